@@ -172,6 +172,11 @@ TextList: TypeEngine[Any] = postgresql.ARRAY(Text).with_variant(JSONText(), "mys
 JsonObject: TypeEngine[Any] = postgresql.JSONB().with_variant(JSONText(), "mysql", "sqlite")
 
 
+def array_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """An array of such values, which is a parameter of PostgreSQL's."""
+    return postgresql.ARRAY(kind)
+
+
 class EmptyTextList(ColumnElement[list[str]]):
     """The default of a TextList."""
 

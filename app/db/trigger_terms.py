@@ -4,5 +4,7 @@
 KIND = ("task_type", "celery_task_name", "priority", "queue")
 # Of an error message, in the row of a change.
 MESSAGE_CHARACTERS = 500
+# What holds a task and is shown as the reason why it waits.
+SHOWN_HOLDS = ("limit", "limit_key", "user")
 # The name under which the places of users stand; their key is the user's id. No limit can have this name.
 USER_LIMIT = "@user"

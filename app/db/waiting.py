@@ -15,8 +15,8 @@ class Waits(ColumnClause[str]):
 
     inherit_cache = True
 
-    def __init__(self) -> None:
-        super().__init__(postgresql.WAITS, Text, is_literal=True)
+    def __init__(self, of_postgresql: str) -> None:
+        super().__init__(of_postgresql, Text, is_literal=True)
 
 
 @compiles(Waits, "mysql")
@@ -31,4 +31,6 @@ def _of_sqlite(element: Waits, compiler: SQLCompiler, **options: Any) -> str:
     return sqlite.WAITS
 
 
-WAITS_COLUMN = Waits()
+WAITS_COLUMN = Waits(postgresql.WAITS)
+# The same for statements that look at many rows.
+WAITS_OF_MANY = Waits(f"({postgresql.WAITS_OF_MANY})")

@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
+from app.db.base import Base
 from app.db.clock import NOW
+from app.db.rows import changed_rows
 from app.db.session import transaction
-from app.db.sql import maintenance
-from app.models.maintenance import MaintenanceLease
+from app.db.statements.assigning import assign
+from app.db.statements.upserting import upsert
+from app.models.maintenance import LEASE_ROW, MaintenanceLease
+
+_LEASES = Base.metadata.tables[MaintenanceLease.__tablename__]
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ def acquire(db: Session, me: UUID, settings: Settings) -> Lease | None:
     is stale. Rescuing then waits for one lease, in which living workers send a heartbeat.
     """
     with transaction(db):
-        may_rescue = maintenance.take_lease(
+        may_rescue = _take_lease(
             db,
             me,
             timedelta(seconds=settings.maintenance_lease_seconds),
@@ -41,3 +46,33 @@ def release(db: Session, me: UUID) -> None:
     """Let another process take the lease at once."""
     with transaction(db):
         db.execute(update(MaintenanceLease).where(MaintenanceLease.holder == me).values({"expires_at": NOW}))
+
+
+def _take_lease(db: Session, me: UUID, lease: timedelta, rescue_pause: timedelta) -> bool | None:
+    """Take or renew the lease for the time `lease`; None while another process holds it.
+
+    After a gap of a third of `rescue_pause` without a renewal, and in a new row, rescuing waits for `rescue_pause`.
+    Returns whether rescuing is allowed now.
+    """
+    row = _LEASES.c
+    # At its very end too: SQLite tells milliseconds, and a release ends the lease at once.
+    mine = (row.holder == me) | (row.expires_at <= NOW)
+    # Read first, without a lock: most processes stand by.
+    is_mine = db.execute(select(mine).where(row.id == LEASE_ROW)).scalar_one_or_none()
+    if is_mine is None:
+        now = db.execute(select(NOW)).scalar_one()
+        first = {"id": LEASE_ROW, "holder": me, "expires_at": now + lease, "rescue_after": now + rescue_pause}
+        upsert(db, _LEASES, [first])
+    elif not is_mine:
+        return None
+    gap = row.renewed_at < NOW - rescue_pause / 3
+    renewed = {
+        "holder": me,
+        "renewed_at": NOW,
+        "expires_at": NOW + lease,
+        "rescue_after": case((gap, NOW + rescue_pause), else_=row.rescue_after),
+    }
+    renewal = assign(update(_LEASES).where(row.id == LEASE_ROW, mine), renewed)
+    if not changed_rows(db.execute(renewal)):
+        return None
+    return db.execute(select(row.rescue_after <= NOW).where(row.id == LEASE_ROW)).scalar_one()

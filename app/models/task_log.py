@@ -34,6 +34,10 @@ class LogLevel(StrEnum):
         return list(cls)[min(max(number // 10, 1), len(cls)) - 1]
 
 
+# A line to be written: number, time (RFC 3339), level, logger, message, and fields as JSON text.
+Line = tuple[int, str, int, str, str, str]
+
+
 class TaskLog(Base):
     """One line, written by the attempt that logged it and deleted with the task."""
 

@@ -18,7 +18,7 @@ from app.core.redacted_text import redact_text
 from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
-from app.db.sql import reads
+from app.db.statements import reads
 from app.errors import (
     InvalidInput,
     InvalidTask,

@@ -12,11 +12,11 @@ from app.core.config import get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import hash_password
-from app.db.every_engine.users import lock_user
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.page import Page, page_of
 from app.db.session import transaction
-from app.db.sql import users
+from app.db.statements import users
+from app.db.statements.users import lock_user
 from app.errors import (
     FieldError,
     InvalidInput,

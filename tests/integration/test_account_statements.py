@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.logins import lock_user_unchanged
-from app.db.every_engine.throttle import Count, has_signed_in, read_counts, write_counts
-from app.db.sql import api_keys, logins, throttle, users
+from app.db.statements import api_keys, logins, throttle, users
+from app.db.statements.logins import lock_user_unchanged
+from app.db.statements.throttle import Count, has_signed_in, read_counts, write_counts
 from app.models import User
 from app.models.api_key import ApiKey
 from app.models.login import LoginSession, RefreshToken

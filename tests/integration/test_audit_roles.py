@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from app.db.sql import audit as statements
+from app.db.statements import audit as statements
 from tests.support.accounts import API, PASSWORD
 from tests.support.services import ROOT, Services, environment, migrate, process_environment, sqlalchemy_url
 from tests.support.stack import Stack

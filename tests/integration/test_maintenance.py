@@ -17,10 +17,9 @@ from sqlalchemy.orm import Session
 from app import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.every_engine import turns
 from app.db.session import SessionLocal
-from app.db.sql import quotas as quota_statements, retention as retention_statements, user_places
-from app.db.statements import claim_requests
+from app.db.sql import user_places
+from app.db.statements import claim_requests, quotas as quota_statements, retention as retention_statements
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.maintenance.passes import forgetting, lost_attempts, retention
@@ -152,7 +151,7 @@ class TestPlace:
 
     def test_every_one_does_within_one_pass_however_many_there_are(self, db: Session, maintenance: Maintenance) -> None:
         users = [new_user(db) for _ in range(3)]
-        number = 2 * turns.PLACE_BATCH + 7
+        number = 2 * claim_requests.PLACE_BATCH + 7
         for nth in range(number):
             new_task(db, users[nth % 3], delay_seconds=3600)
         db.execute(spelled("UPDATE tasks SET run_at = now() - interval '1 s', due_at = now() - interval '1 s'"))

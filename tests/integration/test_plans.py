@@ -19,12 +19,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.every_engine.turns import PLACE_BATCH
-from app.db.postgresql import retention, turns
+from app.db.postgresql import turns
 from app.db.postgresql.claims import claim_next as claim_rows, give_back
 from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
-from app.db.statements.claim_requests import MOST_ROWS, LinesToServe
+from app.db.statements import retention
+from app.db.statements.claim_requests import MOST_ROWS, PLACE_BATCH, LinesToServe
 from app.live import queries
 from app.maintenance import lease
 from app.maintenance.passes import expired_tasks, wake_ups

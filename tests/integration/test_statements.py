@@ -16,19 +16,11 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at, new_id
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.bulk import lock_running, lock_tasks
-from app.db.every_engine.live import NEWEST
-from app.db.every_engine.quotas import Look
 from app.db.sizes import task_bytes
-from app.db.sql import (
-    bulk,
-    claim_holds,
-    idempotency,
-    live,
-    queue_depths,
-    quotas,
-    unique_keys,
-)
+from app.db.statements import bulk, claim_holds, idempotency, live, queue_depths, quotas
+from app.db.statements.bulk import lock_running, lock_tasks
+from app.db.statements.live import NEWEST
+from app.db.statements.quotas import Look
 from app.db.statements.tables import TASKS
 from app.errors import UniqueKeyTaken
 from app.models import Task
@@ -43,7 +35,7 @@ from app.services.audit.audit_service import AuditFilter, audit_service
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from app.services.tasks.unique_keys import holders
+from app.services.tasks.unique_keys import holders, is_taken
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.spelling import spelled
@@ -203,7 +195,7 @@ class TestUniqueKeys:
         taken = self.violation(db, lambda: db.execute(insert(TASKS).values({**row, "id": new_id()})))
         keyless = {**row, "unique_key": None, "active_key": None}
         same_id = self.violation(db, lambda: db.execute(insert(TASKS).values(keyless)))
-        assert [unique_keys.is_taken(error) for error in (taken, same_id)] == [True, False]
+        assert [is_taken(error) for error in (taken, same_id)] == [True, False]
 
     def test_are_held_by_the_unfinished_tasks_of_each_user_in_their_spelling(self, db: Session) -> None:
         anna = new_user(db)

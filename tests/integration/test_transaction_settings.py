@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked, is_timeout
 from app.db.session import SessionLocal
-from app.db.sql import maintenance, prepared, reads, workers
+from app.db.sql import prepared
+from app.db.statements import reads, workers
+from app.db.statements.executing import wait_briefly
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
@@ -66,7 +68,7 @@ def test_a_limit_ends_with_a_commit() -> None:
 
 
 @needs_row_locks
-@pytest.mark.parametrize("limit", [maintenance.wait_briefly, workers.limit_lock_waits])
+@pytest.mark.parametrize("limit", [wait_briefly, workers.limit_lock_waits])
 def test_a_wait_for_a_lock_is_brief_within_the_transaction_alone(limit: Callable[[Session], None]) -> None:
     with SessionLocal() as db, SessionLocal() as other:
         new_user(db)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.clock import NOW
-from app.db.sql import audit as audit_statements
+from app.db.statements import audit as audit_statements
 from app.models import AuditRecord, ClaimHold, LimitPlace, Task, User
 from app.models.audit import AuditEvent, AuditOrigin
 from app.models.task import TaskStatus

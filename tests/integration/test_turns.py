@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.turns import PLACE_BATCH
 from app.db.session import SessionLocal
 from app.db.sql import turns
+from app.db.statements.claim_requests import PLACE_BATCH
 from app.maintenance.passes import forgetting
 from app.messaging.routing import QUEUES
 from app.models import Task

@@ -12,12 +12,12 @@ from types import ModuleType
 from app.db import postgresql
 from tests.support.sources import APP, app_files, assert_none, name_of, text_of
 
-POSTGRESQL, STATEMENTS, EVERY_ENGINE = (APP / "db" / name for name in ("postgresql", "statements", "every_engine"))
+POSTGRESQL, STATEMENTS = (APP / "db" / name for name in ("postgresql", "statements"))
+UPSERTS = STATEMENTS / "upserting.py"  # renders the one statement that each engine has, and none alike
 MAY_KNOW_ENGINES = {
     POSTGRESQL,
     # But nothing of PostgreSQL.
     STATEMENTS,
-    EVERY_ENGINE,
     APP / "migrations",
     APP / "db" / "connecting",
     # What models and statements name, and each engine compiles to its own: types, the clock, indexes, a hash, a derived column.
@@ -35,7 +35,7 @@ DRIVERS = ("sqlalchemy.dialects", "psycopg", "psycopg2")
 NAMES = {"ARRAY", "TextClause", "all_", "any_", "lateral", "literal_column", "text"}
 METHODS = {
     "bool_op", "exec_driver_sql", "lateral", "on_conflict_do_nothing", "on_conflict_do_update", "op",
-    "raw_connection", "regexp_match", "render_derived", "returning", "table_valued", "with_for_update",
+    "raw_connection", "regexp_match", "render_derived", "returning", "table_valued",
 }  # fmt: skip
 
 # What no engine but PostgreSQL has, or not all of the others.
@@ -117,7 +117,7 @@ def test_every_statement_outside_of_these_packages_is_portable() -> None:
 
 
 def test_what_every_engine_executes_has_no_sql_of_postgresql() -> None:
-    executed = [*app_files("db/statements"), *app_files("db/every_engine")]
+    executed = [path for path in app_files("db/statements") if path != UPSERTS]
     assert_none(
         f"{name_of(path)}:{found}: not every engine has it"
         for path in executed
@@ -147,7 +147,6 @@ OF_ONE_ENGINE = [
     ("import sqlalchemy as sa\nsa.text('SELECT 1')", "sqlalchemy.text"),
     ("from sqlalchemy import literal_column", "sqlalchemy.literal_column"),
     ("Task.tags.op('@>')(tags)", ".op()"),
-    ("select(Task).with_for_update(skip_locked=True)", ".with_for_update()"),
     ("insert(Task).on_conflict_do_nothing()", ".on_conflict_do_nothing()"),
     ("import sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.sqlite"),
     ("from sqlalchemy import func\nfunc.greatest(1, 2)", "sqlalchemy.func.greatest"),
@@ -171,6 +170,7 @@ OF_ALL = [
     "from sqlalchemy import func, select\nselect(func.count(), func.coalesce(a, b)).where(a.in_(c))",
     "from app.texts import text\ntext('a')",
     "response.text",
+    "select(Task).with_for_update(skip_locked=True)",
     "def wrap(func):\n    return func.greatest",
     "from sqlalchemy import Text, update\nupdate(Task).where(Task.id == 1).values(name='a')",
 ]

@@ -18,7 +18,7 @@ OF_POSTGRESQL, OF_ALL = (APP.joinpath(*package.split(".")[1:]) for package in PA
 BOTH = sorted(path.stem for path in OF_POSTGRESQL.glob("[!_]*.py") if (OF_ALL / path.name).exists())
 # So many lines may be the same in both: a function whose parts are each module's own.
 LONGEST_ALIKE = 3
-MOST_OF_TWO_BODIES = 130
+MOST_OF_TWO_BODIES = 60
 
 
 def asked(source: str) -> Iterator[tuple[str, str]]:
@@ -60,7 +60,7 @@ def differs(name: str, what: str) -> str:
 
 def test_an_override_has_the_parameters_of_the_portable_function() -> None:
     wanted = sorted({each for path in outside() for each in asked(text_of(path))})
-    assert len({name for name, _ in wanted}) > 20
+    assert len({name for name, _ in wanted}) > 10
     assert_none(filter(None, (differs(name, what) for name, what in wanted if name in BOTH)))
 
 
@@ -80,6 +80,20 @@ def test_the_code_outside_asks_for_no_engine() -> None:
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
         if f"{node.module}.{alias.name}.".startswith(of_one) and ".schema." not in f"{node.module}.{alias.name}."
+    )
+
+
+def test_what_every_engine_executes_uses_no_portable_form_that_postgresql_overrides() -> None:
+    """It would use it on PostgreSQL too."""
+    overridden = tuple(f"app.db.statements.{name}." for name in BOTH)
+    assert_none(
+        f"{name_of(path)}:{node.lineno}: {node.module}.{alias.name}"
+        for path in sorted(OF_ALL.glob("*.py"))
+        if path.stem not in BOTH
+        for node in ast.walk(ast.parse(text_of(path)))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if f"{node.module}.{alias.name}.".startswith(overridden)
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from app.core.config import Settings
@@ -37,6 +37,19 @@ def prepare(engine: Engine, settings: Settings, idle_ms: int | None) -> None:
     """Have the engine discard a read-only connection: the next one may lead to the new primary."""
     del settings, idle_ms  # see `options`
     event.listen(engine, "handle_error", _discard_read_only_connection)
+
+
+def limit_statements(connection: Connection, seconds: float) -> None:
+    """Stop each further statement of this transaction after so long, and run it in one process."""
+    # One statement of a user's choice must not take several processors: no parallel workers.
+    connection.exec_driver_sql(
+        f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}; SET LOCAL max_parallel_workers_per_gather = 0"
+    )
+
+
+def limit_lock_waits(connection: Connection, seconds: float) -> None:
+    """Let each further statement of this transaction fail after waiting so long for a row lock."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(seconds * 1000))}")
 
 
 def _discard_read_only_connection(context: ExceptionContext) -> None:

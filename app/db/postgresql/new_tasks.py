@@ -25,11 +25,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME, seconds
-from app.db.every_engine.new_tasks import DECIDED
 from app.db.postgresql.prepared import execute_prepared
-from app.db.postgresql.task_rows import WAITS
 from app.db.postgresql.turns import turns_of
-from app.db.statements.tables import TASKS
+from app.db.statements.tables import DECIDED, TASKS
+from app.db.statements.task_rows import WAITS
 from app.models.task_stats import STAT_KIND, task_submissions
 
 

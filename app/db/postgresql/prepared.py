@@ -26,14 +26,13 @@ from app.core.config import get_settings
 from app.db.idle import is_usable
 from app.db.outage import is_outage
 from app.db.session import engine
+from app.db.statements.executing import SET_LOCAL
 
 _DIALECT: Any = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 _PARAMETER = re.compile(r"\$(\d+)")
 # A connection pooler may send each statement to another server session, where nothing is prepared.
 _NOT_PREPARED_HERE = errorcodes.INVALID_SQL_STATEMENT_NAME
 _TRIES = 2
-# An execution option: PostgreSQL's settings (name to value) while the statement runs.
-SET_LOCAL = "task_service_set_local"
 
 Process = Callable[[Any], Any]
 

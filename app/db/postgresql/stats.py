@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, TextClause, text
+from sqlalchemy import Table, text
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
 from app.db.postgresql.adding import Rows, add_rows, adding
-from app.db.rows import changed_rows
-from app.models.task_stats import KEPT, SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
+from app.models.task_stats import SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
 
 _KIND = ", ".join(STAT_KIND)
 
@@ -63,20 +62,3 @@ def add_stats(db: Session, rows: Rows) -> None:
 def add_durations(db: Session, rows: Rows) -> None:
     """As `add_stats`, for durations."""
     add_rows(db, _ADD_DURATIONS, rows)
-
-
-def _forget(table: str) -> TextClause:
-    old = f"SELECT ctid FROM {table} WHERE step_seconds = :step AND at < statement_timestamp() - :kept"  # noqa: S608  # nosec B608
-    return text(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({old} LIMIT :batch FOR UPDATE SKIP LOCKED))")  # noqa: S608  # nosec B608
-
-
-_FORGET = tuple(_forget(table.name) for table in (task_stats, task_durations))
-
-
-def forget(db: Session, batch: int) -> int:
-    """Delete rows that no window shows any more: of each table and step at most `batch`. Returns how many in all."""
-    return sum(
-        changed_rows(db.execute(statement, {"step": step, "kept": kept, "batch": batch}))
-        for statement in _FORGET
-        for step, kept in KEPT.items()
-    )

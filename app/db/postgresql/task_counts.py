@@ -1,15 +1,10 @@
-"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting what waits, by its reason."""
+"""Folding the changes into the kept sums (`app/models/task_count.py`)."""
 
-from sqlalchemy import TextClause, func, select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import waiting
 from app.db.postgresql.stats import bucket_of, step_of
-from app.db.postgresql.task_filter import conditions
-from app.db.rows import changed_rows
-from app.models.task import Task, TaskStatus, WaitingReason
-from app.models.task_count import COUNTED_UNDER, FORGET_BATCH, Ended, Folded
-from app.models.task_filter import TaskFilter
+from app.models.task_count import COUNTED_UNDER, Ended, Folded
 
 _BY = ", ".join(COUNTED_UNDER)
 # One statement, so that a reader sees each change once: among the changes, or in the sums. Sorted, so that two folds at
@@ -38,32 +33,8 @@ SELECT (SELECT count(*) FROM taken), statement_timestamp(), told.* FROM (SELECT 
 """)  # noqa: S608 (names of columns)  # nosec B608
 
 
-def _forget(table: str, sum_: str = "number") -> TextClause:
-    rows = f"SELECT ctid FROM {table} WHERE {sum_} = 0 LIMIT {FORGET_BATCH} FOR UPDATE SKIP LOCKED"  # noqa: S608  # nosec B608
-    return text(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({rows})) AND {sum_} = 0")  # noqa: S608  # nosec B608
-
-
-_FORGET = (_forget("task_counts"), _forget("task_totals"), _forget("stored_bytes", "bytes"))
-
-
 def fold(db: Session, limit: int) -> Folded:
     """Add a batch of at most `limit` changes to the sums."""
     rows = db.execute(_FOLD, {"batch": limit}).all()
     taken, now, *_ = rows[0]
     return Folded(taken, now, [Ended(*row[2:]) for row in rows if row[2] is not None])
-
-
-def forget_zeros(db: Session) -> int:
-    """Delete a batch of the sums that are 0, such as those of deleted users: FORGET_BATCH of each table at most.
-
-    Returns how many in all.
-    """
-    return sum(changed_rows(db.execute(statement)) for statement in _FORGET)
-
-
-def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
-    """How many of the pending tasks wait for each reason. Reads each of them."""
-    reason = waiting.reason().label("reason")
-    pending = (Task.status == TaskStatus.PENDING.value, *conditions(wanted))
-    rows = db.execute(select(reason, func.count()).where(*pending).group_by(reason))
-    return {WaitingReason(name): int(number) for name, number in rows}

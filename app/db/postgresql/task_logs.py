@@ -27,12 +27,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.columns import UTCDateTime
-from app.db.every_engine.task_logs import Line, number_of
 from app.db.postgresql.attempts import Executor
-from app.db.postgresql.prepared import SET_LOCAL
 from app.db.sizes import LOG_LINE_BYTES
+from app.db.statements.executing import SET_LOCAL
+from app.db.statements.task_logs import BY_KEY, beyond, stored_bytes
 from app.models.task import Task
-from app.models.task_log import TaskLog
+from app.models.task_log import Line, TaskLog
+
+__all__ = ["beyond", "stored_bytes"]
 
 _COLUMNS = ("seq", "at", "level", "logger", "message", "fields")
 _TASK = bindparam("p_task_id", type_=Uuid)
@@ -54,10 +56,6 @@ _GIVEN = (
     )
     .render_derived(name="given", with_types=True)
 )
-
-
-# By the key also where the table was empty when PostgreSQL made the plan.
-_BY_KEY = {"enable_seqscan": "off"}
 
 
 def _write() -> Select[Any]:
@@ -82,23 +80,10 @@ def _write() -> Select[Any]:
         .cte("counted")
     )
     # A body may hold its own row in a transaction that goes on: lines wait for the next time, and do not hang.
-    return select(counted.c.id).execution_options(**{SET_LOCAL: {**_BY_KEY, "lock_timeout": "200ms"}})
+    return select(counted.c.id).execution_options(**{SET_LOCAL: {**BY_KEY, "lock_timeout": "200ms"}})
 
 
 WRITE = _write()
-_STORED = (
-    select(func.coalesce(func.sum(_SIZE), 0)).where(TaskLog.task_id == _TASK).execution_options(**{SET_LOCAL: _BY_KEY})
-)
-_FROM_THE_NEWEST = (
-    select(TaskLog.seq, func.sum(_SIZE).over(order_by=TaskLog.seq.desc()).label("through"))
-    .where(TaskLog.task_id == _TASK)
-    .subquery()
-)
-_BEYOND = (
-    select(func.max(_FROM_THE_NEWEST.c.seq))
-    .where(_FROM_THE_NEWEST.c.through > bindparam("p_keep", type_=BigInteger))
-    .execution_options(**{SET_LOCAL: _BY_KEY})
-)
 
 
 def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], through: int) -> bool:
@@ -109,13 +94,3 @@ def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], thro
     rows = [dict(zip(_COLUMNS, line, strict=True)) for line in lines]
     values = {"p_task_id": task_id, "p_attempt": attempt, "p_lines": json.dumps(rows), "p_through": through}
     return db.execute(WRITE, values).one_or_none() is not None
-
-
-def stored_bytes(db: Executor, task_id: UUID) -> int:
-    """The bytes of all lines of the task."""
-    return number_of(db.execute(_STORED, {"p_task_id": task_id})) or 0
-
-
-def beyond(db: Executor, task_id: UUID, keep: int) -> int | None:
-    """The number of the newest line that does not fit into `keep` bytes with all that are newer. None if all fit."""
-    return number_of(db.execute(_BEYOND, {"p_task_id": task_id, "p_keep": keep}))

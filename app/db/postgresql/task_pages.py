@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.indexes import TASK_KIND
-from app.db.postgresql.task_filter import of_rows
 from app.db.statements.task_conditions import of_kind, of_status
 from app.db.statements.task_counting import counted
+from app.db.statements.task_filter import of_rows
 from app.db.statements.task_streams import merged, start_of
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts

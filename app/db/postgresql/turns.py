@@ -21,8 +21,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
-    delete,
-    exists,
     func,
     select,
     true,
@@ -32,18 +30,16 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.turns import LINE, PLACE_BATCH
-from app.db.postgresql.maintenance import wait_briefly
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
+from app.db.statements.claim_requests import LINE, PLACE_BATCH
+from app.db.statements.executing import wait_briefly
 from app.db.statements.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
 from app.models.task import TaskStatus
 
-PENDING = TASKS.c.status == TaskStatus.PENDING.value
 
-
-def clock_of(row: FromClause) -> ColumnElement[float]:
+def _clock_of(row: FromClause) -> ColumnElement[float]:
     """The highest turn that was claimed from the line of this row, which has queue and priority; 0 before any was."""
     of_line = (CLAIMED_TURNS.c.queue == row.c.queue, CLAIMED_TURNS.c.priority == row.c.priority)
     return func.coalesce(select(func.max(CLAIMED_TURNS.c.turn)).where(*of_line).scalar_subquery(), 0.0)
@@ -70,7 +66,7 @@ def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
         .cte("wanted")
     )
     own = [wanted.c[name] for name in LINE]
-    at = select(*own, wanted.c.number, wanted.c.weight, clock_of(wanted).label("clock")).cte("at")
+    at = select(*own, wanted.c.number, wanted.c.weight, _clock_of(wanted).label("clock")).cte("at")
     first = insert(USER_TURNS).from_select(
         [*LINE, "clock", "last"],
         select(*(at.c[name] for name in LINE), at.c.clock, at.c.clock + at.c.number / at.c.weight).order_by(
@@ -132,11 +128,6 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     return changed_rows(db.execute(_PLACE_OF_USER, {"p_user_id": user_id}))
 
 
-def users_to_place(db: Session) -> list[UUID]:
-    """The users of the tasks that `place_due` has left to do."""
-    return list(db.scalars(select(TASKS.c.user_id).where(*_UNPLACED).distinct()))
-
-
 def place(db: Session, task_ids: Sequence[UUID]) -> int:
     """Give those of these tasks their turns that are pending and due and have none. Returns how many."""
     batches = [task_ids[at : at + PLACE_BATCH] for at in range(0, len(task_ids), PLACE_BATCH)]
@@ -165,11 +156,3 @@ def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
     )
     ready = select(names.c.name).select_from(names.join(first, true()))
     return list(db.scalars(ready, {"p_queues": list(queues)}))
-
-
-def forget_claimed_turns(db: Session) -> int:
-    """Delete what lies below the clocks of the lines. Returns how many rows."""
-    higher = CLAIMED_TURNS.alias("higher")
-    same = (higher.c.queue == CLAIMED_TURNS.c.queue, higher.c.priority == CLAIMED_TURNS.c.priority)
-    is_passed = exists().where(*same, higher.c.turn > CLAIMED_TURNS.c.turn)
-    return changed_rows(db.execute(delete(CLAIMED_TURNS).where(is_passed)))

@@ -19,7 +19,7 @@ def note_use(db: Session, key_id: UUID) -> bool:
     A locked row is left alone: another request is writing the same.
     """
     stale = select(ApiKey.id).where(ApiKey.id == key_id, USE_IS_STALE)
-    if db.scalar(stale.with_for_update(skip_locked=True)) is None:
+    if db.scalar(stale.with_for_update(skip_locked=True, key_share=True)) is None:
         return False
     noted = update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=NOW)
     db.execute(noted.execution_options(synchronize_session=False))
@@ -29,10 +29,10 @@ def note_use(db: Session, key_id: UUID) -> bool:
 def lock_owner(db: Session, user_id: UUID) -> str | None:
     """Lock the user until the transaction ends: no other key of theirs is counted, and no demotion comes.
 
-    New tasks of the user wait meanwhile, since their foreign key shares the lock. Returns the role; None where the user
-    is not active.
+    New tasks of the user wait meanwhile, since their foreign key shares the lock; not on PostgreSQL. Returns the role;
+    None where the user is not active.
     """
-    return db.scalar(select(User.role).where(User.id == user_id, User.is_active).with_for_update())
+    return db.scalar(select(User.role).where(User.id == user_id, User.is_active).with_for_update(key_share=True))
 
 
 def revoke_key(db: Session, key_id: UUID) -> bool:

@@ -3,22 +3,22 @@
 A hold must stop every claim from its commit on, also one that had begun before. So each claim first locks one row, the
 guard, in share mode (`lock_for_claim`) until its commit, and who adds a hold locks it exclusively: he waits for the
 claims that are under way, and those that come later wait for his commit and read what he has written. The guard is a
-hold of no queue. On SQLite a transaction that locks has the database to itself.
+hold of no queue. On SQLite a transaction that locks has the database to itself. On PostgreSQL a trigger stops what is
+held (`app/db/postgresql/schema/holds.py`), and the guard is the lock of the table.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, exists, select, text
 from sqlalchemy.orm import Session
 
-from app.core.engines import MYSQL
+from app.core.engines import MYSQL, POSTGRESQL
 from app.db.base import Base
-from app.db.every_engine.claim_holds import of_hold
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.statements.executing import Transaction
-from app.db.statements.upserting import upsert
+from app.db.statements.upserting import engine_name, upsert
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.worker import WorkerProcess
 
@@ -58,12 +58,28 @@ def hold(db: Session, kind: HoldKind, name: str, reason: str | None, held_by: UU
     _lock_guard(db)
     row = {"kind": kind.value, "name": name, "reason": reason, "held_by": held_by}
     upsert(db, _TABLE, [row], lambda _, new: {"reason": new.reason, "held_by": new.held_by})
-    return db.execute(select(ClaimHold.since).where(*of_hold(kind, name))).scalar_one()
+    return db.execute(select(ClaimHold.since).where(*_of_hold(kind, name))).scalar_one()
 
 
 def _lock_guard(db: Transaction) -> None:
     """Lock it exclusively until the transaction ends. It is added where it is missing: once in a database's life."""
+    if engine_name(db) == POSTGRESQL:
+        db.execute(text("LOCK TABLE claim_holds IN EXCLUSIVE MODE"))
+        return
     upsert(db, _TABLE, [dict(zip(("kind", "name"), _GUARD, strict=True))])
+
+
+def forget(db: Session, kind: HoldKind, name: str) -> None:
+    """End a hold."""
+    db.execute(delete(ClaimHold).where(*_of_hold(kind, name)).execution_options(synchronize_session=False))
+
+
+def is_held(db: Session, kind: HoldKind, name: str) -> bool:
+    return bool(db.scalar(select(exists().where(*_of_hold(kind, name)))))
+
+
+def _of_hold(kind: HoldKind, name: str) -> tuple[ColumnElement[bool], ...]:
+    return ClaimHold.kind == kind.value, ClaimHold.name == name
 
 
 def held(db: Session, kind: HoldKind) -> Sequence[tuple[str, datetime, str | None, UUID | None]]:

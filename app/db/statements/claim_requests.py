@@ -1,4 +1,4 @@
-"""What a claim is asked for: the lines, and the tasks that a process knows."""
+"""What turns and claims are asked for: the lines, and the tasks that a process knows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,10 @@ from uuid import UUID
 
 # In one claim, where nothing but this is known of its tasks: they are short. More would keep rows from other slots.
 MOST_ROWS = 10
+# So many tasks get their turns by one statement.
+PLACE_BATCH = 500
+# Whose last turn is known: of a user, in a line.
+LINE = ("user_id", "queue", "priority")
 
 
 @dataclass(frozen=True)

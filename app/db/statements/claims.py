@@ -26,6 +26,7 @@ from app.db.statements.attempts import CLAIMED
 from app.db.statements.claim_requests import MOST_ROWS, LinesToServe, Names
 from app.db.statements.ends import ENDS, Cause
 from app.db.statements.executing import Executor, Transaction, atomically
+from app.db.statements.expressions import position_in
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
 from app.db.statements.transitions import IDS, change_statement, in_state, move_tasks
 from app.db.statements.upserting import engine_name, upsert
@@ -96,7 +97,7 @@ _LOCK = (
         TASKS.c.held.is_(None),
         TASKS.c.turn >= _FLOOR,
         or_(TASKS.c.turn > _FLOOR, TASKS.c.id >= bindparam("p_floor_id", type_=TASKS.c.id.type)),
-        func.instr(_KNOWN, _SEPARATOR + TASKS.c.celery_task_name + _SEPARATOR) > 0,
+        position_in(_KNOWN, _SEPARATOR + TASKS.c.celery_task_name + _SEPARATOR) > 0,
         or_(TASKS.c.expires_at.is_(None), TASKS.c.expires_at > NOW),
     )
     .order_by(TASKS.c.turn, TASKS.c.id)

@@ -2,10 +2,40 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam
+from sqlalchemy import Boolean, ColumnElement, bindparam
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
+
+from app.db.columns import array_of
 
 
-def is_one_of(column: Any, parameter: str) -> ColumnElement[bool]:
-    """The column's value is in the list `parameter`, which may be empty. The values become parameters of their own."""
-    result: ColumnElement[bool] = column.in_(bindparam(parameter, expanding=True, type_=column.type))
-    return result
+class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)
+    """The column's value is in the list `parameter`, which may be empty.
+
+    On PostgreSQL the list is one array: one statement for any number of values, which can be prepared. Elsewhere the
+    values become parameters of their own.
+    """
+
+    _traverse_internals = [  # noqa: RUF012 (SQLAlchemy's)
+        ("column", InternalTraversal.dp_clauseelement),
+        ("parameter", InternalTraversal.dp_string),
+    ]
+    type = Boolean()
+
+    def __init__(self, column: Any, parameter: str) -> None:
+        self.column = column.__clause_element__() if hasattr(column, "__clause_element__") else column
+        self.parameter = parameter
+
+
+@compiles(is_one_of)
+def _in(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
+    values = bindparam(element.parameter, expanding=True, type_=element.column.type)
+    return compiler.process(element.column.in_(values).self_group(), **options)
+
+
+@compiles(is_one_of, "postgresql")
+def _any(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
+    values = bindparam(element.parameter, type_=array_of(element.column.type))
+    column, array = (compiler.process(each, **options) for each in (element.column, values))
+    return f"{column} = ANY ({array})"

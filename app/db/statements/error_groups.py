@@ -1,4 +1,4 @@
-"""Adding failures to their groups, and the statements on groups that each engine spells in its own way."""
+"""Adding failures to their groups, their newest tasks, and forgetting what is not used."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -41,7 +41,7 @@ def _seen_again(old: Columns, new: Columns) -> dict[str, ColumnElement[Any]]:
 def keep_users(db: Session, users: Sequence[UUID]) -> set[UUID]:
     """Those of the users that exist. None of them can be deleted until the commit."""
     found = select(User.id).where(User.id.in_(users)).order_by(User.id)
-    return set(db.scalars(found.with_for_update(read=True)))
+    return set(db.scalars(found.with_for_update(read=True, key_share=True)))
 
 
 def add_failures(db: Session, rows: Rows) -> None:

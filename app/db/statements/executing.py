@@ -1,16 +1,20 @@
-"""Who begins and commits the transaction of several statements."""
+"""Who begins and commits the transaction of several statements, and how long it waits for others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Executable, Result
 from sqlalchemy.orm import Session
 
+from app.db.connecting import of
 from app.db.deadlocks import repeated
 from app.db.session import group_engine
 
 T = TypeVar("T")
+# An execution option: PostgreSQL's settings (name to value) while a prepared statement runs. Other engines have none.
+SET_LOCAL = "task_service_set_local"
+_BRIEFLY = 0.2  # seconds
 
 
 class OwnConnection:
@@ -42,6 +46,18 @@ class Rows:
         return self._rows[0] if self._rows else None
 
 
+class Executes(Protocol):
+    """What sends one statement: a session, a connection, or PostgreSQL's prepared one."""
+
+    def execute(self, statement: Any, parameters: Any, /) -> Any: ...
+
+
+def read_number(db: Executes, statement: Executable, parameters: Mapping[str, Any]) -> int | None:
+    """The one number that the statement reads, if any."""
+    (number,) = db.execute(statement, parameters).one_or_none() or (None,)
+    return None if number is None else int(number)
+
+
 Executor = Session | Connection | OwnConnection
 Transaction = Session | Connection
 
@@ -61,6 +77,15 @@ def atomically(db: Executor, work: Callable[[Transaction], T]) -> T:
             return work(connection)
 
     return repeated(transaction)
+
+
+def wait_briefly(db: Session) -> None:
+    """Let the statements of this transaction raise OperationalError (`is_locked`) where others keep them waiting.
+
+    A pass must not stand still for one transaction that is not over. MySQL waits for a second. SQLite waits as always:
+    there each pass would wait for the one writer.
+    """
+    of(str(db.get_bind().dialect.name)).limit_lock_waits(db.connection(), _BRIEFLY)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Functions whose names or arguments differ between MySQL and SQLite."""
+"""Functions whose names or arguments differ by engine."""
 
 from typing import Any, TypeVarTuple
 
@@ -58,8 +58,15 @@ class lower_case(FunctionElement[str]):  # noqa: N801
     inherit_cache = True
 
 
+class position_in(FunctionElement[int]):  # noqa: N801
+    """Where the second text stands in the first one, from 1; 0 where it does not."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
 class has_member(FunctionElement[bool]):  # noqa: N801
-    """Whether a JSON list of texts, the first argument, has the second one."""
+    """Whether a list of texts, the first argument, has the second one."""
 
     type = Boolean()
     inherit_cache = True
@@ -94,7 +101,20 @@ def _octet_length(element: octet_length, compiler: SQLCompiler, **options: Any) 
     return f"octet_length({', '.join(_arguments(element, compiler, options))})"
 
 
+@compiles(octet_length, "postgresql")
+def _octet_length_as_text(element: octet_length, compiler: SQLCompiler, **options: Any) -> str:
+    (text,) = _arguments(element, compiler, options)
+    is_parsed = next(iter(element.clauses)).type.__visit_name__ in {"ARRAY", "JSONB"}
+    return f"octet_length({text}::text)" if is_parsed else f"octet_length({text})"
+
+
 @compiles(packed_ids)
+def _string_agg(element: packed_ids, compiler: SQLCompiler, **options: Any) -> str:
+    (ids,) = _arguments(element, compiler, options)
+    return f"string_agg(uuid_send({ids}), ''::bytea ORDER BY {ids})"
+
+
+@compiles(packed_ids, "mysql")
 def _group_concat(element: packed_ids, compiler: SQLCompiler, **options: Any) -> str:
     (ids,) = _arguments(element, compiler, options)
     return f"group_concat({ids} ORDER BY {ids} SEPARATOR '')"
@@ -107,6 +127,12 @@ def _unhex(element: packed_ids, compiler: SQLCompiler, **options: Any) -> str:
 
 
 @compiles(seconds_between)
+def _epoch(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
+    begin, end = _arguments(element, compiler, options)
+    return f"CAST(extract(epoch FROM {end} - {begin}) AS double precision)"
+
+
+@compiles(seconds_between, "mysql")
 def _timestampdiff(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
     return f"(timestampdiff(MICROSECOND, {', '.join(_arguments(element, compiler, options))}) / 1000000.0)"
 
@@ -128,7 +154,24 @@ def _lower_of_sqlite(element: lower_case, compiler: SQLCompiler, **options: Any)
     return f"lower_case({', '.join(_arguments(element, compiler, options))})"
 
 
+@compiles(position_in)
+def _strpos(element: position_in, compiler: SQLCompiler, **options: Any) -> str:
+    return f"strpos({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(position_in, "mysql")
+@compiles(position_in, "sqlite")
+def _instr(element: position_in, compiler: SQLCompiler, **options: Any) -> str:
+    return f"instr({', '.join(_arguments(element, compiler, options))})"
+
+
 @compiles(has_member)
+def _contains(element: has_member, compiler: SQLCompiler, **options: Any) -> str:
+    members, text = _arguments(element, compiler, options)
+    return f"{members} @> ARRAY[{text}]::text[]"
+
+
+@compiles(has_member, "mysql")
 def _json_table(element: has_member, compiler: SQLCompiler, **options: Any) -> str:
     """MariaDB's json_contains() compares escaped characters as they are written."""
     members, text = _arguments(element, compiler, options)

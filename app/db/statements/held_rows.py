@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, literal_column
 
 from app.db.statements.tables import TASKS
-from app.models.task import Held
+from app.models.task import Held, TaskStatus
 
 # How many rows of a limit are looked at together: the least of these that suffices. A statement for each on PostgreSQL,
 # since a parameter as LIMIT is planned badly.
@@ -14,6 +14,8 @@ SIZES = (10, 100, 500)
 # A pass for tasks that no live worker knows looks at so many rows at the front of each line, which is where they stand
 # in the way of a claim.
 FRONT = 500
+# The value stands in the text, for the partial indexes.
+PENDING: ColumnElement[bool] = TASKS.c.status == literal_column(f"'{TaskStatus.PENDING.value}'", Text)
 # Of tasks with a place of their limit.
 HAS_PLACE = TASKS.c.held.is_(None)
 

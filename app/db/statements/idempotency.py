@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.core.engines import SQLITE
+from app.core.engines import POSTGRESQL, SQLITE
 from app.db.clock import STATEMENT_TIME
 from app.db.outage import is_locked
 from app.db.statements.batches import delete_batch
@@ -25,9 +25,9 @@ def take_key(
 ) -> bool:
     """Record the key for what the request `created`, the columns `task_id` and `task_ids`.
 
-    Never waits on MySQL: an uncommitted row of another transaction is locked, and is met with NOWAIT. Returns False
-    where another transaction holds the key, or a younger record than `lifetime` has it. On SQLite this transaction is
-    the only one.
+    Never waits: an uncommitted row of another transaction is locked, and is met with NOWAIT. Returns False where
+    another transaction holds the key, or a younger record than `lifetime` has it. On SQLite this transaction is the
+    only one.
     """
     same = (IDEMPOTENCY_KEYS.c.user_id == user_id, IDEMPOTENCY_KEYS.c.key == key)
     found = select(IDEMPOTENCY_KEYS.c.created_at <= STATEMENT_TIME - lifetime).where(*same)
@@ -50,9 +50,17 @@ def take_key(
 
 @contextmanager
 def _looking_up(db: Session, user_id: UUID, key: str) -> Iterator[bool]:
-    """Whether no other transaction is between its look-up of this key and its INSERT, for which this one would wait."""
-    if engine_name(db) == SQLITE:
+    """Whether no other transaction is between its look-up of this key and its INSERT, for which this one would wait.
+
+    On PostgreSQL none that has looked the key up is uncommitted: an uncommitted row is not seen there.
+    """
+    engine = engine_name(db)
+    if engine == SQLITE:
         yield True
+        return
+    if engine == POSTGRESQL:
+        digest = hashlib.sha256(b"idempotency key " + user_id.bytes + key.encode()).digest()
+        yield bool(db.scalar(select(func.pg_try_advisory_xact_lock(int.from_bytes(digest[:8], signed=True)))))
         return
     place = f"{db.connection().engine.url.database} idempotency key ".encode() + user_id.bytes + key.encode()
     name = hashlib.sha256(place).hexdigest()

@@ -28,9 +28,10 @@ from app.db.base import Base
 from app.db.clock import NOW
 from app.db.statements.executing import Transaction
 from app.db.statements.expressions import greatest, seconds_between
+from app.db.statements.held_rows import PENDING
 from app.db.statements.limit_places import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
+from app.db.statements.locked_tasks import change_tasks, clock_of, lock_tasks
 from app.db.statements.tables import PLACES, TASKS
-from app.db.statements.turns import PENDING, change_tasks, clock_of, lock_tasks
 from app.db.statements.upserting import upsert
 from app.db.trigger_terms import USER_LIMIT
 from app.models.limit import Limit, OnExcess
@@ -49,12 +50,11 @@ _Key = tuple[UUID, int, str]
 
 
 def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
-    """The limit, locked until the commit against other admissions, and against submits that name it.
+    """The limit, locked until the commit against other admissions; with `alone` also against submits that name it.
 
-    `alone` is for PostgreSQL, which has a lock that keeps those submits alone out.
+    Only PostgreSQL has a lock that lets those submits through.
     """
-    del alone
-    found = select(Limit).where(Limit.name == name).with_for_update()
+    found = select(Limit).where(Limit.name == name).with_for_update(key_share=not alone)
     return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
 
 
@@ -67,7 +67,7 @@ def keep(db: Session, names: Collection[str]) -> dict[str, Limit]:
     counted = set(db.scalars(select(_LIMITS.c.name).where(_LIMITS.c.name.in_(names), ~_LETS_WAIT)))
     found = {}
     for name in sorted(names):
-        kept = select(Limit).where(Limit.name == name).with_for_update(read=name not in counted)
+        kept = select(Limit).where(Limit.name == name).with_for_update(read=name not in counted, key_share=True)
         limit = db.scalars(kept.execution_options(populate_existing=True)).one_or_none()
         if limit is not None:
             found[name] = limit

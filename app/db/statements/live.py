@@ -5,26 +5,48 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, union_all
 
-from app.db.columns import Id
-from app.db.every_engine.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
+from app.db.columns import Id, UTCDateTime
 from app.db.statements.expressions import by_index
 from app.models.task import Task, TaskStatus
 
-_OF_USER = Task.user_id == bindparam("user", type_=Id)
-_MOVED = (ended(_OF_USER), running(_OF_USER))
+# Of each of a user's lists at most so many rows are read.
+NEWEST = 2000
+_COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
+
+_SINCE = bindparam("since", type_=UTCDateTime)
+_USER = bindparam("user", type_=Id)
+_OF_USER = Task.user_id == _USER
+_MOVED = (
+    select(*_COLUMNS).where(_OF_USER, Task.finished_at > _SINCE),
+    select(*_COLUMNS).where(_OF_USER, Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE),
+)
 
 
 def _newest(index: str, *where: ColumnElement[bool]) -> Select[Any]:
-    """A user's newest tasks, from the indexes of the list's pages."""
-    newest = select(*COLUMNS).where(_OF_USER, *where).order_by(Task.id.desc()).limit(NEWEST)
+    """A user's newest tasks, in the order of the indexes of the list's pages."""
+    newest = select(*_COLUMNS).where(*where).order_by(Task.user_id, Task.id.desc()).limit(NEWEST)
     return select(by_index(newest, index).subquery())
 
 
-_RECENT = recent_of(*_MOVED, _newest("ix_tasks_user", Task.id > bindparam("since_id", type_=Id)))
-_PENDING = _newest("ix_tasks_user_status", Task.status == TaskStatus.PENDING.value)
-_CHANGED_SINCE = changed_of(*_MOVED, _newest("ix_tasks_user"), _PENDING)
+_LATELY = union_all(*_MOVED, _newest("ix_tasks_user", _OF_USER, Task.id > bindparam("since_id", type_=Id))).subquery()
+_RECENT = select(_LATELY.c.id, _LATELY.c.user_id, _LATELY.c.version).where(_LATELY.c.updated_at > _SINCE)
+
+_MISSED = union_all(
+    *_MOVED,
+    # A range: the order is then that of `ix_tasks_user` alone. Else, where one user owns nearly all rows, PostgreSQL
+    # reads them all by the primary key for a user who has none.
+    _newest("ix_tasks_user", Task.user_id.between(_USER, _USER)),
+    _newest("ix_tasks_user_status", _OF_USER, Task.status == TaskStatus.PENDING.value),
+).subquery()
+_CHANGED_SINCE = (
+    select(_MISSED.c.id)
+    .where(_MISSED.c.updated_at > _SINCE)
+    .group_by(_MISSED.c.id)
+    .order_by(func.max(_MISSED.c.updated_at))
+    .limit(bindparam("limit"))
+)
 
 
 def recent(

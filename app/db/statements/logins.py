@@ -1,6 +1,6 @@
 """Logins: rows that are locked before they are changed."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -11,6 +11,20 @@ from app.db.clock import NOW, STATEMENT_TIME
 from app.db.rows import changed_rows
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_batch
 from app.models.login import SESSION_OPEN, LoginSession, RefreshToken
+from app.models.user import User
+
+
+def lock_user_unchanged(db: Session, user_id: UUID, password_hash: str, *, to_write: bool) -> datetime | None:
+    """Lock an active user who still has this password hash until the transaction ends.
+
+    Args:
+        to_write: the user's row will be changed; else a shared lock is enough.
+
+    Returns the database's time, or None where the user has changed.
+    """
+    found = select(NOW).select_from(User)
+    found = found.where(User.id == user_id, User.password_hash == password_hash, User.is_active)
+    return db.scalar(found.with_for_update(read=not to_write))
 
 
 def use_refresh_token(db: Session, digest: bytes) -> UUID | None:

@@ -12,10 +12,10 @@ from sqlalchemy import Insert, Uuid, insert, select
 
 from app.db.clock import NOW
 from app.db.columns import UTCDateTime
-from app.db.every_engine.new_tasks import DECIDED
 from app.db.statements.executing import Executor, Transaction, atomically
-from app.db.statements.tables import TASKS
+from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.turns import give_turns
+from app.db.trigger_terms import SHOWN_HOLDS
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.task_stats import STAT_KIND, task_submissions
 
@@ -106,4 +106,4 @@ def _waits(row: dict[str, Any], now: datetime, paused: set[str]) -> str:
     if row["queue"] in paused:
         return "paused"
     held: str | None = row.get("held")
-    return held if held in {"limit", "limit_key", "user"} else "ready"
+    return held if held in SHOWN_HOLDS else "ready"

@@ -1,27 +1,31 @@
 """How many tasks wait, run and have started in each queue, and who serves it."""
 
 from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
 from app.db.connecting import of
-from app.db.every_engine.queue_depths import MINUTE_AGO, RUNNING, Rows
 from app.db.statements.expressions import seconds_between
-from app.db.statements.held_rows import is_held
-from app.db.statements.turns import PENDING
+from app.db.statements.held_rows import PENDING, is_held
 from app.db.statements.upserting import engine_name
-from app.models.task import Held, Task, TaskPriority, TaskStatus
+from app.models.task import IS_RUNNING, Held, Task, TaskPriority
 from app.models.user import User
 
-_RUNNING_ONES = Task.status == TaskStatus.RUNNING.value
+Rows = Sequence[Sequence[Any]]
+
+_MINUTE_AGO = STATEMENT_TIME - timedelta(minutes=1)
+_RUNNING = select(Task.queue, func.count()).where(IS_RUNNING).group_by(Task.queue)
 # A delayed or retried task waits from the time at which it is due.
 _AGE = seconds_between(func.min(case((Task.due_at <= STATEMENT_TIME, Task.due_at))), STATEMENT_TIME)
 _IS_READY = or_(Task.run_at.is_(None), Task.run_at <= STATEMENT_TIME)
 _PENDING = select(Task.queue, func.count(), _AGE).where(PENDING).group_by(Task.queue)
 _READY = select(Task.queue, func.count(), func.count(case((_IS_READY, 1))), _AGE).where(PENDING).group_by(Task.queue)
-_STARTED = select(Task.queue, func.count()).where(Task.started_at > MINUTE_AGO).group_by(Task.queue)
+_STARTED = select(Task.queue, func.count()).where(Task.started_at > _MINUTE_AGO).group_by(Task.queue)
 # How many users one statement names.
 _USERS = 500
 
@@ -32,7 +36,12 @@ def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Ro
     Each of the two statements takes at most `timeout_ms`.
     """
     of(engine_name(connection)).limit_statements(connection, timeout_ms / 1000)
-    return connection.execute(_PENDING).all(), connection.execute(RUNNING).all()
+    return connection.execute(_PENDING).all(), connection.execute(_RUNNING).all()
+
+
+def read_running(db: Session) -> Rows:
+    """Of each queue: its name and the number of running tasks."""
+    return db.execute(_RUNNING).all()
 
 
 def read_waiting(db: Session) -> Rows:
@@ -46,7 +55,7 @@ def read_starts(db: Session) -> Rows:
     # By user, because the index of ended tasks begins with the user.
     batches = [Task.user_id.in_(users[at : at + _USERS]) for at in range(0, len(users), _USERS)]
     starts = Counter[str]()
-    for which in (_RUNNING_ONES, *(batch & (Task.finished_at > MINUTE_AGO) for batch in batches)):
+    for which in (IS_RUNNING, *(batch & (Task.finished_at > _MINUTE_AGO) for batch in batches)):
         for queue, number in db.execute(_STARTED.where(which)):
             starts[queue] += number
     return list(starts.items())
@@ -57,5 +66,5 @@ def has_unfinished(db: Session, queue: str) -> bool:
     sent = (PENDING, Task.turn.is_not(None), Task.priority.in_(list(TaskPriority)))
     # One by one, as indexes have them.
     held = (Task.held.is_(None), *map(is_held, Held))
-    states = ((_RUNNING_ONES,), *((*sent, each) for each in held))
+    states = ((IS_RUNNING,), *((*sent, each) for each in held))
     return any(db.scalar(select(exists().where(*state, Task.queue == queue))) for state in states)

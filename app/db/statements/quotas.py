@@ -1,6 +1,6 @@
 """What a user has queued, has submitted lately and keeps, counted up to where a quota is full."""
 
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Float, Integer, Label, Select, bindparam, func, literal, literal_column, select, true, union_all
@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME, seconds
 from app.db.columns import Id
-from app.db.every_engine.quotas import Look
 from app.db.sizes import task_bytes
 from app.db.statements.expressions import octet_length, seconds_between
 from app.db.statements.tables import TASKS
@@ -17,6 +16,21 @@ from app.models.task_count import stored_bytes, task_count_changes
 
 _USER = bindparam("user_id", type_=Id)
 _WINDOW = seconds(bindparam("window", type_=Float))
+
+
+class Look(NamedTuple):
+    """What was found.
+
+    Queued tasks, bytes of their arguments, all their bytes; tasks of the last window, seconds until the oldest of them
+    leaves it; bytes of what else the user keeps.
+    """
+
+    tasks: int
+    bytes: int
+    stored: int
+    recent: int
+    recent_seconds: float
+    ended: int
 
 
 def _queued(status: TaskStatus) -> Select[*tuple[Any, ...]]:
@@ -70,5 +84,5 @@ def look(db: Session, *, user_id: UUID, queued: int, rated: bool, window: int, o
     if rated:
         values |= {"window": window, "oldest": oldest}
     tasks, arguments, stored, recent, recent_seconds, ended = db.execute(_RATED if rated else _NOT_RATED, values).one()
-    # A sum is a Decimal on MySQL.
+    # A sum is a Decimal, but on SQLite.
     return Look(tasks, int(arguments), int(stored), recent, float(recent_seconds), int(ended))

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, delete, func, literal_column, select, union, union_all
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.retention import Stored
 from app.db.rows import changed_rows
 from app.db.sizes import ENDED_TASKS, task_bytes
 from app.models.task import Task
@@ -23,6 +22,13 @@ _STORED = union_all(
     select(stored_bytes.c.user_id, stored_bytes.c.bytes).where(stored_bytes.c.kind == ENDED_TASKS),
     select(task_count_changes.c.user_id, task_count_changes.c.bytes),
 ).subquery()
+
+
+class Stored(NamedTuple):
+    """A user, and the bytes that their ended tasks take."""
+
+    user_id: UUID
+    bytes: int
 
 
 def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> int:

@@ -8,10 +8,9 @@ from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.statements.some_rows import delete_some, take
+from app.db.statements.some_rows import take
 from app.db.statements.upserting import upsert
 from app.models.task_stats import (
-    KEPT,
     SHORTEST_STEP,
     STAT_KIND,
     STAT_NUMBERS,
@@ -50,12 +49,3 @@ def add_stats(db: Session, rows: Rows) -> None:
 def add_durations(db: Session, rows: Rows) -> None:
     """As `add_stats`, for durations."""
     _add(db, task_durations, ["number"], rows)
-
-
-def forget(db: Session, batch: int) -> int:
-    """Delete rows that no window shows any more: of each table and step at most `batch`. Returns how many in all."""
-    return sum(
-        delete_some(db, table, table.c.step_seconds == step, table.c.at < STATEMENT_TIME - kept, limit=batch)
-        for table in (task_stats, task_durations)
-        for step, kept in KEPT.items()
-    )

@@ -24,3 +24,7 @@ USERS = _table_of(User)
 ERROR_GROUPS = _table_of(ErrorGroup)
 DAILY_COUNTS = _table_of(DailyCount)
 IDEMPOTENCY_KEYS = _table_of(IdempotencyKey)
+
+# What the database decides of a new task, and is read of it. JSONB has its own form of numbers, so `metadata` is
+# answered as PostgreSQL stores it.
+DECIDED = ("id", "run_at", "due_at", "created_at", "updated_at", "metadata")

@@ -1,24 +1,20 @@
-"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting what waits, by its reason."""
+"""Folding the changes into the kept sums (`app/models/task_count.py`)."""
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import bucket_of
 from app.db.clock import STATEMENT_TIME
 from app.db.sizes import ENDED_TASKS
-from app.db.statements import waiting
-from app.db.statements.some_rows import delete_some, take
-from app.db.statements.task_filter import conditions
+from app.db.statements.some_rows import take
 from app.db.statements.upserting import upsert
-from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_count import (
     COUNTED_UNDER,
-    FORGET_BATCH,
     Ended,
     Folded,
     stored_bytes,
@@ -26,7 +22,6 @@ from app.models.task_count import (
     task_counts,
     task_totals,
 )
-from app.models.task_filter import TaskFilter
 from app.models.task_stats import SHORTEST_STEP, begin_of_step
 
 Key = tuple[Any, ...]
@@ -83,20 +78,3 @@ def _add(db: Session, table: Table, names: Sequence[str], numbers: Counter[Key])
         if number
     ]  # fmt: skip
     upsert(db, table, rows, lambda old, new: {sum_: old[sum_] + new[sum_]})
-
-
-def forget_zeros(db: Session) -> int:
-    """Delete a batch of the sums that are 0, such as those of deleted users: FORGET_BATCH of each table at most.
-
-    Returns how many in all.
-    """
-    sums = (task_counts.c.number, task_totals.c.number, stored_bytes.c.bytes)
-    return sum(delete_some(db, column.table, column == 0, limit=FORGET_BATCH) for column in sums)
-
-
-def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
-    """How many of the pending tasks wait for each reason. Reads each of them."""
-    pending = (Task.status == TaskStatus.PENDING.value, *conditions(wanted))
-    rows = select(waiting.reason().label("reason")).where(*pending).subquery()
-    found = db.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason))
-    return {WaitingReason(name): int(number) for name, number in found}

@@ -12,13 +12,12 @@ from app.core.engines import SQLITE
 from app.db.base import Base
 from app.db.columns import LongText
 from app.db.connecting.sqlite import brief_lock_waits
-from app.db.every_engine.task_logs import Line, number_of
 from app.db.sizes import LOG_LINE_BYTES
-from app.db.statements.executing import Executor, Transaction, atomically
+from app.db.statements.executing import SET_LOCAL, Executes, Executor, Transaction, atomically, read_number
 from app.db.statements.expressions import octet_length
 from app.db.statements.upserting import engine_name
 from app.models.task import Task
-from app.models.task_log import TaskLog
+from app.models.task_log import Line, TaskLog
 
 _LOCK_SECONDS, _LOCK_PAUSE = 0.2, 0.01
 _LOGS = Base.metadata.tables[TaskLog.__tablename__]
@@ -29,13 +28,20 @@ _SIZE: ColumnElement[int] = (
     + octet_length(_LOGS.c.message)
     + octet_length(_LOGS.c.fields)
 )
+# On PostgreSQL by the key also where the table was empty when it made the plan.
+BY_KEY = {"enable_seqscan": "off"}
 _BYTES = select(func.sum(_SIZE)).where(_TASK)
+_STORED = _BYTES.execution_options(**{SET_LOCAL: BY_KEY})
 # The exact text of `fields`, which is counted.
 _INSERT = insert(_LOGS).values(fields=bindparam("p_fields", type_=LongText))
 _FROM_THE_NEWEST = (
     select(_LOGS.c.seq, func.sum(_SIZE).over(order_by=_LOGS.c.seq.desc()).label("through")).where(_TASK).subquery()
 )
-_BEYOND = select(func.max(_FROM_THE_NEWEST.c.seq)).where(_FROM_THE_NEWEST.c.through > bindparam("p_keep"))
+_BEYOND = (
+    select(func.max(_FROM_THE_NEWEST.c.seq))
+    .where(_FROM_THE_NEWEST.c.through > bindparam("p_keep", type_=BigInteger))
+    .execution_options(**{SET_LOCAL: BY_KEY})
+)
 
 
 def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], through: int) -> bool:
@@ -93,11 +99,11 @@ def _lock(db: Transaction, task_id: UUID) -> bool:
     return db.scalar(task.with_for_update(nowait=True)) is not None
 
 
-def stored_bytes(db: Executor, task_id: UUID) -> int:
+def stored_bytes(db: Executes, task_id: UUID) -> int:
     """The bytes of all lines of the task."""
-    return number_of(db.execute(_BYTES, {"p_task_id": task_id})) or 0
+    return read_number(db, _STORED, {"p_task_id": task_id}) or 0
 
 
-def beyond(db: Executor, task_id: UUID, keep: int) -> int | None:
+def beyond(db: Executes, task_id: UUID, keep: int) -> int | None:
     """The number of the newest line that does not fit into `keep` bytes with all that are newer. None if all fit."""
-    return number_of(db.execute(_BEYOND, {"p_task_id": task_id, "p_keep": keep}))
+    return read_number(db, _BEYOND, {"p_task_id": task_id, "p_keep": keep})

@@ -1,6 +1,6 @@
 """The rows of a page of tasks, cut to a number of bytes: first their sizes are read, then the rows that fit.
 
-For `octet_length` of a text SQLite reads its size alone. MySQL reads the text, and sends nothing of it.
+For `octet_length` of a text PostgreSQL and SQLite read its size alone. MySQL reads the text, and sends nothing of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,28 +8,39 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, func, literal, select
+from sqlalchemy import ColumnElement, Integer, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from app.db.every_engine.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.statements.conditions import is_one_of
 from app.db.statements.expressions import octet_length
 from app.db.statements.tables import TASKS
-from app.db.waiting import WAITS_COLUMN
+from app.db.waiting import WAITS_COLUMN, WAITS_OF_MANY
 from app.models.task import SIZED_OTHERS, SIZED_TEXTS
 
+# What a task takes in an answer besides its texts and lists: the names of all fields, ids, times and numbers.
+FIXED_BYTES = 1200
+# The columns whose values may be large.
+LARGE = ("args", "kwargs", "progress_detail", "result", "error_message")
 # Why each task waits: a column beside those of the table.
 WAITS = WAITS_COLUMN.label("waits")
 
 
 def _bytes_of(columns: Sequence[str], fixed: int = 0) -> ColumnElement[int]:
-    sizes = (func.coalesce(octet_length(TASKS.c[column]), 0) for column in columns)
-    return sum(sizes, start=literal(fixed, Integer))
+    sizes = (func.coalesce(octet_length(TASKS.c[column]), literal_column("0")) for column in columns)
+    return sum(sizes, start=literal_column(str(fixed), Integer))
 
 
 TASK_BYTES = _bytes_of((*LARGE, *SIZED_TEXTS, *SIZED_OTHERS), FIXED_BYTES)
 # Those of the values that may be large.
 LARGE_BYTES = _bytes_of(LARGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that fit, and whether others were left out for their bytes."""
+
+    rows: list[dict[str, Any]]
+    is_cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ def page_statement(columns: Sequence[str], conditions: Sequence[ColumnElement[bo
     named = is_one_of(TASKS.c.id, "ids")
     return PageStatement(
         select(TASKS.c.id, TASK_BYTES).where(named, *conditions),
-        select(*(TASKS.c[name] for name in columns), WAITS).where(named, *conditions),
+        select(*(TASKS.c[name] for name in columns), WAITS_OF_MANY.label("waits")).where(named, *conditions),
     )
 
 

@@ -5,52 +5,34 @@ is the highest turn that was claimed. So a user's first task stands behind one t
 have queued, and a user who was away has saved nothing up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    FromClause,
     Insert,
     and_,
     bindparam,
-    delete,
     exists,
-    func,
-    literal_column,
     or_,
     select,
-    update,
 )
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.turns import LINE, PLACE_BATCH
-from app.db.rows import changed_rows, value_by
-from app.db.statements.executing import Transaction
+from app.db.rows import value_by
+from app.db.statements.claim_requests import LINE, PLACE_BATCH
+from app.db.statements.executing import Transaction, wait_briefly
 from app.db.statements.expressions import greatest
-from app.db.statements.maintenance import wait_briefly
-from app.db.statements.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.db.statements.held_rows import PENDING
+from app.db.statements.locked_tasks import change_tasks, clock_of_line, lock_tasks
+from app.db.statements.tables import TASKS, USER_TURNS, USERS
 from app.db.statements.upserting import engine_name, upsert_statement
-from app.models.task import TaskPriority, TaskStatus
+from app.models.task import TaskPriority
 
 _Line = tuple[UUID, str, str]
-# The values stand in the text, for SQLite's partial indexes.
-PENDING: ColumnElement[bool] = TASKS.c.status == literal_column(f"'{TaskStatus.PENDING.value}'")
-
-
-def clock_of(row: FromClause) -> ColumnElement[float]:
-    """The highest turn that was claimed from the line of this row, which has queue and priority; 0 before any was."""
-    return _clock(row.c.queue, row.c.priority)
-
-
-def _clock(queue: ColumnElement[str], priority: ColumnElement[str]) -> ColumnElement[float]:
-    of_line = (CLAIMED_TURNS.c.queue == queue, CLAIMED_TURNS.c.priority == priority)
-    # As max(), MySQL would read all turns of the line.
-    top = select(CLAIMED_TURNS.c.turn).where(*of_line).order_by(CLAIMED_TURNS.c.turn.desc()).limit(1)
-    return func.coalesce(top.scalar_subquery(), 0.0)
 
 
 def give_turns(db: Transaction, rows: Sequence[tuple[UUID, UUID, str, str]]) -> dict[UUID, float]:
@@ -98,7 +80,7 @@ def _weights_and_clocks(
 
 @lru_cache(maxsize=64)
 def _read_statement(lines: int) -> Any:
-    clocks = (_clock(bindparam(f"p_queue_{nth}"), bindparam(f"p_priority_{nth}")) for nth in range(lines))
+    clocks = (clock_of_line(bindparam(f"p_queue_{nth}"), bindparam(f"p_priority_{nth}")) for nth in range(lines))
     of_users = USERS.c.id.in_(bindparam("p_users", expanding=True))
     return select(USERS.c.id, USERS.c.weight, *clocks).where(of_users)
 
@@ -115,7 +97,6 @@ def _raise(engine: str) -> Insert:
 # By the columns one by one, which gives those of some lines more: MariaDB looks no list of rows up in an index.
 _LASTS = select(USER_TURNS).where(*(USER_TURNS.c[name].in_(bindparam(f"p_{name}", expanding=True)) for name in LINE))
 
-MOST_UNPLACED = 100_000
 # An UPDATE with a value for each row is another statement for each number of rows: none is kept.
 _UNCACHED = {"compiled_cache": None}
 _DUE = and_(PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
@@ -130,26 +111,6 @@ def _place(db: Session, ids: Sequence[UUID]) -> int:
     return len(turns)
 
 
-def lock_tasks(
-    db: Transaction, columns: Sequence[Any], ids: Sequence[UUID], *which: ColumnElement[bool]
-) -> Sequence[Any]:
-    """Lock those of these tasks that match and that no other transaction has locked. Returns these columns of them.
-
-    By the primary key alone: a read through another index locks its entries of the rows that it then leaves out, and
-    who has locked such a row waits to change it.
-    """
-    found = select(*columns).where(TASKS.c.id.in_(ids), *which).order_by(TASKS.c.id)
-    rows = found.with_hint(TASKS, "FORCE INDEX (PRIMARY)", "mysql").with_for_update(skip_locked=True)
-    return db.execute(rows).all()
-
-
-def change_tasks(db: Transaction, ids: Sequence[UUID], values: Mapping[str, Any], **options: Any) -> None:
-    """Give these tasks, which this transaction has locked, these values by column. `options` are those of `execute`."""
-    # Of few rows MySQL would read all, and wait for those that others have locked.
-    these = update(TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql").where(TASKS.c.id.in_(ids))
-    db.execute(these.values(**values), **options)
-
-
 def place_due(db: Session, user_id: UUID | None = None) -> int:
     """Give a batch of the pending tasks that have become due their turn, of all users or of this one.
 
@@ -161,13 +122,6 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     of_user = () if user_id is None else (TASKS.c.user_id == user_id,)
     due = select(TASKS.c.id).where(_DUE, *of_user).order_by(TASKS.c.due_at).limit(PLACE_BATCH)
     return _place(db, db.scalars(due).all())
-
-
-def users_to_place(db: Session) -> list[UUID]:
-    """The users of the tasks that `place_due` has left to do: of the MOST_UNPLACED that have been due for longest."""
-    # In their order, by which SQLite takes the index of these.
-    rows = select(TASKS.c.user_id).where(_DUE).order_by(TASKS.c.due_at).limit(MOST_UNPLACED).subquery("unplaced")
-    return list(db.scalars(select(rows.c.user_id).distinct()))
 
 
 def place(db: Session, task_ids: Sequence[UUID]) -> int:
@@ -187,23 +141,3 @@ def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
 def _has_ready(queue: str, priority: str) -> ColumnElement[bool]:
     of_line = (TASKS.c.queue == queue, TASKS.c.priority == priority)
     return exists().where(*of_line, PENDING, TASKS.c.turn.is_not(None), TASKS.c.held.is_(None))
-
-
-FORGET_BATCH = 1000
-
-
-def forget_claimed_turns(db: Session) -> int:
-    """Delete what lies below the clocks of the lines. Returns how many rows."""
-    of_line = (CLAIMED_TURNS.c.queue, CLAIMED_TURNS.c.priority)
-    number = 0
-    for queue, priority, clock in db.execute(select(*of_line, func.max(CLAIMED_TURNS.c.turn)).group_by(*of_line)).all():
-        line = (CLAIMED_TURNS.c.queue == queue, CLAIMED_TURNS.c.priority == priority)
-        # Not those of claims that are not committed yet: they would have this wait.
-        passed = (
-            select(CLAIMED_TURNS.c.turn).where(*line, CLAIMED_TURNS.c.turn < clock).with_for_update(skip_locked=True)
-        )
-        turns = db.scalars(passed).all()
-        for at in range(0, len(turns), FORGET_BATCH):
-            batch = turns[at : at + FORGET_BATCH]
-            number += changed_rows(db.execute(delete(CLAIMED_TURNS).where(*line, CLAIMED_TURNS.c.turn.in_(batch))))
-    return number

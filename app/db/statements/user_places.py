@@ -4,6 +4,7 @@ Who gives places of users, or takes them away, locks these users first (`lock`).
 time, and what it counts stays true until its commit.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.core.engines import POSTGRESQL
 from app.db.statements.expressions import greatest
-from app.db.statements.held_rows import SIZES, Lines, is_held
+from app.db.statements.held_rows import PENDING, SIZES, Lines, is_held
 from app.db.statements.held_tasks import (
     change_found,
     has_place_of,
@@ -23,10 +25,10 @@ from app.db.statements.held_tasks import (
 )
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, Usage
 from app.db.statements.limits import give_places, is_waited_for
+from app.db.statements.locked_tasks import clock_of
 from app.db.statements.tables import PLACES, TASKS, USER_TURNS
 from app.db.statements.task_moves import HELD_BY_LIMIT
-from app.db.statements.turns import PENDING, clock_of
-from app.db.statements.upserting import upsert
+from app.db.statements.upserting import engine_name, upsert
 from app.db.statements.user_place_terms import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.trigger_terms import USER_LIMIT
 from app.models.task import Held
@@ -36,9 +38,15 @@ from app.models.user import User
 def lock(db: Session, users: Collection[str]) -> None:
     """Lock these users until the commit against other admissions, in one order for all transactions.
 
-    What is locked is a row of each in `user_turns`, of a line that no queue can have: by the user's own row, submits
-    would be locked out as well, whose foreign keys share it. A user who is gone has no row, and needs no lock.
+    What is locked is a number on PostgreSQL, and a row of each in `user_turns` elsewhere, of a line that no queue can
+    have: by the user's own row, submits would be locked out as well, whose foreign keys share it. A user who is gone
+    has no row, and needs no lock.
     """
+    if engine_name(db) == POSTGRESQL:
+        for user in sorted(users):
+            number = int.from_bytes(hashlib.sha256(f"place of {user}".encode()).digest()[:8], signed=True)
+            db.execute(select(func.pg_advisory_xact_lock(number)))
+        return
     found = db.scalars(select(User.id).where(User.id.in_([UUID(user) for user in users]))).all()
     row = {"queue": USER_LIMIT, "priority": "", "last": 0.0, "clock": 0.0}
     # Locks what is there, too.
@@ -109,8 +117,11 @@ def hold_without_place(db: Session, number: int) -> int:
     """
     lacking = (PENDING, TASKS.c.turn.is_not(None), or_(TASKS.c.user_limited.is_not(True), ~has_place_of(OF_USERS)))
     values = {"user_limited": True, "held": Held.USER.value}
-    held = (TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
-    return max(_change(db, number, values, [], *lacking, each) for each in held)
+    ready = _change(db, number, values, [TASKS.c.queue], *lacking, TASKS.c.held.is_(None))
+    in_line = _change(db, number, values, [TASKS.c.limit], *lacking, is_held(Held.LIMIT))
+    keys = [TASKS.c.limit, TASKS.c.limit_key]
+    of_keys = _change(db, number, values, keys, *lacking, is_held(Held.LIMIT_KEY), TASKS.c.limit_key.is_not(None))
+    return max(ready, in_line, of_keys)
 
 
 def release_held(db: Session, number: int) -> int:
@@ -124,5 +135,6 @@ def release_held(db: Session, number: int) -> int:
 def _change(
     db: Session, number: int, values: dict[str, Any], order: Sequence[ColumnElement[Any]], *which: ColumnElement[bool]
 ) -> int:
+    # In the order of a partial index: else PostgreSQL may read the whole table for each batch.
     ids = db.scalars(select(TASKS.c.id).where(*which).order_by(*order).limit(number)).all()
     return change_found(db, ids, values, *which)

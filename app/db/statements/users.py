@@ -24,6 +24,11 @@ def insert_user(db: Session, values: dict[str, Any]) -> User | None:
     return db.scalar(select(User).where(User.id == new["id"]))
 
 
+def lock_user(db: Session, user_id: UUID) -> User | None:
+    """Lock the user until the transaction ends. Returns the row as it is committed now; None where there is none."""
+    return db.scalar(select(User).where(User.id == user_id).with_for_update().execution_options(populate_existing=True))
+
+
 def lock_active_admins(db: Session) -> list[UUID]:
     """Lock all active administrators until the transaction ends. Returns their ids."""
     admins = select(User.id).where(User.role == Role.ADMIN.value, User.is_active).order_by(User.id)

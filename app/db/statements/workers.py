@@ -1,21 +1,71 @@
-"""The statements of a worker's parent process beside the attempts."""
+"""Workers: their heartbeats, those that are alive, and what they run."""
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import null
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, exists, null, select, update
+from sqlalchemy.orm import Session, aliased
 
 from app.db.base import Base
-from app.db.clock import NOW
+from app.db.clock import NOW, STATEMENT_TIME
+from app.db.columns import Duration
 from app.db.connecting import of
 from app.db.statements.upserting import engine_name, upsert
+from app.models.task import Task, TaskStatus
 from app.models.worker import WorkerProcess
 
 _LOCK_SECONDS = 0.5
-
-
 _TABLE = Base.metadata.tables[WorkerProcess.__tablename__]
+
+
+class LiveWorker(NamedTuple):
+    """A worker that sends heartbeats. `task_names` are the tasks that it can run; None if it does not say."""
+
+    id: UUID
+    name: str
+    queues: list[str]
+    concurrency: int
+    task_names: list[str] | None
+
+
+_LIVE = select(
+    WorkerProcess.id, WorkerProcess.name, WorkerProcess.queues, WorkerProcess.concurrency, WorkerProcess.task_names
+).where(
+    WorkerProcess.stopped_at.is_(None),
+    WorkerProcess.heartbeat_at > STATEMENT_TIME - bindparam("p_lease", type_=Duration),
+)
+
+_NEWER = aliased(WorkerProcess)
+
+
+def live(db: Session | Connection, lease: timedelta) -> Sequence[LiveWorker]:
+    """The workers that have sent a heartbeat within `lease`."""
+    return [LiveWorker(*row) for row in db.execute(_LIVE, {"p_lease": lease})]
+
+
+def not_stopped(db: Session, lease: timedelta, name: str | None) -> list[tuple[WorkerProcess, bool]]:
+    """The last start of each name, unless it has stopped, by name; and whether it has sent no heartbeat in `lease`."""
+    newer = exists().where(_NEWER.name == WorkerProcess.name, _NEWER.started_at > WorkerProcess.started_at)
+    lost = WorkerProcess.heartbeat_at <= STATEMENT_TIME - lease
+    found = select(WorkerProcess, lost).where(WorkerProcess.stopped_at.is_(None), ~newer).order_by(WorkerProcess.name)
+    if name is not None:
+        found = found.where(WorkerProcess.name == name)
+    return [(worker, silent) for worker, silent in db.execute(found)]
+
+
+def running_on(db: Session, ids: Sequence[UUID]) -> Sequence[Any]:
+    """The running tasks of these workers, oldest first: id, worker_id, name, celery_task_name, started_at, progress."""
+    columns = (Task.id, Task.worker_id, Task.name, Task.celery_task_name, Task.started_at, Task.progress)
+    running = select(*columns).where(Task.status == TaskStatus.RUNNING.value, Task.worker_id.in_(ids))
+    return db.execute(running.order_by(Task.started_at)).all()
+
+
+def say_stopped(db: Session, worker_id: UUID) -> None:
+    """Note that this worker sends no more heartbeats: what it still holds may be rescued at once."""
+    stopped = update(WorkerProcess).where(WorkerProcess.id == worker_id).values({"stopped_at": NOW})
+    db.execute(stopped.execution_options(synchronize_session=False))
 
 
 def beat(db: Session, worker_id: UUID, row: dict[str, Any], changing: dict[str, Any]) -> None:

@@ -2,15 +2,22 @@
 
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.every_engine.turns import PLACE_BATCH
+from app.db.clock import STATEMENT_TIME
 from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import turns
+from app.db.statements.claim_requests import PLACE_BATCH
+from app.db.statements.held_rows import PENDING
+from app.db.statements.tables import TASKS
 from app.maintenance.passes import running_quota
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
+
+# Where turns are given user by user, the users of so many tasks are looked at in one round.
+MOST_UNPLACED = 100_000
 
 
 def give_turns(db: Session) -> None:
@@ -20,8 +27,11 @@ def give_turns(db: Session) -> None:
     """
     if _give_all(db):
         return
+    # In the order of an index: else SQLite would take another one.
+    rows = select(TASKS.c.user_id).where(PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
+    oldest = rows.order_by(TASKS.c.due_at).limit(MOST_UNPLACED).subquery("unplaced")
     with transaction(db):
-        users = turns.users_to_place(db)
+        users = db.scalars(select(oldest.c.user_id).distinct()).all()
     for user_id in users:
         _give_all(db, user_id)
 

@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, exists
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
 from app.db.rows import changed_rows
 from app.db.session import transaction
-from app.db.sql import claim_holds, turns
+from app.db.statements import claim_holds
+from app.db.statements.tables import CLAIMED_TURNS
 from app.maintenance.rounds import EACH_MINUTE, Needs, Pass, Round
 from app.models.task import IS_RUNNING, Task
 from app.models.task_count import FORGET_BATCH
@@ -19,6 +20,8 @@ from app.services.tasks import task_counts
 
 # Rows of workers that stopped this long ago are of no use.
 FORGET_WORKERS_AFTER = timedelta(days=1)
+
+FORGET_TURNS = 1000
 
 
 def forget_workers(db: Session) -> int:
@@ -36,8 +39,18 @@ def forget_workers(db: Session) -> int:
 
 def forget_claimed_turns(db: Session) -> int:
     """Delete the turns that claims have passed: one for each line says where it stands. Returns how many."""
+    claimed, number = CLAIMED_TURNS.c, 0
+    clocks = select(claimed.queue, claimed.priority, func.max(claimed.turn)).group_by(claimed.queue, claimed.priority)
     with transaction(db):
-        return turns.forget_claimed_turns(db)
+        for queue, priority, clock in db.execute(clocks).all():
+            line = (claimed.queue == queue, claimed.priority == priority)
+            # Not those of claims that are not committed yet: they would have this wait.
+            passed = select(claimed.turn).where(*line, claimed.turn < clock).with_for_update(skip_locked=True)
+            found = db.scalars(passed).all()
+            for at in range(0, len(found), FORGET_TURNS):
+                batch = claimed.turn.in_(found[at : at + FORGET_TURNS])
+                number += changed_rows(db.execute(delete(CLAIMED_TURNS).where(*line, batch)))
+    return number
 
 
 def _workers(db: Session, _: Round) -> None:

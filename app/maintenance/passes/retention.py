@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.sql import retention
+from app.db.statements import retention
 from app.maintenance.rounds import AT_NEXT_ROUND, Needs, Pass, Round
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
 from app.db.session import transaction
-from app.db.sql import claim_holds, turns
+from app.db.sql import turns
+from app.db.statements import claim_holds
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.messaging.wakeups import wake
 

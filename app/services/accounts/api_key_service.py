@@ -11,7 +11,7 @@ from app.core.api_key_tokens import api_key_digest, new_api_key, shown_prefix
 from app.core.config import get_settings
 from app.db.page import Page, page_of
 from app.db.session import transaction
-from app.db.sql import api_keys
+from app.db.statements import api_keys
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
 from app.models.api_key import ApiKey, ApiKeyEvent, Scope
 from app.models.user import Role

@@ -24,9 +24,9 @@ from app.core.security import (
     verify_password,
 )
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.logins import lock_user_unchanged
 from app.db.session import transaction
-from app.db.sql import api_keys, batches, logins
+from app.db.statements import api_keys, batches, logins
+from app.db.statements.logins import lock_user_unchanged
 from app.errors import (
     AdminOnly,
     InsufficientScope,

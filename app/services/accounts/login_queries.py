@@ -1,6 +1,6 @@
 """Queries of logins: credentials, sessions and refresh tokens. None of them commits.
 
-The database's clock decides about expiry. PostgreSQL-only statements are in `app/db/postgresql/logins.py`.
+The database's clock decides about expiry. PostgreSQL-only statements are in `app/db/statements/logins.py`.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.clock import NOW
-from app.db.sql import conditions
+from app.db.statements import conditions
 from app.models.login import LOGIN_STANDS, LoginSession, RefreshToken
 from app.models.user import User
 

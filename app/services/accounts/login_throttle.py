@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.network_addresses import address_block
-from app.db.every_engine.throttle import Count, has_signed_in, read_counts, write_counts
-from app.db.sql import throttle
+from app.db.statements import throttle
+from app.db.statements.throttle import Count, has_signed_in, read_counts, write_counts
 from app.errors import TooManyRequests
 from app.models.audit import AuditEvent
 from app.services.audit import recording as audit

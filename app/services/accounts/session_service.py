@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.sql import logins
+from app.db.statements import logins
 from app.errors import SessionNotFound
 from app.models.audit import AuditEvent
 from app.models.login import SESSION_OPEN, LoginSession, RefreshToken

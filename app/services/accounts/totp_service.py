@@ -13,9 +13,8 @@ from app.core import one_time_codes
 from app.core.config import get_settings
 from app.core.encryption import Undecryptable, decrypt
 from app.core.origin import Actor
-from app.db.every_engine import users
 from app.db.session import transaction
-from app.db.sql import logins
+from app.db.statements import logins, users
 from app.errors import (
     SecondFactorNotFound,
     SecondFactorOff,

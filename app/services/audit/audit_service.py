@@ -13,7 +13,7 @@ from app.core.config import get_settings
 from app.core.origin import current_actor, current_origin
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
-from app.db.sql import audit as statements
+from app.db.statements import audit as statements
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit import recording as audit
 from app.services.audit.deeds import ANONYMOUS, deed_limits

@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.every_engine import bulk
 from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.sql import limits
+from app.db.statements import bulk
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, Task, TaskStatus

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import json_size
-from app.db.sql import bulk, task_filter
+from app.db.statements import bulk, task_filter
 from app.errors import AdminOnly
 from app.models.bulk_deed import BATCH, BulkBatch, pack_ids
 from app.models.task import Task

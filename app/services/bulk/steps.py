@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from app.core.origin import Actor
 from app.db.clock import NOW
 from app.db.deadlocks import repeated
-from app.db.every_engine import bulk
 from app.db.session import transaction
-from app.db.sql import batches as batches_sql
+from app.db.statements import bulk
+from app.db.statements.batches import delete_batch
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User
 from app.services.audit import recording as audit
@@ -71,7 +71,7 @@ def _step(db: Session, deed_id: UUID) -> bool:
 def forget_finished(db: Session) -> int:
     """Delete a batch of the deeds that ended long ago. Returns how many."""
     with transaction(db):
-        return batches_sql.delete_batch(db, BulkDeed, BulkDeed.finished_at < NOW - KEPT, limit=FORGET_BATCH)
+        return delete_batch(db, BulkDeed, BulkDeed.finished_at < NOW - KEPT, limit=FORGET_BATCH)
 
 
 def _count(db: Session, deed: BulkDeed, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.sql import error_groups as statements
+from app.db.statements import error_groups as statements
 from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT
 from app.models.task_count import Ended
 from app.models.task_stats import begin_of_step

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.served_tasks import served_tasks
 from app.db.after_commit import after_commit
-from app.db.sql import claim_holds
-from app.db.statements import held_rows
+from app.db.statements import claim_holds, held_rows
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
 from app.models.task import TaskPriority

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.served_tasks import served_tasks
-from app.db.every_engine import workers
+from app.db.statements import workers
 
 
 def lease() -> timedelta:

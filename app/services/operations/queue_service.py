@@ -10,10 +10,10 @@ from app.catalogue import known_queues
 from app.core.config import get_settings
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
-from app.db.every_engine import claim_holds as holds_of_every_engine, workers
-from app.db.every_engine.queue_depths import read_running
 from app.db.session import transaction
-from app.db.sql import claim_holds, queue_depths, reads
+from app.db.sql import reads
+from app.db.statements import claim_holds, queue_depths, workers
+from app.db.statements.queue_depths import read_running
 from app.errors import QueueNotFound
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
@@ -98,8 +98,8 @@ def resume_queue(db: Session, name: str, *, commit: bool = True) -> PauseState:
     """Let the tasks of this queue begin again: several slots are woken for them. Raises QueueNotFound."""
     with transaction(db, commit=commit):
         _check_known(db, name)
-        if holds_of_every_engine.is_held(db, HoldKind.QUEUE, name):
-            holds_of_every_engine.forget(db, HoldKind.QUEUE, name)
+        if claim_holds.is_held(db, HoldKind.QUEUE, name):
+            claim_holds.forget(db, HoldKind.QUEUE, name)
             audit.record(db, QueueEvent.RESUMED, Subject("queue", name))
             after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
     return PauseState(name)
@@ -109,5 +109,5 @@ def _check_known(db: Session, name: str) -> None:
     """Raise QueueNotFound, unless the queue is declared, served or paused, or has tasks. Counts nothing."""
     if name in known_queues() or any(name in worker.queues for worker in workers.live(db, lease())):
         return
-    if not holds_of_every_engine.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
+    if not claim_holds.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
         raise QueueNotFound

@@ -9,8 +9,10 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
 from app.db.sql import stats as statements
+from app.db.statements.some_rows import delete_some
 from app.models.task_count import Ended
 from app.models.task_stats import (
     ALL_USERS,
@@ -22,6 +24,7 @@ from app.models.task_stats import (
     STAT_KIND,
     STAT_NUMBERS,
     begin_of_step,
+    task_durations,
     task_stats,
 )
 
@@ -81,9 +84,13 @@ def add_ended(db: Session, now: datetime, changes: Iterable[Ended]) -> None:
 
 
 def forget(db: Session) -> int:
-    """Delete a batch of what no window shows any more. Returns how many rows."""
+    """Delete what no window shows any more: a batch of each table and step. Returns how many rows in all."""
     with transaction(db):
-        return statements.forget(db, FORGET_BATCH)
+        return sum(
+            delete_some(db, table, table.c.step_seconds == step, table.c.at < STATEMENT_TIME - kept, limit=FORGET_BATCH)
+            for table in (task_stats, task_durations)
+            for step, kept in KEPT.items()
+        )
 
 
 def _steps(now: datetime, user_id: UUID, at: datetime) -> Iterator[Step]:

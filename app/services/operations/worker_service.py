@@ -8,9 +8,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.origin import current_actor
-from app.db.every_engine import claim_holds as holds_of_every_engine, workers
 from app.db.session import transaction
-from app.db.sql import claim_holds
+from app.db.statements import claim_holds, workers
 from app.errors import WorkerNotFound
 from app.models.claim_hold import HoldKind
 from app.models.worker import WorkerEvent, WorkerProcess, WorkerState
@@ -67,7 +66,7 @@ def drain_worker(db: Session, name: str, *, commit: bool = True) -> WorkerInfo:
         for worker, lost in workers.not_stopped(db, lease(), name):
             if lost:
                 break
-            if not holds_of_every_engine.is_held(db, HoldKind.WORKER, str(worker.id)):
+            if not claim_holds.is_held(db, HoldKind.WORKER, str(worker.id)):
                 actor = current_actor()
                 audit.record(db, WorkerEvent.DRAINED, Subject("worker", name))
                 claim_holds.hold(db, HoldKind.WORKER, str(worker.id), None, actor.id if actor else None)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
-from app.db.sql import idempotency as keys
+from app.db.statements import idempotency as keys
 from app.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,

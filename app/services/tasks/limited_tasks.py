@@ -12,8 +12,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.db.sql import limits, turns
+from app.db.sql import limits
 from app.db.statements import limit_places
+from app.db.statements.held_rows import PENDING
 from app.errors import LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess
@@ -96,7 +97,7 @@ class _Excess:
     def _waits(self, user_id: UUID, key: str | None) -> tuple[ColumnElement[bool], ...]:
         """The pending tasks of this user that name the limit, or this key of it."""
         of_key = () if key is None else (Task.limit_key == key,)
-        return (Task.limit == self._limit.name, Task.user_id == user_id, turns.PENDING, *of_key)
+        return (Task.limit == self._limit.name, Task.user_id == user_id, PENDING, *of_key)
 
     def _has_no_start(self, row: Row, starts: int) -> bool:
         rate, by_key, key = self._limit.rate, self._limit.rate_per_key, row["limit_key"]

@@ -21,8 +21,8 @@ from app.core.json_text import dump_json
 from app.core.validation_errors import field_errors
 from app.db.base import Base
 from app.db.columns import JSONText
-from app.db.every_engine.new_tasks import DECIDED
 from app.db.sql import new_tasks
+from app.db.statements.tables import DECIDED
 from app.errors import InvalidTask
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Held, Task

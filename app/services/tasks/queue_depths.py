@@ -2,7 +2,7 @@
 
 from app.core.metrics import QueueDepth
 from app.db.session import engine
-from app.db.sql import queue_depths
+from app.db.statements import queue_depths
 from app.messaging.routing import QUEUES
 
 STATEMENT_TIMEOUT_MS = 2000

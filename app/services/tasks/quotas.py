@@ -23,10 +23,10 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
-from app.db.every_engine.quotas import Look
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.db.sql import quotas as statements
+from app.db.statements import quotas as statements
+from app.db.statements.quotas import Look
 from app.errors import (
     QuotaExceeded,
     TooManyBytesQueued,

@@ -2,19 +2,24 @@
 
 from dataclasses import replace
 
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked
 from app.db.session import transaction
-from app.db.sql import maintenance, task_counts, task_filter
-from app.db.statements import task_counting
-from app.models.task import TaskStatus, WaitingReason
+from app.db.sql import task_counts as statements
+from app.db.statements import task_counting, task_filter, waiting
+from app.db.statements.executing import wait_briefly
+from app.db.statements.some_rows import delete_some
+from app.models.task import Task, TaskStatus, WaitingReason
+from app.models.task_count import FORGET_BATCH, stored_bytes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
 
 FOLD_BATCH = 1000
+_SUMS = (task_counts.c.number, task_totals.c.number, stored_bytes.c.bytes)
 
 
 def fold(db: Session) -> int:
@@ -25,8 +30,8 @@ def fold(db: Session) -> int:
     """
     try:
         with transaction(db):
-            maintenance.wait_briefly(db)
-            folded = task_counts.fold(db, FOLD_BATCH)
+            wait_briefly(db)
+            folded = statements.fold(db, FOLD_BATCH)
             stats_adding.add_ended(db, folded.now, folded.ended)
             error_adding.add(db, folded.now, folded.ended)
             return folded.taken
@@ -37,15 +42,19 @@ def fold(db: Session) -> int:
 
 
 def forget_zeros(db: Session) -> int:
-    """Delete a batch of the sums that are 0, such as those of deleted users. Returns how many."""
+    """Delete a batch of the sums that are 0, such as those of deleted users: of each table. Returns how many in all."""
     with transaction(db):
-        return task_counts.forget_zeros(db)
+        return sum(delete_some(db, column.table, column == 0, limit=FORGET_BATCH) for column in _SUMS)
 
 
 def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
     """How many pending tasks wait for each reason that any waits for."""
     look(db)
-    return task_counts.count_by_reason(db, wanted)
+    pending = (Task.status == TaskStatus.PENDING.value, *task_filter.conditions(wanted))
+    # Every pending task is read.
+    rows = select(waiting.reason().label("reason")).where(*pending).subquery()
+    found = db.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason))
+    return {WaitingReason(name): int(number) for name, number in found}
 
 
 def reads_many(wanted: TaskFilter) -> bool:

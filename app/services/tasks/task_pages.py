@@ -13,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
-from app.db.sql import task_filter, task_pages, task_rows
+from app.db.sql import task_pages
+from app.db.statements import task_filter, task_rows
 from app.models.task import Task
 from app.models.task_filter import TaskFilter, looks_up_rows
 from app.services.operations.live_workers import look as look_at_workers, look_for

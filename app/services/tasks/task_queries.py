@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import SMALL_BYTES
-from app.db.sql import conditions, task_rows
+from app.db.statements import conditions, task_rows
 from app.errors import TaskNotFound
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead

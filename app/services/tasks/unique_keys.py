@@ -15,7 +15,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.sql import conditions, unique_keys
+from app.db.indexes import UNIQUE_KEY
+from app.db.outage import UNIQUE_VIOLATION, sqlstate
+from app.db.statements import conditions
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
 from app.models.task import OnConflict, Task, TaskStatus
 from app.services.tasks import task_queries
@@ -27,6 +29,9 @@ from app.services.tasks.task_replacing import added_load, replace
 TRIES = 10
 # As for a repeated batch: the tasks that have the keys may hold a thousand times the largest arguments.
 MAX_KEPT_BYTES = 8 * 1024 * 1024
+
+# MySQL names the index, SQLite the columns. The values that MySQL tells before it are the user's.
+_OF_MYSQL, _OF_SQLITE = f"{UNIQUE_KEY}'", f"{Task.__tablename__}.user_id, {Task.__tablename__}.active_key"
 
 _FASTER = "Other requests with the same unique_key were faster: try again"
 
@@ -158,8 +163,17 @@ def _undone_if_overtaken(db: Session) -> Iterator[None]:
     except _Overtaken:
         pass
     except IntegrityError as error:
-        if not unique_keys.is_taken(error):
+        if not is_taken(error):
             raise
+
+
+def is_taken(error: IntegrityError) -> bool:
+    """Whether the statement failed because another task has the key."""
+    diagnosis = getattr(error.orig, "diag", None)
+    if diagnosis is not None:
+        return bool(diagnosis.constraint_name == UNIQUE_KEY)
+    said = str(next(reversed(error.orig.args), "")) if error.orig is not None else ""
+    return sqlstate(error) == UNIQUE_VIOLATION and said.endswith((_OF_MYSQL, _OF_SQLITE))
 
 
 def _replace(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -> Load:

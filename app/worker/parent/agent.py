@@ -21,12 +21,12 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.version import VERSION
-from app.db.every_engine import claim_holds
-from app.db.every_engine.workers import say_stopped
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
-from app.db.sql import limits, workers
+from app.db.sql import limits
+from app.db.statements import claim_holds, workers
 from app.db.statements.limit_places import of_task, of_worker
+from app.db.statements.workers import say_stopped
 from app.messaging.application import celery_app
 from app.messaging.guard.messages import WAKEUP
 from app.models.claim_hold import HoldKind

@@ -79,38 +79,26 @@ FROM (
   AND tasks.user_id = %(user_id_4)s::UUID) AS anon_1
 GROUP BY anon_1.status;
 
+SELECT tasks.id, 1200 + coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
+    coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
+    coalesce(octet_length(tasks.error_message), 0) + coalesce(octet_length(tasks.name), 0) +
+    coalesce(octet_length(tasks.task_type), 0) + coalesce(octet_length(tasks.unique_key), 0) +
+    coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS anon_1
+FROM tasks
+WHERE tasks.id = ANY (%(ids)s::UUID[]);
+
 SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_name, tasks.args, tasks.kwargs,
     tasks.priority, tasks.queue, tasks.tags, tasks.metadata, tasks.status, tasks.status_reason, tasks.progress,
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
     tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.retry_of, tasks.attempt, tasks.worker,
     tasks.celery_id, tasks.version, tasks.created_at, tasks.updated_at, tasks.started_at, tasks.finished_at,
-    tasks.cancel_requested_at, CASE WHEN tasks.status = 'pending' THEN CASE WHEN tasks.run_at > statement_timestamp()
+    tasks.cancel_requested_at, (CASE WHEN tasks.status = 'pending' THEN CASE WHEN tasks.run_at > statement_timestamp()
     THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS (
-  SELECT
-  FROM claim_holds AS hold
-  WHERE hold.kind = 'queue'
-  AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held ELSE
-      'ready' END END AS waits, anon_1.number
+    SELECT 1
+    FROM claim_holds AS hold
+    WHERE hold.kind = 'queue'
+    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held ELSE
+        'ready' END END) AS waits
 FROM tasks
-JOIN (
-  SELECT tasks.id AS id, 1200 + coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
-      coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.args), 0) +
-      coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
-      coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) + CASE WHEN
-      pg_column_compression(tasks.tags) IS NULL THEN pg_column_size(tasks.tags) ELSE octet_length(tasks.tags::text) END
-      + CASE WHEN pg_column_compression(tasks.metadata) IS NULL THEN pg_column_size(tasks.metadata) ELSE
-      octet_length(tasks.metadata::text) END AS bytes, sum(1200 + coalesce(octet_length(tasks.name), 0) +
-      coalesce(octet_length(tasks.task_type), 0) + coalesce(octet_length(tasks.unique_key), 0) +
-      coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
-      coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-      coalesce(octet_length(tasks.error_message), 0) + CASE WHEN pg_column_compression(tasks.tags) IS NULL THEN
-      pg_column_size(tasks.tags) ELSE octet_length(tasks.tags::text) END + CASE WHEN
-      pg_column_compression(tasks.metadata) IS NULL THEN pg_column_size(tasks.metadata) ELSE
-      octet_length(tasks.metadata::text) END) OVER (
-    ORDER BY array_position(%(ids)s::UUID[], tasks.id)) AS through, array_position(%(ids)s::UUID[], tasks.id) AS place,
-        count(*) OVER () AS number
-  FROM tasks
-  WHERE tasks.id = ANY (%(ids)s::UUID[])) AS anon_1 ON anon_1.id = tasks.id
-WHERE anon_1.through <= %(most_bytes)s OR anon_1.through = anon_1.bytes
-ORDER BY anon_1.place;
+WHERE tasks.id = ANY (%(ids)s::UUID[]);

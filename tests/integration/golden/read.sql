@@ -10,6 +10,6 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.queue, tasks.held) END AS waits
 FROM tasks
 WHERE tasks.id = ANY (%(ids)s::UUID[])
-AND coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
+AND 0 + coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
     coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-    coalesce(octet_length(tasks.error_message), 0) <= %(coalesce_octet_length_tasks_args_,_0_+_coalesce_octet_len_1)s;
+    coalesce(octet_length(tasks.error_message), 0) <= %(param_1)s;

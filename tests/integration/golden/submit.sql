@@ -4,6 +4,57 @@ INSERT INTO audit_events (id, event, origin, actor_id, actor_name, object_kind, 
 VALUES (%(id)s::UUID, %(event)s, %(origin)s, %(actor_id)s::UUID, %(actor_name)s, %(object_kind)s, %(object_id)s,
     %(address)s, %(request_id)s, %(detail)s);
 
+SELECT anon_1.tasks, anon_1.bytes, anon_1.stored, anon_2.tasks AS tasks_1, anon_2.seconds, (
+  SELECT coalesce(sum(anon_4.bytes), %(coalesce_2)s) AS coalesce_1
+  FROM (
+    SELECT stored_bytes.bytes AS bytes
+    FROM stored_bytes
+    WHERE stored_bytes.user_id = %(user_id)s::UUID
+    UNION ALL
+    SELECT task_count_changes.bytes AS bytes
+    FROM task_count_changes
+    WHERE task_count_changes.user_id = %(user_id)s::UUID) AS anon_4) AS anon_3
+FROM (
+  SELECT count(*) AS tasks, coalesce(sum(anon_5.arguments), %(coalesce_3)s) AS bytes, coalesce(sum(anon_5.stored),
+      %(coalesce_4)s) AS stored
+  FROM (
+    SELECT anon_6.arguments AS arguments, anon_6.stored AS stored
+    FROM (
+      SELECT octet_length(tasks.args) + octet_length(tasks.kwargs) AS arguments, 1024 + tasks.attached_bytes +
+          coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
+          coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
+          coalesce(octet_length(tasks.error_message), 0) AS stored
+      FROM tasks
+      WHERE tasks.user_id = %(user_id)s::UUID
+      AND tasks.status = %(status_1)s
+      ORDER BY tasks.id DESC
+      LIMIT %(queued)s) AS anon_6
+    UNION ALL
+    SELECT anon_7.arguments AS arguments, anon_7.stored AS stored
+    FROM (
+      SELECT octet_length(tasks.args) + octet_length(tasks.kwargs) AS arguments, 1024 + tasks.attached_bytes +
+          coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
+          coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
+          coalesce(octet_length(tasks.error_message), 0) AS stored
+      FROM tasks
+      WHERE tasks.user_id = %(user_id)s::UUID
+      AND tasks.status = %(status_2)s
+      ORDER BY tasks.id DESC
+      LIMIT %(queued)s) AS anon_7) AS anon_5) AS anon_1
+JOIN (
+  SELECT count(*) AS tasks, coalesce(CAST(extract(epoch FROM min(tasks.created_at) + %(window)s * interval '1 second' -
+      clock_timestamp()) AS double precision), %(coalesce_5)s) AS seconds
+  FROM tasks
+  WHERE tasks.user_id = %(user_id)s::UUID
+  AND tasks.id > %(oldest)s::UUID
+  AND tasks.created_at > statement_timestamp() - %(window)s * interval '1 second') AS anon_2 ON true;
+
+SELECT api_keys.id
+FROM api_keys
+WHERE api_keys.id = %(id_1)s::UUID
+AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s)
+FOR NO KEY UPDATE SKIP LOCKED;
+
 SELECT api_keys.id, api_keys.scopes, users.id AS id_1, users.username, users.role, users.max_priority,
     api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s AS anon_1,
     api_keys.digest
@@ -13,46 +64,6 @@ WHERE api_keys.revoked_at IS NULL
 AND (api_keys.expires_at IS NULL OR api_keys.expires_at > clock_timestamp())
 AND users.is_active
 AND api_keys.digest = ANY (%(digests)s::BYTEA[]);
-
-SELECT queued.tasks, queued.bytes, queued.stored, recent.tasks, recent.seconds, ended.bytes
-FROM (
-  SELECT count(*) AS tasks, coalesce(sum(arguments), 0)::bigint AS bytes, coalesce(sum(stored), 0)::bigint AS stored
-  FROM ((
-      SELECT octet_length(args) + octet_length(kwargs) AS arguments, 1024 + tasks.attached_bytes +
-          coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
-          coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-          coalesce(octet_length(tasks.error_message), 0) AS stored
-      FROM tasks
-      WHERE user_id = %(user_id)s
-      AND status = 'pending'
-      ORDER BY id DESC
-      LIMIT %(queued)s )
-    UNION ALL (
-      SELECT octet_length(args) + octet_length(kwargs) AS arguments, 1024 + tasks.attached_bytes +
-          coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
-          coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-          coalesce(octet_length(tasks.error_message), 0) AS stored
-      FROM tasks
-      WHERE user_id = %(user_id)s
-      AND status = 'running'
-      ORDER BY id DESC
-      LIMIT %(queued)s )) AS active ) AS queued, (
-  SELECT count(*) AS tasks, coalesce(extract(epoch FROM min(created_at) + %(window)s * interval '1 second' -
-      clock_timestamp()), 0)::float AS seconds
-  FROM tasks
-  WHERE %(rated)s
-  AND user_id = %(user_id)s
-  AND id > CAST(%(oldest)s AS uuid)
-  AND created_at > statement_timestamp() - %(window)s * interval '1 second' ) AS recent, (
-  SELECT coalesce(sum(bytes), 0)::bigint AS bytes
-  FROM (
-    SELECT bytes
-    FROM stored_bytes
-    WHERE user_id = %(user_id)s
-    UNION ALL
-    SELECT bytes
-    FROM task_count_changes
-    WHERE user_id = %(user_id)s ) AS kept ) AS ended;
 
 SELECT users.id, users.username, users.role, users.max_priority, login_sessions.expires_at, clock_timestamp() AS
     clock_timestamp_1, login_sessions.id AS id_1
@@ -68,6 +79,10 @@ SELECT worker_processes.id, worker_processes.name, worker_processes.queues, work
 FROM worker_processes
 WHERE worker_processes.stopped_at IS NULL
 AND worker_processes.heartbeat_at > statement_timestamp() - %(p_lease)s;
+
+UPDATE api_keys
+SET last_used_at=clock_timestamp()
+WHERE api_keys.id = %(id_1)s::UUID;
 
 WITH new_rows AS MATERIALIZED (
   SELECT "new".name AS name, "new".task_type AS task_type, "new".celery_task_name AS celery_task_name, "new".args AS
@@ -138,16 +153,3 @@ LEFT OUTER JOIN (
   AND given.priority = placed.priority) AS turns ON turns.id = new_rows.id
 RETURNING tasks.id, tasks.run_at, tasks.due_at, tasks.created_at, tasks.updated_at, tasks.metadata, CASE WHEN
     tasks.status = 'pending' THEN waits_for(tasks.run_at, tasks.failures, tasks.queue, tasks.held) END AS waits;
-
-WITH taken AS (
-  SELECT api_keys.id AS id
-  FROM api_keys
-  WHERE api_keys.id = %(id_1)s::UUID
-  AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s)
-  FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE api_keys
-SET last_used_at=clock_timestamp()
-WHERE api_keys.id IN (
-  SELECT taken.id
-  FROM taken)
-RETURNING api_keys.id;

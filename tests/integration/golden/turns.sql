@@ -14,9 +14,10 @@ JOIN LATERAL (
 
 SELECT claim_holds.name, claim_holds.since, claim_holds.reason, claim_holds.held_by
 FROM claim_holds
-WHERE claim_holds.kind = %(kind_1)s;
+WHERE claim_holds.kind = %(kind_1)s
+AND claim_holds.name != %(name_1)s;
 
-SET LOCAL lock_timeout = '200ms';
+SET LOCAL lock_timeout = 200;
 
 WITH due AS (
   SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.queue AS queue, tasks.priority AS priority

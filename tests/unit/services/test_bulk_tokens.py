@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.core.json_text import json_size
-from app.db.sql import task_filter
+from app.db.statements import task_filter
 from app.errors import TokenExpired
 from app.models.bulk_deed import Deed, pack_ids, unpack_ids
 from app.models.task import TaskPriority, TaskStatus, WaitingReason

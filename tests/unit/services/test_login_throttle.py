@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.db.every_engine.throttle import Count
+from app.db.statements.throttle import Count
 from app.services.accounts.login_throttle import Limit
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
