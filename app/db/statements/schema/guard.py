@@ -1,8 +1,9 @@
-"""What the trigger on `tasks` refuses on MySQL and SQLite: every UPDATE that breaks the state machine or a limit.
+"""What the trigger on `tasks` refuses: every UPDATE that breaks the state machine or, but on PostgreSQL, a limit.
 
-The service's own statements carry the same guards. The trigger catches a statement without them. The rules are those of
-`app/db/postgresql/schema/` (`guard`, `limits`), in one trigger: each further one costs MySQL as much as its rules. A
-pause needs none here, since each claim locks the row that a pause locks (`app/db/statements/claim_holds.py`).
+The service's own statements carry the same guards. The trigger catches a statement without them. Each engine renders
+the rules in its own language. PostgreSQL has further triggers for limits and pauses (`app/db/postgresql/schema/`).
+Elsewhere limits are in this one: each further trigger costs MySQL as much as its rules. A pause needs none there, since
+each claim locks the row that a pause locks (`app/db/statements/claim_holds.py`).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ _CLAIMED = "OLD.status = 'pending' AND NEW.status = 'running'"
 _RETRIED = "OLD.status IN ('failed', 'revoked') AND NEW.status = 'pending'"
 
 
-def rules(differ: Callable[[str], str]) -> Rules:
+def rules(differ: Callable[[str], str], *, of_limits: bool = True) -> Rules:
     """The rules. `differ(column)`: the condition that OLD and NEW differ, one of which may be NULL."""
     unmoved: Rules = [
         (
@@ -38,8 +39,9 @@ def rules(differ: Callable[[str], str]) -> Rules:
             "NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation",
             "a claim of task {OLD.id} must raise attempt by one",
         ),
-        ("NEW.`limit` IS NOT NULL OR NEW.user_limited", _places()),
     ]
+    if of_limits:
+        claimed.append(("NEW.`limit` IS NOT NULL OR NEW.user_limited", _places()))
     retried: Rules = [
         (
             """NEW.generation <> OLD.generation + 1 OR NEW.celery_id = OLD.celery_id

@@ -9,7 +9,7 @@ Who creates triggers needs the privilege TRIGGER, and where the server writes a 
 
 import re
 
-from app.db.statements.schema import counts, guard
+from app.db.statements.schema import counts, guard, waiting
 
 _HEX = "lower(hex({}))"
 # For the service an IntegrityError, as what a CHECK refuses (`app/db/connecting/mysql.py`).
@@ -96,11 +96,4 @@ CREATE: dict[str, tuple[str, ...]] = {
 
 NOW = "CURRENT_TIMESTAMP(6)"
 # Why a task of `tasks` waits (`app/db/waiting.py`).
-WAITS = f"""CASE WHEN tasks.status = 'pending' THEN CASE
-    WHEN tasks.run_at > {NOW} THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END
-    WHEN EXISTS (
-        SELECT 1 FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = tasks.queue
-    ) THEN 'paused'
-    WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held
-    ELSE 'ready'
-END END"""  # noqa: S608 (constants)  # nosec B608
+WAITS = waiting.waits(NOW)

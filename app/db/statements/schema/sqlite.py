@@ -6,7 +6,7 @@ literal before SQLite 3.47. An UPDATE that sets none of the columns behind OF ru
 
 import re
 
-from app.db.statements.schema import counts, guard
+from app.db.statements.schema import counts, guard, waiting
 
 
 def _refusal(words: str) -> str:
@@ -80,11 +80,4 @@ CREATE: dict[str, tuple[str, ...]] = {
 
 NOW = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
 # Why a task of `tasks` waits (`app/db/waiting.py`).
-WAITS = f"""CASE WHEN tasks.status = 'pending' THEN CASE
-    WHEN tasks.run_at > {NOW} THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END
-    WHEN EXISTS (
-        SELECT 1 FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = tasks.queue
-    ) THEN 'paused'
-    WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held
-    ELSE 'ready'
-END END"""  # noqa: S608 (constants)  # nosec B608
+WAITS = waiting.waits(NOW)
