@@ -1,6 +1,6 @@
 """SQL that only PostgreSQL understands, where it has been measured to gain, or has to be.
 
-Each module but `prepared` and `adding` overrides its namesake in `app/db/statements/`, which other engines use: it has
+Each module but `schema` overrides its namesake in `app/db/statements/`, which other engines use: it has
 the same functions, and takes over those that gain nothing. Functions are named by what they do, take a session or a
 connection and values, commit nothing, and return plain rows or ids. docs/performance.md tells what each gains.
 
@@ -21,7 +21,6 @@ What stands here, and why:
                             conditions that keep the planner off partial indexes
     attempts                progress and ends of attempts: statements built and compiled once, with least(),
                             greatest(), intervals, and a list of rows as one JSON parameter
-    adding                  rows as one JSON parameter (json_to_recordset), added to those that are there: ON CONFLICT
     claims                  the next rows of a worker's lines: LATERAL, SKIP LOCKED, unnest() WITH ORDINALITY
     daily_counts            a count within a limit: ON CONFLICT with a condition, RETURNING
     turns                   places in the lines, given in one statement: ON CONFLICT in a CTE, window functions
@@ -31,7 +30,7 @@ What stands here, and why:
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     task_logs               adding, deleting and counting log lines in one statement: ON CONFLICT, CTEs
     task_counts             folding changes into the sums of counts in one statement (DELETE and INSERT within CTEs)
-    stats                   adding to numbers by time: ON CONFLICT, DELETE … RETURNING, date_bin()
+    stats                   adding to numbers by time: rows as one JSON parameter, ON CONFLICT; date_bin()
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING
     roles                   the privileges of the role that runs the service
 """

@@ -1,15 +1,20 @@
-"""Adding to the numbers of `app/models/task_stats.py`, and taking the rows of new tasks away."""
+"""Adding to the numbers of `app/models/task_stats.py`, and taking the rows of new tasks away.
 
+Many rows are one JSON parameter of one statement.
+"""
+
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, text
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy import JSON, Table, Text, bindparam, cast, column, func, select, text
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
-from app.db.postgresql.adding import Rows, add_rows, adding
 from app.models.task_stats import SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
+
+Rows = Sequence[dict[str, Any]]
 
 _KIND = ", ".join(STAT_KIND)
 
@@ -46,7 +51,22 @@ def take_submissions(db: Session, limit: int) -> Sequence[Any]:
 
 
 def _summing(table: Table, key: Sequence[str], numbers: Sequence[str]) -> Insert:
-    return adding(table, [*key, *numbers], lambda old, new: {name: old[name] + new[name] for name in numbers})
+    """An INSERT of rows with these columns, which adds their numbers to those that are there."""
+    names = [*key, *numbers]
+    new = (
+        func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
+        .table_valued(*(column(name, table.c[name].type) for name in names))
+        .render_derived(name="new", with_types=True)
+    )
+    statement = insert(table).from_select(names, select(new))
+    sums = {name: table.c[name] + statement.excluded[name] for name in numbers}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
+
+
+def _add(db: Session, statement: Insert, rows: Rows) -> None:
+    """Add these rows in their order. It is the same for all callers, so that two at once do not deadlock."""
+    if rows:
+        db.execute(statement, {"p_rows": json.dumps(rows, default=str)})
 
 
 _STEP = ("user_id", "step_seconds", "at")
@@ -56,9 +76,9 @@ _ADD_DURATIONS = _summing(task_durations, [*_STEP, "measure", "bucket"], ["numbe
 
 def add_stats(db: Session, rows: Rows) -> None:
     """Add these numbers. Each row has all columns."""
-    add_rows(db, _ADD_STATS, rows)
+    _add(db, _ADD_STATS, rows)
 
 
 def add_durations(db: Session, rows: Rows) -> None:
     """As `add_stats`, for durations."""
-    add_rows(db, _ADD_DURATIONS, rows)
+    _add(db, _ADD_DURATIONS, rows)
