@@ -50,7 +50,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_limits.py", "integration/resources/", "integration/test_login_throttle.py",
         "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_migrations.py",
         "integration/test_model.py", "integration/test_operations.py", "integration/test_outbound.py",
-        "integration/test_outside.py", "integration/test_own_tasks.py", "integration/test_pages.py",
+        "integration/test_outbox.py", "integration/test_outside.py", "integration/test_own_tasks.py", "integration/test_pages.py",
         "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
         "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
         "integration/test_random_updates.py", "integration/test_retry_with_changes.py",

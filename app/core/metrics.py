@@ -113,16 +113,30 @@ class QueueDepth:
     oldest_pending_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxLag:
+    """The rows of the outbox that one consumer has before it, and the age of the oldest of them in seconds.
+
+    Those that are set aside are counted by themselves.
+    """
+
+    consumer: str
+    waiting: int
+    oldest_seconds: float
+    set_aside: int
+
+
 ReadDepths = Callable[[], Sequence[QueueDepth]]
+ReadLags = Callable[[], Sequence[OutboxLag]]
 
 
-def exposition(read_depths: ReadDepths) -> bytes:
+def exposition(read_depths: ReadDepths, read_lags: ReadLags) -> bytes:
     """Return the text of one scrape.
 
     If the database is unavailable, the task metrics are missing and `task_metrics_up` is 0.
     """
     scrape = CollectorRegistry()
-    scrape.register(_TaskCollector(read_depths))
+    scrape.register(_TaskCollector(read_depths, read_lags))
     if _multiprocess():
         MultiProcessCollector(scrape)  # type: ignore[no-untyped-call]
         return generate_latest(scrape)
@@ -145,12 +159,12 @@ class _TaskCollector(Collector):
     Partial indexes count them in constant time, however many finished rows there are.
     """
 
-    def __init__(self, read_depths: ReadDepths) -> None:
-        self._read_depths = read_depths
+    def __init__(self, read_depths: ReadDepths, read_lags: ReadLags) -> None:
+        self._read_depths, self._read_lags = read_depths, read_lags
 
     def collect(self) -> Iterable[Metric]:
         try:
-            depths = self._read_depths()
+            depths, lags = self._read_depths(), self._read_lags()
         except Exception as error:  # noqa: BLE001 (the rest of the scrape must still be answered)
             logger.warning("cannot count the tasks for /metrics: %s", str(error).partition("\n")[0])
             yield GaugeMetricFamily("task_metrics_up", "Whether the tasks could be counted.", 0)
@@ -166,6 +180,25 @@ class _TaskCollector(Collector):
             oldest.add_metric([depth.queue], depth.oldest_pending_seconds)
         yield tasks
         yield oldest
+        yield from _of_outbox(lags)
+
+
+def _of_outbox(lags: Iterable[OutboxLag]) -> Iterable[Metric]:
+    waiting = GaugeMetricFamily(
+        "task_outbox_waiting", "Events of tasks that a consumer has before it.", labels=["consumer"]
+    )
+    oldest = GaugeMetricFamily(
+        "task_outbox_oldest_seconds", "Age in seconds of the oldest event that a consumer has before it.",
+        labels=["consumer"],
+    )  # fmt: skip
+    set_aside = GaugeMetricFamily(
+        "task_outbox_set_aside", "Events that a consumer has failed on five times.", labels=["consumer"]
+    )
+    for lag in lags:
+        waiting.add_metric([lag.consumer], lag.waiting)
+        oldest.add_metric([lag.consumer], lag.oldest_seconds)
+        set_aside.add_metric([lag.consumer], lag.set_aside)
+    return waiting, oldest, set_aside
 
 
 if not _multiprocess():

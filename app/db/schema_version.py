@@ -49,7 +49,7 @@ def _compare() -> tuple[str | None, bool]:
     """Return what is wrong, and whether the code can work all the same: on the schema of a newer version."""
     with engine().connect() as connection:
         version = read_version(connection)
-    head, known = _revisions()
+    head, known = read_revisions()
     if version == head:
         return None, True
     return fault_of_version(version), version is not None and version not in known.union(BEFORE_THE_BASELINE)
@@ -64,7 +64,7 @@ def read_version(connection: Connection) -> str | None:
 
 def fault_of_version(version: str | None) -> str:
     """Return what is to be done about a database at this migration, which is not the newest, in one line."""
-    head, known = _revisions()
+    head, known = read_revisions()
     if version is None:
         return f"the database is not migrated: {REMEDY}"
     if version in BEFORE_THE_BASELINE[:-1]:
@@ -145,7 +145,7 @@ def await_schema(settings: Settings) -> None:
 
 
 @lru_cache(maxsize=1)
-def _revisions() -> tuple[str, frozenset[str]]:
+def read_revisions() -> tuple[str, frozenset[str]]:
     """Return the newest migration and all of them. Read from the files, because Alembic is not loaded here."""
     found = [_read(path) for path in _MIGRATIONS.glob("*.py")]
     (head,) = {revision for revision, _ in found} - {before for _, before in found}

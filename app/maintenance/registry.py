@@ -7,6 +7,7 @@ from app.maintenance.passes import (
     forgetting,
     limits,
     lost_attempts,
+    outbox,
     requested_deletions,
     retention,
     running_quota,
@@ -27,6 +28,8 @@ PASSES: tuple[Pass, ...] = (
     limits.REPAIR,
     limits.ADMIT,
     unknown_tasks.PASS,
+    # Before the wake-ups: a consumer may make tasks ready.
+    outbox.PASS,
     wake_ups.PASS,
     # No due task waits for these.
     sums.ADD_CHANGES,

@@ -17,6 +17,7 @@ from app.models.idempotency import IdempotencyKey
 from app.models.limit import Limit, LimitPlace
 from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
 from app.models.maintenance import MaintenanceLease
+from app.models.outbox import OutboxRow
 from app.models.period import Period
 from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
@@ -42,6 +43,7 @@ __all__ = [
     "LoginBlock",
     "LoginSession",
     "MaintenanceLease",
+    "OutboxRow",
     "Period",
     "RecoveryCode",
     "RefreshToken",

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, false, true
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, SmallInteger, false, true
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -198,6 +198,9 @@ class Task(Base):
     # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
     user_limited: Mapped[bool | None]
     held: Mapped[Held | None] = mapped_column(_Named(Held))
+
+    # A bit for each consumer of the outbox that wants to know what becomes of it (`app/models/outbox.py`).
+    followers: Mapped[int] = mapped_column(SmallInteger, server_default="0")
 
     # Fencing. `attempt` counts starts and only rises; reports of progress and end name their attempt.
     attempt: Mapped[int] = mapped_column(server_default="0")

@@ -39,7 +39,7 @@ def limit(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[in
 
 def unrecorded(why: str) -> float:
     name = f'audit_denials_unrecorded_total{{why="{why}"}} '
-    lines = [line for line in exposition(list).decode().splitlines() if line.startswith(name)]
+    lines = [line for line in exposition(list, list).decode().splitlines() if line.startswith(name)]
     return float(lines[0].removeprefix(name)) if lines else 0.0
 
 

@@ -14,6 +14,7 @@ What stands here, and why:
     schema/limits           the trigger by which a claim takes the place of a task with a limit
     schema/waiting          why a task waits: statement_timestamp()
     schema/counts           the triggers that count ended tasks and their bytes
+    schema/outbox           the triggers that tell what became of tasks with followers
     schema/audit            the trigger and privileges that keep the audit append-only
     schema/server_logs      settings that let values of statements into the server's log; used by `app.db.server_logs`
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message

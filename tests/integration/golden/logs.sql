@@ -1,12 +1,6 @@
 -- Written by `python -m tests.support.golden_sql --write`.
 
 SET LOCAL enable_seqscan = 'off';
-SELECT coalesce(sum(128 + octet_length(task_logs.logger) + octet_length(task_logs.message) +
-    octet_length(task_logs.fields)), 0) AS coalesce_1
-FROM task_logs
-WHERE task_logs.task_id = $1::UUID;
-
-SET LOCAL enable_seqscan = 'off';
 SELECT max(anon_1.seq) AS max_1
 FROM (
   SELECT task_logs.seq AS seq, sum(128 + octet_length(task_logs.logger) + octet_length(task_logs.message) +
@@ -15,6 +9,12 @@ FROM (
   FROM task_logs
   WHERE task_logs.task_id = $1::UUID) AS anon_1
 WHERE anon_1.through > $2;
+
+SET LOCAL enable_seqscan = 'off';
+SELECT sum(128 + octet_length(task_logs.logger) + octet_length(task_logs.message) + octet_length(task_logs.fields)) AS
+    sum_1
+FROM task_logs
+WHERE task_logs.task_id = $1::UUID;
 
 SET LOCAL enable_seqscan = 'off';
 SET LOCAL lock_timeout = '200ms';

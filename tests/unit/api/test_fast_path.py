@@ -109,7 +109,7 @@ def test_its_errors_are_problems_as_all_are(client: TestClient) -> None:
 def test_an_unforeseen_error_is_a_500_that_is_counted_for_its_route(client: TestClient) -> None:
     answer = client.get(f"/parts/{ID}", headers={"broken": "1"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    counted: Any = exposition(list).decode()
+    counted: Any = exposition(list, list).decode()
     assert 'http_requests_total{method="GET",route="/parts/{part}",status="500"}' in counted
 
 

@@ -292,7 +292,7 @@ class TestMetrics:
             client.get(f"/things/{number}")
         client.get("/no/such/path")
         client.request("BREW", "/things/1")
-        text = exposition(list).decode()
+        text = exposition(list, list).decode()
         assert 'http_requests_total{method="GET",route="/things/{thing}",status="200"} 3.0' in text
         assert 'http_requests_total{method="GET",route="unmatched",status="404"}' in text
         assert 'method="other"' in text

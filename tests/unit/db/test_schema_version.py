@@ -19,8 +19,8 @@ STRICT: dict[str, Any] = {"secret_key": secrets.token_hex(32)}
 
 
 def test_the_head_is_that_of_alembic() -> None:
-    schema_version._revisions.cache_clear()
-    assert schema_version._revisions()[0] == ScriptDirectory(str(APP / "migrations")).get_current_head()
+    schema_version.read_revisions.cache_clear()
+    assert schema_version.read_revisions()[0] == ScriptDirectory(str(APP / "migrations")).get_current_head()
 
 
 def test_two_heads_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,9 +28,9 @@ def test_two_heads_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         lines = f"revision: str = {revision!r}\ndown_revision: str | None = {before!r}\n"
         (tmp_path / f"{revision}.py").write_text(lines, encoding="utf-8")
     monkeypatch.setattr(schema_version, "_MIGRATIONS", tmp_path)
-    schema_version._revisions.cache_clear()
+    schema_version.read_revisions.cache_clear()
     with pytest.raises(ValueError, match="too many values"):
-        schema_version._revisions()
+        schema_version.read_revisions()
 
 
 class TestStates:
@@ -42,12 +42,12 @@ class TestStates:
             lines = f"revision: str = {revision!r}\ndown_revision: str | None = {before!r}\n"
             (tmp_path / f"{revision}.py").write_text(lines, encoding="utf-8")
         monkeypatch.setattr(schema_version, "_MIGRATIONS", tmp_path)
-        schema_version._revisions.cache_clear()
+        schema_version.read_revisions.cache_clear()
         made = create_engine("sqlite://", poolclass=StaticPool)
         monkeypatch.setattr(schema_version, "engine", lambda: made)
         yield made
         made.dispose()
-        schema_version._revisions.cache_clear()
+        schema_version.read_revisions.cache_clear()
 
     @pytest.mark.parametrize(
         ("version", "says", "works"),

@@ -9,7 +9,7 @@ Who creates triggers needs the privilege TRIGGER, and where the server writes a 
 
 import re
 
-from app.db.statements.schema import counts, guard, waiting
+from app.db.statements.schema import counts, guard, outbox, waiting
 
 _HEX = "lower(hex({}))"
 # For the service an IntegrityError, as what a CHECK refuses (`app/db/connecting/mysql.py`).
@@ -74,6 +74,18 @@ _DELETED = f"""CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks FOR EACH
 IF OLD.finished_at IS NOT NULL THEN
     {counts.leaves()}
 END IF"""
+_FOLLOWED = f"""CREATE TRIGGER tasks_followed AFTER UPDATE ON tasks FOR EACH ROW
+IF NEW.followers <> 0 THEN
+    IF OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL THEN
+        {outbox.ended()}
+    ELSEIF OLD.finished_at IS NOT NULL AND NEW.finished_at IS NULL THEN
+        {outbox.retried()}
+    END IF;
+END IF"""
+_FOLLOWED_DELETED = f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks FOR EACH ROW
+IF OLD.followers <> 0 THEN
+    {outbox.deleted()}
+END IF"""
 # What a foreign key deletes, no trigger sees: so the tasks of a deleted user are deleted before.
 _WITH_USER = """CREATE TRIGGER users_delete_tasks BEFORE DELETE ON users FOR EACH ROW
 DELETE FROM tasks WHERE user_id = OLD.id"""
@@ -90,7 +102,7 @@ END IF"""
 
 CREATE: dict[str, tuple[str, ...]] = {
     "users": (_WITH_USER,),
-    "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED),
+    "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED, _FOLLOWED, _FOLLOWED_DELETED),
     "audit_events": (_NO_UPDATE, _NO_DELETE),
 }
 

@@ -6,7 +6,7 @@ literal before SQLite 3.47. An UPDATE that sets none of the columns behind OF ru
 
 import re
 
-from app.db.statements.schema import counts, guard, waiting
+from app.db.statements.schema import counts, guard, outbox, waiting
 
 
 def _refusal(words: str) -> str:
@@ -52,6 +52,20 @@ _DELETED = f"""CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks WHEN OLD
 BEGIN
     {counts.leaves()}
 END"""
+_FOLLOWED = f"""CREATE TRIGGER tasks_followed AFTER UPDATE OF status ON tasks
+WHEN NEW.followers <> 0 AND OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL
+BEGIN
+    {outbox.ended()}
+END"""
+_FOLLOWED_RETRIED = f"""CREATE TRIGGER tasks_followed_retried AFTER UPDATE OF status ON tasks
+WHEN NEW.followers <> 0 AND OLD.finished_at IS NOT NULL AND NEW.finished_at IS NULL
+BEGIN
+    {outbox.retried()}
+END"""
+_FOLLOWED_DELETED = f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks WHEN OLD.followers <> 0
+BEGIN
+    {outbox.deleted()}
+END"""
 
 # Records may be deleted while this table has a row, seen by its transaction alone: `app/db/statements/audit.py`.
 PRUNING = "audit_pruning"
@@ -74,7 +88,17 @@ BEGIN
 END"""  # noqa: S608 (constants)  # nosec B608
 
 CREATE: dict[str, tuple[str, ...]] = {
-    "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED),
+    "tasks": (
+        _GUARD,
+        _INSERTED,
+        _ENDED,
+        _LEFT,
+        _STAYED,
+        _DELETED,
+        _FOLLOWED,
+        _FOLLOWED_RETRIED,
+        _FOLLOWED_DELETED,
+    ),
     "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
 }
 

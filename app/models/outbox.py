@@ -1,0 +1,56 @@
+"""The outbox: what became of tasks that something follows, one row for each event and consumer.
+
+`tasks.followers` has one bit for each consumer. Triggers write the rows in the transaction that ends, retries or
+deletes the task, whichever statement does so (`app/db/statements/schema/outbox.py`). A task without followers, as
+nearly all are, costs nothing. Maintenance hands each row to its consumer and deletes it
+(`app/services/outbox.py`, docs/adr/0052).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+from app.db.clock import NOW
+from app.db.columns import Word
+from app.db.indexes import SHORT_LIVED_ROWS
+
+
+class OutboxEvent(StrEnum):
+    """What became of the task. The first three are the status that it has ended with."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REVOKED = "revoked"
+    RETRIED = "retried"
+    DELETED = "deleted"
+
+
+class OutboxRow(Base):
+    """One event of one task for one consumer. No foreign key: a row outlives its task.
+
+    A later event of a task has a higher id: both were written with the row of the task locked. Of two tasks the ids say
+    nothing, and a lower one may be committed later.
+    """
+
+    __tablename__ = "task_outbox"
+    __table_args__ = (sa.Index("ix_task_outbox_task", "consumer", "task_id", "id"), SHORT_LIVED_ROWS)
+
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
+    )
+    consumer: Mapped[int] = mapped_column(sa.SmallInteger)
+    task_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    event: Mapped[str] = mapped_column(Word)
+    # Of the task: it rises with each retry through the API.
+    generation: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    # How often the consumer has failed on it, when it is tried again, the last error, and since when no more.
+    failures: Mapped[int] = mapped_column(server_default="0")
+    next_try_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    set_aside_at: Mapped[datetime | None]

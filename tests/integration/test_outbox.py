@@ -1,0 +1,426 @@
+"""The outbox: each event of a task that is followed comes to its consumers, at least once and in the task's order."""
+
+import os
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import delete, event, func, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.core.metrics import OutboxLag
+from app.db.clock import NOW
+from app.db.session import SessionLocal, dispose_engine, engine
+from app.maintenance.loop import Maintenance
+from app.maintenance.passes import expired_tasks
+from app.models.outbox import OutboxRow
+from app.models.period import Period
+from app.models.task import Task
+from app.services import outbox
+from app.services.execution import ends
+from app.services.execution.attempts import NextTry
+from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, deliver_batch, follow_tasks
+from app.services.task_service import task_service
+from tests.support.lock_waits import needs_row_locks
+from tests.support.tasks import ERROR, claim, new_task, new_user
+
+
+class Heard:
+    """A consumer of a test: what it was told, and how often it is to fail on which task."""
+
+    def __init__(self, number: int = 0, name: str = "test") -> None:
+        self.rows: list[tuple[UUID, str, int]] = []
+        self.failures = Counter[UUID]()
+        self.error: Exception = ValueError("no, and the password=hunter2hunter2")
+        self.consumer = Consumer(name, number, self._handle)
+
+    def _handle(self, db: Session, row: TaskEvent) -> None:
+        db.add(Period(name=f"{self.consumer.name} {row.id}"))
+        db.flush()
+        if self.failures[row.task_id]:
+            self.failures[row.task_id] -= 1
+            raise self.error
+        self.rows.append((row.task_id, row.event, row.generation))
+
+    def of(self, task: Task) -> list[str]:
+        return [name for task_id, name, _ in self.rows if task_id == task.id]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def followed(db: Session, *by: Heard, user: UUID | None = None, **options: Any) -> Task:
+    task = new_task(db, user, **options)
+    for each in by:
+        assert follow_tasks(db, each.consumer, Task.id == task.id) == 1
+    db.commit()
+    return task
+
+
+def attempt_ends(db: Session, task: Task, ending: ends.Ending) -> None:
+    assert ends.end_attempt(db, task.id, claim(db, task).attempt, ending)
+
+
+def set_ends(db: Session, task: Task, ending: ends.Ending) -> None:
+    claim(db, task)
+    assert ends.end_tasks(db, ending, Task.id == task.id) == 1
+
+
+def set_from_outside(db: Session, task: Task) -> None:
+    claim(db, task)
+    task_service.update_task_status(db, task.id, "failed", error="because")
+
+
+def expire(db: Session, task: Task) -> None:
+    db.execute(update(Task).where(Task.id == task.id).values(expires_at=NOW))
+    db.commit()
+    assert expired_tasks.revoke_expired(db) == 1
+
+
+def fail(db: Session, task: Task) -> None:
+    attempt_ends(db, task, ends.failed(ERROR))
+    db.commit()
+
+
+def rows(db: Session) -> int:
+    db.expire_all()
+    return db.scalar(select(func.count()).select_from(OutboxRow)) or 0
+
+
+def deliver(db: Session, *by: Heard) -> int:
+    """As one round of maintenance does."""
+    number = 0
+    for each in by:
+        while found := deliver_batch(db, each.consumer):
+            number += found
+    return number
+
+
+def due_again(db: Session) -> None:
+    """As if the back-off were over."""
+    db.execute(update(OutboxRow).values(next_try_at=NOW))
+    db.commit()
+
+
+# Of a task that has ended in each of these ways.
+WAYS: dict[str, tuple[Callable[[Session, Task], object], str]] = {
+    "success": (lambda db, task: attempt_ends(db, task, ends.succeeded(1)), "succeeded"),
+    "successes together": (
+        lambda db, task: ends.end_successes(db, [ends.Success(task.id, claim(db, task).attempt, None)]),
+        "succeeded",
+    ),
+    "failure": (lambda db, task: attempt_ends(db, task, ends.failed(ERROR)), "failed"),
+    "stopped": (lambda db, task: attempt_ends(db, task, ends.stopped("ignored")), "revoked"),
+    "loss": (lambda db, task: set_ends(db, task, ends.lost()), "failed"),
+    "time limit": (lambda db, task: set_ends(db, task, ends.overran(1.0)), "failed"),
+    "cancel": (lambda db, task: task_service.cancel(db, task.id), "revoked"),
+    "expiry": (expire, "revoked"),
+    "from outside": (set_from_outside, "failed"),
+}
+
+
+class TestWhatIsTold:
+    def test_nothing_of_a_task_that_nothing_follows(self, db: Session) -> None:
+        task = new_task(db)
+        fail(db, task)
+        task_service.retry_task(db, task.id)
+        task_service.cancel(db, task.id)
+        task_service.delete(db, task.id)
+        assert rows(db) == 0
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_each_end_with_its_status(self, db: Session, heard: Heard, way: str) -> None:
+        end, status = WAYS[way]
+        task = followed(db, heard)
+        db.execute(update(Task).where(Task.id == task.id).values(rerun_lost=False))
+        db.commit()
+        end(db, task)
+        db.commit()
+        assert deliver(db, heard) == 1
+        assert heard.rows == [(task.id, status, 1)]
+        assert rows(db) == 0
+
+    def test_no_attempt_that_is_not_the_last_one(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard, max_attempts=2)
+        attempt_ends(db, task, ends.retried(ERROR, NextTry(0)))
+        attempt_ends(db, task, ends.handed_back("the worker stops"))
+        task_service.update_task(db, task.id, {"name": "another"})
+        assert rows(db) == 0
+
+    def test_retries_and_the_deletion_with_the_generation(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        fail(db, task)
+        task_service.retry_task(db, task.id)
+        attempt_ends(db, task, ends.succeeded(None))
+        task_service.delete(db, task.id)
+        deliver(db, heard)
+        assert heard.rows == [
+            (task.id, "failed", 1),
+            (task.id, "retried", 2),
+            (task.id, "succeeded", 2),
+            (task.id, "deleted", 2),
+        ]
+
+    def test_the_deletion_of_a_task_that_waits(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        task_service.delete(db, task.id, force=True)
+        deliver(db, heard)
+        assert heard.of(task) == ["deleted"]
+
+    def test_what_any_statement_does(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        fail(db, task)
+        db.execute(delete(Task).where(Task.id == task.id))
+        db.commit()
+        deliver(db, heard)
+        assert heard.of(task) == ["failed", "deleted"]
+
+    def test_each_consumer_that_follows_it(self, db: Session, heard: Heard) -> None:
+        last, other = Heard(7, "last"), Heard(3, "other")
+        task = followed(db, heard, last)
+        fail(db, task)
+        assert rows(db) == 2
+        deliver(db, heard, last, other)
+        assert (heard.of(task), last.of(task), other.of(task)) == (["failed"], ["failed"], [])
+
+    def test_once_however_often_it_is_asked_for(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        assert follow_tasks(db, heard.consumer, Task.id == task.id) == 0
+        fail(db, task)
+        assert deliver(db, heard) == 1
+
+    def test_nothing_where_the_end_is_taken_back(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        attempt = claim(db, task).attempt
+        ends.end_attempt(db, task.id, attempt, ends.failed(ERROR))
+        db.rollback()
+        assert deliver(db, heard) == 0
+
+
+def test_a_consumer_has_one_of_the_bits() -> None:
+    assert [Consumer("x", number, lambda *_: None).bit for number in (0, 7)] == [1, 128]
+    for number in (-1, 8):
+        with pytest.raises(ValueError, match="between 0 and 7"):
+            Consumer("x", number, lambda *_: None)
+
+
+class TestOrder:
+    @needs_row_locks
+    def test_a_lower_number_that_is_committed_last_is_not_missed(
+        self, one: Session, other: Session, heard: Heard
+    ) -> None:
+        slow, fast = followed(other, heard), followed(other, heard)
+        attempts = [claim(other, task).attempt for task in (slow, fast)]
+        ends.end_attempt(one, slow.id, attempts[0], ends.succeeded(None))
+        ends.end_attempt(other, fast.id, attempts[1], ends.succeeded(None))
+        other.commit()
+        assert deliver(other, heard) == 1
+        one.commit()
+        assert deliver(other, heard) == 1
+        assert heard.rows == [(fast.id, "succeeded", 1), (slow.id, "succeeded", 1)]
+
+    @needs_row_locks
+    def test_what_another_process_has_in_hand_is_left_to_it_with_all_of_its_task(
+        self, one: Session, other: Session, heard: Heard
+    ) -> None:
+        """Two processes lead for a moment."""
+        twice, once = followed(other, heard), followed(other, heard)
+        fail(other, twice)
+        task_service.retry_task(other, twice.id)
+        fail(other, once)
+        first = select(OutboxRow.id).where(OutboxRow.task_id == twice.id).order_by(OutboxRow.id).limit(1)
+        one.execute(first.with_for_update())
+        deliver(other, heard)
+        assert heard.rows == [(once.id, "failed", 1)]
+        one.rollback()
+        deliver(other, heard)
+        assert heard.of(twice) == ["failed", "retried"]
+
+
+class TestFailures:
+    def test_wait_for_a_back_off_and_the_next_events_of_the_task_for_them(self, db: Session, heard: Heard) -> None:
+        bad, good = followed(db, heard), followed(db, heard)
+        heard.failures[bad.id] = 1
+        for task in (bad, good):
+            fail(db, task)
+        task_service.retry_task(db, bad.id)
+        deliver(db, heard)
+        assert heard.rows == [(good.id, "failed", 1)]
+        assert deliver(db, heard) == 0
+        due_again(db)
+        deliver(db, heard)
+        assert heard.of(bad) == ["failed", "retried"]
+
+    def test_take_back_what_the_consumer_has_written(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        heard.failures[task.id] = 2
+        fail(db, task)
+        for _ in range(3):
+            deliver(db, heard)
+            due_again(db)
+        assert len(db.scalars(select(Period.name).where(Period.name.startswith("test "))).all()) == 1
+
+    def test_the_fifth_sets_the_row_aside_and_the_others_go_on(
+        self, db: Session, heard: Heard, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        task = followed(db, heard)
+        heard.failures[task.id] = MOST_FAILURES
+        fail(db, task)
+        task_service.retry_task(db, task.id)
+        for number in range(1, MOST_FAILURES + 1):
+            assert deliver(db, heard) == (1 if number < MOST_FAILURES else 2)
+            due_again(db)
+        assert heard.of(task) == ["retried"]
+        [row] = db.scalars(select(OutboxRow))
+        assert (row.failures, row.error) == (MOST_FAILURES, "no, and the password=***")
+        assert row.set_aside_at is not None
+        said = [record for record in caplog.records if "set aside" in record.message]
+        assert [record.levelname for record in said] == ["ERROR"]
+        assert f"outbox: failed of task {task.id} for test is set aside after 5 failures: row {row.id}" in caplog.text
+        assert "tried again in 8 s" in caplog.text
+        due_again(db)
+        assert deliver(db, heard) == 0
+
+    def test_of_the_database_count_for_nothing(self, db: Session, heard: Heard) -> None:
+        task = followed(db, heard)
+        heard.failures[task.id] = 1
+        heard.error = OperationalError("", None, sqlite3.OperationalError())
+        fail(db, task)
+        with pytest.raises(OperationalError):
+            deliver(db, heard)
+        assert db.scalars(select(OutboxRow.failures)).all() == [0]
+        assert deliver(db, heard) == 1
+
+
+class TestMaintenance:
+    @pytest.fixture
+    def maintenance(self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maintenance]:
+        del db
+        monkeypatch.setattr(outbox, "CONSUMERS", (heard.consumer,))
+        maintenance = Maintenance(get_settings())
+        yield maintenance
+        maintenance.close()
+
+    def test_hands_all_of_it_over_in_one_round(self, db: Session, heard: Heard, maintenance: Maintenance) -> None:
+        user = new_user(db)
+        tasks = [followed(db, heard, user=user) for _ in range(3)]
+        for task in tasks:
+            fail(db, task)
+            task_service.retry_task(db, task.id)
+        maintenance.run_once(db)
+        assert [heard.of(task) for task in tasks] == [["failed", "retried"]] * 3
+
+    def test_serves_the_others_while_one_waits_for_a_lock(
+        self, db: Session, heard: Heard, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = Heard(1, "other")
+        monkeypatch.setattr(outbox, "CONSUMERS", (heard.consumer, other.consumer))
+        monkeypatch.setattr("app.maintenance.passes.outbox.is_outage", lambda _: False)
+        task = followed(db, heard, other)
+        heard.failures[task.id], heard.error = 1, OperationalError("", None, sqlite3.OperationalError())
+        fail(db, task)
+        maintenance.run_once(db)
+        assert (heard.of(task), other.of(task)) == ([], ["failed"])
+        maintenance.run_once(db)
+        assert heard.of(task) == ["failed"]
+
+
+def test_metrics_tell_the_lag_of_each_consumer(other: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outbox.read_lags() == []
+    idle = Heard(1, "idle")
+    monkeypatch.setattr(outbox, "CONSUMERS", (heard.consumer, idle.consumer))
+    for task in [followed(other, heard) for _ in range(3)]:
+        fail(other, task)
+    first = other.scalars(select(OutboxRow.id).order_by(OutboxRow.id)).first()
+    other.execute(update(OutboxRow).where(OutboxRow.id == first).values(set_aside_at=NOW))
+    other.commit()
+    lag, none = outbox.read_lags()
+    assert none == OutboxLag("idle", 0, 0.0, 0)
+    assert (lag.consumer, lag.waiting, lag.set_aside) == ("test", 2, 1)
+    assert 0 <= lag.oldest_seconds < 600
+
+
+class Written:
+    """A consumer that writes to a file, which no rollback takes back, and a row, which one does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.consumer = Consumer("written", 2, self._handle)
+
+    def _handle(self, db: Session, row: TaskEvent) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{row.task_id} {row.event} {row.generation}\n")
+        db.add(Period(name=f"written {row.id}"))
+        db.flush()
+
+    def lines(self) -> list[str]:
+        return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+
+
+def die_at(step: int, deliver: Callable[[Session], object]) -> bool:
+    """Deliver in a process that SIGKILL ends before its statement or commit of this number. False if it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            dispose_engine()
+            left = [step]
+
+            def reached(*_: object) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            event.listen(engine(), "before_cursor_execute", reached)
+            event.listen(engine(), "commit", reached)
+            with SessionLocal() as db:
+                event.listen(db, "after_commit", reached)
+                deliver(db)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status) != 0
+
+
+def test_a_process_that_is_killed_between_any_two_steps_loses_nothing_and_keeps_the_order(
+    fresh_database: None, tmp_path: Path
+) -> None:
+    del fresh_database
+    step, died = 0, True
+    while died:
+        written = Written(tmp_path / f"{step}")
+        with SessionLocal() as db:
+            user = new_user(db)
+            tasks = [new_task(db, user) for _ in range(2)]
+            follow_tasks(db, written.consumer, Task.user_id == user)
+            db.commit()
+            for task in tasks:
+                fail(db, task)
+                task_service.retry_task(db, task.id)
+        dispose_engine()
+        died = die_at(step, lambda db, by=written.consumer: [deliver_batch(db, by) for _ in range(3)])
+        with SessionLocal() as db:
+            while deliver_batch(db, written.consumer):
+                pass
+            assert rows(db) == 0
+            done = db.scalars(select(Period.name).where(Period.name.startswith("written "))).all()
+            assert len(done) == 4
+            db.execute(delete(Period))
+            db.commit()
+        for task in tasks:
+            told = [line for line in written.lines() if line.startswith(str(task.id))]
+            assert list(dict.fromkeys(told)) == [f"{task.id} failed 1", f"{task.id} retried 2"]
+            # Whole again from some row on: what was told twice was told in order both times.
+            assert told[-2:] == [f"{task.id} failed 1", f"{task.id} retried 2"] or len(told) == 3
+        step += 1
+    assert step > 10
