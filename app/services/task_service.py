@@ -52,7 +52,7 @@ from app.services.tasks import (
     task_pages,
     task_queries,
     task_reports,
-    task_retrying,
+    task_requests,
     unique_keys,
     waking,
 )
@@ -363,10 +363,14 @@ class TaskService:
         InvalidTransition, and as `create_tasks` does; with `within_quota` also QuotaExceeded.
         """
         old = self.get_task(db, _id(task_id), owner=owner)
-        wanted = task_retrying.request_of(old, changes)
+        wanted = task_requests.repeated(old, changes)
         if check is not None:
             check(wanted)
-        return task_retrying.create(db, old, wanted, commit=commit, within_quota=within_quota)
+        rows = new_rows.rows_of([wanted], old.user_id, retry_of=old.id)
+        with task_creation.creating(db, rows, commit=commit, within_quota=within_quota) as created:
+            (task,) = task_creation.as_tasks(db, created)
+            audit.record_task(db, AuditEvent.TASK_RETRIED, old, new_task=str(task.id))
+        return task, created[0].is_new
 
     @repeated_with_a_fresh_session
     def run_now(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:

@@ -296,7 +296,7 @@ class TestABatch:
         with engine().connect() as connection, connection.begin() as outer:
             with SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db:
                 rows = new_rows.rows_of(wanted, user)
-                idempotency.create_batch_once(db, rows, KEY)
+                idempotency.create_once(db, rows, KEY, is_batch=True)
             assert refused(self.send(tasks, {}, {})) == (409, "idempotency_key_in_flight")
             outer.rollback()
         assert len(self.ids_of(self.send(tasks, {}, {}))) == 2

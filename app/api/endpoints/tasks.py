@@ -63,7 +63,7 @@ from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import ReadTask, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from app.services.tasks.idempotency import Accepted, AcceptedBatch
+from app.services.tasks.idempotency import Accepted
 from app.services.tasks.permissions import Wanted, check_may_create, check_priority, types_for
 from app.services.tasks.task_attempts import number_of
 
@@ -149,7 +149,7 @@ def _created(request: Request, accepted: Accepted) -> Response:
     return rendered(accepted.task, status.HTTP_201_CREATED if accepted.is_new else status.HTTP_200_OK, headers)
 
 
-def _replayed(accepted: Accepted | AcceptedBatch) -> dict[str, str]:
+def _replayed(accepted: Accepted) -> dict[str, str]:
     return {_REPLAYED: "true"} if accepted.replayed else {}
 
 

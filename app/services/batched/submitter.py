@@ -20,7 +20,7 @@ from app.errors import InvalidInput, InvalidToken
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import new_rows, task_creation, unique_keys
-from app.services.tasks.idempotency import Accepted, AcceptedBatch, create_batch_once, create_once
+from app.services.tasks.idempotency import Accepted, create_once
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create
 
@@ -62,10 +62,10 @@ class Submitter:
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
             rows = new_rows.rows_of([wanted], user_id)
             (row,) = await self.batcher.submit(rows, user_id)
-            return Accepted(TaskRead.model_validate(row))
+            return Accepted([TaskRead.model_validate(row)])
         rows = await self._threads.run(user_id, partial(new_rows.rows_of, [wanted], user_id))
         (row,) = await self.batcher.submit(rows, user_id)
-        return Accepted(await self._threads.run(user_id, partial(TaskRead.model_validate, row)))
+        return Accepted([await self._threads.run(user_id, partial(TaskRead.model_validate, row))])
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
         """Return the committed task of the user behind this token, for small arguments. Raises InvalidToken besides.
@@ -73,11 +73,9 @@ class Submitter:
         Looks the login up in the batch that inserts the task, which saves one trip to a thread.
         """
         (row,) = await self.batcher.submit(_TokenRequest(claims, wanted), claims.user_id)
-        return Accepted(TaskRead.model_validate(row))
+        return Accepted([TaskRead.model_validate(row)])
 
-    def submit_all(
-        self, wanted: Sequence[TaskCreate], user_id: UUID, idempotency_key: str | None = None
-    ) -> AcceptedBatch:
+    def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
         Then none is accepted; the location of an error names the index of its task.
@@ -90,29 +88,25 @@ class Submitter:
 
 
 def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None) -> Accepted:
-    rows = new_rows.rows_of([wanted], user_id)
+    return _accept(new_rows.rows_of([wanted], user_id), key, is_batch=False)
+
+
+def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> Accepted:
+    return _accept([_row_of(at, task, user_id) for at, task in enumerate(wanted)], key, is_batch=True)
+
+
+def _accept(rows: _Rows, key: str | None, *, is_batch: bool) -> Accepted:
+    if key is None and not unique_keys.has_keys(rows):
+        (outcome,) = task_creation.create_groups([rows])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Accepted([TaskRead.model_validate(row) for row in outcome])
     with SessionLocal() as db:
         if key is not None:
-            return create_once(db, rows, key)
-        with task_creation.creating(db, rows, within_quota=True, permitted=True) as (created,):
+            return create_once(db, rows, key, is_batch=is_batch)
+        with task_creation.creating(db, rows, within_quota=True, permitted=True) as created:
             pass
-        return Accepted(TaskRead.model_validate(created.task), is_new=created.is_new)
-
-
-def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> AcceptedBatch:
-    rows = [_row_of(at, task, user_id) for at, task in enumerate(wanted)]
-    if key is not None:
-        with SessionLocal() as db:
-            return create_batch_once(db, rows, key)
-    if unique_keys.has_keys(rows):
-        with SessionLocal() as db:
-            with task_creation.creating(db, rows, within_quota=True, permitted=True) as created:
-                pass
-            return AcceptedBatch([TaskRead.model_validate(each.task) for each in created])
-    (outcome,) = task_creation.create_groups([rows])
-    if isinstance(outcome, Exception):
-        raise outcome
-    return AcceptedBatch([TaskRead.model_validate(row) for row in outcome])
+        return Accepted.of_created(created)
 
 
 def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:

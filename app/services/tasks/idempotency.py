@@ -30,7 +30,7 @@ from app.errors import (
 from app.models.idempotency import IdempotencyKey
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.tasks import task_creation, task_queries
-from app.services.tasks.new_rows import NewTask
+from app.services.tasks.new_rows import Created, NewTask
 
 LIFETIME = timedelta(hours=24)
 # A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
@@ -48,33 +48,42 @@ class _KeyTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted task. `replayed`: an earlier request with the same key created it.
+    """The accepted tasks of a request, in its order. `replayed`: an earlier request with the same key created them.
 
-    Not `is_new`: it was there before this request, and had its `unique_key`.
+    Not `is_new`: one of them was there before this request, and had its `unique_key`.
     """
-
-    task: TaskRead
-    replayed: bool = False
-    is_new: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedBatch:
-    """The accepted tasks of a batch, in the order of the request. `replayed` as in Accepted."""
 
     tasks: list[TaskRead]
     replayed: bool = False
+    is_new: bool = True
+
+    @property
+    def task(self) -> TaskRead:
+        return self.tasks[0]
+
+    @classmethod
+    def of_created(cls, created: Sequence[Created]) -> "Accepted":
+        """Read the tasks of a pipeline that has committed; while its session is open."""
+        tasks = [TaskRead.model_validate(each.task) for each in created]
+        return cls(tasks, is_new=all(each.is_new for each in created))
 
 
 @dataclass(frozen=True, slots=True)
 class _Keyed:
     """A request under a key: what it means, and the rows that it wants."""
 
-    user_id: UUID
     key: str
-    fingerprint: bytes
     rows: Sequence[NewTask]
     is_batch: bool
+
+    @property
+    def user_id(self) -> UUID:
+        return self.rows[0].user_id
+
+    @property
+    def fingerprint(self) -> bytes:
+        each = [fingerprint_of(row.wanted) for row in self.rows]
+        return hashlib.sha256(b"batch " + b"".join(each)).digest() if self.is_batch else each[0]
 
     def created(self, ids: Sequence[UUID]) -> dict[str, Any]:
         """The columns that say which tasks were created."""
@@ -83,34 +92,26 @@ class _Keyed:
         return {"task_id": ids[0], "task_ids": None}
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """The tasks as `TaskRead` takes them. `replayed`: an earlier request created them."""
+def create_once(db: Session, rows: Sequence[NewTask], key: str, *, is_batch: bool = False) -> Accepted:
+    """Create all tasks of a request for this key, or none, or return those that the key already has.
 
-    tasks: Sequence[Any]
-    replayed: bool = False
-    all_new: bool = True
-
-
-def create_once(db: Session, rows: Sequence[NewTask], key: str) -> Accepted:
-    """Create the task of this row for this key, or return the task that the key already has. It expires after LIFETIME.
-
-    Above a quota, only an existing task is returned. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
-    IdempotentTaskDeleted, QuotaExceeded, UniqueKeyTaken.
+    A key expires after LIFETIME. Above a quota, only existing tasks are returned. Raises IdempotencyKeyReused,
+    IdempotencyKeyInFlight, IdempotentTaskDeleted, QuotaExceeded, UniqueKeyTaken, and ReplayTooLarge where the tasks of
+    the earlier request take more than MAX_REPLAY_BYTES now.
     """
-    (row,) = rows
-    outcome = _once(db, _Keyed(row.user_id, key, fingerprint_of(row.wanted), rows, is_batch=False))
-    return Accepted(TaskRead.model_validate(outcome.tasks[0]), outcome.replayed, is_new=outcome.all_new)
-
-
-def create_batch_once(db: Session, rows: Sequence[NewTask], key: str) -> AcceptedBatch:
-    """Create all tasks of a batch, or none, as `create_once` does.
-
-    Raises ReplayTooLarge besides, where the tasks of the earlier request take more than MAX_REPLAY_BYTES now.
-    """
-    fingerprint = hashlib.sha256(b"batch " + b"".join(fingerprint_of(row.wanted) for row in rows)).digest()
-    outcome = _once(db, _Keyed(rows[0].user_id, key, fingerprint, rows, is_batch=True))
-    return AcceptedBatch([TaskRead.model_validate(task) for task in outcome.tasks], outcome.replayed)
+    request = _Keyed(key, rows, is_batch)
+    try:
+        with task_creation.creating(db, rows, within_quota=True, permitted=True) as created:
+            _take_key(db, request, [each.id for each in created])
+        return Accepted.of_created(created)
+    except _KeyTaken:
+        with transaction(db):
+            return _replayed(db, request)
+    except (QuotaExceeded, UniqueKeyTaken, LimitReached):
+        with transaction(db):
+            if _find(db, request) is None:
+                raise
+            return _replayed(db, request)
 
 
 def fingerprint_of(wanted: TaskCreate) -> bytes:
@@ -133,21 +134,6 @@ def prune(db: Session) -> int:
             return total
 
 
-def _once(db: Session, request: _Keyed) -> _Outcome:
-    try:
-        with task_creation.creating(db, request.rows, within_quota=True, permitted=True) as created:
-            _take_key(db, request, [each.id for each in created])
-        return _Outcome([each.task for each in created], all_new=all(each.is_new for each in created))
-    except _KeyTaken:
-        with transaction(db):
-            return _replayed(db, request)
-    except (QuotaExceeded, UniqueKeyTaken, LimitReached):
-        with transaction(db):
-            if _find(db, request) is None:
-                raise
-            return _replayed(db, request)
-
-
 def _take_key(db: Session, request: _Keyed, ids: Sequence[UUID]) -> None:
     created = request.created(ids)
     if not keys.take_key(db, request.user_id, request.key, request.fingerprint, created, lifetime=LIFETIME):
@@ -159,7 +145,7 @@ def _find(db: Session, request: _Keyed) -> IdempotencyKey | None:
     return db.scalars(select(IdempotencyKey).where(*same, ~_EXPIRED)).one_or_none()
 
 
-def _replayed(db: Session, request: _Keyed) -> _Outcome:
+def _replayed(db: Session, request: _Keyed) -> Accepted:
     """Return the committed tasks of a key that is already taken."""
     found = _find(db, request)
     if found is None:  # not yet committed, or rolled back
@@ -175,4 +161,4 @@ def _replayed(db: Session, request: _Keyed) -> _Outcome:
     tasks = task_queries.find_all(db, [task_id for task_id in ids if task_id is not None])
     if len(tasks) < len(ids):
         raise IdempotentTaskDeleted
-    return _Outcome(tasks, replayed=True)
+    return Accepted([TaskRead.model_validate(task) for task in tasks], replayed=True)

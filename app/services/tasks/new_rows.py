@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from pydantic import ValidationError
 from pydantic_core import to_json
-from sqlalchemy import Column, Connection, DefaultClause, inspect
 from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType, find_type
@@ -47,14 +47,14 @@ _INSERT_ALL = new_tasks.insert_statement([*_GIVEN, *_DERIVED, *_OF_SOME])
 COLUMNS = (*_GIVEN, *_DERIVED, *_OF_SOME)
 
 
-def _default(column: Column[Any]) -> Any:
-    if not isinstance(column.server_default, DefaultClause) or not isinstance(column.server_default.arg, str):
+def _default(column: sa.Column[Any]) -> Any:
+    if not isinstance(column.server_default, sa.DefaultClause) or not isinstance(column.server_default.arg, str):
         return None
     text = column.server_default.arg
     return _read(column, int(text) if column.type.python_type is int else text)
 
 
-def _read(column: Column[Any], value: Any) -> Any:
+def _read(column: sa.Column[Any], value: Any) -> Any:
     process = getattr(column.type, "process_result_value", None)
     return value if process is None else process(value, None)
 
@@ -63,8 +63,8 @@ def _read(column: Column[Any], value: Any) -> Any:
 _WRITTEN = {*_GIVEN, *_DERIVED, "turn"}
 _DEFAULTS: dict[str, Any] = {
     attribute.key: _default(column)
-    for attribute in inspect(Task).column_attrs
-    if isinstance(column := attribute.columns[0], Column) and column.name not in _WRITTEN
+    for attribute in sa.inspect(Task).column_attrs
+    if isinstance(column := attribute.columns[0], sa.Column) and column.name not in _WRITTEN
 }
 
 
@@ -125,7 +125,7 @@ def rows_of(wanted: Sequence[TaskCreate], user_id: UUID, **columns: Any) -> list
     return [_row(task, user_id, columns) for task in wanted]
 
 
-def insert_rows(db: Session | Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
+def insert_rows(db: Session | sa.Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
     """Insert these rows in one statement. Returns each in the given order, with all columns, as `TaskRead` takes it.
 
     On an autocommit connection they get their turns in that statement. In a transaction they get them after its commit:

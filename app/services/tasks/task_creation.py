@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection
+import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, make_transient_to_detached
 
@@ -98,7 +98,7 @@ def as_tasks(db: Session, created: Sequence[Created]) -> list[Task]:
     return [tasks[each.id] for each in created]
 
 
-def accept(db: Session | Connection, rows: Sequence[NewTask]) -> _Inserted:
+def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
     """Insert these rows, and publish them after the commit. Raises IntegrityError, DataError as `insert_rows` does."""
     if not rows:
         return []

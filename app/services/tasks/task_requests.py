@@ -7,8 +7,8 @@ from typing import Any
 
 from app.catalogue import catalogue, find_type
 from app.core.redaction import MASK, Parameters, holds_mask, restore_secrets
-from app.errors import InvalidTask
-from app.models.task import Task
+from app.errors import InvalidTask, InvalidTransition
+from app.models.task import TERMINAL, Task
 from app.schemas.task import TaskCreate
 from app.services.tasks.new_rows import parse
 
@@ -20,7 +20,12 @@ _IDENTITY = ("name", "task_type", "celery_task_name")
 
 
 def repeated(task: Task, changes: dict[str, Any]) -> TaskCreate:
-    """Return the request for a new task: this one's, with the changes. Raises InvalidTask."""
+    """Return the request for a new task: that of this one, which has ended, with the changes.
+
+    Raises InvalidTransition, InvalidTask.
+    """
+    if task.status not in TERMINAL:
+        raise InvalidTransition(f"Cannot retry a task that is {task.status}")
     if changes.get("celery_task_name", task.celery_task_name) != task.celery_task_name:
         message = "A retry runs the same task: create another one with POST /tasks/"
         raise _refused(["celery_task_name"], message, "another_task")

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, select
+import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,7 @@ Place = tuple[str, str | None]
 _Due = tuple[UUID, str, Place | None]
 
 
-def publish(db: Session | Connection, rows: Sequence[dict[str, Any]]) -> None:
+def publish(db: Session | sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Wake slots for the new rows that are due, and send hints for open streams.
 
     After the commit of the session's outermost transaction; on an autocommit connection they are committed, and have
@@ -62,7 +62,7 @@ def wake(db: Session, task_id: UUID, queue: str) -> None:
     after_commit(db, lambda: _wake(due))
 
 
-def _publish(rows: Sequence[dict[str, Any]], unplaced_on: Engine | Connection | None = None) -> None:
+def _publish(rows: Sequence[dict[str, Any]], unplaced_on: sa.Engine | sa.Connection | None = None) -> None:
     """`unplaced_on`: the rows are on this database, and have no turns yet."""
     due = [
         (row["id"], row["queue"], _first_place(row["user_id"], row["limit"], row["user_limited"]))
@@ -76,7 +76,7 @@ def _publish(rows: Sequence[dict[str, Any]], unplaced_on: Engine | Connection | 
     hints.changed(*(row["id"] for row in rows))
 
 
-def _place(database: Engine | Connection, due: Sequence[_Due]) -> None:
+def _place(database: sa.Engine | sa.Connection, due: Sequence[_Due]) -> None:
     """Give committed tasks their turns. Where that fails, maintenance does at its next pass."""
     try:
         with SessionLocal(bind=database, join_transaction_mode="create_savepoint") as db, transaction(db):
@@ -108,5 +108,5 @@ def _first_place(user_id: UUID, limit: str | None, user_limited: bool | None) ->
 
 def _first_places_of(db: Session, ids: Collection[UUID]) -> dict[UUID, Place | None]:
     """Return the same of the tasks with these ids, by id."""
-    found = db.execute(select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(Task.id.in_(ids)))
+    found = db.execute(sa.select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(Task.id.in_(ids)))
     return {row.id: _first_place(row.user_id, row.limit, row.user_limited) for row in found}
