@@ -79,6 +79,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_migrations.py::TestFromNothing::test_a_question_makes_no_schema",
         "integration/test_migrations.py::TestFromNothing::test_a_second_time_there_is_nothing_to_do",
         "integration/test_migrations.py::TestFrom0017::test_one_that_waits_for_a_lock_gives_up_and_changes_nothing",
+        "integration/test_migrations.py::TestFrom0017::test_one_whose_triggers_cannot_be_made_anew_keeps_them",
         "integration/test_migrations.py::TestFromNothing::test_there_is_no_way_to_a_schema_before",
         "integration/test_broker_security.py", "integration/test_celery_commands.py",
         "integration/test_documents_run.py", "integration/test_echo.py", "integration/test_events_end.py",
@@ -132,7 +133,8 @@ ON_POSTGRESQL: tuple[str, ...] = (
     "integration/test_queues.py::TestOnWorkers", "integration/test_queues.py::TestPausing",
     "integration/test_queues.py::TestTheList", "integration/test_error_groups.py::TestOverHttp",
     "integration/test_stats.py::TestTheAnswer", "integration/test_stats.py::TestSubmitted",
-    "integration/test_running_quota.py::TestConcurrently", "integration/test_task_counts.py::TestAtOnce",
+    "integration/test_revisions.py::TestBelowALiveService", "integration/test_running_quota.py::TestConcurrently",
+    "integration/test_task_counts.py::TestAtOnce",
 )  # fmt: skip
 
 # Of `tests/integration` and `tests/faults`, what has nothing to do with the engine, or is of PostgreSQL alone.

@@ -7,7 +7,6 @@ columns are those of `app/db/columns.py`, and `NOW` of `app/db/clock.py`.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-import sqlalchemy as sa
 from alembic import op
 from alembic.operations import BatchOperations
 from alembic.util import CommandError
@@ -43,18 +42,12 @@ def change_table(name: str) -> Iterator[BatchOperations]:
     ).all()
     for kind, dropped, _ in standing_on_it:
         execute(connection, f"DROP {kind} {dropped}")
-    with op.batch_alter_table(name, recreate="always", reflect_args=_checks(connection, name)) as table:
+    with op.batch_alter_table(name, recreate="always") as table:
         yield table
     for _, _, created in standing_on_it:
         execute(connection, created)
     if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise CommandError(f"a row of {lost[0]} refers to a row that is not there in {lost[2]}")
-
-
-def _checks(connection: sa.Connection, table: str) -> tuple[sa.CheckConstraint, ...]:
-    """Which Alembic does not copy."""
-    found = sa.inspect(connection).get_check_constraints(table)
-    return tuple(sa.CheckConstraint(sa.text(check["sqltext"]), name=check["name"]) for check in found)
 
 
 def copy_grants(table: str, new: str) -> None:

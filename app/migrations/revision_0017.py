@@ -30,7 +30,7 @@ _TRIGGERS = (
     *("tasks_count_left", "tasks_count_stayed", "tasks_count_deleted"),
     *("audit_events_no_update", "audit_events_no_delete", "audit_events_no_replace"),
 )
-_OF_TABLES = re.compile("CREATE TABLE |CREATE (UNIQUE )?INDEX |ALTER TABLE [a-z_]+ ADD ")
+OF_TABLES = re.compile("CREATE TABLE |CREATE (UNIQUE )?INDEX |ALTER TABLE [a-z_]+ ADD ")
 _SHOWN_DIFFERENCES, _SHOWN_CHARACTERS = 3, 150
 
 
@@ -40,7 +40,7 @@ def take_over(connection: sa.Connection) -> None:
     of_tables: list[str] = []
     others: list[str] = []
     for statement in read_statements(connection.dialect):
-        (of_tables if _OF_TABLES.match(statement) else others).append(statement)
+        (of_tables if OF_TABLES.match(statement) else others).append(statement)
     found, wanted = _DESCRIBE[engine](connection, of_tables)
     if differences := list(_compare(found, wanted)):
         shown = "; ".join(differences[:_SHOWN_DIFFERENCES])

@@ -1,14 +1,149 @@
-"""What a revision can do on every engine (`app/migrations/changes.py`), below a service that runs."""
+"""What a revision can do on every engine (`app/migrations/changes.py`), below a service that runs.
+
+The revisions are those of `tests/support/example_revisions/`, behind the newest one of the code.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from app.core.ids import new_id
+from app.db.sizes import task_bytes
 from app.migrations import changes
-from tests.support.services import Services, sqlalchemy_url
+from app.models import Task, TaskAttempt
+from tests.support.running import Running, example_stack
+from tests.support.schemas import schema, version
+from tests.support.services import ROOT, Services, process_environment, sqlalchemy_url
+from tests.support.sources import APP
+from tests.support.waiting import wait_for
+
+HEAD = ScriptDirectory(str(APP / "migrations")).get_current_head() or ""
+EXAMPLES = ROOT / "tests" / "support" / "example_revisions"
+LAST = "next_3"
+SECONDS = 300
+BATCH = 2000
+UNENDED = "SELECT 1 FROM tasks WHERE finished_at IS NULL LIMIT 1"
+ENDS = ("succeeded", "failed", "revoked")
+# Of a user and end, as the rows tell and as the sums tell; the bytes as well.
+OF_THE_ROWS = f"""SELECT status, count(*), sum({task_bytes("tasks")}) FROM tasks WHERE finished_at IS NOT NULL
+GROUP BY status ORDER BY status"""
+OF_THE_SUMS = """SELECT status, sum(number) FROM (
+    SELECT status, number FROM task_totals UNION ALL SELECT status, number FROM task_count_changes
+) AS sums GROUP BY status ORDER BY status"""
+BYTES = """SELECT sum(bytes) FROM (
+    SELECT bytes FROM stored_bytes UNION ALL SELECT bytes FROM task_count_changes
+) AS sums"""
+
+
+def alembic(running: Running, directory: Path, *command: str) -> None:
+    """With the revisions of the code, and those of the examples behind them."""
+    revisions = directory / "revisions"
+    if not revisions.exists():
+        revisions.mkdir()
+        for path in EXAMPLES.glob("*.py"):
+            (revisions / path.name).write_text(path.read_text().replace('"HEAD"', f'"{HEAD}"'))
+        places = f"{APP / 'migrations' / 'versions'};{revisions}"
+        (directory / "alembic.ini").write_text(
+            f"[alembic]\nscript_location = {APP / 'migrations'}\nversion_locations = {places}\npath_separator = ;\n"
+        )
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", str(directory / "alembic.ini"), *command],
+        cwd=ROOT, env=process_environment(running.stack.settings), check=False, capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def fill(running: Running, number: int) -> None:
+    """So many ended tasks with an attempt each, straight into the tables."""
+    now = running.stack.now()
+    user = UUID(running.http.get("/api/v1/users/me").json()["id"])
+    common = {"user_id": user, "name": "n", "task_type": "t", "celery_task_name": "c", "args": [1], "kwargs": {}}
+    place = {"priority": "normal", "queue": "default", "attempt": 1, "finished_at": now}
+    for first in range(0, number, BATCH):
+        rows = [
+            {**common, **place, "id": new_id(), "celery_id": new_id(), "status": (end := ENDS[each % 3]),
+             "error_fingerprint": "f" if end == "failed" else None}
+            for each in range(first, min(first + BATCH, number))
+        ]  # fmt: skip
+        attempts = [
+            {"task_id": row["id"], "number": 1, "started_at": now, "finished_at": now + timedelta(seconds=1), "outcome": row["status"]}
+            for row in rows
+        ]  # fmt: skip
+        with running.stack.engine.begin() as connection:
+            connection.execute(sa.insert(Task), rows)
+            connection.execute(sa.insert(TaskAttempt), attempts)
+
+
+@contextmanager
+def live(running: Running) -> Iterator[list[str]]:
+    """A client that goes on to create tasks; their ids."""
+    created: list[str] = []
+    over = threading.Event()
+
+    def create() -> None:
+        while not over.is_set():
+            created.append(running.create("echo", len(created)))
+
+    thread = threading.Thread(target=create)
+    thread.start()
+    try:
+        yield created
+        before = len(created)
+        wait_for(lambda: len(created) > before + 5, SECONDS, "tasks to be created")
+    finally:
+        over.set()
+        thread.join()
+
+
+class TestBelowALiveService:
+    @pytest.mark.parametrize("number", [2000, pytest.param(100_000, marks=pytest.mark.full)])
+    def test_tables_change_and_change_back(self, services: Services, tmp_path: Path, number: int) -> None:
+        with example_stack(services, tmp_path) as running:
+            fill(running, number)
+            running.stack.worker()
+            before = schema(running.stack.database_url)
+            with live(running) as created:
+                alembic(running, tmp_path, "upgrade", LAST)
+                noted_from = len(created)
+            self.check(running, created)
+            assert (
+                running.stack.sql("SELECT count(DISTINCT task_id) FROM task_notes")[0][0] >= len(created) - noted_from
+            )
+            running.stack.sql("UPDATE tasks SET reference = 'r', on_conflict = 'merge'")
+            with pytest.raises(DBAPIError, match="ck_tasks_on_conflict"):
+                running.stack.sql("UPDATE tasks SET on_conflict = 'other'")
+            with live(running) as created:
+                alembic(running, tmp_path, "downgrade", HEAD)
+            self.check(running, created)
+            assert (schema(running.stack.database_url), version(running.stack.database_url)) == (before, HEAD)
+            ((kept,),) = running.stack.sql("SELECT count(*) FROM task_attempts")
+            assert kept >= number
+
+    def check(self, running: Running, created: list[str]) -> None:
+        """Tasks are run, counts are those of the rows, and triggers guard."""
+        wait_for(lambda: not running.stack.sql(UNENDED), SECONDS, "all tasks to end")
+        names = {
+            status for (status,) in running.stack.sql("SELECT DISTINCT status FROM tasks WHERE task_type = 'test'")
+        }
+        assert (names, len(created) > 0) == ({"succeeded"}, True)
+        of_rows = running.stack.sql(OF_THE_ROWS)
+        assert running.stack.sql(OF_THE_SUMS) == [(status, number) for status, number, _ in of_rows]
+        assert running.stack.sql(BYTES) == [(sum(size for *_, size in of_rows),)]
+        with pytest.raises(DBAPIError, match="tasks_guard"):
+            running.stack.sql("UPDATE tasks SET attempt = attempt + 1")
 
 
 @pytest.mark.postgresql("its roles: elsewhere a trigger writes with the rights of who has made it")

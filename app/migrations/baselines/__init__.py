@@ -1,6 +1,6 @@
 """The schema with which the migrations begin: a file of SQL for each engine.
 
-`python -m tests.support.baselines --write` writes them from the models, until a later revision is there.
+`python -m tests.support.baselines --write` has written them from the models.
 """
 
 import re

@@ -1,0 +1,21 @@
+"""a column of a table that is in use, and its index"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.db.columns import ShortText
+from app.migrations.changes import change_table
+
+revision = "next_1"
+down_revision = "HEAD"
+
+
+def upgrade() -> None:
+    op.add_column("tasks", sa.Column("reference", ShortText, nullable=True))
+    op.create_index("ix_tasks_reference", "tasks", ["user_id", "reference"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_tasks_reference", "tasks")
+    with change_table("tasks") as tasks:
+        tasks.drop_column("reference")
