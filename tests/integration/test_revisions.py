@@ -109,7 +109,9 @@ def live(running: Running) -> Iterator[list[str]]:
 
 
 class TestBelowALiveService:
-    @pytest.mark.parametrize("number", [2000, pytest.param(100_000, marks=pytest.mark.full)])
+    @pytest.mark.parametrize(
+        "number", [2000, pytest.param(100_000, marks=[pytest.mark.full, pytest.mark.timeout(600)])]
+    )
     def test_tables_change_and_change_back(self, services: Services, tmp_path: Path, number: int) -> None:
         with example_stack(services, tmp_path) as running:
             fill(running, number)
