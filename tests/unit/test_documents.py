@@ -211,7 +211,7 @@ class TestHttpApi:
         assert {re.sub(r"\$ID|\{id\}", "{task_id}", path) for path in called} <= described_paths()
 
     def test_lists_every_operation(self) -> None:
-        pages = "\n".join(map(text_of, DOCS.glob("*.md")))
+        pages = "\n".join(map(text_of, DOCUMENTS))
         listed = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) ([/\w{}-]+)`", pages)
         described = {(method.upper(), path) for path, on in describe(app)["paths"].items() for method in on}
         assert described - set(listed) == set()
@@ -222,7 +222,7 @@ class TestHttpApi:
                 yield from ({each.code, *codes(each)} if each.code not in BASE_CODES else codes(each))
 
         raised = {*codes(ServiceError), *(code for code, _ in HTTP_PROBLEMS.values()), "internal_error"}
-        assert raised - set(BACKTICKED.findall("\n".join(map(text_of, DOCS.glob("*.md"))))) == set()
+        assert raised - set(BACKTICKED.findall("\n".join(map(text_of, DOCUMENTS)))) == set()
 
     def test_the_state_diagram_is_the_table_of_transitions(self) -> None:
         (diagram,) = (text for text in blocks(self.PAGE, "mermaid") if text.startswith("stateDiagram"))

@@ -55,7 +55,8 @@ def test_a_revision_imports_nothing_that_changes() -> None:
 def test_no_statement_has_the_separator_of_statements(engine: str) -> None:
     statements = committed(engine).split(baselines.SEPARATOR)
     assert all(statement.startswith(("CREATE ", "ALTER TABLE ", "REVOKE ")) for statement in statements)
-    assert sum(statement.startswith("CREATE TABLE") for statement in statements) > 30
+    # Tables of later revisions stand in no baseline.
+    assert is_frozen() or sum(each.startswith("CREATE TABLE") for each in statements) >= len(Base.metadata.tables)
 
 
 def test_no_check_names_a_column_that_a_foreign_key_changes() -> None:
