@@ -17,7 +17,8 @@ from app.api.http.turns import in_turn
 class SlashRouter(APIRouter):
     """Serves each route whose path ends in `/` also without the slash.
 
-    The second route is not in the OpenAPI document.
+    The second route is not in the OpenAPI document. The routes are made by `add_to`: a route of FastAPI takes a
+    millisecond to build, and a second set of them, in the router itself, would never be asked.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -28,11 +29,11 @@ class SlashRouter(APIRouter):
         """Add a route, and a second one without the trailing slash. A plain function runs in its caller's turn."""
         if not inspect.iscoroutinefunction(endpoint):
             endpoint = in_turn(endpoint, options.get("status_code"), options.get("response_model"))
-        self._add(path, endpoint, options)
+        self._added.append((path, endpoint, options))
         twin = path.removesuffix("/")
         # Without a prefix the path would be empty, which a route may not be.
         if twin != path and self.prefix + twin:
-            self._add(twin, endpoint, options | {"include_in_schema": False})
+            self._added.append((twin, endpoint, options | {"include_in_schema": False}))
 
     def add_to(self, app: FastAPI, prefix: str) -> None:
         """Add the routes to the application directly, below `prefix`.
@@ -44,6 +45,3 @@ class SlashRouter(APIRouter):
             more = {"tags": tags, "route_class_override": self.route_class}
             app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | more))
 
-    def _add(self, path: str, endpoint: Callable[..., Any], options: dict[str, Any]) -> None:
-        self._added.append((path, endpoint, options))
-        super().add_api_route(path, endpoint, **options)

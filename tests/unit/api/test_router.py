@@ -27,7 +27,7 @@ async def get_thing(thing: str) -> str:
 
 
 app = FastAPI(redirect_slashes=False)
-app.include_router(router, prefix="/api")
+router.add_to(app, "/api")
 
 
 def test_both_forms_answer_without_a_redirect(client: TestClient) -> None:
