@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import check_token, get_scoped_user, oauth2_scheme
+from app.api.endpoints.tasks import render_page
 from app.api.http.body_route import LARGE_JSON, bound_bodies
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
@@ -51,6 +52,7 @@ from app.services.accounts.passwords import check_first_admin
 from app.services.accounts.totp_service import totp_service
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
+from app.services.batched.task_lists import TaskLists
 from app.services.batched.task_lookup import TaskLookup
 from app.services.user_service import user_service
 
@@ -176,16 +178,18 @@ async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     """
     threads = FairThreads(settings.api_threads, settings.api_waiting_per_user)
     authenticator, submitter, task_lookup = Authenticator(threads), Submitter(threads), TaskLookup(threads)
+    task_lists = TaskLists(threads, render_page)
     try:
         yield {
             "threads": threads,
             "authenticator": authenticator,
             "submitter": submitter,
             "task_lookup": task_lookup,
+            "task_lists": task_lists,
             LARGE_JSON: anyio.CapacityLimiter(1),  # each thread more would compete with the event loop, too
         }
     finally:
-        for group in (authenticator, submitter, task_lookup):
+        for group in (authenticator, submitter, task_lookup, task_lists):
             await group.close()
 
 

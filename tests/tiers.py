@@ -61,7 +61,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_running_quota.py", "integration/test_running_stops.py", "integration/test_sending.py",
         "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_sizes.py",
         "integration/test_state_machine.py", "integration/test_statements.py", "integration/test_stats.py",
-        "integration/test_task_counts.py",
+        "integration/test_task_counts.py", "integration/test_task_lists.py",
         "integration/test_task_logs.py", "integration/test_task_logs_api.py", "integration/test_task_service.py",
         "integration/test_tasks_change.py", "integration/test_tasks_create.py", "integration/test_tasks_hidden.py",
         "integration/test_tasks_list.py", "integration/test_totp.py", "integration/test_transaction_settings.py",

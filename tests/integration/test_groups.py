@@ -1,8 +1,6 @@
 """Groups: what was submitted together is committed together, and each caller answers for its own row, quota and token."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 from typing import Any
@@ -15,7 +13,6 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.core.api_key_tokens import new_api_key
 from app.core.config import get_settings
-from app.core.fair_threads import FairThreads
 from app.core.security import access_token_life, create_access_token, read_access_token
 from app.db.session import SessionLocal
 from app.db.sql import new_tasks
@@ -27,6 +24,7 @@ from app.services.batched.submitter import Submitter
 from app.services.tasks import new_rows
 from app.services.tasks.idempotency import Accepted
 from tests.support.accounts import API, MakeUser, bearer
+from tests.support.groups import together
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_user
 
@@ -57,19 +55,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     kept: list[str] = []
     monkeypatch.setattr("app.messaging.publisher.publish", kept.extend)
     return kept
-
-
-def together(group: type[Any], *calls: Callable[[Any], Any]) -> list[Any]:
-    """The outcomes of calls that are made in one turn of the event loop, and so are one group."""
-
-    async def run() -> list[Any]:
-        made = group(FairThreads(4, 100))
-        try:
-            return await asyncio.gather(*(call(made) for call in calls), return_exceptions=True)
-        finally:
-            await made.close()
-
-    return asyncio.run(run())
 
 
 def submitted(*users: UUID) -> list[Any]:
@@ -177,12 +162,12 @@ class TestAnOutage:
         assert int(answer.headers["Retry-After"]) > 0
 
 
-@pytest.mark.parametrize("group", ["authenticator", "submitter", "task_lookup"])
+@pytest.mark.parametrize("group", ["authenticator", "submitter", "task_lists", "task_lookup"])
 def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     task = tasks.create()
     batcher = tasks.http.app_state[group].batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
     monkeypatch.setattr(batcher, "max_waiting", 0)
-    ask = {"authenticator": "types", "task_lookup": task["id"]}
+    ask = {"authenticator": "types", "task_lists": "count", "task_lookup": task["id"]}
     answer = tasks.post(body=BODY) if group == "submitter" else tasks.get(ask[group])
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
     monkeypatch.undo()

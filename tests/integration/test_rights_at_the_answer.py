@@ -25,6 +25,7 @@ from tests.support.waiting import wait_for
 
 client = module_client(API_THREADS="1")
 SECONDS = 30
+IN_A_THREAD = f"{TASKS}?skip=0"  # without `skip` such a page is read together with others
 
 
 def log_out(caller: TaskClient, admin: TaskClient) -> None:
@@ -152,7 +153,7 @@ class TestAWaitForAThread:
         return by_new_key
 
     def list_meanwhile(
-        self, caller: TaskClient, held: threading.Event, lose: Callable[[], None], path: str = TASKS
+        self, caller: TaskClient, held: threading.Event, lose: Callable[[], None], path: str = IN_A_THREAD
     ) -> httpx.Response:
         threads = caller.http.app_state["threads"]  # type: ignore[attr-defined]
         with ThreadPoolExecutor(1) as pool:
@@ -200,7 +201,7 @@ class TestAWaitForAThread:
         holding = [client.portal.start_task_soon(run, str(at), gate.wait) for at, gate in enumerate(gates)]
         with ThreadPoolExecutor(1) as pool:
             try:
-                answer = pool.submit(by_key.get)
+                answer = pool.submit(by_key.get, skip=0)
                 wait_for(lambda: client.app_state["threads"].waiting, SECONDS, "the request to wait for a thread")
                 gates[0].wait(0.1)  # longer than LOOK_SECONDS: it has waited long
                 with SessionLocal.begin() as db:

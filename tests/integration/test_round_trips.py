@@ -90,6 +90,7 @@ def held(kind: str) -> Iterator[tuple[threading.Event, threading.Event]]:
         ("submitter", "SELECT login_sessions", "INSERT tasks"),
         ("authenticator", "SELECT login_sessions", "SELECT login_sessions"),
         ("task_lookup", "SELECT tasks", "SELECT tasks"),
+        ("task_lists", "SELECT login_sessions", "SELECT login_sessions"),
     ],
 )
 def test_requests_that_come_while_one_is_in_flight_share_a_statement(
@@ -103,6 +104,7 @@ def test_requests_that_come_while_one_is_in_flight_share_a_statement(
         "submitter": lambda: tasks.post(body=BODY),
         "authenticator": lambda: tasks.get("types"),
         "task_lookup": lambda: tasks.get(task["id"]),
+        "task_lists": tasks.get,
     }[group]
     with statements() as seen, held(begins_with) as (begun, go), ThreadPoolExecutor(GROUP + 1) as callers:
         first = callers.submit(ask)

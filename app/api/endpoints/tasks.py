@@ -1,5 +1,6 @@
 """Endpoints of tasks: create, list, follow, change, cancel, retry, delete."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,16 +10,17 @@ from fastapi import Header, Path, Query, Request, Response, status
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
 from app.api.http.body_route import body_limit
 from app.api.http.etags import check_if_match, etag, not_modified
-from app.api.http.fast_path import bearer_token, has_header, json_body, read_fast
+from app.api.http.fast_path import bearer_token, has_header, json_body, query_values, read_fast
 from app.api.http.paging import LINK_HEADER, MAX_LIMIT, Cursor, Limit, Skip, read_cursor, read_number
 from app.api.http.peers import count_for_user
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer, json_response, rendered, to_json
+from app.api.http.rendering import ListRenderer, json_response, page_response, rendered, to_json
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import TaskFilterDep
 from app.catalogue import TaskType
 from app.core.config import Settings
+from app.core.security import AccessClaims
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -60,6 +62,7 @@ from app.schemas.task import (
 from app.schemas.task_changes import TaskPatch, TaskRetry, named_in
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
+from app.services.batched.task_lists import NewestTasks, RenderedPage, TaskLists
 from app.services.batched.task_lookup import ReadTask, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
@@ -71,6 +74,7 @@ router = SlashRouter(prefix="/tasks", tags=["tasks"])
 TAG_DESCRIPTION = "Create tasks, follow their progress, cancel them and retry them."
 
 MAX_WAIT_SECONDS = 60
+LIMIT = 50  # of the list's pages, unless the query names one
 # The limits of arguments, metadata and results are those of the stored text. In a body each character may be an escape.
 LONGEST_ESCAPE = 6
 # All other fields of a task: four short texts and fifty tags of characters that take two escapes each.
@@ -165,6 +169,58 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     return _shown(await lookup.read_of_login(task_id, claims))
 
 
+# What the fast readers of lists and counts understand of a query; FastAPI reads any other.
+_STATUS, _LIMIT, _CURSOR = re.compile("|".join(TaskStatus)), re.compile("[1-9][0-9]{0,2}"), re.compile("[0-9a-f]{32}")
+
+
+async def _list_fast(request: Request, scopes: Sequence[str]) -> Response | None:
+    query = query_values(request, status=_STATUS, limit=_LIMIT, cursor=_CURSOR)
+    if query is None or any(len(values) > 1 for values in query.values()):
+        return None
+    limit, status, before = (query[name][0] if name in query else None for name in ("limit", "status", "cursor"))
+    wanted = NewestTasks(
+        LIMIT if limit is None else int(limit),
+        None if status is None else TaskStatus(status),
+        None if before is None else UUID(before),
+    )
+    caller = await _caller(request, scopes) if wanted.limit <= MAX_LIMIT else None
+    if caller is None:
+        return None
+    task_lists: TaskLists = request.state.task_lists
+    page = await task_lists.list_newest(wanted, *caller)
+    return page and page_response(request, *page)
+
+
+async def _count_fast(request: Request, scopes: Sequence[str]) -> Response | None:
+    query = query_values(request, status=_STATUS)
+    caller = None if query is None else await _caller(request, scopes)
+    if query is None or caller is None:
+        return None
+    task_lists: TaskLists = request.state.task_lists
+    counts = await task_lists.count(*caller)
+    if "status" in query:
+        counts = {status: counts[status] for status in query["status"]}
+    return rendered(TaskCounts(total=sum(counts.values()), **counts))
+
+
+async def _caller(request: Request, scopes: Sequence[str]) -> tuple[UUID, AccessClaims | None] | None:
+    """Return whose tasks are asked for, and the claims if the login is still to be looked up. None without a token."""
+    token = bearer_token(request)
+    if token is None:
+        return None
+    claims = login_claims(token)
+    if claims is None:
+        return (await authenticated(request, token, *scopes)).id, None
+    count_for_user(request, claims.user_id)  # scopes limit API keys alone
+    return claims.user_id, claims
+
+
+def render_page(page: task_pages.ShownPage) -> RenderedPage:
+    """Return a page of the list as JSON."""
+    body, last = _TASKS.render(page, lambda task: task["id"])
+    return RenderedPage(body, last if isinstance(last, UUID) else None)
+
+
 def _shown(found: ReadTask) -> Response:
     return json_response(found.json or to_json(found.task), {"ETag": etag(found.task.version)})
 
@@ -237,12 +293,13 @@ def create_tasks(
     response_description="Tasks, newest first",
     responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, AdminOnly, InvalidCursor)},
 )
+@read_fast(_list_fast)
 @costly(lambda arguments: task_pages.reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
     request: Request,
     db: SessionDep,
     wanted: TaskFilterDep,
-    limit: Limit = 50,
+    limit: Limit = LIMIT,
     skip: Skip = 0,
     cursor: Cursor = None,
 ) -> Response:
@@ -259,6 +316,7 @@ def list_tasks(
 @router.get(
     "/count", response_description="The numbers of tasks", responses=problems(401, InsufficientScope, AdminOnly)
 )
+@read_fast(_count_fast)
 @costly(lambda arguments: bool(arguments["by"]) or task_counts.reads_many(arguments["wanted"]))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep, by: CountBy = None) -> TaskCountsByReason | TaskCounts:
     """Count tasks, in total and by status. The filters are those of the list, and the numbers are exact.

@@ -1,4 +1,4 @@
-"""Fast path for the two busiest endpoints.
+"""Fast path for the busiest endpoints.
 
 FastAPI's routing, dependencies and parameters take a large part of such a request's time (docs/adr/0024). A route may
 have a *fast reader* of its request. The reader either understands the whole request and answers it, or returns None
@@ -8,10 +8,11 @@ reader checks the scopes that the route declares.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
@@ -100,10 +101,16 @@ class FastPath:
 
 
 def _scopes(route: APIRoute, authorization: Callable[..., Any]) -> Sequence[str]:
-    guards = [each for each in route.dependant.dependencies if each.call is authorization]
+    guards = [each for each in _dependencies(route.dependant) if each.call is authorization]
     if len(guards) != 1 or route.dependencies:
         raise ValueError(f"{route.path}: a route of the fast path must be guarded by {authorization.__name__} alone")
     return guards[0].own_oauth_scopes or ()
+
+
+def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    for each in dependant.dependencies:
+        yield each
+        yield from _dependencies(each)
 
 
 def _key(path: str, variable: re.Pattern[str]) -> tuple[str, bool]:
@@ -127,6 +134,18 @@ def bearer_token(request: Request) -> str | None:
     """Return the bearer token, or None if the Authorization header is missing or has another form."""
     match = _BEARER.fullmatch(header(request, b"authorization") or "")
     return match[1] if match else None
+
+
+def query_values(request: Request, **known: re.Pattern[str]) -> Mapping[str, list[str]] | None:
+    """Return the values of these parameters. None if the query has others, escapes, or a value of another form."""
+    found: dict[str, list[str]] = {}
+    text = request.scope["query_string"].decode("latin-1")
+    for part in text.split("&") if text else ():
+        name, _, value = part.partition("=")
+        if name not in known or not known[name].fullmatch(value):
+            return None
+        found.setdefault(name, []).append(value)
+    return found
 
 
 async def json_body(request: Request, model: type[BaseModel]) -> Any:

@@ -26,6 +26,13 @@ def to_json(model: BaseModel) -> bytes:
     return model.__pydantic_serializer__.to_json(model)
 
 
+def page_response(request: Request, body: bytes, last: Position, parameter: str = "cursor") -> Response:
+    """Return the response of a rendered page, with the `Link` header if there is a next one."""
+    response = Response(body, media_type=MEDIA_TYPE)
+    set_next_link(request, response, last, parameter)
+    return response
+
+
 class ListRenderer:
     """Renders pages of one model. Call it in the endpoint's thread: a page may take tens of milliseconds."""
 
@@ -44,11 +51,12 @@ class ListRenderer:
         Items beyond are left to the next page, which starts after the `position` of the last item. `parameter` is that
         of the query which names it.
         """
+        return page_response(request, *self.render(page, position), parameter)
+
+    def render(self, page: Page[Any, Any], position: Callable[[Any], Position]) -> tuple[bytes, Position]:
+        """Return the JSON array, and the position after which the next page starts."""
         body, number = self._rendered(page.items)
-        last = page.last if number == len(page.items) else position(page.items[number - 1])
-        response = Response(body, media_type=MEDIA_TYPE)
-        set_next_link(request, response, last, parameter)
-        return response
+        return body, page.last if number == len(page.items) else position(page.items[number - 1])
 
     def _rendered(self, items: Sequence[Any]) -> tuple[bytes, int]:
         """The array, and how many of the items it holds."""

@@ -44,4 +44,3 @@ class SlashRouter(APIRouter):
             tags = [*self.tags, *(options.get("tags") or ())]
             more = {"tags": tags, "route_class_override": self.route_class}
             app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | more))
-

@@ -1,19 +1,23 @@
 """Exact numbers of tasks, and the upkeep of the sums behind them."""
 
+from collections.abc import Collection
 from dataclasses import replace
+from functools import cache
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import func, select
+import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import task_counts as statements
-from app.db.statements import task_counting, task_filter, waiting
+from app.db.statements import conditions, task_counting, task_filter, waiting
 from app.db.statements.executing import wait_briefly
 from app.db.statements.some_rows import delete_some
-from app.models.task import Task, TaskStatus, WaitingReason
-from app.models.task_count import FORGET_BATCH, stored_bytes, task_counts, task_totals
+from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
+from app.models.task_count import FORGET_BATCH, stored_bytes, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
@@ -52,14 +56,41 @@ def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
     look(db)
     pending = (Task.status == TaskStatus.PENDING.value, *task_filter.conditions(wanted))
     # Every pending task is read.
-    rows = select(waiting.reason().label("reason")).where(*pending).subquery()
-    found = db.execute(select(rows.c.reason, func.count()).group_by(rows.c.reason))
+    rows = sa.select(waiting.reason().label("reason")).where(*pending).subquery()
+    found = db.execute(sa.select(rows.c.reason, sa.func.count()).group_by(rows.c.reason))
     return {WaitingReason(name): int(number) for name, number in found}
 
 
 def reads_many(wanted: TaskFilter) -> bool:
     """Whether the number is counted from rows or entries of an index, and not read from the sums."""
     return bool(task_filter.of_rows(replace(wanted, error=None)))
+
+
+@cache
+def _of_users() -> sa.Select[*tuple[Any, ...]]:
+    """The numbers of tasks of `users` by status: those that have ended from the sums, the others from their index."""
+    parts = [
+        sa.select(table.c.user_id, table.c.status, table.c.number).where(conditions.is_one_of(table.c.user_id, "users"))
+        for table in (task_totals, task_count_changes)
+    ]
+    for status in sorted(ACTIVE):
+        number, word = sa.func.count().label("number"), sa.literal(status.value).label("status")
+        of_users = conditions.is_one_of(Task.user_id, "users")
+        parts.append(
+            sa.select(Task.user_id, word, number).where(Task.status == status, of_users).group_by(Task.user_id)
+        )
+    found = sa.union_all(*parts).subquery()
+    return sa.select(found.c.user_id, found.c.status, sa.func.sum(found.c.number)).group_by(
+        found.c.user_id, found.c.status
+    )
+
+
+def count_of_users(db: sa.Connection, users: Collection[UUID]) -> dict[UUID, dict[str, int]]:
+    """How many tasks each of these users has of each status. Exact: one statement, one snapshot."""
+    counts = {user: dict.fromkeys(map(str, TaskStatus), 0) for user in users}
+    for user, status, number in db.execute(_of_users(), {"users": list(users)}):
+        counts[user][str(status)] = int(number)
+    return counts
 
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:

@@ -6,22 +6,27 @@ to continue from. A caller that continues misses nothing. (docs/adr/0026)
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import task_pages
 from app.db.statements import task_filter, task_rows
-from app.models.task import Task
+from app.db.waiting import WAITS_OF_MANY
+from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter, looks_up_rows
 from app.services.operations.live_workers import look as look_at_workers, look_for
 from app.services.tasks.task_queries import SHOWN, as_shown
 
 LOOK = 10_000
 UNLIMITED = 2**31
+
+# A task whose large values have more bytes is not read together with other pages.
+MAX_GROUPED_BYTES = 4096
 
 # From here on, skipped rows count as many.
 MANY_SKIPPED = 1000
@@ -68,6 +73,42 @@ def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
     return [as_shown(row) for row in found.rows]
 
 
+@cache
+def _newest(*, of_status: bool, below: bool) -> sa.Select[Any]:
+    """The newest `most` tasks of `owner`: their rows, and of those with large values no more than `page_id`."""
+    tasks = Task.__table__.c
+    of_page = [tasks.user_id == sa.bindparam("owner")]
+    if of_status:
+        of_page.append(tasks.status == sa.bindparam("status"))
+    if below:
+        of_page.append(tasks.id < sa.bindparam("before"))
+    ids = sa.select(tasks.id).where(*of_page).order_by(tasks.id.desc()).limit(sa.bindparam("most")).subquery()
+    columns = (*(tasks[name] for name in SHOWN), WAITS_OF_MANY.label("waits"), task_rows.TASK_BYTES.label("bytes"))
+    is_small = task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES
+    rows = ids.outerjoin(Task.__table__, sa.and_(tasks.id == ids.c.id, is_small))
+    return sa.select(ids.c.id.label("page_id"), *columns).select_from(rows).order_by(ids.c.id.desc())
+
+
+def newest(
+    db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, before: UUID | None = None
+) -> ShownPage | None:
+    """As `shown` for the tasks of a user, of any status or of one. One statement.
+
+    Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown` reads no more than that.
+    """
+    statement = _newest(of_status=status is not None, below=before is not None)
+    values = {"owner": owner, "status": status, "before": before, "most": limit + 1}
+    rows = [dict(row) for row in db.execute(statement, values).mappings()]
+    is_last, rows = len(rows) <= limit, rows[:limit]
+    if any(row["id"] is None for row in rows) or sum(row.pop("bytes") for row in rows) > MAX_PAGE_BYTES:
+        return None
+    look_for(db, (row["waits"] for row in rows))
+    edge = None if is_last else rows[-1]["id"]
+    for row in rows:
+        del row["page_id"]
+    return Page([as_shown(row) for row in rows], edge)
+
+
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
     """The first `limit` tasks, for callers without a cursor: reads until the page is full."""
     if limit < 1:
@@ -97,7 +138,7 @@ def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
     """The rows as they are now. A row that no longer fits is left out."""
     if not ids:
         return []
-    statement = select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())
+    statement = sa.select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())
     tasks = list(db.scalars(statement.execution_options(populate_existing=True)))
     look_for(db, (task.waits for task in tasks))
     return tasks
