@@ -1,11 +1,12 @@
-"""Passwords, access tokens and refresh tokens. The only module that imports passlib (libpass) and python-jose.
+"""Passwords, access tokens and refresh tokens. The only module that imports passlib (libpass).
 
-python-jose accepts too much, so `read_access_token` checks each token before it reaches python-jose. `ecdsa`, which
-python-jose depends on, is never imported.
+A token is a JWT of one algorithm, HS256, which is HMAC of the standard library. A library for JWTs would load all of
+`cryptography` into each process, 8 MiB, for algorithms that no token of this service has.
 """
 
 import base64
 import hashlib
+import hmac
 import json
 import re
 import secrets
@@ -13,15 +14,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
-
-from jose import jwt
-from passlib.context import CryptContext
 
 from app.core.config import get_settings
 from app.errors import InvalidToken
+
+if TYPE_CHECKING:
+    from passlib.context import CryptContext
 
 ISSUER = "task-service"
 AUDIENCE = "task-service-api"
@@ -29,21 +30,12 @@ AUDIENCE = "task-service-api"
 PAGES_AUDIENCE = "task-service-pages"
 ALGORITHM = "HS256"
 
-# OWASP's second choice of Argon2id parameters: 19 MiB for each hash, so that several fit in memory at once.
-_passwords = CryptContext(
-    schemes=["argon2"],
-    argon2__type="ID",
-    argon2__memory_cost=19456,
-    argon2__time_cost=2,
-    argon2__parallelism=1,
-)
-
 _TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]{10,256}\.[A-Za-z0-9_-]{10,1024}\.[A-Za-z0-9_-]{43}")
 _HEADER_KEYS = frozenset({"alg", "typ", "kid"})
-_REQUIRED = ("exp", "iat", "nbf", "iss", "aud", "sub", "jti")
+_TEXTS, _TIMES = ("sub", "sid", "jti"), ("iat", "nbf", "exp")
 # The clocks of the hosts may differ a little. The database's clock decides about expiry (`authenticate`).
 _LEEWAY_SECONDS = 60
-# The number of verified tokens that are remembered, because python-jose is slow.
+# The number of verified tokens that are remembered: to verify one takes longer than to read a task.
 _REMEMBERED_TOKENS = 4096
 
 
@@ -56,9 +48,24 @@ class AccessClaims:
     expires_at: datetime
 
 
+@cache
+def _passwords() -> "CryptContext":
+    """Imported here: a process that only programs talk to, by API keys and tokens, hashes no password."""
+    from passlib.context import CryptContext
+
+    # OWASP's second choice of Argon2id parameters: 19 MiB for each hash, so that several fit in memory at once.
+    return CryptContext(
+        schemes=["argon2"],
+        argon2__type="ID",
+        argon2__memory_cost=19456,
+        argon2__time_cost=2,
+        argon2__parallelism=1,
+    )
+
+
 def hash_password(password: str) -> str:
     """Return the Argon2id hash of a password."""
-    hashed: str = _passwords.hash(password)
+    hashed: str = _passwords().hash(password)
     return hashed
 
 
@@ -67,7 +74,7 @@ def verify_password(password: str, stored: str | None) -> tuple[bool, str | None
 
     Without a stored hash (unknown user) it takes the same time and returns False.
     """
-    is_correct, renewed = _passwords.verify_and_update(password, stored or _dummy_hash())
+    is_correct, renewed = _passwords().verify_and_update(password, stored or _dummy_hash())
     return (False, None) if stored is None else (bool(is_correct), renewed)
 
 
@@ -99,8 +106,13 @@ def _sign(audience: str, user_id: UUID, session_id: UUID, now: datetime, until: 
         "exp": issued + int((until - now).total_seconds()),
     }
     key = _derive_key(get_settings().signing_key)
-    token: str = jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": _key_id(key)})
-    return token
+    header = {"alg": ALGORITHM, "kid": _key_id(key), "typ": "JWT"}
+    signed = ".".join(_encode(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+    return f"{signed}.{_signature(signed, key)}"
+
+
+def _signature(signed: str, key: str) -> str:
+    return _encode(hmac.digest(key.encode(), signed.encode(), "sha256"))
 
 
 def access_token_life() -> timedelta:
@@ -143,7 +155,7 @@ def _read(token: str, audience: str) -> AccessClaims:
                 _verified.pop(next(iter(_verified)), None)
         if not known.not_before - _LEEWAY_SECONDS <= time.time() <= known.expires + _LEEWAY_SECONDS:
             raise ValueError("time")
-    except Exception:  # noqa: BLE001 (python-jose raises many types, RecursionError among them)
+    except Exception:  # noqa: BLE001 (a hostile token raises many types, RecursionError among them)
         raise InvalidToken from None
     return known.claims
 
@@ -151,22 +163,19 @@ def _read(token: str, audience: str) -> AccessClaims:
 def _verify(token: str, audience: str, accepted: Sequence[str]) -> _Verified:
     if not _TOKEN_SHAPE.fullmatch(token):
         raise ValueError("shape")
-    header, _, signature = token.split(".")
+    header, payload, signature = token.split(".")
     key = _find_key(json.loads(_decode(header)), accepted)
-    # Decoders ignore the last two bits of the signature's last character; otherwise each token would have four
-    # spellings.
-    if _encode(_decode(signature)) != signature:
+    # As text: a decoder ignores the last two bits of the last character, so each token would have four spellings.
+    if not hmac.compare_digest(signature, _signature(f"{header}.{payload}", key)):
         raise ValueError("signature")
-    claims = jwt.decode(
-        token,
-        key,
-        algorithms=["HS256"],
-        audience=audience,
-        issuer=ISSUER,
-        options={f"require_{name}": True for name in _REQUIRED} | {"leeway": _LEEWAY_SECONDS},
-    )
+    claims = json.loads(_decode(payload))
+    of_this_kind = (claims["iss"], claims["aud"]) == (ISSUER, audience)
+    if not of_this_kind or not all(isinstance(claims[name], str) for name in _TEXTS):
+        raise ValueError("claims")
+    if not all(type(claims[name]) is int for name in _TIMES):
+        raise ValueError("times")
     read = AccessClaims(UUID(claims["sub"]), UUID(claims["sid"]), datetime.fromtimestamp(claims["exp"], UTC))
-    return _Verified(read, key, int(claims["nbf"]), int(claims["exp"]))
+    return _Verified(read, key, claims["nbf"], claims["exp"])
 
 
 def _find_key(header: Any, accepted: Sequence[str]) -> str:
@@ -182,7 +191,7 @@ def _find_key(header: Any, accepted: Sequence[str]) -> str:
 
 @lru_cache(maxsize=16)
 def _derive_key(secret: str) -> str:
-    """Derive the signing key, so that python-jose does not take a SECRET_KEY in JSON or PEM form for a key set."""
+    """Derive the signing key: each purpose of SECRET_KEY has a key of its own."""
     return "k" + hashlib.sha256(b"access-token:" + secret.encode()).hexdigest()
 
 

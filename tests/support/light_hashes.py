@@ -10,9 +10,9 @@ from app.core import security
 
 @contextmanager
 def light_hashes() -> Iterator[None]:
-    light = security._passwords.copy(argon2__memory_cost=64, argon2__time_cost=1)
+    light = security._passwords().copy(argon2__memory_cost=64, argon2__time_cost=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(security, "_passwords", light)
+        patch.setattr(security, "_passwords", lambda: light)
         security._dummy_hash.cache_clear()
         yield
     security._dummy_hash.cache_clear()

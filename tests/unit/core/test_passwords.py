@@ -22,7 +22,7 @@ class TestPasswords:
         check_rows(check, ["correct horse", "密码密码密码密码", "nul\x00nul\x00", "x" * 1024, "\U0001f600" * 1024])
 
     def test_of_weaker_parameters_fit_and_are_renewed(self) -> None:
-        weak = security._passwords.using(argon2__memory_cost=1024, argon2__time_cost=1).hash("correct horse")
+        weak = security._passwords().using(argon2__memory_cost=1024, argon2__time_cost=1).hash("correct horse")
         fits, renewed = security.verify_password("correct horse", weak)
         assert fits
         assert renewed is not None
