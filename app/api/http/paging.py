@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
@@ -53,7 +53,9 @@ def set_next_link(request: Request, response: Response, last: Position, paramete
     if last is None:
         return
     cursor = last.hex if isinstance(last, UUID) else str(last)
-    url = request.url.remove_query_params("skip").include_query_params(**{parameter: cursor})
+    url = request.url
+    kept = [pair for pair in parse_qsl(url.query, keep_blank_values=True) if pair[0] not in {"skip", parameter}]
+    url = url.replace(query=urlencode([*kept, (parameter, cursor)]))
     # The client controls the Host header, so characters that could close the `<…>` are escaped.
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked
 from app.db.session import transaction
-from app.db.sql import task_counts as statements
+from app.db.sql import prepared, task_counts as statements
 from app.db.statements import conditions, task_counting, task_filter, waiting
 from app.db.statements.executing import wait_briefly
 from app.db.statements.some_rows import delete_some
@@ -88,7 +88,7 @@ def _of_users() -> sa.Select[*tuple[Any, ...]]:
 def count_of_users(db: sa.Connection, users: Collection[UUID]) -> dict[UUID, dict[str, int]]:
     """How many tasks each of these users has of each status. Exact: one statement, one snapshot."""
     counts = {user: dict.fromkeys(map(str, TaskStatus), 0) for user in users}
-    for user, status, number in db.execute(_of_users(), {"users": list(users)}):
+    for user, status, number in prepared.execute_prepared(db, _of_users(), {"users": list(users)}):
         counts[user][str(status)] = int(number)
     return counts
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
-from app.db.sql import task_pages
+from app.db.sql import prepared, task_pages
 from app.db.statements import task_filter, task_rows
 from app.db.waiting import WAITS_OF_MANY
 from app.models.task import Task, TaskStatus
@@ -75,7 +75,7 @@ def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
 
 @cache
 def _newest(*, of_status: bool, below: bool) -> sa.Select[Any]:
-    """The newest `most` tasks of `owner`: their rows, and of those with large values no more than `page_id`."""
+    """The newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
     tasks = Task.__table__.c
     of_page = [tasks.user_id == sa.bindparam("owner")]
     if of_status:
@@ -86,7 +86,10 @@ def _newest(*, of_status: bool, below: bool) -> sa.Select[Any]:
     columns = (*(tasks[name] for name in SHOWN), WAITS_OF_MANY.label("waits"), task_rows.TASK_BYTES.label("bytes"))
     is_small = task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES
     rows = ids.outerjoin(Task.__table__, sa.and_(tasks.id == ids.c.id, is_small))
-    return sa.select(ids.c.id.label("page_id"), *columns).select_from(rows).order_by(ids.c.id.desc())
+    return sa.select(*columns).select_from(rows).order_by(ids.c.id.desc())
+
+
+_NEWEST_NAMES = (*SHOWN, "waits")  # of its columns, but for the last one
 
 
 def newest(
@@ -98,15 +101,12 @@ def newest(
     """
     statement = _newest(of_status=status is not None, below=before is not None)
     values = {"owner": owner, "status": status, "before": before, "most": limit + 1}
-    rows = [dict(row) for row in db.execute(statement, values).mappings()]
-    is_last, rows = len(rows) <= limit, rows[:limit]
-    if any(row["id"] is None for row in rows) or sum(row.pop("bytes") for row in rows) > MAX_PAGE_BYTES:
+    found = prepared.execute_prepared(db, statement, values)
+    rows = [dict(zip(_NEWEST_NAMES, row, strict=False)) for row in found[:limit]]
+    if any(row["id"] is None for row in rows) or sum(row[-1] for row in found[:limit]) > MAX_PAGE_BYTES:
         return None
     look_for(db, (row["waits"] for row in rows))
-    edge = None if is_last else rows[-1]["id"]
-    for row in rows:
-        del row["page_id"]
-    return Page([as_shown(row) for row in rows], edge)
+    return Page([as_shown(row) for row in rows], rows[-1]["id"] if len(found) > limit else None)
 
 
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
