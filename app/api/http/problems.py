@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -204,7 +205,7 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
         errors = (*errors, TooManyInProgress)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
     for error in (*errors, *everywhere):
-        example = _example(error)
+        example = _example(error)  # type: ignore[arg-type]  # (a class is hashable)
         examples.setdefault(example["status"], {})[example["code"]] = example
     return {status: _response(status, examples[status]) for status in sorted(examples)}
 
@@ -222,6 +223,7 @@ def _response(status: int, examples: dict[str, dict[str, Any]]) -> dict[str, Any
     return response
 
 
+@cache
 def _example(error: int | type[ServiceError]) -> dict[str, Any]:
     if isinstance(error, int) and error in _OTHERS:
         code, title, detail = _OTHERS[error]

@@ -1,6 +1,7 @@
 """Renders models directly. FastAPI would validate the response again, for a sync endpoint in a thread."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from fastapi import Request, Response
@@ -37,7 +38,12 @@ class ListRenderer:
     """Renders pages of one model. Call it in the endpoint's thread: a page may take tens of milliseconds."""
 
     def __init__(self, model: Any) -> None:
-        self._adapter: TypeAdapter[list[BaseModel]] = TypeAdapter(list[model])
+        self._model = model
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[list[BaseModel]]:
+        """Built by the first page."""
+        return TypeAdapter(list[self._model])  # type: ignore[name-defined]  # (a model, known at run time)
 
     def page(
         self,

@@ -20,6 +20,7 @@ from tests.support.waiting import wait_for
 MOST_EACH = 2_000
 SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
 WARM = 0.1  # of the tasks: what a child takes with its first ones stays
+API, CHILD, CHILDREN = Goal(at_most=2.5), Goal(at_most=1.6), Goal(at_most=1.5)
 CONCURRENCY = 2  # as in the other sections: what children share counts for less, the more they are
 SETTLED_SECONDS = 2 * TRIM_SECONDS  # "after" means after: what is given back once in a while has been
 
@@ -42,7 +43,7 @@ def _api(bench: Bench, findings: Findings) -> None:
         bench.slice(address, PING)
         time.sleep(SETTLED_SECONDS)
         loaded = memory(part.pid), memory(bare.pid)
-    _compare(findings, "API process", "bare FastAPI process", {"idle": idle, "after load": loaded})
+    _compare(findings, API, "API process", "bare FastAPI process", {"idle": idle, "after load": loaded})
 
 
 def _one_child(bench: Bench, findings: Findings) -> None:
@@ -60,7 +61,7 @@ def _one_child(bench: Bench, findings: Findings) -> None:
         wait_for(all_ended(stack), 60, "the last task to end")
         loaded = memory(_child(ours)), memory(_child(raw))
     findings.curves = {"pool child": curve, "plain Celery's child": theirs}
-    _compare(findings, "one pool child", "plain Celery's", {"idle": idle, f"after {kept:,} tasks": loaded})
+    _compare(findings, CHILD, "one pool child", "plain Celery's", {"idle": idle, f"after {kept:,} tasks": loaded})
     warm = next((y for x, y in curve if x >= WARM * kept), curve[0][1])
     what, against = f"memory: one pool child over {kept:,} tasks", "itself after a tenth of them"
     note = f"{warm:.1f} → {curve[-1][1]:.1f} MiB"
@@ -82,17 +83,21 @@ def _children(bench: Bench, findings: Findings) -> None:
         wait_for(all_ended(stack), LIMIT_SECONDS, "the last task to end")
         loaded = _of_children(ours), _of_children(raw)
     what = f"each of {CONCURRENCY} pool children"
-    _compare(findings, what, "plain Celery's", {"idle": idle, f"after {each:,} tasks": loaded})
+    _compare(findings, CHILDREN, what, "plain Celery's", {"idle": idle, f"after {each:,} tasks": loaded})
 
 
 def _compare(
-    findings: Findings, what: str, against: str, measured: dict[str, tuple[dict[str, float], dict[str, float]]]
+    findings: Findings,
+    goal: Goal,
+    what: str,
+    against: str,
+    measured: dict[str, tuple[dict[str, float], dict[str, float]]],
 ) -> None:
     for when, (ours, theirs) in measured.items():
         kind = "pss" if "pss" in ours else "uss"
         note = f"{ours[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
         value = ratio(ours[kind], theirs[kind])
-        findings.compare(f"memory: {what}, {when}", against, Goal(at_most=1.5), [value], note)
+        findings.compare(f"memory: {what}, {when}", against, goal, [value], note)
         findings.details[f"{what}, {when}"] = {"ours": ours, "theirs": theirs}
 
 

@@ -1,33 +1,45 @@
 """Start times: the API process's import, in CPU time, and a worker until it is ready, each beside its comparator."""
 
+import io
 import resource
 import subprocess
 import sys
+import tarfile
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
-from tests.performance.goals import Goal
+from tests.performance.goals import Goal, ratio
 from tests.performance.processes import cpu_seconds
-from tests.support.services import process_environment
+from tests.support.services import ROOT, process_environment
 from tests.support.stack import Part
+
+BEFORE = "25b4614"  # the version before each statement stood once, each end was told once, …
 
 
 def measure(bench: Bench) -> Findings:
     findings = Findings("startup")
+    before = _sources_of(BEFORE, bench.directory / BEFORE)
+    at_before: list[float] = []
     imports: dict[str, list[float]] = {"app.main": [], "tests.performance.comparators.bare": []}
     ready: dict[str, list[tuple[float, float]]] = {"ours": [], "plain Celery": []}
     with bench.new_stack() as stack:
-        _import("app.main", stack.settings)  # bytecode is written once
+        for source in (ROOT, before):
+            _import("app.main", stack.settings, source)  # bytecode is written once
         for _ in range(bench.size.rounds):
             for module, seconds in imports.items():
                 seconds.append(_import(module, stack.settings))
+            at_before.append(_import("app.main", stack.settings, before))
             ready["ours"].append(_ready(bench.worker(stack)))
             ready["plain Celery"].append(_ready(bench.raw_worker(bench.services.new_broker())))
     ours, bare = imports.values()
     note = f"a bare FastAPI process: {sorted(bare)[len(bare) // 2]:.2f} s"
     findings.compare("import of the API process, CPU", "—", Goal(at_most=1, unit="s"), ours, note)
+    if before is not None:
+        times = [ratio(*pair) for pair in zip(ours, at_before, strict=True)]
+        findings.compare("import of the API process, CPU", BEFORE, Goal(at_most=0.75), times)
     theirs = sorted(ready["plain Celery"])[len(bare) // 2]
     note = f"plain Celery: {theirs[0]:.2f} s, {theirs[1]:.2f} s of CPU"
     seconds = [wall for wall, _ in ready["ours"]]
@@ -36,9 +48,23 @@ def measure(bench: Bench) -> Findings:
     return findings
 
 
-def _import(module: str, settings: dict[str, str]) -> float:
+def _sources_of(commit: str, directory: Path) -> Path | None:
+    """The application of that commit, unpacked there; None without it."""
+    archive = subprocess.run(["git", "archive", commit, "app"], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(directory, filter="data")
+    return directory
+
+
+def _import(module: str, settings: dict[str, str], source: Path | None = ROOT) -> float:
+    """CPU seconds of an import from these sources; 0 without them."""
+    if source is None:
+        return 0.0
+    variables = {**process_environment(settings), "PYTHONPATH": f"{source}:{ROOT}"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", f"import {module}"], env=process_environment(settings), check=True)
+    subprocess.run([sys.executable, "-c", f"import {module}"], env=variables, cwd=source, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

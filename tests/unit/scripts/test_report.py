@@ -316,7 +316,7 @@ class TestTheCommand:
         reports = tmp_path / "reports"
         monkeypatch.setattr(kept_parts, "FOLDER", reports / "full")
         monkeypatch.setattr(kept_parts, "state_of_tree", lambda: "one")
-        for name, test, lines in (("faults", BAD, {3}), ("outside", GOOD, {4})):
+        for name, test, lines in (("faults", BAD, {5}), ("outside", GOOD, {8})):
             reports.mkdir(exist_ok=True)
             durations.write([replace(test, outcome="passed")], reports / "durations.json")
             (reports / "coverage").mkdir()
