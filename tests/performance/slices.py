@@ -10,7 +10,6 @@ from tests.performance.findings import Findings
 from tests.performance.flames import flame
 from tests.performance.goals import ratio
 from tests.performance.load import Endpoint, Measured
-from tests.performance.processes import CpuMeter
 from tests.support.loopback import Address
 
 
@@ -27,7 +26,17 @@ class Way:
     clients: int | None = None
     flame: str = ""  # the name of its picture, if one is wanted
     rounds: list[Measured] = field(default_factory=list)
-    cpu: dict[str, float] = field(default_factory=dict)
+    cpu_rounds: list[dict[str, float]] = field(default_factory=list)  # seconds, by part
+
+    @property
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds of all rounds, by part."""
+        return {part: sum(spent[part] for spent in self.cpu_rounds) for part in (self.cpu_rounds or [{}])[0]}
+
+    def served_for(self, number: int) -> float:
+        """CPU microseconds of the server and of PostgreSQL for one request of this round."""
+        spent = self.cpu_rounds[number]
+        return 1e6 * (spent["server"] + spent["PostgreSQL"]) / max(1, len(self.rounds[number].latencies))
 
     def per_second(self, number: int) -> float:
         return self.rounds[number].per_second * self.each
@@ -49,16 +58,11 @@ def take_turns(bench: Bench, ways: Sequence[Way]) -> None:
         for way in ways:
             meter = bench.meter(server=way.pid)
             way.rounds.append(bench.slice(way.address, way.endpoint, way.requests, way.clients))
-            _add(way.cpu, meter)
+            way.cpu_rounds.append(meter.read())
     for way in ways:
         if way.flame and bench.flames:
             with flame(bench.flames / f"{way.flame}.svg", way.pid):
                 bench.slice(way.address, way.endpoint, way.requests, way.clients)
-
-
-def _add(cpu: dict[str, float], meter: CpuMeter) -> None:
-    for name, seconds in meter.read().items():
-        cpu[name] = cpu.get(name, 0.0) + seconds
 
 
 def rates(ours: Way, other: Way) -> list[float]:

@@ -10,8 +10,8 @@ from tests.performance.findings import Findings
 
 # In the order in which they are measured: what is sensitive to a busy machine before what fills tables.
 NAMES = (
-    "submit", "batch", "read", "start", "run", "progress", "live", "priority", "turns", "memory", "startup", "capacity", "growth",
-    "claim",
+    "submit", "batch", "read", "pages", "start", "run", "progress", "live", "priority", "turns", "memory", "startup", "capacity",
+    "growth", "claim",
 )  # fmt: skip
 
 WAS_STOPPED = "stopped"
