@@ -8,7 +8,6 @@ from alembic import op
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.db.clock import NOW
 from app.db.columns import Id, LongText, UTCDateTime, Word
-from app.db.indexes import SHORT_LIVED_ROWS
 from app.migrations.changes import change_table, copy_grants, execute_for_engine
 
 revision: str = "0019"
@@ -31,7 +30,8 @@ def upgrade() -> None:
         sa.Column("next_try_at", UTCDateTime),
         sa.Column("error", LongText),
         sa.Column("set_aside_at", UTCDateTime),
-        **SHORT_LIVED_ROWS,
+        # Autovacuum clears it at each of its rounds.
+        postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 1000},
     )
     op.create_index("ix_task_outbox_task", "task_outbox", ["consumer", "task_id", "id"])
     copy_grants("tasks", "task_outbox")
