@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
+from app.db.schema_version import read_revisions
 from app.db.sizes import task_bytes
 from app.migrations import changes
 from app.models import Task, TaskAttempt
@@ -30,7 +30,7 @@ from tests.support.services import ROOT, Services, process_environment, sqlalche
 from tests.support.sources import APP
 from tests.support.waiting import wait_for
 
-HEAD = ScriptDirectory(str(APP / "migrations")).get_current_head() or ""
+HEAD, _ = read_revisions()
 EXAMPLES = ROOT / "tests" / "support" / "example_revisions"
 LAST = "next_3"
 SECONDS = 300
