@@ -36,7 +36,9 @@ def upgrade() -> None:
     op.create_index("ix_task_outbox_task", "task_outbox", ["consumer", "task_id", "id"])
     copy_grants("tasks", "task_outbox")
     op.add_column("tasks", sa.Column("followers", sa.SmallInteger, nullable=False, server_default="0"))
-    execute_for_engine(_CREATE)
+    execute_for_engine(
+        {engine: [text.replace(":consumers", _CONSUMERS) for text in texts] for engine, texts in _CREATE.items()}
+    )
 
 
 def downgrade() -> None:
@@ -46,29 +48,29 @@ def downgrade() -> None:
     op.drop_table("task_outbox")
 
 
-# The consumers that a task may have, by their numbers.
+# The consumers that a task may have, by their numbers; in the place of :consumers.
 _CONSUMERS = (
-    "SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
-    " UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7"
+    "(SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
+    " UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7)"
 )
 _CREATE = {
     POSTGRESQL: (
-        f"""CREATE FUNCTION tasks_tell_followers() RETURNS trigger LANGUAGE plpgsql AS $$
+        """CREATE FUNCTION tasks_tell_followers() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, OLD.id, OLD.user_id, 'deleted', OLD.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((OLD.followers >> consumers.number) & 1) = 1;
     ELSIF NEW.finished_at IS NULL THEN
         INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, NEW.id, NEW.user_id, 'retried', NEW.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((NEW.followers >> consumers.number) & 1) = 1;
     ELSE
         INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, NEW.id, NEW.user_id, NEW.status, NEW.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((NEW.followers >> consumers.number) & 1) = 1;
     END IF;
     RETURN NULL;
@@ -81,50 +83,50 @@ $$""",
     FOR EACH ROW WHEN (OLD.followers <> 0) EXECUTE FUNCTION tasks_tell_followers()""",
     ),
     MYSQL: (
-        f"""CREATE TRIGGER tasks_followed AFTER UPDATE ON tasks FOR EACH ROW
+        """CREATE TRIGGER tasks_followed AFTER UPDATE ON tasks FOR EACH ROW
 IF NEW.followers <> 0 THEN
     IF OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL THEN
         INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, NEW.id, NEW.user_id, NEW.status, NEW.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((NEW.followers >> consumers.number) & 1) = 1;
     ELSEIF OLD.finished_at IS NOT NULL AND NEW.finished_at IS NULL THEN
         INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, NEW.id, NEW.user_id, 'retried', NEW.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((NEW.followers >> consumers.number) & 1) = 1;
     END IF;
 END IF""",
-        f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks FOR EACH ROW
+        """CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks FOR EACH ROW
 IF OLD.followers <> 0 THEN
     INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, OLD.id, OLD.user_id, 'deleted', OLD.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((OLD.followers >> consumers.number) & 1) = 1;
 END IF""",
     ),
     SQLITE: (
-        f"""CREATE TRIGGER tasks_followed AFTER UPDATE OF status ON tasks
+        """CREATE TRIGGER tasks_followed AFTER UPDATE OF status ON tasks
 WHEN NEW.followers <> 0 AND OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL
 BEGIN
     INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, NEW.id, NEW.user_id, NEW.status, NEW.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((NEW.followers >> consumers.number) & 1) = 1;
 END""",
-        f"""CREATE TRIGGER tasks_followed_retried AFTER UPDATE OF status ON tasks
+        """CREATE TRIGGER tasks_followed_retried AFTER UPDATE OF status ON tasks
 WHEN NEW.followers <> 0 AND OLD.finished_at IS NOT NULL AND NEW.finished_at IS NULL
 BEGIN
     INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, NEW.id, NEW.user_id, 'retried', NEW.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((NEW.followers >> consumers.number) & 1) = 1;
 END""",
-        f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks WHEN OLD.followers <> 0
+        """CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks WHEN OLD.followers <> 0
 BEGIN
     INSERT INTO task_outbox (consumer, task_id, user_id, event, generation)
         SELECT consumers.number, OLD.id, OLD.user_id, 'deleted', OLD.generation
-        FROM ({_CONSUMERS}) AS consumers
+        FROM :consumers AS consumers
         WHERE ((OLD.followers >> consumers.number) & 1) = 1;
 END""",
     ),
