@@ -15,6 +15,7 @@ from tests.support.tools import needs
 
 # package, first good version, advisory, what it was
 FIXED = [
+    ("python-jose", "3.4.0", "CVE-2024-33663 and -33664", "any token forged; a small token unpacks to gigabytes"),
     ("starlette", "1.3.1", "CVE-2026-54283", "the limits of form() passed by"),
     ("fastapi", "0.109.1", "CVE-2024-24762", "a Content-Type that takes quadratic time"),
     ("python-multipart", "0.0.27", "CVE-2026-42561", "any number of headers of a part"),
@@ -23,6 +24,9 @@ FIXED = [
     ("websockets", "9.1", "CVE-2021-33880", "a password compared in telling time"),
     ("pydantic", "1.8.2", "CVE-2021-29510", "infinity as a date never ends"),
     ("cryptography", "50.0.0", "CVE-2026-69247", "PKCS#7 decryption tells by its errors"),
+    ("pyasn1", "0.6.4", "CVE-2026-59885", "crafted ASN.1 denies service"),
+    ("rsa", "4.7", "CVE-2020-25658", "decryption in telling time"),
+    ("ecdsa", "0.13.3", "CVE-2019-14853", "a malformed signature raises an uncaught error"),
     ("celery", "5.2.2", "CVE-2021-23727", "what lies in the result backend is trusted and may run commands"),
     ("redis", "4.5.4", "CVE-2023-28859", "a cancelled command's answer goes to the next caller"),
     ("sqlalchemy", "1.2.18", "CVE-2019-7164", "SQL through order_by"),
@@ -34,19 +38,15 @@ FIXED = [
 ]
 # Of the tests alone.
 FIXED_IN_TESTS = [
-    ("python-jose", "3.4.0", "CVE-2024-33663 and -33664", "any token forged; a small token unpacks to gigabytes"),
-    ("pyasn1", "0.6.4", "CVE-2026-59885", "crafted ASN.1 denies service"),
-    ("rsa", "4.7", "CVE-2020-25658", "decryption in telling time"),
-    ("ecdsa", "0.13.3", "CVE-2019-14853", "a malformed signature raises an uncaught error"),
     ("certifi", "2023.7.22", "CVE-2023-37920", "a root that browsers no longer trust"),
     ("httpx", "0.20.0", "CVE-2021-41945", "another host than the one that was checked"),
     ("requests", "2.31.0", "CVE-2023-32681", "a proxy's password sent to its destination"),
     ("urllib3", "2.7.0", "CVE-2026-44432", "an answer unpacked whole where a part was asked for"),
     ("pillow", "10.0.1", "PYSEC-2023-175", "libwebp writes out of bounds (CVE-2023-4863)"),
 ]
-# Without a fix, and no concern of ours: python-jose, with which the tests sign, still takes a DER public key for an HMAC
-# secret when it is told no algorithm. It also brings ecdsa, whose leak in time its makers do not mend (CVE-2024-23342). The
-# service imports neither (`tests/unit/test_house.py`).
+# Without a fix, and no concern of ours: python-jose still takes a DER public key for an HMAC secret when it is told no algorithm
+# (`core/security.py` names HS256 alone, and has no public key). It also brings ecdsa, whose leak in time its makers do not mend
+# (CVE-2024-23342): it is there, and never imported (`tests/unit/test_house.py`).
 
 
 def too_old(rows: list[tuple[str, str, str, str]], versions: Callable[[str], list[Version]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # The service imports these itself; requirements.txt leaves them to celery[redis].
 OF_CELERY = {"billiard", "kombu"}
-UNIT_TESTS = {"httpx", "pytest", "pytest-timeout", "python-jose"}
+UNIT_TESTS = {"httpx", "pytest", "pytest-timeout"}
 
 
 def names(requirements: list[str]) -> set[str]:
