@@ -200,7 +200,8 @@ class Task(Base):
     held: Mapped[Held | None] = mapped_column(_Named(Held))
 
     # A bit for each consumer of the outbox that wants to know what becomes of it (`app/models/outbox.py`).
-    followers: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    # NULL for none, as nearly all have it.
+    followers: Mapped[int | None] = mapped_column(SmallInteger)
 
     # Fencing. `attempt` counts starts and only rises; reports of progress and end name their attempt.
     attempt: Mapped[int] = mapped_column(server_default="0")

@@ -18,12 +18,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from app.core.metrics import OutboxLag
 from app.core.redacted_text import redact_text
 from app.db.clock import NOW, seconds
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.rows import changed_rows
-from app.db.session import SessionLocal, transaction
+from app.db.session import transaction
 from app.db.statements import batches
 from app.db.trigger_terms import MOST_CONSUMERS
 from app.models.outbox import OutboxEvent, OutboxRow
@@ -72,16 +71,13 @@ class Consumer:
         return 1 << self.number
 
 
-CONSUMERS: tuple[Consumer, ...] = ()
-
-
 def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]) -> int:
     """Have the consumer told what becomes of these tasks from the commit on. Returns how many it did not follow yet.
 
     A task that ends at the same time either has ended for the caller after this call, or is told.
     """
-    followers = Task.followers.bitwise_or(consumer.bit)
-    is_new = Task.followers.bitwise_and(consumer.bit) == 0
+    known = sa.func.coalesce(Task.followers, 0)
+    followers, is_new = known.bitwise_or(consumer.bit), known.bitwise_and(consumer.bit) == 0
     statement = sa.update(Task).where(*which, is_new).values(followers=followers)
     return changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
 
@@ -97,27 +93,6 @@ def deliver_batch(db: Session, consumer: Consumer) -> int:
         for failures, number, task_id, user_id, event, *rest in db.execute(_read_rows(ids)).all() if ids else ():
             _deliver(db, consumer, TaskEvent(number, task_id, user_id, OutboxEvent(event), *rest), failures + 1)
     return len(ids)
-
-
-def read_lags() -> list[OutboxLag]:
-    """The lag of each consumer. On a connection of its own, and none is asked for where there is no consumer."""
-    if not CONSUMERS:
-        return []
-    set_aside = OutboxRow.set_aside_at.is_not(None)
-    found = sa.select(OutboxRow.consumer, set_aside, sa.func.count(), sa.func.min(OutboxRow.created_at), NOW)
-    with SessionLocal() as db:
-        groups = db.execute(found.group_by(OutboxRow.consumer, set_aside)).all()
-    numbers = {(number, bool(aside)): many for number, aside, many, _, _ in groups}
-    ages = {number: (now - since).total_seconds() for number, aside, _, since, now in groups if not aside}
-    return [
-        OutboxLag(
-            consumer.name,
-            waiting=numbers.get((consumer.number, False), 0),
-            oldest_seconds=max(0.0, ages.get(consumer.number, 0.0)),
-            set_aside=numbers.get((consumer.number, True), 0),
-        )
-        for consumer in CONSUMERS
-    ]
 
 
 def _ready_rows(consumer: Consumer) -> sa.Select[int]:

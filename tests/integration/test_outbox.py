@@ -23,13 +23,15 @@ from app.maintenance.passes import expired_tasks
 from app.models.outbox import OutboxRow
 from app.models.period import Period
 from app.models.task import Task
-from app.services import outbox
+from app.services import consumers
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
 from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, deliver_batch, follow_tasks
 from app.services.task_service import task_service
+from app.services.tasks.new_rows import parse, rows_of
+from app.services.tasks.task_creation import create_from_rows
 from tests.support.lock_waits import needs_row_locks
-from tests.support.tasks import ERROR, claim, new_task, new_user
+from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_task, new_user
 
 
 class Heard:
@@ -192,6 +194,20 @@ class TestWhatIsTold:
         deliver(db, heard, last, other)
         assert (heard.of(task), last.of(task), other.of(task)) == (["failed"], ["failed"], [])
 
+    def test_of_a_task_that_its_creator_marks_among_others_and_that_is_replaced(
+        self, db: Session, heard: Heard
+    ) -> None:
+        fields = {"name": "x", "task_type": "test", "celery_task_name": LONG_RUNNING, "args": [1]}
+        marked, plain = (parse({**fields, "unique_key": key, "on_conflict": "replace"}) for key in ("marked", "plain"))
+        user = new_user(db)
+        rows = [*rows_of([marked], user, followers=heard.consumer.bit), *rows_of([plain], user)]
+        first, second = create_from_rows(db, rows, commit=True, within_quota=False)
+        task_service.create_tasks(db, [marked.model_copy(update={"name": "y"})], user)
+        for task in (first, second):
+            fail(db, task)
+        assert deliver(db, heard) == 1
+        assert heard.rows == [(first.id, "failed", 1)]
+
     def test_once_however_often_it_is_asked_for(self, db: Session, heard: Heard) -> None:
         task = followed(db, heard)
         assert follow_tasks(db, heard.consumer, Task.id == task.id) == 0
@@ -305,7 +321,7 @@ class TestMaintenance:
     @pytest.fixture
     def maintenance(self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maintenance]:
         del db
-        monkeypatch.setattr(outbox, "CONSUMERS", (heard.consumer,))
+        monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer,))
         maintenance = Maintenance(get_settings())
         yield maintenance
         maintenance.close()
@@ -323,7 +339,7 @@ class TestMaintenance:
         self, db: Session, heard: Heard, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         other = Heard(1, "other")
-        monkeypatch.setattr(outbox, "CONSUMERS", (heard.consumer, other.consumer))
+        monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer, other.consumer))
         monkeypatch.setattr("app.maintenance.passes.outbox.is_outage", lambda _: False)
         task = followed(db, heard, other)
         heard.failures[task.id], heard.error = 1, OperationalError("", None, sqlite3.OperationalError())
@@ -335,15 +351,15 @@ class TestMaintenance:
 
 
 def test_metrics_tell_the_lag_of_each_consumer(other: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outbox.read_lags() == []
+    assert consumers.read_lags() == []
     idle = Heard(1, "idle")
-    monkeypatch.setattr(outbox, "CONSUMERS", (heard.consumer, idle.consumer))
+    monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer, idle.consumer))
     for task in [followed(other, heard) for _ in range(3)]:
         fail(other, task)
     first = other.scalars(select(OutboxRow.id).order_by(OutboxRow.id)).first()
     other.execute(update(OutboxRow).where(OutboxRow.id == first).values(set_aside_at=NOW))
     other.commit()
-    lag, none = outbox.read_lags()
+    lag, none = consumers.read_lags()
     assert none == OutboxLag("idle", 0, 0.0, 0)
     assert (lag.consumer, lag.waiting, lag.set_aside) == ("test", 2, 1)
     assert 0 <= lag.oldest_seconds < 600

@@ -16,7 +16,7 @@ PACKAGES = (
     "app.db.sizes", "app.db.trigger_terms", "app.db.statements.schema", "app.db.postgresql.schema", "app.db",
     "app.models", "app.db.statements", "app.db.postgresql", "app.db.sql",
     "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
-    "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",
+    "app.services.outbox", "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",
     "app.services.tasks", "app.services.batched", "app.services.bulk", "app.services",
     "app.live", "app.maintenance", "app.beat",
     "app.worker.shared", "app.worker.child", "app.worker.parent", "app.worker",

@@ -8,7 +8,7 @@ from app.api.http.problems import problems
 from app.core.metrics import exposition
 from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
-from app.services import outbox
+from app.services import consumers
 from app.services.health_service import health_service
 from app.services.tasks.queue_depths import read_queue_depths
 
@@ -55,4 +55,4 @@ def get_metrics() -> Response:
 
     With `DOCS_ENABLED=false`, only administrators get them. Other callers get 404.
     """
-    return Response(exposition(read_queue_depths, outbox.read_lags), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(read_queue_depths, consumers.read_lags), media_type=CONTENT_TYPE_LATEST)

@@ -7,14 +7,14 @@ from sqlalchemy.orm import Session
 
 from app.db.outage import first_line, is_outage, is_passing
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_ROUND, Needs, Pass, Round
-from app.services import outbox
+from app.services import consumers, outbox
 from app.services.outbox import Consumer
 
 logger = logging.getLogger(__name__)
 
 
 def _run(db: Session, this: Round) -> float | None:
-    more = [_serve(db, this, consumer) for consumer in outbox.CONSUMERS]
+    more = [_serve(db, this, consumer) for consumer in consumers.CONSUMERS]
     return AT_NEXT_ROUND if any(more) else None
 
 

@@ -35,7 +35,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_task_outbox_task", "task_outbox", ["consumer", "task_id", "id"])
     copy_grants("tasks", "task_outbox")
-    op.add_column("tasks", sa.Column("followers", sa.SmallInteger, nullable=False, server_default="0"))
+    op.add_column("tasks", sa.Column("followers", sa.SmallInteger))
     execute_for_engine(
         {engine: [text.replace(":consumers", _CONSUMERS) for text in texts] for engine, texts in _CREATE.items()}
     )

@@ -13,7 +13,7 @@ from app.services.tasks.new_rows import COLUMNS, NewTask
 from app.services.tasks.waking import wake, wake_if_due
 
 # What stays as it was, and what is computed here.
-_KEPT = frozenset({"id", "celery_id", "user_id", "celery_task_name", "unique_key", "active_key"})
+_KEPT = frozenset({"id", "celery_id", "user_id", "celery_task_name", "unique_key", "active_key", "followers"})
 _COMPUTED = frozenset({"metadata", "max_attempts", "run_at", "held", "attached_bytes"})
 _REPLACED = [name for name in COLUMNS if name not in _KEPT | _COMPUTED]
 

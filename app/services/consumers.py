@@ -1,0 +1,36 @@
+"""Whoever is told what becomes of tasks, and how far behind each is.
+
+A consumer stands in a module of its own, which imports `app/services/outbox.py`; its line here has maintenance serve
+it. Numbers are not used again: rows of the outbox and `tasks.followers` may have them.
+"""
+
+import sqlalchemy as sa
+
+from app.core.metrics import OutboxLag
+from app.db.clock import NOW
+from app.db.session import SessionLocal
+from app.models.outbox import OutboxRow
+from app.services.outbox import Consumer
+
+CONSUMERS: tuple[Consumer, ...] = ()
+
+
+def read_lags() -> list[OutboxLag]:
+    """The lag of each consumer. On a connection of its own, and none is asked for where there is no consumer."""
+    if not CONSUMERS:
+        return []
+    set_aside = OutboxRow.set_aside_at.is_not(None)
+    found = sa.select(OutboxRow.consumer, set_aside, sa.func.count(), sa.func.min(OutboxRow.created_at), NOW)
+    with SessionLocal() as db:
+        groups = db.execute(found.group_by(OutboxRow.consumer, set_aside)).all()
+    numbers = {(number, bool(aside)): many for number, aside, many, _, _ in groups}
+    ages = {number: (now - since).total_seconds() for number, aside, _, since, now in groups if not aside}
+    return [
+        OutboxLag(
+            consumer.name,
+            waiting=numbers.get((consumer.number, False), 0),
+            oldest_seconds=max(0.0, ages.get(consumer.number, 0.0)),
+            set_aside=numbers.get((consumer.number, True), 0),
+        )
+        for consumer in CONSUMERS
+    ]
