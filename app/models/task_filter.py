@@ -21,7 +21,7 @@ class Condition(StrEnum):
     """What tells whether a task matches a field of the filter."""
 
     COLUMN = "the column of the same name is equal"
-    # Written in `app/db`: in `task_conditions`, or in the `task_filter` of each engine.
+    # Written in `app/db/statements`: in `task_conditions`, or in `task_filter`.
     INDEXED = "a condition that an index serves"
     IN_ROWS = "a condition that is looked up in the rows"
 

@@ -1,6 +1,6 @@
 """The conditions of a TaskFilter that every engine spells alike, split by the index that serves them.
 
-Those on tags, names and reasons to wait stand in `task_filter` of each engine.
+Those on tags, names and reasons to wait stand in `task_filter` beside this module.
 """
 
 from collections.abc import Iterable
