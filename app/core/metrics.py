@@ -164,7 +164,7 @@ class _TaskCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         try:
-            depths, lags = self._read_depths(), self._read_lags()
+            depths = self._read_depths()
         except Exception as error:  # noqa: BLE001 (the rest of the scrape must still be answered)
             logger.warning("cannot count the tasks for /metrics: %s", str(error).partition("\n")[0])
             yield GaugeMetricFamily("task_metrics_up", "Whether the tasks could be counted.", 0)
@@ -180,7 +180,12 @@ class _TaskCollector(Collector):
             oldest.add_metric([depth.queue], depth.oldest_pending_seconds)
         yield tasks
         yield oldest
-        yield from _of_outbox(lags)
+        try:
+            lags = self._read_lags()
+        except Exception as error:  # noqa: BLE001 (the rest of the scrape must still be answered)
+            logger.warning("cannot read the outbox for /metrics: %s", str(error).partition("\n")[0])
+        else:
+            yield from _of_outbox(lags)
 
 
 def _of_outbox(lags: Iterable[OutboxLag]) -> Iterable[Metric]:

@@ -28,8 +28,6 @@ PASSES: tuple[Pass, ...] = (
     limits.REPAIR,
     limits.ADMIT,
     unknown_tasks.PASS,
-    # Before the wake-ups: a consumer may make tasks ready.
-    outbox.PASS,
     wake_ups.PASS,
     # No due task waits for these.
     sums.ADD_CHANGES,
@@ -37,4 +35,5 @@ PASSES: tuple[Pass, ...] = (
     retention.PASS,
     *forgetting.PASSES,
     bulk.PASS,
+    outbox.PASS,
 )

@@ -4,14 +4,15 @@ A revision executes nothing that a later change of the code would change: its SQ
 columns are those of `app/db/columns.py`, and `NOW` of `app/db/clock.py`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from alembic import op
 from alembic.operations import BatchOperations
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
-from app.core.engines import POSTGRESQL, SQLITE
+from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.migrations.baselines import execute
 
 
@@ -48,6 +49,21 @@ def change_table(name: str) -> Iterator[BatchOperations]:
         execute(connection, created)
     if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise CommandError(f"a row of {lost[0]} refers to a row that is not there in {lost[2]}")
+
+
+@contextmanager
+def undone_if_it_fails(undo: Callable[[], None]) -> Iterator[None]:
+    """Call `undo` if the block fails on MySQL or MariaDB, so that the revision can be tried again.
+
+    They commit each statement that changes a table. `undo` takes back whatever the revision may have done until then.
+    The other engines take all of it back by themselves.
+    """
+    try:
+        yield
+    except DBAPIError:
+        if op.get_bind().dialect.name == MYSQL:
+            undo()
+        raise
 
 
 def copy_grants(table: str, new: str) -> None:

@@ -40,7 +40,7 @@ class OutboxRow(Base):
     __table_args__ = (sa.Index("ix_task_outbox_task", "consumer", "task_id", "id"), SHORT_LIVED_ROWS)
 
     id: Mapped[int] = mapped_column(
-        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(), primary_key=True
     )
     consumer: Mapped[int] = mapped_column(sa.SmallInteger)
     task_id: Mapped[UUID]

@@ -25,13 +25,13 @@ from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements import batches
 from app.db.trigger_terms import MOST_CONSUMERS
-from app.models.outbox import OutboxEvent, OutboxRow
+from app.models.outbox import OutboxRow
 from app.models.task import Task
 
 logger = logging.getLogger(__name__)
 
 # Rows that are locked and handed over in one transaction.
-BATCH = 100
+BATCH = 50
 MOST_FAILURES = 5
 # Before the second try; each further one waits twice as long.
 RETRY_SECONDS = 1.0
@@ -39,12 +39,15 @@ ERROR_CHARACTERS = 500
 
 
 class TaskEvent(NamedTuple):
-    """A row of the outbox, as its consumer gets it. `generation` is that of the task, which rises with each retry."""
+    """A row of the outbox, as its consumer gets it. `event` is an OutboxEvent, or what a newer release calls one.
+
+    `generation` is that of the task, which rises with each retry.
+    """
 
     id: int
     task_id: UUID
     user_id: UUID
-    event: OutboxEvent
+    event: str
     generation: int
     created_at: datetime
 
@@ -85,13 +88,24 @@ def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]
 def deliver_batch(db: Session, consumer: Consumer) -> int:
     """Hand one batch of rows to the consumer, in one transaction. Returns how many rows it was.
 
-    Of each task it is the first row that is left. Raises what `handle` raises of an outage, a deadlock or a lock: then
-    nothing is written, and the failure is not counted.
+    Of each task it is the first row that is left. Raises SQLAlchemyError if the outbox itself cannot be read or
+    written.
     """
-    with transaction(db):
-        ids = batches.lock_batch(db, _ready_rows(consumer), BATCH)
-        for failures, number, task_id, user_id, event, *rest in db.execute(_read_rows(ids)).all() if ids else ():
-            _deliver(db, consumer, TaskEvent(number, task_id, user_id, OutboxEvent(event), *rest), failures + 1)
+    at: tuple[TaskEvent, int] | None = None
+    try:
+        with transaction(db):
+            ids = batches.lock_batch(db, _ready_rows(consumer), BATCH)
+            for failures, *values in db.execute(_read_rows(ids)).all() if ids else ():
+                at = TaskEvent(*values), failures + 1
+                _deliver(db, consumer, *at)
+            at = None
+    except Exception as error:
+        if at is None:
+            raise
+        # Of the connection, a lock or a time limit: the transaction is gone, with what it had handed over before.
+        with transaction(db):
+            _write_failure(db, consumer, *at, error)
+        return 1
     return len(ids)
 
 
@@ -123,22 +137,27 @@ def _read_rows(ids: list[int]) -> sa.Select[Any]:
 
 def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -> None:
     """Hand the event over and delete its row; where that fails, write down that it is failure number `failures`."""
-    this = OutboxRow.id == event.id
-    said = f"outbox: {event.event} of task {event.task_id} for {consumer.name}"
     try:
         with db.begin_nested():
             consumer.handle(db, event)
-            db.execute(sa.delete(OutboxRow).where(this).execution_options(synchronize_session=False))
+            row = sa.delete(OutboxRow).where(OutboxRow.id == event.id)
+            db.execute(row.execution_options(synchronize_session=False))
     except Exception as error:
         if is_outage(error) or is_passing(error):
             raise
-        values: dict[str, Any] = {"failures": failures, "error": redact_text(first_line(error))[:ERROR_CHARACTERS]}
-        if failures >= MOST_FAILURES:
-            logger.exception("%s is set aside after %d failures: row %d of task_outbox", said, failures, event.id)
-            values["set_aside_at"] = NOW
-        else:
-            wait = RETRY_SECONDS * 2 ** (failures - 1)
-            logger.warning("%s failed, and is tried again in %g s: %s", said, wait, values["error"])
-            values["next_try_at"] = NOW + seconds(sa.literal(wait, sa.Double))
-        failed = sa.update(OutboxRow).where(this).values(values)
-        db.execute(failed.execution_options(synchronize_session=False))
+        _write_failure(db, consumer, event, failures, error)
+
+
+def _write_failure(db: Session, consumer: Consumer, event: TaskEvent, failures: int, error: Exception) -> None:
+    what = f"outbox: {event.event} of task {event.task_id} for {consumer.name}"
+    values: dict[str, Any] = {"failures": failures, "error": redact_text(first_line(error))[:ERROR_CHARACTERS]}
+    if failures >= MOST_FAILURES:
+        values["set_aside_at"] = NOW
+        told = "%s is set aside after %d failures: row %d of task_outbox"
+        logger.error(told, what, failures, event.id, exc_info=error)
+    else:
+        wait = RETRY_SECONDS * 2 ** (failures - 1)
+        values["next_try_at"] = NOW + seconds(sa.literal(wait, sa.Double))
+        logger.warning("%s failed, and is tried again in %g s: %s", what, wait, values["error"])
+    row = sa.update(OutboxRow).where(OutboxRow.id == event.id).values(values)
+    db.execute(row.execution_options(synchronize_session=False))

@@ -177,6 +177,24 @@ class TestRuntimeRole:
         said = {statement: roles["app"].refused(statement) for statement in statements}
         assert {each: why for each, why in said.items() if not re.search("must be owner|permission denied", why)} == {}
 
+    def test_may_end_a_task_of_which_a_trigger_writes_to_the_outbox(self, roles: dict[str, Role]) -> None:
+        """The trigger runs with the role's privileges: on the table, and on what numbers its rows."""
+        app, user, task = roles["app"], "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d12", "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d13"
+        app.run(
+            "INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)"
+            f" VALUES ('{user}', 'u', 'u', 'u@e.com', 'u@e.com', '!')"
+        )
+        app.run(
+            "INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority,"
+            f" queue, due_at, followers) VALUES ('{task}', gen_random_uuid(), '{user}', 'n', 't', '{LONG_RUNNING}',"
+            " '[1]', '{}', 'normal', 'default', now(), 1)"
+        )
+        app.run("UPDATE tasks SET status = 'revoked', finished_at = now(), due_at = NULL, version = 2")
+        assert app.run("SELECT event FROM task_outbox") == [("revoked",)]
+        app.run(
+            f"DELETE FROM tasks WHERE id = '{task}'; DELETE FROM task_outbox; DELETE FROM users WHERE id = '{user}'"
+        )
+
     def test_cannot_grant_it_to_itself(self, roles: dict[str, Role]) -> None:
         roles["app"].run("GRANT DELETE ON audit_events TO tasks_app")  # PostgreSQL warns, and grants nothing
         assert BY_PRIVILEGE in roles["app"].refused("DELETE FROM audit_events")

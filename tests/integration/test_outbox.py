@@ -3,8 +3,9 @@
 import os
 import signal
 import sqlite3
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,12 +19,13 @@ from app.core.config import get_settings
 from app.core.metrics import OutboxLag
 from app.db.clock import NOW
 from app.db.session import SessionLocal, dispose_engine, engine
-from app.maintenance.loop import Maintenance
-from app.maintenance.passes import expired_tasks
+from app.maintenance.passes import expired_tasks, outbox as hand_over
+from app.maintenance.registry import PASSES
+from app.maintenance.rounds import Round
 from app.models.outbox import OutboxRow
 from app.models.period import Period
 from app.models.task import Task
-from app.services import consumers
+from app.services import consumers, outbox
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
 from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, deliver_batch, follow_tasks
@@ -306,48 +308,45 @@ class TestFailures:
         due_again(db)
         assert deliver(db, heard) == 0
 
-    def test_of_the_database_count_for_nothing(self, db: Session, heard: Heard) -> None:
-        task = followed(db, heard)
-        heard.failures[task.id] = 1
-        heard.error = OperationalError("", None, sqlite3.OperationalError())
-        fail(db, task)
-        with pytest.raises(OperationalError):
-            deliver(db, heard)
-        assert db.scalars(select(OutboxRow.failures)).all() == [0]
-        assert deliver(db, heard) == 1
-
-
-class TestMaintenance:
-    @pytest.fixture
-    def maintenance(self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maintenance]:
-        del db
-        monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer,))
-        maintenance = Maintenance(get_settings())
-        yield maintenance
-        maintenance.close()
-
-    def test_hands_all_of_it_over_in_one_round(self, db: Session, heard: Heard, maintenance: Maintenance) -> None:
-        user = new_user(db)
-        tasks = [followed(db, heard, user=user) for _ in range(3)]
-        for task in tasks:
-            fail(db, task)
-            task_service.retry_task(db, task.id)
-        maintenance.run_once(db)
-        assert [heard.of(task) for task in tasks] == [["failed", "retried"]] * 3
-
-    def test_serves_the_others_while_one_waits_for_a_lock(
-        self, db: Session, heard: Heard, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    def test_of_a_connection_or_a_lock_undo_the_batch_and_leave_the_others_to_the_next_one(
+        self, db: Session, heard: Heard
     ) -> None:
-        other = Heard(1, "other")
-        monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer, other.consumer))
-        monkeypatch.setattr("app.maintenance.passes.outbox.is_outage", lambda _: False)
-        task = followed(db, heard, other)
-        heard.failures[task.id], heard.error = 1, OperationalError("", None, sqlite3.OperationalError())
+        """It is of another database, or comes each time: the rows behind it must not wait for ever."""
+        good, bad, behind = (followed(db, heard) for _ in range(3))
+        heard.failures[bad.id] = MOST_FAILURES
+        heard.error = OperationalError("", None, sqlite3.OperationalError())
+        for task in (good, bad, behind):
+            fail(db, task)
+        deliver(db, heard)
+        assert heard.of(good) == ["failed", "failed"]  # told twice; what it has written was taken back once
+        assert heard.of(behind) == ["failed"]
+        for _ in range(MOST_FAILURES - 1):
+            due_again(db)
+            deliver(db, heard)
+        assert [(row.task_id, row.failures) for row in db.scalars(select(OutboxRow))] == [(bad.id, MOST_FAILURES)]
+        assert len(db.scalars(select(Period.name).where(Period.name.startswith("test "))).all()) == 2
+
+    def test_of_the_outbox_itself_are_raised(self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Maintenance says then that the database is away."""
+        fail(db, followed(db, heard))
+        monkeypatch.setattr(outbox.batches, "lock_batch", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            deliver(db, heard)
+
+
+def test_the_pass_of_maintenance_serves_each_consumer_until_nothing_is_left(
+    db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, user = Heard(1, "other"), new_user(db)
+    monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer, other.consumer))
+    tasks = [followed(db, heard, other, user=user) for _ in range(3)]
+    for task in tasks:
         fail(db, task)
-        maintenance.run_once(db)
-        assert (heard.of(task), other.of(task)) == ([], ["failed"])
-        maintenance.run_once(db)
-        assert heard.of(task) == ["failed"]
+        task_service.retry_task(db, task.id)
+    assert hand_over.PASS in PASSES
+    assert hand_over.PASS.run(db, Round(get_settings(), None, threading.Event())) is None
+    for each in (heard, other):
+        assert [each.of(task) for task in tasks] == [["failed", "retried"]] * 3
 
 
 def test_metrics_tell_the_lag_of_each_consumer(other: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:

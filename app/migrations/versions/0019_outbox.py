@@ -8,7 +8,7 @@ from alembic import op
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.db.clock import NOW
 from app.db.columns import Id, LongText, UTCDateTime, Word
-from app.migrations.changes import change_table, copy_grants, execute_for_engine
+from app.migrations.changes import change_table, copy_grants, execute_for_engine, undone_if_it_fails
 
 revision: str = "0019"
 down_revision: str | None = "0018"
@@ -17,9 +17,16 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
+    # First what may have to wait for a lock, so that there is nothing to undo.
+    op.add_column("tasks", sa.Column("followers", sa.SmallInteger))
+    with undone_if_it_fails(_undo):
+        _create()
+
+
+def _create() -> None:
     op.create_table(
         "task_outbox",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), SQLITE), primary_key=True, autoincrement=True),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), SQLITE), sa.Identity(), primary_key=True),
         sa.Column("consumer", sa.SmallInteger, nullable=False),
         sa.Column("task_id", Id, nullable=False),
         sa.Column("user_id", Id, nullable=False),
@@ -35,10 +42,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_task_outbox_task", "task_outbox", ["consumer", "task_id", "id"])
     copy_grants("tasks", "task_outbox")
-    op.add_column("tasks", sa.Column("followers", sa.SmallInteger))
     execute_for_engine(
         {engine: [text.replace(":consumers", _CONSUMERS) for text in texts] for engine, texts in _CREATE.items()}
     )
+
+
+def _undo() -> None:
+    """Of MySQL and MariaDB, which commit each statement."""
+    for statement in ("DROP TRIGGER IF EXISTS tasks_followed", "DROP TRIGGER IF EXISTS tasks_followed_deleted"):
+        op.execute(statement)
+    op.execute("DROP TABLE IF EXISTS task_outbox")
+    op.drop_column("tasks", "followers")
 
 
 def downgrade() -> None:
