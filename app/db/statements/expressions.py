@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Double, LargeBinary, Select, Text
+from sqlalchemy import BigInteger, Boolean, Double, LargeBinary, Select, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -183,14 +183,6 @@ def _json_table(element: has_member, compiler: SQLCompiler, **options: Any) -> s
 def _json_each(element: has_member, compiler: SQLCompiler, **options: Any) -> str:
     members, text = _arguments(element, compiler, options)
     return f"EXISTS (SELECT 1 FROM json_each({members}) WHERE value = {text})"  # noqa: S608 (compiled SQL)  # nosec B608
-
-
-def any_of(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """At least one of these conditions, of which there is one at least."""
-    first, *others = conditions
-    for other in others:
-        first = first | other
-    return first
 
 
 def by_index(newest: Select[*Row], index: str) -> Select[*Row]:

@@ -58,13 +58,14 @@ def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
     return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
 
 
-def keep(db: Session, names: Collection[str]) -> dict[str, Limit]:
+def keep(db: Session, names: Collection[str], *, for_excess: bool = False) -> dict[str, Limit]:
     """Those of the limits that there are, by name. None of them is deleted until the commit.
 
-    One that does not let its tasks wait is locked against others at once: a submit will `lock` it, and two that share a
-    lock would wait for each other then.
+    With `for_excess` one that does not let its tasks wait is locked against others at once: the caller will `lock` it,
+    and two that share a lock would wait for each other then.
     """
-    counted = set(db.scalars(select(_LIMITS.c.name).where(_LIMITS.c.name.in_(names), ~_LETS_WAIT)))
+    exact = select(_LIMITS.c.name).where(_LIMITS.c.name.in_(names), ~_LETS_WAIT)
+    counted = set(db.scalars(exact)) if for_excess else set()
     found = {}
     for name in sorted(names):
         kept = select(Limit).where(Limit.name == name).with_for_update(read=name not in counted, key_share=True)

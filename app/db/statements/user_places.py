@@ -4,15 +4,15 @@ Who gives places of users, or takes them away, locks these users first (`lock`).
 time, and what it counts stays true until its commit.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, exists, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from app.core.engines import POSTGRESQL
+from app.db.columns import TextList
 from app.db.statements.expressions import greatest
 from app.db.statements.held_rows import PENDING, SIZES, Lines, is_held
 from app.db.statements.held_tasks import (
@@ -34,6 +34,8 @@ from app.db.trigger_terms import USER_LIMIT
 from app.models.task import Held
 from app.models.user import User
 
+_SALT = 7315624
+
 
 def lock(db: Session, users: Collection[str]) -> None:
     """Lock these users until the commit against other admissions, in one order for all transactions.
@@ -43,9 +45,10 @@ def lock(db: Session, users: Collection[str]) -> None:
     has no row, and needs no lock.
     """
     if engine_name(db) == POSTGRESQL:
-        for user in sorted(users):
-            number = int.from_bytes(hashlib.sha256(f"place of {user}".encode()).digest()[:8], signed=True)
-            db.execute(select(func.pg_advisory_xact_lock(number)))
+        # In the order of the list. Processes of an earlier release lock the same numbers.
+        of = func.unnest(bindparam("p_users", type_=TextList)).column_valued("of_user")
+        number = func.hashtextextended(of, literal_column(str(_SALT), Integer))
+        db.execute(select(func.pg_advisory_xact_lock(number)), {"p_users": sorted(users)})
         return
     found = db.scalars(select(User.id).where(User.id.in_([UUID(user) for user in users]))).all()
     row = {"queue": USER_LIMIT, "priority": "", "last": 0.0, "clock": 0.0}

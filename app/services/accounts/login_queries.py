@@ -1,6 +1,6 @@
 """Queries of logins: credentials, sessions and refresh tokens. None of them commits.
 
-The database's clock decides about expiry. PostgreSQL-only statements are in `app/db/statements/logins.py`.
+The database's clock decides about expiry. the others are in `app/db/statements/logins.py`.
 """
 
 from collections.abc import Collection, Sequence

@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
@@ -126,5 +125,5 @@ def _attempt(read: Callable[[], Result]) -> Result | Exception:
     """What fails concerns those who asked for it, and no other caller of the batch."""
     try:
         return read()
-    except SQLAlchemyError as problem:
+    except Exception as problem:  # noqa: BLE001 (each caller gets its own answer, and what is wrong with it)
         return problem

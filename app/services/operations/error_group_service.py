@@ -13,8 +13,7 @@ from app.core.config import get_settings
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
-from app.db.sql import reads
-from app.db.statements import error_groups as statements
+from app.db.statements import error_groups as statements, reads
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.models.error_group import ErrorEvent, ErrorGroup, ErrorState, error_times
 from app.models.task_count import task_count_changes

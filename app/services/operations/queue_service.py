@@ -11,8 +11,7 @@ from app.core.config import get_settings
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
 from app.db.session import transaction
-from app.db.sql import reads
-from app.db.statements import claim_holds, queue_depths, workers
+from app.db.statements import claim_holds, queue_depths, reads, workers
 from app.db.statements.queue_depths import read_running
 from app.errors import QueueNotFound
 from app.messaging import publisher

@@ -34,7 +34,7 @@ def check(db: Session, new: Sequence[NewTask], replacing: Sequence[NewTask]) -> 
     names = [row.limit for row in (*new, *replacing) if row.limit is not None]
     if not names:
         return
-    found = keep(db, names)
+    found = keep(db, names, for_excess=True)
     for name in sorted({row.limit for row in new if row.limit is not None}):
         if found[name].on_excess == OnExcess.WAIT:
             continue
@@ -43,9 +43,15 @@ def check(db: Session, new: Sequence[NewTask], replacing: Sequence[NewTask]) -> 
             _Excess(db, limit).check([row.values for row in new if row.limit == name])
 
 
-def keep(db: Session, names: Sequence[str]) -> dict[str, Limit]:
+def lock_limits(db: Session, rows: Sequence[NewTask]) -> None:
+    """Lock the limits that these rows name, as `check` does: before a task is replaced, whose row is locked then."""
+    if names := {row.limit for row in rows if row.limit is not None}:
+        limits.keep(db, names, for_excess=True)
+
+
+def keep(db: Session, names: Sequence[str], *, for_excess: bool = False) -> dict[str, Limit]:
     """Find these limits, and have none of them deleted until the commit. Raises UnknownLimit."""
-    found = limits.keep(db, set(names))
+    found = limits.keep(db, set(names), for_excess=for_excess)
     for name in names:
         if name not in found:
             message = f"There is no limit {name[:100]}: an administrator makes one with PUT /limits/{{name}}"

@@ -55,12 +55,15 @@ def creating(
     with ExitStack() as until_commit, transaction(db, commit=commit):
         if rows and not permitted:
             check_priorities(db, [row.wanted for row in rows], rows[0].user_id)
-        for attempt in unique_keys.attempts(db, rows):
+        for attempt in unique_keys.attempts(db, rows, savepoint=not commit):
             with attempt, ExitStack() as reserved:
-                keyed = unique_keys.match_keys(db, rows, bounded=within_quota)
+                if unique_keys.has_keys(rows):
+                    limited_tasks.lock_limits(db, rows)
+                keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NOTHING:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
                 limited_tasks.check(db, keyed.new, keyed.replacing)
+                keyed.read_kept(db, bounded=within_quota)
                 accepted = accept(db, keyed.new)
                 until_commit.push(reserved.pop_all())
                 break
@@ -102,6 +105,7 @@ def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
     """Insert these rows, and publish them after the commit. Raises IntegrityError, DataError as `insert_rows` does."""
     if not rows:
         return []
+    assert isinstance(db, Session) or not any(row.limit for row in rows), "limits are checked in a transaction"
     accepted = new_rows.insert_rows(db, rows)
     look_for(db, (row["waits"] for row in accepted))
     waking.publish(db, accepted)

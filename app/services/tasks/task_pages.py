@@ -77,12 +77,20 @@ def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
 def _newest(*, of_status: bool, below: bool) -> sa.Select[Any]:
     """The newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
     tasks = Task.__table__.c
-    of_page = [tasks.user_id == sa.bindparam("owner")]
+    # A range, in the order of the index by user: with `=` PostgreSQL reads the newest tasks of all users for one who
+    # has none, where another one owns nearly all.
+    of_page: list[sa.ColumnElement[bool]] = [tasks.user_id.between(sa.bindparam("owner"), sa.bindparam("owner"))]
     if of_status:
         of_page.append(tasks.status == sa.bindparam("status"))
     if below:
         of_page.append(tasks.id < sa.bindparam("before"))
-    ids = sa.select(tasks.id).where(*of_page).order_by(tasks.id.desc()).limit(sa.bindparam("most")).subquery()
+    ids = (
+        sa.select(tasks.id)
+        .where(*of_page)
+        .order_by(tasks.user_id, tasks.id.desc())
+        .limit(sa.bindparam("most"))
+        .subquery()
+    )
     columns = (*(tasks[name] for name in SHOWN), WAITS_OF_MANY.label("waits"), task_rows.TASK_BYTES.label("bytes"))
     is_small = task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES
     rows = ids.outerjoin(Task.__table__, sa.and_(tasks.id == ids.c.id, is_small))

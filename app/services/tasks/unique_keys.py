@@ -69,7 +69,8 @@ class Keyed:
 
     new: Sequence[NewTask]
     replacing: list[NewTask] = field(default_factory=list)
-    # The tasks that had the keys of other rows, by the key, as they are now.
+    # The tasks that had the keys of rows: their ids, and what `read_kept` has found, by the key.
+    held: dict[str, UUID] = field(default_factory=dict)
     kept: dict[str, Task] = field(default_factory=dict)
     growth: Load = NOTHING
 
@@ -77,6 +78,14 @@ class Keyed:
     def load(self) -> Load:
         """What is added to the quotas."""
         return sum_of(row.load for row in self.new) + self.growth
+
+    def read_kept(self, db: Session, *, bounded: bool) -> None:
+        """Read the tasks that had the keys, as they are now.
+
+        `bounded`: raises KeptTasksTooLarge where they hold more than MAX_KEPT_BYTES.
+        """
+        if self.held:
+            self.kept = _read(db, self.held, bounded=bounded)
 
     def created(self, row: NewTask, inserted: dict[str | UUID, Any]) -> Created:
         """Return the task of a row of the request; `inserted` are the new ones, by key or id."""
@@ -89,10 +98,10 @@ def has_keys(rows: Sequence[HasKey]) -> bool:
     return any(row.unique_key is not None for row in rows)
 
 
-def match_keys(db: Session, rows: Sequence[NewTask], *, bounded: bool) -> Keyed:
+def match_keys(db: Session, rows: Sequence[NewTask]) -> Keyed:
     """Find the tasks that have the keys of these rows, of one user, and replace those that are to be replaced.
 
-    `bounded`: raises KeptTasksTooLarge where those tasks hold more than MAX_KEPT_BYTES. Raises UniqueKeyTaken.
+    Raises UniqueKeyTaken.
     """
     if not has_keys(rows):
         return Keyed(rows)
@@ -104,24 +113,26 @@ def match_keys(db: Session, rows: Sequence[NewTask], *, bounded: bool) -> Keyed:
             raise _taken(task_id, rows, first)
     # In one order: two batches with the same keys wait for each other, and do not deadlock.
     new = [rows[by_key[key].new] for key in sorted(by_key) if key not in held]
-    keyed = Keyed([*new, *(row for row in rows if row.unique_key is None)])
+    keyed = Keyed([*new, *(row for row in rows if row.unique_key is None)], held=held)
     for key in sorted(held):
         at = by_key[key].replacement
         if at is not None:
             keyed.growth += _replace(db, held[key], rows, at)
             keyed.replacing.append(rows[at])
-    if held:
-        keyed.kept = _read(db, held, bounded=bounded)
     return keyed
 
 
-def attempts(db: Session, rows: Sequence[HasKey]) -> Iterator[AbstractContextManager[None]]:
+def attempts(
+    db: Session, rows: Sequence[HasKey], *, savepoint: bool
+) -> Iterator[AbstractContextManager[object]]:  # fmt: skip
     """Yield blocks in which to write the rows: a next one only if another transaction was faster. Break after success.
+
+    `savepoint`: an error leaves the transaction as it was before the block, also where no row has a key.
 
     Raises UniqueKeyTaken after TRIES.
     """
     if not has_keys(rows):
-        yield nullcontext()
+        yield db.begin_nested() if savepoint else nullcontext()
         return
     for _ in range(TRIES):
         yield _undone_if_overtaken(db)
