@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         daily_counts as daily_counts,
         held_tasks as held_tasks,
         limits as limits,
+        live as live,
         new_tasks as new_tasks,
         prepared as prepared,
         roles as roles,

@@ -13,7 +13,8 @@ from app.core.ids import first_id_at
 from app.db.clock import NOW
 from app.db.page import MAX_PAGE_BYTES
 from app.db.session import SessionLocal, autocommit_engine
-from app.db.statements import conditions, live, task_rows
+from app.db.sql import live
+from app.db.statements import conditions, task_rows
 from app.live.frames import Frame
 from app.live.log_streams import LogPiece, event_of
 from app.live.streams import HELD_BYTES

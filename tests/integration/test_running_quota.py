@@ -18,7 +18,7 @@ from app.core.ids import new_id
 from app.db.after_commit import after_commit
 from app.db.session import SessionLocal
 from app.db.sql import limits as statements, prepared, user_places
-from app.db.statements import claim_requests
+from app.db.statements import claim_requests, held_tasks as held_statements
 from app.db.trigger_terms import USER_LIMIT
 from app.errors import InvalidLimit
 from app.models import Task, User, WorkerProcess
@@ -100,6 +100,15 @@ def waiting_for(db: Session, task_id: UUID) -> tuple[str, str | None] | None:
 
 
 class TestAUser:
+    def test_all_users_who_wait_are_found_however_many_one_statement_finds(
+        self, real: Session, quota: Quota, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(held_statements, "_VALUES", 2)
+        users = [new_user(real) for _ in range(5)]
+        for user in users:
+            task_service.create_tasks(real, [TaskCreate.model_validate(FIELDS)] * 3, user)
+        assert user_places.users_at_hand(real) == sorted(map(str, users))
+
     def test_has_so_many_tasks_running_while_others_have_theirs(self, real: Session, quota: Quota) -> None:
         one, other = new_user(real), new_user(real)
         ones = [new_task(real, one).id for _ in range(5)]

@@ -158,6 +158,16 @@ def admit_of_user(places: Any, db: Session, given: Any) -> None:
     assert len(places.admit(db, [row.id for row in rows])) == 10
 
 
+def watching(_module: Any, db: Session) -> list[UUID]:
+    """Users whose lists are open; one of them has nearly all tasks."""
+    return [*OWNERS, *(new_user(db) for _ in range(99))]
+
+
+def look_for_changes(live: Any, db: Session, users: list[UUID]) -> None:
+    since = db.execute(text("SELECT now() - interval '10 seconds'")).scalar_one()
+    live.recent(db.connection(), users, since, new_id())
+
+
 SCENES = [
     Scene("new_tasks", "insert_rows, one", lambda m, db, g: m.insert_rows(db, *g), lambda m, _: rows_to_insert(m, 1), commits=True),
     Scene("new_tasks", "insert_rows, fifty", lambda m, db, g: m.insert_rows(db, *g), lambda m, _: rows_to_insert(m, 50), commits=True),
@@ -190,6 +200,7 @@ SCENES = [
     Scene("stats", "add_stats, a hundred", lambda m, db, g: m.add_stats(db, g), stat_rows),
     Scene("stats", "add_durations, a hundred", lambda m, db, g: m.add_durations(db, g), duration_rows),
     Scene("daily_counts", "count_for_owner", lambda m, db, g: m.count_for_owner(db, g[0][0], "requests", 1, 10**9), claimed, commits=True),
+    Scene("live", "recent, of a hundred users", look_for_changes, watching),
     Scene("limits", "admit and release, ten", admit_and_release, lines_and_limit),
     Scene("user_places", "admit, ten", admit_of_user, users_who_wait),
 ]  # fmt: skip

@@ -28,6 +28,7 @@ What stands here, and why:
     limits                  places of limits that are given and freed: UPDATE, INSERT and DELETE with RETURNING, in CTEs
     held_tasks              the next rows that wait for a place: LATERAL over lines and keys, SKIP LOCKED
     user_places             the same by user, for QUOTA_RUNNING_TASKS
+    live                    the newest changes of many watching users: LATERAL over a list of them
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     task_logs               adding, deleting and counting log lines in one statement: ON CONFLICT, CTEs
     task_counts             folding changes into the sums of counts in one statement (DELETE and INSERT within CTEs)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    literal_column,
     or_,
     select,
 )
@@ -36,6 +37,8 @@ from app.models.task import Held
 # How many lines one statement looks into, and how many ids one statement names.
 _LOOKS = 40
 _IDS = 500
+# How many values one statement finds: MariaDB and MySQL end a recursion after a thousand steps.
+_VALUES = 500
 
 
 def waits_for(held: Held) -> tuple[ColumnElement[bool], ...]:
@@ -143,13 +146,27 @@ def hold(db: Session, ids: Collection[UUID], held: Held) -> None:
 
 def waiting_values(db: Session, of: Any, held: Held, *which: ColumnElement[bool]) -> list[Any]:
     """The values of this column of the due rows that are held by this: one index lookup for each."""
-    first = select(of).where(*which, *waits_for(held), of.is_not(None)).order_by(of).limit(1)
-    values = []
-    value = db.scalar(first)
-    while value is not None:
-        values.append(value)
-        value = db.scalar(first.where(of > value))
+    found = list(db.scalars(_waiting_values(of, held, *which)))
+    values = found
+    while len(found) == _VALUES:
+        found = list(db.scalars(_waiting_values(of, held, *which, of > found[-1])))
+        values += found
     return values
+
+
+def _waiting_values(of: Any, held: Held, *which: ColumnElement[bool]) -> Select[Any]:
+    """The first of them, in their order. An engine that reads them by DISTINCT reads all rows of each value."""
+
+    def first(*after: ColumnElement[bool]) -> Any:
+        rows = select(of).where(*which, *waits_for(held), of.is_not(None), *after).order_by(of)
+        return rows.limit(literal_column("1", Integer))
+
+    values = select(first().scalar_subquery().label("value"), literal_column("1", Integer).label("number"))
+    steps = values.cte("waiting", recursive=True)
+    following = first(of > steps.c.value).correlate(steps).scalar_subquery()
+    more = select(following, steps.c.number + 1).where(steps.c.value.is_not(None), steps.c.number < _VALUES)
+    found = steps.union_all(more)
+    return select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
 
 
 def waiting_keys(db: Session, name: str) -> list[str]:

@@ -13,20 +13,20 @@ from app.models.task import Task, TaskStatus
 
 # Of each of a user's lists at most so many rows are read.
 NEWEST = 2000
-_COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
+COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
 
 _SINCE = bindparam("since", type_=UTCDateTime)
 _USER = bindparam("user", type_=Id)
 _OF_USER = Task.user_id == _USER
 _MOVED = (
-    select(*_COLUMNS).where(_OF_USER, Task.finished_at > _SINCE),
-    select(*_COLUMNS).where(_OF_USER, Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE),
+    select(*COLUMNS).where(_OF_USER, Task.finished_at > _SINCE),
+    select(*COLUMNS).where(_OF_USER, Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE),
 )
 
 
 def _newest(index: str, *where: ColumnElement[bool]) -> Select[Any]:
     """A user's newest tasks, in the order of the indexes of the list's pages."""
-    newest = select(*_COLUMNS).where(*where).order_by(Task.user_id, Task.id.desc()).limit(NEWEST)
+    newest = select(*COLUMNS).where(*where).order_by(Task.user_id, Task.id.desc()).limit(NEWEST)
     return select(by_index(newest, index).subquery())
 
 
