@@ -103,7 +103,7 @@ class TestAUser:
     def test_all_users_who_wait_are_found_however_many_one_statement_finds(
         self, real: Session, quota: Quota, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(held_statements, "_VALUES", 2)
+        monkeypatch.setattr(held_statements, "VALUES_AT_ONCE", 2)
         users = [new_user(real) for _ in range(5)]
         for user in users:
             task_service.create_tasks(real, [TaskCreate.model_validate(FIELDS)] * 3, user)

@@ -38,7 +38,7 @@ from app.models.task import Held
 _LOOKS = 40
 _IDS = 500
 # How many values one statement finds: MariaDB and MySQL end a recursion after a thousand steps.
-_VALUES = 500
+VALUES_AT_ONCE = 500
 
 
 def waits_for(held: Held) -> tuple[ColumnElement[bool], ...]:
@@ -148,7 +148,7 @@ def waiting_values(db: Session, of: Any, held: Held, *which: ColumnElement[bool]
     """The values of this column of the due rows that are held by this: one index lookup for each."""
     found = list(db.scalars(_waiting_values(of, held, *which)))
     values = found
-    while len(found) == _VALUES:
+    while len(found) == VALUES_AT_ONCE:
         found = list(db.scalars(_waiting_values(of, held, *which, of > found[-1])))
         values += found
     return values
@@ -164,7 +164,7 @@ def _waiting_values(of: Any, held: Held, *which: ColumnElement[bool]) -> Select[
     values = select(first().scalar_subquery().label("value"), literal_column("1", Integer).label("number"))
     steps = values.cte("waiting", recursive=True)
     following = first(of > steps.c.value).correlate(steps).scalar_subquery()
-    more = select(following, steps.c.number + 1).where(steps.c.value.is_not(None), steps.c.number < _VALUES)
+    more = select(following, steps.c.number + 1).where(steps.c.value.is_not(None), steps.c.number < VALUES_AT_ONCE)
     found = steps.union_all(more)
     return select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
 
