@@ -7,7 +7,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from app.core.engines import MYSQL
+from app.core.engines import MYSQL, SQLITE
 from app.db.columns import mysql_collation
 from app.models.task import Task
 
@@ -76,29 +76,24 @@ def _arguments(element: Any, compiler: SQLCompiler, options: dict[str, Any]) -> 
     return [compiler.process(each, **options) for each in element.clauses]
 
 
-@compiles(greatest)
-def _greatest(element: greatest, compiler: SQLCompiler, **options: Any) -> str:
-    return f"greatest({', '.join(_arguments(element, compiler, options))})"
+def _spell(function: type[FunctionElement[Any]], name: str, *engines: str) -> None:
+    """Have these engines call the function by this name; without engines, each one that has no other name for it."""
+
+    def call(element: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+        return f"{name}({', '.join(_arguments(element, compiler, options))})"
+
+    compiles(function, *engines)(call)
 
 
-@compiles(greatest, "sqlite")
-def _max(element: greatest, compiler: SQLCompiler, **options: Any) -> str:
-    return f"max({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(least)
-def _least(element: least, compiler: SQLCompiler, **options: Any) -> str:
-    return f"least({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(least, "sqlite")
-def _min(element: least, compiler: SQLCompiler, **options: Any) -> str:
-    return f"min({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(octet_length)
-def _octet_length(element: octet_length, compiler: SQLCompiler, **options: Any) -> str:
-    return f"octet_length({', '.join(_arguments(element, compiler, options))})"
+_spell(greatest, "greatest")
+_spell(greatest, "max", SQLITE)
+_spell(least, "least")
+_spell(least, "min", SQLITE)
+_spell(octet_length, "octet_length")
+_spell(lower_case, "lower")
+_spell(lower_case, "lower_case", SQLITE)  # which each connection defines (`app/db/connecting/sqlite.py`)
+_spell(position_in, "strpos")
+_spell(position_in, "instr", MYSQL, SQLITE)
 
 
 @compiles(octet_length, "postgresql")
@@ -141,28 +136,6 @@ def _timestampdiff(element: seconds_between, compiler: SQLCompiler, **options: A
 def _difference(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
     begin, end = _arguments(element, compiler, options)
     return f"(({end} - {begin}) / 1000000.0)"
-
-
-@compiles(lower_case)
-def _lower(element: lower_case, compiler: SQLCompiler, **options: Any) -> str:
-    return f"lower({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(lower_case, "sqlite")
-def _lower_of_sqlite(element: lower_case, compiler: SQLCompiler, **options: Any) -> str:
-    """A function that each connection defines (`app/db/connecting/sqlite.py`)."""
-    return f"lower_case({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(position_in)
-def _strpos(element: position_in, compiler: SQLCompiler, **options: Any) -> str:
-    return f"strpos({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(position_in, "mysql")
-@compiles(position_in, "sqlite")
-def _instr(element: position_in, compiler: SQLCompiler, **options: Any) -> str:
-    return f"instr({', '.join(_arguments(element, compiler, options))})"
 
 
 @compiles(has_member)
