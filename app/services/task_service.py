@@ -343,7 +343,7 @@ class TaskService:
         reservation = quotas.reserved(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
-                limited_tasks.keep(db, [task.limit])
+                limited_tasks.keep(db, task.limit)
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)

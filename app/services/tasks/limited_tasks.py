@@ -5,7 +5,7 @@ Waiting is no matter of the submit: a task with a limit is inserted as held, and
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,15 +26,21 @@ from app.services.tasks.new_rows import NewTask
 Row = dict[str, Any]
 
 
-def check(db: Session, new: Sequence[NewTask], replacing: Sequence[NewTask]) -> None:
+def lock_limits(db: Session, rows: Sequence[NewTask]) -> dict[str, Limit]:
+    """Lock the limits that these rows name until the commit, and return those that there are, by name.
+
+    Before a task is replaced, whose row is locked then: limits come first in every transaction.
+    """
+    names = {row.limit for row in rows if row.limit is not None}
+    return limits.keep(db, names, for_excess=True) if names else {}
+
+
+def check(db: Session, found: Mapping[str, Limit], new: Sequence[NewTask], replacing: Sequence[NewTask]) -> None:
     """Look at tasks of one user before they are written: cancel others, or refuse, as the limits of the new ones say.
 
-    Raises UnknownLimit, LimitReached. In the transaction that writes them.
+    `found` are the limits as `lock_limits` gives them, in this transaction. Raises UnknownLimit, LimitReached.
     """
-    names = [row.limit for row in (*new, *replacing) if row.limit is not None]
-    if not names:
-        return
-    found = keep(db, names, for_excess=True)
+    _check_known(found, [row.limit for row in (*new, *replacing) if row.limit is not None])
     for name in sorted({row.limit for row in new if row.limit is not None}):
         if found[name].on_excess == OnExcess.WAIT:
             continue
@@ -43,20 +49,16 @@ def check(db: Session, new: Sequence[NewTask], replacing: Sequence[NewTask]) -> 
             _Excess(db, limit).check([row.values for row in new if row.limit == name])
 
 
-def lock_limits(db: Session, rows: Sequence[NewTask]) -> None:
-    """Lock the limits that these rows name, as `check` does: before a task is replaced, whose row is locked then."""
-    if names := {row.limit for row in rows if row.limit is not None}:
-        limits.keep(db, names, for_excess=True)
+def keep(db: Session, name: str) -> None:
+    """Have this limit not deleted until the commit. Raises UnknownLimit."""
+    _check_known(limits.keep(db, {name}), [name])
 
 
-def keep(db: Session, names: Sequence[str], *, for_excess: bool = False) -> dict[str, Limit]:
-    """Find these limits, and have none of them deleted until the commit. Raises UnknownLimit."""
-    found = limits.keep(db, set(names), for_excess=for_excess)
+def _check_known(found: Mapping[str, Limit], names: Sequence[str]) -> None:
     for name in names:
         if name not in found:
             message = f"There is no limit {name[:100]}: an administrator makes one with PUT /limits/{{name}}"
             raise UnknownLimit(message, errors=[{"loc": ["limit"], "msg": message, "type": "unknown_limit"}])
-    return found
 
 
 class _Excess:

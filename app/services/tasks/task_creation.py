@@ -57,12 +57,11 @@ def creating(
             check_priorities(db, [row.wanted for row in rows], rows[0].user_id)
         for attempt in unique_keys.attempts(db, rows, savepoint=not commit):
             with attempt, ExitStack() as reserved:
-                if unique_keys.has_keys(rows):
-                    limited_tasks.lock_limits(db, rows)
+                locked = limited_tasks.lock_limits(db, rows)
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NOTHING:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
-                limited_tasks.check(db, keyed.new, keyed.replacing)
+                limited_tasks.check(db, locked, keyed.new, keyed.replacing)
                 keyed.read_kept(db, bounded=within_quota)
                 accepted = accept(db, keyed.new)
                 until_commit.push(reserved.pop_all())
