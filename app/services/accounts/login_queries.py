@@ -97,11 +97,17 @@ def live_sessions(db: Session | Connection, ids: Collection[UUID]) -> dict[UUID,
     return {row[-1]: LiveSession(*row[:-1]) for row in db.execute(_STANDING, {"ids": list(ids)})}
 
 
-def live_sessions_of_tokens(db: Session | Connection, tokens: Sequence[AccessClaims]) -> list[LiveSession | None]:
-    """Return the login of each access token, or None if it is not valid. One query."""
-    sessions = live_sessions(db, {claims.session_id for claims in tokens}) if tokens else {}
-    found = [sessions.get(claims.session_id) for claims in tokens]
-    return [each if is_sessions_token(each, claims) else None for each, claims in zip(found, tokens, strict=True)]
+def live_sessions_of_tokens(
+    db: Session | Connection, tokens: Sequence[AccessClaims | None]
+) -> list[LiveSession | None]:  # fmt: skip
+    """Return the login of each access token, or None if it is not valid or there is no token. One query."""
+    ids = {claims.session_id for claims in tokens if claims is not None}
+    sessions = live_sessions(db, ids) if ids else {}
+    found = [None if claims is None else sessions.get(claims.session_id) for claims in tokens]
+    return [
+        each if claims is not None and is_sessions_token(each, claims) else None
+        for each, claims in zip(found, tokens, strict=True)
+    ]
 
 
 def is_sessions_token(session: LiveSession | None, claims: AccessClaims) -> bool:

@@ -127,10 +127,13 @@ def _identify_and_accept(items: list[_Rows | _TokenRequest]) -> list[_Inserted |
 
 
 def _identified(items: list[_Rows | _TokenRequest]) -> list[_Rows | Exception]:
-    tokens = [item.claims for item in items if isinstance(item, _TokenRequest)]
+    tokens = [None if isinstance(item, list) else item.claims for item in items]
     with group_engine().connect() as connection:
-        sessions = iter(live_sessions_of_tokens(connection, tokens))
-    return [item if isinstance(item, list) else _rows_of_login(item, next(sessions)) for item in items]
+        sessions = live_sessions_of_tokens(connection, tokens)
+    return [
+        item if isinstance(item, list) else _rows_of_login(item, session)
+        for item, session in zip(items, sessions, strict=True)
+    ]
 
 
 def _rows_of_login(item: _TokenRequest, session: LiveSession | None) -> _Rows | Exception:

@@ -89,9 +89,8 @@ class TaskLists:
 
     def _read_all(self, asked: list[_Asked]) -> list[_Read | Exception]:
         with group_engine().connect() as connection:
-            tokens = [each.claims for each in asked if each.claims is not None]
-            sessions = iter(live_sessions_of_tokens(connection, tokens))
-            is_known = [each.claims is None or next(sessions) is not None for each in asked]
+            sessions = live_sessions_of_tokens(connection, [each.claims for each in asked])
+            is_known = [each.claims is None or session for each, session in zip(asked, sessions, strict=True)]
             known = list(compress(asked, is_known))
             read: dict[tuple[NewestTasks | None, UUID], _Read | Exception] = {}
             for user_id, counts in _counts(connection, {each.user_id for each in known if each.page is None}):

@@ -72,11 +72,9 @@ class TaskLookup:
 
 def _look_up(wanted: list[_Wanted]) -> list[_Found]:
     with group_engine().connect() as connection:
-        sessions = iter(
-            live_sessions_of_tokens(connection, [each.claims for each in wanted if each.claims is not None])
-        )
+        sessions = live_sessions_of_tokens(connection, [each.claims for each in wanted])
         rows = task_queries.snapshots(connection, {each.task_id for each in wanted})
-    return [_Found(rows.get(each.task_id), None if each.claims is None else next(sessions)) for each in wanted]
+    return [_Found(rows.get(each.task_id), session) for each, session in zip(wanted, sessions, strict=True)]
 
 
 def _read_alone(task_id: UUID, owner: UUID | None) -> ReadTask:
