@@ -1,1 +1,1 @@
-"""The database: engine, sessions, column types. SQL itself stands in the service that owns it."""
+"""The database in use: connections, sessions, and the statements that several services share."""

@@ -10,11 +10,11 @@ from sqlalchemy import or_, select, true, union_all
 from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at
-from app.db.clock import NOW
 from app.db.page import MAX_PAGE_BYTES
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
 from app.db.statements import conditions, task_rows
+from app.ddl.clock import NOW
 from app.live.frames import Frame
 from app.live.log_streams import LogPiece, event_of
 from app.live.streams import HELD_BYTES

@@ -8,12 +8,12 @@ from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.db.base import Base
-from app.db.clock import NOW
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements.assigning import assign
 from app.db.statements.upserting import upsert
+from app.ddl.base import Base
+from app.ddl.clock import NOW
 from app.models.maintenance import LEASE_ROW, MaintenanceLease
 
 _LEASES = Base.metadata.tables[MaintenanceLease.__tablename__]

@@ -1,7 +1,7 @@
 """What a revision needs beside Alembic's `op`: the same file changes every engine.
 
 A revision executes nothing that a later change of the code would change: its SQL stands in its own file. Types of
-columns are those of `app/db/columns.py`, and `NOW` of `app/db/clock.py`.
+columns are those of `app/ddl/columns.py`, and `NOW` of `app/ddl/clock.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

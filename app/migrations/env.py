@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.config import ConfigurationError
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
-from app.db.base import Base
 from app.db.schema_version import BEFORE_THE_BASELINE, fault_of_version, read_version
 from app.db.server_version import version_fault
 from app.db.session import build_engine
+from app.ddl.base import Base
 from app.migrations.revision_0017 import take_over
 
 FIRST = {

@@ -12,11 +12,11 @@ from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.db import triggers
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import EmptyJsonObject, JSONText
-from app.db.indexes import audit_indexes
+from app.ddl import triggers
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import EmptyJsonObject, JSONText
+from app.ddl.indexes import audit_indexes
 from app.models.recorded_event import RecordedEvent
 
 MAX_DETAIL = 4096

@@ -9,9 +9,9 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import Bytes, EmptyJsonObject, JSONText, Word
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import Bytes, EmptyJsonObject, JSONText, Word
 from app.models.recorded_event import RecordedEvent
 
 # How many tasks one transaction does.

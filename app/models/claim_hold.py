@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import ShortText, Word
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import ShortText, Word
 from app.models.recorded_event import RecordedEvent
 
 
@@ -28,7 +28,7 @@ class HoldKind(StrEnum):
 class ClaimHold(Base):
     """One queue (by its name) or one start of a worker (by its id). Nearly always the table is empty.
 
-    A trigger on `tasks` reads it at each claim (`app/db/postgresql/schema/holds.py`).
+    A trigger on `tasks` reads it at each claim (`app/ddl/postgresql/holds.py`).
     """
 
     __tablename__ = "claim_holds"

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.columns import Word
+from app.ddl.base import Base
+from app.ddl.columns import Word
 
 
 class DailyCount(Base):

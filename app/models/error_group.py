@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Table
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.columns import ShortText, UTCDateTime, Word
-from app.db.indexes import error_group_indexes
+from app.ddl.base import Base
+from app.ddl.columns import ShortText, UTCDateTime, Word
+from app.ddl.indexes import error_group_indexes
 from app.models.recorded_event import RecordedEvent
 
 # A group without a failed task goes so long after the last failure, and the oldest of more than so many of a user.

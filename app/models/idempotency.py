@@ -6,9 +6,9 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import Digest, JSONText, short_text
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import Digest, JSONText, short_text
 
 
 class IdempotencyKey(Base):

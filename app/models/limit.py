@@ -12,10 +12,10 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import Double, ShortText, Word
-from app.db.indexes import SHORT_LIVED_ROWS, place_indexes
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import Double, ShortText, Word
+from app.ddl.indexes import SHORT_LIVED_ROWS, place_indexes
 from app.models.recorded_event import RecordedEvent
 
 MAX_COUNT = 10_000
@@ -104,7 +104,7 @@ class LimitPlace(Base):
     limit_name: Mapped[str] = mapped_column(ShortText, primary_key=True)
     limit_key: Mapped[str | None] = mapped_column(ShortText)
     admitted_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    # Written by the claim, by a trigger (`app/db/postgresql/schema/limits.py`).
+    # Written by the claim, by a trigger (`app/ddl/postgresql/limits.py`).
     started_at: Mapped[datetime | None]
     worker_id: Mapped[UUID | None]
     worker_pid: Mapped[int | None]

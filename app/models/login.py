@@ -7,9 +7,9 @@ from sqlalchemy import ForeignKey, Index, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import Digest, short_text
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import Digest, short_text
 from app.models.user import User
 
 

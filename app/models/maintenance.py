@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
+from app.ddl.base import Base
+from app.ddl.clock import NOW
 
 LEASE_ROW = 1
 

@@ -1,7 +1,7 @@
 """The outbox: what became of tasks that something follows, one row for each event and consumer.
 
 `tasks.followers` has one bit for each consumer. Triggers write the rows in the transaction that ends, retries or
-deletes the task, whichever statement does so (`app/db/statements/schema/outbox.py`). A task without followers, as
+deletes the task, whichever statement does so (`app/ddl/portable/outbox.py`). A task without followers, as
 nearly all are, costs nothing. Maintenance hands each row to its consumer and deletes it
 (`app/services/outbox.py`, docs/adr/0052).
 """
@@ -13,10 +13,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import Word
-from app.db.indexes import SHORT_LIVED_ROWS
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import Word
+from app.ddl.indexes import SHORT_LIVED_ROWS
 
 
 class OutboxEvent(StrEnum):

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import short_text
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import short_text
 
 
 class Period(Base):

@@ -11,7 +11,7 @@ What moves a task out of a state:
     revoked    a retry through the API (pending)
 
 `app/db/postgresql/transitions.py` builds each statement that writes `status`. The CHECKs below and the trigger in
-`app/db/postgresql/schema/guard.py` refuse any other change.
+`app/ddl/postgresql/guard.py` refuse any other change.
 """
 
 from datetime import datetime
@@ -24,10 +24,10 @@ from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from app.core.ids import new_id
-from app.db import own_columns, triggers
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import (
+from app.ddl import own_columns, triggers
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import (
     Condition,
     Double,
     EmptyJsonObject,
@@ -38,8 +38,8 @@ from app.db.columns import (
     TextList,
     Word,
 )
-from app.db.indexes import task_indexes
-from app.db.waiting import WAITS_COLUMN
+from app.ddl.indexes import task_indexes
+from app.ddl.waiting import WAITS_COLUMN
 
 MAX_CRASHES = 3
 ACTIVE_KEY_UNTIL_THE_END = """

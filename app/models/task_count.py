@@ -13,11 +13,11 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Integer, Table
 
-from app.db import own_columns, triggers
-from app.db.base import Base
-from app.db.columns import Double, Id, LongText, ShortText, UTCDateTime, Word
-from app.db.indexes import SHORT_LIVED_ROWS
-from app.db.trigger_terms import KIND
+from app.ddl import own_columns, triggers
+from app.ddl.base import Base
+from app.ddl.columns import Double, Id, LongText, ShortText, UTCDateTime, Word
+from app.ddl.indexes import SHORT_LIVED_ROWS
+from app.ddl.trigger_terms import KIND
 
 __all__ = [
     "COUNTED_UNDER",
@@ -59,7 +59,7 @@ task_count_changes = Table(
     Base.metadata,
     *_key(*COUNTED_UNDER, primary_key=False),
     Column("number", Integer, nullable=False),
-    # What the tasks take (`app/db/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
+    # What the tasks take (`app/ddl/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     # Where the task has ended by this change: when, and in seconds how long it waited and ran, as far as that is known.
     Column("ended_at", UTCDateTime),

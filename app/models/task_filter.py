@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
-from app.db.trigger_terms import KIND
+from app.ddl.trigger_terms import KIND
 from app.models.error_group import FINGERPRINT
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.columns import JSONText
+from app.ddl.base import Base
+from app.ddl.columns import JSONText
 
 # `seq` is the attempt's number in front of the line's number: it rises over all attempts, without a counter that they
 # share. JavaScript reads numbers below 2**53 exactly, which 2 million attempts do not reach.

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, Table
 
-from app.db import own_columns
-from app.db.base import Base
-from app.db.columns import Id, ShortText, UTCDateTime, Word
-from app.db.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
+from app.ddl import own_columns
+from app.ddl.base import Base
+from app.ddl.columns import Id, ShortText, UTCDateTime, Word
+from app.ddl.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 
 ALL_USERS = UUID(int=0)
 # What further task types count under, once a user has KINDS within one step.

@@ -5,9 +5,9 @@ from uuid import UUID
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.columns import Double, ShortText, Word
-from app.db.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
+from app.ddl.base import Base
+from app.ddl.columns import Double, ShortText, Word
+from app.ddl.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 
 
 class ClaimedTurn(Base):

@@ -8,10 +8,10 @@ from sqlalchemy import CheckConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.db import triggers
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import ShortText, Word, short_text
+from app.ddl import triggers
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import ShortText, Word, short_text
 from app.models.task import TaskPriority
 
 MAX_WEIGHT = 100

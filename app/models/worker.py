@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
-from app.db.clock import NOW
-from app.db.columns import TextList, short_text
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.columns import TextList, short_text
 from app.models.recorded_event import RecordedEvent
 
 

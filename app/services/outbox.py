@@ -19,12 +19,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from app.core.redacted_text import redact_text
-from app.db.clock import NOW, seconds
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements import batches
-from app.db.trigger_terms import MOST_CONSUMERS
+from app.ddl.clock import NOW, seconds
+from app.ddl.trigger_terms import MOST_CONSUMERS
 from app.models.outbox import OutboxRow
 from app.models.task import Task
 

@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 
 from app.core.ids import new_id
 from app.core.setting_fields import SettingFields
-from app.db.clock import NOW
 from app.db.page import MAX_PAGE_BYTES
 from app.db.session import SessionLocal
-from app.db.trigger_terms import MESSAGE_CHARACTERS
+from app.ddl.clock import NOW
+from app.ddl.trigger_terms import MESSAGE_CHARACTERS
 from app.live import queries
 from app.models.audit import MAX_DETAIL, AuditRecord
 from app.models.error_group import ErrorGroup

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import Transaction, select, update
 
-from app.db.clock import NOW
 from app.db.session import SessionLocal, engine
 from app.db.sql import turns
+from app.ddl.clock import NOW
 from app.errors import IdempotencyKeyReused
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate

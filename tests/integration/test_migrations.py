@@ -10,8 +10,8 @@ from alembic.util import CommandError
 from sqlalchemy.pool import NullPool
 
 import app.models  # noqa: F401 (fills the metadata)
-from app.db.base import Base
 from app.db.schema_version import schema_fault
+from app.ddl.base import Base
 from app.migrations.baselines import BASELINE, create_all
 from app.migrations.revision_0017 import take_over
 from tests.support.databases import DIALECT, ENGINE

@@ -15,8 +15,8 @@ from hypothesis.stateful import rule
 from sqlalchemy import update
 
 from app.catalogue import catalogue
-from app.db.clock import NOW
 from app.db.statements import workers
+from app.ddl.clock import NOW
 from app.maintenance.passes import expired_tasks, forgetting, lost_attempts, requested_deletions
 from app.models import WorkerProcess
 from tests.support.both_sides import BothSides

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.metrics import OutboxLag
-from app.db.clock import NOW
 from app.db.session import SessionLocal, dispose_engine, engine
+from app.ddl.clock import NOW
 from app.maintenance.passes import expired_tasks, outbox as hand_over
 from app.maintenance.registry import PASSES
 from app.maintenance.rounds import Round

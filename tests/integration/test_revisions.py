@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
 from app.db.schema_version import read_revisions
-from app.db.sizes import task_bytes
+from app.ddl.sizes import task_bytes
 from app.migrations import changes
 from app.models import Task, TaskAttempt
 from tests.support.running import Running, example_stack

@@ -19,7 +19,7 @@ from app.db.after_commit import after_commit
 from app.db.session import SessionLocal
 from app.db.sql import limits as statements, prepared, user_places
 from app.db.statements import claim_requests, held_tasks as held_statements
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.trigger_terms import USER_LIMIT
 from app.errors import InvalidLimit
 from app.models import Task, User, WorkerProcess
 from app.models.limit import LimitPlace

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from app.db.postgresql.schema.server_logs import exposing_settings
+from app.db.server_logs import exposing_settings
 from app.launcher.postgres import EmbeddedPostgres
 from tests.support.services import sqlalchemy_url
 from tests.support.waiting import wait_for

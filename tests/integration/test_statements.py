@@ -15,13 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at, new_id
-from app.db.clock import STATEMENT_TIME
-from app.db.sizes import task_bytes
 from app.db.statements import bulk, claim_holds, idempotency, live, queue_depths, quotas
 from app.db.statements.bulk import lock_running, lock_tasks
 from app.db.statements.live import NEWEST
 from app.db.statements.quotas import Look
 from app.db.statements.tables import TASKS
+from app.ddl.clock import STATEMENT_TIME
+from app.ddl.sizes import task_bytes
 from app.errors import UniqueKeyTaken
 from app.models import Task
 from app.models.audit import AuditRecord

@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import first_id_at
 from app.db.session import SessionLocal, engine
-from app.db.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.db.sql import task_pages as page_statements
 from app.db.statements import task_time_counts
+from app.ddl.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.errors import TaskNotFound
 from app.maintenance.loop import Maintenance
 from app.models import User

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from app.__main__ import main
 from app.core.config import get_settings
 from app.core.security import hash_password
-from app.db.clock import NOW
 from app.db.session import SessionLocal
+from app.ddl.clock import NOW
 from app.errors import SecondFactorRequired
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service

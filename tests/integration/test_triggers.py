@@ -15,8 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.clock import NOW
 from app.db.statements import audit as audit_statements
+from app.ddl.clock import NOW
 from app.models import AuditRecord, ClaimHold, LimitPlace, Task, User
 from app.models.audit import AuditEvent, AuditOrigin
 from app.models.task import TaskStatus

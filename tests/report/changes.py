@@ -12,7 +12,7 @@ from tests.tiers import STATEMENTS
 
 LONG_ONLY = ("load",)
 CONCERNING = (
-    "app/db/", "app/models/", "app/migrations/", "requirements.txt", "tests/support/databases.py",
+    "app/db/", "app/ddl/", "app/models/", "app/migrations/", "requirements.txt", "tests/support/databases.py",
     *(f"tests/{file}" for file in STATEMENTS),
 )  # fmt: skip
 

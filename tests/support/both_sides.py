@@ -14,9 +14,9 @@ from uuid import UUID
 from sqlalchemy import Float, literal, select, update
 
 from app.core.ids import new_id
-from app.db.base import Base
-from app.db.clock import seconds as seconds_of
 from app.db.session import SessionLocal, engine
+from app.ddl.base import Base
+from app.ddl.clock import seconds as seconds_of
 from app.models import Task, TaskAttempt, WorkerProcess
 from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
 from app.services.execution.claims import ReadyClaim

@@ -12,7 +12,7 @@ import httpx
 from sqlalchemy import Engine, Row, create_engine, select
 from sqlalchemy.pool import NullPool
 
-from app.db.clock import NOW
+from app.ddl.clock import NOW
 from app.launcher.ports import free_loopback_port
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import group_members

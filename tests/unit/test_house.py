@@ -17,7 +17,7 @@ READS_THE_ENVIRONMENT = (
 )  # fmt: skip
 # All but the shell around HTTP, and what starts processes.
 BELOW = (
-    "app/beat/", "app/core/", "app/db/", "app/live/", "app/maintenance/", "app/messaging/", "app/models/",
+    "app/beat/", "app/core/", "app/db/", "app/ddl/", "app/live/", "app/maintenance/", "app/messaging/", "app/models/",
     "app/outbound/", "app/schemas/", "app/services/", "app/tasks/", "app/worker/",
 )  # fmt: skip
 

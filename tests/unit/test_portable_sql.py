@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from app.db import postgresql
+import pytest
+
+import app.db.postgresql
+import app.ddl.postgresql
 from tests.support.sources import APP, app_files, assert_none, name_of, text_of
 
 POSTGRESQL, STATEMENTS = (APP / "db" / name for name in ("postgresql", "statements"))
@@ -20,13 +23,9 @@ MAY_KNOW_ENGINES = {
     STATEMENTS,
     APP / "migrations",
     APP / "db" / "connecting",
-    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, a hash, a derived column.
-    APP / "db" / "columns.py",
-    APP / "db" / "clock.py",
+    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, triggers, a hash.
+    APP / "ddl",
     APP / "db" / "fingerprints.py",
-    APP / "db" / "indexes.py",
-    APP / "db" / "waiting.py",
-    APP / "db" / "triggers.py",
 }
 
 # What every engine has, and spells alike.
@@ -136,8 +135,9 @@ def told(package: ModuleType) -> set[str]:
     return {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "}
 
 
-def test_the_docstring_of_postgresql_tells_of_every_module() -> None:
-    assert told(postgresql) == modules(POSTGRESQL)
+@pytest.mark.parametrize("package", [app.db.postgresql, app.ddl.postgresql])
+def test_the_docstring_of_postgresql_tells_of_every_module(package: ModuleType) -> None:
+    assert told(package) == modules(Path(str(package.__file__)).parent)
 
 
 # What the rules are to find, and what of it is of PostgreSQL alone.

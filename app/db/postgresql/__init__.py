@@ -1,22 +1,11 @@
 """SQL that only PostgreSQL understands, where it has been measured to gain, or has to be.
 
-Each module but `schema` overrides its namesake in `app/db/statements/`, which other engines use: it has
+Each module overrides its namesake in `app/db/statements/`, which other engines use: it has
 the same functions, and takes over those that gain nothing. Functions are named by what they do, take a session or a
 connection and values, commit nothing, and return plain rows or ids. docs/performance.md tells what each gains.
 
 What stands here, and why:
 
-    schema                  column types, indexes, triggers and the clock, for models and migrations
-    schema/types            arrays
-    schema/triggers         DDL that goes with a table
-    schema/guard            the trigger that guards the state machine: the rules of all engines, in plpgsql
-    schema/holds            the trigger that lets no task of a paused queue begin: FOR KEY SHARE, snapshots in functions
-    schema/limits           the trigger by which a claim takes the place of a task with a limit
-    schema/waiting          why a task waits: statement_timestamp()
-    schema/counts           the triggers that count ended tasks and their bytes
-    schema/outbox           the triggers that tell what became of tasks with followers
-    schema/audit            the trigger and privileges that keep the audit append-only
-    schema/server_logs      settings that let values of statements into the server's log; used by `app.db.server_logs`
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message
     transitions             UPDATE … RETURNING within a CTE: a task's move and its attempt's history in one round trip;
                             conditions that keep the planner off partial indexes

@@ -30,13 +30,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.clock import seconds
-from app.db.columns import JSONText
 from app.db.postgresql.prepared import PreparedConnection, build
 from app.db.postgresql.transitions import in_state, transition
 from app.db.statements.ends import ENDS, Cancellation, Cause, End
 from app.db.statements.executing import SET_LOCAL
 from app.db.statements.task_moves import touched
+from app.ddl.clock import seconds
+from app.ddl.columns import JSONText
 from app.models.task import Task, TaskStatus
 
 Executor = Session | Connection | PreparedConnection

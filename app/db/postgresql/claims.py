@@ -28,13 +28,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from app.db.clock import NOW
 from app.db.postgresql.attempts import CLAIMED, Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition
 from app.db.statements.claim_requests import MOST_ROWS, LinesToServe, Names
 from app.db.statements.ends import ENDS, Cause
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
+from app.ddl.clock import NOW
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.task import Task, TaskStatus
 

@@ -6,9 +6,9 @@ from sqlalchemy import BigInteger, Connection, Date, Text, Uuid, bindparam, cast
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
 from app.db.postgresql.prepared import PreparedConnection
 from app.db.statements.tables import DAILY_COUNTS
+from app.ddl.clock import NOW
 from app.models.task import Task
 
 Executor = Session | Connection | PreparedConnection

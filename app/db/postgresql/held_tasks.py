@@ -20,8 +20,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
-from app.db.postgresql.schema.types import TextList
 from app.db.statements.held_rows import PENDING, SIZES, HeldRow, Lines, is_held
 from app.db.statements.held_tasks import (
     admitted,
@@ -34,6 +32,8 @@ from app.db.statements.held_tasks import (
     with_waiting,
 )
 from app.db.statements.tables import TASKS
+from app.ddl.clock import NOW
+from app.ddl.postgresql.types import TextList
 from app.models.task import Held
 
 __all__ = [

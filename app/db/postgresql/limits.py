@@ -8,7 +8,6 @@ from sqlalchemy import CTE, ColumnElement, Insert, Text, cast, delete, exists, f
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
 from app.db.statements.conditions import is_one_of
 from app.db.statements.held_rows import PENDING
 from app.db.statements.limit_places import TAKEN
@@ -26,6 +25,7 @@ from app.db.statements.limits import (
 )
 from app.db.statements.locked_tasks import clock_of
 from app.db.statements.tables import PLACES, TASKS
+from app.ddl.clock import NOW
 from app.models.limit import Limit
 
 __all__ = [

@@ -7,8 +7,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.columns import UTCDateTime
 from app.db.statements.live import COLUMNS, NEWEST, changed_since
+from app.ddl.columns import UTCDateTime
 from app.models.task import Task, TaskStatus
 
 __all__ = ["changed_since", "recent"]

@@ -24,11 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME, seconds
 from app.db.postgresql.prepared import execute_prepared
 from app.db.postgresql.turns import turns_of
 from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.task_rows import WAITS
+from app.ddl.clock import STATEMENT_TIME, seconds
 from app.models.task_stats import STAT_KIND, task_submissions
 
 

@@ -24,11 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.indexes import TASK_KIND
 from app.db.statements.task_conditions import of_kind, of_status
 from app.db.statements.task_counting import counted
 from app.db.statements.task_filter import of_rows
 from app.db.statements.task_streams import merged, start_of
+from app.ddl.indexes import TASK_KIND
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts
 from app.models.task_filter import TaskFilter

@@ -29,13 +29,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
-from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
 from app.db.statements.claim_requests import LINE, PLACE_BATCH
 from app.db.statements.executing import wait_briefly
 from app.db.statements.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.ddl.clock import STATEMENT_TIME
+from app.ddl.postgresql.types import TextList
 from app.models.task import TaskStatus
 
 

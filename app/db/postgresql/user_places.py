@@ -26,7 +26,7 @@ from app.db.statements.user_places import (
     users_at_hand,
     without_use,
 )
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.trigger_terms import USER_LIMIT
 from app.models.task import Held
 
 __all__ = [

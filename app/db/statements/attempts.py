@@ -12,8 +12,6 @@ from uuid import UUID
 
 from sqlalchemy import Insert, Text, Update, bindparam, case, func, select, update
 
-from app.db.clock import seconds
-from app.db.columns import Double, JSONText
 from app.db.rows import changed_rows
 from app.db.statements.assigning import assign
 from app.db.statements.ends import ENDS, Cancellation, Cause, End
@@ -21,6 +19,8 @@ from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import touched
 from app.db.statements.transitions import IDS, change_statement, history_statement, in_state
+from app.ddl.clock import seconds
+from app.ddl.columns import Double, JSONText
 from app.models.task import TaskStatus
 
 __all__ = ["Cancellation", "Executor"]

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Delete, Select, delete, inspect, select, tuple_
 
 from app.core.engines import MYSQL
-from app.db.base import Base
 from app.db.rows import changed_rows
 from app.db.statements.executing import Transaction
+from app.ddl.base import Base
 
 # Of few rows MySQL would else read all, and wait for those that others have locked.
 BY_PRIMARY_KEY = "FORCE INDEX (PRIMARY)"

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, func, insert, literal, literal_column, select
 from sqlalchemy.orm import Session
 
-from app.db.sizes import task_bytes
 from app.db.statements.expressions import packed_ids
+from app.ddl.sizes import task_bytes
 from app.models.bulk_deed import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
 from app.models.task import Task, TaskPriority, TaskStatus
 

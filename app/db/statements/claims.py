@@ -18,8 +18,6 @@ from sqlalchemy import (
 )
 
 from app.core.engines import MYSQL, SQLITE
-from app.db.clock import NOW
-from app.db.columns import Double
 from app.db.rows import value_by
 from app.db.statements import claim_holds, limits
 from app.db.statements.attempts import CLAIMED
@@ -30,6 +28,8 @@ from app.db.statements.expressions import position_in
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
 from app.db.statements.transitions import IDS, change_statement, in_state, move_tasks
 from app.db.statements.upserting import engine_name, upsert
+from app.ddl.clock import NOW
+from app.ddl.columns import Double
 from app.models.task import TaskStatus
 
 # What the child needs beside the columns of CLAIMED.

@@ -7,7 +7,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 
-from app.db.columns import array_of
+from app.ddl.columns import array_of
 
 
 class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from app.db.clock import NOW
 from app.db.rows import changed_rows
 from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import DAILY_COUNTS
 from app.db.statements.upserting import upsert
+from app.ddl.clock import NOW
 from app.models.task import Task
 
 

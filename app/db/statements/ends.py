@@ -13,8 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.db.clock import STATEMENT_TIME, seconds
-from app.db.columns import Double, JSONText
 from app.db.statements.expressions import greatest, least
 from app.db.statements.task_moves import (
     CANCELLED,
@@ -24,6 +22,8 @@ from app.db.statements.task_moves import (
     AttemptEnd,
     failure,
 )
+from app.ddl.clock import STATEMENT_TIME, seconds
+from app.ddl.columns import Double, JSONText
 from app.models.task import AttemptOutcome, Task, TaskStatus
 
 # Type, message and traceback of an error.

@@ -8,13 +8,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.rows import changed_rows
 from app.db.statements.batches import delete_batch
 from app.db.statements.expressions import greatest, least
 from app.db.statements.some_rows import delete_some
 from app.db.statements.tables import ERROR_GROUPS
 from app.db.statements.upserting import Columns, upsert
+from app.ddl.clock import STATEMENT_TIME
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.task import Task
 from app.models.user import User

@@ -8,7 +8,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.core.engines import MYSQL, SQLITE
-from app.db.columns import mysql_collation
+from app.ddl.columns import mysql_collation
 from app.models.task import Task
 
 Row = TypeVarTuple("Row")

@@ -23,7 +23,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
 from app.db.statements.expressions import greatest
 from app.db.statements.held_rows import FRONT, HAS_PLACE, PENDING, SIZES, AdmittedRow, HeldRow, Lines, is_held
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit
@@ -31,6 +30,7 @@ from app.db.statements.limits import forget
 from app.db.statements.locked_tasks import change_tasks, clock_of, lock_tasks
 from app.db.statements.tables import PLACES, TASKS
 from app.db.statements.task_moves import HELD_ANEW
+from app.ddl.clock import NOW
 from app.models.limit import Limit
 from app.models.task import Held
 

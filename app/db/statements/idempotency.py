@@ -12,11 +12,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.engines import POSTGRESQL, SQLITE
-from app.db.clock import STATEMENT_TIME
 from app.db.outage import is_locked
 from app.db.statements.batches import delete_batch
 from app.db.statements.tables import IDEMPOTENCY_KEYS
 from app.db.statements.upserting import engine_name
+from app.ddl.clock import STATEMENT_TIME
 from app.models.idempotency import IdempotencyKey
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Float, Row, and_, exists, func, literal, select, true
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW, seconds
 from app.db.statements.tables import PLACES, TASKS
+from app.ddl.clock import NOW, seconds
 from app.models.limit import Limit, Rate
 from app.models.task import TaskStatus
 from app.models.worker import WorkerProcess

@@ -24,8 +24,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
-from app.db.clock import NOW
 from app.db.statements.executing import Transaction
 from app.db.statements.expressions import greatest, seconds_between
 from app.db.statements.held_rows import PENDING
@@ -33,7 +31,9 @@ from app.db.statements.limit_places import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usag
 from app.db.statements.locked_tasks import change_tasks, clock_of, lock_tasks
 from app.db.statements.tables import PLACES, TASKS
 from app.db.statements.upserting import upsert
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.base import Base
+from app.ddl.clock import NOW
+from app.ddl.trigger_terms import USER_LIMIT
 from app.models.limit import Limit, OnExcess
 
 _LIMITS = Base.metadata.tables[Limit.__tablename__]

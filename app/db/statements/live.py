@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, union_all
 
-from app.db.columns import Id, UTCDateTime
 from app.db.statements.expressions import by_index
+from app.ddl.columns import Id, UTCDateTime
 from app.models.task import Task, TaskStatus
 
 # Of each of a user's lists at most so many rows are read.

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.connecting import of
 from app.db.statements.expressions import seconds_between
 from app.db.statements.held_rows import PENDING, is_held
 from app.db.statements.upserting import engine_name
+from app.ddl.clock import STATEMENT_TIME
 from app.models.task import IS_RUNNING, Held, Task, TaskPriority
 from app.models.user import User
 

@@ -6,11 +6,11 @@ from uuid import UUID
 from sqlalchemy import Float, Integer, Label, Select, bindparam, func, literal, literal_column, select, true, union_all
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW, STATEMENT_TIME, seconds
-from app.db.columns import Id
-from app.db.sizes import task_bytes
 from app.db.statements.expressions import octet_length, seconds_between
 from app.db.statements.tables import TASKS
+from app.ddl.clock import NOW, STATEMENT_TIME, seconds
+from app.ddl.columns import Id
+from app.ddl.sizes import task_bytes
 from app.models.task import TaskStatus
 from app.models.task_count import stored_bytes, task_count_changes
 

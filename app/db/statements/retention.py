@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, delete, func, literal_column, select, union, union_all
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.rows import changed_rows
-from app.db.sizes import ENDED_TASKS, task_bytes
+from app.ddl.clock import STATEMENT_TIME
+from app.ddl.sizes import ENDED_TASKS, task_bytes
 from app.models.task import Task
 from app.models.task_count import stored_bytes, task_count_changes, task_totals
 

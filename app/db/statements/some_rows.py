@@ -14,7 +14,7 @@ from app.db.statements.upserting import engine_name
 
 
 class _RowNumber(ColumnElement[int]):
-    """Of MySQL it is a column of the tables that have no other key (`app/db/own_columns.py`)."""
+    """Of MySQL it is a column of the tables that have no other key (`app/ddl/own_columns.py`)."""
 
     inherit_cache = True
     type = BigInteger()

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.statements.some_rows import take
 from app.db.statements.upserting import upsert
+from app.ddl.clock import STATEMENT_TIME
 from app.models.task_stats import (
     SHORTEST_STEP,
     STAT_KIND,

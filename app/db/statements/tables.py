@@ -2,7 +2,7 @@
 
 from sqlalchemy import Table
 
-from app.db.base import Base
+from app.ddl.base import Base
 from app.models.daily_count import DailyCount
 from app.models.error_group import ErrorGroup
 from app.models.idempotency import IdempotencyKey

@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, literal, select
 
 from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
-from app.db.columns import Id
-from app.db.indexes import HAS_ODD_ID
+from app.ddl.columns import Id
+from app.ddl.indexes import HAS_ODD_ID
 from app.models.task import Task
 from app.models.task_count import KIND
 from app.models.task_filter import COLUMNS, TaskFilter, looks_up_rows

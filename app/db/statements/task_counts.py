@@ -9,10 +9,10 @@ from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import bucket_of
-from app.db.clock import STATEMENT_TIME
-from app.db.sizes import ENDED_TASKS
 from app.db.statements.some_rows import take
 from app.db.statements.upserting import upsert
+from app.ddl.clock import STATEMENT_TIME
+from app.ddl.sizes import ENDED_TASKS
 from app.models.task_count import (
     COUNTED_UNDER,
     Ended,

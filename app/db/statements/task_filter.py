@@ -2,10 +2,10 @@
 
 from sqlalchemy import Text, literal
 
-from app.db.columns import EmptyTextList
 from app.db.statements import task_conditions, waiting
 from app.db.statements.expressions import has_member, lower_case, position_in
 from app.db.statements.task_conditions import Conditions, list_row_conditions
+from app.ddl.columns import EmptyTextList
 from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 

@@ -9,13 +9,13 @@ from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, func, inser
 from sqlalchemy.orm import Session
 
 from app.core.engines import SQLITE
-from app.db.base import Base
-from app.db.columns import LongText
 from app.db.connecting.sqlite import brief_lock_waits
-from app.db.sizes import LOG_LINE_BYTES
 from app.db.statements.executing import SET_LOCAL, Executes, Executor, Transaction, atomically, read_number
 from app.db.statements.expressions import octet_length
 from app.db.statements.upserting import engine_name
+from app.ddl.base import Base
+from app.ddl.columns import LongText
+from app.ddl.sizes import LOG_LINE_BYTES
 from app.models.task import Task
 from app.models.task_log import Line, TaskLog
 

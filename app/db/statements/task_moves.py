@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, literal, null
 
-from app.db.clock import NOW
 from app.db.fingerprints import fingerprint_of
-from app.db.sizes import ATTEMPT_BYTES
+from app.ddl.clock import NOW
+from app.ddl.sizes import ATTEMPT_BYTES
 from app.models.task import TRANSITIONS, AttemptOutcome, Held, Task, TaskStatus
 
 NO_ERROR = {"error_type": None, "error_message": None}

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.statements.conditions import is_one_of
 from app.db.statements.expressions import octet_length
 from app.db.statements.tables import TASKS
-from app.db.waiting import WAITS_COLUMN, WAITS_OF_MANY
+from app.ddl.waiting import WAITS_COLUMN, WAITS_OF_MANY
 from app.models.task import SIZED_OTHERS, SIZED_TEXTS
 
 # What a task takes in an answer besides its texts and lists: the names of all fields, ids, times and numbers.

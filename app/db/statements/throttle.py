@@ -9,10 +9,10 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
-from app.db.base import Base
-from app.db.clock import NOW
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.statements.upserting import upsert
+from app.ddl.base import Base
+from app.ddl.clock import NOW
 from app.models.login import LoginBlock, ThrottleCount
 
 _COUNTS = Base.metadata.tables[ThrottleCount.__tablename__]

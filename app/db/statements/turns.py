@@ -21,7 +21,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.rows import value_by
 from app.db.statements.claim_requests import LINE, PLACE_BATCH
 from app.db.statements.executing import Transaction, wait_briefly
@@ -30,6 +29,7 @@ from app.db.statements.held_rows import PENDING
 from app.db.statements.locked_tasks import change_tasks, clock_of_line, lock_tasks
 from app.db.statements.tables import TASKS, USER_TURNS, USERS
 from app.db.statements.upserting import engine_name, upsert_statement
+from app.ddl.clock import STATEMENT_TIME
 from app.models.task import TaskPriority
 
 _Line = tuple[UUID, str, str]

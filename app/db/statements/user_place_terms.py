@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import case, or_
 
-from app.db.clock import STATEMENT_TIME
 from app.db.statements.held_rows import is_held
 from app.db.statements.limit_places import of_limit
 from app.db.statements.tables import TASKS
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.clock import STATEMENT_TIME
+from app.ddl.trigger_terms import USER_LIMIT
 from app.models.task import Held
 
 OF_USERS = of_limit(USER_LIMIT)

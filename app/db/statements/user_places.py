@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, exists, fu
 from sqlalchemy.orm import Session
 
 from app.core.engines import POSTGRESQL
-from app.db.columns import TextList
 from app.db.statements.expressions import greatest
 from app.db.statements.held_rows import PENDING, SIZES, Lines, is_held
 from app.db.statements.held_tasks import (
@@ -30,7 +29,8 @@ from app.db.statements.tables import PLACES, TASKS, USER_TURNS
 from app.db.statements.task_moves import HELD_BY_LIMIT
 from app.db.statements.upserting import engine_name, upsert
 from app.db.statements.user_place_terms import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.columns import TextList
+from app.ddl.trigger_terms import USER_LIMIT
 from app.models.task import Held
 from app.models.user import User
 

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
 from app.core.ids import new_id
-from app.db.base import Base
-from app.db.clock import NOW
 from app.db.statements.batches import BY_PRIMARY_KEY
 from app.db.statements.upserting import upsert
+from app.ddl.base import Base
+from app.ddl.clock import NOW
 from app.models.user import Role, User
 
 _TABLE = Base.metadata.tables[User.__tablename__]

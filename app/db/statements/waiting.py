@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, and_, case, false, or_, true
 
 from app.core.served_tasks import served_tasks
-from app.db.waiting import WAITS_OF_MANY
+from app.ddl.waiting import WAITS_OF_MANY
 from app.models.task import Held, Task, WaitingReason
 
 

@@ -6,13 +6,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import turns
 from app.db.statements.claim_requests import PLACE_BATCH
 from app.db.statements.held_rows import PENDING
 from app.db.statements.tables import TASKS
+from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.passes import running_quota
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 

@@ -3,9 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
 from app.db.statements.batches import lock_batch
+from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.task import IS_PENDING, Task
 from app.services.execution import ends

@@ -5,11 +5,11 @@ from datetime import timedelta
 from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements import claim_holds
 from app.db.statements.tables import CLAIMED_TURNS
+from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import EACH_MINUTE, Needs, Pass, Round
 from app.models.task import IS_RUNNING, Task
 from app.models.task_count import FORGET_BATCH

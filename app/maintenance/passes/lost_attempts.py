@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
 from app.db.session import transaction
 from app.db.statements.batches import lock_batch
 from app.db.statements.expressions import greatest
+from app.ddl.clock import NOW
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.task import IS_RUNNING, Task
 from app.models.worker import WorkerProcess

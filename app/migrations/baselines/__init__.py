@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.core.engines import MYSQL
-from app.db.columns import COLLATION_OF_MYSQL, mysql_collation
+from app.ddl.columns import COLLATION_OF_MYSQL, mysql_collation
 
 BASELINE = "0018"
 # Between two statements. The body of a trigger has semicolons.

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
-from app.db.clock import NOW
-from app.db.columns import Id, LongText, UTCDateTime, Word
+from app.ddl.clock import NOW
+from app.ddl.columns import Id, LongText, UTCDateTime, Word
 from app.migrations.changes import change_table, copy_grants, execute_for_engine, undone_if_it_fails
 
 revision: str = "0019"

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
 from app.db.statements import conditions
+from app.ddl.clock import NOW
 from app.models.api_key import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey
 from app.models.user import User
 

@@ -23,10 +23,10 @@ from app.core.security import (
     refresh_token_digest,
     verify_password,
 )
-from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
 from app.db.statements import api_keys, batches, logins
 from app.db.statements.logins import lock_user_unchanged
+from app.ddl.clock import STATEMENT_TIME
 from app.errors import (
     AdminOnly,
     InsufficientScope,

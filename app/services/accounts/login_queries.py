@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
-from app.db.clock import NOW
 from app.db.statements import conditions
+from app.ddl.clock import NOW
 from app.models.login import LOGIN_STANDS, LoginSession, RefreshToken
 from app.models.user import User
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import Executable, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.clock import NOW
 from app.db.rows import changed_rows
+from app.ddl.clock import NOW
 from app.models.second_factor import RecoveryCode, SecondFactor
 
 RENEWAL_BATCH = 500

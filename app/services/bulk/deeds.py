@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.clock import NOW
 from app.db.rows import changed_rows
 from app.db.statements import reads
+from app.ddl.clock import NOW
 from app.errors import BulkDeedNotFound, BulkDeedOver, InvalidInput, TokenMismatch, TooManyBulkDeeds
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState
 from app.models.task import Task

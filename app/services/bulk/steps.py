@@ -12,11 +12,11 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
-from app.db.clock import NOW
 from app.db.deadlocks import repeated
 from app.db.session import transaction
 from app.db.statements import bulk
 from app.db.statements.batches import delete_batch
+from app.ddl.clock import NOW
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User
 from app.services.audit import recording as audit

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from app.db.sizes import LOG_LINE_BYTES
 from app.db.sql import attempts, task_logs as statements
+from app.ddl.sizes import LOG_LINE_BYTES
 from app.models.task_log import SEQ_BITS
 
 # Lines are deleted down to so much of the limit: so a look at all of them is paid for by many new ones.

@@ -16,7 +16,7 @@ from app.db.session import transaction
 from app.db.sql import held_tasks, limits
 from app.db.statements.held_rows import SIZES, HeldRow
 from app.db.statements.limit_places import Usage
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.trigger_terms import USER_LIMIT
 from app.models.limit import Limit, Rate
 from app.models.task import Held
 from app.services.operations import user_admission

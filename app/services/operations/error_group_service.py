@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.clock import NOW, STATEMENT_TIME
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import error_groups as statements, reads
+from app.ddl.clock import NOW, STATEMENT_TIME
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.models.error_group import ErrorEvent, ErrorGroup, ErrorState, error_times
 from app.models.task_count import task_count_changes

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
-from app.db.clock import NOW
 from app.db.session import transaction
 from app.db.sql import limits
 from app.db.statements import limit_places
 from app.db.statements.limit_places import running_by_limit
+from app.ddl.clock import NOW
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
 from app.models.limit import Limit, LimitEvent, OnExcess, Rate
 from app.schemas.json_value import LIMIT_NAME

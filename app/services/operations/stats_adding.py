@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
 from app.db.sql import stats as statements
 from app.db.statements.some_rows import delete_some
+from app.ddl.clock import STATEMENT_TIME
 from app.models.task_count import Ended
 from app.models.task_stats import (
     ALL_USERS,

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.duration_buckets import percentiles
-from app.db.clock import STATEMENT_TIME
 from app.db.statements import reads
+from app.ddl.clock import STATEMENT_TIME
 from app.models.task_stats import ALL_USERS, MEASURES, OTHER, STAT_NUMBERS, begin_of_step, task_durations, task_stats
 
 

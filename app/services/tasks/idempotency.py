@@ -15,9 +15,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
 from app.db.statements import idempotency as keys
+from app.ddl.clock import STATEMENT_TIME
 from app.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,

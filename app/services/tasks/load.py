@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from app.core.json_text import json_size
-from app.db.sizes import ROW_BYTES
+from app.ddl.sizes import ROW_BYTES
 from app.models.task import Task
 
 

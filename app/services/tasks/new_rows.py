@@ -19,10 +19,10 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json
 from app.core.validation_errors import field_errors
-from app.db.base import Base
-from app.db.columns import JSONText
 from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
+from app.ddl.base import Base
+from app.ddl.columns import JSONText
 from app.errors import InvalidTask
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Held, Task

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.clock import NOW, STATEMENT_TIME
-from app.db.columns import UTCDateTime
 from app.db.rows import changed_rows, value_by
 from app.db.sql import limits, transitions
 from app.db.statements import retention
 from app.db.statements.limit_places import UNCLAIMED, of_task
 from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
+from app.ddl.clock import NOW, STATEMENT_TIME
+from app.ddl.columns import UTCDateTime
 from app.errors import InvalidTransition
 from app.messaging import hints
 from app.models.task import TERMINAL, Held, Task, TaskStatus, WaitingReason

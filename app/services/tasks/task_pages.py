@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import prepared, task_pages
 from app.db.statements import task_filter, task_rows
-from app.db.waiting import WAITS_OF_MANY
+from app.ddl.waiting import WAITS_OF_MANY
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter, looks_up_rows
 from app.services.operations.live_workers import look as look_at_workers, look_for

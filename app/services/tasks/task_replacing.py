@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db.clock import STATEMENT_TIME
+from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Task
 from app.services.tasks import task_changes
 from app.services.tasks.load import Load, attached_bytes, growth, load_of

@@ -15,9 +15,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.indexes import UNIQUE_KEY
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.statements import conditions
+from app.ddl.indexes import UNIQUE_KEY
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
 from app.models.task import OnConflict, Task, TaskStatus
 from app.services.tasks import task_queries

@@ -14,7 +14,7 @@ from app.db.after_commit import after_commit
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
 from app.db.sql import turns
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.trigger_terms import USER_LIMIT
 from app.messaging import hints, publisher
 from app.models.task import Task
 from app.services.operations import admitter

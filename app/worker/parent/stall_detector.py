@@ -8,9 +8,9 @@ from datetime import timedelta
 from celery.worker import state
 from sqlalchemy import exists, select
 
-from app.db.clock import STATEMENT_TIME
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
+from app.ddl.clock import STATEMENT_TIME
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import is_empty
 from app.models.task import IS_PENDING, Task

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.db.columns import ShortText
+from app.ddl.columns import ShortText
 from app.migrations.changes import change_table
 
 revision = "next_1"

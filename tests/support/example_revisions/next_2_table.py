@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
-from app.db.clock import NOW
-from app.db.columns import Id, UTCDateTime, Word
+from app.ddl.clock import NOW
+from app.ddl.columns import Id, UTCDateTime, Word
 from app.migrations.changes import copy_grants, execute_for_engine
 
 revision = "next_2"

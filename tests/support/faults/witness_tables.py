@@ -6,8 +6,8 @@ from sqlalchemy import JSON, BigInteger, Column, MetaData, Table
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.types import TypeEngine
 
-from app.db.columns import Id, UTCDateTime
-from app.db.statements.schema.sqlite import NOW
+from app.ddl.columns import Id, UTCDateTime
+from app.ddl.portable.sqlite import NOW
 from app.models.task import Task
 from tests.support.databases import ENGINE
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import CheckConstraint
 
 import app.models  # noqa: F401 (fills the metadata)
-from app.db.base import Base
-from app.db.statements.schema import guard, mysql, sqlite
+from app.ddl.base import Base
+from app.ddl.portable import guard, mysql, sqlite
 from app.migrations import baselines
 from app.migrations.revision_0017 import OF_TABLES
 from tests.support.baselines import COMMAND, FOLDER, URLS, is_frozen, schema_of
@@ -19,7 +19,7 @@ from tests.support.sources import ROOT, assert_none
 MESSAGE_CHARACTERS = 128
 TABLES_OF_0017 = {"postgresql": "3ed9ae18188dad2f", "mysql": "f40acc9316b6f92b", "sqlite": "2ac38a002867652b"}
 # By revisions: types of columns, and names of engines.
-MAY_BE_IMPORTED = ("app.core.engines", "app.db.clock", "app.db.columns")
+MAY_BE_IMPORTED = ("app.core.engines", "app.ddl.clock", "app.ddl.columns")
 
 
 def committed(engine: str) -> str:

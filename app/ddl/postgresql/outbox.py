@@ -1,6 +1,6 @@
 """The triggers on `tasks` that write to `task_outbox`. They do not fire for a task without followers."""
 
-from app.db.statements.schema import outbox
+from app.ddl.portable import outbox
 
 _FUNCTION = f"""
 CREATE FUNCTION tasks_tell_followers() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -2,7 +2,7 @@
 
 import re
 
-from app.db.statements.schema import guard
+from app.ddl.portable import guard
 
 
 def _refusal(words: str) -> str:

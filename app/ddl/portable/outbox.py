@@ -1,6 +1,6 @@
 """The rows that the triggers on `tasks` add to `task_outbox` for a task that has followers, on every engine."""
 
-from app.db.trigger_terms import MOST_CONSUMERS
+from app.ddl.trigger_terms import MOST_CONSUMERS
 
 _CONSUMERS = "SELECT 0 AS number" + "".join(f" UNION ALL SELECT {number}" for number in range(1, MOST_CONSUMERS))
 

@@ -9,7 +9,7 @@ Who creates triggers needs the privilege TRIGGER, and where the server writes a 
 
 import re
 
-from app.db.statements.schema import counts, guard, outbox, waiting
+from app.ddl.portable import counts, guard, outbox, waiting
 
 _HEX = "lower(hex({}))"
 # For the service an IntegrityError, as what a CHECK refuses (`app/db/connecting/mysql.py`).
@@ -107,5 +107,5 @@ CREATE: dict[str, tuple[str, ...]] = {
 }
 
 NOW = "CURRENT_TIMESTAMP(6)"
-# Why a task of `tasks` waits (`app/db/waiting.py`).
+# Why a task of `tasks` waits (`app/ddl/waiting.py`).
 WAITS = waiting.waits(NOW)

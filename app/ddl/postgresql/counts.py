@@ -7,8 +7,8 @@ The bytes of changes that are folded into the sums are added to `stored_bytes` b
 lose them, not even that of an older release.
 """
 
-from app.db.sizes import ENDED_TASKS, task_bytes
-from app.db.trigger_terms import KIND, MESSAGE_CHARACTERS
+from app.ddl.sizes import ENDED_TASKS, task_bytes
+from app.ddl.trigger_terms import KIND, MESSAGE_CHARACTERS
 
 # The bytes are computed by assignments: as parameters of an INSERT, which PostgreSQL plans anew the first five times in
 # each session, the large values themselves would be read.

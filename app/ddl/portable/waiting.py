@@ -4,7 +4,7 @@
 `app/core/served_tasks.py` tells `no_worker` from `turn`.
 """
 
-from app.db.trigger_terms import SHOWN_HOLDS
+from app.ddl.trigger_terms import SHOWN_HOLDS
 
 _HELD = ", ".join(f"'{held}'" for held in SHOWN_HOLDS)
 

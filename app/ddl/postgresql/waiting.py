@@ -1,6 +1,6 @@
 """Why a task of `tasks` waits: the reason of every engine, for few rows in a function."""
 
-from app.db.statements.schema.waiting import reason, waits
+from app.ddl.portable.waiting import reason, waits
 
 _NOW = "statement_timestamp()"
 

@@ -60,7 +60,7 @@ def _of_sqlite(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str
 
 @compiles(_HasOddId, MYSQL)
 def _by_column(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str:
-    """The column of `app/db/own_columns.py`."""
+    """The column of `app/ddl/own_columns.py`."""
     del element, compiler, options
     return "odd_id = 1"
 

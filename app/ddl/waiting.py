@@ -6,8 +6,8 @@ from sqlalchemy import ColumnClause, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.db.postgresql.schema import waiting as postgresql
-from app.db.statements.schema import mysql, sqlite
+from app.ddl.portable import mysql, sqlite
+from app.ddl.postgresql import waiting as postgresql
 
 
 class Waits(ColumnClause[str]):

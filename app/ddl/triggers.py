@@ -2,8 +2,8 @@
 
 from sqlalchemy import DDL, FromClause, event
 
-from app.db.postgresql.schema import triggers as postgresql
-from app.db.statements.schema import mysql, sqlite
+from app.ddl.portable import mysql, sqlite
+from app.ddl.postgresql import triggers as postgresql
 
 _ENGINES = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 

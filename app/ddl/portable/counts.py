@@ -1,14 +1,14 @@
 """The rows that the triggers on `tasks` add to `task_count_changes` on MySQL and SQLite: one for each change of a task.
 
-They are those of `app/db/postgresql/schema/counts.py`. Two of its triggers are missing. Who folds the rows adds their
+They are those of `app/ddl/postgresql/counts.py`. Two of its triggers are missing. Who folds the rows adds their
 bytes to `stored_bytes`: here a trigger would do so for each row. And nothing sees a TRUNCATE, which SQLite does not
 have.
 """
 
 from dataclasses import dataclass
 
-from app.db.sizes import task_bytes
-from app.db.trigger_terms import KIND, MESSAGE_CHARACTERS
+from app.ddl.sizes import task_bytes
+from app.ddl.trigger_terms import KIND, MESSAGE_CHARACTERS
 
 _COUNTED_UNDER = ("user_id", "status", *KIND)
 # Columns without which no counted thing of an ended task changes: its other sizes move with the status alone.

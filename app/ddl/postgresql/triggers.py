@@ -1,6 +1,6 @@
-"""All triggers, and their functions. `app/db/triggers.py` installs them with their tables."""
+"""All triggers, and their functions. `app/ddl/triggers.py` installs them with their tables."""
 
-from app.db.postgresql.schema import audit, counts, guard, holds, limits, outbox, waiting
+from app.ddl.postgresql import audit, counts, guard, holds, limits, outbox, waiting
 
 # By the table that the triggers stand on: what to execute after it is created.
 CREATE = {

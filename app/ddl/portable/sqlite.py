@@ -6,7 +6,7 @@ literal before SQLite 3.47. An UPDATE that sets none of the columns behind OF ru
 
 import re
 
-from app.db.statements.schema import counts, guard, outbox, waiting
+from app.ddl.portable import counts, guard, outbox, waiting
 
 
 def _refusal(words: str) -> str:
@@ -103,5 +103,5 @@ CREATE: dict[str, tuple[str, ...]] = {
 }
 
 NOW = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-# Why a task of `tasks` waits (`app/db/waiting.py`).
+# Why a task of `tasks` waits (`app/ddl/waiting.py`).
 WAITS = waiting.waits(NOW)

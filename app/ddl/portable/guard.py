@@ -1,7 +1,7 @@
 """What the trigger on `tasks` refuses: every UPDATE that breaks the state machine or, but on PostgreSQL, a limit.
 
 The service's own statements carry the same guards. The trigger catches a statement without them. Each engine renders
-the rules in its own language. PostgreSQL has further triggers for limits and pauses (`app/db/postgresql/schema/`).
+the rules in its own language. PostgreSQL has further triggers for limits and pauses (`app/ddl/postgresql/`).
 Elsewhere limits are in this one: each further trigger costs MySQL as much as its rules. A pause needs none there, since
 each claim locks the row that a pause locks (`app/db/statements/claim_holds.py`).
 """
@@ -9,7 +9,7 @@ each claim locks the row that a pause locks (`app/db/statements/claim_holds.py`)
 from collections.abc import Callable
 from typing import TypeAlias
 
-from app.db.trigger_terms import USER_LIMIT
+from app.ddl.trigger_terms import USER_LIMIT
 
 # Conditions on OLD and NEW in turn, each with what is said then, or with the rules that are left. The first that is met
 # decides; where none is, the row goes through.

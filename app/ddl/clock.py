@@ -14,7 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import Function, GenericFunction
 from sqlalchemy.sql.visitors import InternalTraversal
 
-from app.db.columns import UTCDateTime
+from app.ddl.columns import UTCDateTime
 
 
 class clock_timestamp(GenericFunction[Any]):  # noqa: N801 (the function's name in SQL)

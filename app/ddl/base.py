@@ -1,4 +1,4 @@
-"""The declarative base. `app/db/columns.py` has the column types."""
+"""The declarative base. `app/ddl/columns.py` has the column types."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 
-from app.db.columns import Double, Id, LongText, UTCDateTime
+from app.ddl.columns import Double, Id, LongText, UTCDateTime
 
 NAMING_CONVENTION = {
     "ix": "ix_%(column_0_N_label)s",

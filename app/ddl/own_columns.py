@@ -6,8 +6,8 @@ from app.core.engines import MYSQL
 
 # The number of a row, as `rowid` of SQLite and `ctid` of PostgreSQL: the table has no key.
 _NUMBERED = "ADD COLUMN seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST"
-# 1 where an id tells another time than `created_at`: indexed in the place of a partial index (`app/db/indexes.py`). The
-# first six bytes of the id are the milliseconds since 1970.
+# 1 where an id tells another time than `created_at`: indexed in the place of a partial index (`app/ddl/indexes.py`).
+# The first six bytes of the id are the milliseconds since 1970.
 _ODD_ID = """ADD COLUMN odd_id TINYINT AS (CASE WHEN abs(
     CAST(conv(hex(left(id, 6)), 16, 10) AS SIGNED) - timestampdiff(MICROSECOND, '1970-01-01', created_at) DIV 1000
 ) > 60000 THEN 1 END) STORED, ADD INDEX ix_tasks_odd_ids (odd_id, user_id)"""
