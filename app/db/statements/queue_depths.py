@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from app.db.connecting import of
 from app.db.statements.expressions import seconds_between
 from app.db.statements.held_rows import PENDING, is_held
+from app.db.statements.task_counting import OWNERS_OF_ENDED
 from app.db.statements.upserting import engine_name
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import IS_RUNNING, Held, Task, TaskPriority
-from app.models.user import User
 
 Rows = Sequence[Sequence[Any]]
 
@@ -51,7 +51,7 @@ def read_waiting(db: Session) -> Rows:
 
 def read_starts(db: Session) -> Rows:
     """Of each queue: its name, and how many tasks have a last attempt that began within a minute."""
-    users = db.scalars(select(User.id)).all()
+    users = db.scalars(OWNERS_OF_ENDED).all()
     # By user, because the index of ended tasks begins with the user.
     batches = [Task.user_id.in_(users[at : at + _USERS]) for at in range(0, len(users), _USERS)]
     starts = Counter[str]()

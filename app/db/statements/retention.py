@@ -5,18 +5,17 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, delete, func, literal_column, select, union, union_all
+from sqlalchemy import BigInteger, ColumnElement, delete, func, literal_column, select, union_all
 from sqlalchemy.orm import Session
 
 from app.db.rows import changed_rows
+from app.db.statements.task_counting import OWNERS_OF_ENDED
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.sizes import ENDED_TASKS, task_bytes
 from app.models.task import Task
-from app.models.task_count import stored_bytes, task_count_changes, task_totals
+from app.models.task_count import stored_bytes, task_count_changes
 
 _BYTES: ColumnElement[int] = literal_column(task_bytes("tasks"), BigInteger)
-# Whoever has ended tasks is in one of the two, and few of all users are.
-_OWNERS = union(select(task_totals.c.user_id), select(task_count_changes.c.user_id)).subquery()
 _USERS = 1000  # in one statement
 _STORED = union_all(
     select(stored_bytes.c.user_id, stored_bytes.c.bytes).where(stored_bytes.c.kind == ENDED_TASKS),
@@ -36,7 +35,7 @@ def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> in
 
     Returns how many, 0 once none is left.
     """
-    owners = list(db.scalars(select(_OWNERS)))
+    owners = list(db.scalars(OWNERS_OF_ENDED))
     found: list[Any] = []
     for first in range(0, len(owners), _USERS):
         of_users = Task.user_id.in_(owners[first : first + _USERS])
