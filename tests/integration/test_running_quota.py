@@ -313,6 +313,17 @@ class TestAPlace:
             beside.result(10)
         assert len(claimed(real)) == 1
 
+    @pytest.mark.postgresql("elsewhere the lock is a row of user_turns")
+    def test_is_guarded_by_the_number_that_an_earlier_release_locks(self, real: Session) -> None:
+        """While a deployment is rolled out, processes of both releases admit tasks of the same user."""
+        user = str(new_user(real))
+        with SessionLocal.begin() as db:
+            user_places.lock(db, [user])
+            held = text("""SELECT classid::bigint << 32 | objid::bigint FROM pg_locks
+                WHERE pid = pg_backend_pid() AND locktype = 'advisory'""")
+            number = text("SELECT hashtextextended(:user, 7315624)")
+            assert list(db.scalars(held)) == [db.scalar(number, {"user": user})]
+
     def test_goes_to_no_task_that_no_live_worker_knows(self, real: Session, quota: Quota) -> None:
         quota(1)
         user = new_user(real)
