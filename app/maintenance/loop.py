@@ -57,12 +57,16 @@ class Maintenance:
         self._threads[-1].start()
 
     def stop(self) -> None:
-        """Stop after the passes under way and let another process lead at once."""
+        """Stop after the passes under way and let another process lead at once.
+
+        Waits STOP_SECONDS for all passes together, and as long for the lease.
+        """
         if not self._threads:
             return
         self._stopping.set()
+        deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            thread.join(STOP_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._threads.clear()
         self.close()
         # The lease runs out by itself: a database that has fallen silent must not keep the process from ending.

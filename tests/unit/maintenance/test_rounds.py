@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.core import metrics
 from app.core.config import Settings, get_settings
-from app.maintenance import lease, passes
+from app.maintenance import lease, loop, passes
 from app.maintenance.lease import Lease
 from app.maintenance.loop import Maintenance
 from app.maintenance.registry import PASSES
@@ -216,6 +216,28 @@ class TestAPassWithAThread:
             begun = time.monotonic()
             wait_for(lambda: ran.count("long") == 4)
         assert time.monotonic() - begun > 0.3
+
+    def test_shares_with_others_the_time_that_a_stop_waits(self, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+        goes_on, waits, join = Event(), list[float | None](), Thread.join
+
+        def run(_db: Session, _this: Round) -> None:
+            ran.append("long")
+            goes_on.wait(60)
+
+        def join_and_tell(thread: Thread, timeout: float | None = None) -> None:
+            if thread.name.startswith("maintenance-"):
+                waits.append(timeout)
+            join(thread, timeout)
+
+        monkeypatch.setattr(loop, "STOP_SECONDS", 0.25)
+        monkeypatch.setattr(Thread, "join", join_and_tell)
+        with started(*(Pass(f"long {n}", 0.01, Needs.THREAD, run) for n in range(3)), seconds=0.01):
+            wait_for(lambda: ran.count("long") == 3)
+        goes_on.set()
+        *of_passes, of_lease = waits
+        assert len(of_passes) == 3
+        assert of_passes[1:] == [0.0, 0.0]
+        assert of_lease == 0.25
 
     def test_runs_in_no_process_that_stands_by(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
         lead(None)
