@@ -14,8 +14,9 @@ from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
-from app.db.sql import attempts as attempts_sql, limits, prepared, transitions
+from app.db.sql import limits, prepared, transitions
 from app.db.statements import claim_requests
+from app.db.statements.claim_requests import CLAIMED
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.routing import QUEUES
 from app.models import Task, User
@@ -83,7 +84,7 @@ def claim(db: Session, task: Task, worker: WorkerIdentity = WORKER) -> Claim:
     values = {"claim_id": new_id(), "worker": worker.name, "worker_id": worker.id, "worker_pid": worker.pid}
     if _takes_places(db, task.id, worker):
         transitions.move_tasks(db, TaskStatus.RUNNING, Task.id == task.id, sources=[TaskStatus.PENDING], values=values)
-    row = select(*attempts_sql.CLAIMED).where(Task.id == task.id, Task.claim_id == values["claim_id"])
+    row = select(*CLAIMED).where(Task.id == task.id, Task.claim_id == values["claim_id"])
     claimed = Claim(*db.execute(row).one())
     db.commit()
     return claimed

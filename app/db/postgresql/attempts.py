@@ -42,16 +42,6 @@ from app.models.task import Task, TaskStatus
 Executor = Session | Connection | PreparedConnection
 Statement = Update | Select[Any]
 
-CLAIMED = (
-    Task.id,
-    Task.attempt,
-    Task.args,
-    Task.kwargs,
-    Task.failures,
-    Task.max_attempts,
-    Task.max_attempts_named,
-    Task.retry_backoff_seconds,
-)
 # In a batch, a body begins up to 100 ms after the claim.
 _BEGUN = {"started_at": Task.started_at + seconds(bindparam("p_begun_after", type_=Float))}
 

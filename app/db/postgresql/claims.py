@@ -28,26 +28,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from app.db.postgresql.attempts import CLAIMED, Executor
+from app.db.postgresql.attempts import Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition
-from app.db.statements.claim_requests import MOST_ROWS, LinesToServe, Names
+from app.db.statements.claim_requests import CLAIMED, MOST_ROWS, ROUTED, LinesToServe, Names
 from app.db.statements.ends import ENDS, Cause
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
 from app.ddl.clock import NOW
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.task import Task, TaskStatus
-
-# What the child needs beside the columns of CLAIMED.
-ROUTED = (
-    Task.celery_task_name,
-    Task.celery_id,
-    Task.queue,
-    Task.priority,
-    Task.timeout_seconds,
-    Task.limit,
-    Task.user_limited,
-)
 
 # In one claim: its statement has this limit in its text, or 1.
 MOST_AT_ONCE = MOST_ROWS
@@ -169,22 +158,6 @@ def claim_next(
     }
     rows = db.execute(claim_statement(limit), values).all()
     return sorted(rows, key=lambda row: (row[-2], row[-1], row[0]))
-
-
-_FIND = (
-    select(*CLAIMED, *ROUTED)
-    .where(
-        Task.claim_id == bindparam("p_claim_id"),
-        Task.worker_id == bindparam("p_worker_id"),
-        Task.status == TaskStatus.RUNNING.value,
-    )
-    .order_by(Task.id)
-)
-
-
-def find_claim(db: Executor, claim_id: UUID, worker_id: UUID) -> Sequence[Any]:
-    """The values of CLAIMED and ROUTED of the running tasks that this worker claimed under this id."""
-    return db.execute(_FIND, {"p_claim_id": claim_id, "p_worker_id": worker_id}).all()
 
 
 _GIVEN_BACK = (

@@ -27,16 +27,6 @@ __all__ = ["Cancellation", "Executor"]
 
 
 _RUNNING = in_state(TaskStatus.RUNNING)
-CLAIMED = (
-    TASKS.c.id,
-    TASKS.c.attempt,
-    TASKS.c.args,
-    TASKS.c.kwargs,
-    TASKS.c.failures,
-    TASKS.c.max_attempts,
-    TASKS.c.max_attempts_named,
-    TASKS.c.retry_backoff_seconds,
-)
 # A bind parameter named like a column would be taken for a value to SET, hence the `p_`.
 _TASK = TASKS.c.id == bindparam("p_task_id", type_=TASKS.c.id.type)
 _THIS_ATTEMPT = (_TASK, TASKS.c.attempt == bindparam("p_attempt"), _RUNNING)

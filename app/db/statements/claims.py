@@ -20,8 +20,7 @@ from sqlalchemy import (
 from app.core.engines import MYSQL, SQLITE
 from app.db.rows import value_by
 from app.db.statements import claim_holds, limits
-from app.db.statements.attempts import CLAIMED
-from app.db.statements.claim_requests import MOST_ROWS, LinesToServe, Names
+from app.db.statements.claim_requests import CLAIMED, MOST_ROWS, ROUTED, LinesToServe, Names
 from app.db.statements.ends import ENDS, Cause
 from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.expressions import position_in
@@ -32,16 +31,6 @@ from app.ddl.clock import NOW
 from app.ddl.columns import Double
 from app.models.task import TaskStatus
 
-# What the child needs beside the columns of CLAIMED.
-ROUTED = (
-    TASKS.c.celery_task_name,
-    TASKS.c.celery_id,
-    TASKS.c.queue,
-    TASKS.c.priority,
-    TASKS.c.timeout_seconds,
-    TASKS.c.limit,
-    TASKS.c.user_limited,
-)
 # In one claim. Its first row costs as much as the next ten or more; on PostgreSQL it costs little.
 MOST_AT_ONCE = 40
 _BY_LINE = "FORCE INDEX (ix_tasks_ready)"
@@ -212,23 +201,6 @@ def _as_claimed(row: Any) -> tuple[Any, ...]:
     """The columns CLAIMED and ROUTED as they are after the claim."""
     task_id, attempt, *others = row[:_COLUMNS]
     return (task_id, attempt + 1, *others)
-
-
-_FIND = (
-    select(*CLAIMED, *ROUTED)
-    .where(
-        TASKS.c.claim_id == bindparam("p_claim_id", type_=TASKS.c.claim_id.type),
-        TASKS.c.worker_id == bindparam("p_worker_id", type_=TASKS.c.worker_id.type),
-        in_state(TaskStatus.RUNNING),
-    )
-    .order_by(TASKS.c.id)
-)
-
-
-def find_claim(db: Executor, claim_id: UUID, worker_id: UUID) -> Sequence[Any]:
-    """The values of CLAIMED and ROUTED of the running tasks that this worker claimed under this id."""
-    values = {"p_claim_id": claim_id, "p_worker_id": worker_id}
-    return atomically(db, lambda db: db.execute(_FIND, values).all())
 
 
 def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.sql import attempts, claims as statements
-from app.db.statements.claim_requests import LinesToServe, Names
+from app.db.statements.claim_requests import LinesToServe, Names, find_claim
 from app.services.execution.attempts import Claim, WorkerIdentity
 from app.services.execution.queue_shares import QueueShares
 
@@ -85,7 +85,7 @@ class Claims:
 
     def find(self, db: attempts.Executor, claim_id: UUID, worker: WorkerIdentity) -> list[ReadyClaim]:
         """The claims made earlier under this id: for a caller that did not receive the reply to the COMMIT."""
-        return [ReadyClaim(*row) for row in statements.find_claim(db, claim_id, worker.id)]
+        return [ReadyClaim(*row) for row in find_claim(db, claim_id, worker.id)]
 
     def _claim(
         self,
