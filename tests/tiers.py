@@ -116,7 +116,7 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
     "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_held_tasks.py",
     "integration/test_late_commits.py", "integration/test_limits.py", "integration/test_maintenance.py",
-    "integration/test_migrations.py", "integration/test_periods.py", "integration/test_queues.py",
+    "integration/test_migrations.py", "integration/test_outbox.py", "integration/test_periods.py", "integration/test_queues.py",
     "integration/test_random_updates.py", "integration/test_revisions.py",
     "integration/test_running_quota.py", "integration/test_state_machine.py", "integration/test_statements.py",
     "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py",
