@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Boolean, ColumnElement, tuple_
@@ -66,6 +66,11 @@ class Behind(ColumnElement[bool]):
         self.first: ColumnElement[bool] = columns[0] <= position[0]
         # A plain tuple: each value is written as its column's type has it.
         self.row: ColumnElement[bool] = tuple_(*columns) < tuple(position)
+
+    def self_group(self, against: Any = None) -> Self:
+        """As it is, in WHERE too: `(…, …) < (…, …) = 1`, as SQLAlchemy would make of it, uses no index."""
+        del against
+        return self
 
 
 @compiles(Behind)
