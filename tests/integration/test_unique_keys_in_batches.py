@@ -10,17 +10,25 @@ from app.core.setting_fields import SettingFields
 from app.db.session import SessionLocal
 from app.services.execution import attempts
 from app.services.task_service import task_service
+from app.services.tasks import task_creation
+from app.services.tasks.quotas import Quotas
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import claim
 from tests.support.unique_keys import ANOTHER_TASK, KEY, answered, batch, created, ids, keyed, taken, want
 
 client = module_client()
+LIMIT = "one-at-a-time"
 RESULT = SettingFields.model_fields["max_result_bytes"].default
 
 
 def placed(answer: Any) -> list[str]:
     assert answer.status_code == 201, answer.text
     return [task["id"] for task in answer.json()["tasks"]]
+
+
+def set_limit(**options: Any) -> None:
+    with SessionLocal() as db:
+        task_service.put_limit(db, LIMIT, **options)
 
 
 class TestABatch:
@@ -91,6 +99,18 @@ class TestABatch:
         answer = batch(tasks, *wanted, want(None))
         assert (answer.status_code, answer.json()["code"]) == (409, "kept_tasks_too_large")
         assert tasks.get("count").json()["total"] == 20
+
+    @pytest.mark.parametrize("on_conflict", ["return", "replace"])
+    def test_shows_a_task_that_a_later_one_of_it_cancels_by_its_limit(
+        self, tasks: TaskClient, on_conflict: str
+    ) -> None:
+        """As if the requests came one after the other."""
+        set_limit(concurrency=1, on_excess="cancel_oldest")
+        oldest = created(keyed(tasks, limit=LIMIT))
+        answer = batch(tasks, want(KEY, on_conflict, limit=LIMIT), {"limit": LIMIT})
+        assert answer.status_code == 201, answer.text
+        first, second = answer.json()["tasks"]
+        assert (first["id"], first["status"], second["status"]) == (oldest, "revoked", "pending")
 
 
 class TestWithAnIdempotencyKey:
@@ -173,3 +193,23 @@ class TestQuotas:
         answered(keyed(tasks, "replace", kwargs={"x": "y" * 100}))
         refused = keyed(tasks, "replace", kwargs={"x": "y" * 1100})
         assert (refused.status_code, refused.json()["code"]) == (429, "queued_bytes_quota")
+
+    def test_a_replacement_is_counted_once_by_a_process_that_knows_nothing_of_the_user(
+        self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_bytes", 1000)
+        created(keyed(tasks, kwargs={"x": "y" * 80}))
+        monkeypatch.setattr(task_creation, "quotas", Quotas())
+        answered(keyed(tasks, "replace", kwargs={"x": "y" * 600}))
+
+    def test_a_replacement_that_is_undone_counts_nothing(
+        self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_bytes", 1000)
+        set_limit(concurrency=1, on_excess="reject")
+        created(tasks.post(body=BODY | {"limit": LIMIT}))
+        created(keyed(tasks))
+        monkeypatch.setattr(task_creation, "quotas", Quotas())
+        refused = batch(tasks, want(KEY, "replace", kwargs={"x": "y" * 500}), {"limit": LIMIT})
+        assert (refused.status_code, refused.json()["code"]) == (409, "limit_reached")
+        tasks.create(kwargs={"x": "y" * 700})

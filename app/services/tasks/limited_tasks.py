@@ -5,7 +5,7 @@ Waiting is no matter of the submit: a task with a limit is inserted as held, and
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,18 +35,23 @@ def lock_limits(db: Session, rows: Sequence[NewTask]) -> dict[str, Limit]:
     return limits.keep(db, names, for_excess=True) if names else {}
 
 
-def check(db: Session, found: Mapping[str, Limit], new: Sequence[NewTask], replacing: Sequence[NewTask]) -> None:
+def check(
+    db: Session, found: Mapping[str, Limit], new: Sequence[NewTask], replacing: Sequence[NewTask]
+) -> Collection[UUID]:  # fmt: skip
     """Look at tasks of one user before they are written: cancel others, or refuse, as the limits of the new ones say.
 
-    `found` are the limits as `lock_limits` gives them, in this transaction. Raises UnknownLimit, LimitReached.
+    `found` are the limits as `lock_limits` gives them, in this transaction. Returns the ids of the tasks that it has
+    cancelled. Raises UnknownLimit, LimitReached.
     """
     _check_known(found, [row.limit for row in (*new, *replacing) if row.limit is not None])
+    cancelled = set[UUID]()
     for name in sorted({row.limit for row in new if row.limit is not None}):
         if found[name].on_excess == OnExcess.WAIT:
             continue
         limit = limits.lock(db, name)
         if limit is not None:
-            _Excess(db, limit).check([row.values for row in new if row.limit == name])
+            cancelled |= _Excess(db, limit).check([row.values for row in new if row.limit == name])
+    return cancelled
 
 
 def keep(db: Session, name: str) -> None:
@@ -67,8 +72,10 @@ class _Excess:
     def __init__(self, db: Session, limit: Limit) -> None:
         self._db, self._limit = db, limit
         self._new: Counter[str | None] = Counter()
+        self._cancelled = set[UUID]()
 
-    def check(self, rows: Sequence[Row]) -> None:
+    def check(self, rows: Sequence[Row]) -> set[UUID]:
+        """Returns the ids of the tasks that it has cancelled."""
         starts = limits.usage(self._db, self._limit).starts
         for row in rows:
             key = row["limit_key"]
@@ -80,6 +87,7 @@ class _Excess:
             self._new[None] += 1
             if key is not None:
                 self._new[key] += 1
+        return self._cancelled
 
     def _full(self, user_id: UUID, key: str | None) -> tuple[str | None] | None:
         """In a tuple, the key that is full, or None for the whole limit; None where there is room."""
@@ -127,4 +135,5 @@ class _Excess:
             return
         task = task_queries.read(self._db, oldest)
         if task_changes.revoke_pending(self._db, oldest):
+            self._cancelled.add(oldest)
             audit.record_task(self._db, AuditEvent.TASK_CANCELLED, task, was="pending", by_limit=self._limit.name)

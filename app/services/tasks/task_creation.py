@@ -5,7 +5,7 @@ The steps, in their order:
 1. parsed: the schema reads the request, and `new_rows.rows_of` makes a row of it, by the catalogue;
 2. permitted: `permissions`, by what the caller's login or API key says, or in `creating` by the user's row;
 3. keyed: `unique_keys` finds the tasks that have the keys of the rows, and says which rows are new;
-4. within quota: `quotas`, for what is new;
+4. within quota: `quotas`, for what is new and for what a replacement adds, and then the replacement is written;
 5. limited: `limited_tasks` refuses, or cancels others, as the limits of the rows say;
 6. inserted: `new_rows`;
 7. published: `waking`, after the commit.
@@ -53,16 +53,18 @@ def creating(
     KeptTasksTooLarge.
     """
     with ExitStack() as until_commit, transaction(db, commit=commit):
-        if rows and not permitted:
-            check_priorities(db, [row.wanted for row in rows], rows[0].user_id)
         for attempt in unique_keys.attempts(db, rows, savepoint=not commit):
             with attempt, ExitStack() as reserved:
+                # Nothing is read before the savepoint: with all of the transaction InnoDB gives its locks back.
+                if rows and not permitted:
+                    check_priorities(db, [row.wanted for row in rows], rows[0].user_id)
                 locked = limited_tasks.lock_limits(db, rows)
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NOTHING:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
-                limited_tasks.check(db, locked, keyed.new, keyed.replacing)
-                keyed.read_kept(db, bounded=within_quota)
+                keyed.change_held(db)
+                cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing])
+                keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
                 until_commit.push(reserved.pop_all())
                 break

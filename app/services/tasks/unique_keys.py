@@ -20,6 +20,7 @@ from app.db.statements import conditions
 from app.ddl.indexes import UNIQUE_KEY
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
 from app.models.task import OnConflict, Task, TaskStatus
+from app.services.outbox import add_followers
 from app.services.tasks import task_queries
 from app.services.tasks.load import NOTHING, Load, sum_of
 from app.services.tasks.new_rows import Created, NewTask
@@ -65,13 +66,16 @@ class _Wanted:
 
 @dataclass(slots=True)
 class Keyed:
-    """What becomes of the rows of a request: those that are new, those that replaced a task, and what they add."""
+    """What becomes of the rows of a request: those that are new, those that replace a task, and what they add."""
 
     new: Sequence[NewTask]
-    replacing: list[NewTask] = field(default_factory=list)
-    # The tasks that had the keys of rows: their ids, and what `read_kept` has found, by the key.
+    # The task as it was read, and the row that says what becomes of it.
+    replacing: list[tuple[Task, NewTask]] = field(default_factory=list)
+    # The tasks that have the keys of rows: their ids, and what `read_kept` has found, by the key.
     held: dict[str, UUID] = field(default_factory=dict)
     kept: dict[str, Task] = field(default_factory=dict)
+    # Of these tasks, what is to follow them besides (`tasks.followers`).
+    followers: dict[UUID, int] = field(default_factory=dict)
     growth: Load = NOTHING
 
     @property
@@ -79,13 +83,21 @@ class Keyed:
         """What is added to the quotas."""
         return sum_of(row.load for row in self.new) + self.growth
 
-    def read_kept(self, db: Session, *, bounded: bool) -> None:
-        """Read the tasks that had the keys, as they are now.
+    def change_held(self, db: Session) -> None:
+        """Write what the request says of the tasks that have the keys. The quota, which counts that, comes before."""
+        for task, row in self.replacing:
+            if not replace(db, task, row):
+                raise _Overtaken
+        for task_id, bits in self.followers.items():
+            add_followers(db, bits, Task.id == task_id)
+
+    def read_kept(self, db: Session, *, bounded: bool, cancelled: Collection[UUID]) -> None:
+        """Read the tasks that had the keys, as they are now; the request itself has `cancelled` these.
 
         `bounded`: raises KeptTasksTooLarge where they hold more than MAX_KEPT_BYTES.
         """
         if self.held:
-            self.kept = _read(db, self.held, bounded=bounded)
+            self.kept = _read(db, self.held, cancelled, bounded=bounded)
 
     def created(self, row: NewTask, inserted: dict[str | UUID, Any]) -> Created:
         """Return the task of a row of the request; `inserted` are the new ones, by key or id."""
@@ -99,9 +111,9 @@ def has_keys(rows: Sequence[HasKey]) -> bool:
 
 
 def match_keys(db: Session, rows: Sequence[NewTask]) -> Keyed:
-    """Find the tasks that have the keys of these rows, of one user, and replace those that are to be replaced.
+    """Find the tasks that have the keys of these rows, of one user, and say which are to be replaced.
 
-    Raises UniqueKeyTaken.
+    Writes nothing. Raises UniqueKeyTaken.
     """
     if not has_keys(rows):
         return Keyed(rows)
@@ -115,10 +127,13 @@ def match_keys(db: Session, rows: Sequence[NewTask]) -> Keyed:
     new = [rows[by_key[key].new] for key in sorted(by_key) if key not in held]
     keyed = Keyed([*new, *(row for row in rows if row.unique_key is None)], held=held)
     for key in sorted(held):
+        if followers := rows[by_key[key].first].values.get("followers"):
+            keyed.followers[held[key]] = followers
         at = by_key[key].replacement
         if at is not None:
-            keyed.growth += _replace(db, held[key], rows, at)
-            keyed.replacing.append(rows[at])
+            task = _replaceable(db, held[key], rows, at)
+            keyed.growth += added_load(task, rows[at])
+            keyed.replacing.append((task, rows[at]))
     return keyed
 
 
@@ -187,8 +202,8 @@ def is_taken(error: IntegrityError) -> bool:
     return sqlstate(error) == UNIQUE_VIOLATION and said.endswith((_OF_MYSQL, _OF_SQLITE))
 
 
-def _replace(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -> Load:
-    """Replace the task by `rows[at]`. Returns what that adds. Raises UniqueKeyTaken if it may not be replaced."""
+def _replaceable(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -> Task:
+    """Return the task that `rows[at]` replaces. Raises UniqueKeyTaken if it may not be replaced."""
     task, row = task_queries.find(db, task_id), rows[at]
     if task is None or task.active_key != row.unique_key:
         raise _Overtaken
@@ -196,20 +211,19 @@ def _replace(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -> Lo
         raise _taken(task_id, rows, at, "it has another celery_task_name")
     if task.status is not TaskStatus.PENDING:
         raise _taken(task_id, rows, at, f"it is {task.status}")
-    load = added_load(task, row)
-    if not replace(db, task, row):
-        raise _Overtaken
-    return load
+    return task
 
 
-def _read(db: Session, held: dict[str, UUID], *, bounded: bool) -> dict[str, Task]:
+def _read(db: Session, held: dict[str, UUID], cancelled: Collection[UUID], *, bounded: bool) -> dict[str, Task]:
     ids = list(held.values())
     if bounded and len(ids) > 1 and task_queries.bytes_of(db, ids) > MAX_KEPT_BYTES:
         raise KeptTasksTooLarge
-    found = {task.active_key: task for task in task_queries.find_all(db, ids)}
-    if found.keys() != held.keys():  # one of them has ended since
-        raise _Overtaken
-    return {key: found[key] for key in held}
+    found = {task.id: task for task in task_queries.find_all(db, ids)}
+    for key, task_id in held.items():
+        has_ended = task_id not in found or found[task_id].active_key != key
+        if has_ended and task_id not in cancelled:  # another transaction has ended it since
+            raise _Overtaken
+    return {key: found[task_id] for key, task_id in held.items()}
 
 
 def _by_key(rows: Sequence[NewTask]) -> dict[str, _Wanted]:
