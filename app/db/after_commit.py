@@ -5,17 +5,24 @@ in which it was registered, moved to the parent when a savepoint is released, an
 back.
 """
 
+import logging
 from collections.abc import Callable
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
+
+logger = logging.getLogger(__name__)
 
 Callback = Callable[[], None]
 _KEY = "after_commit"
 
 
 def after_commit(db: Session, callback: Callback) -> None:
-    """Call `callback` once the session's outermost transaction has committed. The callback must not use the session."""
+    """Call `callback` once the session's outermost transaction has committed. The callback must not use the session.
+
+    An error in it is logged. It reaches no caller, for whom the transaction has succeeded, and keeps no other callback
+    from being called.
+    """
     if not db.in_transaction():
         db.begin()
     current = db.get_nested_transaction() or db.get_transaction()
@@ -44,7 +51,10 @@ def _on_commit(db: Session) -> None:
     for owner, callback in waiting:
         # A transaction that was closed without commit or rollback (`session.close()`) leaves its callbacks here.
         if owner is committed:
-            callback()
+            try:
+                callback()
+            except Exception:
+                logger.exception("what was to be done after a commit failed, and is not tried again")
 
 
 @event.listens_for(Session, "after_soft_rollback")

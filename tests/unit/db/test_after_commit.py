@@ -35,6 +35,17 @@ class TestCommit:
         db.commit()
         assert called == ["a", "b", "c"]
 
+    def test_calls_the_others_where_one_fails_and_succeeds(
+        self, db: Session, called: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        after_commit(db, lambda: called.remove("nothing"))
+        after_commit(db, lambda: called.append("b"))
+        db.commit()
+        assert called == ["b"]
+        assert ["ValueError" in record.exc_text for record in caplog.records if record.exc_text] == [True]
+        db.execute(text("INSERT INTO t VALUES (1)"))
+        db.commit()
+
 
 class TestRollback:
     @pytest.mark.parametrize("end", [Session.rollback, Session.close])
