@@ -138,6 +138,7 @@ class Maintenance:
         again = None
         try:
             again = one.run(db, this)
+            db.commit()  # what it has written outside of `transaction`
         except Exception as error:
             metrics.count_failed_pass(one.name)
             if is_outage(error):
@@ -162,8 +163,8 @@ def _outages_logged() -> Iterator[None]:
     """Go on after whatever fails: the next round tries again."""
     try:
         yield
-    except Exception as error:
-        if is_outage(error):
+    except BaseException as error:  # one that is no Exception would end the thread without a word
+        if isinstance(error, Exception) and is_outage(error):
             logger.warning("maintenance: the database is not reachable: %s", first_line(error))
         else:
             logger.exception("maintenance: a round failed")

@@ -35,5 +35,5 @@ PASSES: tuple[Pass, ...] = (
     retention.PASS,
     *forgetting.PASSES,
     bulk.PASS,
-    outbox.PASS,
+    *outbox.PASSES,
 )

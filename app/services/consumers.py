@@ -16,21 +16,20 @@ CONSUMERS: tuple[Consumer, ...] = ()
 
 
 def read_lags() -> list[OutboxLag]:
-    """The lag of each consumer. On a connection of its own, and none is asked for where there is no consumer."""
-    if not CONSUMERS:
-        return []
+    """The lag of each consumer, and of each number that none has and rows are of. On a connection of its own."""
     set_aside = OutboxRow.set_aside_at.is_not(None)
     found = sa.select(OutboxRow.consumer, set_aside, sa.func.count(), sa.func.min(OutboxRow.created_at), NOW)
     with SessionLocal() as db:
         groups = db.execute(found.group_by(OutboxRow.consumer, set_aside)).all()
     numbers = {(number, bool(aside)): many for number, aside, many, _, _ in groups}
+    names = {number: f"number {number}" for number, *_ in groups} | {each.number: each.name for each in CONSUMERS}
     ages = {number: (now - since).total_seconds() for number, aside, _, since, now in groups if not aside}
     return [
         OutboxLag(
-            consumer.name,
-            waiting=numbers.get((consumer.number, False), 0),
-            oldest_seconds=max(0.0, ages.get(consumer.number, 0.0)),
-            set_aside=numbers.get((consumer.number, True), 0),
+            name,
+            waiting=numbers.get((number, False), 0),
+            oldest_seconds=max(0.0, ages.get(number, 0.0)),
+            set_aside=numbers.get((number, True), 0),
         )
-        for consumer in CONSUMERS
+        for number, name in names.items()
     ]

@@ -9,7 +9,7 @@ later ones of its task.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,7 +22,6 @@ from app.core.redacted_text import redact_text
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.rows import changed_rows
 from app.db.session import transaction
-from app.db.statements import batches
 from app.ddl.clock import NOW, seconds
 from app.ddl.trigger_terms import MOST_CONSUMERS
 from app.models.outbox import OutboxRow
@@ -56,8 +55,10 @@ class TaskEvent(NamedTuple):
 class Consumer:
     """Takes rows of the outbox. `handle` runs in the transaction that deletes the row, and does not commit.
 
-    What cannot be taken back by a rollback belongs into `after_commit`; it may then be lost with the process, or has to
-    be safe to do twice. An exception has the row tried again.
+    It writes to the database and nothing else: the server ends a transaction that is idle for two seconds
+    (`IDLE_MS` of `app/db/session.py`), and on SQLite it keeps all other writers waiting. What is slow, or is sent over
+    the network, is a task or a row for a pass of its own. What cannot be taken back by a rollback belongs into
+    `after_commit`; it may then be lost with the process. An exception has the row tried again.
     """
 
     name: str
@@ -79,38 +80,53 @@ def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]
 
     A task that ends at the same time either has ended for the caller after this call, or is told.
     """
+    return add_followers(db, consumer.bit, *which)
+
+
+def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int:
+    """As `follow_tasks`, for the consumers of these bits. Returns how many tasks lacked one of them."""
     known = sa.func.coalesce(Task.followers, 0)
-    followers, is_new = known.bitwise_or(consumer.bit), known.bitwise_and(consumer.bit) == 0
+    followers, is_new = known.bitwise_or(bits), known.bitwise_and(bits) != bits
     statement = sa.update(Task).where(*which, is_new).values(followers=followers)
     return changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
 
 
-def deliver_batch(db: Session, consumer: Consumer) -> int:
-    """Hand one batch of rows to the consumer, in one transaction. Returns how many rows it was.
+def deliver_batch(db: Session, consumer: Consumer, size: int = BATCH) -> int:
+    """Hand at most `size` rows to the consumer, in one transaction. Returns how many rows it was.
 
     Of each task it is the first row that is left. Raises SQLAlchemyError if the outbox itself cannot be read or
     written.
     """
     at: tuple[TaskEvent, int] | None = None
+    rows: Sequence[Any] = ()
+    all_handled = False
     try:
         with transaction(db):
-            ids = batches.lock_batch(db, _ready_rows(consumer), BATCH)
-            for failures, *values in db.execute(_read_rows(ids)).all() if ids else ():
+            rows = _lock_rows(db, consumer, size)
+            for failures, *values in rows:
                 at = TaskEvent(*values), failures + 1
                 _deliver(db, consumer, *at)
-            at = None
+            all_handled = True
     except Exception as error:
+        # The transaction is gone, with what it had handed over.
         if at is None:
             raise
-        # Of the connection, a lock or a time limit: the transaction is gone, with what it had handed over before.
+        if all_handled and len(rows) > 1:
+            # The COMMIT failed, which does not say for which row. A batch of one does.
+            return deliver_batch(db, consumer, 1)
+        # Of the connection, a lock or a time limit; or the COMMIT of this row alone.
         with transaction(db):
             _write_failure(db, consumer, *at, error)
         return 1
-    return len(ids)
+    return len(rows)
 
 
-def _ready_rows(consumer: Consumer) -> sa.Select[int]:
-    """The keys of the rows to hand over now. A row waits for the one before it of the same task."""
+def _lock_rows(db: Session, consumer: Consumer, size: int) -> Sequence[Any]:
+    """The rows to hand over now: `failures`, and the columns of a TaskEvent. A row waits for the one before it.
+
+    The look locks nothing, so that it sees all rows at one moment: MySQL would lock rows as they are now, and look for
+    the ones before them as they were when the statement began.
+    """
     before = aliased(OutboxRow)
     waits = sa.exists().where(
         before.consumer == OutboxRow.consumer,
@@ -118,21 +134,18 @@ def _ready_rows(consumer: Consumer) -> sa.Select[int]:
         before.id < OutboxRow.id,
         before.set_aside_at.is_(None),
     )
-    return (
-        sa.select(OutboxRow.id)
-        .where(
-            OutboxRow.consumer == consumer.number,
-            OutboxRow.set_aside_at.is_(None),
-            OutboxRow.next_try_at.is_(None) | (OutboxRow.next_try_at <= NOW),
-            ~waits,
-        )
-        .order_by(OutboxRow.id)
+    is_ready = (
+        OutboxRow.consumer == consumer.number,
+        OutboxRow.set_aside_at.is_(None),
+        OutboxRow.next_try_at.is_(None) | (OutboxRow.next_try_at <= NOW),
     )
-
-
-def _read_rows(ids: list[int]) -> sa.Select[Any]:
+    first = sa.select(OutboxRow.id).where(*is_ready, ~waits).order_by(OutboxRow.id).limit(size)
+    ids = db.scalars(first).all()
+    if not ids:
+        return ()
     columns = (OutboxRow.failures, *(getattr(OutboxRow, name) for name in TaskEvent._fields))
-    return sa.select(*columns).where(OutboxRow.id.in_(ids)).order_by(OutboxRow.id)
+    found = sa.select(*columns).where(OutboxRow.id.in_(ids), *is_ready).order_by(OutboxRow.id)
+    return db.execute(found.with_for_update(skip_locked=True)).all()
 
 
 def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -> None:
@@ -142,13 +155,15 @@ def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -
             consumer.handle(db, event)
             row = sa.delete(OutboxRow).where(OutboxRow.id == event.id)
             db.execute(row.execution_options(synchronize_session=False))
-    except Exception as error:
-        if is_outage(error) or is_passing(error):
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit would end the thread, and with it the outbox, without a word
+        if isinstance(error, Exception) and (is_outage(error) or is_passing(error)):
             raise
         _write_failure(db, consumer, event, failures, error)
 
 
-def _write_failure(db: Session, consumer: Consumer, event: TaskEvent, failures: int, error: Exception) -> None:
+def _write_failure(db: Session, consumer: Consumer, event: TaskEvent, failures: int, error: BaseException) -> None:
     what = f"outbox: {event.event} of task {event.task_id} for {consumer.name}"
     values: dict[str, Any] = {"failures": failures, "error": redact_text(first_line(error))[:ERROR_CHARACTERS]}
     if failures >= MOST_FAILURES:

@@ -6,22 +6,23 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, event, func, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.metrics import OutboxLag
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.ddl.clock import NOW
-from app.maintenance.passes import expired_tasks, outbox as hand_over
-from app.maintenance.registry import PASSES
-from app.maintenance.rounds import Round
+from app.maintenance.passes import expired_tasks
+from app.maintenance.passes.outbox import pass_of
+from app.maintenance.rounds import Needs, Round
 from app.models.outbox import OutboxRow
 from app.models.period import Period
 from app.models.task import Task
@@ -42,7 +43,7 @@ class Heard:
     def __init__(self, number: int = 0, name: str = "test") -> None:
         self.rows: list[tuple[UUID, str, int]] = []
         self.failures = Counter[UUID]()
-        self.error: Exception = ValueError("no, and the password=hunter2hunter2")
+        self.error: BaseException = ValueError("no, and the password=hunter2hunter2")
         self.consumer = Consumer(name, number, self._handle)
 
     def _handle(self, db: Session, row: TaskEvent) -> None:
@@ -210,6 +211,19 @@ class TestWhatIsTold:
         assert deliver(db, heard) == 1
         assert heard.rows == [(first.id, "failed", 1)]
 
+    @pytest.mark.parametrize("on_conflict", ["return", "replace"])
+    def test_of_a_task_that_was_there_when_its_creator_marked_it(
+        self, db: Session, heard: Heard, on_conflict: str
+    ) -> None:
+        other, user = Heard(1, "other"), new_user(db)
+        fields = {"name": "x", "task_type": "test", "celery_task_name": LONG_RUNNING, "args": [1]}
+        wanted = parse({**fields, "unique_key": "key", "on_conflict": on_conflict})
+        for bits in ({"followers": other.consumer.bit}, {"followers": heard.consumer.bit}, {}):
+            [task] = create_from_rows(db, rows_of([wanted], user, **bits), commit=True, within_quota=False)
+        fail(db, task)
+        deliver(db, heard, other)
+        assert (heard.of(task), other.of(task)) == (["failed"], ["failed"])
+
     def test_once_however_often_it_is_asked_for(self, db: Session, heard: Heard) -> None:
         task = followed(db, heard)
         assert follow_tasks(db, heard.consumer, Task.id == task.id) == 0
@@ -329,23 +343,62 @@ class TestFailures:
     def test_of_the_outbox_itself_are_raised(self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
         """Maintenance says then that the database is away."""
         fail(db, followed(db, heard))
-        monkeypatch.setattr(outbox.batches, "lock_batch", lambda *_: 1 / 0)
+        monkeypatch.setattr(outbox, "aliased", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             deliver(db, heard)
 
+    def test_of_the_commit_are_those_of_the_row_that_caused_it(
+        self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As by a constraint that is deferred. Without this the consumer would get no row any more."""
+        good, bad, behind = (followed(db, heard) for _ in range(3))
+        for task in (good, bad, behind):
+            fail(db, task)
+        handed_over: list[UUID] = []
+        told = heard.consumer.handle
 
-def test_the_pass_of_maintenance_serves_each_consumer_until_nothing_is_left(
-    db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+        def handle(db: Session, row: TaskEvent) -> None:
+            told(db, row)
+            handed_over.append(row.task_id)
+
+        def refuse(_: Session) -> None:
+            found, handed_over[:] = [*handed_over], []
+            if bad.id in found:
+                raise IntegrityError("COMMIT", None, sqlite3.IntegrityError("deferred"))
+
+        consumer = replace(heard.consumer, handle=handle)
+        event.listen(db, "before_commit", refuse)
+        for _ in range(MOST_FAILURES + 1):
+            while deliver_batch(db, consumer):
+                pass
+            due_again(db)
+        event.remove(db, "before_commit", refuse)
+        assert heard.of(behind)[-1] == "failed"
+        [row] = db.scalars(select(OutboxRow))
+        assert (row.task_id, row.failures) == (bad.id, MOST_FAILURES)
+        assert row.set_aside_at is not None
+
+    def test_that_are_no_exceptions_are_those_of_the_row(self, db: Session, heard: Heard) -> None:
+        """`SystemExit` would end the thread, and the outbox would stand still."""
+        bad, good = followed(db, heard), followed(db, heard)
+        heard.failures[bad.id], heard.error = 1, SystemExit(1)
+        for task in (bad, good):
+            fail(db, task)
+        deliver(db, heard)
+        assert heard.rows == [(good.id, "failed", 1)]
+        assert [(row.task_id, row.failures) for row in db.scalars(select(OutboxRow))] == [(bad.id, 1)]
+
+
+def test_a_pass_of_its_own_serves_each_consumer_until_nothing_is_left(db: Session, heard: Heard) -> None:
     other, user = Heard(1, "other"), new_user(db)
-    monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer, other.consumer))
     tasks = [followed(db, heard, other, user=user) for _ in range(3)]
     for task in tasks:
         fail(db, task)
         task_service.retry_task(db, task.id)
-    assert hand_over.PASS in PASSES
-    assert hand_over.PASS.run(db, Round(get_settings(), None, threading.Event())) is None
     for each in (heard, other):
+        one = pass_of(each.consumer)
+        assert one.needs is Needs.THREAD
+        assert one.run(db, Round(get_settings(), None, threading.Event())) is None
         assert [each.of(task) for task in tasks] == [["failed", "retried"]] * 3
 
 
@@ -358,8 +411,10 @@ def test_metrics_tell_the_lag_of_each_consumer(other: Session, heard: Heard, mon
     first = other.scalars(select(OutboxRow.id).order_by(OutboxRow.id)).first()
     other.execute(update(OutboxRow).where(OutboxRow.id == first).values(set_aside_at=NOW))
     other.commit()
-    lag, none = consumers.read_lags()
+    fail(other, followed(other, Heard(5)))
+    lag, none, unknown = sorted(consumers.read_lags(), key=lambda lag: ["test", "idle", "number 5"].index(lag.consumer))
     assert none == OutboxLag("idle", 0, 0.0, 0)
+    assert (unknown.waiting, unknown.set_aside) == (1, 0)
     assert (lag.consumer, lag.waiting, lag.set_aside) == ("test", 2, 1)
     assert 0 <= lag.oldest_seconds < 600
 

@@ -1,19 +1,24 @@
-"""Hands the rows of the outbox to their consumers, each in batches of its own. No other pass waits for a consumer."""
+"""Hands the rows of the outbox to their consumers: a pass for each, so that none waits for another one."""
 
 from functools import partial
 
 from sqlalchemy.orm import Session
 
-from app.maintenance.rounds import AT_NEXT_ROUND, Needs, Pass, Round
-from app.services import consumers, outbox
+from app.maintenance.rounds import Needs, Pass, Round
+from app.services.consumers import CONSUMERS
+from app.services.outbox import Consumer, deliver_batch
 
 IDLE_SECONDS = 0.5
 
 
-def _run(db: Session, this: Round) -> float | None:
-    # A batch has the first row of each task: it is the last one when none is left.
-    more = [this.run_batches(db, partial(outbox.deliver_batch, consumer=each), 1) for each in consumers.CONSUMERS]
-    return None if all(each is None for each in more) else AT_NEXT_ROUND
+def pass_of(consumer: Consumer) -> Pass:
+    """The pass that serves this consumer."""
+
+    def run(db: Session, this: Round) -> float | None:
+        # A batch has the first row of each task: it is the last one when none is left.
+        return this.run_batches(db, partial(deliver_batch, consumer=consumer), 1)
+
+    return Pass(f"outbox_{consumer.name}", IDLE_SECONDS, Needs.THREAD, run)
 
 
-PASS = Pass("hand_over_outbox", IDLE_SECONDS, Needs.THREAD, _run)
+PASSES = tuple(map(pass_of, CONSUMERS))

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 from redis.exceptions import ConnectionError as BrokerAway
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from app.core import metrics
 from app.core.config import Settings, get_settings
@@ -52,7 +54,7 @@ class Ran(list[str]):
         def run(_db: Session, _this: Round) -> float | None:
             self.append(name)
             answer = next(left, None)
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 raise answer
             return answer
 
@@ -103,6 +105,19 @@ class TestARound:
     def test_runs_the_passes_in_their_order(self, ran: Ran) -> None:
         assert rounds(ran.one("first"), ran.one("second", needs=Needs.BROKER), ran.one("third"), number=2)
         assert ran == ["first", "second", "third"] * 2
+
+    def test_commits_what_a_pass_has_left_uncommitted(self) -> None:
+        written = create_engine("sqlite://", poolclass=StaticPool)
+
+        def write(db: Session, _: Round) -> None:
+            db.execute(text("INSERT INTO t VALUES (1)"))
+
+        with Session(written) as db:
+            db.execute(text("CREATE TABLE t (x)"))
+            assert Maintenance(get_settings(), (Pass("write", EACH_ROUND, Needs.DATABASE, write),)).run_once(db)
+            db.rollback()
+            assert db.execute(text("SELECT x FROM t")).all() == [(1,)]
+        written.dispose()
 
     def test_leaves_those_to_their_threads_that_have_one(self, ran: Ran) -> None:
         rounds(ran.one("long", needs=Needs.THREAD), ran.one("short"))
@@ -238,6 +253,10 @@ class TestAPassWithAThread:
         assert len(of_passes) == 3
         assert of_passes[1:] == [0.0, 0.0]
         assert of_lease == 0.25
+
+    def test_goes_on_after_what_is_no_exception(self, ran: Ran) -> None:
+        with started(ran.one("usual"), ran.one("long", SystemExit(1), every=0.01, needs=Needs.THREAD)):
+            wait_for(lambda: ran.count("long") > 2)
 
     def test_runs_in_no_process_that_stands_by(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
         lead(None)
