@@ -18,8 +18,13 @@ from app.messaging.application import celery_app
 from app.messaging.loader import Finding
 from app.messaging.parameters import TaskParameters, UnusableParameter, parameters_of_task
 from app.messaging.routing import DEFAULT_QUEUE
+from app.messaging.task_base import SQLAlchemyTask
 
 logger = logging.getLogger(__name__)
+
+
+class ForeignBase(Exception):
+    """A task without the base that records what becomes of it. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,11 @@ def read_tasks() -> tuple[dict[str, TaskType], list[Finding]]:
     found: dict[str, TaskType] = {}
     findings: list[Finding] = list(celery_app.loader.findings)
     for name, task in sorted(celery_app.tasks.items()):
-        if not getattr(task, "catalogue", False) or name.startswith("celery."):
+        if not getattr(task, "catalogue", True) or name.startswith("celery."):
             continue
         try:
             found[name] = type_of(task)
-        except UnusableParameter as error:
+        except (ForeignBase, UnusableParameter) as error:
             findings.append(Finding(f"task {name} is not in the catalogue", str(error), _place(task)))
             logger.warning("%s", findings[-1])
     return found, findings
@@ -108,7 +113,12 @@ def find_type(celery_task_name: str) -> TaskType:
 
 
 def type_of(task: Any) -> TaskType:
-    """The entry of one task. Raises UnusableParameter."""
+    """The entry of one task. Raises ForeignBase, UnusableParameter."""
+    if not isinstance(task, SQLAlchemyTask):
+        raise ForeignBase(
+            "its base class does not record tasks: leave `base` out, or have it inherit from "
+            "app.celery_app.SQLAlchemyTask. `catalogue=False` says that it is no task of the API"
+        )
     parameters = parameters_of_task(task)
     summary, _, description = (inspect.getdoc(task) or task.name).partition("\n")
     attempts, named = _attempts(task)

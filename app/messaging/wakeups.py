@@ -25,6 +25,7 @@ class _Wakeup(Task):
     """Without limits: each row that the process takes has its own."""
 
     abstract = True
+    catalogue = False
     Request = "app.worker.parent.request:RecordRequest"
     Strategy = "app.worker.parent.strategy:quiet"
     ignore_result = True

@@ -1,14 +1,16 @@
 """Parameters from signatures: the schema that clients read, and the check of what they send."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.catalogue import TaskType, catalogue, find_type, type_of
+from app.catalogue import TaskType, catalogue, find_type, read_tasks, type_of
+from app.celery_app import celery_app
 from app.errors import InvalidArguments, UnknownTask
 from tests.support.sources import SHIPPED_TASKS
 
@@ -123,6 +125,38 @@ class TestWhatShips:
 
     def test_the_example_of_the_specification_fits(self) -> None:
         find_type("app.tasks.common_tasks.long_running_task").check([60], {"param": "value"})
+
+
+class TestAForeignBase:
+    @pytest.fixture
+    def register(self) -> Iterator[Callable[..., str]]:
+        class Own(Task):
+            abstract = True
+
+        def register(**options: Any) -> str:
+            def body() -> None: ...
+
+            celery_app.task(name=name, base=Own, shared=False, **options)(body)
+            return name
+
+        name = "test.own_base"
+        yield register
+        celery_app.tasks.unregister(name)
+
+    def test_is_a_finding_that_says_which_base_to_take(self, register: Callable[..., str]) -> None:
+        name = register()
+        found, findings = read_tasks.__wrapped__()
+        assert name not in found
+        (told,) = (str(each) for each in findings if name in each.what)
+        assert told.startswith(f"task {name} is not in the catalogue: its base class does not record tasks: ")
+        assert "app.celery_app.SQLAlchemyTask" in told
+        assert f"({__file__}:" in told
+
+    def test_is_none_of_a_task_that_is_not_for_the_catalogue(self, register: Callable[..., str]) -> None:
+        name = register(catalogue=False)
+        found, findings = read_tasks.__wrapped__()
+        assert name not in found
+        assert not any(own in each.what for each in findings for own in (name, "task_service.", "celery."))
 
 
 class TestSecrets:
