@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 GC_THRESHOLDS = (20_000, 20, 20)
 
 DESCRIPTION = """\
-Create background tasks, follow their progress, cancel them and retry them. Celery runs the tasks; PostgreSQL stores
+Create background tasks, follow their progress, cancel them and retry them. Celery runs the tasks; a database stores
 their state.
 
 基于 FastAPI 与 Celery 的异步任务处理系统：创建、查询、取消、重试任务，状态以数据库为准。
@@ -84,7 +84,7 @@ def create_app() -> FastAPI:
     app = FastAPI(
         telemetry=telemetry(),
         title="Task Service",
-        summary="Background tasks over HTTP, on Celery and PostgreSQL.",
+        summary="Background tasks over HTTP, on Celery and a database.",
         description=DESCRIPTION,
         version=VERSION,
         license_info={"name": "MIT", "identifier": "MIT"},
