@@ -12,7 +12,21 @@ from app.ddl.clock import NOW
 from app.models.outbox import OutboxRow
 from app.services.outbox import Consumer
 
-CONSUMERS: tuple[Consumer, ...] = ()
+
+def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:
+    """The consumers. Raises ValueError if two have one number: the rows of both would go to the first one."""
+    names: dict[int, str] = {}
+    for one in consumers:
+        if one.number in names:
+            raise ValueError(
+                f"the consumers {names[one.number]} and {one.name} both have the number {one.number}: give the newer "
+                "one a number that none has had, in app/models/outbox.py"
+            )
+        names[one.number] = one.name
+    return consumers
+
+
+CONSUMERS = with_own_numbers()
 
 
 def read_lags() -> list[OutboxLag]:
