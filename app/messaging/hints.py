@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from app.core.fork import PerProcess
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
+from app.messaging.application import celery_app
 from app.messaging.channel import MOST_IDS, Channel
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ class HintSender:
     def _run(self) -> None:
         next_look = 0.0
         if not self._channel.exists:
-            logger.info("the broker is no Redis: live events come from comparing versions")
+            why = "the broker is no Redis" if celery_app.conf.broker_url else "no broker is set"
+            logger.info("%s: live events come from comparing versions", why)
             self._stopping.wait()
             return
         while not self._stopping.is_set():

@@ -1,5 +1,6 @@
 """Hints of changes: none while no process listens; errors of Redis are swallowed, those of the body are not."""
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -139,6 +140,25 @@ class TestTheThread:
         for _ in range(3):
             channel.looked.clear()
             assert channel.looked.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"), [(None, "no broker is set"), ("amqp://nowhere", "the broker is no Redis")], ids=["none", "other"]
+)
+def test_without_redis_a_line_says_why(
+    channel: Channel,
+    sender: hints.HintSender,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str | None,
+    why: str,
+) -> None:
+    channel.exists = False
+    monkeypatch.setattr(hints.celery_app.conf, "broker_url", url)
+    with caplog.at_level(logging.INFO):
+        sender.start()
+        sender.stop()
+    assert caplog.messages == [f"{why}: live events come from comparing versions"]
 
 
 def test_a_forked_child_reads_its_parents_memory_and_has_a_sender_of_its_own(sender: hints.HintSender) -> None:
