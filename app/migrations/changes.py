@@ -6,11 +6,13 @@ columns are those of `app/ddl/columns.py`, and `NOW` of `app/ddl/clock.py`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from alembic import op
 from alembic.operations import BatchOperations
 from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.migrations.baselines import execute
@@ -52,18 +54,57 @@ def change_table(name: str) -> Iterator[BatchOperations]:
 
 
 @contextmanager
-def undone_if_it_fails(undo: Callable[[], None]) -> Iterator[None]:
-    """Call `undo` if the block fails on MySQL or MariaDB, so that the revision can be tried again.
+def repeatable() -> Iterator[None]:
+    """On MySQL and MariaDB, pass over the steps that have been done. Around each `upgrade` and `downgrade`.
 
-    They commit each statement that changes a table. `undo` takes back whatever the revision may have done until then.
-    The other engines take all of it back by themselves.
+    They commit each statement that changes a table: a revision that was stopped, by a lock or a kill, stays half done.
+    When it is repeated, the server says of its first steps that there already is what they create, or no more what they
+    drop. Each statement makes one change, so it is done or not. What changes rows has to bear a repetition by itself.
+    The other engines take back all of it, and there such an error is one.
     """
+    connection = op.get_bind()
+    if connection.dialect.name != MYSQL:
+        yield
+        return
+    for name, listener in _LISTENERS.items():
+        event.listen(connection.engine, name, listener)
     try:
         yield
-    except DBAPIError:
-        if op.get_bind().dialect.name == MYSQL:
-            undo()
-        raise
+    finally:
+        for name, listener in _LISTENERS.items():
+            event.remove(connection.engine, name, listener)
+
+
+# A table, column, index, primary key or trigger that is there, or is not; then constraints, of MariaDB or of MySQL.
+_DONE = {1050, 1060, 1061, 1068, 1359, 1051, 1091, 1360, 1826, 3822, 3821, 3940}
+_NO_TABLE, _TABLE_NOT_CREATED, _DUPLICATE_KEY = 1146, 1005, "errno: 121"
+
+
+def _execute_unless_done(cursor: DBAPICursor, statement: str, parameters: Any, context: ExecutionContext) -> bool:
+    try:
+        cursor.execute(statement, parameters)
+    except context.dialect.loaded_dbapi.Error as error:
+        if not _says_that_it_is_done(statement, *error.args[:2]):
+            raise
+    return True  # nobody else is to execute it
+
+
+def _execute_unless_done_as_it_stands(cursor: DBAPICursor, statement: str, context: ExecutionContext) -> bool:
+    return _execute_unless_done(cursor, statement, None, context)
+
+
+_LISTENERS: Mapping[str, Callable[..., bool]] = {
+    "do_execute": _execute_unless_done,
+    "do_execute_no_params": _execute_unless_done_as_it_stands,
+}
+
+
+def _says_that_it_is_done(statement: str, number: object = None, message: str = "") -> bool:
+    if number == _NO_TABLE:  # the index has gone with its table
+        return statement.lstrip().startswith("DROP INDEX ")
+    if number == _TABLE_NOT_CREATED:  # MariaDB has the foreign key
+        return _DUPLICATE_KEY in message
+    return number in _DONE
 
 
 def copy_grants(table: str, new: str) -> None:

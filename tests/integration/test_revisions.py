@@ -3,10 +3,11 @@
 The revisions are those of `tests/support/example_revisions/`, behind the newest one of the code.
 """
 
+import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,9 @@ from app.core.ids import new_id
 from app.db.schema_version import read_revisions
 from app.ddl.sizes import task_bytes
 from app.migrations import changes
+from app.migrations.baselines import BASELINE
 from app.models import Task, TaskAttempt
+from tests.support.databases import DIALECT
 from tests.support.running import Running, example_stack
 from tests.support.schemas import schema, version
 from tests.support.services import ROOT, Services, process_environment, sqlalchemy_url
@@ -146,6 +149,59 @@ class TestBelowALiveService:
         assert running.stack.sql(BYTES) == [(sum(size for *_, size in of_rows),)]
         with pytest.raises(DBAPIError, match="tasks_guard"):
             running.stack.sql("UPDATE tasks SET attempt = attempt + 1")
+
+
+class Stopped(Exception):
+    """As a kill stops a revision: nothing of it runs any more."""
+
+
+def take(url: str, step: Callable[[], None], statements: int | None = None) -> bool:
+    """Take this step of a revision, or so many statements of it. Returns whether it came to its end."""
+    engine = sa.create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    left = [statements]
+
+    def stop(*_: object) -> None:
+        if left[0] is not None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stopped
+
+    sa.event.listen(engine, "before_cursor_execute", stop)
+    try:
+        with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+            step()
+    except Stopped:
+        return False
+    return True
+
+
+@pytest.mark.skipif(DIALECT != "mysql", reason="on the other engines it is one transaction")
+def test_a_revision_that_was_stopped_at_any_statement_goes_through_when_it_is_repeated(services: Services) -> None:
+    name = services.new_database("template1")
+    url = services.database_url(name)
+    try:
+        revisions = [runpy.run_path(str(path)) for path in sorted((APP / "migrations" / "versions").glob("*.py"))]
+        revisions += [runpy.run_path(str(path)) for path in sorted(EXAMPLES.glob("*.py"))]
+        for revision in revisions:
+            upgrade, downgrade = revision["upgrade"], revision["downgrade"]
+            before = schema(url)
+            take(url, upgrade)
+            if revision["revision"] == BASELINE:
+                continue
+            after, statements, over = schema(url), 0, False
+            take(url, downgrade)
+            while not over:
+                over = take(url, upgrade, statements)
+                take(url, upgrade)
+                assert schema(url) == after, (revision["revision"], statements)
+                over = take(url, downgrade, statements) and over
+                take(url, downgrade)
+                assert schema(url) == before, (revision["revision"], statements)
+                statements += 1
+            assert statements > 1
+            take(url, upgrade)
+    finally:
+        services.drop_database(name)
 
 
 @pytest.mark.postgresql("its roles: elsewhere a trigger writes with the rights of who has made it")

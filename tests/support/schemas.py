@@ -91,7 +91,9 @@ def _kept(url: str) -> dict[str, str]:
 
 def _shown(url: str) -> dict[str, str]:
     names = rows(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = database()")
-    tables = {name: rows(url, f"SHOW CREATE TABLE `{name}`")[0][1] for (name,) in names if name != VERSION}
+    with sa.create_engine(sqlalchemy_url(url), poolclass=NullPool).connect() as connection:  # one for all the tables
+        made = {name: connection.execute(sa.text(f"SHOW CREATE TABLE `{name}`")).one()[1] for (name,) in names}
+    tables = {name: each for name, each in made.items() if name != VERSION}
     columns = "trigger_name, action_timing, event_manipulation, event_object_table, action_order, action_statement"
     triggers = rows(url, f"SELECT {columns} FROM information_schema.triggers WHERE trigger_schema = database()")
     return {**tables, **{f"trigger {name}": "\n".join(map(str, rest)) for name, *rest in triggers}}

@@ -8,7 +8,7 @@ from alembic import op
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.ddl.clock import NOW
 from app.ddl.columns import Id, LongText, UTCDateTime, Word
-from app.migrations.changes import change_table, copy_grants, execute_for_engine, undone_if_it_fails
+from app.migrations.changes import change_table, copy_grants, execute_for_engine, repeatable
 
 revision: str = "0019"
 down_revision: str | None = "0018"
@@ -16,14 +16,10 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
+@repeatable()
 def upgrade() -> None:
-    # First what may have to wait for a lock, so that there is nothing to undo.
+    # First what may have to wait for a lock, so that nothing is half done then.
     op.add_column("tasks", sa.Column("followers", sa.SmallInteger))
-    with undone_if_it_fails(_undo):
-        _create()
-
-
-def _create() -> None:
     op.create_table(
         "task_outbox",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), SQLITE), sa.Identity(), primary_key=True),
@@ -47,14 +43,7 @@ def _create() -> None:
     )
 
 
-def _undo() -> None:
-    """Of MySQL and MariaDB, which commit each statement."""
-    for statement in ("DROP TRIGGER IF EXISTS tasks_followed", "DROP TRIGGER IF EXISTS tasks_followed_deleted"):
-        op.execute(statement)
-    op.execute("DROP TABLE IF EXISTS task_outbox")
-    op.drop_column("tasks", "followers")
-
-
+@repeatable()
 def downgrade() -> None:
     execute_for_engine(_DROP)
     with change_table("tasks") as tasks:

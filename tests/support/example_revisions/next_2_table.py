@@ -6,7 +6,7 @@ from alembic import op
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.ddl.clock import NOW
 from app.ddl.columns import Id, UTCDateTime, Word
-from app.migrations.changes import copy_grants, execute_for_engine
+from app.migrations.changes import copy_grants, execute_for_engine, repeatable
 
 revision = "next_2"
 down_revision = "next_1"
@@ -15,6 +15,7 @@ _NOTE = "INSERT INTO task_notes (task_id, status) VALUES (NEW.id, NEW.status)"
 _ENDS = "OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL"
 
 
+@repeatable()
 def upgrade() -> None:
     op.create_table(
         "task_notes",
@@ -24,6 +25,7 @@ def upgrade() -> None:
         sa.Column("noted_at", UTCDateTime, server_default=NOW, nullable=False),
     )
     op.create_index("ix_task_notes_task_id", "task_notes", ["task_id"])
+    op.create_index("ix_task_notes_status", "task_notes", ["status"])
     copy_grants("tasks", "task_notes")
     execute_for_engine({
         POSTGRESQL: (
@@ -40,10 +42,12 @@ def upgrade() -> None:
     })  # fmt: skip
 
 
+@repeatable()
 def downgrade() -> None:
     execute_for_engine({
         POSTGRESQL: ("DROP FUNCTION tasks_note() CASCADE",),
         MYSQL: ("DROP TRIGGER tasks_note",),
         SQLITE: ("DROP TRIGGER tasks_note",),
     })  # fmt: skip
+    op.drop_index("ix_task_notes_status", "task_notes")
     op.drop_table("task_notes")

@@ -2,16 +2,18 @@
 
 from alembic import op
 
-from app.migrations.changes import change_table
+from app.migrations.changes import change_table, repeatable
 
 revision = "next_3"
 down_revision = "next_2"
 
 
+@repeatable()
 def upgrade() -> None:
     allow("'reject', 'return', 'replace', 'merge'")
 
 
+@repeatable()
 def downgrade() -> None:
     op.execute("UPDATE tasks SET on_conflict = 'return' WHERE on_conflict = 'merge'")
     allow("'reject', 'return', 'replace'")
