@@ -158,6 +158,19 @@ def place_indexes() -> tuple[Index, ...]:
     )
 
 
+def outbox_indexes() -> tuple[Index, ...]:
+    """New objects for the `task_outbox` table: the rows of one task, and those of one consumer that are not set aside.
+
+    On PostgreSQL not as on MySQL: with 60,000 rows set aside and 5,000 new ones that its statistics did not know, it
+    read the index by `set_aside_at` once for each of its rows, for seconds.
+    """
+    return (
+        Index("ix_task_outbox_task", "consumer", "task_id", "id"),
+        _partial("ix_task_outbox_ready", "consumer", "id", where="set_aside_at IS NULL"),
+        _of_mysql("ix_task_outbox_ready", "consumer", "set_aside_at", "id"),
+    )
+
+
 def error_group_indexes() -> tuple[Index, ...]:
     """New objects for the `error_groups` table: those of one user, and of all, in the order of a page."""
     newest = [descending("last_seen"), descending("fingerprint")]

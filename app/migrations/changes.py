@@ -4,14 +4,15 @@ A revision executes nothing that a later change of the code would change: its SQ
 columns are those of `app/ddl/columns.py`, and `NOW` of `app/ddl/clock.py`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import sqlalchemy as sa
 from alembic import op
 from alembic.operations import BatchOperations
 from alembic.util import CommandError
-from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
@@ -26,12 +27,15 @@ def execute_for_engine(statements: Mapping[str, Iterable[str]]) -> None:
 
 
 @contextmanager
-def change_table(name: str) -> Iterator[BatchOperations]:
+def change_table(name: str, *, sqlite_autoincrement: bool | None = None) -> Iterator[BatchOperations]:
     """Change columns and constraints of a table.
 
     SQLite can add a column to a table (`op.add_column`), and nothing else. So the table is made anew, and its rows are
-    copied. Its indexes and triggers are created again as they stand in the database: those that a change concerns are
-    dropped before, and created after.
+    copied. Its indexes and triggers, and the triggers of other tables that name it, are created again as they stand in
+    the database: those that a change concerns are dropped before, and created after.
+
+    `sqlite_autoincrement`: whether SQLite uses no id again, not even the last one that is deleted; None leaves that as
+    it is.
     """
     connection = op.get_bind()
     if connection.dialect.name != SQLITE:
@@ -40,17 +44,43 @@ def change_table(name: str) -> Iterator[BatchOperations]:
         return
     if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
         raise CommandError(f"the rows that refer to {name} would be deleted: foreign_keys must be OFF")
-    standing_on_it = connection.exec_driver_sql(
-        "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = ? AND type <> 'table' AND sql IS NOT NULL", (name,)
-    ).all()
+    standing_on_it = _read_standing_on(connection, name)
+    last_id = _read_last_id(connection, name)
+    if sqlite_autoincrement is None:
+        sqlite_autoincrement = last_id is not None
     for kind, dropped, _ in standing_on_it:
-        execute(connection, f"DROP {kind} {dropped}")
-    with op.batch_alter_table(name, recreate="always") as table:
+        execute(connection, f'DROP {kind} "{dropped}"')
+    options = {"sqlite_autoincrement": sqlite_autoincrement}
+    with op.batch_alter_table(name, recreate="always", table_kwargs=options) as table:
         yield table
+    if sqlite_autoincrement and last_id is not None:  # SQLite forgets it with the table
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+        connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last_id))
     for _, _, created in standing_on_it:
         execute(connection, created)
     if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise CommandError(f"a row of {lost[0]} refers to a row that is not there in {lost[2]}")
+
+
+def _read_standing_on(connection: sa.Connection, table: str) -> list[tuple[str, str, str]]:
+    """The kind, name and text of each index and trigger that SQLite would lose or refuse as the table is dropped."""
+    found = connection.exec_driver_sql(
+        "SELECT type, name, sql, tbl_name FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+    )
+    names_it = re.compile(rf"\b{table}\b", re.IGNORECASE)
+    return [
+        (kind, name, made)
+        for kind, name, made, its in found
+        if its == table or (kind == "trigger" and names_it.search(made))
+    ]
+
+
+def _read_last_id(connection: sa.Connection, table: str) -> int | None:
+    """The highest id that a table of SQLite has ever given to a row, 0 for none; None if it may give it again."""
+    made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
+    if "AUTOINCREMENT" not in made.scalar_one():
+        return None
+    return connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).scalar() or 0
 
 
 @contextmanager
@@ -67,12 +97,12 @@ def repeatable() -> Iterator[None]:
         yield
         return
     for name, listener in _LISTENERS.items():
-        event.listen(connection.engine, name, listener)
+        sa.event.listen(connection.engine, name, listener)
     try:
         yield
     finally:
         for name, listener in _LISTENERS.items():
-            event.remove(connection.engine, name, listener)
+            sa.event.remove(connection.engine, name, listener)
 
 
 # A table, column, index, primary key or trigger that is there, or is not; then constraints, of MariaDB or of MySQL.

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.ddl.base import Base
 from app.ddl.clock import NOW
 from app.ddl.columns import Word
-from app.ddl.indexes import SHORT_LIVED_ROWS
+from app.ddl.indexes import SHORT_LIVED_ROWS, outbox_indexes
 
 
 class OutboxEvent(StrEnum):
@@ -37,7 +37,11 @@ class OutboxRow(Base):
     """
 
     __tablename__ = "task_outbox"
-    __table_args__ = (sa.Index("ix_task_outbox_task", "consumer", "task_id", "id"), SHORT_LIVED_ROWS)
+    __table_args__ = (
+        *outbox_indexes(),
+        # A consumer may know by the id what it has had. SQLite would give the highest one again once its row is gone.
+        {**SHORT_LIVED_ROWS, "sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(
         sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(), primary_key=True

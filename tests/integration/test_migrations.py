@@ -2,19 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 import app.models  # noqa: F401 (fills the metadata)
+from app.core.ids import new_id
 from app.db.schema_version import schema_fault
 from app.ddl.base import Base
+from app.ddl.clock import NOW
 from app.migrations.baselines import BASELINE, create_all
 from app.migrations.revision_0017 import take_over
+from app.models import Task, User
+from app.models.outbox import OutboxRow
+from app.services.outbox import Consumer, deliver_batch
 from tests.support.databases import DIALECT, ENGINE
+from tests.support.plans import plan_of
 from tests.support.schemas import VERSION, rows, run, said, schema, version
 from tests.support.services import TEMPLATE, Services, environment, sqlalchemy_url
 from tests.support.settings import settings
@@ -23,6 +31,7 @@ from tests.support.sources import APP
 EMPTY = "template1"
 HEAD = ScriptDirectory(str(APP / "migrations")).get_current_head()
 UPGRADE = ("alembic", "upgrade", "head")
+ANALYZE = {"postgresql": "ANALYZE task_outbox", "mysql": "ANALYZE TABLE task_outbox", "sqlite": "ANALYZE task_outbox"}
 
 
 @pytest.fixture
@@ -125,6 +134,69 @@ def user_without_triggers(url: str) -> Iterator[tuple[str, Callable[[], object]]
         yield url.replace("root@", f"{user}@"), lambda: rows(url, f"GRANT TRIGGER ON {user}.* TO {user}@'%'")
     finally:
         rows(url, f"DROP USER {user}@'%'")
+
+
+@pytest.fixture
+def outbox(new_database: Callable[..., str]) -> Iterator[sa.Engine]:
+    """A migrated database, with a user and tasks that consumer 0 follows."""
+    engine = sa.create_engine(sqlalchemy_url(new_database(TEMPLATE)), poolclass=NullPool)
+    user = dict.fromkeys(("username", "username_normalized", "email", "email_normalized", "password_hash"), "u")
+    task = {"name": "n", "task_type": "t", "celery_task_name": "c", "args": [], "kwargs": {}, "followers": 1}
+    place = {"priority": "normal", "queue": "default"}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(User), {**user, "id": (owner := new_id())})
+        rows = [{**task, **place, "id": new_id(), "celery_id": new_id(), "user_id": owner} for _ in range(8)]
+        connection.execute(sa.insert(Task).values(due_at=NOW), rows)
+    yield engine
+    engine.dispose()
+
+
+def url_of(engine: sa.Engine) -> str:
+    return engine.url.render_as_string(hide_password=False).replace("postgresql+psycopg2:", "postgresql:")
+
+
+def delete_task(engine: sa.Engine) -> list[int]:
+    """The ids of the outbox, after a trigger has written that a task is deleted."""
+    with engine.begin() as connection:
+        found = connection.scalar(sa.select(Task.id).limit(1))
+        connection.execute(sa.delete(Task).where(Task.id == found))
+        return [*connection.scalars(sa.select(OutboxRow.id).order_by(OutboxRow.id))]
+
+
+class TestOutboxOf0020:
+    def test_its_rows_and_the_triggers_that_write_them_survive_both_ways(self, outbox: sa.Engine) -> None:
+        told = delete_task(outbox)
+        for way in (("downgrade", "0019"), ("upgrade", "head")):
+            assert said(url_of(outbox), "alembic", *way)[0] == 0
+            now = delete_task(outbox)
+            assert (now[:-1], now[-1] > told[-1]) == (told, True)
+            told = now
+
+    def test_no_id_is_used_again(self, outbox: sa.Engine) -> None:
+        """A consumer may know by it what it has had. The last row is the one that a database could forget."""
+        told: list[int] = []
+        for _ in range(3):
+            told += delete_task(outbox)
+            with outbox.begin() as connection:
+                connection.execute(sa.delete(OutboxRow))
+        assert told == sorted(set(told))
+
+    def test_a_look_reads_no_row_that_is_set_aside_and_sorts_nothing(self, outbox: sa.Engine) -> None:
+        """Also where the statistics know of no other rows."""
+        row = {"consumer": 0, "user_id": new_id(), "event": "failed", "generation": 1}
+        for set_aside_at, after in ((NOW, ANALYZE[DIALECT]), (None, "SELECT 1")):
+            with outbox.begin() as connection:
+                insert = sa.insert(OutboxRow).values(set_aside_at=set_aside_at)
+                connection.execute(insert, [{**row, "task_id": new_id()} for _ in range(2000)])
+            rows(url_of(outbox), after)
+            with Session(outbox) as db:
+                looks: list[tuple[str, Any]] = []
+                sa.event.listen(outbox, "before_cursor_execute", lambda *of, to=looks: to.append(of[2:4]), once=True)
+                deliver_batch(db, Consumer("x", 0, lambda *_: None))
+                db.rollback()
+                plan = plan_of(db.connection(), *looks[0])
+            assert "ix_task_outbox_ready" in plan.indexes, plan.text
+            assert (plan.scans, plan.sorts) == (False, False), plan.text
 
 
 # What the migrations before have left: PostgreSQL's columns in another order, and triggers of another text.

@@ -84,6 +84,8 @@ def _kept(url: str) -> dict[str, str]:
             inspector.get_foreign_keys(table),
             inspector.get_unique_constraints(table),
         )
+        ((made,),) = rows(url, f"SELECT sql FROM sqlite_master WHERE type = 'table' AND name = '{table}'")
+        columns += ["AUTOINCREMENT"] if "AUTOINCREMENT" in made else []
         constraints = [" ".join(str(each).replace("\\n", " ").split()) for part in parts for each in part]
         found[table] = "\n".join([*columns, *constraints])
     return found

@@ -61,6 +61,37 @@ def test_a_check_and_a_column_are_what_the_revision_says(connection: sa.Connecti
         connection.exec_driver_sql("UPDATE tasks SET weight = 1")
 
 
+LETTERS = "CREATE TABLE letters (id INTEGER PRIMARY KEY AUTOINCREMENT, task_id CHAR(32) NOT NULL)"
+WRITE_LETTER = 'CREATE TRIGGER "my-own" AFTER UPDATE ON tasks BEGIN INSERT INTO Letters (task_id) VALUES (NEW.id); END'
+
+
+def last_letter(connection: sa.Connection) -> int:
+    """The id of the one that a trigger of another table writes; it is deleted."""
+    connection.exec_driver_sql("UPDATE tasks SET name = 'm'")
+    last: int = connection.exec_driver_sql("SELECT max(id) FROM letters").scalar_one()
+    connection.exec_driver_sql("DELETE FROM letters WHERE id = ?", (last,))
+    return last
+
+
+def test_triggers_of_another_table_write_to_it_and_no_id_is_used_again(connection: sa.Connection) -> None:
+    for statement in (LETTERS, WRITE_LETTER):
+        connection.exec_driver_sql(statement)
+    with change_table("letters"):
+        """Before its first row."""
+    ids = [last_letter(connection) for _ in range(2)]
+    for change in (None, True):
+        with change_table("letters", sqlite_autoincrement=change):
+            """Anew, as it was."""
+        ids.append(last_letter(connection))
+    assert ids == [1, 2, 3, 4]
+    with change_table("letters", sqlite_autoincrement=False):
+        """Its ids may be used again."""
+    assert last_letter(connection) == 1
+    with change_table("letters", sqlite_autoincrement=True):
+        """No more."""
+    assert [last_letter(connection) for _ in range(2)] == [1, 2]
+
+
 def test_it_is_refused_where_rows_that_refer_to_it_would_go(connection: sa.Connection) -> None:
     connection.commit()
     connection.exec_driver_sql("PRAGMA foreign_keys = ON")
