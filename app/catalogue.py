@@ -99,8 +99,9 @@ def known_queues() -> set[str]:
 
 def _place(task: Any) -> str:
     """Return file and line of a task's body, as an editor opens it."""
-    code = inspect.unwrap(task.run).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
+    code = getattr(inspect.unwrap(task.run), "__code__", None)
+    kind = type(task)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def find_type(celery_task_name: str) -> TaskType:

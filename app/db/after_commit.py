@@ -8,6 +8,7 @@ back.
 import logging
 from collections.abc import Callable
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -21,7 +22,7 @@ def after_commit(db: Session, callback: Callback) -> None:
     """Call `callback` once the session's outermost transaction has committed. The callback must not use the session.
 
     An error in it is logged. It reaches no caller, for whom the transaction has succeeded, and keeps no other callback
-    from being called.
+    from being called. A soft time limit, which a signal raises wherever the process is, is raised after all of them.
     """
     if not db.in_transaction():
         db.begin()
@@ -47,14 +48,18 @@ def _on_commit(db: Session) -> None:
         db.info[_KEY] = [(parent if owner is nested else owner, callback) for owner, callback in waiting]
         return
     del db.info[_KEY]
-    committed = db.get_transaction()
+    committed, stop = db.get_transaction(), None
     for owner, callback in waiting:
         # A transaction that was closed without commit or rollback (`session.close()`) leaves its callbacks here.
         if owner is committed:
             try:
                 callback()
+            except SoftTimeLimitExceeded as error:
+                stop = error
             except Exception:
                 logger.exception("what was to be done after a commit failed, and is not tried again")
+    if stop is not None:
+        raise stop
 
 
 @event.listens_for(Session, "after_soft_rollback")

@@ -76,7 +76,7 @@ class Behind(ColumnElement[bool]):
 @compiles(Behind)
 def _with_a_range(element: Behind, compiler: SQLCompiler, **options: Any) -> str:
     """MySQL and SQLite do not look up a row of values in an index of falling order."""
-    return f"{compiler.process(element.first, **options)} AND {compiler.process(element.row, **options)}"
+    return f"({compiler.process(element.first, **options)} AND {compiler.process(element.row, **options)})"
 
 
 @compiles(Behind, "postgresql")

@@ -139,9 +139,9 @@ class Maintenance:
         try:
             again = one.run(db, this)
             db.commit()  # what it has written outside of `transaction`
-        except Exception as error:
+        except BaseException as error:  # SystemExit of one pass is no matter of those behind it
             metrics.count_failed_pass(one.name)
-            if is_outage(error):
+            if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and is_outage(error)):
                 raise
             db.rollback()
             if one.needs is Needs.BROKER and not isinstance(error, SQLAlchemyError):

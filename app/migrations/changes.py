@@ -4,6 +4,7 @@ A revision executes nothing that a later change of the code would change: its SQ
 columns are those of `app/ddl/columns.py`, and `NOW` of `app/ddl/clock.py`.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.migrations.baselines import execute
+
+logger = logging.getLogger(__name__)
 
 
 def execute_for_engine(statements: Mapping[str, Iterable[str]]) -> None:
@@ -105,8 +108,10 @@ def repeatable() -> Iterator[None]:
             sa.event.remove(connection.engine, name, listener)
 
 
-# A table, column, index, primary key or trigger that is there, or is not; then constraints, of MariaDB or of MySQL.
-_DONE = {1050, 1060, 1061, 1068, 1359, 1051, 1091, 1360, 1826, 3822, 3821, 3940}
+# A table, column, index, primary key or trigger that is there, or is not, or a constraint that is not.
+_DONE = {1050, 1060, 1061, 1068, 1359, 1051, 1091, 1360, 3821, 3940}
+# A constraint of this name is there, of this or of another table: a new table that has it was not created.
+_HAS_CONSTRAINT = {1826, 3822}
 _NO_TABLE, _TABLE_NOT_CREATED, _DUPLICATE_KEY = 1146, 1005, "errno: 121"
 
 
@@ -116,6 +121,7 @@ def _execute_unless_done(cursor: DBAPICursor, statement: str, parameters: Any, c
     except context.dialect.loaded_dbapi.Error as error:
         if not _says_that_it_is_done(statement, *error.args[:2]):
             raise
+        logger.warning("a step of the migration was done before, and is passed over (%s): %s", error, statement)
     return True  # nobody else is to execute it
 
 
@@ -132,8 +138,8 @@ _LISTENERS: Mapping[str, Callable[..., bool]] = {
 def _says_that_it_is_done(statement: str, number: object = None, message: str = "") -> bool:
     if number == _NO_TABLE:  # the index has gone with its table
         return statement.lstrip().startswith("DROP INDEX ")
-    if number == _TABLE_NOT_CREATED:  # MariaDB has the foreign key
-        return _DUPLICATE_KEY in message
+    if number in _HAS_CONSTRAINT or (number == _TABLE_NOT_CREATED and _DUPLICATE_KEY in message):  # the latter: MariaDB
+        return statement.lstrip().startswith("ALTER TABLE ")
     return number in _DONE
 
 

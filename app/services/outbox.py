@@ -113,7 +113,7 @@ def deliver_batch(db: Session, consumer: Consumer, size: int = BATCH) -> int:
             raise
         if all_handled and len(rows) > 1:
             # The COMMIT failed, which does not say for which row. A batch of one does.
-            return deliver_batch(db, consumer, 1)
+            return sum(deliver_batch(db, consumer, 1) for _ in rows)
         # Of the connection, a lock or a time limit; or the COMMIT of this row alone.
         with transaction(db):
             _write_failure(db, consumer, *at, error)

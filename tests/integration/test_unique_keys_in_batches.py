@@ -112,6 +112,15 @@ class TestABatch:
         first, second = answer.json()["tasks"]
         assert (first["id"], first["status"], second["status"]) == (oldest, "revoked", "pending")
 
+    def test_that_cancels_a_task_before_it_asks_for_its_key_is_refused(self, tasks: TaskClient) -> None:
+        """One after the other, the key would be free by then. Nothing that was accepted runs for this request."""
+        set_limit(concurrency=1, on_excess="cancel_oldest")
+        oldest = created(keyed(tasks, limit=LIMIT))
+        refused = batch(tasks, {"limit": LIMIT}, want(KEY, "return", limit=LIMIT))
+        assert taken(refused) == oldest
+        assert "send this one before it, or alone" in refused.text
+        assert tasks.get(oldest).json()["status"] == "pending"
+
 
 class TestWithAnIdempotencyKey:
     HEADERS = {"Idempotency-Key": "once"}  # noqa: RUF012

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, or_, select
+from sqlalchemy import Connection, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.connecting import of
@@ -65,6 +65,7 @@ def has_unfinished(db: Session, queue: str) -> bool:
     """Whether a task of this queue runs, or waits and was sent. Counts nothing."""
     sent = (PENDING, Task.turn.is_not(None), Task.priority.in_(list(TaskPriority)))
     # One by one, as indexes have them.
-    held = (Task.held.is_(None), *map(is_held, Held))
+    held = (Task.held.is_(None), *(is_held(each) for each in Held if each is not Held.LIMIT_KEY))
+    held = (*held, and_(is_held(Held.LIMIT_KEY), Task.limit_key.is_not(None)))
     states = ((IS_RUNNING,), *((*sent, each) for each in held))
     return any(db.scalar(select(exists().where(*state, Task.queue == queue))) for state in states)

@@ -63,7 +63,7 @@ def creating(
                 if within_quota and (load := keyed.load) != NOTHING:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
                 keyed.change_held(db)
-                cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing])
+                cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
                 until_commit.push(reserved.pop_all())

@@ -69,13 +69,15 @@ class Keyed:
     """What becomes of the rows of a request: those that are new, those that replace a task, and what they add."""
 
     new: Sequence[NewTask]
-    # The task as it was read, and the row that says what becomes of it.
-    replacing: list[tuple[Task, NewTask]] = field(default_factory=list)
+    # By their ids, tasks as they were read, and the rows that say what becomes of them.
+    replacing: dict[UUID, tuple[Task, NewTask]] = field(default_factory=dict)
     # The tasks that have the keys of rows: their ids, and what `read_kept` has found, by the key.
     held: dict[str, UUID] = field(default_factory=dict)
     kept: dict[str, Task] = field(default_factory=dict)
     # Of these tasks, what is to follow them besides (`tasks.followers`).
     followers: dict[UUID, int] = field(default_factory=dict)
+    # Those for which the request has new tasks with a limit before the row with the key: the place of that row.
+    behind_limits: dict[UUID, int] = field(default_factory=dict)
     growth: Load = NOTHING
 
     @property
@@ -85,17 +87,24 @@ class Keyed:
 
     def change_held(self, db: Session) -> None:
         """Write what the request says of the tasks that have the keys. The quota, which counts that, comes before."""
-        for task, row in self.replacing:
-            if not replace(db, task, row):
+        # In the order of the keys, as all requests: two with the same keys wait for each other, and do not deadlock.
+        for key in sorted(self.held):
+            task_id = self.held[key]
+            if task_id in self.replacing and not replace(db, *self.replacing[task_id]):
                 raise _Overtaken
-        for task_id, bits in self.followers.items():
-            add_followers(db, bits, Task.id == task_id)
+            if task_id in self.followers:
+                add_followers(db, self.followers[task_id], Task.id == task_id)
 
     def read_kept(self, db: Session, *, bounded: bool, cancelled: Collection[UUID]) -> None:
         """Read the tasks that had the keys, as they are now; the request itself has `cancelled` these.
 
-        `bounded`: raises KeptTasksTooLarge where they hold more than MAX_KEPT_BYTES.
+        `bounded`: raises KeptTasksTooLarge where they hold more than MAX_KEPT_BYTES. Raises UniqueKeyTaken for one that
+        an earlier row of the request has cancelled.
         """
+        for task_id, at in self.behind_limits.items():
+            if task_id in cancelled:
+                why = "is cancelled by the limit of an earlier task of the batch: send this one before it, or alone"
+                raise UniqueKeyTaken(f"tasks[{at}]: Task {task_id}, which has this unique_key, {why}", task_id=task_id)
         if self.held:
             self.kept = _read(db, self.held, cancelled, bounded=bounded)
 
@@ -123,17 +132,21 @@ def match_keys(db: Session, rows: Sequence[NewTask]) -> Keyed:
         first = by_key[key].first
         if rows[first].wanted.on_conflict is OnConflict.REJECT:
             raise _taken(task_id, rows, first)
-    # In one order: two batches with the same keys wait for each other, and do not deadlock.
+    # In one order, as `change_held` keeps it.
     new = [rows[by_key[key].new] for key in sorted(by_key) if key not in held]
     keyed = Keyed([*new, *(row for row in rows if row.unique_key is None)], held=held)
-    for key in sorted(held):
-        if followers := rows[by_key[key].first].values.get("followers"):
-            keyed.followers[held[key]] = followers
-        at = by_key[key].replacement
-        if at is not None:
-            task = _replaceable(db, held[key], rows, at)
-            keyed.growth += added_load(task, rows[at])
-            keyed.replacing.append((task, rows[at]))
+    limited = min((at for at, row in enumerate(rows) if row.limit and row.unique_key not in held), default=len(rows))
+    for key, task_id in sorted(held.items()):
+        wanted = by_key[key]
+        if wanted.first > limited:
+            keyed.behind_limits[task_id] = wanted.first
+        last = wanted.first if wanted.replacement is None else wanted.replacement
+        if followers := rows[last].values.get("followers"):
+            keyed.followers[task_id] = followers
+        if wanted.replacement is not None:
+            task = _replaceable(db, task_id, rows, last)
+            keyed.growth += added_load(task, rows[last])
+            keyed.replacing[task_id] = (task, rows[last])
     return keyed
 
 

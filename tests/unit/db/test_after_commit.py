@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
@@ -45,6 +46,18 @@ class TestCommit:
         assert ["ValueError" in record.exc_text for record in caplog.records if record.exc_text] == [True]
         db.execute(text("INSERT INTO t VALUES (1)"))
         db.commit()
+
+    def test_passes_a_soft_time_limit_on_after_all_others(self, db: Session, called: list[str]) -> None:
+        """A signal raises it, wherever the body of a task is; the worker sends one."""
+
+        def be_stopped() -> None:
+            raise SoftTimeLimitExceeded
+
+        after_commit(db, be_stopped)
+        after_commit(db, lambda: called.append("b"))
+        with pytest.raises(SoftTimeLimitExceeded):
+            db.commit()
+        assert called == ["b"]
 
 
 class TestRollback:

@@ -154,9 +154,9 @@ class TestAPassThatFails:
         text = generate_latest(metrics._registry).decode()
         return sum(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
 
-    @pytest.mark.parametrize("error", [WRONG, ZeroDivisionError()])
+    @pytest.mark.parametrize("error", [WRONG, ZeroDivisionError(), SystemExit(1)])
     def test_keeps_no_other_from_running_and_is_told(
-        self, ran: Ran, error: Exception, caplog: pytest.LogCaptureFixture
+        self, ran: Ran, error: BaseException, caplog: pytest.LogCaptureFixture
     ) -> None:
         before = self.failures("fails")
         assert rounds(ran.one("first"), ran.one("fails", error, error), ran.one("last"), number=2)

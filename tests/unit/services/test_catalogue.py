@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -151,6 +152,17 @@ class TestAForeignBase:
         assert told.startswith(f"task {name} is not in the catalogue: its base class does not record tasks: ")
         assert "app.celery_app.SQLAlchemyTask" in told
         assert f"({__file__}:" in told
+
+    def test_is_a_finding_also_where_the_body_stands_in_no_file(self, register: Callable[..., str]) -> None:
+        class Odd(Task):
+            name = register()
+            run = partial(print, "x")
+
+        celery_app.tasks.unregister(Odd.name)
+        celery_app.register_task(Odd())
+        _, findings = read_tasks.__wrapped__()
+        (told,) = (str(each) for each in findings if Odd.name in each.what)
+        assert "Odd)" in told
 
     def test_is_none_of_a_task_that_is_not_for_the_catalogue(self, register: Callable[..., str]) -> None:
         name = register(catalogue=False)
