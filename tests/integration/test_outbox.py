@@ -400,7 +400,8 @@ def test_a_pass_of_its_own_serves_each_consumer_until_nothing_is_left(db: Sessio
     for each in (heard, other):
         one = pass_of(each.consumer)
         assert one.needs is Needs.THREAD
-        assert one.run(db, Round(get_settings(), None, threading.Event())) is None
+        while one.run(db, Round(get_settings(), None, threading.Event())) is not None:
+            """More is left, or a batch took its time."""
         assert [each.of(task) for task in tasks] == [["failed", "retried"]] * 3
 
 
