@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, tuple_
+from sqlalchemy import ColumnElement, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -60,17 +60,12 @@ class Behind(ColumnElement[bool]):
         ("first", InternalTraversal.dp_clauseelement),
         ("row", InternalTraversal.dp_clauseelement),
     ]
-    type = Boolean()
+    # No Boolean: SQLAlchemy would compare it with 1 where an engine has no such type, and no index serves that.
 
     def __init__(self, columns: tuple[Any, ...], position: tuple[Any, ...]) -> None:
         self.first: ColumnElement[bool] = columns[0] <= position[0]
         # A plain tuple: each value is written as its column's type has it.
         self.row: ColumnElement[bool] = tuple_(*columns) < tuple(position)
-
-    def self_group(self, against: Any = None) -> Self:
-        """As it is, in WHERE too: `(…, …) < (…, …) = 1`, as SQLAlchemy would make of it, uses no index."""
-        del against
-        return self
 
 
 @compiles(Behind)

@@ -1,8 +1,8 @@
 """Conditions of portable statements that each engine spells in its own way."""
 
-from typing import Any, Self
+from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, bindparam
+from sqlalchemy import ColumnElement, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -21,16 +21,11 @@ class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)
         ("column", InternalTraversal.dp_clauseelement),
         ("parameter", InternalTraversal.dp_string),
     ]
-    type = Boolean()
+    # No Boolean: SQLAlchemy would compare it with 1 where an engine has no such type, and no index serves that.
 
     def __init__(self, column: Any, parameter: str) -> None:
         self.column = column.__clause_element__() if hasattr(column, "__clause_element__") else column
         self.parameter = parameter
-
-    def self_group(self, against: Any = None) -> Self:
-        """As it is, in WHERE too: `(… IN …) = 1`, as SQLAlchemy would make of it, uses no index."""
-        del against
-        return self
 
 
 @compiles(is_one_of)
