@@ -63,12 +63,12 @@ def first_line(error: BaseException) -> str:
     return str(getattr(error, "orig", None) or error).partition("\n")[0]
 
 
-def is_outage(error: Exception) -> bool:
+def is_outage(error: BaseException) -> bool:
     """Return whether the error concerns the server or its connection instead of the statement."""
     return _is_connection(error) or sqlstate(error).startswith(_OUTAGES)
 
 
-def is_passing(error: Exception) -> bool:
+def is_passing(error: BaseException) -> bool:
     """Return whether the same statement may succeed later: after an outage, or once a lock is released."""
     return _is_connection(error) or sqlstate(error).startswith(_PASSING)
 
@@ -88,7 +88,7 @@ def is_deadlock(error: Exception) -> bool:
     return sqlstate(error) == _DEADLOCK
 
 
-def _is_connection(error: Exception) -> bool:
+def _is_connection(error: BaseException) -> bool:
     if isinstance(error, PoolTimeout):
         return True
     if not isinstance(error, DBAPIError):

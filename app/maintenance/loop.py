@@ -141,7 +141,7 @@ class Maintenance:
             db.commit()  # what it has written outside of `transaction`
         except BaseException as error:  # SystemExit of one pass is no matter of those behind it
             metrics.count_failed_pass(one.name)
-            if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and is_outage(error)):
+            if isinstance(error, KeyboardInterrupt) or is_outage(error):
                 raise
             db.rollback()
             if one.needs is Needs.BROKER and not isinstance(error, SQLAlchemyError):
@@ -163,8 +163,8 @@ def _outages_logged() -> Iterator[None]:
     """Go on after whatever fails: the next round tries again."""
     try:
         yield
-    except BaseException as error:  # one that is no Exception would end the thread without a word
-        if isinstance(error, Exception) and is_outage(error):
+    except Exception as error:
+        if is_outage(error):
             logger.warning("maintenance: the database is not reachable: %s", first_line(error))
         else:
             logger.exception("maintenance: a round failed")

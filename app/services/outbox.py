@@ -158,7 +158,7 @@ def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit would end the thread, and with it the outbox, without a word
-        if isinstance(error, Exception) and (is_outage(error) or is_passing(error)):
+        if is_outage(error) or is_passing(error):
             raise
         _write_failure(db, consumer, event, failures, error)
 
