@@ -156,7 +156,7 @@ class TestAForeignBase:
     def test_is_a_finding_also_where_the_body_stands_in_no_file(self, register: Callable[..., str]) -> None:
         class Odd(Task):
             name = register()
-            run = partial(print, "x")
+            run = staticmethod(partial(print, "x"))
 
         celery_app.tasks.unregister(Odd.name)
         celery_app.register_task(Odd())
