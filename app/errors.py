@@ -12,7 +12,8 @@
     │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff, BulkDeedOver
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
-    │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch
+    │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch, UnknownParameter,
+    │                          RepeatedParameter
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
     │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
     │                          TooManyBulkDeeds
@@ -277,6 +278,16 @@ class InvalidInput(ServiceError):
     def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
         super().__init__(detail)
         self.errors = errors or []
+
+
+class UnknownParameter(InvalidInput):
+    """A misspelt filter must not match everything."""
+
+    code, title = "unknown_parameter", "The call has no such query parameter"
+
+
+class RepeatedParameter(InvalidInput):
+    code, title = "repeated_parameter", "The query parameter may be sent once"
 
 
 class InvalidTask(InvalidInput):

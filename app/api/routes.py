@@ -3,10 +3,11 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from app.api import endpoints
 from app.api.endpoints import docs, operations
+from app.api.http.query_parameters import StrictRoute
 from app.api.http.router import SlashRouter
 
 PREFIX = "/api/v1"
@@ -17,7 +18,7 @@ _AT_THE_ROOT = (operations.router, docs.root_router, docs.router)
 
 _found = sorted(module.name for module in iter_modules(endpoints.__path__))
 _MODULES = [import_module(f"{endpoints.__name__}.{name}") for name in dict.fromkeys((*_FIRST, *_found))]
-ROUTERS: tuple[APIRouter, ...] = tuple(each.router for each in _MODULES if each.router not in _AT_THE_ROOT)
+ROUTERS: tuple[SlashRouter, ...] = tuple(each.router for each in _MODULES if each.router not in _AT_THE_ROOT)
 # One module of each tag describes it.
 TAGS = [
     {"name": each.router.tags[0], "description": each.TAG_DESCRIPTION}
@@ -27,11 +28,10 @@ TAGS = [
 
 
 def add_routes(app: FastAPI) -> None:
-    """Add the routes of every router to the application. Any router of FastAPI will do."""
+    """Add the routes of every router to the application. Raises TypeError for one that is no SlashRouter."""
     for router in ROUTERS:
-        if isinstance(router, SlashRouter):
-            router.add_to(app, PREFIX)
-        else:
-            app.include_router(router, prefix=PREFIX)
-    for router in _AT_THE_ROOT:
-        app.include_router(router)
+        if not isinstance(router, SlashRouter):
+            raise TypeError(f"the router of {router.prefix or router.tags} below {PREFIX} is no SlashRouter")
+        router.add_to(app, PREFIX, StrictRoute)
+    for at_the_root in _AT_THE_ROOT:
+        app.include_router(at_the_root)

@@ -10,6 +10,8 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.api.http.body_route import BodyRoute
+from app.api.http.query_parameters import unknown
 from app.core.version import VERSION
 from app.web import languages
 from app.web.compression import compressed
@@ -95,6 +97,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         # Where a choice of the language leads back to: a form's page cannot be asked for again.
         "navigation": getattr(request.app.state, "navigation", ()),
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
+        "ignored": _ignored(request) if is_read else [],
         "language": chosen.code,
         "languages": languages.NAMES,
         "theme": theme if theme in THEMES else THEMES[0],
@@ -102,6 +105,12 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "now": datetime.now(UTC),
         "version": VERSION,
     }
+
+
+def _ignored(request: Request) -> list[str]:
+    """Return the names in the query that the page does not read, which the reader may have misspelt."""
+    route = request.scope.get("route")
+    return unknown(request.query_params, route.query_parameters) if isinstance(route, BodyRoute) else []
 
 
 def _iso(moment: datetime) -> str:

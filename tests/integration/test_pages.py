@@ -233,6 +233,13 @@ class TestOtherSites:
             assert headers["x-frame-options"] == "DENY"
 
 
+class TestUnknownParameters:
+    def test_are_ignored_and_the_page_says_so(self, reader: Reader) -> None:
+        page = reader.get("/tasks?status=failed&q=x&<b>=1").text
+        assert "Ignored, since this page has no such parameter: <code>status</code> <code>&lt;b&gt;</code>" in page
+        assert "Ignored" not in reader.get("/tasks?q=x").text
+
+
 class TestRights:
     def test_nobody_sees_a_page_without_signing_in(self, client: TestClient) -> None:
         for path in (*PAGES, *OF_ADMINS, f"/tasks/{uuid4()}", "/events"):

@@ -198,6 +198,19 @@ def many_rows(of: TaskClient) -> Iterator[None]:
 LOCK = {"postgresql": "LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE", "mysql": "LOCK TABLES tasks WRITE"}
 
 
+class TestMisspelt:
+    def test_a_filter_that_is_none_matches_nothing(self, tasks: TaskClient) -> None:
+        tasks.create(tags=["x"])
+        with cases() as case:
+            for path, query, meant in (("count", "tags=x", "tag"), ("", "state=failed", "status")):
+                with case(path):
+                    answer = tasks.http.get(f"{TASKS}{path}?{query}", headers=tasks.headers)
+                    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_parameter")
+                    assert answer.json()["errors"][0]["msg"] == f"unknown parameter, did you mean {meant}"
+        answer = tasks.http.get(f"{TASKS}?limit=1&limit=2", headers=tasks.headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "repeated_parameter")
+
+
 class TestTooLong:
     @pytest.mark.parametrize("path", ["", "count"])
     def test_what_takes_too_long_is_stopped_and_said_so(

@@ -6,15 +6,16 @@ interpreter's lock for the whole call: a long call would stop the event loop fro
 """
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from functools import cached_property, partial
+from typing import Any, TypeVar, get_origin
 
 from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
 from app.api.http.body_limits import content_length, limited, refuse_length
@@ -48,13 +49,15 @@ def body_limit(limit: Callable[[Settings], int]) -> Callable[[Endpoint], Endpoin
 def bound_bodies(
     routes: Iterable[BaseRoute], settings: Settings, scheme: Callable[..., Any], check_token: TokenCheck
 ) -> None:
-    """Set the limits of all routes that read a body, and the check of those that depend on the token of `scheme`.
+    """Set the check of all routes that depend on the token of `scheme`, and the limits of those that read a body.
 
     Before a body is read, `check_token` checks the token's signature. Before a large body, or one of unknown length, it
     is told to ask the database, too; after such a body the endpoint's own dependency asks again, since reading may take
     long. Raises TypeError for a route that reads a body without limits, because its router has another route class.
     """
     for route in routes:
+        if isinstance(route, BodyRoute):
+            route.check_token = check_token if _depends_on(route.dependant, scheme) else None
         if not isinstance(route, APIRoute) or route.body_field is None:
             continue
         if not isinstance(route, BodyRoute):
@@ -62,7 +65,6 @@ def bound_bodies(
         wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
         route.max_bytes = min(wanted(settings), settings.max_body_bytes)
         route.max_values = settings.max_json_values
-        route.check_token = check_token if _depends_on(route.dependant, scheme) else None
 
 
 class BodyRoute(APIRoute):
@@ -71,6 +73,23 @@ class BodyRoute(APIRoute):
     max_bytes = DEFAULT_BYTES
     max_values = MAX_VALUES
     check_token: TokenCheck | None = None
+
+    @cached_property
+    def query_parameters(self) -> dict[str, bool]:
+        """The query parameters that the route has, and whether each may be repeated."""
+        found: dict[str, bool] = {}
+        for dependant in (self.dependant, *dependencies_of(self.dependant)):
+            for field in dependant.query_params:
+                kind = field.field_info.annotation
+                # FastAPI reads the fields of a model as parameters.
+                fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+                named = (
+                    {field.alias: field.field_info}
+                    if fields is None
+                    else {each.alias or name: each for name, each in fields.items()}
+                )
+                found |= {name: get_origin(each.annotation) is list for name, each in named.items()}
+        return found
 
     def get_route_handler(self) -> Handler:
         """Return FastAPI's handler, behind the checks of this route."""
@@ -133,5 +152,12 @@ class _BoundedRequest(Request):
         return object() if errors else model
 
 
+def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:
+    """Yield all dependencies, direct ones and theirs."""
+    for each in dependant.dependencies:
+        yield each
+        yield from dependencies_of(each)
+
+
 def _depends_on(dependant: Dependant, wanted: Callable[..., Any]) -> bool:
-    return any(each.call is wanted or _depends_on(each, wanted) for each in dependant.dependencies)
+    return any(each.call is wanted for each in dependencies_of(dependant))

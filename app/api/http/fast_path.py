@@ -8,11 +8,10 @@ reader checks the scopes that the route declares.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
@@ -20,6 +19,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.body_limits import content_length
+from app.api.http.body_route import dependencies_of
 from app.core.json_text import SMALL_BYTES
 
 FastReader = Callable[[Request, Sequence[str]], Awaitable[Response | None]]
@@ -101,16 +101,10 @@ class FastPath:
 
 
 def _scopes(route: APIRoute, authorization: Callable[..., Any]) -> Sequence[str]:
-    guards = [each for each in _dependencies(route.dependant) if each.call is authorization]
+    guards = [each for each in dependencies_of(route.dependant) if each.call is authorization]
     if len(guards) != 1 or route.dependencies:
         raise ValueError(f"{route.path}: a route of the fast path must be guarded by {authorization.__name__} alone")
     return guards[0].own_oauth_scopes or ()
-
-
-def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
-    for each in dependant.dependencies:
-        yield each
-        yield from _dependencies(each)
 
 
 def _key(path: str, variable: re.Pattern[str]) -> tuple[str, bool]:

@@ -26,6 +26,7 @@ from app.errors import (
     NotReady,
     Overloaded,
     PreconditionFailed,
+    RepeatedParameter,
     ServiceError,
     TookTooLong,
     TooManyDeeds,
@@ -35,6 +36,7 @@ from app.errors import (
     Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
+    UnknownParameter,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,6 +56,8 @@ STATUS: dict[type[BaseException], int] = {
 # The location of refused fields, if it is not the body.
 _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     InvalidCursor: ("query", "cursor"),
+    UnknownParameter: ("query",),
+    RepeatedParameter: ("query",),
     IdempotencyKeyReused: ("header", "Idempotency-Key"),
 }
 
@@ -198,7 +202,7 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:
-        errors = (*errors, Overloaded, TookTooLong, TooManyWaiting)
+        errors = (*errors, Overloaded, TookTooLong, TooManyWaiting, UnknownParameter, RepeatedParameter)
     if any(not isinstance(error, int) and issubclass(error, Forbidden) for error in errors):
         errors = (*errors, TooManyDeeds)
     if HTTPStatus.UNAUTHORIZED in errors:
@@ -242,7 +246,8 @@ def _example(error: int | type[ServiceError]) -> dict[str, Any]:
     }
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         missing = {"loc": ["body", "name"], "msg": "Field required", "type": "missing"}
-        example["errors"] = [missing]
+        in_query = {"loc": ["query", "state"], "msg": detail, "type": code}
+        example["errors"] = [in_query if error in {UnknownParameter, RepeatedParameter} else missing]
     if error is UniqueKeyTaken:
         example["task_id"] = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
     return example

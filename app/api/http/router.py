@@ -23,7 +23,7 @@ class SlashRouter(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         self._added: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
-        super().__init__(redirect_slashes=False, route_class=BodyRoute, **options)
+        super().__init__(redirect_slashes=False, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         """Add a route, and a second one without the trailing slash. A plain function runs in its caller's turn."""
@@ -35,12 +35,12 @@ class SlashRouter(APIRouter):
         if twin != path and self.prefix + twin:
             self._added.append((twin, endpoint, options | {"include_in_schema": False}))
 
-    def add_to(self, app: FastAPI, prefix: str) -> None:
+    def add_to(self, app: FastAPI, prefix: str, route_class: type[BodyRoute] = BodyRoute) -> None:
         """Add the routes to the application directly, below `prefix`.
 
         An included router is searched twice for each request, and once more by each router around it.
         """
         for path, endpoint, options in self._added:
             tags = [*self.tags, *(options.get("tags") or ())]
-            more = {"tags": tags, "route_class_override": self.route_class}
+            more = {"tags": tags, "route_class_override": route_class}
             app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | more))
