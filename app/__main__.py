@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalogue import read_tasks
 from app.core.config import ConfigurationError, get_settings
+from app.core.setting_warnings import setting_warnings
 from app.db.session import SessionLocal, engine
 from app.db.sql import roles
 from app.errors import InvalidInput, ServiceError
@@ -102,8 +103,13 @@ def renew_encryption() -> None:
 @cli.command()
 @told
 def check() -> None:
-    """Read the settings and all tasks. Prints what is wrong, a line each, and exits with 1 if anything is."""
+    """Read the settings and all tasks. Prints what is wrong, a line each, and exits with 1 if a task is.
+
+    A setting that is probably misspelt, and a weak SECRET_KEY in development, are warnings.
+    """
     settings = get_settings()
+    for line in setting_warnings(settings):
+        typer.echo(line, err=True)
     check_task_modules(settings)
     logging.disable(logging.ERROR)  # they are printed below
     found, findings = read_tasks()

@@ -41,6 +41,7 @@ from app.core.fair_threads import FairThreads
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.core.open_files import raise_open_files_limit
+from app.core.setting_warnings import warn_of_settings
 from app.core.version import VERSION
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
@@ -125,6 +126,7 @@ def create_app() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     configure_logging(settings)
+    warn_of_settings(settings)
     optimize_access_log()
     raise_open_files_limit()
     end_idle_transactions()

@@ -91,16 +91,13 @@ class Settings(SettingFields):
     def signing_key(self) -> str:
         """What signs access tokens, never shorter than 32 bytes.
 
-        Outside production a short key is stretched and a missing one made up, so that the first steps work;
-        a made-up key differs between processes, hence the warning.
+        Outside production a short key is stretched (the start warns of it) and a missing one made up, so that the first
+        steps work; a made-up key differs between processes, hence the warning.
         """
         if self.secret_key is None:
             logger.warning("SECRET_KEY is not set: tokens will not outlive this process")
             return secrets.token_hex(32)
-        key = self.secret_key.get_secret_value()
-        if len(key.encode()) < production.MIN_SECRET_BYTES:
-            logger.warning("SECRET_KEY is shorter than 32 bytes: good enough for development only")
-        return _stretched(key)
+        return _stretched(self.secret_key.get_secret_value())
 
     @cached_property
     def accepted_keys(self) -> list[str]:

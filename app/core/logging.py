@@ -41,6 +41,9 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\
 # An id as a whole path segment. The search for secrets treats all ids alike.
 _ID = re.compile(r"(?<=/)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=[/?]|\Z)")
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
+# Celery lays some of its lines out over several: in one line they have blanks instead.
+_CELERYS_OWN = ("celery.worker", "celery.beat", "kombu")
+_BREAK = re.compile(r"\s*\n\s*")
 _MAX_SHAPE = 200
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # uvicorn gives these loggers handlers of their own, and its access logger does not propagate to the root.
@@ -216,6 +219,8 @@ class SafeFormatter(logging.Formatter):
             if is_access_record(record):
                 return str(record.msg) % safe_access_arguments(record)
             message = record.getMessage()
+            if record.name.startswith(_CELERYS_OWN):
+                message = _BREAK.sub(" ", message.strip())
         except Exception:  # noqa: BLE001 (a failing `__str__` or wrong arguments: still log the line)
             message = f"{record.msg!s} (its arguments do not fit the format)"
         return redact_text(message[:_LIMIT])

@@ -17,3 +17,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean X`, or nothing if no known name is similar."""
     found = nearest(name, known)
     return "" if found is None else f", did you mean {found}"
+
+
+def edits(one: str, other: str, most: int) -> int:
+    """Return how many characters have to be inserted, deleted or replaced to make `other` of `one`, or `most` + 1.
+
+    V. Levenshtein, Binary codes capable of correcting deletions, insertions and reversals (1966).
+    """
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    row = list(range(len(other) + 1))
+    for at, character in enumerate(one, 1):
+        before, row = row, [at]
+        for to, wanted in enumerate(other, 1):
+            row.append(min(before[to] + 1, row[-1] + 1, before[to - 1] + (character != wanted)))
+        if min(row) > most:
+            return most + 1
+    return row[-1]

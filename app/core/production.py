@@ -36,10 +36,10 @@ def refused(settings: CheckedSettings) -> Iterator[str]:
     key = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if not key:
         yield "needs SECRET_KEY (at least 32 bytes, random)"
-    elif _is_weak(key):
+    elif is_weak(key):
         yield "refuses this SECRET_KEY: short or a placeholder"
     # Tokens signed with an old key are accepted, so a weak old key lets anyone sign them.
-    if any(_is_weak(former.get_secret_value()) for former in settings.secret_key_previous):
+    if any(is_weak(former.get_secret_value()) for former in settings.secret_key_previous):
         yield "refuses a key of SECRET_KEY_PREVIOUS: short or a placeholder"
     yield from () if settings.allow_passwordless_broker else _open_brokers(settings)
     if "*" in settings.cors_origins:
@@ -66,7 +66,8 @@ def _is_open_redis(url: str) -> bool:
     return parts.scheme in {"redis", "rediss", "valkey", "valkeys", "sentinel"} and not parts.password
 
 
-def _is_weak(key: str) -> bool:
+def is_weak(key: str) -> bool:
+    """Return whether a key is shorter than 32 bytes, a placeholder, or of fewer than eight different characters."""
     placeholder = key.lower() in PLACEHOLDERS or len(set(key)) < MIN_SECRET_CHARACTERS
     return placeholder or len(key.encode()) < MIN_SECRET_BYTES
 

@@ -11,6 +11,7 @@ HEADING = """\
 The environment in which run_server.py started the service. Each start writes it anew. It holds secrets.
 In a shell: set -a; . THIS_FILE; set +a"""
 DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
+URL = "TASK_SERVICE_URL"  # no setting: the address of the API, for clients and for what the documents have one paste
 IMPORT_PATH = "PYTHONPATH"  # no setting, but TASK_MODULES may be found there alone
 # Which of these name servers that run_server.py has started itself: in a shell that has sourced the file of an earlier
 # start, they are gone.

@@ -32,13 +32,16 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def curl_line(url: str, env_file: Path) -> str:
-    """A command that logs in and creates a task. It reads the password from the file, so no history shows it."""
+def curl_line(env_file: Path) -> str:
+    """A command that logs in and creates a task.
+
+    It reads address and password from the file, so no history shows the password.
+    """
     extract = shlex.quote('import json, sys; print(json.load(sys.stdin)["access_token"])')
     return (
-        f"(. {shlex.quote(str(env_file))}; TOKEN=$(curl -sS {url}/api/v1/auth/login"
+        f"(. {shlex.quote(str(env_file))}; TOKEN=$(curl -sS $TASK_SERVICE_URL/api/v1/auth/login"
         ' --data-urlencode "username=$FIRST_ADMIN_USERNAME" --data-urlencode "password=$FIRST_ADMIN_PASSWORD"'
-        f' | python3 -c {extract}) && curl -sS {url}/api/v1/tasks/ -H "Authorization: Bearer $TOKEN"'
+        f' | python3 -c {extract}) && curl -sS $TASK_SERVICE_URL/api/v1/tasks/ -H "Authorization: Bearer $TOKEN"'
         f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(TASK))}; echo)"
     )
 
@@ -49,8 +52,7 @@ def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
     return [
         "",
         f"  pages       {url}/ui/",
-        f"  API         {url}/api/v1",
-        f"  docs        {url}/docs",
+        f"  API         {url}/docs   (all calls, below {url}/api/v1)",
         f"  health      {url}/healthz   {url}/readyz",
         f"  admin       {admin.username}",
         f"  password    {password}",
@@ -58,7 +60,7 @@ def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
         "",
         "  Log in and create a task (paste it into another terminal):",
         "",
-        curl_line(url, env_file),
+        curl_line(env_file),
         "",
         "  Ctrl-C stops everything.",
         "",

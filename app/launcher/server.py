@@ -1,6 +1,8 @@
 """The command `run_server.py`: starts database, broker, API, workers and beat, and keeps them running until Ctrl-C."""
 
 import argparse
+import contextlib
+import json
 import os
 import signal
 import sys
@@ -9,13 +11,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from app.core.engines import SQLITE
 from app.launcher import database
 from app.launcher.command import CommandPart, Stopped, Workshop
 from app.launcher.console import Console
 from app.launcher.datadir import DataDir
-from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
+from app.launcher.environment import BROKER, DATABASE, PASSWORD, URL, Environment
 from app.launcher.errors import LauncherError
 from app.launcher.greeting import Admin, base_url, greeting
 from app.launcher.parts import EXPRESS, api_command, beat_command, worker_commands
@@ -29,6 +32,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = _CHECKOUT if (_CHECKOUT / "run_server.py").exists() else Path.cwd()
 DEFAULT_PORT = 8000
 READY_SECONDS = 120.0
+OUTAGE_SECONDS = 5.0  # so long a server that the API misses is waited for without a word
 ALLOWED_DEATHS = 3
 BANNER_SECONDS = 15.0  # the greeting waits at most so long for the ready lines of workers and beat
 STOP_ORDER = (["api"], ["beat"], ["worker", EXPRESS], ["broker"], ["database"])
@@ -99,7 +103,7 @@ class Server:
         self.shop = Workshop(ROOT, data, self.environment, console)
         self.supervisor = Supervisor(console, stop)
         self.port = choose_port(options.host, options.port, console)
-        self.url = base_url(options.host, self.port)
+        self.url = self.environment.values[URL] = base_url(options.host, self.port)
         self.parts: list[CommandPart] = []
 
     def run(self) -> None:
@@ -111,9 +115,11 @@ class Server:
             self._run_once("migrate", ["app", "migrate"])
             admin = self._create_admin()
             self._start_parts()
-            self._wait_until_ready()
+            missing = self._wait_until_ready()
             for line in greeting(self.url, admin, self.data.env_file):
                 self.console.say(line)
+            if missing:
+                self._watch_until_ready(missing)
             self.supervisor.watch()
         except Stopped:
             self.console.say("stopped while starting")
@@ -198,22 +204,41 @@ class Server:
         for part in self.parts:
             self.supervisor.start(part)
 
-    def _wait_until_ready(self) -> None:
-        """Wait until /readyz answers 200, and start parts that die again.
+    def _wait_until_ready(self) -> str:
+        """Wait until /readyz answers 200, and start parts that die again. Returns what is missing, "" if nothing is.
 
-        Raises LauncherError when the API dies three times or is not ready in time.
+        An API that is up and misses a server for OUTAGE_SECONDS is not waited for. Raises LauncherError when the API
+        dies three times or does not answer in time.
         """
-        begun = time.monotonic()
+        begun, up_since = time.monotonic(), None
         with self.console.step("API, workers and beat"):
-            while (answer := readiness(self.url)) != "ready":
+            while not (api := readiness(self.url)).is_ready:
                 self._look_after_parts()
+                now = time.monotonic()
+                up_since = (up_since or now) if api.is_up else None
                 if self.supervisor.deaths("api") >= ALLOWED_DEATHS:
                     raise LauncherError(f"the API does not start: see {self.data.log('api')}")
-                if time.monotonic() - begun > READY_SECONDS:
-                    raise LauncherError(f"the API is not ready after {READY_SECONDS:.0f} s: {answer}")
+                if up_since is not None and now - up_since > OUTAGE_SECONDS:
+                    return api.missing
+                if now - begun > READY_SECONDS:
+                    raise LauncherError(f"the API does not answer after {READY_SECONDS:.0f} s: {api.missing}")
             patience = time.monotonic() + BANNER_SECONDS
             while not all(part.is_ready for part in self.parts) and time.monotonic() < patience:
                 self._look_after_parts()
+        return ""
+
+    def _watch_until_ready(self, missing: str) -> None:
+        """Tell what is waited for, in a line for each change, and return once it is there or a stop is requested."""
+        told = ""
+        while missing:
+            if missing != told:
+                self.console.say(f"waiting for {missing}. The API is up; {self.url}/readyz answers 503 until then")
+                told = missing
+            if self.stop_request.wait(1):
+                return
+            self.supervisor.look()
+            missing = readiness(self.url).missing
+        self.console.say(f"ready: {self.url}/readyz answers 200")
 
     def _look_after_parts(self) -> None:
         self.supervisor.look()
@@ -221,17 +246,32 @@ class Server:
             raise Stopped
 
 
-def readiness(url: str) -> str:
-    """The state of the API: `ready`, or the answer of /readyz, or the error."""
+class Readiness(NamedTuple):
+    """The state of the API: whether it answers, and what it misses, "" if nothing."""
+
+    is_up: bool
+    missing: str
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_up and not self.missing
+
+
+def readiness(url: str) -> Readiness:
+    """Ask /readyz. `missing` names each check that fails, or the error where the API does not answer."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the API runs on this machine
     try:
-        with opener.open(f"{url}/readyz", timeout=5) as answer:
-            return "ready" if answer.status == 200 else f"status {answer.status}"  # noqa: PLR2004
+        with opener.open(f"{url}/readyz", timeout=5):
+            return Readiness(True, "")
     except urllib.error.HTTPError as error:
-        with error:
-            return f"status {error.code}: {error.read(500).decode(errors='replace')}"
+        with error, contextlib.suppress(ValueError, AttributeError):
+            checks: dict[str, str] = json.loads(error.read(10_000)).get("checks", {})
+            failed = [f"the {name} ({state})" for name, state in checks.items() if state != "ok"]
+            if failed:
+                return Readiness(True, " and ".join(failed))
+        return Readiness(False, f"status {error.code}")
     except OSError as error:
-        return str(error)
+        return Readiness(False, str(error))
 
 
 def main(argv: Sequence[str]) -> int:

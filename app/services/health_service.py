@@ -32,11 +32,11 @@ class HealthService:
         # Threads of its own: requests that wait for a dead database must not delay the checks.
         self._threads: CapacityLimiter | None = None
 
-    async def readiness(self) -> dict[str, str]:
+    async def readiness(self, migrations: Check) -> dict[str, str]:
         """Return the state of each check, such as `{"database": "ok"}`. Raises NotReady if one is not "ok"."""
         checks: dict[str, Check] = {
             "database": check_database,
-            "migrations": check_migrations,
+            "migrations": migrations,
             "broker": check_broker,
         }
         states = dict.fromkeys(checks, f"no answer within {CHECK_SECONDS:.0f} s")

@@ -12,6 +12,7 @@ from kombu.utils.imports import symbol_by_name
 
 from app.catalogue import catalogue
 from app.core.config import ConfigurationError, get_settings
+from app.core.setting_warnings import warn_of_settings
 from app.db.session import end_idle_transactions
 from app.db.sql import attempts, claims
 from app.messaging import wakeups
@@ -39,6 +40,7 @@ class ServiceStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         settings = get_settings()
+        warn_of_settings(settings)
         try:
             check_queue_shares(settings.queue_shares)
         except ConfigurationError as error:

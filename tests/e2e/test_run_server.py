@@ -18,6 +18,7 @@ from app.launcher.ports import free_loopback_port
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import group_members
 from tests.support.accounts import PASSWORD, bearer, login
+from tests.support.faults.proxy import TcpProxy
 from tests.support.running import TASKS
 from tests.support.services import ROOT, Services, environment, process_environment
 from tests.support.waiting import wait_for
@@ -101,6 +102,7 @@ def run_server(settings: dict[str, str], directory: Path, *options: str) -> Iter
             server = Server(process, data, http)
             wait_for(lambda: STARTED in server.output() or not process.running, START_SECONDS, "the service to start")
             assert process.running, server.output()
+            assert read_env(data / "env")["TASK_SERVICE_URL"] == str(http.base_url).rstrip("/")
             server.log_in()
             yield server
     finally:
@@ -158,6 +160,25 @@ def test_a_shell_that_has_sourced_the_environment_of_an_earlier_start_can_start_
     with run_server(sourced, tmp_path, "--no-worker", "--no-beat") as second:
         assert second.lines("database: embedded PostgreSQL")
         assert second.lines("broker: embedded Valkey")
+
+
+def test_without_its_broker_it_says_what_it_waits_for_and_is_ready_once_that_is_there(
+    services: Services, tmp_path: Path
+) -> None:
+    settings = on(services)
+    with TcpProxy("127.0.0.1", services.valkey.port) as broker:
+        broker.refuse()
+        settings["CELERY_BROKER_URL"] = broker.through(settings["CELERY_BROKER_URL"])
+        with run_server(settings, tmp_path) as server:
+            told = f"waiting for the broker (does not answer). The API is up; {str(server.http.base_url).rstrip('/')}/"
+            wait_for(lambda: server.lines(told), SECONDS, told)
+            task_id = server.start_task(0.1)
+            wait_for(lambda: server.lines("Cannot connect to redis://"), SECONDS, "the worker to try")
+            assert server.lines(r"\n") == server.lines("ready: ") == []
+            broker.heal()
+            wait_for(lambda: server.lines("ready: ", "/readyz answers 200"), SECONDS, "the service to be ready")
+            server.succeeded(task_id)
+            assert len(server.lines(told)) == 1
 
 
 class TestOnSQLite:

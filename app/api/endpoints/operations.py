@@ -5,11 +5,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.deps import BearerToken, SettingsDep, authenticated
 from app.api.http.problems import problems
+from app.api.http.schema_gate import STATE as SCHEMA_GATE, SchemaGate
 from app.core.metrics import exposition
 from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
 from app.services import consumers
-from app.services.health_service import health_service
+from app.services.health_service import check_migrations, health_service
 from app.services.tasks.queue_depths import read_queue_depths
 
 router = APIRouter(tags=["operations"])
@@ -23,12 +24,13 @@ async def get_health() -> Health:
 
 
 @router.get("/readyz", response_description="The service is ready", responses=problems(NotReady, database=False))
-async def get_readiness() -> Readiness:
+async def get_readiness(request: Request) -> Readiness:
     """Check the database, the migrations and the broker. Each check may take two seconds.
 
     If a check fails, the answer is 503, and `checks` names the fault.
     """
-    return Readiness(checks=await health_service.readiness())
+    gate: SchemaGate | None = getattr(request.state, SCHEMA_GATE, None)  # not there without a start
+    return Readiness(checks=await health_service.readiness(gate.state if gate else check_migrations))
 
 
 async def require_metrics_access(request: Request, token: BearerToken, settings: SettingsDep) -> None:

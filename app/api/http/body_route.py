@@ -8,11 +8,12 @@ interpreter's lock for the whole call: a long call would stop the event loop fro
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import cached_property, partial
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import field_annotation_is_sequence
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -88,7 +89,7 @@ class BodyRoute(APIRoute):
                     if fields is None
                     else {each.alias or name: each for name, each in fields.items()}
                 )
-                found |= {name: get_origin(each.annotation) is list for name, each in named.items()}
+                found |= {name: field_annotation_is_sequence(each.annotation) for name, each in named.items()}
         return found
 
     def get_route_handler(self) -> Handler:

@@ -1,6 +1,7 @@
 """Answers 503 `not_migrated` under /api/ until the database has the schema that the code needs."""
 
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.db.schema_version import LOOK_SECONDS, OncePerMinute, SchemaPreparation
 from app.errors import NotMigrated, Unavailable
+from app.services.health_service import check_migrations
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,19 @@ class SchemaGate:
         self._told = OncePerMinute()
         self._on_ready = on_ready
         self._ready = False
+        self._looks = threading.Lock()
+
+    def state(self) -> str:
+        """Return what /readyz says of the schema: "ok" only once requests pass, so it looks now where they do not yet.
+
+        Another look that is under way has not passed them yet, and is not waited for.
+        """
+        if not self._ready and self._looks.acquire(blocking=False):
+            try:
+                self._look_once()
+            finally:
+                self._looks.release()
+        return self.fault or check_migrations()
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:
@@ -46,6 +61,11 @@ class SchemaGate:
             await anyio.to_thread.run_sync(self._look)
 
     def _look(self) -> None:
+        with self._looks:
+            if not self._ready:
+                self._look_once()
+
+    def _look_once(self) -> None:
         """Whatever goes wrong here, the API starts and the next look comes."""
         try:
             self._compare()

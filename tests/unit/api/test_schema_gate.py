@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from app.api.http import schema_gate
 from app.api.http.schema_gate import SchemaGate
 from app.core.config import get_settings
 from app.db.schema_version import SchemaPreparation
@@ -69,3 +70,27 @@ def test_any_other_error_is_told_once_and_the_next_look_comes(
     assert caplog.messages == ["the schema could not be compared with the code, requests pass as before"]
     assert meets(None).fault is None
     assert ready == [True]
+
+
+class TestReadiness:
+    """/readyz says `ok` no sooner than requests pass: after the schema came, a request was refused for a moment."""
+
+    @pytest.fixture(autouse=True)
+    def migrated(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schema_gate, "check_migrations", lambda: "ok")
+
+    def test_looks_at_once_and_lets_requests_pass(
+        self, meets: Meets, ready: list[bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = meets("not migrated")
+        assert gate.state() == "not migrated"
+        monkeypatch.setattr(SchemaPreparation, "fault", lambda _: None)
+        assert (gate.state(), gate.fault, ready) == ("ok", None, [True])
+        assert (gate.state(), ready) == ("ok", [True])
+
+    def test_does_not_wait_for_a_look_that_is_under_way(self, meets: Meets, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate = meets("not migrated")
+        monkeypatch.setattr(SchemaPreparation, "fault", lambda _: None)
+        with gate._looks:
+            assert (gate.state(), gate.fault) == ("not migrated", "not migrated")
+        assert gate.state() == "ok"

@@ -124,6 +124,14 @@ class TestTheTaskOfALine:
 
 
 class TestText:
+    def test_a_line_that_celery_lays_out_over_several_has_blanks(self) -> None:
+        text = "consumer: Cannot connect to %s: %s.\n%s\n"
+        record = logging.LogRecord(
+            "celery.worker.consumer.consumer", 40, "", 1, text, ("redis://h", "refused", "Again"), None
+        )
+        written = TextFormatter(logging.Formatter("%(message)s")).format(record)
+        assert written == "consumer: Cannot connect to redis://h: refused. Again"
+
     def test_keeps_the_look_of_celery_and_of_uvicorn(self) -> None:
         record = logging.LogRecord("celery", logging.INFO, "", 1, "worker1 ready.", (), None)
         assert TextFormatter(ColorFormatter("[%(levelname)s] %(message)s")).format(record) == "[INFO] worker1 ready."

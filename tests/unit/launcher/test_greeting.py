@@ -23,10 +23,11 @@ def test_the_url_is_one_that_this_machine_reaches(host, url):
 
 
 def test_the_curl_line_is_one_line_of_shell_with_json_in_it():
-    line = curl_line("http://127.0.0.1:8000", Path("/a dir/it's/env"))
+    line = curl_line(Path("/a dir/it's/env"))
     assert "\n" not in line
     words = shlex.split(line.replace("(", " ").replace(")", " "), comments=False)
     assert words[:2] == [".", "/a dir/it's/env;"]
+    assert "$TASK_SERVICE_URL/api/v1/tasks/" in words
     body = json.loads(words[words.index("-d") + 1].rstrip(";"))
     assert body["celery_task_name"] == "app.tasks.common_tasks.long_running_task"
     assert body["args"] == [10]
