@@ -10,7 +10,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: ## create or update .venv
-	@$(PYTHON) run_tests.py --list >&2
+	@$(PYTHON) run_tests.py --install >&2
 
 run: ## start the whole service with run_server.py
 	$(PYTHON) run_server.py

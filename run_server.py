@@ -21,7 +21,7 @@ def main() -> int:
     sys.path.insert(0, ROOT)
     from app.launcher.bootstrap import run_in_venv
 
-    return run_in_venv(ROOT, "app.launcher.server", ["requirements.txt"])
+    return run_in_venv(ROOT, "app.launcher.server", ["requirements.txt"], options="app.launcher.options")
 
 
 if __name__ == "__main__":

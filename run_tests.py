@@ -25,7 +25,8 @@ def main() -> int:
     sys.path.insert(0, ROOT)
     from app.launcher.bootstrap import run_in_venv
 
-    return run_in_venv(ROOT, "tests.report.runner", ["requirements.txt", "tests/requirements.txt"])
+    requirements = ["requirements.txt", "tests/requirements.txt"]
+    return run_in_venv(ROOT, "tests.report.runner", requirements, options="tests.report.options")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ from app.launcher.errors import LauncherError
 from app.launcher.venv import ensure_venv, runs_in
 
 
-def run_in_venv(root: str, module: str, requirements: Sequence[str]) -> int:
+def run_in_venv(root: str, module: str, requirements: Sequence[str], *, options: str) -> int:
     """Run `module.main(argv)` in `root/.venv`, which holds the packages of these files. Returns its exit code.
 
+    First `read_options(argv)` of the module `options` reads the options: `--help` and a wrong option install nothing.
     Starts this script again with the environment's Python where another one runs it.
     """
     place = Path(root)
+    importlib.import_module(options).read_options(sys.argv[1:])
     try:
         python = ensure_venv(place, requirements, lambda line: print(line, flush=True))
     except LauncherError as error:

@@ -3,14 +3,12 @@
 import argparse
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from app.core.engines import SQLITE
@@ -21,62 +19,18 @@ from app.launcher.datadir import DataDir
 from app.launcher.environment import BROKER, DATABASE, PASSWORD, URL, Environment
 from app.launcher.errors import LauncherError
 from app.launcher.greeting import Admin, base_url, greeting
+from app.launcher.options import DEFAULT_PORT, ROOT, read_options
 from app.launcher.parts import EXPRESS, api_command, beat_command, worker_commands
 from app.launcher.ports import is_free, next_free
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.valkey import EmbeddedValkey
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
-# Installed from a wheel there is no checkout: `.env` and `.data` are those of the working directory.
-ROOT = _CHECKOUT if (_CHECKOUT / "run_server.py").exists() else Path.cwd()
-DEFAULT_PORT = 8000
 READY_SECONDS = 120.0
 OUTAGE_SECONDS = 5.0  # so long a server that the API misses is waited for without a word
 ALLOWED_DEATHS = 3
 BANNER_SECONDS = 15.0  # the greeting waits at most so long for the ready lines of workers and beat
 STOP_ORDER = (["api"], ["beat"], ["worker", EXPRESS], ["broker"], ["database"])
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of the command."""
-    made = argparse.ArgumentParser(
-        prog="run_server.py",
-        description="Start the whole service: a database of its own and embedded Valkey (unless DATABASE_URL and "
-        "CELERY_BROKER_URL name others), migrations, a first admin, API, workers and beat.",
-    )
-    made.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
-    made.add_argument("--port", type=port_number, metavar="N", help=f"default: {DEFAULT_PORT}, or the next free one")
-    made.add_argument("--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: %(default)s")
-    made.add_argument("--database", choices=database.OWN,
-                      help="its own database: embedded PostgreSQL (default), or a file of SQLite")  # fmt: skip
-    made.add_argument("--api-workers", type=count, default=1, metavar="N", help="API processes (default: 1)")
-    made.add_argument("--workers", type=count, default=1, metavar="N",
-                      help="Celery worker processes (default: 1), beside one for urgent tasks alone")  # fmt: skip
-    children = max(2, os.cpu_count() or 1)
-    made.add_argument("--concurrency", type=count, default=children, metavar="N",
-                      help="tasks that each worker runs at once (default: %(default)s)")  # fmt: skip
-    made.add_argument("--no-worker", action="store_true", help="start no worker")
-    made.add_argument("--no-beat", action="store_true", help="start no beat")
-    made.add_argument("--verbose", action="store_true",
-                      help="show Celery's banners and warnings, and tracebacks of dead processes")  # fmt: skip
-    return made
-
-
-def port_number(text: str) -> int:
-    """The type of `--port`. Raises ArgumentTypeError outside of 1 to 65535."""
-    number = int(text)
-    if not 0 < number < 65536:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
-    return number
-
-
-def count(text: str) -> int:
-    """The type of options that count processes. Raises ArgumentTypeError below 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
 
 
 def choose_port(host: str, asked: int | None, console: Console) -> int:
@@ -276,7 +230,7 @@ def readiness(url: str) -> Readiness:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command with these arguments, and return its exit code."""
-    options = parser().parse_args(argv)
+    options = read_options(argv)
     console = Console()
     stop = StopRequest(console)
     stop.install()

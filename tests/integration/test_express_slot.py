@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from app.launcher.options import parser
 from app.launcher.parts import EXPRESS, worker_commands
-from app.launcher.server import parser
 from tests.support.running import Start, started
 
 

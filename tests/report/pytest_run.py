@@ -17,13 +17,12 @@ from pathlib import Path
 from tests.report import coverage_data, durations, recorded
 from tests.report.children import run_child
 from tests.report.model import ROOT, Flaky
+from tests.report.options import ENGINES
 from tests.report.recorded import SESSION, Recorded
 from tests.support.databases import MariaDB, MySQL
 from tests.tiers import Tier
 
-ENGINES = ("mariadb", "mysql", "sqlite")
 SERVERS = {"mariadb": MariaDB, "mysql": MySQL}
-NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 ALONE = "load"  # what else runs at that time would be measured with it, and so would the measuring of coverage
 TESTS_FAILED = 1
 NOTHING_COLLECTED = 5

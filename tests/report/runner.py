@@ -18,95 +18,36 @@ from typing import Any
 from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, sbom, scripts
 from tests.report.children import AnotherRun, only_run, stop_on_sigterm
 from tests.report.model import REPORTS, Case, Run, SuiteResult
+from tests.report.options import OF_PYTEST, SUITES, is_whole, read_options
 from tests.report.results import suite_results
 from tests.support.patience import VARIABLE as PATIENCE_VARIABLE, measure_patience
 from tests.tiers import FURTHER, MARKED, PARTS, Tier
 
-SUITES = (*pytest_run.NAMES, *scripts.NAMES)
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 # Which one sets for pytest; here the options say what is run, and on which engine.
 NOT_PASSED_ON = ("TEST_DATABASE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-# Many tests wait: twice as many processes as cores keep them busy.
-JOBS = min(4, 2 * (os.cpu_count() or 1))
 # Processes of tests took 1.2 times the CPU while they were measured, on Python 3.11 tests of generated examples twice.
 COVERAGE_SLOWS = 2
 
 
 def main(argv: Sequence[str]) -> int:
     """Run, write the page, print the summary; 0 only when something passed and nothing failed."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if options.part and not options.full:
-        parser.error("--part is a part of --full: python3 run_tests.py --full --part ...")
-    whole = options.full and not _named(options) and not options.keyword  # what is narrowed is no result of a part
-    if options.part and not whole:
-        parser.error("--part runs the whole part: name it without -k and without suites")
-    if options.list:
-        _say("suites: " + ", ".join(SUITES))
-        _say("parts of --full: " + ", ".join(f"{name} ({', '.join(suites)})" for name, suites in PARTS.items()))
-        _say(f"further parts, which run only when they are named: {', '.join(FURTHER)}")
-        return 0
+    options = read_options(argv)
+    if options.install:
+        return 0  # .venv is there: it runs this
     stop_on_sigterm()
     for variable in NOT_PASSED_ON:
         os.environ.pop(variable, None)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with only_run(REPORTS):
-            return _run_parts(options) if whole else _run_once(_named(options), options)
+            return _run_parts(options) if is_whole(options) else _run_once(options.named, options)
     except AnotherRun as error:
-        parser.error(str(error))
+        sys.stderr.write(f"run_tests.py: error: {error}\n")
+        return 2
     except KeyboardInterrupt:
         _say("stopped: no report was written")
         return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="run_tests.py", description="Runs the tests against services of its own and writes reports/index.html."
-    )
-    parser.add_argument("suites", nargs="*", type=_suite, metavar="SUITE", help=f"only these: {', '.join(SUITES)}")
-    parser.add_argument("--suite", action="append", default=[], choices=SUITES, help="the same; may be repeated")
-    parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="only tests that match, as pytest's -k")
-    parser.add_argument(
-        "--full", action="store_true", help="all tests, in parts whose results are kept until the next commit"
-    )
-    parser.add_argument(
-        "--part",
-        action="append",
-        default=[],
-        choices=[*PARTS, *FURTHER],
-        help="with --full: only this part; may be repeated",
-    )
-    parser.add_argument(
-        "--coverage",
-        action="store_true",
-        help="measure coverage too: a fifth longer, on Python 3.11 more",
-    )
-    parser.add_argument(
-        "--jobs", type=_positive, default=JOBS, metavar="N", help=f"processes for PostgreSQL's tests ({JOBS})"
-    )
-    parser.add_argument("--seed", type=int, help="of generated examples and random faults, to repeat a run")
-    parser.add_argument(
-        "--list", action="store_true", help="name suites and parts, and end; .venv is made all the same"
-    )
-    return parser
-
-
-def _suite(name: str) -> str:
-    if name not in SUITES:
-        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(SUITES)}")
-    return name
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("one process at least")
-    return number
-
-
-def _named(options: argparse.Namespace) -> list[str]:
-    return [*options.suites, *options.suite]
 
 
 def _say(line: str) -> None:
@@ -170,10 +111,10 @@ def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "") -
     chosen = pytest_run.Options(
         options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience, marked
     )
-    of_pytest = [name for name in suites if name in pytest_run.NAMES]
+    of_pytest = [name for name in suites if name in OF_PYTEST]
     found, flaky = pytest_run.run(of_pytest, REPORTS, chosen)
     results = suite_results(of_pytest, found)
-    results += [_script(name, options) for name in suites if name not in pytest_run.NAMES]
+    results += [_script(name, options) for name in suites if name not in OF_PYTEST]
     flaky = [replace(test, started=started) for test in flaky]
     run = Run(results, started, time.monotonic() - begun, _machine(), flaky=flaky)
     durations.write(found, REPORTS / "durations.json")

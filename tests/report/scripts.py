@@ -10,7 +10,6 @@ from tests.performance.sections import NAMES as SECTIONS
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, Outcome, SuiteResult
 
-NAMES = ("security", "performance")
 MUTANTS = "mutants"
 # A section of `performance_test.py --full` is a suite `figures-SECTION`.
 FIGURES = tuple(f"figures-{section}" for section in ("endpoints", *SECTIONS))

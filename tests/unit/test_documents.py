@@ -13,7 +13,7 @@ from app.api.http.problems import HTTP_PROBLEMS
 from app.catalogue import catalogue
 from app.core.config import Settings
 from app.errors import ServiceError
-from app.launcher.server import parser
+from app.launcher.options import parser
 from app.main import app
 from app.models.task import TRANSITIONS
 from app.models.task_filter import FIELDS

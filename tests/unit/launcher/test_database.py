@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from app.launcher.database import chosen_engine, make_sqlite_file, sqlite_file, sqlite_url
 from app.launcher.errors import LauncherError
-from app.launcher.server import parser
+from app.launcher.options import parser
 
 MYSQL = "mysql://user:hidden@db.example/tasks"
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.launcher import server
 from app.launcher.errors import LauncherError
+from app.launcher.options import read_options
 from app.launcher.ports import LOOPBACK, free_loopback_port, is_free, next_free
 
 
@@ -64,5 +65,5 @@ class TestChoosePort:
 @pytest.mark.parametrize("arguments", [["--port", "0"], ["--port", "65536"], ["--port", "x"], ["--workers", "0"]])
 def test_numbers_out_of_range_are_refused_by_the_command_line(arguments, capsys):
     with pytest.raises(SystemExit):
-        server.parser().parse_args(arguments)
+        read_options(arguments)
     assert "usage" in capsys.readouterr().err

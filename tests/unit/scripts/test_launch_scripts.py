@@ -49,6 +49,41 @@ class TestOldPythons:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("checkout")
+    for name in ("run_server.py", "run_tests.py", "requirements.txt"):
+        shutil.copy(ROOT / name, place)
+    shutil.copytree(ROOT / "app", place / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    (place / "tests").mkdir()
+    for name in ("tests/__init__.py", "tests/tiers.py", "tests/requirements.txt"):
+        shutil.copy(ROOT / name, place / name)
+    shutil.copytree(ROOT / "tests" / "report", place / "tests" / "report")
+    return place
+
+
+class TestBeforeAnythingIsInstalled:
+    """In a checkout without `.venv`, with a Python that has no packages (`-S`)."""
+
+    @pytest.mark.parametrize(
+        ("command", "code", "told"),
+        [
+            ("run_server.py --help", 0, "--data-dir"),
+            ("run_server.py --port 0", 2, "a port is a number from 1 to 65535"),
+            ("run_tests.py --help", 0, "--install"),
+            ("run_tests.py --list", 0, "suites: unit, integration"),
+            ("run_tests.py no-such-suite", 2, "no-such-suite is none of unit"),
+            ("run_tests.py --part faults", 2, "--part is a part of --full"),
+        ],
+    )
+    def test_options_are_read(self, checkout: Path, command: str, code: int, told: str) -> None:
+        python = [sys.executable, "-S", "-B", *command.split()]
+        done = subprocess.run(python, cwd=checkout, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert told in done.stdout + done.stderr
+        assert not (checkout / ".venv").exists()
+
+
 @pytest.mark.parametrize("script", [performance_test, security_test], ids=lambda script: script.__name__)
 def test_leaves_every_other_machine_alone(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     """Which addresses are refused is checked in test_performance_script.py."""

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.report.pytest_run import ENGINES
+from tests.report.options import ENGINES
 from tests.support.faults.every_engine import ROWS, check_row
 from tests.support.sources import ROOT
 
