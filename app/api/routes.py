@@ -33,5 +33,5 @@ def add_routes(app: FastAPI) -> None:
         if not isinstance(router, SlashRouter):
             raise TypeError(f"the router of {router.prefix or router.tags} below {PREFIX} is no SlashRouter")
         router.add_to(app, PREFIX, StrictRoute)
-    for router in _AT_THE_ROOT:
-        app.include_router(router)
+    for at_the_root in _AT_THE_ROOT:
+        app.include_router(at_the_root)

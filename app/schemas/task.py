@@ -315,7 +315,7 @@ class TaskAttemptRead(ResponseModel):
         description="The class of the exception, or `worker_lost`.", examples=["worker_lost"]
     )
     error_message: Annotated[str | None, ShownText] = Field(
-        description="The message, with secrets hidden.", examples=["the worker process was lost"]
+        description="The message, with secrets hidden.", examples=["signal 9 (SIGKILL), perhaps out of memory"]
     )
     traceback: Annotated[str | None, ShownText] = Field(description="The traceback, if any, with secrets hidden.")
 

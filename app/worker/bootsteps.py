@@ -19,6 +19,7 @@ from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares
 from app.worker.child.process import ChildProcess, child_process, start_child
+from app.worker.child.redirected import log_pieces_again, log_whole_lines
 from app.worker.child.taker import Taker, trace_with
 from app.worker.child.task_logs import TaskLogs
 from app.worker.child.tasks_left import count_tasks
@@ -109,6 +110,7 @@ class ServiceStep(bootsteps.StartStopStep):
 
         From now on this process runs bodies, and keeps what they log. Celery has set up its log.
         """
+        log_whole_lines()
         if logs := child_process().logs:
             logs.install()
         app, worker = self._worker.app, self._worker
@@ -126,6 +128,7 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process.stop()
         if logs := child_process().logs:  # of a pool that does not fork: this process may go on
             logs.remove()
+        log_pieces_again()
 
 
 def _periods(worker: Any) -> dict[str, float]:

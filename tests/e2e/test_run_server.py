@@ -131,7 +131,11 @@ class TestWithoutOptions:
             told = f"task {task_id}: attempt {attempt} ended with its process {child} (signal 9 (SIGKILL)): {follows}"
             wait_for(lambda told=told: quiet.lines(told), SECONDS, told)
             assert len(quiet.lines(str(child))) == 1
-        assert quiet.failed(task_id)["error"]["message"] in quiet.lines("the task has failed")[0]
+        message = quiet.failed(task_id)["error"]["message"]
+        assert message in quiet.lines("the task has failed")[0]
+        assert message.startswith(
+            "the worker was lost as often as allowed: signal 9 (SIGKILL), perhaps out of memory; its process had "
+        )
         assert quiet.lines("Traceback") == quiet.lines("WorkerLostError") == []
 
     def test_so_is_one_that_had_no_task(self, quiet: Server) -> None:

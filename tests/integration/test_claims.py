@@ -150,7 +150,7 @@ class TestTogether:
         turn = poison.turn
         assert turn is not None
         claim(db, poison)
-        ends.end_tasks(db, ends.lost(), Task.id == poison.id)
+        ends.end_tasks(db, ends.lost("a test"), Task.id == poison.id)
         turns.place_due(db)
         put_at(db, poison, turn)
         expected = [ids(tasks[:2]), [poison.id], ids(tasks[3:])]

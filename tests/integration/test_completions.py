@@ -134,7 +134,7 @@ class TestTogether:
     def test_of_two_attempts_of_a_task_the_one_that_holds_it_is_written(self) -> None:
         lost = success('"lost"')
         with SessionLocal() as db:
-            assert ends.end_tasks(db, ends.lost(), Task.id == lost.task_id) == 1
+            assert ends.end_tasks(db, ends.lost("a test"), Task.id == lost.task_id) == 1
             held = Success(lost.task_id, claim(db, row(lost.task_id)).attempt, '"held"')
             for together in ([held, lost], [lost, held]):
                 assert ends.end_successes(db, together) == {held.task_id}

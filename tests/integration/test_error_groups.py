@@ -103,7 +103,7 @@ class TestFingerprint:
             "fail": lambda task, attempt: ends.end_attempt(db, task, attempt, ends.failed(ERROR)),
             "body": lambda task, _: task_service.update_task_status(db, task, "failed", error="because of 7"),
             "admin": lambda task, _: task_service.update_task(db, task, {"status": "failed"}),
-            "lost": lambda task, _: ends.end_tasks(db, ends.lost(), Task.id == task),
+            "lost": lambda task, _: ends.end_tasks(db, ends.lost("a test"), Task.id == task),
             "overran": lambda task, _: ends.end_tasks(db, ends.overran(3.5), Task.id == task),
         }
         found = {}

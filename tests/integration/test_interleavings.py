@@ -124,7 +124,7 @@ class Operations:
     def _parents(self) -> list[Operation]:
         child = (Task.id == self.task, Task.worker_id == WORKER.id, Task.worker_pid == WORKER.pid)
         return [
-            Operation("lose", lambda db: ends.end_tasks(db, ends.lost(), *child)),
+            Operation("lose", lambda db: ends.end_tasks(db, ends.lost("a test"), *child)),
             Operation("overrun", lambda db: ends.end_tasks(db, ends.overran(1.0), *child)),
             Operation("hand a dead child's back", lambda db: ends.end_tasks(db, ends.handed_back("why"), *child)),
         ]

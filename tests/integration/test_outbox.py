@@ -125,7 +125,7 @@ WAYS: dict[str, tuple[Callable[[Session, Task], object], str]] = {
     ),
     "failure": (lambda db, task: attempt_ends(db, task, ends.failed(ERROR)), "failed"),
     "stopped": (lambda db, task: attempt_ends(db, task, ends.stopped("ignored")), "revoked"),
-    "loss": (lambda db, task: set_ends(db, task, ends.lost()), "failed"),
+    "loss": (lambda db, task: set_ends(db, task, ends.lost("a test")), "failed"),
     "time limit": (lambda db, task: set_ends(db, task, ends.overran(1.0)), "failed"),
     "cancel": (lambda db, task: task_service.cancel(db, task.id), "revoked"),
     "expiry": (expire, "revoked"),

@@ -151,7 +151,7 @@ def attempts_to_every_end(db: Session) -> None:
         lambda task, mine: ends.end_attempt(db, task.id, mine, ends.retried(ERROR, NextTry(0))),
         lambda task, mine: ends.end_attempt(db, task.id, mine, ends.handed_back("why")),
         lambda task, mine: ends.end_attempt(db, task.id, mine, ends.stopped("ignored")),
-        lambda task, _: ends.end_tasks(db, ends.lost(), Task.id == task.id, *child),
+        lambda task, _: ends.end_tasks(db, ends.lost("a test"), Task.id == task.id, *child),
         lambda task, _: ends.end_tasks(db, ends.overran(1.0), Task.id == task.id, *child),
         lambda task, _: ends.end_tasks(db, ends.handed_back("why"), Task.id == task.id, *child),
         lambda task, mine: give_back(db, [(task.id, mine, 1.0)]),

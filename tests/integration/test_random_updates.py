@@ -86,13 +86,13 @@ def prepared(db: Session) -> list[UUID]:
     for again in range(3):
         claim(db, lost)
         if again < 2:
-            ends.end_tasks(db, ends.lost(), Task.id == lost.id)
+            ends.end_tasks(db, ends.lost("a test"), Task.id == lost.id)
     for task_id in (cancelled.id, lost.id):
         attempts.report_progress(db, task_id, 3 if task_id == lost.id else 1, 40, {"step": 1})
     worn = new_task(db, user, max_attempts=1)
     for _ in range(3):
         claim(db, worn)
-        ends.end_tasks(db, ends.lost(), Task.id == worn.id)
+        ends.end_tasks(db, ends.lost("a test"), Task.id == worn.id)
     db.commit()
     return [*ids, cancelled.id, tried.id, lost.id, worn.id]
 

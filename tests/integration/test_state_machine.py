@@ -120,7 +120,7 @@ class TestFence:
     def test_an_attempt_that_was_lost_can_write_nothing(self, db: Session) -> None:
         task = new_task(db)
         old = claim(db, task)
-        ends.end_tasks(db, ends.lost(), Task.id == task.id)
+        ends.end_tasks(db, ends.lost("a test"), Task.id == task.id)
         new = claim(db, task)
         before = task_service.get_task(db, task.id).version
         with pytest.raises(AttemptLost):
@@ -171,7 +171,7 @@ class TestEnds:
         elif how == "retries":
             assert ends.end_attempt(db, task.id, 1, ends.retried(ERROR, NextTry(0)))
         else:
-            assert ends.end_tasks(db, ends.lost(), Task.id == task.id) == 1
+            assert ends.end_tasks(db, ends.lost("a test"), Task.id == task.id) == 1
         revoked = task_service.get_task(db, task.id)
         assert (revoked.status, revoked.status_reason, revoked.error) == ("revoked", "cancelled", None)
 
@@ -187,7 +187,7 @@ class TestWhatCounts:
         task = new_task(db)
         assert self.counts(db, task) == ("pending", 0, 0, 0, 1)
         assert (claim(db, task).failures, self.counts(db, task)) == (0, ("running", 1, 0, 0, 1))
-        ends.end_tasks(db, ends.lost(), Task.id == task.id)
+        ends.end_tasks(db, ends.lost("a test"), Task.id == task.id)
         claim(db, task)
         ends.end_attempt(db, task.id, 2, ends.handed_back("the worker shut down"))
         assert self.counts(db, task) == ("pending", 2, 0, 1, 1)
@@ -206,7 +206,7 @@ class TestWhatCounts:
     ) -> None:
         task = new_task(db)
         claim(db, task)
-        ends.end_tasks(db, ends.lost(), Task.id == task.id)
+        ends.end_tasks(db, ends.lost("a test"), Task.id == task.id)
         claim(db, task)
         ends.end_attempt(db, task.id, 2, ends.retried(ERROR, NextTry(0)))
         claim(db, task)
@@ -222,7 +222,7 @@ class TestWhatCounts:
         task = task_in(db, TaskStatus.RUNNING)
         task_service.cancel(db, task.id)
         _ = (
-            ends.end_tasks(db, ends.lost(), Task.id == task.id)
+            ends.end_tasks(db, ends.lost("a test"), Task.id == task.id)
             if lost
             else ends.end_attempt(db, task.id, 1, ends.failed(ERROR))
         )
@@ -235,7 +235,7 @@ class TestLoss:
         task = new_task(db)
         for _ in range(3):
             claim(db, task)
-            assert ends.end_tasks(db, ends.lost(), Task.id == task.id) == 1
+            assert ends.end_tasks(db, ends.lost("a test"), Task.id == task.id) == 1
         failed = task_service.get_task(db, task.id)
         assert (failed.status, failed.crashes, failed.failures, failed.attempt) == ("failed", 3, 0, 3)
         assert failed.error is not None

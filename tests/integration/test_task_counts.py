@@ -181,7 +181,7 @@ class TestBytes:
             lambda task, attempt: ends.end_attempt(db, task, attempt, ends.stopped("ignored")),
             lambda task, _: task_service.update_task_status(db, task, "failed", error="because"),
             lambda task, _: task_service.update_task_status(db, task, "revoked"),
-            lambda task, _: ends.end_tasks(db, ends.lost(), Task.id == task),
+            lambda task, _: ends.end_tasks(db, ends.lost("a test"), Task.id == task),
             lambda task, attempt: ends.end_attempt(db, task, attempt, ends.handed_back("shutting down")),
         ]
         for end in ways:

@@ -204,7 +204,7 @@ class TestWhatBecomesDue:
         for task in (fails, lost):
             claim(db, task)
         retried(db, task_service.get_task(db, fails.id))
-        ends.end_tasks(db, ends.lost(), Task.id == lost.id)
+        ends.end_tasks(db, ends.lost("a test"), Task.id == lost.id)
         db.commit()
         assert [turn_of(db, task.id) for task in (fails, lost)] == [None, None]
         assert turns.place_due(db) == 2

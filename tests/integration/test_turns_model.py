@@ -243,7 +243,7 @@ class Turns(RuleBasedStateMachine):
             ends.end_attempt(*fence, ends.retried(ERROR, NextTry(0 if how == "again" else 1000)))
             task.waits(is_due=how == "again")
         elif how == "lost":
-            ends.end_tasks(self.db, ends.lost(), Task.id == claim.id)
+            ends.end_tasks(self.db, ends.lost("a test"), Task.id == claim.id)
             self.model.lose(task)
         else:
             ends.end_attempt(*fence, ends.handed_back("why"))

@@ -161,7 +161,7 @@ class TestEveryEnd:
             (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.stopped("ignored")), False),
             (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.retried(ERROR, NextTry(1))), True),
             (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.handed_back("shutdown")), True),
-            (lambda db, task, attempt: ends.end_tasks(db, ends.lost(), Task.id == task.id), True),
+            (lambda db, task, attempt: ends.end_tasks(db, ends.lost("a test"), Task.id == task.id), True),
             (lambda db, task, attempt: ends.end_tasks(db, ends.overran(1), Task.id == task.id), False),
             (lambda db, task, attempt: task_service.cancel(db, task.id, commit=False), True),
             (lambda db, task, attempt: task_service.update_task_status(db, task.id, "succeeded", commit=False), False),

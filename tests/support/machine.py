@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         model, who = self.model[attempt.task], attempt.worker
         child = (Task.id == attempt.task, Task.worker_id == who.id, Task.worker_pid == who.pid)
         real, said = [
-            (lambda: ends.end_tasks(self.db, ends.lost(), *child), model.lose),
+            (lambda: ends.end_tasks(self.db, ends.lost("a test"), *child), model.lose),
             (lambda: ends.end_tasks(self.db, ends.overran(1.0), *child), model.overrun),
             (
                 lambda: ends.end_tasks(self.db, ends.handed_back("why"), *child),

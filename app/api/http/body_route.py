@@ -8,12 +8,11 @@ interpreter's lock for the whole call: a long call would stop the event loop fro
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import field_annotation_is_sequence
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -89,7 +88,7 @@ class BodyRoute(APIRoute):
                     if fields is None
                     else {each.alias or name: each for name, each in fields.items()}
                 )
-                found |= {name: field_annotation_is_sequence(each.annotation) for name, each in named.items()}
+                found |= {name: get_origin(each.annotation) is list for name, each in named.items()}
         return found
 
     def get_route_handler(self) -> Handler:

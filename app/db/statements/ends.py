@@ -57,7 +57,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"  # p_reason: the body saw a cancellation, or asked for one
     HANDED_BACK = "handed_back"  # by its own worker, with nothing counted
     NOT_BEGUN = "not_begun"  # claimed, and given back; it names no error
-    LOST = "lost"  # p_max_crashes: the worker is gone
+    LOST = "lost"  # p_max_crashes: the worker is gone; the message of the error says how
     OVERRAN = "overran"  # p_error_key: killed at the hard time limit
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"  # p_reason: cancelled or stopped before it has begun
@@ -82,7 +82,7 @@ class End:
 
 
 _GIVEN = (ERROR_TYPE, ERROR_MESSAGE, TRACEBACK)
-_LOST = AttemptEnd(AttemptOutcome.WORKER_LOST, "worker_lost", "the worker process was lost")
+_LOST = AttemptEnd(AttemptOutcome.WORKER_LOST, "worker_lost", ERROR_MESSAGE)
 _COUNTED = {"failures": least(Task.failures + 1, Task.max_attempts)}
 _CRASHED = {"crashes": Task.crashes + 1}
 _FAILED = {**failure(ERROR_TYPE, ERROR_MESSAGE, ERROR_KEY), **_COUNTED}
@@ -143,7 +143,8 @@ ENDS: dict[Cause, tuple[End, ...]] = {
         End(
             TaskStatus.FAILED,
             (NOT_CANCELLED, ~_MAY_BE_LOST_AGAIN),
-            {**_CRASHED, **failure("worker_lost", _WHY_LOST, _WHY_LOST)},
+            # Its cause, such as the size of the process, makes no other failure of it.
+            {**_CRASHED, **failure("worker_lost", _WHY_LOST + ": " + ERROR_MESSAGE, _WHY_LOST)},
             _LOST,
         ),
         replace(_CANCELLED, attempt=_LOST),

@@ -25,10 +25,16 @@ def end_lost_attempts(db: Session, *, silent_for: timedelta | None) -> int:
     """End the attempts of stopped workers, and of workers without a heartbeat for that long. Returns how many."""
     with transaction(db):
         ids = _attempts_of_lost_workers(db, silent_for, BATCH)
-        ended = ends.end_tasks(db, ends.lost(), Task.id.in_(ids)) if ids else 0
+        ended = ends.end_tasks(db, ends.lost(_how(silent_for)), Task.id.in_(ids)) if ids else 0
     for task_id in ids:
         logger.warning("maintenance: task %s: its worker is lost, and the attempt has ended", task_id)
     return ended
+
+
+def _how(silent_for: timedelta | None) -> str:
+    return "its worker has stopped" + (
+        f", or sent no heartbeat for {silent_for.total_seconds():g} s" if silent_for else ""
+    )
 
 
 def _attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: int) -> list[UUID]:

@@ -123,12 +123,12 @@ def not_begun() -> Ending:
     return Ending(Cause.NOT_BEGUN)
 
 
-def lost() -> Ending:
+def lost(how: str) -> Ending:
     """The worker is gone: pending again, failed at the crash cap, revoked where that was requested.
 
-    A task with `rerun_lost` off fails at the first loss.
+    A task with `rerun_lost` off fails at the first loss. `how` says in a few words what became of the process.
     """
-    return Ending(Cause.LOST, {"p_max_crashes": get_settings().max_crashes})
+    return Ending(Cause.LOST, {"p_max_crashes": get_settings().max_crashes, "p_error_message": how})
 
 
 def overran(limit: float) -> Ending:

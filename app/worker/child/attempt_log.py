@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.sql import prepared
 from app.services.execution.kept_logs import KeptLogs, LogLine
+from app.worker.child.begun_lines import BegunLines
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
 from app.worker.child.private_key_lines import PrivateKeyLines, Source
 
@@ -67,7 +68,7 @@ class AttemptLog:
         # Re-entrant: a signal's handler, which may log, may interrupt its holder.
         self._lock = threading.RLock()
         self._writing = threading.Lock()
-        self._begun: dict[Source, str] = {}
+        self._begun: BegunLines[Source] = BegunLines(LONGEST_LINE)
         self._private_keys = PrivateKeyLines()
         self._unwritten: deque[list[tuple[int, LogLine]]] = deque()  # batches
         self._size = self._dropped = 0
@@ -87,36 +88,24 @@ class AttemptLog:
                 self._add(entry)
 
     def print(self, stream: str, level: int, text: str) -> None:
-        """Keep the lines that `text` ends, and what it begins until its end comes.
-
-        After a carriage return the line is written anew, as on a terminal: of a progress bar the last state is left.
-        """
+        """Keep the lines that `text` ends, and what it begins until its end comes."""
         if self._waiting is None:
             self._open()
         source = (stream, threading.get_ident())
         with self._lock:
             if self._closed:
                 return
-            *ended, begun = text.split("\n")
-            for part in ended:
-                self._end_line(source, level, self._begun.pop(source, "") + part.removesuffix("\r"))
-            if begun:
-                line = self._begun.pop(source, "") + begun
-                before, again, after = line.rpartition("\r")
-                # A return at the end has not overwritten anything yet.
-                line = after if after or not again else before.rpartition("\r")[2] + "\r"
-                self._begun[source] = line[:LONGEST_LINE]
-                if len(self._begun) > MAX_BEGUN:
-                    self._end_lines()
+            for line in self._begun.add(source, text):
+                self._end_line(source, level, line)
+            if len(self._begun) > MAX_BEGUN:
+                self._end_lines()
 
     def _end_lines(self) -> None:
-        begun, self._begun = self._begun, {}
-        for source, text in begun.items():
-            self._end_line(source, STREAM_LEVELS[source[0]], text.removesuffix("\r"))
+        for source, line in self._begun.end():
+            self._end_line(source, STREAM_LEVELS[source[0]], line)
 
     def _end_line(self, source: Source, level: int, line: str) -> None:
-        shown = self._private_keys.hide(source, line.rpartition("\r")[2][:LONGEST_LINE])
-        self._add(printed(time.time(), level, source[0], shown))
+        self._add(printed(time.time(), level, source[0], self._private_keys.hide(source, line)))
 
     def _add(self, entry: Entry) -> None:
         assert self._waiting is not None

@@ -29,6 +29,7 @@ from app.services.operations import admitter
 from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
+from app.worker.child.redirected import end_lines
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
 from app.worker.shared.error_text import describe
 from app.worker.shared.slot_table import STOP_TEXTS, Stop
@@ -252,6 +253,7 @@ class AttemptRun:
     def _has_ended(self) -> None:
         self._child.slot.delivering()
         self._progress.close()
+        end_lines()
         if self._log is not None:
             self._log.close()
 

@@ -31,6 +31,7 @@ body_log: ContextVar[AttemptLog | None] = ContextVar("body_log", default=None)
 _OF_THREAD = "_task_service_log"
 # What the service itself logs while a body runs is not the body's. Tasks that ship with it are, and uncaught exceptions
 # of threads.
+REDIRECTED = "celery.redirected"
 _SERVICE, _BODIES = "app.", ("app.tasks.", "app.core.logging")
 # The loggers whose level the worker's `-l` sets, which is about the worker's log.
 _SET_BY_WORKER = ("", "celery", "celery.task")
@@ -132,7 +133,12 @@ class LogCapture:
     def _keep(self, log: AttemptLog, record: logging.LogRecord) -> None:
         try:
             name = record.name
-            if record.levelno >= self._level and (not name.startswith(_SERVICE) or name.startswith(_BODIES)):
+            # What is printed is kept already, and is logged by Celery's stream perhaps later.
+            if (
+                record.levelno >= self._level
+                and name != REDIRECTED
+                and (not name.startswith(_SERVICE) or name.startswith(_BODIES))
+            ):
                 log.add(entry_of(record))
         except SoftTimeLimitExceeded:
             raise  # by a signal, and the body's to handle

@@ -38,7 +38,7 @@ from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended, li
 from app.worker.parent.completions import Completions
 from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
-from app.worker.parent.memory import memory_of
+from app.worker.parent.memory import sizes_of
 from app.worker.parent.quiet import PROCESS_ENDED
 from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
@@ -107,6 +107,8 @@ class Agent:
         self._suspects: set[HeldAttempt] = set()
         self._suspected_places: set[HeldAttempt] = set()
         self._told: deque[int] = deque(maxlen=SLOTS)  # the children that the log has told of last
+        self._sizes: dict[int, int] = {}
+        self._sizes_before: dict[int, int] = {}
         self._next_beat = 0.0
         self._hand_back_at: float | None = None
         self._leaves_at_once = False
@@ -206,7 +208,9 @@ class Agent:
             "version": VERSION,
         }
         children = [state.pid for state in living(self._table.used())]
-        changing = {"processed": self._processed(), "memory_bytes": memory_of(children)}
+        # Those of before are needed for a child that has gone since.
+        self._sizes, self._sizes_before = sizes_of([os.getpid(), *children]), self._sizes
+        changing = {"processed": self._processed(), "memory_bytes": sum(self._sizes.values()) or None}
         with SessionLocal() as db, transaction(db):
             workers.beat(db, self._worker_id, row, changing)
         self._guard.beaten(begun)
@@ -322,7 +326,7 @@ class Agent:
             if why is Stop.OVERRAN:
                 ending = ends.overran(self._stopper.limit_of(loss.pid))
             else:
-                ending = ends.lost() if why is None else ends.handed_back(STOP_TEXTS[why])
+                ending = ends.lost(self._cause(loss)) if why is None else ends.handed_back(STOP_TEXTS[why])
             ends.end_tasks(db, ending, *attempt)
             which = [] if loss.task_id is None else [of_task(loss.task_id)]
             freed = admission.release(db, of_worker(self._worker_id, loss.pid, *which))
@@ -334,6 +338,14 @@ class Agent:
             logger.error(PROCESS_ENDED, loss.pid, loss.how)
         if outcomes:
             self._told.append(loss.pid)
+
+    def _cause(self, loss: Loss) -> str:
+        """Return how the child ended: Linux kills with SIGKILL what it has no memory for, and says so to nobody."""
+        if "SIGKILL" not in loss.how:
+            return loss.how
+        size = (self._sizes_before | self._sizes).get(loss.pid)
+        known = "" if size is None else f"; its process had {size / 2**20:.0f} MiB when it was last looked at"
+        return f"{loss.how}, perhaps out of memory{known}"
 
     def _write_unbegun(self, seen: SlotState) -> None:
         with SessionLocal() as db:

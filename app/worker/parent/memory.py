@@ -1,6 +1,5 @@
 """The memory of the worker's processes."""
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,11 +7,10 @@ from pathlib import Path
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
-def memory_of(children: Iterable[int]) -> int | None:
-    """Bytes of this process and these children: pages that several share count once. None where Linux does not tell."""
-    sizes = [_proportional_size(pid) for pid in {os.getpid(), *children}]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
+def sizes_of(pids: Iterable[int]) -> dict[int, int]:
+    """Bytes of each of these processes, where Linux tells: a page that several of them share is divided among them."""
+    sizes = {pid: _proportional_size(pid) for pid in pids}
+    return {pid: size for pid, size in sizes.items() if size is not None}
 
 
 def _proportional_size(pid: int) -> int | None:

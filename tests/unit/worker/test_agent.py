@@ -85,6 +85,24 @@ class TestTheEndOfAProcess:
         assert self.lines(agent, caplog) == []
 
 
+class TestTheCauseOfALoss:
+    PID = 4711
+
+    def cause(self, agent: Agent, how: str) -> str:
+        return agent._cause(Loss(self.PID, how=how))
+
+    def test_is_the_exit_code_or_the_signal(self, agent: Agent) -> None:
+        assert self.cause(agent, "exitcode 3") == "exitcode 3"
+        assert self.cause(agent, "signal 11 (SIGSEGV)") == "signal 11 (SIGSEGV)"
+
+    def test_of_a_kill_names_the_size_that_was_known_last(self, agent: Agent) -> None:
+        assert self.cause(agent, "signal 9 (SIGKILL)") == "signal 9 (SIGKILL), perhaps out of memory"
+        agent._sizes_before = {self.PID: 412 * 2**20}  # at the heartbeat before it went
+        assert self.cause(agent, "signal 9 (SIGKILL)") == (
+            "signal 9 (SIGKILL), perhaps out of memory; its process had 412 MiB when it was last looked at"
+        )
+
+
 class TestTakingBack:
     """Rows that a child has claimed and not begun in time."""
 

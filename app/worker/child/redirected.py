@@ -1,0 +1,84 @@
+"""What bodies print, as whole lines of the worker's log.
+
+Celery logs each piece that is written to `sys.stdout` at WARNING, and `print("row", 5)` writes four.
+https://docs.celeryq.dev/en/stable/userguide/configuration.html#worker-redirect-stdouts
+"""
+
+import sys
+import threading
+from typing import Any
+
+from celery import current_task
+from celery.utils.log import LoggingProxy
+
+from app.worker.child.attempt_log import LONGEST_LINE, STREAM_LEVELS
+from app.worker.child.begun_lines import BegunLines
+
+
+class WholeLines:
+    """In the place of a stream that Celery has redirected to its log: passes whole lines on to it.
+
+    A line that is not ended is passed on at the end of its attempt; of a task without a record, once something else is
+    printed.
+    """
+
+    def __init__(self, to: LoggingProxy) -> None:
+        self.to = to
+        self._of_thread = threading.local()
+
+    def write(self, text: str) -> int:
+        """Pass on the lines that `text` ends."""
+        request = getattr(current_task, "request", None)
+        task_id = request and request.id
+        if getattr(self._of_thread, "task_id", task_id) != task_id:
+            self.end()
+        self._of_thread.task_id = task_id
+        for line in self._begun.add(None, text):
+            self.to.write(line)
+        return len(text)
+
+    def writelines(self, texts: Any) -> None:
+        for text in texts:
+            self.write(text)
+
+    def end(self) -> None:
+        """Pass on what this thread has begun."""
+        for _, line in self._begun.end():
+            self.to.write(line)
+
+    @property
+    def _begun(self) -> BegunLines[None]:
+        found: BegunLines[None] | None = getattr(self._of_thread, "begun", None)
+        if found is None:
+            found = self._of_thread.begun = BegunLines(LONGEST_LINE)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.to, name)
+
+
+_installed: dict[str, WholeLines] = {}
+
+
+def log_whole_lines() -> None:
+    """Begin, once Celery has set up the log of this process. `stdout` is logged at INFO, `stderr` at WARNING."""
+    for name, level in STREAM_LEVELS.items():
+        stream = getattr(sys, name)
+        if isinstance(stream, LoggingProxy):
+            stream.loglevel = level
+            _installed[name] = WholeLines(stream)
+            setattr(sys, name, _installed[name])
+
+
+def log_pieces_again() -> None:
+    """Put Celery's streams back."""
+    while _installed:
+        name, stream = _installed.popitem()
+        stream.end()
+        setattr(sys, name, stream.to)
+
+
+def end_lines() -> None:
+    """Pass on what this thread has printed and not ended: its attempt is over."""
+    for stream in _installed.values():
+        stream.end()
