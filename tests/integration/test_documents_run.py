@@ -62,6 +62,8 @@ LEFT_OUT = {
     "deployment.md": {
         "for name in SECRET_KEY": "needs a Docker engine: test_containers.py, test_compose.py",
         "docker compose up": "needs a Docker engine: test_containers.py, test_compose.py",
+        ". ./.env": "of the containers: test_compose.py",
+        "curl -sS $TASK_SERVICE_URL/api/v1/auth/login -d username=admin": "of the containers: test_compose.py",
     },
     "guarantees.md": {"python3 run_tests.py --suite faults": SUITE, "SOAK_SEED=": SUITE},
     "operations.md": {
@@ -86,7 +88,7 @@ LEFT_OUT = {
 }
 # Programs that therefore are saved, and not run.
 ONLY_SAVED = {"recipes.md": {"shop.py": FLASK, "orders.py": DJANGO}}
-WITHOUT_NODE = {"events.md": {"BASE=http://localhost:8000 TOKEN=$TOKEN ID=$ID node follow.mjs": "there is no node"}}
+WITHOUT_NODE = {"events.md": {"BASE=$TASK_SERVICE_URL TOKEN=$TOKEN ID=$ID node follow.mjs": "there is no node"}}
 TOOLS = shutil.which("curl") and shutil.which("openssl")
 # Blocks that are no commands.
 NO_COMMANDS = {

@@ -38,6 +38,12 @@ def required_variables() -> set[str]:
     return {found["name"] for found in VARIABLE.finditer(text) if found["kind"] == "?"}
 
 
+def documented_secrets() -> str:
+    """The command of docs/deployment.md that writes the secrets to `.env`."""
+    text = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    return "for name in SECRET_KEY" + text.partition("for name in SECRET_KEY")[2].partition("docker compose up")[0]
+
+
 def roles_script() -> str:
     """The SQL that PostgreSQL's container runs on an empty volume; `$NAME` stands for the shell's variables."""
     script: str = compose()["services"]["postgres"]["entrypoint"][2]

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.launcher.environment import PASSWORD, Environment
+from app.launcher.environment import PASSWORD, URL, Environment
 from app.launcher.ports import free_loopback_port
 from tests.support.accounts import bearer, login
 from tests.support.pages import Page
@@ -51,6 +51,7 @@ class Deployment:
             for name, value in given.items():
                 patch.setenv(name, value)
             made = Environment(self.directory, self.directory / "env")
+        made.values[URL] = self.stack.url
         made.write()
         return made.values, made.env_file.read_text(encoding="utf-8")
 

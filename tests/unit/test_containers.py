@@ -1,13 +1,24 @@
 """What Dockerfile and docker-compose.yml promise; `tests/integration/test_sealed_image.py` shows that the service can live so."""
 
 import re
+import subprocess
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.containers import ROOT, compose, dockerfile, required_variables, resolve, roles_script
-from tests.support.sources import assert_none
+from app.launcher.envfile import read_env
+from tests.support.containers import (
+    ROOT,
+    compose,
+    dockerfile,
+    documented_secrets,
+    required_variables,
+    resolve,
+    roles_script,
+)
+from tests.support.sources import assert_none, text_of
 
 SERVICES: dict[str, Any] = compose()["services"]
 OWN = {name for name, service in SERVICES.items() if service["image"] == "task-service"}
@@ -135,6 +146,13 @@ class TestCompose:
             for value in SERVICES[name]["environment"].values():
                 resolve(value, given)
             assert resolve(SERVICES[name]["environment"]["APP_ENV"], given) == "production"
+
+    def test_the_documented_command_makes_every_secret_and_the_first_administrator(self, tmp_path: Path) -> None:
+        subprocess.run(["bash", "-euc", documented_secrets()], cwd=tmp_path, check=True)
+        made = read_env(tmp_path / ".env")
+        assert made.keys() == required_variables() | {"FIRST_ADMIN_PASSWORD"}
+        assert all(value.isalnum() and len(value) == 64 for value in made.values())
+        assert f"#   {documented_secrets().partition(';')[0]};" in text_of(ROOT / "docker-compose.yml")
 
     def test_a_missing_secret_is_an_error(self) -> None:
         with pytest.raises(KeyError):

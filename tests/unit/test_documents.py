@@ -28,7 +28,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 LINK = r"\[[^\]]+\]\(([^)\s]+)\)"
 BACKTICKED = re.compile(r"`([^`\n]+)`")
-CALL = re.compile(r"(?:http://localhost:8000|(?:GET|POST|PUT|PATCH|DELETE) )(/api/v1/[\w/${}-]*)")
+CALL = re.compile(r"(?:http://localhost:8000|\$TASK_SERVICE_URL|(?:GET|POST|PUT|PATCH|DELETE) )(/api/v1/[\w/${}-]*)")
 # In the sentence that lists them, and wherever run_server.py is called with some.
 SERVER_OPTIONS = re.compile(r"The\noptions are (.+?);|run_server\.py((?: --[a-z-]+)+)", re.DOTALL)
 # Bases of the error tree, which nothing raises itself.

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import Self
 
 import httpx
 
+from app.launcher.envfile import read_env
 from app.launcher.ports import free_loopback_port
 from tests.support import accounts
 from tests.support.compose.engine import CommandFailed, Engine
-from tests.support.containers import ROOT, required_variables
+from tests.support.containers import ROOT, documented_secrets
 from tests.support.waiting import answers, wait_for
 
 UP_SECONDS = 180.0
-ADMIN_PASSWORD = "correct horse battery staple 42"
 
 
 class Deployment:
@@ -24,10 +25,11 @@ class Deployment:
 
     def __init__(self, engine: Engine, directory: Path) -> None:
         self.engine, self.port = engine, free_loopback_port()
-        self.variables = {name: secrets.token_hex(16) for name in sorted(required_variables())}
-        self.variables |= {"FIRST_ADMIN_PASSWORD": ADMIN_PASSWORD, "API_PORT": str(self.port)}
-        env_file = directory / "env"
-        env_file.write_text("".join(f"{name}={value}\n" for name, value in self.variables.items()))
+        env_file = directory / ".env"
+        subprocess.run(["bash", "-euc", documented_secrets()], cwd=directory, check=True)
+        with env_file.open("a") as file:
+            file.write(f"API_PORT={self.port}\n")
+        self.variables = read_env(env_file)
         self._project = f"task-service-{secrets.token_hex(4)}"
         places = [
             "--project-directory",
@@ -100,5 +102,6 @@ class Deployment:
     def client(self) -> Iterator[httpx.Client]:
         """As the first administrator."""
         with httpx.Client(base_url=self.url, timeout=30) as http:
-            http.headers.update(accounts.bearer(accounts.login(http, "admin", ADMIN_PASSWORD)["access_token"]))
+            password = self.variables["FIRST_ADMIN_PASSWORD"]
+            http.headers.update(accounts.bearer(accounts.login(http, "admin", password)["access_token"]))
             yield http
