@@ -88,15 +88,15 @@ def holds_mask(value: Any) -> bool:
 def restore_secrets(stored: Any, sent: Any) -> Any:
     """Return `sent` with each `***` replaced by the secret that `stored` has in the same place.
 
-    A `***` without a stored secret stays, and `holds_mask` finds it. A `***` that hides nothing stays too: under
-    another name, `value` would be shown.
+    A `***` without a stored secret stays, and `holds_mask` finds it. A `***` stays too where the secret would be shown:
+    `value` beside another `name`.
     """
     if not holds_mask(sent):
         return sent
     if isinstance(sent, dict) and isinstance(stored, dict):
         return {
             key: stored[key]
-            if value == MASK and key in stored and _hides_in(sent, key) and _hides_in(stored, key)
+            if value == MASK and key in stored and _hides_in(stored, key) and _hides_in({**sent, key: stored[key]}, key)
             else restore_secrets(stored.get(key), value)
             for key, value in sent.items()
         }

@@ -55,6 +55,8 @@ class AuditEvent(RecordedEvent):
     DEEDS_THROTTLED = "deeds.throttled"
     # Records older than the named time were deleted.
     AUDIT_PRUNED = "audit.pruned"
+    # Its fields `fields` were changed by a PATCH; a changed state has an event of its own.
+    TASK_CHANGED = "task.changed"
     TASK_CANCELLED = "task.cancelled"
     TASK_RETRIED = "task.retried"
     TASK_RUN_NOW = "task.run_now"

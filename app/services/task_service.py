@@ -265,8 +265,12 @@ class TaskService:
         check_version: Callable[[int], None] | None = None,
         commit: bool = True,
         within_quota: bool = False,
+        owns: Callable[[UUID], bool] | None = None,
     ) -> Task:
         """Change the fields that PATCH may change (TaskPatch).
+
+        `owns` is called with the id of the task's user. Where it returns False, a `***` keeps its secret only beside
+        arguments that are otherwise unchanged.
 
         Raises TaskNotFound, InvalidTransition, InvalidTask, InvalidArguments, UnknownTask; with `within_quota`
         QuotaExceeded for larger arguments. `check_version` is called with the version that is changed. `check_admin` is
@@ -278,13 +282,18 @@ class TaskService:
                 task = self.get_task(db, task_id, owner=owner)
                 if check_version is not None:
                     check_version(task.version)
-                if not fields or task_editing.edit(db, task, fields, until_commit if within_quota else None):
+                by_owner = owns is None or owns(task.user_id)
+                if not fields or task_editing.edit(
+                    db, task, fields, until_commit if within_quota else None, by_owner=by_owner
+                ):
                     break
             else:
                 raise PreconditionFailed
             if state:
                 task_reports.set_state(db, task.id, state)
             task = self.get_task(db, task.id)
+            if fields:
+                audit.record_task(db, AuditEvent.TASK_CHANGED, task, fields=sorted(fields))
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
             if task_editing.MOVES_TURN & fields.keys():
@@ -355,21 +364,22 @@ class TaskService:
     def retry_with_changes(
         self, db: Session, task_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+        owns: Callable[[UUID], bool] | None = None,
     ) -> tuple[Task, bool]:  # fmt: skip
         """Create a new task of the same user that repeats an ended one, with some fields replaced (TaskRetry).
 
         Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
-        `check` is called with the request for the new task; its exceptions are passed on. Raises TaskNotFound,
-        InvalidTransition, and as `create_tasks` does; with `within_quota` also QuotaExceeded.
+        `check` is called with the request for the new task; its exceptions are passed on. `owns` as in `update_task`.
+        Raises TaskNotFound, InvalidTransition, and as `create_tasks` does; with `within_quota` also QuotaExceeded.
         """
         old = self.get_task(db, _id(task_id), owner=owner)
-        wanted = task_requests.repeated(old, changes)
+        wanted = task_requests.repeated(old, changes, by_owner=owns is None or owns(old.user_id))
         if check is not None:
             check(wanted)
         rows = new_rows.rows_of([wanted], old.user_id, retry_of=old.id)
         with task_creation.creating(db, rows, commit=commit, within_quota=within_quota) as created:
             (task,) = task_creation.as_tasks(db, created)
-            audit.record_task(db, AuditEvent.TASK_RETRIED, old, new_task=str(task.id))
+            audit.record_task(db, AuditEvent.TASK_RETRIED, old, new_task=str(task.id), fields=sorted(changes))
         return task, created[0].is_new
 
     @repeated_with_a_fresh_session

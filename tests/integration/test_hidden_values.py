@@ -1,5 +1,7 @@
 """Secrets in the answers of the task endpoints. What is not hidden comes back unchanged: test_hostile_input.py."""
 
+from typing import Any, ClassVar
+
 import httpx
 import pytest
 from sqlalchemy import text
@@ -10,8 +12,10 @@ from app.services.execution import ends
 from app.services.execution.attempts import AttemptError
 from app.services.task_service import task_service
 from app.worker.shared.error_text import describe
+from tests.support.accounts import MakeUser
 from tests.support.databases import ENGINE
-from tests.support.task_client import BODY, TaskClient, module_client, stored
+from tests.support.tables import cases
+from tests.support.task_client import BODY, TaskClient, module_client, stored, task_client
 from tests.support.tasks import claim, new_task
 
 client = module_client()
@@ -82,6 +86,62 @@ class TestSentBack:
         for name in ("kwargs", "metadata"):
             answer = tasks.post(body=BODY | {name: SHOWN})
             assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "hidden_value"), name
+
+
+class TestKeptElsewhere:
+    """A kept secret must not go where its owner has not sent it (ATTACK 1): with another URL beside it, it would."""
+
+    KWARGS: ClassVar = {"url": "https://mine.example/", "password": "hunter2", "pin": 1}
+
+    @pytest.fixture
+    def callers(self, client: httpx.Client, tasks: TaskClient, make_user: MakeUser) -> dict[str, TaskClient]:
+        body = {"name": "k", "scopes": ["tasks:write", "tasks:read"]}
+        key = client.post("/api/v1/auth/api-keys", json=body, headers=tasks.headers).json()["key"]
+        admin = task_client(client, make_user, "admin")
+        return {"owner": tasks, "key": TaskClient(client, tasks.user, key), "admin": admin}
+
+    def send(self, caller: TaskClient, owner: TaskClient, how: str, changes: dict[str, Any]) -> httpx.Response:
+        """A retry of a task that has ended, or a PATCH of one that waits, with what was shown and these changes."""
+        created = owner.create(kwargs=self.KWARGS, delay_seconds=3600)
+        kwargs = {"kwargs": created["kwargs"] | changes}
+        if how == "patch":
+            return caller.patch(created["id"], kwargs)
+        owner.post(f"{created['id']}/cancel")
+        return caller.post(f"{created['id']}/retry", kwargs)
+
+    def test_only_the_owner_by_a_login_keeps_one_beside_another_url(
+        self, tasks: TaskClient, callers: dict[str, TaskClient]
+    ) -> None:
+        with cases() as case:
+            for how in ("retry", "patch"):
+                for name, caller in callers.items():
+                    with case(how, name):
+                        answer = self.send(caller, tasks, how, {"url": "https://evil.example/"})
+                        if name == "owner":
+                            assert answer.is_success, answer.text
+                            assert stored(answer.json()["id"]).kwargs["password"] == "hunter2"
+                        else:
+                            assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "hidden_value")
+
+    def test_everyone_keeps_one_where_nothing_else_changes_or_sends_another(
+        self, tasks: TaskClient, callers: dict[str, TaskClient]
+    ) -> None:
+        with cases() as case:
+            for how in ("retry", "patch"):
+                for name, caller in callers.items():
+                    for changes in ({}, {"url": "https://other.example/", "password": "new"}):
+                        with case(how, name, changes):
+                            answer = self.send(caller, tasks, how, changes)
+                            assert answer.is_success, answer.text
+                            assert stored(answer.json()["id"]).kwargs == self.KWARGS | changes
+
+    def test_a_position_is_an_argument_like_a_name(self, tasks: TaskClient, callers: dict[str, TaskClient]) -> None:
+        created = tasks.create(args=[1], kwargs={"steps": 2, "password": "hunter2"}, delay_seconds=3600)
+        kept = {"steps": 2, "password": "***"}
+        answer = callers["admin"].patch(created["id"], {"args": [2], "kwargs": kept})
+        assert answer.json()["errors"][0]["type"] == "hidden_value"
+        answer = callers["admin"].patch(created["id"], {"args": [], "kwargs": kept | {"duration": 1}})
+        assert answer.status_code == 200, answer.text
 
 
 def test_no_error_of_a_statement_holds_its_parameters(client: httpx.Client) -> None:

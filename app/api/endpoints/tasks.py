@@ -391,7 +391,8 @@ def update_task(
 ) -> Task:
     """Change a task. Omitted fields keep their values. Some fields can change only while the task is pending.
 
-    New arguments are checked as those of a new task. A `***` keeps the secret that stands there.
+    New arguments are checked as those of a new task. A `***` keeps the secret that stands there. For an administrator or
+    an API key, it does so only where every other argument is as it was.
     """
     changes = named_in(body)
     check_priority(changes.get("priority"), user.max_priority)
@@ -403,6 +404,7 @@ def update_task(
         check_admin=user.check_admin,
         check_version=lambda version: check_if_match(if_match, version),
         within_quota=True,
+        owns=user.owns,
     )
     response.headers["ETag"] = etag(task.version)
     return task
@@ -462,7 +464,8 @@ def retry_task(
 
     With a body that names a field, a new task is created instead, with `retry_of`, and the old one stays. It may have
     succeeded, too. The fields of the body replace those of the old task. The whole is checked as in `POST /tasks/`. A
-    `***` keeps the secret that stands there. The rest is copied, but for `unique_key`, `run_at`, `delay_seconds` and
+    `***` keeps the secret that stands there. For an administrator or an API key, it does so only where every other
+    argument is as it was. The rest is copied, but for `unique_key`, `run_at`, `delay_seconds` and
     `expires_at`. Each such request creates a task, also with an `Idempotency-Key`: a `unique_key` avoids that.
     """
 
@@ -473,7 +476,7 @@ def retry_task(
     if not changes:
         return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
     task, is_new = task_service.retry_with_changes(
-        db, task_id, changes, owner=user.owner, within_quota=True, check=check
+        db, task_id, changes, owner=user.owner, within_quota=True, check=check, owns=user.owns
     )
     response.status_code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
     tasks = request.scope["path"].rstrip("/").rsplit("/", 2)[0]

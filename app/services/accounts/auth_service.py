@@ -101,6 +101,10 @@ class Principal:
         if self.session_id is None:
             raise LoginOnly
 
+    def owns(self, user_id: UUID) -> bool:
+        """Return whether this is that user by a login: an API key shows no secrets, and has no say about them."""
+        return self.id == user_id and self.session_id is not None
+
     @property
     def owner(self) -> UUID | None:
         """The user id that limits the visible objects, or None: administrators see the objects of all users."""

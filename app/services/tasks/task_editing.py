@@ -34,8 +34,10 @@ def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) ->
     return {name: value for name, value in changes.items() if name not in STATE}, state
 
 
-def edit(db: Session, task: Task, changes: dict[str, Any], until_commit: ExitStack | None = None) -> bool:
-    """Change this version of the task. Returns False if it has changed since.
+def edit(
+    db: Session, task: Task, changes: dict[str, Any], until_commit: ExitStack | None = None, *, by_owner: bool = True
+) -> bool:
+    """Change this version of the task. Returns False if it has changed since. `by_owner`: `task_requests.restored`.
 
     With `until_commit`, larger arguments take from the quota of the task's user; the caller closes it after the commit.
     Raises InvalidTransition, InvalidTask, InvalidArguments, UnknownTask, QuotaExceeded.
@@ -45,7 +47,7 @@ def edit(db: Session, task: Task, changes: dict[str, Any], until_commit: ExitSta
         raise InvalidTransition(
             f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"
         )
-    values = _values(task, changes)
+    values = _values(task, changes, restored(task, changes, by_owner=by_owner))
     with ExitStack() as reserved:
         reservation = None
         if until_commit is not None and ARGUMENTS & values.keys():
@@ -61,8 +63,8 @@ def edit(db: Session, task: Task, changes: dict[str, Any], until_commit: ExitSta
     return changed
 
 
-def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
-    values = restored(task, changes)
+def _values(task: Task, changes: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of the changes; `values` are these with their secrets."""
     if "metadata" in values:
         values["metadata_"] = values.pop("metadata")
     as_submitted = {name: value for name, value in changes.items() if name in AS_SUBMITTED}

@@ -19,8 +19,8 @@ _COPIED = [name for name in TaskCreate.model_fields if name not in _NOT_COPIED]
 _IDENTITY = ("name", "task_type", "celery_task_name")
 
 
-def repeated(task: Task, changes: dict[str, Any]) -> TaskCreate:
-    """Return the request for a new task: that of this one, which has ended, with the changes.
+def repeated(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> TaskCreate:
+    """Return the request for a new task: that of this one, which has ended, with the changes. `by_owner`: `restored`.
 
     Raises InvalidTransition, InvalidTask.
     """
@@ -29,7 +29,7 @@ def repeated(task: Task, changes: dict[str, Any]) -> TaskCreate:
     if changes.get("celery_task_name", task.celery_task_name) != task.celery_task_name:
         message = "A retry runs the same task: create another one with POST /tasks/"
         raise _refused(["celery_task_name"], message, "another_task")
-    request = {name: _requested(task, name) for name in _COPIED} | restored(task, changes)
+    request = {name: _requested(task, name) for name in _COPIED} | restored(task, changes, by_owner=by_owner)
     if request["limit"] is None and "limit_key" not in changes:
         request["limit_key"] = None
     return parse(request)
@@ -47,10 +47,11 @@ def checked(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(wanted, name) for name in changes}
 
 
-def restored(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
+def restored(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> dict[str, Any]:
     """Return the changes with the secrets that the client saw as `***`.
 
-    Raises InvalidTask for a mask where nothing is stored.
+    Who is not the owner by a login could have a kept secret sent elsewhere: they keep one only where every other
+    argument is as it was. Raises InvalidTask there, and for a mask where nothing is stored.
     """
     values = dict(changes)
     for name, stored in (("metadata", task.metadata_), ("kwargs", task.kwargs)):
@@ -64,7 +65,28 @@ def restored(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
         values["args"] = positions.restore(task.args, values["args"])
         for at in positions.masked(values["args"]):
             raise _hidden(["args", at])
+    if not by_owner:
+        _check_kept(task, changes, values)
     return values
+
+
+def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> None:
+    """Raise InvalidTask if `values` has kept a secret of the sent arguments, and another argument is not as it was."""
+    kept = [name for name in sorted(ARGUMENTS & values.keys()) if values[name] != sent[name]]
+    if kept and _by_name(task, values) != _by_name(task, {}):
+        message = (
+            f"{MASK} keeps a hidden value only where every other argument is as it was: send the value itself, or have "
+            "the owner of the task change it by a login"
+        )
+        raise _refused([kept[0]], message, "hidden_value")
+
+
+def _by_name(task: Task, values: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the arguments by the names of their parameters, and those that have none."""
+    kind = catalogue().get(task.celery_task_name)
+    names = kind.positions.names if kind else ()
+    args, kwargs = values.get("args", task.args), values.get("kwargs", task.kwargs)
+    return {**dict(zip(names, args, strict=False)), **kwargs}, list(args[len(names) :])
 
 
 def _requested(task: Task, name: str) -> Any:

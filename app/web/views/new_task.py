@@ -80,7 +80,7 @@ def retry_with_changes(
         if form.get("by") != "json":  # it has all parameters by name, and what is empty in it is to be empty
             changes = {"args": [], "tags": [], "timeout_seconds": None, "max_attempts": None, **changes}
         created, _ = task_service.retry_with_changes(
-            db, task_id, changes, owner=user.owner, within_quota=True, check=rights_of(user)
+            db, task_id, changes, owner=user.owner, within_quota=True, check=rights_of(user), owns=user.owns
         )
     except _REFUSALS as error:
         return _form(request, user, name, form, error, of=task_id)

@@ -124,6 +124,14 @@ class TestBackAgain:
         assert not holds_mask({"rating": MASK, "list": [MASK]})
         assert restore_secrets({"rating": "x"}, {"rating": MASK}) == {"rating": MASK}
 
+    def test_a_number_stays_hidden_under_a_name_that_counts(self) -> None:
+        """The mask is text, which such a name hides; the number that it stands for would be shown."""
+        stored = {"x": {"name": "password", "value": 12345678}}
+        assert restore_secrets(stored, {"x": {"name": "password", "value": MASK}}) == stored
+        moved = restore_secrets(stored, {"x": {"name": "max_tokens", "value": MASK}})
+        assert moved == {"x": {"name": "max_tokens", "value": MASK}}
+        assert holds_mask(moved)
+
     def test_in_a_list_they_stay_with_what_they_stood_beside(self) -> None:
         """By their place alone the host a would get the password of the host b."""
         a, b = {"host": "a", "password": "of a"}, {"host": "b", "password": "of b"}
