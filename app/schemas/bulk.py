@@ -59,7 +59,7 @@ class BulkPreview(ResponseModel):
     """What a dry run shows. Nothing was changed."""
 
     matched: int = Field(description="The number of tasks that match now, exact.", examples=[2000])
-    sample: list[TaskRead] = Field(description="Ten of these tasks at most.")
+    sample: list[TaskRead] = Field(description="Ten of these tasks at most. None for an API key without `tasks:read`.")
     token: str = Field(description="Send it within ten minutes to change these tasks.", examples=["AaBbCc"])
 
 

@@ -444,9 +444,9 @@ class TaskService:
 
     def preview_bulk(
         self, db: Session, deed: Deed | str, *, user_id: UUID, ids: Sequence[UUID] | None = None,
-        wanted: TaskFilter | None = None, as_admin: bool = False,
+        wanted: TaskFilter | None = None, as_admin: bool = False, with_sample: bool = True,
     ) -> Preview:  # fmt: skip
-        """Return how many tasks `start_bulk` would change, ten of them at most, and a token for it.
+        """Return how many tasks `start_bulk` would change, ten of them at most (`with_sample`), and a token for it.
 
         `deed` is `cancel`, `retry` or `delete`. `wanted` counts within DATABASE_COSTLY_READ_SECONDS. Raises AdminOnly
         for the tasks of others without `as_admin`.
@@ -454,7 +454,7 @@ class TaskService:
         selection = Selection.of(wanted, ids)
         if selection is None:
             raise InvalidInput("Name tasks by their ids, or by a filter")
-        return deeds.preview(db, Deed(deed), Caller(_user_id(user_id), as_admin), selection)
+        return deeds.preview(db, Deed(deed), Caller(_user_id(user_id), as_admin), selection, with_sample=with_sample)
 
     def start_bulk(
         self, db: Session, deed: Deed | str, *, user_id: UUID, ids: Sequence[UUID] | None = None,

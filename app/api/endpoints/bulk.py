@@ -22,6 +22,7 @@ from app.errors import (
     TokenMismatch,
     TooManyBulkDeeds,
 )
+from app.models.api_key import Scope
 from app.models.bulk_deed import BulkDeed, Deed
 from app.schemas.bulk import MAX_TOKEN, BulkAccepted, BulkPreview, BulkRead, BulkRequest
 from app.schemas.task_filter import named_fields
@@ -58,7 +59,8 @@ def cancel_tasks(request: Request, db: SessionDep, user: TaskWriter, body: BulkR
     """Cancel many tasks, each as `POST /tasks/{task_id}/cancel` does.
 
     With `ids`, it is accepted at once. With `filter`, send `dry_run` first. The answer says how many tasks match, and
-    has a token. Send the token to have it done to the tasks that match then. `GET /tasks/bulk/{deed_id}` says how far
+    has a token. Send the token to have it done to the tasks that match then. An API key without the scope `tasks:read`
+    sees none of them. `GET /tasks/bulk/{deed_id}` says how far
     it is.
     """
     return _answer(request, db, user, Deed.CANCEL, body)
@@ -90,8 +92,9 @@ def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body:
     wanted = None if body.filter is None else filter_of(user, **named_fields(body.filter))
     if body.dry_run:
         preview = task_service.preview_bulk(
-            db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted
-        )
+            db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted,
+            with_sample=Scope.TASKS_READ in user.scopes,
+        )  # fmt: skip
         return rendered(BulkPreview.model_validate(preview))
     if wanted is not None and body.token is None:
         raise PreviewRequired

@@ -391,8 +391,8 @@ def update_task(
 ) -> Task:
     """Change a task. Omitted fields keep their values. Some fields can change only while the task is pending.
 
-    New arguments are checked as those of a new task. A `***` keeps the secret that stands there. For an administrator or
-    an API key, it does so only where every other argument is as it was.
+    New arguments are checked as those of a new task. A `***` keeps the secret that stands there. For an administrator
+    or an API key, it does so only where every other argument is as it was.
     """
     changes = named_in(body)
     check_priority(changes.get("priority"), user.max_priority)

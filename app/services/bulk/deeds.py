@@ -48,8 +48,11 @@ class Caller:
         return None if self.as_admin else self.user_id
 
 
-def preview(db: Session, deed: Deed, caller: Caller, selection: Selection) -> Preview:
-    """Count the tasks, and show a few. Tasks that are created from now on will not be touched. Raises AdminOnly."""
+def preview(db: Session, deed: Deed, caller: Caller, selection: Selection, *, with_sample: bool) -> Preview:
+    """Count the tasks, and show a few `with_sample`. Tasks that are created from now on will not be touched.
+
+    Raises AdminOnly.
+    """
     selection.check_owner(caller.user_id, as_admin=caller.as_admin)
     if selection.reads_many():
         reads.limit_read(db, get_settings().costly_read_seconds)
@@ -57,7 +60,7 @@ def preview(db: Session, deed: Deed, caller: Caller, selection: Selection) -> Pr
     text = tokens.seal(token, caller.user_id, get_settings().accepted_keys)
     matched = selection.count(db, caller.owner)
     # With nothing to find, the search for a sample would read all tasks again.
-    return Preview(matched, selection.sample(db, caller.owner) if matched else [], text)
+    return Preview(matched, selection.sample(db, caller.owner) if matched and with_sample else [], text)
 
 
 def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, text: str | None) -> BulkDeed:
