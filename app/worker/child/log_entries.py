@@ -4,10 +4,11 @@
 secrets, JSON) is left to `line_of`, in the thread that writes: of the lines that come too fast most never get there.
 """
 
-import json
 import logging
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -26,6 +27,10 @@ LOGGER_LENGTH = 200
 # Secrets are looked for in so many times what is kept: a part of a secret would not be recognised.
 SEARCHED = 5
 _MOST_ITEMS, _MOST_DEPTH, _TEXT_LENGTH = 50, 5, 1024
+# Of all values of an `extra`; and about what each takes in memory beside its text.
+_MOST_VALUES, _VALUE_BYTES = 1000, 64
+_LISTS = (list, tuple, set, frozenset, deque)
+_NOTE_BYTES = 80
 _LARGE = 2**63
 _NO_FIELDS: Mapping[str, Any] = {}
 # What `logging` and its formatters put into each record. What else is in it came as `extra`.
@@ -51,8 +56,8 @@ def entry_of(record: logging.LogRecord) -> Entry:
     trace = ""
     if record.exc_info or record.exc_text or record.stack_info:
         trace = traceback_of(record)[-SEARCHED * TRACEBACK_BYTES :]
-    fields = _NO_FIELDS if len(record.__dict__) == _PLAIN else _fields(record)
-    size = len(message) + len(trace) + (FIELDS_BYTES if fields else 0)
+    fields, held = (_NO_FIELDS, 0) if len(record.__dict__) == _PLAIN else _fields(record)
+    size = len(message) + len(trace) + held
     return Entry(record.created, record.levelno, record.name, message, trace, fields, size)
 
 
@@ -91,28 +96,72 @@ def _cut(text: str, most: int) -> str:
     return f"{encoded[:most].decode(errors='ignore')} … (cut: the line was longer than {most} bytes)"
 
 
-def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+def _fields(record: logging.LogRecord) -> tuple[Mapping[str, Any], int]:
+    """Return what came as `extra`, and about how many bytes of memory that takes."""
     extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-    found: Mapping[str, Any] = _plain(extra, _MOST_DEPTH)
-    return found
+    budget = _Budget()
+    found: Mapping[str, Any] = _plain(extra, _MOST_DEPTH, budget)
+    return found, budget.spent
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """A bounded copy as JSON has it: what it lacks is shown as text."""
+class _Budget:
+    """What is copied of one `extra` at most: a line costs by this, and not by what the body has handed in."""
+
+    __slots__ = ("characters", "values")
+
+    def __init__(self) -> None:
+        self.values, self.characters = _MOST_VALUES, SEARCHED * FIELDS_BYTES
+
+    def take(self, characters: int = 0) -> bool:
+        """Count a value with its text. Returns False once nothing more is to be copied."""
+        self.values -= 1
+        self.characters -= characters
+        return self.is_left
+
+    @property
+    def is_left(self) -> bool:
+        return self.values > 0 and self.characters > 0
+
+    @property
+    def spent(self) -> int:
+        return (_MOST_VALUES - self.values) * _VALUE_BYTES + SEARCHED * FIELDS_BYTES - self.characters
+
+
+def _plain(value: Any, depth: int, budget: _Budget) -> Any:
+    """A bounded copy as JSON has it: what it lacks is shown as text, what exceeds the budget is left out."""
     if value is None or isinstance(value, bool):
+        budget.take()
         return value
     if isinstance(value, int | float) and -_LARGE < value < _LARGE:  # not where it is NaN
+        budget.take()
         return float(value) if isinstance(value, float) else int(value)
     if isinstance(value, dict) and depth:
-        items = list(value.items())[:_MOST_ITEMS]
-        return {_shown(key)[:_TEXT_LENGTH]: _plain(inner, depth - 1) for key, inner in items}
-    if isinstance(value, list | tuple) and depth:
-        return [_plain(inner, depth - 1) for inner in value[:_MOST_ITEMS]]
-    return _shown(value)[: SEARCHED * _TEXT_LENGTH]
+        return _plain_items(value, depth, budget)
+    if isinstance(value, _LISTS) and depth:
+        budget.take()
+        items = islice(value, _MOST_ITEMS)
+        return [_plain(inner, depth - 1, budget) for inner in items if budget.is_left]
+    text = f"({type(value).__name__})" if isinstance(value, (dict, *_LISTS)) else _shown(value)
+    text = text[: min(SEARCHED * _TEXT_LENGTH, max(budget.characters, 0))]
+    budget.take(len(text))
+    return text
+
+
+def _plain_items(value: dict[Any, Any], depth: int, budget: _Budget) -> dict[str, Any]:
+    budget.take()
+    found: dict[str, Any] = {}
+    for key, inner in islice(value.items(), _MOST_ITEMS):
+        if not budget.is_left:
+            break
+        name = _plain(key, 0, budget) if isinstance(key, (str, *_LISTS)) else _shown(key)
+        found[name[:_TEXT_LENGTH]] = _plain(inner, depth - 1, budget)
+    return found
 
 
 def _shown(value: Any) -> str:
     try:
+        if isinstance(value, str | bytes | bytearray):
+            return str(value[: SEARCHED * _TEXT_LENGTH])
         return str(value)
     except SoftTimeLimitExceeded:
         raise
@@ -125,12 +174,15 @@ def _json(fields: Mapping[str, Any]) -> str:
         return "{}"
     shown = {_text(name): _redacted(value) for name, value in redact(dict(fields)).items()}
     text = dump_json(shown)
-    dropped = 0
-    while len(text) > FIELDS_BYTES:
-        largest = max(shown, key=lambda name: len(json.dumps(shown[name])))
-        del shown[largest]
-        dropped += 1
-        text = dump_json({**shown, "…": f"{dropped} left out: larger than {FIELDS_BYTES} bytes together"})
+    if len(text) > FIELDS_BYTES:
+        sizes = {name: len(dump_json({name: value})) for name, value in shown.items()}
+        all_names, excess = sorted(sizes, key=sizes.__getitem__), len(text) + _NOTE_BYTES - FIELDS_BYTES
+        while excess > 0:  # the largest one first
+            largest = all_names.pop()
+            excess -= sizes[largest]
+            del shown[largest]
+        note = f"{len(sizes) - len(shown)} left out: larger than {FIELDS_BYTES} bytes together"
+        text = dump_json({**shown, "…": note})
     return text
 
 

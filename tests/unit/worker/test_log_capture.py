@@ -24,7 +24,8 @@ from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import LogLine
 from app.worker.child.attempt_log import MAX_WAITING, AttemptLog, Bounds
 from app.worker.child.log_capture import LogCapture, belongs_to, present_log
-from app.worker.child.log_entries import FIELDS_BYTES, MESSAGE_BYTES, TRACEBACK_BYTES
+from app.worker.child.log_entries import FIELDS_BYTES, MESSAGE_BYTES, TRACEBACK_BYTES, entry_of, line_of
+from tests.support.tables import check_rows
 
 BYTES = 1024 * 1024
 
@@ -57,6 +58,14 @@ def install() -> Iterator[Callable[[int], None]]:
     yield installed
     for each in captures:
         each.remove()
+
+
+def counted(value: Any) -> tuple[int, int]:
+    """How many values a copy of an `extra` holds, and how many characters."""
+    if isinstance(value, dict | list):
+        inner = [counted(each) for each in (value.values() if isinstance(value, dict) else value)]
+        return sum(number for number, _ in inner) + 1, sum(length for _, length in inner)
+    return 1, len(value) if isinstance(value, str) else 0
 
 
 Body = Callable[[], AttemptLog]
@@ -221,6 +230,31 @@ class TestRecords:
         assert cut.endswith(f"é … (cut: the line was longer than {MESSAGE_BYTES} bytes)")
         assert whole == "x" * MESSAGE_BYTES
 
+    def test_what_an_extra_costs_is_bounded_whatever_is_handed_in(self) -> None:
+        """ATTACK 5: 246 KB were counted for 724 MiB, and a line that was thrown away took a second."""
+        nested: Any = [1]
+        for _ in range(3):
+            nested = [nested] * 50
+        texts = [["x" * 5000 + str(number * 50 + at) for at in range(50)] for number in range(50)]
+        huge = {
+            "set": set(range(100_000)),
+            "dict": dict.fromkeys(range(100_000)),
+            "bytes": b"x" * 10**7,
+            (1,) * 10**6: 1,
+        }
+
+        def check(extra: dict[str, Any]) -> None:
+            entry = entry_of(logging.makeLogRecord({"name": "x", "levelno": 20, "msg": "x", **extra}))
+            values, characters = counted(entry.fields)
+            assert values <= 1001
+            assert characters <= 5 * FIELDS_BYTES + 1024
+            assert characters <= entry.size <= 5 * FIELDS_BYTES + 64 * 1001 + 1024
+            assert len(line_of(entry).fields) <= FIELDS_BYTES
+
+        check_rows(
+            check, [{"a": nested}, {"a": texts}, {"a": huge}, {"a": [{}] * 50}, {f"k{n}": texts[n] for n in range(50)}]
+        )
+
     def test_have_their_extras_as_bounded_json(self, body: Body, logger: logging.Logger) -> None:
         log = body()
         deep: dict[str, Any] = {}
@@ -231,7 +265,7 @@ class TestRecords:
         assert {name: small[name] for name in ("n", "nan", "set", "7")} == {
             "n": 1,
             "nan": "nan",
-            "set": "{1}",
+            "set": [1],
             "7": None,
         }
         assert 2 <= len(large) < 20
