@@ -68,6 +68,24 @@ def json_size(value: Any) -> int:
     return len(dump_json(value))
 
 
+def parse_json(text: str, most_values: int) -> Any:
+    """Return the value of this JSON text. Raises ValueError, whose text says what is wrong, and where.
+
+    Bounded as a body of the API is: MAX_DEPTH levels and `most_values` values (`has_more_values`).
+    """
+    if has_more_values(text.encode("utf-8", "surrogatepass"), most_values):
+        raise ValueError(f"more than {most_values} JSON values")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise ValueError(TOO_DEEP)
+    return value
+
+
 def has_more_values(text: bytes, limit: int) -> bool:
     """Return whether JSON text in UTF-8 has more than `limit` values, without parsing it.
 

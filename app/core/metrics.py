@@ -79,7 +79,7 @@ def count_failed_pass(name: str) -> None:
 
 _unrecorded = Counter(
     "audit_denials_unrecorded_total",
-    "Responses 403 without an audit record: above the rate limit (flood), or the database was unavailable.",
+    "Responses 403 without an audit record: without a login or key, or the database was unavailable.",
     ["why"],
     registry=_registry,
 )

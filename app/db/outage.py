@@ -73,6 +73,11 @@ def is_passing(error: BaseException) -> bool:
     return _is_connection(error) or sqlstate(error).startswith(_PASSING)
 
 
+def is_of_broken_process(error: BaseException) -> bool:
+    """Return whether the error is of the process and not of the database: it has lost descriptors that SQLite uses."""
+    return getattr(getattr(error, "orig", None), "sqlite_errorname", "") == "SQLITE_PROTOCOL"
+
+
 def is_timeout(error: Exception) -> bool:
     """Return whether the statement was cancelled, by its time limit or by an administrator."""
     return sqlstate(error) == _TIMEOUT

@@ -4,10 +4,10 @@ A session of `SessionLocal()` binds at its first statement to the engine of the 
 connection that two processes share is corrupted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine, Pool, create_engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -101,9 +101,21 @@ def dispose_engine() -> None:
 
 
 class _ProcessSession(Session):
+    opened: ClassVar[Callable[[Session], None] | None] = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if _ProcessSession.opened is not None:
+            _ProcessSession.opened(self)
+
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
         # A session with a bind of its own (a test's connection, a caller's engine) keeps it.
         return super().get_bind(*args, **kwargs) if self.bind is not None else engine()
+
+
+def call_for_each_session(opened: Callable[[Session], None] | None) -> None:
+    """Have `opened` called with each session of SessionLocal that this process opens from now on; None ends that."""
+    _ProcessSession.opened = opened
 
 
 SessionLocal = sessionmaker(class_=_ProcessSession, expire_on_commit=False)

@@ -27,6 +27,10 @@ from app.messaging.parameters import arguments_of_body, without_filled
 T = TypeVar("T")
 
 
+# In `Session.info`: this session is closed after the body.
+OF_RUN = "of_run"
+
+
 class SQLAlchemyTask(Task):
     """Celery's Task with a record in the database.
 
@@ -74,7 +78,7 @@ class SQLAlchemyTask(Task):
         """A session of this run's own, opened at its first use and closed by `after_return`."""
         session: Session | None = self.request.get("db_session")
         if session is None:
-            session = SessionLocal()
+            session = SessionLocal(info={OF_RUN: True})
             self.request.db_session = session
         return session
 

@@ -1,16 +1,16 @@
 """Who may use a page: the login behind the cookie, and no other site on the reader's behalf."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie
 
 from app.api.deps import act_as_user, address_of
 from app.core.security import read_page_token
-from app.errors import AdminOnly, CrossOrigin, InvalidToken, Unauthenticated
+from app.errors import AdminOnly, CrossOrigin, InvalidToken, ServiceError, Unauthenticated
 from app.live.streams import Credential
 from app.services.accounts.auth_service import Principal
 from app.services.batched.authenticator import Authenticator
@@ -25,14 +25,16 @@ cookie_scheme = APIKeyCookie(name="session", auto_error=False)
 async def check_same_origin(request: Request) -> None:
     """Raise CrossOrigin for a change that no page of this origin sent (OWASP: Cross-Site Request Forgery Prevention).
 
-    Browsers send Origin with each POST, and all current ones Sec-Fetch-Site too. Origin is compared by its host:
-    behind a proxy that ends TLS, the service does not know its own scheme.
+    Browsers send Origin with each POST, and all current ones Sec-Fetch-Site too. Whoever is signed in is named in the
+    record of the refusal.
     """
     if request.method in _SAFE:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    same_host = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
-    if (site is None and origin is None) or site not in {None, "same-origin"} or not same_host:
+    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if (site is None and origin is None) or site not in {None, "same-origin"} or origin not in {None, own}:
+        with suppress(ServiceError):
+            await page_user(request)
         raise CrossOrigin
 
 

@@ -59,7 +59,6 @@ def _environment(code: str) -> Environment:
         "iso": _iso,
         "clock": _clock,
         "compact": lambda value: json.dumps(value, ensure_ascii=False),
-        "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=2),
         "part": lambda value: quote(str(value), safe=""),
     }
     environment.globals["parts"] = environment.get_template("parts.html").module

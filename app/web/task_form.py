@@ -7,9 +7,11 @@ choice is typed as JSON.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.catalogue import TaskType
+from app.core.json_text import SMALL_BYTES, parse_json
 from app.errors import FieldError, InvalidTask
 from app.schemas.task import TaskRead
 
@@ -89,24 +91,30 @@ def _typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def task_of(kind: TaskType, form: Mapping[str, str]) -> dict[str, Any]:
-    """Return the task as TaskCreate takes it. Raises InvalidTask, naming the fields whose JSON or number is none."""
+def task_of(kind: TaskType, form: Mapping[str, str], most_values: int) -> dict[str, Any]:
+    """Return the task as TaskCreate takes it. Raises InvalidTask, naming the fields whose JSON or number is none.
+
+    `most_values` is MAX_JSON_VALUES, for each field.
+    """
     problems: list[FieldError] = []
     task: dict[str, Any] = {"celery_task_name": kind.celery_task_name, "kwargs": {}}
+    read = partial(_read, problems, most_values)
     for name, how in OPTIONS.items():
-        _read(task, (name,), how, form.get(name, ""), problems)
+        read(task, (name,), how, form.get(name, ""))
     for field in fields_of(kind, {}):
         typed = form.get(PREFIX + field.name, "")
         if typed in field.choices:
             task["kwargs"][field.name] = field.choices[typed]
         else:
-            _read(task["kwargs"], ("kwargs", field.name), field.kind, typed, problems)
+            read(task["kwargs"], ("kwargs", field.name), field.kind, typed)
     if problems:
         raise InvalidTask(errors=problems)
     return task
 
 
-def _read(into: dict[str, Any], place: tuple[str, ...], kind: str, typed: str, problems: list[FieldError]) -> None:
+def _read(
+    problems: list[FieldError], most_values: int, into: dict[str, Any], place: tuple[str, ...], kind: str, typed: str
+) -> None:
     if not typed.strip():
         return
     if kind == "text":
@@ -115,7 +123,7 @@ def _read(into: dict[str, Any], place: tuple[str, ...], kind: str, typed: str, p
         into[place[-1]] = [part.strip() for part in typed.split(",") if part.strip()]
     else:
         try:
-            into[place[-1]] = json.loads(typed)
+            into[place[-1]] = parse_json(typed, most_values)
         except ValueError as error:
             problems.append({"loc": list(place), "msg": f"is not JSON: {error}", "type": "json_invalid"})
 
@@ -139,13 +147,19 @@ def typed_of(task: TaskRead, kind: TaskType) -> dict[str, str]:
     is_said = len(task.args) <= len(names) and arguments.keys() <= names.keys()
     is_said = is_said and not any(value is None or value == "" for value in arguments.values())
     typed |= {} if is_said else {"by": "json"}
-    return typed | {"tags": ", ".join(task.tags), "json": json.dumps(fields, ensure_ascii=False, indent=2)}
+    return typed | {"tags": ", ".join(task.tags), "json": _editable(fields)}
 
 
-def body_of(typed: str) -> dict[str, Any]:
-    """Return the JSON of a whole task. Raises InvalidTask."""
+def _editable(fields: dict[str, Any]) -> str:
+    """Return the fields as JSON to edit: indented, unless that would multiply a large value."""
+    compact = json.dumps(fields, ensure_ascii=False)
+    return compact if len(compact) > SMALL_BYTES else json.dumps(fields, ensure_ascii=False, indent=2)
+
+
+def body_of(typed: str, most_values: int) -> dict[str, Any]:
+    """Return the JSON of a whole task, of `most_values` values at most. Raises InvalidTask."""
     try:
-        task = json.loads(typed)
+        task = parse_json(typed, most_values)
     except ValueError as error:
         raise InvalidTask(f"This is not JSON: {error}") from None
     if not isinstance(task, dict):

@@ -97,4 +97,8 @@ def _moment(value: str, now: datetime) -> datetime:
     if ago := _AGO.fullmatch(value):
         return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     moment = datetime.fromisoformat(value)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        # In UTC: databases refuse an offset with fractions, and the ends of time overflow here rather than there.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError(value) from None

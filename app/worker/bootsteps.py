@@ -18,6 +18,7 @@ from app.db.sql import attempts, claims
 from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares
+from app.worker.child.left_sessions import watch_sessions
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.child.redirected import log_pieces_again, log_whole_lines
 from app.worker.child.taker import Taker, trace_with
@@ -111,6 +112,7 @@ class ServiceStep(bootsteps.StartStopStep):
         From now on this process runs bodies, and keeps what they log. Celery has set up its log.
         """
         log_whole_lines()
+        watch_sessions()
         if logs := child_process().logs:
             logs.install()
         app, worker = self._worker.app, self._worker

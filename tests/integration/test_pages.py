@@ -21,10 +21,12 @@ from app.db.session import SessionLocal
 from app.errors import InvalidToken
 from app.live import queries
 from app.models.task import Task
+from app.web.json_shown import MAX_BYTES
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
+from tests.support.audit import recorded
 from tests.support.services import Services
 from tests.support.settings import settings
-from tests.support.task_client import TaskClient, module_client, shared_client, task_client
+from tests.support.task_client import BODY, TaskClient, module_client, shared_client, task_client
 from tests.support.throttle import forget_everybody
 
 shared = module_client(WEB_UI="true")
@@ -231,6 +233,58 @@ class TestOtherSites:
             assert "unsafe" not in policy
             assert headers["cache-control"] == "no-store"
             assert headers["x-frame-options"] == "DENY"
+
+
+class TestALoginThatIsReplaced:
+    def test_ends_with_the_next_sign_in_of_its_browser(self, reader: Reader, account: dict[str, Any]) -> None:
+        before = dict(reader.cookies)
+        assert reader.sign_in(account["username"]).status_code == 303
+        assert reader.get("/tasks").status_code == 200
+        reader.cookies = before
+        assert reader.get("/tasks").status_code == 303
+        (record,) = recorded("logout", actor_id=None, object_id=account["id"])
+        assert record.detail["why"] == "replaced"
+
+    def test_stands_where_the_next_one_fails(self, reader: Reader, account: dict[str, Any]) -> None:
+        assert reader.sign_in(account["username"], "wrong").status_code == 401
+        assert reader.get("/tasks").status_code == 200
+
+
+class TestARefusal:
+    def test_names_who_is_signed_in(self, reader: Reader, account: dict[str, Any]) -> None:
+        assert reader.post("/new", {"Origin": "https://evil.example"}).status_code == 403
+        (record,) = recorded("access.denied", actor_id=UUID(account["id"]))
+        assert record.detail["code"] == "cross_origin"
+
+    def test_of_nobody_is_not_recorded(self, client: TestClient) -> None:
+        before = len(recorded("access.denied"))
+        assert Reader(client).post("/sign-out", {}).status_code == 403
+        assert len(recorded("access.denied")) == before
+
+
+class TestLargeJson:
+    def test_a_page_shows_so_much_of_it_and_says_where_the_rest_is(self, reader: Reader, client: TestClient) -> None:
+        """Each value is indented by its depth: of 180 KB there were 11 MB."""
+        value: Any = [1] * 20_000
+        for _ in range(60):
+            value = [value]
+        task_id = self.create(reader, value)
+        page = reader.get(f"/tasks/{task_id}")
+        assert len(page.text) < 2 * MAX_BYTES
+        assert f"GET /api/v1/tasks/{task_id}" in page.text
+        assert reader.get(f"/tasks/{task_id}").status_code == 200
+
+    def test_what_fits_is_whole(self, reader: Reader) -> None:
+        page = reader.get(f"/tasks/{self.create(reader, ['<b>', {'a': 'é'}])}").text
+        assert "Cut here" not in page
+        assert "&#34;a&#34;: &#34;é&#34;" in page
+
+    @staticmethod
+    def create(reader: Reader, value: Any) -> str:
+        body = BODY | {"args": [0.1], "kwargs": {"x": value}}
+        answer = reader.post("/new", celery_task_name=body["celery_task_name"], by="json", json=json.dumps(body))
+        assert answer.status_code == 303, answer.text[:300]
+        return answer.headers["location"].rpartition("/")[2]
 
 
 class TestUnknownParameters:

@@ -56,6 +56,7 @@ PAGE_FOOT = """
 |---|---|---|
 | `PROMETHEUS_MULTIPROC_DIR` | prometheus_client | An empty directory, shared by all API and worker processes: `/metrics` then adds their counts up ([operations](operations.md#metrics)). |
 | `FORWARDED_ALLOW_IPS` | uvicorn, `run_server.py` | Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count ([deployment](deployment.md#behind-a-proxy)). |
+| `TASK_SERVICE_URL` | clients, and what these documents have you paste | The address of the service, without a path. `run_server.py` writes that of its start to `.data/env`. |
 | `SSL_CERT_FILE` | OpenSSL | The certificate authorities that outbound requests trust, in place of the machine's. |
 | `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](database-roles.md)), of the broker. |
 | `PYTHON_IMAGE`, `POSTGRES_IMAGE`, `VALKEY_IMAGE` | `docker-compose.yml` | Base images, for example with a digest. |

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests import tiers
-from tests.report import durations, pytest_run
+from tests.report import durations
+from tests.report.options import OF_PYTEST
 from tests.support.sources import text_of
 from tests.tiers import PARTS, STATEMENTS, TIERS, Tier
 
@@ -24,7 +25,7 @@ def test_every_entry_is_there() -> None:
     assert len(listed) == len({*listed})
     entries = [*listed, *STATEMENTS, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
     assert [entry for entry in entries if not is_there(entry)] == []
-    assert {entry.split("/")[0] for entry in entries} <= {*pytest_run.NAMES}, "no suite has the others"
+    assert {entry.split("/")[0] for entry in entries} <= {*OF_PYTEST}, "no suite has the others"
 
 
 def is_there(entry: str) -> bool:

@@ -5,17 +5,20 @@ large body is parsed and validated in a thread. Its number of JSON values is lim
 interpreter's lock for the whole call: a long call would stop the event loop from any thread.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import cached_property, partial
 from typing import Any, TypeVar, get_origin
 
 from anyio import to_thread
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.datastructures import FormData, Headers
+from starlette.formparsers import FormParser, MultiPartException
 from starlette.routing import BaseRoute
 
 from app.api.http.body_limits import content_length, limited, refuse_length
@@ -32,6 +35,7 @@ DEFAULT_BYTES = 16 * 1024
 MAX_VALUES = 100_000
 # The key in `request.state` of the limiter of the threads that work on large JSON.
 LARGE_JSON = "large_json"
+URL_ENCODED = "application/x-www-form-urlencoded"
 
 _LIMIT = "body_limit"
 
@@ -132,6 +136,19 @@ class _BoundedRequest(Request):
         limiter = self.scope.get("state", {}).get(LARGE_JSON)
         return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
 
+    async def form(self, **limits: Any) -> FormData:  # type: ignore[override]  # (FastAPI and all here await it)
+        """Return the form. A large one is parsed in a thread, and is URL-encoded: no page sends another.
+
+        Raises HTTPException 400 for what is no form, 415 for another large one.
+        """
+        if self._form is None and len(body := await self.body()) > SMALL_BYTES:
+            if self.headers.get("content-type", "").partition(";")[0].strip().lower() != URL_ENCODED:
+                raise HTTPException(415, f"A form of more than {SMALL_BYTES} bytes is sent as {URL_ENCODED}")
+            limiter = self.scope.get("state", {}).get(LARGE_JSON)
+            work = partial(_parsed_form, self.headers, body, limits)
+            self._form = await to_thread.run_sync(work, limiter=limiter)
+        return await super().form(**limits)
+
     def explained(self, error: RequestValidationError) -> RequestValidationError:
         """Return the error with the errors of the large body, which was validated before."""
         if not self._refused:
@@ -150,6 +167,17 @@ class _BoundedRequest(Request):
         model, errors = self._route.body_field.validate(json.loads(body), {}, loc=("body",))
         self._refused = errors
         return object() if errors else model
+
+
+def _parsed_form(headers: Headers, body: bytes, limits: dict[str, Any]) -> FormData:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    limits.pop("max_files", None)
+    try:
+        return asyncio.run(FormParser(headers, stream(), **limits).parse())
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from None
 
 
 def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:

@@ -1,6 +1,7 @@
-"""Records each 403 in the audit after the response is sent, and the first refusal of who caused too many records.
+"""Records each 403 of a user in the audit after the response is sent, and the first refusal of one with too many.
 
-A denied request counts as a deed (`services/audit/deeds.py`): beyond the limit it is answered with 429.
+A denied request counts as a deed (`services/audit/deeds.py`): beyond the limit it is answered with 429. Requests
+without a login or key leave no record, since anybody could fill the audit with them: a metric counts them.
 """
 
 import logging
@@ -16,6 +17,7 @@ from starlette.background import BackgroundTask
 
 from app.api.http.middleware import route_template
 from app.core.metrics import count_unrecorded_denial
+from app.core.origin import current_actor
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.errors import Forbidden, ServiceError, TooManyDeeds, WrongOneTimeCode, WrongPassword
@@ -43,6 +45,10 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
             audit_service.count_denial()
         except TooManyDeeds as refusal:
             error, denied = refusal, False
+    if current_actor() is None:
+        if denied:
+            count_unrecorded_denial("anonymous")
+        return Answer(error)
     route = f"{request.method} {route_template(request.scope)}"
     if denied:
         write = partial(audit_service.record_denial, route=route, code=error.code, ids=_ids(request))

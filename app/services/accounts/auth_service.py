@@ -207,10 +207,17 @@ class AuthService:
         """End this login; no process accepts its tokens after the commit. Raises LoginOnly."""
         if user.session_id is None:
             raise LoginOnly
+        self._end(db, user.session_id, "logout")
+
+    def end_replaced(self, db: Session, session_id: UUID) -> None:
+        """End a login whose browser has signed in anew. Nothing happens if it has ended."""
+        self._end(db, session_id, "replaced")
+
+    def _end(self, db: Session, session_id: UUID, why: str) -> None:
         with transaction(db):
-            user_id = logins.revoke_session(db, user.session_id, "logout")
+            user_id = logins.revoke_session(db, session_id, why)
             if user_id is not None:
-                audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(user.session_id))
+                audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(session_id), why=why)
 
     def purge_expired_logins(self, db: Session) -> PurgedLogins:
         """Delete a batch of what is older than LOGIN_RETENTION_DAYS, and of counts that have no meaning any more.

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import current_actor, current_origin
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
@@ -62,9 +63,10 @@ class AuditService:
         return page_of(found, limit, lambda record: TimePosition(record.at, record.id))
 
     def count_denial(self) -> None:
-        """Count a denied request (403) of the caller, or of whoever has no account. Raises TooManyDeeds."""
-        actor = current_actor()
-        deed_limits.admit(str(actor.id) if actor else ANONYMOUS, get_settings())
+        """Count a denied request (403) of the caller, or of an address block without a login. Raises TooManyDeeds."""
+        actor, origin = current_actor(), current_origin.get()
+        block = address_block((origin and origin.address) or "unknown")
+        deed_limits.admit(str(actor.id) if actor else f"{ANONYMOUS}{block}", get_settings())
 
     def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str]) -> None:
         """Record that the caller was denied access (403) to `route`."""
@@ -74,10 +76,9 @@ class AuditService:
     def record_throttle(self, db: Session, limit: int) -> None:
         """Record that the caller's deeds are refused from here on, because they reached `limit` in their window."""
         with transaction(db):
-            origin, actor = current_origin.get(), current_actor()
-            address = (origin and origin.address) or "unknown"
-            who = Subject.user(actor.id) if actor else Subject.address(address)
-            audit.record(db, AuditEvent.DEEDS_THROTTLED, who, deeds=limit)
+            actor = current_actor()
+            assert actor is not None
+            audit.record(db, AuditEvent.DEEDS_THROTTLED, Subject.user(actor.id), deeds=limit)
 
     def count_older(self, db: Session, age: timedelta) -> tuple[int, datetime]:
         """Return how many records are older than `age`, and the time before which they were written."""

@@ -20,8 +20,8 @@ from app.models.audit import AuditEvent
 MINUTE, DAY = 60, 86_400
 # The longest unused ones are forgotten first.
 MAX_CALLERS = 10_000
-# Closed routes, asked by whoever has no account: one count for all of them.
-ANONYMOUS, ANONYMOUS_PER_MINUTE = "", 120
+# Closed routes, asked without a login or key: the callers are address blocks, named with this in front.
+ANONYMOUS, ANONYMOUS_PER_MINUTE = "address ", 120
 
 # Recorded whatever was before: something else limits their number, and a refusal would do harm.
 NEVER_REFUSED = frozenset(
@@ -65,12 +65,12 @@ class DeedLimits:
         self._callers: OrderedDict[str, tuple[_Window, _Window]] = OrderedDict()
 
     def admit(self, caller: str, settings: Settings) -> None:
-        """Count a deed of this caller: a user's id, or ANONYMOUS.
+        """Count a deed of this caller: a user's id, or ANONYMOUS and an address block.
 
         Raises TooManyDeeds, and then counts nothing. The first refusal of a window is marked to be recorded.
         """
         minute, day = settings.audited_deeds_per_minute, settings.audited_deeds_per_day
-        if caller == ANONYMOUS:
+        if caller.startswith(ANONYMOUS):
             minute = min(minute, ANONYMOUS_PER_MINUTE) if minute else ANONYMOUS_PER_MINUTE
         with self._lock:
             now = self._clock()

@@ -14,6 +14,7 @@ from app.api.http.router import SlashRouter
 from app.errors import InvalidInput, ServiceError, WeakPassword, WrongPassword
 from app.models.api_key import Scope
 from app.schemas.json_value import ShortText
+from app.schemas.user import CurrentPassword, Password
 from app.services.accounts.api_key_service import api_key_service
 from app.services.accounts.session_service import session_service
 from app.services.user_service import user_service
@@ -38,8 +39,8 @@ def change_password(
     db: SessionDep,
     user: PageUser,
     _turn: PasswordTurn,
-    current_password: Annotated[str, Form()],
-    new_password: Annotated[str, Form()],
+    current_password: Annotated[CurrentPassword, Form()],
+    new_password: Annotated[Password, Form()],
 ) -> Response:
     """Change the password. All logins end with it, this one too."""
     try:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Form, Query, Request, Response
 
-from app.api.deps import SessionDep
+from app.api.deps import SessionDep, SettingsDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
@@ -53,9 +53,11 @@ def new_task(request: Request, user: PageUser, name: Annotated[str | None, Query
 
 @router.post("/new")
 @body_limit(_form_bytes)
-def create_task(request: Request, db: SessionDep, user: PageUser, name: KindName, form: Typed) -> Response:
+def create_task(
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: KindName, form: Typed
+) -> Response:
     try:
-        wanted = new_rows.parse(_task(name, form))
+        wanted = new_rows.parse(_task(name, form, settings))
         rights_of(user)(wanted)
         (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
     except _REFUSALS as error:
@@ -72,11 +74,17 @@ def change_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID)
 @router.post("/tasks/{task_id}/change")
 @body_limit(_form_bytes)
 def retry_with_changes(
-    request: Request, db: SessionDep, user: PageUser, task_id: UUID, name: KindName, form: Typed
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    settings: SettingsDep,
+    task_id: UUID,
+    name: KindName,
+    form: Typed,
 ) -> Response:
     """Repeat an ended task as a new one. `***` keeps the secret that it hides."""
     try:
-        changes = _task(name, form)
+        changes = _task(name, form, settings)
         if form.get("by") != "json":  # it has all parameters by name, and what is empty in it is to be empty
             changes = {"args": [], "tags": [], "timeout_seconds": None, "max_attempts": None, **changes}
         created, _ = task_service.retry_with_changes(
@@ -87,8 +95,9 @@ def retry_with_changes(
     return redirect(request, f"/tasks/{created.id}")
 
 
-def _task(name: str, form: Mapping[str, str]) -> dict[str, Any]:
-    return body_of(form.get("json", "")) if form.get("by") == "json" else task_of(find_type(name), form)
+def _task(name: str, form: Mapping[str, str], settings: Settings) -> dict[str, Any]:
+    most = settings.max_json_values
+    return body_of(form.get("json", ""), most) if form.get("by") == "json" else task_of(find_type(name), form, most)
 
 
 def _form(

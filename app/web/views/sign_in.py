@@ -8,10 +8,11 @@ from fastapi import Form, Query, Request, Response
 from app.api.deps import ClientAddress, LoginTurn, SessionDep
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
-from app.errors import InvalidCredentials, SecondFactorRequired, TooManyRequests
+from app.core.security import read_page_token
+from app.errors import InvalidCredentials, SecondFactorRequired, TooManyRequests, Unauthenticated
 from app.services.accounts.auth_service import auth_service
 from app.web import cookies, languages
-from app.web.access import PageUser
+from app.web.access import PageUser, page_token
 from app.web.rendering import THEMES, TIMES, page, redirect
 
 router = SlashRouter()
@@ -47,9 +48,19 @@ def sign_in(
         if error.retry_after is not None:
             answer.headers["Retry-After"] = str(error.retry_after)
         return answer
+    _end_replaced(request, db)
     answer = redirect(request, _checked(next_page))
     cookies.set_session(request, answer, login.token, login.expires_at)
     return answer
+
+
+def _end_replaced(request: Request, db: SessionDep) -> None:
+    """End the login that this browser had: nobody could end it from there any more."""
+    try:
+        replaced = read_page_token(page_token(request))
+    except Unauthenticated:
+        return
+    auth_service.end_replaced(db, replaced.session_id)
 
 
 @router.post("/sign-out")

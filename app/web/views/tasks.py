@@ -21,6 +21,7 @@ from app.services.tasks import task_counts, task_pages
 from app.web import charts
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.curl import curl_of
+from app.web.json_shown import JSONTexts
 from app.web.rendering import NavigationEntry, page, redirect
 from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
 from app.web.task_search import KEYS, MAX_LENGTH, Search, parse
@@ -110,7 +111,9 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -
         "left": left_of(task, now),
         "timeline": charts.timeline(begin, spans, task.finished_at or now),
         "curl": curl_of(request, task),
+        "json": JSONTexts(),
     }
+    db.rollback()  # all is read, and to write large JSON takes longer than a transaction may be idle
     return page(request, "task.html", values)
 
 

@@ -26,6 +26,7 @@ from app.services.execution.claims import ReadyClaim
 from app.services.execution.ends import Ending, Success
 from app.services.execution.results import check_size
 from app.services.operations import admitter
+from app.worker.child import left_sessions
 from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
@@ -254,6 +255,7 @@ class AttemptRun:
         self._child.slot.delivering()
         self._progress.close()
         end_lines()
+        left_sessions.end(self.task_id)
         if self._log is not None:
             self._log.close()
 

@@ -17,6 +17,7 @@ class Slot:
         self._claims, self._claimed_at, self._left, self._begun = 0, 0.0, 0, 0
         self._named: tuple[int, UUID] = (-1, NO_TASK)
         self._state: tuple[UUID, int] = (NO_TASK, 0)
+        self._deadlines = NO_LIMITS
         self._listener: Listener | None = None
         if table is not None:
             table.take_over(number)
@@ -50,18 +51,22 @@ class Slot:
         """`claimed_at` and `left` as in `SlotState`; `named` are its `task_name` and `celery_id`."""
         self._claimed_at, self._left, self._named = claimed_at, left, named
         self._begun += 1
+        self._deadlines = deadlines
         self._write(Phase.RUNNING, task_id, attempt, deadlines)
 
     def not_begun(self) -> None:
         """The row that `running` named last is given back before its body. No deadline holds for it any more."""
         self._begun -= 1
+        self._deadlines = NO_LIMITS
         self._write(Phase.RUNNING, *self._state)
 
     def settled(self) -> None:
+        self._deadlines = NO_LIMITS
         self._write(Phase.SETTLED, *self._state)
 
     def delivering(self) -> None:
-        self._write(Phase.DELIVERING, *self._state)
+        """The deadlines stay: for the writing of the end, too, there is a time."""
+        self._write(Phase.DELIVERING, *self._state, self._deadlines)
 
     def order(self) -> Stop | None:
         """Why the attempt in this slot must stop, or None."""

@@ -42,7 +42,7 @@ from app.worker.parent.memory import sizes_of
 from app.worker.parent.quiet import PROCESS_ENDED
 from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.slot_table import SLOTS, STOP_TEXTS, SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import SLOTS, STOP_TEXTS, Phase, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,9 @@ class Agent:
         self._sizes: dict[int, int] = {}
         self._sizes_before: dict[int, int] = {}
         self._next_beat = 0.0
+        self.is_answered = True
+        """Whether the database has answered the last time. What it refuses, such as a lock, is an answer."""
+        self._delivering: dict[SlotState, float] = {}
         self._hand_back_at: float | None = None
         self._leaves_at_once = False
         self._stopping = threading.Event()
@@ -189,6 +192,7 @@ class Agent:
         try:
             action()
         except Exception as error:
+            self.is_answered = not is_outage(error)
             if is_passing(error):
                 logger.warning("worker agent: the database does not answer: %s", first_line(error))
             else:
@@ -213,6 +217,7 @@ class Agent:
         changing = {"processed": self._processed(), "memory_bytes": sum(self._sizes.values()) or None}
         with SessionLocal() as db, transaction(db):
             workers.beat(db, self._worker_id, row, changing)
+        self.is_answered = True
         self._guard.beaten(begun)
         self._next_beat = begun + self._settings.worker_heartbeat_seconds
 
@@ -255,10 +260,23 @@ class Agent:
             for state in after:
                 if state.in_body:
                     self._stopper.stop(state, Stop.HANDED_BACK)
+            self._end_deliveries(after)
         self._stopper.forget(after)
         slots, handed_over = list(self._table.used()), self._completions.held()
         self._end_orphans(held_attempts.orphans(held, slots, handed_over))
         self._free_places(held_attempts.orphans(places, slots, handed_over))
+
+    def _end_deliveries(self, states: list[SlotState]) -> None:
+        """At a shutdown whose time is over: kill the children that write an end for longer than CANCEL_GRACE_SECONDS.
+
+        The database answers, so a body has left a lock or broken descriptors behind.
+        """
+        now = time.monotonic()
+        delivering = [state for state in states if state.phase is Phase.DELIVERING]
+        self._delivering = {state: self._delivering.get(state, now) for state in delivering}
+        for state, since in self._delivering.items():
+            if now >= since + self._settings.cancel_grace_seconds:
+                self._stopper.kill(state, Stop.HANDED_BACK)
 
     def _end_orphans(self, orphans: list[HeldAttempt]) -> None:
         again = [row for row in orphans if row in self._suspects]

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from billiard.common import human_status
 
-from app.worker.shared.slot_table import STOP_SIGNAL, SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import STOP_SIGNAL, Phase, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class BodyStopper:
                 self._kill(state, why)
 
     def kill(self, state: SlotState, why: Stop) -> None:
-        """End the child at once, if it still runs this attempt."""
+        """End the child at once, if it still runs this attempt, or still writes its end as in `state`."""
         with self._lock:
             self._kill(state, why)
 
@@ -84,7 +84,7 @@ class BodyStopper:
             return
         # Frozen first: what the table says then is still so when the SIGKILL follows.
         _send(state.pid, signal.SIGSTOP)
-        if self._table.read(state.slot) != state or not state.in_body:
+        if self._table.read(state.slot) != state or not (state.in_body or state.phase is Phase.DELIVERING):
             _send(state.pid, signal.SIGCONT)
             return
         logger.warning("task %s: attempt %d is killed: %s", state.task_id, state.attempt, why.name.lower())

@@ -1,4 +1,5 @@
-"""What a child's slot shows to be over: the time limits of a body, and the time to begin what was claimed with it.
+"""What a child's slot shows to be over: the time limits of a body and of the writing of its end, and the time to begin
+what was claimed with it.
 
 Celery knows the time limits of a message, and a wake-up has none.
 """
@@ -10,19 +11,30 @@ from collections.abc import Callable
 from uuid import UUID
 
 from app.worker.parent.body_stopper import BodyStopper
-from app.worker.shared.slot_table import SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
 TAKE_BACK_SECONDS = 0.2
+# A child whose body is over its hard limit may take so long to write its end, while the database answers its parent: a
+# body may have left a lock or broken descriptors behind, and no limit of the body applies then.
+DELIVERY_SECONDS = 10.0
 
 
 class TimeLimits:
     """A thread of the parent that compares the deadlines in the slots with the time."""
 
-    def __init__(self, table: SlotTable, stopper: BodyStopper, take_back: Callable[[SlotState], None]) -> None:
-        self._table, self._stopper, self._take_back = table, stopper, take_back
+    def __init__(
+        self,
+        table: SlotTable,
+        stopper: BodyStopper,
+        take_back: Callable[[SlotState], None],
+        is_answered: Callable[[], bool],
+    ) -> None:
+        """`is_answered`: whether the database answers this process."""
+        self._table, self._stopper, self._take_back, self._is_answered = table, stopper, take_back, is_answered
+        self._delivering: dict[int, tuple[SlotState, float]] = {}
         self._taken_back: dict[int, float] = {}
         self._interrupted: dict[int, tuple[UUID, int]] = {}
         self._stopping = threading.Event()
@@ -45,6 +57,8 @@ class TimeLimits:
             if state.left and now >= state.claimed_at + TAKE_BACK_SECONDS != self._taken_back.get(state.slot):
                 self._taken_back[state.slot] = state.claimed_at + TAKE_BACK_SECONDS
                 self._take_back(state)
+            if state.phase is Phase.DELIVERING:
+                self._end_delivery(state, now)
             if not state.in_body:
                 continue
             if now >= state.deadlines.hard:
@@ -55,3 +69,12 @@ class TimeLimits:
                 self._interrupted[state.slot] = state.task_id, state.attempt
                 logger.warning("task %s: soft time limit exceeded", state.task_id)
                 self._stopper.interrupt(state)
+
+    def _end_delivery(self, state: SlotState, now: float) -> None:
+        """Kill a child that has been writing the end of one attempt for too long. Without a time limit it may go on."""
+        seen, since = self._delivering.get(state.slot, (None, now))
+        if seen != state:
+            self._delivering[state.slot], since = (state, now), now
+        if now >= max(state.deadlines.hard, since) + DELIVERY_SECONDS and self._is_answered():
+            logger.error("task %s: its process cannot write its end, and is killed", state.task_id)
+            self._stopper.kill(state, Stop.OVERRAN)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 
-from app.db.outage import first_line, is_passing
+from app.db.outage import first_line, is_of_broken_process, is_passing
 from app.db.sql import prepared
 
 logger = logging.getLogger(__name__)
@@ -30,10 +30,11 @@ def deliver(statement: Callable[[prepared.PreparedConnection], T], seconds: floa
     """Run `statement` on an autocommit connection, again and again while the database is not reachable.
 
     It must be safe to run twice: the reply to the first time may have been lost. Returns what it returns. Raises
-    Undeliverable after `seconds`, and at once any error that a repetition would not mend.
+    Undeliverable after `seconds`, also where this process is broken, and at once any error that a repetition would not
+    mend.
     """
     deadline = time.monotonic() + seconds
-    pause = FIRST_PAUSE
+    pause, broken = FIRST_PAUSE, 0
     while True:
         try:
             with prepared.prepared_connection() as connection:
@@ -41,7 +42,8 @@ def deliver(statement: Callable[[prepared.PreparedConnection], T], seconds: floa
         except (DBAPIError, PoolTimeout) as error:
             if not is_passing(error):
                 raise
-            if time.monotonic() + pause > deadline:
+            broken += is_of_broken_process(error)
+            if time.monotonic() + pause > deadline or broken > 1:
                 raise Undeliverable(first_line(error)) from error
             logger.warning("database not reachable, trying again: %s", first_line(error))
             time.sleep(pause)

@@ -69,12 +69,13 @@ class TestDeedLimits:
         for _ in range(1000):
             limits.admit("anna", bounds)
 
-    def test_whoever_has_no_account_shares_one_count(self) -> None:
+    def test_without_an_account_each_address_block_has_a_count(self) -> None:
         for bounds in (settings(0), settings(10**6)):
             limits = DeedLimits(Clock())
             for _ in range(ANONYMOUS_PER_MINUTE):
-                limits.admit(ANONYMOUS, bounds)
-            assert refusal(limits, ANONYMOUS, bounds).limit == ANONYMOUS_PER_MINUTE
+                limits.admit(f"{ANONYMOUS}192.0.2.1", bounds)
+            assert refusal(limits, f"{ANONYMOUS}192.0.2.1", bounds).limit == ANONYMOUS_PER_MINUTE
+            limits.admit(f"{ANONYMOUS}192.0.2.2", bounds)
 
     def test_remembers_no_more_callers_than_so_many(self) -> None:
         limits = DeedLimits(Clock())

@@ -32,6 +32,9 @@ def kind() -> TaskType:
     return found
 
 
+MOST = 100  # values
+
+
 def test_each_parameter_is_a_field_of_its_kind(kind: TaskType) -> None:
     shown = {
         field.name: (field.kind, field.required, field.default, tuple(field.choices)) for field in fields_of(kind, {})
@@ -51,7 +54,7 @@ def test_what_was_typed_is_a_task(kind: TaskType) -> None:
         "name": "n", "task_type": "t", "tags": "a, b ,", "delay_seconds": "", "max_attempts": "3",
         "kwargs.size": "4", "kwargs.title": "true", "kwargs.colour": "blue", "kwargs.wet": "true", "kwargs.points": "[1, 2]",
     }  # fmt: skip
-    assert task_of(kind, form) == {
+    assert task_of(kind, form, MOST) == {
         "celery_task_name": "tests.form_of_a_task", "name": "n", "task_type": "t", "tags": ["a", "b"], "max_attempts": 3,
         "kwargs": {"size": 4, "title": "true", "colour": "blue", "wet": True, "points": [1, 2]},
     }  # fmt: skip
@@ -59,7 +62,7 @@ def test_what_was_typed_is_a_task(kind: TaskType) -> None:
 
 def test_what_is_no_json_is_told_by_its_field(kind: TaskType) -> None:
     with pytest.raises(InvalidTask) as refused:
-        task_of(kind, {"kwargs.size": "four", "kwargs.points": "[1,", "metadata": "{"})
+        task_of(kind, {"kwargs.size": "four", "kwargs.points": "[1,", "metadata": "{"}, MOST)
     assert [error["loc"] for error in refused.value.errors] == [["metadata"], ["kwargs", "size"], ["kwargs", "points"]]
 
 
@@ -112,6 +115,6 @@ def test_several_positional_arguments_are_no_field() -> None:
 def test_a_task_as_json_is_an_object() -> None:
     def check(typed: str) -> None:
         with pytest.raises(InvalidTask):
-            body_of(typed)
+            body_of(typed, MOST)
 
     check_rows(check, ["", "{", "[]", "1", "null"])

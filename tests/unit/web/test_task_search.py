@@ -41,6 +41,7 @@ def test_a_search_is_a_filter() -> None:
         ("waiting:paused", {"waiting_for": WaitingReason.PAUSED}),
         ("after:24h", {"created_after": NOW - timedelta(hours=24)}),
         ("before:2030-01-01", {"created_before": datetime(2030, 1, 1, tzinfo=UTC)}),
+        ("before:2030-01-01T00:00:00.5+01:00:30.5", {"created_before": datetime(2029, 12, 31, 22, 59, 30, tzinfo=UTC)}),
         ("user:me", {"user_id": USER.id}),
     ])  # fmt: skip
 
@@ -51,7 +52,19 @@ def test_a_word_that_means_nothing_is_told_and_left_out() -> None:
         assert search.problems == [word]
         assert search.fields == {"queue": "default"}
 
-    check_rows(check, ["status:done", "priority:9", "waiting:x", "after:soon", "user:anna", "colour:red"])
+    check_rows(
+        check,
+        [
+            "status:done",
+            "priority:9",
+            "waiting:x",
+            "after:soon",
+            "before:9999-12-31T23:59:59-14:00",
+            "after:0001-01-01T00:00:00+14:00",
+            "user:anna",
+            "colour:red",
+        ],
+    )
 
 
 def test_a_key_that_a_task_has_once_is_asked_for_once() -> None:

@@ -1,5 +1,6 @@
 """Statements that outlast an outage. The engine is SQLite: what is tested is when to try again."""
 
+import sqlite3
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -127,3 +128,19 @@ class TestIsOutage:
     ) -> None:
         assert not is_outage(error)
         assert is_passing(error) is passing
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_process_that_has_lost_its_descriptors_gives_up_at_the_second_error() -> None:
+    """SQLite has tried for ten seconds each time, and would for ever."""
+
+    def protocol() -> OperationalError:
+        error = sqlite3.OperationalError("locking protocol")
+        error.sqlite_errorname = "SQLITE_PROTOCOL"
+        return OperationalError("SELECT 1", {}, error)
+
+    assert deliver(Statement(protocol()), seconds=60) == 42
+    broken = Statement(*(protocol() for _ in range(5)))
+    with pytest.raises(Undeliverable, match="locking protocol"):
+        deliver(broken, seconds=60)
+    assert broken.calls == 2

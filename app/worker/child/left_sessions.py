@@ -1,0 +1,43 @@
+"""Ends the transactions that a body has left open in sessions of `SessionLocal`, once it has ended.
+
+Their locks would keep the end of its own task from being written, on SQLite everything, for as long as this process
+lives.
+"""
+
+import logging
+from uuid import UUID
+from weakref import WeakSet
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db.outage import first_line
+from app.db.session import call_for_each_session
+from app.messaging.task_base import OF_RUN
+from app.services.execution.attempts import current_attempt
+
+logger = logging.getLogger(__name__)
+
+# Of the attempt whose body runs in this context; made by the first session that it opens.
+_opened: dict[UUID, WeakSet[Session]] = {}
+
+
+def _note(session: Session) -> None:
+    if (attempt := current_attempt.get()) is not None:
+        _opened.setdefault(attempt.task_id, WeakSet()).add(session)
+
+
+def watch_sessions() -> None:
+    """Begin, in a process that runs bodies."""
+    call_for_each_session(_note)
+
+
+def end(task_id: UUID) -> None:
+    """Roll back what the body of this task has left open."""
+    for session in _opened.pop(task_id, ()):
+        if session.in_transaction() and OF_RUN not in session.info:
+            logger.warning("task %s: its body left a transaction open, which is rolled back", task_id)
+            try:
+                session.close()
+            except SQLAlchemyError as error:
+                logger.warning("task %s: a transaction that its body left open: %s", task_id, first_line(error))

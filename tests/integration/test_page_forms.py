@@ -1,0 +1,155 @@
+"""What a hostile client sends to each route of the pages that changes something: refused in a page, never a 5xx."""
+
+import itertools
+import json
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from app.api.http.body_route import BodyRoute
+from app.core.config import get_settings
+from app.core.json_text import MAX_DEPTH
+from app.web.application import create_pages
+from tests.integration.test_pages import HTTPS, SAME, Reader
+from tests.support.accounts import PASSWORD, register
+from tests.support.tables import cases
+from tests.support.task_client import module_client
+from tests.support.tasks import LONG_RUNNING
+from tests.support.throttle import forget_everybody
+
+client = module_client(WEB_UI="true", AUDITED_DEEDS_PER_MINUTE="0", AUDITED_DEEDS_PER_DAY="0")
+
+FORGERIES: tuple[dict[str, str], ...] = (
+    {},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": HTTPS.replace("https", "http")},
+    {"Origin": HTTPS.replace("https", "ftp"), **SAME},
+    {"Origin": f"{HTTPS}:8443"},
+    {"Origin": HTTPS.replace("//", "//user@")},
+    {"Origin": HTTPS, "Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+)
+DEEP = 5000
+HOSTILE = {
+    "deep": "[" * DEEP + "]" * DEEP, "half": "[" * DEEP, "just too deep": "[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2),
+    "digits": "9" * 5000, "exponent": "1e400", "NaN": "NaN", "negative": "-1", "surrogate": '"\\ud800"', "NUL": "\x00",
+    "long": "x" * 4097, "the end": "9999-12-31T23:59:59-14:00", "the beginning": "0001-01-01T00:00:00+14:00",
+    "fraction of an offset": "2026-01-01T00:00:00.123456789+00:00:30.5", "empty": "", "markup": "<script>alert(1)</script>",
+}  # fmt: skip
+# Fields of a form that no signature names.
+FREE = ("json", "metadata", "kwargs.duration", "tags")
+
+
+def unsafe_routes() -> dict[str, BodyRoute]:
+    """Every route of the pages that is not read alone, by its path."""
+    found = [route for route in create_pages(get_settings()).router.routes if isinstance(route, BodyRoute)]
+    return {route.path: route for route in found if route.methods and route.methods - {"GET", "HEAD"}}
+
+
+ROUTES = unsafe_routes()
+
+
+@pytest.fixture
+def reader(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    forget_everybody(client)
+    monkeypatch.setattr("app.services.audit.deeds.ANONYMOUS_PER_MINUTE", 10**6)
+    return signed_in(client)
+
+
+def signed_in(client: TestClient) -> Reader:
+    found = Reader(client)
+    assert found.sign_in(register(client)["username"]).status_code == 303
+    return found
+
+
+def path_of(route: BodyRoute) -> str:
+    return route.path.format(**{name: "theme" if name == "name" else uuid4() for name in route.param_convertors})
+
+
+def fields_of(route: BodyRoute) -> list[str]:
+    if route.body_field is None:
+        return []
+    model: Any = route.body_field.field_info.annotation
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def is_clean(answer: httpx.Response) -> None:
+    assert answer.status_code < 500, answer.text[:300]
+    if answer.status_code >= 400:
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert "<script>alert" not in answer.text
+
+
+def test_all_are_known() -> None:
+    assert len(ROUTES) >= 25
+
+
+def test_no_forgery_is_taken_for_a_form_of_a_page(reader: Reader) -> None:
+    with cases() as case:
+        for route, headers in itertools.product(ROUTES.values(), FORGERIES):
+            with case(route.path, headers):
+                answer = reader.post(path_of(route), headers, value="dark", celery_task_name=LONG_RUNNING)
+                assert answer.status_code == 403
+                is_clean(answer)
+    assert reader.get("/tasks").status_code == 200  # still signed in
+
+
+def test_no_value_breaks_a_page(client: TestClient, reader: Reader) -> None:
+    with cases() as case:
+        for route in ROUTES.values():
+            for name, (kind, value) in itertools.product(dict.fromkeys((*fields_of(route), *FREE)), HOSTILE.items()):
+                with case(route.path, name, kind):
+                    form = {"celery_task_name": LONG_RUNNING, "name": "a", "by": "json" if name == "json" else "form"}
+                    is_clean(reader.post(path_of(route), **form | {name: value}))
+                    if route.path.startswith(("/sign", "/account")) and reader.get("/account").status_code != 200:
+                        reader = signed_in(client)  # it was a form that ends the login
+
+
+def test_deep_json_is_refused_as_the_api_refuses_it(reader: Reader) -> None:
+    form = {"celery_task_name": LONG_RUNNING, "by": "json"}
+    for kind in ("deep", "half", "just too deep"):
+        answer = reader.post("/new", **form, json=HOSTILE[kind])
+        assert answer.status_code == 422
+        assert "This is not JSON" in answer.text
+    answer = reader.post("/new", celery_task_name=LONG_RUNNING, name="a", metadata=HOSTILE["deep"])
+    assert answer.status_code == 422
+    assert f"is not JSON: JSON nested more than {MAX_DEPTH} deep" in answer.text, answer.text
+
+
+def test_a_large_form_is_parsed_as_a_small_one(reader: Reader) -> None:
+    text = "ä<&+ %" * 10_000
+    body = {"name": "large", "task_type": "a", "celery_task_name": LONG_RUNNING, "args": [0.1], "kwargs": {"x": text}}
+    answer = reader.post("/new", celery_task_name=LONG_RUNNING, by="json", json=json.dumps(body))
+    assert answer.status_code == 303, answer.text[:500]
+    page = reader.get(answer.headers["location"].removeprefix("/ui"))
+    assert "ä&lt;&amp;+ %" in page.text
+
+
+def test_another_large_body_is_refused_by_its_media_type(reader: Reader) -> None:
+    for kind in ("multipart/form-data; boundary=x", "text/plain"):
+        headers = {**SAME, "Content-Type": kind}
+        answer = reader.request("POST", "/ui/new", headers, content=b"x" * 20_000)
+        assert answer.status_code == 415
+        assert "application/x-www-form-urlencoded" in answer.text
+
+
+def test_a_password_of_any_length_is_refused_in_a_page(reader: Reader) -> None:
+    for length in (4097, 10_000):
+        answer = reader.post("/account/password", current_password="x" * length, new_password=PASSWORD)
+        assert answer.status_code == 422
+        answer = reader.post("/account/password", current_password=PASSWORD, new_password="x" * length)
+        assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("moment", ["before:9999-12-31T23:59:59-14:00", "after:0001-01-01T00:00:00+14:00"])
+def test_the_ends_of_time_are_no_search(reader: Reader, moment: str) -> None:
+    page = reader.get("/tasks?q=" + moment.replace("+", "%2B"))
+    assert page.status_code == 200
+    assert reader.post("/bulk/cancel/preview", q=moment).status_code in {200, 422}

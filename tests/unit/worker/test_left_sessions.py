@@ -1,0 +1,53 @@
+"""A transaction that a body leaves open ends with it; what it closes, and the session of its run, are left alone."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from app.core.ids import new_id
+from app.db.session import SessionLocal, call_for_each_session
+from app.messaging.task_base import OF_RUN
+from app.services.execution.attempts import CurrentAttempt, current_attempt
+from app.worker.child import left_sessions
+
+TASK = new_id()
+
+
+@pytest.fixture
+def body() -> Iterator[None]:
+    """The test is the body of an attempt."""
+    left_sessions.watch_sessions()
+    token = current_attempt.set(CurrentAttempt(TASK, 1))
+    yield
+    current_attempt.reset(token)
+    call_for_each_session(None)
+
+
+def begun(**options: object) -> Session:
+    db = SessionLocal(bind=create_engine("sqlite://"), **options)
+    db.execute(text("SELECT 1"))
+    return db
+
+
+@pytest.mark.usefixtures("body")
+def test_what_is_left_open_is_rolled_back_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    left, closed, of_run = begun(), begun(), begun(info={OF_RUN: True})
+    closed.close()
+    with caplog.at_level(logging.WARNING):
+        left_sessions.end(TASK)
+    assert [db.in_transaction() for db in (left, closed, of_run)] == [False, False, True]
+    assert caplog.messages == [f"task {TASK}: its body left a transaction open, which is rolled back"]
+    caplog.clear()
+    left_sessions.end(TASK)  # told once
+    assert caplog.messages == []
+
+
+def test_outside_of_a_body_nothing_is_noted() -> None:
+    left_sessions.watch_sessions()
+    db = begun()
+    left_sessions.end(TASK)
+    assert db.in_transaction()
+    call_for_each_session(None)

@@ -1,0 +1,95 @@
+"""What the parent does about a child whose time is over, by what its slot shows."""
+
+from typing import Any
+
+import pytest
+
+from app.core.ids import new_id
+from app.worker.child.slot import Slot
+from app.worker.parent.time_limits import DELIVERY_SECONDS, TimeLimits
+from app.worker.shared.slot_table import NO_LIMITS, Deadlines, Phase, SlotState, SlotTable, Stop
+
+PID = 4711
+
+
+class Stopper:
+    def __init__(self) -> None:
+        self.killed: list[tuple[Phase, Stop]] = []
+
+    def kill(self, state: SlotState, why: Stop) -> None:
+        self.killed.append((state.phase, why))
+
+
+class Database:
+    answers = True
+
+
+@pytest.fixture
+def stopper() -> Stopper:
+    return Stopper()
+
+
+@pytest.fixture
+def slot(table: SlotTable) -> Slot:
+    return Slot(table, 0, PID)
+
+
+@pytest.fixture
+def limits(table: SlotTable, stopper: Any) -> TimeLimits:
+    return TimeLimits(table, stopper, lambda _: None, lambda: Database.answers)
+
+
+class TestTheWritingOfAnEnd:
+    """A body may leave a lock or broken descriptors behind: its process then tries for ever."""
+
+    def begin(self, slot: Slot, deadlines: Deadlines) -> None:
+        slot.claiming()
+        slot.running(new_id(), 1, deadlines)
+        slot.delivering()
+
+    def test_has_ten_seconds_beyond_the_hard_limit(self, slot: Slot, limits: TimeLimits, stopper: Stopper) -> None:
+        self.begin(slot, Deadlines(hard=100.0, limit=5))
+        for now in (90.0, 100.0, 100.0 + DELIVERY_SECONDS - 0.1):
+            limits.look(now)
+        assert stopper.killed == []
+        limits.look(100.0 + DELIVERY_SECONDS)
+        assert stopper.killed == [(Phase.DELIVERING, Stop.OVERRAN)]
+
+    def test_that_begins_late_has_them_too(self, slot: Slot, limits: TimeLimits, stopper: Stopper) -> None:
+        self.begin(slot, Deadlines(hard=100.0, limit=5))
+        limits.look(99.0)
+        self.begin(slot, Deadlines(hard=100.0, limit=5))  # another attempt in the same slot
+        limits.look(105.0)
+        limits.look(105.0 + DELIVERY_SECONDS - 0.1)
+        assert stopper.killed == []
+        limits.look(105.0 + DELIVERY_SECONDS)
+        assert len(stopper.killed) == 1
+
+    def test_waits_for_a_database_that_is_away(
+        self, slot: Slot, limits: TimeLimits, stopper: Stopper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Database, "answers", False)
+        self.begin(slot, Deadlines(hard=100.0, limit=5))
+        for now in (100.0, 10_000.0):
+            limits.look(now)
+        assert stopper.killed == []
+
+    @pytest.mark.parametrize("settled", [False, True])
+    def test_without_a_limit_goes_on(self, slot: Slot, limits: TimeLimits, stopper: Stopper, settled: bool) -> None:
+        slot.claiming()
+        slot.running(new_id(), 1, Deadlines(hard=100.0) if settled else NO_LIMITS)
+        if settled:
+            slot.settled()
+        slot.delivering()
+        for now in (100.0, 10_000.0):
+            limits.look(now)
+        assert stopper.killed == []
+
+
+def test_a_body_over_its_hard_limit_is_killed_at_once(slot: Slot, limits: TimeLimits, stopper: Stopper) -> None:
+    slot.claiming()
+    slot.running(new_id(), 1, Deadlines(hard=100.0, limit=5))
+    limits.look(99.9)
+    assert stopper.killed == []
+    limits.look(100.0)
+    assert stopper.killed == [(Phase.RUNNING, Stop.OVERRAN)]
