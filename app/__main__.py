@@ -121,6 +121,8 @@ def check() -> None:
     for name, missing in closed.items():
         if missing:
             typer.echo(f"{name} cannot be created until {' and '.join(missing)} are set", err=True)
+    if settings.celery_result_backend is None:
+        typer.echo("CELERY_RESULT_BACKEND is not set: results of a plain .delay() are stored nowhere", err=True)
     typer.echo(f"{sum(not missing for missing in closed.values())} tasks can be created", err=True)
     if findings:
         raise typer.Exit(1)

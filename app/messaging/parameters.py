@@ -8,8 +8,11 @@ import functools
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_json
@@ -99,9 +102,16 @@ class TaskParameters:
             raise InvalidArguments(errors=_errors(error, [*self.signature.parameters][:positional])) from None
 
 
+# No task is one of these: a first parameter of such a type is an argument.
+_OF_ARGUMENTS = frozenset({
+    int, float, str, bool, bytes, list, dict, tuple, set, frozenset, date, datetime, UUID, Decimal,
+})  # fmt: skip
+
+
 @functools.cache
 def parameters_of_task(task: Any) -> TaskParameters:
     """Read a task's parameters from the signature of its body. Raises UnusableParameter."""
+    _check_self(task)
     try:
         of_body = inspect.signature(task.run)
     except (TypeError, ValueError) as error:
@@ -167,6 +177,23 @@ def _converting(task: Any) -> TaskParameters | None:
     except UnusableParameter:
         return None  # the catalogue has said so
     return parameters if parameters.converters else None
+
+
+def _check_self(task: Any) -> None:
+    """Raise UnusableParameter where `bind=True` fills with the task what its author means as an argument."""
+    if not inspect.ismethod(task.run):
+        return
+    filled = next(iter(inspect.signature(task.run.__func__).parameters.values()), None)
+    if filled is None:
+        raise UnusableParameter(
+            "bind=True gives it the task: add `self` as its first parameter, or leave bind=True out"
+        )
+    hint = filled.annotation if filled.annotation is filled.empty else _hint(task, filled)
+    if (get_origin(hint) or hint) in _OF_ARGUMENTS:
+        raise UnusableParameter(
+            f"bind=True fills its first parameter {_written(filled)} with the task: put `self` before it, or leave "
+            "bind=True out"
+        )
 
 
 def _hint(task: Any, parameter: inspect.Parameter) -> Any:

@@ -151,6 +151,11 @@ class Task(Base):
 
     __tablename__ = "tasks"
 
+    def __repr__(self) -> str:
+        """What a row is about; a value that is not loaded is not asked for."""
+        known = self.__dict__
+        return f"<Task {known.get('id')} {known.get('name')!r} {known.get('status')}>"
+
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(info=SIZED)

@@ -75,11 +75,13 @@ def test_each_is_logged_once_in_a_process(monkeypatch: pytest.MonkeyPatch, caplo
     assert [record.getMessage().partition(" ")[0] for record in caplog.records] == ["configuration:", "SECRET_KEY"]
 
 
-def test_the_command_that_checks_says_them_and_succeeds() -> None:
+def test_the_command_that_checks_says_them_and_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.__main__.read_tasks", lambda: ({}, []))
     with settings({"QUOTA_RUNING_TASKS": "5", "SECRET_KEY": "short"}):
         answer = CliRunner().invoke(cli, ["check"])
     assert answer.exit_code == 0
     assert MISSPELT.format("QUOTA_RUNING_TASKS in the environment", "QUOTA_RUNNING_TASKS") in answer.stderr
+    assert "CELERY_RESULT_BACKEND is not set" in answer.stderr
     assert "SECRET_KEY is short or a placeholder: good enough for development only" in answer.stderr
 
 

@@ -246,6 +246,21 @@ class TestUnusable:
         with pytest.raises(UnusableParameter, match="`self`: write bind=True"):
             parameters_of_task(task_of(app, body))
 
+    def test_bind_without_self(self, app: Celery) -> None:
+        def body(duration: float, steps: int = 1) -> None: ...
+
+        with pytest.raises(UnusableParameter, match="fills its first parameter `duration: float` with the task"):
+            parameters_of_task(task_of(app, body, bind=True))
+
+        def nothing() -> None: ...
+
+        with pytest.raises(UnusableParameter, match="add `self` as its first parameter"):
+            parameters_of_task(task_of(app, nothing, bind=True))
+
+        def named_otherwise(task: Any, count: int) -> None: ...
+
+        assert [*parameters_of_task(task_of(app, named_otherwise, bind=True)).signature.parameters] == ["count"]
+
     def test_a_plain_class(self, app: Celery) -> None:
         def body(count: int, client: Client) -> None: ...
 
