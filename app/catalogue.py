@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.config import Settings, get_settings
+from app.core.nearest import did_you_mean
 from app.core.redaction import Parameters
 from app.errors import UnknownTask
 from app.messaging.application import celery_app
@@ -108,9 +109,21 @@ def find_type(celery_task_name: str) -> TaskType:
     """The catalogue's entry. Raises UnknownTask, naming the field, also for a task that lacks its settings."""
     found = catalogue().get(celery_task_name)
     if found is None or (found.needs_settings and found.missing_settings(get_settings())):
-        message = "The task is not in GET /api/v1/tasks/types; if it is yours, `python -m app check` says why"
+        message = (
+            f"is none of GET /api/v1/tasks/types{_did_you_mean(celery_task_name)}; if it is yours, "
+            "`python -m app check` says why"
+        )
         raise UnknownTask(errors=[{"loc": ["celery_task_name"], "msg": message, "type": "unknown_task"}])
     return found
+
+
+def _did_you_mean(celery_task_name: str) -> str:
+    """Name the nearest of the tasks that every user may list."""
+    settings = get_settings()
+    listed = [
+        name for name, kind in catalogue().items() if not kind.users_setting and not kind.missing_settings(settings)
+    ]
+    return did_you_mean(celery_task_name, listed)
 
 
 def type_of(task: Any) -> TaskType:

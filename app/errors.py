@@ -25,6 +25,7 @@ status and renders the answer. What concerns a task's body stands apart at the e
 `asyncio.CancelledError` is.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, TypedDict
 from uuid import UUID
 
@@ -271,13 +272,27 @@ class PreconditionFailed(ServiceError):
 
 
 class InvalidInput(ServiceError):
-    """`errors` holds the refused fields."""
+    """`errors` holds the refused fields. Without a detail, the first are told, each with its place and reason."""
 
     code, title = "validation_error", "The request is not valid"
 
     def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
-        super().__init__(detail)
+        super().__init__(detail or told(self.title, errors or []))
         self.errors = errors or []
+
+
+MOST_TOLD = 3
+
+
+def told(title: str, errors: Sequence[FieldError]) -> str:
+    """Return the title with the place and the reason of the first errors, such as `…: kwargs.steps: is required`."""
+    first = [(_place(each["loc"]), each["msg"]) for each in errors[:MOST_TOLD]]
+    reasons = [f"{place}: {reason}" if place else reason for place, reason in first if reason != title]
+    return f"{title}: {'; '.join(reasons)}" if reasons else title
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    return ".".join(map(str, loc[1:] if loc[:1] == ["body"] else loc))
 
 
 class UnknownParameter(InvalidInput):
@@ -300,10 +315,6 @@ class UnknownTask(InvalidInput):
 
 class InvalidArguments(InvalidInput):
     code, title = "invalid_arguments", "The arguments do not match the parameters of the task"
-
-    def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
-        named = [f"{'.'.join(map(str, each['loc'][1:] or each['loc']))}: {each['msg']}" for each in errors or []][:3]
-        super().__init__(detail or f"{self.title}: {'; '.join(named)}", errors)
 
 
 class UnknownLimit(InvalidInput):

@@ -61,13 +61,26 @@ SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 BearerToken = Annotated[str | None, Depends(oauth2_scheme)]
 
 
+# Where other services take a key or token, and this one does not.
+_ELSEWHERE = ("x-api-key", "api-key", "apikey", "x-auth-token", "x-access-token")
+_IN_QUERY = frozenset({"token", "access_token", "api_key", "apikey", "key"})
+
+
+def unauthenticated(request: Request) -> Unauthenticated:
+    """Return the error for a request without a bearer token (RFC 6750). It says how to send one that came elsewhere."""
+    headers, query = request.headers, request.query_params.keys()
+    if "authorization" in headers or any(name in headers for name in _ELSEWHERE) or query & _IN_QUERY:
+        return Unauthenticated("Send the key or token in the header `Authorization: Bearer …`; it was found elsewhere")
+    return Unauthenticated()
+
+
 async def authenticated(request: Request, token: str | None, *scopes: str) -> Principal:
     """Return the user behind the token, as the database knows it now, and set it as the request's actor.
 
     Raises Unauthenticated, InvalidToken, InsufficientScope, TooManyInProgress, Overloaded.
     """
     if token is None:
-        raise Unauthenticated
+        raise unauthenticated(request)
     authenticator: Authenticator = request.state.authenticator
     user = await act_as_user(request, partial(authenticator.authenticate, token, address_of(request)))
     for scope in scopes:
@@ -92,7 +105,7 @@ async def check_token(request: Request, ask_database: bool) -> None:
     """
     token = await oauth2_scheme(request)
     if token is None:
-        raise Unauthenticated
+        raise unauthenticated(request)
     login_claims(token)
     if ask_database:
         await authenticated(request, token)

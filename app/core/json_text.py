@@ -1,6 +1,7 @@
 """JSON as the exact text that is stored and answered: compact, ASCII only, bounded in depth."""
 
 import json
+import sys
 from typing import Any
 
 # Up to this size, parsing, checking and hiding secrets take a few milliseconds at most, whatever the JSON holds. Larger
@@ -75,15 +76,27 @@ def parse_json(text: str, most_values: int) -> Any:
     """
     if has_more_values(text.encode("utf-8", "surrogatepass"), most_values):
         raise ValueError(f"more than {most_values} JSON values")
+    value = load_json(text)
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise ValueError(TOO_DEEP)
+    return value
+
+
+def load_json(text: str | bytes) -> Any:
+    """Return the value of this JSON text. Raises ValueError, whose text says what is wrong, and where.
+
+    A text in bytes is in UTF-8, UTF-16 or UTF-32 (RFC 8259 §8.1 wants UTF-8).
+    """
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
-        raise ValueError(TOO_DEEP)
-    return value
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the byte at {error.start} is not UTF-8") from None
+    except ValueError:
+        raise ValueError(f"a number of more than {sys.get_int_max_str_digits()} digits") from None
 
 
 def has_more_values(text: bytes, limit: int) -> bool:

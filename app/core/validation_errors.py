@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
+from pydantic import BaseModel
 from pydantic_core.core_schema import ErrorType
 
+from app.core.nearest import did_you_mean
 from app.errors import FieldError
 
 MAX_ERRORS = 50
@@ -27,6 +29,39 @@ _MAY_QUOTE = frozenset(
 # The last two are raised for large bodies: looking through one takes half a millisecond.
 _FIXED = frozenset({*get_args(ErrorType), "too_many_fields", "too_many_values"}) - _MAY_QUOTE
 _GENERIC = "The value is not valid"
+# What is said of the errors that clients meet, by pydantic's type, with what its context holds. Other types keep
+# pydantic's text (https://docs.pydantic.dev/latest/errors/validation_errors/).
+_AN_INTEGER, _A_NUMBER, _A_BOOLEAN = "must be a whole number", "must be a number", "must be true or false"
+_A_TIME = "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)"
+_TEXTS = {
+    "missing": "is required",
+    "missing_argument": "is required",
+    "missing_keyword_only_argument": "is required",
+    "extra_forbidden": "unknown field",
+    "string_type": "must be text",
+    "string_too_short": "must have {min_length} characters or more",
+    "string_too_long": "must have {max_length} characters at most",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be {le} at most",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+    "too_long": "must have {max_length} items at most",
+    "too_short": "must have {min_length} items or more",
+    "finite_number": "must be a finite number",
+    "none_required": "must be null",
+    "timezone_aware": _A_TIME,
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _AN_INTEGER),
+    **dict.fromkeys(("float_type", "float_parsing", "decimal_type", "decimal_parsing"), _A_NUMBER),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _A_BOOLEAN),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be an object"),
+    **dict.fromkeys(("datetime_type", "datetime_parsing", "datetime_from_date_parsing"), _A_TIME),
+    **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), "must be a date, such as 2030-01-02"),
+    **dict.fromkeys(("uuid_type", "uuid_parsing"), "must be a UUID"),
+}
 _TAG = "The tag is not one of the expected tags"
 # Shorter pieces of a value occur in many messages by chance.
 _MIN_ECHO = 3
@@ -36,18 +71,66 @@ _MAX_LOOK = 1000
 def field_errors(errors: Sequence[Mapping[str, Any]], *where: int | str) -> list[FieldError]:
     """Convert pydantic's errors, at most MAX_ERRORS, and put `where` before each location.
 
-    The errors must include their input, by which a quoted value is recognised.
+    The errors must include their input, by which a quoted value is recognised, and their context.
     """
     return [
         {
             "loc": [
                 part if isinstance(part, int) else str(part)[:MAX_LOC_CHARACTERS] for part in (*where, *each["loc"])
             ],
-            "msg": without_value(each["type"], each["msg"], each.get("input")),
+            "msg": _text(each),
             "type": each["type"],
         }
         for each in errors[:MAX_ERRORS]
     ]
+
+
+def name_nearest(model: Any, errors: Sequence[FieldError], at: int = 0) -> list[FieldError]:
+    """Return the errors of a `model`; those of unknown fields name the nearest known one, or say that it comes later.
+
+    `at` is how many parts of each location stand before the model's own. A model names in `later` what requests of a
+    later version may have.
+    """
+    return [_with_nearest(model, each, at) if each["type"] == "extra_forbidden" else each for each in errors]
+
+
+def _with_nearest(model: Any, error: FieldError, at: int) -> FieldError:
+    *path, name = error["loc"][at:]
+    found = _model_at(model, path)
+    if found is None:
+        return error
+    if name in getattr(found, "later", ()):
+        return {**error, "msg": "not supported by this version yet"}
+    known = [field.alias or each for each, field in found.model_fields.items()]
+    return {**error, "msg": f"unknown field{did_you_mean(str(name), known)}"}
+
+
+def _model_at(annotation: Any, path: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the model at this place below the annotation, through lists and options."""
+    model = next(_models_in(annotation), None)
+    for part in path:
+        if model is None or isinstance(part, int):
+            continue
+        fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+        model = next(_models_in(fields.get(part)), None)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _text(error: Mapping[str, Any]) -> str:
+    template, context = _TEXTS.get(error["type"]), error.get("ctx") or {}
+    if template is not None:
+        try:
+            return template.format_map(context)
+        except KeyError:
+            pass  # an error of our own of that type, which has a text of its own
+    return without_value(error["type"], error["msg"], error.get("input"))
 
 
 def without_value(kind: str, message: str, value: Any) -> str:

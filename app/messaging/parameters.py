@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapte
 from pydantic_core import PydanticSerializationError, to_json
 
 from app.core.json_text import dump_json
+from app.core.nearest import did_you_mean
 from app.core.redaction import holds_mask
 from app.core.validation_errors import MAX_ERRORS, field_errors
 from app.errors import FieldError, InvalidArguments
@@ -84,7 +85,21 @@ class TaskParameters:
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidArguments(errors=[_error(["kwargs", *_named(error)], str(error), "arguments")]) from None
+            raise InvalidArguments(errors=[self._misfit(error)]) from None
+
+    def _misfit(self, error: TypeError) -> FieldError:
+        """Return what `Signature.bind` complains of: its message quotes the name."""
+        text, known = str(error), [*self.signature.parameters]
+        name = next(iter(text.split("'")[1:2]), "")
+        by_position = [p for p in self.signature.parameters.values() if p.kind in _BY_POSITION]
+        said = {
+            "missing": "is required",
+            "multiple": "was sent twice, by its place and by its name",
+            "got an unexpected": f"unknown argument{did_you_mean(name, known)}",
+            "too many": f"at most {len(by_position)} arguments have a place",
+        }
+        message = next((reason for begin, reason in said.items() if text.startswith(begin)), text)
+        return _error(["kwargs", name] if name else ["args"], message, "arguments")
 
     def _values(self, bound: inspect.BoundArguments) -> dict[str, Any]:
         values = dict(bound.arguments)
@@ -102,6 +117,7 @@ class TaskParameters:
             raise InvalidArguments(errors=_errors(error, [*self.signature.parameters][:positional])) from None
 
 
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # No task is one of these: a first parameter of such a type is an argument.
 _OF_ARGUMENTS = frozenset({
     int, float, str, bool, bytes, list, dict, tuple, set, frozenset, date, datetime, UUID, Decimal,
@@ -307,8 +323,7 @@ def _errors(error: ValidationError, by_position: Sequence[str], *parameter: str)
     if error.error_count() > _MAX_LISTED:
         return [_error(["kwargs", *parameter], f"The arguments have {error.error_count()} errors", "too_many_errors")]
     located: list[dict[str, Any]] = [
-        {**each, "loc": (*parameter, *each["loc"])}
-        for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
+        {**each, "loc": (*parameter, *each["loc"])} for each in error.errors(include_url=False)[:MAX_ERRORS]
     ]
     return [
         refused
@@ -319,9 +334,3 @@ def _errors(error: ValidationError, by_position: Sequence[str], *parameter: str)
 
 def _error(loc: list[str | int], message: str, kind: str) -> FieldError:
     return {"loc": loc, "msg": message, "type": kind}
-
-
-def _named(error: TypeError) -> list[str]:
-    """The parameter that `Signature.bind` complains of: its message quotes the name."""
-    quoted = str(error).split("'")
-    return [quoted[1]] if len(quoted) > 2 else []  # noqa: PLR2004 (text, name, text)

@@ -1,7 +1,7 @@
 """Request and response bodies of tasks. Fields have the names and the meaning of the model's."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
 from pydantic import (
@@ -53,6 +53,9 @@ _EMPTY_OBJECT: dict[str, Any] = {"default_factory": dict, "json_schema_extra": {
 
 class TaskCreate(RequestModel):
     """A task to run: its arguments, its time and its number of attempts."""
+
+    # Fields that requests of a later version may have.
+    later: ClassVar[frozenset[str]] = frozenset({"depends_on", "webhook_url"})
 
     model_config = ConfigDict(json_schema_extra={"examples": [TASK_CREATE]})
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-NAMES = {"en": "English", "zh": "中文"}
-DEFAULT = "en"
+from app.core.languages import CHINESE, DEFAULT, NAMES, error_texts, in_chinese, preferred
+
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -20,7 +20,7 @@ class Language:
 
     def gettext(self, text: str) -> str:
         """Return the text in this language; the English one where a translation is missing."""
-        return self.texts.get(text) or text
+        return self.texts.get(text) or (in_chinese(text) if self.code == CHINESE else text)
 
 
 # Of pages that bring their own, by language: a file of `translations/` has those of the others.
@@ -39,15 +39,14 @@ def language(code: str) -> Language:
     if code == DEFAULT:
         return Language(code, {})
     texts = json.loads((files("app.web") / "translations" / f"{code}.json").read_text(encoding="utf-8"))
-    return Language(code, texts | _more.get(code, {}))
+    return Language(code, error_texts() | texts | _more.get(code, {}))
 
 
 def negotiate(chosen: str | None, accept_language: str) -> Language:
     """Return the reader's choice, else the first of Accept-Language (RFC 9110 §12.5.4) that there is."""
     if chosen in NAMES:
         return language(chosen)
-    wanted = [part.split(";")[0].strip()[:2].lower() for part in accept_language.split(",")[:20]]
-    return language(next((code for code in wanted if code in NAMES), DEFAULT))
+    return language(preferred(accept_language))
 
 
 def duration(seconds: float | None, gettext: Callable[[str], str]) -> str:

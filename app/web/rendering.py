@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.api.http.body_route import BodyRoute
 from app.api.http.query_parameters import unknown
+from app.core.languages import NAMES
 from app.core.version import VERSION
 from app.web import languages
 from app.web.compression import compressed
@@ -98,7 +99,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
         "ignored": _ignored(request) if is_read else [],
         "language": chosen.code,
-        "languages": languages.NAMES,
+        "languages": NAMES,
         "theme": theme if theme in THEMES else THEMES[0],
         "times": times if times in TIMES else TIMES[0],
         "now": datetime.now(UTC),

@@ -48,6 +48,24 @@ empty value counts as not set. A setting that is refused ends the process with o
 
 Lists have commas between their items, `a.example,b.example`, or are JSON, `["a.example", "b.example"]`. Times are
 numbers of seconds, minutes or days, as the name says.
+
+A name that is no setting is a warning at the start and in `python -m app check`: each unknown name in `.env`, and in the
+environment one that is at most two letters away from a setting.
+
+## The ten that one needs
+
+| setting | what for |
+|---|---|
+| `DATABASE_URL` | where the tasks are |
+| `CELERY_BROKER_URL` | the Redis or Valkey that wakes workers |
+| `SECRET_KEY` | signs logins; the same in every process |
+| `APP_ENV` | `production` refuses what is unsafe |
+| `FIRST_ADMIN_USERNAME`, `FIRST_ADMIN_PASSWORD` | the first administrator, made at the start |
+| `TASK_MODULES` | the modules with your own tasks |
+| `ALLOWED_HOSTS` | the names by which clients call the service |
+| `RETENTION_DAYS` | when ended tasks are deleted |
+| `QUOTA_QUEUED_TASKS` | how many tasks of one user may wait and run |
+| `WEBHOOK_SECRET` | without it no webhook is sent |
 """
 PAGE_FOOT = """
 ## Variables of other programs

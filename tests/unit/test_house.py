@@ -13,7 +13,7 @@ from tests.support.sources import app_files, assert_none, name_of, run_program, 
 # The launcher and the command start processes, which need a whole environment; PROMETHEUS_MULTIPROC_DIR is read by
 # prometheus_client itself, and `metrics.py` asks whether it is there.
 READS_THE_ENVIRONMENT = (
-    "app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py", "app/api/http/telemetry.py",
+    "app/core/config.py", "app/core/setting_warnings.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py", "app/api/http/telemetry.py",
 )  # fmt: skip
 # All but the shell around HTTP, and what starts processes.
 BELOW = (

@@ -6,7 +6,6 @@ interpreter's lock for the whole call: a long call would stop the event loop fro
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import cached_property, partial
 from typing import Any, TypeVar, get_origin
@@ -15,6 +14,7 @@ from anyio import to_thread
 from fastapi import HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form as FormParam
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import FormData, Headers
@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute
 
 from app.api.http.body_limits import content_length, limited, refuse_length
 from app.core.config import Settings
-from app.core.json_text import SMALL_BYTES, has_more_values
+from app.core.json_text import SMALL_BYTES, has_more_values, load_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -35,7 +35,8 @@ DEFAULT_BYTES = 16 * 1024
 MAX_VALUES = 100_000
 # The key in `request.state` of the limiter of the threads that work on large JSON.
 LARGE_JSON = "large_json"
-URL_ENCODED = "application/x-www-form-urlencoded"
+URL_ENCODED, JSON = "application/x-www-form-urlencoded", "application/json"
+FORMS = frozenset({URL_ENCODED, "multipart/form-data"})
 
 _LIMIT = "body_limit"
 
@@ -108,6 +109,7 @@ class BodyRoute(APIRoute):
             too_large = await refuse_length(request.scope, request.receive, self.max_bytes)
             if too_large is not None:
                 raise too_large
+            self._check_media_type(request)
             bounded = _BoundedRequest(request, self)
             try:
                 return await handle(bounded)
@@ -115,6 +117,22 @@ class BodyRoute(APIRoute):
                 raise bounded.explained(error) from None
 
         return handle_bounded
+
+    def _check_media_type(self, request: Request) -> None:
+        """Raise HTTPException 415 for a body in another form than the route reads (RFC 9110 §15.5.16)."""
+        if not content_length(request.scope) and "transfer-encoding" not in request.headers:
+            return
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_json, is_form = kind == JSON or kind.endswith("+json"), kind in FORMS
+        assert self.body_field is not None
+        wants_form = isinstance(self.body_field.field_info, FormParam)
+        if is_form if wants_form else is_json:
+            return
+        wanted = URL_ENCODED if wants_form else JSON
+        sent = "JSON" if is_json else "a form" if is_form else "of no Content-Type" if not kind else "of another type"
+        raise HTTPException(
+            415, f"The body is {sent}: send {'a form' if wants_form else 'JSON'} with Content-Type: {wanted}"
+        )
 
 
 class _BoundedRequest(Request):
@@ -128,13 +146,16 @@ class _BoundedRequest(Request):
     async def json(self) -> Any:
         """Return the JSON of the body, of a large one the validated model, which pydantic takes as it is.
 
-        Raises JSONDecodeError, and ValueError for what is no text and for numbers of too many digits.
+        In the place of what is no JSON it returns an object that pydantic refuses, once FastAPI has checked the rights.
         """
         body = await self.body()
-        if len(body) <= SMALL_BYTES:
-            return json.loads(body)
         limiter = self.scope.get("state", {}).get(LARGE_JSON)
-        return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
+        try:
+            if len(body) <= SMALL_BYTES:
+                return load_json(body)
+            return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
+        except ValueError as error:
+            return self._refuse("json_invalid", f"is not JSON: {error}")
 
     async def form(self, **limits: Any) -> FormData:  # type: ignore[override]  # (FastAPI and all here await it)
         """Return the form. A large one is parsed in a thread, and is URL-encoded: no page sends another.
@@ -157,16 +178,18 @@ class _BoundedRequest(Request):
         return RequestValidationError([*elsewhere, *self._refused])
 
     def _validated(self, body: bytes) -> Any:
-        """Return the model, or an object that pydantic refuses in its place, after FastAPI has checked the rights."""
+        """Return the model, or an object that pydantic refuses in its place. Raises ValueError for what is no JSON."""
         most = self._route.max_values
         if has_more_values(body, most):
-            message = f"The body has more than {most} JSON values"
-            self._refused = [{"type": "too_many_values", "loc": ("body",), "msg": message, "input": None}]
-            return object()
+            return self._refuse("too_many_values", f"The body has more than {most} JSON values")
         assert self._route.body_field is not None
-        model, errors = self._route.body_field.validate(json.loads(body), {}, loc=("body",))
+        model, errors = self._route.body_field.validate(load_json(body), {}, loc=("body",))
         self._refused = errors
         return object() if errors else model
+
+    def _refuse(self, kind: str, message: str) -> object:
+        self._refused = [{"type": kind, "loc": ("body",), "msg": message, "input": None}]
+        return object()
 
 
 def _parsed_form(headers: Headers, body: bytes, limits: dict[str, Any]) -> FormData:
@@ -178,6 +201,13 @@ def _parsed_form(headers: Headers, body: bytes, limits: dict[str, Any]) -> FormD
         return asyncio.run(FormParser(headers, stream(), **limits).parse())
     except MultiPartException as error:
         raise HTTPException(400, error.message) from None
+
+
+def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:
+    """Yield all dependencies, direct ones and theirs."""
+    for each in dependant.dependencies:
+        yield each
+        yield from dependencies_of(each)
 
 
 def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from app.api.http.denials import answer_to
 from app.api.http.problems import http_problem, internal_problem, service_problem
-from app.core.validation_errors import field_errors
+from app.core.validation_errors import field_errors, name_nearest
 from app.db.outage import NO_COLUMN, NO_TABLE, first_line, is_timeout, sqlstate
 from app.errors import DatabaseUnavailable, InvalidInput, NotMigrated, ServiceError, TookTooLong
 
@@ -49,9 +49,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(each["loc"][0] == "path" for each in error.errors()) and (allowed := _methods_of_fixed_path(request)):
         return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
-    refused = field_errors(error.errors())
-    fields = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
-    return service_problem(request.scope, InvalidInput(f"The request is not valid: {fields}"), refused)
+    body = getattr(request.scope.get("route"), "body_field", None)
+    refused = name_nearest(body and body.field_info.annotation, field_errors(error.errors()), at=1)
+    return service_problem(request.scope, InvalidInput(errors=refused), refused)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

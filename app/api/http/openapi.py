@@ -86,11 +86,12 @@ def _accept_api_keys(operation: dict[str, Any]) -> None:
 
 
 def _drop_impossible_errors(operation: dict[str, Any]) -> None:
-    """Drop 413 where the operation takes no body, and 422 where it takes neither a body nor parameters.
+    """Drop 413 and 415 where the operation takes no body, and 422 where it takes neither a body nor parameters.
 
     Below /api/v1, each operation refuses parameters that it does not have.
     """
     if "requestBody" not in operation:
-        operation["responses"].pop("413", None)
+        for status in ("413", "415"):
+            operation["responses"].pop(status, None)
         if "parameters" not in operation and "operations" in operation["tags"]:
             operation["responses"].pop("422", None)

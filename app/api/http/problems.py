@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import Response
 from starlette.types import Scope
 
+from app.core.languages import CHINESE, in_chinese, preferred
 from app.errors import (
     AdminOnly,
     Conflict,
@@ -37,6 +38,7 @@ from app.errors import (
     Unavailable,
     UniqueKeyTaken,
     UnknownParameter,
+    told,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -68,6 +70,7 @@ HTTP_PROBLEMS = {
     405: ("method_not_allowed", "The resource does not support this method"),
     408: ("request_timeout", "The request did not arrive in time"),
     413: ("body_too_large", "The request body is too large"),
+    415: ("unsupported_media_type", "The body has a Content-Type that the call does not take"),
     431: ("headers_too_large", "The request headers are too large"),
 }
 
@@ -84,6 +87,9 @@ def problem_response(
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
     """Return the response of a problem. `extensions` are members that only one kind of problem has."""
+    language = preferred(_accept_language(scope))
+    if language == CHINESE:
+        title, detail, errors = in_chinese(title), _detail_in_chinese(title, detail, errors), _in_chinese(errors)
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,
@@ -98,7 +104,30 @@ def problem_response(
     body.update(extensions or {})
     # `loc` can hold a lone surrogate of the rejected body: it becomes a JSON escape rather than an exception.
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
-    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+    more = {"Content-Language": language, **(headers or {})}
+    more["Vary"] = f"{more['Vary']}, Accept-Language" if "Vary" in more else "Accept-Language"
+    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=more)
+
+
+def _accept_language(scope: Scope) -> str:
+    """Return what the client has sent as Accept-Language (RFC 9110 §12.5.4), "" if nothing."""
+    return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept-language")
+
+
+def _in_chinese(errors: Sequence[FieldError] | None) -> list[FieldError] | None:
+    return None if errors is None else [{**each, "msg": in_chinese(each["msg"])} for each in errors]
+
+
+def _detail_in_chinese(title: str, detail: str, errors: Sequence[FieldError] | None) -> str:
+    """Return the detail in Chinese: of one that was made of the errors, made anew of theirs."""
+    made = [told(title, located) for located in (errors or [], _without_location(errors or []))]
+    if errors and detail in made:
+        return told(in_chinese(title), _in_chinese(errors) or [])
+    return in_chinese(detail)
+
+
+def _without_location(errors: Sequence[FieldError]) -> list[FieldError]:
+    return [{**each, "loc": each["loc"][1:]} for each in errors]
 
 
 def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -175,11 +204,12 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     429: TooManyRequests,
     503: DatabaseUnavailable,
 }
-# Any route can answer these. `app.api.http.openapi` drops 413 and 422 where they are impossible.
-_EVERYWHERE: tuple[int, ...] = (400, 413, 422, 431, 500, 503)
+# Any route can answer these. `app.api.http.openapi` drops 413, 415 and 422 where they are impossible.
+_EVERYWHERE: tuple[int, ...] = (400, 413, 415, 422, 431, 500, 503)
 _OTHERS = {
     400: (*HTTP_PROBLEMS[400], "There was an error parsing the body"),
     413: (*HTTP_PROBLEMS[413], "The body is larger than 2097152 bytes"),
+    415: (*HTTP_PROBLEMS[415], "The body is of no Content-Type: send JSON with Content-Type: application/json"),
     431: (*HTTP_PROBLEMS[431], "The request line and the header fields are larger than 32768 bytes"),
     500: ("internal_error", "Internal server error", "The service failed unexpectedly."),
 }

@@ -98,7 +98,7 @@ def _parse(name: str, fields: dict[str, Any]) -> LimitWrite:
     try:
         return LimitWrite.model_validate(fields)
     except ValidationError as error:
-        raise InvalidLimit(errors=field_errors(error.errors(include_url=False, include_context=False))) from None
+        raise InvalidLimit(errors=field_errors(error.errors(include_url=False))) from None
 
 
 def _state_of(limit: Limit, running: int) -> LimitState:

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from app.core.nearest import did_you_mean
 from app.db.sql import limits
 from app.db.statements import limit_places
 from app.db.statements.held_rows import PENDING
@@ -22,6 +23,8 @@ from app.models.task import Task
 from app.services.audit import recording as audit
 from app.services.tasks import task_changes, task_queries
 from app.services.tasks.new_rows import NewTask
+
+MOST_NAMED = 1000  # of the limits that an unknown name is compared with
 
 Row = dict[str, Any]
 
@@ -43,7 +46,7 @@ def check(
     `found` are the limits as `lock_limits` gives them, in this transaction. Returns the ids of the tasks that it has
     cancelled. Raises UnknownLimit, LimitReached.
     """
-    _check_known(found, [row.limit for row in (*new, *replacing) if row.limit is not None])
+    _check_known(db, found, [row.limit for row in (*new, *replacing) if row.limit is not None])
     cancelled = set[UUID]()
     for name in sorted({row.limit for row in new if row.limit is not None}):
         if found[name].on_excess == OnExcess.WAIT:
@@ -56,13 +59,17 @@ def check(
 
 def keep(db: Session, name: str) -> None:
     """Have this limit not deleted until the commit. Raises UnknownLimit."""
-    _check_known(limits.keep(db, {name}), [name])
+    _check_known(db, limits.keep(db, {name}), [name])
 
 
-def _check_known(found: Mapping[str, Limit], names: Sequence[str]) -> None:
+def _check_known(db: Session, found: Mapping[str, Limit], names: Sequence[str]) -> None:
     for name in names:
         if name not in found:
-            message = f"There is no limit {name[:100]}: an administrator makes one with PUT /limits/{{name}}"
+            known = db.scalars(select(Limit.name).limit(MOST_NAMED))
+            message = (
+                f"There is no limit {name[:100]}{did_you_mean(name, known)}. An administrator makes one: PUT "
+                "/limits/{name}, or `limit_service.put_limit` in Python"
+            )
             raise UnknownLimit(message, errors=[{"loc": ["limit"], "msg": message, "type": "unknown_limit"}])
 
 

@@ -18,7 +18,7 @@ from app.catalogue import TaskType, find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json
-from app.core.validation_errors import field_errors
+from app.core.validation_errors import field_errors, name_nearest
 from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
 from app.ddl.base import Base
@@ -109,9 +109,7 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
     try:
         return TaskCreate.model_validate(fields)
     except ValidationError as error:
-        refused = field_errors(error.errors(include_url=False, include_context=False))
-        names = ", ".join(str(part) for problem in refused for part in problem["loc"][:1])
-        raise InvalidTask(f"The task is not valid: {names}" if names else None, refused) from None
+        raise InvalidTask(errors=name_nearest(TaskCreate, field_errors(error.errors(include_url=False)))) from None
 
 
 def rows_of(wanted: Sequence[TaskCreate], user_id: UUID, **columns: Any) -> list[NewTask]:

@@ -8,10 +8,11 @@ from fastapi import Form, Query, Request, Response
 from app.api.deps import ClientAddress, LoginTurn, SessionDep
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
+from app.core.languages import NAMES
 from app.core.security import read_page_token
 from app.errors import InvalidCredentials, SecondFactorRequired, TooManyRequests, Unauthenticated
 from app.services.accounts.auth_service import auth_service
-from app.web import cookies, languages
+from app.web import cookies
 from app.web.access import PageUser, page_token
 from app.web.rendering import THEMES, TIMES, page, redirect
 
@@ -20,7 +21,7 @@ router = SlashRouter()
 # A page of this application: the path below `/ui` before which the browser's host stands in any case.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 Next = Annotated[str, Query(alias="next", max_length=2000)]
-CHOICES = {"language": tuple(languages.NAMES), "theme": THEMES, "times": TIMES}
+CHOICES = {"language": tuple(NAMES), "theme": THEMES, "times": TIMES}
 
 
 @router.get("/sign-in")

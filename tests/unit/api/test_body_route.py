@@ -235,8 +235,8 @@ class TestLargeBody:
             small, large = (
                 post(client, f"/guarded/{query}", each, token) for each in (body, b" " * SMALL_BYTES + body)
             )
-            if name in {"cut", "two"}:  # the position is another one
-                assert [each.json()["errors"][0]["type"] for each in (small, large)] == ["json_invalid"] * 2
+            if name in {"cut", "two", "no utf-8"}:  # the position is another one
+                assert [each.json()["errors"][-1]["type"] for each in (small, large)] == ["json_invalid"] * 2
             else:
                 assert (large.status_code, large.json()) == (small.status_code, small.json())
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from fastapi import FastAPI, Query
@@ -115,6 +115,28 @@ class TestShape:
         assert body["detail"] == "broker: does not answer"
 
 
+class TestInChinese:
+    ZH: ClassVar = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
+
+    def test_title_detail_and_fields_are_and_the_rest_stays(self, client: TestClient) -> None:
+        english = client.get("/query/1?size=9")
+        answer = client.get("/query/1?size=9", headers=self.ZH)
+        problem(answer, 422, "validation_error")
+        assert answer.headers["content-language"] == "zh"
+        assert english.headers["content-language"] == "en"
+        assert "Accept-Language" in english.headers["vary"]
+        assert english.json()["detail"] == "The request is not valid: query.size: must be 5 at most"
+        assert answer.json()["detail"] == "请求无效: query.size: 必须不大于 5"
+        (error,) = answer.json()["errors"]
+        assert error == {"loc": ["query", "size"], "msg": "必须不大于 5", "type": "less_than_equal"}
+
+    def test_a_service_error_is(self, client: TestClient) -> None:
+        answer = client.get("/raise/throttled", headers=self.ZH)
+        problem(answer, 429, "too_many_requests")
+        assert answer.json()["detail"] == answer.json()["title"]
+        assert not answer.json()["detail"].isascii()
+
+
 class TestChallenge:
     def test_names_the_error_when_a_token_was_shown(self, client: TestClient) -> None:
         def check(code: str, more: str) -> None:
@@ -202,7 +224,7 @@ class TestBreakage:
 class TestDeclarations:
     def test_list_the_errors_and_what_any_route_may_answer(self) -> None:
         declared = problems(401, errors.TaskNotFound, errors.TaskActive, errors.InvalidTransition)
-        assert list(declared) == [400, 401, 404, 409, 413, 422, 429, 431, 500, 503]
+        assert list(declared) == [400, 401, 404, 409, 413, 415, 422, 429, 431, 500, 503]
         content = declared[409]["content"]["application/problem+json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
         assert set(content["examples"]) == {"task_active", "invalid_transition"}

@@ -74,7 +74,7 @@ class TestCheck:
         assert self.refused(kind, [1], {"count": 2}) == ["kwargs", "count"]
         assert self.refused(kind, [1], {"when": "yesterday"}) == ["kwargs", "when"]
         assert self.refused(kind, [1], {"order": {"number": "x"}}) == ["kwargs", "order", "number"]
-        assert self.refused(kind, [1, None, None, 4], {}) == ["kwargs"]
+        assert self.refused(kind, [1, None, None, 4], {}) == ["args"]
 
     def test_is_strict_about_json_types_and_knows_json_has_no_dates(self, app: Celery) -> None:
         def body(count: int, share: float, when: datetime) -> None: ...

@@ -150,7 +150,7 @@ class TestConversion:
         assert attempt.trace(task_of(app, body)) == "FAILURE"
         ((outcome, error),) = attempt.ends
         assert (outcome, type(error)) == ("failed", InvalidArguments)
-        assert "day: Input should be a valid date" in str(error)
+        assert "day: must be a date, such as 2030-01-02" in str(error)
 
     def test_an_error_of_a_types_own_ends_the_attempt_as_one_of_the_body_and_may_be_retried(self, app: Celery) -> None:
         def body(value: Unsettled) -> None:

@@ -80,10 +80,10 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("args", "kwargs", "parameter", "says"),
         [
-            ([{"number": 0}, "2026-11-25"], {}, "order", "greater than or equal to 1"),
-            ([{"number": 7}], {"day": "tomorrow"}, "day", "valid date"),
-            ([{"number": 7}], {}, "day", "missing"),
-            ([{"number": 7}, "2026-11-25"], {"colour": "red"}, "colour", "unexpected"),
+            ([{"number": 0}, "2026-11-25"], {}, "order", "must be 1 or more"),
+            ([{"number": 7}], {"day": "tomorrow"}, "day", "must be a date"),
+            ([{"number": 7}], {}, "day", "is required"),
+            ([{"number": 7}, "2026-11-25"], {"colour": "red"}, "colour", "unknown argument"),
             ([{"number": 7}, "2026-11-25"], {"task_id": "mine"}, "task_id", "do not send it"),
         ],
     )

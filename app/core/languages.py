@@ -1,0 +1,47 @@
+"""The two languages of errors and pages: which one a reader prefers, and the Chinese of each error text.
+
+A text is its own key. One with `{}` in it stands for all texts that have something else in its place.
+"""
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+
+NAMES = {"en": "English", "zh": "中文"}
+DEFAULT = "en"
+CHINESE = "zh"
+_MOST_LANGUAGES = 20  # of Accept-Language that are looked at
+
+
+def preferred(accept_language: str) -> str:
+    """Return the first code of NAMES that Accept-Language (RFC 9110 §12.5.4) names, in its order; DEFAULT if none."""
+    wanted = [part.split(";")[0].strip()[:2].lower() for part in accept_language.split(",")[:_MOST_LANGUAGES]]
+    return next((code for code in wanted if code in NAMES), DEFAULT)
+
+
+@cache
+def error_texts() -> dict[str, str]:
+    """Return the Chinese of the error texts, by the English ones."""
+    loaded: dict[str, str] = json.loads((files("app.core") / "translations" / "zh.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def in_chinese(text: str) -> str:
+    """Return an error text in Chinese, or as it is where there is no translation."""
+    known = error_texts().get(text)
+    if known is not None:
+        return known
+    for pattern, translated in _templates():
+        if found := pattern.fullmatch(text):
+            return translated.format(*(error_texts().get(part, part) for part in found.groups()))
+    return text
+
+
+@cache
+def _templates() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return the texts with gaps, the longest first: the most of it is fixed."""
+    with_gaps = sorted((text for text in error_texts() if "{}" in text), key=len, reverse=True)
+    patterns = ("(.*?)".join(map(re.escape, text.split("{}"))) for text in with_gaps)
+    texts = zip(patterns, with_gaps, strict=True)
+    return tuple((re.compile(pattern, re.DOTALL), error_texts()[text]) for pattern, text in texts)
