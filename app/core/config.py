@@ -57,7 +57,7 @@ class Settings(SettingFields):
         _webhook_keys(value)
         return value
 
-    @field_validator("celery_broker_url", "celery_result_backend")
+    @field_validator("database_url", "celery_broker_url", "celery_result_backend")
     @classmethod
     def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
         """With a `/` in it, part of a password is taken for the port, and quoted by whoever fails to read it."""

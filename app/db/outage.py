@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, crash, start-up), and
 # read-only, which a former primary answers after it has become a standby.
 READ_ONLY = "25006"
+DISK_FULL = "53100"
 _OUTAGES = ("08", READ_ONLY, "53", "57P")
 _TIMEOUT = "57014"
 _LOCKED = "55P03"
@@ -26,7 +27,7 @@ NO_TABLE, NO_COLUMN = "42P01", "42703"
 
 # https://mariadb.com/kb/en/mariadb-error-codes/, https://dev.mysql.com/doc/mysql-errors/8.0/en/
 _OF_MYSQL = {
-    1021: "53100", 1114: "53100", 1040: "53300", 1203: "53300", 1226: "53300", 1037: "53200", 1038: "53200",
+    1021: DISK_FULL, 1114: DISK_FULL, 1040: "53300", 1203: "53300", 1226: "53300", 1037: "53200", 1038: "53200",
     1053: "57P01", 1077: "57P01", 1927: "57P01", 4031: "57P01",
     **dict.fromkeys((1042, 1043, 1158, 1159, 1160, 1161, 1184, 2002, 2003, 2006, 2013, 2014, 2055), _NO_CONNECTION),
     1290: READ_ONLY, 1792: READ_ONLY, 1836: READ_ONLY,
@@ -44,7 +45,7 @@ _OF_SQLITE = {
     "SQLITE_BUSY": _LOCKED,
     "SQLITE_LOCKED": _LOCKED,
     "SQLITE_INTERRUPT": _TIMEOUT,
-    "SQLITE_FULL": "53100",
+    "SQLITE_FULL": DISK_FULL,
     "SQLITE_NOMEM": "53200",
     "SQLITE_READONLY": READ_ONLY,
     "SQLITE_IOERR": _NO_CONNECTION,

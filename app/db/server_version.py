@@ -1,4 +1,7 @@
-"""Refuses a database server that is too old, or unsafe. The settings refuse an old SQLite, which is a library."""
+"""Refuses a database server that is too old, unsafe, or takes no writes of the service.
+
+The settings refuse an old SQLite, which is a library.
+"""
 
 from typing import Any
 
@@ -28,6 +31,8 @@ def version_fault(connection: Connection) -> str | None:
         return (
             f"MySQL {_dotted(version)} does not check every foreign key: start it with --innodb-native-foreign-keys=ON"
         )
+    if dialect.name == "mysql" and mysql.logs_statements(connection):
+        return "binlog_format=STATEMENT refuses every write of the service: set it to ROW or MIXED"
     return None
 
 

@@ -1,16 +1,20 @@
 """Runs migrations on the settings' database; no migration may wait long for a lock or run for ever."""
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.config import ConfigurationError
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
+from app.db.outage import first_line
 from app.db.schema_version import BEFORE_THE_BASELINE, fault_of_version, read_version
 from app.db.server_version import version_fault
 from app.db.session import build_engine
@@ -28,12 +32,38 @@ LOCK = "task_service_migrations"
 
 
 def run() -> None:
-    engine = build_engine(statement_seconds=STATEMENT_SECONDS)
+    """Migrate. Raises CommandError, in one line, for a database that cannot be reached or refuses a migration."""
     try:
-        with engine.connect() as connection:
+        engine = build_engine(statement_seconds=STATEMENT_SECONDS)
+        if engine.dialect.name == SQLITE:
+            prepare_file(engine.url.database)
+        connection = engine.connect()
+    except (SQLAlchemyError, TypeError, ValueError) as error:  # a driver's TypeError is about an option of the URL
+        raise CommandError(f"DATABASE_URL cannot be used: {first_line(error)}") from None
+    try:
+        with connection:
             migrate(connection)
+    except DBAPIError as error:
+        raise CommandError(f"the database refused a migration: {first_line(error)}") from error
     finally:
         engine.dispose()
+
+
+def prepare_file(path: str | None) -> None:
+    """Create SQLite's file unless it is there, readable by its owner alone. SQLite gives those beside it the same mode.
+
+    Raises CommandError where it cannot be one.
+    """
+    if not path or path == ":memory:":
+        return
+    file = Path(path)
+    if file.is_dir():
+        raise CommandError(f"DATABASE_URL cannot be used: {file} is a folder, and no file")
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise CommandError(f"DATABASE_URL cannot be used: {file}: {error.strerror}") from None
 
 
 def migrate(connection: Connection) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from anyio import CapacityLimiter
-from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
-from app.db.outage import is_passing
+from app.db.outage import DISK_FULL, NO_TABLE, READ_ONLY, is_outage, is_passing, sqlstate
 from app.db.schema_version import schema_fault
 from app.db.session import engine
 from app.errors import NotReady, ServiceError
+from app.models.maintenance import MaintenanceLease
 
 CHECK_SECONDS = 2.0
 OK = "ok"
@@ -54,15 +55,22 @@ class HealthService:
         return states
 
 
+# Why a database that answers takes no writes, by SQLSTATE.
+_REFUSES = {READ_ONLY: "read-only: it takes no writes", DISK_FULL: "its disk is full: it takes no writes"}
+
+
 def check_database() -> str:
-    """Return "ok", or why the database is unavailable."""
+    """Return "ok", or why the database is unavailable. A write, since one that is read-only or full still answers."""
     try:
-        with engine().connect() as connection:
-            connection.execute(select(1))
+        with engine().begin() as connection:
+            connection.execute(update(MaintenanceLease).values(renewed_at=MaintenanceLease.renewed_at))
     except ServiceError as error:
         return error.detail
-    except SQLAlchemyError:
-        return _SILENT
+    except SQLAlchemyError as error:
+        state = sqlstate(error)
+        if state == NO_TABLE:
+            return OK  # it is not migrated, which another check says
+        return _REFUSES.get(state, _SILENT if is_outage(error) or not state else "it refuses writes: see its log")
     return OK
 
 

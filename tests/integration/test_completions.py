@@ -282,7 +282,7 @@ class TestTheThread:
         one = success()
         source.send(one)
         wait_for(lambda: row(one.task_id).status is TaskStatus.SUCCEEDED, 20, "another try")
-        assert "1 successes are written one by one: a bug" in caplog.text
+        assert "1 successes could not be written together, and are tried one by one: a bug" in caplog.text
         assert f"the end of task {one.task_id} could not be written" in caplog.text
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.__main__ import main
 from app.core.config import get_settings
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, dispose_engine
 from tests.support.accounts import PASSWORD
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import settings, sql
@@ -39,6 +39,15 @@ class TestReadiness:
         assert answer.status_code == 503
         assert answer.json()["checks"]["database"] == "ok"
         assert answer.json()["checks"]["migrations"].startswith(state)
+
+    @pytest.mark.postgresql("the way in which a database is made read-only")
+    def test_a_database_that_takes_no_writes_is_not_ready(self, client: httpx.Client) -> None:
+        """It answers every read."""
+        name = sql("SELECT current_database()")[0][0]
+        sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        dispose_engine()
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "read-only: it takes no writes")
 
     def test_an_unmigrated_database_is_503(self, client: httpx.Client) -> None:
         sql("DROP TABLE login_failures")

@@ -14,11 +14,12 @@ from sqlalchemy import create_engine, delete, insert, text
 from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
-from app.db.session import engine
+from app.db.session import dispose_engine, engine
 from app.models.task import Task
-from tests.support.accounts import MakeUser, pages
+from tests.support.accounts import MakeUser, login, pages, register
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import Services
+from tests.support.settings import sql
 from tests.support.tables import cases
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
@@ -209,6 +210,20 @@ class TestMisspelt:
                     assert answer.json()["errors"][0]["msg"] == f"unknown parameter, did you mean {meant}"
         answer = tasks.http.get(f"{TASKS}?limit=1&limit=2", headers=tasks.headers)
         assert (answer.status_code, answer.json()["code"]) == (422, "repeated_parameter")
+
+
+@pytest.mark.skipif(DIALECT != "mysql", reason="the other engines have one character set for a database")
+def test_a_database_of_another_character_set_is_filtered_too(services: Services) -> None:
+    """Its tables are utf8mb4; what a statement makes up had that of the database (error 1253)."""
+    with shared_client(services) as http:
+        sql("ALTER DATABASE CHARACTER SET latin1")
+        dispose_engine()
+        user = register(http)
+        mine = TaskClient(http, user, login(http, user["username"])["access_token"])
+        mine.create(tags=["夜", "b"])
+        for tag in ("夜", "b"):
+            assert len(mine.get(tag=tag).json()) == 1
+        assert mine.get(tag="c").json() == []
 
 
 class TestTooLong:

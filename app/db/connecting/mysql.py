@@ -64,6 +64,12 @@ def _refused(context: ExceptionContext) -> IntegrityError | None:
     return IntegrityError(context.statement, context.parameters, context.original_exception, hide_parameters=True)
 
 
+def logs_statements(connection: Connection) -> bool:
+    """Return whether the binary log holds statements: nothing may be written under READ COMMITTED then (error 1665)."""
+    log_bin, log_format = connection.exec_driver_sql("SELECT @@global.log_bin, @@global.binlog_format").one()
+    return bool(log_bin) and log_format == "STATEMENT"
+
+
 def checks_foreign_keys_by_innodb(connection: Connection) -> bool:
     """False where the server's option `innodb_native_foreign_keys` is OFF: older servers have no other way."""
     option = connection.exec_driver_sql("SHOW VARIABLES LIKE 'innodb_native_foreign_keys'").one_or_none()

@@ -146,9 +146,12 @@ def _contains(element: has_member, compiler: SQLCompiler, **options: Any) -> str
 
 @compiles(has_member, "mysql")
 def _json_table(element: has_member, compiler: SQLCompiler, **options: Any) -> str:
-    """MariaDB's json_contains() compares escaped characters as they are written."""
+    """MariaDB's json_contains() compares escaped characters as they are written.
+
+    Without a character set the column would have that of the database, which may be another one than the tables'.
+    """
     members, text = _arguments(element, compiler, options)
-    rows = f"json_table({members}, '$[*]' COLUMNS (value VARCHAR(200) PATH '$')) AS member"
+    rows = f"json_table({members}, '$[*]' COLUMNS (value VARCHAR(200) CHARACTER SET utf8mb4 PATH '$')) AS member"
     return f"EXISTS (SELECT 1 FROM {rows} WHERE member.value COLLATE {mysql_collation(compiler.dialect)} = {text})"  # noqa: S608  # nosec B608
 
 
