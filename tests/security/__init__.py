@@ -4,6 +4,7 @@
 from tests.security import (  # noqa: F401 (imported for their registration)
     authentication,
     browser,
+    changes,
     forwarding,
     functions,
     hygiene,

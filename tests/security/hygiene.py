@@ -9,7 +9,7 @@ from tests.security.target import Target
 from tests.support.leftovers import API
 
 MEMBERS = ("type", "title", "status", "detail", "instance", "code", "request_id")
-TELLTALES = ("Traceback", 'File "', "sqlalchemy", "psycopg", "site-packages", "SELECT ", "line 1")
+TELLTALES = ("Traceback", 'File "', "sqlalchemy", "psycopg", "site-packages", "SELECT ", ", line 1")
 BANNERS = ("Server", "X-Powered-By", "Via")
 REJECTED = "very-secret-value-that-must-not-be-echoed"
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.security.forwarding import FETCH
 from tests.security.objects import expect_unknown
 from tests.security.registry import AUTHENTICATION, FUNCTIONS, OBJECTS, PROPERTIES, check, expect, expect_status
 from tests.security.target import Target, task_body
@@ -24,6 +25,36 @@ def key_scopes(target: Target) -> None:
     expect_status(created, 403, "a key for reading creates")
     writer = _new_key(target, target.mallory.token, "tasks:write")["key"]
     expect_status(target.ask("GET", "/tasks/", writer), 403, "a key for writing lists")
+
+
+@check(FUNCTIONS)
+def key_for_writing_finds_nothing(target: Target) -> None:
+    """A preview of a bulk operation shows an API key without tasks:read no task"""
+    expect_status(target.new_task(), 201, "creating a task")
+    writer = _new_key(target, target.mallory.token, "tasks:write")["key"]
+    body = {"filter": {"status": "pending"}, "dry_run": True}
+    answer = expect_status(target.ask("POST", "/tasks/bulk/cancel", writer, json=body), 200, "the preview")
+    expect(not answer.json()["sample"], "the preview shows tasks")
+
+
+@check(PROPERTIES)
+def kept_secret_of_a_changed_task(target: Target) -> None:
+    """An API key cannot send a secret, kept as ***, to another address"""
+    headers = {"X-Api-Key": "kept-" + target.mallory.username}
+    fetch: dict[str, Any] = {
+        "celery_task_name": FETCH,
+        "args": [],
+        "kwargs": {"url": "https://example.com/a", "headers": headers},
+    }
+    created = target.new_task(**fetch)
+    if created.status_code == 403:  # OUTBOUND_USERS leaves Mallory out
+        return
+    path = f"/tasks/{expect_status(created, 201, 'creating a task').json()['id']}"
+    writer = _new_key(target, target.mallory.token, "tasks:write")["key"]
+    elsewhere = {"kwargs": {"url": "https://example.net/b", "headers": {"X-Api-Key": "***"}}}
+    expect_status(target.ask("PATCH", path, writer, json=elsewhere), 422, "PATCH with another url")
+    expect_status(target.as_mallory("POST", f"{path}/cancel"), 200, "cancelling it")
+    expect_status(target.ask("POST", f"{path}/retry", writer, json=elsewhere), 422, "a retry with another url")
 
 
 @check(FUNCTIONS)

@@ -58,9 +58,9 @@ def page_cookie(target: Target) -> None:
 @of_pages
 def planted_page_cookie(target: Target) -> None:
     """A cookie that was there before a sign-in is not the one after it, and opens nothing of that user"""
-    theirs = _signed_in(target, target.mallory)
+    theirs = signed_in_to_pages(target, target.mallory)
     for planted in (theirs, f"{theirs.partition('=')[0]}=planted"):
-        expect(_signed_in(target, target.alice, {**SAME, "Cookie": planted}) != planted, "the sign-in keeps it")
+        expect(signed_in_to_pages(target, target.alice, {**SAME, "Cookie": planted}) != planted, "the sign-in keeps it")
         shown = _get(target, "/account", planted).text
         expect(target.alice.username not in shown, "it shows the user's account")
 
@@ -69,22 +69,33 @@ def planted_page_cookie(target: Target) -> None:
 @of_pages
 def signed_out_page_cookie(target: Target) -> None:
     """After a sign-out the old cookie opens no page"""
-    cookie = _signed_in(target, target.alice)
+    cookie = signed_in_to_pages(target, target.alice)
     expect_status(_get(target, "/tasks", cookie), 200, "a page before the sign-out")
-    expect_status(_post(target, "/sign-out", cookie), 303)
+    expect_status(post_to_page(target, "/sign-out", cookie), 303)
     answer = expect_status(_get(target, "/tasks", cookie), 303, "a page after the sign-out")
     expect(_location(answer).startswith("/ui/sign-in"), f"it leads to {_location(answer)}")
+
+
+@check(AUTHENTICATION)
+@of_pages
+def replaced_page_login(target: Target) -> None:
+    """A second sign-in in the same browser ends the login that it replaces"""
+    first = signed_in_to_pages(target, target.alice)
+    expect_status(_get(target, "/tasks", first), 200, "a page before the second sign-in")
+    second = signed_in_to_pages(target, target.alice, {**SAME, "Cookie": first})
+    expect_status(_get(target, "/tasks", second), 200, "a page of the second login")
+    expect_status(_get(target, "/tasks", first), 303, "a page of the first login")
 
 
 @check(OBJECTS)
 @of_pages
 def foreign_page(target: Target) -> None:
     """Another user's task has no page, no place in the list, and nothing is done to it: 404"""
-    cookie, path = _signed_in(target, target.mallory), f"/tasks/{target.task['id']}"
+    cookie, path = signed_in_to_pages(target, target.mallory), f"/tasks/{target.task['id']}"
     for part in ("", "/logs", "/events", "/change"):
         expect_status(_get(target, path + part, cookie), 404, f"GET …{part}")
     for deed in ("cancel", "retry", "run-now", "delete"):
-        expect_status(_post(target, f"{path}/{deed}", cookie), 404, f"POST …/{deed}")
+        expect_status(post_to_page(target, f"{path}/{deed}", cookie), 404, f"POST …/{deed}")
     expect(target.task["id"] not in _get(target, "/tasks", cookie).text, "it is in the list")
     now = expect_status(target.as_alice("GET", path), 200, "its owner's GET")
     expect(now.json()["version"] == target.task["version"], "it has changed")
@@ -94,19 +105,19 @@ def foreign_page(target: Target) -> None:
 @of_pages
 def pages_of_administrators(target: Target) -> None:
     """The pages of administrators, and what is done there, answer others 403"""
-    cookie = _signed_in(target, target.mallory)
+    cookie = signed_in_to_pages(target, target.mallory)
     for path in ("/users", "/audit"):
         expect_status(_get(target, path, cookie), 403)
     # What does no harm on a server that obeys.
     for path in (f"/users/{UNKNOWN}", "/queues/default/resume", "/workers/none/drain"):
-        expect_status(_post(target, path, cookie, role="user"), 403)
+        expect_status(post_to_page(target, path, cookie, role="user"), 403)
 
 
 @check(INJECTION)
 @of_pages
 def markup_in_pages(target: Target) -> None:
     """Markup in a task and in a search comes out of the pages escaped"""
-    cookie, name = _signed_in(target, target.mallory), f'" onfocus="alert(3)" {MARKUP}'
+    cookie, name = signed_in_to_pages(target, target.mallory), f'" onfocus="alert(3)" {MARKUP}'
     created = expect_status(target.new_task(name=name, metadata={MARKUP: MARKUP}), 201, "creating the task")
     for path in (f"/tasks/{created.json()['id']}", "/tasks", f"/tasks?q={quote(name)}"):
         text = expect_status(_get(target, path, cookie), 200).text
@@ -119,7 +130,7 @@ def markup_in_pages(target: Target) -> None:
 @of_pages
 def page_cookie_at_the_api(target: Target) -> None:
     """The cookie of the pages does not authenticate the API, nor does its value as a token"""
-    cookie = _signed_in(target, target.alice)
+    cookie = signed_in_to_pages(target, target.alice)
     expect_status(target.ask("GET", "/users/me", headers={"Cookie": cookie}), 401, "the cookie")
     expect_status(target.ask("GET", "/users/me", cookie.partition("=")[2]), 401, "its value as a token")
 
@@ -128,7 +139,7 @@ def page_cookie_at_the_api(target: Target) -> None:
 @of_pages
 def page_changes_of_other_sites(target: Target) -> None:
     """A change that another site sends to the pages is answered 403 and not done"""
-    cookie, here = _signed_in(target, target.alice), target.address.url
+    cookie, here = signed_in_to_pages(target, target.alice), target.address.url
     task_id = expect_status(target.new_task(target.alice), 201, "creating a task").json()["id"]
     for headers in (
         {},  # no browser
@@ -141,11 +152,11 @@ def page_changes_of_other_sites(target: Target) -> None:
         {"Sec-Fetch-Site": "none"},
     ):
         for path in (f"/tasks/{task_id}/cancel", "/sign-out"):
-            expect_status(_post(target, path, cookie, headers), 403, f"POST {path} with {headers}")
+            expect_status(post_to_page(target, path, cookie, headers), 403, f"POST {path} with {headers}")
         expect_status(_sign_in(target, target.mallory, headers), 403, f"sign-in with {headers}")
     status = target.as_alice("GET", f"/tasks/{task_id}").json()["status"]
     expect(status == "pending", f"the task is {status}")
-    done = expect_status(_post(target, f"/tasks/{task_id}/cancel", cookie), 303, "the same from a page")
+    done = expect_status(post_to_page(target, f"/tasks/{task_id}/cancel", cookie), 303, "the same from a page")
     expect(_location(done).endswith(task_id), f"the same from a page leads to {_location(done)}")
 
 
@@ -162,7 +173,7 @@ def sign_in_leads_to_pages(target: Target) -> None:
 @of_pages
 def page_policy(target: Target) -> None:
     """No page can be framed or kept, and none runs a script but those of this service"""
-    cookie = _signed_in(target, target.alice)
+    cookie = signed_in_to_pages(target, target.alice)
     for path in ("/sign-in", "/", "/tasks", "/account", f"/tasks/{target.task['id']}", f"/tasks/{UNKNOWN}"):
         headers = _get(target, path, cookie).headers
         policy = headers.get("Content-Security-Policy", "")
@@ -178,7 +189,9 @@ def _get(target: Target, path: str, cookie: str) -> httpx.Response:
     return target.ask("GET", f"//ui{path}", headers={"Cookie": cookie})
 
 
-def _post(target: Target, path: str, cookie: str, headers: Mapping[str, str] = SAME, **form: str) -> httpx.Response:
+def post_to_page(
+    target: Target, path: str, cookie: str, headers: Mapping[str, str] = SAME, **form: str
+) -> httpx.Response:
     return target.ask("POST", f"//ui{path}", headers={"Cookie": cookie, **headers}, data=form)
 
 
@@ -187,7 +200,7 @@ def _sign_in(target: Target, account: Account, headers: Mapping[str, str] = SAME
     return target.ask("POST", "//ui/sign-in", headers=headers, data=data)
 
 
-def _signed_in(target: Target, account: Account, headers: Mapping[str, str] = SAME) -> str:
+def signed_in_to_pages(target: Target, account: Account, headers: Mapping[str, str] = SAME) -> str:
     """The cookie of a new sign-in, as a browser sends it."""
     (cookie,) = _cookies(expect_status(_sign_in(target, account, headers), 303, "signing in"))
     return f"{cookie.key}={cookie.value}"

@@ -210,12 +210,5 @@ def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:
         yield from dependencies_of(each)
 
 
-def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:
-    """Yield all dependencies, direct ones and theirs."""
-    for each in dependant.dependencies:
-        yield each
-        yield from dependencies_of(each)
-
-
 def _depends_on(dependant: Dependant, wanted: Callable[..., Any]) -> bool:
     return any(each.call is wanted for each in dependencies_of(dependant))

@@ -111,7 +111,7 @@ def problem_response(
 
 def _accept_language(scope: Scope) -> str:
     """Return what the client has sent as Accept-Language (RFC 9110 §12.5.4), "" if nothing."""
-    return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept-language")
+    return ",".join(value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"accept-language")
 
 
 def _in_chinese(errors: Sequence[FieldError] | None) -> list[FieldError] | None:

@@ -125,7 +125,12 @@ class Completions:
                 return self._wait(error)
             # A lock that another transaction holds for a moment is no reason to look: the row that has to wait is told.
             level = logging.INFO if is_locked(error) else logging.WARNING
-            logger.log(level, "%d successes could not be written together, and are tried one by one: %s", len(batch), first_line(error))
+            logger.log(
+                level,
+                "%d successes could not be written together, and are tried one by one: %s",
+                len(batch),
+                first_line(error),
+            )
             self._write_one_by_one(batch)
         self._is_away = False
         return PACE_SECONDS if len(batch) < MAX_BATCH else 0.0  # the children may wait for the next one

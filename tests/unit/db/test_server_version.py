@@ -19,8 +19,9 @@ class Server:
 
     def __init__(
         self, name: str, version: tuple[int, ...] | None, *,
-        now: tuple[int, ...] | None = None, options: Sequence[tuple[str, str]] = (),
+        now: tuple[int, ...] | None = None, options: Sequence[tuple[str, str]] = (), log: tuple[int, str] = (1, "ROW"),
     ) -> None:  # fmt: skip
+        self.log = log
         self.options = options
         is_mariadb = name == "mariadb"
         self.now = now or version
@@ -32,7 +33,9 @@ class Server:
         )
 
     def exec_driver_sql(self, statement: str) -> Any:
-        """SHOW VARIABLES LIKE 'name'."""
+        """SHOW VARIABLES LIKE 'name', or whether the binary log is written, and how."""
+        if "log_bin" in statement:
+            return SimpleNamespace(one=lambda: self.log)
         found = [option for option in self.options if statement.endswith(f" LIKE '{option[0]}'")]
         return SimpleNamespace(one_or_none=lambda: next(iter(found), None))
 
@@ -86,6 +89,12 @@ def test_a_mysql_that_does_not_leave_foreign_keys_to_innodb_is_told_how() -> Non
         ("mariadb", (12, 0, 0), OFF),
     ]
     assert [other for other in others if fault_of(*other[:2], options=other[2])] == []
+
+
+def test_a_binary_log_of_statements_is_refused_where_it_is_written() -> None:
+    for name, version in (("mysql", (8, 4, 0)), ("mariadb", (11, 8, 3))):
+        assert "binlog_format=STATEMENT" in (fault_of(name, version, log=(1, "STATEMENT")) or "")
+        assert [fault_of(name, version, log=log) for log in ((0, "STATEMENT"), (1, "MIXED"))] == [None, None]
 
 
 class TestAtTheStart:

@@ -53,6 +53,19 @@ TOYS = {
         f"{API}/toys/{{toy_id}}": {"get": {"responses": {"200": {}}}},
     }
 }
+# One operation that changes something, and what it takes.
+CHANGE = {
+    "paths": {
+        f"{API}/toys/{{name}}": {
+            "put": {
+                "security": [{"Login": []}],
+                "requestBody": {"content": {"application/json": {"schema": {"properties": {"n": {}}}}}},
+            }
+        }
+    }
+}
+DESCRIBED: dict[str, Answer] = {"GET //openapi.json": says(200, CHANGE)}
+FETCHES: dict[str, Answer] = {"POST /tasks/t2/cancel": says(200), "PATCH /tasks/t2": says(422)}
 LOGIN = {"access_token": "new", "refresh_token": "r"}
 
 
@@ -144,6 +157,12 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("no_cross_origin_reads", everything(200, Access_Control_Allow_Origin="*"), "Origin https://evil.example: allowed *"),
     ("no_preflight", everything(204, Access_Control_Allow_Methods="POST"), "204 with ['access-control-allow-methods']"),
     ("no_framing", everything(200, Content_Security_Policy="default-src 'none'"), "GET /docs may be framed"),
+    # changes
+    ("every_operation_needs_a_login", {**DESCRIBED, "PUT /toys/none": says(200)}, "PUT /toys/none: 200"),
+    ("hostile_json", {**DESCRIBED, "PUT /toys/none": says(500)}, "PUT /toys/none with deep: 500"),
+    ("extreme_values", {**DESCRIBED, "PUT /toys/none": says(500)}, "PUT /toys/none with '1000"),
+    ("forged_forms", {**signed_in(), "*": says(303)}, "POST /"),
+    ("hostile_forms", {**signed_in(), "POST //ui/new": says(500)}, "POST /new with '9999"),
     # forwarding
     ("internal_urls", {}, 'fetching "http://127.0.0.1/": 201'),
     ("other_schemes", {}, 'fetching "file:///etc/passwd": 201'),
@@ -219,6 +238,9 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     # keys
     ("key_scopes", {"GET /tasks/": says(200)}, "a key for reading creates: 201"),
     ("key_scopes", {"GET /tasks/": says(200), "POST /tasks/": says(403)}, "a key for writing lists: 200"),
+    ("key_for_writing_finds_nothing", {"POST /tasks/bulk/cancel": says(200, {"sample": [OWN]})}, "the preview shows tasks"),
+    ("kept_secret_of_a_changed_task", {**FETCHES, "PATCH /tasks/t2": says(200)}, "PATCH with another url: 200"),
+    ("kept_secret_of_a_changed_task", {**FETCHES, "POST /tasks/t2/retry": says(201, OWN)}, "a retry with another url: 201"),
     ("key_manages_nothing", {}, f"POST {KEYS} with a key: 201"),
     ("key_of_a_user_is_no_admins", {"GET /users/": says(200)}, "the key lists all users: 200"),
     ("key_of_a_user_is_no_admins", {"GET /users/": says(403)}, "a user makes a key with the scope admin: 201"),
@@ -235,6 +257,8 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("planted_page_cookie",
      {**signed_in(COOKIE, COOKIE.replace("1", "2")), "GET //ui/account": says(200, {"username": "alice"})},
      "it shows the user's account"),
+    ("replaced_page_login", {**signed_in(COOKIE, COOKIE.replace("1", "2")), "GET //ui/tasks": says(200)},
+     "a page of the first login: 200"),
     ("signed_out_page_cookie", {**signed_in(), "GET //ui/tasks": says(200), "POST //ui/sign-out": says(303)},
      "a page after the sign-out: 200"),
     ("foreign_page", {**signed_in(), "GET //ui/tasks/t1": says(200)}, "GET …: 200"),
