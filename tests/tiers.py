@@ -85,6 +85,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_migrations.py::TestFromNothing::test_there_is_no_way_to_a_schema_before",
         "integration/test_broker_security.py", "integration/test_celery_commands.py",
         "integration/test_documents_run.py", "integration/test_echo.py", "integration/test_events_end.py",
+        "integration/test_from_celery.py",
         "integration/test_generated_clients.py", "integration/test_hostile_broker.py",
         "integration/test_http_server.py",
         "integration/test_login_throttle.py::TestDeployments", "integration/test_loop_time.py",
@@ -144,7 +145,7 @@ ON_POSTGRESQL: tuple[str, ...] = (
 NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_broker_security.py", "integration/test_celery_commands.py",
     "integration/test_documents_run.py", "integration/test_embedded_services.py",
-    "integration/test_generated_clients.py", "integration/test_golden_sql.py", "integration/test_harness.py",
+    "integration/test_from_celery.py", "integration/test_generated_clients.py", "integration/test_golden_sql.py", "integration/test_harness.py",
     "integration/test_hostile_broker.py", "integration/test_hostile_items.py", "integration/test_http_clients.py",
     "integration/test_http_server.py", "integration/test_interleavings.py", "integration/test_loop_time.py",
     "integration/test_migration_errors.py", "integration/test_openapi_conformance.py", "integration/test_plans.py",

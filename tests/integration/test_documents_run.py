@@ -40,6 +40,7 @@ INSTALLED = "changes .venv: its packages are of tests/requirements.txt"
 SUITE = "a suite of its own"
 FLASK = "needs Flask, a framework of the reader's own: in no requirements file of the service"
 DJANGO = FLASK.replace("Flask", "Django")
+APPLICATION = "test_from_celery.py"
 LEFT_OUT = {
     "clients.md": {
         "pip install openapi-python-client": INSTALLED,
@@ -65,6 +66,10 @@ LEFT_OUT = {
         ". ./.env": "of the containers: test_compose.py",
         "curl -sS $TASK_SERVICE_URL/api/v1/auth/login -d username=admin": "of the containers: test_compose.py",
     },
+    "from-celery.md": {
+        "PYTHONPATH=/srv/shop": APPLICATION,
+        "curl -sS": APPLICATION,
+    },
     "guarantees.md": {"python3 run_tests.py --suite faults": SUITE, "SOAK_SEED=": SUITE},
     "operations.md": {
         "pip install flower": INSTALLED,
@@ -87,7 +92,12 @@ LEFT_OUT = {
     },
 }
 # Programs that therefore are saved, and not run.
-ONLY_SAVED = {"recipes.md": {"shop.py": FLASK, "orders.py": DJANGO}}
+ONLY_SAVED = {
+    "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO},
+    "from-celery.md": dict.fromkeys(
+        ("before.py", "caller.py", "/srv/shop/shop/tasks.py", "caller_with_record.py"), APPLICATION
+    ),
+}
 WITHOUT_NODE = {"events.md": {"BASE=$TASK_SERVICE_URL TOKEN=$TOKEN ID=$ID node follow.mjs": "there is no node"}}
 TOOLS = shutil.which("curl") and shutil.which("openssl")
 # Blocks that are no commands.

@@ -20,11 +20,14 @@ from app.api.deps import check_token, oauth2_scheme
 from app.api.http.body_route import BodyRoute, bound_bodies
 from app.api.routes import add_routes
 from app.core.config import Settings
-from tests.support.accounts import API, bearer
+from tests.integration.test_page_forms import ROUTES as FORMS, fields_of, path_of as form_path
+from tests.integration.test_pages import SAME
+from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.loop_probe import PATH
 from tests.support.services import Services
 from tests.support.stack import Stack
 from tests.support.task_client import BODY
+from tests.support.tasks import LONG_RUNNING
 
 # On the machine where this was written, the reference takes 3 ms: 100,000 empty objects are parsed.
 BOUND = 6.0
@@ -59,13 +62,20 @@ class Loop:
     http: httpx.Client
     user: str
     admin: str
+    name: str  # of the administrator
+    cookie: str = ""  # of the administrator's login at the pages
 
     def request(
-        self, method: str, path: str, content: bytes | None = None, kind: str = JSON, token: str | None = None
-    ) -> httpx.Response:
+        self, method: str, path: str, content: bytes | None = None, kind: str = JSON, token: str | None = None,
+        **more: str,
+    ) -> httpx.Response:  # fmt: skip
         """Make the request, and assert that the loop ran on meanwhile."""
         token = self.admin if token is None else token
-        headers = {**(bearer(token) if token else {}), **({"Content-Type": kind} if content is not None else {})}
+        headers = {
+            **(bearer(token) if token else {}),
+            **({"Content-Type": kind} if content is not None else {}),
+            **more,
+        }
         seen: list[float] = []
         for _ in range(TRIES):
             self.http.get(PATH)
@@ -77,14 +87,26 @@ class Loop:
                 return answer
         raise AssertionError(f"{method} {path[:60]}: the loop stood still for {min(seen):.1f} references")
 
+    def form(self, path: str, content: bytes) -> httpx.Response:
+        """Send a form of the pages as their reader's browser does, and assert the same."""
+        if not self.cookie or self._page("GET", "/ui/account").status_code != 200:  # a form has ended the login
+            body = {"username": self.name, "password": PASSWORD}
+            (self.cookie,) = self._page("POST", "/ui/sign-in", data=body).headers.get_list("set-cookie")
+            self.cookie = self.cookie.partition(";")[0]
+            self.http.cookies.clear()
+        return self.request("POST", f"/ui{path}", content, FORM, token="", Cookie=self.cookie, **SAME)
+
+    def _page(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.http.request(method, path, headers={"Cookie": self.cookie, **SAME}, **options)
+
 
 @pytest.fixture(scope="module")
 def loop(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    with Stack(services, tmp_path_factory.mktemp("loop")) as stack:
+    with Stack(services, tmp_path_factory.mktemp("loop"), WEB_UI="true") as stack:
         stack.server_application = "tests.support.loop_probe:app"
-        users = [stack.make_user(role)[1] for role in ("user", "admin")]
+        (_, user), (admin, token) = (stack.make_user(role) for role in ("user", "admin"))
         with httpx.Client(base_url=stack.url, timeout=60) as http:
-            yield Loop(stack, http, *users)
+            yield Loop(stack, http, user, token, admin["username"])
 
 
 def filled(item: bytes, size: int) -> bytes:
@@ -142,7 +164,7 @@ class TestEveryRouteWithABody:
             bodies.append(b'{"%s":%s}' % (field.encode(), filled(members(800) + b",", size)))
         for content in bodies:
             answer = loop.request(min(route.methods), path_of(route), content)
-            assert answer.status_code in {400, 401, 404, 413, 422}
+            assert answer.status_code in {400, 401, 404, 413, 415, 422}
             assert len(answer.content) < 20 * KILO
 
     def test_with_forms(self, loop: Loop, name: str) -> None:
@@ -153,7 +175,22 @@ class TestEveryRouteWithABody:
                 (PART * (size // len(PART)) + b"--x--\r\n", MULTIPART), (b"\xff" * size, "text/plain"),
             ):  # fmt: skip
                 answer = loop.request(min(route.methods), path_of(route), content, kind)
-                assert answer.status_code in {400, 401, 404, 413, 422}
+                assert answer.status_code in {400, 401, 404, 413, 415, 422}
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_every_form_of_the_pages(loop: Loop, path: str) -> None:
+    route = FORMS[path]
+    size = route.max_bytes - KILO
+    begun = f"celery_task_name={LONG_RUNNING}&name=x&by=json&json=".encode()
+    for content in (
+        begun + b"%22" + b"%5B" * (size // 3 - 50),
+        begun + b"[" * (size - 300),
+        *(b"%s=" % name.encode() + b"%C3%28" * (size // 6 - 20) for name in fields_of(route)),
+        b"a=1&" * (size // 4),
+        b"&" * size,
+    ):
+        assert loop.form(form_path(route), content).status_code in {303, 400, 403, 404, 413, 422, 429}
 
 
 class TestLargeTasks:

@@ -90,7 +90,7 @@ class TestEveryWay:
                 for answer in (
                     tasks.post(body=body, headers=by),
                     tasks.post(body=body, headers={**by, "Idempotency-Key": f"{number}{priority}"}),
-                    tasks.post("?x=y", body, headers=by),
+                    tasks.post("?&", body, headers=by),
                     tasks.post("batch", {"tasks": [{**BODY, "priority": "low"}, body]}, headers=by),
                 )
             ]

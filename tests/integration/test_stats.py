@@ -180,7 +180,9 @@ class TestDurations:
             }
             assert [each for each in stats["over_time"][name]["p99"] if each] == [pytest.approx(rare, rel=0.1)]
 
-    @pytest.mark.parametrize("ending", [ends.lost, lambda: ends.handed_back("stopped")])
+    @pytest.mark.parametrize(
+        "ending", [lambda: ends.lost("a test"), lambda: ends.handed_back("stopped")], ids=["lost", "handed_back"]
+    )
     def test_an_attempt_that_came_to_nothing_is_no_wait(
         self, tasks: TaskClient, ask: Callable[..., Any], ending: Callable[[], Ending]
     ) -> None:

@@ -5,8 +5,7 @@ large body is parsed and validated in a thread. Its number of JSON values is lim
 interpreter's lock for the whole call: a long call would stop the event loop from any thread.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import cached_property, partial
 from typing import Any, TypeVar, get_origin
 
@@ -17,11 +16,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form as FormParam
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.datastructures import FormData, Headers
-from starlette.formparsers import FormParser, MultiPartException
+from starlette.datastructures import FormData
 from starlette.routing import BaseRoute
 
 from app.api.http.body_limits import content_length, limited, refuse_length
+from app.api.http.url_encoded import URL_ENCODED, parse_form
 from app.core.config import Settings
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
 
@@ -35,7 +34,7 @@ DEFAULT_BYTES = 16 * 1024
 MAX_VALUES = 100_000
 # The key in `request.state` of the limiter of the threads that work on large JSON.
 LARGE_JSON = "large_json"
-URL_ENCODED, JSON = "application/x-www-form-urlencoded", "application/json"
+JSON = "application/json"
 FORMS = frozenset({URL_ENCODED, "multipart/form-data"})
 
 _LIMIT = "body_limit"
@@ -157,18 +156,28 @@ class _BoundedRequest(Request):
         except ValueError as error:
             return self._refuse("json_invalid", f"is not JSON: {error}")
 
-    async def form(self, **limits: Any) -> FormData:  # type: ignore[override]  # (FastAPI and all here await it)
+    async def form(self, *, max_fields: int = 1000, **limits: Any) -> FormData:  # type: ignore[override]  # (it is awaited)
         """Return the form. A large one is parsed in a thread, and is URL-encoded: no page sends another.
 
         Raises HTTPException 400 for what is no form, 415 for another large one.
         """
-        if self._form is None and len(body := await self.body()) > SMALL_BYTES:
-            if self.headers.get("content-type", "").partition(";")[0].strip().lower() != URL_ENCODED:
+        if self._form is not None:
+            return self._form
+        body = await self.body()
+        is_large = len(body) > SMALL_BYTES
+        if self.headers.get("content-type", "").partition(";")[0].strip().lower() != URL_ENCODED:
+            if is_large:
                 raise HTTPException(415, f"A form of more than {SMALL_BYTES} bytes is sent as {URL_ENCODED}")
-            limiter = self.scope.get("state", {}).get(LARGE_JSON)
-            work = partial(_parsed_form, self.headers, body, limits)
-            self._form = await to_thread.run_sync(work, limiter=limiter)
-        return await super().form(**limits)
+            return await super().form(max_fields=max_fields, **limits)
+        try:
+            if is_large:
+                limiter = self.scope.get("state", {}).get(LARGE_JSON)
+                self._form = await to_thread.run_sync(parse_form, body, max_fields, limiter=limiter)
+            else:
+                self._form = parse_form(body, max_fields)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        return self._form
 
     def explained(self, error: RequestValidationError) -> RequestValidationError:
         """Return the error with the errors of the large body, which was validated before."""
@@ -190,17 +199,6 @@ class _BoundedRequest(Request):
     def _refuse(self, kind: str, message: str) -> object:
         self._refused = [{"type": kind, "loc": ("body",), "msg": message, "input": None}]
         return object()
-
-
-def _parsed_form(headers: Headers, body: bytes, limits: dict[str, Any]) -> FormData:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    limits.pop("max_files", None)
-    try:
-        return asyncio.run(FormParser(headers, stream(), **limits).parse())
-    except MultiPartException as error:
-        raise HTTPException(400, error.message) from None
 
 
 def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:
