@@ -123,6 +123,19 @@ class TestKeptElsewhere:
                         else:
                             assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "hidden_value")
 
+    def test_nor_beside_arguments_that_are_left_out(self, tasks: TaskClient, callers: dict[str, TaskClient]) -> None:
+        """They are kept whole, with what is hidden in them."""
+        for name, caller in callers.items():
+            created = tasks.create(args=[1], kwargs={"parameters": {"password": "hunter2"}}, delay_seconds=3600)
+            answer = caller.patch(created["id"], {"args": [2]})
+            if name == "owner":
+                assert answer.is_success, answer.text
+                continue
+            assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "hidden_value")
+            assert caller.patch(created["id"], {"args": [1]}).is_success
+            tasks.post(f"{created['id']}/cancel")
+            assert caller.post(f"{created['id']}/retry", {"args": [2]}).status_code == 422
+
     def test_everyone_keeps_one_where_nothing_else_changes_or_sends_another(
         self, tasks: TaskClient, callers: dict[str, TaskClient]
     ) -> None:

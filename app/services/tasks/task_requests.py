@@ -6,7 +6,7 @@ A client sends back what an answer showed: `***` stands for the secret that is s
 from typing import Any
 
 from app.catalogue import catalogue, find_type
-from app.core.redaction import MASK, Parameters, holds_mask, restore_secrets
+from app.core.redaction import MASK, Parameters, holds_mask, redact, restore_secrets
 from app.errors import InvalidTask, InvalidTransition
 from app.models.task import TERMINAL, Task
 from app.schemas.task import TaskCreate
@@ -71,8 +71,17 @@ def restored(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> d
 
 
 def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> None:
-    """Raise InvalidTask if `values` has kept a secret of the sent arguments, and another argument is not as it was."""
-    kept = [name for name in sorted(ARGUMENTS & values.keys()) if values[name] != sent[name]]
+    """Raise InvalidTask if a secret of the arguments is kept, and another argument is not as it was.
+
+    Arguments that are not sent are kept too, with what is hidden in them.
+    """
+    if not ARGUMENTS & values.keys():
+        return
+    kept = [
+        name
+        for name in sorted(ARGUMENTS)
+        if (values[name] != sent[name] if name in values else _holds_secret(task, name))
+    ]
     if kept and _by_name(task, values) != _by_name(task, {}):
         message = (
             f"{MASK} keeps a hidden value only where every other argument is as it was: send the value itself, or have "
@@ -81,12 +90,23 @@ def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> Non
         raise _refused([kept[0]], message, "hidden_value")
 
 
-def _by_name(task: Task, values: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """Return the arguments by the names of their parameters, and those that have none."""
+def _holds_secret(task: Task, name: str) -> bool:
+    if name == "kwargs":
+        return bool(redact(task.kwargs) != task.kwargs)
+    kind = catalogue().get(task.celery_task_name)
+    return (kind.positions if kind else Parameters()).redact(task.args) != list(task.args)
+
+
+def _by_name(task: Task, values: dict[str, Any]) -> tuple[dict[tuple[str, bool], Any], list[Any]]:
+    """Return the arguments by the names of their parameters, and those that have none.
+
+    Beside a parameter that is filled by position alone, `**kwargs` may hold the same name.
+    """
     kind = catalogue().get(task.celery_task_name)
     names = kind.positions.names if kind else ()
     args, kwargs = values.get("args", task.args), values.get("kwargs", task.kwargs)
-    return {**dict(zip(names, args, strict=False)), **kwargs}, list(args[len(names) :])
+    by_position = {(name, name in kwargs): value for name, value in zip(names, args, strict=False)}
+    return {**{(name, False): value for name, value in kwargs.items()}, **by_position}, list(args[len(names) :])
 
 
 def _requested(task: Task, name: str) -> Any:
