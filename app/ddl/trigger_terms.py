@@ -1,5 +1,7 @@
 """What the triggers of every engine and the code agree on."""
 
+# Of a task, in the order of `TaskStatus`.
+STATES = ("pending", "running", "succeeded", "failed", "revoked")
 # What ended tasks are counted under, beside user and status.
 KIND = ("task_type", "celery_task_name", "priority", "queue")
 # Of an error message, in the row of a change.

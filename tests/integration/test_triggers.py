@@ -200,6 +200,8 @@ def test_any_program_that_opens_the_file_meets_them(services: Services) -> None:
         connection.execute(
             "UPDATE tasks SET status = 'revoked', due_at = NULL, finished_at = 5, version = version + 1, held = NULL"
         )
+        with pytest.raises(sqlite3.IntegrityError, match="tasks_guard: task cannot go from revoked to running"):
+            connection.execute("UPDATE tasks SET status = 'running', version = version + 1")
         assert connection.execute("SELECT number, bytes FROM task_count_changes").fetchall() == [(1, 1024 + 4)]
         connection.execute("DELETE FROM tasks")
         assert connection.execute("SELECT sum(number), sum(bytes) FROM task_count_changes").fetchall() == [(0, 0)]

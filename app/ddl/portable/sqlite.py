@@ -5,14 +5,24 @@ literal before SQLite 3.47. An UPDATE that sets none of the columns behind OF ru
 """
 
 import re
+from itertools import permutations
 
 from app.ddl.portable import counts, guard, outbox, waiting
+from app.ddl.trigger_terms import STATES
 
 
 def _refusal(words: str) -> str:
-    """Without the id, and with the names of the columns in the places of their values."""
+    """Without the id. States are named, by a case for each two; of other columns stands the name, not the value."""
     text = re.sub(r"\{(\w+\.\w+)\}", r"\1", words.replace(" {OLD.id}", ""))
-    return f"RAISE(ABORT, '{text}')"
+    refusal = f"RAISE(ABORT, '{text}')"
+    if "{OLD.status}" not in words:
+        return refusal
+    lines = [
+        f"WHEN OLD.status = '{old}' AND NEW.status = '{new}'"
+        f" THEN {_refusal(words.replace('{OLD.status}', old).replace('{NEW.status}', new))}"
+        for old, new in permutations(STATES, 2)
+    ]
+    return "CASE\n    " + "\n    ".join([*lines, f"ELSE {refusal}", "END"])
 
 
 def _rules(rules: guard.Rules) -> str:

@@ -10,8 +10,10 @@ from sqlalchemy import CheckConstraint
 import app.models  # noqa: F401 (fills the metadata)
 from app.ddl.base import Base
 from app.ddl.portable import guard, mysql, sqlite
+from app.ddl.trigger_terms import STATES
 from app.migrations import baselines
 from app.migrations.revision_0017 import OF_TABLES
+from app.models.task import TaskStatus
 from tests.support.baselines import COMMAND, FOLDER, URLS, is_frozen, schema_of
 from tests.support.sources import ROOT, assert_none
 
@@ -68,6 +70,9 @@ def test_no_check_names_a_column_that_a_foreign_key_changes() -> None:
 
 
 class TestTriggers:
+    def test_they_know_all_states(self) -> None:
+        assert tuple(TaskStatus) == STATES
+
     def words(self, rules: guard.Rules) -> list[str]:
         return [
             word for _, then in rules for word in ([then] if isinstance(then, str) else self.words(then))
