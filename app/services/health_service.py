@@ -3,6 +3,7 @@
 Each check is bounded; no state names an address or a secret.
 """
 
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
+from app.db.connecting import of
 from app.db.outage import DISK_FULL, NO_TABLE, READ_ONLY, is_outage, is_passing, sqlstate
 from app.db.schema_version import schema_fault
 from app.db.session import engine
@@ -59,18 +61,28 @@ class HealthService:
 _REFUSES = {READ_ONLY: "read-only: it takes no writes", DISK_FULL: "its disk is full: it takes no writes"}
 
 
+# Anybody may ask for the state: no more than one of them holds a connection.
+_one_write = threading.Lock()
+
+
 def check_database() -> str:
     """Return "ok", or why the database is unavailable. A write, since one that is read-only or full still answers."""
+    if not _one_write.acquire(timeout=CHECK_SECONDS):
+        return _SILENT
     try:
         with engine().begin() as connection:
+            of(connection.dialect.name).limit_lock_waits(connection, CHECK_SECONDS / 2)
             connection.execute(update(MaintenanceLease).values(renewed_at=MaintenanceLease.renewed_at))
     except ServiceError as error:
         return error.detail
     except SQLAlchemyError as error:
         state = sqlstate(error)
-        if state == NO_TABLE:
-            return OK  # it is not migrated, which another check says
+        # It is not migrated, which another check says; or it answers, and another transaction holds the row.
+        if state == NO_TABLE or (is_passing(error) and not is_outage(error)):
+            return OK
         return _REFUSES.get(state, _SILENT if is_outage(error) or not state else "it refuses writes: see its log")
+    finally:
+        _one_write.release()
     return OK
 
 

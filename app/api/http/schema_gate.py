@@ -33,6 +33,7 @@ class SchemaGate:
         self._on_ready = on_ready
         self._ready = False
         self._looks = threading.Lock()
+        self._begun = 0  # looks so far
 
     def state(self) -> str:
         """Return what /readyz says of the schema: "ok" only once requests pass, so it looks now where they do not yet.
@@ -45,6 +46,13 @@ class SchemaGate:
             finally:
                 self._looks.release()
         return self.fault or check_migrations()
+
+    def look_again(self) -> None:
+        """Look, unless another look begins meanwhile: another process may have said already that the schema fits."""
+        begun = self._begun
+        with self._looks:
+            if not self._ready and self._begun == begun:
+                self._look_once()
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:
@@ -67,6 +75,7 @@ class SchemaGate:
 
     def _look_once(self) -> None:
         """Whatever goes wrong here, the API starts and the next look comes."""
+        self._begun += 1
         try:
             self._compare()
         except Exception:  # noqa: BLE001 (it would end the lifespan's task group, silently)
@@ -103,8 +112,10 @@ class RefuseUnmigrated:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state: dict[str, Any] = scope.get("state", {})
-        fault = state[STATE].fault if STATE in state else None
-        if fault is None or scope["type"] != "http" or not scope["path"].startswith("/api/"):
-            await self.app(scope, receive, send)
-        else:
-            await service_problem(scope, NotMigrated(fault, retry_after=5))(scope, receive, send)
+        gate: SchemaGate | None = state.get(STATE)
+        if gate is not None and gate.fault and scope["type"] == "http" and scope["path"].startswith("/api/"):
+            await anyio.to_thread.run_sync(gate.look_again)
+            if gate.fault:
+                await service_problem(scope, NotMigrated(gate.fault, retry_after=5))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import psycopg2
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -94,3 +95,23 @@ class TestReadiness:
         with gate._looks:
             assert (gate.state(), gate.fault) == ("not migrated", "not migrated")
         assert gate.state() == "ok"
+
+    async def passes(self, gate: SchemaGate) -> bool:
+        """Whether a request reaches the application."""
+        reached = []
+
+        async def application(*_: Any) -> None:
+            reached.append(True)
+
+        async def send(_: Any) -> None: ...
+
+        scope = {"type": "http", "path": "/api/v1/tasks/", "headers": [], "state": {schema_gate.STATE: gate}}
+        await schema_gate.RefuseUnmigrated(application)(scope, send, send)
+        return bool(reached)
+
+    def test_of_another_process_lets_the_next_request_pass(self, meets: Meets, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each API process has a gate of its own."""
+        gate = meets("not migrated")
+        assert not anyio.run(self.passes, gate)
+        monkeypatch.setattr(SchemaPreparation, "fault", lambda _: None)
+        assert anyio.run(self.passes, gate)
