@@ -5,6 +5,7 @@ second one query for a drain and, while anything runs, another one for its rows,
 """
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -110,8 +111,7 @@ class Agent:
         self._sizes: dict[int, int] = {}
         self._sizes_before: dict[int, int] = {}
         self._next_beat = 0.0
-        self.is_answered = True
-        """Whether the database has answered the last time. What it refuses, such as a lock, is an answer."""
+        self._answered_at = time.monotonic()
         self._delivering: dict[SlotState, float] = {}
         self._hand_back_at: float | None = None
         self._leaves_at_once = False
@@ -188,11 +188,17 @@ class Agent:
                 continue
             return
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the database answers: a beat of the last two periods. One that is not answered ends late."""
+        return time.monotonic() < self._answered_at + 2 * self._settings.worker_heartbeat_seconds
+
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception as error:
-            self.is_answered = not is_outage(error)
+            if is_outage(error):
+                self._answered_at = -math.inf
             if is_passing(error):
                 logger.warning("worker agent: the database does not answer: %s", first_line(error))
             else:
@@ -217,7 +223,7 @@ class Agent:
         changing = {"processed": self._processed(), "memory_bytes": sum(self._sizes.values()) or None}
         with SessionLocal() as db, transaction(db):
             workers.beat(db, self._worker_id, row, changing)
-        self.is_answered = True
+        self._answered_at = begun
         self._guard.beaten(begun)
         self._next_beat = begun + self._settings.worker_heartbeat_seconds
 
