@@ -20,7 +20,7 @@ from app.core.metrics import count_unrecorded_denial
 from app.core.origin import current_actor
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.errors import Forbidden, ServiceError, TooManyDeeds, WrongOneTimeCode, WrongPassword
+from app.errors import CrossOrigin, Forbidden, ServiceError, TooManyDeeds, WrongOneTimeCode, WrongPassword
 from app.services.audit.audit_service import audit_service
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
     denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword | WrongOneTimeCode)
     if denied:
         try:
-            audit_service.count_denial()
+            audit_service.count_denial(by_address=isinstance(error, CrossOrigin))
         except TooManyDeeds as refusal:
             error, denied = refusal, False
     if current_actor() is None:

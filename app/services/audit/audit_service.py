@@ -62,9 +62,12 @@ class AuditService:
             found = list(db.scalars(statement.limit(limit + 1)))
         return page_of(found, limit, lambda record: TimePosition(record.at, record.id))
 
-    def count_denial(self) -> None:
-        """Count a denied request (403) of the caller, or of an address block without a login. Raises TooManyDeeds."""
-        actor, origin = current_actor(), current_origin.get()
+    def count_denial(self, *, by_address: bool = False) -> None:
+        """Count a denied request (403) of the caller, or of an address block without a login. Raises TooManyDeeds.
+
+        `by_address`: of the block in any case, since it was not the caller who sent it.
+        """
+        actor, origin = None if by_address else current_actor(), current_origin.get()
         block = address_block((origin and origin.address) or "unknown")
         deed_limits.admit(str(actor.id) if actor else f"{ANONYMOUS}{block}", get_settings())
 

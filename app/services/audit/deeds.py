@@ -62,7 +62,9 @@ class DeedLimits:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._callers: OrderedDict[str, tuple[_Window, _Window]] = OrderedDict()
+        # Apart: of blocks of addresses anybody may have many, and none of them may have a user's count forgotten.
+        self._users: OrderedDict[str, tuple[_Window, _Window]] = OrderedDict()
+        self._strangers: OrderedDict[str, tuple[_Window, _Window]] = OrderedDict()
 
     def admit(self, caller: str, settings: Settings) -> None:
         """Count a deed of this caller: a user's id, or ANONYMOUS and an address block.
@@ -84,10 +86,11 @@ class DeedLimits:
                 window.deeds += 1
 
     def _windows(self, caller: str) -> tuple[_Window, _Window]:
-        windows = self._callers.setdefault(caller, (_Window(MINUTE, "a minute"), _Window(DAY, "a day")))
-        self._callers.move_to_end(caller)
-        if len(self._callers) > MAX_CALLERS:
-            self._callers.popitem(last=False)
+        callers = self._strangers if caller.startswith(ANONYMOUS) else self._users
+        windows = callers.setdefault(caller, (_Window(MINUTE, "a minute"), _Window(DAY, "a day")))
+        callers.move_to_end(caller)
+        if len(callers) > MAX_CALLERS:
+            callers.popitem(last=False)
         return windows
 
     def _refusal(self, window: _Window, limit: int, now: float) -> TooManyDeeds:

@@ -85,6 +85,14 @@ class TestDeedLimits:
         limits.admit("user 0", bounds)  # forgotten
         refusal(limits, f"user {MAX_CALLERS}", bounds)
 
+    def test_strangers_have_no_user_forgotten(self) -> None:
+        """Of blocks of addresses anybody may have many."""
+        limits, bounds = DeedLimits(Clock()), settings(1)
+        limits.admit("a user", bounds)
+        for number in range(MAX_CALLERS + 10):
+            limits.admit(f"{ANONYMOUS}2001:db8:0:{number:x}::/64", bounds)
+        refusal(limits, "a user", bounds)
+
 
 def test_only_these_are_never_refused() -> None:
     """A new event is limited by itself. One that is not needs a reason beside its name in `deeds.py`."""
