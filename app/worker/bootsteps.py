@@ -18,7 +18,7 @@ from app.db.sql import attempts, claims
 from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares
-from app.worker.child.left_sessions import watch_sessions
+from app.worker.child.left_sessions import leave_sessions, watch_sessions
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.child.redirected import log_pieces_again, log_whole_lines
 from app.worker.child.taker import Taker, trace_with
@@ -131,6 +131,7 @@ class ServiceStep(bootsteps.StartStopStep):
         if logs := child_process().logs:  # of a pool that does not fork: this process may go on
             logs.remove()
         log_pieces_again()
+        leave_sessions()
 
 
 def _periods(worker: Any) -> dict[str, float]:

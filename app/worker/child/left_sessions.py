@@ -32,6 +32,11 @@ def watch_sessions() -> None:
     call_for_each_session(_note)
 
 
+def leave_sessions() -> None:
+    """End it: this process runs no bodies any more, and may go on."""
+    call_for_each_session(None)
+
+
 def end(task_id: UUID) -> None:
     """Roll back what the body of this task has left open."""
     for session in _opened.pop(task_id, ()):

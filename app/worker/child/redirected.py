@@ -25,6 +25,8 @@ class WholeLines:
     def __init__(self, to: LoggingProxy) -> None:
         self.to = to
         self._of_thread = threading.local()
+        self._begun: BegunLines[int] = BegunLines(LONGEST_LINE)  # by thread
+        self._changes = threading.RLock()  # a signal may have its handler print
 
     def write(self, text: str) -> int:
         """Pass on the lines that `text` ends."""
@@ -33,7 +35,9 @@ class WholeLines:
         if getattr(self._of_thread, "task_id", task_id) != task_id:
             self.end()
         self._of_thread.task_id = task_id
-        for line in self._begun.add(None, text):
+        with self._changes:
+            ended = self._begun.add(threading.get_ident(), text)
+        for line in ended:
             self.to.write(line)
         return len(text)
 
@@ -42,16 +46,11 @@ class WholeLines:
             self.write(text)
 
     def end(self) -> None:
-        """Pass on what this thread has begun."""
-        for _, line in self._begun.end():
+        """Pass on what is begun, by any thread."""
+        with self._changes:
+            begun = [*self._begun.end()]
+        for _, line in begun:
             self.to.write(line)
-
-    @property
-    def _begun(self) -> BegunLines[None]:
-        found: BegunLines[None] | None = getattr(self._of_thread, "begun", None)
-        if found is None:
-            found = self._of_thread.begun = BegunLines(LONGEST_LINE)
-        return found
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.to, name)
@@ -79,6 +78,6 @@ def log_pieces_again() -> None:
 
 
 def end_lines() -> None:
-    """Pass on what this thread has printed and not ended: its attempt is over."""
+    """Pass on what is printed and not ended, by any thread: the attempt is over."""
     for stream in _installed.values():
         stream.end()

@@ -80,6 +80,15 @@ def test_threads_do_not_share_a_line(redirect: Callable[[], Lines]) -> None:
     assert [text for _, text in logged] == ["thread", "main goes on"]
 
 
+def test_what_another_thread_has_begun_is_passed_on_at_the_end(redirect: Callable[[], Lines]) -> None:
+    logged = redirect()
+    thread = threading.Thread(target=lambda: print("begun in a thread", end=""))
+    thread.start()
+    thread.join()
+    redirected.end_lines()
+    assert [text for _, text in logged] == ["begun in a thread"]
+
+
 def test_only_what_celery_has_redirected_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     own = io.StringIO()
     monkeypatch.setattr(sys, "stdout", own)
