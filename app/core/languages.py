@@ -11,13 +11,21 @@ from importlib.resources import files
 NAMES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
 CHINESE = "zh"
+_QUALITY = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)")
+_LONGEST = 1000  # of a text that has gaps: the patterns look at each part of it again and again
 _MOST_LANGUAGES = 20  # of Accept-Language that are looked at
 
 
 def preferred(accept_language: str) -> str:
-    """Return the first code of NAMES that Accept-Language (RFC 9110 §12.5.4) names, in its order; DEFAULT if none."""
-    wanted = [part.split(";")[0].strip()[:2].lower() for part in accept_language.split(",")[:_MOST_LANGUAGES]]
-    return next((code for code in wanted if code in NAMES), DEFAULT)
+    """Return the code of NAMES to which Accept-Language (RFC 9110 §12.5.4) gives most weight; DEFAULT if to none."""
+    best, most = DEFAULT, 0.0
+    for part in accept_language.split(",")[:_MOST_LANGUAGES]:
+        language, _, weight = part.partition(";")
+        code = language.strip().partition("-")[0].lower()
+        quality = _QUALITY.fullmatch(weight.strip())
+        if code in NAMES and (value := float(quality[1]) if quality else 1.0) > most:
+            best, most = code, value
+    return best
 
 
 @cache
@@ -32,7 +40,7 @@ def in_chinese(text: str) -> str:
     known = error_texts().get(text)
     if known is not None:
         return known
-    for pattern, translated in _templates():
+    for pattern, translated in _templates() if len(text) <= _LONGEST else ():
         if found := pattern.fullmatch(text):
             return translated.format(*(error_texts().get(part, part) for part in found.groups()))
     return text

@@ -125,6 +125,8 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _text(error: Mapping[str, Any]) -> str:
     template, context = _TEXTS.get(error["type"]), error.get("ctx") or {}
+    if context.get("min_length") == 1:
+        return "must not be empty"
     if template is not None:
         try:
             return template.format_map(context)

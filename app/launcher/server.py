@@ -183,15 +183,16 @@ class Server:
 
     def _watch_until_ready(self, missing: str) -> None:
         """Tell what is waited for, in a line for each change, and return once it is there or a stop is requested."""
-        told = ""
+        told, is_up = "", True
         while missing:
             if missing != told:
-                self.console.say(f"waiting for {missing}. The API is up; {self.url}/readyz answers 503 until then")
+                up = f"The API is up; {self.url}/readyz answers 503 until then" if is_up else "The API does not answer"
+                self.console.say(f"waiting for {missing}. {up}")
                 told = missing
             if self.stop_request.wait(1):
                 return
             self.supervisor.look()
-            missing = readiness(self.url).missing
+            is_up, missing = readiness(self.url)
         self.console.say(f"ready: {self.url}/readyz answers 200")
 
     def _look_after_parts(self) -> None:

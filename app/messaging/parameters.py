@@ -204,7 +204,10 @@ def _check_self(task: Any) -> None:
         raise UnusableParameter(
             "bind=True gives it the task: add `self` as its first parameter, or leave bind=True out"
         )
-    hint = filled.annotation if filled.annotation is filled.empty else _hint(task, filled)
+    try:
+        hint = filled.annotation if filled.annotation is filled.empty else _hint(task, filled)
+    except UnusableParameter:
+        return  # of `self`, such as a name that is imported for type checkers alone
     if (get_origin(hint) or hint) in _OF_ARGUMENTS:
         raise UnusableParameter(
             f"bind=True fills its first parameter {_written(filled)} with the task: put `self` before it, or leave "

@@ -21,7 +21,7 @@ client = module_client()
 FIELDS = {
     "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "run_at", "delay_seconds", "expires_at",
     "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata", "unique_key", "on_conflict",
-    "depends_on", "webhook_url", "id", "celery_id", "user_id", "status", "queue", "progress", "progress_detail", "result", "error",
+    "depends_on", "webhook_url", "schedule_id", "workflow_id", "id", "celery_id", "user_id", "status", "queue", "progress", "progress_detail", "result", "error",
     "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
 }  # fmt: skip
 # What `apply_async` takes, what Celery writes into headers, and what a row keeps for itself.
@@ -61,10 +61,20 @@ class TestAccepted:
         assert task["id"][14] == "7"
         assert task["created_at"].endswith("Z")
         nothing_yet = (
-            *("unique_key", "on_conflict", "depends_on", "webhook_url"),
+            *("unique_key", "on_conflict", "depends_on", "webhook_url", "schedule_id", "workflow_id"),
             *("worker", "error", "result", "started_at", "run_at"),
         )
         assert [task[name] for name in nothing_yet] == [None] * len(nothing_yet)
+
+    def test_a_field_of_a_later_version_is_refused_as_such(self, tasks: TaskClient) -> None:
+        task_id = tasks.create(delay_seconds=3600)["id"]
+        ended = tasks.create(delay_seconds=3600)["id"]
+        tasks.post(f"{ended}/cancel")
+        for field in ({"depends_on": [task_id]}, {"webhook_url": "https://example.com/"}):
+            for answer in (
+                tasks.post(body=BODY | field), tasks.patch(task_id, field), tasks.post(f"{ended}/retry", field),
+            ):  # fmt: skip
+                assert refused(answer, "body", *field)["errors"][0]["msg"] == "not supported by this version yet"
 
     def test_priorities_by_name_and_number(self, tasks: TaskClient) -> None:
         with cases() as case:

@@ -275,7 +275,7 @@ def _example(error: int | type[ServiceError]) -> dict[str, Any]:
         "request_id": "0f8fad5bd9cb469fa16570867728950e",
     }
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        missing = {"loc": ["body", "name"], "msg": "Field required", "type": "missing"}
+        missing = {"loc": ["body", "name"], "msg": "is required", "type": "missing"}
         in_query = {"loc": ["query", "state"], "msg": detail, "type": code}
         example["errors"] = [in_query if error in {UnknownParameter, RepeatedParameter} else missing]
     if error is UniqueKeyTaken:

@@ -48,8 +48,16 @@ def test_a_translation_has_the_gaps_of_its_text(text: str) -> None:
     assert in_chinese(text.replace("{}", "x")) == error_texts()[text].format(*["x"] * text.count("{}"))
 
 
-def test_the_first_known_language_counts() -> None:
+def test_the_known_language_of_most_weight_counts() -> None:
     def check(header: str, code: str) -> None:
         assert preferred(header) == code
 
-    check_rows(check, [("zh-CN,en;q=0.8", "zh"), ("en,zh", "en"), ("fr,zh-TW", "zh"), ("", "en"), ("fr", "en")])
+    check_rows(check, [
+        ("zh-CN,en;q=0.8", "zh"), ("en,zh", "en"), ("fr,zh-TW", "zh"), ("", "en"), ("fr", "en"),
+        ("en;q=0.5, zh;q=0.9", "zh"), ("zh;q=0, fr", "en"), ("zh;q=0.9,en", "en"), ("zha", "en"), ("zh;q=x", "zh"),
+    ])  # fmt: skip
+
+
+def test_a_long_text_is_not_compared_with_gaps() -> None:
+    """The time would grow with the square of its length."""
+    assert in_chinese("must be 5 or more") != in_chinese("must be " + "5" * 1000 + " or more")

@@ -257,6 +257,10 @@ class TestUnusable:
         with pytest.raises(UnusableParameter, match="add `self` as its first parameter"):
             parameters_of_task(task_of(app, nothing, bind=True))
 
+        def hinted(self: "Fraction", count: int) -> None: ...
+
+        assert [*parameters_of_task(task_of(app, hinted, bind=True)).signature.parameters] == ["count"]
+
         def named_otherwise(task: Any, count: int) -> None: ...
 
         assert [*parameters_of_task(task_of(app, named_otherwise, bind=True)).signature.parameters] == ["count"]
