@@ -16,7 +16,7 @@ from app.services.audit.deeds import DeedLimits
 from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.settings import sql
-from tests.support.task_client import TaskClient
+from tests.support.task_client import BODY, TaskClient
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,13 @@ class TestDenials:
             "PATCH /api/v1/tasks/{task_id}",
             "GET /api/v1/tasks/",
         ]
+
+    def test_of_the_short_way_tell_who_it_was(self, tasks: TaskClient) -> None:
+        """There a login is known in the group of submits alone."""
+        sql("UPDATE users SET max_priority = 'low' WHERE username = :name", name=tasks.user["username"])
+        assert tasks.post(body={**BODY, "priority": "high"}).status_code == 403
+        (record,) = recorded("access.denied")
+        assert (str(record.actor_id), record.detail) == (tasks.user["id"], {"code": "priority_not_allowed"})
 
     def test_other_refusals_are_none(self, client: httpx.Client, tasks: TaskClient) -> None:
         assert client.get(f"{API}/users/me").status_code == 401

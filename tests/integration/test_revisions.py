@@ -198,7 +198,7 @@ def test_a_revision_that_was_stopped_at_any_statement_goes_through_when_it_is_re
                 take(url, downgrade)
                 assert schema(url) == before, (revision["revision"], statements)
                 statements += 1
-            assert statements > 1
+            assert statements > 1 or before == after, revision["revision"]  # some change one engine alone
             take(url, upgrade)
     finally:
         services.drop_database(name)

@@ -23,6 +23,7 @@ from app.core.config import Settings
 from app.core.security import AccessClaims
 from app.errors import (
     AdminOnly,
+    Forbidden,
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     IdempotentTaskDeleted,
@@ -143,7 +144,10 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
     submitter: Submitter = request.state.submitter
     if claims is not None:  # scopes limit API keys alone
         count_for_user(request, claims.user_id)
-        return _created(request, await submitter.submit_of_login(body, claims))
+        try:
+            return _created(request, await submitter.submit_of_login(body, claims))
+        except Forbidden:
+            return None  # the long way knows the user by name, whose denial it counts and records
     user = await authenticated(request, token, *scopes)
     return await create_task(request, user, submitter, body)
 
