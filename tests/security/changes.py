@@ -118,11 +118,11 @@ def extreme_values(target: Target) -> None:
 @check(FORGERY)
 @of_pages
 def forged_forms(target: Target) -> None:
-    """No form of the pages is taken from another site, or from no browser: 403"""
+    """No form of the pages is taken from another site, or from no browser: 403, and 429 once there were many"""
     cookie = signed_in_to_pages(target, target.alice)
     for path, _ in _forms():
         for headers in FORGED:
-            expect_status(post_to_page(target, path, cookie, headers), 403, f"POST {path} with {headers}")
+            expect_status(post_to_page(target, path, cookie, headers), {403, 429}, f"POST {path} with {headers}")
 
 
 @check(RESOURCES)
