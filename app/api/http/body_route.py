@@ -121,7 +121,7 @@ class BodyRoute(APIRoute):
         """Raise HTTPException 415 for a body in another form than the route reads (RFC 9110 §15.5.16)."""
         if not content_length(request.scope) and "transfer-encoding" not in request.headers:
             return
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = _media_type(request)
         is_json, is_form = kind == JSON or kind.endswith("+json"), kind in FORMS
         assert self.body_field is not None
         wants_form = isinstance(self.body_field.field_info, FormParam)
@@ -165,7 +165,7 @@ class _BoundedRequest(Request):
             return self._form
         body = await self.body()
         is_large = len(body) > SMALL_BYTES
-        if self.headers.get("content-type", "").partition(";")[0].strip().lower() != URL_ENCODED:
+        if _media_type(self) != URL_ENCODED:
             if is_large:
                 raise HTTPException(415, f"A form of more than {SMALL_BYTES} bytes is sent as {URL_ENCODED}")
             return await super().form(max_fields=max_fields, **limits)
@@ -199,6 +199,11 @@ class _BoundedRequest(Request):
     def _refuse(self, kind: str, message: str) -> object:
         self._refused = [{"type": kind, "loc": ("body",), "msg": message, "input": None}]
         return object()
+
+
+def _media_type(request: Request) -> str:
+    """Return the type of the body without its parameters, "" where none is named."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:
