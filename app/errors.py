@@ -318,7 +318,20 @@ class InvalidArguments(InvalidInput):
 
 
 class UnknownLimit(InvalidInput):
+    """`meant`: the nearest of the limits that there are, as `, did you mean X`, for a caller that may list them."""
+
     code, title = "unknown_limit", "There is no such limit: see GET /limits/"
+
+    def __init__(self, name: str | None = None, meant: str = "") -> None:
+        self.name = name
+        if name is None:
+            super().__init__()
+            return
+        text = (
+            f"There is no limit {name[:100]}{meant}. An administrator makes one: PUT /limits/{{name}}, or "
+            "`limit_service.put_limit` in Python"
+        )
+        super().__init__(text, errors=[{"loc": ["limit"], "msg": text, "type": self.code}])
 
 
 class InvalidLimit(InvalidInput):

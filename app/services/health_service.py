@@ -11,16 +11,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from anyio import CapacityLimiter
-from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
-from app.db.connecting import of
 from app.db.outage import DISK_FULL, NO_TABLE, READ_ONLY, is_outage, is_passing, sqlstate
 from app.db.schema_version import schema_fault
 from app.db.session import engine
+from app.db.statements import write_probe
 from app.errors import NotReady, ServiceError
-from app.models.maintenance import MaintenanceLease
 
 CHECK_SECONDS = 2.0
 OK = "ok"
@@ -71,8 +69,7 @@ def check_database() -> str:
         return _SILENT
     try:
         with engine().begin() as connection:
-            of(connection.dialect.name).limit_lock_waits(connection, CHECK_SECONDS / 2)
-            connection.execute(update(MaintenanceLease).values(renewed_at=MaintenanceLease.renewed_at))
+            write_probe.write(connection, CHECK_SECONDS / 2)
     except ServiceError as error:
         return error.detail
     except SQLAlchemyError as error:

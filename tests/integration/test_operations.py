@@ -14,8 +14,10 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal, dispose_engine
 from app.models.maintenance import LEASE_ROW, MaintenanceLease
+from app.services.health_service import check_database
 from tests.support.accounts import PASSWORD
-from tests.support.services import ROOT, process_environment
+from tests.support.databases import DIALECT
+from tests.support.services import ROOT, Services, environment, process_environment
 from tests.support.settings import settings, sql
 from tests.support.tasks import new_task
 
@@ -52,6 +54,22 @@ class TestReadiness:
         dispose_engine()
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "read-only: it takes no writes")
+
+    @pytest.mark.skipif(DIALECT != "mysql", reason="a setting of MariaDB and MySQL")
+    def test_a_server_that_is_read_only_is_not_ready(self, client: httpx.Client, services: Services) -> None:
+        """It refuses all but administrators: the service's own user is none."""
+        name, user = sql("SELECT database()")[0][0], f"u{new_id().hex[:20]}"
+        sql(f"CREATE USER {user}@'%'")
+        sql(f"GRANT ALL ON `{name}`.* TO {user}@'%'")
+        url = services.database_url(name).replace("root@", f"{user}@")
+        with settings(environment(url, services.flushed_broker())):
+            assert check_database() == "ok"
+            try:
+                services.database.sql("SET GLOBAL read_only = ON")
+                assert check_database() == "read-only: it takes no writes"
+            finally:
+                services.database.sql("SET GLOBAL read_only = OFF")
+                services.database.sql(f"DROP USER {user}@'%'")
 
     def test_a_row_that_another_transaction_holds_is_no_reason(self, client: httpx.Client) -> None:
         """The database answers. A migration or a dump may hold it for long."""

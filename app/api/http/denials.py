@@ -20,7 +20,16 @@ from app.core.metrics import count_unrecorded_denial
 from app.core.origin import current_actor
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.errors import CrossOrigin, Forbidden, ServiceError, TooManyDeeds, WrongOneTimeCode, WrongPassword
+from app.errors import (
+    CrossOrigin,
+    Forbidden,
+    ServiceError,
+    TooManyDeeds,
+    UnknownLimit,
+    WrongOneTimeCode,
+    WrongPassword,
+)
+from app.models.api_key import Scope
 from app.services.audit.audit_service import audit_service
 
 logger = logging.getLogger(__name__)
@@ -45,6 +54,8 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
             audit_service.count_denial(by_address=isinstance(error, CrossOrigin))
         except TooManyDeeds as refusal:
             error, denied = refusal, False
+    if isinstance(error, UnknownLimit) and not _may_list_limits(request):
+        error = UnknownLimit(error.name)
     if current_actor() is None:
         if denied:
             count_unrecorded_denial("anonymous")
@@ -56,6 +67,11 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
     if isinstance(error, TooManyDeeds) and error.first:
         return Answer(error, BackgroundTask(_record, route, partial(audit_service.record_throttle, limit=error.limit)))
     return Answer(error)
+
+
+def _may_list_limits(request: Request) -> bool:
+    principal = request.scope["state"].get("principal")
+    return principal is not None and Scope.TASKS_READ in principal.scopes
 
 
 def _ids(request: Request) -> dict[str, str]:

@@ -66,11 +66,7 @@ def _check_known(db: Session, found: Mapping[str, Limit], names: Sequence[str]) 
     for name in names:
         if name not in found:
             known = db.scalars(select(Limit.name).limit(MOST_NAMED))
-            message = (
-                f"There is no limit {name[:100]}{did_you_mean(name, known)}. An administrator makes one: PUT "
-                "/limits/{name}, or `limit_service.put_limit` in Python"
-            )
-            raise UnknownLimit(message, errors=[{"loc": ["limit"], "msg": message, "type": "unknown_limit"}])
+            raise UnknownLimit(name, did_you_mean(name, known))
 
 
 class _Excess:

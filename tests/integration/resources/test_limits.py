@@ -177,6 +177,24 @@ class TestATask:
             with pytest.raises(InvalidTask):
                 new_task(db, user, limit_key="k")
 
+    def test_a_key_that_may_not_list_limits_is_not_told_the_nearest(
+        self, client: TestClient, tasks: TaskClient
+    ) -> None:
+        with SessionLocal() as db:
+            task_service.put_limit(db, "mailserver", concurrency=1)
+        told = {}
+        for name, scopes in (("writer", ["tasks:write"]), ("reader", ["tasks:read", "tasks:write"])):
+            made = client.post("/api/v1/auth/api-keys", headers=tasks.headers, json={"name": name, "scopes": scopes})
+            key = bearer(made.json()["key"])
+            answers = [
+                client.post("/api/v1/tasks/", headers=key, json=BODY | {"limit": "mailservr"}),
+                client.post("/api/v1/tasks/batch", headers=key, json={"tasks": [BODY | {"limit": "mailservr"}]}),
+            ]
+            assert [answer.json()["code"] for answer in answers] == ["unknown_limit"] * 2
+            assert all("mailservr" in answer.json()["detail"] for answer in answers)
+            told[name] = ["mailserver" in answer.text for answer in answers]
+        assert told == {"writer": [False, False], "reader": [True, True]}
+
     def test_takes_the_limit_of_its_decorator(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         kind = catalogue()[LONG_RUNNING]
         for name, value in (("limit", "own"), ("limit_key", "k")):
