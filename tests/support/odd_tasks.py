@@ -28,6 +28,12 @@ def hold_transaction(task_id: str = "") -> None:
     db.execute(update(Task).where(Task.id == task_id).values(name="held"))
 
 
+@celery_app.task(name="tests.hold_own_transaction", bind=True)
+def hold_own_transaction(self: Any, task_id: str = "") -> None:
+    """As `hold_transaction`, in the session of the run."""
+    self.db.execute(update(Task).where(Task.id == task_id).values(name="held"))
+
+
 @celery_app.task(name="tests.stay_in_c")
 def stay_in_c() -> None:
     """Never come back from a call in C that holds the interpreter's lock."""

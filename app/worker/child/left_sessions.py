@@ -38,11 +38,21 @@ def leave_sessions() -> None:
 
 
 def end(task_id: UUID) -> None:
-    """Roll back what the body of this task has left open."""
+    """Roll back what the body of this task has left open, also in `self.db`, which its `after_return` may use again."""
     for session in _opened.pop(task_id, ()):
-        if session.in_transaction() and OF_RUN not in session.info:
-            logger.warning("task %s: its body left a transaction open, which is rolled back", task_id)
-            try:
-                session.close()
-            except SQLAlchemyError as error:
-                logger.warning("task %s: a transaction that its body left open: %s", task_id, first_line(error))
+        if session.in_transaction():
+            _roll_back(session, task_id)
+    # A thread of a body that has ended may open more: they are noted until they are gone.
+    for other in [other for other, sessions in _opened.items() if not sessions]:
+        del _opened[other]
+
+
+def _roll_back(session: Session, task_id: UUID) -> None:
+    try:
+        if OF_RUN in session.info:
+            session.rollback()
+            return
+        logger.warning("task %s: its body left a transaction open, which is rolled back", task_id)
+        session.close()
+    except SQLAlchemyError as error:
+        logger.warning("task %s: a transaction that its body left open: %s", task_id, first_line(error))

@@ -275,14 +275,15 @@ class Agent:
     def _end_deliveries(self, states: list[SlotState]) -> None:
         """At a shutdown whose time is over: kill the children that write an end for longer than CANCEL_GRACE_SECONDS.
 
-        The database answers, so a body has left a lock or broken descriptors behind.
+        The database answers, so a body has left a lock or broken descriptors behind. It has ended, so the attempt is
+        lost and not handed back: with `rerun_lost` off, the body does not start again.
         """
         now = time.monotonic()
         delivering = [state for state in states if state.phase is Phase.DELIVERING]
         self._delivering = {state: self._delivering.get(state, now) for state in delivering}
         for state, since in self._delivering.items():
             if now >= since + self._settings.cancel_grace_seconds:
-                self._stopper.kill(state, Stop.HANDED_BACK)
+                self._stopper.kill(state, Stop.UNWRITTEN)
 
     def _end_orphans(self, orphans: list[HeldAttempt]) -> None:
         again = [row for row in orphans if row in self._suspects]
@@ -347,11 +348,7 @@ class Agent:
             if begun is not None and (loss.task_id is None or has_ended(loss.pid)):
                 # Only the row that had begun counts the loss; what was claimed with it has done nothing.
                 ends.end_tasks(db, ends.not_begun(), *attempt, Task.id != begun.task_id)
-            if why is Stop.OVERRAN:
-                ending = ends.overran(self._stopper.limit_of(loss.pid))
-            else:
-                ending = ends.lost(self._cause(loss)) if why is None else ends.handed_back(STOP_TEXTS[why])
-            ends.end_tasks(db, ending, *attempt)
+            ends.end_tasks(db, self._ending(loss, why), *attempt)
             which = [] if loss.task_id is None else [of_task(loss.task_id)]
             freed = admission.release(db, of_worker(self._worker_id, loss.pid, *which))
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
@@ -362,6 +359,13 @@ class Agent:
             logger.error(PROCESS_ENDED, loss.pid, loss.how)
         if outcomes:
             self._told.append(loss.pid)
+
+    def _ending(self, loss: Loss, why: Stop | None) -> ends.Ending:
+        if why is None:
+            return ends.lost(self._cause(loss))
+        if why is Stop.OVERRAN:
+            return ends.overran(self._stopper.limit_of(loss.pid))
+        return ends.lost(STOP_TEXTS[why]) if why is Stop.UNWRITTEN else ends.handed_back(STOP_TEXTS[why])
 
     def _cause(self, loss: Loss) -> str:
         """Return how the child ended: Linux kills with SIGKILL what it has no memory for, and says so to nobody."""

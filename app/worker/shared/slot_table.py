@@ -61,6 +61,8 @@ class Stop(IntEnum):
     OVERRAN = 5
     """The attempt is over its hard time limit."""
     SOFT_TIME_LIMIT = 6
+    UNWRITTEN = 7
+    """The body has ended, and its process cannot write how, while the worker shuts down."""
 
 
 # As the history of the attempts shows it.
@@ -70,6 +72,7 @@ STOP_TEXTS = {
     Stop.HANDED_BACK: "its worker was shut down",
     Stop.NO_HEARTBEAT: "its worker could not reach the database",
     Stop.OVERRAN: "killed at its time limit",
+    Stop.UNWRITTEN: "its process could not write how the body ended",
 }
 
 

@@ -1,5 +1,6 @@
 """What the agent remembers between two looks; the rest of it needs a database and is tested on real workers."""
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -7,6 +8,7 @@ from unittest.mock import MagicMock
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.core.config import get_settings
 from app.core.ids import new_id
@@ -18,7 +20,7 @@ from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
 from app.worker.parent.held_attempts import HeldAttempt
 from app.worker.shared.hand_over import HandOver
-from app.worker.shared.slot_table import SlotTable
+from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 
 
 @pytest.fixture
@@ -101,6 +103,65 @@ class TestTheCauseOfALoss:
         assert self.cause(agent, "signal 9 (SIGKILL)") == (
             "signal 9 (SIGKILL), perhaps out of memory; its process had 412 MiB when it was last looked at"
         )
+
+
+class TestAnEndThatIsNotWrittenAtAShutdown:
+    """The body has ended: what it did, it must not do again where its task says so."""
+
+    PID = 4711
+
+    def test_has_the_grace_time_of_a_cancellation(
+        self, agent: Agent, table: SlotTable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        killed: list[tuple[UUID, Stop]] = []
+        monkeypatch.setattr(agent._stopper, "kill", lambda state, why: killed.append((state.task_id, why)))
+        writing, running = (new_id() for _ in range(2))
+        table.write(SlotState(0, self.PID, 1, Phase.DELIVERING, 1, writing))
+        table.write(SlotState(1, self.PID + 1, 1, Phase.RUNNING, 1, running))
+        grace = agent._settings.cancel_grace_seconds
+        for now in (100.0, 100.0 + grace - 0.1):
+            monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+            agent._end_deliveries(table.busy())
+        assert killed == []
+        table.write(SlotState(0, self.PID, 1, Phase.DELIVERING, 1, another := new_id()))
+        monkeypatch.setattr(time, "monotonic", lambda: 100.0 + grace)
+        agent._end_deliveries(table.busy())
+        assert killed == []  # the slot writes the end of another attempt meanwhile
+        monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 2 * grace)
+        agent._end_deliveries(table.busy())
+        assert killed == [(another, Stop.UNWRITTEN)]
+
+    def test_is_a_loss(self, agent: Agent) -> None:
+        ending = agent._ending(Loss(self.PID), Stop.UNWRITTEN)
+        assert (ending.cause, ending.parameters["p_error_message"]) == (
+            Cause.LOST,
+            "its process could not write how the body ended",
+        )
+        assert agent._ending(Loss(self.PID), Stop.HANDED_BACK).cause is Cause.HANDED_BACK
+
+
+class TestWhetherTheDatabaseAnswers:
+    @pytest.fixture
+    def at(self, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], bool]:
+        """Whether it is said to answer so many periods of the heartbeat after the last one that was answered."""
+        beaten = agent._answered_at
+
+        def look(periods: float) -> bool:
+            now = beaten + periods * agent._settings.worker_heartbeat_seconds
+            monkeypatch.setattr(time, "monotonic", lambda: now)
+            return agent.is_answered
+
+        return look
+
+    def test_is_so_for_two_heartbeats_after_one_that_was_answered(self, at: Callable[[float], bool]) -> None:
+        assert [at(periods) for periods in (0, 1.9, 2.1)] == [True, True, False]
+
+    def test_is_not_so_once_it_is_away(self, agent: Agent, at: Callable[[float], bool]) -> None:
+        def away() -> None:
+            raise OperationalError("", {}, ConnectionError("gone"), connection_invalidated=True)
+
+        agent._attempt(away)
+        assert not at(0)
 
 
 class TestTakingBack:

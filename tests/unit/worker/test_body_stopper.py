@@ -112,9 +112,21 @@ class TestKill:
         assert stopper.why_ended(pid) is None
 
     def test_spares_a_body_that_has_ended(self, table: SlotTable, stopper: BodyStopper, fork: Fork) -> None:
+        task_id = new_id()
+        pid = fork(task_id)
+        (in_body,) = table.busy()
+        table.write(SlotState(0, pid, 1, Phase.DELIVERING, 1, task_id))
+        stopper.kill(in_body, Stop.CANCELLED)
+        wait_for(lambda: state(pid) == "S", what="the child to go on")
+        assert stopper.why_ended(pid) is None
+
+    def test_ends_a_child_that_still_writes_the_same_end(
+        self, table: SlotTable, stopper: BodyStopper, fork: Fork
+    ) -> None:
         pid = fork(new_id(), Phase.DELIVERING)
-        stopper.kill(table.busy()[0], Stop.CANCELLED)
-        assert not has_ended(pid)
+        stopper.kill(table.busy()[0], Stop.UNWRITTEN)
+        wait_for(lambda: has_ended(pid), what="the child to be killed")
+        assert stopper.why_ended(pid) is Stop.UNWRITTEN
 
 
 class TestTheHeartbeatGuard:

@@ -1,5 +1,6 @@
-"""A transaction that a body leaves open ends with it; what it closes, and the session of its run, are left alone."""
+"""A transaction that a body leaves open ends with it, also in the session of its run, which hooks may use after it."""
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -38,7 +39,9 @@ def test_what_is_left_open_is_rolled_back_and_told(caplog: pytest.LogCaptureFixt
     closed.close()
     with caplog.at_level(logging.WARNING):
         left_sessions.end(TASK)
-    assert [db.in_transaction() for db in (left, closed, of_run)] == [False, False, True]
+    assert [db.in_transaction() for db in (left, closed, of_run)] == [False, False, False]
+    assert of_run.scalar(text("SELECT 1")) == 1
+    # One that only reads in `self.db` has done nothing wrong.
     assert caplog.messages == [f"task {TASK}: its body left a transaction open, which is rolled back"]
     caplog.clear()
     left_sessions.end(TASK)  # told once
@@ -50,4 +53,20 @@ def test_outside_of_a_body_nothing_is_noted() -> None:
     db = begun()
     left_sessions.end(TASK)
     assert db.in_transaction()
+    call_for_each_session(None)
+
+
+def test_what_a_thread_opens_after_its_body_has_ended_is_forgotten_with_it() -> None:
+    late = new_id()
+    left_sessions.watch_sessions()
+    token = current_attempt.set(CurrentAttempt(late, 1))
+    left_sessions.end(late)
+    db: Session | None = begun()
+    current_attempt.reset(token)
+    left_sessions.end(TASK)
+    assert late in left_sessions._opened
+    del db
+    gc.collect()
+    left_sessions.end(TASK)
+    assert left_sessions._opened == {}
     call_for_each_session(None)
