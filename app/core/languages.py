@@ -12,6 +12,7 @@ NAMES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
 CHINESE = "zh"
 _QUALITY = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)")
+_BETWEEN_SENTENCES = re.compile(r"(?<=\.) ")
 _LONGEST = 1000  # of a text that has gaps: the patterns look at each part of it again and again
 _MOST_LANGUAGES = 20  # of Accept-Language that are looked at
 
@@ -40,10 +41,21 @@ def in_chinese(text: str) -> str:
     known = error_texts().get(text)
     if known is not None:
         return known
-    for pattern, translated in _templates() if len(text) <= _LONGEST else ():
+    if len(text) > _LONGEST:
+        return text
+    for pattern, translated in _templates():
         if found := pattern.fullmatch(text):
             return translated.format(*(error_texts().get(part, part) for part in found.groups()))
-    return text
+    return _sentences_in_chinese(text)
+
+
+def _sentences_in_chinese(text: str) -> str:
+    """Return a text of several sentences in Chinese, where each of them has a translation of its own."""
+    sentences = [sentence.removesuffix(".") for sentence in _BETWEEN_SENTENCES.split(text)]
+    if len(sentences) == 1 and sentences[0] == text:
+        return text
+    translated = [in_chinese(sentence) for sentence in sentences]
+    return text if any(map(str.__eq__, sentences, translated)) else "".join(f"{each}。" for each in translated)
 
 
 @cache

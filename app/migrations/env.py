@@ -80,6 +80,7 @@ def migrate(connection: Connection) -> None:
     )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)  # «Running upgrade …»
+    logging.getLogger("alembic.util.messaging").setLevel(logging.CRITICAL)  # Alembic prints the same as «FAILED: …»
     with context.begin_transaction(), _alone(connection):
         _reach_the_baseline(connection)
         context.run_migrations()

@@ -1,8 +1,10 @@
 """A database that cannot be migrated is told in one line, by both commands; a new file of SQLite is its owner's alone."""
 
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,16 @@ def test_the_file_of_sqlite_is_readable_by_its_owner_alone(command: list[str], t
     done = migrate(command, f"sqlite:///{tmp_path / 'tasks.db'}")
     assert done.returncode == 0, done.stderr
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("command", [ALEMBIC, APP], ids=["alembic", "app"])
+def test_a_migration_that_the_database_refuses_says_why_once(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE tasks (other)")
+    done = migrate(command, f"sqlite:///{path}")
+    assert done.returncode != 0
+    refused = [line for line in (done.stderr + done.stdout).splitlines() if "already exists" in line]
+    assert [line.partition(": ")[2] for line in refused] == [
+        "the database refused a migration: table tasks already exists"
+    ]

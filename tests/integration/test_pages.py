@@ -16,11 +16,14 @@ import pyotp
 import pytest
 from fastapi.testclient import TestClient
 
+from app.core.config import get_settings
 from app.core.security import create_page_token, read_access_token, read_page_token
 from app.db.session import SessionLocal
 from app.errors import InvalidToken
 from app.live import queries
 from app.models.task import Task
+from app.services.audit import audit_service as audit_module, recording
+from app.services.audit.deeds import DeedLimits
 from app.web.json_shown import MAX_BYTES
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
 from tests.support.audit import recorded
@@ -255,6 +258,20 @@ class TestARefusal:
         assert reader.post("/new", {"Origin": "https://evil.example"}).status_code == 403
         (record,) = recorded("access.denied", actor_id=UUID(account["id"]))
         assert record.detail["code"] == "cross_origin"
+
+    def test_of_what_another_site_sends_costs_the_one_who_is_signed_in_nothing(
+        self, reader: Reader, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It counts for the address: their own changes are not refused for it."""
+        limits = DeedLimits()
+        for module in (recording, audit_module):
+            monkeypatch.setattr(module, "deed_limits", limits)
+        monkeypatch.setattr(get_settings(), "audited_deeds_per_minute", 5)
+        forged = [reader.post("/new", {"Origin": "https://evil.example"}).status_code for _ in range(8)]
+        assert forged == [403] * 5 + [429] * 3
+        assert len(recorded("access.denied", actor_id=UUID(account["id"]))) == 5
+        assert recorded("deeds.throttled", actor_id=UUID(account["id"])) == []
+        assert reader.get("/users").status_code == 403
 
     def test_of_nobody_is_not_recorded(self, client: TestClient) -> None:
         before = len(recorded("access.denied"))

@@ -50,9 +50,12 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
     # Wrong passwords and codes are recorded where they are counted.
     denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword | WrongOneTimeCode)
     if denied:
+        forged = isinstance(error, CrossOrigin)
         try:
-            audit_service.count_denial(by_address=isinstance(error, CrossOrigin))
+            audit_service.count_denial(by_address=forged)
         except TooManyDeeds as refusal:
+            if forged:  # the address has sent too many, and not the one who is signed in
+                return Answer(refusal)
             error, denied = refusal, False
     if isinstance(error, UnknownLimit) and not _may_list_limits(request):
         error = UnknownLimit(error.name)

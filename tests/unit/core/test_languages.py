@@ -1,11 +1,20 @@
-"""Errors in Chinese: every title and every field text has a translation; the rest of a text goes into its gaps."""
+"""Errors in Chinese: every title and every text has a translation; the rest of a text goes into its gaps."""
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
 from string import Formatter
 
 import pytest
+import zxcvbn.feedback
 
+from app import errors
 from app.core import validation_errors
 from app.core.languages import error_texts, in_chinese, preferred
+from app.core.password_guesses import OWN_WORDS_ADVICE
+from app.core.password_strength import weakness
+from app.errors import ServiceError, WeakPassword
+from tests.support.services import ROOT
 from tests.support.tables import check_rows
 from tests.unit.web.test_languages import error_titles
 
@@ -25,6 +34,75 @@ def test_every_text_of_a_field_has_one() -> None:
 
     texts = {text.format_map(Any()) for text in validation_errors._TEXTS.values()}
     assert [text for text in texts if in_chinese(text) == text] == []
+
+
+# Modules whose errors only a command's user sees.
+COMMANDS = {"__main__.py", "roles.py"}
+# What these gaps hold is translated by its own test, or is no text.
+GAPS = {"7. 7", "unknown field7", "is none of GET /api/v1/tasks/types7; if it is yours, `python -m app check` says why"}
+FILLED = {
+    "Unknown query parameter: 7. 7": "Unknown query parameter: x, did you mean y. Known: y, z",
+    "7Task 7 has this unique_key7": "tasks[7]: Task 7 has this unique_key, and cannot be replaced: it is running",
+    (
+        kept
+        := "7 keeps a hidden value only where every other argument is as it was: send the value itself, or have the owner "
+        "of the task change it by a login"
+    ): kept.replace("7", "***"),
+    "7 recorded actions 7": "7 recorded actions a minute",
+    "There is no limit 77. An administrator makes one: PUT /limits/{name}, or `limit_service.put_limit` in Python": (
+        "There is no limit x, did you mean y. An administrator makes one: PUT /limits/{name}, or "
+        "`limit_service.put_limit` in Python"
+    ),
+}
+
+
+def texts_of_errors() -> Iterator[str]:
+    """Each text that the code gives to one of its errors, or to a refused field, with 7 in its gaps."""
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ServiceError)}
+    for path in (ROOT / "app").rglob("*.py"):
+        if path.name in COMMANDS:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {
+            target.id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            given: list[ast.expr] = []
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
+                given = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "detail")]
+            elif isinstance(node, ast.Dict):
+                pairs = zip(node.keys, node.values, strict=True)
+                given = [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "msg"]
+            for each in given:
+                text = _text(named.get(each.id, each) if isinstance(each, ast.Name) else each)
+                if text is not None:
+                    yield text
+
+
+def _text(node: ast.expr) -> str | None:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def test_every_text_of_an_error_has_one() -> None:
+    texts = {FILLED.get(text, text) for text in texts_of_errors()} - GAPS
+    assert len(texts) > 50
+    assert sorted(text for text in texts if in_chinese(text) == text) == []
+
+
+def test_so_has_every_advice_on_a_password() -> None:
+    """zxcvbn gives one warning and some suggestions, each one or two sentences."""
+    tree = ast.parse(Path(zxcvbn.feedback.__file__).read_text(encoding="utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_")
+    advice = {*map(ast.literal_eval, (call.args[0] for call in calls)), OWN_WORDS_ADVICE, weakness("short", ()).advice}
+    assert len(advice) > 20
+    assert [text for text in advice if in_chinese(text) == text] == []
+    assert in_chinese(f"{WeakPassword.title}. {OWN_WORDS_ADVICE}").startswith("密码过于简单，容易被猜到。其中包含")
 
 
 def test_what_stands_in_the_gaps_is_kept() -> None:
