@@ -286,12 +286,15 @@ MOST_TOLD = 3
 
 def told(title: str, errors: Sequence[FieldError]) -> str:
     """Return the title with the place and the reason of the first errors, such as `…: kwargs.steps: is required`."""
-    first = [(_place(each["loc"]), each["msg"]) for each in errors[:MOST_TOLD]]
+    first = [(_place(each["loc"], each["msg"]), each["msg"]) for each in errors[:MOST_TOLD]]
     reasons = [f"{place}: {reason}" if place else reason for place, reason in first if reason != title]
     return f"{title}: {'; '.join(reasons)}" if reasons else title
 
 
-def _place(loc: Sequence[str | int]) -> str:
+def _place(loc: Sequence[str | int], reason: str) -> str:
+    """Return the path; `body` where a reason that is no sentence of its own is about the whole of it."""
+    if [*loc] == ["body"]:
+        return "body" if reason[:1].islower() else ""
     return ".".join(map(str, loc[1:] if loc[:1] == ["body"] else loc))
 
 
@@ -342,7 +345,7 @@ class InvalidCursor(InvalidInput):
     code, title = "invalid_cursor", "The cursor is not valid: use one of a Link header"
 
     def __init__(self) -> None:
-        super().__init__(errors=[{"loc": [], "msg": "Use a cursor of a Link header", "type": "cursor"}])
+        super().__init__(errors=[{"loc": [], "msg": self.title, "type": "cursor"}])
 
 
 class IdempotencyKeyReused(InvalidInput):

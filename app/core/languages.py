@@ -13,6 +13,7 @@ DEFAULT = "en"
 CHINESE = "zh"
 _QUALITY = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)")
 _BETWEEN_SENTENCES = re.compile(r"(?<=\.) ")
+_OR, _OR_IN_CHINESE = re.compile(r"(?<=') or (?=')"), " 或 "
 _LONGEST = 1000  # of a text that has gaps: the patterns look at each part of it again and again
 _MOST_LANGUAGES = 20  # of Accept-Language that are looked at
 
@@ -45,8 +46,14 @@ def in_chinese(text: str) -> str:
         return text
     for pattern, translated in _templates():
         if found := pattern.fullmatch(text):
-            return translated.format(*(error_texts().get(part, part) for part in found.groups()))
+            return translated.format(*map(_gap_in_chinese, found.groups()))
     return _sentences_in_chinese(text)
+
+
+def _gap_in_chinese(text: str) -> str:
+    """Return what stands in the gap of a text: the words of this service in it in Chinese, all else as it is."""
+    text = error_texts().get(text, text)
+    return _OR.sub(_OR_IN_CHINESE, text) if _OR.search(text) else text.replace(", did you mean ", "，是否想写 ")
 
 
 def _sentences_in_chinese(text: str) -> str:

@@ -8,9 +8,12 @@ import functools
 import inspect
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from app.core.json_forms import Forms
 
 MASK = "***"
 
@@ -91,34 +94,72 @@ def restore_secrets(stored: Any, sent: Any) -> Any:
     A `***` without a stored secret stays, and `holds_mask` finds it. A `***` stays too where the secret would be shown:
     `value` beside another `name`.
     """
-    if not holds_mask(sent):
+    masked = set[int]()
+    return _restored(stored, sent, masked, Forms()) if _mark(sent, masked, _MAX_DEPTH) else sent
+
+
+def _mark(value: Any, masked: set[int], depth: int) -> bool:
+    """Add the ids of all containers in which `***` stands in place of a secret, and return whether this is one."""
+    if not isinstance(value, _CONTAINERS) or depth == 0:
+        return False
+    if isinstance(value, dict):
+        # Not a generator: all parts are to be marked.
+        found = [
+            _hides_in(value, key)
+            if inner == MASK
+            else isinstance(inner, _CONTAINERS) and not _hides_in(value, key) and _mark(inner, masked, depth - 1)
+            for key, inner in value.items()
+        ]
+    else:
+        found = [_mark(inner, masked, depth - 1) for inner in value]
+    if any(found):
+        masked.add(id(value))
+        return True
+    return False
+
+
+def _restored(stored: Any, sent: Any, masked: set[int], forms: Forms) -> Any:
+    if id(sent) not in masked:
         return sent
     if isinstance(sent, dict) and isinstance(stored, dict):
         return {
             key: stored[key]
-            if value == MASK and key in stored and _hides_in(stored, key) and _hides_in({**sent, key: stored[key]}, key)
-            else restore_secrets(stored.get(key), value)
+            if value == MASK and key in stored and _hides_in(stored, key) and _hides_at(sent, key, stored[key])
+            else _restored(stored.get(key), value, masked, forms)
             for key, value in sent.items()
         }
     if isinstance(sent, list) and isinstance(stored, list):
-        return [restore_secrets(_stored_item(new, at, stored), new) for at, new in enumerate(sent)]
+        return _restored_items(stored, sent, masked, forms)
     return sent
+
+
+def _restored_items(stored: list[Any], sent: list[Any], masked: set[int], forms: Forms) -> list[Any]:
+    """Return the items, each restored from the stored one that was shown as it: at the same index or the only match.
+
+    Matching by index alone could give a secret to another item.
+    """
+    shown = [forms.of(item, _shown) for item in stored]
+    times = Counter(shown)
+    index = {form: at for at, form in enumerate(shown)}
+    items = []
+    for at, new in enumerate(sent):
+        form = forms.of(new) if id(new) in masked else None
+        if form is None:
+            items.append(new)
+        elif at < len(shown) and shown[at] == form:
+            items.append(_restored(stored[at], new, masked, forms))
+        else:
+            items.append(_restored(stored[index[form]], new, masked, forms) if times[form] == 1 else new)
+    return items
+
+
+def _shown(mapping: Mapping[Any, Any], key: Any) -> Any:
+    return MASK if _hides_in(mapping, key) else mapping[key]
 
 
 def _restored_as(name: str, stored: Any, sent: Any) -> Any:
     """Return the argument `sent` of a parameter, with the secrets of the one that is stored."""
     return restore_secrets({name: stored}, {name: sent})[name]
-
-
-def _stored_item(sent: Any, at: int, stored: list[Any]) -> Any:
-    """Return the stored item that was shown as this one, at the same index or as the only match.
-
-    Matching by index alone could give a secret to another item.
-    """
-    same = [index for index, item in enumerate(stored) if redact(item) == sent]
-    if at in same:
-        return stored[at]
-    return stored[same[0]] if len(same) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -237,7 +278,11 @@ def _hidden(value: Any, depth: int) -> Iterator[Any]:
 
 
 def _hides_in(mapping: Mapping[Any, Any], key: Any) -> bool:
-    value = mapping[key]
+    return _hides_at(mapping, key, mapping[key])
+
+
+def _hides_at(mapping: Mapping[Any, Any], key: Any, value: Any) -> bool:
+    """Return whether the mapping would hide this value at this key."""
     if hides(key, value):
         return True
     return key == _VALUE and any(isinstance(mapping.get(name), str) and hides(mapping[name], value) for name in _NAMES)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core.core_schema import ErrorType
 
+from app.core.languages import error_texts
 from app.core.nearest import did_you_mean
 from app.errors import FieldError
 
@@ -33,6 +34,8 @@ _GENERIC = "The value is not valid"
 # pydantic's text (https://docs.pydantic.dev/latest/errors/validation_errors/).
 _AN_INTEGER, _A_NUMBER, _A_BOOLEAN = "must be a whole number", "must be a number", "must be true or false"
 _A_TIME = "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)"
+_PLUS = "must be a time with an offset: in a URL, write its `+` as %2B"
+_PLUS_LOST = re.compile(r"\d \d{2}:?\d{2}$")
 _TEXTS = {
     "missing": "is required",
     "missing_argument": "is required",
@@ -61,6 +64,14 @@ _TEXTS = {
     **dict.fromkeys(("datetime_type", "datetime_parsing", "datetime_from_date_parsing"), _A_TIME),
     **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), "must be a date, such as 2030-01-02"),
     **dict.fromkeys(("uuid_type", "uuid_parsing"), "must be a UUID"),
+}
+# Patterns of the API in words.
+_OF = "A-Z a-z 0-9 . _ - and begin with none of"
+PATTERNS = {
+    r"^[0-9a-f]{32}$": "must be 32 hexadecimal digits",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{2,63}$": f"must have 3 to 64 characters of {_OF} . _ -",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$": f"must have 100 characters at most, of {_OF} . -",
+    "^[ -~]*$": "must be printable ASCII",
 }
 _TAG = "The tag is not one of the expected tags"
 # Shorter pieces of a value occur in many messages by chance.
@@ -127,21 +138,35 @@ def _text(error: Mapping[str, Any]) -> str:
     template, context = _TEXTS.get(error["type"]), error.get("ctx") or {}
     if context.get("min_length") == 1:
         return "must not be empty"
+    if template is _A_TIME and _PLUS_LOST.search(str(error.get("input"))):
+        return _PLUS
+    if (words := PATTERNS.get(str(context.get("pattern")))) is not None:
+        return words
     if template is not None:
         try:
-            return template.format_map(context)
+            return template.format_map({name: _plain(value) for name, value in context.items()})
         except KeyError:
             pass  # an error of our own of that type, which has a text of its own
     return without_value(error["type"], error["msg"], error.get("input"))
+
+
+def _plain(value: Any) -> Any:
+    """Return a limit as people write it: 60 and not 60.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def without_value(kind: str, message: str, value: Any) -> str:
     """Return the message without the value: its part before a colon or comma, or a general message."""
     if kind == "union_tag_invalid":
         return _TAG
-    if kind.endswith("_parsing") or message.startswith("value is not a valid email address"):
+    if message.startswith("value is not a valid email address"):
+        return "must be an e-mail address"
+    if kind.endswith("_parsing"):
         return re.split(r"[:,]", message, maxsplit=1)[0]
-    if kind in _FIXED:
+    # A text of this service that has no gaps repeats nothing, also where it names the fields that were sent.
+    if kind in _FIXED or message in error_texts():
         return message
     return _GENERIC if any(piece in message for piece in _pieces(value)) else message
 

@@ -85,7 +85,20 @@ class TaskParameters:
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InvalidArguments(errors=[self._misfit(error)]) from None
+            raise InvalidArguments(errors=self._misfits(error, kwargs)) from None
+
+    def _misfits(self, error: TypeError, kwargs: Mapping[str, Any]) -> list[FieldError]:
+        """Return what `Signature.bind` complains of, and each unknown name: it complains of one thing."""
+        first = self._misfit(error)
+        known = self.signature.parameters
+        if any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            return [first]
+        unknown = [
+            _error(["kwargs", name], f"unknown argument{did_you_mean(name, known)}", "arguments")
+            for name in [*kwargs][:MAX_ERRORS]
+            if name not in known and first["loc"] != ["kwargs", name]
+        ]
+        return [first, *unknown]
 
     def _misfit(self, error: TypeError) -> FieldError:
         """Return what `Signature.bind` complains of: its message quotes the name."""
@@ -96,7 +109,7 @@ class TaskParameters:
             "missing": "is required",
             "multiple": "was sent twice, by its place and by its name",
             "got an unexpected": f"unknown argument{did_you_mean(name, known)}",
-            "too many": f"at most {len(by_position)} arguments have a place",
+            "too many": f"takes {len(by_position)} arguments by position at most",
         }
         message = next((reason for begin, reason in said.items() if text.startswith(begin)), text)
         return _error(["kwargs", name] if name else ["args"], message, "arguments")

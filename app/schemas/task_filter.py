@@ -13,6 +13,9 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     create_model,
     model_validator,
 )
@@ -44,6 +47,16 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
 
 
+def _user_or_all(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return checked(value)
+    except ValidationError:  # one reason, and not one for each of both
+        raise PydanticCustomError("user_id", "must be a UUID or 'all'") from None
+
+
+UserOrAll = Annotated[UUID | Literal["all"], WrapValidator(_user_or_all)]
+
+
 def _checked_type(field: FilterField) -> Any:
     """Return the type of one value, with pydantic's checks."""
     if field.value_type is str and field.pattern is not None:
@@ -51,7 +64,7 @@ def _checked_type(field: FilterField) -> Any:
     if field.value_type is str:
         length = StringConstraints(min_length=1, max_length=field.longest)
         return Annotated[str, length, AfterValidator(without_nul)]
-    known = {TaskPriority: PriorityIn, datetime: Moment, UUID: UUID | Literal["all"]}
+    known = {TaskPriority: PriorityIn, datetime: Moment, UUID: UserOrAll}
     return known.get(field.value_type, field.value_type)
 
 

@@ -59,7 +59,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number), AfterValidator
 def _a_number(value: Any) -> Any:
     """Refuse true and "1", which pydantic would read as 1."""
     if isinstance(value, bool | str):
-        raise PydanticCustomError("number_type", "Input should be a number")
+        raise PydanticCustomError("number_type", "must be a number")
     return value
 
 

@@ -148,6 +148,16 @@ class TestKeptElsewhere:
                             assert answer.is_success, answer.text
                             assert stored(answer.json()["id"]).kwargs == self.KWARGS | changes
 
+    def test_nobody_else_finds_a_second_one_by_trying(self, tasks: TaskClient, callers: dict[str, TaskClient]) -> None:
+        """Refused for a wrong guess alone, a right one would be told from it."""
+        for name in ("key", "admin"):
+            created = tasks.create(kwargs=self.KWARGS | {"secret_pin": "0137"}, delay_seconds=3600)
+            for pin in ("0136", "0137"):
+                answer = callers[name].patch(created["id"], {"kwargs": created["kwargs"] | {"secret_pin": pin}})
+                assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "hidden_value")
+            one = {"kwargs": created["kwargs"] | {"pin": True}}  # which Python takes for equal to 1
+            assert callers[name].patch(created["id"], one).status_code == 422
+
     def test_a_position_is_an_argument_like_a_name(self, tasks: TaskClient, callers: dict[str, TaskClient]) -> None:
         created = tasks.create(args=[1], kwargs={"steps": 2, "password": "hunter2"}, delay_seconds=3600)
         kept = {"steps": 2, "password": "***"}

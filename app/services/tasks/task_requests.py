@@ -3,9 +3,11 @@
 A client sends back what an answer showed: `***` stands for the secret that is stored in the same place.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.catalogue import catalogue, find_type
+from app.core.json_forms import Forms
 from app.core.redaction import MASK, Parameters, holds_mask, redact, restore_secrets
 from app.errors import InvalidTask, InvalidTransition
 from app.models.task import TERMINAL, Task
@@ -71,18 +73,26 @@ def restored(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> d
 
 
 def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> None:
-    """Raise InvalidTask if a secret of the arguments is kept, and another argument is not as it was.
+    """Raise InvalidTask if a secret of the arguments is kept, and anything else is sent than what an answer shows.
 
-    Arguments that are not sent are kept too, with what is hidden in them.
+    Arguments that are not sent are kept too, with what is hidden in them. Another secret that is sent in clear is
+    refused, right or wrong: who may not see it could find it by trying.
     """
     if not ARGUMENTS & values.keys():
         return
+    kind = catalogue().get(task.celery_task_name)
+    positions = kind.positions if kind else Parameters()
+    stored = {"args": list(task.args), "kwargs": task.kwargs}
+    shown = {"args": positions.redact(task.args), "kwargs": redact(task.kwargs)}
     kept = [
         name
         for name in sorted(ARGUMENTS)
-        if (values[name] != sent[name] if name in values else _holds_secret(task, name))
+        if (values[name] != sent[name] if name in values else shown[name] != stored[name])
     ]
-    if kept and _by_name(task, values) != _by_name(task, {}):
+    wanted = shown | {name: sent[name] for name in ARGUMENTS & sent.keys()}
+    forms = Forms()
+    before, after = (_by_name(positions.names, **each) for each in (shown, wanted))
+    if kept and forms.of(before) != forms.of(after):
         message = (
             f"{MASK} keeps a hidden value only where every other argument is as it was: send the value itself, or have "
             "the owner of the task change it by a login"
@@ -90,23 +100,14 @@ def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> Non
         raise _refused([kept[0]], message, "hidden_value")
 
 
-def _holds_secret(task: Task, name: str) -> bool:
-    if name == "kwargs":
-        return bool(redact(task.kwargs) != task.kwargs)
-    kind = catalogue().get(task.celery_task_name)
-    return (kind.positions if kind else Parameters()).redact(task.args) != list(task.args)
-
-
-def _by_name(task: Task, values: dict[str, Any]) -> tuple[dict[tuple[str, bool], Any], list[Any]]:
+def _by_name(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Return the arguments by the names of their parameters, and those that have none.
 
     Beside a parameter that is filled by position alone, `**kwargs` may hold the same name.
     """
-    kind = catalogue().get(task.celery_task_name)
-    names = kind.positions.names if kind else ()
-    args, kwargs = values.get("args", task.args), values.get("kwargs", task.kwargs)
     by_position = {(name, name in kwargs): value for name, value in zip(names, args, strict=False)}
-    return {**{(name, False): value for name, value in kwargs.items()}, **by_position}, list(args[len(names) :])
+    by_name = {(name, False): value for name, value in kwargs.items()}
+    return [{**by_name, **by_position}, list(args[len(names) :])]
 
 
 def _requested(task: Task, name: str) -> Any:

@@ -158,7 +158,7 @@ class TestValidation:
         assert "hidden" not in answer.text
         assert [each["loc"] for each in body["errors"]] == [["body", "email"], ["body", "count"], ["body", "extra"]]
         assert all(each.keys() == {"loc", "msg", "type"} for each in body["errors"])
-        assert body["errors"][0]["msg"] == "value is not a valid email address"
+        assert body["errors"][0]["msg"] == "must be an e-mail address"
 
     def test_of_path_and_query(self, client: TestClient) -> None:
         body = problem(client.get("/query/x?size=6"), 422, "validation_error")

@@ -5,6 +5,9 @@ import inspect
 import json
 from typing import Any, ClassVar
 
+import pytest
+
+from app.core import redaction
 from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, restore_secrets, secrets_in
 from tests.support.calls import calls
 from tests.support.properties import given, st
@@ -146,6 +149,35 @@ class TestBackAgain:
         stored = [{"password": "1"}, {"password": "2"}]
         assert restore_secrets(stored, redact(stored)) == stored
         assert holds_mask(restore_secrets(stored, [{"host": "new"}, *redact(stored)]))
+
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_each_field_is_looked_at_a_few_times_whatever_the_size(
+        self, nested: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A request of some KiB burned a core for minutes."""
+        looks = 0
+
+        def counting(*asked: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            return hides_at(*asked)
+
+        hides_at = redaction._hides_at
+        monkeypatch.setattr(redaction, "_hides_at", counting)
+        items: Any = [{"at": at, "password": f"p{at}"} for at in range(500)]
+        stored = {"a": items, **{f"pwd{at}": "p" for at in range(500)}}
+        for _ in range(80 if nested else 0):
+            stored = {"deeper": [stored]}
+        shown = redact(stored)
+        shown_moved = json.loads(json.dumps(shown).replace('"at": 7,', '"at": 7.0,'))
+        looks = 0
+        assert restore_secrets(stored, shown_moved) == stored
+        assert looks < 12 * (3 * 500 + 80)
+
+    def test_true_is_another_item_than_one(self) -> None:
+        stored = [{"on": True, "password": "a"}, {"on": 0, "password": "b"}]
+        assert holds_mask(restore_secrets(stored, [{"on": 1, "password": MASK}]))
+        assert restore_secrets(stored, [{"on": 0.0, "password": MASK}]) == [{"on": 0, "password": "b"}]
 
 
 class TestPositions:

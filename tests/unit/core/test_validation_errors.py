@@ -9,7 +9,12 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, HttpUrl, Json, TypeAdapter, ValidationError
 
-from app.core.validation_errors import FieldError, field_errors, without_value
+from app.core.validation_errors import PATTERNS, FieldError, field_errors, without_value
+from app.models.error_group import FINGERPRINT
+from app.schemas.json_value import LIMIT_NAME
+from app.schemas.task import TaskCreate
+from app.schemas.task_filter import UserOrAll
+from app.schemas.user import Username
 from tests.support.tables import check_rows
 
 MARK = "marked-9931"
@@ -59,11 +64,11 @@ def test_nothing_of_the_value_is_in_the_message() -> None:
     check_rows(check, KINDS)
 
 
-def errors_of(kind: str, value: Any) -> list[FieldError]:
+def errors_of(kind: Any, value: Any, *, context: bool = False) -> list[FieldError]:
     try:
-        TypeAdapter(KINDS[kind]).validate_python(value)
+        TypeAdapter(KINDS[kind] if isinstance(kind, str) else kind).validate_python(value)
     except ValidationError as error:
-        return field_errors(error.errors(include_url=False, include_context=False))
+        return field_errors(error.errors(include_url=False, include_context=context))
     return []
 
 
@@ -78,3 +83,33 @@ def test_a_thousand_are_cut_and_each_has_its_place() -> None:
     refused = field_errors(errors, "body", "kwargs")
     assert len(refused) == 50
     assert refused[0] == {"loc": ["body", "kwargs", "a", 1, "k" * 100], "msg": "is required", "type": "missing"}
+
+
+def test_a_rule_about_several_fields_says_which() -> None:
+    """The text names fields that were sent, which is no echo of their values."""
+    task = {"name": "t", "task_type": "t", "celery_task_name": "app.tasks.common_tasks.long_running_task"}
+    later = "2030-01-01T00:00:00Z"
+
+    def check(fields: dict[str, Any], text: str) -> None:
+        (error,) = errors_of(TaskCreate, task | fields, context=True)
+        assert error["msg"] == text
+
+    check_rows(check, [
+        ({"run_at": later, "delay_seconds": 1}, "Send run_at or delay_seconds, not both"),
+        ({"run_at": later, "expires_at": later}, "expires_at must be later than run_at"),
+        ({"on_conflict": "return"}, "on_conflict requires a unique_key"),
+        ({"delay_seconds": "60"}, "must be a number"),
+        ({"timeout_seconds": 0}, "must be greater than 0"),
+        ({"run_at": "2030-01-01T00:00:00 08:00"}, "must be a time with an offset: in a URL, write its `+` as %2B"),
+    ])  # fmt: skip
+
+
+def test_known_patterns_are_told_in_words() -> None:
+    assert {FINGERPRINT, LIMIT_NAME} < PATTERNS.keys()
+    (error,) = errors_of(Username, "a", context=True)
+    assert error["msg"].startswith("must have 3 to 64 characters of A-Z")
+
+
+def test_of_two_types_one_reason_is_told() -> None:
+    (error,) = errors_of(UserOrAll, "admin")
+    assert (error["loc"], error["msg"]) == ([], "must be a UUID or 'all'")
