@@ -18,6 +18,7 @@ from app.db.sql import attempts, claims
 from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares
+from app.worker.child.left_connections import watch_connections
 from app.worker.child.left_sessions import leave_sessions, watch_sessions
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.child.redirected import log_pieces_again, log_whole_lines
@@ -104,6 +105,7 @@ class ServiceStep(bootsteps.StartStopStep):
     def _in_child(self, **_: Any) -> None:
         process = self.process
         start_child(process.id, process.table, process.hand_over, count_tasks(), self._rate_limits)
+        watch_connections()
         self._take_records()
 
     def _take_records(self) -> None:

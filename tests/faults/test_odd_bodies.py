@@ -21,7 +21,7 @@ SETTINGS = {
 # How each ends. Closed descriptors keep SQLite from writing even the success.
 BODIES = {
     "close_descriptors": {"succeeded", "failed"}, "hold_transaction": {"succeeded"},
-    "hold_own_transaction": {"succeeded"}, "stay_in_c": {"failed"},
+    "hold_own_transaction": {"succeeded"}, "hold_connection": {"succeeded"}, "stay_in_c": {"failed"},
 }  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 import os
 import re
+import threading
 from typing import Any
 
 from sqlalchemy import update
 
 from app.celery_app import celery_app
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, engine
 from app.models.task import Task
 
 _LEFT: list[Any] = []
@@ -32,6 +33,20 @@ def hold_transaction(task_id: str = "") -> None:
 def hold_own_transaction(self: Any, task_id: str = "") -> None:
     """As `hold_transaction`, in the session of the run."""
     self.db.execute(update(Task).where(Task.id == task_id).values(name="held"))
+
+
+@celery_app.task(name="tests.hold_connection")
+def hold_connection(task_id: str = "") -> None:
+    """As `hold_transaction`, by a connection of the engine that a thread has opened."""
+
+    def hold() -> None:
+        connection = engine().connect()
+        _LEFT.append(connection)
+        connection.execute(update(Task).where(Task.id == task_id).values(name="held"))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
 
 
 @celery_app.task(name="tests.stay_in_c")

@@ -168,7 +168,8 @@ class Quotas:
         if enough:
             self._refresh_sum(db, usage, parameters)
         elif usage.is_slow and refusal is None:
-            threading.Thread(target=self._refresh_in_background, args=(usage, parameters), daemon=True).start()
+            refresh, given = self._refresh_in_background, (usage, parameters)
+            threading.Thread(target=refresh, args=given, name="quota-usage", daemon=True).start()
         else:
             self._refresh(db, usage, parameters)
         with usage.lock:

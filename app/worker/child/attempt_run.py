@@ -27,6 +27,7 @@ from app.services.execution.ends import Ending, Success
 from app.services.execution.results import check_size
 from app.services.operations import admitter
 from app.worker.child import left_sessions
+from app.worker.child.left_connections import roll_back_left
 from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
@@ -227,7 +228,7 @@ class AttemptRun:
         if self.current.settled:
             self._write_log()
             return True
-        return deliver(partial(self._write_log_and_end, ending), self._seconds)
+        return deliver(partial(self._write_log_and_end, ending), self._seconds, when_locked=roll_back_left)
 
     def _write_log_and_end(self, ending: Ending, db: prepared.PreparedConnection) -> bool:
         """The last lines are there before anybody sees the end."""
@@ -256,6 +257,7 @@ class AttemptRun:
         self._progress.close()
         end_lines()
         left_sessions.end(self.task_id)
+        roll_back_left()
         if self._log is not None:
             self._log.close()
 

@@ -22,6 +22,7 @@ from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admitter
 from app.worker.child.attempt_run import AttemptRun, patience
 from app.worker.child.events import TaskEvents
+from app.worker.child.left_connections import roll_back_left
 from app.worker.child.process import ChildProcess
 from app.worker.shared.delivery import Undeliverable, deliver
 from app.worker.shared.rate_limits import Taken
@@ -120,7 +121,7 @@ class Taker:
         self._child.slot.claiming()
         claims: list[ReadyClaim] = []
         try:
-            claims = deliver(take, self._patience)
+            claims = deliver(take, self._patience, when_locked=roll_back_left)
         finally:
             limits.give_back(taken, claims[0].celery_task_name if claims else None)
         self._wake_at(taken.next_at)

@@ -1,0 +1,54 @@
+"""Rolls back what a body has left in a transaction on connections of the engine: its own, or those of its threads.
+
+`left_sessions` ends the sessions that a body has opened itself. What else it leaves would lock its own row, and on
+SQLite keep everybody from writing, for as long as this process lives. For forked pool processes, which run one body at a time.
+"""
+
+import logging
+import threading
+from typing import Any
+
+from sqlalchemy import event
+
+from app.core.engines import SQLITE
+from app.db.session import engine
+
+logger = logging.getLogger(__name__)
+
+# The service's own, beside a body or after it.
+SERVICE_THREADS = frozenset({"admitter", "live-hints", "publisher", "quota-usage", "task-logs"})
+
+# The connections of the engine that are in use, each with the thread that took it.
+_held: dict[Any, threading.Thread] = {}
+
+
+def watch_connections() -> None:
+    """Begin, in a pool process that was forked."""
+    event.listen(engine(), "checkout", _taken)
+    event.listen(engine(), "checkin", _returned)
+
+
+def roll_back_left() -> None:
+    """Roll back what is open. Call it while no body runs.
+
+    Not that of a thread that runs still: only SQLite's connections may be used by two threads at once.
+    """
+    for record, thread in [*_held.items()]:
+        connection = record.dbapi_connection
+        may_be_busy = thread.is_alive() and thread is not threading.main_thread()
+        if connection is None or thread.name in SERVICE_THREADS or (may_be_busy and not _is_sqlite()):
+            continue
+        logger.warning("a body left a connection of the engine in use: its transaction is rolled back")
+        engine().dialect.do_rollback(connection)
+
+
+def _is_sqlite() -> bool:
+    return engine().dialect.name == SQLITE
+
+
+def _taken(_connection: Any, record: Any, _proxy: Any) -> None:
+    _held[record] = threading.current_thread()
+
+
+def _returned(_connection: Any, record: Any) -> None:
+    _held.pop(record, None)
