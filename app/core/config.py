@@ -19,12 +19,21 @@ from app.core.setting_fields import SettingFields
 from app.core.signatures import decode_secret
 
 logger = logging.getLogger(__name__)
+# Of lines that are not NAME=value, once for each reader: `setting_warnings` tells of them.
+logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
 
 class ConfigurationError(Exception):
     """Settings that are refused, missing or name what cannot be imported: a line for each of them, without values."""
 
 
+# As kombu's TRANSPORT_ALIASES has them. Another one is named by its module.
+# https://docs.celeryq.dev/projects/kombu/en/stable/userguide/connections.html#urls
+BROKERS = frozenset({
+    "amqp", "amqps", "azureservicebus", "azurestoragequeues", "confluentkafka", "consul", "etcd", "filesystem",
+    "gcpubsub", "kafka", "librabbitmq", "memory", "mongodb", "pgmq", "pyamqp", "pyro", "qpid", "redis", "rediss",
+    "sentinel", "slmq", "sqla", "sqlalchemy", "sqs", "zookeeper",
+})  # fmt: skip
 # The longest line that is kept, and some more.
 LEAST_LOG_BYTES = 64 * 1024
 
@@ -60,12 +69,26 @@ class Settings(SettingFields):
     @field_validator("database_url", "celery_broker_url", "celery_result_backend")
     @classmethod
     def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
-        """With a `/` in it, part of a password is taken for the port, and quoted by whoever fails to read it."""
+        """With a `/` or `@` in it, part of a password is taken for the port or host, and quoted in an error."""
+        urls = value.get_secret_value().split(";") if value else []
         try:
-            ports = [urlsplit(each).port for each in value.get_secret_value().split(";")] if value else []
+            is_wrong = any(urlsplit(each).netloc.count("@") > 1 or urlsplit(each).port == 0 for each in urls)
         except ValueError:
-            raise ValueError("must be a URL: percent-encode what is special in its password") from None
-        del ports
+            is_wrong = True
+        if is_wrong:
+            raise ValueError(
+                "must be a URL whose port is a number; in its password, write @ as %40, / as %2F and : as %3A"
+            )
+        return value
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _is_of_a_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        """Celery takes what has no scheme for RabbitMQ, and one that it does not know for a fault that passes."""
+        for url in value.get_secret_value().split(";") if value else []:
+            scheme, separator, _ = url.partition("://")
+            if not separator or (scheme.lower().partition("+")[0] not in BROKERS and "." not in scheme):
+                raise ValueError("must be a URL of a broker, such as redis://localhost:6379/0")
         return value
 
     @field_validator("celery_broker_url", "celery_result_backend")

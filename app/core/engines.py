@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import parse_qs
 
 POSTGRESQL, MYSQL, SQLITE = "postgresql", "mysql", "sqlite"
 # That of Ubuntu 24.04. The statements need 3.43, which has octet_length().
@@ -17,6 +18,8 @@ _DRIVERS = {
     "mariadb+pymysql": "mysql+pymysql",
     "sqlite": "sqlite",
 }
+# SQLAlchemy ignores others: https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#sqlalchemy-dialects-sqlite-pysqlite
+_OF_SQLITE = frozenset({"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"})
 
 
 def with_driver(url: str) -> str:
@@ -27,9 +30,7 @@ def with_driver(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     driver = _DRIVERS.get(scheme)
     if driver is None:
-        raise ValueError(
-            "DATABASE_URL must be a postgresql://, mysql+pymysql:// or sqlite:/// URL: no other database works"
-        )
+        raise ValueError("DATABASE_URL must be a postgresql://, mysql:// or sqlite:/// URL: no other database works")
     if driver == "mysql+pymysql" and find_spec("pymysql") is None:
         raise ValueError("the driver of MySQL and MariaDB is not installed: pip install 'task-service[mysql]'")
     if driver == SQLITE and not _names_a_file(rest):
@@ -37,6 +38,8 @@ def with_driver(url: str) -> str:
             "DATABASE_URL must name a file for SQLite by its absolute path, with four slashes: "
             "sqlite:////var/lib/task-service/tasks.db"
         )
+    if driver == SQLITE and (strange := parse_qs(rest.partition("?")[2], keep_blank_values=True).keys() - _OF_SQLITE):
+        raise ValueError(f"DATABASE_URL has an option that SQLite does not know: {min(strange)}")
     if driver == SQLITE and (fault := _sqlite_fault()):
         raise ValueError(fault)
     return f"{driver}{separator}{rest}"

@@ -43,7 +43,6 @@ _ID = re.compile(r"(?<=/)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=[/?]|\Z)"
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
 # Celery lays some of its lines out over several: in one line they have blanks instead.
 _CELERYS_OWN = ("celery.worker", "celery.beat", "kombu")
-_BREAK = re.compile(r"\s*\n\s*")
 _MAX_SHAPE = 200
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # uvicorn gives these loggers handlers of their own, and its access logger does not propagate to the root.
@@ -220,7 +219,7 @@ class SafeFormatter(logging.Formatter):
                 return str(record.msg) % safe_access_arguments(record)
             message = record.getMessage()
             if record.name.startswith(_CELERYS_OWN):
-                message = _BREAK.sub(" ", message.strip())
+                message = " ".join(filter(None, map(str.strip, message.split("\n"))))
         except Exception:  # noqa: BLE001 (a failing `__str__` or wrong arguments: still log the line)
             message = f"{record.msg!s} (its arguments do not fit the format)"
         return redact_text(message[:_LIMIT])

@@ -2,10 +2,11 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from app.core.config import Settings
 from app.core.nearest import did_you_mean, edits
@@ -14,6 +15,7 @@ from app.core.production import is_weak
 logger = logging.getLogger(__name__)
 
 MAX_EDITS = 2
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # What docker-compose.yml asks for beside settings.
 OF_COMPOSE = frozenset({
     "API_PORT", "FORWARDED_ALLOW_IPS", "POSTGRES_APP_PASSWORD", "POSTGRES_IMAGE", "POSTGRES_PASSWORD", "PYTHON_IMAGE",
@@ -46,11 +48,25 @@ def setting_warnings(settings: Settings) -> Iterator[str]:
     away from a setting counts.
     """
     file = Settings.model_config.get("env_file")
-    in_file = dotenv_values(file, encoding="utf-8") if isinstance(file, str) and Path(file).is_file() else {}
-    yield from misspelt(os.environ, in_file)
+    lines = _lines_of(Path(file)) if isinstance(file, str) and Path(file).is_file() else []
+    for number, name in lines:
+        if name is None:
+            yield f"configuration: line {number} of .env is not NAME=value: it has no effect"
+    yield from misspelt(os.environ, {name: None for _, name in lines if name is not None})
     key = settings.secret_key
     if settings.app_env != "production" and key is not None and is_weak(key.get_secret_value()):
         yield "SECRET_KEY is short or a placeholder: good enough for development only"
+
+
+def _lines_of(file: Path) -> list[tuple[int, str | None]]:
+    """Return the number and the name of each line; None for one without a name, which may be the rest of a secret."""
+    with file.open(encoding="utf-8") as stream:
+        parsed = list(parse_stream(stream))
+    return [
+        (each.original.line, each.key if each.key and each.value is not None and _NAME.fullmatch(each.key) else None)
+        for each in parsed
+        if each.key is not None or each.error
+    ]
 
 
 def misspelt(environment: Mapping[str, object], in_file: Mapping[str, object]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapte
 from pydantic_core import PydanticSerializationError, to_json
 
 from app.core.json_text import dump_json
-from app.core.nearest import did_you_mean
+from app.core.nearest import MAX_CHARACTERS, did_you_mean
 from app.core.redaction import holds_mask
 from app.core.validation_errors import MAX_ERRORS, field_errors
 from app.errors import FieldError, InvalidArguments
@@ -89,26 +89,23 @@ class TaskParameters:
 
     def _misfits(self, error: TypeError, kwargs: Mapping[str, Any]) -> list[FieldError]:
         """Return what `Signature.bind` complains of, and each unknown name: it complains of one thing."""
-        first = self._misfit(error)
         known = self.signature.parameters
-        if any(each.kind is each.VAR_KEYWORD for each in known.values()):
-            return [first]
+        names = () if any(each.kind is each.VAR_KEYWORD for each in known.values()) else kwargs.keys() - known.keys()
         unknown = [
-            _error(["kwargs", name], f"unknown argument{did_you_mean(name, known)}", "arguments")
-            for name in [*kwargs][:MAX_ERRORS]
-            if name not in known and first["loc"] != ["kwargs", name]
+            _error(["kwargs", name[:MAX_CHARACTERS]], f"unknown argument{did_you_mean(name, known)}", "arguments")
+            for name in [name for name in kwargs if name in names][:MAX_ERRORS]
         ]
-        return [first, *unknown]
+        return unknown if str(error).startswith(_UNEXPECTED) and unknown else [self._misfit(error), *unknown]
 
     def _misfit(self, error: TypeError) -> FieldError:
         """Return what `Signature.bind` complains of: its message quotes the name."""
         text, known = str(error), [*self.signature.parameters]
-        name = next(iter(text.split("'")[1:2]), "")
+        name = next(iter(text.split("'")[1:2]), "")[:MAX_CHARACTERS]
         by_position = [p for p in self.signature.parameters.values() if p.kind in _BY_POSITION]
         said = {
             "missing": "is required",
             "multiple": "was sent twice, by its place and by its name",
-            "got an unexpected": f"unknown argument{did_you_mean(name, known)}",
+            _UNEXPECTED: f"unknown argument{did_you_mean(name, known)}",
             "too many": f"takes {len(by_position)} arguments by position at most",
         }
         message = next((reason for begin, reason in said.items() if text.startswith(begin)), text)
@@ -130,6 +127,7 @@ class TaskParameters:
             raise InvalidArguments(errors=_errors(error, [*self.signature.parameters][:positional])) from None
 
 
+_UNEXPECTED = "got an unexpected"
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # No task is one of these: a first parameter of such a type is an argument.
 _OF_ARGUMENTS = frozenset({

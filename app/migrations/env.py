@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,9 @@ def run() -> None:
             prepare_file(engine.url.database)
         connection = engine.connect()
     except (SQLAlchemyError, TypeError, ValueError) as error:  # a driver's TypeError is about an option of the URL
-        raise CommandError(f"DATABASE_URL cannot be used: {first_line(error)}") from None
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        why = f"its driver has no option {unknown[1]}" if unknown else first_line(error)
+        raise CommandError(f"DATABASE_URL cannot be used: {why}") from None
     try:
         with connection:
             migrate(connection)

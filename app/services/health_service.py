@@ -3,6 +3,7 @@
 Each check is bounded; no state names an address or a secret.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -32,9 +33,22 @@ class HealthService:
     def __init__(self) -> None:
         # Threads of its own: requests that wait for a dead database must not delay the checks.
         self._threads: CapacityLimiter | None = None
+        self._running: asyncio.Future[dict[str, str]] | None = None
 
     async def readiness(self, migrations: Check) -> dict[str, str]:
-        """Return the state of each check, such as `{"database": "ok"}`. Raises NotReady if one is not "ok"."""
+        """Return the state of each check, such as `{"database": "ok"}`. Raises NotReady if one is not "ok".
+
+        All who ask while the checks run get the same answer: anybody may ask.
+        """
+        loop = asyncio.get_running_loop()
+        if self._running is None or self._running.done() or self._running.get_loop() is not loop:
+            self._running = asyncio.ensure_future(self._states(migrations))
+        states = await asyncio.shield(self._running)
+        if any(state != OK for state in states.values()):
+            raise NotReady(states)
+        return states
+
+    async def _states(self, migrations: Check) -> dict[str, str]:
         checks: dict[str, Check] = {
             "database": check_database,
             "migrations": migrations,
@@ -50,8 +64,6 @@ class HealthService:
         async with anyio.create_task_group() as group:
             for name, check in checks.items():
                 group.start_soon(run, name, check)
-        if any(state != OK for state in states.values()):
-            raise NotReady(states)
         return states
 
 

@@ -70,3 +70,6 @@ class TestSlashes:
         answer = tasks.request("PUT", "", json={})
         assert answer.status_code == 405
         assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
+        # `count` is no id, whatever the query says.
+        answer = tasks.patch("count?by=waiting_for", {"name": "x"})
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")

@@ -64,6 +64,9 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
             count_unrecorded_denial("anonymous")
         return Answer(error)
     route = f"{request.method} {route_template(request.scope)}"
+    if isinstance(error, CrossOrigin) and not audit_service.may_record_forged():
+        count_unrecorded_denial("forged")
+        return Answer(error)
     if denied:
         write = partial(audit_service.record_denial, route=route, code=error.code, ids=_ids(request))
         return Answer(error, BackgroundTask(_record, route, write))

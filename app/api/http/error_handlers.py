@@ -13,7 +13,15 @@ from app.api.http.denials import answer_to
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.outage import NO_COLUMN, NO_TABLE, first_line, is_timeout, sqlstate
-from app.errors import DatabaseUnavailable, InvalidInput, NotMigrated, ServiceError, TookTooLong
+from app.errors import (
+    DatabaseUnavailable,
+    InvalidInput,
+    NotMigrated,
+    RepeatedParameter,
+    ServiceError,
+    TookTooLong,
+    UnknownParameter,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +47,9 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    if isinstance(error, UnknownParameter | RepeatedParameter) and (allowed := _methods_of_fixed_path(request)):
+        if request.method not in allowed.split(", "):
+            return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     error, record = answer_to(request, error)
     answer = service_problem(request.scope, error)
     answer.background = record

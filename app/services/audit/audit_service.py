@@ -15,6 +15,7 @@ from app.core.origin import current_actor, current_origin
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import audit as statements
+from app.errors import TooManyDeeds
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit import recording as audit
 from app.services.audit.deeds import ANONYMOUS, deed_limits
@@ -70,6 +71,18 @@ class AuditService:
         actor, origin = None if by_address else current_actor(), current_origin.get()
         block = address_block((origin and origin.address) or "unknown")
         deed_limits.admit(str(actor.id) if actor else f"{ANONYMOUS}{block}", get_settings())
+
+    def may_record_forged(self) -> bool:
+        """Count what another site had the caller's browser send. Returns False where that fills the audit.
+
+        Apart from the caller's own deeds, none of which is to be refused for it.
+        """
+        actor = current_actor()
+        try:
+            deed_limits.admit(f"{ANONYMOUS}{actor and actor.id}", get_settings())
+        except TooManyDeeds:
+            return False
+        return True
 
     def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str]) -> None:
         """Record that the caller was denied access (403) to `route`."""

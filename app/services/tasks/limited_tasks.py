@@ -24,7 +24,7 @@ from app.services.audit import recording as audit
 from app.services.tasks import task_changes, task_queries
 from app.services.tasks.new_rows import NewTask
 
-MOST_NAMED = 1000  # of the limits that an unknown name is compared with
+MOST_NAMED = 100  # of the limits that an unknown name is compared with: within the transaction of the submit
 
 Row = dict[str, Any]
 

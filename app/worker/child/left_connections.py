@@ -1,7 +1,8 @@
 """Rolls back what a body has left in a transaction on connections of the engine: its own, or those of its threads.
 
 `left_sessions` ends the sessions that a body has opened itself. What else it leaves would lock its own row, and on
-SQLite keep everybody from writing, for as long as this process lives. For forked pool processes, which run one body at a time.
+SQLite keep everybody from writing, for as long as this process lives. For forked pool processes: each runs one body at
+a time.
 """
 
 import logging

@@ -84,7 +84,12 @@ def _message(record: logging.LogRecord) -> str:
         raise
     except Exception:  # noqa: BLE001 (a failing `__str__`, arguments that do not fit: the line is kept all the same)
         text = f"{_shown(record.msg)} (its arguments do not fit the format)"
-    return text[: SEARCHED * MESSAGE_BYTES]
+    return _begin(text, SEARCHED * MESSAGE_BYTES)
+
+
+def _begin(text: str, most: int) -> str:
+    """Return the first characters; of a class of the body's own too, whose methods may do anything."""
+    return str.__getitem__(text, slice(most))
 
 
 def _cut(text: str, most: int) -> str:
@@ -129,6 +134,16 @@ class _Budget:
 
 def _plain(value: Any, depth: int, budget: _Budget) -> Any:
     """A bounded copy as JSON has it: what it lacks is shown as text, what exceeds the budget is left out."""
+    try:
+        return _copied(value, depth, budget)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 (its methods may raise anything; another thread may change it meanwhile)
+        budget.take()
+        return _cannot_be_shown(value)
+
+
+def _copied(value: Any, depth: int, budget: _Budget) -> Any:
     if value is None or isinstance(value, bool):
         budget.take()
         return value
@@ -142,7 +157,7 @@ def _plain(value: Any, depth: int, budget: _Budget) -> Any:
         items = islice(value, _MOST_ITEMS)
         return [_plain(inner, depth - 1, budget) for inner in items if budget.is_left]
     text = f"({type(value).__name__})" if isinstance(value, (dict, *_LISTS)) else _shown(value)
-    text = text[: min(SEARCHED * _TEXT_LENGTH, max(budget.characters, 0))]
+    text = _begin(text, min(SEARCHED * _TEXT_LENGTH, max(budget.characters, 0)))
     budget.take(len(text))
     return text
 
@@ -160,13 +175,19 @@ def _plain_items(value: dict[Any, Any], depth: int, budget: _Budget) -> dict[str
 
 def _shown(value: Any) -> str:
     try:
-        if isinstance(value, str | bytes | bytearray):
-            return str(value[: SEARCHED * _TEXT_LENGTH])
-        return str(value)
+        if isinstance(value, str):
+            return _begin(value, SEARCHED * _TEXT_LENGTH)
+        if isinstance(value, bytes | bytearray):
+            return str(bytes.__getitem__(bytes(value), slice(SEARCHED * _TEXT_LENGTH)))
+        return _begin(str(value), SEARCHED * _TEXT_LENGTH)
     except SoftTimeLimitExceeded:
         raise
     except Exception:  # noqa: BLE001 (a `__str__` may raise anything)
-        return f"({type(value).__name__}: it cannot be shown)"
+        return _cannot_be_shown(value)
+
+
+def _cannot_be_shown(value: Any) -> str:
+    return f"({type(value).__name__}: it cannot be shown)"
 
 
 def _json(fields: Mapping[str, Any]) -> str:

@@ -56,7 +56,8 @@ class WholeLines:
         return getattr(self.to, name)
 
 
-_installed: dict[str, WholeLines] = {}
+# By the stream's name, with the one of Celery that it replaces.
+_installed: dict[str, tuple[WholeLines, LoggingProxy]] = {}
 
 
 def log_whole_lines() -> None:
@@ -64,20 +65,21 @@ def log_whole_lines() -> None:
     for name, level in STREAM_LEVELS.items():
         stream = getattr(sys, name)
         if isinstance(stream, LoggingProxy):
-            stream.loglevel = level
-            _installed[name] = WholeLines(stream)
-            setattr(sys, name, _installed[name])
+            # One of its own: Celery gives both streams the same.
+            lines = WholeLines(LoggingProxy(stream.logger, level))
+            _installed[name] = lines, stream
+            setattr(sys, name, lines)
 
 
 def log_pieces_again() -> None:
     """Put Celery's streams back."""
     while _installed:
-        name, stream = _installed.popitem()
-        stream.end()
-        setattr(sys, name, stream.to)
+        name, (lines, stream) = _installed.popitem()
+        lines.end()
+        setattr(sys, name, stream)
 
 
 def end_lines() -> None:
     """Pass on what is printed and not ended, by any thread: the attempt is over."""
-    for stream in _installed.values():
-        stream.end()
+    for lines, _ in _installed.values():
+        lines.end()

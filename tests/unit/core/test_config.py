@@ -7,13 +7,14 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from kombu.transport import TRANSPORT_ALIASES
 from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from app.core import engines
-from app.core.config import ConfigurationError, Settings, get_settings
+from app.core.config import BROKERS, ConfigurationError, Settings, get_settings
 from app.main import VERSION
 from tests.support import settings_reference
 from tests.support.settings import settings
@@ -292,6 +293,9 @@ class TestDatabaseUrl:
             "//?mode=memory", "/file:/var/tasks.db?uri=true",
         ])  # fmt: skip
 
+    def test_of_sqlite_takes_no_unknown_options(self) -> None:
+        refusal("an option that SQLite does not know: foo", database_url="sqlite:////var/lib/tasks.db?timeout=5&foo=1")
+
     def test_of_a_sqlite_that_is_too_old_is_refused_with_both_versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 44, 2))
         monkeypatch.setattr(sqlite3, "sqlite_version", "3.44.2")
@@ -304,9 +308,22 @@ class TestDatabaseUrl:
 class TestBrokerUrl:
     def test_that_cannot_be_read_is_refused_without_its_password(self) -> None:
         def check(url: str) -> None:
-            assert "hid" not in refusal("percent-encode", celery_broker_url=url)
+            assert "hid" not in refusal("must be a URL whose port is a number", celery_broker_url=url)
 
-        check_rows(check, ["redis://:hid/den@h:6379/0", "redis://u:p@h:hidden/0", "redis://[hidden/0"])
+        check_rows(check, [
+            "redis://:hid/den@h:6379/0", "redis://u:p@h:hidden/0", "redis://[hidden/0", "redis://u:p@hidden@h/0",
+        ])  # fmt: skip
+
+    def test_that_names_no_broker_is_refused(self) -> None:
+        def check(url: str) -> None:
+            refusal("must be a URL of a broker, such as redis://", celery_broker_url=url)
+
+        check_rows(check, ["localhost:6379", "http://x/0", "redis:/x", "redis://a;b"])
+        for url in ("AMQP://u:p@h//", "my.transport:Class://x", ""):
+            assert Settings(celery_broker_url=url)
+
+    def test_every_transport_of_kombu_is_known(self) -> None:
+        assert {name.lower() for name in TRANSPORT_ALIASES} <= BROKERS
 
     def test_others_are_taken_as_they_are(self) -> None:
         def check(url: str) -> None:

@@ -50,6 +50,19 @@ def test_every_unknown_name_in_the_file(env_file: Path) -> None:
     ]
 
 
+def test_a_line_that_is_no_assignment_is_told_by_its_number(env_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of a wrapped secret must not become a name."""
+    env_file.write_text(
+        "FIRST_ADMIN_USERNAME=first\nhidden-rest-of-a-password\npostgresql://user:hidden@db/x\nRETENTION_DAYS: 5\n"
+        "redis://:hidden@host:6379/0=\nMIIEhidden\nQUOTA_RUNNING_TASKS=3\n"
+    )
+    with settings({}):
+        Settings()
+    lines = told()
+    assert lines == [f"configuration: line {at} of .env is not NAME=value: it has no effect" for at in (2, 3, 4, 5, 6)]
+    assert caplog.messages == []  # python-dotenv's own
+
+
 def test_what_compose_asks_for_is_known() -> None:
     asked = set(re.findall(r"\$\{(\w+)", text_of(ROOT / "docker-compose.yml")))
     assert asked - {name.upper() for name in Settings.model_fields} == warnings.OF_COMPOSE

@@ -47,7 +47,7 @@ class Database:
         self.written += [line.message for _, line in lines]
         return True
 
-    def deliver(self, statement: Callable[[Any], Any], seconds: float) -> Any:
+    def deliver(self, statement: Callable[[Any], Any], seconds: float, **_: Any) -> Any:
         if self.is_away:
             raise Undeliverable("away")
         while True:

@@ -61,7 +61,7 @@ def test_what_a_thread_opens_after_its_body_has_ended_is_forgotten_with_it() -> 
     left_sessions.watch_sessions()
     token = current_attempt.set(CurrentAttempt(late, 1))
     left_sessions.end(late)
-    db: Session | None = begun()
+    db: Session | None = SessionLocal()
     current_attempt.reset(token)
     left_sessions.end(TASK)
     assert late in left_sessions._opened

@@ -31,8 +31,9 @@ def redirect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Lines]]:
     logger.setLevel(logging.DEBUG)
 
     def begun() -> Lines:
+        both = LoggingProxy(logger, logging.WARNING)  # as Celery's `redirect_stdouts_to_logger`
         for name in ("stdout", "stderr"):
-            monkeypatch.setattr(sys, name, LoggingProxy(logger, logging.WARNING))
+            monkeypatch.setattr(sys, name, both)
         redirected.log_whole_lines()
         return lines
 

@@ -53,7 +53,7 @@ class TestWhereTheParentIsBehind:
         """One for each claim that is made. It finds nothing."""
         made: list[str] = []
 
-        def claim(_take: Callable[..., Any], _patience: object) -> list[Any]:
+        def claim(_take: Callable[..., Any], _patience: object, **_: object) -> list[Any]:
             made.append("claim")
             return []
 
@@ -99,7 +99,7 @@ class TestWhatIsAskedFor:
         self, took: dict[str, float], left: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[Names] = []
-        monkeypatch.setattr("app.worker.child.taker.deliver", lambda take, _: take(None))
+        monkeypatch.setattr("app.worker.child.taker.deliver", lambda take, _, **__: take(None))
         monkeypatch.setattr(Claims, "next", lambda _self, _db, names, *_, **__: asked.append(names) or [])
         monkeypatch.setattr(statements, "MOST_AT_ONCE", 40)
         child = ChildProcess(new_id(), get_settings(), tasks_left=TasksLeft(left))
