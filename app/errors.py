@@ -332,7 +332,7 @@ class UnknownLimit(InvalidInput):
             return
         text = (
             f"There is no limit {name[:100]}{meant}. An administrator makes one: PUT /limits/{{name}}, or "
-            "`limit_service.put_limit` in Python"
+            "`task_service.put_limit` in Python"
         )
         super().__init__(text, errors=[{"loc": ["limit"], "msg": text, "type": self.code}])
 

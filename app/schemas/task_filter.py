@@ -1,6 +1,6 @@
 """The filter of tasks as JSON and as query parameters, made of the declarations of `TaskFilter`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -22,8 +22,10 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from app.core.validation_errors import field_errors, name_nearest
+from app.errors import InvalidInput
 from app.models.task import TaskPriority
-from app.models.task_filter import FIELDS, FilterField
+from app.models.task_filter import FIELDS, FilterField, TaskFilter
 from app.schemas.base import RequestModel
 from app.schemas.json_value import without_nul
 from app.schemas.task_values import Moment, PriorityIn
@@ -111,6 +113,24 @@ class TaskFilterIn(_BodyFields):
 
 class TaskFilterQuery(_QueryFields):
     """The query parameters of lists and counts of tasks."""
+
+
+def filter_from(fields: Mapping[str, Any]) -> TaskFilter:
+    """Return the filter of these fields, as a Python caller writes them; None leaves a field out.
+
+    Raises InvalidInput, which names the invalid fields.
+    """
+    given = {name: _with_offset(value) for name, value in fields.items() if value is not None}
+    try:
+        named = named_fields(_BodyFields.model_validate(given))
+    except ValidationError as error:
+        raise InvalidInput(errors=name_nearest(_BodyFields, field_errors(error.errors(include_url=False)))) from None
+    return TaskFilter(**named | ({"user_id": None} if named.get("user_id") == "all" else {}))
+
+
+def _with_offset(value: Any) -> Any:
+    """Return a time without an offset as one of this process's zone, as Python takes it."""
+    return value.astimezone() if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def named_fields(body: BaseModel) -> dict[str, Any]:

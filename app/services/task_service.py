@@ -34,6 +34,7 @@ from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
 from app.schemas.task import TaskCreate
+from app.schemas.task_filter import filter_from
 from app.services.audit import recording as audit
 from app.services.bulk import deeds
 from app.services.bulk.deeds import Caller, Preview
@@ -101,7 +102,7 @@ class TaskService:
 
     @repeated_with_a_fresh_session
     def create_tasks(
-        self, db: Session, wanted: Sequence[TaskCreate], user_id: UUID, *, commit: bool = True,
+        self, db: Session, wanted: Sequence[TaskCreate | dict[str, Any]], user_id: UUID, *, commit: bool = True,
         within_quota: bool = False,
     ) -> list[Task]:  # fmt: skip
         """Create all tasks or none, in one statement. Returns them in the given order.
@@ -109,7 +110,8 @@ class TaskService:
         Raises UnknownTask, InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, LimitReached,
         InvalidTask for an unknown user; with `within_quota`, which the API sets, also QuotaExceeded.
         """
-        rows = new_rows.rows_of(wanted, _user_id(user_id))
+        tasks = [task if isinstance(task, TaskCreate) else new_rows.parse(task) for task in wanted]
+        rows = new_rows.rows_of(tasks, _user_id(user_id))
         return task_creation.create_from_rows(db, rows, commit=commit, within_quota=within_quota)
 
     # Read
@@ -122,15 +124,22 @@ class TaskService:
         self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
         task_type: str | None = None, skip: int = 0, limit: int = 50, **filters: Any,
     ) -> list[Task]:  # fmt: skip
-        """Return tasks, newest first; `filters` as in TaskFilter. `user_id=None` means the tasks of all users."""
-        return task_pages.first(db, _filter(user_id, status, task_type, filters), limit, skip=skip)
+        """Return tasks, newest first; `filters` as in TaskFilter. `user_id=None` means the tasks of all users.
+
+        Raises InvalidInput for a filter that is none.
+        """
+        return task_pages.first(
+            db, filter_from({"user_id": user_id, "status": status, "task_type": task_type, **filters}), limit, skip=skip
+        )
 
     def get_task_count(
         self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
         task_type: str | None = None, **filters: Any,
     ) -> int:  # fmt: skip
         """Return the exact number of tasks; filters as in `get_tasks`."""
-        return task_counts.count(db, _filter(user_id, status, task_type, filters))["total"]
+        return task_counts.count(
+            db, filter_from({"user_id": user_id, "status": status, "task_type": task_type, **filters})
+        )["total"]
 
     def list_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
@@ -451,7 +460,7 @@ class TaskService:
         `deed` is `cancel`, `retry` or `delete`. `wanted` counts within DATABASE_COSTLY_READ_SECONDS. Raises AdminOnly
         for the tasks of others without `as_admin`.
         """
-        selection = Selection.of(wanted, ids)
+        selection = Selection.of(wanted, _ids(ids))
         if selection is None:
             raise InvalidInput("Name tasks by their ids, or by a filter")
         return deeds.preview(db, Deed(deed), Caller(_user_id(user_id), as_admin), selection, with_sample=with_sample)
@@ -469,7 +478,13 @@ class TaskService:
         """
         caller = Caller(_user_id(user_id), as_admin, within_quota)
         with transaction(db, commit=commit):
-            return deeds.start(db, Deed(deed), caller, Selection.of(wanted, ids), token)
+            return deeds.start(
+                db,
+                Deed(deed),
+                caller,
+                Selection.of(wanted, _ids(ids)),
+                token,
+            )
 
     def get_bulk(self, db: Session, deed_id: UUID, *, owner: UUID | None = None) -> BulkDeed:
         """Return the deed with its counts, for a week after its end. Raises BulkDeedNotFound."""
@@ -509,6 +524,10 @@ def _status(status: TaskStatus | str) -> TaskStatus:
         raise ValueError(f"status is one of {', '.join(TaskStatus)}, not {str(status)[:50]!r}") from None
 
 
+def _told(value: Any) -> str:
+    return repr(value[:50]) if isinstance(value, str) else type(value).__name__
+
+
 def _id(task_id: UUID | str) -> UUID:
     """Return the id as a UUID. Raises TaskNotFound for what is none."""
     if isinstance(task_id, UUID):
@@ -520,7 +539,11 @@ def _id(task_id: UUID | str) -> UUID:
     try:
         return UUID(task_id)
     except (ValueError, TypeError, AttributeError):
-        raise TaskNotFound(f"A task_id is a UUID or its text, not {type(task_id).__name__}") from None
+        raise TaskNotFound(f"A task_id is a UUID or its text, not {_told(task_id)}") from None
+
+
+def _ids(ids: Sequence[UUID | str] | None) -> list[UUID] | None:
+    return None if ids is None else [_id(each) for each in ids]
 
 
 def _user_id(user_id: UUID | str) -> UUID:
@@ -528,12 +551,7 @@ def _user_id(user_id: UUID | str) -> UUID:
     try:
         return user_id if isinstance(user_id, UUID) else UUID(user_id)
     except (ValueError, TypeError, AttributeError):
-        raise InvalidTask(f"user_id is the UUID of a user or its text, not {type(user_id).__name__}") from None
-
-
-def _filter(user_id: UUID | None, status: Any, task_type: str | None, filters: dict[str, Any]) -> TaskFilter:
-    statuses = () if status is None else (TaskStatus(status),) if isinstance(status, str) else tuple(status)
-    return TaskFilter(user_id=user_id, status=statuses, task_type=task_type, **filters)
+        raise InvalidTask(f"user_id is the UUID of a user or its text, not {_told(user_id)}") from None
 
 
 task_service = TaskService()

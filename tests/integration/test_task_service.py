@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.errors import (
     InvalidArguments,
+    InvalidInput,
+    InvalidLimit,
     InvalidTask,
     InvalidTransition,
     TaskActive,
@@ -121,6 +123,26 @@ class TestCreate:
                 new_task(db, user, **options)
         assert task_service.get_task_count(db, user) == 0
 
+    def test_what_is_no_task_in_python_is_named_like_what_is_none_in_json(self, db: Session) -> None:
+        user, fields = new_user(db), {"name": "n", "task_type": "t", "celery_task_name": LONG_RUNNING}
+        with pytest.raises(InvalidTask, match=r"args, kwargs and metadata are JSON: .*date"):
+            task_service.create_task(db, **fields, args=[date(2030, 1, 1)], user_id=user)
+        with pytest.raises(InvalidTask, match="celery_task_name: is required"):
+            task_service.create_tasks(db, [{"name": "x", "task_type": "t"}], user)
+        with pytest.raises(InvalidTask, match="not 'admin'"):
+            task_service.create_task(db, **fields, user_id="admin")
+        (task,) = task_service.create_tasks(db, [fields | {"args": [1]}], user)
+        for changes, text in (
+            ({"prioritty": "low"}, "prioritty: unknown field, did you mean priority"),
+            ({"priority": "lowest"}, "priority: must be "),
+        ):
+            with pytest.raises(InvalidTask, match=text):
+                task_service.update_task(db, task.id, changes)
+        with pytest.raises(TaskNotFound, match="not 'abc'"):
+            task_service.start_bulk(db, "cancel", user_id=user, ids=["abc"])
+        with pytest.raises(InvalidLimit, match="concurency: unknown field, did you mean concurrency"):
+            task_service.put_limit(db, "lic", concurency=3)
+
     def test_of_a_task_due_now_wakes_a_slot_once_committed(self, db: Session, published: list[str]) -> None:
         now = new_task(db)
         assert now.run_at is None
@@ -184,6 +206,23 @@ class TestRead:
         assert names(name="2_") == []
         assert names(skip=1, limit=1) == ["Report 1%"]
         assert task_service.get_task_count(db, user, status="pending") == 2
+
+    def test_takes_one_value_for_a_list_of_one_and_refuses_what_is_no_filter(self, db: Session) -> None:
+        """In silence it would find nothing, or break the session with an error of the database."""
+        new_task(db, tags=["nightly"], priority="high")
+        moment = datetime.now(UTC) - timedelta(hours=1)
+        for found in (
+            {"tag": "nightly"}, {"tag": ["nightly"]}, {"priority": "high"}, {"created_after": moment.isoformat()},
+            {"status": ("pending", TaskStatus.FAILED)}, {"created_after": moment.replace(tzinfo=None)}, {"user_id": "all"},
+        ):  # fmt: skip
+            assert task_service.get_task_count(db, **found) == 1, found
+        for wrong, place in (
+            ({"user_id": "admin"}, "user_id"), ({"status": ["failed", "done"]}, "status.1"), ({"error": "zz"}, "error"),
+            ({"priority": "lowest"}, "priority"), ({"created_after": "2026-01-01"}, "created_after"), ({"tags": ["x"]}, "tags"),
+        ):  # fmt: skip
+            with pytest.raises(InvalidInput, match=f": {place}: "):
+                task_service.get_tasks(db, **wrong)
+        assert task_service.get_task_count(db) == 1
 
     def test_an_id_that_is_none_names_no_task(self, db: Session) -> None:
         for wrong in (new_id(), "not-a-uuid"):

@@ -47,9 +47,9 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    if isinstance(error, UnknownParameter | RepeatedParameter) and (allowed := _methods_of_fixed_path(request)):
-        if request.method not in allowed.split(", "):
-            return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
+    allowed = _methods_of_fixed_path(request) if isinstance(error, UnknownParameter | RepeatedParameter) else ""
+    if allowed and request.method not in allowed.split(", "):
+        return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     error, record = answer_to(request, error)
     answer = service_problem(request.scope, error)
     answer.background = record

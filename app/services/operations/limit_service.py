@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.core.validation_errors import field_errors
+from app.core.validation_errors import PATTERNS, field_errors, name_nearest
 from app.db.after_commit import after_commit
 from app.db.session import transaction
 from app.db.sql import limits
@@ -93,12 +93,12 @@ def delete_limit(db: Session, name: str, *, commit: bool = True) -> None:
 def _parse(name: str, fields: dict[str, Any]) -> LimitWrite:
     """Return the bounds. Raises InvalidLimit, which names the invalid fields."""
     if not re.fullmatch(LIMIT_NAME, name):
-        error = {"loc": ["name"], "msg": f"A name of a limit matches {LIMIT_NAME}", "type": "string_pattern_mismatch"}
+        error = {"loc": ["name"], "msg": PATTERNS[LIMIT_NAME], "type": "string_pattern_mismatch"}
         raise InvalidLimit(errors=[error])  # type: ignore[list-item]
     try:
         return LimitWrite.model_validate(fields)
     except ValidationError as error:
-        raise InvalidLimit(errors=field_errors(error.errors(include_url=False))) from None
+        raise InvalidLimit(errors=name_nearest(LimitWrite, field_errors(error.errors(include_url=False)))) from None
 
 
 def _state_of(limit: Limit, running: int) -> LimitState:

@@ -110,6 +110,8 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
         return TaskCreate.model_validate(fields)
     except ValidationError as error:
         raise InvalidTask(errors=name_nearest(TaskCreate, field_errors(error.errors(include_url=False)))) from None
+    except TypeError as error:  # of a Python caller
+        raise InvalidTask(f"args, kwargs and metadata are JSON: {error}") from None
 
 
 def rows_of(wanted: Sequence[TaskCreate], user_id: UUID, **columns: Any) -> list[NewTask]:

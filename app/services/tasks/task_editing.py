@@ -4,14 +4,17 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue, find_type
 from app.core.json_text import json_size
-from app.errors import InvalidTask, InvalidTransition
+from app.core.validation_errors import field_errors, name_nearest
+from app.errors import FieldError, InvalidTask, InvalidTransition
 from app.messaging.routing import QUEUE_OF
-from app.models.task import Task, TaskStatus
-from app.schemas.task_changes import PENDING_ONLY
+from app.models.task import Task, TaskPriority, TaskStatus
+from app.schemas.task_changes import PENDING_ONLY, TaskPatch
+from app.schemas.task_values import PriorityIn
 from app.services.tasks import task_changes
 from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
 from app.services.tasks.quotas import quotas
@@ -20,18 +23,31 @@ from app.services.tasks.task_requests import ARGUMENTS, checked, restored
 # What a submit checks is checked in the same way.
 AS_SUBMITTED = frozenset(PENDING_ONLY) - {"priority", "run_at", "expires_at"}
 MOVES_TURN = frozenset({"priority", "run_at"})
+_PRIORITY: TypeAdapter[TaskPriority] = TypeAdapter(PriorityIn)
 STATE = frozenset({"status", "progress", "progress_detail", "result"})
 
 
 def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the changes of the task's own fields, and those of its state.
 
-    Passes on what `check_admin` raises for the latter.
+    Passes on what `check_admin` raises for the latter. Raises InvalidTask for what is no field of a task.
     """
+    if strange := changes.keys() - TaskPatch.model_fields.keys():
+        errors: list[FieldError] = [{"loc": [name], "msg": "", "type": "extra_forbidden"} for name in sorted(strange)]
+        raise InvalidTask(errors=name_nearest(TaskPatch, errors))
+    if "priority" in changes:
+        changes = changes | {"priority": _priority(changes["priority"])}
     state = {name: value for name, value in changes.items() if name in STATE}
     if state and check_admin is not None:
         check_admin(f"set {', '.join(sorted(state))}")
     return {name: value for name, value in changes.items() if name not in STATE}, state
+
+
+def _priority(value: Any) -> TaskPriority:
+    try:
+        return _PRIORITY.validate_python(value)
+    except ValidationError as error:
+        raise InvalidTask(errors=field_errors(error.errors(include_url=False), "priority")) from None
 
 
 def edit(

@@ -41,6 +41,7 @@ def test_every_text_of_a_field_has_one() -> None:
 COMMANDS = {"__main__.py", "roles.py"}
 # What these gaps hold is translated by its own test, or is no text.
 GAPS = {
+    "",
     "7. 7",
     "{why}",
     "it is {why}",
@@ -56,9 +57,9 @@ FILLED = {
         "of the task change it by a login"
     ): kept.replace("7", "***"),
     "7 recorded actions 7": "7 recorded actions a minute",
-    "There is no limit 77. An administrator makes one: PUT /limits/{name}, or `limit_service.put_limit` in Python": (
+    "There is no limit 77. An administrator makes one: PUT /limits/{name}, or `task_service.put_limit` in Python": (
         "There is no limit x, did you mean y. An administrator makes one: PUT /limits/{name}, or "
-        "`limit_service.put_limit` in Python"
+        "`task_service.put_limit` in Python"
     ),
 }
 
