@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.catalogue import read_tasks
+from app.catalogue import read_tasks, tasks_kept_out
 from app.core.config import ConfigurationError, get_settings
 from app.core.setting_warnings import setting_warnings
 from app.db.session import SessionLocal, engine
@@ -121,6 +121,11 @@ def check() -> None:
     for name, missing in closed.items():
         if missing:
             typer.echo(f"{name} cannot be created until {' and '.join(missing)} are set", err=True)
+    for name in tasks_kept_out():
+        typer.echo(f"{name} is not in the catalogue: it has catalogue=False, and runs by .delay() alone", err=True)
+    for name in ("database_url", "celery_broker_url", "secret_key"):
+        if getattr(settings, name) is None:
+            typer.echo(f"{name.upper()} is not set: the service needs it", err=True)
     if settings.celery_result_backend is None:
         typer.echo("CELERY_RESULT_BACKEND is not set: results of a plain .delay() are stored nowhere", err=True)
     typer.echo(f"{sum(not missing for missing in closed.values())} tasks can be created", err=True)

@@ -87,6 +87,15 @@ def read_tasks() -> tuple[dict[str, TaskType], list[Finding]]:
     return found, findings
 
 
+def tasks_kept_out() -> list[str]:
+    """Return the names of the tasks that have `catalogue=False`, those of Celery left out."""
+    return sorted(
+        name
+        for name, task in celery_app.tasks.items()
+        if not getattr(task, "catalogue", True) and not name.startswith(("celery.", "app.", "task_service."))
+    )
+
+
 @functools.cache
 def catalogue() -> dict[str, TaskType]:
     """All tasks that may be created, by name."""
@@ -96,6 +105,10 @@ def catalogue() -> dict[str, TaskType]:
 def known_queues() -> set[str]:
     """The queues that are declared, and those that tasks name for themselves."""
     return {*celery_app.amqp.queues, *(kind.queue for kind in catalogue().values() if kind.queue)}
+
+
+# Names with dots have much in common without being meant: those of one package begin alike.
+NEAR_NAME = 0.85
 
 
 def _place(task: Any) -> str:
@@ -123,7 +136,7 @@ def _did_you_mean(celery_task_name: str) -> str:
     listed = [
         name for name, kind in catalogue().items() if not kind.users_setting and not kind.missing_settings(settings)
     ]
-    return did_you_mean(celery_task_name, listed)
+    return did_you_mean(celery_task_name, listed, NEAR_NAME)
 
 
 def type_of(task: Any) -> TaskType:

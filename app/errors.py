@@ -26,7 +26,7 @@ status and renders the answer. What concerns a task's body stands apart at the e
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, TypedDict
+from typing import ClassVar, Self, TypedDict
 from uuid import UUID
 
 
@@ -280,6 +280,13 @@ class InvalidInput(ServiceError):
         super().__init__(detail or told(self.title, errors or []))
         self.errors = errors or []
 
+    def of_batch(self, at: int) -> Self:
+        """Say that it is about the task at this index of a batch. Returns the error itself."""
+        is_made = self.detail == told(self.title, self.errors)
+        self.errors = [{**each, "loc": ["tasks", at, *each["loc"]]} for each in self.errors]
+        self.detail = told(self.title, self.errors) if is_made else f"tasks[{at}]: {self.detail}"
+        return self
+
 
 MOST_TOLD = 3
 
@@ -335,6 +342,12 @@ class UnknownLimit(InvalidInput):
             "`task_service.put_limit` in Python"
         )
         super().__init__(text, errors=[{"loc": ["limit"], "msg": text, "type": self.code}])
+
+    def without_nearest(self) -> "UnknownLimit":
+        """Return the same for a caller that may not list the limits."""
+        other = UnknownLimit(self.name)
+        place = self.errors[0]["loc"] if self.errors else []
+        return other if place[:1] != ["tasks"] else other.of_batch(int(place[1]))
 
 
 class InvalidLimit(InvalidInput):

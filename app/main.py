@@ -35,6 +35,7 @@ from app.api.http.shutdown import on_shutdown
 from app.api.http.telemetry import telemetry
 from app.api.routes import TAGS, add_routes
 from app.catalogue import catalogue
+from app.core import exit_codes
 from app.core.allocator import single_malloc_arena
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.fair_threads import FairThreads
@@ -240,6 +241,7 @@ try:
         configure_logging(get_settings())
     app = create_app()
 except ConfigurationError as error:
-    raise SystemExit(str(error)) from None
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(exit_codes.CONFIGURATION) from None
 finally:
     gc.enable()

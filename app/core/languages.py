@@ -47,6 +47,9 @@ def in_chinese(text: str) -> str:
     for pattern, translated in _templates():
         if found := pattern.fullmatch(text):
             return translated.format(*map(_gap_in_chinese, found.groups()))
+    place, separator, rest = text.partition("]: ")
+    if separator and place.startswith("tasks["):
+        return f"{place}]：{in_chinese(rest)}"
     return _sentences_in_chinese(text)
 
 

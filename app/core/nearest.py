@@ -6,16 +6,19 @@ from collections.abc import Iterable
 MAX_CHARACTERS = 100  # of a name that is compared: the time grows with the square
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the most similar of the `known` names, without regard to case; None if none is similar."""
+SIMILAR = 0.65  # of 1: more than `sort` and `cursor` are, less than `state` and `status`
+
+
+def nearest(name: str, known: Iterable[str], similar: float = SIMILAR) -> str | None:
+    """Return the most similar of the `known` names, whatever their case; None if none is `similar` (1: equal)."""
     by_lower = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(name[:MAX_CHARACTERS].lower(), by_lower, n=1)
+    found = difflib.get_close_matches(name[:MAX_CHARACTERS].lower(), by_lower, n=1, cutoff=similar)
     return by_lower[found[0]] if found else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `, did you mean X`, or nothing if no known name is similar."""
-    found = nearest(name, known)
+def did_you_mean(name: str, known: Iterable[str], similar: float = SIMILAR) -> str:
+    """Return `, did you mean X`, or nothing if no known name is `similar`."""
+    found = nearest(name, known, similar)
     return "" if found is None else f", did you mean {found}"
 
 

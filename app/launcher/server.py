@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from app.core import exit_codes
 from app.core.engines import SQLITE
 from app.launcher import database
 from app.launcher.command import CommandPart, Stopped, Workshop
@@ -170,8 +171,10 @@ class Server:
                 self._look_after_parts()
                 now = time.monotonic()
                 up_since = (up_since or now) if api.is_up else None
-                if self.supervisor.deaths("api") >= ALLOWED_DEATHS:
-                    raise LauncherError(f"the API does not start: see {self.data.log('api')}")
+                is_refused = self.supervisor.exit_code("api") == exit_codes.CONFIGURATION
+                if is_refused or self.supervisor.deaths("api") >= ALLOWED_DEATHS:
+                    why = self.supervisor.last_line("api")
+                    raise LauncherError(f"the API does not start: {why} (all of it: {self.data.log('api')})")
                 if up_since is not None and now - up_since > OUTAGE_SECONDS:
                     return api.missing
                 if now - begun > READY_SECONDS:

@@ -68,6 +68,7 @@ class Watched:
         self.started_at = time.monotonic()
         self.deaths = 0
         self.again_at: float | None = None
+        self.exit_code: int | None = None
 
     def died(self, now: float) -> float:
         """Count a death and return the pause before the next start: 1, 2, 4 … 30 seconds."""
@@ -96,6 +97,14 @@ class Supervisor:
         """How often a part has died since its last steady run."""
         return self._watched[name].deaths
 
+    def exit_code(self, name: str) -> int | None:
+        """The exit code of a part's last death; None before one."""
+        return self._watched[name].exit_code
+
+    def last_line(self, name: str) -> str:
+        """What a part has said last."""
+        return next(filter(str.strip, reversed(self._watched[name].part.tail(5))), "")
+
     def watch(self) -> None:
         """Keep the parts running until a stop is requested."""
         while not self._stop.wait(WATCH_SECONDS):
@@ -108,6 +117,7 @@ class Supervisor:
             if watched.again_at is None:
                 code = watched.part.poll()
                 if code is not None:
+                    watched.exit_code = code
                     self._tell(watched.part, how_it_ended(code), watched.died(now))
             elif now >= watched.again_at:
                 self._start_again(watched)

@@ -58,7 +58,7 @@ def answer_to(request: Request, error: ServiceError) -> Answer:
                 return Answer(refusal)
             error, denied = refusal, False
     if isinstance(error, UnknownLimit) and not _may_list_limits(request):
-        error = UnknownLimit(error.name)
+        error = error.without_nearest()
     if current_actor() is None:
         if denied:
             count_unrecorded_denial("anonymous")

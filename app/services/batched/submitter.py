@@ -16,7 +16,7 @@ from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
 from app.db.deadlocks import repeated
 from app.db.session import SessionLocal, group_engine
-from app.errors import InvalidInput, InvalidToken
+from app.errors import InvalidInput, InvalidToken, UnknownLimit
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import new_rows, task_creation, unique_keys
@@ -92,7 +92,11 @@ def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None) -> Accepted
 
 
 def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> Accepted:
-    return _accept([_row_of(at, task, user_id) for at, task in enumerate(wanted)], key, is_batch=True)
+    rows = [_row_of(at, task, user_id) for at, task in enumerate(wanted)]
+    try:
+        return _accept(rows, key, is_batch=True)
+    except UnknownLimit as refusal:
+        raise _place(rows, refusal) from None
 
 
 def _accept(rows: _Rows, key: str | None, *, is_batch: bool) -> Accepted:
@@ -109,13 +113,16 @@ def _accept(rows: _Rows, key: str | None, *, is_batch: bool) -> Accepted:
         return Accepted.of_created(created)
 
 
+def _place(rows: _Rows, refusal: UnknownLimit) -> UnknownLimit:
+    at = next((at for at, row in enumerate(rows) if row.limit == refusal.name), None)
+    return refusal if at is None else refusal.of_batch(at)
+
+
 def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
     try:
         (row,) = new_rows.rows_of([task], user_id)
     except InvalidInput as refusal:
-        for error in refusal.errors:
-            error["loc"] = ["tasks", at, *error["loc"]]
-        raise
+        raise refusal.of_batch(at) from None
     return row
 
 

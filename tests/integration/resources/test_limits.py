@@ -168,7 +168,13 @@ class TestATask:
         alone = tasks.post(body=BODY | {"limit_key": "k"})
         assert (alone.status_code, alone.json()["errors"][0]["loc"][-1]) == (422, "limit_key")
         assert tasks.post(body=BODY | {"limit": "a:b"}).status_code == 422
-        assert tasks.post("batch", {"tasks": [BODY, BODY | {"limit": "nowhere"}]}).status_code == 422
+        refused = tasks.post("batch", {"tasks": [BODY, BODY | {"limit": "nowhere"}]}).json()
+        assert (refused["errors"][0]["loc"], refused["detail"][:34]) == (
+            ["body", "tasks", 1, "limit"],
+            "tasks[1]: There is no limit nowher",
+        )
+        refused = tasks.post("batch", {"tasks": [BODY, BODY | {"kwargs": {"x": 1}, "args": []}]}).json()
+        assert "tasks.1.kwargs.duration: is required" in refused["detail"]
         assert tasks.get("count").json()["total"] == 0
         with SessionLocal() as db:
             user = UUID(tasks.user["id"])

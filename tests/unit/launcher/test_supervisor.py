@@ -79,6 +79,7 @@ def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(
     part.code = 3
     supervisor.look()
     assert console.lines == ["beat | last words", "beat ended with exit code 3: starting it again in 1 s"]
+    assert (supervisor.exit_code("beat"), supervisor.last_line("beat")) == (3, "last words")
     clock.now += 0.9
     supervisor.look()
     assert journal == ["start beat"]
