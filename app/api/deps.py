@@ -69,6 +69,10 @@ _IN_QUERY = frozenset({"token", "access_token", "api_key", "apikey", "key"})
 def unauthenticated(request: Request) -> Unauthenticated:
     """Return the error for a request without a bearer token (RFC 6750). It says how to send one that came elsewhere."""
     headers, query = request.headers, request.query_params.keys()
+    if headers.get("authorization", "").strip().lower() == "bearer":
+        return Unauthenticated(
+            "The header `Authorization: Bearer …` holds no token: log in, and send the access_token of the answer"
+        )
     if "authorization" in headers or any(name in headers for name in _ELSEWHERE) or query & _IN_QUERY:
         return Unauthenticated("Send the key or token in the header `Authorization: Bearer …`; it was found elsewhere")
     return Unauthenticated()
@@ -79,7 +83,7 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
 
     Raises Unauthenticated, InvalidToken, InsufficientScope, TooManyInProgress, Overloaded.
     """
-    if token is None:
+    if not token:
         raise unauthenticated(request)
     authenticator: Authenticator = request.state.authenticator
     user = await act_as_user(request, partial(authenticator.authenticate, token, address_of(request)))
@@ -104,7 +108,7 @@ async def check_token(request: Request, ask_database: bool) -> None:
     With `ask_database`, authenticate it too. Raises Unauthenticated, InvalidToken.
     """
     token = await oauth2_scheme(request)
-    if token is None:
+    if not token:
         raise unauthenticated(request)
     login_claims(token)
     if ask_database:

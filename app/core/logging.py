@@ -77,7 +77,8 @@ def configure_logging(settings: Settings) -> None:
         if not any(isinstance(present, RepeatFilter) for present in each.filters):
             each.addFilter(RepeatFilter())
     # Alembic logs its plugins at INFO when the head is read.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for noisy in ("alembic", "sqlalchemy.pool"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def guard(logger: logging.Logger, settings: Settings) -> None:

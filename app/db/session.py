@@ -47,7 +47,10 @@ def build_engine(
     if statement_seconds is not None:
         settings = settings.model_copy(update={"database_statement_timeout_seconds": statement_seconds})
     if settings.database_url is None:
-        raise Unavailable("DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`")
+        raise Unavailable(
+            "DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`, and give other programs "
+            "what that uses: `set -a; . .data/env; set +a`"
+        )
     its = connecting.of(settings.database_engine)
     idle_ms = IDLE_MS if own_code_alone else _idle_ms()
     built = create_engine(

@@ -38,8 +38,9 @@ def _on_setup(settings: Settings, logger: logging.Logger, **_: Any) -> None:
     forms.guard(logger, settings)
     forms.guard(get_multiprocessing_logger(), settings)
     forms.log_uncaught_exceptions()
-    # At this level Alembic logs only that it sets up its plugins.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # At INFO, Alembic tells of its plugins, and a pool of SQLite that it was disposed of.
+    for noisy in ("alembic", "sqlalchemy.pool"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _replace_prints(settings: Settings, instance: Any, **_: Any) -> None:

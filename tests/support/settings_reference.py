@@ -150,7 +150,9 @@ def page() -> str:
 def _shown_default(field: FieldInfo) -> str:
     text = default_of(field)
     units = [
-        f" ({field.default >> bits} {unit})" for unit, bits in UNITS if text.isdecimal() and not field.default % 2**bits
+        f" ({field.default >> bits} {unit})"
+        for unit, bits in UNITS
+        if text.isdecimal() and field.default and not field.default % 2**bits
     ]
     return f"`{text}`{units[0] if units else ''}" if text else ""
 

@@ -188,10 +188,10 @@ def test_tests_on_real_services_use_no_private_names() -> None:
 
 
 def test_the_launcher_needs_nothing_of_the_service() -> None:
-    """But for the settings, which it reads to know what to start, and the engines that DATABASE_URL may name."""
+    """But for the settings, which it reads to know what to start, the engines that DATABASE_URL may name, and exit codes."""
     own = [module for module in MODULES if module.startswith(STANDS_ALONE)]
     others = {found for module in own for _, found, _ in all_imports()[module] if not found.startswith(STANDS_ALONE)}
-    assert others == {"app.core.config", "app.core.engines"}
+    assert others == {"app.core.config", "app.core.engines", "app.core.exit_codes"}
 
 
 def test_services_know_no_http() -> None:

@@ -128,9 +128,9 @@ class BodyRoute(APIRoute):
         if is_form if wants_form else is_json:
             return
         wanted = URL_ENCODED if wants_form else JSON
-        sent = "JSON" if is_json else "a form" if is_form else "of no Content-Type" if not kind else "of another type"
+        sent = "is JSON" if is_json else "is a form" if is_form else f"has {'another' if kind else 'no'} Content-Type"
         raise HTTPException(
-            415, f"The body is {sent}: send {'a form' if wants_form else 'JSON'} with Content-Type: {wanted}"
+            415, f"The body {sent}: send {'a form' if wants_form else 'JSON'} with Content-Type: {wanted}"
         )
 
 

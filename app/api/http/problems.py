@@ -209,7 +209,7 @@ _EVERYWHERE: tuple[int, ...] = (400, 413, 415, 422, 431, 500, 503)
 _OTHERS = {
     400: (*HTTP_PROBLEMS[400], "There was an error parsing the body"),
     413: (*HTTP_PROBLEMS[413], "The body is larger than 2097152 bytes"),
-    415: (*HTTP_PROBLEMS[415], "The body is of no Content-Type: send JSON with Content-Type: application/json"),
+    415: (*HTTP_PROBLEMS[415], "The body has no Content-Type: send JSON with Content-Type: application/json"),
     431: (*HTTP_PROBLEMS[431], "The request line and the header fields are larger than 32768 bytes"),
     500: ("internal_error", "Internal server error", "The service failed unexpectedly."),
 }

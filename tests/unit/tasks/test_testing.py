@@ -97,7 +97,7 @@ class TestRefusal:
         assert says in error["msg"]
 
     def test_arguments_that_are_no_json(self, define: Define) -> None:
-        with pytest.raises(TypeError, match="date is not JSON"):
+        with pytest.raises(InvalidTask, match="date is not JSON"):
             run_task(define(days_of), {"number": 7}, date(2026, 11, 25))
 
     def test_options_that_a_request_may_not_have(self, define: Define) -> None:
