@@ -307,8 +307,12 @@ class TestLargeJson:
 class TestUnknownParameters:
     def test_are_ignored_and_the_page_says_so(self, reader: Reader) -> None:
         page = reader.get("/tasks?status=failed&q=x&<b>=1").text
-        assert "Ignored, since this page has no such parameter: <code>status</code> <code>&lt;b&gt;</code>" in page
+        told = "<code><bdi>status</bdi></code> <code><bdi>&lt;b&gt;</bdi></code>"
+        assert f"Ignored, since this page has no such parameter: {told}" in page
         assert "Ignored" not in reader.get("/tasks?q=x").text
+
+    def test_are_no_text_that_a_stranger_puts_on_the_sign_in_page(self, client: TestClient) -> None:
+        assert "locked" not in Reader(client).get("/sign-in?Your+account+is+locked:+call+555=1").text
 
 
 class TestRights:
