@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # The service's own, beside a body or after it.
 SERVICE_THREADS = frozenset({"admitter", "live-hints", "publisher", "quota-usage", "task-logs"})
 
-# The connections of the engine that are in use, each with the thread that took it.
+# The connections of the engine that are in use by other threads, each with the one that took it.
 _held: dict[Any, threading.Thread] = {}
 
 
@@ -27,6 +27,7 @@ def watch_connections() -> None:
     """Begin, in a pool process that was forked."""
     event.listen(engine(), "checkout", _taken)
     event.listen(engine(), "checkin", _returned)
+    event.listen(engine(), "detach", _returned)  # the connection on which this process claims and ends
 
 
 def roll_back_left() -> None:
@@ -37,7 +38,7 @@ def roll_back_left() -> None:
     for record, thread in [*_held.items()]:
         connection = record.dbapi_connection
         may_be_busy = thread.is_alive() and thread is not threading.main_thread()
-        if connection is None or thread.name in SERVICE_THREADS or (may_be_busy and not _is_sqlite()):
+        if connection is None or (may_be_busy and not _is_sqlite()):
             continue
         logger.warning("a body left a connection of the engine in use: its transaction is rolled back")
         engine().dialect.do_rollback(connection)
@@ -48,7 +49,9 @@ def _is_sqlite() -> bool:
 
 
 def _taken(_connection: Any, record: Any, _proxy: Any) -> None:
-    _held[record] = threading.current_thread()
+    thread = threading.current_thread()
+    if thread.name not in SERVICE_THREADS:
+        _held[record] = thread
 
 
 def _returned(_connection: Any, record: Any) -> None:

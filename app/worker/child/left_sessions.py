@@ -39,6 +39,8 @@ def leave_sessions() -> None:
 
 def end(task_id: UUID) -> None:
     """Roll back what the body of this task has left open, also in `self.db`, which its `after_return` may use again."""
+    if not _opened:  # most bodies open none
+        return
     for session in _opened.pop(task_id, ()):
         if session.in_transaction():
             _roll_back(session, task_id)

@@ -27,6 +27,7 @@ class WholeLines:
         self._of_thread = threading.local()
         self._begun: BegunLines[int] = BegunLines(LONGEST_LINE)  # by thread
         self._changes = threading.RLock()  # a signal may have its handler print
+        self.has_begun = False  # a line that is not ended yet
 
     def write(self, text: str) -> int:
         """Pass on the lines that `text` ends."""
@@ -37,6 +38,7 @@ class WholeLines:
         self._of_thread.task_id = task_id
         with self._changes:
             ended = self._begun.add(threading.get_ident(), text)
+            self.has_begun = bool(self._begun)
         for line in ended:
             self.to.write(line)
         return len(text)
@@ -49,6 +51,7 @@ class WholeLines:
         """Pass on what is begun, by any thread."""
         with self._changes:
             begun = [*self._begun.end()]
+            self.has_begun = False
         for _, line in begun:
             self.to.write(line)
 
@@ -82,4 +85,5 @@ def log_pieces_again() -> None:
 def end_lines() -> None:
     """Pass on what is printed and not ended, by any thread: the attempt is over."""
     for lines, _ in _installed.values():
-        lines.end()
+        if lines.has_begun:  # of most tasks nothing is
+            lines.end()
