@@ -312,7 +312,7 @@ class TestUnknownParameters:
         assert "Ignored" not in reader.get("/tasks?q=x").text
 
     def test_are_no_text_that_a_stranger_puts_on_the_sign_in_page(self, client: TestClient) -> None:
-        assert "locked" not in Reader(client).get("/sign-in?Your+account+is+locked:+call+555=1").text
+        assert "Ignored" not in Reader(client).get("/sign-in?Your+account+is+locked:+call+555=1").text
 
 
 class TestRights:
