@@ -48,6 +48,21 @@ def set_choice(request: Request, response: Response, name: str, value: str) -> N
     )
 
 
+NOTICE = "notice"
+NOTICE_SECONDS = 60
+
+
+def set_notice(request: Request, response: Response, code: str) -> None:
+    """Have the next page say that a change is done. `code` is one of `done` in parts.html."""
+    response.set_cookie(
+        NOTICE, code, max_age=NOTICE_SECONDS, path="/ui", secure=is_secure(request), httponly=True, samesite="lax"
+    )
+
+
+def delete_notice(request: Request, response: Response) -> None:
+    response.set_cookie(NOTICE, "", max_age=0, path="/ui", secure=is_secure(request), httponly=True, samesite="lax")
+
+
 def _set(request: Request, response: Response, value: str, seconds: int) -> None:
     secure = is_secure(request)
     response.set_cookie(

@@ -14,7 +14,7 @@ from app.api.http.body_route import BodyRoute
 from app.api.http.query_parameters import unknown
 from app.core.languages import NAMES
 from app.core.version import VERSION
-from app.web import languages
+from app.web import cookies, languages
 from app.web.compression import compressed
 from app.web.languages import Language
 from app.web.static_files import static_version
@@ -70,12 +70,18 @@ def page(request: Request, template: str, values: dict[str, Any], status: int = 
     """Return the page of a template, which is given these values; compressed here, and not in the event loop."""
     chosen = language_of(request)
     html = _environment(chosen.code).get_template(template).render(_shell(request, chosen) | values).encode()
-    return compressed(request, html, "text/html", HEADERS, status)
+    answer = compressed(request, html, "text/html", HEADERS, status)
+    if cookies.NOTICE in request.cookies:
+        cookies.delete_notice(request, answer)  # it has been said
+    return answer
 
 
-def redirect(request: Request, path: str) -> Response:
-    """Send the browser to a page below `/ui` after a change, with a GET."""
-    return RedirectResponse(base_of(request) + path, status_code=303, headers=HEADERS)
+def redirect(request: Request, path: str, done: str | None = None) -> Response:
+    """Send the browser to a page below `/ui` after a change, with a GET. That page says what is `done`."""
+    answer = RedirectResponse(base_of(request) + path, status_code=303, headers=HEADERS)
+    if done is not None:
+        cookies.set_notice(request, answer, done)
+    return answer
 
 
 def base_of(request: Request) -> str:
@@ -98,6 +104,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "navigation": getattr(request.app.state, "navigation", ()),
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
         "ignored": _ignored(request) if is_read else [],
+        "notice": request.cookies.get(cookies.NOTICE),
         "language": chosen.code,
         "languages": NAMES,
         "theme": theme if theme in THEMES else THEMES[0],

@@ -9,6 +9,7 @@ from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.schemas.task import TaskRead
 
 _FOR_A_TIME = frozenset({WaitingReason.SCHEDULE, WaitingReason.RETRY})
+ROWS = 50  # of the list, on a page
 # The states in which a deed does something.
 STATES_OF: dict[Deed, list[TaskStatus]] = {
     Deed.CANCEL: sorted(ACTIVE),

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accounts import API, PASSWORD
+from tests.support.browser import press_and_confirm, select_all_that_match
 from tests.support.running import lines
 from tests.support.site import Site
 from tests.support.stack import Stack, node_name
@@ -101,8 +102,14 @@ def test_2_a_deed_is_done_to_all_that_a_search_finds_and_not_to_the_page(site: S
         assert api.http.post(f"{API}/tasks/batch", json={"tasks": [body] * 1000}).status_code == 201
     page = site.visit(account).page
     page.goto("tasks?q=many")
+    expect(page.get_by_role("button", name="Cancel …")).to_be_hidden()  # nothing is selected
+    select_all_that_match(page)
     page.get_by_role("button", name="Cancel …").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 2,000 tasks")
+    page.get_by_label("Type 2000").fill("200")
+    page.get_by_role("button", name="Cancel: 2,000 tasks").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 2,000 tasks")  # the browser refuses it
+    page.get_by_label("Type 2000").fill("2000")
     page.get_by_role("button", name="Cancel: 2,000 tasks").click()
     expect(page.locator("#deed [data-status]")).to_have_attribute("data-status", "finished", timeout=60_000)
     counts = api.http.get(f"{API}/tasks/count").json()
@@ -152,6 +159,7 @@ def test_4_a_number_a_list_and_a_button_mean_the_same_tasks(site: Site) -> None:
         page.locator(f"a.number[data-status={status}]").click()
         expect(page.locator("#tabs [aria-current]")).to_have_text(f"{status} {number}")
         expect(page.locator("tr[data-task-id]")).to_have_count(number)
+        select_all_that_match(page)
         page.get_by_role("button", name=f"{button} …").click()
         expect(page.get_by_role("heading", level=1)).to_have_text(f"{button}: {number} tasks")
 
@@ -196,6 +204,7 @@ def test_6_what_cannot_be_done_is_not_offered(site: Site, gate: Path, tmp_path: 
         page.goto(f"tasks/{task}")
         assert deeds(page) == wanted
     page.goto("tasks?q=status:succeeded")
+    page.get_by_label("Select the page").check()
     assert set(page.locator("#bulk button").all_inner_texts()) == {"Delete …"}
 
 
@@ -208,7 +217,7 @@ def test_7_a_task_is_stopping_until_its_body_has_ended(site: Site, tmp_path: Pat
     pid = int(lines(ledger)[0])
     page = site.visit(account).page
     page.goto(f"tasks/{task}")
-    page.get_by_role("button", name="Cancel").click()
+    press_and_confirm(page, "Cancel")
     status = page.locator(STATUS)
     expect(status).to_have_text("stopping")
     expect(status).to_have_attribute("data-status", "running")
@@ -233,7 +242,7 @@ def test_8_a_task_of_a_dead_worker_is_ended_by_hand(site: Site, gate: Path, tmp_
     for child in doomed.children():
         os.kill(child, signal.SIGKILL)
     doomed.kill()
-    page.get_by_role("button", name="Cancel").click()
+    press_and_confirm(page, "Cancel")
     expect(page.locator(STATUS)).to_have_attribute("data-status", "revoked", timeout=60_000)
     assert len(lines(tmp_path / "ledger")) == 1  # and it was not begun again
 

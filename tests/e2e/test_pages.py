@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.accounts import API, PASSWORD
-from tests.support.browser import NARROW, WIDE
+from tests.support.browser import NARROW, WIDE, press_and_confirm
 from tests.support.site import Site
 from tests.support.stack import node_name
 from tests.support.waiting import wait_for
@@ -34,6 +34,9 @@ def test_a_newcomers_first_minute(site: Site) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="New task").click()
+    for chosen in ("app.tasks.model_tasks.train_classifier", "app.tasks.common_tasks.long_running_task"):
+        page.get_by_label("Task").select_option(chosen)
+        expect(page.locator("[name=form_of]")).to_have_value(chosen)
     page.get_by_label("Name").fill("my first task")
     page.locator("[name='kwargs.duration']").fill("10")
     page.get_by_role("button", name="Create task").click()
@@ -50,8 +53,11 @@ def test_a_newcomers_first_minute(site: Site) -> None:
     expect(bar).to_have_attribute("aria-valuenow", "100")
     expect(page.get_by_text("Result", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
-    page.get_by_role("button", name="Delete").click()
+    press_and_confirm(page, "Delete")
     expect(page.get_by_role("heading", level=1)).to_have_text("Tasks")
+    expect(page.get_by_role("status").filter(has_text="The task is deleted.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("The task is deleted.")).to_have_count(0)
     page.locator("summary", has_text=site.user["username"]).click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
@@ -72,8 +78,11 @@ def test_a_running_task_is_cancelled_and_tried_again(site: Site, gate: Path, tmp
     _, page = running_task(site, gate, tmp_path)
     status = page.locator(".heading [data-status]")
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Back").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    press_and_confirm(page, "Cancel")
     expect(status).to_have_attribute("data-status", "revoked")
-    expect(page.get_by_text("cancelled")).to_be_visible()
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
     gate.touch()
     page.get_by_role("button", name="Retry", exact=True).click()
     expect(status).to_have_attribute("data-status", "succeeded")
@@ -147,7 +156,7 @@ def test_two_tabs_show_the_same_and_end_together(site: Site, gate: Path, tmp_pat
     for page in (first, second):
         page.goto(f"tasks/{task}")
         expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "running")
-    first.get_by_role("button", name="Cancel").click()
+    press_and_confirm(first, "Cancel")
     for page in (first, second):
         expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "revoked")
     first.locator("summary", has_text=site.user["username"]).click()
@@ -235,8 +244,13 @@ def test_everything_but_what_moves_works_without_javascript(site: Site, gate: Pa
     page.get_by_role("button", name="Create from JSON").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("by JSON")
     page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: by JSON")  # a page asks
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("The task is cancelled")).to_be_visible()
     page.goto("tasks?q=by")
     expect(page.locator("tr[data-task-id]")).to_have_count(1)
+    page.get_by_role("button", name="Delete …").click()
+    expect(page.get_by_text("Nothing is selected")).to_be_visible()
 
 
 def test_the_keyboard_alone_is_enough(site: Site) -> None:
@@ -261,21 +275,22 @@ def test_the_keyboard_alone_is_enough(site: Site) -> None:
 def test_the_keys_cancel_and_retry_after_a_question(site: Site, gate: Path, tmp_path: Path) -> None:
     task, page = running_task(site, gate, tmp_path)
     status = page.locator(".heading [data-status]")
-    asked: list[str] = []
-    page.on("dialog", lambda dialog: asked.append(dialog.message))
-    page.on("dialog", lambda dialog: dialog.accept() if len(asked) > 1 else dialog.dismiss())
+    question = page.locator("#ask")
     page.keyboard.press("?")
     page.keyboard.press("c")  # the list of keys is open: nothing behind it is reached
     page.keyboard.press("Escape")
-    assert asked == []
+    expect(question).to_be_hidden()
     page.keyboard.press("c")
-    assert asked == ["Cancel?"]
-    page.reload()
+    expect(question).to_be_visible()
+    page.keyboard.press("Escape")
     expect(status).to_have_attribute("data-status", "running")
     page.keyboard.press("c")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
     expect(status).to_have_attribute("data-status", "revoked")
     gate.touch()
     page.keyboard.press("r")
+    question.get_by_role("button", name="Retry").click()
     expect(status).to_have_attribute("data-status", "succeeded")
     page.keyboard.press("/")
     page.wait_for_url("**/ui/tasks")

@@ -386,14 +386,14 @@ class TestTasks:
         assert 'aria-valuenow="0"' in shown
         assert 'data-status="pending"' in shown
         assert deeds(shown) == ["cancel"]
-        assert reader.post(f"{path}/cancel").status_code == 303
+        assert reader.post(f"{path}/cancel", confirmed="true").status_code == 303
         shown = reader.get(path).text
         assert 'data-status="revoked"' in shown
         assert deeds(shown) == ["change", "retry", "delete"]
         assert reader.post(f"{path}/retry").status_code == 303
-        assert reader.post(f"{path}/delete").status_code == 409
-        assert reader.post(f"{path}/cancel").status_code == 303
-        assert reader.post(f"{path}/delete").headers["location"] == "/ui/tasks"
+        assert reader.post(f"{path}/delete", confirmed="true").status_code == 409
+        assert reader.post(f"{path}/cancel", confirmed="true").status_code == 303
+        assert reader.post(f"{path}/delete", confirmed="true").headers["location"] == "/ui/tasks"
         assert reader.get(path).status_code == 404
 
     def test_an_ended_task_is_repeated_with_changes(self, tasks: TaskClient, client: TestClient) -> None:
@@ -406,7 +406,7 @@ class TestTasks:
         assert browser.post(f"{path}/change", celery_task_name=old["celery_task_name"]).status_code == 409
         assert browser.post(f"{path}/run-now").status_code == 303
         assert deeds(browser.get(path).text) == ["cancel"]
-        browser.post(f"{path}/cancel")
+        browser.post(f"{path}/cancel", confirmed="true")
         form = browser.get(f"{path}/change").text
         for shown in ('value="3"', 'value="7"', 'value="a, b"', 'value="old"'):
             assert shown in form, shown
@@ -424,7 +424,7 @@ class TestTasks:
         browser.sign_in(tasks.user["username"])
         kwargs = {"duration": 3, "customer": "ACME", "password": "hunter2"}
         old = tasks.create(name="old", args=[], kwargs=kwargs, delay_seconds=600)
-        browser.post(f"/tasks/{old['id']}/cancel")
+        browser.post(f"/tasks/{old['id']}/cancel", confirmed="true")
         form = browser.get(f"/tasks/{old['id']}/change").text
         assert "By JSON" in form
         assert "By form" not in form
@@ -485,7 +485,7 @@ def test_a_search_that_is_not_understood_is_no_reason_to_delete_more(tasks: Task
     browser = Reader(client)
     browser.sign_in(tasks.user["username"])
     tasks.task_in("failed")
-    answer = browser.post("/bulk/delete/preview", q="staus:failed")
+    answer = browser.post("/bulk/delete/preview", q="staus:failed", all="true")
     assert (answer.status_code, 'name="token"' in answer.text) == (422, False)
     assert "staus:failed" in answer.text
 
@@ -510,7 +510,7 @@ class TestWhatOtherDashboardsAreBlamedFor:
         browser = Reader(client)
         browser.sign_in(tasks.user["username"])
         path = f"/tasks/{tasks.task_in('running')}"
-        assert browser.post(f"{path}/cancel").status_code == 303
+        assert browser.post(f"{path}/cancel", confirmed="true").status_code == 303
         shown = browser.get(path).text
         assert 'data-status="running">stopping<' in shown
         assert deeds(shown) == []

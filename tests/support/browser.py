@@ -3,6 +3,7 @@
 Every page of it notes what none may cause: a violation of the policy, a request to another host, an error of the script.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,3 +82,17 @@ class Visitor:
 
     def close(self) -> None:
         self.context.close()
+
+
+def press_and_confirm(page: Page, label: str) -> None:
+    """Press the button, and in the dialog that asks the one that is called alike."""
+    page.get_by_role("button", name=label, exact=True).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Back")).to_be_focused()
+    dialog.get_by_role("button", name=label, exact=True).click()
+
+
+def select_all_that_match(page: Page) -> None:
+    """Select the page's tasks, which shows the bar, and in it all others."""
+    page.get_by_label("Select the page").check()
+    page.get_by_label(re.compile(r"\ball [0-9,]*\s*that match")).check()

@@ -144,6 +144,7 @@ async function refresh() {
       if (next && !isTyped(part) && !stays(part, next)) replace(part, next);
     }
     dress();
+    countSelected();
     follow();
     if (isPolled) show("live");
   } else {
@@ -212,6 +213,55 @@ async function followLines() {
 
 if (document.querySelector("[data-follows]")) setInterval(followLines, 500);
 
+// ---- what is asked before it is done, and what is selected ----------------------------------------------------------------
+
+const question = document.getElementById("ask");
+
+// Resolves to whether the reader goes on.
+function ask(what, label) {
+  document.getElementById("ask-what").textContent = what;
+  question.querySelector("[data-label]").textContent = label;
+  question.returnValue = "";
+  question.showModal();
+  return new Promise((answered) => {
+    question.addEventListener("close", () => answered(question.returnValue === "yes"), { once: true });
+  });
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.dataset.ask || form.elements.confirmed) return;
+  event.preventDefault();
+  if (!(await ask(form.dataset.ask, event.submitter?.textContent.trim() ?? ""))) return;
+  form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "confirmed", value: "true" }));
+  form.requestSubmit();
+});
+
+function countSelected() {
+  const form = document.getElementById("bulk");
+  if (!form) return;
+  const all = form.querySelector("[data-select-all]");
+  const boxes = [...document.querySelectorAll("[data-select]")];
+  if (all.checked) for (const box of boxes) box.checked = true;
+  const number = boxes.filter((box) => box.checked).length;
+  const words = form.querySelector("[data-selected]");
+  words.textContent = all.checked ? "" : words.dataset.selected.replace("{number}", number);
+  form.classList.toggle("unused", !number);
+  const page = document.querySelector("[data-select-page]");
+  if (page) [page.hidden, page.checked] = [false, number > 0 && number === boxes.length];
+}
+
+document.addEventListener("change", (event) => {
+  const box = event.target;
+  if (box.matches("[data-choose]")) box.form.requestSubmit(box.form.elements.choose);
+  if (box.matches("[data-select-page]")) for (const each of document.querySelectorAll("[data-select]")) each.checked = box.checked;
+  const all = document.querySelector("[data-select-all]");
+  if (all && !box.checked && box.matches("[data-select], [data-select-page]")) all.checked = false;
+  if (all === box && !box.checked) for (const each of document.querySelectorAll("[data-select]")) each.checked = false;
+  if (box.matches("[data-select], [data-select-page], [data-select-all]")) countSelected();
+});
+for (const choose of document.querySelectorAll("[name=choose]")) choose.hidden = true;
+
 // ---- times ----------------------------------------------------------------------------------------------------------------
 
 const local = document.documentElement.dataset.times === "local";
@@ -259,7 +309,7 @@ function move(step) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || keys.open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input:not([type=checkbox]), select, textarea")) return;
   const key = event.key;
   const button = document.querySelector(`button[data-key="${CSS.escape(key)}"]`);
@@ -273,7 +323,9 @@ document.addEventListener("keydown", (event) => {
   else if (key === "?") keys.showModal();
   else if (button) {
     // A button with an address of its own leads to a preview.
-    if (button.hasAttribute("formaction") || confirm(`${button.textContent.trim()}?`)) button.click();
+    const label = button.textContent.trim();
+    if (button.hasAttribute("formaction") || button.form.dataset.ask) button.click();
+    else ask(`${label}?`, label).then((yes) => yes && button.click());
   } else return (before = key);
   before = "";
   event.preventDefault();
@@ -284,4 +336,5 @@ help.hidden = false;
 help.addEventListener("click", () => keys.showModal());
 
 dress();
+countSelected();
 follow();

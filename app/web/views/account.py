@@ -19,6 +19,7 @@ from app.services.accounts.api_key_service import api_key_service
 from app.services.accounts.session_service import session_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
+from app.web.confirming import Confirmed, ask
 from app.web.cookies import delete_session
 from app.web.rendering import page, redirect
 
@@ -47,7 +48,7 @@ def change_password(
         user_service.change_password(db, user.id, current_password, new_password)
     except (WrongPassword, WeakPassword) as error:
         return _page(request, db, user, error=error)
-    answer = redirect(request, "/sign-in")
+    answer = redirect(request, "/sign-in", "password_changed")
     delete_session(request, answer)
     return answer
 
@@ -55,13 +56,13 @@ def change_password(
 @router.post("/account/logins/others/end")
 def end_other_logins(request: Request, db: SessionDep, user: PageUser) -> Response:
     session_service.end_other_sessions(db, user.id, user.session_id)
-    return redirect(request, "/account")
+    return redirect(request, "/account", "logins_ended")
 
 
 @router.post("/account/logins/{session_id}/end")
 def end_login(request: Request, db: SessionDep, user: PageUser, session_id: UUID) -> Response:
     session_service.end_session(db, user.id, session_id)
-    return redirect(request, "/account")
+    return redirect(request, "/account", "login_ended")
 
 
 @router.post("/account/api-keys")
@@ -78,9 +79,13 @@ def create_key(
 
 
 @router.post("/account/api-keys/{key_id}/revoke")
-def revoke_key(request: Request, db: SessionDep, user: PageUser, key_id: UUID) -> Response:
+def revoke_key(
+    request: Request, db: SessionDep, user: PageUser, key_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return ask(request, "revoke", api_key_service.get_key(db, user.id, key_id).name, "/account")
     api_key_service.revoke_key(db, user.id, key_id)
-    return redirect(request, "/account")
+    return redirect(request, "/account", "revoked")
 
 
 def _page(

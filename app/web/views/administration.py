@@ -64,7 +64,7 @@ def create_user(
         user_service.create_user(db, **body.model_dump())
     except (UserExists, WeakPassword) as error:
         return _users(request, db, error=error)
-    return redirect(request, "/users")
+    return redirect(request, "/users", "user_created")
 
 
 @router.post("/users/{user_id}")
@@ -72,7 +72,7 @@ def update_user(
     request: Request, db: SessionDep, _admin: PageAdmin, user_id: UUID, body: Annotated[UserUpdate, Form()]
 ) -> Response:
     user_service.update_user(db, user_id, body.model_dump(exclude_unset=True))
-    return redirect(request, "/users")
+    return redirect(request, "/users", "user_changed")
 
 
 @router.get("/audit")

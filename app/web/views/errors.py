@@ -44,7 +44,7 @@ def list_errors(
 @router.post("/errors/{fingerprint}/resolve")
 def resolve(request: Request, db: SessionDep, user: PageUser, fingerprint: Fingerprint) -> Response:
     error_group_service.resolve_error_group(db, fingerprint, owner=user.owner)
-    return redirect(request, "/errors")
+    return redirect(request, "/errors", "resolved")
 
 
 @router.post("/errors/{fingerprint}/ignore")
@@ -56,13 +56,13 @@ def ignore(
     days: Annotated[int, Form(ge=1, le=365)] = 7,
 ) -> Response:
     error_group_service.ignore_error_group(db, fingerprint, datetime.now(UTC) + timedelta(days=days), owner=user.owner)
-    return redirect(request, "/errors")
+    return redirect(request, "/errors", "ignored")
 
 
 @router.post("/errors/{fingerprint}/reopen")
 def reopen(request: Request, db: SessionDep, user: PageUser, fingerprint: Fingerprint) -> Response:
     error_group_service.reopen_error_group(db, fingerprint, owner=user.owner)
-    return redirect(request, "/errors")
+    return redirect(request, "/errors", "reopened")
 
 
 def spark(numbers: list[int]) -> tuple[list[charts.Bar], int]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Depends, Form, Query, Request, Response
@@ -21,7 +22,7 @@ from app.services.tasks.permissions import types_for
 from app.web.access import PageUser, rights_of
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import shown
-from app.web.task_form import arguments_in, body_of, fields_of, task_of, typed_of
+from app.web.task_form import OPTIONS, arguments_in, body_of, fields_of, task_of, typed_of
 
 router = SlashRouter()
 
@@ -56,13 +57,19 @@ def new_task(request: Request, user: PageUser, name: Annotated[str | None, Query
 def create_task(
     request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: KindName, form: Typed
 ) -> Response:
+    form_of = form.get("form_of", name)
+    if "choose" in form or name != form_of:
+        kept = _kept(form, form_of)
+        if "choose" in form and not kept:
+            return redirect(request, f"/new?{urlencode({'task': name})}")
+        return _form(request, user, name, kept, is_other="choose" not in form)
     try:
         wanted = new_rows.parse(_task(name, form, settings))
         rights_of(user)(wanted)
         (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
     except _REFUSALS as error:
         return _form(request, user, name, form, error)
-    return redirect(request, f"/tasks/{created.id}")
+    return redirect(request, f"/tasks/{created.id}", "created")
 
 
 @router.get("/tasks/{task_id}/change")
@@ -92,7 +99,17 @@ def retry_with_changes(
         )
     except _REFUSALS as error:
         return _form(request, user, name, form, error, of=task_id)
-    return redirect(request, f"/tasks/{created.id}")
+    return redirect(request, f"/tasks/{created.id}", "created")
+
+
+def _kept(form: Mapping[str, str], form_of: str) -> dict[str, str]:
+    """Return what was typed into the form of another task beside its arguments, and differs from what stood there."""
+    stood = dict.fromkeys(OPTIONS, "") | {"name": _name(form_of), "task_type": "manual", "priority": "normal"}
+    return {name: form[name] for name in OPTIONS if name in form and form[name] != stood[name]}
+
+
+def _name(celery_task_name: str) -> str:
+    return celery_task_name.rpartition(".")[2]
 
 
 def _task(name: str, form: Mapping[str, str], settings: Settings) -> dict[str, Any]:
@@ -107,6 +124,7 @@ def _form(
     typed: Mapping[str, str],
     error: ServiceError | None = None,
     of: UUID | None = None,
+    is_other: bool = False,
 ) -> Response:
     """Return the form with what was typed; of a task that is repeated, for its kind alone."""
     by_name = {each.celery_task_name: each for each in types_for(user.id, user.role)}
@@ -120,7 +138,8 @@ def _form(
         "fields": fields_of(kind, arguments_in(typed)) if kind else [],
         "typed": typed,
         "json": typed.get("json") or _example(kind.celery_task_name if kind else ""),
-        "name": typed.get("name") or (kind.celery_task_name.rpartition(".")[2] if kind else ""),
+        "name": typed.get("name") or (_name(kind.celery_task_name) if kind else ""),
+        "is_other": is_other,
         "priorities": [priority.value for priority in TaskPriority],
         "error": error,
         "reasons": error.errors if isinstance(error, InvalidInput) else [],

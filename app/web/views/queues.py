@@ -32,16 +32,16 @@ def pause(
     request: Request, db: SessionDep, _admin: PageAdmin, name: Name, reason: Annotated[str, Form(max_length=500)] = ""
 ) -> Response:
     queue_service.pause_queue(db, name, reason.strip() or None)
-    return redirect(request, "/queues")
+    return redirect(request, "/queues", "paused")
 
 
 @router.post("/queues/{name}/resume")
 def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name) -> Response:
     queue_service.resume_queue(db, name)
-    return redirect(request, "/queues")
+    return redirect(request, "/queues", "resumed")
 
 
 @router.post("/workers/{name}/drain")
 def drain(request: Request, db: SessionDep, _admin: PageAdmin, name: Name) -> Response:
     worker_service.drain_worker(db, name)
-    return redirect(request, "/queues")
+    return redirect(request, "/queues", "draining")

@@ -20,16 +20,16 @@ from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.web import charts
 from app.web.access import PageUser, credential_of, rights_of
+from app.web.confirming import Confirmed, ask
 from app.web.curl import curl_of
 from app.web.json_shown import JSONTexts
 from app.web.rendering import NavigationEntry, page, redirect
-from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
+from app.web.shown_tasks import ROWS, STATES_OF, left_of, possible, seconds_of, shown
 from app.web.task_search import KEYS, MAX_LENGTH, Search, parse
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(2, "/tasks", "Tasks"),)
 
-ROWS = 50
 ATTEMPTS = 50
 LINES = 500
 Text = Annotated[str, Query(alias="q", max_length=MAX_LENGTH)]
@@ -45,6 +45,7 @@ def list_tasks(
     search = parse(text, user, now)
     wanted = search.filter(user)
     found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
+    counts = _counts(db, search, user)
     next_page = None if found.last is None else "/tasks?" + urlencode({"q": search.text, "cursor": found.last.hex})
     values = {
         "search": search,
@@ -54,7 +55,8 @@ def list_tasks(
         "possible_deeds": _possible(search),
         "seconds_of": seconds_of,
         "left_of": left_of,
-        "counts": _counts(db, search, user),
+        "counts": counts,
+        "matching": counts and sum(counts[status] for status in search.fields.get("status", TaskStatus)),
         "next_page": next_page,
         "is_first": cursor is None,
         "now": now,
@@ -140,24 +142,37 @@ async def follow_task(
 
 
 @router.post("/tasks/{task_id}/cancel")
-def cancel_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+def cancel_task(
+    request: Request, db: SessionDep, user: PageUser, task_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return _ask(request, db, user, task_id, "cancel")
     task_service.cancel(db, task_id, owner=user.owner)
-    return redirect(request, f"/tasks/{task_id}")
+    return redirect(request, f"/tasks/{task_id}", "cancelled")
 
 
 @router.post("/tasks/{task_id}/run-now")
 def run_task_now(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
     task_service.run_now(db, task_id, owner=user.owner)
-    return redirect(request, f"/tasks/{task_id}")
+    return redirect(request, f"/tasks/{task_id}", "due")
 
 
 @router.post("/tasks/{task_id}/retry")
 def retry_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
     task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=rights_of(user))
-    return redirect(request, f"/tasks/{task_id}")
+    return redirect(request, f"/tasks/{task_id}", "retried")
 
 
 @router.post("/tasks/{task_id}/delete")
-def delete_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+def delete_task(
+    request: Request, db: SessionDep, user: PageUser, task_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return _ask(request, db, user, task_id, "delete")
     task_service.delete(db, task_id, owner=user.owner)
-    return redirect(request, "/tasks")
+    return redirect(request, "/tasks", "deleted")
+
+
+def _ask(request: Request, db: SessionDep, user: PageUser, task_id: UUID, deed: str) -> Response:
+    task = task_service.get_task(db, task_id, owner=user.owner)
+    return ask(request, deed, task.name, f"/tasks/{task_id}")

@@ -1,0 +1,137 @@
+"""What a page asks before a change, which tasks it is done to, and that the next page says that it is done."""
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.integration.test_pages import Reader
+from tests.support.accounts import MakeUser
+from tests.support.settings import sql
+from tests.support.task_client import BODY, TaskClient, module_client, task_client
+from tests.support.tasks import LONG_RUNNING
+from tests.support.throttle import forget_everybody
+
+shared = module_client(WEB_UI="true")
+
+
+@pytest.fixture
+def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
+    forget_everybody(shared)
+    return task_client(shared, make_user)
+
+
+@pytest.fixture
+def reader(shared: TestClient, tasks: TaskClient) -> Reader:
+    found = Reader(shared)
+    assert found.sign_in(tasks.user["username"]).status_code == 303
+    return found
+
+
+def heading(page: str) -> str:
+    found = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
+    return re.sub(r"<[^>]+>", "", found[1]).strip() if found else ""
+
+
+class TestAQuestion:
+    """The page that asks where there is no JavaScript. With it, a dialog has asked already."""
+
+    @pytest.mark.parametrize(("deed", "status"), [("cancel", "pending"), ("delete", "failed")])
+    def test_comes_before_a_task_is_changed(self, reader: Reader, tasks: TaskClient, deed: str, status: str) -> None:
+        task_id = tasks.task_in(status)
+        asked = reader.post(f"/tasks/{task_id}/{deed}")
+        assert (asked.status_code, heading(asked.text).lower().startswith(deed)) == (200, True)
+        assert f'action="/ui/tasks/{task_id}/{deed}"' in asked.text
+        assert f'href="/ui/tasks/{task_id}">Back' in asked.text
+        assert tasks.get(task_id).json()["status"] == status
+        done = reader.post(f"/tasks/{task_id}/{deed}", confirmed="true")
+        assert done.status_code == 303
+        after = tasks.get(task_id)
+        assert after.status_code == 404 if deed == "delete" else after.json()["status"] == "revoked"
+
+    def test_comes_before_a_key_is_revoked(self, reader: Reader, tasks: TaskClient) -> None:
+        body = {"name": "nightly", "scopes": ["tasks:read"]}
+        key = tasks.http.post("/api/v1/auth/api-keys", json=body, headers=tasks.headers).json()["id"]
+        path = f"/account/api-keys/{key}/revoke"
+        assert heading(reader.post(path).text) == "Revoke: nightly"
+        assert "Revoked" not in reader.get("/account").text
+        reader.post(path, confirmed="true")
+        assert "The API key is revoked." in (shown := reader.get("/account").text)
+        assert "Revoked" in shown
+
+    def test_of_another_users_task_tells_nothing(self, reader: Reader, shared: TestClient, make_user: MakeUser) -> None:
+        other = task_client(shared, make_user).create(name="hidden name")["id"]
+        answer = reader.post(f"/tasks/{other}/delete")
+        assert (answer.status_code, "hidden name" in answer.text) == (404, False)
+
+
+class TestAChange:
+    def test_says_once_that_it_is_done(self, reader: Reader, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("failed")
+        reader.post(f"/tasks/{task_id}/retry")
+        said = "The task runs again as soon as a slot is free."
+        assert [said in reader.get(f"/tasks/{task_id}").text for _ in range(2)] == [True, False]
+
+    def test_says_nothing_that_a_cookie_makes_up(self, reader: Reader) -> None:
+        reader.cookies["notice"] = "<b>owned</b>"
+        shown = reader.get("/tasks").text
+        assert ("owned" in shown, 'class="notice"' in shown) == (False, False)
+
+
+class TestManyTasks:
+    def test_none_that_are_selected_are_not_all(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.task_in("failed")
+        answer = reader.post("/bulk/delete/preview", q="")
+        assert (answer.status_code, 'name="token"' in answer.text) == (422, False)
+        assert "Nothing is selected: select tasks, or all that match" in answer.text
+
+    def test_are_those_that_are_ticked_or_with_all_those_that_match(self, reader: Reader, tasks: TaskClient) -> None:
+        one, _, other = (tasks.task_in(status) for status in ("failed", "failed", "succeeded"))
+        assert heading(reader.post("/bulk/delete/preview", q="status:failed", ids=one).text) == "Delete: 1 tasks"
+        every = reader.post("/bulk/delete/preview", q="status:failed", ids=[one, other], all="true")
+        assert heading(every.text) == "Delete: 2 tasks"
+        assert "all 2 that match" in reader.get("/tasks?q=status:failed").text
+        assert "all 3 that match" in reader.get("/tasks").text
+
+    def test_more_than_a_page_need_their_number(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.post("batch", {"tasks": [BODY] * 51})
+        preview = reader.post("/bulk/cancel/preview", q="", all="true").text
+        assert "Type 51 to go on:" in preview
+        form = dict(re.findall(r'<input type="hidden" name="(token|matched)" value="([^"]*)"', preview))
+        for typed in ("", "50", "5 1 1"):
+            refused = reader.post("/bulk/cancel", **form, typed=typed)
+            assert (refused.status_code, "The number that was typed is not 51" in refused.text) == (422, True)
+        assert sql("SELECT count(*) FROM bulk_deeds")[0][0] == 0
+        assert reader.post("/bulk/cancel", **form, typed=" 51 ").status_code == 303
+
+    def test_no_more_than_a_page_need_none(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.create()
+        assert "Type 1" not in reader.post("/bulk/cancel/preview", q="", all="true").text
+
+
+class TestANewTask:
+    """The form that is sent is that of the task that is chosen, or nothing is created."""
+
+    OTHER = "app.tasks.model_tasks.train_classifier"
+    TYPED = {"celery_task_name": LONG_RUNNING, "form_of": LONG_RUNNING, "name": "long_running_task"}  # noqa: RUF012
+
+    def test_is_not_created_by_the_form_of_another_one(self, reader: Reader, tasks: TaskClient) -> None:
+        changed = self.TYPED | {"celery_task_name": self.OTHER, "name": "mine", "kwargs.duration": "1", "tags": "a, b"}
+        answer = reader.post("/new", **changed)
+        assert (answer.status_code, "Nothing is created yet." in answer.text) == (200, True)
+        assert f'name="form_of" value="{self.OTHER}"' in answer.text
+        assert 'value="mine"' in answer.text  # what was typed is kept
+        assert 'value="a, b"' in answer.text
+        assert "kwargs.duration" not in answer.text
+        assert tasks.get("count").json()["total"] == 0
+
+    def test_is_chosen_by_a_button_without_javascript(self, reader: Reader) -> None:
+        chosen = self.TYPED | {"celery_task_name": self.OTHER, "choose": "true"}
+        assert reader.post("/new", **chosen).headers["location"] == f"/ui/new?task={self.OTHER}"
+        assert 'value="mine"' in reader.post("/new", **chosen | {"name": "mine"}).text
+
+    def test_is_created_by_its_own(self, reader: Reader, tasks: TaskClient) -> None:
+        answer = reader.post("/new", **self.TYPED, **{"task_type": "t", "kwargs.duration": "1"})
+        assert answer.status_code == 303
+        assert "The task is created." in reader.get(answer.headers["location"].removeprefix("/ui")).text
+        assert tasks.get("count").json()["total"] == 1
