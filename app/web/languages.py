@@ -22,6 +22,10 @@ class Language:
         """Return the text in this language; the English one where a translation is missing."""
         return self.texts.get(text) or (in_chinese(text) if self.code == CHINESE else text)
 
+    def ngettext(self, one: str, many: str, number: int) -> str:
+        """Return the text for this number. The translations have that for many: Chinese has no other."""
+        return one if number == 1 and self.code == DEFAULT else self.gettext(many)
+
 
 # Of pages that bring their own, by language: a file of `translations/` has those of the others.
 _more: dict[str, dict[str, str]] = {}

@@ -30,6 +30,8 @@ class NavigationEntry(NamedTuple):
     to_admins_alone: bool = False
 
 
+# Of pages that are not below the entry of the navigation that they belong to.
+_SECTIONS = {"/bulk": "/tasks"}
 THEMES = ("system", "light", "dark")
 TIMES = ("utc", "local")
 # `same-origin`: with the API's `no-referrer`, browsers would send `Origin: null` with forms.
@@ -52,8 +54,7 @@ def _environment(code: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     chosen = languages.language(code)
-    # No text has a plural.
-    environment.install_gettext_callables(chosen.gettext, None, newstyle=True)  # type: ignore[attr-defined]
+    environment.install_gettext_callables(chosen.gettext, chosen.ngettext, newstyle=True)  # type: ignore[attr-defined]
     environment.filters |= {
         "number": "{:,}".format,
         "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
@@ -103,6 +104,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         # Where a choice of the language leads back to: a form's page cannot be asked for again.
         "navigation": getattr(request.app.state, "navigation", ()),
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
+        "section": _section(request.url.path.removeprefix(base)),
         "ignored": _ignored(request) if is_read else [],
         "notice": request.cookies.get(cookies.NOTICE),
         "language": chosen.code,
@@ -112,6 +114,12 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "now": datetime.now(UTC),
         "version": VERSION,
     }
+
+
+def _section(path: str) -> str:
+    """Return the path of the entry of the navigation below which a page is, such as `/tasks` for a task."""
+    first = "/" + path.split("/")[1] if path.startswith("/") else path
+    return _SECTIONS.get(first, first)
 
 
 def _ignored(request: Request) -> list[str]:

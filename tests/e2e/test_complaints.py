@@ -117,7 +117,7 @@ def test_2_a_deed_is_done_to_all_that_a_search_finds_and_not_to_the_page(site: S
     page.goto("tasks?q=status:pending")
     page.locator(f"tr[data-task-id='{kept}'] [data-select]").check()
     page.get_by_role("button", name="Cancel …").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 1 tasks")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 1 task")
     expect(page.get_by_text("The selected tasks.")).to_be_visible()
 
 

@@ -296,7 +296,7 @@ def test_the_keys_cancel_and_retry_after_a_question(site: Site, gate: Path, tmp_
     page.wait_for_url("**/ui/tasks")
     page.locator(f"tr[data-task-id='{task}'] [data-select]").click()
     page.keyboard.press("c")
-    expect(page.locator("h1")).to_have_text("Cancel: 1 tasks")
+    expect(page.locator("h1")).to_have_text("Cancel: 1 task")
 
 
 def test_what_was_typed_and_where_the_focus_is_outlasts_a_refresh(site: Site) -> None:

@@ -78,6 +78,18 @@ class TestAChange:
         assert ("owned" in shown, 'class="notice"' in shown) == (False, False)
 
 
+def test_a_page_shows_where_it_is_also_after_a_post(reader: Reader, tasks: TaskClient) -> None:
+    def current(page: str) -> list[str]:
+        navigation = page.partition("</nav>")[0]
+        return re.findall(r'<a href="/ui([^"]*)" aria-current="(page|true)"', navigation)
+
+    task_id = tasks.task_in("failed")
+    assert current(reader.get("/tasks").text) == [("/tasks", "page")]
+    for page in (reader.get(f"/tasks/{task_id}"), reader.post("/bulk/delete/preview", q="", all="true")):
+        assert current(page.text) == [("/tasks", "true")]
+    assert current(reader.get("/errors").text) == [("/errors", "page")]
+
+
 class TestManyTasks:
     def test_none_that_are_selected_are_not_all(self, reader: Reader, tasks: TaskClient) -> None:
         tasks.task_in("failed")
@@ -87,7 +99,7 @@ class TestManyTasks:
 
     def test_are_those_that_are_ticked_or_with_all_those_that_match(self, reader: Reader, tasks: TaskClient) -> None:
         one, _, other = (tasks.task_in(status) for status in ("failed", "failed", "succeeded"))
-        assert heading(reader.post("/bulk/delete/preview", q="status:failed", ids=one).text) == "Delete: 1 tasks"
+        assert heading(reader.post("/bulk/delete/preview", q="status:failed", ids=one).text) == "Delete: 1 task"
         every = reader.post("/bulk/delete/preview", q="status:failed", ids=[one, other], all="true")
         assert heading(every.text) == "Delete: 2 tasks"
         assert "all 2 that match" in reader.get("/tasks?q=status:failed").text

@@ -18,8 +18,9 @@ def texts_of_templates() -> Iterator[str]:
     environment = Environment(extensions=["jinja2.ext.i18n"], autoescape=True)
     for template in (files("app.web") / "templates").iterdir():
         for _, _, text in environment.extract_translations(template.read_text(encoding="utf-8")):
-            if isinstance(text, str):
-                yield text
+            # Of one and of many, the translations have that of many.
+            if text is not None:
+                yield text if isinstance(text, str) else next(each for each in reversed(text) if each)
 
 
 def texts_of_pages() -> Iterator[str]:
@@ -63,6 +64,12 @@ def test_no_translation_is_of_a_text_that_is_gone() -> None:
         spoken |= {word.value for word in words}
     spoken |= error_titles()
     assert sorted(language("zh").texts.keys() - error_texts().keys() - spoken) == []
+
+
+def test_one_is_not_many() -> None:
+    texts = ("{number} task", "{number} tasks")
+    assert [language("en").ngettext(*texts, number) for number in (0, 1, 2)] == [texts[1], texts[0], texts[1]]
+    assert language("zh").ngettext(*texts, 1) == language("zh").gettext(texts[1]) != texts[1]
 
 
 def test_the_choice_wins_over_the_browsers_languages() -> None:
