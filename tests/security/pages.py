@@ -152,11 +152,13 @@ def page_changes_of_other_sites(target: Target) -> None:
         {"Sec-Fetch-Site": "none"},
     ):
         for path in (f"/tasks/{task_id}/cancel", "/sign-out"):
-            expect_status(post_to_page(target, path, cookie, headers), 403, f"POST {path} with {headers}")
+            answer = post_to_page(target, path, cookie, headers, confirmed="true")
+            expect_status(answer, 403, f"POST {path} with {headers}")
         expect_status(_sign_in(target, target.mallory, headers), 403, f"sign-in with {headers}")
     status = target.as_alice("GET", f"/tasks/{task_id}").json()["status"]
     expect(status == "pending", f"the task is {status}")
-    done = expect_status(post_to_page(target, f"/tasks/{task_id}/cancel", cookie), 303, "the same from a page")
+    answer = post_to_page(target, f"/tasks/{task_id}/cancel", cookie, confirmed="true")
+    done = expect_status(answer, 303, "the same from a page")
     expect(_location(done).endswith(task_id), f"the same from a page leads to {_location(done)}")
 
 
