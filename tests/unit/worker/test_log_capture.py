@@ -255,6 +255,31 @@ class TestRecords:
             check, [{"a": nested}, {"a": texts}, {"a": huge}, {"a": [{}] * 50}, {f"k{n}": texts[n] for n in range(50)}]
         )
 
+    def test_an_extra_that_lies_or_raises_costs_no_more_and_loses_no_line(self) -> None:
+        class Endless(str):
+            __slots__ = ()
+
+            def __len__(self) -> int:
+                return 0
+
+            def __getitem__(self, _: object) -> str:
+                return "x" * 50_000_000
+
+        class Raising(dict[str, int]):
+            def items(self) -> Any:
+                raise RuntimeError("dictionary changed size during iteration")
+
+        class Odd(int):
+            def __lt__(self, _: object) -> bool:
+                raise ValueError
+
+        record = logging.LogRecord("x", logging.INFO, "", 0, "line", None, None)
+        record.__dict__.update(endless=Endless("short"), raising=Raising(a=1), odd=Odd(5), fine=1)
+        line = line_of(entry_of(record))
+        fields = json.loads(line.fields)
+        assert (line.message, fields["endless"], fields["fine"]) == ("line", "short", 1)
+        assert {fields["raising"], fields["odd"]} == {"(Raising: it cannot be shown)", "(Odd: it cannot be shown)"}
+
     def test_have_their_extras_as_bounded_json(self, body: Body, logger: logging.Logger) -> None:
         log = body()
         deep: dict[str, Any] = {}
