@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 # The service's own, beside a body or after it.
 SERVICE_THREADS = frozenset({"admitter", "live-hints", "publisher", "quota-usage", "task-logs"})
 
+_TOLD = "left_by_a_body"
 # The connections of the engine that are in use by other threads, each with the one that took it.
 _held: dict[Any, threading.Thread] = {}
 
@@ -40,7 +41,9 @@ def roll_back_left() -> None:
         may_be_busy = thread.is_alive() and thread is not threading.main_thread()
         if connection is None or (may_be_busy and not _is_sqlite()):
             continue
-        logger.warning("a body left a connection of the engine in use: its transaction is rolled back")
+        if not record.info.get(_TOLD):  # it may be kept for as long as this process lives
+            record.info[_TOLD] = True
+            logger.warning("a body left a connection of the engine in use: its transactions are rolled back")
         engine().dialect.do_rollback(connection)
 
 

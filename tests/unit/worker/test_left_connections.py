@@ -1,0 +1,58 @@
+"""What a body keeps of the engine's connections is rolled back after each body, and told once."""
+
+import logging
+import threading
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from app.worker.child import left_connections
+
+
+@pytest.fixture
+def rolled_back(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The connections whose transactions were rolled back, on PostgreSQL."""
+    found: list[Any] = []
+    dialect = SimpleNamespace(name="postgresql", do_rollback=found.append)
+    monkeypatch.setattr(left_connections, "engine", lambda: SimpleNamespace(dialect=dialect))
+    monkeypatch.setattr(left_connections, "_held", {})
+    return found
+
+
+def taken(name: str) -> Any:
+    record = MagicMock(dbapi_connection=name, info={})
+    left_connections._taken(None, record, None)
+    return record
+
+
+def in_thread(name: str, record: str, until: threading.Event | None = None) -> threading.Thread:
+    thread = threading.Thread(target=lambda: (taken(record), until and until.wait(10)), name=name)
+    thread.start()
+    return thread
+
+
+def test_is_rolled_back_each_time_and_told_once(rolled_back: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    taken("kept")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            left_connections.roll_back_left()
+    assert (rolled_back, len(caplog.messages)) == (["kept"] * 3, 1)
+
+
+def test_is_none_that_was_returned(rolled_back: list[Any]) -> None:
+    left_connections._returned(None, taken("returned"))
+    left_connections.roll_back_left()
+    assert rolled_back == []
+
+
+def test_of_threads_those_that_have_ended_count_and_not_the_services(rolled_back: list[Any]) -> None:
+    goes_on = threading.Event()
+    runs = in_thread("body", "busy", goes_on)
+    for name, record in (("body", "left"), ("admitter", "of the service")):
+        in_thread(name, record).join()
+    left_connections.roll_back_left()
+    goes_on.set()
+    runs.join()
+    assert rolled_back == ["left"]
