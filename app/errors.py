@@ -333,7 +333,7 @@ class UnknownLimit(InvalidInput):
     code, title = "unknown_limit", "There is no such limit: see GET /limits/"
 
     def __init__(self, name: str | None = None, meant: str = "") -> None:
-        self.name = name
+        self.name, self._meant = name, meant
         if name is None:
             super().__init__()
             return
@@ -343,11 +343,11 @@ class UnknownLimit(InvalidInput):
         )
         super().__init__(text, errors=[{"loc": ["limit"], "msg": text, "type": self.code}])
 
-    def without_nearest(self) -> "UnknownLimit":
-        """Return the same for a caller that may not list the limits."""
-        other = UnknownLimit(self.name)
-        place = self.errors[0]["loc"] if self.errors else []
-        return other if place[:1] != ["tasks"] else other.of_batch(int(place[1]))
+    def without_nearest(self) -> Self:
+        """Leave the nearest out, for a caller that may not list the limits. Returns the error itself."""
+        self.detail = self.detail.replace(self._meant, "")
+        self.errors = [{**each, "msg": each["msg"].replace(self._meant, "")} for each in self.errors]
+        return self
 
 
 class InvalidLimit(InvalidInput):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core.core_schema import ErrorType
 
 from app.core.languages import error_texts
@@ -94,6 +94,11 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *where: int | str) -> list
         }
         for each in errors[:MAX_ERRORS]
     ]
+
+
+def errors_of_model(model: type[BaseModel], error: ValidationError) -> list[FieldError]:
+    """Convert what pydantic says of a value for this model, unknown fields with the nearest known ones."""
+    return name_nearest(model, field_errors(error.errors(include_url=False)))
 
 
 def name_nearest(model: Any, errors: Sequence[FieldError], at: int = 0) -> list[FieldError]:

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from app.core.validation_errors import field_errors, name_nearest
+from app.core.validation_errors import errors_of_model
 from app.errors import InvalidInput
 from app.models.task import TaskPriority
 from app.models.task_filter import FIELDS, FilterField, TaskFilter
@@ -124,7 +124,7 @@ def filter_from(fields: Mapping[str, Any]) -> TaskFilter:
     try:
         named = named_fields(_BodyFields.model_validate(given))
     except ValidationError as error:
-        raise InvalidInput(errors=name_nearest(_BodyFields, field_errors(error.errors(include_url=False)))) from None
+        raise InvalidInput(errors=errors_of_model(_BodyFields, error)) from None
     return TaskFilter(**named | ({"user_id": None} if named.get("user_id") == "all" else {}))
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.core.validation_errors import PATTERNS, field_errors, name_nearest
+from app.core.validation_errors import PATTERNS, errors_of_model
 from app.db.after_commit import after_commit
 from app.db.session import transaction
 from app.db.sql import limits
@@ -98,7 +98,7 @@ def _parse(name: str, fields: dict[str, Any]) -> LimitWrite:
     try:
         return LimitWrite.model_validate(fields)
     except ValidationError as error:
-        raise InvalidLimit(errors=name_nearest(LimitWrite, field_errors(error.errors(include_url=False)))) from None
+        raise InvalidLimit(errors=errors_of_model(LimitWrite, error)) from None
 
 
 def _state_of(limit: Limit, running: int) -> LimitState:

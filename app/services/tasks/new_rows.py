@@ -18,7 +18,7 @@ from app.catalogue import TaskType, find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json
-from app.core.validation_errors import field_errors, name_nearest
+from app.core.validation_errors import errors_of_model
 from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
 from app.ddl.base import Base
@@ -109,7 +109,7 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
     try:
         return TaskCreate.model_validate(fields)
     except ValidationError as error:
-        raise InvalidTask(errors=name_nearest(TaskCreate, field_errors(error.errors(include_url=False)))) from None
+        raise InvalidTask(errors=errors_of_model(TaskCreate, error)) from None
     except TypeError as error:  # of a Python caller
         raise InvalidTask(f"args, kwargs and metadata are JSON: {error}") from None
 
