@@ -58,6 +58,7 @@ def _environment(code: str) -> Environment:
     environment.filters |= {
         "number": "{:,}".format,
         "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
+        "age": lambda moment: languages.age((datetime.now(UTC) - moment).total_seconds(), chosen.gettext),
         "iso": _iso,
         "clock": _clock,
         "compact": lambda value: json.dumps(value, ensure_ascii=False),

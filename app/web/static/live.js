@@ -270,9 +270,18 @@ const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: 
 function dress(within = document) {
   if (local) for (const time of within.querySelectorAll("time")) {
     const shown = clock.format(new Date(time.dateTime));
-    time.textContent = "clock" in time.dataset ? shown.slice(11) : shown;
+    if ("age" in time.dataset) time.title = shown;
+    else time.textContent = "clock" in time.dataset ? shown.slice(11) : shown;
   }
   for (const log of within.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
+}
+
+const ages = JSON.parse(document.body.dataset.ages);
+
+function age(seconds) {
+  if (Math.abs(seconds) < 1) return ages.now;
+  const [name, size] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, size]) => Math.abs(seconds) >= size);
+  return ages[seconds > 0 ? "ago" : "in"].replace("{time}", `${Math.floor(Math.abs(seconds) / size)} ${ages[name]}`);
 }
 
 function brief(seconds, words) {
@@ -293,6 +302,7 @@ setInterval(() => {
     const until = cell.dataset.until ? Date.parse(cell.dataset.until) : Date.now();
     cell.textContent = brief((until - Date.parse(cell.dataset.since)) / 1000, wordsOf(cell));
   }
+  for (const time of document.querySelectorAll("time[data-age]")) time.textContent = age((Date.now() - Date.parse(time.dateTime)) / 1000);
 }, 1000);
 
 // ---- keys -----------------------------------------------------------------------------------------------------------------

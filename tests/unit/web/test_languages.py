@@ -10,7 +10,7 @@ from app.models.error_group import ErrorState
 from app.models.task import AttemptOutcome, TaskStatus, WaitingReason
 from app.models.worker import WorkerState
 from app.web.application import NAVIGATION
-from app.web.languages import duration, language, negotiate
+from app.web.languages import age, duration, language, negotiate
 from tests.support.tables import check_rows
 
 
@@ -86,3 +86,12 @@ def test_a_duration_is_its_two_largest_units() -> None:
         3600: "1 h", 3605: "1 h", 90061: "1 d 1 h",
     }  # fmt: skip
     check_rows(lambda seconds, text: duration(seconds, str) == text, shown.items())
+
+
+def test_an_age_is_its_largest_unit() -> None:
+    shown = {
+        0: "now", -0.9: "now", 1: "1 s ago", 59.9: "59 s ago", 60: "1 min ago", 7199: "1 h ago", 172800: "2 d ago",
+        -60: "in 1 min", -604800: "in 7 d",
+    }  # fmt: skip
+    check_rows(lambda seconds, text: age(seconds, str) == text, shown.items())
+    assert age(180, language("zh").gettext) == "3 分钟前"
