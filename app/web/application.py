@@ -1,6 +1,7 @@
 """The application of the pages, which the service mounts at `/ui`."""
 
 import logging
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import iter_modules
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from app.core.config import Settings
 from app.core.validation_errors import field_errors
 from app.errors import InvalidInput, ServiceError, Unauthenticated
 from app.web import languages, static_files, views
-from app.web.access import check_cookie, check_same_origin, cookie_scheme
+from app.web.access import check_cookie, check_same_origin, cookie_scheme, page_user
 from app.web.rendering import HEADERS, NavigationEntry, base_of, page
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    with suppress(ServiceError):
+        await page_user(request)  # the page that there is not keeps the navigation, to a reader who is signed in
     _, title = HTTP_PROBLEMS.get(error.status_code, ("", str(error.detail)))
     return _error_page(request, error.status_code, title, str(error.detail))
 

@@ -1,8 +1,9 @@
 """Pictures as the numbers of SVG: the templates draw them, without a script, and show the numbers in a table beside."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 WIDTH, HEIGHT = 600, 120
 SPARK_WIDTH, SPARK_HEIGHT = 96, 20
@@ -21,31 +22,89 @@ class Bar:
 
 
 def columns(
-    parts: Mapping[str, Sequence[int]], width: int = WIDTH, height: int = HEIGHT, beside: Sequence[int] = ()
-) -> tuple[list[Bar], int]:
-    """Return the bars of columns that stack these numbers, and the highest number, of these `beside` them too."""
+    parts: Mapping[str, Sequence[int]], width: int = WIDTH, height: int = HEIGHT, top: float | None = None
+) -> list[Bar]:
+    """Return the bars of columns that stack these numbers. `top` fills the height; without it the highest does."""
     sums = [sum(numbers) for numbers in zip(*parts.values(), strict=True)]
-    highest = max([*sums, *beside], default=0)
+    highest = top or max(sums, default=0)
     step = width / max(len(sums), 1)
     bars = []
     for at in range(len(sums) if highest else 0):
-        top = float(height)
+        reached = float(height)
         for kind, numbers in parts.items():
             if numbers[at]:
                 size = height * numbers[at] / highest
-                top -= size
-                bars.append(Bar(kind, round(at * step, 2), round(top, 2), round(max(step - 1, 1), 2), round(size, 2)))
-    return bars, highest
+                reached -= size
+                place = (round(at * step, 2), round(reached, 2))
+                bars.append(Bar(kind, *place, round(max(step - 1, 1), 2), round(size, 2)))
+    return bars
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart over time: what is drawn, and what its axes say.
+
+    `bars` and `lines` (a path by its kind) fill `WIDTH` × `HEIGHT`, whose height stands for `top`. `ticks` are
+    the times at which the equal parts of the time axis begin. `shown` is what a reader points at.
+    """
+
+    bars: Sequence[Bar]
+    lines: Mapping[str, str]
+    top: float
+    ticks: Sequence[datetime]
+    shown: Mapping[str, object]
+
+
+def chart(
+    begin: datetime,
+    step_seconds: int,
+    *,
+    stacked: Mapping[str, Sequence[int]] | None = None,
+    lines: Mapping[str, Sequence[float | None]] | None = None,
+    unit: str = "tasks",
+) -> Chart:
+    """Return the chart of numbers of each step of time, stacked or as lines. `unit` is tasks, or seconds of lines."""
+    stacked, lines = stacked or {}, lines or {}
+    sums = [sum(numbers) for numbers in zip(*stacked.values(), strict=True)]
+    top = top_of_axis(max(highest_of(*lines.values()), max(sums, default=0)), unit)
+    steps = len(next(iter([*stacked.values(), *lines.values()])))
+    whole = timedelta(seconds=step_seconds * steps)
+    parts = 7 if whole >= timedelta(days=7) else 4
+    return Chart(
+        columns(stacked, top=top),
+        {kind: line(values, top) for kind, values in lines.items()},
+        top,
+        [begin + whole * at / parts for at in range(parts)],
+        {"begin": begin.timestamp(), "step": step_seconds, "unit": unit, "of": {**lines, **stacked}},
+    )
+
+
+# What the top of an axis may be: numbers of tasks times a power of ten, and durations in seconds.
+_ROUND = (1, 2, 5, 10)
+_ROUND_SECONDS = (60, 120, 300, 600, 1200, 1800, 3600, 7200, 18_000, 36_000, 86_400)
+
+
+def top_of_axis(highest: float, unit: str = "tasks") -> float:
+    """Return the round number at which the axis of these numbers ends, which can be halved: 2 at least of tasks."""
+    if unit == "seconds" and highest > _ROUND_SECONDS[0] / 2:
+        whole_days = math.ceil(highest / _ROUND_SECONDS[-1]) * _ROUND_SECONDS[-1]
+        return float(next((each for each in _ROUND_SECONDS if each >= highest), whole_days))
+    if highest <= 0:
+        return 2.0 if unit == "tasks" else 1.0
+    power = 10.0 ** math.floor(math.log10(highest))
+    top = next(each * power for each in _ROUND if each * power >= highest * (1 - 1e-9))
+    return max(top, 2.0) if unit == "tasks" else top
 
 
 def line(values: Sequence[float | None], highest: float, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """Return the path of a line through the values, with gaps where there are none. A value alone is a dot."""
+    """Return the path of a line through the values, with gaps where there are none. A value alone is a dash."""
     step = width / max(len(values), 1)
     path, is_drawn = [], False
     for at, value in enumerate(values):
         if value is not None and highest:
             x, y = (at + 0.5) * step, height - height * value / highest
-            path.append(f"{'L' if is_drawn else 'M'}{x:.1f} {y:.1f}" + ("" if is_drawn else "h.1"))
+            alone = not is_drawn and (at + 1 == len(values) or values[at + 1] is None)
+            path.append(f"M{x - 2:.1f} {y:.1f}h4" if alone else f"{'L' if is_drawn else 'M'}{x:.1f} {y:.1f}")
         is_drawn = value is not None
     return "".join(path)
 

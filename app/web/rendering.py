@@ -55,6 +55,7 @@ def _environment(code: str) -> Environment:
     )
     chosen = languages.language(code)
     environment.install_gettext_callables(chosen.gettext, chosen.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    environment.policies["json.dumps_kwargs"] = {}  # in the order in which they are named
     environment.filters |= {
         "number": "{:,}".format,
         "duration": lambda seconds: languages.duration(seconds, chosen.gettext),

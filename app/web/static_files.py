@@ -8,7 +8,12 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from app.web.compression import compressed
 
-_TYPES = {"app.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_TYPES = {
+    "app.css": "text/css",
+    "live.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 router = APIRouter()

@@ -25,7 +25,7 @@ from app.models.task_count import task_count_changes
 from app.models.task_filter import TaskFilter
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, NextTry
-from app.services.operations import error_adding
+from app.services.operations import error_adding, error_group_service
 from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
@@ -527,3 +527,23 @@ def test_a_filter_by_error_alone_is_counted_from_the_sums() -> None:
             task_service.count(db, wanted)
     assert len(seen) >= 2
     assert [statement for statement in seen if "FROM tasks" in statement] == []
+
+
+class TestRecentFailures:
+    def test_are_those_of_groups_that_are_not_ignored(self, db: Session) -> None:
+        user, other = new_user(db), new_user(db)
+        for who, error in ((user, ERROR), (user, ERROR), (user, AttemptError("KeyError", "k", "")), (other, ERROR)):
+            failed(db, who, error)
+        found = groups(db, user)
+        number, since = error_group_service.recent_failures(db, user)
+        assert number == 3
+        assert timedelta(hours=1) <= datetime.now(UTC) - since < timedelta(hours=2, seconds=5)
+        ignored = next(name for name, group in found.items() if group.count == 2)
+        error_group_service.ignore_error_group(db, ignored)
+        assert error_group_service.recent_failures(db, user)[0] == 1
+        error_group_service.reopen_error_group(db, ignored)
+        error_group_service.resolve_error_group(db, ignored)
+        assert error_group_service.recent_failures(db, user)[0] == 3
+
+    def test_of_nobody_are_none(self, db: Session) -> None:
+        assert error_group_service.recent_failures(db, new_id())[0] == 0

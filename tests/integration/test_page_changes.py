@@ -29,7 +29,7 @@ def reader(shared: TestClient, tasks: TaskClient) -> Reader:
 
 
 def heading(page: str) -> str:
-    found = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
     return re.sub(r"<[^>]+>", "", found[1]).strip() if found else ""
 
 
@@ -147,3 +147,30 @@ class TestANewTask:
         assert answer.status_code == 303
         assert "The task is created." in reader.get(answer.headers["location"].removeprefix("/ui")).text
         assert tasks.get("count").json()["total"] == 1
+
+
+class TestAPageThatThereIsNot:
+    def test_keeps_the_navigation_of_whoever_is_signed_in(self, reader: Reader) -> None:
+        answer = reader.get("/no-such-page")
+        assert (answer.status_code, 'aria-label="Pages"' in answer.text) == (404, True)
+
+    def test_shows_none_to_others(self, shared: TestClient) -> None:
+        shared.cookies.clear()
+        answer = shared.get("/ui/no-such-page")
+        assert (answer.status_code, 'aria-label="Pages"' in answer.text) == (404, False)
+
+
+class TestTheOverview:
+    def test_says_first_that_no_worker_runs(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.task_in("pending")
+        assert heading(reader.get("/").text) == "no worker runs: tasks wait"
+
+    def test_shows_the_first_steps_until_there_is_a_task(self, reader: Reader, tasks: TaskClient) -> None:
+        assert "Three steps to the first task" in reader.get("/").text
+        tasks.task_in("succeeded")
+        assert "Three steps to the first task" not in reader.get("/").text
+
+    def test_has_its_charts_as_a_table(self, reader: Reader) -> None:
+        for window, steps in (("1h", 60), ("24h", 96), ("7d", 168)):
+            assert f'href="/ui/numbers?window={window}"' in reader.get(f"/?window={window}").text
+            assert reader.get(f"/numbers?window={window}").text.count('scope="row"') == steps

@@ -496,10 +496,11 @@ class TestWhatOtherDashboardsAreBlamedFor:
     def test_a_number_and_the_list_behind_it_mean_the_same_tasks(self, tasks: TaskClient, client: TestClient) -> None:
         browser = Reader(client)
         browser.sign_in(tasks.user["username"])
-        for status in ("failed", "failed", "revoked", "succeeded"):
+        for status in ("failed", "failed", "revoked", "succeeded", "pending", "running", "running"):
             tasks.task_in(status)
         numbers = re.findall(r'href="/ui(/tasks\?q=status:\w+)"><b>(\d+)</b>', browser.get("/").text)
-        assert len(numbers) == 5
+        numbers += re.findall(r'href="/ui(/tasks\?q=status%3A\w+)">\w+ <b>(\d+)</b>', browser.get("/tasks").text)
+        assert [int(number) for _, number in numbers] == [2, 1, 1, 2, 1, 2, 1]
         assert {path: len(listed(browser.get(path).text)) for path, _ in numbers} == {
             path: int(number) for path, number in numbers
         }

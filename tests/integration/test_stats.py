@@ -10,16 +10,16 @@ import pytest
 from sqlalchemy import Float, bindparam, insert, select, text
 from sqlalchemy.orm import Session
 
-from app.core.duration_buckets import LAST, start_of
+from app.core.duration_buckets import LAST, middle_of, start_of
 from app.core.ids import new_id
 from app.db.postgresql.stats import bucket_of
 from app.db.session import SessionLocal
 from app.ddl.base import Base
 from app.models.task import Task, TaskStatus
-from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, task_durations, task_stats
+from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, begin_of_step, task_durations, task_stats
 from app.services.execution import ends
 from app.services.execution.ends import Ending, Success, end_successes
-from app.services.operations import stats_adding
+from app.services.operations import stats_adding, stats_service
 from app.services.operations.stats_service import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
@@ -223,6 +223,26 @@ def within_an_hour() -> None:
 
 
 @pytest.mark.usefixtures("within_an_hour")
+class TestTheDayBefore:
+    @pytest.mark.parametrize(("window", "hours"), [("1h", (23, 25)), ("24h", (23, 49))])
+    def test_has_the_same_hours_of_yesterday(self, db: Session, window: str, hours: tuple[int, int]) -> None:
+        user, (newest, oldest) = new_user(db), hours
+        hour = begin_of_step(datetime.now(UTC), 3600)
+        rows = [
+            {"user_id": user, "step_seconds": 3600, "at": hour - timedelta(hours=ago), "measure": "run",
+             "bucket": bucket, "number": 1}
+            for ago, bucket in ((newest, 1), (newest + 1, 20), (oldest, 40))
+        ]  # fmt: skip
+        db.execute(insert(task_durations), rows)
+        found = stats_service.durations_a_day_before(db, user, window=window)
+        assert found["wait_seconds"] == NOTHING
+        assert found["run_seconds"]["p99"] == pytest.approx(middle_of(40 if window == "1h" else 20), rel=0.01)
+
+    def test_of_another_window_is_refused(self, db: Session) -> None:
+        with pytest.raises(ValueError, match="2h"):
+            stats_service.durations_a_day_before(db, window="2h")
+
+
 class TestBounds:
     def test_a_user_with_many_types_fills_no_more_rows_than_others(self, db: Session) -> None:
         user = new_user(db)

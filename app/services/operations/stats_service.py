@@ -112,6 +112,18 @@ def get_stats(db: Session, user_id: UUID | None = None, *, window: str = "1h", b
     )
 
 
+def durations_a_day_before(db: Session, user_id: UUID | None = None, *, window: str = "1h") -> dict[str, Percentiles]:
+    """Return the percentiles of waits and runs of the same time yesterday, by full hours, with one more at the begin.
+
+    `wait_seconds` and `run_seconds`, as `get_stats` has them. Raises ValueError for another window.
+    """
+    seconds, number = WINDOWS[StatsWindow(window)]
+    hours = seconds * number // 3600 + 1
+    now = db.execute(select(STATEMENT_TIME)).scalar_one()
+    steps = _Steps(user_id or ALL_USERS, 3600, hours, now - timedelta(days=1))
+    return {f"{measure}_seconds": _in_all(_durations(db, steps, measure)) for measure in MEASURES}
+
+
 def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]:
     columns = task_stats.c
     numbers = [columns[name] for name in STAT_NUMBERS]

@@ -265,13 +265,14 @@ for (const choose of document.querySelectorAll("[name=choose]")) choose.hidden =
 // ---- times ----------------------------------------------------------------------------------------------------------------
 
 const local = document.documentElement.dataset.times === "local";
+const CLOCKS = { "": [11], minute: [11, 16], day: [5, 10] };
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 function dress(within = document) {
   if (local) for (const time of within.querySelectorAll("time")) {
     const shown = clock.format(new Date(time.dateTime));
     if ("age" in time.dataset) time.title = shown;
-    else time.textContent = "clock" in time.dataset ? shown.slice(11) : shown;
+    else time.textContent = shown.slice(...(CLOCKS[time.dataset.clock] ?? [0]));
   }
   for (const log of within.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
 }

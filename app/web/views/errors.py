@@ -33,7 +33,7 @@ def list_errors(
     found = error_group_service.list_error_groups(db, ErrorFilter(user.owner, state), ROWS, cursor)
     following = found.last and urlencode({"state": state.value, "cursor": str(found.last)})
     values: dict[str, Any] = {
-        "groups": [(group, *spark(group.last_24h)) for group in found.items],
+        "groups": [(group, spark(group.last_24h)) for group in found.items],
         "state": state.value,
         "states": [each.value for each in ErrorState],
         "next_page": f"/errors?{following}" if following else None,
@@ -65,6 +65,6 @@ def reopen(request: Request, db: SessionDep, user: PageUser, fingerprint: Finger
     return redirect(request, "/errors", "reopened")
 
 
-def spark(numbers: list[int]) -> tuple[list[charts.Bar], int]:
+def spark(numbers: list[int]) -> list[charts.Bar]:
     """Return the picture of the failures of each hour of a day."""
     return charts.columns({"failed": numbers}, charts.SPARK_WIDTH, charts.SPARK_HEIGHT)

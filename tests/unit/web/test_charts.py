@@ -2,21 +2,40 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.web.charts import HEIGHT, SPARK_HEIGHT, WIDTH, Bar, columns, highest_of, line, row, timeline
+import pytest
+
+from app.web.charts import (
+    HEIGHT,
+    SPARK_HEIGHT,
+    WIDTH,
+    Bar,
+    chart,
+    columns,
+    highest_of,
+    line,
+    row,
+    timeline,
+    top_of_axis,
+)
+from tests.support.tables import check_rows
+
+BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 def test_columns_stack_their_parts_up_to_the_highest() -> None:
-    bars, highest = columns({"good": [1, 0, 2], "bad": [0, 0, 2]}, width=30, height=100)
-    assert highest == 4
-    assert bars == [Bar("good", 0, 75, 9, 25), Bar("good", 20, 50, 9, 50), Bar("bad", 20, 0, 9, 50)]
+    assert columns({"good": [1, 0, 2], "bad": [0, 0, 2]}, width=30, height=100) == [
+        Bar("good", 0, 75, 9, 25),
+        Bar("good", 20, 50, 9, 50),
+        Bar("bad", 20, 0, 9, 50),
+    ]
 
 
 def test_without_numbers_there_are_no_bars() -> None:
-    assert columns({}) == columns({"good": []}) == columns({"good": [0, 0]}) == ([], 0)
+    assert columns({}) == columns({"good": []}) == columns({"good": [0, 0]}) == []
 
 
-def test_a_line_has_gaps_and_dots() -> None:
-    assert line([1, None, 2, 4], 4, width=40, height=100) == "M5.0 75.0h.1M25.0 50.0h.1L35.0 0.0"
+def test_a_line_has_gaps_and_dashes() -> None:
+    assert line([1, None, 2, 4], 4, width=40, height=100) == "M3.0 75.0h4M25.0 50.0L35.0 0.0"
     assert line([None], 1) == ""
     assert line([1], 0) == ""
 
@@ -26,9 +45,24 @@ def test_the_highest_of_no_value_is_zero() -> None:
     assert highest_of([None, 3.0], [5.0]) == 5
 
 
-def test_what_is_drawn_beside_the_columns_fits_too() -> None:
-    bars, highest = columns({"good": [1]}, width=10, beside=[4])
-    assert (highest, bars) == (4, [Bar("good", 0, HEIGHT * 0.75, 9, HEIGHT / 4)])
+def test_the_axis_of_a_chart_ends_at_a_round_number_that_fits_all() -> None:
+    drawn = chart(BEGIN, 60, stacked={"good": [1, 0], "bad": [2, 0]}, lines={"new": [0, 7]})
+    assert (drawn.top, drawn.lines) == (10, {"new": f"M150.0 {HEIGHT:.1f}L450.0 {HEIGHT * 0.3:.1f}"})
+    assert [(bar.kind, bar.height) for bar in drawn.bars] == [("good", HEIGHT / 10), ("bad", HEIGHT / 5)]
+    assert drawn.shown["of"] == {"new": [0, 7], "good": [1, 0], "bad": [2, 0]}
+
+
+def test_the_tops_of_axes() -> None:
+    check_rows(lambda highest, top: top_of_axis(highest) == top, {0: 2, 1: 2, 3: 5, 10: 10, 61: 100, 999: 1000}.items())
+    tops = {0: 1, 0.0123: 0.02, 0.3: 0.5, 1: 1, 29: 50, 31: 60, 61: 120, 3601: 7200, 90_000: 172_800}
+    check_rows(lambda highest, top: top_of_axis(highest, "seconds") == pytest.approx(top), tops.items())
+
+
+def test_the_time_of_a_chart_is_in_equal_parts() -> None:
+    hour = chart(BEGIN, 60, stacked={"good": [0] * 60}).ticks
+    assert hour == [BEGIN + timedelta(minutes=15 * at) for at in range(4)]
+    week = chart(BEGIN, 3600, stacked={"good": [0] * 168}).ticks
+    assert week == [BEGIN + timedelta(days=at) for at in range(7)]
 
 
 def test_a_row_fills_its_width_with_the_highest_sum() -> None:
@@ -37,9 +71,6 @@ def test_a_row_fills_its_width_with_the_highest_sum() -> None:
         Bar("ready", 25, 0, 75, 20),
     ]
     assert [bar.width for bar in row({"running": 0}, 0)] == [0]
-
-
-BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 def at(seconds: float) -> datetime:

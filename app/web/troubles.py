@@ -1,0 +1,68 @@
+"""What is not well, for the sentence with which the overview begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.models.worker import WorkerState
+from app.services.operations.queue_service import QueueState
+from app.services.operations.worker_service import WorkerInfo
+
+# Seconds after which a task that could start has waited long.
+LONG_WAIT = 60
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One of `no_workers`, `no_worker`, `lost`, `failed`, `paused`, `waits`. `path` shows more of it."""
+
+    kind: str
+    path: str
+    name: str = ""
+    number: int = 0
+    seconds: float = 0
+    since: datetime | None = None
+
+
+def troubles(
+    failures: tuple[int, datetime], queues: Sequence[QueueState], workers: Sequence[WorkerInfo] = ()
+) -> list[Trouble]:
+    """Return what is not well, the worst first: nothing for a service that is well.
+
+    `failures` are those that count, and since when. `workers` is empty for readers who may not see them.
+    """
+    number, since = failures
+    found = [each for queue in queues if (each := _of_queue(queue))]
+    if queues and not any(queue.workers for queue in queues):
+        found = [Trouble("no_workers", "/queues"), *(each for each in found if each.kind != "no_worker")]
+    lost = [worker.name for worker in workers if worker.state is WorkerState.LOST]
+    return [
+        *(each for each in found if each.kind.startswith("no_worker")),
+        *(Trouble("lost", "/queues", name=name) for name in lost),
+        *([Trouble("failed", "/errors", number=number, since=since)] if number else []),
+        *(each for each in found if not each.kind.startswith("no_worker")),
+    ]
+
+
+def _of_queue(queue: QueueState) -> Trouble | None:
+    """Return why the tasks of a queue do not start. A queue without pending tasks has no trouble."""
+    path = "/queues"
+    if queue.pending == 0:
+        return None
+    if queue.paused:
+        return Trouble("paused", path, queue.name, queue.pending)
+    if queue.workers == 0:
+        return Trouble("no_worker", path, queue.name, queue.pending)
+    waited = queue.oldest_ready_seconds or 0
+    return Trouble("waits", path, queue.name, queue.ready, waited) if waited > LONG_WAIT else None
+
+
+def longest_wait(queues: Sequence[QueueState]) -> float:
+    """Return for how many seconds the oldest task that could start has waited."""
+    return max((queue.oldest_ready_seconds or 0.0 for queue in queues), default=0.0)
+
+
+def used_slots(workers: Sequence[WorkerInfo]) -> tuple[int, int, int]:
+    """Return how many workers live, how many slots of them are used, and how many they have."""
+    living = [worker for worker in workers if worker.state is not WorkerState.LOST]
+    return len(living), sum(len(worker.running) for worker in living), sum(worker.concurrency for worker in living)
