@@ -12,6 +12,7 @@ _TYPES = {
     "app.css": "text/css",
     "live.js": "text/javascript",
     "charts.js": "text/javascript",
+    "task.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}

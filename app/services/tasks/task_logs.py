@@ -42,9 +42,9 @@ def page(
     return Page(lines, lines[-1].seq if is_cut else None)
 
 
-def newest(db: Session, task_id: UUID, limit: int) -> list[TaskLog]:
+def newest(db: Session, task_id: UUID, wanted: LogFilter, limit: int) -> list[TaskLog]:
     """At most `limit` lines, the last ones, oldest first."""
-    statement = select(TaskLog).where(TaskLog.task_id == task_id).order_by(TaskLog.seq.desc()).limit(limit)
+    statement = select(TaskLog).where(*_conditions(task_id, wanted)).order_by(TaskLog.seq.desc()).limit(limit)
     return list(db.scalars(statement))[::-1]
 
 
@@ -74,11 +74,7 @@ def so_far(
 
 def _page(task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int) -> Select[TaskLog, int]:
     size = _bytes()
-    conditions = [TaskLog.task_id == task_id, TaskLog.seq > after]
-    if wanted.attempt is not None:
-        conditions.append(TaskLog.attempt == wanted.attempt)
-    if wanted.level is not None:
-        conditions.append(TaskLog.level >= wanted.level.number)
+    conditions = [TaskLog.seq > after, *_conditions(task_id, wanted)]
     # The window counts the first lines alone: no page reads all that are left.
     first = (
         select(TaskLog.seq, size.label("bytes")).where(*conditions).order_by(TaskLog.seq).limit(limit + 1).subquery()
@@ -91,6 +87,15 @@ def _page(task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: 
         .where(TaskLog.task_id == task_id, or_(found.c.through <= most_bytes, found.c.through == found.c.bytes))
         .order_by(TaskLog.seq)
     )
+
+
+def _conditions(task_id: UUID, wanted: LogFilter) -> list[ColumnElement[bool]]:
+    conditions = [TaskLog.task_id == task_id]
+    if wanted.attempt is not None:
+        conditions.append(TaskLog.attempt == wanted.attempt)
+    if wanted.level is not None:
+        conditions.append(TaskLog.level >= wanted.level.number)
+    return conditions
 
 
 def _bytes() -> ColumnElement[int]:

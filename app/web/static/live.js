@@ -1,5 +1,6 @@
 // What moves on a page: states as they are committed, durations, and keys. Without it every page works, and stands still.
 
+document.documentElement.classList.add("scripts");
 const badge = document.querySelector("[data-live]");
 const spoken = badge?.textContent;
 
@@ -37,8 +38,8 @@ function paint(task) {
   status.dataset.status = task.status;
   status.textContent = word;
   const bar = row.querySelector('[data-field="progress"]');
-  bar.value = task.progress;
-  bar.setAttribute("aria-valuenow", task.progress);
+  if (bar) bar.value = task.progress;
+  bar?.setAttribute("aria-valuenow", task.progress);
   write(row, "percent", `${task.progress} %`);
   write(row, "attempt", task.attempt);
   write(row, "detail", detail);
@@ -193,18 +194,21 @@ let asking = false;
 
 async function followLines() {
   const log = document.querySelector("[data-logs][data-follows]");
-  if (!log || asking || document.hidden) return;
+  const isFollowed = log?.querySelector("[data-follow]")?.checked !== false;
+  if (!log || asking || document.hidden || !isFollowed) return;
   asking = true;
+  const hasEnded = !document.querySelector("[data-events]"); // asked before: what it logged was there before its end
   try {
     const list = log.querySelector(".log");
     const after = list.lastElementChild?.dataset.seq ?? 0;
-    const answer = await fetch(`${log.dataset.logs}?after=${after}`);
+    const answer = await fetch(`${log.dataset.logs}after=${after}`);
     if (!answer.ok || answer.redirected) return;
     const lines = new DOMParser().parseFromString(await answer.text(), "text/html").querySelectorAll("li");
     const atEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
     list.append(...lines);
     while (list.children.length > LINES) list.firstElementChild.remove();
     if (lines.length) dress(list);
+    else if (hasEnded) delete log.dataset.follows;
     if (atEnd) list.scrollTop = list.scrollHeight;
   } finally {
     asking = false;

@@ -1,0 +1,133 @@
+"""A task: what became of it, its log, and what can be done to it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Header, Query, Request, Response
+
+from app.api.deps import SessionDep, WatcherDep
+from app.api.http.router import SlashRouter
+from app.api.http.sse import EventStream
+from app.live.frames import version_of
+from app.models.task_log import LogLevel
+from app.schemas.task import TaskAttemptRead
+from app.schemas.task_log import TaskLogRead
+from app.services.task_service import task_service
+from app.services.user_service import user_service
+from app.web.access import PageUser, credential_of, rights_of
+from app.web.confirming import Confirmed, ask
+from app.web.curl import curl_of
+from app.web.json_shown import JSONTexts
+from app.web.rendering import HEADERS, page, redirect
+from app.web.shown_tasks import left_of, possible, shown
+from app.web.task_times import times_of
+
+router = SlashRouter()
+
+ATTEMPTS = 50
+LINES = 500
+LINES_OF_FILE = 1_000_000
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
+# The form sends an empty one for all levels.
+Level = Annotated[LogLevel | Literal[""] | None, Query()]
+
+
+@router.get("/tasks/{task_id}")
+def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, level: Level = None) -> Response:
+    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    earlier = max(task.attempt - ATTEMPTS, 0)
+    found = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner, after=earlier)
+    attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
+    now = datetime.now(UTC)
+    logs = task_service.newest_logs(db, task_id, LINES, owner=user.owner, level=level or None)
+    values = {
+        "task": task,
+        "owner": user_service.get_user(db, task.user_id).username if user.is_admin else None,
+        "logs": [TaskLogRead.model_validate(line) for line in logs],
+        "is_cut": len(logs) == LINES,
+        "level": level or None,
+        "levels": [each.value for each in LogLevel],
+        "attempts": attempts,
+        "earlier_attempts": earlier,
+        "timing": times_of(task, attempts, now),
+        "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
+        "possible": possible(task),
+        "left": left_of(task, now),
+        "curl": curl_of(request, task),
+        "json": JSONTexts(),
+    }
+    db.rollback()  # all is read, and to write large JSON takes longer than a transaction may be idle
+    return page(request, "task.html", values)
+
+
+@router.get("/tasks/{task_id}/logs")
+def show_lines(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    task_id: UUID,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    level: Level = None,
+) -> Response:
+    """The lines after that number, for a page that is open."""
+    found = task_service.list_logs(db, task_id, LINES, owner=user.owner, after=after, level=level or None)
+    return page(request, "lines.html", {"logs": [TaskLogRead.model_validate(line) for line in found.items]})
+
+
+@router.get("/tasks/{task_id}/log.txt")
+def download_log(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    """The lines as a text file: all of them, or what a page of the API holds, which is said at its end."""
+    found = task_service.list_logs(db, task_id, LINES_OF_FILE, owner=user.owner)
+    lines = [TaskLogRead.model_validate(line) for line in found.items]
+    texts = [f"{line.at.isoformat()} {line.level:<8} {line.logger}: {line.message}\n" for line in lines]
+    if found.last is not None:
+        texts.append(f"Cut here: GET /api/v1/tasks/{task_id}/logs?after={found.last} lists the rest.\n")
+    name = {"Content-Disposition": f'attachment; filename="{task_id}.log.txt"', "X-Content-Type-Options": "nosniff"}
+    return Response("".join(texts), media_type="text/plain", headers=HEADERS | name)
+
+
+@router.get("/tasks/{task_id}/events")
+async def follow_task(
+    request: Request, user: PageUser, watcher: WatcherDep, task_id: UUID, last_event_id: LastEventId = None
+) -> Response:
+    credential, seen = credential_of(request, user), version_of(last_event_id)
+    stream = await watcher.follow(task_id, user.id, user.owner, credential, seen)
+    return Response(status_code=204) if stream is None else EventStream(stream, watcher.leave)
+
+
+@router.post("/tasks/{task_id}/cancel")
+def cancel_task(
+    request: Request, db: SessionDep, user: PageUser, task_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return _ask(request, db, user, task_id, "cancel")
+    task_service.cancel(db, task_id, owner=user.owner)
+    return redirect(request, f"/tasks/{task_id}", "cancelled")
+
+
+@router.post("/tasks/{task_id}/run-now")
+def run_task_now(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    task_service.run_now(db, task_id, owner=user.owner)
+    return redirect(request, f"/tasks/{task_id}", "due")
+
+
+@router.post("/tasks/{task_id}/retry")
+def retry_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=rights_of(user))
+    return redirect(request, f"/tasks/{task_id}", "retried")
+
+
+@router.post("/tasks/{task_id}/delete")
+def delete_task(
+    request: Request, db: SessionDep, user: PageUser, task_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return _ask(request, db, user, task_id, "delete")
+    task_service.delete(db, task_id, owner=user.owner)
+    return redirect(request, "/tasks", "deleted")
+
+
+def _ask(request: Request, db: SessionDep, user: PageUser, task_id: UUID, deed: str) -> Response:
+    task = task_service.get_task(db, task_id, owner=user.owner)
+    return ask(request, deed, task.name, f"/tasks/{task_id}")

@@ -1,0 +1,116 @@
+"""The page of a task: its error, its log, and what it links to."""
+
+import re
+from uuid import UUID
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.db.session import SessionLocal
+from app.db.sql import task_logs as statements
+from app.models.task_log import Line
+from tests.integration.test_pages import Reader
+from tests.support.accounts import MakeUser
+from tests.support.settings import sql
+from tests.support.task_client import TaskClient, module_client, task_client
+from tests.support.throttle import forget_everybody
+
+shared = module_client(WEB_UI="true")
+LEVELS = {"DEBUG": 10, "WARNING": 30, "ERROR": 40}
+
+
+@pytest.fixture
+def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
+    forget_everybody(shared)
+    return task_client(shared, make_user)
+
+
+@pytest.fixture
+def reader(shared: TestClient, tasks: TaskClient) -> Reader:
+    found = Reader(shared)
+    assert found.sign_in(tasks.user["username"]).status_code == 303
+    return found
+
+
+@pytest.fixture
+def administrator(shared: TestClient, make_user: MakeUser) -> Reader:
+    found = Reader(shared)
+    assert found.sign_in(make_user("admin")[0]["username"]).status_code == 303
+    return found
+
+
+@pytest.fixture
+def logged(tasks: TaskClient) -> str:
+    """A task that has a line of each of LEVELS, called as that."""
+    task = tasks.task_in("succeeded")
+    lines: list[Line] = [
+        (number, f"2026-11-30T05:00:0{at}Z", number, "a.logger", f"a {level} line", "{}")
+        for at, (level, number) in enumerate(LEVELS.items())
+    ]
+    with SessionLocal() as db:
+        assert statements.write(db, UUID(task), 1, lines, -1)
+        db.commit()
+    return task
+
+
+def lines(page: str) -> list[str]:
+    return re.findall(r"a (\w+) line", page)
+
+
+class TestTheLog:
+    def test_shows_all_lines_or_those_of_a_level_and_above(self, reader: Reader, logged: str) -> None:
+        shown = {"": [*LEVELS], "?level=": [*LEVELS], "?level=WARNING": ["WARNING", "ERROR"], "?level=CRITICAL": []}
+        for query, levels in shown.items():
+            page = reader.get(f"/tasks/{logged}{query}").text
+            assert lines(page) == levels, query
+            assert lines(reader.get(f"/tasks/{logged}/logs{query}").text) == levels, query
+        assert 'data-logs="/ui/tasks/' in page
+        assert 'logs?level=CRITICAL&amp;"' in page
+        assert reader.get(f"/tasks/{logged}?level=LOUD").status_code == 422
+
+    def test_is_downloaded_as_text(self, reader: Reader, logged: str) -> None:
+        answer = reader.get(f"/tasks/{logged}/log.txt")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.headers["content-disposition"] == f'attachment; filename="{logged}.log.txt"'
+        assert answer.text.splitlines() == [
+            f"2026-11-30T05:00:0{at}+00:00 {level:<8} a.logger: a {level} line" for at, level in enumerate(LEVELS)
+        ]
+
+    def test_that_does_not_fit_into_a_file_says_where_the_rest_is(
+        self, reader: Reader, logged: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.web.views.task.LINES_OF_FILE", 2)
+        last = reader.get(f"/tasks/{logged}/log.txt").text.splitlines()[-1]
+        assert last == f"Cut here: GET /api/v1/tasks/{logged}/logs?after=30 lists the rest."
+
+    def test_is_not_for_others(self, shared: TestClient, make_user: MakeUser, logged: str) -> None:
+        other = Reader(shared)
+        other.sign_in(make_user()[0]["username"])
+        for path in (f"/tasks/{logged}", f"/tasks/{logged}/logs", f"/tasks/{logged}/log.txt"):
+            assert other.get(path).status_code == 404, path
+
+
+def test_the_traceback_of_the_last_failure_stands_open_and_leads_to_its_group(
+    reader: Reader, tasks: TaskClient
+) -> None:
+    task = tasks.task_in("failed")
+    page = reader.get(f"/tasks/{task}").text
+    assert "<details open><summary>Traceback</summary>" in page
+    ((fingerprint,),) = sql("SELECT error_fingerprint FROM tasks WHERE id = :id", id=UUID(task))
+    assert f'href="/ui/errors/{fingerprint}"' in page
+
+
+def test_a_result_comes_before_the_arguments(reader: Reader, tasks: TaskClient) -> None:
+    page = reader.get(f"/tasks/{tasks.task_in('succeeded', args=[5])}").text
+    assert 0 < page.index('id="result"') < page.index('id="args"')
+
+
+@pytest.mark.parametrize(("who", "is_shown"), [("reader", False), ("administrator", True)])
+def test_what_only_administrators_may_open_is_linked_for_them_alone(
+    request: pytest.FixtureRequest, tasks: TaskClient, who: str, is_shown: bool
+) -> None:
+    task = tasks.task_in("succeeded")
+    page = request.getfixturevalue(who).get(f"/tasks/{task}").text
+    for link in (f"/users/{tasks.user['id']}", f"/audit?object_id={task}", "/workers/"):
+        assert (f'href="/ui{link}' in page) is is_shown, link
+    assert 'href="/ui/queues/default"' in page
