@@ -51,7 +51,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_maintenance.py", "integration/test_max_priority.py",
         "integration/test_migrations.py",
         "integration/test_model.py", "integration/test_operations.py", "integration/test_outbound.py",
-        "integration/test_outbox.py", "integration/test_outside.py", "integration/test_own_tasks.py", "integration/test_page_changes.py", "integration/test_page_task.py",
+        "integration/test_outbox.py", "integration/test_outside.py", "integration/test_own_tasks.py", "integration/test_page_changes.py", "integration/test_page_task.py", "integration/test_page_list.py", "integration/test_newest_tasks.py",
         "integration/test_page_forms.py", "integration/test_pages.py",
         "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
         "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",

@@ -1,6 +1,7 @@
 """Users: registration, profiles, roles, and the rule that one active administrator remains."""
 
 import logging
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -118,6 +119,10 @@ class UserService:
         with transaction(db, commit=commit):
             found = queries.newest_users(db, limit + 1, skip, before)
         return page_of(found, limit, lambda user: user.id)
+
+    def usernames(self, db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
+        """Return the names of those of these users that exist, by their ids: of what a page shows."""
+        return queries.usernames(db, ids)
 
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
         """Change `username`, `email`, `role`, `is_active`, `max_priority`, `weight`.

@@ -13,6 +13,7 @@ _TYPES = {
     "live.js": "text/javascript",
     "charts.js": "text/javascript",
     "task.js": "text/javascript",
+    "tasks.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from app.api.task_filters import filter_of
-from app.models.task_filter import FIELDS, TaskFilter
+from app.models.task_filter import FIELDS, Condition, TaskFilter
 from app.services.accounts.auth_service import Principal
 
 MAX_LENGTH = 500
@@ -49,10 +49,13 @@ class Search:
         wanted = fields.pop("user_id", "all" if user.is_admin else None)
         return filter_of(user, wanted, **fields)
 
-    def with_status(self, status: str | None) -> str:
-        """Return the search for tasks of this status, or of any."""
-        rest = " ".join(chip.text for chip in self.chips if not chip.text.startswith("status:"))
-        return f"{rest} status:{status}".strip() if status else rest
+    def with_value(self, key: str, value: str | None) -> str:
+        """Return the search with this value of the key: in place of another one, unless tasks have several of it."""
+        is_kept = FIELDS[_NAMES[key]].condition is Condition.IN_ROWS and FIELDS[_NAMES[key]].is_list
+        kept = [chip.text for chip in self.chips if is_kept or not chip.text.startswith(f"{key}:")]
+        if value is not None:
+            kept.append(f"{key}:{value}" if re.fullmatch(r"[^\s\"]+", value) else f'{key}:"{value}"')
+        return " ".join(kept)
 
 
 def parse(text: str, user: Principal, now: datetime) -> Search:

@@ -25,7 +25,7 @@ _ALL = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
+class Stream:
     """`start` is served by `index`, `rest` is looked up in the rows."""
 
     index: str | None
@@ -35,18 +35,23 @@ class _Stream:
 
     def edge(self, db: Session) -> UUID | None:
         """The last row that it may read; None where it may read all."""
-        if not self.rest or self.look >= _ALL:
+        if self.look >= _ALL:
             return None
-        return db.scalars(self._newest(select(Task.id)).offset(self.look - 1).limit(1)).one_or_none()
+        newest = self._by_index(select(Task.id)).order_by(Task.id.desc())
+        return db.scalars(newest.offset(self.look - 1).limit(1)).one_or_none()
 
     def ids(self, edge: UUID | None, need: int) -> Select[Any]:
         """The first ones that fit."""
-        through = [] if edge is None else [Task.id >= edge]
         ids = select(Task.id, true().label("fits"), literal(value=False).label("is_edge"))
-        return select(self._newest(ids).where(*through, *self.rest).limit(need).subquery())
+        return select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
 
-    def _newest(self, ids: Select[*Row]) -> Select[*Row]:
-        found = ids.where(*self.start).order_by(Task.id.desc())
+    def rows(self, columns: Select[*Row], edge: UUID | None) -> Select[*Row]:
+        """These columns of the rows that fit, through the edge, in no order."""
+        through = [] if edge is None else [Task.id >= edge]
+        return self._by_index(columns).where(*through, *self.rest)
+
+    def _by_index(self, columns: Select[*Row]) -> Select[*Row]:
+        found = columns.where(*self.start)
         return found if self.index is None else by_index(found, self.index)
 
 
@@ -57,20 +62,20 @@ def page_ids(
 
     Returns them with the lowest id that was read where reading stopped before the end, else with None.
     """
-    streams = [*_streams(wanted, start_of(wanted, before), look)]
-    edges = [stream.edge(db) for stream in streams]
-    statements = [stream.ids(edge, skip + need) for stream, edge in zip(streams, edges, strict=True)]
+    found = [*streams(wanted, start_of(wanted, before), look)]
+    edges = [stream.edge(db) if stream.rest else None for stream in found]
+    statements = [stream.ids(edge, skip + need) for stream, edge in zip(found, edges, strict=True)]
     return merged(db, statements, need, skip, [edge for edge in edges if edge is not None])
 
 
-def _streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[_Stream]:
+def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream]:
     rest = [*of_kind(wanted), *of_rows(wanted)]
     if wanted.error is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"
         index = of_user if wanted.error is None else "ix_tasks_error"
-        yield _Stream(index, start, [*of_status(wanted), *rest], look)
+        yield Stream(index, start, [*of_status(wanted), *rest], look)
         return
     statuses = sorted(set(wanted.status))
     for status in statuses:
         of_status_ = [*start, Task.status == status]
-        yield _Stream("ix_tasks_user_status", of_status_, rest, max(look // len(statuses), 1))
+        yield Stream("ix_tasks_user_status", of_status_, rest, max(look // len(statuses), 1))

@@ -1,5 +1,6 @@
 """Queries of users. None of them commits."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import delete, exists, select
@@ -25,6 +26,14 @@ def newest_users(db: Session, limit: int, skip: int, below: UUID | None) -> list
     if below is not None:
         page = page.where(User.id < below)
     return list(db.scalars(page))
+
+
+def usernames(db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the names of those of these users that exist, by their ids. Has no limit: callers name a page of them."""
+    if not ids:
+        return {}
+    found = db.execute(select(User.id, User.username).where(User.id.in_(ids)))
+    return {row.id: row.username for row in found}
 
 
 def username_exists(db: Session, username: str) -> bool:

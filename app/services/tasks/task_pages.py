@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import prepared, task_pages
-from app.db.statements import task_filter, task_rows
+from app.db.statements import newest_tasks, task_filter, task_rows
+from app.db.statements.newest_tasks import Longest
 from app.ddl.waiting import WAITS_OF_MANY
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter, looks_up_rows
@@ -64,6 +65,16 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
         edge = found.rows[-1]["id"]
     look_for(db, (row["waits"] for row in found.rows))
     return Page([as_shown(row) for row in found.rows], edge)
+
+
+def longest(
+    db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int = 0
+) -> tuple[list[dict[str, Any]], bool]:
+    """The tasks that took longest, among the newest LOOK, as `shown` gives them; and whether there are more."""
+    if wanted.waiting_for is not None:
+        look_at_workers(db)
+    ids = newest_tasks.longest_ids(db, wanted, by, limit + 1, skip, LOOK)
+    return shown_of(db, ids[:limit]), len(ids) > limit
 
 
 def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:

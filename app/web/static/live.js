@@ -34,6 +34,7 @@ function paint(task) {
   if (row.id && (status.textContent !== word || Number(row.dataset.attempt) !== task.attempt ||
     (task.progress_detail && !row.querySelector('[data-field="detail"]')))) return refresh();
   row.dataset.version = task.version;
+  row.dataset.state = task.status;
   draw(task);
   status.dataset.status = task.status;
   status.textContent = word;
@@ -43,7 +44,9 @@ function paint(task) {
   write(row, "percent", `${task.progress} %`);
   write(row, "attempt", task.attempt);
   write(row, "detail", detail);
-  write(row, "why", words[task.waiting_for?.reason] ?? "");
+  const why = task.waiting_for;
+  write(row, "why", why ? `${words[why.reason]} ${why.until ? age((Date.now() - Date.parse(why.until)) / 1000) : why.key ?? ""}` : "");
+  write(row, "error", task.error ? `${task.error.type}: ${(task.error.message ?? "").slice(0, 200)}` : "");
   const ran = (Date.now() - Date.parse(task.started_at)) / 1000;
   const left = (ran * (100 - task.progress)) / task.progress;
   const known = task.status === "running" && task.progress > 0 && task.progress < 100;

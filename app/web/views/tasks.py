@@ -1,7 +1,7 @@
-"""The list of tasks, and the stream of those on a page of it."""
+"""The list of tasks, the ways to narrow it down, and the stream of the tasks on a page of it."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -12,9 +12,14 @@ from app.api.http.paging import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
-from app.models.task import TaskStatus
+from app.catalogue import known_queues
+from app.db.statements.newest_tasks import Longest
+from app.models.task import TaskPriority, TaskStatus, WaitingReason
+from app.models.task_filter import TaskFilter
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_facets, task_pages
+from app.services.tasks.permissions import types_for
+from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
 from app.web.rendering import NavigationEntry, page
 from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown
@@ -24,34 +29,99 @@ router = SlashRouter()
 NAVIGATION = (NavigationEntry(2, "/tasks", "Tasks"),)
 
 Text = Annotated[str, Query(alias="q", max_length=MAX_LENGTH)]
+# The key of the search for each of the facets, in their order.
+FACETS = {"status": "status", "queue": "queue", "task": "celery_task_name", "tag": "tag", "user": "user_id"}
 
 
 @router.get("/tasks")
-@costly(lambda arguments: bool(arguments["text"]))
+@costly(lambda arguments: bool(arguments["text"] or arguments["sort"] or arguments["filters"]))
 def list_tasks(
-    request: Request, db: SessionDep, user: PageUser, text: Text = "", cursor: Annotated[str | None, Query()] = None
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    text: Text = "",
+    cursor: Annotated[str | None, Query()] = None,
+    sort: Annotated[Longest | None, Query()] = None,
+    skip: Annotated[int, Query(ge=0, lt=task_pages.LOOK)] = 0,
+    filters: Annotated[bool, Query()] = False,
 ) -> Response:
-    now = datetime.now(UTC)
-    search = parse(text, user, now)
+    search = parse(text, user, datetime.now(UTC))
     wanted = search.filter(user)
-    found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
+    if sort is None:
+        found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
+        rows, following = found.items, found.last and {"cursor": found.last.hex}
+    else:
+        rows, is_more = task_pages.longest(db, wanted, sort, ROWS, skip)
+        following = {"sort": sort.value, "skip": str(skip + ROWS)} if is_more else None
+    tasks = shown(rows)
+    owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
     counts = _counts(db, search, user)
-    next_page = None if found.last is None else "/tasks?" + urlencode({"q": search.text, "cursor": found.last.hex})
     values = {
         "search": search,
         "keys": KEYS,
+        "completions": _completions(user),
         "statuses": [status.value for status in TaskStatus],
-        "tasks": shown(found.items),
+        "tasks": tasks,
+        "owners": owners if user.is_admin else None,
+        "named": {f"user:{user_id}": f"user:{name}" for user_id, name in owners.items()},
         "possible_deeds": _possible(search),
         "seconds_of": seconds_of,
         "left_of": left_of,
         "counts": counts,
         "matching": counts and sum(counts[status] for status in search.fields.get("status", TaskStatus)),
-        "next_page": next_page,
-        "is_first": cursor is None,
-        "now": now,
+        "sort": sort and sort.value,
+        "newest": task_pages.LOOK,
+        "facets": _facets(db, search, wanted, user) if filters else None,
+        "next_page": "/tasks?" + urlencode({"q": search.text, **following}) if following else None,
+        "is_first": cursor is None and sort is None,
     }
-    return page(request, "tasks.html", values)
+    return page(request, "tasks.html", values | {"now": datetime.now(UTC)})
+
+
+@router.get("/facets")
+@costly(lambda _: True)
+def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
+    """The facets of a search, for a page that is open."""
+    search = parse(text, user, datetime.now(UTC))
+    return page(request, "facets.html", {"facets": _facets(db, search, search.filter(user), user)})
+
+
+def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) -> list[dict[str, Any]]:
+    """Return the values that occur most of each key, each with the search for it. Chosen ones are left out."""
+    keys = {key: field for key, field in FACETS.items() if key != "user" or user.is_admin}
+    found = task_facets.facets(db, wanted, tuple(keys.values()))
+    names = user_service.usernames(db, {each.value for each in found.get("user_id", ())})
+    return [
+        {
+            "key": key,
+            "values": [
+                (names.get(each.value, str(each.value)), search.with_value(key, str(each.value)), each)
+                for each in found[field]
+                if each.value not in search.fields.get(field, ()) and '"' not in str(each.value)
+            ],
+        }
+        for key, field in keys.items()
+    ]
+
+
+def _users(search: Search) -> set[UUID]:
+    """Return the user whom the search names."""
+    return {search.fields["user_id"]} if "user_id" in search.fields else set()
+
+
+def _completions(user: PageUser) -> dict[str, list[str]]:
+    """Return what can stand behind each key of the search, as far as it is known without asking the database."""
+    return {
+        "status": [status.value for status in TaskStatus],
+        "queue": sorted(known_queues()),
+        "task": [each.celery_task_name for each in types_for(user.id, user.role)],
+        "priority": [priority.value for priority in TaskPriority],
+        "waiting": [reason.value for reason in WaitingReason],
+        "user": ["me"],
+        "after": ["1h", "24h", "7d"],
+        "before": ["1h", "24h", "7d"],
+        **{key: [] for key in ("tag", "type", "name", "error")},
+    }
 
 
 def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | None:

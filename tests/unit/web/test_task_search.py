@@ -84,8 +84,15 @@ def test_each_chip_leads_to_the_search_without_it() -> None:
 
 def test_a_tab_replaces_the_status_alone() -> None:
     search = parse("status:failed tag:x", USER, NOW)
-    assert search.with_status("running") == "tag:x status:running"
-    assert search.with_status(None) == "tag:x"
+    assert search.with_value("status", "running") == "tag:x status:running"
+    assert search.with_value("status", None) == "tag:x"
+
+
+def test_a_value_is_added_where_a_task_can_have_several_of_its_key() -> None:
+    search = parse("report tag:x queue:default", USER, NOW)
+    assert search.with_value("tag", "month end") == 'report tag:x queue:default tag:"month end"'
+    assert search.with_value("queue", "slow") == "report tag:x queue:slow"
+    assert parse(search.with_value("tag", "month end"), USER, NOW).fields["tag"] == ["x", "month end"]
 
 
 def test_users_see_their_own_tasks_and_administrators_all() -> None:

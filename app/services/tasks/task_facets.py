@@ -1,0 +1,90 @@
+"""How often each value of a field occurs among the tasks that a filter finds: the ways to narrow a search down."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.db.statements import newest_tasks, reads, task_counting
+from app.models.task import ACTIVE
+from app.models.task_count import task_count_changes, task_counts
+from app.models.task_filter import TaskFilter
+from app.services.operations.live_workers import look as look_at_workers
+from app.services.tasks.task_counts import reads_many
+from app.services.tasks.task_pages import LOOK
+
+# Rows that are counted one by one, and values of a field that are told.
+MOST_ROWS = 1000
+MOST_VALUES = 8
+# Fields that the sums of ended tasks have, and one that stands in the rows alone.
+_KEPT = ("status", "queue", "celery_task_name", "user_id")
+FIELDS = (*_KEPT, "tag")
+_COLUMNS = (*_KEPT, "tags")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a field, and in how many tasks it is; in more than that if it `is_more`."""
+
+    value: Any
+    number: int
+    is_more: bool
+
+
+def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> dict[str, list[Value]]:
+    """Return the values that occur most, of each of these fields.
+
+    Up to MOST_ROWS tasks are counted. Of more, the ended ones are read from the sums where these have the filter and
+    the field; other numbers are those of the newest tasks, and are marked. Has DATABASE_COSTLY_READ_SECONDS.
+    """
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    if wanted.waiting_for is not None:
+        look_at_workers(db)
+    rows = newest_tasks.values_of(db, wanted, _COLUMNS, MOST_ROWS + 1, LOOK)
+    is_all = len(rows) <= MOST_ROWS
+    newest = {field: _counted(field, rows) for field in fields}
+    if is_all or reads_many(wanted) or wanted.error is not None:
+        return {field: _largest(numbers, is_more=not is_all) for field, numbers in newest.items()}
+    active, is_some = _active(db, wanted)
+    return {
+        field: _largest(_ended(db, wanted, field) + _counted(field, active), is_more=is_some)
+        if field in _KEPT
+        else _largest(numbers, is_more=True)
+        for field, numbers in newest.items()
+    }
+
+
+def _counted(field: str, rows: Iterable[sa.Row[Any]]) -> Counter[Any]:
+    if field == "tag":
+        return Counter(tag for row in rows for tag in row.tags)
+    return Counter(getattr(row, field) for row in rows)
+
+
+def _largest(numbers: Counter[Any], *, is_more: bool) -> list[Value]:
+    most = sorted(numbers.items(), key=lambda each: (-each[1], str(each[0])))[:MOST_VALUES]
+    return [Value(value, number, is_more) for value, number in most if number > 0]
+
+
+def _ended(db: Session, wanted: TaskFilter, field: str) -> Counter[Any]:
+    """The numbers of the values that most ended tasks have."""
+    parts = [
+        sa.select(table.c[field].label("value"), table.c.number).where(*task_counting.counted(table, wanted))
+        for table in (task_counts, task_count_changes)
+    ]
+    found = sa.union_all(*parts).subquery()
+    number = sa.func.sum(found.c.number)
+    largest = sa.select(found.c.value, number).group_by(found.c.value).order_by(number.desc()).limit(MOST_VALUES)
+    return Counter({value: int(counted) for value, counted in db.execute(largest)})
+
+
+def _active(db: Session, wanted: TaskFilter) -> tuple[Sequence[sa.Row[Any]], bool]:
+    """The tasks that have not ended, MOST_ROWS at most, and whether there are more."""
+    statuses = sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE)
+    if not statuses:
+        return [], False
+    rows = newest_tasks.active_values(db, wanted, statuses, _COLUMNS, MOST_ROWS + 1)
+    return rows[:MOST_ROWS], len(rows) > MOST_ROWS

@@ -1,0 +1,108 @@
+"""The list of tasks as a page: what it shows of each, how it is sorted, and how a search is narrowed down."""
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.integration.test_pages import Reader
+from tests.support.accounts import MakeUser
+from tests.support.task_client import TaskClient, module_client, task_client
+from tests.support.throttle import forget_everybody
+
+shared = module_client(WEB_UI="true")
+
+
+@pytest.fixture
+def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
+    forget_everybody(shared)
+    return task_client(shared, make_user)
+
+
+@pytest.fixture
+def reader(shared: TestClient, tasks: TaskClient) -> Reader:
+    found = Reader(shared)
+    assert found.sign_in(tasks.user["username"]).status_code == 303
+    return found
+
+
+@pytest.fixture
+def administrator(shared: TestClient, make_user: MakeUser) -> Reader:
+    found = Reader(shared)
+    assert found.sign_in(make_user("admin")[0]["username"]).status_code == 303
+    return found
+
+
+def cell(page: str, name: str) -> list[str]:
+    """The texts of the cells of this class, one of each row."""
+    found = re.findall(rf'<td class="{name}">(.*?)</td>', page, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", each).split()) for each in found]
+
+
+class TestARow:
+    def test_says_what_becomes_of_the_task(self, reader: Reader, tasks: TaskClient) -> None:
+        for status in ("failed", "pending"):
+            tasks.task_in(status)
+        tasks.create(delay_seconds=7200)
+        due, waits, failed = cell(reader.get("/tasks").text, "now")
+        assert "due in 1 h" in due
+        assert "no worker for it" in waits
+        assert "ValueError: no" in failed
+
+    def test_names_the_owner_to_administrators_alone(
+        self, reader: Reader, administrator: Reader, tasks: TaskClient
+    ) -> None:
+        tasks.task_in("succeeded")
+        path = f"/tasks?q=user:{tasks.user['id']}"
+        page = administrator.get(path).text
+        assert cell(page, "owner") == [tasks.user["username"]]
+        assert f"<bdi>user:{tasks.user['username']}</bdi> ×" in page
+        assert cell(reader.get(path).text, "owner") == []
+
+
+class TestSorting:
+    def test_says_among_how_many_and_follows_no_newer_ones(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.task_in("pending")
+        ran = tasks.task_in("succeeded")
+        page = reader.get("/tasks?sort=duration").text
+        assert re.findall(r'<tr data-task-id="([^"]+)"', page) == [ran]
+        assert "among the newest 10,000 tasks" in page
+        assert "data-refresh=" not in page
+
+    def test_leads_on_by_the_same_order(
+        self, reader: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.web.views.tasks.ROWS", 1)
+        for _ in range(2):
+            tasks.task_in("succeeded")
+        (following,) = re.findall(r'rel="next" href="/ui([^"]+)"', reader.get("/tasks?sort=wait").text)
+        page = reader.get(following.replace("&amp;", "&")).text
+        assert (page.count("<tr data-task-id="), 'rel="next"' in page) == (1, False)
+
+    @pytest.mark.parametrize("query", ["sort=name", "sort=wait&skip=10000", "sort=wait&skip=-1"])
+    def test_by_something_else_is_refused(self, reader: Reader, query: str) -> None:
+        assert reader.get(f"/tasks?{query}").status_code == 422
+
+
+class TestFilters:
+    def test_lead_to_the_search_that_they_count(self, reader: Reader, tasks: TaskClient) -> None:
+        for priority in ("low", "low", "high"):
+            tasks.create(priority=priority, tags=["two words"])
+        page = reader.get("/tasks?q=tag:%22two+words%22&filters=true").text
+        found = dict(re.findall(r'<li><a href="/ui(/tasks\?q=[^"]+queue[^"]+)".*?<b>([^<]+)</b>', page))
+        assert sorted(found.values()) == ["1", "2"]
+        for path, number in found.items():
+            assert reader.get(path).text.count("<tr data-task-id=") == int(number)
+        assert "<h2>Queue</h2>" in page
+
+    def test_come_by_themselves_for_an_open_page(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.create()
+        assert "<h2>Queue</h2>" in reader.get("/facets?q=").text
+        assert "<h2>Queue</h2>" not in reader.get("/tasks").text
+
+    def test_by_user_are_for_administrators(
+        self, reader: Reader, administrator: Reader, tasks: TaskClient
+    ) -> None:  # fmt: skip
+        tasks.create()
+        assert "<h2>User</h2>" not in reader.get("/facets").text
+        assert "<h2>User</h2>" in administrator.get("/facets").text
