@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest, seconds_between
 from app.db.statements.task_conditions import conditions
-from app.db.statements.task_pages import streams
-from app.db.statements.task_streams import start_of
+from app.db.statements.task_streams import start_of, streams
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
