@@ -60,6 +60,8 @@ def _environment(code: str) -> Environment:
         "number": "{:,}".format,
         "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
         "age": lambda moment: languages.age((datetime.now(UTC) - moment).total_seconds(), chosen.gettext),
+        # Of an error, which may hold what a client sent: `_()` takes its text for markup.
+        "said": chosen.gettext,
         "iso": _iso,
         "clock": _clock,
         "compact": lambda value: json.dumps(value, ensure_ascii=False),

@@ -14,6 +14,7 @@ _TYPES = {
     "charts.js": "text/javascript",
     "task.js": "text/javascript",
     "tasks.js": "text/javascript",
+    "task_form.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}

@@ -253,7 +253,6 @@ def test_9_a_task_is_changed_before_it_is_tried_again_and_need_not_wait(site: Si
     page.goto(f"tasks/{ended['id']}")
     page.get_by_role("button", name="Retry with changes").click()
     page.locator("[name='kwargs.duration']").fill("0.2")
-    page.get_by_text("Options").click()
     page.get_by_label("Start in … seconds").fill("3600")
     page.get_by_role("button", name="Create task").click()
     expect(page.get_by_text("Waits for its time:")).to_be_visible()

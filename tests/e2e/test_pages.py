@@ -35,9 +35,9 @@ def test_a_newcomers_first_minute(site: Site) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="New task").click()
     for chosen in ("app.tasks.model_tasks.train_classifier", "app.tasks.common_tasks.long_running_task"):
-        page.get_by_label("Task").select_option(chosen)
+        page.get_by_label("Task", exact=True).select_option(chosen)
         expect(page.locator("[name=form_of]")).to_have_value(chosen)
-    page.get_by_label("Name").fill("my first task")
+    page.get_by_label("Name", exact=True).fill("my first task")
     page.locator("[name='kwargs.duration']").fill("10")
     page.get_by_role("button", name="Create task").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("my first task")
@@ -239,10 +239,11 @@ def test_an_open_page_goes_on_when_the_server_was_restarted(site: Site, gate: Pa
 def test_everything_but_what_moves_works_without_javascript(site: Site, gate: Path, tmp_path: Path) -> None:
     page = site.visit(site.user, scripts=False).page
     page.goto("new")
+    page.get_by_role("button", name="JSON").click()
     page.locator("[name=json]").fill(
         f'{{"name": "by JSON", "task_type": "t", "celery_task_name": "tests.hold", "args": ["{gate}", "{tmp_path}/l"]}}'
     )
-    page.get_by_role("button", name="Create from JSON").click()
+    page.get_by_role("button", name="Create task").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("by JSON")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: by JSON")  # a page asks

@@ -426,8 +426,9 @@ class TestTasks:
         old = tasks.create(name="old", args=[], kwargs=kwargs, delay_seconds=600)
         browser.post(f"/tasks/{old['id']}/cancel", confirmed="true")
         form = browser.get(f"/tasks/{old['id']}/change").text
-        assert "By JSON" in form
-        assert "By form" not in form
+        assert "stays as JSON" in form
+        assert "<code>kwargs.customer</code>" in form
+        assert 'name="kwargs.' not in form
         assert "hunter2" not in form
         typed = html.unescape(re.search('<textarea id="json"[^>]*>(.*?)</textarea>', form, re.DOTALL)[1])  # type: ignore[index]
         changed = json.loads(typed)

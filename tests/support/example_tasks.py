@@ -91,6 +91,12 @@ def invoice(self: Any, order: Order, day: date, *, ledger: str) -> dict[str, Any
     return {"order": order, "weekday": day.strftime("%A")}
 
 
+@celery_app.task(bind=True, name="tests.ship")
+def ship(self: Any, orders: list[Order], at: datetime) -> dict[str, Any]:
+    """Give back what a form of rows and times has sent."""
+    return {"orders": orders, "at": at}
+
+
 @celery_app.task(bind=True, name="tests.hold")
 def hold(self: Any, gate: str, ledger: str, task_id: str = "none") -> dict[str, Any]:
     """Run until the gate opens, or until it is cancelled."""

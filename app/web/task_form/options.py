@@ -1,0 +1,32 @@
+"""The fields of TaskCreate that the form has beside the arguments, all of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.models.task import TaskPriority
+from app.schemas.task import TaskCreate
+from app.web.task_form.shapes import Shape, shape_of
+
+_NOT_OPTIONS = ("celery_task_name", "args", "kwargs")
+_SCHEMA = TaskCreate.model_json_schema()
+# What a field is without being sent. A form that sends nothing says the same.
+DEFAULTS: Mapping[str, Any] = {
+    name: each.get_default(call_default_factory=True)
+    for name, each in TaskCreate.model_fields.items()
+    if not each.is_required()
+}
+# What stands in the form of a new task. `name` is that of the task.
+TYPED_DEFAULTS = {"task_type": "manual", "priority": TaskPriority.NORMAL.value}
+
+
+def _shape(name: str, schema: Mapping[str, Any]) -> Shape:
+    if name == "priority":  # its other spellings are for the API alone
+        return Shape({"enum": [each.value for each in TaskPriority]}, {})
+    found = shape_of(schema, _SCHEMA["$defs"])
+    without = {key: value for key, value in found.schema.items() if key not in {"description", "default", "pattern"}}
+    return Shape(without, found.definitions, in_one_line=name == "tags")
+
+
+OPTIONS: Mapping[str, Shape] = {
+    name: _shape(name, schema) for name, schema in _SCHEMA["properties"].items() if name not in _NOT_OPTIONS
+}
