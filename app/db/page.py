@@ -29,8 +29,8 @@ class Page(NamedTuple, Generic[Item, Position]):
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Microseconds since the epoch, then the id.
-_TIME_CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
+# A number, such as of microseconds since the epoch, then the id.
+_CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
 
 
 class TimePosition(NamedTuple):
@@ -45,12 +45,35 @@ class TimePosition(NamedTuple):
     @classmethod
     def parse(cls, cursor: str) -> "TimePosition":
         """Return the position of a cursor. Raises InvalidCursor."""
+        number, last = _parts(cursor)
         try:
-            if (found := _TIME_CURSOR.fullmatch(cursor)) is None:
-                raise ValueError
-            return cls(_EPOCH + int(found[1], 16) * _MICROSECOND, UUID(hex=found[2]))
-        except (ValueError, OverflowError):
+            return cls(_EPOCH + number * _MICROSECOND, last)
+        except OverflowError:
             raise InvalidCursor from None
+
+
+class NumberPosition(NamedTuple):
+    """A position in a list that is sorted by a number from 0, then by an id. As text it is the cursor."""
+
+    number: int
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.number:016x}{self.id.hex}"
+
+    @classmethod
+    def parse(cls, cursor: str) -> "NumberPosition":
+        """Return the position of a cursor. Raises InvalidCursor."""
+        number, last = _parts(cursor)
+        if number >= 2**63:  # no column holds more
+            raise InvalidCursor
+        return cls(number, last)
+
+
+def _parts(cursor: str) -> tuple[int, UUID]:
+    if (found := _CURSOR.fullmatch(cursor)) is None:
+        raise InvalidCursor
+    return int(found[1], 16), UUID(hex=found[2])
 
 
 class Behind(ColumnElement[bool]):

@@ -31,7 +31,7 @@ class NavigationEntry(NamedTuple):
 
 
 # Of pages that are not below the entry of the navigation that they belong to.
-_SECTIONS = {"/bulk": "/tasks"}
+_SECTIONS = {"/bulk": "/tasks", "/workers": "/queues"}
 THEMES = ("system", "light", "dark")
 TIMES = ("utc", "local")
 # `same-origin`: with the API's `no-referrer`, browsers would send `Origin: null` with forms.

@@ -32,7 +32,10 @@ PATHS = (
     "tasks?q=tag:none",
     "tasks?q=status:running+queue:default",
     "errors",
+    "errors?q=none&sort=count",
     "queues",
+    "queues/default",
+    "limits",
 )
 FEW, MANY, REPEATS, RATIO = 100, 100_000, 25, 5.0
 # Of asking for all pages: the least of one round may still be that of a busy machine.
@@ -128,19 +131,28 @@ def test_3_failures_are_groups_and_a_group_is_tried_again(site: Site) -> None:
         api.ended(api.create("retry_with_what_is_not_json", name=f"fails {number}"))
     page = site.visit(account).page
     page.goto("errors")
-    group = page.locator(".group")
+    group = page.locator("tr.group")
     link = group.get_by_role("link", name="3 failed tasks")
     wait_for(lambda: page.reload() and link.count() == 1, 20, "the group of the three")
     link.click()
     expect(page.locator("tr[data-task-id]")).to_have_count(3)
     page.go_back()
-    group.get_by_role("button", name="Retry all").click()
+    group.locator("a.what").click()
+    expect(page.locator("#traceback pre")).to_contain_text("is not JSON")
+    page.get_by_role("button", name="Retry all").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Retry: 3 tasks")
     page.goto("errors")
     group.get_by_role("button", name="Resolve").click()
     expect(page.get_by_text("No failures here.")).to_be_visible()
-    page.get_by_role("link", name="resolved").click()
+    page.get_by_role("link", name="resolved 1").click()
     expect(group).to_have_count(1)
+    group.locator("a.what").click()
+    page.get_by_role("button", name="Reopen").click()
+    page.get_by_role("button", name="Ignore …").click()
+    page.get_by_label("For how long").select_option("30 days")
+    page.get_by_role("button", name="Ignore", exact=True).click()
+    expect(page.get_by_text("The error is ignored for that time.")).to_be_visible()
+    expect(page.locator(".heading [data-status]")).to_have_text("ignored")
 
 
 def test_4_a_number_a_list_and_a_button_mean_the_same_tasks(site: Site) -> None:
@@ -278,9 +290,10 @@ def test_10_a_task_says_why_it_waits(site: Site, gate: Path, tmp_path: Path) -> 
     gate.touch()
     administration = site.visit(site.admin).page
     administration.goto("queues")
-    queue = administration.locator(".card", has=administration.get_by_role("heading", name="low_priority"))
+    queue = administration.locator("#queues tr", has=administration.get_by_role("link", name="low_priority"))
+    queue.get_by_role("button", name="Pause …").click()
     queue.get_by_label("Reason").fill("database maintenance")
-    queue.get_by_role("button", name="Pause").click()
+    queue.get_by_role("button", name="Pause", exact=True).click()
     expect(queue.locator("[data-status=paused]")).to_be_visible()
     page.goto(f"tasks/{api.create('echo', priority='low')}")
     expect(page.locator(".why")).to_contain_text("Its queue is paused:")

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import pyotp
 import pytest
@@ -128,6 +129,7 @@ def test_a_worker_is_drained_and_leaves_the_list(site: Site) -> None:
     page.goto("queues")
     row = page.locator("#workers tr", has_text=node_name(worker))
     row.get_by_role("button", name="Drain").click()
+    page.locator("#ask").get_by_role("button", name="Drain").click()
     expect(row).to_have_count(0, timeout=60_000)
     wait_for(lambda: not worker.running, 30, "the worker to leave")
 
@@ -306,13 +308,17 @@ def test_what_was_typed_and_where_the_focus_is_outlasts_a_refresh(site: Site) ->
     page.goto("queues")
     page.clock.install()
     page.reload()
+    page.get_by_role("button", name="Pause …").first.click()
     reason = page.get_by_label("Reason").first
+    with page.expect_response("**/ui/queues"):
+        page.clock.run_for(5_100)
+    expect(reason).to_be_visible()  # a dialog that is open stays
     reason.fill("half a sentence")
-    page.get_by_role("button", name="Pause").first.focus()
     with page.expect_response("**/ui/queues"):
         page.clock.run_for(5_100)
     expect(reason).to_have_value("half a sentence")
     reason.fill("")
+    page.keyboard.press("Escape")
     page.locator("#queues a").first.focus()
     page.locator("#queues").evaluate("(part) => { part.marked = true }")
     with page.expect_response("**/ui/queues"):
@@ -398,9 +404,14 @@ def test_every_page_can_be_used_by_everybody(site: Site, language: str, scheme: 
     failed = api.create("retry_with_what_is_not_json", name=ARABIC)
     for each in (task, failed):
         api.ended(each)
+    wait_for(lambda: api.http.get(f"{API}/errors/").json(), 30, "the group of the failure")
+    group = api.http.get(f"{API}/errors/").json()[0]["fingerprint"]
+    worker = api.http.get(f"{API}/workers/").json()[0]["name"]
+    assert api.http.put(f"{API}/limits/licences", json={"concurrency": 2, "concurrency_per_key": 1}).status_code == 200
     visitor = site.visit(site.admin, language=language, scheme=scheme, width=width)
     paths = ("", "tasks", f"tasks/{task}", f"tasks/{failed}", "new", f"tasks/{failed}/change", "errors", "queues")
-    for path in (*paths, "users", "audit", "account", "x"):
+    of_one = (f"errors/{group}", "queues/default", f"workers/{quote(worker)}", "limits?change=licences")
+    for path in (*paths, *of_one, "users", "audit", "account", "x"):
         visitor.page.goto(path)
         assert visitor.findings() == [], path
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -35,7 +35,7 @@ from tests.support.throttle import forget_everybody
 shared = module_client(WEB_UI="true")
 HTTPS, LOOPBACK = "https://tasks.example.com", "http://127.0.0.1:8000"
 SAME = {"Sec-Fetch-Site": "same-origin"}
-PAGES = ("/", "/tasks", "/new", "/queues", "/account")
+PAGES = ("/", "/tasks", "/new", "/errors", "/queues", "/queues/default", "/limits", "/account")
 OF_ADMINS = ("/users", "/audit")
 
 

@@ -28,6 +28,7 @@ from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
 from app.services.execution import ends
 from app.services.execution.claims import Claims
+from app.services.operations import queue_service
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
 from tests.support.databases import ENGINE
@@ -178,6 +179,38 @@ class TestAPausedQueue:
         task_service.pause_queue(db, "default", commit=False)
         db.rollback()
         claim(db, task)
+
+
+class TestOneQueue:
+    def test_tells_the_slots_in_use_whatever_runs_there(self, db: Session) -> None:
+        other = new_id()
+        for worker_id, name, queues in ((WORKER.id, WORKER.name, ["default", "own"]), (other, "idle@test", ["own"])):
+            db.add(WorkerProcess(id=worker_id, name=name, pid=1, queues=queues, concurrency=3))
+        db.commit()
+        for _ in range(2):
+            task_in(db, TaskStatus.RUNNING)
+        own = queue_service.get_queue(db, "own")
+        assert (own.running, own.workers, own.slots, own.slots_used) == (0, 2, 6, 2)
+        default = queue_service.get_queue(db, "default")
+        assert (default.running, default.slots, default.slots_used) == (2, 3, 2)
+        with pytest.raises(QueueNotFound):
+            queue_service.get_queue(db, "nowhere")
+
+    def test_tells_who_has_how_much_in_its_lines(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        many, few = new_user(db), new_user(db)
+        for user, number, priority in ((many, 3, "high"), (many, 2, "critical"), (few, 1, "high")):
+            for _ in range(number):
+                new_task(db, user, priority=priority)
+        new_task(db, few, priority="high", run_at=datetime.now(UTC) + timedelta(hours=1))  # it needs more than a slot
+        new_task(db, few)  # of another queue
+        lines = queue_service.queue_lines(db, "high_priority")
+        assert [(line.user_id, line.total) for line in lines.users] == [(many, 5), (few, 1)]
+        assert lines.users[0].by_priority == {"critical": 2, "high": 3}
+        assert not lines.is_cut
+        monkeypatch.setattr(queue_service, "FRONT", 2)
+        lines = queue_service.queue_lines(db, "high_priority")
+        assert (sum(line.total for line in lines.users), lines.is_cut) == (4, True)
+        assert queue_service.queue_lines(db, "nowhere").users == []
 
 
 class TestWakeUps:

@@ -243,6 +243,27 @@ class TestTheDayBefore:
             stats_service.durations_a_day_before(db, window="2h")
 
 
+class TestOneKey:
+    def test_is_what_the_series_of_all_keys_have_of_it(self, db: Session) -> None:
+        user = new_user(db)
+        for status, priority in (
+            ("succeeded", "normal"),
+            ("failed", "normal"),
+            ("pending", "normal"),
+            ("failed", "low"),
+        ):
+            task_in(db, TaskStatus(status), user, priority=priority)
+        fold(db)
+        for window in StatsWindow:
+            of_all = {each.key: each for each in task_service.get_stats(db, user, window=window, by="queue").series}
+            found = stats_service.get_stats_of(db, "default", user, window=window, by="queue")
+            assert found.series == of_all["default"]
+            assert (sum(found.series.submitted), sum(found.series.failed)) == (3, 1)
+            assert (found.to - found.from_).total_seconds() == found.step_seconds * len(found.series.failed)
+        assert sum(stats_service.get_stats_of(db, "nowhere", user, by="queue").series.submitted) == 0
+        assert sum(stats_service.get_stats_of(db, "low_priority", by="queue").series.failed) == 1
+
+
 class TestBounds:
     def test_a_user_with_many_types_fills_no_more_rows_than_others(self, db: Session) -> None:
         user = new_user(db)

@@ -18,8 +18,10 @@ from app.core.version import VERSION
 from app.db.session import SessionLocal
 from app.errors import WorkerNotFound
 from app.maintenance.passes import forgetting
-from app.models import WorkerProcess
+from app.models import Task, WorkerProcess
+from app.services.execution import ends
 from app.services.execution.attempts import WorkerIdentity
+from app.services.operations import worker_service
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
 from tests.support.databases import ENGINE
@@ -176,3 +178,29 @@ class TestOnWorkers:
         assert {running.ended(task_id)["worker"] for task_id in ids} != {name}
         assert name not in {running.get(task_id)["worker"] for task_id in ids}
         assert drained.process.wait(SECONDS) == 0
+
+
+class TestItsTasks:
+    def test_are_the_newest_whose_last_attempt_it_ran(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        worker, other = add(db), add(db, "other@here")
+        mine = [new_task(db).id for _ in range(3)]
+        for task_id in mine:
+            claim(db, db.get_one(Task, task_id), worker)
+        claim(db, new_task(db), other)
+        assert [task.id for task in worker_service.last_tasks(db, "w@here")] == mine[::-1]
+        assert worker_service.last_tasks(db, "nobody") == []
+        monkeypatch.setattr(worker_service, "LOOK", 3)
+        assert [task.id for task in worker_service.last_tasks(db, "w@here")] == mine[:0:-1]
+        monkeypatch.setattr(worker_service, "SHOWN", 1)
+        assert [task.id for task in worker_service.last_tasks(db, "w@here")] == mine[:1:-1]
+
+    def test_that_were_lost_with_it_are_told_with_what_became_of_them(self, db: Session) -> None:
+        worker, other = add(db), add(db, "other@here")
+        task = new_task(db)
+        claim(db, task, worker)
+        ends.end_tasks(db, ends.lost("no heartbeat"), Task.id == task.id)
+        db.commit()
+        claim(db, task, other)
+        (lost,) = worker_service.lost_attempts(db, "w@here")
+        assert (lost.id, lost.number, lost.status, lost.worker) == (task.id, 1, "running", "other@here")
+        assert worker_service.lost_attempts(db, "other@here") == []

@@ -106,10 +106,16 @@ def foreign_page(target: Target) -> None:
 def pages_of_administrators(target: Target) -> None:
     """The pages of administrators, and what is done there, answer others 403"""
     cookie = signed_in_to_pages(target, target.mallory)
-    for path in ("/users", "/audit"):
+    for path in ("/users", "/audit", "/workers/none"):
         expect_status(_get(target, path, cookie), 403)
     # What does no harm on a server that obeys.
-    for path in (f"/users/{UNKNOWN}", "/queues/default/resume", "/workers/none/drain"):
+    for path in (
+        f"/users/{UNKNOWN}",
+        "/queues/default/resume",
+        "/workers/none/drain",
+        "/limits",
+        "/limits/none/delete",
+    ):
         expect_status(post_to_page(target, path, cookie, role="user"), 403)
 
 

@@ -20,6 +20,9 @@ Rows = Sequence[Sequence[Any]]
 
 _MINUTE_AGO = STATEMENT_TIME - timedelta(minutes=1)
 _RUNNING = select(Task.queue, func.count()).where(IS_RUNNING).group_by(Task.queue)
+_RUNNING_BY_WORKER = (
+    select(Task.queue, Task.worker_id, func.count()).where(IS_RUNNING).group_by(Task.queue, Task.worker_id)
+)
 # A delayed or retried task waits from the time at which it is due.
 _AGE = seconds_between(func.min(case((Task.due_at <= STATEMENT_TIME, Task.due_at))), STATEMENT_TIME)
 _IS_READY = or_(Task.run_at.is_(None), Task.run_at <= STATEMENT_TIME)
@@ -40,8 +43,8 @@ def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Ro
 
 
 def read_running(db: Session) -> Rows:
-    """Of each queue: its name and the number of running tasks."""
-    return db.execute(_RUNNING).all()
+    """Of each queue and worker: the queue's name, the worker's id, and the number of running tasks."""
+    return db.execute(_RUNNING_BY_WORKER).all()
 
 
 def read_waiting(db: Session) -> Rows:
@@ -59,6 +62,13 @@ def read_starts(db: Session) -> Rows:
         for queue, number in db.execute(_STARTED.where(which)):
             starts[queue] += number
     return list(starts.items())
+
+
+def front_of_line(db: Session, queue: str, priority: str, most: int) -> Rows:
+    """Of each user among the first `most` tasks of a line that need nothing but a slot: the id, and how many."""
+    line = (PENDING, Task.turn.is_not(None), Task.held.is_(None), Task.queue == queue, Task.priority == priority)
+    front = select(Task.user_id).where(*line).order_by(Task.turn, Task.id).limit(most).subquery()
+    return db.execute(select(front.c.user_id, func.count()).group_by(front.c.user_id)).all()
 
 
 def has_unfinished(db: Session, queue: str) -> bool:

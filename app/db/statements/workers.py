@@ -13,7 +13,7 @@ from app.db.statements.upserting import engine_name, upsert
 from app.ddl.base import Base
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.ddl.columns import Duration
-from app.models.task import Task, TaskStatus
+from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
 from app.models.worker import WorkerProcess
 
 _LOCK_SECONDS = 0.5
@@ -60,6 +60,36 @@ def running_on(db: Session, ids: Sequence[UUID]) -> Sequence[Any]:
     columns = (Task.id, Task.worker_id, Task.name, Task.celery_task_name, Task.started_at, Task.progress)
     running = select(*columns).where(Task.status == TaskStatus.RUNNING.value, Task.worker_id.in_(ids))
     return db.execute(running.order_by(Task.started_at)).all()
+
+
+def newest_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
+    """The newest tasks whose last attempt this worker ran, at most `limit`, among the newest `look` of all tasks.
+
+    No index has the worker of an ended task. Rows of id, name, celery_task_name, queue, status, started_at,
+    finished_at, cancel_requested_at.
+    """
+    columns = ("id", "name", "celery_task_name", "queue", "status", "started_at", "finished_at", "cancel_requested_at")
+    table = Task.__table__.c
+    rows = select(*(table[each] for each in columns), table.worker).order_by(table.id.desc()).limit(look).subquery()
+    found = select(*(rows.c[each] for each in columns)).where(rows.c.worker == name)
+    return db.execute(found.order_by(rows.c.id.desc()).limit(limit)).all()
+
+
+def lost_attempts_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
+    """The attempts that were lost with this worker, the newest task first, among the newest `look` of all tasks.
+
+    Rows of id, name, number, started_at, and of the task now: status, worker, cancel_requested_at.
+    """
+    newest = select(Task.id).order_by(Task.id.desc()).limit(look).subquery()
+    of_worker = (TaskAttempt.worker == name, TaskAttempt.outcome == AttemptOutcome.WORKER_LOST)
+    columns = (TaskAttempt.number, TaskAttempt.started_at, Task.status, Task.worker, Task.cancel_requested_at)
+    found = (
+        select(Task.id, Task.name, *columns)
+        .join(TaskAttempt, TaskAttempt.task_id == Task.id)
+        .join(newest, newest.c.id == TaskAttempt.task_id)
+        .where(*of_worker)
+    )
+    return db.execute(found.order_by(Task.id.desc(), TaskAttempt.number.desc()).limit(limit)).all()
 
 
 def say_stopped(db: Session, worker_id: UUID) -> None:

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, case, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.page import Behind, Page, TimePosition, page_of
+from app.db.page import Behind, NumberPosition, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import error_groups as statements, reads
+from app.db.statements.expressions import lower_case, position_in
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.models.error_group import ErrorEvent, ErrorGroup, ErrorState, error_times
@@ -24,11 +26,21 @@ from app.services.operations.error_adding import HOUR
 
 SAMPLES = 5
 HOURS_SHOWN = 24
+# So many groups, those that failed last, are looked at where no index serves the search or the order.
+LOOK = 10_000
 EVENTS = {
     ErrorState.OPEN: ErrorEvent.REOPENED,
     ErrorState.RESOLVED: ErrorEvent.RESOLVED,
     ErrorState.IGNORED: ErrorEvent.IGNORED,
 }
+
+
+class ErrorSort(StrEnum):
+    """What a list of groups is sorted by, falling."""
+
+    LAST_SEEN = "last_seen"
+    FIRST_SEEN = "first_seen"
+    COUNT = "count"
 
 
 @dataclass
@@ -56,6 +68,8 @@ class ErrorFilter:
     user_id: UUID | None = None
     state: ErrorState | None = None
     celery_task_name: str | None = None
+    text: str | None = None
+    """A part of the type, the message or the name of the task, ignoring case."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         found = [] if self.state is None else [_is_in(self.state)]
@@ -63,21 +77,52 @@ class ErrorFilter:
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return [*found, *(getattr(ErrorGroup, name) == value for name, value in given.items())]
 
+    def of_text(self) -> list[ColumnElement[bool]]:
+        """Return the condition that no index serves."""
+        if not self.text:
+            return []
+        text = lower_case(literal(self.text, Text))
+        columns = (ErrorGroup.error_type, ErrorGroup.message, ErrorGroup.celery_task_name)
+        return [or_(*(position_in(lower_case(column), text) > 0 for column in columns))]
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """How many groups there are in each state. `is_cut`: among the LOOK that failed last, and there may be more."""
+
+    by_state: dict[ErrorState, int]
+    is_cut: bool
+
+
+Position = TimePosition | NumberPosition
+
 
 def list_error_groups(
-    db: Session, wanted: ErrorFilter | None = None, limit: int = 50, cursor: str | None = None
-) -> Page[ErrorGroupState, TimePosition]:
+    db: Session,
+    wanted: ErrorFilter | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+    sort: str = ErrorSort.LAST_SEEN,
+) -> Page[ErrorGroupState, Position]:
     """Return a page of groups of failures, the one that failed last first; without a filter those of all users.
 
-    Has DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor.
+    `sort` is one of ErrorSort. In another order, or with a text, those among the LOOK that failed last. Has
+    DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor, and ValueError for another order.
     """
+    order = ErrorSort(sort)
     reads.limit_read(db, get_settings().costly_read_seconds)
-    statement = _select(*(wanted or ErrorFilter()).conditions())
+    wanted = wanted or ErrorFilter()
+    statement = _select(*wanted.conditions(), *wanted.of_text())
+    if wanted.text or order is not ErrorSort.LAST_SEEN:
+        newest = select(ErrorGroup.fingerprint).where(*wanted.conditions()).order_by(*_falling(ErrorGroup.last_seen))
+        looked_at = newest.limit(LOOK).subquery()
+        statement = statement.join(looked_at, looked_at.c.fingerprint == ErrorGroup.fingerprint)
+    by = _COLUMNS[order]
     if cursor is not None:
-        at, last = TimePosition.parse(cursor)
-        statement = statement.where(Behind((ErrorGroup.last_seen, ErrorGroup.fingerprint), (at, last.hex)))
-    order = (ErrorGroup.last_seen.desc(), ErrorGroup.fingerprint.desc())
-    page = page_of(_groups(db, statement.order_by(*order).limit(limit + 1)), limit, position)
+        at, last = (NumberPosition if order is ErrorSort.COUNT else TimePosition).parse(cursor)
+        statement = statement.where(Behind((by, ErrorGroup.fingerprint), (at, last.hex)))
+    found = _groups(db, statement.order_by(*_falling(by)).limit(limit + 1))
+    page = page_of(found, limit, lambda group: position(group, order))
     _fill(db, page.items)
     return page
 
@@ -94,9 +139,34 @@ def recent_failures(db: Session, user_id: UUID | None = None) -> tuple[int, date
     return int(db.execute(found).scalar_one() or 0), since
 
 
-def position(group: ErrorGroupState) -> TimePosition:
-    """Where a group stands in the list."""
-    return TimePosition(group.last_seen, UUID(hex=group.fingerprint))
+def position(group: ErrorGroupState, sort: ErrorSort = ErrorSort.LAST_SEEN) -> Position:
+    """Where a group stands in the list that is sorted so."""
+    fingerprint = UUID(hex=group.fingerprint)
+    if sort is ErrorSort.COUNT:
+        return NumberPosition(group.count, fingerprint)
+    return TimePosition(group.first_seen if sort is ErrorSort.FIRST_SEEN else group.last_seen, fingerprint)
+
+
+def count_error_groups(db: Session, wanted: ErrorFilter) -> ErrorCounts:
+    """Return how many groups of the filter are in each state, whatever state it names."""
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    matches = wanted.of_text()
+    states = (case((_is_in(state) & matches[0] if matches else _is_in(state), 1), else_=0) for state in ErrorState)
+    named = [number.label(state.value) for number, state in zip(states, ErrorState, strict=True)]
+    of_any = ErrorFilter(wanted.user_id, None, wanted.celery_task_name).conditions()
+    rows = select(*named).where(*of_any).order_by(*_falling(ErrorGroup.last_seen)).limit(LOOK).subquery()
+    sums = (func.coalesce(func.sum(rows.c[state.value]), 0) for state in ErrorState)
+    found = db.execute(select(func.count(), *sums).select_from(rows)).one()
+    return ErrorCounts(dict(zip(ErrorState, map(int, found[1:]), strict=True)), is_cut=int(found[0]) == LOOK)
+
+
+def failures_by_hour(db: Session, fingerprint: str, hours: int) -> tuple[datetime, list[int]]:
+    """Return the begin of the first of these hours, and the failures of each: the last one is not over yet.
+
+    Of a group that the caller may see. Hours are kept for TIMES_KEPT.
+    """
+    first = _hours_ago(db, hours)
+    return first, _by_hour(db, [fingerprint], first, hours)[fingerprint]
 
 
 def get_error_group(db: Session, fingerprint: str, *, owner: UUID | None = None) -> ErrorGroupState:
@@ -166,14 +236,32 @@ def _is_in(state: ErrorState) -> ColumnElement[bool]:
     return ignored if state is ErrorState.IGNORED else (ErrorGroup.state != ErrorState.RESOLVED) & ~ignored
 
 
+_changes = task_count_changes.c
+_UNFOLDED = (
+    select(_changes.error, func.sum(_changes.number).label("number"))
+    .where(_changes.error.is_not(None))
+    .group_by(_changes.error)
+    .subquery()
+)
+# Exact: the sum and what is not folded yet, in one snapshot.
+_COUNT = ErrorGroup.number + func.coalesce(_UNFOLDED.c.number, 0)
+_COLUMNS: dict[ErrorSort, Any] = {
+    ErrorSort.LAST_SEEN: ErrorGroup.last_seen,
+    ErrorSort.FIRST_SEEN: ErrorGroup.first_seen,
+    ErrorSort.COUNT: _COUNT,
+}
+
+
+def _falling(column: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return column.desc(), ErrorGroup.fingerprint.desc()
+
+
 def _select(*where: ColumnElement[bool]) -> Select[Any]:
-    """The groups with their exact numbers: the sum and what is not folded yet, in one snapshot."""
-    changes = task_count_changes.c
-    new = select(changes.error, func.sum(changes.number).label("number")).where(changes.error.is_not(None))
-    unfolded = new.group_by(changes.error).subquery()
-    count = ErrorGroup.number + func.coalesce(unfolded.c.number, 0)
-    joined = select(ErrorGroup, count, STATEMENT_TIME).outerjoin(unfolded, unfolded.c.error == ErrorGroup.fingerprint)
-    return joined.where(*where).execution_options(populate_existing=True)
+    """The groups with their exact numbers."""
+    found = select(ErrorGroup, _COUNT, STATEMENT_TIME).outerjoin(
+        _UNFOLDED, _UNFOLDED.c.error == ErrorGroup.fingerprint
+    )  # fmt: skip
+    return found.where(*where).execution_options(populate_existing=True)
 
 
 def _groups(db: Session, statement: Select[Any]) -> list[ErrorGroupState]:
@@ -194,12 +282,24 @@ def _fill(db: Session, groups: Sequence[ErrorGroupState]) -> None:
         return
     names = [group.fingerprint for group in groups]
     newest = statements.newest_tasks(db, names, SAMPLES)
-    hour = begin_of_step(db.execute(select(STATEMENT_TIME)).scalar_one(), HOUR)
-    first = hour - timedelta(seconds=HOUR * (HOURS_SHOWN - 1))
-    times = error_times.c
-    rows = select(times.fingerprint, times.at, times.number).where(times.fingerprint.in_(names), times.at >= first)
-    by_name = {group.fingerprint: group for group in groups}
+    hours = _by_hour(db, names, _hours_ago(db, HOURS_SHOWN), HOURS_SHOWN)
     for group in groups:
         group.sample_task_ids = newest[group.fingerprint]
+        group.last_24h = hours[group.fingerprint]
+
+
+def _hours_ago(db: Session, hours: int) -> datetime:
+    """The begin of the first of so many hours, the last of which is not over yet."""
+    hour = begin_of_step(db.execute(select(STATEMENT_TIME)).scalar_one(), HOUR)
+    return hour - timedelta(seconds=HOUR * (hours - 1))
+
+
+def _by_hour(db: Session, fingerprints: Sequence[str], first: datetime, hours: int) -> dict[str, list[int]]:
+    times = error_times.c
+    rows = select(times.fingerprint, times.at, times.number).where(
+        times.fingerprint.in_(fingerprints), times.at >= first
+    )
+    found = {fingerprint: [0] * hours for fingerprint in fingerprints}
     for fingerprint, at, number in db.execute(rows):
-        by_name[fingerprint].last_24h[(at - first) // timedelta(seconds=HOUR)] = number
+        found[fingerprint][(at - first) // timedelta(seconds=HOUR)] = number
+    return found

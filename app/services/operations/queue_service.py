@@ -1,5 +1,6 @@
 """Queues: what waits and runs in each, pause and resume. Each function is one transaction."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -17,9 +18,13 @@ from app.errors import QueueNotFound
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
 from app.models.claim_hold import HoldKind, QueueEvent
+from app.models.task import TaskPriority
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.operations.live_workers import lease
+
+# So many tasks of each priority are looked at for whose they are.
+FRONT = 5000
 
 
 @dataclass
@@ -35,7 +40,7 @@ class PauseState:
 
 @dataclass
 class QueueState(PauseState):
-    """A queue as `GET /queues/` shows it. Ages are in seconds."""
+    """A queue as `GET /queues/` shows it, and how many of the slots are in use. Ages are in seconds."""
 
     pending: int = 0
     ready: int = 0
@@ -44,6 +49,31 @@ class QueueState(PauseState):
     started_per_minute: int = 0
     workers: int = 0
     slots: int = 0
+    slots_used: int = 0
+    """Of the slots: those that run something, of whatever queue."""
+
+
+@dataclass(frozen=True)
+class LineOfUser:
+    """What one user has in the lines of a queue: by priority the tasks that need nothing but a slot."""
+
+    user_id: UUID
+    by_priority: dict[TaskPriority, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_priority.values())
+
+
+@dataclass(frozen=True)
+class QueueLines:
+    """What waits in a queue for nothing but a slot, by user, the one with most first.
+
+    `is_cut`: only the first FRONT tasks of a priority were looked at.
+    """
+
+    users: list[LineOfUser]
+    is_cut: bool
 
 
 def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
@@ -63,19 +93,43 @@ def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
         queue = of(name)
         queue.pending, queue.ready = pending, ready
         queue.oldest_ready_seconds = None if age is None else float(age)
-    for name, running in read_running(db):
-        of(name).running = running
+    used = Counter[UUID]()
+    for name, worker_id, running in read_running(db):
+        of(name).running += running
+        used[worker_id] += running
     for name, starts in queue_depths.read_starts(db):
         of(name).started_per_minute = starts
     for worker in workers.live(db, lease()):
         for name in worker.queues:
             of(name).workers += 1
             of(name).slots += worker.concurrency
+            of(name).slots_used += used[worker.id]
     for name, since, reason, held_by in claim_holds.held(db, HoldKind.QUEUE):
         queue = of(name)
         queue.paused, queue.paused_at, queue.paused_reason = True, since, reason
         queue.paused_by = held_by if to_admin else None
     return list(queues.values())
+
+
+def get_queue(db: Session, name: str, *, to_admin: bool = True) -> QueueState:
+    """Return one of them. Has DATABASE_COSTLY_READ_SECONDS. Raises QueueNotFound."""
+    for queue in list_queues(db, to_admin=to_admin):
+        if queue.name == name:
+            return queue
+    raise QueueNotFound
+
+
+def queue_lines(db: Session, name: str) -> QueueLines:
+    """Return who has how much in the lines of a queue: of each priority the first FRONT tasks are looked at."""
+    by_user: dict[UUID, dict[TaskPriority, int]] = {}
+    is_cut = False
+    for priority in reversed(TaskPriority):
+        rows = queue_depths.front_of_line(db, name, priority.value, FRONT)
+        is_cut = is_cut or sum(number for _, number in rows) == FRONT
+        for user_id, number in rows:
+            by_user.setdefault(user_id, {})[priority] = int(number)
+    lines = [LineOfUser(*of_user) for of_user in by_user.items()]
+    return QueueLines(sorted(lines, key=lambda line: (-line.total, line.user_id)), is_cut)
 
 
 def pause_queue(db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:

@@ -64,6 +64,16 @@ class Stats:
 
 
 @dataclass
+class KeyStats:
+    """What happened in a window to the tasks of one key."""
+
+    from_: datetime
+    to: datetime
+    step_seconds: int
+    series: Series
+
+
+@dataclass
 class _Steps:
     """The steps of a window, which ends with the step that is not over yet."""
 
@@ -122,6 +132,23 @@ def durations_a_day_before(db: Session, user_id: UUID | None = None, *, window: 
     now = db.execute(select(STATEMENT_TIME)).scalar_one()
     steps = _Steps(user_id or ALL_USERS, 3600, hours, now - timedelta(days=1))
     return {f"{measure}_seconds": _in_all(_durations(db, steps, measure)) for measure in MEASURES}
+
+
+def get_stats_of(
+    db: Session, key: str, user_id: UUID | None = None, *, window: str = "1h", by: str = "type"
+) -> KeyStats:  # fmt: skip
+    """Return the series of one key alone, also if it is not among the largest. As `get_stats` otherwise."""
+    (seconds, number), column = WINDOWS[StatsWindow(window)], task_stats.c[COLUMNS[StatsKey(by)]]
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    now = db.execute(select(STATEMENT_TIME)).scalar_one()
+    steps = _Steps(user_id or ALL_USERS, seconds, number, now)
+    sums = [func.sum(task_stats.c[name]) for name in STAT_NUMBERS]
+    rows = select(task_stats.c.at, *sums).where(*steps.conditions(task_stats.c), column == key)
+    lists = [[0] * number for _ in STAT_NUMBERS]
+    for at, *counted in db.execute(rows.group_by(task_stats.c.at)).all():
+        for each, count in zip(lists, counted, strict=True):
+            each[steps.places[at]] = int(count)
+    return KeyStats(steps.begin, steps.end, seconds, Series(key, *lists))
 
 
 def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]:

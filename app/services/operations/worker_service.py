@@ -17,6 +17,9 @@ from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.operations.live_workers import lease
 
+# How many tasks are looked at for those of a worker, and how many are shown.
+LOOK, SHOWN = 10_000, 20
+
 
 @dataclass
 class WorkerInfo:
@@ -54,6 +57,16 @@ def get_worker(db: Session, name: str) -> WorkerInfo:
     for worker in list_workers(db, name):
         return worker
     raise WorkerNotFound
+
+
+def last_tasks(db: Session, name: str) -> Sequence[Any]:
+    """Return the newest tasks whose last attempt a worker of this name ran, of the newest LOOK of all tasks."""
+    return workers.newest_of(db, name, LOOK, SHOWN)
+
+
+def lost_attempts(db: Session, name: str) -> Sequence[Any]:
+    """Return the attempts that were lost with a worker of this name, with what became of the task, by the same look."""
+    return workers.lost_attempts_of(db, name, LOOK, SHOWN)
 
 
 def drain_worker(db: Session, name: str, *, commit: bool = True) -> WorkerInfo:

@@ -160,13 +160,15 @@ async function refresh() {
   again = false;
 }
 
+// A dialog that is open in it counts too.
 function isTyped(part) {
+  if (part.querySelector(":popover-open")) return true;
   return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((each) => each.value !== each.defaultValue);
 }
 
 // The focus stays on the link or button that leads to the same.
 function replace(part, next) {
-  const leadsTo = (each) => each.href ?? (each.form ? each.form.action + each.textContent : null);
+  const leadsTo = (each) => each.href ?? each.getAttribute("popovertarget") ?? (each.form ? each.form.action + each.textContent : null);
   const focused = part.contains(document.activeElement) ? leadsTo(document.activeElement) : null;
   part.replaceWith(next);
   if (focused) [...next.querySelectorAll("a, button")].find((each) => leadsTo(each) === focused)?.focus({ preventScroll: true });

@@ -1,47 +1,120 @@
-"""Queues, and for administrators the workers: pause, resume, drain."""
+"""Queues: what waits and runs in each, why one stands, who fills it; pause and resume. The list has the workers too."""
 
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import Form, Path, Request, Response
+from fastapi import Form, Path, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.services.operations import queue_service, worker_service
+from app.models.task import TaskPriority
+from app.services.operations import queue_service, stats_service, worker_service
+from app.services.operations.queue_service import QueueState
+from app.services.operations.stats_service import StatsKey, StatsWindow
+from app.services.user_service import user_service
 from app.web.access import PageAdmin, PageUser
+from app.web.plots import plot
 from app.web.rendering import NavigationEntry, page, redirect
+from app.web.returning import Back, checked
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(4, "/queues", "Queues", text_to_admins="Queues and workers"),)
 
 Name = Annotated[str, Path(max_length=200)]
+# How many users of the lines are shown.
+USERS = 20
+# A ready task that waits longer beside a free slot waits for something else.
+SOON_SECONDS = 10
 
 
 @router.get("/queues")
 @costly(lambda _: True)
 def show_queues(request: Request, db: SessionDep, user: PageUser) -> Response:
+    queues = queue_service.list_queues(db, to_admin=user.is_admin)
     values = {
-        "queues": queue_service.list_queues(db, to_admin=user.is_admin),
+        "queues": [(queue, why_it_stands(queue)) for queue in queues],
+        "paused_by": _paused_by(db, queues),
         "workers": worker_service.list_workers(db) if user.is_admin else None,
     }
     return page(request, "queues.html", values)
 
 
+@router.get("/queues/{name}")
+@costly(lambda _: True)
+def show_queue(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    name: Name,
+    window: Annotated[StatsWindow, Query()] = StatsWindow.HOUR,
+) -> Response:
+    queue = queue_service.get_queue(db, name, to_admin=user.is_admin)
+    stats = stats_service.get_stats_of(db, name, user.owner, window=window, by=StatsKey.QUEUE)
+    ends = {kind: getattr(stats.series, kind) for kind in ("succeeded", "failed", "revoked")}
+    values: dict[str, Any] = {
+        "queue": queue,
+        "why": why_it_stands(queue),
+        "paused_by": _paused_by(db, [queue]),
+        "plot": plot(stats.from_, stats.step_seconds, ends, {"submitted": stats.series.submitted}),
+        "window": window.value,
+        "windows": [each.value for each in StatsWindow],
+        **(_for_admins(db, name) if user.is_admin else {"lines": None, "workers": None}),
+    }
+    return page(request, "queue.html", values)
+
+
+def _for_admins(db: Session, name: str) -> dict[str, Any]:
+    lines = queue_service.queue_lines(db, name)
+    users = lines.users[:USERS]
+    return {
+        "lines": users,
+        "other_users": len(lines.users) - len(users),
+        "in_line": sum(line.total for line in lines.users),
+        "by_priority": {
+            priority.value: sum(line.by_priority.get(priority, 0) for line in lines.users)
+            for priority in reversed(TaskPriority)
+        },
+        "is_cut": lines.is_cut,
+        "names": user_service.usernames(db, {line.user_id for line in users}),
+        "workers": [worker for worker in worker_service.list_workers(db) if name in worker.queues],
+    }
+
+
+def why_it_stands(queue: QueueState) -> str:
+    """Return what a reader asks first of a queue: one word, which the templates say as a sentence."""
+    if queue.paused:
+        return "paused"
+    if not queue.workers:
+        return "no_worker"
+    if queue.ready and queue.slots_used >= queue.slots:
+        return "full"
+    if queue.ready and (queue.oldest_ready_seconds or 0) > SOON_SECONDS:
+        return "held"
+    if queue.running or queue.ready:
+        return "runs"
+    return "later" if queue.pending else "idle"
+
+
+def _paused_by(db: Session, queues: list[QueueState]) -> dict[UUID, str]:
+    return user_service.usernames(db, {queue.paused_by for queue in queues if queue.paused_by})
+
+
 @router.post("/queues/{name}/pause")
 def pause(
-    request: Request, db: SessionDep, _admin: PageAdmin, name: Name, reason: Annotated[str, Form(max_length=500)] = ""
+    request: Request,
+    db: SessionDep,
+    _admin: PageAdmin,
+    name: Name,
+    reason: Annotated[str, Form(max_length=500)] = "",
+    back: Back = "/queues",
 ) -> Response:
     queue_service.pause_queue(db, name, reason.strip() or None)
-    return redirect(request, "/queues", "paused")
+    return redirect(request, checked(back, "/queues"), "paused")
 
 
 @router.post("/queues/{name}/resume")
-def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name) -> Response:
+def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name, back: Back = "/queues") -> Response:
     queue_service.resume_queue(db, name)
-    return redirect(request, "/queues", "resumed")
-
-
-@router.post("/workers/{name}/drain")
-def drain(request: Request, db: SessionDep, _admin: PageAdmin, name: Name) -> Response:
-    worker_service.drain_worker(db, name)
-    return redirect(request, "/queues", "draining")
+    return redirect(request, checked(back, "/queues"), "resumed")

@@ -1,6 +1,5 @@
 """Sign in and out, and the reader's choices of language, theme and times."""
 
-import re
 from typing import Annotated
 
 from fastapi import Form, Query, Request, Response
@@ -15,11 +14,10 @@ from app.services.accounts.auth_service import auth_service
 from app.web import cookies
 from app.web.access import PageUser, page_token
 from app.web.rendering import THEMES, TIMES, page, redirect
+from app.web.returning import checked
 
 router = SlashRouter()
 
-# A page of this application: the path below `/ui` before which the browser's host stands in any case.
-_NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 Next = Annotated[str, Query(alias="next", max_length=2000)]
 CHOICES = {"language": tuple(NAMES), "theme": THEMES, "times": TIMES}
 
@@ -50,7 +48,7 @@ def sign_in(
             answer.headers["Retry-After"] = str(error.retry_after)
         return answer
     _end_replaced(request, db)
-    answer = redirect(request, _checked(next_page))
+    answer = redirect(request, checked(next_page))
     cookies.set_session(request, answer, login.token, login.expires_at)
     return answer
 
@@ -81,7 +79,7 @@ async def choose(
     value: Annotated[str, Form(max_length=20)],
     next_page: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
-    answer = redirect(request, _checked(next_page))
+    answer = redirect(request, checked(next_page))
     if value in CHOICES.get(name, ()):
         cookies.set_choice(request, answer, name, value)
     return answer
@@ -91,14 +89,10 @@ def _form(
     request: Request, next_page: str, username: str = "", *, error: Exception | None = None, status: int = 200
 ) -> Response:
     values = {
-        "next": _checked(next_page),
+        "next": checked(next_page),
         "username": username,
         "error": error,
         "needs_code": isinstance(error, SecondFactorRequired),
         "may_sign_in": cookies.may_sign_in(request),
     }
     return page(request, "sign_in.html", values, status)
-
-
-def _checked(next_page: str) -> str:
-    return next_page if _NEXT.fullmatch(next_page) else "/"

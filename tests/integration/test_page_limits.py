@@ -1,0 +1,107 @@
+"""The page of limits: what each lets run, what is in use of it, and how administrators set and delete one."""
+
+import re
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.services.operations import limit_use
+from tests.integration.test_page_changes import heading
+from tests.integration.test_page_operations import admin, boss, cells, reader, running, shared, signed_in, tasks, work
+from tests.integration.test_pages import Reader
+from tests.support.accounts import MakeUser
+from tests.support.task_client import BODY, TaskClient, task_client
+from tests.support.tasks import flush_admitter
+
+__all__ = ["admin", "boss", "reader", "shared", "tasks"]  # fixtures
+
+pytestmark = pytest.mark.usefixtures("fresh_picture")
+
+LIMIT = {"name": "licences", "concurrency": "3", "rate_count": "100", "rate_seconds": "60", "on_excess": "wait"}
+
+
+class TestLimits:
+    def test_are_made_changed_and_deleted(self, admin: Reader, boss: TaskClient) -> None:
+        def bounds() -> list[dict[str, Any]]:
+            names = ("name", "concurrency", "concurrency_per_key", "rate", "on_excess")
+            found = boss.http.get("/api/v1/limits/", headers=boss.headers).json()
+            return [{name: limit[name] for name in names} for limit in found]
+
+        made = admin.post("/limits", new="true", **LIMIT)
+        assert (made.status_code, made.headers["location"]) == (303, "/ui/limits")
+        assert "The limit is set." in admin.get("/limits").text
+        rate = {"count": 100, "period_seconds": 60.0}
+        assert bounds() == [
+            {"name": "licences", "concurrency": 3, "concurrency_per_key": None, "rate": rate, "on_excess": "wait"}
+        ]
+        form = admin.get("/limits?change=licences").text
+        assert re.findall(r'name="(\w+)" type="number" value="([^"]+)"', form) == [
+            ("concurrency", "3"), ("rate_count", "100"), ("rate_seconds", "60"),
+        ]  # fmt: skip
+        changed = {"name": "licences", "concurrency_per_key": "1", "on_excess": "reject"}
+        assert admin.post("/limits", **changed).status_code == 303
+        assert bounds() == [
+            {"name": "licences", "concurrency": None, "concurrency_per_key": 1, "rate": None, "on_excess": "reject"}
+        ]
+        assert heading(admin.post("/limits/licences/delete").text) == "Delete: licences"
+        assert admin.post("/limits/licences/delete", confirmed="true").status_code == 303
+        assert bounds() == []
+
+    @pytest.mark.parametrize(
+        ("typed", "what"),
+        [
+            ({"concurrency": "many"}, "concurrency"), ({"concurrency": "0"}, "concurrency"),
+            ({"concurrency": "", "rate_count": "", "rate_seconds": ""}, "Set at least one"),
+            ({"rate_seconds": ""}, "period_seconds"), ({"name": "a b"}, "name"), ({"on_excess": "x"}, "on_excess"),
+            ({"name": "taken"}, "There is a limit of this name"),
+        ],
+    )  # fmt: skip
+    def test_that_are_wrong_are_refused_with_what_was_typed(
+        self, admin: Reader, typed: dict[str, str], what: str
+    ) -> None:  # fmt: skip
+        admin.post("/limits", new="true", name="taken", concurrency="1")
+        answer = admin.post("/limits", new="true", **LIMIT | typed)
+        assert (answer.status_code, what in answer.text) == (422, True)
+        assert 'role="alert"' in answer.text
+        for name, value in (LIMIT | typed).items():
+            assert not value or name == "on_excess" or f'value="{value}"' in answer.text, name
+
+    def test_show_what_is_in_use_by_key_and_what_waits(self, admin: Reader, reader: Reader, tasks: TaskClient) -> None:
+        admin.post("/limits", new="true", name="licences", concurrency="2", concurrency_per_key="1")
+        worker = work()
+        running(tasks, worker, limit="licences", limit_key="acme", name="holder")
+        tasks.create(limit="licences", limit_key="acme")
+        flush_admitter()
+        (row,) = cells(admin.get("/limits").text, "limits")
+        assert (row[0], row[1], row[3], row[5]) == ("licences", "1 of 2", "1", "acme 1 of 1 holder")
+        (row,) = cells(reader.get("/limits").text, "limits")
+        assert (row[:4], "acme" in str(row)) == (["licences", "1 of 2", "–", "1"], False)
+
+    def test_tell_users_no_waiting_tasks_of_others(
+        self, shared: TestClient, admin: Reader, tasks: TaskClient, make_user: MakeUser
+    ) -> None:
+        admin.post("/limits", new="true", name="licences", concurrency="1")
+        running(tasks, work(), limit="licences")
+        tasks.create(limit="licences")
+        flush_admitter()
+        (row,) = cells(signed_in(shared, task_client(shared, make_user)).get("/limits").text, "limits")
+        assert row[3] == "0"
+
+    def test_count_no_more_than_they_say(
+        self, admin: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        admin.post("/limits", new="true", name="licences", concurrency="1")
+        running(tasks, work(), limit="licences")
+        tasks.post("batch", {"tasks": [BODY | {"limit": "licences"}] * 3})
+        flush_admitter()
+        monkeypatch.setattr(limit_use, "MOST_WAITING", 2)
+        (row,) = cells(admin.get("/limits").text, "limits")
+        assert row[3] == "2+"
+
+    def test_are_set_by_administrators_alone(self, admin: Reader, reader: Reader) -> None:
+        admin.post("/limits", new="true", **LIMIT)
+        page = reader.get("/limits").text
+        assert ("licences" in page, "New limit" in page, "Delete" in page) == (True, False, False)
+        assert reader.post("/limits", **LIMIT).status_code == 403
+        assert reader.post("/limits/licences/delete", confirmed="true").status_code == 403
