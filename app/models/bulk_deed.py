@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, false
@@ -60,6 +61,8 @@ class BulkDeed(Base):
     skipped: Mapped[dict[str, int]] = mapped_column(JSONText, server_default=EmptyJsonObject())
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     finished_at: Mapped[datetime | None]
+    # The filter that selected the tasks, by the names of its fields. NULL: a list of ids did.
+    filter: Mapped[dict[str, Any] | None] = mapped_column(JSONText)
 
     __table_args__ = (
         CheckConstraint(f"deed IN ({', '.join(repr(str(deed)) for deed in Deed)})", name="deed"),

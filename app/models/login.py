@@ -12,6 +12,8 @@ from app.ddl.clock import NOW
 from app.ddl.columns import Digest, short_text
 from app.models.user import User
 
+MAX_ADDRESS, MAX_USER_AGENT = 64, 256
+
 
 class LoginSession(Base):
     """A login and its family of refresh tokens. Revoking it ends every token that names its `sid`."""
@@ -25,6 +27,9 @@ class LoginSession(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     revoked_why: Mapped[str | None]
+    # Of the request that logged in, cut to their lengths. NULL outside HTTP, and of logins before migration 0022.
+    address: Mapped[str | None] = mapped_column(short_text(MAX_ADDRESS))
+    user_agent: Mapped[str | None] = mapped_column(short_text(MAX_USER_AGENT))
 
 
 # A login that is neither revoked nor over; and one that authenticates: its user, joined, is active as well.

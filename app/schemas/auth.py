@@ -75,4 +75,12 @@ class LoginSessionRead(ResponseModel):
     expires_at: datetime = Field(
         description="When the login ends, in UTC. Refreshing does not extend it.", examples=["2026-12-24T12:00:00Z"]
     )
+    address: str | None = Field(
+        description="The address that it was opened from, as the server saw it; null where none is known.",
+        examples=["192.0.2.7"],
+    )
+    user_agent: str | None = Field(
+        description="What the client called itself then (`User-Agent`), its first 256 characters; null: nothing.",
+        examples=["Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"],
+    )
     current: bool = Field(description="Whether this request uses this login.", examples=[True])

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.deadlocks import repeated_with_a_fresh_session
-from app.db.page import Page
+from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.statements import reads
 from app.errors import (
@@ -493,6 +493,16 @@ class TaskService:
     def get_bulk(self, db: Session, deed_id: UUID, *, owner: UUID | None = None) -> BulkDeed:
         """Return the deed with its counts, for a week after its end. Raises BulkDeedNotFound."""
         return deeds.read(db, deed_id, owner)
+
+    def list_bulk(
+        self, db: Session, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None
+    ) -> Page[BulkDeed, UUID]:
+        """Return a page of deeds, the newest first; they are kept for a week after their end.
+
+        `owner` limits them to that user's; `before` is the last id of the page before.
+        """
+        with transaction(db):
+            return page_of(deeds.newest(db, owner, limit + 1, before), limit, lambda deed: deed.id)
 
     def abort_bulk(
         self, db: Session, deed_id: UUID, *, owner: UUID | None = None, commit: bool = True

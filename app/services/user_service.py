@@ -124,6 +124,10 @@ class UserService:
         """Return the names of those of these users that exist, by their ids: of what a page shows."""
         return queries.usernames(db, ids)
 
+    def find_id(self, db: Session, username: str) -> UUID | None:
+        """Return the id of the user with this name, ignoring case, or None."""
+        return queries.id_of(db, username.replace("\x00", ""))
+
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
         """Change `username`, `email`, `role`, `is_active`, `max_priority`, `weight`.
 

@@ -5,6 +5,7 @@ Words without a key are a part of the name. A value with spaces stands in quotes
 
 import dataclasses
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,9 @@ _NAMES = {field.key: name for name, field in FIELDS.items()}
 KEYS = tuple(_NAMES)
 _AGO = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+FindUser = Callable[[str], UUID | None]
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,11 @@ class Search:
         return " ".join(kept)
 
 
-def parse(text: str, user: Principal, now: datetime) -> Search:
-    """Return what this search means. A word that means nothing is one of its `problems`."""
+def parse(text: str, user: Principal, now: datetime, find_user: FindUser = lambda _: None) -> Search:
+    """Return what this search means. A word that means nothing is one of its `problems`.
+
+    `find_user` returns the id of the user of a name, for administrators, who may name a user so.
+    """
     search = Search(text[:MAX_LENGTH].replace("\x00", " ").strip())
     tokens = [
         (match[0], match[1], match[2] if match[2] is not None else match[3]) for match in _TOKEN.finditer(search.text)
@@ -72,7 +79,7 @@ def parse(text: str, user: Principal, now: datetime) -> Search:
         try:
             if name is None:
                 raise ValueError(key)
-            meant = _meaning(name, value, user, now) if key else words
+            meant = _meaning(name, value, user, now, find_user) if key else words
         except ValueError:
             search.problems.append(whole)
             continue
@@ -83,11 +90,27 @@ def parse(text: str, user: Principal, now: datetime) -> Search:
     return search
 
 
-def _meaning(name: str, value: str, user: Principal, now: datetime) -> Any:
+def text_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the search that means this filter, as JSON has it; None where no search can say it."""
+    parts: list[str] = []
+    for name, value in fields.items():
+        for each in value if isinstance(value, list) else [value]:
+            text = str(each)
+            if '"' in text or not text:
+                return None
+            quoted = text if re.fullmatch(r"\S+", text) else f'"{text}"'
+            parts.append(f"{FIELDS[name].key}:{quoted}")
+    found = " ".join(parts)
+    return found if len(found) <= MAX_LENGTH else None
+
+
+def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: FindUser) -> Any:
     """Return the value as the filter takes it. Raises ValueError."""
     field = FIELDS[name]
     if field.value_type is UUID and value == "me":
         return user.id
+    if field.value_type is UUID and user.is_admin and (found := find_user(value)):
+        return found
     if field.value_type is datetime:
         return _moment(value, now)
     if field.pattern is not None and not re.fullmatch(field.pattern, value):

@@ -411,7 +411,8 @@ def test_every_page_can_be_used_by_everybody(site: Site, language: str, scheme: 
     visitor = site.visit(site.admin, language=language, scheme=scheme, width=width)
     paths = ("", "tasks", f"tasks/{task}", f"tasks/{failed}", "new", f"tasks/{failed}/change", "errors", "queues")
     of_one = (f"errors/{group}", "queues/default", f"workers/{quote(worker)}", "limits?change=licences")
-    for path in (*paths, *of_one, "users", "audit", "account", "x"):
+    of_users = ("users", "users/new", f"users/{site.admin['id']}", "bulk", "audit", "account")
+    for path in (*paths, *of_one, *of_users, "numbers", "x"):
         visitor.page.goto(path)
         assert visitor.findings() == [], path
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

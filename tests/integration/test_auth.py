@@ -178,7 +178,9 @@ class TestListOfLogins:
         second = login(client, user["username"])["access_token"]
         assert [each["current"] for each in listed(client, second)] == [True, False]
         assert [each["current"] for each in listed(client, first)] == [False, True]
-        assert listed(client, first)[0].keys() == {"id", "created_at", "refreshed_at", "expires_at", "current"}
+        assert listed(client, first)[0].keys() == {
+            *("id", "created_at", "refreshed_at", "expires_at", "address", "user_agent", "current")
+        }
 
     def test_tells_when_it_was_refreshed(self, client: httpx.Client, user: dict[str, Any]) -> None:
         opened = login(client, user["username"])

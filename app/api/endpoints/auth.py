@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Form, status
+from fastapi import Form, Header, status
 
 from app.api.deps import ClientAddress, LoginTurn, LoginUser, PasswordTurn, SessionDep
 from app.api.http.problems import problems
@@ -47,7 +47,13 @@ def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: 
     response_description="The tokens of a new login",
     responses=problems(InvalidCredentials, SecondFactorRequired, 429),
 )
-def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAddress, _turn: LoginTurn) -> Tokens:
+def login(
+    db: SessionDep,
+    form: Annotated[LoginForm, Form()],
+    address: ClientAddress,
+    _turn: LoginTurn,
+    user_agent: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Tokens:
     """Log in with a username or an e-mail address, and a password.
 
     An account with a second factor needs `otp` too. The right password without it, or with a wrong one, is answered 401
@@ -58,7 +64,7 @@ def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAdd
     account has signed in from there. Too many failures from one address slow down the accounts that are new there. Too
     many successful logins answer 429 too. Open logins keep working.
     """
-    return auth_service.login(db, form.username, form.password, address, form.otp)
+    return auth_service.login(db, form.username, form.password, address, form.otp, user_agent)
 
 
 @router.post(

@@ -41,6 +41,7 @@ from app.models.login import LoginBlock, ThrottleCount
 from app.models.user import Role
 from app.services.accounts import login_queries as queries, login_throttle
 from app.services.accounts.api_key_queries import LiveKey
+from app.services.accounts.login_queries import Client
 from app.services.accounts.second_factor import Factor, check_code
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -154,34 +155,41 @@ class PurgedLogins:
 class AuthService:
     """Authenticates users and manages their logins. Each public method states its transactions."""
 
-    def login(self, db: Session, login: str, password: str, address: str, otp: str = "") -> Tokens:
-        """Create a login for a username or an e-mail address.
+    def login(
+        self, db: Session, login: str, password: str, address: str, otp: str = "", user_agent: str | None = None
+    ) -> Tokens:
+        """Create a login for a username or an e-mail address. It keeps `address` and `user_agent` for its user to see.
 
         Raises InvalidCredentials, SecondFactorRequired, TooManyRequests.
 
         Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
         checks the limits again, so that parallel guesses cannot exceed them.
         """
-        return self._login(db, get_settings(), _Typed(login, password, otp), address, self._issue)
+        return self._login(db, get_settings(), _Typed(login, password, otp), Client(address, user_agent), self._issue)
 
-    def login_to_pages(self, db: Session, login: str, password: str, address: str, otp: str = "") -> PageLogin:
+    def login_to_pages(
+        self, db: Session, login: str, password: str, address: str, otp: str = "", user_agent: str | None = None
+    ) -> PageLogin:
         """As `login`, for the cookie of the pages. No other token of this login exists."""
-        return self._login(db, get_settings(), _Typed(login, password, otp), address, _issue_to_pages)
+        client = Client(address, user_agent)
+        return self._login(db, get_settings(), _Typed(login, password, otp), client, _issue_to_pages)
 
-    def _login(self, db: Session, settings: Settings, typed: _Typed, address: str, issue: Issue[Issued]) -> Issued:
+    def _login(self, db: Session, settings: Settings, typed: _Typed, client: Client, issue: Issue[Issued]) -> Issued:
         login, password, otp = typed
         with transaction(db):
             found = queries.find_credentials(db, _without_nul(login))
-            attempt = login_throttle.login_attempt(db, settings, login, found.user_id if found else None, address)
+            attempt = login_throttle.login_attempt(
+                db, settings, login, found.user_id if found else None, client.address
+            )
             attempt.check(db)
         is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
         issued, factor = None, Factor.NOT_SET
         with transaction(db):
             if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
-                issued, factor = self._open_session(db, found, renewed, otp, settings, issue)
+                issued, factor = self._open_session(db, found, renewed, otp, settings, client, issue)
             if found is not None and issued is not None:
                 attempt.succeed(db)
-                login_throttle.remember_block(db, settings, found.user_id, address)
+                login_throttle.remember_block(db, settings, found.user_id, client.address)
             elif factor is Factor.MISSING:  # how a client learns that a code is needed
                 attempt.leave_open(db)
             else:
@@ -268,6 +276,7 @@ class AuthService:
         renewed_hash: str | None,
         otp: str,
         settings: Settings,
+        client: Client,
         issue: Issue[Issued],
     ) -> tuple[Issued | None, Factor]:
         now = lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
@@ -280,7 +289,7 @@ class AuthService:
             return None, factor
         if renewed_hash is not None:
             queries.store_password_hash(db, user.user_id, renewed_hash)
-        session = queries.add_session(db, user.user_id, now, settings.refresh_token_days)
+        session = queries.add_session(db, user.user_id, now, settings.refresh_token_days, client)
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return issue(db, user.user_id, session.id, now, session.expires_at), factor
 

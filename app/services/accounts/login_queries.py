@@ -15,7 +15,7 @@ from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.statements import conditions
 from app.ddl.clock import NOW
-from app.models.login import LOGIN_STANDS, LoginSession, RefreshToken
+from app.models.login import LOGIN_STANDS, MAX_ADDRESS, MAX_USER_AGENT, LoginSession, RefreshToken
 from app.models.user import User
 
 
@@ -49,9 +49,24 @@ def store_password_hash(db: Session, user_id: UUID, password_hash: str) -> None:
     db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
 
-def add_session(db: Session, user_id: UUID, now: datetime, days: int) -> LoginSession:
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who logs in: the peer's address, and what it calls itself (the header `User-Agent`)."""
+
+    address: str
+    user_agent: str | None = None
+
+
+def add_session(db: Session, user_id: UUID, now: datetime, days: int, client: Client) -> LoginSession:
     """Add a login that ends after `days`, and return it."""
-    session = LoginSession(user_id=user_id, created_at=now, expires_at=now + timedelta(days=days))
+    agent = "".join(each for each in client.user_agent or "" if each.isprintable())[:MAX_USER_AGENT]
+    session = LoginSession(
+        user_id=user_id,
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+        address=client.address[:MAX_ADDRESS],
+        user_agent=agent or None,
+    )
     db.add(session)
     db.flush()
     return session

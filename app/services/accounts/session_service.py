@@ -28,6 +28,8 @@ class OpenSession:
     created_at: datetime
     refreshed_at: datetime
     expires_at: datetime
+    address: str | None
+    user_agent: str | None
     current: bool
 
 
@@ -47,6 +49,8 @@ class SessionService:
                 LoginSession.created_at,
                 func.coalesce(_REFRESHED, LoginSession.created_at),
                 LoginSession.expires_at,
+                LoginSession.address,
+                LoginSession.user_agent,
             )
             .where(LoginSession.user_id == user_id, SESSION_OPEN)
             .order_by(LoginSession.created_at.desc(), LoginSession.id.desc())

@@ -4,6 +4,7 @@
 """
 
 import logging
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -40,8 +41,23 @@ class NewFactor(NamedTuple):
     uri: str
 
 
+class FactorState(NamedTuple):
+    """A second factor that is in force: since when, and how many recovery codes are unused."""
+
+    since: datetime
+    recovery_codes: int
+
+
 class TotpService:
     """Each method states its transactions; hashing and encryption run outside them."""
+
+    def state(self, db: Session, user_id: UUID) -> FactorState | None:
+        """Return what there is to know of the user's second factor, or None if none is in force. One transaction."""
+        with transaction(db):
+            stored = queries.find_factor(db, user_id)
+            if stored is None or stored.confirmed_at is None:
+                return None
+            return FactorState(stored.confirmed_at, queries.count_recovery_codes(db, user_id))
 
     def begin(self, db: Session, user: Principal, current_password: str) -> NewFactor:
         """Make a secret, which is in force once a code of it is confirmed. One that was not confirmed is replaced.

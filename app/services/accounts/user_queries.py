@@ -36,6 +36,11 @@ def usernames(db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
     return {row.id: row.username for row in found}
 
 
+def id_of(db: Session, username: str) -> UUID | None:
+    """Return the id of the user with this name, ignoring case, or None."""
+    return db.scalar(select(User.id).where(User.username_normalized == username.lower()))
+
+
 def username_exists(db: Session, username: str) -> bool:
     """Return whether a user has this name, ignoring case."""
     found = db.scalar(select(exists().where(User.username_normalized == username.lower())))

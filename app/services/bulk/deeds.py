@@ -96,7 +96,7 @@ def _accept(
     rights = {"user_id": caller.user_id, "as_admin": caller.as_admin, "within_quota": caller.within_quota}
     try:
         with db.begin_nested():
-            db.execute(insert(BulkDeed), {"id": deed_id, "deed": deed.value, **rights})
+            db.execute(insert(BulkDeed), {"id": deed_id, "deed": deed.value, "filter": selection.canonical, **rights})
     except IntegrityError:  # the same token at the same time, whose transaction was faster
         known = db.get(BulkDeed, deed_id, populate_existing=True)
         if known is None:
@@ -123,6 +123,19 @@ def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     if found is None or (owner is not None and found.user_id != owner):
         raise BulkDeedNotFound
     return found
+
+
+def newest(db: Session, owner: UUID | None, limit: int, before: UUID | None) -> list[BulkDeed]:
+    """Return deeds, the newest first: by their ids, whose time is that of the preview or the request.
+
+    `owner` limits them to that user's; `before` is the id behind which the page starts.
+    """
+    which = [
+        *([] if owner is None else [BulkDeed.user_id == owner]),
+        *([] if before is None else [BulkDeed.id < before]),
+    ]
+    found = select(BulkDeed).where(*which).order_by(BulkDeed.id.desc()).limit(limit)
+    return list(db.scalars(found.execution_options(populate_existing=True)))
 
 
 def abort(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:

@@ -93,6 +93,12 @@ def count_of_users(db: sa.Connection, users: Collection[UUID]) -> dict[UUID, dic
     return counts
 
 
+def of_users(db: Session, users: Collection[UUID]) -> dict[UUID, dict[str, int]]:
+    """As `count_of_users`. One transaction."""
+    with transaction(db):
+        return count_of_users(db.connection(), users)
+
+
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are, in all (`total`) and of each status. Exact."""
     if wanted.waiting_for is not None:

@@ -1,9 +1,11 @@
-"""The reader's own account: password, logins, API keys."""
+"""The reader's own account: password, second factor, logins, API keys."""
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Form, Request, Response
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.api.deps import PasswordTurn, SessionDep
@@ -11,26 +13,38 @@ from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
-from app.errors import InvalidInput, ServiceError, WeakPassword, WrongPassword
+from app.errors import AdminOnly, ApiKeyLimit, InvalidInput, ServiceError, WrongPassword
 from app.models.api_key import Scope
-from app.schemas.json_value import ShortText
-from app.schemas.user import CurrentPassword, Password
+from app.schemas.api_key import ApiKeyCreate
+from app.schemas.user import PasswordChange
 from app.services.accounts.api_key_service import api_key_service
 from app.services.accounts.session_service import session_service
+from app.services.accounts.totp_service import totp_service
 from app.services.user_service import user_service
+from app.web import browsers
 from app.web.access import PageUser
 from app.web.confirming import Confirmed, ask
 from app.web.cookies import delete_session
+from app.web.forms import by_field, number, parsed
 from app.web.rendering import page, redirect
 
 router = SlashRouter()
 
-KEYS = 50
+KEYS, LOGINS = 50, 50
+KEY_DAYS = ("30", "90", "365", "")
+
+
+class KeyForm(BaseModel):
+    """What was typed of a new API key. `days` is empty where it never expires."""
+
+    name: str = ""
+    scopes: list[str] = []
+    days: str = ""
 
 
 @router.get("/account")
 def show_account(request: Request, db: SessionDep, user: PageUser) -> Response:
-    return _page(request, db, user)
+    return account_page(request, db, user)
 
 
 @router.post("/account/password")
@@ -40,14 +54,17 @@ def change_password(
     db: SessionDep,
     user: PageUser,
     _turn: PasswordTurn,
-    current_password: Annotated[CurrentPassword, Form()],
-    new_password: Annotated[Password, Form()],
+    current_password: Annotated[str, Form()] = "",
+    new_password: Annotated[str, Form()] = "",
 ) -> Response:
     """Change the password. All logins end with it, this one too."""
     try:
-        user_service.change_password(db, user.id, current_password, new_password)
-    except (WrongPassword, WeakPassword) as error:
-        return _page(request, db, user, error=error)
+        typed = parsed(PasswordChange, {"current_password": current_password, "new_password": new_password})
+        user_service.change_password(db, user.id, typed.current_password, typed.new_password)
+    except InvalidInput as error:
+        return account_page(request, db, user, error, by_field(error.errors))
+    except WrongPassword as error:
+        return account_page(request, db, user, error, {"current_password": error.title})
     answer = redirect(request, "/sign-in", "password_changed")
     delete_session(request, answer)
     return answer
@@ -66,16 +83,18 @@ def end_login(request: Request, db: SessionDep, user: PageUser, session_id: UUID
 
 
 @router.post("/account/api-keys")
-def create_key(
-    request: Request,
-    db: SessionDep,
-    user: PageUser,
-    name: Annotated[ShortText, Form()],
-    scopes: Annotated[list[Scope], Form()],
-) -> Response:
+def create_key(request: Request, db: SessionDep, user: PageUser, form: Annotated[KeyForm, Form()]) -> Response:
     """Create an API key. Only this answer shows it."""
-    made = api_key_service.create_key(db, user.id, name, scopes, None)
-    return _page(request, db, user, key=made.key)
+    days = number(form.days) if form.days in KEY_DAYS else ""
+    until = datetime.now(UTC) + timedelta(days=days) if isinstance(days, int) else None
+    try:
+        wanted = parsed(ApiKeyCreate, {"name": form.name, "scopes": form.scopes})
+        made = api_key_service.create_key(db, user.id, wanted.name, wanted.scopes, until)
+    except InvalidInput as error:
+        return account_page(request, db, user, error, by_field(error.errors), new_key=form)
+    except (AdminOnly, ApiKeyLimit) as error:
+        return account_page(request, db, user, error, {"scopes": error.detail}, new_key=form)
+    return account_page(request, db, user, key=made.key)
 
 
 @router.post("/account/api-keys/{key_id}/revoke")
@@ -88,16 +107,27 @@ def revoke_key(
     return redirect(request, "/account", "revoked")
 
 
-def _page(
-    request: Request, db: Session, user: PageUser, *, error: ServiceError | None = None, key: str | None = None
+def account_page(
+    request: Request,
+    db: Session,
+    user: PageUser,
+    error: ServiceError | None = None,
+    errors: dict[str, str] | None = None,
+    **shown: Any,
 ) -> Response:
+    """Return the page. `errors` are by the ids of the fields; an error at none of them stands at the top."""
+    logins = session_service.list_sessions(db, user.id, user.session_id)
     values = {
         "profile": user_service.get_user(db, user.id),
-        "logins": session_service.list_sessions(db, user.id, user.session_id),
+        "factor": totp_service.state(db, user.id),
+        "logins": [(login, *browsers.named(login.user_agent)) for login in logins[:LOGINS]],
+        "more_logins": max(0, len(logins) - LOGINS),
         "keys": api_key_service.list_keys(db, user.id, limit=KEYS).items,
         "scopes": [scope.value for scope in Scope if scope is not Scope.ADMIN or user.is_admin],
-        "error": error,
-        "reasons": error.errors if isinstance(error, InvalidInput) else [],
-        "key": key,
+        "days": KEY_DAYS,
+        "new_key": KeyForm(scopes=[Scope.TASKS_READ.value], days=KEY_DAYS[1]),
+        "key": None,
+        "error": None if errors else error,
+        "errors": errors or {},
     }
-    return page(request, "account.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "account.html", values | shown, 200 if error is None else status_of(type(error)))

@@ -1,26 +1,30 @@
 """Cancels, retries or deletes many tasks: those that are selected, or all that a search finds, on whatever page.
 
-A preview tells how many tasks it will be, shows some, and has the token with which it is done.
+A preview tells how many tasks it will be, shows some, and has the token with which it is done. A list has those that
+run or ended within a week, and each has a page.
 """
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Form, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
+from app.api.http.paging import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.errors import InvalidInput
-from app.models.bulk_deed import Deed, DeedState
+from app.models.bulk_deed import BulkDeed, Deed, DeedState
 from app.services.task_service import task_service
+from app.services.user_service import user_service
 from app.web.access import PageUser
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
-from app.web.task_search import MAX_LENGTH, parse
+from app.web.task_search import MAX_LENGTH, parse, text_of
 
 router = SlashRouter()
 
@@ -42,7 +46,7 @@ def preview(
     """Show how many tasks it would be: those that are selected, or with `all` those that the search finds."""
     if not ids and not every:
         raise InvalidInput("Nothing is selected: select tasks, or all that match")
-    search = parse(text, user, datetime.now(UTC))
+    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     if search.problems:  # without them the search would find more than was meant
         raise InvalidInput(f"Not understood: {' '.join(search.problems)}")
     search.fields.setdefault("status", STATES_OF[deed])
@@ -79,10 +83,40 @@ def start(
     return redirect(request, f"/bulk/{started.id}")
 
 
+@router.get("/bulk")
+def list_deeds(
+    request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=64)] = None
+) -> Response:
+    found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, before=read_cursor(cursor))
+    values = {
+        "deeds": [(deed, _search(deed)) for deed in found.items],
+        "names": user_service.usernames(db, {deed.user_id for deed in found.items} if user.is_admin else ()),
+        "next_page": None if found.last is None else f"/bulk?cursor={found.last.hex}",
+    }
+    return page(request, "bulk_list.html", values)
+
+
 @router.get("/bulk/{deed_id}")
 def show(request: Request, db: SessionDep, user: PageUser, deed_id: UUID) -> Response:
     deed = task_service.get_bulk(db, deed_id, owner=user.owner)
-    return page(request, "bulk.html", {"deed": deed, "is_running": deed.state == DeedState.RUNNING})
+    search = _search(deed)
+    values = {
+        "deed": deed,
+        "is_running": deed.state == DeedState.RUNNING,
+        "search": search,
+        # A deed changes the states by which it was chosen, so the tasks are those that the rest of its search finds.
+        "rest": None if search is None else parse(search, user, datetime.now(UTC)).with_status(None),
+        "names": user_service.usernames(db, {deed.user_id} if user.is_admin else ()),
+    }
+    return page(request, "bulk.html", values)
+
+
+def _search(deed: BulkDeed) -> str | None:
+    """Return the search that selected the tasks; None if they were selected one by one, or it cannot be written."""
+    if deed.filter is None:
+        return None
+    own = {"user_id": str(deed.user_id)} if not deed.as_admin else {}
+    return text_of({name: value for name, value in deed.filter.items() if own.get(name) != value})
 
 
 @router.post("/bulk/{deed_id}/abort")

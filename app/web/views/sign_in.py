@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Form, Query, Request, Response
+from fastapi import Form, Header, Query, Request, Response
 
 from app.api.deps import ClientAddress, LoginTurn, SessionDep
 from app.api.http.problems import status_of
@@ -36,12 +36,13 @@ def sign_in(
     address: ClientAddress,
     _turn: LoginTurn,
     otp: Annotated[str, Form(max_length=64)] = "",
+    user_agent: Annotated[str | None, Header()] = None,
     next_page: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
     if not cookies.may_sign_in(request):
         return _form(request, next_page, username, status=403)
     try:
-        login = auth_service.login_to_pages(db, username, password, address, otp)
+        login = auth_service.login_to_pages(db, username, password, address, otp, user_agent)
     except (InvalidCredentials, SecondFactorRequired, TooManyRequests) as error:
         answer = _form(request, next_page, username, error=error, status=status_of(type(error)))
         if error.retry_after is not None:

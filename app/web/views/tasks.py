@@ -1,6 +1,7 @@
 """The list of tasks, the ways to narrow it down, and the stream of the tasks on a page of it."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -45,7 +46,7 @@ def list_tasks(
     skip: Annotated[int, Query(ge=0, lt=task_pages.LOOK)] = 0,
     filters: Annotated[bool, Query()] = False,
 ) -> Response:
-    search = parse(text, user, datetime.now(UTC))
+    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     wanted = search.filter(user)
     if sort is None:
         found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
@@ -82,7 +83,7 @@ def list_tasks(
 @costly(lambda _: True)
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
     """The facets of a search, for a page that is open."""
-    search = parse(text, user, datetime.now(UTC))
+    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     return page(request, "facets.html", {"facets": _facets(db, search, search.filter(user), user)})
 
 
@@ -95,7 +96,7 @@ def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) 
         {
             "key": key,
             "values": [
-                (names.get(each.value, str(each.value)), search.with_value(key, str(each.value)), each)
+                (shown := names.get(each.value, str(each.value)), search.with_value(key, shown), each)
                 for each in found[field]
                 if each.value not in search.fields.get(field, ()) and '"' not in str(each.value)
             ],

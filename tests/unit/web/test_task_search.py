@@ -8,7 +8,7 @@ import pytest
 from app.errors import AdminOnly
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.services.accounts.auth_service import Principal
-from app.web.task_search import Search, parse
+from app.web.task_search import Search, parse, text_of
 from tests.support.tables import check_rows
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
@@ -110,3 +110,28 @@ def test_what_waits_is_pending() -> None:
 def test_a_search_is_bounded_and_has_no_nul() -> None:
     assert len(parse("a" * 5000, USER, NOW).text) == 500
     assert "\x00" not in parse("a\x00b", USER, NOW).text
+
+
+def test_a_filter_is_a_search() -> None:
+    """Which means the same again; and none where no search can say it."""
+    texts = {
+        "": {},
+        'status:failed status:revoked tag:"a b"': {"status": ["failed", "revoked"], "tag": ["a b"]},
+        'name:"monthly report" waiting:paused': {"name": "monthly report", "waiting_for": "paused"},
+        "after:2030-01-01T00:00:00Z": {"created_after": "2030-01-01T00:00:00Z"},
+        f"user:{SOMEONE}": {"user_id": str(SOMEONE)},
+    }
+    for text, wanted in texts.items():
+        assert text_of(wanted) == text
+        assert parse(text, ADMIN, NOW).problems == []
+    assert [text_of({"name": 'say "no"'}), text_of({"tag": ["x" * 99] * 9})] == [None, None]
+
+
+def test_administrators_name_users() -> None:
+    def find(name: str) -> UUID | None:
+        return SOMEONE if name == "alice" else None
+
+    assert parse("user:alice", ADMIN, NOW, find).fields == {"user_id": SOMEONE}
+    assert parse(f"user:{SOMEONE}", ADMIN, NOW, find).fields == {"user_id": SOMEONE}
+    assert parse("user:bob", ADMIN, NOW, find).problems == ["user:bob"]
+    assert parse("user:alice", USER, NOW, find).problems == ["user:alice"]  # whether there is one is not told

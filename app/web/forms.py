@@ -1,0 +1,32 @@
+"""What a form has sent, as a model of the API, and what is wrong with it, by the names of its fields."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.core.validation_errors import errors_of_model
+from app.errors import FieldError, InvalidInput
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parsed(model: type[Model], typed: Mapping[str, Any]) -> Model:
+    """Return the model. An empty field is one that was left out. Raises InvalidInput."""
+    try:
+        return model.model_validate({name: value for name, value in typed.items() if value not in ("", [], None)})
+    except ValidationError as error:
+        raise InvalidInput(errors=errors_of_model(model, error)) from None
+
+
+def by_field(errors: Sequence[FieldError]) -> dict[str, str]:
+    """Return the first error of each field of a form."""
+    found: dict[str, str] = {}
+    for each in errors:
+        found.setdefault(str(each["loc"][0]) if each["loc"] else "", each["msg"])
+    return found
+
+
+def number(text: str) -> int | str:
+    """Return the number that was typed, or the text: the models say what is wrong with it."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text  # noqa: PLR2004 (digits)
