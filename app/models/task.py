@@ -303,3 +303,6 @@ class TaskAttempt(Base):
     error_type: Mapped[str | None]
     error_message: Mapped[str | None]
     traceback: Mapped[str | None]
+
+
+triggers.install_with(TaskAttempt.__table__, TaskAttempt.__tablename__)

@@ -4,6 +4,8 @@ A trigger adds one row to `task_count_changes` for each task that ends (+1), and
 deleted (-1), in the transaction of that change: no transaction waits for a shared row. Maintenance folds these rows
 into the two tables of sums, in one statement. In any snapshot a number is its sum plus the changes not yet folded.
 
+An attempt that is tried again has a row of its task, pending, with the number 0: retries are counted by it.
+
 If SQL by hand changes what an ended task is counted under, the trigger moves the count.
 """
 
@@ -86,7 +88,10 @@ stored_bytes = Table(
 
 
 class Ended(NamedTuple):
-    """Changes that are alike, added up: of tasks that have ended, and of tasks that are failed or no longer failed."""
+    """Changes that are alike, added up: of tasks that have ended, that are failed or no longer failed, and of retries.
+
+    Those of retries have the status `pending` and number 0.
+    """
 
     user_id: UUID
     status: str
@@ -102,6 +107,10 @@ class Ended(NamedTuple):
     # By how much the number of ended tasks changes, and how many of the changes are ends.
     number: int
     ends: int
+    # How many changes they are, and how many seconds these tasks have waited and run in all.
+    changes: int
+    waited: float
+    ran: float
     first_end: datetime | None
     last_end: datetime | None
     error_type: str | None

@@ -27,6 +27,8 @@ KEPT = {60: timedelta(hours=2), 900: timedelta(hours=26), 3600: timedelta(days=8
 SHORTEST_STEP = min(KEPT)
 STAT_KIND = ("task_type", "queue", "priority")
 _KINDS: dict[str, Any] = {"priority": Word}
+# What a submit tells of its tasks, beside the user.
+SUBMITTED = (*STAT_KIND, "celery_task_name")
 STAT_NUMBERS = ("submitted", "succeeded", "failed", "revoked")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +47,8 @@ task_submissions = Table(
     Column("at", UTCDateTime, nullable=False),
     *(Column(name, _KINDS.get(name, ShortText), nullable=False) for name in STAT_KIND),
     Column("number", Integer, nullable=False),
+    # NULL in the rows of processes that do not know the column yet.
+    Column("celery_task_name", ShortText),
     **SHORT_LIVED_ROWS,
 )
 own_columns.add_to(task_submissions)

@@ -11,6 +11,7 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.metrics import exposition
+from app.core.task_metrics import TaskNumbers
 from app.services.audit import audit_service as audit_module, recording
 from app.services.audit.deeds import DeedLimits
 from tests.support.accounts import API, MakeUser, bearer, sign_up
@@ -37,7 +38,7 @@ def limit(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[in
 
 def unrecorded(why: str) -> float:
     name = f'audit_denials_unrecorded_total{{why="{why}"}} '
-    lines = [line for line in exposition(list, list).decode().splitlines() if line.startswith(name)]
+    lines = [line for line in exposition(TaskNumbers, list).decode().splitlines() if line.startswith(name)]
     return float(lines[0].removeprefix(name)) if lines else 0.0
 
 

@@ -14,13 +14,16 @@ from sqlalchemy.pool import NullPool
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.ids import new_id
 from app.db.schema_version import schema_fault
+from app.db.session import SessionLocal
 from app.ddl.base import Base
 from app.ddl.clock import NOW
 from app.migrations.baselines import BASELINE, create_all
 from app.migrations.revision_0017 import take_over
-from app.models import Task, User
+from app.models import Task, TaskAttempt, User
 from app.models.outbox import OutboxRow
+from app.services.operations import task_sums
 from app.services.outbox import Consumer, deliver_batch
+from app.services.tasks import task_counts
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.plans import plan_of
 from tests.support.schemas import VERSION, rows, run, said, schema, version
@@ -197,6 +200,33 @@ class TestOutboxOf0020:
                 plan = plan_of(db.connection(), *looks[0])
             assert "ix_task_outbox_ready" in plan.indexes, plan.text
             assert (plan.scans, plan.sorts) == (False, False), plan.text
+
+
+def end_and_retry(engine: sa.Engine) -> None:
+    """One task is revoked; an attempt of another one ends, and is tried again."""
+    with engine.begin() as connection:
+        pending = sa.select(Task.id).where(Task.status == "pending").limit(2)
+        ended, tried = connection.scalars(pending).all()
+        revoked = {"status": "revoked", "finished_at": NOW, "due_at": None, "turn": None}
+        connection.execute(sa.update(Task).where(Task.id == ended).values(revoked))
+        attempt = {"task_id": tried, "number": 1, "started_at": NOW, "finished_at": NOW, "outcome": "retried"}
+        connection.execute(sa.insert(TaskAttempt).values(attempt))
+        connection.execute(sa.delete(TaskAttempt))
+
+
+class TestCountersOf0023:
+    def test_begin_with_what_no_release_before_has_taken(self, outbox: sa.Engine) -> None:
+        url = url_of(outbox)
+        assert said(url, "alembic", "downgrade", "0021")[0] == 0
+        end_and_retry(outbox)
+        assert said(url, *UPGRADE)[0] == 0
+        for ends in (1, 2):
+            with settings(environment(url, "memory://")), SessionLocal() as db:
+                task_counts.fold(db)
+                (counted,) = task_sums.read(db)
+            assert (counted.name, counted.queue) == ("c", "default")
+            assert (counted.numbers["revoked"], counted.numbers["retried"]) == (ends, ends - 1)
+            end_and_retry(outbox)
 
 
 # What the migrations before have left: PostgreSQL's columns in another order, and triggers of another text.

@@ -14,12 +14,14 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal, dispose_engine
 from app.models.maintenance import LEASE_ROW, MaintenanceLease
+from app.models.task import TaskStatus
 from app.services.health_service import check_database
-from tests.support.accounts import PASSWORD
+from tests.support.accounts import API, PASSWORD
 from tests.support.databases import DIALECT
 from tests.support.services import ROOT, Services, environment, process_environment
 from tests.support.settings import settings, sql
-from tests.support.tasks import new_task
+from tests.support.task_client import TaskClient
+from tests.support.tasks import new_task, task_in
 
 
 class TestReadiness:
@@ -105,6 +107,20 @@ class TestMetrics:
         assert 100 <= float(ages["default"]) < 130
         assert float(ages["low_priority"]) == 0  # not due yet
         assert 'route="/healthz",status="200"' in page
+
+    def test_show_the_queues_as_their_list_does(self, client: httpx.Client, admin: TaskClient) -> None:
+        with SessionLocal() as db:
+            for options in ({}, {"delay_seconds": 500}, {"priority": "low"}):
+                new_task(db, **options)
+            task_in(db, TaskStatus.RUNNING)
+        assert client.post(f"{API}/queues/low_priority/pause", json={"reason": "r"}, headers=admin.headers).is_success
+        listed = client.get(f"{API}/queues/", headers=admin.headers).json()
+        page = client.get("/metrics").text
+        lengths = dict(re.findall(r'celery_queue_length\{queue_name="(\w+)"\} (\S+)', page))
+        assert {name: float(value) for name, value in lengths.items()} == {
+            each["name"]: each["ready"] for each in listed
+        }
+        assert (lengths["default"], lengths["low_priority"]) == ("1.0", "1.0")
 
 
 class TestCreateAdmin:

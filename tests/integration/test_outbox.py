@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.metrics import OutboxLag
+from app.core.task_metrics import OutboxLag
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.ddl.clock import NOW
 from app.maintenance.passes import expired_tasks

@@ -29,6 +29,7 @@ from app.db.statements.executing import OwnConnection
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_stats import ALL_USERS, STAT_KIND, STAT_NUMBERS
+from app.models.task_sum import SUM_BUCKETS, SUM_NUMBERS
 from app.schemas.task import TaskCreate
 from app.services.tasks import new_rows
 from tests.performance.growth import _ROWS as ENDED_ROWS, _SUMS as SUMS, _WAITING as WAITING_ROWS
@@ -106,10 +107,19 @@ def duration_rows(_module: Any, db: Session) -> Any:
     return [{**own, "bucket": bucket} for bucket in range(100)]
 
 
+def sum_rows(_module: Any, _db: Session) -> Any:
+    return [{"celery_task_name": f"task {n}", "queue": "q", **dict.fromkeys(SUM_NUMBERS, 1)} for n in range(20)]
+
+
+def sum_duration_rows(_module: Any, _db: Session) -> Any:
+    own = {"queue": "q", "measure": "run", "number": 1, "seconds": 0.5}
+    return [{**own, "celery_task_name": f"task {n}", "bucket": bucket} for n in range(20) for bucket in SUM_BUCKETS[:5]]
+
+
 def submissions(_module: Any, db: Session) -> None:
     db.execute(
-        text("""INSERT INTO task_submissions (user_id, at, task_type, queue, priority, number)
-        SELECT user_id, now(), task_type, queue, priority, 1 FROM tasks LIMIT 1000""")
+        text("""INSERT INTO task_submissions (user_id, at, task_type, queue, priority, celery_task_name, number)
+        SELECT user_id, now(), task_type, queue, priority, celery_task_name, 1 FROM tasks LIMIT 1000""")
     )
 
 
@@ -199,6 +209,8 @@ SCENES = [
     Scene("stats", "take_submissions, a thousand", lambda m, db, _: m.take_submissions(db, 1000), submissions),
     Scene("stats", "add_stats, a hundred", lambda m, db, g: m.add_stats(db, g), stat_rows),
     Scene("stats", "add_durations, a hundred", lambda m, db, g: m.add_durations(db, g), duration_rows),
+    Scene("stats", "add_sums, twenty", lambda m, db, g: m.add_sums(db, g), sum_rows),
+    Scene("stats", "add_sum_durations, a hundred", lambda m, db, g: m.add_sum_durations(db, g), sum_duration_rows),
     Scene("daily_counts", "count_for_owner", lambda m, db, g: m.count_for_owner(db, g[0][0], "requests", 1, 10**9), claimed, commits=True),
     Scene("live", "recent, of a hundred users", look_for_changes, watching),
     Scene("limits", "admit and release, ten", admit_and_release, lines_and_limit),

@@ -11,7 +11,7 @@ from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
 from app.services import consumers
 from app.services.health_service import check_migrations, health_service
-from app.services.tasks.queue_depths import read_queue_depths
+from app.services.operations.task_numbers import read_task_numbers
 
 router = APIRouter(tags=["operations"])
 TAG_DESCRIPTION = "Probes and metrics for operators."
@@ -53,8 +53,8 @@ async def require_metrics_access(request: Request, token: BearerToken, settings:
     dependencies=[Depends(require_metrics_access)],
 )
 def get_metrics() -> Response:
-    """Get metrics for Prometheus: counts and durations of requests, and the depth of each queue.
+    """Get metrics for Prometheus: what has become of tasks, their durations, queues, workers, and requests.
 
     With `DOCS_ENABLED=false`, only administrators get them. Other callers get 404.
     """
-    return Response(exposition(read_queue_depths, consumers.read_lags), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(read_task_numbers, consumers.read_lags), media_type=CONTENT_TYPE_LATEST)

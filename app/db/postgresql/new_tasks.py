@@ -29,7 +29,7 @@ from app.db.postgresql.turns import turns_of
 from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.task_rows import WAITS
 from app.ddl.clock import STATEMENT_TIME, seconds
-from app.models.task_stats import STAT_KIND, task_submissions
+from app.models.task_stats import SUBMITTED, task_submissions
 
 
 def insert_statement(names: Sequence[str]) -> Insert:
@@ -55,9 +55,9 @@ def insert_statement(names: Sequence[str]) -> Insert:
 
 def _counted(rows: CTE) -> CTE:
     """Count the new tasks: a row for each kind, in the same statement. No submit waits for another one's row."""
-    kind = [rows.c[name] for name in ("user_id", *STAT_KIND)]
+    kind = [rows.c[name] for name in ("user_id", *SUBMITTED)]
     sums = select(*kind, STATEMENT_TIME, func.count()).group_by(*kind)
-    names = ["user_id", *STAT_KIND, "at", "number"]
+    names = ["user_id", *SUBMITTED, "at", "number"]
     return insert(task_submissions).from_select(names, sums).cte("counted")
 
 

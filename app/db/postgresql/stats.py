@@ -1,4 +1,4 @@
-"""Adding to the numbers of `app/models/task_stats.py`, and taking the rows of new tasks away.
+"""Adding to the numbers by time and to the counters of `/metrics`, and taking the rows of new tasks away.
 
 Many rows are one JSON parameter of one statement.
 """
@@ -12,11 +12,12 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
-from app.models.task_stats import SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
+from app.models.task_stats import SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, SUBMITTED, task_durations, task_stats
+from app.models.task_sum import PAIR, SUM_NUMBERS, task_sum_durations, task_sums
 
 Rows = Sequence[dict[str, Any]]
 
-_KIND = ", ".join(STAT_KIND)
+_KIND = ", ".join(SUBMITTED)
 
 
 def step_of(column: str) -> str:
@@ -45,7 +46,7 @@ FROM taken GROUP BY user_id, {step_of("at")}, {_KIND}
 def take_submissions(db: Session, limit: int) -> Sequence[Any]:
     """Take at most `limit` rows of new tasks away.
 
-    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, the kind, how many tasks.
+    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, SUBMITTED, the number.
     """
     return db.execute(_TAKE, {"batch": limit}).all()
 
@@ -72,6 +73,8 @@ def _add(db: Session, statement: Insert, rows: Rows) -> None:
 _STEP = ("user_id", "step_seconds", "at")
 _ADD_STATS = _summing(task_stats, [*_STEP, *STAT_KIND], STAT_NUMBERS)
 _ADD_DURATIONS = _summing(task_durations, [*_STEP, "measure", "bucket"], ["number"])
+_ADD_SUMS = _summing(task_sums, PAIR, SUM_NUMBERS)
+_ADD_SUM_DURATIONS = _summing(task_sum_durations, [*PAIR, "measure", "bucket"], ["number", "seconds"])
 
 
 def add_stats(db: Session, rows: Rows) -> None:
@@ -82,3 +85,13 @@ def add_stats(db: Session, rows: Rows) -> None:
 def add_durations(db: Session, rows: Rows) -> None:
     """As `add_stats`, for durations."""
     _add(db, _ADD_DURATIONS, rows)
+
+
+def add_sums(db: Session, rows: Rows) -> None:
+    """As `add_stats`, to the counters of `/metrics`."""
+    _add(db, _ADD_SUMS, rows)
+
+
+def add_sum_durations(db: Session, rows: Rows) -> None:
+    """As `add_stats`, to their durations."""
+    _add(db, _ADD_SUM_DURATIONS, rows)

@@ -26,8 +26,9 @@ WITH taken AS (
 )
 SELECT (SELECT count(*) FROM taken), statement_timestamp(), told.* FROM (SELECT 1) AS once LEFT JOIN (
     SELECT {_BY}, {step_of("ended_at")}, {bucket_of("waited")}, {bucket_of("ran")}, error,
-        sum(number)::bigint, count(ended_at), min(ended_at), max(ended_at), max(error_type), max(error_message)
-    FROM taken WHERE ended_at IS NOT NULL OR error IS NOT NULL
+        sum(number)::bigint, count(ended_at), count(*), coalesce(sum(waited), 0), coalesce(sum(ran), 0),
+        min(ended_at), max(ended_at), max(error_type), max(error_message)
+    FROM taken WHERE ended_at IS NOT NULL OR error IS NOT NULL OR status = 'pending'
     GROUP BY {_BY}, {step_of("ended_at")}, {bucket_of("waited")}, {bucket_of("ran")}, error
 ) AS told ON true
 """)  # noqa: S608 (names of columns)  # nosec B608

@@ -17,7 +17,7 @@ from app.ddl.clock import NOW
 from app.ddl.columns import UTCDateTime
 from app.ddl.trigger_terms import SHOWN_HOLDS
 from app.models.claim_hold import ClaimHold, HoldKind
-from app.models.task_stats import STAT_KIND, task_submissions
+from app.models.task_stats import SUBMITTED, task_submissions
 
 _PAUSED = select(ClaimHold.name).where(ClaimHold.kind == HoldKind.QUEUE.value)
 
@@ -66,11 +66,11 @@ def insert_rows(
         for row in new:
             row["turn"] = turns.get(row["id"])
         db.execute(statement.insert, new)
-        kinds = Counter((row["user_id"], *(row[name] for name in STAT_KIND)) for row in new)
+        kinds = Counter((row["user_id"], *(row[name] for name in SUBMITTED)) for row in new)
         db.execute(
             insert(task_submissions),
             [
-                {**dict(zip(("user_id", *STAT_KIND), kind, strict=True)), "at": now, "number": number}
+                {**dict(zip(("user_id", *SUBMITTED), kind, strict=True)), "at": now, "number": number}
                 for kind, number in kinds.items()
             ],
         )

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, exists, func, or_, select
+from sqlalchemy import and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.connecting import of
 from app.db.statements.expressions import seconds_between
 from app.db.statements.held_rows import PENDING, is_held
 from app.db.statements.task_counting import OWNERS_OF_ENDED
-from app.db.statements.upserting import engine_name
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import IS_RUNNING, Held, Task, TaskPriority
 
@@ -26,20 +24,10 @@ _RUNNING_BY_WORKER = (
 # A delayed or retried task waits from the time at which it is due.
 _AGE = seconds_between(func.min(case((Task.due_at <= STATEMENT_TIME, Task.due_at))), STATEMENT_TIME)
 _IS_READY = or_(Task.run_at.is_(None), Task.run_at <= STATEMENT_TIME)
-_PENDING = select(Task.queue, func.count(), _AGE).where(PENDING).group_by(Task.queue)
 _READY = select(Task.queue, func.count(), func.count(case((_IS_READY, 1))), _AGE).where(PENDING).group_by(Task.queue)
 _STARTED = select(Task.queue, func.count()).where(Task.started_at > _MINUTE_AGO).group_by(Task.queue)
 # How many users one statement names.
 _USERS = 500
-
-
-def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Rows]:
-    """Two lists: queue, number of pending tasks and age of the oldest in seconds; queue and number of running tasks.
-
-    Each of the two statements takes at most `timeout_ms`.
-    """
-    of(engine_name(connection)).limit_statements(connection, timeout_ms / 1000)
-    return connection.execute(_PENDING).all(), connection.execute(_RUNNING).all()
 
 
 def read_running(db: Session) -> Rows:

@@ -1,4 +1,4 @@
-"""Adding to the numbers of `app/models/task_stats.py`, and taking the rows of new tasks away."""
+"""Adding to the numbers by time and to the counters of `/metrics`, and taking the rows of new tasks away."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from app.db.statements.upserting import upsert
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task_stats import (
     SHORTEST_STEP,
-    STAT_KIND,
     STAT_NUMBERS,
+    SUBMITTED,
     begin_of_step,
     task_durations,
     task_stats,
     task_submissions,
 )
+from app.models.task_sum import SUM_NUMBERS, task_sum_durations, task_sums
 
 Rows = Sequence[dict[str, Any]]
 
@@ -26,11 +27,11 @@ Rows = Sequence[dict[str, Any]]
 def take_submissions(db: Session, limit: int) -> Sequence[Any]:
     """Take at most `limit` rows of new tasks away.
 
-    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, the kind, how many tasks.
+    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, SUBMITTED, the number.
     """
     sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0])
     for row in take(db, task_submissions, limit):
-        of_kind = sums[row.user_id, begin_of_step(row.at, SHORTEST_STEP), *(getattr(row, name) for name in STAT_KIND)]
+        of_kind = sums[row.user_id, begin_of_step(row.at, SHORTEST_STEP), *(getattr(row, name) for name in SUBMITTED)]
         of_kind[0] += 1
         of_kind[1] += row.number
     now = db.execute(select(STATEMENT_TIME)).scalar_one()
@@ -49,3 +50,13 @@ def add_stats(db: Session, rows: Rows) -> None:
 def add_durations(db: Session, rows: Rows) -> None:
     """As `add_stats`, for durations."""
     _add(db, task_durations, ["number"], rows)
+
+
+def add_sums(db: Session, rows: Rows) -> None:
+    """As `add_stats`, to the counters of `/metrics`."""
+    _add(db, task_sums, SUM_NUMBERS, rows)
+
+
+def add_sum_durations(db: Session, rows: Rows) -> None:
+    """As `add_stats`, to their durations."""
+    _add(db, task_sum_durations, ["number", "seconds"], rows)

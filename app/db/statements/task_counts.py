@@ -13,6 +13,7 @@ from app.db.statements.some_rows import take
 from app.db.statements.upserting import upsert
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.sizes import ENDED_TASKS
+from app.models.task import TaskStatus
 from app.models.task_count import (
     COUNTED_UNDER,
     Ended,
@@ -40,7 +41,7 @@ def fold(db: Session, limit: int) -> Folded:
         kinds[kind] += row.number
         totals[row.user_id, row.status] += row.number
         stored[row.user_id, ENDED_TASKS] += row.bytes
-        if row.ended_at is not None or row.error is not None:
+        if row.ended_at is not None or row.error is not None or row.status == TaskStatus.PENDING:
             alike = (_step(row.ended_at), _bucket(row.waited), _bucket(row.ran), row.error)
             told.setdefault((*kind, *alike), []).append(row)
     _add(db, task_counts, COUNTED_UNDER, kinds)
@@ -66,7 +67,8 @@ def _summed(rows: Sequence[Any]) -> Key:
         for name in ("error_type", "error_message")
     )
     number = sum(row.number for row in rows)
-    return number, len(ends), min(ends, default=None), max(ends, default=None), *texts
+    waited, ran = (sum(getattr(row, name) or 0.0 for row in rows) for name in ("waited", "ran"))
+    return number, len(ends), len(rows), waited, ran, min(ends, default=None), max(ends, default=None), *texts
 
 
 def _add(db: Session, table: Table, names: Sequence[str], numbers: Counter[Key]) -> None:

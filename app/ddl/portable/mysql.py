@@ -10,6 +10,7 @@ Who creates triggers needs the privilege TRIGGER, and where the server writes a 
 import re
 
 from app.ddl.portable import counts, guard, outbox, waiting
+from app.ddl.trigger_terms import COUNT_RETRY, IS_TRIED_AGAIN
 
 _HEX = "lower(hex({}))"
 # For the service an IntegrityError, as what a CHECK refuses (`app/db/connecting/mysql.py`).
@@ -86,6 +87,10 @@ _FOLLOWED_DELETED = f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON ta
 IF OLD.followers <> 0 THEN
     {outbox.deleted()}
 END IF"""
+_RETRIED = f"""CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts FOR EACH ROW
+IF {IS_TRIED_AGAIN} THEN
+    {COUNT_RETRY}
+END IF"""
 # What a foreign key deletes, no trigger sees: so the tasks of a deleted user are deleted before.
 _WITH_USER = """CREATE TRIGGER users_delete_tasks BEFORE DELETE ON users FOR EACH ROW
 DELETE FROM tasks WHERE user_id = OLD.id"""
@@ -103,6 +108,7 @@ END IF"""
 CREATE: dict[str, tuple[str, ...]] = {
     "users": (_WITH_USER,),
     "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED, _FOLLOWED, _FOLLOWED_DELETED),
+    "task_attempts": (_RETRIED,),
     "audit_events": (_NO_UPDATE, _NO_DELETE),
 }
 

@@ -8,7 +8,7 @@ import re
 from itertools import permutations
 
 from app.ddl.portable import counts, guard, outbox, waiting
-from app.ddl.trigger_terms import STATES
+from app.ddl.trigger_terms import COUNT_RETRY, IS_TRIED_AGAIN, STATES
 
 
 def _refusal(words: str) -> str:
@@ -76,6 +76,10 @@ _FOLLOWED_DELETED = f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON ta
 BEGIN
     {outbox.deleted()}
 END"""
+_RETRIED = f"""CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts WHEN {IS_TRIED_AGAIN}
+BEGIN
+    {COUNT_RETRY}
+END"""
 
 # Records may be deleted while this table has a row, seen by its transaction alone: `app/db/statements/audit.py`.
 PRUNING = "audit_pruning"
@@ -109,6 +113,7 @@ CREATE: dict[str, tuple[str, ...]] = {
         _FOLLOWED_RETRIED,
         _FOLLOWED_DELETED,
     ),
+    "task_attempts": (_RETRIED,),
     "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
 }
 

@@ -8,7 +8,7 @@ lose them, not even that of an older release.
 """
 
 from app.ddl.sizes import ENDED_TASKS, task_bytes
-from app.ddl.trigger_terms import KIND, MESSAGE_CHARACTERS
+from app.ddl.trigger_terms import COUNT_RETRY, IS_TRIED_AGAIN, KIND, MESSAGE_CHARACTERS
 
 # The bytes are computed by assignments: as parameters of an INSERT, which PostgreSQL plans anew the first five times in
 # each session, the large values themselves would be read.
@@ -131,5 +131,19 @@ CREATE TRIGGER task_count_changes_folded AFTER DELETE ON task_count_changes REFE
     FOR EACH STATEMENT EXECUTE FUNCTION task_count_changes_fold()
 """
 
+_RETRY = f"""
+CREATE FUNCTION task_attempts_count_retry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    {COUNT_RETRY}
+    RETURN NULL;
+END
+$$
+"""
+_RETRIED = f"""
+CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts FOR EACH ROW
+    WHEN ({IS_TRIED_AGAIN}) EXECUTE FUNCTION task_attempts_count_retry()
+"""
+
 CREATE = (_COUNT, _UNCOUNT, _FORGET, _INSERTED, _UPDATED, _DELETED, _TRUNCATED)
 CREATE_FOLDING = (_STORE, _STORE_TRIGGER)
+CREATE_RETRIES = (_RETRY, _RETRIED)

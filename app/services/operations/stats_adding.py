@@ -27,9 +27,12 @@ from app.models.task_stats import (
     task_durations,
     task_stats,
 )
+from app.services.operations import task_sums
+from app.services.operations.task_sums import REST, Pair
 
 FOLD_BATCH = 1000
 FORGET_BATCH = 5000
+_QUEUE = STAT_KIND.index("queue")
 _STEP_KEY = ("user_id", "step_seconds", "at")
 
 
@@ -52,13 +55,15 @@ _Durations = Counter[tuple[Step, str, int]]
 
 def add_submissions(db: Session) -> int:
     """Add a batch of the tasks that were created. Returns its rows; fewer than FOLD_BATCH were all there were."""
-    taken, numbers = 0, _Numbers()
+    taken, numbers, sent = 0, _Numbers(), Counter[Pair]()
     with transaction(db):
-        for now, rows, user_id, at, *kind, number in statements.take_submissions(db, FOLD_BATCH):
+        for now, rows, user_id, at, *kind, name, number in statements.take_submissions(db, FOLD_BATCH):
             taken += rows
+            sent[REST if name is None else Pair(name, kind[_QUEUE])] += number
             for step in _steps(now, user_id, at):
                 numbers.setdefault((step, tuple(kind)), Counter())["submitted"] += number
         _add(db, numbers)
+        task_sums.add_sent(db, sent)
     return taken
 
 

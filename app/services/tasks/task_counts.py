@@ -19,7 +19,7 @@ from app.db.statements.some_rows import delete_some
 from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
 from app.models.task_count import FORGET_BATCH, stored_bytes, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
-from app.services.operations import error_adding, stats_adding
+from app.services.operations import error_adding, stats_adding, task_sums
 from app.services.operations.live_workers import look
 
 FOLD_BATCH = 1000
@@ -27,7 +27,7 @@ _SUMS = (task_counts.c.number, task_totals.c.number, stored_bytes.c.bytes)
 
 
 def fold(db: Session) -> int:
-    """Add a batch of changes to the sums, to the numbers by time, and to the groups of failures.
+    """Add a batch of changes to the sums, to the numbers by time, to the counters, and to the groups of failures.
 
     Returns how many; fewer than FOLD_BATCH were all there were, or all that can be done now: the deletion of a user may
     take long, and keeps the groups of that user locked.
@@ -37,6 +37,7 @@ def fold(db: Session) -> int:
             wait_briefly(db)
             folded = statements.fold(db, FOLD_BATCH)
             stats_adding.add_ended(db, folded.now, folded.ended)
+            task_sums.add_ended(db, folded.ended)
             error_adding.add(db, folded.now, folded.ended)
             return folded.taken
     except OperationalError as error:

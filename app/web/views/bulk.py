@@ -105,7 +105,7 @@ def show(request: Request, db: SessionDep, user: PageUser, deed_id: UUID) -> Res
         "is_running": deed.state == DeedState.RUNNING,
         "search": search,
         # A deed changes the states by which it was chosen, so the tasks are those that the rest of its search finds.
-        "rest": None if search is None else parse(search, user, datetime.now(UTC)).with_status(None),
+        "rest": None if search is None else parse(search, user, datetime.now(UTC)).with_value("status", None),
         "names": user_service.usernames(db, {deed.user_id} if user.is_admin else ()),
     }
     return page(request, "bulk.html", values)

@@ -96,11 +96,13 @@ WITH new_rows AS MATERIALIZED (
       INTEGER, retry_backoff_seconds FLOAT, tags TEXT[], metadata JSONB, id UUID, celery_id UUID, user_id UUID, queue
       TEXT, max_attempts_named BOOLEAN, rerun_lost BOOLEAN, attached_bytes BIGINT, run_at TIMESTAMP WITH TIME ZONE)),
       counted AS (
-  INSERT INTO task_submissions (user_id, task_type, queue, priority, at, number)
+  INSERT INTO task_submissions (user_id, task_type, queue, priority, celery_task_name, at, number)
   SELECT new_rows.user_id AS user_id, new_rows.task_type AS task_type, new_rows.queue AS queue, new_rows.priority AS
-      priority, statement_timestamp() AS statement_timestamp_1, count(*) AS count_1
+      priority, new_rows.celery_task_name AS celery_task_name, statement_timestamp() AS statement_timestamp_1, count(*)
+      AS count_1
   FROM new_rows
-  GROUP BY new_rows.user_id, new_rows.task_type, new_rows.queue, new_rows.priority), placed AS (
+  GROUP BY new_rows.user_id, new_rows.task_type, new_rows.queue, new_rows.priority, new_rows.celery_task_name), placed
+      AS (
   SELECT new_rows.id AS id, new_rows.user_id AS user_id, new_rows.queue AS queue, new_rows.priority AS priority,
       row_number() OVER (PARTITION BY new_rows.user_id, new_rows.queue, new_rows.priority
     ORDER BY new_rows.id) AS nth

@@ -12,6 +12,7 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath, json_body, read_fast
 from app.api.http.middleware import RequestContext, RequestMetrics, UnhandledErrors, route_template
 from app.core.metrics import exposition
+from app.core.task_metrics import TaskNumbers
 from app.errors import TaskNotFound
 from app.schemas.base import RequestModel
 
@@ -109,7 +110,7 @@ def test_its_errors_are_problems_as_all_are(client: TestClient) -> None:
 def test_an_unforeseen_error_is_a_500_that_is_counted_for_its_route(client: TestClient) -> None:
     answer = client.get(f"/parts/{ID}", headers={"broken": "1"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    counted: Any = exposition(list, list).decode()
+    counted: Any = exposition(TaskNumbers, list).decode()
     assert 'http_requests_total{method="GET",route="/parts/{part}",status="500"}' in counted
 
 

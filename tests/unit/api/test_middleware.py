@@ -15,6 +15,7 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.core import logging as app_logging
 from app.core.metrics import exposition
+from app.core.task_metrics import TaskNumbers
 from tests.support.tables import check_rows
 
 LIMIT = 2048
@@ -292,7 +293,7 @@ class TestMetrics:
             client.get(f"/things/{number}")
         client.get("/no/such/path")
         client.request("BREW", "/things/1")
-        text = exposition(list, list).decode()
+        text = exposition(TaskNumbers, list).decode()
         assert 'http_requests_total{method="GET",route="/things/{thing}",status="200"} 3.0' in text
         assert 'http_requests_total{method="GET",route="unmatched",status="404"}' in text
         assert 'method="other"' in text

@@ -8,7 +8,6 @@ from jinja2 import Environment
 from app.core.languages import error_texts
 from app.models.error_group import ErrorState
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
-from app.models.user import Role
 from app.models.worker import WorkerState
 from app.web.application import NAVIGATION
 from app.web.languages import age, duration, language, negotiate
@@ -35,7 +34,7 @@ def test_every_text_of_the_pages_is_translated() -> None:
     assert missing == []
 
 
-STATES = (TaskStatus, TaskPriority, Role, AttemptOutcome, WorkerState, ErrorState)
+STATES = (TaskStatus, TaskPriority, AttemptOutcome, WorkerState, ErrorState)
 
 
 def test_every_state_is_translated() -> None:

@@ -1,7 +1,7 @@
 """The search of the list of tasks."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
