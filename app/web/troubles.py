@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 
 from app.models.worker import WorkerState
 from app.services.operations.queue_service import QueueState
@@ -38,7 +39,7 @@ def troubles(
     lost = [worker.name for worker in workers if worker.state is WorkerState.LOST]
     return [
         *(each for each in found if each.kind.startswith("no_worker")),
-        *(Trouble("lost", "/queues", name=name) for name in lost),
+        *(Trouble("lost", f"/workers/{quote(name, safe='')}", name) for name in lost),
         *([Trouble("failed", "/errors", number=number, since=since)] if number else []),
         *(each for each in found if not each.kind.startswith("no_worker")),
     ]
@@ -46,7 +47,7 @@ def troubles(
 
 def _of_queue(queue: QueueState) -> Trouble | None:
     """Return why the tasks of a queue do not start. A queue without pending tasks has no trouble."""
-    path = "/queues"
+    path = f"/queues/{quote(queue.name, safe='')}"
     if queue.pending == 0:
         return None
     if queue.paused:

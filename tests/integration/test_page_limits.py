@@ -51,10 +51,11 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("typed", "what"),
         [
-            ({"concurrency": "many"}, "concurrency"), ({"concurrency": "0"}, "concurrency"),
-            ({"concurrency": "", "rate_count": "", "rate_seconds": ""}, "Set at least one"),
-            ({"rate_seconds": ""}, "period_seconds"), ({"name": "a b"}, "name"), ({"on_excess": "x"}, "on_excess"),
-            ({"name": "taken"}, "There is a limit of this name"),
+            ({"concurrency": "many"}, 'id="concurrency-wrong"'), ({"concurrency": "0"}, 'id="concurrency-wrong"'),
+            ({"concurrency": "", "rate_count": "", "rate_seconds": ""}, "<p>Set at least one"),
+            ({"rate_seconds": ""}, 'id="rate_seconds-wrong"'), ({"name": "a b"}, 'id="name-wrong"'),
+            ({"on_excess": "x"}, "<code>on_excess</code>"),
+            ({"name": "taken"}, 'id="name-wrong">There is a limit of this name'),
         ],
     )  # fmt: skip
     def test_that_are_wrong_are_refused_with_what_was_typed(
@@ -64,8 +65,15 @@ class TestLimits:
         answer = admin.post("/limits", new="true", **LIMIT | typed)
         assert (answer.status_code, what in answer.text) == (422, True)
         assert 'role="alert"' in answer.text
+        assert answer.text.count("autofocus") == ("-wrong" in what)
         for name, value in (LIMIT | typed).items():
             assert not value or name == "on_excess" or f'value="{value}"' in answer.text, name
+
+    def test_are_refused_in_the_readers_language(self, admin: Reader) -> None:
+        admin.cookies["language"] = "zh"
+        for form, said in (({"name": "a", "concurrency": "0"}, "必须"), ({"name": "a"}, "至少")):
+            page = admin.post("/limits", new="true", **form).text
+            assert said in page.partition('id="limit"')[2]
 
     def test_show_what_is_in_use_by_key_and_what_waits(self, admin: Reader, reader: Reader, tasks: TaskClient) -> None:
         admin.post("/limits", new="true", name="licences", concurrency="2", concurrency_per_key="1")

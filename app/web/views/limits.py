@@ -100,9 +100,14 @@ def _limits(
         "kinds": [kind.value for kind in OnExcess],
         "most": MAX_COUNT,
         "error": error,
-        "reasons": error.errors if error else [],
+        "wrong": _wrong(error) if error else {},
     }
     return page(request, "limits.html", values, 200 if error is None else status_of(type(error)))
+
+
+def _wrong(error: InvalidLimit) -> dict[str, str]:
+    """Return what is wrong, by the field of the form; under an empty name what is of no field."""
+    return {"_".join(map(str, each["loc"])).replace("_period", ""): each["msg"] for each in error.errors}
 
 
 def _typed(limit: LimitState) -> dict[str, Any]:
