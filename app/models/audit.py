@@ -33,6 +33,8 @@ class AuditEvent(RecordedEvent):
     LOGOUT = "logout"
     SESSION_ENDED = "session.ended"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (no password)
+    # By an administrator.
+    PASSWORD_RESET = "password.reset"  # noqa: S105 (no password)
     SECOND_FACTOR_BEGUN = "second_factor.begun"
     SECOND_FACTOR_SET = "second_factor.set"
     SECOND_FACTOR_REMOVED = "second_factor.removed"

@@ -193,6 +193,20 @@ class UserService:
             kept = "revoked" if revoke_api_keys else "kept"
             audit.record(db, AuditEvent.PASSWORD_CHANGED, Subject.user(user_id), api_keys=kept)
 
+    def reset_password(self, db: Session, user_id: UUID, new: str) -> None:
+        """Set the password of a user who has lost it, and end all logins. The second factor and API keys stay.
+
+        Raises UserNotFound, WeakPassword.
+        """
+        user = self.get_user(db, user_id)
+        check_strength(new, user.username, user.email, field="new_password")
+        password_hash = hash_password(new)
+        with transaction(db):
+            self._lock(db, user_id, with_admins=False)
+            users.update_user(db, user_id, {"password_hash": password_hash})
+            revoke_sessions_of(db, user_id, "password reset")
+            audit.record(db, AuditEvent.PASSWORD_RESET, Subject.user(user_id))
+
     def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:
         """Delete a user with their logins and finished tasks. Raises UserNotFound, LastAdmin, UserHasTasks.
 

@@ -145,6 +145,22 @@ class TestAUser:
         admin.post(f"{path}/activate")
         assert Reader(shared).sign_in(tasks.user["username"]).status_code == 303
 
+    def test_is_given_a_new_password(self, shared: TestClient, admin: Reader, tasks: TaskClient) -> None:
+        path = f"/users/{tasks.user['id']}/password"
+        refused = admin.post(path, new_password="short")
+        assert (refused.status_code, list(wrong(refused.text))) == (422, ["new_password"])
+        assert tasks.http.get("/api/v1/users/me", headers=tasks.headers).status_code == 200
+        assert admin.post(path, new_password=f"another {PASSWORD}").status_code == 303
+        assert tasks.http.get("/api/v1/users/me", headers=tasks.headers).status_code == 401
+        assert Reader(shared).sign_in(tasks.user["username"], f"another {PASSWORD}").status_code == 303
+        assert [each.object_id for each in recorded("password.reset")] == [tasks.user["id"]]
+
+    def test_sets_the_own_password_on_the_account_page(self, admin: Reader, account: dict[str, Any]) -> None:
+        answer = admin.post(f"/users/{account['id']}/password", new_password=f"another {PASSWORD}")
+        assert answer.headers["location"] == "/ui/account"
+        assert admin.get("/users").status_code == 200
+        assert 'name="new_password"' not in admin.get(f"/users/{account['id']}").text
+
     def test_is_deleted_after_a_question(self, admin: Reader, tasks: TaskClient) -> None:
         tasks.task_in("failed")
         path = f"/users/{tasks.user['id']}"

@@ -10,7 +10,7 @@ from app.ddl.columns import Double, ShortText, Word
 from app.migrations.changes import change_table, copy_grants, execute_for_engine, repeatable
 
 revision: str = "0023"
-down_revision: str | None = "0021"
+down_revision: str | None = "0022"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

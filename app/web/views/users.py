@@ -13,10 +13,10 @@ from app.api.http.body_route import body_limit
 from app.api.http.paging import read_cursor
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
-from app.errors import InvalidInput, LastAdmin, ServiceError, UserExists
+from app.errors import InvalidInput, LastAdmin, ServiceError, UserExists, WeakPassword
 from app.models.task import TaskPriority
 from app.models.user import Role
-from app.schemas.user import UserCreate, UserUpdate
+from app.schemas.user import Password, UserCreate, UserUpdate
 from app.services.accounts.totp_service import totp_service
 from app.services.tasks import task_counts
 from app.services.user_service import user_service
@@ -51,6 +51,12 @@ class UserForm(BaseModel):
         """What was typed, as the API takes it."""
         typed = self.typed()
         return typed | {name: number(value) for name, value in typed.items() if name == "weight"}
+
+
+class NewPassword(BaseModel):
+    """A password that an administrator gives."""
+
+    new_password: Password
 
 
 @router.get("/users")
@@ -114,6 +120,21 @@ def deactivate_user(
         return _ask(request, db, "deactivate", user_id)
     user_service.update_user(db, user_id, {"is_active": False})
     return redirect(request, f"/users/{user_id}", "deactivated")
+
+
+@router.post("/users/{user_id}/password")
+@body_limit(lambda _: PASSWORDS_BYTES)
+def reset_password(
+    request: Request, db: SessionDep, admin: PageAdmin, _turn: PasswordTurn, user_id: UUID,
+    new_password: Annotated[str, Form(max_length=4096)] = "",
+) -> Response:  # fmt: skip
+    if user_id == admin.id:  # the account page asks for the current one
+        return redirect(request, "/account")
+    try:
+        user_service.reset_password(db, user_id, parsed(NewPassword, {"new_password": new_password}).new_password)
+    except (InvalidInput, WeakPassword) as error:
+        return _user(request, db, admin, user_id, UserForm(), error)
+    return redirect(request, f"/users/{user_id}", "password_reset")
 
 
 @router.post("/users/{user_id}/delete")
