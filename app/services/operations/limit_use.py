@@ -73,6 +73,7 @@ def _waiting(db: Session, owner: UUID | None) -> tuple[Counter[str], bool]:
     of_owner = [] if owner is None else [TASKS.c.user_id == owner]
     found, is_cut = Counter[str](), False
     for held, more in ((Held.LIMIT, []), (Held.LIMIT_KEY, [TASKS.c.limit_key.is_not(None)])):
+        # As the partial indexes of held tasks have them: no task that has a place is read.
         waits = (PENDING, TASKS.c.limit.is_not(None), TASKS.c.turn.is_not(None), is_held(held), *more, *of_owner)
         rows = select(TASKS.c.limit).where(*waits).limit(MOST_WAITING).subquery()
         numbers = Counter({
