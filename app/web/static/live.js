@@ -226,15 +226,22 @@ if (document.querySelector("[data-follows]")) setInterval(followLines, 500);
 
 const question = document.getElementById("ask");
 
+// Whoever asked last is answered: a dialog may be opened again before the browser tells that it was closed.
+let answer = null;
+question.addEventListener("close", () => {
+  if (question.open) return;
+  answer?.(question.returnValue === "yes");
+  answer = null;
+});
+
 // Resolves to whether the reader goes on.
 function ask(what, label) {
+  answer?.(false);
   document.getElementById("ask-what").textContent = what;
   question.querySelector("[data-label]").textContent = label;
   question.returnValue = "";
-  question.showModal();
-  return new Promise((answered) => {
-    question.addEventListener("close", () => answered(question.returnValue === "yes"), { once: true });
-  });
+  if (!question.open) question.showModal();
+  return new Promise((resolve) => (answer = resolve));
 }
 
 document.addEventListener("submit", async (event) => {
