@@ -1,4 +1,4 @@
-"""Makes the pictures of README.md from the real pages: `python -m tests.support.screenshots`."""
+"""Makes the pictures of README.md and docs/pages.md from the real pages: `python -m tests.support.screenshots`."""
 
 import tempfile
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support.accounts import PASSWORD
 from tests.support.browser import Scheme, Visitor, running_browser
-from tests.support.running import Running
+from tests.support.running import LOAD_EXAMPLES, Running
 from tests.support.services import ROOT, Services
 from tests.support.stack import Stack
 from tests.support.tasks import LONG_RUNNING
@@ -30,7 +30,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as directory,
         Services() as services,
         running_browser() as browser,
-        Stack(services, Path(directory), WEB_UI="true") as stack,
+        Stack(services, Path(directory), WEB_UI="true", **LOAD_EXAMPLES) as stack,
     ):
         running = Running(stack)
         stack.worker()
@@ -53,8 +53,37 @@ def main() -> None:
             visitor.page.screenshot(path=IMAGES / f"list-{scheme}.png", full_page=True)
             visitor.close()
             running.post(task, "cancel")
-    for image in (*IMAGES.glob("task-*.png"), *IMAGES.glob("list-*.png")):
+        _take_more(running, Visitor(browser, stack.url), username)
+    for image in (
+        image for kind in ("task", "list", "overview", "error", "new") for image in IMAGES.glob(f"{kind}-*.png")
+    ):
         assert image.stat().st_size < MAX_BYTES, image
+
+
+def _take_more(running: Running, visitor: Visitor, username: str) -> None:
+    """Those of docs/pages.md: the overview of a service that has trouble, a group of failures, a nested form."""
+    for number in range(6):
+        running.ended(running.create("say_and_fail", "the disk is full", name=f"Report {number}"))
+        running.ended(running.create(LONG_RUNNING, 0.2 * number, name=f"Import {number}", tags=["import"]))
+    groups = wait_for(lambda: running.http.get("/api/v1/errors/").json(), 30, "the group of the failures")
+    visitor.sign_in(username, PASSWORD)
+    for name, path, height in (
+        ("overview", "", 900),
+        ("error", f"errors/{groups[0]['fingerprint']}", 900),
+        ("new", "new?task=tests.ship", 1000),
+    ):
+        visitor.page.set_viewport_size({"width": 1200, "height": height})
+        visitor.page.goto(path or visitor.url + "/ui/")
+        if name == "new":
+            visitor.page.get_by_role("button", name="Add").first.click()
+            visitor.page.locator("#task fieldset input:visible").first.wait_for()
+        # A traceback names files of this machine.
+        visitor.page.evaluate(
+            "root => document.querySelectorAll('pre').forEach(each => each.textContent = each.textContent.replaceAll(root, '/srv/app'))",
+            str(ROOT),
+        )
+        visitor.page.screenshot(path=IMAGES / f"{name}-light.png")
+    visitor.close()
 
 
 if __name__ == "__main__":
