@@ -208,16 +208,6 @@ class TaskService:
         wanted = task_logs.LogFilter(attempt, None if level is None else LogLevel(level))
         return task_logs.page(db, task_id, wanted, limit, after)
 
-    def newest_logs(
-        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None,
-        level: LogLevel | str | None = None,
-    ) -> list[TaskLog]:  # fmt: skip
-        """Return the last lines of the task's bodies, of this level and above, oldest first. Raises TaskNotFound."""
-        task_id = _id(task_id)
-        task_logs.check_task(db, task_id, owner)
-        wanted = task_logs.LogFilter(level=None if level is None else LogLevel(level))
-        return task_logs.newest(db, task_id, wanted, limit)
-
     # Report: from a running body, or from outside
 
     def update_task_progress(

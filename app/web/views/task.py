@@ -14,6 +14,8 @@ from app.models.task_log import LogLevel
 from app.schemas.task import TaskAttemptRead
 from app.schemas.task_log import TaskLogRead
 from app.services.task_service import task_service
+from app.services.tasks import task_attempts, task_logs
+from app.services.tasks.task_logs import LogFilter
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.confirming import Confirmed, ask
@@ -35,12 +37,14 @@ Level = Annotated[LogLevel | Literal[""] | None, Query()]
 
 @router.get("/tasks/{task_id}")
 def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, level: Level = None) -> Response:
-    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    row = task_service.get_task(db, task_id, owner=user.owner)
+    (task,) = shown([row])
     earlier = max(task.attempt - ATTEMPTS, 0)
-    found = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner, after=earlier)
+    # Not by `task_service`, which would look for the task and its owner again each time.
+    found = task_attempts.page(db, row, ATTEMPTS, earlier)
     attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
     now = datetime.now(UTC)
-    logs = task_service.newest_logs(db, task_id, LINES, owner=user.owner, level=level or None)
+    logs = task_logs.newest(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
     values = {
         "task": task,
         "owner": user_service.get_user(db, task.user_id).username if user.is_admin else None,
