@@ -26,6 +26,13 @@ class Condition(StrEnum):
     IN_ROWS = "a condition that is looked up in the rows"
 
 
+class Longest(StrEnum):
+    """By what the newest tasks are sorted, the longest first."""
+
+    DURATION = "duration"
+    WAIT = "wait"
+
+
 @dataclass(frozen=True)
 class FilterField:
     """What is said of a field besides its name and type."""

@@ -135,7 +135,8 @@ def timeline(begin: datetime, spans: Sequence[tuple[str, datetime, datetime]], e
         for name, left, right in (("waited", reached, since), (kind, since, until)):
             size = max((right - left).total_seconds() * scale, _SEEN if name == kind and kind else 0)
             if size:
-                at = min((left - begin).total_seconds() * scale, WIDTH - size)
+                size = min(size, WIDTH)  # where clocks disagree, a span may end before it begins
+                at = min(max((left - begin).total_seconds() * scale, 0), WIDTH - size)
                 bars.append(Bar(name, round(at, 2), 0, round(size, 2), SPARK_HEIGHT))
         reached = max(until, reached)
     return bars

@@ -16,13 +16,19 @@ class Shown(NamedTuple):
 
 
 class JSONTexts:
-    """All JSON of one page: MAX_BYTES of text at most."""
+    """All JSON of one page: MAX_BYTES of text at most, of one value half of what is left."""
 
     def __init__(self) -> None:
-        self._left = MAX_BYTES
+        self._whole = MAX_BYTES
 
     def show(self, value: Any) -> Shown:
-        """Return the value as indented JSON, up to what is left for the page. No more than that is computed."""
+        """Return the value as indented JSON, up to half of what is left for the page. No more than that is computed."""
+        self._left = self._whole // 2
+        shown = self._show(value)
+        self._whole -= self._whole // 2 - self._left
+        return shown
+
+    def _show(self, value: Any) -> Shown:
         pieces: list[str] = []
         for piece in _ENCODER.iterencode(value):
             size = len(piece) if piece.isascii() else len(piece.encode())

@@ -8,8 +8,7 @@ from importlib.resources import files
 
 from app.core.languages import CHINESE, DEFAULT, NAMES, error_texts, in_chinese, preferred
 
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-_AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,13 @@ def age(seconds: float, gettext: Callable[[str], str]) -> str:
     """Return how long ago it was, in its largest unit: `3 min ago`; of a negative number when it will be: `in 7 d`."""
     if abs(seconds) < 1:
         return gettext("now")
-    name, size = next((unit, size) for unit, size in _AGES if abs(seconds) >= size)
+    name, size = next((unit, size) for unit, size in _UNITS if abs(seconds) >= size)
     time = f"{abs(seconds) // size:.0f} {gettext(name)}"
     return gettext("{time} ago" if seconds > 0 else "in {time}").format(time=time)
 
 
 def duration(seconds: float | None, gettext: Callable[[str], str]) -> str:
-    """Return a duration as `12 ms`, `3.2 s`, or its two largest units: `3 m 12 s`."""
+    """Return a duration as `12 ms`, `3.2 s`, or its two largest units: `3 min 12 s`."""
     if seconds is None:
         return ""
     if seconds < 1:

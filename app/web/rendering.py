@@ -18,6 +18,7 @@ from app.web import cookies, languages
 from app.web.compression import compressed
 from app.web.languages import Language
 from app.web.static_files import static_version
+from app.web.task_search import said_as
 
 
 class NavigationEntry(NamedTuple):
@@ -63,6 +64,7 @@ def _environment(code: str) -> Environment:
         # Of an error, which may hold what a client sent: `_()` takes its text for markup.
         "said": chosen.gettext,
         "iso": _iso,
+        "said_as": said_as,
         "clock": _clock,
         "compact": lambda value: json.dumps(value, ensure_ascii=False),
         "part": lambda value: quote(str(value), safe=""),
@@ -109,6 +111,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "navigation": getattr(request.app.state, "navigation", ()),
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
         "section": _section(request.url.path.removeprefix(base)),
+        "is_read": is_read,
         "ignored": _ignored(request) if is_read else [],
         "notice": request.cookies.get(cookies.NOTICE),
         "language": chosen.code,

@@ -40,6 +40,14 @@ def seconds_of(task: TaskRead, now: datetime | None = None) -> float | None:
     return ((task.finished_at or now or datetime.now(UTC)) - task.started_at).total_seconds()
 
 
+def waited_of(task: TaskRead, now: datetime) -> float | None:
+    """Return for how many seconds the task waited for its first attempt, or waits; None where that is not known."""
+    due = max(task.created_at, task.run_at or task.created_at)
+    if task.status is TaskStatus.PENDING:
+        return (now - due).total_seconds() if task.attempt == 0 and due <= now else None
+    return (task.started_at - due).total_seconds() if task.started_at and task.attempt == 1 else None
+
+
 def left_of(task: TaskRead, now: datetime) -> float | None:
     """Return how many seconds are left if the progress goes on as it did; None where nothing tells."""
     ran = seconds_of(task, now)

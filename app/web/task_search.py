@@ -1,6 +1,7 @@
 """A search for tasks as a person writes it: `status:failed tag:nightly report` as a filter, and as chips.
 
-Words without a key are a part of the name. A value with spaces stands in quotes: `name:"monthly report"`.
+Words without a key are a part of the name. A value with spaces stands in quotes: `name:"monthly report"`; in them a
+backslash stands before a quote or a backslash.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from app.models.task_filter import FIELDS, Condition, TaskFilter
 from app.services.accounts.auth_service import Principal
 
 MAX_LENGTH = 500
-_TOKEN = re.compile(r'(?:([a-z]+):)?(?:"([^"]*)"|(\S+))')
+_TOKEN = re.compile(r'(?:([a-z]+):)?(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 # The key of the search, and the field of the filter.
 _NAMES = {field.key: name for name, field in FIELDS.items()}
 KEYS = tuple(_NAMES)
@@ -58,7 +59,7 @@ class Search:
         is_kept = FIELDS[_NAMES[key]].condition is Condition.IN_ROWS and FIELDS[_NAMES[key]].is_list
         kept = [chip.text for chip in self.chips if is_kept or not chip.text.startswith(f"{key}:")]
         if value is not None:
-            kept.append(f"{key}:{value}" if re.fullmatch(r"[^\s\"]+", value) else f'{key}:"{value}"')
+            kept.append(said_as(value, key))
         return " ".join(kept)
 
 
@@ -69,7 +70,8 @@ def parse(text: str, user: Principal, now: datetime, find_user: FindUser = lambd
     """
     search = Search(text[:MAX_LENGTH].replace("\x00", " ").strip())
     tokens = [
-        (match[0], match[1], match[2] if match[2] is not None else match[3]) for match in _TOKEN.finditer(search.text)
+        (match[0], match[1], match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2]))
+        for match in _TOKEN.finditer(search.text)
     ]
     words = " ".join(value for _, key, value in tokens if key is None)
     for at, (whole, key, value) in enumerate(tokens):
@@ -90,18 +92,20 @@ def parse(text: str, user: Principal, now: datetime, find_user: FindUser = lambd
     return search
 
 
+def said_as(value: object, key: str) -> str:
+    """Return the search for this value of the key: in quotes where it needs them."""
+    text = str(value)
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f"{key}:{text}" if re.fullmatch(r'[^\s"]+', text) else f'{key}:"{escaped}"'
+
+
 def text_of(fields: Mapping[str, Any]) -> str | None:
     """Return the search that means this filter, as JSON has it; None where no search can say it."""
-    parts: list[str] = []
-    for name, value in fields.items():
-        for each in value if isinstance(value, list) else [value]:
-            text = str(each)
-            if '"' in text or not text:
-                return None
-            quoted = text if re.fullmatch(r"\S+", text) else f'"{text}"'
-            parts.append(f"{FIELDS[name].key}:{quoted}")
-    found = " ".join(parts)
-    return found if len(found) <= MAX_LENGTH else None
+    values = [
+        (name, each) for name, value in fields.items() for each in (value if isinstance(value, list) else [value])
+    ]
+    found = " ".join(said_as(value, FIELDS[name].key) for name, value in values)
+    return found if all(str(value) for _, value in values) and len(found) <= MAX_LENGTH else None
 
 
 def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: FindUser) -> Any:
@@ -109,13 +113,16 @@ def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: F
     field = FIELDS[name]
     if field.value_type is UUID and value == "me":
         return user.id
-    if field.value_type is UUID and user.is_admin and (found := find_user(value)):
-        return found
     if field.value_type is datetime:
         return _moment(value, now)
     if field.pattern is not None and not re.fullmatch(field.pattern, value):
         raise ValueError(value)
-    return field.value_type(value)
+    try:
+        return field.value_type(value)
+    except ValueError:  # a name that looks like an id is none: links name users by their ids
+        if field.value_type is UUID and user.is_admin and (found := find_user(value)):
+            return found
+        raise
 
 
 def _moment(value: str, now: datetime) -> datetime:

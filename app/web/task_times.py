@@ -30,6 +30,8 @@ def times_of(task: TaskRead, attempts: Sequence[TaskAttemptRead], now: datetime)
     due = max(task.created_at, task.run_at or task.created_at)
     if attempts and due > attempts[0].started_at:  # of a retry
         due = task.created_at
+    if task.finished_at is not None and not attempts:
+        due = min(due, task.finished_at)  # it was revoked before its time
     end = task.finished_at or max(now, due)
     started = attempts[0].started_at if attempts else end
     spans = [(each.outcome.value, each.started_at, each.finished_at or end) for each in attempts]

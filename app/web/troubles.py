@@ -1,7 +1,7 @@
 """What is not well, for the sentence with which the overview begins."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -11,6 +11,8 @@ from app.services.operations.worker_service import WorkerInfo
 
 # Seconds after which a task that could start has waited long.
 LONG_WAIT = 60
+# Seconds after which a lost worker is no news any more.
+LOST_LONG = 600
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,18 @@ class Trouble:
 
 
 def troubles(
-    failures: tuple[int, datetime], queues: Sequence[QueueState], workers: Sequence[WorkerInfo] = ()
+    failures: tuple[int, datetime], queues: Sequence[QueueState], workers: Sequence[WorkerInfo], now: datetime
 ) -> list[Trouble]:
     """Return what is not well, the worst first: nothing for a service that is well.
 
-    `failures` are those that count, and since when. `workers` is empty for readers who may not see them.
+    `failures` are those that count, and since when. `queues` are those whose state matters to the reader. `workers` is
+    empty for readers who may not see them.
     """
     number, since = failures
     found = [each for queue in queues if (each := _of_queue(queue))]
     if queues and not any(queue.workers for queue in queues):
         found = [Trouble("no_workers", "/queues"), *(each for each in found if each.kind != "no_worker")]
-    lost = [worker.name for worker in workers if worker.state is WorkerState.LOST]
+    lost = [worker.name for worker in workers if worker.state is WorkerState.LOST and _matters(worker, now)]
     return [
         *(each for each in found if each.kind.startswith("no_worker")),
         *(Trouble("lost", f"/workers/{quote(name, safe='')}", name) for name in lost),
@@ -45,17 +48,29 @@ def troubles(
     ]
 
 
+def queues_of_user(queues: Sequence[QueueState], due: Mapping[str, int]) -> list[QueueState]:
+    """Return the queues in which a user has tasks that are due, with those alone: `due` are their numbers."""
+    return [replace(queue, ready=due[queue.name]) for queue in queues if due.get(queue.name)]
+
+
 def _of_queue(queue: QueueState) -> Trouble | None:
-    """Return why the tasks of a queue do not start. A queue without pending tasks has no trouble."""
+    """Return why the tasks of a queue do not start. A queue without tasks that are due has no trouble."""
     path = f"/queues/{quote(queue.name, safe='')}"
-    if queue.pending == 0:
+    if queue.ready == 0:
         return None
     if queue.paused:
-        return Trouble("paused", path, queue.name, queue.pending)
+        return Trouble("paused", path, queue.name, queue.ready)
     if queue.workers == 0:
-        return Trouble("no_worker", path, queue.name, queue.pending)
+        return Trouble("no_worker", path, queue.name, queue.ready)
     waited = queue.oldest_ready_seconds or 0
-    return Trouble("waits", path, queue.name, queue.ready, waited) if waited > LONG_WAIT else None
+    # With free slots they wait for the place of a limit, which somebody has set.
+    is_full = queue.slots_used >= queue.slots
+    return Trouble("waits", path, queue.name, queue.ready, waited) if is_full and waited > LONG_WAIT else None
+
+
+def _matters(worker: WorkerInfo, now: datetime) -> bool:
+    """Return whether a lost worker still holds tasks, or has been lost for a short time."""
+    return bool(worker.running) or (now - worker.last_heartbeat_at).total_seconds() < LOST_LONG
 
 
 def longest_wait(queues: Sequence[QueueState]) -> float:

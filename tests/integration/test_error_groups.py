@@ -619,7 +619,7 @@ class TestTheOrder:
 
 
 class TestRecentFailures:
-    def test_are_those_of_groups_that_are_not_ignored(self, db: Session) -> None:
+    def test_are_those_of_open_groups(self, db: Session) -> None:
         user, other = new_user(db), new_user(db)
         for who, error in ((user, ERROR), (user, ERROR), (user, AttemptError("KeyError", "k", "")), (other, ERROR)):
             failed(db, who, error)
@@ -631,8 +631,9 @@ class TestRecentFailures:
         error_group_service.ignore_error_group(db, ignored)
         assert error_group_service.recent_failures(db, user)[0] == 1
         error_group_service.reopen_error_group(db, ignored)
-        error_group_service.resolve_error_group(db, ignored)
         assert error_group_service.recent_failures(db, user)[0] == 3
+        error_group_service.resolve_error_group(db, ignored)
+        assert error_group_service.recent_failures(db, user)[0] == 1
 
     def test_of_nobody_are_none(self, db: Session) -> None:
         assert error_group_service.recent_failures(db, new_id())[0] == 0

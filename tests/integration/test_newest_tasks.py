@@ -10,12 +10,11 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.statements.newest_tasks import Longest
-from app.models.task import TERMINAL, Task, TaskStatus
-from app.models.task_filter import TaskFilter
+from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
+from app.models.task_filter import Longest, TaskFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_facets, task_pages
-from tests.support.tasks import new_task, new_user, task_in
+from tests.support.tasks import claim, new_task, new_user, task_in
 
 LIMIT = 3
 
@@ -55,10 +54,15 @@ class TestTheLongest:
     def test_waits_are_until_the_start_or_until_now_and_what_is_not_due_is_left_out(self, db: Session) -> None:
         user = new_user(db)
         started = ended(db, user, created_at=500, started_at=400)
-        retried = ended(db, user, created_at=500, run_at=20, started_at=10)
+        due = ended(db, user, created_at=500, run_at=20, started_at=10)
+        again = ended(db, user, created_at=900, started_at=10)
+        tried_again = task_in(db, TaskStatus.FAILED, user)
+        task_service.retry_task(db, tried_again.id)
+        claim(db, tried_again)
         waits, _ = new_task(db, user).id, new_task(db, user, delay_seconds=3600)
-        moved(db, waits, due_at=50)
-        assert longest(db, user, Longest.WAIT) == [started, waits, retried]
+        moved(db, waits, created_at=50)
+        assert longest(db, user, Longest.WAIT) == [again, started, waits]
+        assert longest(db, user, Longest.WAIT, skip=3) == [due]
 
     def test_a_page_follows_the_one_before(self, db: Session) -> None:
         user = new_user(db)
@@ -66,7 +70,19 @@ class TestTheLongest:
         wanted = TaskFilter(user_id=user)
         pages = [task_pages.longest(db, wanted, Longest.DURATION, 2, skip) for skip in (0, 2, 4)]
         assert [row["id"] for rows, _ in pages for row in rows] == tasks[::-1]
-        assert [is_more for _, is_more in pages] == [True, True, False]
+        assert [behind for _, behind in pages] == [2, 4, None]
+
+    def test_a_page_that_is_cut_for_its_bytes_is_followed_by_the_rest(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(task_pages, "MAX_PAGE_BYTES", 1)  # a page shows one task at least
+        user = new_user(db)
+        tasks = [ended(db, user, started_at=100 + at * 10) for at in range(3)]
+        seen, skip = [], 0
+        while skip is not None:
+            rows, skip = task_pages.longest(db, TaskFilter(user_id=user), Longest.DURATION, 2, skip)
+            seen += [row["id"] for row in rows]
+        assert seen == tasks[::-1]
 
     def test_no_more_than_the_newest_are_looked_at(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(task_pages, "LOOK", 2)
@@ -104,6 +120,14 @@ class TestFacets:
         assert numbers(db, TaskFilter(user_id=user, tag=["import"]))["queue"] == {"low_priority": "1"}
         assert numbers(db, TaskFilter(user_id=new_id())) == {field: {} for field in task_facets.FIELDS}
 
+    def test_that_looked_at_a_part_of_the_tasks_say_so(
+        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(task_facets, "LOOK", 5)
+        assert numbers(db, TaskFilter(user_id=user, tag=["nightly"]))["status"] == {"failed": "1+", "pending": "1+"}
+        # Those of the sums are all.
+        assert numbers(db, TaskFilter(user_id=user, queue="low_priority"))["status"] == {"failed": "2"}
+
     @pytest.mark.parametrize("is_folded", [False, True])
     def test_of_many_are_read_from_the_sums(
         self, db: Session, user: UUID, is_folded: bool, monkeypatch: pytest.MonkeyPatch
@@ -115,8 +139,22 @@ class TestFacets:
         found = numbers(db, TaskFilter(user_id=user))
         assert found["queue"] == {"default": "3", "low_priority": "2", "high_priority": "1"}
         assert found["status"] == {"pending": "3", "failed": "2", "succeeded": "1"}
-        # Those of the newest five.
-        assert found["tag"] == {"nightly": "2+", "import": "1+"}
+        # Those of the newest four.
+        assert found["tag"] == {"nightly": "1+"}
+
+    def test_of_many_values_are_those_of_ended_and_active_tasks_together(
+        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(task_facets, "MOST_ROWS", 4)
+        monkeypatch.setattr(task_facets, "MOST_VALUES", 1)
+        for _ in range(2):
+            task_in(db, TaskStatus.SUCCEEDED, user, priority="high")
+        task_in(db, TaskStatus.RUNNING, user)
+        found = numbers(db, TaskFilter(user_id=user))
+        # Two ended tasks of each queue; three of the four active ones are in `default`.
+        assert found["queue"] == {"default": "4"}
+        assert found["status"] == {"pending": "3"} or found["status"] == {"succeeded": "3"}
+        assert numbers(db, TaskFilter(user_id=user, status=sorted(ACTIVE)))["status"] == {"pending": "3"}
 
     def test_of_more_active_ones_than_are_read_are_marked(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
@@ -133,4 +171,4 @@ class TestFacets:
     ) -> None:
         monkeypatch.setattr(task_facets, "MOST_ROWS", 1)
         found = numbers(db, TaskFilter(user_id=user, tag=["nightly"]))
-        assert Counter(found["queue"].values()) == {"1+": 2}
+        assert Counter(found["queue"].values()) == {"1+": 1}

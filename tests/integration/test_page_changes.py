@@ -162,8 +162,14 @@ class TestAPageThatThereIsNot:
 
 class TestTheOverview:
     def test_says_first_that_no_worker_runs(self, reader: Reader, tasks: TaskClient) -> None:
-        tasks.task_in("pending")
-        assert heading(reader.get("/").text) == "no worker runs: tasks wait"
+        tasks.task_in("pending")  # due
+        assert heading(reader.get("/").text) == "no worker runs"
+
+    def test_says_nothing_of_what_only_others_wait_for(
+        self, reader: Reader, shared: TestClient, make_user: MakeUser
+    ) -> None:  # fmt: skip
+        task_client(shared, make_user).task_in("pending")
+        assert heading(reader.get("/").text).startswith("All is well: 0 running")
 
     def test_shows_the_first_steps_until_there_is_a_task(self, reader: Reader, tasks: TaskClient) -> None:
         assert "Three steps to the first task" in reader.get("/").text

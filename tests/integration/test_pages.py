@@ -288,7 +288,9 @@ class TestLargeJson:
         task_id = self.create(reader, value)
         page = reader.get(f"/tasks/{task_id}")
         assert len(page.text) < 2 * MAX_BYTES
-        assert f"GET /api/v1/tasks/{task_id}" in page.text
+        assert f'href="/ui/tasks/{task_id}/task.json" download' in page.text
+        whole = reader.get(f"/tasks/{task_id}/task.json").json()
+        assert (whole["kwargs"]["x"], whole["id"]) == (value, task_id)
         assert reader.get(f"/tasks/{task_id}").status_code == 200
 
     def test_what_fits_is_whole(self, reader: Reader) -> None:

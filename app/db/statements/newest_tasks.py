@@ -4,7 +4,6 @@ Like a page of tasks, both look at a bounded number of rows, the newest ones (do
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -12,31 +11,25 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest, seconds_between
-from app.db.statements.task_conditions import conditions
+from app.db.statements.task_conditions import of_owner
 from app.db.statements.task_streams import start_of, streams
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Task, TaskStatus
-from app.models.task_filter import TaskFilter
-
-
-class Longest(StrEnum):
-    """By what tasks are sorted, the longest first."""
-
-    DURATION = "duration"
-    WAIT = "wait"
-
+from app.models.task_count import KIND
+from app.models.task_filter import Longest, TaskFilter
 
 _IS_PENDING = Task.status == TaskStatus.PENDING.value
 _DUE = greatest(Task.created_at, sa.func.coalesce(Task.run_at, Task.created_at))
-# Of the last attempt, in seconds, until now where it goes on. NULL where there is none, or it is not due.
+# In seconds, until now where it goes on. NULL where there is none, or it is not due.
 _SECONDS: dict[Longest, sa.ColumnElement[Any]] = {
     Longest.DURATION: sa.case(
         (_IS_PENDING, None), else_=seconds_between(Task.started_at, sa.func.coalesce(Task.finished_at, STATEMENT_TIME))
     ),
+    # Of the first attempt: what was tried again has another time of the last one.
     Longest.WAIT: sa.case(
-        (_IS_PENDING & (Task.due_at > STATEMENT_TIME), None),
-        (_IS_PENDING, seconds_between(Task.due_at, STATEMENT_TIME)),
-        else_=seconds_between(_DUE, Task.started_at),
+        (_IS_PENDING & (Task.attempt == 0) & (_DUE <= STATEMENT_TIME), seconds_between(_DUE, STATEMENT_TIME)),
+        (~_IS_PENDING & (Task.attempt == 1), seconds_between(_DUE, Task.started_at)),
+        else_=None,
     ),
 }
 
@@ -50,27 +43,35 @@ def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: 
     return db.scalars(found.offset(skip).limit(limit)).all()
 
 
-def values_of(db: Session, wanted: TaskFilter, names: Sequence[str], limit: int, look: int) -> Sequence[sa.Row[Any]]:
-    """The values of these columns of the newest `limit` tasks that match, among the newest `look`."""
-    ids = _ids(db, wanted, look, limit)
-    return db.execute(sa.select(*(Task.__table__.c[name] for name in names)).join(ids, ids.c.id == Task.id)).all()
+def values_in(
+    db: Session, wanted: TaskFilter, status: TaskStatus, names: Sequence[str], limit: int, look: int
+) -> tuple[Sequence[sa.Row[Any]], bool]:
+    """The values of these columns of `limit` tasks of this state, among `look` of it; and whether these are all.
 
-
-def active_values(
-    db: Session, wanted: TaskFilter, statuses: Sequence[TaskStatus], names: Sequence[str], limit: int
-) -> Sequence[sa.Row[Any]]:
-    """The values of these columns of at most `limit` tasks of these states, which have not ended.
-
-    The filter names no more than owner, kind and states: an index has the rows of these states.
+    The filter names no more than owner, kind and states. Of a state in which few tasks are: an index has them.
     """
-    columns = [Task.__table__.c[name] for name in names]
-    rest = conditions(wanted, [], status=False)
-    parts = [
-        sa.select(sa.select(*columns).where(Task.status == status, *rest).limit(limit).subquery())
-        for status in statuses
-    ]
-    found = sa.union_all(*parts).subquery()
-    return db.execute(sa.select(found).limit(limit)).all()
+    in_state = [Task.status == status, *of_owner(wanted)]
+    table = Task.__table__.c
+    some = sa.select(*(table[name] for name in {*names, *KIND})).where(*in_state).limit(look).subquery()
+    of_kind = [some.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
+    rows = db.execute(sa.select(*(some.c[name] for name in names)).where(*of_kind).limit(limit + 1)).all()
+    is_cut = bool(of_kind) and db.scalar(sa.select(Task.id).where(*in_state).offset(look).limit(1)) is not None
+    return rows[:limit], len(rows) <= limit and not is_cut
+
+
+def values_of(
+    db: Session, wanted: TaskFilter, names: Sequence[str], limit: int, look: int
+) -> tuple[Sequence[sa.Row[Any]], bool]:
+    """The values of these columns of the newest `limit` tasks that match, among the newest `look`.
+
+    And whether these are all that match.
+    """
+    edges = [stream.edge(db) for stream in streams(wanted, start_of(wanted, None), look)]
+    ids = _ids(db, wanted, look, limit + 1)
+    found = sa.select(*(Task.__table__.c[name] for name in names)).join(ids, ids.c.id == Task.id)
+    rows = db.execute(found.order_by(Task.id.desc())).all()
+    is_all = len(rows) <= limit and all(edge is None for edge in edges)
+    return rows[:limit], is_all
 
 
 def _ids(db: Session, wanted: TaskFilter, look: int, limit: int) -> sa.Subquery:

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -17,10 +18,7 @@ from app.models.task import IS_RUNNING, Held, Task, TaskPriority
 Rows = Sequence[Sequence[Any]]
 
 _MINUTE_AGO = STATEMENT_TIME - timedelta(minutes=1)
-_RUNNING = select(Task.queue, func.count()).where(IS_RUNNING).group_by(Task.queue)
-_RUNNING_BY_WORKER = (
-    select(Task.queue, Task.worker_id, func.count()).where(IS_RUNNING).group_by(Task.queue, Task.worker_id)
-)
+_RUNNING = select(Task.queue, Task.worker_id, func.count()).where(IS_RUNNING).group_by(Task.queue, Task.worker_id)
 # A delayed or retried task waits from the time at which it is due.
 _AGE = seconds_between(func.min(case((Task.due_at <= STATEMENT_TIME, Task.due_at))), STATEMENT_TIME)
 _IS_READY = or_(Task.run_at.is_(None), Task.run_at <= STATEMENT_TIME)
@@ -30,9 +28,17 @@ _STARTED = select(Task.queue, func.count()).where(Task.started_at > _MINUTE_AGO)
 _USERS = 500
 
 
-def read_running(db: Session) -> Rows:
-    """Of each queue and worker: the queue's name, the worker's id, and the number of running tasks."""
-    return db.execute(_RUNNING_BY_WORKER).all()
+class RunningTasks(NamedTuple):
+    """How many tasks of a queue run on a worker."""
+
+    queue: str
+    worker_id: UUID | None
+    number: int
+
+
+def read_running(db: Session) -> list[RunningTasks]:
+    """Return the numbers of running tasks, of each queue and worker that has any."""
+    return [RunningTasks(*row) for row in db.execute(_RUNNING)]
 
 
 def read_waiting(db: Session) -> Rows:
@@ -57,6 +63,15 @@ def front_of_line(db: Session, queue: str, priority: str, most: int) -> Rows:
     line = (PENDING, Task.turn.is_not(None), Task.held.is_(None), Task.queue == queue, Task.priority == priority)
     front = select(Task.user_id).where(*line).order_by(Task.turn, Task.id).limit(most).subquery()
     return db.execute(select(front.c.user_id, func.count()).group_by(front.c.user_id)).all()
+
+
+def due_of_user(db: Session, user_id: UUID, most: int) -> Rows:
+    """Of each queue: its name, and how many of the newest `most` pending tasks of the user are due."""
+    newest = select(Task.queue, Task.turn).where(PENDING, Task.user_id == user_id).order_by(Task.id.desc()).limit(most)
+    found = newest.subquery()
+    return db.execute(
+        select(found.c.queue, func.count()).where(found.c.turn.is_not(None)).group_by(found.c.queue)
+    ).all()
 
 
 def has_unfinished(db: Session, queue: str) -> bool:

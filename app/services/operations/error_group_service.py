@@ -128,14 +128,14 @@ def list_error_groups(
 
 
 def recent_failures(db: Session, user_id: UUID | None = None) -> tuple[int, datetime]:
-    """Return how many failures of groups that are not ignored there were since the begin of the last full hour.
+    """Return how many failures of open groups there were since the begin of the last full hour.
 
     And that begin: failures are counted by the hour.
     """
     since = begin_of_step(db.execute(select(STATEMENT_TIME)).scalar_one(), HOUR) - timedelta(seconds=HOUR)
     times = error_times.c
     failures = select(func.sum(times.number)).join(ErrorGroup, ErrorGroup.fingerprint == times.fingerprint)
-    found = failures.where(times.at >= since, ~_is_in(ErrorState.IGNORED), *_of(user_id))
+    found = failures.where(times.at >= since, _is_in(ErrorState.OPEN), *_of(user_id))
     return int(db.execute(found).scalar_one() or 0), since
 
 

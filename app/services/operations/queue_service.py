@@ -27,6 +27,9 @@ from app.services.operations.live_workers import lease
 FRONT = 5000
 
 
+DUE_LOOK = 10_000
+
+
 @dataclass
 class PauseState:
     """Whether a queue is paused, and by whom, when and why."""
@@ -93,7 +96,7 @@ def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
         queue = of(name)
         queue.pending, queue.ready = pending, ready
         queue.oldest_ready_seconds = None if age is None else float(age)
-    used = Counter[UUID]()
+    used = Counter[UUID | None]()
     for name, worker_id, running in read_running(db):
         of(name).running += running
         used[worker_id] += running
@@ -130,6 +133,11 @@ def queue_lines(db: Session, name: str) -> QueueLines:
             by_user.setdefault(user_id, {})[priority] = int(number)
     lines = [LineOfUser(*of_user) for of_user in by_user.items()]
     return QueueLines(sorted(lines, key=lambda line: (-line.total, line.user_id)), is_cut)
+
+
+def due_of_user(db: Session, user_id: UUID) -> dict[str, int]:
+    """Return how many of the user's pending tasks are due, by queue, among the newest DUE_LOOK that are pending."""
+    return {queue: int(number) for queue, number in queue_depths.due_of_user(db, user_id, DUE_LOOK)}
 
 
 def pause_queue(db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.origin import current_actor
 from app.db.session import transaction
-from app.db.statements import claim_holds, workers
+from app.db.statements import claim_holds, reads, workers
 from app.errors import WorkerNotFound
 from app.models.claim_hold import HoldKind
 from app.models.worker import WorkerEvent, WorkerProcess, WorkerState
@@ -61,11 +62,13 @@ def get_worker(db: Session, name: str) -> WorkerInfo:
 
 def last_tasks(db: Session, name: str) -> Sequence[Any]:
     """Return the newest tasks whose last attempt a worker of this name ran, of the newest LOOK of all tasks."""
+    reads.limit_read(db, get_settings().costly_read_seconds)
     return workers.newest_of(db, name, LOOK, SHOWN)
 
 
 def lost_attempts(db: Session, name: str) -> Sequence[Any]:
     """Return the attempts that were lost with a worker of this name, with what became of the task, by the same look."""
+    reads.limit_read(db, get_settings().costly_read_seconds)
     return workers.lost_attempts_of(db, name, LOOK, SHOWN)
 
 

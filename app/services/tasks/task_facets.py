@@ -44,14 +44,13 @@ def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> d
     reads.limit_read(db, get_settings().costly_read_seconds)
     if wanted.waiting_for is not None:
         look_at_workers(db)
-    rows = newest_tasks.values_of(db, wanted, _COLUMNS, MOST_ROWS + 1, LOOK)
-    is_all = len(rows) <= MOST_ROWS
+    rows, is_all = newest_tasks.values_of(db, wanted, _COLUMNS, MOST_ROWS, LOOK)
     newest = {field: _counted(field, rows) for field in fields}
     if is_all or reads_many(wanted) or wanted.error is not None:
         return {field: _largest(numbers, is_more=not is_all) for field, numbers in newest.items()}
-    active, is_some = _active(db, wanted)
+    active, has_all = _active(db, wanted)
     return {
-        field: _largest(_ended(db, wanted, field) + _counted(field, active), is_more=is_some)
+        field: _largest(_of_sums(db, wanted, field, _counted(field, active)), is_more=not has_all)
         if field in _KEPT
         else _largest(numbers, is_more=True)
         for field, numbers in newest.items()
@@ -69,22 +68,28 @@ def _largest(numbers: Counter[Any], *, is_more: bool) -> list[Value]:
     return [Value(value, number, is_more) for value, number in most if number > 0]
 
 
-def _ended(db: Session, wanted: TaskFilter, field: str) -> Counter[Any]:
-    """The numbers of the values that most ended tasks have."""
+def _of_sums(db: Session, wanted: TaskFilter, field: str, active: Counter[Any]) -> Counter[Any]:
+    """In how many tasks each value is that most ended ones have, or most active ones."""
     parts = [
         sa.select(table.c[field].label("value"), table.c.number).where(*task_counting.counted(table, wanted))
         for table in (task_counts, task_count_changes)
     ]
     found = sa.union_all(*parts).subquery()
     number = sa.func.sum(found.c.number)
-    largest = sa.select(found.c.value, number).group_by(found.c.value).order_by(number.desc()).limit(MOST_VALUES)
-    return Counter({value: int(counted) for value, counted in db.execute(largest)})
+    sums = sa.select(found.c.value, number).group_by(found.c.value)
+    largest = sums.order_by(number.desc()).limit(MOST_VALUES)
+    frequent = active.most_common(MOST_VALUES)
+    named = sums.where(found.c.value.in_([value for value, _ in frequent]))
+    ended = {value: int(counted) for statement in (largest, named) for value, counted in db.execute(statement)}
+    return Counter({value: ended.get(value, 0) + active[value] for value in {*ended, *dict(frequent)}})
 
 
-def _active(db: Session, wanted: TaskFilter) -> tuple[Sequence[sa.Row[Any]], bool]:
-    """The tasks that have not ended, MOST_ROWS at most, and whether there are more."""
-    statuses = sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE)
-    if not statuses:
-        return [], False
-    rows = newest_tasks.active_values(db, wanted, statuses, _COLUMNS, MOST_ROWS + 1)
-    return rows[:MOST_ROWS], len(rows) > MOST_ROWS
+def _active(db: Session, wanted: TaskFilter) -> tuple[list[sa.Row[Any]], bool]:
+    """The tasks that have not ended, MOST_ROWS of each state at most, and whether these are all."""
+    rows: list[sa.Row[Any]] = []
+    has_all = True
+    for status in sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE):
+        found, is_all = newest_tasks.values_in(db, wanted, status, _COLUMNS, MOST_ROWS, LOOK)
+        rows += found
+        has_all = has_all and is_all
+    return rows, has_all

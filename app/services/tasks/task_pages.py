@@ -13,13 +13,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import prepared, task_pages
-from app.db.statements import newest_tasks, task_filter, task_rows
-from app.db.statements.newest_tasks import Longest
+from app.db.statements import newest_tasks, reads, task_filter, task_rows
 from app.ddl.waiting import WAITS_OF_MANY
 from app.models.task import Task, TaskStatus
-from app.models.task_filter import TaskFilter, looks_up_rows
+from app.models.task_filter import Longest, TaskFilter, looks_up_rows
 from app.services.operations.live_workers import look as look_at_workers, look_for
 from app.services.tasks.task_queries import SHOWN, as_shown
 
@@ -69,12 +69,19 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
 
 def longest(
     db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int = 0
-) -> tuple[list[dict[str, Any]], bool]:
-    """The tasks that took longest, among the newest LOOK, as `shown` gives them; and whether there are more."""
+) -> tuple[list[dict[str, Any]], int | None]:
+    """The tasks that took longest, among the newest LOOK, as `shown` gives them.
+
+    And how many the next page is to skip; None where there are no more. Has DATABASE_COSTLY_READ_SECONDS.
+    """
+    reads.limit_read(db, get_settings().costly_read_seconds)
     if wanted.waiting_for is not None:
         look_at_workers(db)
     ids = newest_tasks.longest_ids(db, wanted, by, limit + 1, skip, LOOK)
-    return shown_of(db, ids[:limit]), len(ids) > limit
+    found = shown_of(db, ids[:limit])
+    # A page may be cut, or a task deleted meanwhile: the next one begins behind the last that is shown.
+    seen = ids.index(found[-1]["id"]) + 1 if found else limit
+    return found, skip + seen if len(ids) > seen else None
 
 
 def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:

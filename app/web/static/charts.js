@@ -1,12 +1,9 @@
+import { brief } from "./live.js";
+
 // What a chart has at the time that is pointed at, told in its legend. Without it the table beside says the same.
 
 const local = document.documentElement.dataset.times === "local";
 const moment = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "short", timeZone: local ? undefined : "UTC" });
-
-function brief(seconds, words) {
-  if (seconds < 1) return `${(seconds * 1000).toFixed(0)} ${words.ms}`;
-  return seconds < 60 ? `${seconds.toFixed(1)} ${words.s}` : `${(seconds / 60).toFixed(1)} ${words.m}`;
-}
 
 function tell(event) {
   const picture = event.target.closest?.("[data-chart] > svg");

@@ -1,6 +1,7 @@
 // What moves on a page: states as they are committed, durations, and keys. Without it every page works, and stands still.
 
 document.documentElement.classList.add("scripts");
+const question = document.getElementById("ask");
 const badge = document.querySelector("[data-live]");
 const spoken = badge?.textContent;
 
@@ -132,18 +133,23 @@ const POLL_MS = 5000;
 let refreshing = false;
 let again = false;
 
+// A selection freezes what is selected, and a question the form that it is about. What only a POST shows cannot be read again.
+function isFrozen() {
+  return document.hidden || question.open || document.body.dataset.posted || document.querySelector("[data-select]:checked");
+}
+
 async function refresh() {
   if (refreshing) again = true;
-  // A selection freezes what is selected.
-  if (refreshing || document.hidden || document.querySelector("[data-select]:checked")) return;
+  if (refreshing || isFrozen()) return;
   refreshing = true;
   const answer = await fetch(location.href).catch(() => null);
+  const text = answer?.ok ? await answer.text().catch(() => null) : null;
   if (answer?.redirected) return location.assign(answer.url); // the login has ended
   if (answer?.status === 404) return location.reload(); // what it showed was deleted
   const isPolled = document.querySelector("[data-refresh]");
-  if (answer?.ok) {
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const part of document.querySelectorAll("[data-refreshed]")) {
+  if (text !== null) {
+    const fresh = new DOMParser().parseFromString(text, "text/html");
+    for (const part of isFrozen() ? [] : document.querySelectorAll("[data-refreshed]")) {
       const next = fresh.getElementById(part.id);
       if (next && !isTyped(part) && !stays(part, next)) replace(part, next);
     }
@@ -163,7 +169,8 @@ async function refresh() {
 // A dialog that is open in it counts too.
 function isTyped(part) {
   if (part.querySelector(":popover-open")) return true;
-  return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((each) => each.value !== each.defaultValue);
+  const isShown = (each) => !each.closest("[popover]"); // an open one has been found above
+  return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((each) => each.value !== each.defaultValue && isShown(each));
 }
 
 // The focus stays on the link or button that leads to the same.
@@ -197,6 +204,11 @@ function stays(part, next) {
 const LINES = 2000;
 let asking = false;
 
+function endFollowing(log) {
+  delete log.dataset.follows;
+  log.querySelector("[data-follow]")?.closest("label").remove();
+}
+
 async function followLines() {
   const log = document.querySelector("[data-logs][data-follows]");
   const isFollowed = log?.querySelector("[data-follow]")?.checked !== false;
@@ -213,7 +225,7 @@ async function followLines() {
     list.append(...lines);
     while (list.children.length > LINES) list.firstElementChild.remove();
     if (lines.length) dress(list);
-    else if (hasEnded) delete log.dataset.follows;
+    else if (hasEnded) endFollowing(log);
     if (atEnd) list.scrollTop = list.scrollHeight;
   } finally {
     asking = false;
@@ -223,8 +235,6 @@ async function followLines() {
 if (document.querySelector("[data-follows]")) setInterval(followLines, 500);
 
 // ---- what is asked before it is done, and what is selected ----------------------------------------------------------------
-
-const question = document.getElementById("ask");
 
 // Whoever asked last is answered: a dialog may be opened again before the browser tells that it was closed.
 let answer = null;
@@ -301,10 +311,10 @@ function age(seconds) {
   return ages[seconds > 0 ? "ago" : "in"].replace("{time}", `${Math.floor(Math.abs(seconds) / size)} ${ages[name]}`);
 }
 
-function brief(seconds, words) {
+export function brief(seconds, words) {
   if (seconds < 1) return `${(Math.max(seconds, 0) * 1000).toFixed(0)} ${words.ms}`;
   if (seconds < 10) return `${seconds.toFixed(1)} ${words.s}`;
-  const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => seconds >= size);
   return units.slice(first, first + 2).map(([name, size]) => {
     const number = Math.floor(seconds / size);
@@ -349,7 +359,10 @@ document.addEventListener("keydown", (event) => {
   else if (key === "n") location.assign(`${base}new`);
   else if (key === "?") keys.showModal();
   else if (button) {
-    // A button with an address of its own leads to a preview.
+    // A button with an address of its own leads to a preview of what is selected: of the row that has the focus, if nothing is.
+    const box = button.form.id === "bulk" && !document.querySelector("[data-select]:checked") && document.activeElement.closest("tr")?.querySelector("[data-select]");
+    if (box) box.click();
+    if (button.form.id === "bulk" && !document.querySelector("[data-select]:checked")) return;
     const label = button.textContent.trim();
     if (button.hasAttribute("formaction") || button.form.dataset.ask) button.click();
     else ask(`${label}?`, label).then((yes) => yes && button.click());
@@ -364,4 +377,5 @@ help.addEventListener("click", () => keys.showModal());
 
 dress();
 countSelected();
+addEventListener("pageshow", countSelected); // with the boxes that the browser has ticked again
 follow();

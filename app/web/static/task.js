@@ -28,6 +28,7 @@ function dressLines() {
     const text = isRelative ? `+${((Date.parse(time.dateTime) - start) / 1000).toFixed(3)} s` : time.dataset.shown;
     if (time.textContent !== text) time.textContent = text;
   }
+  card.querySelector("[data-none]").hidden = wanted === "" || [...lines.children].some((line) => !line.hidden);
 }
 
 card.addEventListener("input", dressLines);

@@ -16,7 +16,7 @@ function word() {
 
 function offers(typed) {
   const [key, value] = typed.split(":", 2);
-  const found = value === undefined ? Object.keys(values).map((each) => `${each}:`) : (values[key] ?? []).map((each) => `${key}:${each}`);
+  const found = value === undefined ? Object.keys(values).map((each) => `${each}:`) : (Object.hasOwn(values, key) ? values[key] : []).map((each) => `${key}:${each}`);
   const part = (value ?? key).toLowerCase();
   const isOffered = (each) => (value === undefined ? each.startsWith(part) : each.slice(key.length + 1).toLowerCase().includes(part));
   return found.filter((each) => each !== typed && isOffered(each)).slice(0, 12);

@@ -4,7 +4,7 @@ And the same numbers as a table, for whoever reads no pictures.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -22,7 +22,7 @@ from app.web import charts
 from app.web.access import PageUser
 from app.web.rendering import NavigationEntry, page
 from app.web.shown_tasks import shown
-from app.web.troubles import longest_wait, troubles, used_slots
+from app.web.troubles import longest_wait, queues_of_user, troubles, used_slots
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(1, "/", "Overview"),)
@@ -45,11 +45,13 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
     queues = queue_service.list_queues(db, to_admin=user.is_admin)
     workers = worker_service.list_workers(db) if user.is_admin else []
     counts = task_service.show_counts(db, TaskFilter(user_id=user.owner))
-    # What keeps tasks from starting is no trouble of a user who has none that waits.
-    of_queues = queues if user.is_admin or counts["pending"] else []
+    # What keeps the tasks of others from starting is no trouble of a user's.
+    of_queues = queues if user.is_admin else queues_of_user(queues, queue_service.due_of_user(db, user.id))
     deepest = max((queue.ready + queue.running for queue in queues), default=0)
     values = {
-        "troubles": troubles(error_group_service.recent_failures(db, user.owner), of_queues, workers),
+        "troubles": troubles(
+            error_group_service.recent_failures(db, user.owner), of_queues, workers, datetime.now(UTC)
+        ),
         "slots": used_slots(workers),
         "counts": counts,
         "queues": [(each, charts.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],

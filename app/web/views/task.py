@@ -54,6 +54,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "levels": [each.value for each in LogLevel],
         "attempts": attempts,
         "earlier_attempts": earlier,
+        "failures": row.failures,
         "timing": times_of(task, attempts, now),
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
         "possible": possible(task),
@@ -89,6 +90,15 @@ def download_log(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
         texts.append(f"Cut here: GET /api/v1/tasks/{task_id}/logs?after={found.last} lists the rest.\n")
     name = {"Content-Disposition": f'attachment; filename="{task_id}.log.txt"', "X-Content-Type-Options": "nosniff"}
     return Response("".join(texts), media_type="text/plain", headers=HEADERS | name)
+
+
+@router.get("/tasks/{task_id}/task.json")
+def download_task(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    """The task as the API shows it, as a file."""
+    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    db.rollback()
+    name = {"Content-Disposition": f'attachment; filename="{task_id}.json"'}
+    return Response(task.model_dump_json(indent=2), media_type="application/json", headers=HEADERS | name)
 
 
 @router.get("/tasks/{task_id}/events")

@@ -14,16 +14,15 @@ from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
 from app.catalogue import known_queues
-from app.db.statements.newest_tasks import Longest
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
-from app.models.task_filter import TaskFilter
+from app.models.task_filter import Longest, TaskFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_facets, task_pages
 from app.services.tasks.permissions import types_for
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
 from app.web.rendering import NavigationEntry, page
-from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown
+from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown, waited_of
 from app.web.task_search import KEYS, MAX_LENGTH, Search, parse
 
 router = SlashRouter()
@@ -48,12 +47,13 @@ def list_tasks(
 ) -> Response:
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     wanted = search.filter(user)
+    following: dict[str, str] | None
     if sort is None:
         found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
-        rows, following = found.items, found.last and {"cursor": found.last.hex}
+        rows, following = found.items, None if found.last is None else {"cursor": found.last.hex}
     else:
-        rows, is_more = task_pages.longest(db, wanted, sort, ROWS, skip)
-        following = {"sort": sort.value, "skip": str(skip + ROWS)} if is_more else None
+        rows, behind = task_pages.longest(db, wanted, sort, ROWS, skip)
+        following = None if behind is None else {"sort": sort.value, "skip": str(behind)}
     tasks = shown(rows)
     owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
     counts = _counts(db, search, user)
@@ -67,6 +67,7 @@ def list_tasks(
         "named": {f"user:{user_id}": f"user:{name}" for user_id, name in owners.items()},
         "possible_deeds": _possible(search),
         "seconds_of": seconds_of,
+        "waited_of": waited_of,
         "left_of": left_of,
         "counts": counts,
         "matching": counts and sum(counts[status] for status in search.fields.get("status", TaskStatus)),
@@ -90,7 +91,10 @@ def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "
 def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) -> list[dict[str, Any]]:
     """Return the values that occur most of each key, each with the search for it. Chosen ones are left out."""
     keys = {key: field for key, field in FACETS.items() if key != "user" or user.is_admin}
+    if search.problems:  # without them it finds more than was meant
+        return []
     found = task_facets.facets(db, wanted, tuple(keys.values()))
+    chosen = {name: value if isinstance(value, list) else [value] for name, value in search.fields.items()}
     names = user_service.usernames(db, {each.value for each in found.get("user_id", ())})
     return [
         {
@@ -98,7 +102,7 @@ def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) 
             "values": [
                 (shown := names.get(each.value, str(each.value)), search.with_value(key, shown), each)
                 for each in found[field]
-                if each.value not in search.fields.get(field, ()) and '"' not in str(each.value)
+                if each.value not in chosen.get(field, ())
             ],
         }
         for key, field in keys.items()

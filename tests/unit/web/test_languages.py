@@ -59,7 +59,7 @@ def error_titles() -> set[str]:
 
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
-    spoken = {*texts_of_pages(), "ms", "s", "m", "h", "d"}
+    spoken = {*texts_of_pages(), "ms", "s", "min", "h", "d"}
     for words in STATES:
         spoken |= {word.value for word in words}
     spoken |= error_titles()
@@ -82,7 +82,7 @@ def test_the_choice_wins_over_the_browsers_languages() -> None:
 
 def test_a_duration_is_its_two_largest_units() -> None:
     shown = {
-        None: "", 0: "0 ms", -3: "0 ms", 0.0123: "12 ms", 1: "1.0 s", 9.96: "10.0 s", 10: "10 s", 192: "3 m 12 s",
+        None: "", 0: "0 ms", -3: "0 ms", 0.0123: "12 ms", 1: "1.0 s", 9.96: "10.0 s", 10: "10 s", 192: "3 min 12 s",
         3600: "1 h", 3605: "1 h", 90061: "1 d 1 h",
     }  # fmt: skip
     check_rows(lambda seconds, text: duration(seconds, str) == text, shown.items())

@@ -8,7 +8,7 @@ import pytest
 from app.errors import AdminOnly
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.services.accounts.auth_service import Principal
-from app.web.task_search import Search, parse, text_of
+from app.web.task_search import Search, parse, said_as, text_of
 from tests.support.tables import check_rows
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
@@ -124,7 +124,14 @@ def test_a_filter_is_a_search() -> None:
     for text, wanted in texts.items():
         assert text_of(wanted) == text
         assert parse(text, ADMIN, NOW).problems == []
-    assert [text_of({"name": 'say "no"'}), text_of({"tag": ["x" * 99] * 9})] == [None, None]
+    assert [text_of({"name": ""}), text_of({"tag": ["x" * 99] * 9})] == [None, None]
+
+
+@pytest.mark.parametrize("value", ['say "no"', "a\\b c", '"', "\\", '\\"', "a b", 'x"y'])
+def test_any_text_can_be_a_value(value: str) -> None:
+    search = parse(f"queue:default {said_as(value, 'tag')}", USER, NOW)
+    assert (search.fields["tag"], search.problems) == ([value], [])
+    assert parse(search.with_value("tag", value), USER, NOW).fields["tag"] == [value, value]
 
 
 def test_administrators_name_users() -> None:

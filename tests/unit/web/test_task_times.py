@@ -54,6 +54,10 @@ def test_the_time_before_it_was_due_is_no_wait() -> None:
     assert told(times(run_at=160)) == (160, 0, 0, None)
 
 
+def test_what_is_revoked_before_its_time_was_scheduled_until_then() -> None:
+    assert told(times(run_at=3600, finished=5)) == (5, 0, 0, None)
+
+
 def test_a_running_attempt_has_run_until_now() -> None:
     assert told(times((1, None))) == (0, 1, 0, 99)
 
