@@ -327,6 +327,43 @@ def test_what_was_typed_and_where_the_focus_is_outlasts_a_refresh(site: Site) ->
     expect(page.locator("#queues a").first).to_be_focused()
 
 
+def test_a_question_outlasts_the_refreshes_of_the_page_under_it(site: Site) -> None:
+    task = site.api(site.user).create("echo", delay_seconds=3600)
+    page = site.visit(site.user).page
+    page.goto(f"tasks/{task}")
+    page.clock.install()
+    page.reload()
+    page.get_by_role("button", name="Cancel").click()
+    page.clock.run_for(11_000)  # two refreshes would have been
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "revoked")
+
+
+def test_a_page_goes_on_after_a_dialog_that_was_left(site: Site) -> None:
+    page = site.visit(site.admin).page
+    page.goto("queues")
+    page.clock.install()
+    page.reload()
+    page.get_by_role("button", name="Pause …").first.click()
+    page.get_by_label("Reason").first.fill("half a sentence")
+    page.get_by_role("button", name="Back").first.click()
+    page.locator("#queues").evaluate("(part) => { part.marked = true }")
+    with page.expect_response("**/ui/queues"):
+        page.clock.run_for(5_100)
+    wait_for(lambda: page.locator("#queues").evaluate("(part) => !part.marked"), 20, "the part to be replaced")
+
+
+def test_the_keys_do_nothing_where_nothing_is_meant(site: Site) -> None:
+    task = site.api(site.user).create("echo", delay_seconds=3600)
+    page = site.visit(site.user).page
+    page.goto("tasks?q=status:pending")
+    page.keyboard.press("c")
+    expect(page.locator("h1")).to_have_text("Tasks")
+    page.locator(f"tr[data-task-id='{task}'] a.name").focus()
+    page.keyboard.press("c")
+    expect(page.locator("h1")).to_have_text("Cancel: 1 task")
+
+
 def test_an_overview_says_when_it_is_stale(site: Site) -> None:
     visitor = site.visit(site.user)
     page = visitor.page

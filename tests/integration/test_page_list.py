@@ -106,3 +106,13 @@ class TestFilters:
         tasks.create()
         assert "<h2>User</h2>" not in reader.get("/facets").text
         assert "<h2>User</h2>" in administrator.get("/facets").text
+        of_one = administrator.get(f"/tasks?q=user:{tasks.user['username']}&filters=true")
+        assert (of_one.status_code, "<h2>Queue</h2>" in of_one.text, "<h2>User</h2>" in of_one.text) == (
+            200,
+            True,
+            False,
+        )
+
+    def test_of_a_search_that_is_not_understood_are_none(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.create()
+        assert "<h2>" not in reader.get("/facets?q=user:nobody").text

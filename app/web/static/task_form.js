@@ -11,7 +11,10 @@ function showLocal() {
   for (const input of document.querySelectorAll(moments)) {
     const at = new Date(`${input.defaultValue}Z`);
     if (isNaN(at) || at - new Date(`${input.value}Z`) !== 0) continue;
-    input.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+    input.step = "any"; // fractions of a second
+    input.dataset.utc = input.value;
+    input.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, input.value.length);
+    input.dataset.local = input.value;
   }
 }
 
@@ -19,7 +22,10 @@ document.addEventListener("formdata", (event) => {
   if (!isLocal || event.target.id !== "task") return;
   for (const input of event.target.querySelectorAll(moments)) {
     const at = new Date(input.value);
-    if (!isNaN(at)) event.formData.set(input.name, at.toISOString().slice(0, 19));
+    // A local time may be there twice: what is as it was shown stays what it was.
+    const isShown = input.dataset.utc && input.value === input.dataset.local;
+    if (isShown) event.formData.set(input.name, input.dataset.utc);
+    else if (!isNaN(at)) event.formData.set(input.name, at.toISOString().slice(0, -1));
   }
 });
 
@@ -29,7 +35,9 @@ document.addEventListener("submit", async (event) => {
   if (button?.name !== "edit") return;
   event.preventDefault();
   const form = event.target;
+  if (form.inert) return;
   const body = new URLSearchParams(new FormData(form, button));
+  form.inert = true; // what is typed meanwhile would be lost
   const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
   const text = answer?.ok && !answer.redirected ? await answer.text() : "";
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("task");

@@ -1,7 +1,7 @@
 """The reader's own account: password, second factor, logins, API keys."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Form, Request, Response
@@ -31,7 +31,7 @@ from app.web.rendering import page, redirect
 router = SlashRouter()
 
 KEYS, LOGINS = 50, 50
-KEY_DAYS = ("30", "90", "365", "")
+KEY_DAYS: tuple[str, ...] = ("30", "90", "365", "")
 
 
 class KeyForm(BaseModel):
@@ -39,7 +39,7 @@ class KeyForm(BaseModel):
 
     name: str = ""
     scopes: list[str] = []
-    days: str = ""
+    days: Literal["30", "90", "365", ""] = ""
 
 
 @router.get("/account")
@@ -85,7 +85,7 @@ def end_login(request: Request, db: SessionDep, user: PageUser, session_id: UUID
 @router.post("/account/api-keys")
 def create_key(request: Request, db: SessionDep, user: PageUser, form: Annotated[KeyForm, Form()]) -> Response:
     """Create an API key. Only this answer shows it."""
-    days = number(form.days) if form.days in KEY_DAYS else ""
+    days = number(form.days)
     until = datetime.now(UTC) + timedelta(days=days) if isinstance(days, int) else None
     try:
         wanted = parsed(ApiKeyCreate, {"name": form.name, "scopes": form.scopes})

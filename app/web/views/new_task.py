@@ -156,6 +156,8 @@ def _turned(
 
     Raises ServiceError where the other side cannot say what was typed, since it is none of a task.
     """
+    if of is None and not find_type(name).may_be_created_by(user.id, user.role, settings):
+        raise TaskNotAllowed
     if "edit" in form:
         typed, focus = changed(form, form["edit"])
         return Sheet(find_type(name), typed, of, focus=focus)

@@ -140,5 +140,7 @@ def test_administrators_name_users() -> None:
 
     assert parse("user:alice", ADMIN, NOW, find).fields == {"user_id": SOMEONE}
     assert parse(f"user:{SOMEONE}", ADMIN, NOW, find).fields == {"user_id": SOMEONE}
+    # A name that looks like an id leads to nobody else than the user of that id.
+    assert parse(f"user:{SOMEONE}", ADMIN, NOW, lambda _: USER.id).fields == {"user_id": SOMEONE}
     assert parse("user:bob", ADMIN, NOW, find).problems == ["user:bob"]
     assert parse("user:alice", USER, NOW, find).problems == ["user:alice"]  # whether there is one is not told
