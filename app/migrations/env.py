@@ -3,8 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from alembic import context
@@ -20,6 +19,7 @@ from app.db.schema_version import BEFORE_THE_BASELINE, fault_of_version, read_ve
 from app.db.server_version import version_fault
 from app.db.session import build_engine
 from app.ddl.base import Base
+from app.migrations.baselines import NO_WAY_BELOW
 from app.migrations.revision_0017 import take_over
 
 FIRST = {
@@ -73,20 +73,43 @@ def migrate(connection: Connection) -> None:
     if (fault := version_fault(connection)) is not None:
         raise CommandError(fault)
     name = connection.dialect.name
+    _wait_for_another(connection)
     connection.execute(text(FIRST[name]))
+    is_empty = read_version(connection) is None
     connection.commit()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
         compare_type=True,
         transactional_ddl=name != MYSQL,  # which commits at each such statement
+        # A revision's locks end with it: it may be the next one that has to wait, and processes work meanwhile. In an
+        # empty database nobody does. It is migrated as a whole or not at all.
+        transaction_per_migration=name == POSTGRESQL and not is_empty,
     )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)  # «Running upgrade …»
     logging.getLogger("alembic.util.messaging").setLevel(logging.CRITICAL)  # Alembic prints the same as «FAILED: …»
-    with context.begin_transaction(), _alone(connection):
+    if context.get_context().opts.get("destination_rev") == "base":  # before each step down is committed
+        raise CommandError(NO_WAY_BELOW)
+    with context.begin_transaction():
+        if name == SQLITE:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         _reach_the_baseline(connection)
         context.run_migrations()
+    connection.commit()  # `alembic stamp --purge base` runs no revision
+
+
+def _wait_for_another(connection: Connection) -> None:
+    """Let one process migrate at a time, until its connection ends; the second then finds nothing left to do.
+
+    SQLite has one writer anyway. Raises CommandError on MySQL, and DBAPIError on PostgreSQL, after STATEMENT_SECONDS.
+    """
+    if connection.dialect.name == POSTGRESQL:
+        connection.execute(text("SELECT pg_advisory_lock(7315623)"))
+    elif connection.dialect.name == MYSQL and not connection.scalar(
+        text(f"SELECT get_lock('{LOCK}', {STATEMENT_SECONDS})")
+    ):
+        raise CommandError("another migration runs on this server")
 
 
 def _reach_the_baseline(connection: Connection) -> None:
@@ -98,19 +121,6 @@ def _reach_the_baseline(connection: Connection) -> None:
     if version != BEFORE_THE_BASELINE[-1] or not changes:
         raise CommandError(fault_of_version(version))
     take_over(connection)
-
-
-@contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """Two starters at once: the second waits, then finds nothing left to do."""
-    if connection.dialect.name == POSTGRESQL:
-        connection.execute(text("SELECT pg_advisory_xact_lock(7315623)"))
-    elif connection.dialect.name == MYSQL:  # until the connection ends
-        if not connection.scalar(text(f"SELECT get_lock('{LOCK}', {STATEMENT_SECONDS})")):
-            raise CommandError("another migration runs on this server")
-    else:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    yield
 
 
 if context.is_offline_mode():

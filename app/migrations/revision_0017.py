@@ -52,7 +52,7 @@ def take_over(connection: sa.Connection) -> None:
     logger.info("Running upgrade 0017 -> %s, the same tables with the triggers of this code", BASELINE)
     _REPLACE_TRIGGERS[engine](connection, others)
     connection.execute(sa.text("UPDATE alembic_version SET version_num = :to").bindparams(to=BASELINE))
-    if engine == MYSQL:
+    if engine != SQLITE:  # which takes all revisions in one transaction
         connection.commit()
 
 

@@ -27,7 +27,7 @@ class LoginSession(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     revoked_why: Mapped[str | None]
-    # Of the request that logged in, cut to their lengths. NULL outside HTTP, and of logins before migration 0022.
+    # Of the request that logged in, cut to their lengths. NULL outside HTTP, and of logins before migration 0023.
     address: Mapped[str | None] = mapped_column(short_text(MAX_ADDRESS))
     user_agent: Mapped[str | None] = mapped_column(short_text(MAX_USER_AGENT))
 

@@ -12,6 +12,7 @@ from app.core.engines import MYSQL
 from app.ddl.columns import COLLATION_OF_MYSQL, mysql_collation
 
 BASELINE = "0018"
+NO_WAY_BELOW = f"the schema begins at migration {BASELINE}: to remove it means to drop the database"
 # Between two statements. The body of a trigger has semicolons.
 SEPARATOR = "\n;;\n"
 

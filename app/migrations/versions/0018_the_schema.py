@@ -18,4 +18,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise CommandError("the schema begins at migration 0018: to remove it means to drop the database")
+    raise CommandError(baselines.NO_WAY_BELOW)

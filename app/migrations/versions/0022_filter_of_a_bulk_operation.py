@@ -1,11 +1,11 @@
-"""where a login comes from, and the filter of a bulk operation"""
+"""the filter of a bulk operation"""
 
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
 
-from app.ddl.columns import JSONText, short_text
+from app.ddl.columns import JSONText
 from app.migrations.changes import change_table, repeatable
 
 revision: str = "0022"
@@ -16,8 +16,6 @@ depends_on: str | Sequence[str] | None = None
 
 @repeatable()
 def upgrade() -> None:
-    op.add_column("login_sessions", sa.Column("address", short_text(64)))
-    op.add_column("login_sessions", sa.Column("user_agent", short_text(256)))
     op.add_column("bulk_deeds", sa.Column("filter", JSONText))
 
 
@@ -25,6 +23,3 @@ def upgrade() -> None:
 def downgrade() -> None:
     with change_table("bulk_deeds") as deeds:
         deeds.drop_column("filter")
-    with change_table("login_sessions") as logins:
-        logins.drop_column("user_agent")
-        logins.drop_column("address")
