@@ -1,7 +1,9 @@
 """The application of the pages, which the service mounts at `/ui`."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from importlib import import_module
 from pkgutil import iter_modules
 from urllib.parse import quote
@@ -20,7 +22,7 @@ from app.api.http.problems import HTTP_PROBLEMS, status_of
 from app.api.http.router import SlashRouter
 from app.core.config import Settings
 from app.core.validation_errors import field_errors
-from app.errors import InvalidInput, ServiceError, Unauthenticated
+from app.errors import FieldError, InvalidInput, ServiceError, Unauthenticated, told
 from app.web import languages, static_files, views
 from app.web.access import check_cookie, check_same_origin, cookie_scheme, page_user
 from app.web.rendering import HEADERS, NavigationEntry, base_of, page
@@ -63,7 +65,10 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthenticated):
         return _to_sign_in(request)
     error, record = answer_to(request, error)
-    answer = _error_page(request, status_of(type(error)), error.title, error.detail, _reasons(error))
+    reasons = error.errors if isinstance(error, InvalidInput) else []
+    # A detail that was made of the reasons says them again.
+    detail = "" if reasons and error.detail == told(error.title, reasons) else error.detail
+    answer = _error_page(request, status_of(type(error)), error.title, detail, reasons)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
     answer.background = record
@@ -73,9 +78,8 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(each["loc"][0] == "path" for each in error.errors()):
-        return _error_page(request, 404, *HTTP_PROBLEMS[404])
-    refused = InvalidInput(errors=field_errors(error.errors()))
-    return _error_page(request, 422, refused.title, refused.detail, _reasons(refused))
+        return _error_page(request, 404, HTTP_PROBLEMS[404][1])
+    return await _on_service_error(request, InvalidInput(errors=field_errors(error.errors())))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -83,7 +87,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     with suppress(ServiceError):
         await page_user(request)  # the page that there is not keeps the navigation, to a reader who is signed in
     _, title = HTTP_PROBLEMS.get(error.status_code, ("", str(error.detail)))
-    return _error_page(request, error.status_code, title, str(error.detail))
+    is_said = error.detail == HTTPStatus(error.status_code).phrase  # which the title says in words
+    return _error_page(request, error.status_code, title, "" if is_said else str(error.detail))
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
@@ -103,11 +108,18 @@ def _to_sign_in(request: Request) -> Response:
     return RedirectResponse(f"{base}/sign-in?next={quote(back + query, safe='/')}", status_code=303, headers=HEADERS)
 
 
-def _reasons(error: ServiceError) -> list[str]:
-    fields = error.errors if isinstance(error, InvalidInput) else []
-    return [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fields]
-
-
-def _error_page(request: Request, status: int, title: str, detail: str, reasons: list[str] | None = None) -> Response:
-    values = {"title": title, "detail": detail, "reasons": reasons or [], "status": status}
+def _error_page(
+    request: Request, status: int, title: str, detail: str = "", reasons: Sequence[FieldError] = ()
+) -> Response:  # fmt: skip
+    """Return the page of an error. What the title says is not said again."""
+    values = {
+        "title": title,
+        "detail": detail if detail != title else "",
+        "reasons": [
+            {**each, "loc": each["loc"][1:] if each["loc"][:1] == ["body"] else each["loc"]}
+            for each in reasons
+            if each["msg"] != title
+        ],
+        "status": status,
+    }
     return page(request, "error.html", values, status)

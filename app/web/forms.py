@@ -1,5 +1,6 @@
 """What a form has sent, as a model of the API, and what is wrong with it, by the names of its fields."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from app.core.validation_errors import errors_of_model
 from app.errors import FieldError, InvalidInput
 
 Model = TypeVar("Model", bound=BaseModel)
+_NUMBER = re.compile(r"-?(?:[0-9]{1,9}|[0-9]{0,9}\.[0-9]{1,9})")
 
 
 def parsed(model: type[Model], typed: Mapping[str, Any]) -> Model:
@@ -19,14 +21,17 @@ def parsed(model: type[Model], typed: Mapping[str, Any]) -> Model:
         raise InvalidInput(errors=errors_of_model(model, error)) from None
 
 
-def by_field(errors: Sequence[FieldError]) -> dict[str, str]:
-    """Return the first error of each field of a form."""
+def by_field(errors: Sequence[FieldError], depth: int = 1) -> dict[str, str]:
+    """Return the first error of each field of a form, whose name is the first `depth` parts of the error's place."""
     found: dict[str, str] = {}
     for each in errors:
-        found.setdefault(str(each["loc"][0]) if each["loc"] else "", each["msg"])
+        found.setdefault("_".join(map(str, each["loc"][:depth])), each["msg"])
     return found
 
 
-def number(text: str) -> int | str:
+def number(text: str) -> int | float | str:
     """Return the number that was typed, or the text: the models say what is wrong with it."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text  # noqa: PLR2004 (digits)
+    typed = text.strip()
+    if not _NUMBER.fullmatch(typed):
+        return typed
+    return float(typed) if "." in typed else int(typed)

@@ -31,8 +31,8 @@ class NavigationEntry(NamedTuple):
     to_admins_alone: bool = False
 
 
-# Of pages that are not below the entry of the navigation that they belong to.
-_SECTIONS = {"/bulk": "/tasks", "/workers": "/queues"}
+# Of pages that are not below the entry of the navigation that they belong to. An account belongs to none.
+_SECTIONS = {"/bulk": "/tasks", "/new": "/tasks", "/numbers": "/", "/workers": "/queues"}
 THEMES = ("system", "light", "dark")
 TIMES = ("utc", "local")
 # `same-origin`: with the API's `no-referrer`, browsers would send `Origin: null` with forms.

@@ -8,13 +8,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from app.api.task_filters import filter_of
 from app.models.task_filter import FIELDS, Condition, TaskFilter
 from app.services.accounts.auth_service import Principal
+from app.web.moments import moment
 
 MAX_LENGTH = 500
 _TOKEN = re.compile(r'(?:([a-z]+):)?(?:"((?:[^"\\]|\\.)*)"|(\S+))')
@@ -126,12 +127,7 @@ def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: F
 
 
 def _moment(value: str, now: datetime) -> datetime:
-    """Return `24h` as the time so long ago, else a date or a time in ISO 8601, in UTC without an offset."""
+    """Return `24h` as the time so long ago, else a date or a time. Raises ValueError."""
     if ago := _AGO.fullmatch(value):
         return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    moment = datetime.fromisoformat(value)
-    try:
-        # In UTC: databases refuse an offset with fractions, and the ends of time overflow here rather than there.
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError(value) from None
+    return moment(value)

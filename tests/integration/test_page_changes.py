@@ -85,9 +85,19 @@ def test_a_page_shows_where_it_is_also_after_a_post(reader: Reader, tasks: TaskC
 
     task_id = tasks.task_in("failed")
     assert current(reader.get("/tasks").text) == [("/tasks", "page")]
-    for page in (reader.get(f"/tasks/{task_id}"), reader.post("/bulk/delete/preview", q="", all="true")):
+    for page in (
+        reader.get(f"/tasks/{task_id}"),
+        reader.get("/new"),
+        reader.post("/bulk/delete/preview", q="", all="true"),
+    ):
         assert current(page.text) == [("/tasks", "true")]
+    assert current(reader.get("/numbers").text) == [("/", "true")]
+    assert current(reader.get("/account").text) == []
     assert current(reader.get("/errors").text) == [("/errors", "page")]
+
+
+def hidden(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(token|matched|q)" value="([^"]*)"', page))
 
 
 class TestManyTasks:
@@ -109,12 +119,22 @@ class TestManyTasks:
         tasks.post("batch", {"tasks": [BODY] * 51})
         preview = reader.post("/bulk/cancel/preview", q="", all="true").text
         assert "Type 51 to go on:" in preview
-        form = dict(re.findall(r'<input type="hidden" name="(token|matched)" value="([^"]*)"', preview))
-        for typed in ("", "50", "5 1 1"):
-            refused = reader.post("/bulk/cancel", **form, typed=typed)
-            assert (refused.status_code, "The number that was typed is not 51" in refused.text) == (422, True)
+        search = "tag:x status:pending"
+        tasks.post("batch", {"tasks": [BODY | {"tags": ["x"]}] * 52})
+        for text, number in (("", 103), (search, 52)):
+            preview = reader.post("/bulk/cancel/preview", q=text, all="true").text
+            for typed in ("", "50", f"{number} 1"):
+                form = hidden(preview)
+                assert (form["q"], form["matched"]) == (text, str(number))
+                refused = reader.post("/bulk/cancel", **form, typed=typed)
+                preview = refused.text
+                assert (refused.status_code, heading(preview)) == (422, f"Cancel: {number} tasks")
+                at_the_field = f'<p class="wrong" id="typed-error">The number that was typed is not {number}'
+                assert (at_the_field in preview, f'value="{typed}"' in preview) == (True, True)
         assert sql("SELECT count(*) FROM bulk_deeds")[0][0] == 0
-        assert reader.post("/bulk/cancel", **form, typed=" 51 ").status_code == 303
+        started = reader.post("/bulk/cancel", **hidden(preview), typed=" 52 ")
+        assert started.status_code == 303
+        assert "The operation is started" in reader.get(started.headers["location"].removeprefix("/ui")).text
 
     def test_no_more_than_a_page_need_none(self, reader: Reader, tasks: TaskClient) -> None:
         tasks.create()

@@ -18,7 +18,7 @@ __all__ = ["admin", "boss", "reader", "shared", "tasks"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("fresh_picture")
 
-LIMIT = {"name": "licences", "concurrency": "3", "rate_count": "100", "rate_seconds": "60", "on_excess": "wait"}
+LIMIT = {"name": "licences", "concurrency": "3", "rate_count": "100", "rate_period_seconds": "60", "on_excess": "wait"}
 
 
 class TestLimits:
@@ -35,9 +35,10 @@ class TestLimits:
         assert bounds() == [
             {"name": "licences", "concurrency": 3, "concurrency_per_key": None, "rate": rate, "on_excess": "wait"}
         ]
+        assert 'href="/ui/limits?change=licences"' in admin.get("/audit?object_id=licences").text
         form = admin.get("/limits?change=licences").text
         assert re.findall(r'name="(\w+)" type="number" value="([^"]+)"', form) == [
-            ("concurrency", "3"), ("rate_count", "100"), ("rate_seconds", "60"),
+            ("concurrency", "3"), ("rate_count", "100"), ("rate_period_seconds", "60"),
         ]  # fmt: skip
         changed = {"name": "licences", "concurrency_per_key": "1", "on_excess": "reject"}
         assert admin.post("/limits", **changed).status_code == 303
@@ -51,11 +52,11 @@ class TestLimits:
     @pytest.mark.parametrize(
         ("typed", "what"),
         [
-            ({"concurrency": "many"}, 'id="concurrency-wrong"'), ({"concurrency": "0"}, 'id="concurrency-wrong"'),
-            ({"concurrency": "", "rate_count": "", "rate_seconds": ""}, "<p>Set at least one"),
-            ({"rate_seconds": ""}, 'id="rate_seconds-wrong"'), ({"name": "a b"}, 'id="name-wrong"'),
-            ({"on_excess": "x"}, "<code>on_excess</code>"),
-            ({"name": "taken"}, 'id="name-wrong">There is a limit of this name'),
+            ({"concurrency": "many"}, 'id="concurrency-error"'), ({"concurrency": "0"}, 'id="concurrency-error"'),
+            ({"concurrency": "", "rate_count": "", "rate_period_seconds": ""}, "<li>Set at least one"),
+            ({"rate_period_seconds": ""}, 'id="rate_period_seconds-error"'), ({"name": "a b"}, 'id="name-error"'),
+            ({"on_excess": "x"}, 'id="on_excess-error"'),
+            ({"name": "taken"}, 'id="name-error">There is a limit of this name'),
         ],
     )  # fmt: skip
     def test_that_are_wrong_are_refused_with_what_was_typed(
@@ -65,7 +66,7 @@ class TestLimits:
         answer = admin.post("/limits", new="true", **LIMIT | typed)
         assert (answer.status_code, what in answer.text) == (422, True)
         assert 'role="alert"' in answer.text
-        assert answer.text.count("autofocus") == ("-wrong" in what)
+        assert answer.text.count("autofocus") == ("-error" in what)
         for name, value in (LIMIT | typed).items():
             assert not value or name == "on_excess" or f'value="{value}"' in answer.text, name
 

@@ -116,7 +116,7 @@ class TestTheForm:
         code: dict[str, Any] = form.attributes["kwargs.to.code"]
         assert (code["type"], code["min"], code["max"], code["placeholder"]) == ("number", "1000", "9999", "1000")
         assert form.texts[code["aria-describedby"]] == "≥ 1000, < 10000"
-        assert form.texts["field-kwargs.to.street-about"] == "With the number."
+        assert form.texts["field-kwargs.to.street-hint"] == "With the number."
         assert "Connects to public addresses" in reader.get(f"/new?task={FETCH}").text
 
     def test_is_sent_by_the_enter_key_and_changes_no_row(self, reader: Reader) -> None:

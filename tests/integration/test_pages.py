@@ -484,6 +484,37 @@ class TestTasks:
         assert '<html lang="zh"' in reader.get("/tasks").text
 
 
+class TestErrorsInChinese:
+    """Everything that a page of an error says is in the reader's language, but for codes and what was sent."""
+
+    ID = "0190a2b4-0000-7000-8000-000000000000"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "form", "said"),
+        [
+            ("GET", "/tasks/xyz", {}, "资源不存在"),
+            ("GET", "/none", {}, "资源不存在"),
+            ("GET", f"/tasks/{ID}", {}, "任务不存在"),
+            ("DELETE", "/tasks", {}, "不支持此请求方法"),
+            ("POST", "/bulk/delete/preview", {"q": ""}, "没有选择任何任务"),
+            ("POST", "/bulk/delete/preview", {"q": "staus:x", "all": "true"}, "无法理解：staus:x"),
+            ("POST", "/bulk/delete", {"token": "x"}, "令牌已过期或未知"),
+            ("POST", "/bulk/delete", {}, "<code>token</code> 必填"),
+            ("POST", f"/errors/{'0' * 32}/ignore", {"until": "soon"}, "until 不是有效的日期和时间"),
+            ("GET", "/tasks?sort=x", {}, "<code>query.sort</code> 必须是 "),
+            ("GET", "/tasks?cursor=x", {}, "游标无效"),
+        ],
+    )
+    def test_is_told(self, reader: Reader, method: str, path: str, form: dict[str, str], said: str) -> None:
+        reader.cookies["language"] = "zh"
+        answer = reader.request(method, f"/ui{path}", SAME, data=form)
+        told = html.unescape(answer.text.partition("<h1>")[2].partition("</main>")[0])
+        assert answer.status_code >= 400
+        assert said in told
+        words = re.sub(r"<code>.*?</code>|<[^>]*>|HTTP|'\w+'|until|staus:x|Link|dry_run", "", told)
+        assert re.findall(r"[A-Za-z]{3,}", words) == []
+
+
 def test_a_search_that_is_not_understood_is_no_reason_to_delete_more(tasks: TaskClient, client: TestClient) -> None:
     browser = Reader(client)
     browser.sign_in(tasks.user["username"])

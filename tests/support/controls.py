@@ -10,7 +10,7 @@ class Controls(HTMLParser):
     """`fields`: what is sent, by name. `attributes`: those of each control. `texts`: what elements with an id say."""
 
     page: str
-    form: str = "task"
+    form: str = "task-form"
     fields: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, dict[str, str | None]] = field(default_factory=dict)
     buttons: list[tuple[str | None, str | None]] = field(default_factory=list)

@@ -76,7 +76,7 @@ def _take_more(running: Running, visitor: Visitor, username: str) -> None:
         visitor.page.goto(path or visitor.url + "/ui/")
         if name == "new":
             visitor.page.get_by_role("button", name="Add").first.click()
-            visitor.page.locator("#task fieldset input:visible").first.wait_for()
+            visitor.page.locator("#task-form fieldset input:visible").first.wait_for()
         # A traceback names files of this machine.
         visitor.page.evaluate(
             "root => document.querySelectorAll('pre').forEach(each => each.textContent = each.textContent.replaceAll(root, '/srv/app'))",

@@ -19,7 +19,7 @@ function showLocal() {
 }
 
 document.addEventListener("formdata", (event) => {
-  if (!isLocal || event.target.id !== "task") return;
+  if (!isLocal || event.target.id !== "task-form") return;
   for (const input of event.target.querySelectorAll(moments)) {
     const at = new Date(input.value);
     // A local time may be there twice: what is as it was shown stays what it was.
@@ -40,7 +40,7 @@ document.addEventListener("submit", async (event) => {
   form.inert = true; // what is typed meanwhile would be lost
   const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
   const text = answer?.ok && !answer.redirected ? await answer.text() : "";
-  const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("task");
+  const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("task-form");
   if (!fresh) return send(form, body);
   fresh.querySelector("details").open = form.querySelector("details").open;
   for (const choose of fresh.querySelectorAll("[name=choose]")) choose.hidden = true;

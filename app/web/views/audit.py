@@ -30,6 +30,7 @@ _PAGES = {
     "queue": "/queues/",
     "worker": "/workers/",
     "error": "/errors/",
+    "limit": "/limits?change=",
 }
 
 

@@ -5,20 +5,24 @@ run or ended within a week, and each has a page.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Form, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.paging import read_cursor
+from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.errors import InvalidInput
 from app.models.bulk_deed import BulkDeed, Deed, DeedState
+from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
@@ -46,11 +50,27 @@ def preview(
     """Show how many tasks it would be: those that are selected, or with `all` those that the search finds."""
     if not ids and not every:
         raise InvalidInput("Nothing is selected: select tasks, or all that match")
+    return _preview(request, db, user, deed, text, ids, every=every)
+
+
+def _preview(
+    request: Request,
+    db: Session,
+    user: Principal,
+    deed: Deed,
+    text: str,
+    ids: Sequence[UUID] = (),
+    *,
+    every: bool,
+    typed: str = "",
+    error: InvalidInput | None = None,
+) -> Response:
+    """Return the page of the preview. With an error it says what is wrong with the number that was `typed`."""
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     if search.problems:  # without them the search would find more than was meant
         raise InvalidInput(f"Not understood: {' '.join(search.problems)}")
     search.fields.setdefault("status", STATES_OF[deed])
-    which = {"wanted": search.filter(user)} if every else {"ids": ids}
+    which = {"wanted": search.filter(user)} if every else {"ids": [*ids]}
     found = task_service.preview_bulk(db, deed, user_id=user.id, as_admin=user.is_admin, **which)
     values = {
         "deed": deed.value,
@@ -61,8 +81,10 @@ def preview(
         "selected": not every,
         # More than a page shows: who has not seen them says that the number is right.
         "is_typed": every and found.matched > ROWS,
+        "typed": typed,
+        "wrong": error and error.detail,
     }
-    return page(request, "bulk_preview.html", values)
+    return page(request, "bulk_preview.html", values, 200 if error is None else status_of(type(error)))
 
 
 @router.post("/bulk/{deed}")
@@ -76,11 +98,14 @@ def start(
     token: Annotated[str, Form(max_length=65536)],
     matched: Annotated[int | None, Form(ge=0)] = None,
     typed: Annotated[str, Form(max_length=20)] = "",
+    text: Annotated[str, Form(alias="q", max_length=MAX_LENGTH)] = "",
 ) -> Response:
+    """Begin it. A mistyped number shows the preview again, with the tasks that the search finds then."""
     if matched is not None and re.sub(r"\D", "", typed) != str(matched):
-        raise InvalidInput(f"The number that was typed is not {matched}: nothing is done")
+        error = InvalidInput(f"The number that was typed is not {matched}: nothing is done")
+        return _preview(request, db, user, deed, text, every=True, typed=typed, error=error)
     started = task_service.start_bulk(db, deed, user_id=user.id, as_admin=user.is_admin, token=token, within_quota=True)
-    return redirect(request, f"/bulk/{started.id}")
+    return redirect(request, f"/bulk/{started.id}", "bulk_started")
 
 
 @router.get("/bulk")

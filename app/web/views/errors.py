@@ -18,6 +18,7 @@ from app.services.operations.error_group_service import LOOK, ErrorFilter, Error
 from app.services.user_service import user_service
 from app.web import charts
 from app.web.access import PageUser
+from app.web.moments import moment
 from app.web.rendering import NavigationEntry, page, redirect
 from app.web.returning import Back, checked
 
@@ -90,7 +91,10 @@ def ignore(
     back: Back = "/errors",
 ) -> Response:
     """Ignore it until that time in UTC, else for so many days; 0: until it is reopened."""
-    ends = _moment(until) if until.strip() else datetime.now(UTC) + timedelta(days=days) if days else None
+    try:
+        ends = moment(until) if until.strip() else datetime.now(UTC) + timedelta(days=days) if days else None
+    except ValueError:
+        raise InvalidInput("until is no date and time") from None
     error_group_service.ignore_error_group(db, fingerprint, ends, owner=user.owner)
     return redirect(request, checked(back, "/errors"), "ignored")
 
@@ -101,15 +105,6 @@ def reopen(
 ) -> Response:  # fmt: skip
     error_group_service.reopen_error_group(db, fingerprint, owner=user.owner)
     return redirect(request, checked(back, "/errors"), "reopened")
-
-
-def _moment(text: str) -> datetime:
-    """Return the time, in UTC without an offset. Raises InvalidInput."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise InvalidInput("until is no date and time") from None
 
 
 def spark(numbers: list[int]) -> tuple[list[charts.Bar], int]:

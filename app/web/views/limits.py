@@ -17,6 +17,7 @@ from app.services.operations.limit_service import LimitState
 from app.services.operations.limit_use import LimitUse, limit_uses
 from app.web.access import PageAdmin, PageUser
 from app.web.confirming import Confirmed, ask
+from app.web.forms import by_field, number
 from app.web.rendering import NavigationEntry, page, redirect
 
 router = SlashRouter()
@@ -24,6 +25,7 @@ NAVIGATION = (NavigationEntry(5, "/limits", "Limits"),)
 
 Name = Annotated[str, Path(pattern=LIMIT_NAME)]
 Field = Annotated[str, Form(max_length=40)]
+_TEXTS = frozenset({"name", "on_excess"})
 
 
 @router.get("/limits")
@@ -44,9 +46,9 @@ def set_limit(
     concurrency: Field = "",
     concurrency_per_key: Field = "",
     rate_count: Field = "",
-    rate_seconds: Field = "",
+    rate_period_seconds: Field = "",
     rate_per_key_count: Field = "",
-    rate_per_key_seconds: Field = "",
+    rate_per_key_period_seconds: Field = "",
     on_excess: Field = OnExcess.WAIT.value,
 ) -> Response:
     """Make a limit, or replace the bounds of one. A new one replaces none."""
@@ -55,9 +57,9 @@ def set_limit(
         "concurrency": concurrency,
         "concurrency_per_key": concurrency_per_key,
         "rate_count": rate_count,
-        "rate_seconds": rate_seconds,
+        "rate_period_seconds": rate_period_seconds,
         "rate_per_key_count": rate_per_key_count,
-        "rate_per_key_seconds": rate_per_key_seconds,
+        "rate_per_key_period_seconds": rate_per_key_period_seconds,
         "on_excess": on_excess,
     }
     try:
@@ -91,23 +93,19 @@ def _limits(
 ) -> Response:
     limits = limit_service.list_limits(db)
     uses = limit_uses(db, owner=user.owner)
+    errors, form = error.errors if error else [], typed or {}
     changed = next((limit for limit in limits if limit.name == change), None)
     values: dict[str, Any] = {
         "limits": [(limit, uses.of.get(limit.name) or LimitUse()) for limit in limits],
         "is_cut": uses.is_cut,
         "changed": changed and changed.name,
-        "form": typed or (_typed(changed) if changed else {}),
-        "kinds": [kind.value for kind in OnExcess],
+        "form": form or (_typed(changed) if changed else {}),
         "most": MAX_COUNT,
         "error": error,
-        "wrong": _wrong(error) if error else {},
+        "wrong": by_field(errors, depth=2),
+        "reasons": [each for each in errors if not by_field([each], depth=2).keys() & form.keys()],
     }
     return page(request, "limits.html", values, 200 if error is None else status_of(type(error)))
-
-
-def _wrong(error: InvalidLimit) -> dict[str, str]:
-    """Return what is wrong, by the field of the form; under an empty name what is of no field."""
-    return {"_".join(map(str, each["loc"])).replace("_period", ""): each["msg"] for each in error.errors}
 
 
 def _typed(limit: LimitState) -> dict[str, Any]:
@@ -119,25 +117,15 @@ def _typed(limit: LimitState) -> dict[str, Any]:
         "concurrency_per_key": limit.concurrency_per_key,
         "on_excess": limit.on_excess.value,
         **{f"{name}_count": rate.count for name, rate in rates.items() if rate},
-        **{f"{name}_seconds": f"{rate.period_seconds:g}" for name, rate in rates.items() if rate},
+        **{f"{name}_period_seconds": f"{rate.period_seconds:g}" for name, rate in rates.items() if rate},
     }
 
 
 def _bounds(typed: dict[str, str]) -> dict[str, Any]:
     """Return the fields of LimitWrite. What is empty bounds nothing; what is no number stays for its check."""
-    bounds: dict[str, Any] = {name: _number(typed[name]) for name in ("concurrency", "concurrency_per_key")}
+    given = {name: value for name, text in typed.items() if name not in _TEXTS and (value := number(text)) != ""}
+    bounds: dict[str, Any] = {name: given.get(name) for name in ("concurrency", "concurrency_per_key")}
     for name in ("rate", "rate_per_key"):
-        count, seconds = (_number(typed[f"{name}_{part}"]) for part in ("count", "seconds"))
-        given = {"count": count, "period_seconds": seconds}
-        bounds[name] = {part: value for part, value in given.items() if value is not None} or None
+        parts = {part: given[f"{name}_{part}"] for part in ("count", "period_seconds") if f"{name}_{part}" in given}
+        bounds[name] = parts or None
     return {**bounds, "on_excess": typed["on_excess"]}
-
-
-def _number(text: str) -> int | float | str | None:
-    text = text.strip()
-    if not text:
-        return None
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        return text

@@ -22,8 +22,21 @@ def test_each_field_has_the_first_of_its_errors() -> None:
         "weight": "must be a number",
         "email": "is required",
     }
+    refused.value.errors[0]["loc"] = ["rate", "count", 0]
+    assert "rate_count" in by_field(refused.value.errors, depth=2)
 
 
-def test_digits_are_a_number() -> None:
-    read = {"7": 7, "007": 7, "": "", "-1": "-1", "1.5": "1.5", "٣": "٣", "9" * 5000: "9" * 5000}
+def test_what_looks_like_a_number_is_one() -> None:
+    read = {
+        "7": 7,
+        "007": 7,
+        "": "",
+        "-1": -1,
+        " 1.5 ": 1.5,
+        ".5": 0.5,
+        ".": ".",
+        "1e3": "1e3",
+        "٣": "٣",
+        "9" * 5000: "9" * 5000,
+    }
     check_rows(lambda text, value: number(text) == value, read.items())

@@ -152,7 +152,9 @@ JSON = st.recursive(
 NUMBER = (
     st.integers().map(str) | st.floats(allow_nan=False, allow_infinity=False).map(str) | st.sampled_from(["", "1e3"])
 )
-MOMENT = st.datetimes().map(lambda at: at.isoformat()[:16]) | st.sampled_from(["2030-01-01T00:00:30.5", "x"]) | TEXT
+# No browser sends a zone from such an input: one that was typed would be taken for the zone of a time.
+NO_ZONE = TEXT.filter(lambda text: not text.endswith("Z"))
+MOMENT = st.datetimes().map(lambda at: at.isoformat()[:16]) | st.sampled_from(["2030-01-01T00:00:30.5", "x"]) | NO_ZONE
 TYPED = {
     "customer": TEXT, "to.street": TEXT, "to.code": NUMBER, "to.since": MOMENT, "lines.0.article": TEXT, "lines.3.notes.1": TEXT,
     "lines.3.notes.2": TEXT, "lines.3.parts.0.article": TEXT, "lines.3.sent_to": st.sampled_from(["", "{}"]), "lines": JSON.map(json.dumps),
