@@ -213,7 +213,7 @@ class TestAUser:
         reader.sign_in(tasks.user["username"])
         path = f"/users/{tasks.user['id']}"
         assert [reader.get(each).status_code for each in ("/users", "/users/new", path, "/audit")] == [403] * 4
-        for deed in ("", "/activate", "/deactivate", "/delete", "/second-factor/remove"):
+        for deed in ("", "/activate", "/deactivate", "/delete", "/password", "/second-factor/remove"):
             assert reader.post(path + deed, confirmed="true").status_code == 403
 
 

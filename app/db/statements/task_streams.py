@@ -54,6 +54,7 @@ class Stream:
 
 
 def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream]:
+    """Give the streams of a filter, which read about `look` rows together."""
     rest = [*of_kind(wanted), *of_rows(wanted)]
     if wanted.error is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"

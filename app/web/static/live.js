@@ -242,6 +242,7 @@ question.addEventListener("close", () => {
   if (question.open) return;
   answer?.(question.returnValue === "yes");
   answer = null;
+  if (question.returnValue !== "yes") refresh(); // with what has changed meanwhile
 });
 
 // Resolves to whether the reader goes on.

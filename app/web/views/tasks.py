@@ -1,5 +1,6 @@
 """The list of tasks, the ways to narrow it down, and the stream of the tasks on a page of it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -47,13 +48,7 @@ def list_tasks(
 ) -> Response:
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     wanted = search.filter(user)
-    following: dict[str, str] | None
-    if sort is None:
-        found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
-        rows, following = found.items, None if found.last is None else {"cursor": found.last.hex}
-    else:
-        rows, behind = task_pages.longest(db, wanted, sort, ROWS, skip)
-        following = None if behind is None else {"sort": sort.value, "skip": str(behind)}
+    rows, following = _rows(db, wanted, cursor, sort, skip)
     tasks = shown(rows)
     owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
     counts = _counts(db, search, user)
@@ -86,6 +81,17 @@ def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "
     """The facets of a search, for a page that is open."""
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     return page(request, "facets.html", {"facets": _facets(db, search, search.filter(user), user)})
+
+
+def _rows(
+    db: SessionDep, wanted: TaskFilter, cursor: str | None, sort: Longest | None, skip: int
+) -> tuple[Sequence[dict[str, Any]], dict[str, str] | None]:
+    """Return the rows of a page of the list, and the parameters of the next one."""
+    if sort is None:
+        found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
+        return found.items, None if found.last is None else {"cursor": found.last.hex}
+    rows, behind = task_pages.longest(db, wanted, sort, ROWS, skip)
+    return rows, None if behind is None else {"sort": sort.value, "skip": str(behind)}
 
 
 def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) -> list[dict[str, Any]]:
