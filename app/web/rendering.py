@@ -50,18 +50,20 @@ def _environment(code: str) -> Environment:
         loader=PackageLoader("app.web"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,  # no look at the files for each page
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
     chosen = languages.language(code)
-    environment.install_gettext_callables(chosen.gettext, chosen.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    # Plain functions of plain text, which is escaped where it is shown: jinja's own make markup of it, and format `%`.
+    environment.globals |= {"_": chosen.gettext, "gettext": chosen.gettext, "ngettext": chosen.ngettext}
     environment.policies["json.dumps_kwargs"] = {}  # in the order in which they are named
     environment.filters |= {
         "number": "{:,}".format,
         "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
         "age": lambda moment: languages.age((datetime.now(UTC) - moment).total_seconds(), chosen.gettext),
-        # Of an error, which may hold what a client sent: `_()` takes its text for markup.
+        # Of errors: texts that no template names, some of them with what a client sent.
         "said": chosen.gettext,
         "iso": _iso,
         "said_as": said_as,

@@ -47,7 +47,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     logs = task_logs.newest(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
     values = {
         "task": task,
-        "owner": user_service.get_user(db, task.user_id).username if user.is_admin else None,
+        "owner": user_service.usernames(db, {task.user_id}).get(task.user_id) if user.is_admin else None,
         "logs": [TaskLogRead.model_validate(line) for line in logs],
         "is_cut": len(logs) == LINES,
         "level": level or None,
