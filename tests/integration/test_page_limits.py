@@ -45,6 +45,11 @@ class TestLimits:
         assert bounds() == [
             {"name": "licences", "concurrency": None, "concurrency_per_key": 1, "rate": None, "on_excess": "reject"}
         ]
+        waits = boss.create(limit="licences", delay_seconds=3600)["id"]
+        used = admin.post("/limits/licences/delete", confirmed="true")
+        assert (used.status_code, heading(used.text)) == (409, "Limits")
+        assert "Pending or running tasks name the limit" in used.text
+        assert boss.http.post(f"/api/v1/tasks/{waits}/cancel", headers=boss.headers).status_code == 200
         assert heading(admin.post("/limits/licences/delete").text) == "Delete: licences"
         assert admin.post("/limits/licences/delete", confirmed="true").status_code == 303
         assert bounds() == []

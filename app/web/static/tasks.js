@@ -43,6 +43,7 @@ function take(text) {
 
 input.addEventListener("input", () => show(offers(word())));
 input.addEventListener("focus", () => show(offers(word())));
+input.addEventListener("focus", () => facets.dataset.facets && fetchFacets(), { once: true });
 input.addEventListener("blur", () => show([]));
 list.addEventListener("pointerdown", (event) => {
   event.preventDefault(); // the focus stays
@@ -69,7 +70,17 @@ async function fetchFacets() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   facets.querySelector(".card").replaceChildren(...fresh.body.firstElementChild.children);
   facets.removeAttribute("data-facets");
+  learn();
+}
+
+// What the filters name can be completed, too.
+function learn() {
+  for (const facet of facets.querySelectorAll("[data-facet]")) {
+    const known = values[facet.dataset.facet];
+    for (const link of facet.querySelectorAll("a")) if (!/\s|"/.test(link.title) && !known.includes(link.title)) known.push(link.title);
+  }
 }
 
 facets.addEventListener("toggle", () => facets.open && facets.dataset.facets && !facets.querySelector("h2") && fetchFacets());
+learn();
 if (matchMedia("(min-width: 1500px)").matches) facets.open = true;

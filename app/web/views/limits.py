@@ -8,7 +8,7 @@ from app.api.deps import SessionDep
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.errors import InvalidLimit
+from app.errors import InvalidLimit, LimitUsed
 from app.models.limit import MAX_COUNT, OnExcess
 from app.schemas.json_value import LIMIT_NAME
 from app.services.accounts.auth_service import Principal
@@ -74,11 +74,14 @@ def set_limit(
 
 @router.post("/limits/{name}/delete")
 def delete_limit(
-    request: Request, db: SessionDep, _admin: PageAdmin, name: Name, confirmed: Confirmed = False
+    request: Request, db: SessionDep, admin: PageAdmin, name: Name, confirmed: Confirmed = False
 ) -> Response:  # fmt: skip
     if not confirmed:
         return ask(request, "delete_limit", limit_service.get_limit(db, name).name, "/limits")
-    limit_service.delete_limit(db, name)
+    try:
+        limit_service.delete_limit(db, name)
+    except LimitUsed as error:
+        return _limits(request, db, admin, refused=error)
     return redirect(request, "/limits", "limit_deleted")
 
 
@@ -90,6 +93,7 @@ def _limits(
     change: str = "",
     typed: dict[str, str] | None = None,
     error: InvalidLimit | None = None,
+    refused: LimitUsed | None = None,
 ) -> Response:
     limits = limit_service.list_limits(db)
     uses = limit_uses(db, owner=user.owner)
@@ -102,10 +106,11 @@ def _limits(
         "form": form or (_typed(changed) if changed else {}),
         "most": MAX_COUNT,
         "error": error,
+        "refused": refused,
         "wrong": by_field(errors, depth=2),
         "reasons": [each for each in errors if not by_field([each], depth=2).keys() & form.keys()],
     }
-    return page(request, "limits.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "limits.html", values, 200 if (why := error or refused) is None else status_of(type(why)))
 
 
 def _typed(limit: LimitState) -> dict[str, Any]:
