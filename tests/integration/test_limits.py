@@ -328,8 +328,10 @@ class TestUses:
         user, other = new_user(real), new_user(real)
         task_service.put_limit(real, "x", concurrency=2, concurrency_per_key=1)
         task_service.put_limit(real, "y", rate={"count": 1, "period_seconds": 60})
-        for who, key in ((user, "a"), (user, "b"), (user, "a"), (other, "c"), (user, None)):
-            new_task(real, who, limit="x", limit_key=key)
+        for of_turn in ([(user, "a"), (user, "b")], [(user, "a"), (other, "c"), (user, None)]):
+            for who, key in of_turn:
+                new_task(real, who, limit="x", limit_key=key)
+            flush_admitter()  # the first two have the places: users take turns
         for _ in range(2):
             new_task(real, user, limit="y")
         flush_admitter()

@@ -168,7 +168,7 @@ class TestOnWorkers:
     def test_a_neighbour_runs_what_a_drained_one_refuses(self, running: Running) -> None:
         running.stack.server()
         drained = running.stack.worker(concurrency=1)
-        name = running.stack.sql("SELECT name FROM worker_processes")[0][0]
+        ((name,),) = wait_for(lambda: running.stack.sql("SELECT name FROM worker_processes"), SECONDS, "its row")
         running.stack.worker(concurrency=1)
         os.kill(drained.pid, signal.SIGSTOP)  # it does not see the order yet; its child goes on
         with running.stack.api(role="admin") as admin:
