@@ -185,9 +185,7 @@ class UserService:
         check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
-            self._lock(db, user_id, with_admins=False)
-            users.update_user(db, user_id, {"password_hash": password_hash})
-            revoke_sessions_of(db, user_id, "password changed")
+            self._replace_password(db, user_id, password_hash, "password changed")
             if revoke_api_keys:
                 api_key_queries.revoke_keys_of(db, user_id)
             kept = "revoked" if revoke_api_keys else "kept"
@@ -202,9 +200,7 @@ class UserService:
         check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
-            self._lock(db, user_id, with_admins=False)
-            users.update_user(db, user_id, {"password_hash": password_hash})
-            revoke_sessions_of(db, user_id, "password reset")
+            self._replace_password(db, user_id, password_hash, "password reset")
             audit.record(db, AuditEvent.PASSWORD_RESET, Subject.user(user_id))
 
     def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:
@@ -255,6 +251,12 @@ class UserService:
     def _exists(self, db: Session, username: str) -> bool:
         with transaction(db):
             return queries.username_exists(db, username)
+
+    def _replace_password(self, db: Session, user_id: UUID, password_hash: str, reason: str) -> None:
+        """Write the hash, and end all logins of the user for this reason."""
+        self._lock(db, user_id, with_admins=False)
+        users.update_user(db, user_id, {"password_hash": password_hash})
+        revoke_sessions_of(db, user_id, reason)
 
     def _lock(self, db: Session, user_id: UUID, *, with_admins: bool) -> User:
         """Lock and return the row; with `with_admins` lock all active administrators first, in the order of their ids.

@@ -36,7 +36,7 @@ _SECONDS: dict[Longest, sa.ColumnElement[Any]] = {
 
 def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int, look: int) -> Sequence[UUID]:
     """The ids of the tasks that took longest, after `skip` of them, among the newest `look`."""
-    ids, seconds = _ids(db, wanted, look, look), _SECONDS[by].label("seconds")
+    (ids, _), seconds = _ids(db, wanted, look, look), _SECONDS[by].label("seconds")
     took = sa.select(Task.id, seconds).join(ids, ids.c.id == Task.id).subquery()
     longest = took.c.seconds.desc(), took.c.id.desc()
     found = sa.select(took.c.id).where(took.c.seconds.is_not(None)).order_by(*longest)
@@ -66,22 +66,22 @@ def values_of(
 
     And whether these are all that match.
     """
-    edges = [stream.edge(db) for stream in streams(wanted, start_of(wanted, None), look)]
-    ids = _ids(db, wanted, look, limit + 1)
+    ids, looks_at_all = _ids(db, wanted, look, limit + 1)
     found = sa.select(*(Task.__table__.c[name] for name in names)).join(ids, ids.c.id == Task.id)
     rows = db.execute(found.order_by(Task.id.desc())).all()
-    is_all = len(rows) <= limit and all(edge is None for edge in edges)
-    return rows[:limit], is_all
+    return rows[:limit], looks_at_all and len(rows) <= limit
 
 
-def _ids(db: Session, wanted: TaskFilter, look: int, limit: int) -> sa.Subquery:
-    """The ids of the newest `limit` tasks that match, among the newest `look`."""
+def _ids(db: Session, wanted: TaskFilter, look: int, limit: int) -> tuple[sa.Subquery, bool]:
+    """The ids of the newest `limit` tasks that match, among the newest `look`; and whether there are no others."""
+    found = [(stream, stream.edge(db)) for stream in streams(wanted, start_of(wanted, None), look)]
     # In each stream: MySQL fails to read the tags of rows that another SELECT joins or sorts.
     parts = [
-        sa.select(stream.rows(sa.select(Task.id), stream.edge(db)).order_by(Task.id.desc()).limit(limit).subquery())
-        for stream in streams(wanted, start_of(wanted, None), look)
+        sa.select(stream.rows(sa.select(Task.id), edge).order_by(Task.id.desc()).limit(limit).subquery())
+        for stream, edge in found
     ]
+    looks_at_all = all(edge is None for _, edge in found)
     if len(parts) == 1:
-        return parts[0].subquery()
+        return parts[0].subquery(), looks_at_all
     merged = sa.union_all(*parts).subquery()
-    return sa.select(merged.c.id).order_by(merged.c.id.desc()).limit(limit).subquery()
+    return sa.select(merged.c.id).order_by(merged.c.id.desc()).limit(limit).subquery(), looks_at_all

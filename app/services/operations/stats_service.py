@@ -107,9 +107,7 @@ def get_stats(db: Session, user_id: UUID | None = None, *, window: str = "1h", b
     another window or key.
     """
     (seconds, number), key = WINDOWS[StatsWindow(window)], COLUMNS[StatsKey(by)]
-    reads.limit_read(db, get_settings().costly_read_seconds)
-    now = db.execute(select(STATEMENT_TIME)).scalar_one()
-    steps = _Steps(user_id or ALL_USERS, seconds, number, now)
+    steps = _steps(db, user_id, seconds, number)
     waited, ran = (_durations(db, steps, measure) for measure in MEASURES)
     return Stats(
         from_=steps.begin,
@@ -125,12 +123,11 @@ def get_stats(db: Session, user_id: UUID | None = None, *, window: str = "1h", b
 def durations_a_day_before(db: Session, user_id: UUID | None = None, *, window: str = "1h") -> dict[str, Percentiles]:
     """Return the percentiles of waits and runs of the same time yesterday, by full hours, with one more at the begin.
 
-    `wait_seconds` and `run_seconds`, as `get_stats` has them. Raises ValueError for another window.
+    `wait_seconds` and `run_seconds`, as `get_stats` has them. Has DATABASE_COSTLY_READ_SECONDS. Raises
+    ValueError for another window.
     """
     seconds, number = WINDOWS[StatsWindow(window)]
-    hours = seconds * number // 3600 + 1
-    now = db.execute(select(STATEMENT_TIME)).scalar_one()
-    steps = _Steps(user_id or ALL_USERS, 3600, hours, now - timedelta(days=1))
+    steps = _steps(db, user_id, 3600, seconds * number // 3600 + 1, ago=timedelta(days=1))
     return {f"{measure}_seconds": _in_all(_durations(db, steps, measure)) for measure in MEASURES}
 
 
@@ -139,9 +136,7 @@ def get_stats_of(
 ) -> KeyStats:  # fmt: skip
     """Return the series of one key alone, also if it is not among the largest. As `get_stats` otherwise."""
     (seconds, number), column = WINDOWS[StatsWindow(window)], task_stats.c[COLUMNS[StatsKey(by)]]
-    reads.limit_read(db, get_settings().costly_read_seconds)
-    now = db.execute(select(STATEMENT_TIME)).scalar_one()
-    steps = _Steps(user_id or ALL_USERS, seconds, number, now)
+    steps = _steps(db, user_id, seconds, number)
     sums = [func.sum(task_stats.c[name]) for name in STAT_NUMBERS]
     rows = select(task_stats.c.at, *sums).where(*steps.conditions(task_stats.c), column == key)
     lists = [[0] * number for _ in STAT_NUMBERS]
@@ -149,6 +144,12 @@ def get_stats_of(
         for each, count in zip(lists, counted, strict=True):
             each[steps.places[at]] = int(count)
     return KeyStats(steps.begin, steps.end, seconds, Series(key, *lists))
+
+
+def _steps(db: Session, user_id: UUID | None, seconds: int, number: int, ago: timedelta = timedelta()) -> _Steps:
+    """Return so many steps until now, or until so long ago, and bound what reads them."""
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    return _Steps(user_id or ALL_USERS, seconds, number, db.execute(select(STATEMENT_TIME)).scalar_one() - ago)
 
 
 def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]:
