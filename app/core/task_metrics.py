@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +104,9 @@ class TaskCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             found = self._read_numbers()
-        except Exception as error:  # noqa: BLE001 (the rest of the scrape must still be answered)
-            logger.warning("cannot count the tasks for /metrics: %s", str(error).partition("\n")[0])
+        except Exception as error:
+            line = str(error).partition("\n")[0]
+            logger.warning("cannot count the tasks for /metrics: %s", line, exc_info=_is_mistake(error))
             yield GaugeMetricFamily("task_metrics_up", "Whether the tasks could be counted.", 0)
             return
         yield GaugeMetricFamily("task_metrics_up", "Whether the tasks could be counted.", 1)
@@ -115,10 +117,16 @@ class TaskCollector(Collector):
         yield GaugeMetricFamily("task_maintenance_age_seconds", age, found.maintenance_seconds)
         try:
             lags = self._read_lags()
-        except Exception as error:  # noqa: BLE001 (the rest of the scrape must still be answered)
-            logger.warning("cannot read the outbox for /metrics: %s", str(error).partition("\n")[0])
+        except Exception as error:
+            line = str(error).partition("\n")[0]
+            logger.warning("cannot read the outbox for /metrics: %s", line, exc_info=_is_mistake(error))
         else:
             yield from _of_outbox(lags)
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Return whether the code is wrong, which its traceback shows, and not the database away, which is one line."""
+    return not isinstance(error, SQLAlchemyError)
 
 
 def _of_queues(depths: Iterable[QueueDepth]) -> Iterable[Metric]:

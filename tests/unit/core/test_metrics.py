@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from sqlalchemy.exc import OperationalError
+
 from app.core.metrics import count_request, exposition
 from app.core.task_metrics import Durations, OutboxLag, QueueDepth, TaskNumbers, TaskSums, WorkerLoad
 from tests.support.sources import run_program
@@ -79,6 +82,22 @@ def test_comes_without_the_tasks_when_the_database_is_away() -> None:
     assert "http_requests_total" in text
     assert "\ntasks{" not in text
     assert "celery_" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "has_traceback"),
+    [(OperationalError("SELECT 1", {}, Exception("away")), False), (ValueError("too many"), True)],
+)
+def test_a_mistake_of_the_code_is_logged_with_its_traceback_and_a_database_that_is_away_in_a_line(
+    error: Exception, has_traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> TaskNumbers:
+        raise error
+
+    assert b"task_metrics_up 0.0" in exposition(fails, list)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("cannot count the tasks for /metrics: ")
+    assert bool(record.exc_info) is has_traceback
 
 
 def test_adds_up_several_processes(tmp_path: Path) -> None:
