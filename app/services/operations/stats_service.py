@@ -107,6 +107,7 @@ def get_stats(db: Session, user_id: UUID | None = None, *, window: str = "1h", b
     another window or key.
     """
     (seconds, number), key = WINDOWS[StatsWindow(window)], COLUMNS[StatsKey(by)]
+    reads.limit_read(db, get_settings().costly_read_seconds)
     steps = _steps(db, user_id, seconds, number)
     waited, ran = (_durations(db, steps, measure) for measure in MEASURES)
     return Stats(
@@ -127,6 +128,7 @@ def durations_a_day_before(db: Session, user_id: UUID | None = None, *, window: 
     ValueError for another window.
     """
     seconds, number = WINDOWS[StatsWindow(window)]
+    reads.limit_read(db, get_settings().costly_read_seconds)
     steps = _steps(db, user_id, 3600, seconds * number // 3600 + 1, ago=timedelta(days=1))
     return {f"{measure}_seconds": _in_all(_durations(db, steps, measure)) for measure in MEASURES}
 
@@ -136,6 +138,7 @@ def get_stats_of(
 ) -> KeyStats:  # fmt: skip
     """Return the series of one key alone, also if it is not among the largest. As `get_stats` otherwise."""
     (seconds, number), column = WINDOWS[StatsWindow(window)], task_stats.c[COLUMNS[StatsKey(by)]]
+    reads.limit_read(db, get_settings().costly_read_seconds)
     steps = _steps(db, user_id, seconds, number)
     sums = [func.sum(task_stats.c[name]) for name in STAT_NUMBERS]
     rows = select(task_stats.c.at, *sums).where(*steps.conditions(task_stats.c), column == key)
@@ -147,8 +150,7 @@ def get_stats_of(
 
 
 def _steps(db: Session, user_id: UUID | None, seconds: int, number: int, ago: timedelta = timedelta()) -> _Steps:
-    """Return so many steps until now, or until so long ago, and bound what reads them."""
-    reads.limit_read(db, get_settings().costly_read_seconds)
+    """Return so many steps until now, or until so long ago."""
     return _Steps(user_id or ALL_USERS, seconds, number, db.execute(select(STATEMENT_TIME)).scalar_one() - ago)
 
 
