@@ -115,12 +115,13 @@ def create_app() -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")
-    add_routes(app)
-    bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     if settings.web_ui:
         from app.web.application import create_pages, internal_page
 
+        # Before the other routes: else each page is compared with the path of each of them first.
         app.mount("/ui", UnhandledErrors(create_pages(settings), internal_page))
+    add_routes(app)
+    bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     return app
 
 

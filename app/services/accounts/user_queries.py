@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.orm import Session
 
 from app.models.task import ACTIVE, Task
@@ -28,11 +28,14 @@ def newest_users(db: Session, limit: int, skip: int, below: UUID | None) -> list
     return list(db.scalars(page))
 
 
+_USERNAMES = select(User.id, User.username).where(User.id.in_(bindparam("ids", expanding=True)))
+
+
 def usernames(db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the names of those of these users that exist, by their ids. Has no limit: callers name a page of them."""
     if not ids:
         return {}
-    found = db.execute(select(User.id, User.username).where(User.id.in_(ids)))
+    found = db.execute(_USERNAMES, {"ids": [*ids]})
     return {row.id: row.username for row in found}
 
 

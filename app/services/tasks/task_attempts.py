@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, func, literal, or_, select
+from sqlalchemy import Integer, Select, bindparam, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
@@ -14,6 +14,29 @@ Attempt = TaskAttempt | dict[str, Any]
 _FIXED_BYTES = 300
 
 
+def _page() -> Select[TaskAttempt, int]:
+    texts = (TaskAttempt.worker, TaskAttempt.error_type, TaskAttempt.error_message, TaskAttempt.traceback)
+    size = sum((func.coalesce(func.octet_length(text), 0) for text in texts), start=literal(_FIXED_BYTES, Integer))
+    through = func.sum(size).over(order_by=TaskAttempt.number)
+    is_of_task = TaskAttempt.task_id == bindparam("task_id")
+    found = (
+        select(TaskAttempt.number, size.label("bytes"), through.label("through"), func.count().over().label("all"))
+        .where(is_of_task, TaskAttempt.number > bindparam("after"))
+        .order_by(TaskAttempt.number)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    return (
+        select(TaskAttempt, found.c.all)
+        .join(found, TaskAttempt.number == found.c.number)
+        .where(is_of_task, or_(found.c.through <= MAX_PAGE_BYTES, found.c.through == found.c.bytes))
+        .order_by(TaskAttempt.number)
+    )
+
+
+_PAGE = _page()
+
+
 def attempts(db: Session, task: Task) -> list[Attempt]:
     """Every attempt, the current one included."""
     statement = select(TaskAttempt).where(TaskAttempt.task_id == task.id).order_by(TaskAttempt.number)
@@ -22,22 +45,7 @@ def attempts(db: Session, task: Task) -> list[Attempt]:
 
 def page(db: Session, task: Task, limit: int, after: int) -> Page[Attempt, int]:
     """At most `limit` attempts after number `after` and at most MAX_PAGE_BYTES of them, at least one."""
-    size = _bytes()
-    through = func.sum(size).over(order_by=TaskAttempt.number)
-    found = (
-        select(TaskAttempt.number, size.label("bytes"), through.label("through"), func.count().over().label("all"))
-        .where(TaskAttempt.task_id == task.id, TaskAttempt.number > after)
-        .order_by(TaskAttempt.number)
-        .limit(limit + 1)
-        .subquery()
-    )
-    statement = (
-        select(TaskAttempt, found.c.all)
-        .join(found, TaskAttempt.number == found.c.number)
-        .where(TaskAttempt.task_id == task.id, or_(found.c.through <= MAX_PAGE_BYTES, found.c.through == found.c.bytes))
-        .order_by(TaskAttempt.number)
-    )
-    rows = db.execute(statement).all()
+    rows = db.execute(_PAGE, {"task_id": task.id, "after": after, "most": limit + 1}).all()
     past: list[Attempt] = [row[0] for row in rows[:limit]]
     left_out = bool(rows) and rows[0][1] > len(past)
     if left_out or len(past) == limit:
@@ -51,11 +59,6 @@ def number_of(attempt: Attempt) -> int:
     """The attempt's number, which is its place in the list."""
     number: int = attempt["number"] if isinstance(attempt, dict) else attempt.number
     return number
-
-
-def _bytes() -> ColumnElement[int]:
-    texts = (TaskAttempt.worker, TaskAttempt.error_type, TaskAttempt.error_message, TaskAttempt.traceback)
-    return sum((func.coalesce(func.octet_length(text), 0) for text in texts), start=literal(_FIXED_BYTES, Integer))
 
 
 def _of_row(task: Task) -> list[dict[str, Any]]:

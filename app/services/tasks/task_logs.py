@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
@@ -42,10 +42,15 @@ def page(
     return Page(lines, lines[-1].seq if is_cut else None)
 
 
+_NEWEST = (
+    select(TaskLog).where(TaskLog.task_id == bindparam("task_id")).order_by(TaskLog.seq.desc()).limit(bindparam("most"))
+)
+
+
 def newest(db: Session, task_id: UUID, wanted: LogFilter, limit: int) -> list[TaskLog]:
     """At most `limit` lines, the last ones, oldest first."""
-    statement = select(TaskLog).where(*_conditions(task_id, wanted)).order_by(TaskLog.seq.desc()).limit(limit)
-    return list(db.scalars(statement))[::-1]
+    values = {"task_id": task_id, "most": limit}
+    return list(db.scalars(_NEWEST.where(*_wanted(wanted)), values))[::-1]
 
 
 def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
@@ -74,7 +79,7 @@ def so_far(
 
 def _page(task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int) -> Select[TaskLog, int]:
     size = _bytes()
-    conditions = [TaskLog.seq > after, *_conditions(task_id, wanted)]
+    conditions = [TaskLog.task_id == task_id, TaskLog.seq > after, *_wanted(wanted)]
     # The window counts the first lines alone: no page reads all that are left.
     first = (
         select(TaskLog.seq, size.label("bytes")).where(*conditions).order_by(TaskLog.seq).limit(limit + 1).subquery()
@@ -89,8 +94,8 @@ def _page(task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: 
     )
 
 
-def _conditions(task_id: UUID, wanted: LogFilter) -> list[ColumnElement[bool]]:
-    conditions = [TaskLog.task_id == task_id]
+def _wanted(wanted: LogFilter) -> list[ColumnElement[bool]]:
+    conditions = []
     if wanted.attempt is not None:
         conditions.append(TaskLog.attempt == wanted.attempt)
     if wanted.level is not None:
