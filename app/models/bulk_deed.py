@@ -63,6 +63,8 @@ class BulkDeed(Base):
     finished_at: Mapped[datetime | None]
     # The filter that selected the tasks, by the names of its fields. NULL: a list of ids did.
     filter: Mapped[dict[str, Any] | None] = mapped_column(JSONText)
+    # That list, as `pack_ids` writes it; up to 16 kB. NULL of a filter, and of deeds before revision 0027.
+    selected: Mapped[bytes | None] = mapped_column(Bytes, deferred=True)
 
     __table_args__ = (
         CheckConstraint(f"deed IN ({', '.join(repr(str(deed)) for deed in Deed)})", name="deed"),

@@ -37,7 +37,7 @@ from app.schemas.task import TaskCreate
 from app.schemas.task_filter import filter_from
 from app.services.audit import recording as audit
 from app.services.bulk import deeds
-from app.services.bulk.deeds import Caller, Preview
+from app.services.bulk.deeds import Caller, Preview, SelectedTask
 from app.services.bulk.selection import Selection
 from app.services.execution.results import check_percent, check_size
 from app.services.operations import error_group_service, limit_service, queue_service, stats_service, worker_service
@@ -483,6 +483,15 @@ class TaskService:
     def get_bulk(self, db: Session, deed_id: UUID, *, owner: UUID | None = None) -> BulkDeed:
         """Return the deed with its counts, for a week after its end. Raises BulkDeedNotFound."""
         return deeds.read(db, deed_id, owner)
+
+    def list_selected(
+        self, db: Session, deed: BulkDeed, *, owner: UUID | None = None, limit: int = 50, skip: int = 0
+    ) -> Page[SelectedTask, int]:
+        """Return a page of the tasks that were named by their ids, in that order; of a deed with a filter none.
+
+        `owner` limits what is told of them to that user's tasks.
+        """
+        return deeds.selected(db, deed, owner, limit, skip)
 
     def list_bulk(
         self, db: Session, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None

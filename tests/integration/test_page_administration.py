@@ -6,8 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete
 
 from app.db.session import SessionLocal
+from app.models import Task
 from app.services.task_service import task_service
 from tests.integration.test_page_changes import heading
 from tests.integration.test_pages import Reader
@@ -251,6 +253,35 @@ class TestBulkOperations:
         assert 'href="/ui/tasks?q=tag%3Anightly"' in shown
         assert 'href="/ui/bulk"' in shown
         assert tasks.user["username"] not in shown.partition("<main")[2]  # one knows who one is
+
+    def test_show_the_tasks_that_were_selected_one_by_one(self, reader: Reader, tasks: TaskClient) -> None:
+        ids = [tasks.create(name=f"chosen {number}")["id"] for number in range(52)]
+        token = re.findall(r'name="token" value="([^"]*)"', reader.post("/bulk/cancel/preview", ids=ids).text)[0]
+        path = reader.post("/bulk/cancel", token=token).headers["location"].removeprefix("/ui").partition("?")[0]
+        with SessionLocal.begin() as db:
+            db.execute(delete(Task).where(Task.id == UUID(ids[0])))
+        first = reader.get(path).text
+        assert [f'href="/ui/tasks/{each}"' in first for each in (ids[0], ids[1], ids[49], ids[50])] == [
+            False,
+            True,
+            True,
+            False,
+        ]
+        assert f'<code>{ids[0]}</code> <span class="quiet">is not there' in first
+        assert f'rel="next" href="/ui{path}?skip=50"' in first
+        rest = reader.get(f"{path}?skip=50").text
+        assert [f'href="/ui/tasks/{each}"' in rest for each in ids[49:]] == [False, True, True]
+        assert 'rel="next"' not in rest
+
+    def test_tell_of_tasks_of_others_nothing(
+        self, reader: Reader, tasks: TaskClient, shared: TestClient, make_user: MakeUser
+    ) -> None:
+        secret = task_client(shared, make_user).create(name="secret")["id"]
+        ids = [tasks.create()["id"], secret]
+        token = re.findall(r'name="token" value="([^"]*)"', reader.post("/bulk/cancel/preview", ids=ids).text)[0]
+        shown = reader.get(reader.post("/bulk/cancel", token=token).headers["location"].removeprefix("/ui")).text
+        assert [f'href="/ui/tasks/{each}"' in shown for each in ids] == [True, False]
+        assert ">secret<" not in shown
 
     def test_of_others_are_the_administrators_to_see(self, admin: Reader, reader: Reader, tasks: TaskClient) -> None:
         tasks.create()

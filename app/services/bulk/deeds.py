@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.db.page import Page
 from app.db.rows import changed_rows
 from app.db.statements import reads
 from app.ddl.clock import NOW
 from app.errors import BulkDeedNotFound, BulkDeedOver, InvalidInput, TokenMismatch, TooManyBulkDeeds
-from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState
+from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
 from app.models.task import Task
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -33,6 +34,13 @@ class Preview:
     matched: int
     sample: list[dict[str, Any]]
     token: str
+
+
+class SelectedTask(NamedTuple):
+    """A task of a list of ids: its id, name, status, cancel_requested_at and created_at. None: it is not there."""
+
+    id: UUID
+    row: Row[*tuple[Any, ...]] | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ def _accept(
     rights = {"user_id": caller.user_id, "as_admin": caller.as_admin, "within_quota": caller.within_quota}
     try:
         with db.begin_nested():
-            db.execute(insert(BulkDeed), {"id": deed_id, "deed": deed.value, "filter": selection.canonical, **rights})
+            which = {"filter": selection.canonical, "selected": selection.packed}
+            db.execute(insert(BulkDeed), {"id": deed_id, "deed": deed.value, **which, **rights})
     except IntegrityError:  # the same token at the same time, whose transaction was faster
         known = db.get(BulkDeed, deed_id, populate_existing=True)
         if known is None:
@@ -123,6 +132,19 @@ def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     if found is None or (owner is not None and found.user_id != owner):
         raise BulkDeedNotFound
     return found
+
+
+def selected(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask, int]:
+    """Return a page of the tasks that were selected one by one; of a deed with a filter none.
+
+    `skip` is how many of them come before, and `last` that of the next page.
+    """
+    ids = unpack_ids(deed.selected or b"")
+    page, following = ids[skip : skip + limit], skip + limit
+    which = [Task.id.in_(page), *([] if owner is None else [Task.user_id == owner])]
+    columns = (Task.id, Task.name, Task.status, Task.cancel_requested_at, Task.created_at)
+    found = {row.id: row for row in db.execute(select(*columns).where(*which))}
+    return Page([SelectedTask(each, found.get(each)) for each in page], following if following < len(ids) else None)
 
 
 def newest(db: Session, owner: UUID | None, limit: int, before: UUID | None) -> list[BulkDeed]:

@@ -54,6 +54,11 @@ class Selection:
         named = _FILTER.dump_python(self.wanted, mode="json")
         return {name: _sorted(value) for name, value in named.items() if value not in (None, [])}
 
+    @property
+    def packed(self) -> bytes | None:
+        """The list of ids as the row of a deed keeps it."""
+        return None if self.ids is None else pack_ids(self.ids)
+
     def check_owner(self, user_id: UUID, *, as_admin: bool) -> None:
         """Raise AdminOnly for a filter over the tasks of others, unless an administrator asks."""
         if self.wanted is not None and self.wanted.user_id != user_id and not as_admin:

@@ -122,13 +122,18 @@ def list_deeds(
 
 
 @router.get("/bulk/{deed_id}")
-def show(request: Request, db: SessionDep, user: PageUser, deed_id: UUID) -> Response:
+def show(
+    request: Request, db: SessionDep, user: PageUser, deed_id: UUID, skip: Annotated[int, Query(ge=0, le=1000)] = 0
+) -> Response:
     deed = task_service.get_bulk(db, deed_id, owner=user.owner)
+    selected = task_service.list_selected(db, deed, owner=user.owner, limit=ROWS, skip=skip)
     search = _search(deed)
     values = {
         "deed": deed,
         "is_running": deed.state == DeedState.RUNNING,
         "search": search,
+        "selected": selected.items,
+        "next_page": None if selected.last is None else f"/bulk/{deed_id}?skip={selected.last}",
         # A deed changes the states by which it was chosen, so the tasks are those that the rest of its search finds.
         "rest": None if search is None else parse(search, user, datetime.now(UTC)).with_value("status", None),
         "names": user_service.usernames(db, {deed.user_id} if user.is_admin else ()),
