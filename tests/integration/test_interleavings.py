@@ -56,7 +56,6 @@ ALWAYS = (
     "unplaced",
     "expired",
     "running",
-    "running_cancelled",
     "failed",
     "revoked",
     "succeeded",
