@@ -12,21 +12,18 @@ import pytest
 from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.core.task_metrics import TaskNumbers
-from app.services.audit import audit_service as audit_module, recording
-from app.services.audit.deeds import DeedLimits
 from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.settings import sql
 from tests.support.task_client import BODY, TaskClient
+from tests.support.throttle import forget_deeds
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Of limits that are new for each test; it stands still."""
     clock = SimpleNamespace(now=0.0)
-    limits = DeedLimits(lambda: clock.now)
-    for module in (recording, audit_module):
-        monkeypatch.setattr(module, "deed_limits", limits)
+    forget_deeds(monkeypatch, lambda: clock.now)
     return clock
 
 

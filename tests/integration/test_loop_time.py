@@ -20,10 +20,10 @@ from app.api.deps import check_token, oauth2_scheme
 from app.api.http.body_route import BodyRoute, bound_bodies
 from app.api.routes import add_routes
 from app.core.config import Settings
-from tests.integration.test_page_forms import ROUTES as FORMS, fields_of, path_of as form_path
-from tests.integration.test_pages import SAME
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.loop_probe import PATH
+from tests.support.page_forms import ROUTES as FORMS, fields_of, path_of as form_path
+from tests.support.page_reader import SAME
 from tests.support.services import Services
 from tests.support.stack import Stack
 from tests.support.task_client import BODY

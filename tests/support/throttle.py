@@ -1,11 +1,15 @@
-"""Time, as far as the throttle of logins knows it: what its table says, and what the application remembers of it."""
+"""Time, as far as the throttles know it: what the table of logins says, and what the application remembers."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from starlette.testclient import TestClient
 
 from app.services.accounts import login_throttle
+from app.services.audit import audit_service as audit_module, recording
+from app.services.audit.deeds import DeedLimits
 from tests.support.settings import sql
 
 
@@ -14,6 +18,13 @@ def forget_everybody(client: TestClient, *tables: str) -> None:
     for table in ("login_failures", "login_blocks", "users", *tables):
         sql(f"DELETE FROM {table}")
     client.app_state["refusals"].clear()
+
+
+def forget_deeds(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float] = time.monotonic) -> None:
+    """Until the test ends, let what other tests did in this process count for nobody's recorded deeds."""
+    limits = DeedLimits(clock)
+    for module in (recording, audit_module):
+        monkeypatch.setattr(module, "deed_limits", limits)
 
 
 def end_waits(client: TestClient) -> None:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from app.db.session import SessionLocal
@@ -14,37 +13,11 @@ from app.services.execution import ends
 from app.services.execution.attempts import AttemptError
 from app.services.tasks import task_counts
 from app.web.views import errors as view
-from tests.integration.test_page_changes import heading
-from tests.integration.test_pages import Reader
-from tests.support.accounts import MakeUser
-from tests.support.task_client import TaskClient, module_client, task_client
+from tests.support.page_reader import Reader, heading
+from tests.support.task_client import TaskClient
 from tests.support.tasks import claim, new_task
-from tests.support.throttle import forget_everybody
 
-shared = module_client(WEB_UI="true")
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
-    forget_everybody(shared, "error_groups", "error_times")
-    return task_client(shared, make_user)
-
-
-@pytest.fixture
-def reader(shared: TestClient, tasks: TaskClient) -> Reader:
-    return signed_in(shared, tasks)
-
-
-@pytest.fixture
-def admin(shared: TestClient, tasks: TaskClient, make_user: MakeUser) -> Reader:
-    return signed_in(shared, task_client(shared, make_user, "admin"))
-
-
-def signed_in(shared: TestClient, tasks: TaskClient) -> Reader:
-    found = Reader(shared)
-    assert found.sign_in(tasks.user["username"]).status_code == 303
-    return found
 
 
 def fail(tasks: TaskClient, kind: str, message: str, number: int = 1, **seen: datetime) -> str:
@@ -126,12 +99,12 @@ class TestTheList:
         assert 'aria-label="Failures of the last 24 hours: 3, at most 3 in an hour"' in page
         assert "≤ 3/h" in page
 
-    def test_names_the_owner_to_administrators(self, reader: Reader, admin: Reader, tasks: TaskClient) -> None:
+    def test_names_the_owner_to_administrators(self, reader: Reader, administrator: Reader, tasks: TaskClient) -> None:
         fail(tasks, "A", "m")
         user = tasks.user["id"]
-        assert f'href="/ui/errors?user={user}"' in admin.get("/errors").text
-        assert kinds(admin.get(f"/errors?user={user}").text) == ["A"]
-        assert kinds(admin.get("/errors?user=00000000-0000-0000-0000-000000000001").text) == []
+        assert f'href="/ui/errors?user={user}"' in administrator.get("/errors").text
+        assert kinds(administrator.get(f"/errors?user={user}").text) == ["A"]
+        assert kinds(administrator.get("/errors?user=00000000-0000-0000-0000-000000000001").text) == []
         assert "Owner" not in reader.get("/errors").text
         assert reader.get("/errors?user=00000000-0000-0000-0000-000000000001").status_code == 403
 
@@ -142,9 +115,11 @@ class TestTheList:
 
 
 class TestAGroup:
-    def test_shows_its_newest_traceback_its_tasks_and_its_workers(self, admin: Reader, tasks: TaskClient) -> None:
+    def test_shows_its_newest_traceback_its_tasks_and_its_workers(
+        self, administrator: Reader, tasks: TaskClient
+    ) -> None:
         fingerprint = fail(tasks, "KeyError", "'a' is missing", 2)
-        page = admin.get(f"/errors/{fingerprint}").text
+        page = administrator.get(f"/errors/{fingerprint}").text
         assert heading(page) == "KeyError"
         assert "Traceback of KeyError: &lt;b&gt;here" in page
         assert len(re.findall(r'href="/ui/tasks/[0-9a-f-]{36}" title="KeyError of a task"', page)) == 2
@@ -168,10 +143,9 @@ class TestAGroup:
         assert "No task is failed with it any more" in page
         assert "Retry all" not in page
 
-    def test_of_another_user_does_not_exist(self, shared: TestClient, tasks: TaskClient, make_user: MakeUser) -> None:
+    def test_of_another_user_does_not_exist(self, stranger: Reader, tasks: TaskClient) -> None:
         fingerprint = fail(tasks, "A", "secret message")
-        other = signed_in(shared, task_client(shared, make_user))
-        for answer in (other.get(f"/errors/{fingerprint}"), other.post(f"/errors/{fingerprint}/resolve")):
+        for answer in (stranger.get(f"/errors/{fingerprint}"), stranger.post(f"/errors/{fingerprint}/resolve")):
             assert (answer.status_code, "secret message" in answer.text) == (404, False)
 
 

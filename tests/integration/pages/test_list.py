@@ -3,40 +3,15 @@
 import re
 
 import pytest
-from fastapi.testclient import TestClient
 
-from tests.integration.test_pages import Reader
-from tests.support.accounts import MakeUser
-from tests.support.task_client import TaskClient, module_client, task_client
-from tests.support.throttle import forget_everybody
-
-shared = module_client(WEB_UI="true")
-
-
-@pytest.fixture
-def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
-    forget_everybody(shared)
-    return task_client(shared, make_user)
-
-
-@pytest.fixture
-def reader(shared: TestClient, tasks: TaskClient) -> Reader:
-    found = Reader(shared)
-    assert found.sign_in(tasks.user["username"]).status_code == 303
-    return found
-
-
-@pytest.fixture
-def administrator(shared: TestClient, make_user: MakeUser) -> Reader:
-    found = Reader(shared)
-    assert found.sign_in(make_user("admin")[0]["username"]).status_code == 303
-    return found
+from tests.support.page_reader import Reader, words
+from tests.support.task_client import TaskClient
 
 
 def cell(page: str, name: str) -> list[str]:
     """The texts of the cells of this class, one of each row."""
     found = re.findall(rf'<td class="{name}">(.*?)</td>', page, re.DOTALL)
-    return [" ".join(re.sub(r"<[^>]+>", " ", each).split()) for each in found]
+    return [words(each) for each in found]
 
 
 class TestARow:

@@ -5,32 +5,10 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.integration.test_pages import Reader
-from tests.support.accounts import MakeUser
+from tests.support.page_reader import Reader, heading
 from tests.support.settings import sql
-from tests.support.task_client import BODY, TaskClient, module_client, task_client
+from tests.support.task_client import BODY, TaskClient
 from tests.support.tasks import LONG_RUNNING
-from tests.support.throttle import forget_everybody
-
-shared = module_client(WEB_UI="true")
-
-
-@pytest.fixture
-def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
-    forget_everybody(shared)
-    return task_client(shared, make_user)
-
-
-@pytest.fixture
-def reader(shared: TestClient, tasks: TaskClient) -> Reader:
-    found = Reader(shared)
-    assert found.sign_in(tasks.user["username"]).status_code == 303
-    return found
-
-
-def heading(page: str) -> str:
-    found = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
-    return re.sub(r"<[^>]+>", "", found[1]).strip() if found else ""
 
 
 class TestAQuestion:
@@ -59,8 +37,8 @@ class TestAQuestion:
         assert "The API key is revoked." in (shown := reader.get("/account").text)
         assert "Revoked" in shown
 
-    def test_of_another_users_task_tells_nothing(self, reader: Reader, shared: TestClient, make_user: MakeUser) -> None:
-        other = task_client(shared, make_user).create(name="hidden name")["id"]
+    def test_of_another_users_task_tells_nothing(self, reader: Reader, others: TaskClient) -> None:
+        other = others.create(name="hidden name")["id"]
         answer = reader.post(f"/tasks/{other}/delete")
         assert (answer.status_code, "hidden name" in answer.text) == (404, False)
 
@@ -174,9 +152,9 @@ class TestAPageThatThereIsNot:
         answer = reader.get("/no-such-page")
         assert (answer.status_code, 'aria-label="Pages"' in answer.text) == (404, True)
 
-    def test_shows_none_to_others(self, shared: TestClient) -> None:
-        shared.cookies.clear()
-        answer = shared.get("/ui/no-such-page")
+    def test_shows_none_to_others(self, client: TestClient) -> None:
+        client.cookies.clear()
+        answer = client.get("/ui/no-such-page")
         assert (answer.status_code, 'aria-label="Pages"' in answer.text) == (404, False)
 
 
@@ -186,9 +164,9 @@ class TestTheOverview:
         assert heading(reader.get("/").text) == "no worker runs"
 
     def test_says_nothing_of_what_only_others_wait_for(
-        self, reader: Reader, shared: TestClient, make_user: MakeUser
+        self, reader: Reader, others: TaskClient
     ) -> None:  # fmt: skip
-        task_client(shared, make_user).task_in("pending")
+        others.task_in("pending")
         assert heading(reader.get("/").text).startswith("All is well: 0 running")
 
     def test_shows_the_first_steps_until_there_is_a_task(self, reader: Reader, tasks: TaskClient) -> None:

@@ -5,23 +5,19 @@ import re
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from app.catalogue import catalogue
 from app.db.session import SessionLocal
 from app.services.operations import limit_service
 from app.web.task_form.fields import MAX_INPUTS
 from app.web.task_form.options import OPTIONS
-from tests.integration.test_pages import Reader
-from tests.support.accounts import MakeUser
 from tests.support.controls import Controls
 from tests.support.form_tasks import INVOICE
+from tests.support.page_reader import Reader
 from tests.support.settings import settings
-from tests.support.task_client import TaskClient, module_client, task_client
+from tests.support.task_client import TaskClient
 from tests.support.tasks import LONG_RUNNING
-from tests.support.throttle import forget_everybody
 
-shared = module_client(WEB_UI="true")
 NAME = INVOICE.celery_task_name
 FETCH = "app.tasks.common_tasks.fetch_url"
 KWARGS: dict[str, Any] = {
@@ -31,18 +27,9 @@ KWARGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
-    forget_everybody(shared)
-    return task_client(shared, make_user)
-
-
-@pytest.fixture
-def reader(shared: TestClient, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> Reader:
+@pytest.fixture(autouse=True)
+def _invoice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalogue(), NAME, INVOICE)
-    found = Reader(shared)
-    assert found.sign_in(tasks.user["username"]).status_code == 303
-    return found
 
 
 def form_of(reader: Reader, name: str = NAME) -> Controls:

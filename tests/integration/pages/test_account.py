@@ -10,34 +10,17 @@ import pyotp
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.integration.test_page_administration import wrong
-from tests.integration.test_page_changes import heading
-from tests.integration.test_pages import Reader
 from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.page_reader import SAME, Reader, heading, signed_in, wrong
 from tests.support.settings import sql
-from tests.support.task_client import module_client
-from tests.support.throttle import forget_everybody
 
-shared = module_client(WEB_UI="true")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 
 
 @pytest.fixture
-def client(shared: TestClient) -> TestClient:
-    forget_everybody(shared)
-    return shared
-
-
-@pytest.fixture
 def account(client: TestClient) -> dict[str, Any]:
+    """One that has no login yet."""
     return register(client)
-
-
-@pytest.fixture
-def reader(client: TestClient, account: dict[str, Any]) -> Reader:
-    found = Reader(client)
-    assert found.sign_in(account["username"]).status_code == 303
-    return found
 
 
 def begin(reader: Reader) -> str:
@@ -126,8 +109,9 @@ class TestTheSecondFactor:
 class TestLogins:
     def test_tell_the_browser_and_the_address(self, client: TestClient, account: dict[str, Any]) -> None:
         browser = Reader(client)
-        signed_in = {"Sec-Fetch-Site": "same-origin", "User-Agent": FIREFOX}
-        answer = browser.post("/sign-in", signed_in, username=account["username"], password=PASSWORD)
+        answer = browser.post(
+            "/sign-in", SAME | {"User-Agent": FIREFOX}, username=account["username"], password=PASSWORD
+        )
         assert answer.status_code == 303
         login(client, account["username"])
         shown = browser.get("/account").text.partition("Logins")[2]
@@ -148,9 +132,7 @@ class TestLogins:
             assert answer.status_code == 200
         stored = sql("SELECT user_agent FROM login_sessions ORDER BY created_at DESC LIMIT 4")
         assert [each for (each,) in stored] == [None, "tabhere", "<script>alert(1)</script>", "a" * 256]
-        reader = Reader(client)
-        reader.sign_in(account["username"])
-        assert "<script>alert" not in reader.get("/account").text
+        assert "<script>alert" not in signed_in(client, account).get("/account").text
 
 
 class TestThePassword:

@@ -1,42 +1,21 @@
 """The page of a task: its error, its log, and what it links to."""
 
+import json
 import re
+from typing import Any
 from uuid import UUID
 
 import pytest
-from fastapi.testclient import TestClient
 
 from app.db.session import SessionLocal
 from app.db.sql import task_logs as statements
 from app.models.task_log import Line
-from tests.integration.test_pages import Reader
-from tests.support.accounts import MakeUser
+from app.web.json_shown import MAX_BYTES
+from tests.support.page_reader import Reader
 from tests.support.settings import sql
-from tests.support.task_client import TaskClient, module_client, task_client
-from tests.support.throttle import forget_everybody
+from tests.support.task_client import BODY, TaskClient
 
-shared = module_client(WEB_UI="true")
 LEVELS = {"DEBUG": 10, "WARNING": 30, "ERROR": 40}
-
-
-@pytest.fixture
-def tasks(shared: TestClient, make_user: MakeUser) -> TaskClient:
-    forget_everybody(shared)
-    return task_client(shared, make_user)
-
-
-@pytest.fixture
-def reader(shared: TestClient, tasks: TaskClient) -> Reader:
-    found = Reader(shared)
-    assert found.sign_in(tasks.user["username"]).status_code == 303
-    return found
-
-
-@pytest.fixture
-def administrator(shared: TestClient, make_user: MakeUser) -> Reader:
-    found = Reader(shared)
-    assert found.sign_in(make_user("admin")[0]["username"]).status_code == 303
-    return found
 
 
 @pytest.fixture
@@ -83,11 +62,9 @@ class TestTheLog:
         last = reader.get(f"/tasks/{logged}/log.txt").text.splitlines()[-1]
         assert last == f"Cut here: GET /api/v1/tasks/{logged}/logs?after=30 lists the rest."
 
-    def test_is_not_for_others(self, shared: TestClient, make_user: MakeUser, logged: str) -> None:
-        other = Reader(shared)
-        other.sign_in(make_user()[0]["username"])
+    def test_is_not_for_others(self, stranger: Reader, logged: str) -> None:
         for path in (f"/tasks/{logged}", f"/tasks/{logged}/logs", f"/tasks/{logged}/log.txt"):
-            assert other.get(path).status_code == 404, path
+            assert stranger.get(path).status_code == 404, path
 
 
 def test_the_traceback_of_the_last_failure_stands_open_and_leads_to_its_group(
@@ -114,3 +91,30 @@ def test_what_only_administrators_may_open_is_linked_for_them_alone(
     for link in (f"/users/{tasks.user['id']}", f"/audit?object_id={task}", "/workers/"):
         assert (f'href="/ui{link}' in page) is is_shown, link
     assert 'href="/ui/queues/default"' in page
+
+
+class TestLargeJson:
+    def test_a_page_shows_so_much_of_it_and_says_where_the_rest_is(self, reader: Reader) -> None:
+        """Each value is indented by its depth: of 180 KB there were 11 MB."""
+        value: Any = [1] * 20_000
+        for _ in range(60):
+            value = [value]
+        task_id = self.create(reader, value)
+        page = reader.get(f"/tasks/{task_id}")
+        assert len(page.text) < 2 * MAX_BYTES
+        assert f'href="/ui/tasks/{task_id}/task.json" download' in page.text
+        whole = reader.get(f"/tasks/{task_id}/task.json").json()
+        assert (whole["kwargs"]["x"], whole["id"]) == (value, task_id)
+        assert reader.get(f"/tasks/{task_id}").status_code == 200
+
+    def test_what_fits_is_whole(self, reader: Reader) -> None:
+        page = reader.get(f"/tasks/{self.create(reader, ['<b>', {'a': 'é'}])}").text
+        assert "Cut here" not in page
+        assert "&#34;a&#34;: &#34;é&#34;" in page
+
+    @staticmethod
+    def create(reader: Reader, value: Any) -> str:
+        body = BODY | {"args": [0.1], "kwargs": {"x": value}}
+        answer = reader.post("/new", celery_task_name=body["celery_task_name"], by="json", json=json.dumps(body))
+        assert answer.status_code == 303, answer.text[:300]
+        return answer.headers["location"].rpartition("/")[2]

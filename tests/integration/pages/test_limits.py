@@ -4,17 +4,12 @@ import re
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from app.services.operations import limit_use
-from tests.integration.test_page_changes import heading
-from tests.integration.test_page_operations import admin, boss, cells, reader, running, shared, signed_in, tasks, work
-from tests.integration.test_pages import Reader
-from tests.support.accounts import MakeUser
-from tests.support.task_client import BODY, TaskClient, task_client
+from tests.support.at_work import a_worker, running
+from tests.support.page_reader import Reader, cells, heading
+from tests.support.task_client import BODY, TaskClient
 from tests.support.tasks import flush_admitter
-
-__all__ = ["admin", "boss", "reader", "shared", "tasks"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("fresh_picture")
 
@@ -22,36 +17,36 @@ LIMIT = {"name": "licences", "concurrency": "3", "rate_count": "100", "rate_peri
 
 
 class TestLimits:
-    def test_are_made_changed_and_deleted(self, admin: Reader, boss: TaskClient) -> None:
+    def test_are_made_changed_and_deleted(self, administrator: Reader, admin: TaskClient) -> None:
         def bounds() -> list[dict[str, Any]]:
             names = ("name", "concurrency", "concurrency_per_key", "rate", "on_excess")
-            found = boss.http.get("/api/v1/limits/", headers=boss.headers).json()
+            found = admin.http.get("/api/v1/limits/", headers=admin.headers).json()
             return [{name: limit[name] for name in names} for limit in found]
 
-        made = admin.post("/limits", new="true", **LIMIT)
+        made = administrator.post("/limits", new="true", **LIMIT)
         assert (made.status_code, made.headers["location"]) == (303, "/ui/limits")
-        assert "The limit is set." in admin.get("/limits").text
+        assert "The limit is set." in administrator.get("/limits").text
         rate = {"count": 100, "period_seconds": 60.0}
         assert bounds() == [
             {"name": "licences", "concurrency": 3, "concurrency_per_key": None, "rate": rate, "on_excess": "wait"}
         ]
-        assert 'href="/ui/limits?change=licences"' in admin.get("/audit?object_id=licences").text
-        form = admin.get("/limits?change=licences").text
+        assert 'href="/ui/limits?change=licences"' in administrator.get("/audit?object_id=licences").text
+        form = administrator.get("/limits?change=licences").text
         assert re.findall(r'name="(\w+)" type="number" value="([^"]+)"', form) == [
             ("concurrency", "3"), ("rate_count", "100"), ("rate_period_seconds", "60"),
         ]  # fmt: skip
         changed = {"name": "licences", "concurrency_per_key": "1", "on_excess": "reject"}
-        assert admin.post("/limits", **changed).status_code == 303
+        assert administrator.post("/limits", **changed).status_code == 303
         assert bounds() == [
             {"name": "licences", "concurrency": None, "concurrency_per_key": 1, "rate": None, "on_excess": "reject"}
         ]
-        waits = boss.create(limit="licences", delay_seconds=3600)["id"]
-        used = admin.post("/limits/licences/delete", confirmed="true")
+        waits = admin.create(limit="licences", delay_seconds=3600)["id"]
+        used = administrator.post("/limits/licences/delete", confirmed="true")
         assert (used.status_code, heading(used.text)) == (409, "Limits")
         assert "Pending or running tasks name the limit" in used.text
-        assert boss.http.post(f"/api/v1/tasks/{waits}/cancel", headers=boss.headers).status_code == 200
-        assert heading(admin.post("/limits/licences/delete").text) == "Delete: licences"
-        assert admin.post("/limits/licences/delete", confirmed="true").status_code == 303
+        assert admin.http.post(f"/api/v1/tasks/{waits}/cancel", headers=admin.headers).status_code == 200
+        assert heading(administrator.post("/limits/licences/delete").text) == "Delete: licences"
+        assert administrator.post("/limits/licences/delete", confirmed="true").status_code == 303
         assert bounds() == []
 
     @pytest.mark.parametrize(
@@ -65,56 +60,58 @@ class TestLimits:
         ],
     )  # fmt: skip
     def test_that_are_wrong_are_refused_with_what_was_typed(
-        self, admin: Reader, typed: dict[str, str], what: str
+        self, administrator: Reader, typed: dict[str, str], what: str
     ) -> None:  # fmt: skip
-        admin.post("/limits", new="true", name="taken", concurrency="1")
-        answer = admin.post("/limits", new="true", **LIMIT | typed)
+        administrator.post("/limits", new="true", name="taken", concurrency="1")
+        answer = administrator.post("/limits", new="true", **LIMIT | typed)
         assert (answer.status_code, what in answer.text) == (422, True)
         assert 'role="alert"' in answer.text
         assert answer.text.count("autofocus") == ("-error" in what)
         for name, value in (LIMIT | typed).items():
             assert not value or name == "on_excess" or f'value="{value}"' in answer.text, name
 
-    def test_are_refused_in_the_readers_language(self, admin: Reader) -> None:
-        admin.cookies["language"] = "zh"
+    def test_are_refused_in_the_readers_language(self, administrator: Reader) -> None:
+        administrator.cookies["language"] = "zh"
         for form, said in (({"name": "a", "concurrency": "0"}, "必须"), ({"name": "a"}, "至少")):
-            page = admin.post("/limits", new="true", **form).text
+            page = administrator.post("/limits", new="true", **form).text
             assert said in page.partition('id="limit"')[2]
 
-    def test_show_what_is_in_use_by_key_and_what_waits(self, admin: Reader, reader: Reader, tasks: TaskClient) -> None:
-        admin.post("/limits", new="true", name="licences", concurrency="2", concurrency_per_key="1")
-        worker = work()
+    def test_show_what_is_in_use_by_key_and_what_waits(
+        self, administrator: Reader, reader: Reader, tasks: TaskClient
+    ) -> None:
+        administrator.post("/limits", new="true", name="licences", concurrency="2", concurrency_per_key="1")
+        worker = a_worker()
         running(tasks, worker, limit="licences", limit_key="acme", name="holder")
         tasks.create(limit="licences", limit_key="acme")
         flush_admitter()
-        (row,) = cells(admin.get("/limits").text, "limits")
+        (row,) = cells(administrator.get("/limits").text, "limits")
         assert (row[0], row[1], row[3], row[5]) == ("licences", "1 of 2", "1", "acme 1 of 1 holder")
         (row,) = cells(reader.get("/limits").text, "limits")
         assert (row[:4], "acme" in str(row)) == (["licences", "1 of 2", "–", "1"], False)
 
     def test_tell_users_no_waiting_tasks_of_others(
-        self, shared: TestClient, admin: Reader, tasks: TaskClient, make_user: MakeUser
+        self, administrator: Reader, stranger: Reader, tasks: TaskClient
     ) -> None:
-        admin.post("/limits", new="true", name="licences", concurrency="1")
-        running(tasks, work(), limit="licences")
+        administrator.post("/limits", new="true", name="licences", concurrency="1")
+        running(tasks, a_worker(), limit="licences")
         tasks.create(limit="licences")
         flush_admitter()
-        (row,) = cells(signed_in(shared, task_client(shared, make_user)).get("/limits").text, "limits")
+        (row,) = cells(stranger.get("/limits").text, "limits")
         assert row[3] == "0"
 
     def test_count_no_more_than_they_say(
-        self, admin: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+        self, administrator: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:  # fmt: skip
-        admin.post("/limits", new="true", name="licences", concurrency="1")
-        running(tasks, work(), limit="licences")
+        administrator.post("/limits", new="true", name="licences", concurrency="1")
+        running(tasks, a_worker(), limit="licences")
         tasks.post("batch", {"tasks": [BODY | {"limit": "licences"}] * 3})
         flush_admitter()
         monkeypatch.setattr(limit_use, "MOST_WAITING", 2)
-        (row,) = cells(admin.get("/limits").text, "limits")
+        (row,) = cells(administrator.get("/limits").text, "limits")
         assert row[3] == "2+"
 
-    def test_are_set_by_administrators_alone(self, admin: Reader, reader: Reader) -> None:
-        admin.post("/limits", new="true", **LIMIT)
+    def test_are_set_by_administrators_alone(self, administrator: Reader, reader: Reader) -> None:
+        administrator.post("/limits", new="true", **LIMIT)
         page = reader.get("/limits").text
         assert ("licences" in page, "New limit" in page, "Delete" in page) == (True, False, False)
         assert reader.post("/limits", **LIMIT).status_code == 403

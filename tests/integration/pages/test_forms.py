@@ -2,25 +2,20 @@
 
 import itertools
 import json
-from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.http.body_route import BodyRoute
-from app.core.config import get_settings
 from app.core.json_text import MAX_DEPTH
-from app.web.application import create_pages
-from tests.integration.test_pages import HTTPS, SAME, Reader
 from tests.support.accounts import PASSWORD, register
+from tests.support.page_forms import ROUTES, fields_of, path_of
+from tests.support.page_reader import HTTPS, SAME, Reader, signed_in
 from tests.support.tables import cases
 from tests.support.task_client import module_client
 from tests.support.tasks import LONG_RUNNING
-from tests.support.throttle import forget_everybody
 
-client = module_client(WEB_UI="true", AUDITED_DEEDS_PER_MINUTE="0", AUDITED_DEEDS_PER_DAY="0")
+shared = module_client(WEB_UI="true", AUDITED_DEEDS_PER_MINUTE="0", AUDITED_DEEDS_PER_DAY="0")
 
 FORGERIES: tuple[dict[str, str], ...] = (
     {},
@@ -46,37 +41,9 @@ HOSTILE = {
 FREE = ("json", "metadata", "kwargs.duration", "tags")
 
 
-def unsafe_routes() -> dict[str, BodyRoute]:
-    """Every route of the pages that is not read alone, by its path."""
-    found = [route for route in create_pages(get_settings()).router.routes if isinstance(route, BodyRoute)]
-    return {route.path: route for route in found if route.methods and route.methods - {"GET", "HEAD"}}
-
-
-ROUTES = unsafe_routes()
-
-
-@pytest.fixture
-def reader(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Reader:
-    forget_everybody(client)
+@pytest.fixture(autouse=True)
+def _many_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.services.audit.deeds.ANONYMOUS_PER_MINUTE", 10**6)
-    return signed_in(client)
-
-
-def signed_in(client: TestClient) -> Reader:
-    found = Reader(client)
-    assert found.sign_in(register(client)["username"]).status_code == 303
-    return found
-
-
-def path_of(route: BodyRoute) -> str:
-    return route.path.format(**{name: "theme" if name == "name" else uuid4() for name in route.param_convertors})
-
-
-def fields_of(route: BodyRoute) -> list[str]:
-    if route.body_field is None:
-        return []
-    model: Any = route.body_field.field_info.annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def is_clean(answer: httpx.Response) -> None:
@@ -109,7 +76,7 @@ def test_no_value_breaks_a_page(client: TestClient, reader: Reader) -> None:
                     form = {"celery_task_name": LONG_RUNNING, "name": "a", "by": "json" if name == "json" else "form"}
                     is_clean(reader.post(path_of(route), **form | {name: value}))
                     if route.path.startswith(("/sign", "/account")) and reader.get("/account").status_code != 200:
-                        reader = signed_in(client)  # it was a form that ends the login
+                        reader = signed_in(client, register(client))  # it was a form that ends the login
 
 
 def test_deep_json_is_refused_as_the_api_refuses_it(reader: Reader) -> None:
