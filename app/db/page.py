@@ -33,25 +33,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
 
 
-class TimePosition(NamedTuple):
-    """A position in a list that is sorted by the database's time, then by an id. As text it is the cursor."""
-
-    at: datetime
-    id: UUID
-
-    def __str__(self) -> str:
-        return f"{(self.at - _EPOCH) // _MICROSECOND:016x}{self.id.hex}"
-
-    @classmethod
-    def parse(cls, cursor: str) -> "TimePosition":
-        """Return the position of a cursor. Raises InvalidCursor."""
-        number, last = _parts(cursor)
-        try:
-            return cls(_EPOCH + number * _MICROSECOND, last)
-        except OverflowError:
-            raise InvalidCursor from None
-
-
 class NumberPosition(NamedTuple):
     """A position in a list that is sorted by a number from 0, then by an id. As text it is the cursor."""
 
@@ -64,16 +45,29 @@ class NumberPosition(NamedTuple):
     @classmethod
     def parse(cls, cursor: str) -> "NumberPosition":
         """Return the position of a cursor. Raises InvalidCursor."""
-        number, last = _parts(cursor)
-        if number >= 2**63:  # no column holds more
+        found = _CURSOR.fullmatch(cursor)
+        if found is None or (number := int(found[1], 16)) >= 2**63:  # no column holds more
             raise InvalidCursor
-        return cls(number, last)
+        return cls(number, UUID(hex=found[2]))
 
 
-def _parts(cursor: str) -> tuple[int, UUID]:
-    if (found := _CURSOR.fullmatch(cursor)) is None:
-        raise InvalidCursor
-    return int(found[1], 16), UUID(hex=found[2])
+class TimePosition(NamedTuple):
+    """A position in a list that is sorted by the database's time, then by an id. As text it is the cursor."""
+
+    at: datetime
+    id: UUID
+
+    def __str__(self) -> str:
+        return str(NumberPosition((self.at - _EPOCH) // _MICROSECOND, self.id))
+
+    @classmethod
+    def parse(cls, cursor: str) -> "TimePosition":
+        """Return the position of a cursor. Raises InvalidCursor."""
+        microseconds, last = NumberPosition.parse(cursor)
+        try:
+            return cls(_EPOCH + microseconds * _MICROSECOND, last)
+        except OverflowError:
+            raise InvalidCursor from None
 
 
 class Behind(ColumnElement[bool]):
