@@ -1,4 +1,4 @@
-"""GET /errors/: failures in groups, with exact numbers at every moment, and what users say of a group."""
+"""Failures in groups: exact numbers at every moment, their states, and that no failure waits for another."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,16 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.error_keys import error_key
-from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.errors import ErrorGroupNotFound, InvalidCursor, InvalidInput
+from app.errors import ErrorGroupNotFound, InvalidInput
 from app.maintenance.loop import Maintenance
 from app.models import User
 from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT, ErrorState
@@ -25,51 +23,18 @@ from app.models.task_count import task_count_changes
 from app.models.task_filter import TaskFilter
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, NextTry
-from app.services.operations import error_adding, error_group_service
-from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState, ErrorSort
+from app.services.operations import error_adding
+from app.services.operations.error_group_service import ErrorFilter
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages
-from tests.support.accounts import API, pages
+from app.services.tasks import task_counts
 from tests.support.databases import ENGINE
-from tests.support.settings import sql
+from tests.support.error_groups import NOWHERE, agrees, failed, groups
 from tests.support.spelling import spelled
 from tests.support.statements import before_each_statement
-from tests.support.tables import check_rows
-from tests.support.task_client import TaskClient, module_client
+from tests.support.task_client import module_client
 from tests.support.tasks import ERROR, claim, new_task, new_user, task_in
 
 client = module_client()
-NOWHERE = "0" * 32
-
-
-def failed(db: Session, user: UUID, error: AttemptError = ERROR, **options: Any) -> Task:
-    task = new_task(db, user, **options)
-    ends.end_attempt(db, task.id, claim(db, task).attempt, ends.failed(error))
-    db.commit()
-    return task_service.get_task(db, task.id)
-
-
-def groups(db: Session, user: UUID | None = None, *, folded: bool = True) -> dict[str, ErrorGroupState]:
-    if folded:
-        task_counts.fold(db)
-    return {each.fingerprint: each for each in task_service.list_error_groups(db, ErrorFilter(user)).items}
-
-
-def agrees(db: Session, user: UUID) -> bool:
-    """Each group's number is what lists and counts find, and what the rows tell; no failed task is in none."""
-    rows = "SELECT error_fingerprint, count(*) FROM tasks WHERE user_id = :user AND status = 'failed' GROUP BY 1"
-    scanned = dict(map(tuple, db.execute(spelled(rows, {"user": user}))))
-    shown = groups(db, user, folded=False)
-    return all(
-        group.count
-        == scanned.get(fingerprint, 0)
-        == task_service.get_task_count(db, error=fingerprint)
-        == task_service.get_task_count(db, user, error=fingerprint, task_type="test")
-        == len(task_service.get_tasks(db, user, error=fingerprint, limit=1000))
-        == task_service.get_task_count(db, user, error=fingerprint)
-        and task_service.get_task_count(db, new_id(), error=fingerprint) == 0
-        for fingerprint, group in shown.items()
-    ) and set(scanned) <= set(shown)
 
 
 class TestFingerprint:
@@ -285,164 +250,6 @@ class TestStates:
             task_service.resolve_error_group(db, NOWHERE)
 
 
-class TestOverHttp:
-    @pytest.fixture
-    def ask(self, client: httpx.Client) -> Callable[..., httpx.Response]:
-        def ask(who: TaskClient, method: str = "GET", path: str = "", **options: Any) -> httpx.Response:
-            with SessionLocal() as db:
-                task_counts.fold(db)
-            return client.request(method, f"{API}/errors/{path}", headers=who.headers, **options)
-
-        return ask
-
-    def test_a_group_is_shown_with_its_tasks(self, tasks: TaskClient, ask: Callable[..., httpx.Response]) -> None:
-        ids = [tasks.task_in("failed") for _ in range(7)]
-        task = tasks.get(ids[0]).json()
-        (group,) = ask(tasks).json()
-        fingerprint = group["fingerprint"]
-        assert (task["error_fingerprint"], task["error"]) == (fingerprint, {"type": "ValueError", "message": "no"})
-        assert group == {
-            "fingerprint": fingerprint,
-            "user_id": tasks.user["id"],
-            "celery_task_name": task["celery_task_name"],
-            "error_type": "ValueError",
-            "message": "no",
-            "count": 7,
-            "first_seen": task["finished_at"],
-            "last_seen": tasks.get(ids[-1]).json()["finished_at"],
-            "state": "open",
-            "ignored_until": None,
-            "sample_task_ids": ids[:1:-1],
-            "last_24h": group["last_24h"],
-        }
-        assert sum(group["last_24h"]) == 7
-        assert ask(tasks, path=fingerprint).json() == group
-        assert [each["id"] for each in tasks.get(error=fingerprint).json()] == ids[::-1]
-        assert tasks.get("count", error=fingerprint).json()["failed"] == 7
-        tasks.delete(ids[0])
-        assert tasks.get(ids[1]).json()["error_fingerprint"] == fingerprint
-        assert (ask(tasks, path=fingerprint).json()["count"], len(tasks.get(error=fingerprint).json())) == (6, 6)
-
-    def test_the_filter_goes_with_others_and_pages(self, tasks: TaskClient) -> None:
-        for number in range(5):
-            tasks.task_in("failed", task_type="even" if number % 2 == 0 else "odd", tags=["x"])
-        tasks.task_in("succeeded", task_type="even")
-        fingerprint = tasks.get(status="failed").json()[0]["error_fingerprint"]
-        found = [page.json() for page in pages(tasks.http, f"{API}/tasks/", tasks.token, error=fingerprint, limit=2)]
-        assert [len(page) for page in found] == [2, 2, 1]
-        for params, number in (
-            ({"task_type": "even"}, 3), ({"tag": "x"}, 5), ({"status": "succeeded"}, 0), ({"created_after": "2000-01-01T00:00:00Z"}, 5),
-        ):  # fmt: skip
-            found = tasks.get(error=fingerprint, **params).json()
-            assert (len(found), tasks.get("count", error=fingerprint, **params).json()["total"]) == (number, number)
-        for wrong in ("x", fingerprint.upper() if fingerprint.upper() != fingerprint else "G" * 32, fingerprint[:31]):
-            answer = tasks.get(error=wrong)
-            assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "error"])
-        assert tasks.get(error=NOWHERE).json() == []
-
-    def test_another_users_tasks_are_not_looked_at(
-        self, tasks: TaskClient, make_user: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A page that ends after LOOK rows names the last of them, and so tells that there are as many."""
-        monkeypatch.setattr(task_pages, "LOOK", 2)
-        for _ in range(3):
-            tasks.task_in("failed")
-        fingerprint = tasks.get().json()[0]["error_fingerprint"]
-        stranger = TaskClient(tasks.http, *make_user())
-        for params in ({}, {"tag": "x"}, {"status": "failed"}, {"task_type": "test"}):
-            assert "link" in tasks.get(error=fingerprint, **params, limit=1).headers
-            answer = stranger.get(error=fingerprint, **params)
-            assert (answer.json(), answer.headers.get("link")) == ([], None)
-            assert stranger.get("count", error=fingerprint, **params).json()["total"] == 0
-
-    def test_states_are_set_and_recorded_once(self, tasks: TaskClient, ask: Callable[..., httpx.Response]) -> None:
-        tasks.task_in("failed")
-        (group,) = ask(tasks).json()
-        path = group["fingerprint"]
-        until = "2099-01-01T00:00:00Z"
-        for deed, body, state, ignored_until in (
-            ("resolve", None, "resolved", None),
-            ("resolve", None, "resolved", None),
-            ("ignore", {"until": until}, "ignored", until),
-            ("ignore", None, "ignored", None),
-            ("ignore", {}, "ignored", None),
-            ("reopen", None, "open", None),
-        ):
-            options = {} if body is None else {"json": body}
-            answer = ask(tasks, "POST", f"{path}/{deed}", **options)
-            assert answer.status_code == 200, answer.text
-            assert answer.json() == group | {"state": state, "ignored_until": ignored_until}
-            assert ask(tasks, path=path).json() == answer.json()
-        rows = sql("SELECT event, detail FROM audit_events WHERE object_id = :id ORDER BY id", id=path)
-        assert [row.event for row in rows] == ["error.resolved", "error.ignored", "error.ignored", "error.reopened"]
-        assert '"until":"2099-01-01T00:00:00+00:00"' in rows[1].detail
-        assert all("message" not in row.detail for row in rows)
-
-    @pytest.mark.parametrize(
-        ("body", "loc"),
-        [
-            ({"until": "2000-01-01T00:00:00Z"}, ["body", "until"]),
-            ({"until": "2099-01-01T00:00:00"}, ["body", "until"]),
-            ({"until": 1}, ["body", "until"]),
-            ({"for": "ever"}, ["body", "for"]),
-        ],
-    )
-    def test_bad_input_is_refused(
-        self, tasks: TaskClient, ask: Callable[..., httpx.Response], body: dict[str, Any], loc: list[str]
-    ) -> None:
-        tasks.task_in("failed")
-        (group,) = ask(tasks).json()
-        answer = ask(tasks, "POST", f"{group['fingerprint']}/ignore", json=body)
-        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, loc)
-        assert ask(tasks, path=group["fingerprint"]).json() == group
-
-    def test_others_do_not_see_it_and_administrators_do_everything(
-        self, tasks: TaskClient, admin: TaskClient, make_user: Any, ask: Callable[..., httpx.Response]
-    ) -> None:
-        task_id = tasks.task_in("failed")
-        (group,) = ask(tasks).json()
-        path = group["fingerprint"]
-        stranger = TaskClient(tasks.http, *make_user())
-        for method, deed in (("GET", ""), ("POST", "/resolve"), ("POST", "/ignore"), ("POST", "/reopen")):
-            codes = []
-            for name in (path, NOWHERE):
-                answer = ask(stranger, method, f"{name}{deed}")
-                codes.append((answer.status_code, answer.json()["code"], answer.json()["detail"]))
-            assert codes == [(404, "error_group_not_found", codes[0][2])] * 2
-            assert ask(admin, method, f"{path}{deed}").status_code == 200
-        assert ask(stranger).json() == []
-        assert stranger.get(error=path).json() == []
-        assert stranger.get("count", error=path).json()["total"] == 0
-        assert [each["id"] for each in admin.get(error=path).json()] == [task_id]
-        assert admin.get("count", error=path).json()["failed"] == 1
-        for params in ({}, {"user_id": "all"}, {"user_id": tasks.user["id"]}):
-            assert path in {each["fingerprint"] for each in ask(admin, params={**params, "limit": 200}).json()}
-        assert ask(admin, params={"user_id": admin.user["id"]}).json() == []
-        for other in ("all", admin.user["id"]):
-            assert ask(tasks, params={"user_id": other}).json()["code"] == "admin_only"
-
-    def test_the_list_is_paged_and_filtered(self, tasks: TaskClient, ask: Callable[..., httpx.Response]) -> None:
-        with SessionLocal() as db:
-            for number in range(5):
-                failed(db, UUID(tasks.user["id"]), AttemptError(f"E{number}", "no", "t"))
-        groups = ask(tasks).json()
-        assert [each["error_type"] for each in groups] == ["E4", "E3", "E2", "E1", "E0"]
-        found = [page.json() for page in pages(tasks.http, f"{API}/errors/", tasks.token, limit=2)]
-        assert [len(page) for page in found] == [2, 2, 1]
-        assert [each for page in found for each in page] == groups
-        ask(tasks, "POST", f"{groups[1]['fingerprint']}/resolve")
-        for params, expected in (
-            ({"state": "resolved"}, ["E3"]),
-            ({"state": "open"}, ["E4", "E2", "E1", "E0"]),
-            ({"celery_task_name": groups[0]["celery_task_name"], "limit": 1}, ["E4"]),
-            ({"celery_task_name": "no.such.task"}, []),
-        ):
-            assert [each["error_type"] for each in ask(tasks, params=params).json()] == expected
-        for params in ({"state": "closed"}, {"cursor": "x"}, {"limit": 0}):
-            assert ask(tasks, params=params).status_code == 422
-        assert ask(tasks, path="x").status_code == 422
-
-
 @pytest.mark.skipif(ENGINE == "sqlite", reason="who writes holds all others up")
 class TestAtOnce:
     SESSIONS, EACH = 8, 12
@@ -528,112 +335,3 @@ def test_a_filter_by_error_alone_is_counted_from_the_sums() -> None:
             task_service.count(db, wanted)
     assert len(seen) >= 2
     assert [statement for statement in seen if "FROM tasks" in statement] == []
-
-
-class TestTheOrder:
-    """The lists that the pages show, with the groups of another user beside them."""
-
-    @pytest.fixture
-    def user(self, db: Session) -> UUID:
-        """Has groups that fail 1 to 4 times; the second one has failed first and last."""
-        user, other = new_user(db), new_user(db)
-        for number, kind in enumerate(("Alpha", "Beta", "Gamma", "Delta"), start=1):
-            for _ in range(number):
-                failed(db, user, AttemptError(f"{kind}Error", f"Row {number} of «É»", "t", error_key(kind, "m:f")))
-        failed(db, other)
-        task_counts.fold(db)
-        beta = "UPDATE error_groups SET first_seen = :at, last_seen = :end WHERE error_type = 'BetaError'"
-        now = datetime.now(UTC)
-        db.execute(spelled(beta, {"at": now - timedelta(days=1), "end": now + timedelta(seconds=1)}))
-        return user
-
-    @staticmethod
-    def by(db: Session, user: UUID, sort: str, **more: Any) -> list[str]:
-        """The names of the groups, read by pages of one."""
-        found, cursor = [], None
-        while True:
-            page = task_service.list_error_groups(db, ErrorFilter(user, **more), 1, cursor, sort)
-            found += [group.error_type.removesuffix("Error") for group in page.items]
-            if page.last is None:
-                return found
-            cursor = str(page.last)
-
-    def test_is_of_times_and_of_numbers_over_all_pages(self, db: Session, user: UUID) -> None:
-        assert self.by(db, user, ErrorSort.COUNT) == ["Delta", "Gamma", "Beta", "Alpha"]
-        assert self.by(db, user, ErrorSort.FIRST_SEEN) == ["Delta", "Gamma", "Alpha", "Beta"]
-        assert self.by(db, user, ErrorSort.LAST_SEEN)[0] == "Beta"
-        assert self.by(db, user, "count") == self.by(db, user, ErrorSort.COUNT)
-        with pytest.raises(ValueError, match="size"):
-            task_service.list_error_groups(db, sort="size")
-
-    def test_of_numbers_has_those_that_are_not_folded(self, db: Session, user: UUID) -> None:
-        for _ in range(4):
-            failed(db, user, AttemptError("AlphaError", "Row 1 of «É»", "t", error_key("Alpha", "m:f")))
-        assert self.by(db, user, ErrorSort.COUNT) == ["Alpha", "Delta", "Gamma", "Beta"]
-
-    def test_of_equal_numbers_leaves_none_out(self, db: Session, user: UUID) -> None:
-        db.execute(spelled("UPDATE error_groups SET count = 7"))
-        assert sorted(self.by(db, user, ErrorSort.COUNT)) == ["Alpha", "Beta", "Delta", "Gamma"]
-
-    def test_is_of_those_with_a_text(self, db: Session, user: UUID) -> None:
-        texts = {
-            "gamma": ["Gamma"],
-            "ROW 2 OF «é»": ["Beta"],
-            "_": ["Delta", "Gamma", "Beta", "Alpha"],
-            "%": [],
-            "'": [],
-        }
-        check_rows(lambda text, names: self.by(db, user, ErrorSort.COUNT, text=text) == names, texts.items())
-
-    def test_is_of_those_that_failed_last_where_there_are_very_many(
-        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(error_group_service, "LOOK", 2)
-        assert "Beta" in self.by(db, user, ErrorSort.COUNT)
-        assert len(self.by(db, user, ErrorSort.COUNT)) == 2
-        assert len(self.by(db, user, ErrorSort.LAST_SEEN)) == 4
-        assert error_group_service.count_error_groups(db, ErrorFilter(user)).is_cut
-
-    def test_has_the_numbers_of_each_state(self, db: Session, user: UUID) -> None:
-        names = {group.error_type: name for name, group in groups(db, user).items()}
-        task_service.resolve_error_group(db, names["AlphaError"])
-        task_service.ignore_error_group(db, names["BetaError"])
-        counts = error_group_service.count_error_groups(db, ErrorFilter(user, ErrorState.IGNORED))
-        assert ([*counts.by_state.values()], counts.is_cut) == ([2, 1, 1], False)
-        counts = error_group_service.count_error_groups(db, ErrorFilter(user, text="beta"))
-        assert [*counts.by_state.values()] == [0, 0, 1]
-        assert [*error_group_service.count_error_groups(db, ErrorFilter(new_id())).by_state.values()] == [0, 0, 0]
-
-    @pytest.mark.parametrize("cursor", ["x", "f" * 48, "0" * 47])
-    @pytest.mark.parametrize("sort", ErrorSort)
-    def test_of_a_wrong_cursor_is_refused(self, db: Session, sort: ErrorSort, cursor: str) -> None:
-        with pytest.raises(InvalidCursor):
-            task_service.list_error_groups(db, cursor=cursor, sort=sort)
-
-    def test_failures_stand_in_their_hours(self, db: Session, user: UUID) -> None:
-        name = next(name for name, group in groups(db, user).items() if group.error_type == "GammaError")
-        for hours in (24, 168):
-            first, numbers = error_group_service.failures_by_hour(db, name, hours)
-            assert (len(numbers), sum(numbers), numbers[-1] + numbers[-2]) == (hours, 3, 3)
-            assert timedelta(hours=hours - 1) <= datetime.now(UTC) - first < timedelta(hours=hours, seconds=5)
-
-
-class TestRecentFailures:
-    def test_are_those_of_open_groups(self, db: Session) -> None:
-        user, other = new_user(db), new_user(db)
-        for who, error in ((user, ERROR), (user, ERROR), (user, AttemptError("KeyError", "k", "")), (other, ERROR)):
-            failed(db, who, error)
-        found = groups(db, user)
-        number, since = error_group_service.recent_failures(db, user)
-        assert number == 3
-        assert timedelta(hours=1) <= datetime.now(UTC) - since < timedelta(hours=2, seconds=5)
-        ignored = next(name for name, group in found.items() if group.count == 2)
-        error_group_service.ignore_error_group(db, ignored)
-        assert error_group_service.recent_failures(db, user)[0] == 1
-        error_group_service.reopen_error_group(db, ignored)
-        assert error_group_service.recent_failures(db, user)[0] == 3
-        error_group_service.resolve_error_group(db, ignored)
-        assert error_group_service.recent_failures(db, user)[0] == 1
-
-    def test_of_nobody_are_none(self, db: Session) -> None:
-        assert error_group_service.recent_failures(db, new_id())[0] == 0
