@@ -15,7 +15,6 @@ from tests.support.faults.batches import (
     batch_of_ten,
     begun_by_a_frozen_process,
     claimed_with,
-    counts,
     gated,
     open_gate,
     succeeded_after_a_hand_back,
@@ -23,15 +22,13 @@ from tests.support.faults.batches import (
 )
 from tests.support.faults.engines import database_server_of, freezes, needs_server
 from tests.support.faults.failpoints import failpoints
-from tests.support.faults.scene import Scene
+from tests.support.faults.scene import DEFAULT_LEASE, Scene, counts
 from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
 logger = logging.getLogger(__name__)
 
-# As deployed: the lease must play no part.
-DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
 # How often a machine may stand still between two bodies of a batch that was claimed together.
 MOST_LATE = 3
 SUCCEEDED_AT_ONCE = ("succeeded", 1, 0, 0)

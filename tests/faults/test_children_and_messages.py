@@ -1,45 +1,23 @@
 """A pool child dies at a named point, the claim's reply is lost, each wake-up comes fifty times."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 
 from tests.support.faults import followed
-from tests.support.faults.failpoints import failpoints
-from tests.support.faults.proxy import READY, TcpProxy
-from tests.support.faults.scene import Scene
+from tests.support.faults.proxy import CLAIM_STATEMENT, READY, TcpProxy
+from tests.support.faults.scene import LEDGER, Scene, counts, doomed
 from tests.support.running import lists, messages
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
-LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.execution.claims:Claims.next"
 # The first that a process does with what it has claimed.
 CLAIMED = "app.worker.child.slot:Slot.running"
 HAND_OVER = "app.worker.shared.hand_over:HandOver.send"
 TOGETHER = "app.services.execution.ends:end_successes"
-# As a pool process sends its claim; the statement itself was prepared before.
-CLAIM_STATEMENT = b"EXECUTE task_service_"
-
-
-@contextmanager
-def doomed(running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,)) -> Iterator[Callable[[], object]]:
-    """A worker of one child, of which the first process that comes to a named point dies; yields a wait for the death."""
-    once = running.stack.directory / f"died-{len(running.stack.parts)}"
-    point = {"at": at, "when": when, "do": "kill", "once_file": str(once)}
-    worker = running.stack.worker(concurrency=1, env=failpoints(point, modules=modules))
-    try:
-        yield lambda: wait_for(once.exists, 20, "it to die")
-    finally:
-        worker.stop()
-
-
-def counts(running: Scene, task_id: str) -> tuple[Any, ...]:
-    query = "SELECT status, attempt, crashes, failures FROM tasks WHERE id = :id"
-    return tuple(running.stack.sql(query, id=task_id)[0])
 
 
 class TestAChildDies:

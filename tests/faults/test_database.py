@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.faults.engines import database_server_of, needs_server, terminate
 from tests.support.faults.load import repeated
-from tests.support.faults.scene import Scene, fault_scene
+from tests.support.faults.scene import DEFAULT_LEASE, Scene, fault_scene, post
 from tests.support.faults.standby import Standby, through_proxy
 from tests.support.fixtures import STARTED
 from tests.support.running import TASKS
@@ -20,17 +20,6 @@ from tests.support.waiting import wait_for
 # Row 21's criterion; and what «at once» means for a 503 on a busy machine.
 RECOVERS_WITHIN = 5.0
 AT_ONCE = 3.0
-DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
-
-
-def post(running: Scene) -> int:
-    """One task more; the answer's status, which is 201 or says that there is no database."""
-    answer = running.http.post(TASKS, json=running.body("ledger.work"))
-    if answer.status_code == 201:
-        running.accepted.append(str(answer.json()["id"]))
-    else:
-        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), answer.text
-    return answer.status_code
 
 
 @needs_server

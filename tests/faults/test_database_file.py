@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_children_and_messages import counts, doomed
-from tests.faults.test_database import DEFAULT_LEASE, post
 from tests.support.faults.engines import of_sqlite
-from tests.support.faults.scene import Scene
+from tests.support.faults.scene import DEFAULT_LEASE, Scene, counts, doomed, post
 from tests.support.running import TASKS
 from tests.support.waiting import wait_for, waited
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_children_and_messages import CLAIM_STATEMENT
-from tests.support.faults.proxy import READY, TcpProxy
+from tests.support.faults.proxy import CLAIM_STATEMENT, READY, TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.services import Services
 from tests.support.waiting import wait_for

@@ -16,15 +16,13 @@ import redis
 from tests.support.faults.engines import freezes
 from tests.support.faults.load import load
 from tests.support.faults.memory import memory_limit
-from tests.support.faults.scene import Scene
+from tests.support.faults.scene import DEFAULT_LEASE, Scene
 from tests.support.running import messages
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
 logger = logging.getLogger(__name__)
 
-# As deployed: where a criterion counts in seconds of the default lease, and where the lease must play no part.
-DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
 # A queue that a test keeps to one worker: the others serve the rest.
 LOW, REST = {"priority": "low"}, "high_priority,default"
 

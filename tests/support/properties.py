@@ -34,4 +34,11 @@ else:
     settings.register_profile("unhurried", settings(), deadline=None)
     settings.load_profile("unhurried")
 
-__all__ = ["HealthCheck", "example", "given", "settings", "st"]
+# Any value of JSON, of a few levels.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+__all__ = ["JSON", "HealthCheck", "example", "given", "settings", "st"]

@@ -1,8 +1,10 @@
-"""The requirements files, read as pip reads them."""
+"""The requirements files, read as pip reads them, and what pyproject.toml says of the package."""
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -13,6 +15,7 @@ REQUIREMENTS = ROOT / "requirements.txt"
 TESTS = ROOT / "tests" / "requirements.txt"
 LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DASHES = "# ----"
 
 

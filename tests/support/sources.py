@@ -37,6 +37,15 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def is_there(entry: str) -> bool:
+    """Whether there is such a test file, or test: `unit/test_tiers.py::TestX::test_y`, named from `tests/` on."""
+    file, _, test = entry.partition("::")
+    words = [word for word in test.partition("[")[0].split("::") if word]
+    names = [f"class {word}" if word.startswith("Test") else f"def {word}(" for word in words]
+    path = ROOT / "tests" / file
+    return path.exists() and all(name in text_of(path) for name in names)
+
+
 def app_files(*folders: str) -> list[Path]:
     """The modules in these folders of app/, or in all."""
     every = [path for folder in folders or ("",) for path in sorted((APP / folder).rglob("*.py"))]

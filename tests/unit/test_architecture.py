@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -185,6 +186,16 @@ def test_tests_on_real_services_use_no_private_names() -> None:
             private = [name for name in names if name.startswith("_") and not name.startswith("__")]
             found += [f"{name_of(path)}:{node.lineno}: {name}" for name in private]
     assert_none(found)
+
+
+def test_no_test_file_imports_another() -> None:
+    """What two of them use is in `tests/support` or a conftest.py: to change a test breaks no other one."""
+    assert_none(
+        f"{name_of(path)}:{node.lineno}: {node.module}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(text_of(path)))
+        if isinstance(node, ast.ImportFrom) and re.match(r"tests\..*\btest_\w+$", node.module or "")
+    )
 
 
 def test_the_launcher_needs_nothing_of_the_service() -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import yaml
 from packaging.utils import canonicalize_name
 
-from tests.support.requirements_files import DEV_LOCK, LOCK, ROOT, beside_the_image, locked, tools
+from tests.support.requirements_files import DEV_LOCK, LOCK, PROJECT, ROOT, beside_the_image, locked, tools
 from tests.support.sources import assert_none, name_of, text_of, tracked_files
 from tests.support.tools import needs
 from tests.tiers import PARTS
-from tests.unit.test_packages import PROJECT
 
 NO_TEXT = {".png", ".svg"}
 

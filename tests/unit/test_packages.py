@@ -1,17 +1,14 @@
 """pyproject.toml names what requirements.txt pins, in ranges; each package stands in one place."""
 
-import tomllib
 from importlib.metadata import EntryPoint
-from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.__main__ import main
-from tests.support.requirements_files import ROOT, beside_the_image, direct, locked
+from tests.support.requirements_files import PROJECT, beside_the_image, direct, locked
 from tests.support.sources import assert_none
 
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # The service imports these itself; requirements.txt leaves them to celery[redis].
 OF_CELERY = {"billiard", "kombu"}

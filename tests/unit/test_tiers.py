@@ -8,7 +8,7 @@ import pytest
 from tests import tiers
 from tests.report import durations
 from tests.report.options import OF_PYTEST
-from tests.support.sources import text_of
+from tests.support.sources import is_there, text_of
 from tests.tiers import PARTS, STATEMENTS, TIERS, Tier
 
 TESTS = Path(__file__).parents[1]
@@ -26,13 +26,6 @@ def test_every_entry_is_there() -> None:
     entries = [*listed, *STATEMENTS, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
     assert [entry for entry in entries if not is_there(entry)] == []
     assert {entry.split("/")[0] for entry in entries} <= {*OF_PYTEST}, "no suite has the others"
-
-
-def is_there(entry: str) -> bool:
-    file, _, test = entry.partition("::")
-    words = [word for word in test.partition("[")[0].split("::") if word]
-    names = [f"class {word}" if word.startswith("Test") else f"def {word}(" for word in words]
-    return (TESTS / file).exists() and all(name in text_of(TESTS / file) for name in names)
 
 
 def test_statements_are_of_every_engine() -> None:

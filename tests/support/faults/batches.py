@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from app.models.worker import WorkerProcess
-from tests.support.faults.scene import Scene
+from tests.support.faults.scene import Scene, counts
 from tests.support.spelling import id_of
 from tests.support.waiting import wait_for
 
@@ -23,7 +23,6 @@ _CLAIMED_WITH = """
         WHERE task_id = :id AND old->>'status' = 'pending' AND new->>'status' = 'running' ORDER BY seq LIMIT 1
     ) AND old->>'status' = 'pending' AND new->>'status' = 'running'
 """
-_COUNTS = "SELECT status, attempt, crashes, failures FROM tasks WHERE id = :id"
 _gates = itertools.count()
 
 
@@ -122,11 +121,6 @@ def uncounted(scene: Scene) -> int:
         late = select(func.count()).where(row.stopped_at.is_(None), row.heartbeat_at <= scene.stack.now())
         wait_for(lambda: ask(late) == 0, SECONDS, "a heartbeat of each worker")  # noqa: B023
     return len(scene.lines(event="start")) - int(ask(select(func.sum(row.processed))))
-
-
-def counts(scene: Scene, task_id: str) -> tuple[Any, ...]:
-    """Its status, attempt, crashes and failures."""
-    return tuple(scene.stack.sql(_COUNTS, id=task_id)[0])
 
 
 def attempts_begun(scene: Scene, task_id: str) -> list[int]:

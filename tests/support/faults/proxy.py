@@ -26,6 +26,8 @@ from typing import Any, Self
 LOOPBACK = "127.0.0.1"
 # PostgreSQL's ReadyForQuery, outside a transaction: what it ends the reply to a finished COMMIT or autocommit with.
 READY = b"Z\0\0\0\5I"
+# As a pool process sends its claim; the statement itself was prepared before.
+CLAIM_STATEMENT = b"EXECUTE task_service_"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no seconds: close() sends a reset
 _SO_ATTACH_FILTER = 26  # Linux: a BPF program that sees each packet before TCP does
 _DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF_RET, of no bytes of the packet

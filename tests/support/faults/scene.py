@@ -1,12 +1,13 @@
 """A deployment under faults: ledger tasks, the ids that were answered 201, and the witness of it all."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.report.recorded import is_promised
+from tests.support.faults.failpoints import failpoints
 from tests.support.faults.histories import Line, read_ledger
 from tests.support.faults.invariants import Witness
 from tests.support.running import SECONDS, TASKS, TERMINAL, Running
@@ -15,9 +16,12 @@ from tests.support.spelling import id_of
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
-LOAD_LEDGER = {"TASK_MODULES": '["tests.support.ledger_tasks"]'}
+LEDGER = "tests.support.ledger_tasks"
+LOAD_LEDGER = {"TASK_MODULES": f'["{LEDGER}"]'}
 # Small, so that a lost worker is noticed within a test's time; defaults where a criterion names a time.
 SHORT_LEASE = {"WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
+# As deployed: where a criterion counts in seconds of it, and where the lease must play no part.
+DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
 
 
 @contextmanager
@@ -100,3 +104,31 @@ class Scene(Running):
         with is_promised():
             assert {ended[task_id] for task_id in ids} == {("succeeded", 0, 0)}
             assert {begun[task_id] for task_id in ids} == {1}
+
+
+def post(running: Scene) -> int:
+    """One task more; the answer's status, which is 201 or says that there is no database."""
+    answer = running.http.post(TASKS, json=running.body("ledger.work"))
+    if answer.status_code == 201:
+        running.accepted.append(str(answer.json()["id"]))
+    else:
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), answer.text
+    return answer.status_code
+
+
+@contextmanager
+def doomed(running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,)) -> Iterator[Callable[[], object]]:
+    """A worker of one child, of which the first process that comes to a named point dies; yields a wait for the death."""
+    once = running.stack.directory / f"died-{len(running.stack.parts)}"
+    point = {"at": at, "when": when, "do": "kill", "once_file": str(once)}
+    worker = running.stack.worker(concurrency=1, env=failpoints(point, modules=modules))
+    try:
+        yield lambda: wait_for(once.exists, 20, "it to die")
+    finally:
+        worker.stop()
+
+
+def counts(running: Scene, task_id: str) -> tuple[Any, ...]:
+    """Its status, attempt, crashes and failures."""
+    query = "SELECT status, attempt, crashes, failures FROM tasks WHERE id = :id"
+    return tuple(running.stack.sql(query, id=task_id)[0])

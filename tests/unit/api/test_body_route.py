@@ -35,8 +35,8 @@ from app.models.task import TaskPriority
 from app.models.user import Role
 from app.schemas.base import MAX_FIELDS, RequestModel
 from app.services.accounts.auth_service import Principal
+from tests.support.services import SECRET_KEY
 from tests.support.tables import check_rows
-from tests.unit.core.test_tokens import KEY
 
 LIMIT = 64 * 1024
 VALUES = 10_000
@@ -99,7 +99,7 @@ app = make_app()
 
 @pytest.fixture(autouse=True)
 def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("SECRET_KEY", KEY)
+    monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
     get_settings.cache_clear()
     authenticator.asked.clear()
     authenticator.revoked = False

@@ -19,14 +19,9 @@ from app.messaging.guard.items import (
     drop,
 )
 from tests.support import hostile_items as hostile
-from tests.support.properties import given, st
+from tests.support.properties import JSON, given, st
 from tests.support.tables import check_rows
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
 PARTS = st.sampled_from(["body", "headers", "properties", "content-type", "content-encoding"])
 PROPERTIES = st.sampled_from(
     ["delivery_tag", "delivery_info", "body_encoding", "priority", "correlation_id", "reply_to"]

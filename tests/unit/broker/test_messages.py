@@ -17,9 +17,8 @@ from app.celery_app import celery_app
 from app.messaging.guard import messages
 from app.messaging.guard.items import Malformed
 from app.messaging.guard.messages import BUILT_INS, BUILT_INS_WITH_RESULTS, MAX_DEPTH, WAKEUP, check_message, moment_of
-from tests.support.properties import given, st
+from tests.support.properties import JSON, given, st
 from tests.support.tables import check_rows
-from tests.unit.broker.test_items import JSON
 
 NAME = "app.tasks.common_tasks.long_running_task"
 KNOWN = {NAME, *BUILT_INS, *BUILT_INS_WITH_RESULTS, "celery.group"}

@@ -15,11 +15,10 @@ from app.celery_app import celery_app
 from app.core.config import Settings, get_settings
 from app.messaging.guard import signing
 from app.messaging.guard.signing import SIGNATURE_HEADER, Unsigned, check_command, sign_command
-from tests.support.properties import HealthCheck, given, settings as property_settings, st
+from tests.support.properties import JSON, HealthCheck, given, settings as property_settings, st
 from tests.support.services import SECRET_KEY
 from tests.support.settings import settings
 from tests.support.tables import check_rows
-from tests.unit.broker.test_items import JSON
 
 HEADERS: dict[str, Any] = {
     "lang": "py", "task": "tests.echo", "id": "an id", "root_id": "an id", "parent_id": None, "retries": 0,

@@ -14,9 +14,9 @@ from app.core.languages import error_texts, in_chinese, preferred
 from app.core.password_guesses import OWN_WORDS_ADVICE
 from app.core.password_strength import weakness
 from app.errors import ServiceError, WeakPassword
+from tests.support.error_titles import error_titles
 from tests.support.services import ROOT
 from tests.support.tables import check_rows
-from tests.unit.web.test_languages import error_titles
 
 
 def gaps(text: str) -> int:

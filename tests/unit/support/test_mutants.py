@@ -14,8 +14,8 @@ from tests.mutants import __main__ as runner
 from tests.mutants.__main__ import Sessions
 from tests.mutants.mutants import read_mutants
 from tests.report.recorded import Recorded
+from tests.support.sources import is_there
 from tests.tiers import Tier
-from tests.unit.test_tiers import is_there
 
 MUTANTS = read_mutants()
 FEWEST = 80

@@ -12,6 +12,7 @@ from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.models.worker import WorkerState
 from app.web.application import NAVIGATION
 from app.web.languages import age, duration, language, negotiate
+from tests.support.error_titles import error_titles
 from tests.support.tables import check_rows
 
 
@@ -45,18 +46,6 @@ def test_every_state_is_translated() -> None:
 
 def test_every_error_is_translated() -> None:
     assert sorted(error_titles() - language("zh").texts.keys()) == []
-
-
-def error_titles() -> set[str]:
-    from app.api.http.problems import HTTP_PROBLEMS
-    from app.errors import ServiceError
-
-    def titles(kind: type[ServiceError]) -> Iterator[str]:
-        yield kind.title
-        for each in kind.__subclasses__():
-            yield from titles(each)
-
-    return {*titles(ServiceError)} | {title for _, title in HTTP_PROBLEMS.values()} | {"Internal server error"}
 
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
