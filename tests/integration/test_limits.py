@@ -17,7 +17,7 @@ from app.db.statements import limit_places
 from app.models import Task, WorkerProcess
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims, ReadyClaim, give_back
-from app.services.operations import admission, limit_use
+from app.services.operations import admission
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
 from tests.support.limited import (
@@ -319,28 +319,6 @@ class TestARate:
         ids = [new_task(real, limit="rated", limit_key=key).id for key in "aabb"]
         assert all_claimed(real) == [ids[0], ids[2]]
         assert held(real) == {"limit_key": 2}
-
-
-class TestUses:
-    """What the page of limits shows."""
-
-    def test_are_the_running_tasks_by_key_and_the_waiting_ones(self, real: Session) -> None:
-        user, other = new_user(real), new_user(real)
-        task_service.put_limit(real, "x", concurrency=2, concurrency_per_key=1)
-        task_service.put_limit(real, "y", rate={"count": 1, "period_seconds": 60})
-        for of_turn in ([(user, "a"), (user, "b")], [(user, "a"), (other, "c"), (user, None)]):
-            for who, key in of_turn:
-                new_task(real, who, limit="x", limit_key=key)
-            flush_admitter()  # the first two have the places: users take turns
-        for _ in range(2):
-            new_task(real, user, limit="y")
-        flush_admitter()
-        all_claimed(real)
-        uses = limit_use.limit_uses(real)
-        assert [(each.key, each.running, len(each.tasks)) for each in uses.of["x"].keys] == [("a", 1, 1), ("b", 1, 1)]
-        assert (uses.of["x"].waiting, uses.of["y"].waiting, uses.of["y"].starts, uses.is_cut) == (3, 1, 1, False)
-        own = limit_use.limit_uses(real, owner=other)
-        assert (own.of["x"].waiting, own.of["x"].keys) == (1, [])
 
 
 class TestConcurrently:

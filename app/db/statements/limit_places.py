@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Float, Row, and_, exists, func, literal, select, true
+from sqlalchemy import ColumnElement, Float, Row, and_, exists, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.db.statements.tables import PLACES, TASKS
@@ -36,6 +36,12 @@ def rates(limit: Limit) -> list[Rate]:
 def period(*of: Rate) -> ColumnElement[Any]:
     """The longest period of these rates, in which starts count."""
     return seconds(literal(max(rate.period_seconds for rate in of) + BEGIN_SECONDS, Float))
+
+
+def starts_within_period() -> ColumnElement[bool]:
+    """As `starts` by the rate of each limit, whose row is joined."""
+    counted = seconds(Limit.rate_period_seconds + literal(BEGIN_SECONDS, Float))
+    return or_(TAKEN & PLACES.c.started_at.is_(None), PLACES.c.started_at > NOW - counted)
 
 
 def starts(rate: Rate | None) -> ColumnElement[bool]:

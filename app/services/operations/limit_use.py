@@ -10,10 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.sql import limits as statements
 from app.db.statements import reads
 from app.db.statements.held_rows import PENDING, is_held
-from app.db.statements.limit_places import TAKEN, UNCLAIMED
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, starts_within_period
 from app.db.statements.tables import PLACES, TASKS
 from app.ddl.trigger_terms import USER_LIMIT
 from app.models.limit import Limit
@@ -60,8 +59,8 @@ def limit_uses(db: Session, *, owner: UUID | None = None) -> LimitUses:
     waiting, is_cut = _waiting(db, owner)
     for name, number in waiting.items():
         uses[name].waiting = number
-    for limit in db.scalars(select(Limit).where(Limit.rate_count.is_not(None))):
-        uses[limit.name].starts = statements.usage(db, limit).starts
+    for name, number in _starts(db).items():
+        uses[name].starts = number
     if owner is None:
         for name, keys in _keys(db).items():
             uses[name].keys = keys
@@ -83,6 +82,14 @@ def _waiting(db: Session, owner: UUID | None) -> tuple[Counter[str], bool]:
         is_cut = is_cut or numbers.total() == MOST_WAITING
         found += numbers
     return found, is_cut
+
+
+def _starts(db: Session) -> dict[str, int]:
+    """How many starts the rate of each limit counts now."""
+    place = PLACES.c
+    rated = select(place.limit_name, func.count()).join(Limit, Limit.name == place.limit_name)
+    counted = rated.where(Limit.rate_count.is_not(None), starts_within_period()).group_by(place.limit_name)
+    return {name: int(number) for name, number in db.execute(counted)}
 
 
 def _keys(db: Session) -> dict[str, list[KeyUse]]:
