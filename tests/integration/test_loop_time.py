@@ -53,7 +53,7 @@ def routes() -> list[BodyRoute]:
     ]
 
 
-ROUTES = {f"{min(route.methods)} {route.path}": route for route in routes()}
+ROUTES = {f"{min(route.methods)} {route.path_format}": route for route in routes()}
 
 
 @dataclass
@@ -127,7 +127,7 @@ def task_with(field: str, value: bytes) -> bytes:
 
 
 def path_of(route: APIRoute) -> str:
-    return route.path.format(**{name: uuid4() for name in route.param_convertors})
+    return route.path_format.format(**{name: uuid4() for name in route.param_convertors})
 
 
 def model_of(route: APIRoute) -> type[BaseModel]:

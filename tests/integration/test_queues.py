@@ -124,6 +124,15 @@ class TestPausing:
         for answer in (ask("POST", "nowhere/pause", {"reason": "x"}), ask("POST", "nowhere/resume")):
             assert (answer.status_code, answer.json()["code"]) == (404, "queue_not_found")
 
+    def test_reaches_a_queue_whose_name_has_a_slash(self, ask: Callable[..., Any]) -> None:
+        with SessionLocal() as db:
+            db.add(WorkerProcess(id=new_id(), name="one", pid=1, queues=["eu/west"], concurrency=1))
+            db.commit()
+        for path in ("eu%2Fwest/pause", "eu/west/pause"):
+            paused = ask("POST", path, {"reason": "x"})
+            assert (paused.status_code, paused.json()["name"]) == (200, "eu/west"), paused.text
+        assert ask("POST", "eu%2Fwest/resume").json()["paused"] is False
+
     def test_needs_a_reason(self, ask: Callable[..., Any]) -> None:
         assert ask("POST", "default/pause", {}).status_code == 422
 

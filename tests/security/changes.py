@@ -85,7 +85,7 @@ def _forms() -> Iterator[tuple[str, tuple[str, ...]]]:
         if isinstance(route, APIRoute) and {*(route.methods or ())} - {"GET", "HEAD"}:
             model: Any = route.body_field.field_info.annotation if route.body_field else None
             named = model.model_fields.items() if model else ()
-            yield _filled(route.path), tuple(field.alias or name for name, field in named)
+            yield _filled(route.path_format), tuple(field.alias or name for name, field in named)
 
 
 @check(AUTHENTICATION)

@@ -11,7 +11,7 @@ from app.web.application import create_pages
 def _unsafe_routes() -> dict[str, BodyRoute]:
     """Every route of the pages that is not read alone, by its path."""
     found = [route for route in create_pages(get_settings()).router.routes if isinstance(route, BodyRoute)]
-    return {route.path: route for route in found if route.methods and route.methods - {"GET", "HEAD"}}
+    return {route.path_format: route for route in found if route.methods and route.methods - {"GET", "HEAD"}}
 
 
 ROUTES = _unsafe_routes()
@@ -19,7 +19,7 @@ ROUTES = _unsafe_routes()
 
 def path_of(route: BodyRoute) -> str:
     """One that the route takes."""
-    return route.path.format(**{name: "theme" if name == "name" else uuid4() for name in route.param_convertors})
+    return route.path_format.format(**{name: "theme" if name == "name" else uuid4() for name in route.param_convertors})
 
 
 def fields_of(route: BodyRoute) -> list[str]:

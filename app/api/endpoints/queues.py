@@ -32,7 +32,7 @@ def list_queues(db: SessionDep, user: TaskReader) -> list[QueueState]:
 
 
 @router.post(
-    "/{name}/pause",
+    "/{name:path}/pause",
     response_model=QueuePauseRead,
     response_description="The paused queue",
     responses=problems(401, AdminOnly, InsufficientScope, QueueNotFound),
@@ -47,7 +47,7 @@ def pause_queue(db: SessionDep, _admin: AdminUser, name: QueueName, body: QueueP
 
 
 @router.post(
-    "/{name}/resume",
+    "/{name:path}/resume",
     response_model=QueuePauseRead,
     response_description="The resumed queue",
     responses=problems(401, AdminOnly, InsufficientScope, QueueNotFound),

@@ -22,6 +22,7 @@ from app.web.returning import Back, checked
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(4, "/queues", "Queues", text_to_admins="Queues and workers"),)
 
+# A name may hold slashes: the paths below take all up to their last part.
 Name = Annotated[str, Path(max_length=200)]
 # How many users of the lines are shown.
 USERS = 20
@@ -41,7 +42,7 @@ def show_queues(request: Request, db: SessionDep, user: PageUser) -> Response:
     return page(request, "queues.html", values)
 
 
-@router.get("/queues/{name}")
+@router.get("/queues/{name:path}")
 @costly(lambda _: True)
 def show_queue(
     request: Request,
@@ -101,7 +102,7 @@ def _paused_by(db: Session, queues: list[QueueState]) -> dict[UUID, str]:
     return user_service.usernames(db, {queue.paused_by for queue in queues if queue.paused_by})
 
 
-@router.post("/queues/{name}/pause")
+@router.post("/queues/{name:path}/pause")
 def pause(
     request: Request,
     db: SessionDep,
@@ -114,7 +115,7 @@ def pause(
     return redirect(request, checked(back, "/queues"), "paused")
 
 
-@router.post("/queues/{name}/resume")
+@router.post("/queues/{name:path}/resume")
 def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name, back: Back = "/queues") -> Response:
     queue_service.resume_queue(db, name)
     return redirect(request, checked(back, "/queues"), "resumed")

@@ -61,7 +61,7 @@ def test_all_are_known() -> None:
 def test_no_forgery_is_taken_for_a_form_of_a_page(reader: Reader) -> None:
     with cases() as case:
         for route, headers in itertools.product(ROUTES.values(), FORGERIES):
-            with case(route.path, headers):
+            with case(route.path_format, headers):
                 answer = reader.post(path_of(route), headers, value="dark", celery_task_name=LONG_RUNNING)
                 assert answer.status_code == 403
                 is_clean(answer)

@@ -116,6 +116,18 @@ class TestQueues:
             assert answer.headers["location"] == f"/ui{back}"
             assert said in administrator.get(back).text
 
+    def test_have_a_page_and_deeds_whatever_their_names_hold(self, administrator: Reader, admin: TaskClient) -> None:
+        a_worker(queues=["eu/west", "eu/pause"])
+        for name, path in (("eu/west", "/queues/eu%2Fwest"), ("eu/pause", "/queues/eu%2Fpause")):
+            assert f'href="/ui{path}"' in administrator.get("/queues").text
+            assert heading(administrator.get(path).text) == name
+            for deed, is_paused in (("pause", True), ("resume", False)):
+                assert f'action="/ui{path}/{deed}"' in administrator.get(path).text
+                answer = administrator.post(f"{path}/{deed}", back=path, reason="r")
+                assert answer.headers["location"] == f"/ui{path}"
+                found = admin.http.get("/api/v1/queues/", headers=admin.headers).json()
+                assert {queue["paused"] for queue in found if queue["name"] == name} == {is_paused}
+
 
 class TestAWorker:
     def test_shows_its_slots_and_its_last_tasks(self, administrator: Reader, tasks: TaskClient) -> None:
