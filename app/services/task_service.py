@@ -97,7 +97,7 @@ class TaskService:
             **options,
         }
         rows = new_rows.rows_of([new_rows.parse(fields)], _user_id(user_id))
-        (task,) = task_creation.create_from_rows(db, rows, commit=commit, within_quota=False)
+        ((task, _),) = task_creation.create_from_rows(db, rows, commit=commit, within_quota=False)
         return task, str(task.celery_id)
 
     @repeated_with_a_fresh_session
@@ -112,7 +112,18 @@ class TaskService:
         """
         tasks = [task if isinstance(task, TaskCreate) else new_rows.parse(task) for task in wanted]
         rows = new_rows.rows_of(tasks, _user_id(user_id))
-        return task_creation.create_from_rows(db, rows, commit=commit, within_quota=within_quota)
+        created = task_creation.create_from_rows(db, rows, commit=commit, within_quota=within_quota)
+        return [task for task, _ in created]
+
+    @repeated_with_a_fresh_session
+    def create_or_find(self, db: Session, wanted: TaskCreate, user_id: UUID) -> tuple[Task, bool]:
+        """As `create_tasks` for one task, within the quotas.
+
+        Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
+        """
+        rows = new_rows.rows_of([wanted], user_id)
+        (created,) = task_creation.create_from_rows(db, rows, commit=True, within_quota=True)
+        return created
 
     # Read
 

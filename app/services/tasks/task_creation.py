@@ -72,14 +72,16 @@ def creating(
         yield [keyed.created(row, inserted) for row in rows]
 
 
-def create_from_rows(db: Session, rows: Sequence[NewTask], *, commit: bool, within_quota: bool) -> list[Task]:
-    """Create tasks as `creating` does, and return them as objects of the session.
+def create_from_rows(
+    db: Session, rows: Sequence[NewTask], *, commit: bool, within_quota: bool
+) -> list[tuple[Task, bool]]:  # fmt: skip
+    """Create tasks as `creating` does. Return them as objects of the session, each with whether it is new.
 
     Raises InvalidTask besides, for an unknown user; with `commit=False` that is an IntegrityError.
     """
     try:
         with creating(db, rows, commit=commit, within_quota=within_quota) as created:
-            return as_tasks(db, created)
+            return [*zip(as_tasks(db, created), [each.is_new for each in created], strict=True)]
     except IntegrityError as error:
         if not commit:
             raise  # it may be about other rows of the caller's transaction, which is still open

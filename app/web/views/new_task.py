@@ -26,6 +26,7 @@ from app.errors import (
     ServiceError,
     TaskNotAllowed,
 )
+from app.models.task import OnConflict
 from app.schemas.task import TaskCreate
 from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
@@ -115,10 +116,10 @@ def create_task(
             return _page(request, db, user, settings, turned)
         wanted = _wanted(name, form, settings)
         rights_of(user)(wanted)
-        (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
+        task, is_new = task_service.create_or_find(db, wanted, user.id)
     except _REFUSALS as error:
         return _page(request, db, user, settings, Sheet(_kind_for(user, name), form, error=error))
-    return redirect(request, f"/tasks/{created.id}", "created")
+    return redirect(request, f"/tasks/{task.id}", _done(is_new, wanted.on_conflict))
 
 
 @router.get("/tasks/{task_id}/change")
@@ -141,12 +142,19 @@ def retry_with_changes(
         changes = _task(name, form, settings)
         if form.get("by") != "json":
             changes = {**_EMPTY, **changes}
-        created, _ = task_service.retry_with_changes(
+        task, is_new = task_service.retry_with_changes(
             db, task_id, changes, owner=user.owner, within_quota=True, check=rights_of(user), owns=user.owns
         )
     except _REFUSALS as error:
         return _page(request, db, user, settings, Sheet(find_type(name), form, task_id, error=error))
-    return redirect(request, f"/tasks/{created.id}", "created")
+    return redirect(request, f"/tasks/{task.id}", _done(is_new, changes.get("on_conflict")))
+
+
+def _done(is_new: bool, on_conflict: str | None) -> str:
+    """Return what the page of the task says: it may be another one that has the unique key."""
+    if is_new:
+        return "created"
+    return "replaced" if on_conflict == OnConflict.REPLACE else "found"
 
 
 def _turned(

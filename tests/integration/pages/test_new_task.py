@@ -185,6 +185,27 @@ class TestFormOrJSON:
         assert json.loads(page.fields["kwargs.to"]) == {"street": "\ud800"}
 
 
+class TestAUniqueKeyThatIsTaken:
+    @pytest.mark.parametrize("path", ["/new", "/tasks/{id}/change"])
+    def test_leads_to_its_task_and_says_what_became_of_it(self, reader: Reader, tasks: TaskClient, path: str) -> None:
+        path = path.format(id=tasks.task_in("failed"))
+        found = []
+        for on_conflict in ("return", "return", "replace"):
+            task = {"name": "n", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [1], "unique_key": "k"}
+            task |= {"on_conflict": on_conflict, "delay_seconds": 3600}
+            form = {"by": "json", "celery_task_name": LONG_RUNNING, "json": json.dumps(task)}
+            answer = reader.post(path, **form)
+            assert answer.status_code == 303, answer.text
+            place = answer.headers["location"].removeprefix("/ui")
+            found.append((place, re.findall(r'role="status">(.*?)<', reader.get(place).text)))
+        assert {place for place, _ in found} == {found[0][0]}
+        assert [said for _, said in found] == [
+            ["The task is created."],
+            ["No new task is created: this one has the unique key, and stays as it was."],
+            ["No new task is created: this one has the unique key, and is now what you sent."],
+        ]
+
+
 class TestErrors:
     def test_stand_at_their_fields_and_the_first_has_the_focus(self, reader: Reader) -> None:
         form = form_of(reader).fields | {
