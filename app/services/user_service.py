@@ -192,15 +192,16 @@ class UserService:
             audit.record(db, AuditEvent.PASSWORD_CHANGED, Subject.user(user_id), api_keys=kept)
 
     def reset_password(self, db: Session, user_id: UUID, new: str) -> None:
-        """Set the password of a user who has lost it, and end all logins. The second factor and API keys stay.
+        """Set the password of a user who has lost it. End all logins, and the waits after wrong passwords.
 
-        Raises UserNotFound, WeakPassword.
+        The second factor and API keys stay. Raises UserNotFound, WeakPassword.
         """
         user = self.get_user(db, user_id)
         check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
             self._replace_password(db, user_id, password_hash, "password reset")
+            login_throttle.forget_wrong_passwords(db, user_id)
             audit.record(db, AuditEvent.PASSWORD_RESET, Subject.user(user_id))
 
     def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:

@@ -6,17 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.api.http import refusals
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
 from app.services.accounts import auth_service as auth_service_module
 from app.services.accounts.auth_service import auth_service
+from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register, sign_up
 from tests.support.audit import recorded
 from tests.support.services import Services
@@ -113,6 +116,7 @@ class TestOneAccountFromOneAddress:
     def test_a_refusal_is_answered_from_memory_until_its_wait_is_over(
         self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(refusals, "LONGEST_SECONDS", 600)
         lengthen_first_wait(monkeypatch)
         fail(client, anna["username"], 9)
         assert attempt(client, anna["username"]).status_code == 401
@@ -377,6 +381,45 @@ class TestHashing:
             assert {each.result().status_code for each in logins} <= {200, 401}
             assert change.result().status_code in {204, 401}
         assert most == 1
+
+
+class TestAReset:
+    NEW = f"another {PASSWORD}"
+
+    def reset(self, user: dict[str, Any]) -> None:
+        with SessionLocal() as db:
+            user_service.reset_password(db, UUID(user["id"]), self.NEW)
+
+    def test_of_the_password_ends_the_waits_of_the_account_wherever_it_was_guessed(
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(refusals, "LONGEST_SECONDS", 0)
+        monkeypatch.setattr(get_settings(), "login_attempts_per_account", 12)
+        other = register(client, "other")
+        for name in ("anna", "other"):
+            fail(client, name, 10)
+            fail_from_everywhere(client, name, 2)
+        lengthen_first_wait(monkeypatch)
+        for name, address in (("anna", ATTACKER), ("anna", ELSEWHERE), ("other", ATTACKER)):
+            attempt(client, name, address=address)
+            wait_of(attempt(client, name, PASSWORD, address=address))
+        self.reset(anna)
+        for name, address in ((anna["username"], ATTACKER), (anna["email"], ELSEWHERE)):
+            assert attempt(client, name, self.NEW, address=address).status_code == 200
+        wait_of(attempt(client, other["username"], PASSWORD))
+
+    def test_ends_the_wait_of_who_is_asked_for_the_password_again(
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lengthen_first_wait(monkeypatch)
+        token = attempt(client, anna["username"], PASSWORD, address=HOME).json()["access_token"]
+        path, body = f"{API}/users/me/password", {"current_password": WRONG, "new_password": self.NEW}
+        answers = [client.put(path, headers=bearer(token), json=body).status_code for _ in range(11)]
+        assert answers == [403] * 10 + [429]
+        self.reset(anna)
+        token = attempt(client, anna["username"], self.NEW, address=HOME).json()["access_token"]
+        body = {"current_password": self.NEW, "new_password": f"a third {PASSWORD}"}
+        assert client.put(path, headers=bearer(token), json=body).status_code == 204
 
 
 class TestPasswordChecks:

@@ -76,6 +76,11 @@ def lock_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], d
     return _counts_of(db.execute(found.with_for_update()).all())
 
 
+def keys_after(db: Session, start: str) -> Sequence[str]:
+    """Return the keys that start with this text. It reads all of them."""
+    return db.scalars(select(ThrottleCount.key).where(ThrottleCount.key.startswith(start, autoescape=True))).all()
+
+
 def delete_counts(db: Session, keys: Collection[str]) -> None:
     """Delete the counts under these keys."""
     statement = delete_by_key(ThrottleCount).where(ThrottleCount.key.in_(keys))

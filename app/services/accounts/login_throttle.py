@@ -32,6 +32,8 @@ FORGOTTEN_AFTER = timedelta(days=1)
 FIRST_WAIT = timedelta(seconds=1)
 _LONGEST_DOUBLING = 30
 _NOBODY = UUID(int=0)
+# What wrong passwords count for: an account from an address block, an account, and one who is logged in.
+_HERE, _ANYWHERE, _AGAIN = "account and block", "account", "password check"
 _FAILED = "Too many failed attempts: wait before the next one"
 
 
@@ -164,8 +166,8 @@ def login_attempt(db: Session, settings: Settings, login: str, user_id: UUID | N
     window, block = timedelta(seconds=settings.login_window_seconds), address_block(address)
     account = login.lower() if user_id is None else str(user_id)
     subject = Subject.unknown_login(login, settings.signing_key) if user_id is None else Subject.user(user_id)
-    here = _row("account and block", f"{block} {account}", settings.login_attempts, window)
-    anywhere = _row("account", account, settings.login_attempts_per_account, window)
+    here = _row(_HERE, account, block, free=settings.login_attempts, longest_wait=window)
+    anywhere = _row(_ANYWHERE, account, free=settings.login_attempts_per_account, longest_wait=window)
     of_block = Limit(_key("block", block), settings.login_attempts_per_address, window, window)
     # The same statement for an unknown account, which shall take the same time.
     is_known = has_signed_in(db, user_id or _NOBODY, _block_digests(settings, user_id or _NOBODY, block))
@@ -183,7 +185,7 @@ def login_attempt(db: Session, settings: Settings, login: str, user_id: UUID | N
 
 def password_check(settings: Settings, user_id: UUID) -> Attempt:
     """Return the attempt of a user who is logged in to show the password again. It shares no count with logins."""
-    return _check_again("password check", settings, user_id)
+    return _check_again(_AGAIN, settings, user_id)
 
 
 def code_check(settings: Settings, user_id: UUID) -> Attempt:
@@ -212,6 +214,14 @@ def count_deed(db: Session, settings: Settings, deed: str, limits: Mapping[str, 
     write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
 
 
+def forget_wrong_passwords(db: Session, user_id: UUID) -> None:
+    """End the waits of this account after wrong passwords, from all address blocks. What the blocks count stays."""
+    account = str(user_id)
+    keys = [*throttle.keys_after(db, f"{_key(_HERE, account)}:"), _key(_ANYWHERE, account), _key(_AGAIN, account)]
+    throttle.lock_counts(db, keys)  # in the order in which a failure locks them
+    throttle.delete_counts(db, keys)
+
+
 def remember_block(db: Session, settings: Settings, user_id: UUID, address: str) -> None:
     """Remember that the account signed in from the block of this address.
 
@@ -227,17 +237,17 @@ def longest_memory(settings: Settings) -> timedelta:
 
 def _check_again(kind: str, settings: Settings, user_id: UUID) -> Attempt:
     window = timedelta(seconds=settings.login_window_seconds)
-    limit = _row(kind, str(user_id), settings.login_attempts, window)
+    limit = _row(kind, str(user_id), free=settings.login_attempts, longest_wait=window)
     return Attempt(failures={limit: Subject.user(user_id)})
 
 
-def _row(kind: str, name: str, free: int, longest_wait: timedelta) -> Limit:
-    return Limit(_key(kind, name), free, FORGOTTEN_AFTER + longest_wait, longest_wait, is_row=True)
+def _row(kind: str, *names: str, free: int, longest_wait: timedelta) -> Limit:
+    return Limit(_key(kind, *names), free, FORGOTTEN_AFTER + longest_wait, longest_wait, is_row=True)
 
 
-def _key(kind: str, name: str) -> str:
+def _key(kind: str, *names: str) -> str:
     """Return the key of a count. Hashed, because users type passwords as names, and to bound its length."""
-    return f"{kind}:{hashlib.sha256(name.encode()).hexdigest()}"
+    return ":".join([kind, *(hashlib.sha256(name.encode()).hexdigest() for name in names)])
 
 
 def _block_digests(settings: Settings, user_id: UUID, block: str) -> list[bytes]:

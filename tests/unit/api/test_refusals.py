@@ -36,6 +36,17 @@ def test_a_refusal_holds_for_its_wait_its_name_and_its_address_block() -> None:
     assert refused(known, "192.0.2.1", "anna") is None
 
 
+def test_a_long_wait_is_asked_for_again_after_a_while() -> None:
+    """A reset of the password ends it, in whatever process."""
+    clock = Clock()
+    known = Refusals(clock)
+    known.note("192.0.2.1", "anna", TooManyRequests("wait", retry_after=600))
+    clock.now += refusals.LONGEST_SECONDS - 1
+    assert refused(known, "192.0.2.1", "anna") == 600 - refusals.LONGEST_SECONDS + 1
+    clock.now += 1
+    assert refused(known, "192.0.2.1", "anna") is None
+
+
 def test_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "MAX_KEPT", 2)
     known = Refusals(Clock())
