@@ -63,6 +63,13 @@ class AuditService:
             found = list(db.scalars(statement.limit(limit + 1)))
         return page_of(found, limit, lambda record: TimePosition(record.at, record.id))
 
+    def find_newest(self, db: Session, event: AuditEvent, object_id: str, since: datetime) -> AuditRecord | None:
+        """Return the newest record of this event and object that is not older than `since`, or None."""
+        found = select(AuditRecord).where(*AuditFilter([event], object_id=object_id).conditions())
+        newest = found.where(AuditRecord.at >= since).order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
+        with transaction(db):
+            return db.scalars(newest.limit(1)).one_or_none()
+
     def count_denial(self, *, by_address: bool = False) -> None:
         """Count a denied request (403) of the caller, or of an address block without a login. Raises TooManyDeeds.
 

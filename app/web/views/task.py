@@ -10,9 +10,13 @@ from app.api.deps import SessionDep, WatcherDep
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.live.frames import version_of
+from app.models.audit import AuditEvent
+from app.models.task import Task, TaskStatus
 from app.models.task_log import LogLevel
 from app.schemas.task import TaskAttemptRead
 from app.schemas.task_log import TaskLogRead
+from app.services.accounts.auth_service import Principal
+from app.services.audit.audit_service import audit_service
 from app.services.task_service import task_service
 from app.services.tasks import task_attempts, task_logs
 from app.services.tasks.task_logs import LogFilter
@@ -55,6 +59,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "attempts": attempts,
         "earlier_attempts": earlier,
         "failures": row.failures,
+        "cancelled_by": _cancelled_by(db, row, user),
         "timing": times_of(task, attempts, now),
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
         "possible": possible(task),
@@ -140,6 +145,28 @@ def delete_task(
         return _ask(request, db, user, task_id, "delete")
     task_service.delete(db, task_id, owner=user.owner)
     return redirect(request, "/tasks", "deleted")
+
+
+def _cancelled_by(db: SessionDep, task: Task, user: Principal) -> tuple[str, str] | None:
+    """Return who cancelled the task, as the template says it, and a name; None where the audit does not tell.
+
+    Users who may not read the audit get no other user's name. Bulk operations are recorded without their tasks.
+    """
+    is_cancelled = task.status is TaskStatus.REVOKED and task.status_reason == "cancelled"
+    since = task.cancel_requested_at or task.finished_at
+    if since is None or not (is_cancelled or task.status is TaskStatus.RUNNING):
+        return None
+    # Written after it, in the same transaction: what an earlier cancellation wrote is older.
+    found = audit_service.find_newest(db, AuditEvent.TASK_CANCELLED, str(task.id), since)
+    if found is None:
+        return None
+    if limit := found.detail.get("by_limit"):
+        return "limit", limit
+    if found.actor_id is None:  # by code
+        return None
+    if found.actor_id == user.id:
+        return "reader", ""
+    return ("user", found.actor_name or "") if user.is_admin else ("administrator", "")
 
 
 def _ask(request: Request, db: SessionDep, user: PageUser, task_id: UUID, deed: str) -> Response:

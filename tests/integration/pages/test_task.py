@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,8 @@ import pytest
 from app.db.session import SessionLocal
 from app.db.sql import task_logs as statements
 from app.models.task_log import Line
+from app.services.operations import limit_service
+from app.services.tasks import task_changes
 from app.web.json_shown import MAX_BYTES
 from tests.support.page_reader import Reader
 from tests.support.settings import sql
@@ -80,6 +83,49 @@ def test_the_traceback_of_the_last_failure_stands_open_and_leads_to_its_group(
 def test_a_result_comes_before_the_arguments(reader: Reader, tasks: TaskClient) -> None:
     page = reader.get(f"/tasks/{tasks.task_in('succeeded', args=[5])}").text
     assert 0 < page.index('id="result"') < page.index('id="args"')
+
+
+class TestACancelledTask:
+    """Its page says by whom, without a name to those who may not read the audit."""
+
+    @pytest.fixture
+    def said(self, reader: Reader, administrator: Reader) -> Callable[[str], list[str]]:
+        def of_both(task: str) -> list[str]:
+            pages = [browser.get(f"/tasks/{task}").text for browser in (reader, administrator)]
+            return [" ".join(re.findall(r'class="why">.*?(Cancelled[^<]*)<', page)) for page in pages]
+
+        return of_both
+
+    @pytest.mark.parametrize("state", ["pending", "running"])
+    def test_was_cancelled_by_its_owner_or_an_administrator(
+        self, reader: Reader, administrator: Reader, tasks: TaskClient, said: Callable[[str], list[str]], state: str
+    ) -> None:
+        task = tasks.task_in(state)
+        assert said(task) == ["", ""]
+        reader.post(f"/tasks/{task}/cancel", confirmed="true")
+        assert said(task) == ["Cancelled by you.", f"Cancelled by {tasks.user['username']}."]
+        task = tasks.task_in(state)
+        administrator.post(f"/tasks/{task}/cancel", confirmed="true")
+        assert said(task) == ["Cancelled by an administrator.", "Cancelled by you."]
+
+    def test_that_was_retried_and_cancelled_with_others_says_nothing_of_the_cancel_before(
+        self, reader: Reader, tasks: TaskClient, said: Callable[[str], list[str]]
+    ) -> None:
+        task = tasks.task_in("pending")
+        reader.post(f"/tasks/{task}/cancel", confirmed="true")
+        reader.post(f"/tasks/{task}/retry")
+        assert said(task) == ["", ""]
+        with SessionLocal() as db:
+            task_changes.revoke_all_pending(db, [UUID(task)])
+            db.commit()
+        assert said(task) == ["", ""]
+
+    def test_made_room_for_a_newer_one(self, tasks: TaskClient, said: Callable[[str], list[str]]) -> None:
+        with SessionLocal() as db:
+            limit_service.put_limit(db, "one", concurrency=1, on_excess="cancel_oldest")
+        task = tasks.create(limit="one")["id"]
+        tasks.create(limit="one")
+        assert said(task) == ["Cancelled by the limit one, to make room for a newer task."] * 2
 
 
 @pytest.mark.parametrize(("who", "is_shown"), [("reader", False), ("administrator", True)])
