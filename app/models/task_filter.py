@@ -86,6 +86,10 @@ class TaskFilter:
         WaitingReason | None,
         FilterField("Pending tasks that wait for this reason.", "waiting", Condition.IN_ROWS, examples=[None]),
     ] = None
+    limit_name: Annotated[
+        str | None,
+        FilterField("Tasks that name this limit.", "limit", Condition.IN_ROWS, examples=[None]),
+    ] = None
     error: Annotated[
         str | None,
         FilterField(

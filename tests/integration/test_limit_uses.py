@@ -1,6 +1,7 @@
 """What of each limit is in use and what waits for it, as the page of limits asks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,9 +11,12 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.sql import limits as statements, prepared
 from app.models.limit import Limit
+from app.models.task import WaitingReason
+from app.models.task_filter import TaskFilter
 from app.services.execution.claims import Claims
 from app.services.operations import limit_use
 from app.services.task_service import task_service
+from app.services.tasks import task_counts, task_pages
 from tests.support.limited import LINES, SHORT, served_session, succeed
 from tests.support.spelling import spelled
 from tests.support.statements import statements as noted_statements
@@ -83,3 +87,51 @@ class TestUses:
                 limit_use.limit_uses(real)
             sent.append(len(seen))
         assert sent == [sent[0]] * 3
+
+
+class TestTheTasksOfALimit:
+    @pytest.fixture
+    def found(self, real: Session) -> Callable[..., list[UUID]]:
+        """The tasks that a filter lists, after it was counted."""
+
+        def of_filter(**fields: Any) -> list[UUID]:
+            wanted = TaskFilter(**fields)
+            tasks = [task.id for task in task_pages.first(real, wanted, 100)]
+            assert task_counts.count(real, wanted)["total"] == len(tasks)
+            return tasks
+
+        return of_filter
+
+    def test_are_listed_and_counted(self, real: Session, found: Callable[..., list[UUID]]) -> None:
+        user, other = new_user(real), new_user(real)
+        for name in ("x", "y"):
+            task_service.put_limit(real, name, concurrency=1)
+        running, waiting, foreign = (new_task(real, who, limit="x").id for who in (user, user, other))
+        new_task(real, user, limit="y")
+        new_task(real, user)
+        assert running in start(real)
+        assert found(limit_name="x") == [foreign, waiting, running]
+        assert found(limit_name="x", user_id=user) == [waiting, running]
+        assert found(limit_name="x", status=["pending"]) == [foreign, waiting]
+        assert found(limit_name="x", status=["pending"], user_id=user, name="a task") == [waiting]
+        assert found(limit_name="x", status=["pending"], waiting_for=WaitingReason.LIMIT) == [foreign, waiting]
+        assert found(limit_name="x", status=["pending", "running"], user_id=user) == [waiting, running]
+        assert found(limit_name="z") == found(limit_name="x", status=["failed"]) == []
+        succeed(real, running)
+        assert found(limit_name="x", status=["succeeded"]) == [running]
+
+    def test_that_wait_are_found_behind_any_number_of_newer_tasks(
+        self, real: Session, found: Callable[..., list[UUID]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        user = new_user(real)
+        for name in ("x", "y"):
+            task_service.put_limit(real, name, concurrency=1)
+        old = [new_task(real, user, limit="x").id for _ in range(3)]
+        for _ in range(4):
+            new_task(real, user, limit="y")
+        monkeypatch.setattr(task_pages, "LOOK", 2)
+        for owner in ({}, {"user_id": user}):
+            wanted: dict[str, Any] = {"limit_name": "x", "status": ["pending"], **owner}
+            page = task_pages.page(real, TaskFilter(**wanted), 10)
+            assert [task.id for task in page.items] == old[:0:-1]
+            assert found(**wanted) == old[::-1]

@@ -33,13 +33,15 @@ from app.maintenance.registry import PASSES
 from app.maintenance.rounds import Needs, Round
 from app.messaging.routing import QUEUES
 from app.models import Task, WorkerProcess
+from app.models.task import TaskStatus, WaitingReason
+from app.models.task_filter import TaskFilter
 from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims
 from app.services.execution.ends import Success, end_successes
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.task_service import task_service
-from app.services.tasks import task_counts
+from app.services.tasks import task_counts, task_facets, task_pages
 from app.services.tasks.load import Load
 from app.services.tasks.quotas import Quotas
 from app.services.tasks.task_logs import LogFilter
@@ -223,6 +225,21 @@ def log_lines(db: Session) -> None:
     queries.read_logs(task.id, task.user_id, LogFilter(), 0)
 
 
+def tasks_of_a_limit(db: Session) -> None:
+    """That wait: of a user who owns nearly all of the rows, and of all users."""
+    task_service.put_limit(db, "plans", concurrency=1)
+    busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
+    for _ in range(20):
+        new_task(db, busy, limit="plans")
+    for owner in (busy, None):
+        wanted = TaskFilter(
+            user_id=owner, status=[TaskStatus.PENDING], waiting_for=WaitingReason.LIMIT, limit_name="plans"
+        )
+        assert len(task_pages.shown(db, wanted, 10).items) == 10
+        task_counts.count(db, wanted)
+        task_facets.facets(db, wanted)
+
+
 # How it is looked at
 
 
@@ -272,7 +289,10 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
     return statistics.median(times)
 
 
-WORK = [maintenance_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines]
+WORK = [
+    maintenance_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines,
+    tasks_of_a_limit,
+]  # fmt: skip
 NAMES = [work.__name__ for work in WORK]
 
 

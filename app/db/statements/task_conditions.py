@@ -10,9 +10,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, literal, select
 
 from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
+from app.db.statements.held_rows import PENDING
 from app.ddl.columns import Id
 from app.ddl.indexes import HAS_ODD_ID
-from app.models.task import Task
+from app.models.task import Task, TaskStatus
 from app.models.task_count import KIND
 from app.models.task_filter import COLUMNS, TaskFilter, looks_up_rows
 
@@ -50,11 +51,23 @@ def names_more(wanted: TaskFilter) -> bool:
 
 def list_row_conditions(wanted: TaskFilter) -> Conditions:
     """Return the conditions of the rows that every engine spells alike."""
-    return [*_of_columns(wanted, COLUMNS), *of_error(wanted), *of_times(wanted)]
+    return [*_of_columns(wanted, COLUMNS), *of_limit(wanted), *of_error(wanted), *of_times(wanted)]
 
 
 def _of_columns(wanted: TaskFilter, names: Iterable[str]) -> Conditions:
     return [Task.__table__.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
+
+
+def of_limit(wanted: TaskFilter) -> Conditions:
+    """The condition on the limit; where it is of pending tasks alone, as their partial index has it."""
+    if wanted.limit_name is None:
+        return []
+    return [*([PENDING] if waits_for_limit(wanted) else []), Task.limit == wanted.limit_name]
+
+
+def waits_for_limit(wanted: TaskFilter) -> bool:
+    """Whether the filter finds pending tasks of one limit alone, which an index holds."""
+    return wanted.limit_name is not None and set(wanted.status) == {TaskStatus.PENDING}
 
 
 def of_error(wanted: TaskFilter) -> Conditions:

@@ -1,7 +1,7 @@
 """A page of tasks is put together from *streams*: statements that each give ids in falling order (docs/adr/0026).
 
 A row of a stream is an id, whether the task fits, and whether it is the stream's edge: the last row that it may read.
-The streams here are index scans, of all rows of a user or of those of one status.
+The streams here are index scans: of all rows of a user, of those of one status, or of the pending ones of a limit.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,16 @@ from sqlalchemy import Select, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import Row, by_index
-from app.db.statements.task_conditions import Conditions, of_error, of_ids, of_kind, of_owner, of_status
+from app.db.statements.task_conditions import (
+    Conditions,
+    of_error,
+    of_ids,
+    of_kind,
+    of_limit,
+    of_owner,
+    of_status,
+    waits_for_limit,
+)
 from app.db.statements.task_filter import of_rows
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
@@ -56,6 +65,9 @@ class Stream:
 def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream]:
     """Give the streams of a filter, which read about `look` rows together."""
     rest = [*of_kind(wanted), *of_rows(wanted)]
+    if waits_for_limit(wanted):
+        yield Stream("ix_tasks_limited", [*start, *of_limit(wanted)], rest, look)
+        return
     if wanted.error is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"
         index = of_user if wanted.error is None else "ix_tasks_error"

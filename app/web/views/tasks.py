@@ -131,7 +131,7 @@ def _completions(user: PageUser) -> dict[str, list[str]]:
         "user": ["me"],
         "after": ["1h", "24h", "7d"],
         "before": ["1h", "24h", "7d"],
-        **{key: [] for key in ("tag", "type", "name", "error")},
+        **{key: [] for key in ("tag", "type", "name", "limit", "error")},
     }
 
 

@@ -84,8 +84,10 @@ class TestLimits:
         running(tasks, worker, limit="licences", limit_key="acme", name="holder")
         tasks.create(limit="licences", limit_key="acme")
         flush_admitter()
-        (row,) = cells(administrator.get("/limits").text, "limits")
+        page = administrator.get("/limits").text
+        (row,) = cells(page, "limits")
         assert (row[0], row[1], row[3], row[5]) == ("licences", "1 of 2", "1", "acme 1 of 1 holder")
+        assert 'href="/ui/tasks?q=waiting%3Alimit%20limit%3Alicences"' in page
         (row,) = cells(reader.get("/limits").text, "limits")
         assert (row[:4], "acme" in str(row)) == (["licences", "1 of 2", "–", "1"], False)
 

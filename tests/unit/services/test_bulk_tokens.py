@@ -30,6 +30,7 @@ WHOLE = TaskFilter(
     tag=["b", "a"],
     name="ü\N{ROCKET}",
     waiting_for=WaitingReason.TURN,
+    limit_name="limit",
     created_after=NOW,
     created_before=NOW + timedelta(days=1),
 )
