@@ -204,7 +204,7 @@ class TestWhatIsTold:
         marked, plain = (parse({**fields, "unique_key": key, "on_conflict": "replace"}) for key in ("marked", "plain"))
         user = new_user(db)
         rows = [*rows_of([marked], user, followers=heard.consumer.bit), *rows_of([plain], user)]
-        first, second = create_from_rows(db, rows, commit=True, within_quota=False)
+        (first, _), (second, _) = create_from_rows(db, rows, commit=True, within_quota=False)
         task_service.create_tasks(db, [marked.model_copy(update={"name": "y"})], user)
         for task in (first, second):
             fail(db, task)
@@ -219,7 +219,7 @@ class TestWhatIsTold:
         fields = {"name": "x", "task_type": "test", "celery_task_name": LONG_RUNNING, "args": [1]}
         wanted = parse({**fields, "unique_key": "key", "on_conflict": on_conflict})
         for bits in ({"followers": other.consumer.bit}, {"followers": heard.consumer.bit}, {}):
-            [task] = create_from_rows(db, rows_of([wanted], user, **bits), commit=True, within_quota=False)
+            [(task, _)] = create_from_rows(db, rows_of([wanted], user, **bits), commit=True, within_quota=False)
         fail(db, task)
         deliver(db, heard, other)
         assert (heard.of(task), other.of(task)) == (["failed"], ["failed"])
