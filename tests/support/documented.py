@@ -17,7 +17,12 @@ from tests.support.stack import Part, Stack
 
 PAGES = {name: Page(name) for name in ("README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md")))}
 # Python that is a module of tasks, which a worker loads.
-MODULES = {"README.md": "example", "recipes.md": "myteam.nightly", "writing-tasks.md": "myteam.tasks"}
+MODULES = {
+    "README.md": "example",
+    "faq.md": "myteam.first",
+    "recipes.md": "myteam.nightly",
+    "writing-tasks.md": "myteam.tasks",
+}
 FOLDER = "/srv/mine"  # where the pages keep modules of tasks
 # In the page that starts servers: where it starts those for production, those for development, and more workers.
 PRODUCTION, DEVELOPMENT, MORE_WORKERS = "--workers 2", "--reload", ("-Q high_priority", "-Q low_priority")
