@@ -14,6 +14,7 @@ from tests.support.accounts import PASSWORD
 from tests.support.audit import recorded
 from tests.support.page_reader import Reader, heading, wrong
 from tests.support.settings import sql
+from tests.support.statements import statements
 from tests.support.task_client import TaskClient
 
 
@@ -233,6 +234,13 @@ class TestBulkOperations:
         rest = reader.get(f"{path}?skip=50").text
         assert [f'href="/ui/tasks/{each}"' in rest for each in ids[49:]] == [False, True, True]
         assert 'rel="next"' not in rest
+
+    def test_of_a_search_ask_for_no_selected_tasks(self, reader: Reader, tasks: TaskClient) -> None:
+        tasks.create(tags=["nightly"])
+        path = do_to_all(reader, "cancel", "tag:nightly")
+        with statements() as sent:
+            assert reader.get(path).status_code == 200
+        assert [text for text in sent if "bulk_deeds.selected" in text or "FROM tasks" in text] == []
 
     def test_tell_of_tasks_of_others_nothing(self, reader: Reader, tasks: TaskClient, others: TaskClient) -> None:
         secret = others.create(name="secret")["id"]
