@@ -13,7 +13,7 @@ from app.schemas.task import TaskRead
 from app.schemas.task_values import PriorityIn
 from app.web.task_form.fields import ARGUMENTS, GIVEN, MAX_INPUTS, PREFIX, parameters
 from app.web.task_form.options import DEFAULTS, OPTIONS
-from app.web.task_form.reading import value_of
+from app.web.task_form.reading import says_nothing, value_of
 from app.web.task_form.shapes import Kind, Shape, as_json, as_text
 
 _PRIORITY = TypeAdapter[Any](PriorityIn)
@@ -122,7 +122,7 @@ class _Filler:
 def _fill_input(typed: dict[str, str], shape: Shape, name: str, value: Any) -> bool:
     """Fill one input, and return whether it says the value: an empty one says nothing, no null and no empty text."""
     text = as_json(value) if shape.kind is Kind.JSON else _as_typed(shape, value)
-    if text == "" or not _can_be_typed(text):
+    if says_nothing(shape.kind, text) or not _can_be_typed(text):
         return False
     typed[name] = text
     if shape.kind is Kind.JSON:

@@ -57,7 +57,7 @@ class Reading:
             if field.is_given:
                 _put(into, place[-1], self._read_parts(field, place))
             return
-        if field.value == "" or (field.kind is not Kind.TEXT and not field.value.strip()):
+        if says_nothing(field.kind, field.value):
             return
         self._left -= 1
         try:
@@ -128,6 +128,11 @@ class Reading:
             if (found := self.places.get(place[:end])) is not None:
                 return found
         return self.fields.options.get(_FIELD_OF.get(error["type"], ""))
+
+
+def says_nothing(kind: Kind, typed: str) -> bool:
+    """Return whether the input counts as left empty: spaces alone are a value of a text only."""
+    return not (typed if kind is Kind.TEXT else typed.strip())
 
 
 def value_of(shape: Shape, typed: str) -> Any:

@@ -190,6 +190,10 @@ def test_whatever_was_typed_comes_back(form: dict[str, str]) -> None:
     assert told(read(found.typed)) == told(task)
 
 
+def test_spaces_that_the_form_takes_for_an_empty_input_are_lost() -> None:
+    assert filled(day=" ").lost == ["kwargs.day"]
+
+
 @settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from([name for name in TYPED if "." not in name]), JSON, max_size=5))
 def test_whatever_is_not_lost_comes_back(kwargs: dict[str, Any]) -> None:
