@@ -1,0 +1,155 @@
+"""Cron lines as crontab(5) of Debian has them: five fields, or `@daily` and the like. What it has not is refused.
+
+Hence no seconds, and none of Quartz' `L`, `W`, `#` and `5/15`: a line means here what it means in a crontab.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from app.core.nearest import did_you_mean
+from app.schedules.errors import InvalidTiming
+
+MAX_CHARACTERS = 250
+MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_TERM = re.compile(r"(?:(?P<all>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\w+))?", re.ASCII)
+_DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The name of a field, its bounds, and the names of its values, the first of which is `low`."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+
+PARTS = (
+    Part("minute", 0, 59),
+    Part("hour", 0, 23),
+    Part("day of month", 1, 31),
+    Part("month", 1, 12, _MONTHS),
+    Part("day of week", 0, 7, _WEEKDAYS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The values of a field, sorted, Sunday being 0, and its text, in which names are numbers."""
+
+    values: tuple[int, ...]
+    text: str
+
+    @property
+    def star(self) -> bool:
+        """Whether it begins with `*`, which cron looks at, and not at whether it has all values."""
+        return self.text.startswith("*")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The five fields of a cron line."""
+
+    minute: Field
+    hour: Field
+    day: Field
+    month: Field
+    weekday: Field
+
+    def __str__(self) -> str:
+        return " ".join(each.text for each in (self.minute, self.hour, self.day, self.month, self.weekday))
+
+    @property
+    def follows_elapsed_time(self) -> bool:
+        """Whether a change of the clock is nothing to it (cron(8): a minute or an hour that begins with `*`)."""
+        return self.minute.star or self.hour.star
+
+    @property
+    def needs_both_days(self) -> bool:
+        """Whether day of month and day of week must match, and not either: one of them begins with `*` (crontab(5))."""
+        return self.day.star or self.weekday.star
+
+
+@lru_cache(maxsize=4096)
+def parse(cron: str) -> Line:
+    """Return the line; `InvalidTiming` says what is wrong in which of its fields, or that it never fires."""
+    if len(cron) > MAX_CHARACTERS:
+        raise InvalidTiming("cron", f"must have {MAX_CHARACTERS} characters at most")
+    texts = (_written_out(cron.strip()) if cron.lstrip().startswith("@") else cron).upper().split()
+    if len(texts) != len(PARTS):
+        raise InvalidTiming(
+            "cron",
+            f"must have five fields (minute, hour, day of month, month, day of week) and no seconds, not {len(texts)}",
+        )
+    line = Line(*(_field(part, text) for part, text in zip(PARTS, texts, strict=True)))
+    day = line.day.values[0]
+    if line.needs_both_days and all(day > _DAYS[month] for month in line.month.values):
+        raise InvalidTiming("cron", f"never fires: none of its months has a day {day}")
+    return line
+
+
+def _written_out(cron: str) -> str:
+    if cron.lower() == "@reboot":
+        raise InvalidTiming("cron", "@reboot has no times: a schedule does not know when a machine starts")
+    if (line := MACROS.get(cron.lower())) is None:
+        raise InvalidTiming("cron", f"is none of {', '.join(MACROS)}{did_you_mean(cron, MACROS)}")
+    return line
+
+
+def _field(part: Part, text: str) -> Field:
+    terms = [_term(part, term) for term in text.split(",")]
+    values = {value for _, term in terms for value in term}
+    if part.names is _WEEKDAYS:
+        values = {value % len(_WEEKDAYS) for value in values}
+    return Field(tuple(sorted(values)), ",".join(text for text, _ in terms))
+
+
+def _term(part: Part, term: str) -> tuple[str, range]:
+    """Return a term in numbers, and its values. `5-5/2` becomes `5`: cronsim 2.8 would take it for `5-59/2`."""
+    found = _TERM.fullmatch(term)
+    if found is None:
+        raise _refused(part, f"{term!r} is no value, range (1-5) or step (*/5, 10-50/5)")
+    step = _number(part, found["step"]) if found["step"] else 1
+    if step == 0:
+        raise _refused(part, "a step is 1 or more")
+    if found["all"]:
+        return "*" if step == 1 else f"*/{step}", range(part.low, part.high + 1, step)
+    first = _value(part, found["first"])
+    if found["step"] and not found["last"]:
+        raise _refused(part, f"a step needs a range: {found['first']}-{part.high}/{step}")
+    last = _value(part, found["last"]) if found["last"] else first
+    if last < first:
+        raise _refused(part, f"the range {found['first']}-{found['last']} runs backwards")
+    text = str(first) if first == last else f"{first}-{last}" + ("" if step == 1 else f"/{step}")
+    return text, range(first, last + 1, step)
+
+
+def _value(part: Part, text: str) -> int:
+    if text in part.names:
+        return part.low + part.names.index(text)
+    value = _number(part, text)
+    if not part.low <= value <= part.high:
+        raise _refused(part, f"{value} is not within {part.low} and {part.high}")
+    return value
+
+
+def _number(part: Part, text: str) -> int:
+    if not text.isdigit():
+        raise _refused(part, f"{text!r} is no number" + (f" and none of {', '.join(part.names)}" if part.names else ""))
+    return int(text)
+
+
+def _refused(part: Part, message: str) -> InvalidTiming:
+    return InvalidTiming("cron", f"{part.name}: {message}")

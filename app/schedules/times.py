@@ -1,0 +1,138 @@
+"""The nominal times of a schedule: what a cron line or an interval, a zone, a start and an end give together."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from itertools import islice
+from uuid import UUID
+
+from app.schedules import cron_times, lines, zones
+from app.schedules.errors import InvalidTiming
+
+MAX_EVERY_SECONDS = 366 * 86_400.0 * 10
+# Nominal times are between these two: there are no zones before, and datetime ends soon after.
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What decides the nominal times. It is valid if `check` says so; all datetimes have a zone, results are in UTC.
+
+    cron         a line of `app.schedules.lines`, or None
+    every_seconds  1 or more of elapsed time, to the microsecond, or None; the first time is `start_at`
+    timezone     an IANA name, in which the cron line is read
+    start_at     no time is before it
+    end_at       no time is after it, or None
+    """
+
+    cron: str | None
+    every_seconds: float | None
+    timezone: str
+    start_at: datetime
+    end_at: datetime | None
+
+    def after(self, instant: datetime, count: int = 1) -> list[datetime]:
+        """Return the first times after the instant, ascending, `count` or fewer."""
+        start = min(max(_utc(instant), _utc(self.start_at)), _LAST)
+        # A line may have lost its times since it was checked, by a change of its zone: the search ends nevertheless.
+        until = _LAST if self.cron is None else start + cron_times.HORIZON * min(count, 10)
+        return list(islice(self._times(instant, until), count))
+
+    def between(self, after: datetime, until: datetime, most: int) -> list[datetime]:
+        """Return the times `after` < t <= `until`, ascending, of more than `most` the first ones."""
+        return list(islice(self._times(after, until), most))
+
+    def latest(self, after: datetime, until: datetime) -> datetime | None:
+        """Return the last time `after` < t <= `until`, without computing those before it."""
+        after, until = self._within(after, until)
+        if until <= after:
+            return None
+        if self.cron is None:
+            first, last = self._numbers(after, until)
+            return self._numbered(last) if first <= last else None
+        found = cron_times.latest(lines.parse(self.cron), self.timezone, _naive(after), _naive(until))
+        return None if found is None else found.replace(tzinfo=UTC)
+
+    def count(self, after: datetime, until: datetime, most: int) -> int:
+        """Return how many times are `after` < t <= `until`, at most `most`. Of a cron line, each takes 3 µs."""
+        if self.cron is not None:
+            return sum(1 for _ in islice(self._times(after, until), most))
+        first, last = self._numbers(*self._within(after, until))
+        return max(0, min(last + 1 - first, most))
+
+    def _times(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        after, until = self._within(after, until)
+        if until <= after:
+            return
+        if self.cron is None:
+            first, last = self._numbers(after, until)
+            yield from map(self._numbered, range(first, last + 1))
+            return
+        line = lines.parse(self.cron)
+        for found in cron_times.ascending(line, self.timezone, _naive(after), _naive(until)):
+            yield found.replace(tzinfo=UTC)
+
+    def _within(self, after: datetime, until: datetime) -> tuple[datetime, datetime]:
+        """Return the bounds in UTC, with those of the schedule."""
+        start, end = _utc(self.start_at), _LAST if self.end_at is None else _utc(self.end_at)
+        return max(_utc(after), start - _TICK, _FIRST), min(_utc(until), end, _LAST)
+
+    def _numbers(self, after: datetime, until: datetime) -> tuple[int, int]:
+        """Return the first and the last number of an interval's times `after` < t <= `until`; `start_at` has 0."""
+        start, step = _utc(self.start_at), self._step()
+        return (after - start) // step + 1, (until - start) // step
+
+    def _numbered(self, number: int) -> datetime:
+        return _utc(self.start_at) + number * self._step()
+
+    def _step(self) -> timedelta:
+        assert self.every_seconds is not None
+        return timedelta(seconds=self.every_seconds)
+
+
+def _utc(instant: datetime) -> datetime:
+    """Return the instant in UTC: datetimes of one and the same zone are compared and subtracted by what clocks show."""
+    return instant.astimezone(UTC)
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=None)
+
+
+def check(timing: Timing) -> None:
+    """Raise `InvalidTiming` with the field that is wrong and why: also of a cron line that never fires in its zone."""
+    zones.zone(timing.timezone)
+    for field, instant in (("start_at", timing.start_at), ("end_at", timing.end_at)):
+        if instant is not None and instant.tzinfo is None:
+            raise InvalidTiming(field, "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)")
+    if not _FIRST < timing.start_at < _LAST - cron_times.HORIZON:
+        raise InvalidTiming("start_at", "must be a time of the years 1900 to 8900")
+    if timing.end_at is not None and _utc(timing.end_at) < _utc(timing.start_at):
+        raise InvalidTiming("end_at", "must not be before start_at")
+    if (timing.cron is None) == (timing.every_seconds is None):
+        raise InvalidTiming("cron", "give either cron or every_seconds")
+    if timing.every_seconds is not None:
+        _check_interval(timing.every_seconds)
+    if timing.cron is not None:
+        _check_line(lines.parse(timing.cron), timing)
+
+
+def _check_interval(seconds: float) -> None:
+    if not (math.isfinite(seconds) and 1 <= seconds <= MAX_EVERY_SECONDS):
+        raise InvalidTiming("every_seconds", f"must be from 1 to {MAX_EVERY_SECONDS:.0f} seconds")
+
+
+def _check_line(line: lines.Line, timing: Timing) -> None:
+    start = _naive(_utc(timing.start_at))
+    if next(cron_times.ascending(line, timing.timezone, start, start + cron_times.HORIZON), None) is None:
+        raise InvalidTiming("cron", f"never fires: its times are all skipped where {timing.timezone} changes its clock")
+
+
+def jitter(schedule_id: UUID, scheduled_for: datetime, jitter_seconds: float) -> timedelta:
+    """Return by how much later a task starts: 0 <= x < `jitter_seconds`, equal for equal schedules and times."""
+    microseconds = (_utc(scheduled_for) - _FIRST) // _TICK
+    hashed = blake2b(schedule_id.bytes + microseconds.to_bytes(8, "big", signed=True), digest_size=8).digest()
+    return timedelta(microseconds=int.from_bytes(hashed, "big") * int(jitter_seconds * 1_000_000) >> 64)

@@ -1,0 +1,116 @@
+"""Time zones from the `tzdata` package alone, so that all hosts agree, and the changes of their clocks.
+
+Naive datetimes are UTC where they are called instants, and what the zone's clock shows where they are called local.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from importlib import metadata
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+from app.core.nearest import did_you_mean
+from app.schedules.errors import UnknownZone
+
+_A_DAY, _A_SECOND = timedelta(days=1), timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Instants with one UTC offset: `start` <= t < `end`, at most a year.
+
+    `before` is the offset until `start`: less than `offset` if the clock is put forward there, more if it is put back.
+    """
+
+    start: datetime
+    end: datetime
+    offset: timedelta
+    before: timedelta
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """Return the zone of an IANA name; `UnknownZone` if the package has none. The files of the host are never read."""
+    if name not in _known():
+        raise UnknownZone(f"is no time zone: {name[:100]}{did_you_mean(name, _known(), 0.75)}")
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
+def zone_names() -> list[str]:
+    """Return the names that `zone` takes, sorted."""
+    return sorted(_known())
+
+
+@cache
+def version() -> str:
+    """Return the version of the package, such as `2026.6`, which is IANA's 2026f."""
+    return metadata.version("tzdata")
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+
+
+def clock_changes(name: str, after: datetime, until: datetime) -> list[tuple[datetime, timedelta, timedelta]]:
+    """Return when the clock is changed, `after` < t <= `until` in UTC, with its UTC offsets before and from then on."""
+    first, last = (each.astimezone(UTC).replace(tzinfo=None) for each in (after, until))
+    return [
+        (period.start.replace(tzinfo=UTC), period.before, period.offset)
+        for year in range(first.year, last.year + 1)
+        for period in periods(name, year)
+        if first < period.start <= last and period.before != period.offset
+    ]
+
+
+@lru_cache(maxsize=8192)
+def periods(name: str, year: int) -> tuple[Period, ...]:
+    """Return the periods of a year of UTC, in order. Changes that are undone within a day are not seen."""
+    its_zone = zone(name)
+    start, end = datetime(year, 1, 1), datetime(year + 1, 1, 1)  # noqa: DTZ001 (an instant)
+    before = _offset(its_zone, start - _A_SECOND)
+    found = []
+    while start < end:
+        offset = _offset(its_zone, start)
+        until = _next_change(its_zone, start, offset, end)
+        found.append(Period(start, until, offset, before))
+        start, before = until, offset
+    return tuple(found)
+
+
+def periods_from(name: str, instant: datetime, until: datetime) -> Iterator[Period]:
+    """Yield the period that holds the instant, and those that follow, as far as one holds `until`."""
+    for year in range(instant.year, until.year + 1):
+        for period in periods(name, year):
+            if period.end > instant and period.start <= until:
+                yield period
+
+
+def periods_before(name: str, instant: datetime, until: datetime) -> Iterator[Period]:
+    """Yield the period that holds the instant, and earlier ones, as far back as one holds `until`."""
+    for year in range(instant.year, until.year - 1, -1):
+        for period in reversed(periods(name, year)):
+            if period.start <= instant and period.end > until:
+                yield period
+
+
+def _next_change(its_zone: ZoneInfo, start: datetime, offset: timedelta, end: datetime) -> datetime:
+    """Return the first instant after `start` of another offset, or `end`. zoneinfo does not tell: search by halves."""
+    same, other = start, start
+    while other < end and _offset(its_zone, other) == offset:
+        same, other = other, min(other + _A_DAY, end)
+    if other == end and _offset(its_zone, end - _A_SECOND) == offset:
+        return end
+    while other - same > _A_SECOND:
+        middle = (same + (other - same) / 2).replace(microsecond=0)
+        same, other = (middle, other) if _offset(its_zone, middle) == offset else (same, middle)
+    return other
+
+
+def _offset(its_zone: ZoneInfo, instant: datetime) -> timedelta:
+    offset = instant.replace(tzinfo=UTC).astimezone(its_zone).utcoffset()
+    assert offset is not None
+    return offset

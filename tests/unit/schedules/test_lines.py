@@ -1,0 +1,89 @@
+"""Cron lines: what they are made of, and what is refused with which words."""
+
+from datetime import UTC, datetime
+
+import pytest
+from cronsim import CronSim
+
+from app.core.languages import in_chinese
+from app.schedules.errors import InvalidTiming
+from app.schedules.lines import MACROS, parse
+from tests.support.cron_model import Model
+from tests.support.tables import check_rows
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_names_lists_ranges_and_steps() -> None:
+    line = parse("5,1-3 */6 10-20/5 jan,Mar-may MON-fri")
+    assert [field.values for field in (line.minute, line.hour, line.day, line.month, line.weekday)] == [
+        (1, 2, 3, 5), (0, 6, 12, 18), (10, 15, 20), (1, 3, 4, 5), (1, 2, 3, 4, 5),
+    ]  # fmt: skip
+
+
+def test_sunday_is_0_or_7() -> None:
+    same = ("0", "7", "sun", "SUN", "7,0", "*/7")
+    assert {parse(f"0 0 1 * {text}").weekday.values for text in same} == {(0,)}
+    assert parse("0 0 * * 5-7").weekday.values == (0, 5, 6)
+
+
+def test_all_of_the_macros_are_written_out() -> None:
+    assert {macro: str(parse(f" {macro.upper()} ")) for macro in MACROS} == MACROS
+
+
+def test_a_step_in_a_range_of_one_is_that_one() -> None:
+    """cronsim 2.8 alone takes it for `5-59/2`."""
+    line = parse("5-5/2 0 * * 1-mon/3")
+    assert str(line) == "5 0 * * 1"
+    assert len(CronSim("5-5/2 0 * * *", START).minutes) > 1  # else this may go
+
+
+def test_a_star_at_the_beginning_alone_makes_a_difference() -> None:
+    rows = {
+        "*/5 3 * * *": (True, True), "5 */3 * * *": (True, True), "5,10 0-23 1 * 1": (False, False), "@hourly": (True, True),
+        "0-59 3 1,2 * */2": (False, True), "0 3 */2 * 1": (False, True), "0 3 1-31 * 0-7": (False, False),
+    }  # fmt: skip
+    check_rows(lambda text, both: (parse(text).follows_elapsed_time, parse(text).needs_both_days) == both, rows.items())
+
+
+REFUSED = {
+    "": "must have five fields (minute, hour, day of month, month, day of week) and no seconds, not 0",
+    "0 * * * * *": "must have five fields (minute, hour, day of month, month, day of week) and no seconds, not 6",
+    "@reboot": "@reboot has no times: a schedule does not know when a machine starts",
+    "@midnigth": f"is none of {', '.join(MACROS)}, did you mean @midnight",
+    "@": f"is none of {', '.join(MACROS)}",
+    "60 * * * *": "minute: 60 is not within 0 and 59",
+    "0 24 * * *": "hour: 24 is not within 0 and 23",
+    "0 0 0 * *": "day of month: 0 is not within 1 and 31",
+    "0 0 * 13 *": "month: 13 is not within 1 and 12",
+    "0 0 * * 8": "day of week: 8 is not within 0 and 7",
+    "0 0 * * monday": "day of week: 'MONDAY' is no number and none of SUN, MON, TUE, WED, THU, FRI, SAT",
+    "0 jan * * *": "hour: 'JAN' is no number",
+    "0 17-9 * * *": "hour: the range 17-9 runs backwards",
+    "0 0 * * fri-sun": "day of week: the range FRI-SUN runs backwards",
+    "*/0 * * * *": "minute: a step is 1 or more",
+    "5/15 * * * *": "minute: a step needs a range: 5-59/15",
+    "1,,2 * * * *": "minute: '' is no value, range (1-5) or step (*/5, 10-50/5)",
+    "-5 * * * *": "minute: '-5' is no value, range (1-5) or step (*/5, 10-50/5)",
+    "0 0 ? * *": "day of month: '?' is no value, range (1-5) or step (*/5, 10-50/5)",
+    "0 0 L * *": "day of month: 'L' is no number",
+    "0 0 * * 1#2": "day of week: '1#2' is no value, range (1-5) or step (*/5, 10-50/5)",
+    "٣ * * * *": "minute: '٣' is no value, range (1-5) or step (*/5, 10-50/5)",
+    "0 0 30 2 *": "never fires: none of its months has a day 30",
+    "0 0 31 4,6,9,11 */2": "never fires: none of its months has a day 31",
+    "0 " * 200: "must have 250 characters at most",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_refusal_says_what_is_wrong_and_where(text: str) -> None:
+    with pytest.raises(InvalidTiming) as refused:
+        parse(text)
+    assert (refused.value.field, str(refused.value)) == ("cron", REFUSED[text])
+    assert in_chinese(REFUSED[text]) != REFUSED[text]
+
+
+def test_a_day_that_a_day_of_the_week_replaces_is_not_missed() -> None:
+    for text in ("0 0 30 2 1", "0 0 29 2 *", "0 0 31 4,5 *", "0 0 */31 2 *"):
+        parse(text)
+        assert Model(text).exists
