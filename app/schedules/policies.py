@@ -1,0 +1,166 @@
+"""What a schedule does with the times that are due: which of them it catches up, and which may overlap.
+
+Pure: `catch_up` reads nothing but a timing, `decide` nothing but its arguments. `app/services/schedules/firing.py` does
+what they say.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from app.schedules.times import Timing
+
+# `catch_up: none` runs a time that maintenance sees no later than this: longer than another process needs to take over
+# from a leader that was killed (MAINTENANCE_LEASE_SECONDS and a second).
+ON_TIME = timedelta(seconds=5)
+# Missed times that are counted at one look, and stand in one row. More make another row at the next look.
+MOST_MISSED = 100_000
+_TICK = timedelta(microseconds=1)
+
+
+class Overlap(StrEnum):
+    """What becomes of a time while a task that the schedule fired before is pending or running."""
+
+    SKIP = "skip"
+    ALLOW = "allow"
+    BUFFER_ONE = "buffer_one"
+    CANCEL_RUNNING = "cancel_running"
+
+
+class CatchUp(StrEnum):
+    """Which of the times that were missed are run."""
+
+    NONE = "none"
+    LATEST = "latest"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The times to look at: after < t <= until, the time of the look by the database's clock.
+
+    `resumed_at`: times up to it belong to a pause, and count as missed.
+    """
+
+    after: datetime
+    until: datetime
+    resumed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Times that no task is made for: from the first to the last."""
+
+    first: datetime
+    last: datetime
+    count: int
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """What becomes of the times of a window.
+
+    `done_until`: up to it, all are in `run` or `missed`. `due_at`: the first time after it, None if there is none.
+    """
+
+    run: Sequence[datetime]
+    missed: Missed | None
+    done_until: datetime
+    due_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with the times of one look.
+
+    `held` waits for the end of what runs, and `cancel` says to ask it to stop.
+    """
+
+    run: list[datetime] = field(default_factory=list)
+    overlapping: list[datetime] = field(default_factory=list)
+    held: datetime | None = None
+    cancel: bool = False
+
+
+def catch_up(
+    timing: Timing,
+    window: Window,
+    policy: CatchUp,
+    within: timedelta,
+    done: Collection[datetime] = (),
+    most: int = 1000,
+) -> CaughtUp:
+    """Say which times of the window are run, `most` of them at once, and which are missed.
+
+    `within` is how late a time may be. `done` are times of the window that have a task already, by a backfill.
+    """
+    begin = _first_in_time(window, policy, within)
+    first, second = [*timing.after(window.after, 2), None, None][:2]
+    if first is None or first > window.until:
+        return CaughtUp([], None, window.until, first)
+    if second is None or second > window.until:  # nearly always
+        run = [time for time in (first,) if time not in done]
+        is_run = first >= begin
+        return CaughtUp(run if is_run else [], None if is_run else _missed(first, first, 1, done), window.until, second)
+    if policy is CatchUp.ALL:
+        chosen = timing.between(max(window.after, begin - _TICK), window.until, most)
+    else:
+        latest = timing.latest(window.after, window.until)
+        chosen = [latest] if latest is not None and latest >= begin else []
+    bound = chosen[0] - _TICK if chosen else window.until
+    number = timing.count(window.after, bound, MOST_MISSED) if window.after < bound else 0
+    if number >= MOST_MISSED:
+        times = timing.between(window.after, bound, MOST_MISSED)
+        return _caught_up(timing, [], _missed(times[0], times[-1], len(times), done), times[-1])
+    last = timing.latest(window.after, bound) if number else None
+    missed = None if last is None else _missed(first, last, number, done)
+    done_until = chosen[-1] if len(chosen) >= most else window.until
+    return _caught_up(timing, [time for time in chosen if time not in done], missed, done_until)
+
+
+def _caught_up(timing: Timing, run: Sequence[datetime], missed: Missed | None, done_until: datetime) -> CaughtUp:
+    return CaughtUp(run, missed, done_until, next(iter(timing.after(done_until, 1)), None))
+
+
+def _first_in_time(window: Window, policy: CatchUp, within: timedelta) -> datetime:
+    """The earliest time that is not too late to be run."""
+    on_time = window.until - ON_TIME
+    if window.resumed_at is not None:
+        on_time = max(on_time, window.resumed_at + _TICK)
+    return on_time if policy is CatchUp.NONE else min(on_time, window.until - within)
+
+
+def _missed(first: datetime, last: datetime, count: int, done: Collection[datetime]) -> Missed | None:
+    count -= sum(first <= time <= last for time in done)
+    return Missed(first, last, count) if count else None
+
+
+def decide(times: Sequence[datetime], overlap: Overlap, *, is_active: bool, held: datetime | None) -> Decision:
+    """Say what becomes of these times, the oldest first, and of the one that is held from an earlier look.
+
+    `is_active`: a task that the schedule fired by itself is pending or running.
+    """
+    if overlap is Overlap.ALLOW:
+        return Decision([*([] if held is None else [held]), *times])
+    run: list[datetime] = []
+    if held is not None and not is_active:
+        run, held, is_active = [held], None, True
+    waiting = list(times)
+    if waiting and not is_active and overlap is not Overlap.CANCEL_RUNNING:
+        run.append(waiting.pop(0))
+    if overlap is Overlap.CANCEL_RUNNING:
+        return _last_wins(run, waiting, held, is_active=is_active)
+    if overlap is Overlap.BUFFER_ONE and held is None and waiting:
+        held = waiting.pop(0)
+    return Decision(run, waiting, held)
+
+
+def _last_wins(run: list[datetime], waiting: list[datetime], held: datetime | None, *, is_active: bool) -> Decision:
+    """Each time takes the place of the one before it, which has not started or is cancelled."""
+    if not waiting:
+        return Decision(run, [], held)
+    *passed, last = [*run, *([] if held is None else [held]), *waiting]
+    if is_active and not run:
+        return Decision([], passed, last, cancel=True)
+    return Decision([last], passed)
