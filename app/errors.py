@@ -6,17 +6,18 @@
     │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
-    │                          BulkDeedNotFound, ErrorGroupNotFound
+    │                          BulkDeedNotFound, ErrorGroupNotFound, ScheduleNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
-    │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff, BulkDeedOver
+    │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff, BulkDeedOver,
+    │                          IdempotentScheduleDeleted
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch, UnknownParameter,
-    │                          RepeatedParameter
+    │                          RepeatedParameter, InvalidSchedule, TooManyTimes
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
     │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
-    │                          TooManyBulkDeeds
+    │                          TooManyBulkDeeds, TooManySchedules
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -173,6 +174,10 @@ class ErrorGroupNotFound(NotFound):
     code, title = "error_group_not_found", "There is no such group of failures"
 
 
+class ScheduleNotFound(NotFound):
+    code, title = "schedule_not_found", "There is no such schedule"
+
+
 class Conflict(ServiceError):
     code, title = "conflict", "Conflict"
 
@@ -213,6 +218,10 @@ class IdempotentTaskDeleted(Conflict):
     """The task is not created again: a late repetition must not run a deleted task."""
 
     code, title = "idempotent_task_deleted", "The task of this Idempotency-Key was deleted"
+
+
+class IdempotentScheduleDeleted(Conflict):
+    code, title = "idempotent_schedule_deleted", "The schedule of this Idempotency-Key was deleted"
 
 
 class ReplayTooLarge(Conflict):
@@ -287,6 +296,13 @@ class InvalidInput(ServiceError):
         self.detail = told(self.title, self.errors) if is_made else f"tasks[{at}]: {self.detail}"
         return self
 
+    def below(self, field: str) -> Self:
+        """Say that it is about what this field holds. Returns the error itself."""
+        is_made = self.detail == told(self.title, self.errors)
+        self.errors = [{**each, "loc": [field, *each["loc"]]} for each in self.errors]
+        self.detail = told(self.title, self.errors) if is_made else self.detail
+        return self
+
 
 MOST_TOLD = 3
 
@@ -352,6 +368,17 @@ class UnknownLimit(InvalidInput):
 
 class InvalidLimit(InvalidInput):
     code, title = "invalid_limit", "The limit is not valid"
+
+
+class InvalidSchedule(InvalidInput):
+    code, title = "invalid_schedule", "The schedule is not valid"
+
+
+class TooManyTimes(InvalidInput):
+    code, title = "too_many_times", "The range has too many times: send a shorter one"
+
+    def __init__(self) -> None:
+        super().__init__(errors=[{"loc": ["to"], "msg": self.title, "type": self.code}])
 
 
 class InvalidCursor(InvalidInput):
@@ -458,6 +485,10 @@ class TooManyBytesStored(QuotaExceeded):
 
 class TooManyBulkDeeds(QuotaExceeded):
     code, title = "bulk_deeds_quota", "Too many of your bulk operations are running: wait until one has ended"
+
+
+class TooManySchedules(QuotaExceeded):
+    code, title = "schedules_quota", "You have too many schedules: delete some first"
 
 
 class Unavailable(ServiceError):

@@ -58,7 +58,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
         "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
         "integration/test_random_updates.py", "integration/test_retry_with_changes.py",
-        "integration/test_revisions.py",
+        "integration/test_revisions.py", "integration/test_schedules.py",
         "integration/test_rights_at_the_answer.py", "integration/test_round_trips.py",
         "integration/test_route_matrix.py", "integration/test_run_now.py", "integration/test_running.py",
         "integration/test_running_bodies.py", "integration/test_running_messages.py",
@@ -131,8 +131,8 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_migration_locks.py", "integration/test_migrations.py",
     "integration/test_newest_tasks.py", "integration/test_outbox.py", "integration/test_periods.py", "integration/test_queues.py",
     "integration/test_random_updates.py", "integration/test_revisions.py",
-    "integration/test_running_quota.py", "integration/test_state_machine.py", "integration/test_statements.py",
-    "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_task_sums.py",
+    "integration/test_running_quota.py", "integration/test_schedules.py", "integration/test_state_machine.py",
+    "integration/test_statements.py", "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_task_sums.py",
     "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
 )  # fmt: skip
 

@@ -381,6 +381,8 @@ class SettingFields(BaseSettings):
         10, ge=0, description="Running bulk operations of one user (`POST /tasks/bulk/…`); else 429. 0: no limit."
     )
 
+    quota_schedules: int = Field(1000, ge=0, description="Schedules of one user; else 429. 0: no limit.")
+
     audited_deeds_per_minute: int = Field(
         30_000,
         ge=0,

@@ -119,6 +119,8 @@ def task_indexes() -> tuple[Index, ...]:
         _partial("ix_tasks_running", "worker_id", where="status = 'running'"),
         # Retention: the oldest ended tasks of one user.
         _partial("ix_tasks_ended", "user_id", "finished_at", where="finished_at IS NOT NULL"),
+        # The tasks of one schedule, newest first.
+        _partial("ix_tasks_schedule", "schedule_id", descending("id"), where="schedule_id IS NOT NULL"),
         _partial("ix_tasks_delete_requested", "id", where="delete_requested_at IS NOT NULL"),
         # Unique with or without its condition, which spares the tasks without a key an entry.
         _partial(UNIQUE_KEY, "user_id", "active_key", where="active_key IS NOT NULL", unique=True),
@@ -144,6 +146,7 @@ def _task_indexes_of_mysql() -> tuple[Index, ...]:
         _of_mysql("ix_tasks_expiring", "status", "expires_at"),
         _of_mysql("ix_tasks_running", "status", "worker_id"),
         _of_mysql("ix_tasks_ended", "user_id", "finished_at"),
+        _of_mysql("ix_tasks_schedule", "schedule_id", "id"),
         _of_mysql("ix_tasks_delete_requested", "delete_requested_at"),
         _of_mysql(UNIQUE_KEY, "user_id", "active_key", unique=True),
     )
@@ -168,6 +171,29 @@ def outbox_indexes() -> tuple[Index, ...]:
         Index("ix_task_outbox_task", "consumer", "task_id", "id"),
         _partial("ix_task_outbox_ready", "consumer", "id", where="set_aside_at IS NULL"),
         _of_mysql("ix_task_outbox_ready", "consumer", "set_aside_at", "id"),
+    )
+
+
+def schedule_indexes() -> tuple[Index, ...]:
+    """New objects for the `schedules` table: the pages of one user and of all, and what a pass looks for."""
+    return (
+        Index("ix_schedules_user", "user_id", "id"),
+        # Those that are due, and those that wait for the end of a task.
+        Index("ix_schedules_due", "due_at"),
+        _partial("ix_schedules_held", "held_for", where="held_for IS NOT NULL"),
+        _of_mysql("ix_schedules_held", "held_for"),
+    )
+
+
+def schedule_run_indexes() -> tuple[Index, ...]:
+    """New objects for the `schedule_runs` table: the run of a task, those that may not have ended, and the oldest."""
+    return (
+        Index("ix_schedule_runs_task", "task_id"),
+        Index(
+            "ix_schedule_runs_open", "schedule_id", postgresql_where=text("is_open"), sqlite_where=text("is_open = 1")
+        ).ddl_if(dialect=(POSTGRESQL, SQLITE)),  # type: ignore[arg-type]  # it takes several
+        _of_mysql("ix_schedule_runs_open", "schedule_id", "is_open"),
+        Index("ix_schedule_runs_created", "created_at"),
     )
 
 

@@ -19,6 +19,7 @@ from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCou
 from app.models.maintenance import MaintenanceLease
 from app.models.outbox import OutboxRow
 from app.models.period import Period
+from app.models.schedule import Schedule, ScheduleRun
 from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
 from app.models.task_log import TaskLog
@@ -47,6 +48,8 @@ __all__ = [
     "Period",
     "RecoveryCode",
     "RefreshToken",
+    "Schedule",
+    "ScheduleRun",
     "SecondFactor",
     "Task",
     "TaskAttempt",

@@ -200,6 +200,8 @@ class Task(Base):
     limit_key: Mapped[str | None] = mapped_column(ShortText)
     # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
     retry_of: Mapped[UUID | None]
+    # The schedule that made it. No foreign key: it outlives the schedule.
+    schedule_id: Mapped[UUID | None]
     # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
     user_limited: Mapped[bool | None]
     held: Mapped[Held | None] = mapped_column(_Named(Held))

@@ -43,6 +43,8 @@ class FilterField:
     condition: Condition = Condition.COLUMN
     # Of texts: the greatest length, or a regular expression.
     longest: int = 200
+    # Of an id: `all` stands for everyone's.
+    or_all: bool = False
     pattern: str | None = None
     examples: list[Any] | None = None
     # From its type: that of one value, and whether the filter takes several.
@@ -57,7 +59,10 @@ class TaskFilter:
     user_id: Annotated[
         UUID | None,
         FilterField(
-            "Administrators: the tasks of this user, or of `all` users. Default: your tasks.", "user", Condition.INDEXED
+            "Administrators: the tasks of this user, or of `all` users. Default: your tasks.",
+            "user",
+            Condition.INDEXED,
+            or_all=True,
         ),
     ] = None
     status: Annotated[
@@ -99,6 +104,10 @@ class TaskFilter:
             pattern=FINGERPRINT,
             examples=[None],
         ),
+    ] = None
+    schedule_id: Annotated[
+        UUID | None,
+        FilterField("Tasks that this schedule has made.", "schedule", Condition.INDEXED, examples=[None]),
     ] = None
     created_after: Annotated[
         datetime | None, FilterField("Tasks created after this time.", "after", Condition.INDEXED)

@@ -255,7 +255,9 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     limit_key: str | None = Field(None, description="The key of the limit.")
     depends_on: list[UUID] | None = Field(None, description="Always null in this version.")
     webhook_url: str | None = Field(None, description="Always null in this version.")
-    schedule_id: UUID | None = Field(None, description="Always null in this version.")
+    schedule_id: UUID | None = Field(
+        None, description="The schedule that made the task: by itself, by a trigger or by a backfill."
+    )
     workflow_id: UUID | None = Field(None, description="Always null in this version.")
     attempt: int = Field(description="The number of starts so far, including lost ones.", examples=[1])
     worker: str | None = Field(description="The worker of the last attempt.", examples=["worker1@host"])

@@ -57,7 +57,7 @@ class _Change(PatchModel):
     later: ClassVar[frozenset[str]] = TaskCreate.later
 
 
-def _changes(names: Iterable[str]) -> Any:
+def changes_of(names: Iterable[str]) -> Any:
     """Return a model in which each of these fields of TaskCreate may be left out."""
     return create_model("_Changes", __base__=_Change, **{name: _change(name) for name in names})
 
@@ -76,8 +76,8 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}"
 
 
-_PATCHED: Any = _changes([*ALWAYS, *PENDING_ONLY])
-_RETRIED: Any = _changes(_SUBMITTED)
+_PATCHED: Any = changes_of([*ALWAYS, *PENDING_ONLY])
+_RETRIED: Any = changes_of(_SUBMITTED)
 
 
 class TaskPatch(_PATCHED):  # type: ignore[misc]  # its fields are those of TaskCreate

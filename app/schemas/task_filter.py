@@ -66,7 +66,9 @@ def _checked_type(field: FilterField) -> Any:
     if field.value_type is str:
         length = StringConstraints(min_length=1, max_length=field.longest)
         return Annotated[str, length, AfterValidator(without_nul)]
-    known = {TaskPriority: PriorityIn, datetime: Moment, UUID: UserOrAll}
+    if field.or_all:
+        return UserOrAll
+    known = {TaskPriority: PriorityIn, datetime: Moment}
     return known.get(field.value_type, field.value_type)
 
 

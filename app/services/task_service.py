@@ -18,7 +18,7 @@ from app.core.redacted_text import redact_text
 from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page, page_of
 from app.db.session import transaction
-from app.db.statements import reads
+from app.db.statements import reads, schedules
 from app.errors import (
     InvalidInput,
     InvalidTask,
@@ -370,6 +370,8 @@ class TaskService:
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
+            if task.schedule_id is not None:
+                schedules.reopen(db, [task.id])
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
             waking.wake_if_due(db, task.id, task.queue)
         return task

@@ -112,7 +112,7 @@ def text_of(fields: Mapping[str, Any]) -> str | None:
 def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: FindUser) -> Any:
     """Return the value as the filter takes it. Raises ValueError."""
     field = FIELDS[name]
-    if field.value_type is UUID and value == "me":
+    if field.or_all and value == "me":
         return user.id
     if field.value_type is datetime:
         return _moment(value, now)
@@ -121,7 +121,7 @@ def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: F
     try:
         return field.value_type(value)
     except ValueError:  # a name that looks like an id is none: links name users by their ids
-        if field.value_type is UUID and user.is_admin and (found := find_user(value)):
+        if field.or_all and user.is_admin and (found := find_user(value)):
             return found
         raise
 

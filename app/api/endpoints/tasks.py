@@ -124,13 +124,13 @@ _PATCH_PROBLEMS = (
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
 
 
-def _task_bytes(settings: Settings) -> int:
+def task_bytes(settings: Settings) -> int:
     return FIELDS_BYTES + LONGEST_ESCAPE * (settings.max_arguments_bytes + settings.max_metadata_bytes)
 
 
 def _patch_bytes(settings: Settings) -> int:
     """Return the limit for arguments, metadata, a result and a progress detail."""
-    return _task_bytes(settings) + LONGEST_ESCAPE * 2 * settings.max_result_bytes
+    return task_bytes(settings) + LONGEST_ESCAPE * 2 * settings.max_result_bytes
 
 
 async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | None:
@@ -248,7 +248,7 @@ def _shown(found: ReadTask) -> Response:
     },
 )
 @read_fast(_create_fast)
-@body_limit(_task_bytes)
+@body_limit(task_bytes)
 async def create_task(
     request: Request,
     user: TaskWriter,
@@ -453,7 +453,7 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
         ),
     },
 )
-@body_limit(_task_bytes)
+@body_limit(task_bytes)
 def retry_task(
     request: Request,
     response: Response,

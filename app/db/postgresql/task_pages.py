@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.statements.task_conditions import of_kind, of_limit, of_status, waits_for_limit
+from app.db.statements.task_conditions import of_kind, of_limit, of_status, own_index, waits_for_limit
 from app.db.statements.task_counting import counted
 from app.db.statements.task_filter import of_rows
 from app.db.statements.task_streams import merged, start_of
@@ -51,7 +51,7 @@ def page_ids(
 
 def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
     """How many kinds of ended tasks fit; None where streams by kind are of no use, or there are too many."""
-    if wanted.user_id is None or wanted.error is not None or not of_kind(wanted):
+    if wanted.user_id is None or own_index(wanted) is not None or not of_kind(wanted):
         return None
     most = min(MAX_KINDS, MAX_IDS // need)
     number = len(db.execute(_kinds(wanted, most + 1).limit(most + 1)).all())
@@ -77,7 +77,7 @@ def _streams(
     if waits_for_limit(wanted):
         yield _stream([*start, *of_limit(wanted)], rest, need, look)
         return
-    if wanted.error is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
+    if own_index(wanted) is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
         yield _stream(start, [*of_status(wanted), *rest], need, look)
         return
     if kinds is None and not wanted.status:

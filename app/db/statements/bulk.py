@@ -27,6 +27,7 @@ class LockedTask:
     queue: str
     unique_key: str | None
     limit: str | None
+    schedule_id: UUID | None
     arguments_bytes: int
     attached_bytes: int
     stored_bytes: int
@@ -42,6 +43,7 @@ _COLUMNS = (
     Task.queue,
     Task.unique_key,
     Task.limit,
+    Task.schedule_id,
     func.octet_length(Task.args) + func.octet_length(Task.kwargs),
     Task.attached_bytes,
     literal_column(task_bytes(Task.__tablename__), BigInteger),

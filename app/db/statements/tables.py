@@ -7,6 +7,7 @@ from app.models.daily_count import DailyCount
 from app.models.error_group import ErrorGroup
 from app.models.idempotency import IdempotencyKey
 from app.models.limit import LimitPlace
+from app.models.schedule import Schedule, ScheduleRun
 from app.models.task import Task
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
@@ -24,6 +25,8 @@ USERS = _table_of(User)
 ERROR_GROUPS = _table_of(ErrorGroup)
 DAILY_COUNTS = _table_of(DailyCount)
 IDEMPOTENCY_KEYS = _table_of(IdempotencyKey)
+SCHEDULES = _table_of(Schedule)
+SCHEDULE_RUNS = _table_of(ScheduleRun)
 
 # What the database decides of a new task, and is read of it. JSONB has its own form of numbers, so `metadata` is
 # answered as PostgreSQL stores it.

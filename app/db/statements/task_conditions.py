@@ -5,6 +5,7 @@ Those on tags, names and reasons to wait stand in `task_filter` beside this modu
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, literal, select
@@ -46,12 +47,25 @@ def of_kind(wanted: TaskFilter) -> Conditions:
 
 def names_more(wanted: TaskFilter) -> bool:
     """Whether the filter names anything of a task besides its user, states, error and times."""
-    return bool(of_kind(wanted)) or looks_up_rows(wanted)
+    return bool(of_kind(wanted)) or wanted.schedule_id is not None or looks_up_rows(wanted)
+
+
+def own_index(wanted: TaskFilter) -> str | None:
+    """Return the index of a field whose value has tasks of one user alone, if the filter names one."""
+    if wanted.error is not None:
+        return "ix_tasks_error"
+    return None if wanted.schedule_id is None else "ix_tasks_schedule"
+
+
+def of_own_index(wanted: TaskFilter) -> Conditions:
+    """Return the conditions that this index serves."""
+    return of_error(wanted) or of_schedule(wanted)
 
 
 def list_row_conditions(wanted: TaskFilter) -> Conditions:
     """Return the conditions of the rows that every engine spells alike."""
-    return [*_of_columns(wanted, COLUMNS), *of_limit(wanted), *of_error(wanted), *of_times(wanted)]
+    own = [*of_limit(wanted), *of_error(wanted), *of_schedule(wanted)]
+    return [*_of_columns(wanted, COLUMNS), *own, *of_times(wanted)]
 
 
 def _of_columns(wanted: TaskFilter, names: Iterable[str]) -> Conditions:
@@ -71,16 +85,24 @@ def waits_for_limit(wanted: TaskFilter) -> bool:
 
 
 def of_error(wanted: TaskFilter) -> Conditions:
-    """The conditions on the fingerprint. It is of one user, whom each of its tasks names.
+    return _of_one_user("error_fingerprint", wanted.error, wanted.user_id)
+
+
+def of_schedule(wanted: TaskFilter) -> Conditions:
+    return _of_one_user("schedule_id", wanted.schedule_id, wanted.user_id)
+
+
+def _of_one_user(column: str, value: Any, user_id: UUID | None) -> Conditions:
+    """The conditions on a column whose value is of one user, whom each of its tasks names.
 
     Where that is not the user of the filter, no row is read: how many there are is for their owner alone to know.
     """
-    if wanted.error is None:
+    if value is None:
         return []
-    found: Conditions = [Task.error_fingerprint == wanted.error]
-    if wanted.user_id is not None:
-        owner = select(_OTHER.c.user_id).where(_OTHER.c.error_fingerprint == wanted.error)
-        found.append(owner.order_by(_OTHER.c.id.desc()).limit(1).scalar_subquery() == wanted.user_id)
+    found: Conditions = [Task.__table__.c[column] == value]
+    if user_id is not None:
+        owner = select(_OTHER.c.user_id).where(_OTHER.c[column] == value)
+        found.append(owner.order_by(_OTHER.c.id.desc()).limit(1).scalar_subquery() == user_id)
     return found
 
 

@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 from app.db.statements.expressions import Row, by_index
 from app.db.statements.task_conditions import (
     Conditions,
-    of_error,
     of_ids,
     of_kind,
     of_limit,
+    of_own_index,
     of_owner,
     of_status,
+    own_index,
     waits_for_limit,
 )
 from app.db.statements.task_filter import of_rows
@@ -68,10 +69,10 @@ def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream
     if waits_for_limit(wanted):
         yield Stream("ix_tasks_limited", [*start, *of_limit(wanted)], rest, look)
         return
-    if wanted.error is not None or wanted.user_id is None or not wanted.status:
+    own = own_index(wanted)
+    if own is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"
-        index = of_user if wanted.error is None else "ix_tasks_error"
-        yield Stream(index, start, [*of_status(wanted), *rest], look)
+        yield Stream(own or of_user, start, [*of_status(wanted), *rest], look)
         return
     statuses = sorted(set(wanted.status))
     for status in statuses:
@@ -81,7 +82,7 @@ def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream
 
 def start_of(wanted: TaskFilter, before: UUID | None) -> Conditions:
     """The conditions by whose index every stream reads."""
-    whose = of_error(wanted) or of_owner(wanted)
+    whose = of_own_index(wanted) or of_owner(wanted)
     return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
 
 

@@ -16,6 +16,7 @@ from app.models.task_count import FORGET_BATCH
 from app.models.worker import WorkerProcess
 from app.services.bulk import steps
 from app.services.operations import error_adding, stats_adding
+from app.services.schedules import runs as schedule_runs
 from app.services.tasks import task_counts
 
 # Rows of workers that stopped this long ago are of no use.
@@ -77,7 +78,11 @@ def _error_groups(db: Session, this: Round) -> float | None:
     return this.run_batches(db, error_adding.forget, error_adding.FORGET_BATCH)
 
 
+def _schedule_runs(db: Session, this: Round) -> float | None:
+    return this.run_batches(db, schedule_runs.forget, schedule_runs.FORGET_BATCH)
+
+
 PASSES = tuple(
     Pass(f"forget{run.__name__}", EACH_MINUTE, Needs.DATABASE, run)
-    for run in (_workers, _claimed_turns, _sums, _bulk, _stats, _error_groups)
+    for run in (_workers, _claimed_turns, _sums, _bulk, _stats, _error_groups, _schedule_runs)
 )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.sql import limits
-from app.db.statements import bulk
+from app.db.statements import bulk, schedules
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, Task, TaskStatus
@@ -156,6 +156,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
                 restarted.append(task)
             except ServiceError as error:
                 outcome.skip(error)
+    schedules.reopen(db, [task.id for task in restarted if task.schedule_id is not None])
     outcome.done += len(restarted)
     waking.wake_all_due(db, {task.id: task.queue for task in restarted})
 

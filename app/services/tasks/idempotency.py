@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -28,7 +29,7 @@ from app.errors import (
     UniqueKeyTaken,
 )
 from app.models.idempotency import IdempotencyKey
-from app.schemas.task import TaskCreate, TaskRead
+from app.schemas.task import TaskRead
 from app.services.tasks import task_creation, task_queries
 from app.services.tasks.new_rows import Created, NewTask
 
@@ -109,12 +110,31 @@ def create_once(db: Session, rows: Sequence[NewTask], key: str, *, is_batch: boo
             return _replayed(db, request)
     except (QuotaExceeded, UniqueKeyTaken, LimitReached):
         with transaction(db):
-            if _find(db, request) is None:
+            if _find(db, request.user_id, request.key) is None:
                 raise
             return _replayed(db, request)
 
 
-def fingerprint_of(wanted: TaskCreate) -> bytes:
+def take_key_for(db: Session, user_id: UUID, key: str, fingerprint: bytes, ids: Sequence[UUID]) -> bool:
+    """Record the key for what a request creates that is no task. False if another request has it."""
+    created = {"task_id": None, "task_ids": [str(each) for each in ids]}
+    return keys.take_key(db, user_id, key, fingerprint, created, lifetime=LIFETIME)
+
+
+def find_created(db: Session, user_id: UUID, key: str, fingerprint: bytes) -> list[UUID | None] | None:
+    """Return the ids of what the request with this key created; None if no such request is committed.
+
+    Raises IdempotencyKeyReused.
+    """
+    found = _find(db, user_id, key)
+    if found is None:
+        return None
+    if found.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    return [found.task_id] if found.task_ids is None else [UUID(text) for text in found.task_ids]
+
+
+def fingerprint_of(wanted: BaseModel) -> bytes:
     """Return a SHA-256 digest of the request's meaning. Spacing, key order and explicit defaults do not change it.
 
     Defaults are left out also so that a release with a new field recognises requests of the release before it.
@@ -140,19 +160,16 @@ def _take_key(db: Session, request: _Keyed, ids: Sequence[UUID]) -> None:
         raise _KeyTaken
 
 
-def _find(db: Session, request: _Keyed) -> IdempotencyKey | None:
-    same = (IdempotencyKey.user_id == request.user_id, IdempotencyKey.key == request.key)
+def _find(db: Session, user_id: UUID, key: str) -> IdempotencyKey | None:
+    same = (IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
     return db.scalars(select(IdempotencyKey).where(*same, ~_EXPIRED)).one_or_none()
 
 
 def _replayed(db: Session, request: _Keyed) -> Accepted:
     """Return the committed tasks of a key that is already taken."""
-    found = _find(db, request)
-    if found is None:  # not yet committed, or rolled back
+    ids = find_created(db, request.user_id, request.key, request.fingerprint)
+    if ids is None:  # not yet committed, or rolled back
         raise IdempotencyKeyInFlight(retry_after=RETRY_SECONDS)
-    if found.fingerprint != request.fingerprint:
-        raise IdempotencyKeyReused
-    ids = [found.task_id] if found.task_ids is None else [UUID(text) for text in found.task_ids]
     if (
         len(ids) > 1
         and task_queries.bytes_of(db, [task_id for task_id in ids if task_id is not None]) > MAX_REPLAY_BYTES

@@ -34,8 +34,8 @@ _TABLE = Base.metadata.tables[Task.__tablename__]
 _OF_KEY = ("unique_key", "on_conflict", "active_key")
 # The columns of a task that needs places, which others do not pay for either.
 _OF_LIMIT = ("limit", "limit_key", "user_limited", "held")
-# The columns that only the service itself gives, as `rows_of(…, retry_of=…, followers=…)`; NULL where it does not.
-_OF_SERVICE = ("retry_of", "followers")
+# The columns that only the service itself gives, as `rows_of(…, retry_of=…, schedule_id=…)`; NULL where it does not.
+_OF_SERVICE = ("retry_of", "followers", "schedule_id")
 _OF_SOME = (*_OF_KEY, *_OF_LIMIT, *_OF_SERVICE)
 # The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c and name not in _OF_SOME]

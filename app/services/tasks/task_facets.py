@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.db.statements import newest_tasks, reads, task_counting
+from app.db.statements.task_conditions import own_index
 from app.models.task import ACTIVE
 from app.models.task_count import task_count_changes, task_counts
 from app.models.task_filter import TaskFilter
@@ -46,7 +47,7 @@ def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> d
         look_at_workers(db)
     rows, is_all = newest_tasks.values_of(db, wanted, _COLUMNS, MOST_ROWS, LOOK)
     newest = {field: _counted(field, rows) for field in fields}
-    if is_all or reads_many(wanted) or wanted.error is not None:
+    if is_all or reads_many(wanted) or own_index(wanted) is not None:
         return {field: _largest(numbers, is_more=not is_all) for field, numbers in newest.items()}
     active, has_all = _active(db, wanted)
     return {

@@ -56,6 +56,8 @@ FILLED = {
         := "7 keeps a hidden value only where every other argument is as it was: send the value itself, or have the owner "
         "of the task change it by a login"
     ): kept.replace("7", "***"),
+    (same := "7 keeps a hidden value only for the same task: send the value itself"): same.replace("7", "***"),
+    (none := "7 replaces a hidden value, but none is stored here: send the value itself"): none.replace("7", "***"),
     "7 recorded actions 7": "7 recorded actions a minute",
     "There is no limit 77. An administrator makes one: PUT /limits/{name}, or `task_service.put_limit` in Python": (
         "There is no limit x, did you mean y. An administrator makes one: PUT /limits/{name}, or "

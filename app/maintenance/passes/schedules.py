@@ -1,0 +1,106 @@
+"""Fires the schedules that are due, users in turn, and computes their next times anew when the time zones change."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.db.outage import first_line, is_outage, is_passing
+from app.db.session import transaction
+from app.db.statements import schedules as statements
+from app.db.statements.schedules import Found
+from app.ddl.clock import STATEMENT_TIME
+from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
+from app.schedules import zones
+from app.services.schedules import firing, rezoning
+
+logger = logging.getLogger(__name__)
+
+# Tasks, and times without one, that a pass writes at most: the others are due at the next one.
+MOST = 1000
+# Bytes of the requests of one transaction.
+MOST_BYTES = 8 * 1024 * 1024
+# All schedules are read: the version changes with a deploy alone, and each process looks at its first round.
+EACH_HOUR = 3600.0
+# After an error that is none of the database's state.
+PUT_OFF = timedelta(minutes=1)
+
+
+def fire_due(db: Session, most: int = MOST) -> int:
+    """Fire what is due, and then what waits for the end of a task that has ended. Returns how many times it wrote."""
+    fired = _fire_all(db, statements.due, most)
+    return fired + _fire_all(db, statements.free_again, most - fired)
+
+
+def _fire_all(db: Session, find: Callable[[Session, int], list[Found]], most: int) -> int:
+    """What a user leaves of their share goes to the others, as long as any of them has more."""
+    left = most
+    while left > 0:
+        with transaction(db):
+            found = find(db, left)
+        users: dict[UUID, list[Found]] = {}
+        for each in found:
+            users.setdefault(each.user_id, []).append(each)
+        written = 0
+        for number, its in enumerate(users.values()):
+            share = max((left - written) // (len(users) - number), 1)
+            written += _fire_of_user(db, its, share) if written < left else 0
+        left -= written
+        if not written:
+            break
+    return most - left
+
+
+def _fire_of_user(db: Session, found: Sequence[Found], share: int) -> int:
+    written = 0
+    for ids in _batches(found[:share]):
+        if written < share:
+            written += _fire(db, ids, share - written)
+    return written
+
+
+def _batches(found: Sequence[Found]) -> Iterator[list[UUID]]:
+    batch: list[UUID] = []
+    size = 0
+    for each in found:
+        if batch and size + each.bytes > MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(each.id)
+        size += each.bytes
+    if batch:
+        yield batch
+
+
+def _fire(db: Session, ids: list[UUID], most: int) -> int:
+    """Fire them together. If that fails, halve them, so that one that cannot be fired costs the others nothing."""
+    try:
+        return firing.fire(db, ids, most)
+    except Exception as error:
+        db.rollback()
+        if is_outage(error):
+            raise
+        if is_passing(error):
+            logger.warning("schedules: %d are tried again, after: %s", len(ids), first_line(error))
+            return 0
+        if len(ids) > 1:
+            half = len(ids) // 2
+            return _fire(db, ids[:half], most) + _fire(db, ids[half:], most)
+        logger.exception("schedules: %s is tried again in a minute", ids[0])
+        with transaction(db):
+            statements.write(db, ids[0], due_at=STATEMENT_TIME + PUT_OFF)
+        return 1
+
+
+def _run(db: Session, _: Round) -> None:
+    fire_due(db)
+
+
+def _rezone(db: Session, this: Round) -> float | None:
+    return this.run_batches(db, lambda db: rezoning.rezone(db, zones.version()), rezoning.BATCH)
+
+
+FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run)
+REZONE = Pass("rezone_schedules", EACH_HOUR, Needs.DATABASE, _rezone)

@@ -1,0 +1,327 @@
+"""Schedules: create, read, change, pause, trigger, backfill. Maintenance fires them.
+
+Each method is one transaction; with `commit=False` the caller commits. `owner` limits a call to one user's schedules:
+another user's raises ScheduleNotFound, like one that does not exist. `within_quota`, which the API sets, has the quotas
+hold.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.db.deadlocks import repeated_with_a_fresh_session
+from app.db.page import Page, TimePosition, page_of
+from app.db.session import transaction
+from app.db.statements import schedules as statements
+from app.errors import (
+    IdempotencyKeyInFlight,
+    IdempotentScheduleDeleted,
+    ScheduleNotFound,
+    TooManySchedules,
+    UnknownLimit,
+)
+from app.models.schedule import RunKind, Schedule, ScheduleEvent
+from app.models.task import Task
+from app.schemas.schedule import ScheduleCreate
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.schedules import backfilling, changing, listing, requests, runs, timing
+from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules.runs import Run, RunState
+from app.services.tasks import idempotency, limited_tasks, task_creation
+from app.services.tasks.new_rows import NewTask
+from app.services.tasks.permissions import Wanted, check_priorities
+
+Check = Callable[[Wanted], None]
+
+
+class NextTime(NamedTuple):
+    """A time to come, and when its task starts."""
+
+    scheduled_for: datetime
+    run_at: datetime
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A new schedule, or the one that an earlier request with the same idempotency key has made."""
+
+    schedule: Schedule
+    replayed: bool = False
+
+
+class ScheduleService:
+    """The operations of schedules. Stateless: `schedule_service` is the shared instance."""
+
+    def create_schedule(
+        self, db: Session, *, user_id: UUID, commit: bool = True, within_quota: bool = False, **fields: Any
+    ) -> Schedule:
+        """Make a schedule; `fields` as in ScheduleCreate: `name`, `task`, `cron` or `every_seconds`, and so on.
+
+        Raises InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, PriorityNotAllowed; with
+        `within_quota` TooManySchedules.
+        """
+        wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
+        return self.accept(db, wanted, user_id, commit=commit, within_quota=within_quota).schedule
+
+    @repeated_with_a_fresh_session
+    def accept(
+        self, db: Session, wanted: ScheduleCreate, user_id: UUID, key: str | None = None, *, commit: bool = True,
+        within_quota: bool = True,
+    ) -> Accepted:  # fmt: skip
+        """Make the schedule of a request, once for this idempotency key.
+
+        Raises IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentScheduleDeleted besides.
+        """
+        most = get_settings().quota_schedules
+        fingerprint = b"" if key is None else idempotency.fingerprint_of(wanted)
+        with transaction(db, commit=commit):
+            if key is not None and (earlier := self._replayed(db, user_id, key, fingerprint)) is not None:
+                return Accepted(earlier, replayed=True)
+            now = timing.now_of(db)
+        schedule = changing.new_schedule(wanted, user_id, now)
+        row = requests.check_request(schedule.task, user_id, schedule.id, now)
+        with transaction(db, commit=commit):
+            if within_quota:
+                _check_number(db, user_id, most)
+            _check_task(db, row)
+            db.add(schedule)
+            db.flush()
+            if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [schedule.id]):
+                raise IdempotencyKeyInFlight(retry_after=idempotency.RETRY_SECONDS)
+            _record(db, ScheduleEvent.CREATED, schedule)
+        return Accepted(schedule)
+
+    # Read
+
+    def get_schedule(self, db: Session, schedule_id: UUID, *, owner: UUID | None = None) -> Schedule:
+        """Return the committed schedule. Raises ScheduleNotFound."""
+        return _find(db, schedule_id, owner)
+
+    def list_schedules(
+        self, db: Session, wanted: ScheduleFilter | None = None, limit: int = 50, *, before: UUID | None = None
+    ) -> Page[Schedule, UUID]:
+        """Return a page of schedules, the newest first; without a filter those of all users."""
+        found = listing.newest(db, wanted or ScheduleFilter(), limit + 1, before)
+        return page_of(found, limit, lambda schedule: schedule.id)
+
+    def next_times(
+        self, db: Session, schedule_id: UUID, count: int = 10, *, owner: UUID | None = None
+    ) -> list[NextTime]:
+        """Return its next times, also of one that is paused. Raises ScheduleNotFound, InvalidSchedule for a zone gone.
+
+        Times that are skipped then are among them.
+        """
+        schedule = self.get_schedule(db, schedule_id, owner=owner)
+        after = max(timing.now_of(db), schedule.done_until)
+        timing.check_timing(schedule)
+        return [
+            NextTime(time, timing.start_of(schedule.id, time, schedule.jitter_seconds))
+            for time in timing.timing_of(schedule).after(after, count)
+        ]
+
+    def runs(
+        self, db: Session, schedule_id: UUID, limit: int = 50, *, owner: UUID | None = None, cursor: str | None = None
+    ) -> Page[RunState, TimePosition]:
+        """Return a page of what became of its times, the last one first. Raises ScheduleNotFound, InvalidCursor."""
+        schedule = self.get_schedule(db, schedule_id, owner=owner)
+        return runs.page(db, schedule.id, limit, cursor)
+
+    # Change
+
+    @repeated_with_a_fresh_session
+    def update_schedule(
+        self, db: Session, schedule_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None,
+        commit: bool = True, check: Check | None = None, owns: Callable[[UUID], bool] | None = None,
+    ) -> Schedule:  # fmt: skip
+        """Change the fields that PATCH may change (SchedulePatch). A changed timing counts from now.
+
+        `check` is called with the task where that is changed; its exceptions are passed on. `owns` is called with the
+        owner's id: where it returns False, a `***` keeps its secret only beside arguments that are otherwise unchanged.
+        Raises ScheduleNotFound, InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit.
+        """
+        with transaction(db, commit=commit):
+            schedule, now = _find(db, schedule_id, owner, lock=True), timing.now_of(db)
+            was_paused = schedule.paused
+            by_owner = owns is None or owns(schedule.user_id)
+            with db.no_autoflush:
+                changing.change(schedule, changes, now, by_owner=by_owner)
+                if "task" in changes:
+                    row = requests.check_request(schedule.task, schedule.user_id, schedule.id, now)
+                    if check is not None:
+                        check(row.wanted)
+                    _check_task(db, row)
+            db.flush()
+            if fields := sorted(changes.keys() - {"paused"}):
+                _record(db, ScheduleEvent.UPDATED, schedule, fields=fields)
+            if was_paused != schedule.paused:
+                _record(db, ScheduleEvent.PAUSED if schedule.paused else ScheduleEvent.RESUMED, schedule)
+        return schedule
+
+    def pause(
+        self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
+    ) -> Schedule:  # fmt: skip
+        """Have it fire no more, until it is resumed. Raises ScheduleNotFound."""
+        return self._set_paused(db, schedule_id, owner, commit, paused=True)
+
+    def resume(
+        self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
+    ) -> Schedule:  # fmt: skip
+        """Have it fire again. The times of the pause count as missed: `catch_up` decides.
+
+        Raises ScheduleNotFound, and InvalidSchedule where its zone is gone.
+        """
+        return self._set_paused(db, schedule_id, owner, commit, paused=False)
+
+    def delete_schedule(
+        self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
+    ) -> None:  # fmt: skip
+        """Delete it. Its tasks stay. Raises ScheduleNotFound."""
+        with transaction(db, commit=commit):
+            schedule = _find(db, schedule_id, owner, lock=True)
+            db.execute(delete(Schedule).where(Schedule.id == schedule.id).execution_options(synchronize_session=False))
+            db.expunge(schedule)
+            _record(db, ScheduleEvent.DELETED, schedule)
+
+    # Make tasks
+
+    @repeated_with_a_fresh_session
+    def trigger(
+        self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True,
+        within_quota: bool = False, check: Check | None = None,
+    ) -> tuple[Task, bool]:  # fmt: skip
+        """Make its task now, also while it is paused. Neither obeys `overlap` nor counts for it.
+
+        Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
+        `check` is called with the task. Raises ScheduleNotFound, and as `create_task` does; with `within_quota` also
+        QuotaExceeded.
+        """
+        with transaction(db, commit=commit):
+            known = _find(db, schedule_id, owner)
+        row = requests.row_for(known, timing.now_of(db), jittered=False)
+        with transaction(db, commit=commit):
+            schedule = _find(db, known.id, owner, lock=True)
+            time = runs.next_trigger(db, schedule.id, timing.now_of(db))
+            row = requests.row_for(schedule, time, jittered=False)
+            if check is not None:
+                check(row.wanted)
+            with task_creation.creating(db, [row], commit=False, within_quota=within_quota) as created:
+                (task,) = task_creation.as_tasks(db, created)
+            runs.record(db, [Run(schedule, time, task.id, kind=RunKind.TRIGGER)])
+            _count(db, schedule, task.id, 1, time)
+            _record(db, ScheduleEvent.TRIGGERED, schedule, task=str(task.id))
+        return task, created[0].is_new
+
+    def preview_backfill(
+        self, db: Session, schedule_id: UUID, begin: datetime, end: datetime, *, owner: UUID | None = None
+    ) -> list[datetime]:
+        """Return the times for which `backfill` would make tasks. Raises ScheduleNotFound, TooManyTimes."""
+        schedule = self.get_schedule(db, schedule_id, owner=owner)
+        return backfilling.without_task(db, schedule, _times(db, schedule, begin, end))
+
+    @repeated_with_a_fresh_session
+    def backfill(
+        self, db: Session, schedule_id: UUID, begin: datetime, end: datetime, *, owner: UUID | None = None,
+        commit: bool = True, within_quota: bool = False, check: Check | None = None,
+    ) -> list[UUID]:  # fmt: skip
+        """Make the tasks of all its times from `begin` to `end` that have none, at most until now. All or none.
+
+        Works while it is paused; neither obeys `overlap` nor counts for it. Returns their ids, the earliest time first.
+        Raises ScheduleNotFound, TooManyTimes, and as `create_tasks` does.
+        """
+        with transaction(db, commit=commit):
+            known = _find(db, schedule_id, owner)
+            times = _times(db, known, begin, end)
+        with transaction(db, commit=commit):
+            schedule = _find(db, known.id, owner, lock=True)
+            if schedule.version != known.version:
+                times = _times(db, schedule, begin, end)
+            times = backfilling.without_task(db, schedule, times)
+            rows = [requests.row_for(schedule, time, jittered=False) for time in times]
+            if check is not None and rows:
+                check(rows[0].wanted)
+            with task_creation.creating(db, rows, commit=False, within_quota=within_quota) as created:
+                ids = [each.id for each in created]
+            backfilling.record(db, schedule, times, created)
+            if ids:
+                now = timing.now_of(db)
+                held = None if schedule.held_for in times else schedule.held_for
+                _count(db, schedule, ids[-1], len(ids), now, version=schedule.version + 1, held_for=held)
+                statements.trim_runs(db, schedule.id, runs.KEPT)
+            told = {"from": requests.time_text(begin), "to": requests.time_text(end)}
+            _record(db, ScheduleEvent.BACKFILLED, schedule, count=len(ids), **told)
+        return ids
+
+    def _set_paused(
+        self, db: Session, schedule_id: UUID, owner: UUID | None, commit: bool, *, paused: bool
+    ) -> Schedule:
+        with transaction(db, commit=commit):
+            schedule = _find(db, schedule_id, owner, lock=True)
+            if schedule.paused == paused and schedule.pause_reason is None:
+                return schedule
+            now = timing.now_of(db)
+            changing.set_paused(schedule, now, paused=paused)
+            schedule.version += 1
+            schedule.updated_at = now
+            db.flush()
+            _record(db, ScheduleEvent.PAUSED if paused else ScheduleEvent.RESUMED, schedule)
+        return schedule
+
+    def _replayed(self, db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Schedule | None:
+        ids = idempotency.find_created(db, user_id, key, fingerprint)
+        if ids is None:
+            return None
+        found = None if ids[0] is None else db.get(Schedule, ids[0], populate_existing=True)
+        if found is None:
+            raise IdempotentScheduleDeleted
+        return found
+
+
+def _find(db: Session, schedule_id: UUID, owner: UUID | None, *, lock: bool = False) -> Schedule:
+    """Return the schedule as it is committed. Raises ScheduleNotFound."""
+    statement = select(Schedule).where(Schedule.id == schedule_id).execution_options(populate_existing=True)
+    found = db.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    if found is None or (owner is not None and found.user_id != owner):
+        raise ScheduleNotFound
+    return found
+
+
+def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:
+    """Return the nominal times of the range that are not to come. Raises TooManyTimes, InvalidSchedule."""
+    timing.check_timing(schedule)
+    return backfilling.times_between(timing.timing_of(schedule), begin, min(end, timing.now_of(db)))
+
+
+def _check_number(db: Session, user_id: UUID, most: int) -> None:
+    """Raise TooManySchedules. Requests at the same time may exceed the number by theirs."""
+    if most and db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
+        raise TooManySchedules(f"{most} schedules")
+
+
+def _check_task(db: Session, row: NewTask) -> None:
+    """Check what of a request the database knows. Raises PriorityNotAllowed, UnknownLimit."""
+    check_priorities(db, [row.wanted], row.user_id)
+    if row.limit is not None:
+        try:
+            limited_tasks.keep(db, row.limit)
+        except UnknownLimit as error:
+            raise error.below("task") from None
+
+
+def _count(db: Session, schedule: Schedule, task_id: UUID, number: int, now: datetime, **columns: Any) -> None:
+    values = {"runs": schedule.runs + number, "last_task_id": task_id, "last_run_at": now, **columns}
+    statements.write(db, schedule.id, **values)
+
+
+def _record(db: Session, event: ScheduleEvent, schedule: Schedule, **detail: Any) -> None:
+    about = {"owner": str(schedule.user_id), "name": schedule.name}
+    audit.record(db, event, Subject("schedule", str(schedule.id)), actor=None, **about, **detail)
+
+
+schedule_service = ScheduleService()

@@ -1,0 +1,1 @@
+"""Schedules: their requests, what becomes of their times, and backfills."""

@@ -1,0 +1,85 @@
+"""Backfills: the tasks of nominal times of the past that have none."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.core.ids import first_id_at
+from app.db.statements.tables import SCHEDULE_RUNS
+from app.db.statements.upserting import upsert
+from app.ddl.clock import NOW
+from app.errors import TooManyTimes
+from app.models.schedule import RunKind, Schedule, ScheduleRun
+from app.models.task import Task
+from app.schedules.times import Timing
+from app.services.schedules.requests import SCHEDULED_FOR, time_text
+from app.services.schedules.runs import KEPT
+from app.services.tasks.new_rows import Created
+
+# Tasks of one backfill, and times that it looks at.
+MOST, MOST_TIMES = 1000, 100_000
+_TICK = timedelta(microseconds=1)
+# Ids of processes whose clock is late.
+_SLACK_SECONDS = 61
+
+
+def times_between(timing: Timing, begin: datetime, end: datetime) -> list[datetime]:
+    """Return the nominal times from `begin` to `end`. Raises TooManyTimes, InvalidTiming."""
+    times = timing.between(begin - _TICK, end, MOST_TIMES + 1)
+    if len(times) > MOST_TIMES:
+        raise TooManyTimes
+    return times
+
+
+def without_task(db: Session, schedule: Schedule, times: Sequence[datetime]) -> list[datetime]:
+    """Return those of these times that have no task yet. Raises TooManyTimes for more than MOST."""
+    if not times:
+        return []
+    run = ScheduleRun
+    of_times = (run.schedule_id == schedule.id, run.kind == RunKind.TIME.value)
+    rows = select(run.scheduled_for).where(*of_times, run.scheduled_for.between(times[0], times[-1]))
+    done = {time_text(time) for time in db.scalars(rows.where(run.task_id.is_not(None)))}
+    oldest = db.scalar(select(func.min(run.scheduled_for)).where(*of_times))
+    if schedule.runs + schedule.skipped > KEPT or oldest is None or times[0] < oldest:
+        done |= _of_tasks(db, schedule.id, times[0])
+    found = [time for time in times if time_text(time) not in done]
+    if len(found) > MOST:
+        raise TooManyTimes
+    return found
+
+
+def _of_tasks(db: Session, schedule_id: UUID, since: datetime) -> set[str]:
+    """The times of the tasks that are there, as their metadata tell: the rows of some may be deleted."""
+    first = first_id_at(since.timestamp() - _SLACK_SECONDS)
+    metadata = db.scalars(select(Task.metadata_).where(Task.schedule_id == schedule_id, Task.id >= first))
+    return {str(each.get(SCHEDULED_FOR)) for each in metadata}
+
+
+def record(db: Session, schedule: Schedule, times: Sequence[datetime], created: Sequence[Created]) -> None:
+    """Write that these times have these tasks now, also where a row says why one had none."""
+    rows: list[dict[str, Any]] = [
+        {
+            "schedule_id": schedule.id,
+            "scheduled_for": time,
+            "kind": RunKind.TIME.value,
+            "task_id": each.id,
+            "skipped": None,
+            "by_backfill": True,
+        }
+        for time, each in zip(times, created, strict=True)
+    ]
+    upsert(
+        db,
+        SCHEDULE_RUNS,
+        rows,
+        lambda _, new: {
+            "task_id": new.task_id,
+            "skipped": new.skipped,
+            "by_backfill": new.by_backfill,
+            "created_at": NOW,
+        },
+    )

@@ -1,0 +1,122 @@
+"""What a new schedule is, and what a change makes of it: its columns."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+
+from app.core.ids import new_id
+from app.core.redaction import MASK, holds_mask, restore_secrets
+from app.core.validation_errors import errors_of_model
+from app.errors import InvalidSchedule
+from app.models.schedule import Schedule
+from app.schemas.schedule import ScheduleCreate, SchedulePatch
+from app.services.schedules.requests import changed as changed_request, stored
+from app.services.schedules.timing import TIMING, check_timing, next_columns, timing_of, whole_second
+
+_TICK = timedelta(microseconds=1)
+# The columns that take a field of the request as it is.
+_PLAIN = ("name", *TIMING, "jitter_seconds", "overlap", "catch_up", "catch_up_seconds", "paused", "tags")
+
+
+def parse(model: type[BaseModel], fields: Mapping[str, Any]) -> Any:
+    """Return the fields as this model. Raises InvalidSchedule, which names the invalid fields."""
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        raise InvalidSchedule(errors=errors_of_model(model, error)) from None
+
+
+def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedule:
+    """Return the row of a new schedule: times before now are not missed. Raises InvalidSchedule."""
+    task = stored(wanted.task)
+    schedule = Schedule(
+        id=new_id(),
+        user_id=user_id,
+        task=task,
+        celery_task_name=task["celery_task_name"],
+        metadata_=wanted.metadata,
+        created_at=now,
+        updated_at=now,
+        **{name: getattr(wanted, name) for name in _PLAIN},
+    )
+    _begin(schedule, now)
+    return schedule
+
+
+def change(schedule: Schedule, changes: Mapping[str, Any], now: datetime, *, by_owner: bool) -> None:
+    """Set the attributes of a schedule to what a PATCH says, and the times that follow from it.
+
+    Raises InvalidSchedule, InvalidTask.
+    """
+    wanted = parse(SchedulePatch, changes)
+    named = {name: getattr(wanted, name) for name in _PLAIN if name in wanted.model_fields_set}
+    was_over = schedule.next_run_at is None and not schedule.paused
+    if wanted.task is not None:
+        fields = wanted.task.model_dump(mode="json", exclude_unset=True)
+        schedule.task = stored(changed_request(schedule, fields, by_owner=by_owner))
+        schedule.celery_task_name = schedule.task["celery_task_name"]
+    if wanted.metadata is not None:
+        schedule.metadata_ = _restored(schedule.metadata_, wanted.metadata)
+    pausing = named.pop("paused", schedule.paused)
+    _exchange(schedule, named)
+    moved = {name for name in TIMING if name in named and named[name] != getattr(schedule, name)}
+    for name, value in named.items():
+        setattr(schedule, name, value)
+    if moved - {"end_at"} or (moved and was_over):
+        _begin(schedule, now)
+    elif moved:
+        check_timing(schedule)
+    if pausing != schedule.paused:
+        set_paused(schedule, now, paused=pausing)
+    elif moved:
+        _set_next(schedule, now)
+    schedule.updated_at = now
+    schedule.version += 1
+
+
+def set_paused(schedule: Schedule, now: datetime, *, paused: bool) -> None:
+    """Pause, or resume: the times of the pause count as missed. Raises InvalidSchedule where its zone is gone."""
+    if not paused:
+        check_timing(schedule)
+        schedule.resumed_at = now
+        schedule.pause_reason = None
+    schedule.paused = paused
+    _set_next(schedule, now)
+
+
+def _begin(schedule: Schedule, now: datetime) -> None:
+    """Have the times count from now on."""
+    schedule.done_until = now
+    if schedule.every_seconds is not None and schedule.start_at is None:
+        schedule.start_at = whole_second(now)
+        schedule.done_until = schedule.start_at - _TICK
+    check_timing(schedule)
+    _set_next(schedule, now)
+
+
+def _set_next(schedule: Schedule, now: datetime) -> None:
+    for name, value in next_columns(schedule, timing_of(schedule), now).items():
+        setattr(schedule, name, value)
+
+
+def _exchange(schedule: Schedule, named: dict[str, Any]) -> None:
+    """A cron line takes the place of an interval, and the other way round. Raises InvalidSchedule for both, or none."""
+    if named.get("cron") is not None:
+        named.setdefault("every_seconds", None)
+    elif named.get("every_seconds") is not None:
+        named.setdefault("cron", None)
+    cron, every = (named.get(name, getattr(schedule, name)) for name in ("cron", "every_seconds"))
+    if (cron is None) == (every is None):
+        message = "Send exactly one of cron and every_seconds"
+        raise InvalidSchedule(errors=[{"loc": ["cron"], "msg": message, "type": "one_timing"}])
+
+
+def _restored(before: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    metadata: dict[str, Any] = restore_secrets(before, sent)
+    if holds_mask(metadata):
+        message = f"{MASK} replaces a hidden value, but none is stored here: send the value itself"
+        raise InvalidSchedule(errors=[{"loc": ["metadata"], "msg": message, "type": "hidden_value"}])
+    return metadata

@@ -1,0 +1,238 @@
+"""Fires the schedules of one user that are due: their tasks, what became of each time, and the schedules' rows.
+
+First the schedules are read, and their times computed, without a transaction: that may take long. Then one transaction
+locks those that nobody else has locked and that have not changed since, and writes all of it. So whatever is killed and
+however many processes do this, each time is dealt with once: the schedule's `done_until`, its task and the row of
+`schedule_runs` are committed together.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.catalogue import catalogue
+from app.core.origin import Actor
+from app.db.session import transaction
+from app.db.statements import schedules as statements
+from app.errors import ServiceError
+from app.models.audit import AuditEvent
+from app.models.schedule import RunKind, Schedule, SkipCode
+from app.models.user import User
+from app.schedules import zones
+from app.schedules.errors import InvalidTiming
+from app.schedules.policies import CatchUp, CaughtUp, Decision, Missed, Overlap, Window, catch_up, decide
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.schedules import runs
+from app.services.schedules.making import Made, code_of, make
+from app.services.schedules.requests import is_made_alone, row_for
+from app.services.schedules.runs import Run
+from app.services.schedules.timing import first_after, now_of, timing_of
+from app.services.tasks import task_changes, task_queries
+from app.services.tasks.new_rows import NewTask
+from app.services.tasks.permissions import check_may_create
+
+logger = logging.getLogger(__name__)
+
+# Schedules whose tasks are made one by one, in one transaction.
+MOST_ALONE = 100
+
+
+class Owner(NamedTuple):
+    """What is to be known of the user of the schedules."""
+
+    id: UUID
+    username: str
+    is_active: bool
+    role: str
+    max_priority: str
+
+
+@dataclass
+class Look:
+    """A schedule as it was read, what becomes of its times, and the first one that is still to come."""
+
+    schedule: Schedule
+    caught_up: CaughtUp
+    next_run_at: datetime | None
+    decision: Decision = field(default_factory=Decision)
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def made(self) -> list[Run]:
+        return [run for run in self.runs if run.task_id is not None]
+
+
+def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
+    """Fire these schedules of one user, with `most` tasks at most. Returns how many rows of times it has written.
+
+    Schedules that another process has locked, or that were changed meanwhile, are left to the next look.
+    """
+    catalogue()  # imports every task, for which no transaction may wait
+    with transaction(db):
+        now = now_of(db)
+        found = statements.read(db, ids)
+        done = statements.times_done(db, [schedule.id for schedule in found])
+    looks: list[Look] = []
+    wanted = alone = 0
+    for schedule in found:
+        alone += is_made_alone(schedule)
+        if wanted >= most or alone > MOST_ALONE:
+            break
+        try:
+            looks.append(_look(schedule, now, done.get(schedule.id, set()), most - wanted))
+        except InvalidTiming as error:
+            pause_broken(db, schedule, error)
+            continue
+        wanted += len(looks[-1].caught_up.run)
+    if not looks:
+        return 0
+    with transaction(db):
+        written = _fire(db, looks, now)
+    for look in written:
+        before = look.schedule.runs + look.schedule.skipped
+        if runs.is_to_trim(before, before + sum(run.times for run in look.runs)):
+            runs.trim(db, look.schedule.id)
+    return sum(max(len(look.runs), 1) for look in written)
+
+
+def pause_broken(db: Session, schedule: Schedule, error: InvalidTiming) -> None:
+    """Pause a schedule whose timing does not work any more, and say why: its zone is gone."""
+    reason = f"{error.field}: {error.message}"
+    logger.warning("schedule %s is paused: %s", schedule.id, reason)
+    with transaction(db):
+        unchanged = statements.lock(db, [schedule.id]).get(schedule.id)
+        if unchanged is not None and unchanged.version == schedule.version:
+            values = {"paused": True, "pause_reason": reason, "next_run_at": None, "due_at": None}
+            statements.write(db, schedule.id, **values, version=schedule.version + 1, tzdata=zones.version())
+
+
+def _look(schedule: Schedule, now: datetime, done: set[datetime], most: int) -> Look:
+    """Raises InvalidTiming."""
+    zones.zone(schedule.timezone)
+    timing = timing_of(schedule)
+    window = Window(schedule.done_until, max(now, schedule.done_until), schedule.resumed_at)
+    within = timedelta(seconds=schedule.catch_up_seconds)
+    found = catch_up(timing, window, CatchUp(schedule.catch_up), within, done, most)
+    due = found.due_at
+    return Look(schedule, found, due if due is None or due > now else first_after(timing, now))
+
+
+def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
+    """Write what becomes of these schedules of one user. Returns those that could be locked."""
+    user_id = looks[0].schedule.user_id
+    # Before the schedules: who deletes the user locks that row first.
+    user = _lock_owner(db, user_id)
+    locked = statements.lock(db, [look.schedule.id for look in looks])
+    looks = [look for look in looks if _is_unchanged(look.schedule, locked.get(look.schedule.id))]
+    if user is None or not looks:
+        return []
+    if user.is_active:
+        _decide(db, looks, Actor(user.id, user.username))
+        _make(db, looks, user)
+    else:
+        for look in looks:
+            times = [*([look.schedule.held_for] if look.schedule.held_for else []), *look.caught_up.run]
+            look.runs += [Run(look.schedule, time, skipped=SkipCode.INACTIVE_USER) for time in times]
+    for look in looks:
+        if (missed := look.caught_up.missed) is not None:
+            look.runs.insert(0, _missed(look.schedule, missed))
+    runs.record(db, [run for look in looks for run in look.runs])
+    _write(db, looks, now)
+    return list(looks)
+
+
+def _missed(schedule: Schedule, missed: Missed) -> Run:
+    count, until = (None, None) if missed.count == 1 else (missed.count, missed.last)
+    return Run(schedule, missed.first, None, SkipCode.MISSED, count, until, RunKind.MISSED)
+
+
+def _lock_owner(db: Session, user_id: UUID) -> Owner | None:
+    """Have the user not deleted until the commit. None if there is none any more."""
+    columns = (User.id, User.username, User.is_active, User.role, User.max_priority)
+    found = select(*columns).where(User.id == user_id).with_for_update(read=True, key_share=True)
+    row = db.execute(found).one_or_none()
+    return None if row is None else Owner(*row)
+
+
+def _is_unchanged(schedule: Schedule, locked: statements.Locked | None) -> bool:
+    return locked == (schedule.version, schedule.done_until, schedule.held_for)
+
+
+def _decide(db: Session, looks: Iterable[Look], owner: Actor) -> None:
+    """Decide what overlaps, and ask to stop what is to make room."""
+    watched = [look.schedule.id for look in looks if look.schedule.overlap != Overlap.ALLOW]
+    active = statements.active_tasks(db, watched) if watched else {}
+    for look in looks:
+        schedule, its = look.schedule, active.get(look.schedule.id, [])
+        look.decision = decide(
+            look.caught_up.run, Overlap(schedule.overlap), is_active=bool(its), held=schedule.held_for
+        )
+        look.runs += [Run(schedule, time, skipped=SkipCode.OVERLAP) for time in look.decision.overlapping]
+        for task_id in its if look.decision.cancel else ():
+            _cancel(db, task_id, schedule.id, owner)
+
+
+def _cancel(db: Session, task_id: UUID, schedule_id: UUID, owner: Actor) -> None:
+    task = task_queries.find(db, task_id)
+    if task is not None and (task_changes.revoke_pending(db, task_id) or task_changes.request_cancel(db, task_id)):
+        told = {"owner": str(task.user_id), "celery_task_name": task.celery_task_name, "was": task.status.value}
+        subject = Subject("task", str(task_id))
+        audit.record(db, AuditEvent.TASK_CANCELLED, subject, actor=owner, **told, by_schedule=str(schedule_id))
+
+
+def _make(db: Session, looks: Sequence[Look], user: Owner) -> None:
+    """Make the tasks that are decided for, those of all schedules together where that can be."""
+    wanted: list[tuple[Look, datetime]] = []
+    rows: list[NewTask] = []
+    for look in looks:
+        for time in look.decision.run:
+            try:
+                row = row_for(look.schedule, time)
+                check_may_create([row.wanted], user.id, user.role, user.max_priority)
+            except ServiceError as error:
+                look.runs.append(Run(look.schedule, time, skipped=code_of(error)))
+                continue
+            wanted.append((look, time))
+            rows.append(row)
+    for (look, time), made in zip(wanted, make(db, rows), strict=True):
+        look.runs.append(_run(look.schedule, time, made))
+
+
+def _run(schedule: Schedule, time: datetime, made: Made) -> Run:
+    if isinstance(made, ServiceError):
+        return Run(schedule, time, skipped=code_of(made))
+    return Run(schedule, time, made.id, is_open=made.is_new)
+
+
+def _write(db: Session, looks: Iterable[Look], now: datetime) -> None:
+    """Write the schedules' rows: together those that have made one task and are done with all times until now."""
+    fired: dict[UUID, datetime] = {}
+    for look in looks:
+        schedule, made = look.schedule, look.made
+        task_id = made[-1].task_id if made else None
+        holds = look.decision.held or schedule.held_for
+        plain = len(look.runs) == len(made) == 1 and look.caught_up.done_until == now and not holds
+        if plain and task_id and look.next_run_at and look.caught_up.due_at == look.next_run_at:
+            fired[schedule.id] = look.next_run_at
+            continue
+        last = {} if task_id is None else {"last_run_at": now, "last_task_id": task_id}
+        skipped = sum(run.times for run in look.runs if run.skipped is not None)
+        statements.write(
+            db,
+            schedule.id,
+            done_until=look.caught_up.done_until,
+            held_for=look.decision.held,
+            due_at=look.caught_up.due_at,
+            next_run_at=look.next_run_at,
+            runs=schedule.runs + len(made),
+            skipped=schedule.skipped + skipped,
+            **last,
+        )
+    statements.write_fired(db, fired, now)

@@ -1,0 +1,103 @@
+"""The task that a schedule makes: the request that is stored, and the row of it for one nominal time."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from app.catalogue import catalogue, redact_args
+from app.core.redaction import MASK, redact
+from app.core.validation_errors import errors_of_model
+from app.errors import InvalidInput, InvalidTask
+from app.models.schedule import Schedule
+from app.schemas.schedule import NOT_OF_SCHEDULES, ScheduledTask
+from app.services.schedules.timing import start_of
+from app.services.tasks import task_requests
+from app.services.tasks.new_rows import NewTask, parse, rows_of
+
+# The field of a task's metadata that has its nominal time.
+SCHEDULED_FOR = "scheduled_for"
+_SECRETS = ("args", "kwargs", "metadata")
+
+
+def stored(wanted: ScheduledTask) -> dict[str, Any]:
+    """Return the request as it is stored: with the fields that the client named."""
+    fields = wanted.model_dump(mode="json", exclude_unset=True)
+    return {name: value for name, value in fields.items() if name not in NOT_OF_SCHEDULES}
+
+
+def time_text(time: datetime) -> str:
+    """Return a time as answers show it (RFC 3339)."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def row_for(schedule: Schedule, time: datetime, *, jittered: bool = True) -> NewTask:
+    """Return the row of the task for a nominal time.
+
+    Raises InvalidTask, UnknownTask, InvalidArguments where the request does not fit the task any more.
+    """
+    start = start_of(schedule.id, time, schedule.jitter_seconds if jittered else 0)
+    return _row(schedule.task, schedule.user_id, schedule.id, time, {} if start == time else {"run_at": start})
+
+
+def is_made_alone(schedule: Schedule) -> bool:
+    """Whether its task has a key or a limit, which may refuse it for a reason of its own."""
+    kind = catalogue().get(schedule.celery_task_name)
+    return bool({"unique_key", "limit"} & schedule.task.keys()) or (kind is not None and kind.limit is not None)
+
+
+def check_request(task: dict[str, Any], user_id: UUID, schedule_id: UUID, now: datetime) -> NewTask:
+    """Check a request as a submit does, and return the row that it would make now.
+
+    Raises InvalidTask, UnknownTask, InvalidArguments, whose fields stand below `task`.
+    """
+    try:
+        return _row(task, user_id, schedule_id, now, {})
+    except InvalidInput as error:
+        raise error.below("task") from None
+
+
+def changed(schedule: Schedule, changes: dict[str, Any], *, by_owner: bool) -> ScheduledTask:
+    """Return the stored request with these fields replaced; None takes a field out. A `***` keeps its secret.
+
+    `by_owner` as in `task_requests.restored`. Raises InvalidTask, whose fields stand below `task`.
+    """
+    before = {"args": [], "kwargs": {}, "metadata": {}, **schedule.task}
+    try:
+        values = {**schedule.task, **_restored(before, changes, by_owner=by_owner)}
+        if values.get("unique_key") is None and "on_conflict" not in changes:
+            values.pop("on_conflict", None)
+        return ScheduledTask.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidTask(errors=errors_of_model(ScheduledTask, error)).below("task") from None
+    except InvalidTask as error:
+        raise error.below("task") from None
+
+
+def _restored(before: dict[str, Any], changes: dict[str, Any], *, by_owner: bool) -> dict[str, Any]:
+    task: Any = SimpleNamespace(**before, metadata_=before["metadata"])
+    values = task_requests.restored(task, changes, by_owner=by_owner)
+    moves = changes.get("celery_task_name", before["celery_task_name"]) != before["celery_task_name"]
+    if moves and not by_owner and _keeps_secret(before, changes, values):
+        message = f"{MASK} keeps a hidden value only for the same task: send the value itself"
+        error = {"loc": ["celery_task_name"], "msg": message, "type": "hidden_value"}
+        raise InvalidTask(errors=[error])  # type: ignore[list-item]
+    return values
+
+
+def _keeps_secret(before: dict[str, Any], changes: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether a secret that is stored stays, which another task would be given."""
+    shown = {
+        "args": redact_args(before["celery_task_name"], before["args"]),
+        "kwargs": redact(before["kwargs"]),
+        "metadata": redact(before["metadata"]),
+    }
+    return any(values[name] != changes[name] if name in changes else shown[name] != before[name] for name in _SECRETS)
+
+
+def _row(task: dict[str, Any], user_id: UUID, schedule_id: UUID, time: datetime, more: dict[str, Any]) -> NewTask:
+    metadata = {**task.get("metadata", {}), SCHEDULED_FOR: time_text(time)}
+    (row,) = rows_of([parse({**task, **more, "metadata": metadata})], user_id, schedule_id=schedule_id)
+    return row

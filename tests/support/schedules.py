@@ -1,0 +1,74 @@
+"""For tests of schedules: making them, moving them back in time, and a pass of maintenance."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.maintenance.passes import schedules as fire
+from app.models.schedule import Schedule, ScheduleRun
+from app.models.task import Task
+from app.services.schedule_service import schedule_service
+from app.services.schedules.timing import first_after, now_of, timing_of
+from tests.support.tasks import LONG_RUNNING, new_user
+
+TASK: dict[str, Any] = {"name": "made", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [1]}
+
+
+def new_schedule(db: Session, user: UUID | None = None, **fields: Any) -> Schedule:
+    """A schedule of `user`, or of a user of its own: each hour from 2020 on, unless `fields` say otherwise."""
+    timing = {} if "cron" in fields else {"every_seconds": 3600, "start_at": datetime(2020, 1, 1, tzinfo=UTC)}
+    fields = {"name": "a schedule", "task": TASK, **timing, **fields}
+    return schedule_service.create_schedule(db, user_id=user or new_user(db), **fields)
+
+
+def rewind(db: Session, *schedules: Schedule, times: float = 1) -> list[datetime]:
+    """Let so many of the last times be still to come: as if nobody had looked since. Returns these times of the first.
+
+    Each schedule has an interval.
+    """
+    for schedule in schedules:
+        assert schedule.every_seconds is not None
+        step, now = timedelta(seconds=schedule.every_seconds), now_of(db)
+        timing = timing_of(schedule)
+        last = timing.latest(now - 2 * step, now)
+        assert last is not None
+        done_until = last - times * step + timedelta(microseconds=1) if times else last
+        values = {"done_until": done_until, "due_at": first_after(timing, done_until)}
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(values))
+    db.commit()
+    db.refresh(schedules[0])
+    timing = timing_of(schedules[0])
+    return timing.between(schedules[0].done_until, now_of(db), 10_000)
+
+
+def fire_all(db: Session, most: int = fire.MOST) -> int:
+    """One pass of maintenance."""
+    number = fire.fire_due(db, most)
+    db.expire_all()
+    return number
+
+
+def rows(db: Session, schedule: Schedule) -> list[ScheduleRun]:
+    """What became of its times, the earliest first."""
+    db.expire_all()
+    found = select(ScheduleRun).where(ScheduleRun.schedule_id == schedule.id)
+    return list(db.scalars(found.order_by(ScheduleRun.scheduled_for, ScheduleRun.kind)))
+
+
+def told(db: Session, schedule: Schedule) -> list[str]:
+    """The same in words: `run`, or the code, with the number of times where it is several."""
+    return [
+        ("run" if row.skipped is None else row.skipped) + (f" {row.count}" if row.count else "")
+        for row in rows(db, schedule)
+    ]
+
+
+def tasks_of(db: Session, schedule: Schedule) -> Sequence[Task]:
+    """Its tasks, the earliest time first."""
+    db.expire_all()
+    found = db.scalars(select(Task).where(Task.schedule_id == schedule.id)).all()
+    return sorted(found, key=lambda task: task.metadata_["scheduled_for"])
