@@ -25,6 +25,7 @@ from app.services.accounts.totp_service import totp_service
 from app.services.audit.audit_service import audit_service
 from app.services.execution.queue_shares import check_queue_shares
 from app.services.user_service import user_service
+from app.services.webhook_service import webhook_service
 
 P = ParamSpec("P")
 
@@ -97,7 +98,7 @@ def create_admin() -> None:
 def renew_encryption() -> None:
     """Encrypt with SECRET_KEY the secrets that a key of SECRET_KEY_PREVIOUS has encrypted. Prints their number."""
     with SessionLocal() as db:
-        typer.echo(totp_service.renew_encryption(db))
+        typer.echo(totp_service.renew_encryption(db) + webhook_service.renew_encryption(db))
 
 
 @cli.command()

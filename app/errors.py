@@ -6,11 +6,12 @@
     │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
-    │                          BulkDeedNotFound, ErrorGroupNotFound, ScheduleNotFound
+    │                          BulkDeedNotFound, ErrorGroupNotFound, WebhookNotFound, DeliveryNotFound,
+    │                          ScheduleNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
-    │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff, BulkDeedOver,
-    │                          IdempotentScheduleDeleted
+    │                          KeptTasksTooLarge, WebhooksOff, WebhookLimit, WebhookDisabled, SecondFactorSet,
+    │                          SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch, UnknownParameter,
@@ -170,6 +171,14 @@ class BulkDeedNotFound(NotFound):
     code, title = "bulk_deed_not_found", "The bulk operation does not exist, or ended long ago"
 
 
+class WebhookNotFound(NotFound):
+    code, title = "webhook_not_found", "The webhook endpoint does not exist"
+
+
+class DeliveryNotFound(NotFound):
+    code, title = "delivery_not_found", "The endpoint has no such delivery, or it was long ago"
+
+
 class ErrorGroupNotFound(NotFound):
     code, title = "error_group_not_found", "There is no such group of failures"
 
@@ -260,6 +269,14 @@ class WebhooksOff(Conflict):
     """Webhooks are never sent unsigned."""
 
     code, title = "webhooks_off", "Webhooks are off: the operator must set WEBHOOK_SECRET"
+
+
+class WebhookLimit(Conflict):
+    code, title = "webhook_limit", "You have too many webhook endpoints: delete one first"
+
+
+class WebhookDisabled(Conflict):
+    code, title = "webhook_disabled", "The webhook endpoint is disabled: enable it first"
 
 
 class SecondFactorSet(Conflict):
@@ -379,6 +396,10 @@ class TooManyTimes(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__(errors=[{"loc": ["to"], "msg": self.title, "type": self.code}])
+
+
+class InvalidWebhook(InvalidInput):
+    code, title = "invalid_webhook", "The webhook endpoint is not valid"
 
 
 class InvalidCursor(InvalidInput):

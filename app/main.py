@@ -57,6 +57,7 @@ from app.services.batched.submitter import Submitter
 from app.services.batched.task_lists import TaskLists
 from app.services.batched.task_lookup import TaskLookup
 from app.services.user_service import user_service
+from app.services.webhook_service import webhook_service
 
 logger = logging.getLogger(__name__)
 
@@ -213,12 +214,12 @@ def _on_ready(settings: Settings) -> None:
 def _renew_encryption() -> None:
     try:
         with SessionLocal() as db:
-            renewed = totp_service.renew_encryption(db)
+            renewed = totp_service.renew_encryption(db) + webhook_service.renew_encryption(db)
     except (ServiceError, SQLAlchemyError) as error:
         logger.warning("secrets were not encrypted with the new SECRET_KEY: %s", first_line(error))
     else:
         if renewed:
-            logger.info("%d secrets of second factors are now encrypted with the new SECRET_KEY", renewed)
+            logger.info("%d secrets in the database are now encrypted with the new SECRET_KEY", renewed)
 
 
 def _ensure_first_admin(settings: Settings) -> None:

@@ -486,7 +486,7 @@ class SettingFields(BaseSettings):
     outbound_allow: Listed[str] = Field(
         [],
         examples=["10.20.0.0/16,build.corp.example"],
-        description="Networks and hosts that requests of `fetch_url` and `send_webhook` may reach although they are "
+        description="Networks and hosts that webhooks and requests of `fetch_url` may reach although they are "
         "not public: `10.20.0.0/16,build.corp.example,*.lan.example`. A named host may resolve to any "
         "address and use any port. Set it alike for API and workers.",
     )
@@ -499,20 +499,22 @@ class SettingFields(BaseSettings):
     outbound_users: Listed[Users] = Field(
         ["*"],
         examples=["role:admin"],
-        description="Users who may create `fetch_url` and `send_webhook`, as in MAIL_USERS.",
+        description="Users who may create `fetch_url`, `send_webhook` and endpoints of webhooks, and name a "
+        "`webhook_url`, as in MAIL_USERS.",
     )
     outbound_requests_per_day: int = Field(
         100_000,
         ge=0,
         description="Requests of `fetch_url` and `send_webhook` of one user in a day, UTC, repeated attempts included; "
-        "then they fail. 0: no limit.",
+        "then they fail. Endpoints and `webhook_url` are not counted. 0: no limit.",
     )
     outbound_max_bytes: int = Field(
         50 * 1024 * 1024, ge=1024, description="Largest answer that `fetch_url` reads, in bytes."
     )
     webhook_secret: SecretStr | None = Field(
         None,
-        description="Signs webhooks (Standard Webhooks): `whsec_` and base64. Empty: none are sent. To "
+        description="Signs `send_webhook` and `webhook_url` (Standard Webhooks): `whsec_` and base64. Empty: none of "
+        "these are sent; endpoints have secrets of their own. To "
         "change it, put the new one before the old one with a space between (docs/webhooks.md). Make one with:\n"
         """`python3 -c "import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())"`""",
     )

@@ -15,6 +15,7 @@ from app.maintenance.passes import (
     sums,
     unknown_tasks,
     wake_ups,
+    webhooks,
 )
 from app.maintenance.rounds import Pass
 
@@ -40,4 +41,7 @@ PASSES: tuple[Pass, ...] = (
     *forgetting.PASSES,
     bulk.PASS,
     *outbox.PASSES,
+    webhooks.SEND,
+    webhooks.FOLLOW,
+    webhooks.FORGET,
 )

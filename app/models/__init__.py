@@ -25,6 +25,7 @@ from app.models.task import Task, TaskAttempt
 from app.models.task_log import TaskLog
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
+from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.models.worker import WorkerProcess
 
 __all__ = [
@@ -57,6 +58,8 @@ __all__ = [
     "ThrottleCount",
     "User",
     "UserTurn",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "WorkerProcess",
 ]
 

@@ -7,7 +7,7 @@ nearly all are, costs nothing. Maintenance hands each row to its consumer and de
 """
 
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,8 +15,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.ddl.columns import Word
+from app.ddl.columns import LongText, ShortText, TextList, Word
 from app.ddl.indexes import SHORT_LIVED_ROWS, outbox_indexes
+
+
+class ConsumerNumber(IntEnum):
+    """The numbers of the consumers (`app/services/consumers.py`). One that was given is not given again."""
+
+    WEBHOOKS = 0
+
+    @property
+    def bit(self) -> int:
+        """Its bit in `tasks.followers` and `users.followers`."""
+        return 1 << self.value
 
 
 class OutboxEvent(StrEnum):
@@ -52,6 +63,14 @@ class OutboxRow(Base):
     event: Mapped[str] = mapped_column(Word)
     # Of the task: it rises with each retry through the API.
     generation: Mapped[int]
+    # The task as the event has left it: it may have changed, or be gone, once a consumer reads this. NULL in rows from
+    # before revision 0032.
+    version: Mapped[int | None]
+    finished_at: Mapped[datetime | None]
+    task_type: Mapped[str | None] = mapped_column(ShortText)
+    celery_task_name: Mapped[str | None] = mapped_column(ShortText)
+    tags: Mapped[list[str] | None] = mapped_column(TextList)
+    webhook_url: Mapped[str | None] = mapped_column(LongText)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     # How often the consumer has failed on it, when it is tried again, the last error, and since when no more.
     failures: Mapped[int] = mapped_column(server_default="0")

@@ -34,6 +34,7 @@ from app.ddl.columns import (
     EmptyTextList,
     JsonObject,
     JSONText,
+    LongText,
     ShortText,
     TextList,
     Word,
@@ -206,6 +207,8 @@ class Task(Base):
     user_limited: Mapped[bool | None]
     held: Mapped[Held | None] = mapped_column(_Named(Held))
 
+    # Told of its end, beside the endpoints of its user (`app/models/webhook.py`).
+    webhook_url: Mapped[str | None] = mapped_column(LongText)
     # A bit for each consumer of the outbox that wants to know what becomes of it (`app/models/outbox.py`).
     # NULL for none, as nearly all have it.
     followers: Mapped[int | None] = mapped_column(SmallInteger)

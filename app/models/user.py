@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, true
+from sqlalchemy import CheckConstraint, SmallInteger, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
@@ -43,6 +43,8 @@ class User(Base):
     weight: Mapped[int] = mapped_column(server_default="1")
     # The highest priority that the user may give to tasks.
     max_priority: Mapped[str] = mapped_column(Word, server_default=TaskPriority.CRITICAL.value)
+    # The consumers of the outbox that follow each new task of the user, as in `tasks.followers`; NULL for none.
+    followers: Mapped[int | None] = mapped_column(SmallInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

@@ -20,6 +20,7 @@ from app.outbound.errors import AddressRefused, AnswerRefused, CertificateRefuse
 from app.outbound.policy import Policy
 
 MAX_ADDRESSES = 4
+IPV6 = 6
 # For the status line and headers, including any `100 Continue` before them. (h11 limits each part to 100 KiB.)
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -97,7 +98,12 @@ class GuardedBackend(httpcore.NetworkBackend):
             self._stream.end_head()
 
     def _look_up(self, host: str, port: int) -> Sequence[Address]:
-        """Resolve the host in a thread: getaddrinfo has no timeout, and cancellation cannot interrupt it."""
+        """Resolve the host in a thread: getaddrinfo has no timeout, and cancellation cannot interrupt it.
+
+        An address is no question for a resolver.
+        """
+        if (address := _as_address(host, port)) is not None:
+            return [address]
         answers: queue.SimpleQueue[Sequence[Address] | None] = queue.SimpleQueue()
 
         def ask() -> None:
@@ -135,6 +141,16 @@ class GuardedBackend(httpcore.NetworkBackend):
                 connection.close()
                 raise
         raise NotConnected(f"cannot connect to {host} port {port}: {reason}")
+
+
+def _as_address(host: str, port: int) -> Address | None:
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    if version == IPV6:
+        return Address(socket.AF_INET6, (host, port, 0, 0))
+    return Address(socket.AF_INET, (host, port))
 
 
 class BoundedStream(httpcore.NetworkStream):

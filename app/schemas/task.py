@@ -20,6 +20,7 @@ from app.core.config import get_settings
 from app.core.json_text import dumped, json_size
 from app.core.served_tasks import served_tasks
 from app.models.task import AttemptOutcome, Held, OnConflict, TaskPriority, TaskStatus, WaitingReason
+from app.outbound.fields import PublicURL
 from app.schemas.base import RequestModel, ResponseModel, validate_items
 from app.schemas.json_value import (
     JSONArray,
@@ -55,7 +56,7 @@ class TaskCreate(RequestModel):
     """A task to run: its arguments, its time and its number of attempts."""
 
     # Fields that requests of a later version may have.
-    later: ClassVar[frozenset[str]] = frozenset({"depends_on", "webhook_url"})
+    later: ClassVar[frozenset[str]] = frozenset({"depends_on"})
 
     model_config = ConfigDict(json_schema_extra={"examples": [TASK_CREATE]})
 
@@ -118,6 +119,12 @@ class TaskCreate(RequestModel):
     limit_key: ShortText | None = Field(
         None,
         description="A key of the limit, such as the name of a customer. All users share the keys.",
+        examples=[None],
+    )
+    webhook_url: PublicURL | None = Field(
+        None,
+        description="Is told of the end of the task, once, with a signature of your `GET /users/me/webhook-secret`. "
+        "An http:// or https:// URL of a public address, or of one in OUTBOUND_ALLOW.",
         examples=[None],
     )
 
@@ -254,7 +261,9 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     limit: str | None = Field(None, description="The limit that the task needs a place of to run.")
     limit_key: str | None = Field(None, description="The key of the limit.")
     depends_on: list[UUID] | None = Field(None, description="Always null in this version.")
-    webhook_url: str | None = Field(None, description="Always null in this version.")
+    webhook_url: Annotated[str | None, ShownText] = Field(
+        None, description="Is told of the end of the task. `***` hides what looks like a secret."
+    )
     schedule_id: UUID | None = Field(
         None, description="The schedule that made the task: by itself, by a trigger or by a backfill."
     )

@@ -42,6 +42,7 @@ _SAID: dict[str, dict[str, Any]] = {
     "on_conflict": {"description": "If another task has the `unique_key`: as in `POST /tasks/`."},
     "limit": {"description": "The limit; null: the task's own, and no `limit_key` of the old one."},
     "limit_key": {"description": "The key of the limit."},
+    "webhook_url": {"description": "Is told of the end of the new task; null: nobody is."},
 }
 
 

@@ -11,6 +11,7 @@ from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.outbox import OutboxRow
 from app.services.outbox import Consumer
+from app.services.webhooks.recording import CONSUMER as WEBHOOKS
 
 
 def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:
@@ -26,7 +27,7 @@ def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:
     return consumers
 
 
-CONSUMERS = with_own_numbers()
+CONSUMERS = with_own_numbers(WEBHOOKS)
 
 
 def read_lags() -> list[OutboxLag]:

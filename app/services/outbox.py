@@ -40,7 +40,8 @@ ERROR_CHARACTERS = 500
 class TaskEvent(NamedTuple):
     """A row of the outbox, as its consumer gets it. `event` is an OutboxEvent, or what a newer release calls one.
 
-    `generation` is that of the task, which rises with each retry.
+    `generation` is that of the task, which rises with each retry. It and what follows are of the task as the event has
+    left it; None in rows from before revision 0032.
     """
 
     id: int
@@ -49,6 +50,12 @@ class TaskEvent(NamedTuple):
     event: str
     generation: int
     created_at: datetime
+    version: int | None
+    finished_at: datetime | None
+    task_type: str | None
+    celery_task_name: str | None
+    tags: list[str] | None
+    webhook_url: str | None
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,274 @@
-"""The secrets that sign webhooks: the keys of WEBHOOK_SECRET, and one key for each user derived from each of them.
+"""Webhooks: the endpoints of a user, the deliveries to them, and the secrets that sign them.
 
-With one secret for all users, each receiver could forge the webhooks of the others.
+Each method is one transaction; with `commit=False` the caller commits. What sends them: `app/services/webhooks/`.
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.signatures import derive_user_key, encode_secret
-from app.errors import TaskNotFound, WebhooksOff
+from app.core.ids import first_id_at, new_id
+from app.core.signatures import encode_secret
+from app.db.page import Page
+from app.db.session import transaction
+from app.ddl.clock import NOW
+from app.errors import (
+    DeliveryNotFound,
+    TaskNotFound,
+    WebhookLimit,
+)
 from app.models.task import Task
+from app.models.webhook import (
+    DeliveryState,
+    EventType,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+)
+from app.outbound.urls import parse
+from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch
+from app.services.audit import recording as audit
+from app.services.webhooks import deliveries, endpoints, following, health, secrets
+
+MAX_ENDPOINTS = 20
+# An API process whose clock is behind may have made the id of a delivery.
+_CLOCKS = timedelta(minutes=5)
 
 
-def secret_of_user(user_id: UUID) -> str:
-    """Return the secret with which the user's receivers verify webhooks, as `whsec_…`. Raises WebhooksOff."""
-    return encode_secret(_user_keys(user_id)[0])
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
+    """The row of a new endpoint, and its secret, which is shown only once."""
+
+    row: WebhookEndpoint
+    secret: str
 
 
-def keys_for_task(db: Session, task_id: UUID) -> list[bytes]:
-    """Return the signing keys of the task's owner. Raises TaskNotFound, WebhooksOff."""
-    owner = db.scalar(select(Task.user_id).where(Task.id == task_id))
-    if owner is None:
-        raise TaskNotFound
-    return _user_keys(owner)
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """The new secret of an endpoint, and until when the old one signs beside it."""
+
+    secret: str
+    old_secret_until: datetime
 
 
-def service_keys() -> list[bytes]:
-    """Return the service's own signing keys, for webhooks without a user. Raises WebhooksOff."""
-    keys = get_settings().webhook_keys
-    if not keys:
-        raise WebhooksOff
-    return keys
+class WebhookService:
+    """The operations on webhooks. Stateless: `webhook_service` is the shared instance.
+
+    All but the first three are of one user: another user's endpoint raises WebhookNotFound.
+    """
+
+    # Secrets of users, for the `webhook_url` of tasks and for `send_webhook`
+
+    def secret_of_user(self, user_id: UUID) -> str:
+        """Return the secret with which the user's receivers verify webhooks, as `whsec_…`. Raises WebhooksOff."""
+        return encode_secret(secrets.keys_of_user(user_id)[0])
+
+    def keys_for_task(self, db: Session, task_id: UUID) -> list[bytes]:
+        """Return the signing keys of the task's owner. Raises TaskNotFound, WebhooksOff."""
+        owner = db.scalar(sa.select(Task.user_id).where(Task.id == task_id))
+        if owner is None:
+            raise TaskNotFound
+        return secrets.keys_of_user(owner)
+
+    def service_keys(self) -> list[bytes]:
+        """Return the service's own signing keys, for webhooks without a user. Raises WebhooksOff."""
+        return secrets.service_keys()
+
+    # Endpoints
+
+    def create_endpoint(
+        self,
+        db: Session,
+        user_id: UUID,
+        url: str,
+        events: Collection[EventType | str],
+        *,
+        filter: WebhookFilter | dict[str, Any] | None = None,  # noqa: A002 (the field's name)
+        enabled: bool = True,
+        description: str | None = None,
+        commit: bool = True,
+    ) -> NewEndpoint:
+        """Create an endpoint of this user. Its tasks that are submitted from the commit on are told.
+
+        Raises InvalidWebhook, WebhookLimit, UserNotFound, and WebhooksOff without SECRET_KEY.
+        """
+        fields = {"url": url, "events": list(events), "filter": filter or WebhookFilter(), "enabled": enabled}
+        wanted = endpoints.parsed(WebhookCreate, {**fields, "description": description})
+        key, endpoint_id, service = secrets.new_key(), new_id(), secrets.keys_of_service()
+        secret = secrets.encrypted(key, endpoint_id, service)
+        with transaction(db, commit=commit):
+            endpoints.lock_user(db, user_id)
+            of_user = sa.select(sa.func.count()).where(WebhookEndpoint.user_id == user_id)
+            if (db.scalar(of_user) or 0) >= MAX_ENDPOINTS:
+                raise WebhookLimit
+            row = WebhookEndpoint(
+                id=endpoint_id, user_id=user_id, secret=secret, **endpoints.columns_of(wanted.model_dump())
+            )
+            row.disabled_at = None if enabled else NOW
+            db.add(row)
+            db.flush()
+            following.follow_user(db, user_id)
+            db.refresh(row)
+            audit.record(
+                db, WebhookEvent.CREATED, endpoints.subject_of(row), events=row.events, to=parse(row.url).origin
+            )
+        return NewEndpoint(row, encode_secret(key))
+
+    def list_endpoints(self, db: Session, user_id: UUID) -> list[WebhookEndpoint]:
+        """Return the endpoints of this user, oldest first."""
+        found = sa.select(WebhookEndpoint).where(WebhookEndpoint.user_id == user_id).order_by(WebhookEndpoint.id)
+        with transaction(db):
+            return list(db.scalars(found.execution_options(populate_existing=True)))
+
+    def get_endpoint(self, db: Session, user_id: UUID, endpoint_id: UUID) -> WebhookEndpoint:
+        """Return an endpoint of this user. Raises WebhookNotFound."""
+        with transaction(db):
+            return endpoints.find(db, user_id, endpoint_id)
+
+    def update_endpoint(
+        self, db: Session, user_id: UUID, endpoint_id: UUID, changes: dict[str, Any], *, commit: bool = True
+    ) -> WebhookEndpoint:
+        """Change `url`, `events`, `filter`, `enabled`, `description`.
+
+        Enabled again, it begins anew: nothing of the time between is told, and its failures are forgotten. Disabled,
+        what is queued for it is dropped. Raises InvalidWebhook, WebhookNotFound.
+        """
+        wanted = endpoints.parsed(WebhookPatch, changes).model_dump(exclude_unset=True)
+        with transaction(db, commit=commit):
+            endpoints.lock_user(db, user_id)
+            row = endpoints.find(db, user_id, endpoint_id)
+            values = endpoints.columns_of(wanted)
+            if "url" in values or (wanted.get("enabled") and not row.enabled):
+                values |= {"failing_since": None}
+            if wanted.get("enabled"):
+                values |= {"disabled_at": None, "disabled_reason": None}
+            elif "enabled" in wanted and row.enabled:
+                values |= {"disabled_at": NOW, "disabled_reason": None}
+                health.drop(db, WebhookDelivery.lane == endpoint_id)
+            if not values:
+                return row
+            endpoints.write(db, endpoint_id, values)
+            if "enabled" in wanted:
+                following.follow_user(db, user_id)
+            row = endpoints.find(db, user_id, endpoint_id)
+            audit.record(
+                db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse(row.url).origin
+            )
+            return row
+
+    def delete_endpoint(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> None:
+        """Delete an endpoint and drop what is queued for it. Raises WebhookNotFound."""
+        with transaction(db, commit=commit):
+            endpoints.lock_user(db, user_id)
+            row = endpoints.find(db, user_id, endpoint_id)
+            health.drop(db, WebhookDelivery.lane == endpoint_id)
+            gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
+            db.execute(gone.execution_options(synchronize_session=False))
+            db.expunge(row)
+            following.follow_new_tasks(db, user_id)
+            audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse(row.url).origin)
+
+    def rotate_secret(
+        self,
+        db: Session,
+        user_id: UUID,
+        endpoint_id: UUID,
+        grace_seconds: float = GRACE_SECONDS,
+        *,
+        commit: bool = True,
+    ) -> Rotated:
+        """Give the endpoint a new secret; the old one signs beside it for `grace_seconds`.
+
+        A secret that is still in its grace time from an earlier rotation signs no more. Raises WebhookNotFound,
+        WebhooksOff.
+        """
+        key, service = secrets.new_key(), secrets.keys_of_service()
+        with transaction(db, commit=commit):
+            endpoints.lock_user(db, user_id)
+            row = endpoints.find(db, user_id, endpoint_id)
+            until: datetime = db.execute(sa.select(NOW)).scalar_one() + timedelta(seconds=grace_seconds)
+            new = secrets.encrypted(key, endpoint_id, service)
+            endpoints.write(db, endpoint_id, {"secret": new, "old_secret": row.secret, "old_secret_until": until})
+            audit.record(db, WebhookEvent.SECRET_ROTATED, endpoints.subject_of(row), grace_seconds=int(grace_seconds))
+        return Rotated(encode_secret(key), until)
+
+    # Deliveries
+
+    def send_test(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> WebhookDelivery:
+        """Queue a test event for this endpoint. Raises WebhookNotFound, WebhookDisabled."""
+        with transaction(db, commit=commit):
+            row = endpoints.find_enabled(db, user_id, endpoint_id)
+            return deliveries.add_test(db, row)
+
+    def list_deliveries(
+        self, db: Session, user_id: UUID, endpoint_id: UUID, *, limit: int = 50, before: UUID | None = None
+    ) -> Page[WebhookDelivery, UUID]:
+        """Return a page of the deliveries to this endpoint, newest first. Raises WebhookNotFound."""
+        with transaction(db):
+            endpoints.find(db, user_id, endpoint_id)
+            return deliveries.page(db, WebhookDelivery.endpoint_id == endpoint_id, limit, before)
+
+    def list_deliveries_of_task(
+        self, db: Session, task_id: UUID, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None
+    ) -> Page[WebhookDelivery, UUID]:
+        """Return a page of the deliveries of this task's ends, newest first: to its `webhook_url` and to endpoints.
+
+        Raises TaskNotFound.
+        """
+        with transaction(db):
+            task = sa.select(Task.id).where(Task.id == task_id)
+            if db.scalar(task if owner is None else task.where(Task.user_id == owner)) is None:
+                raise TaskNotFound
+            return deliveries.page(db, WebhookDelivery.task_id == task_id, limit, before)
+
+    def redeliver(
+        self, db: Session, user_id: UUID, endpoint_id: UUID, delivery_id: UUID, *, commit: bool = True
+    ) -> WebhookDelivery:
+        """Send a delivery again, now, whatever became of it: the same id and the same bytes.
+
+        Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled.
+        """
+        with transaction(db, commit=commit):
+            endpoints.find_enabled(db, user_id, endpoint_id)
+            this = WebhookDelivery.id == delivery_id
+            if not deliveries.queue_again(db, endpoint_id, this):
+                raise DeliveryNotFound
+            return db.scalars(sa.select(WebhookDelivery).where(this).execution_options(populate_existing=True)).one()
+
+    def recover(
+        self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime, *, commit: bool = True
+    ) -> int:  # fmt: skip
+        """Send all deliveries to this endpoint again that failed or were dropped since then. Returns how many.
+
+        Raises WebhookNotFound, WebhookDisabled.
+        """
+        with transaction(db, commit=commit):
+            endpoints.find_enabled(db, user_id, endpoint_id)
+            over = WebhookDelivery.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
+            newer = WebhookDelivery.id >= first_id_at((since - _CLOCKS).timestamp())  # an index has these
+            return deliveries.queue_again(db, endpoint_id, newer, over, WebhookDelivery.created_at >= since)
+
+    # The operator
+
+    def renew_encryption(self, db: Session) -> int:
+        """Encrypt with SECRET_KEY what a key of SECRET_KEY_PREVIOUS has encrypted. Returns the number of secrets."""
+        service = get_settings().accepted_keys
+        with transaction(db):
+            ids = db.scalars(sa.select(WebhookEndpoint.id).order_by(WebhookEndpoint.id)).all()
+        renewed = 0
+        for endpoint_id in ids:
+            with transaction(db):
+                locked = sa.select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id).with_for_update()
+                row = db.scalars(locked.execution_options(populate_existing=True)).one_or_none()
+                if row is not None:
+                    renewed += endpoints.renew(row, service)
+        return renewed
 
 
-def _user_keys(user_id: UUID) -> list[bytes]:
-    return [derive_user_key(key, str(user_id)) for key in service_keys()]
+webhook_service = WebhookService()

@@ -13,9 +13,9 @@ from app.errors import WebhooksOff
 from app.messaging.routing import HIGH_QUEUE
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
-from app.services import webhook_service
 from app.services.execution.attempts import current_attempt
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
+from app.services.webhook_service import webhook_service
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay

@@ -1,12 +1,11 @@
 """Classifies HTTP statuses: success, permanent failure, retryable failure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from app.core.backoff import backoff_seconds
+from app.outbound.retry_after import read_retry_after
 
 # Request Timeout, Too Early, Too Many Requests: client errors that may be temporary.
 RETRYABLE_CLIENT_ERRORS = frozenset({408, 425, 429})
@@ -40,7 +39,9 @@ def describe(origin: str, status: int) -> str:
 
 def retryable_error(origin: str, status: int, headers: Mapping[str, str]) -> AnsweredLater:
     """Return the error of a retryable status, with its Retry-After."""
-    return AnsweredLater(describe(origin, status), _retry_after(headers.get("retry-after")))
+    return AnsweredLater(
+        describe(origin, status), read_retry_after(headers.get("retry-after"), MAX_RETRY_AFTER_SECONDS)
+    )
 
 
 def is_retryable(status: int) -> bool:
@@ -56,19 +57,3 @@ def retry_after_delay(task: Any, error: AnsweredLater) -> NoReturn:
         task.retry_backoff, task.request.retries, maximum=task.retry_backoff_max, jitter=task.retry_jitter
     )
     raise task.retry(exc=error, countdown=max(backoff, error.retry_after))
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Parse Retry-After (seconds or a date, RFC 9110) to seconds. Returns None if it is missing or invalid."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return min(float(value), MAX_RETRY_AFTER_SECONDS)
-    try:
-        moment = parsedate_to_datetime(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - datetime.now(UTC)).total_seconds()
-    except (ValueError, OverflowError):  # no date, or a year or an offset that is too large for one
-        return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -9,7 +9,7 @@ from app.schemas.task import TaskRead
 
 _FIELDS = (
     "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "tags", "metadata", "timeout_seconds",
-    "max_attempts", "retry_backoff_seconds", "limit", "limit_key",
+    "max_attempts", "retry_backoff_seconds", "limit", "limit_key", "webhook_url",
 )  # fmt: skip
 
 

@@ -406,7 +406,7 @@ def test_a_pass_of_its_own_serves_each_consumer_until_nothing_is_left(db: Sessio
 
 
 def test_metrics_tell_the_lag_of_each_consumer(other: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert consumers.read_lags() == []
+    assert [lag for lag in consumers.read_lags() if lag.waiting or lag.set_aside] == []
     idle = Heard(1, "idle")
     monkeypatch.setattr(consumers, "CONSUMERS", (heard.consumer, idle.consumer))
     for task in [followed(other, heard) for _ in range(3)]:

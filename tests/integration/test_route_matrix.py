@@ -52,7 +52,7 @@ ANSWERS = {
     "GET /api/v1/users/me/webhook-secret": 409,
 }
 # An administrator reaches the objects of others, but not these.
-OF_THEIR_OWNER_ALONE = ("{session_id}", "{key_id}")
+OF_THEIR_OWNER_ALONE = ("{session_id}", "{key_id}", "{webhook_id}")
 
 
 def needs_of(operation: Mapping[str, Any]) -> str:
@@ -72,7 +72,7 @@ def row_of(route: str, needs: str, success: int) -> tuple[int, ...]:
     if needs == "admin":
         return (401, 403, 403, success)
     of_another = 404 if "{" in route else success
-    return (401, success, of_another, of_another if route.endswith(OF_THEIR_OWNER_ALONE) else success)
+    return (401, success, of_another, of_another if any(each in route for each in OF_THEIR_OWNER_ALONE) else success)
 
 
 class Table(NamedTuple):
@@ -128,6 +128,7 @@ class World:
         self.http, self._users = http, users
         self._numbers = itertools.count(1)
         self._tokens: dict[str, str] = {}
+        self._webhook = ""
 
     def key(self, caller: str, *scopes: str) -> str:
         body = {"name": "machine", "scopes": scopes}
@@ -214,6 +215,15 @@ class World:
             return self.limit()
         return self.worker() if "/workers/" in route else "swagger-ui.css"
 
+    def webhook_id(self, _route: str) -> str:
+        self._webhook = self.made("/webhooks/", **self.without_endpoints()["json"])
+        return self._webhook
+
+    def delivery_id(self, _route: str) -> str:
+        """Of the endpoint that stands in the path before it."""
+        answer = self.call("owner", "POST", f"{API}/webhooks/{self._webhook}/test")
+        return str(answer.json()["id"])
+
     def fingerprint(self, _route: str) -> str:
         """A group with one failed task."""
         with SessionLocal() as db:
@@ -266,9 +276,17 @@ class World:
             **{f"POST /api/v1/tasks/bulk/{deed}": lambda: {"json": NO_TASK} for deed in ("cancel", "retry", "delete")},
             "POST /api/v1/queues/{name}/pause": lambda: {"json": {"reason": "a test"}},
             "PUT /api/v1/limits/{name}": lambda: {"json": {"concurrency": 1}},
+            "POST /api/v1/webhooks/": self.without_endpoints,
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},
         }
         return sent[route]() if route in sent else options_of(table().document, *route.split())
+
+    @staticmethod
+    def without_endpoints() -> dict[str, Any]:
+        """A user may have twenty of them."""
+        with SessionLocal.begin() as db:
+            db.execute(text("DELETE FROM webhook_endpoints"))
+        return {"json": {"url": "https://example.com/", "events": ["task.failed"]}}
 
     @staticmethod
     def without_second_factors(**body: str) -> dict[str, Any]:

@@ -349,7 +349,7 @@ class TestKeys:
 
         caplog.set_level("INFO")
         with self.with_keys(NEW_KEY, SECRET_KEY), TestClient(create_app()):
-            wait_for(lambda: "1 secrets of second factors" in caplog.text, 30, "the line in the log")
+            wait_for(lambda: "1 secrets in the database" in caplog.text, 30, "the line in the log")
         with self.with_keys(NEW_KEY):
             assert log_in(account, account.code())
 

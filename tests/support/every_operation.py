@@ -27,6 +27,7 @@ CODES = {
     *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
     *("queue_not_found", "worker_not_found", "error_group_not_found"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
+    *("webhook_not_found", "delivery_not_found", "webhook_limit", "webhook_disabled"),
     *("bulk_deed_not_found", "bulk_deed_over", "preview_required", "token_expired", "token_mismatch"),
 }
 
@@ -48,6 +49,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     boss("GET", "/audit")
     _queues_and_workers(stack, boss)
     _limits(boss)
+    _webhooks(boss)
     _resources(stack, boss)
 
 
@@ -110,6 +112,28 @@ def _limits(boss: _Caller) -> None:
         boss("POST", f"/tasks/{task_id}/cancel")
     boss("DELETE", "/limits/none")
     wait_for(lambda: boss("DELETE", "/limits/one").is_success, 30, "the limit to be of no use to anybody")
+
+
+def _webhooks(boss: _Caller) -> None:
+    wanted = {"url": "https://billing.example.com/hooks", "events": ["task.succeeded"]}
+    one = f"/webhooks/{boss('POST', '/webhooks/', json=wanted).json()['id']}"
+    for _ in range(19):
+        boss("POST", "/webhooks/", json=wanted)
+    boss("POST", "/webhooks/", json=wanted)
+    boss("PATCH", one, json={"filter": {"tag": "nightly"}})
+    boss("POST", f"{one}/rotate")
+    delivery = boss("POST", f"{one}/test").json()["id"]
+    boss("POST", f"{one}/deliveries/{delivery}/redeliver")
+    boss("POST", f"{one}/deliveries/{uuid4()}/redeliver")
+    boss("POST", f"{one}/recover", json={"since": "2026-01-01T00:00:00Z"})
+    task = boss.task(delay_seconds=3600, webhook_url="https://billing.example.com/hooks")
+    boss("POST", f"/tasks/{task}/cancel")
+    for path in ("/webhooks/", one, f"{one}/deliveries", f"/tasks/{task}/deliveries", f"/webhooks/{uuid4()}"):
+        boss("GET", path)
+    boss("PATCH", one, json={"enabled": False})
+    boss("POST", f"{one}/test")
+    for each in boss("GET", "/webhooks/").json():
+        boss("DELETE", f"/webhooks/{each['id']}")
 
 
 def _stats_and_errors(mine: _Caller) -> None:

@@ -33,7 +33,7 @@ SECTIONS = {
     "task_modules": "Tasks and workers",
     "retention_days": "Retention",
     "mail_domains": "E-mail (the task send_email)",
-    "outbound_allow": "Requests to URLs that users name (the tasks fetch_url and send_webhook)",
+    "outbound_allow": "Requests to URLs that users name",
 }
 ENV_HEAD = """\
 Every setting with its default. Copy this file to `.env` and remove the `#` from the lines that you change.

@@ -21,6 +21,7 @@ from app.models.task import TRANSITIONS
 from app.models.task_filter import FIELDS
 from app.models.task_sum import SUM_BUCKETS
 from app.services.task_service import task_service
+from app.services.webhook_service import webhook_service
 from tests.mutants.mutants import read_mutants
 from tests.support.pages import FENCE, SAVED
 from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
@@ -242,7 +243,8 @@ class TestPythonApi:
         listed = re.findall(r"^\| `(\w+)\((.*?)\)` \|", text_of(DOCS / "python-api.md"), flags=re.MULTILINE)
         assert listed
         for name, parameters in listed:
-            known = set(inspect.signature(getattr(task_service, name)).parameters)
+            (function,) = [getattr(each, name) for each in (task_service, webhook_service) if hasattr(each, name)]
+            known = set(inspect.signature(function).parameters)
             named = {part.split("=")[0].strip("* ") for part in parameters.split(",")} - {""}
             assert named - known == set(), name
 

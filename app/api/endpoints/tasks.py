@@ -47,6 +47,7 @@ from app.errors import (
     UniqueKeyTaken,
     UnknownLimit,
     UnknownTask,
+    WebhooksOff,
 )
 from app.models.api_key import Scope
 from app.models.task import TERMINAL, Task, TaskStatus
@@ -116,7 +117,10 @@ _REPLAYED_HEADER: dict[str, Any] = {
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
 _RIGHTS_PROBLEMS = (TaskNotAllowed, PriorityNotAllowed)
-_CREATE_PROBLEMS = (*_RIGHTS_PROBLEMS, InvalidInput, UnknownTask, InvalidArguments, UnknownLimit, LimitReached)
+_CREATE_PROBLEMS = (
+    *(*_RIGHTS_PROBLEMS, InvalidInput, UnknownTask, InvalidArguments, UnknownLimit),
+    *(LimitReached, WebhooksOff),
+)
 _PATCH_PROBLEMS = (
     *(AdminOnly, PriorityNotAllowed, TaskNotFound, InvalidTransition, PreconditionFailed),
     *(InvalidInput, UnknownTask, InvalidArguments, TooManyBytesQueued, TooManyBytesStored),
@@ -263,7 +267,7 @@ async def create_task(
     `unique_key`. `on_conflict` says what happens if another task has it; a 409 names that task as `task_id`.
     """
     check_may_create([body], user.id, user.role, user.max_priority)
-    return _created(request, await submitter.submit(body, user.id, idempotency_key))
+    return _created(request, await submitter.submit(body, user.id, idempotency_key, user.followers))
 
 
 @router.post(
@@ -290,7 +294,7 @@ def create_tasks(
     `unique_key` that stands twice in the batch counts as taken by the first of the two.
     """
     check_may_create(body.tasks, user.id, user.role, user.max_priority)
-    accepted = submitter.submit_all(body.tasks, user.id, idempotency_key)
+    accepted = submitter.submit_all(body.tasks, user.id, idempotency_key, user.followers)
     return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
 

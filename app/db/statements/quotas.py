@@ -13,7 +13,9 @@ from app.ddl.columns import Id
 from app.ddl.sizes import task_bytes
 from app.models.task import TaskStatus
 from app.models.task_count import stored_bytes, task_count_changes
+from app.models.webhook import WebhookDelivery
 
+_DELIVERIES = WebhookDelivery.__table__.c
 _USER = bindparam("user_id", type_=Id)
 _WINDOW = seconds(bindparam("window", type_=Float))
 
@@ -59,10 +61,11 @@ def _look(recent: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
         func.coalesce(func.sum(active.c.arguments), 0).label("bytes"),
         func.coalesce(func.sum(active.c.stored), 0).label("stored"),
     ).subquery()
-    # What a user keeps besides: the sums of each kind, and what is not added to them yet. A table of files, say, that
-    # keeps no sums is one UNION more.
+    # What a user keeps besides: the sums of each kind, what is not added to them yet, and deliveries, which have no
+    # sums: few users have any, and an index has their bytes.
     kept = union_all(
-        *(select(each.c.bytes).where(each.c.user_id == _USER) for each in (stored_bytes, task_count_changes))
+        *(select(each.c.bytes).where(each.c.user_id == _USER) for each in (stored_bytes, task_count_changes)),
+        select(_DELIVERIES.bytes).where(_DELIVERIES.user_id == _USER),
     )
     ended = select(func.coalesce(func.sum(kept.subquery().c.bytes), 0)).scalar_subquery()
     lately = recent.subquery()

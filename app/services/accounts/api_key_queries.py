@@ -24,12 +24,16 @@ class LiveKey:
     username: str
     role: str
     max_priority: str
+    followers: int | None
     use_is_stale: bool
 
 
 # Built once: each request of an API key executes it.
 _STANDING = (
-    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, User.max_priority, USE_IS_STALE, ApiKey.digest)
+    select(
+        *(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, User.max_priority, User.followers),
+        *(USE_IS_STALE, ApiKey.digest),
+    )
     .join(User, User.id == ApiKey.user_id)
     .where(KEY_STANDS, conditions.is_one_of(ApiKey.digest, "digests"))
 )

@@ -68,15 +68,19 @@ class Principal:
     session_id: UUID | None = None
     api_key_id: UUID | None = None
     scopes: Collection[str] = ALL_SCOPES
+    # What follows each new task of the user (`users.followers`).
+    followers: int | None = None
 
     @classmethod
     def of_session(cls, session: queries.LiveSession, session_id: UUID) -> "Principal":
-        return cls(session.user_id, session.username, session.role, session.max_priority, session_id=session_id)
+        user = (session.user_id, session.username, session.role, session.max_priority)
+        return cls(*user, session_id=session_id, followers=session.followers)
 
     @classmethod
     def of_key(cls, key: LiveKey) -> "Principal":
         scopes = frozenset(key.scopes)
-        return cls(key.user_id, key.username, key.role, key.max_priority, api_key_id=key.id, scopes=scopes)
+        user = (key.user_id, key.username, key.role, key.max_priority)
+        return cls(*user, api_key_id=key.id, scopes=scopes, followers=key.followers)
 
     @property
     def is_admin(self) -> bool:

@@ -50,9 +50,10 @@ def username_exists(db: Session, username: str) -> bool:
     return bool(found)
 
 
-def max_priority_of(db: Session, user_id: UUID) -> str | None:
-    """Return the highest priority that the user may give to tasks, or None if there is no such user."""
-    return db.scalar(select(User.max_priority).where(User.id == user_id))
+def of_new_tasks(db: Session, user_id: UUID) -> tuple[str, int | None] | None:
+    """Return the highest priority that the user may give to tasks, and what follows each; None without such a user."""
+    found = db.execute(select(User.max_priority, User.followers).where(User.id == user_id)).first()
+    return None if found is None else (found.max_priority, found.followers)
 
 
 def has_active_tasks(db: Session, user_id: UUID) -> bool:

@@ -47,8 +47,10 @@ class Submitter:
             _identify_and_accept, "submitter", threads.prompt
         )
 
-    async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
-        """Return the committed task; with a key that already has a task, that task.
+    async def submit(
+        self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None, followers: int | None = None
+    ) -> Accepted:
+        """Return the committed task; with a key that already has a task, that task. `followers` are the user's.
 
         Raises QuotaExceeded, UnknownTask, InvalidArguments, TooManyWaiting, Overloaded; with a key also
         IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted; with a unique_key also UniqueKeyTaken.
@@ -57,13 +59,13 @@ class Submitter:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock. And a batch would
             # wait for another transaction that takes the same unique_key.
             return await self._threads.run(
-                user_id, partial(repeated, partial(_accept_once, wanted, user_id, idempotency_key))
+                user_id, partial(repeated, partial(_accept_once, wanted, user_id, idempotency_key, followers))
             )
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
-            rows = new_rows.rows_of([wanted], user_id)
+            rows = new_rows.rows_of([wanted], user_id, followers)
             (row,) = await self.batcher.submit(rows, user_id)
             return Accepted([TaskRead.model_validate(row)])
-        rows = await self._threads.run(user_id, partial(new_rows.rows_of, [wanted], user_id))
+        rows = await self._threads.run(user_id, partial(new_rows.rows_of, [wanted], user_id, followers))
         (row,) = await self.batcher.submit(rows, user_id)
         return Accepted([await self._threads.run(user_id, partial(TaskRead.model_validate, row))])
 
@@ -75,24 +77,30 @@ class Submitter:
         (row,) = await self.batcher.submit(_TokenRequest(claims, wanted), claims.user_id)
         return Accepted([TaskRead.model_validate(row)])
 
-    def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID, idempotency_key: str | None = None) -> Accepted:
+    def submit_all(
+        self,
+        wanted: Sequence[TaskCreate],
+        user_id: UUID,
+        idempotency_key: str | None = None,
+        followers: int | None = None,
+    ) -> Accepted:
         """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
         Then none is accepted; the location of an error names the index of its task.
         """
-        return repeated(partial(_accept_all, wanted, user_id, idempotency_key))
+        return repeated(partial(_accept_all, wanted, user_id, idempotency_key, followers))
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""
         await self.batcher.close()
 
 
-def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None) -> Accepted:
-    return _accept(new_rows.rows_of([wanted], user_id), key, is_batch=False)
+def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None, followers: int | None) -> Accepted:
+    return _accept(new_rows.rows_of([wanted], user_id, followers), key, is_batch=False)
 
 
-def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> Accepted:
-    rows = [_row_of(at, task, user_id) for at, task in enumerate(wanted)]
+def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None, followers: int | None) -> Accepted:
+    rows = [_row_of(at, task, user_id, followers) for at, task in enumerate(wanted)]
     try:
         return _accept(rows, key, is_batch=True)
     except UnknownLimit as refusal:
@@ -118,9 +126,9 @@ def _place(rows: _Rows, refusal: UnknownLimit) -> UnknownLimit:
     return refusal if at is None else refusal.of_batch(at)
 
 
-def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
+def _row_of(at: int, task: TaskCreate, user_id: UUID, followers: int | None) -> NewTask:
     try:
-        (row,) = new_rows.rows_of([task], user_id)
+        (row,) = new_rows.rows_of([task], user_id, followers)
     except InvalidInput as refusal:
         raise refusal.of_batch(at) from None
     return row
@@ -148,6 +156,6 @@ def _rows_of_login(item: _TokenRequest, session: LiveSession | None) -> _Rows | 
         return InvalidToken()
     try:
         check_may_create([item.wanted], session.user_id, session.role, session.max_priority)
-        return new_rows.rows_of([item.wanted], session.user_id)
+        return new_rows.rows_of([item.wanted], session.user_id, session.followers)
     except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem

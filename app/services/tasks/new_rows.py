@@ -5,7 +5,7 @@ field that both `TaskCreate` and the table have is written as given.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -23,8 +23,9 @@ from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
 from app.ddl.base import Base
 from app.ddl.columns import JSONText
-from app.errors import InvalidTask
+from app.errors import InvalidTask, WebhooksOff
 from app.messaging.routing import QUEUE_OF
+from app.models.outbox import ConsumerNumber
 from app.models.task import Held, Task
 from app.schemas.task import TaskCreate
 from app.services.tasks.load import Load, attached_bytes, load_of_row
@@ -36,7 +37,7 @@ _OF_KEY = ("unique_key", "on_conflict", "active_key")
 _OF_LIMIT = ("limit", "limit_key", "user_limited", "held")
 # The columns that only the service itself gives, as `rows_of(…, retry_of=…, schedule_id=…)`; NULL where it does not.
 _OF_SERVICE = ("retry_of", "followers", "schedule_id")
-_OF_SOME = (*_OF_KEY, *_OF_LIMIT, *_OF_SERVICE)
+_OF_SOME = (*_OF_KEY, *_OF_LIMIT, "webhook_url", *_OF_SERVICE)
 # The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c and name not in _OF_SOME]
 _DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost", "attached_bytes")
@@ -90,6 +91,15 @@ class NewTask:
     def unique_key(self) -> str | None:
         return self.wanted.unique_key
 
+    def followed(self, bits: int | None) -> "NewTask":
+        """Return the row of a task that these consumers follow besides (`tasks.followers`)."""
+        followers = (self.values.get("followers") or 0) | (bits or 0)
+        if followers == (self.values.get("followers") or 0):  # nearly always
+            return self
+        # Of a name that stands twice in an object, the last value counts.
+        text = f'{self.text[:-1]},"followers":{followers}}}'
+        return replace(self, values={**self.values, "followers": followers}, text=text, has_more=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Created:
@@ -114,15 +124,20 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
         raise InvalidTask(f"args, kwargs and metadata are JSON: {error}") from None
 
 
-def rows_of(wanted: Sequence[TaskCreate], user_id: UUID, **columns: Any) -> list[NewTask]:
-    """Check the tasks against the catalogue and return the rows to insert. Raises UnknownTask, InvalidArguments.
+def rows_of(
+    wanted: Sequence[TaskCreate], user_id: UUID, followers: int | None = None, **columns: Any
+) -> list[NewTask]:  # fmt: skip
+    """Check the tasks against the catalogue and return the rows to insert.
 
-    `columns` are those that the service gives besides, the same for each row.
+    `followers` are those of each task of this user, where the caller knows them. `columns` are what the service gives
+    besides, the same for each row. Raises UnknownTask, InvalidArguments, WebhooksOff.
 
     Call it before any statement: the first use of the catalogue imports every task, and no transaction may be idle that
     long.
     """
-    return [_row(task, user_id, columns) for task in wanted]
+    if any(task.webhook_url is not None for task in wanted) and not get_settings().webhook_keys:
+        raise WebhooksOff
+    return [_row(task, user_id, columns).followed(followers) for task in wanted]
 
 
 def insert_rows(db: Session | sa.Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
@@ -168,6 +183,9 @@ def _row(wanted: TaskCreate, user_id: UUID, columns: dict[str, Any]) -> NewTask:
     if limit is not None:
         values |= {"limit": limit, "limit_key": limit_key}
     values |= held_by(values) | columns
+    if wanted.webhook_url is not None:
+        followers = values.get("followers") or 0
+        values |= {"webhook_url": wanted.webhook_url, "followers": followers | ConsumerNumber.WEBHOOKS.bit}
     has_more = len(values) > plain
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
     text = to_json({**values, **texts})

@@ -17,7 +17,7 @@ from app.catalogue import TaskType, catalogue
 from app.core.config import get_settings
 from app.errors import PriorityNotAllowed, TaskNotAllowed
 from app.models.task import TaskPriority
-from app.services.accounts.user_queries import max_priority_of
+from app.services.accounts.user_queries import of_new_tasks
 
 
 class Wanted(Protocol):
@@ -42,6 +42,14 @@ def check_may_create(tasks: Iterable[Wanted], user_id: UUID, role: str, max_prio
         if kind is not None and kind.users_setting and not kind.may_be_created_by(user_id, role, get_settings()):
             raise TaskNotAllowed(f"You may not create {name}: ask the operator")
         check_priority(task.priority, max_priority)
+        if getattr(task, "webhook_url", None) is not None:  # one that runs again has none to be checked
+            check_may_send(user_id, role)
+
+
+def check_may_send(user_id: UUID, role: str) -> None:
+    """Raise TaskNotAllowed unless a user with this id and role may have requests sent (OUTBOUND_USERS)."""
+    if {"*", f"role:{role}", str(user_id)}.isdisjoint(get_settings().outbound_users):
+        raise TaskNotAllowed("You may not have requests sent to URLs: ask the operator")
 
 
 def check_priority(priority: TaskPriority | None, max_priority: str) -> None:
@@ -52,12 +60,18 @@ def check_priority(priority: TaskPriority | None, max_priority: str) -> None:
         raise PriorityNotAllowed(f"Your tasks may have the priority {max_priority} at most, and not {priority}")
 
 
-def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> None:
-    """Check the tasks against the highest priority that the user's row says. Raises PriorityNotAllowed."""
-    max_priority = max_priority_of(db, user_id)
-    if max_priority is not None:  # else the INSERT finds that there is no such user
-        for task in tasks:
-            check_priority(task.priority, max_priority)
+def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> int | None:
+    """Check the tasks against the highest priority that the user's row says. Raises PriorityNotAllowed.
+
+    Returns what else that row says of new tasks: what follows them (`users.followers`).
+    """
+    found = of_new_tasks(db, user_id)
+    if found is None:  # the INSERT finds that there is no such user
+        return None
+    max_priority, followers = found
+    for task in tasks:
+        check_priority(task.priority, max_priority)
+    return followers
 
 
 def types_for(user_id: UUID, role: str) -> list[TaskType]:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, null, update
+from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, null, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -20,6 +20,7 @@ from app.ddl.columns import UTCDateTime
 from app.errors import InvalidTransition
 from app.messaging import hints
 from app.models.task import TERMINAL, Held, Task, TaskStatus, WaitingReason
+from app.models.user import User
 from app.services.execution import ends
 from app.services.tasks import task_queries
 
@@ -27,6 +28,9 @@ from app.services.tasks import task_queries
 PENDING, RUNNING = transitions.in_state(TaskStatus.PENDING), transitions.in_state(TaskStatus.RUNNING)
 ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
+_BITS = func.coalesce(Task.followers, 0).bitwise_or(func.coalesce(User.followers, 0))
+_FOLLOWERS = case((_BITS > 0, _BITS), else_=null())
+FOLLOWED_ANEW = select(_FOLLOWERS).where(User.id == Task.user_id).scalar_subquery()
 # What is kept with a task is deleted with it: each may have thousands of log lines.
 PURGE_BYTES = 64 * 1024 * 1024
 # Two statements miss where the task moves in between, and are tried again. More misses than this are no race.
@@ -109,6 +113,8 @@ def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnEl
         "run_at": None,
         # An `expires_at` in the past would revoke it again at once.
         "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
+        # An endpoint of the user may be newer than the task.
+        "followers": FOLLOWED_ANEW,
         **NO_ERROR,
     }
     moved = transitions.move_tasks(

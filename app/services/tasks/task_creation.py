@@ -48,7 +48,8 @@ def creating(
 ) -> Iterator[list[Created]]:
     """Create one user's tasks, or find or replace those that have their keys, as each says; all of it or nothing.
 
-    The block belongs to the transaction. `permitted`: the caller has checked the priorities. Raises PriorityNotAllowed,
+    The block belongs to the transaction. `permitted`: the caller has checked the
+    priorities, and the rows say what follows them. Raises PriorityNotAllowed,
     UniqueKeyTaken, UnknownLimit, LimitReached, IntegrityError; with `within_quota` also QuotaExceeded and
     KeptTasksTooLarge.
     """
@@ -57,7 +58,8 @@ def creating(
             with attempt, ExitStack() as reserved:
                 # Nothing is read before the savepoint: with all of the transaction InnoDB gives its locks back.
                 if rows and not permitted:
-                    check_priorities(db, [row.wanted for row in rows], rows[0].user_id)
+                    followers = check_priorities(db, [row.wanted for row in rows], rows[0].user_id)
+                    rows = [row.followed(followers) for row in rows]
                 locked = limited_tasks.lock_limits(db, rows)
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NOTHING:

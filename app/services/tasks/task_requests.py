@@ -8,6 +8,7 @@ from typing import Any
 
 from app.catalogue import catalogue, find_type
 from app.core.json_forms import Forms
+from app.core.redacted_text import redact_text
 from app.core.redaction import MASK, Parameters, holds_mask, redact, restore_secrets
 from app.errors import InvalidTask, InvalidTransition
 from app.models.task import TERMINAL, Task
@@ -67,6 +68,8 @@ def restored(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> d
         values["args"] = positions.restore(task.args, values["args"])
         for at in positions.masked(values["args"]):
             raise _hidden(["args", at])
+    if task.webhook_url is not None and values.get("webhook_url") == redact_text(task.webhook_url):
+        values["webhook_url"] = task.webhook_url
     if not by_owner:
         _check_kept(task, changes, values)
     return values

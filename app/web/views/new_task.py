@@ -53,7 +53,7 @@ _FIELDS_BYTES = 64 * 1024
 _REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
 # The form has all parameters by name, and what is empty in it is to be empty in the task that repeats another one.
 _EMPTY: Mapping[str, Any] = {"args": [], "tags": [], "metadata": {}} | dict.fromkeys(
-    ("timeout_seconds", "max_attempts", "retry_backoff_seconds", "limit", "limit_key")
+    ("timeout_seconds", "max_attempts", "retry_backoff_seconds", "limit", "limit_key", "webhook_url")
 )
 
 

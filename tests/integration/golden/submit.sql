@@ -13,7 +13,11 @@ SELECT anon_1.tasks, anon_1.bytes, anon_1.stored, anon_2.tasks AS tasks_1, anon_
     UNION ALL
     SELECT task_count_changes.bytes AS bytes
     FROM task_count_changes
-    WHERE task_count_changes.user_id = %(user_id)s::UUID) AS anon_4) AS anon_3
+    WHERE task_count_changes.user_id = %(user_id)s::UUID
+    UNION ALL
+    SELECT webhook_deliveries.bytes AS bytes
+    FROM webhook_deliveries
+    WHERE webhook_deliveries.user_id = %(user_id)s::UUID) AS anon_4) AS anon_3
 FROM (
   SELECT count(*) AS tasks, coalesce(sum(anon_5.arguments), %(coalesce_3)s) AS bytes, coalesce(sum(anon_5.stored),
       %(coalesce_4)s) AS stored
@@ -55,7 +59,7 @@ WHERE api_keys.id = %(id_1)s::UUID
 AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s)
 FOR NO KEY UPDATE SKIP LOCKED;
 
-SELECT api_keys.id, api_keys.scopes, users.id AS id_1, users.username, users.role, users.max_priority,
+SELECT api_keys.id, api_keys.scopes, users.id AS id_1, users.username, users.role, users.max_priority, users.followers,
     api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s AS anon_1,
     api_keys.digest
 FROM api_keys
@@ -65,8 +69,8 @@ AND (api_keys.expires_at IS NULL OR api_keys.expires_at > clock_timestamp())
 AND users.is_active
 AND api_keys.digest = ANY (%(digests)s::BYTEA[]);
 
-SELECT users.id, users.username, users.role, users.max_priority, login_sessions.expires_at, clock_timestamp() AS
-    clock_timestamp_1, login_sessions.id AS id_1
+SELECT users.id, users.username, users.role, users.max_priority, users.followers, login_sessions.expires_at,
+    clock_timestamp() AS clock_timestamp_1, login_sessions.id AS id_1
 FROM login_sessions
 JOIN users ON users.id = login_sessions.user_id
 WHERE login_sessions.revoked_at IS NULL

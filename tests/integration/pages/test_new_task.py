@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.catalogue import catalogue
+from app.core.signatures import encode_secret
 from app.db.session import SessionLocal
 from app.services.operations import limit_service
 from app.web.task_form.fields import MAX_INPUTS
@@ -19,6 +20,7 @@ from tests.support.task_client import TaskClient
 from tests.support.tasks import LONG_RUNNING
 
 NAME = INVOICE.celery_task_name
+WEBHOOK_SECRET = encode_secret(bytes(range(32)))
 FETCH = "app.tasks.common_tasks.fetch_url"
 KWARGS: dict[str, Any] = {
     "customer": "ACME", "to": {"street": "a <b>\n road", "since": "2030-01-01T00:00:30Z"},
@@ -89,12 +91,15 @@ class TestTheForm:
             "priority": "low", "run_at": "2099-01-02T03:04", "expires_at": "2099-02-01T00:00:30", "timeout_seconds": "60", "max_attempts": "3",
             "retry_backoff_seconds": "2.5", "tags": "a, b", "metadata": '{"x": [1]}', "unique_key": "k", "on_conflict": "return",
             "limit": "licences", "limit_key": "ACME", "name": "all", "task_type": "t", "kwargs.duration": "1",
+            "webhook_url": "https://example.com/hooks",
         }  # fmt: skip
-        task = created(reader, tasks, form.fields | given)
+        with settings({"WEBHOOK_SECRET": WEBHOOK_SECRET}):
+            task = created(reader, tasks, form.fields | given)
         assert {name: task[name] for name in given if name in task} == {
             "priority": "low", "run_at": "2099-01-02T03:04:00Z", "expires_at": "2099-02-01T00:00:30Z", "timeout_seconds": 60, "max_attempts": 3,
             "retry_backoff_seconds": 2.5, "tags": ["a", "b"], "metadata": {"x": [1]}, "unique_key": "k", "on_conflict": "return",
             "limit": "licences", "limit_key": "ACME", "name": "all", "task_type": "t",
+            "webhook_url": "https://example.com/hooks",
         }  # fmt: skip
         assert '<option value="licences">' in reader.get("/new").text
 

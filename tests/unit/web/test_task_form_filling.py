@@ -118,6 +118,7 @@ class TestOptions:
         task = {
             "name": "n", "task_type": "t", "priority": 3, "run_at": "2030-01-01T08:00:00Z", "expires_at": "2030-01-01T08:00:00+08:00",
             "metadata": {"a": [1]}, "tags": ["a", "b c"], "unique_key": "k", "on_conflict": "replace", "limit": "l", "limit_key": "x",
+            "webhook_url": "https://example.com/",
             "timeout_seconds": 1.5, "max_attempts": 2, "retry_backoff_seconds": 5,
         }  # fmt: skip
         found = filled_with(task, INVOICE)

@@ -1,0 +1,35 @@
+"""Sends webhooks, follows the tasks of users with new endpoints, and deletes old deliveries."""
+
+from sqlalchemy.orm import Session
+
+from app.core.fork import PerProcess
+from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, Needs, Pass, Round
+from app.outbound.policy import Policy
+from app.services.webhooks import following, forgetting
+from app.services.webhooks.sender import Sender, sender_of
+
+IDLE_SECONDS = 0.5
+
+# What is under way outlasts a run of the pass.
+_sender: PerProcess[Sender | None] = PerProcess(lambda: None)
+
+
+def _send(db: Session, this: Round) -> float | None:
+    sender = _sender()
+    if sender is None:
+        sender = sender_of(Policy.of(this.settings), this.settings.accepted_keys)
+        _sender.replace(sender)
+    return AT_NEXT_ROUND if sender.run(db, this.stopping) else None
+
+
+def _follow(db: Session, this: Round) -> None:
+    following.follow_active_tasks(db, this.stopping)
+
+
+def _forget(db: Session, this: Round) -> float | None:
+    return this.run_batches(db, forgetting.forget_deliveries, forgetting.FORGET_BATCH)
+
+
+SEND = Pass("send_webhooks", IDLE_SECONDS, Needs.THREAD, _send)
+FOLLOW = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow)
+FORGET = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget)

@@ -1,0 +1,267 @@
+"""The queue of deliveries in the database: which lanes are due, taking rows of them, and what came of each.
+
+Each function is one short transaction. Between two of them the requests are made: a row that is taken is due again
+after LEASE, so that nothing is lost with the process, and is then sent again with the same id and body.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from app.core.encryption import Undecryptable
+from app.db.session import transaction
+from app.ddl.clock import NOW
+from app.errors import WebhooksOff
+from app.models.user import User
+from app.models.webhook import DeliveryState, WebhookDelivery, WebhookEndpoint
+from app.services.webhooks import health, secrets
+from app.services.webhooks.bodies import TaskEnd, bodies_of_ends
+from app.services.webhooks.lanes import DueLane
+from app.services.webhooks.retries import delay_after
+from app.services.webhooks.sending import Message, Outcome
+
+logger = logging.getLogger(__name__)
+
+# Longer than a request and the writing of its outcome.
+LEASE = timedelta(seconds=60)
+# A row that was taken so long ago is not sent any more: another sender may have it by the end of the request.
+SEND_WITHIN_SECONDS = 40.0
+# Lanes that one statement finds, and those of which one statement takes rows.
+LANES_AT_ONCE, LANES_OF_A_STATEMENT = 1000, 16
+# Of a delivery that was sent again and again; the oldest are left out.
+MOST_ATTEMPTS = 50
+
+_DELIVERIES: Any = WebhookDelivery.__table__
+_DUE = (WebhookDelivery.next_attempt_at.is_not(None), WebhookDelivery.next_attempt_at <= NOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A delivery that is to be sent now, until its lease ends."""
+
+    id: UUID
+    lane: UUID
+    endpoint_id: UUID | None
+    lease: datetime
+    tries: int
+    attempts: list[dict[str, Any]]
+    message: Message
+
+
+class _Signer(NamedTuple):
+    """The keys that sign what goes to one receiver, or why there are none."""
+
+    keys: Sequence[bytes]
+    fault: str | None = None
+
+
+# -- which lanes -------------------------------------------------------------------------------------------------------
+
+
+def _lanes() -> sa.Select[*tuple[Any, ...]]:
+    """The lanes behind `after`, with the first time at which a row of each is due: two index lookups for each.
+
+    DISTINCT would read every row, of which a dead receiver may have any number.
+    """
+    row = _DELIVERIES.c
+
+    def first(behind: Any) -> Any:
+        return sa.select(row.lane).where(row.lane > behind).order_by(row.lane).limit(1)
+
+    start = first(sa.bindparam("after", type_=row.lane.type)).scalar_subquery()
+    steps = sa.select(start.label("lane"), sa.literal(1, sa.Integer).label("number")).cte("lanes", recursive=True)
+    following = first(steps.c.lane).correlate(steps).scalar_subquery()
+    more = sa.select(following, steps.c.number + 1).where(steps.c.lane.is_not(None), steps.c.number < LANES_AT_ONCE)
+    found = steps.union_all(more)
+    of_lane = sa.select(row.next_attempt_at).where(row.lane == found.c.lane)
+    due = of_lane.order_by(row.next_attempt_at).limit(1).correlate(found).scalar_subquery()
+    whose = sa.select(row.user_id).where(row.lane == found.c.lane).limit(1).correlate(found).scalar_subquery()
+    endpoint = WebhookEndpoint
+    failing = sa.exists().where(endpoint.id == found.c.lane, endpoint.failing_since.is_not(None)).correlate(found)
+    return sa.select(found.c.lane, due, whose, failing, NOW).where(found.c.lane.is_not(None)).order_by(found.c.number)
+
+
+_LANES = _lanes()
+
+
+def find_due(db: Session) -> list[DueLane]:
+    """Return the lanes of which a row is due."""
+    due, last = list[DueLane](), UUID(int=0)
+    while True:
+        with transaction(db):
+            found = db.execute(_LANES, {"after": last}).all()
+        due += [DueLane(row[0], row[2], bool(row[3])) for row in found if None not in row[:3] and row[1] <= row[4]]
+        if len(found) < LANES_AT_ONCE:
+            return due
+        last = found[-1].lane
+
+
+# -- taking ------------------------------------------------------------------------------------------------------------
+
+
+def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> list[Taken]:
+    """Take so many rows of each lane, those first that have been due for longest. `service`: its keys of secrets.
+
+    What an endpoint is to get that is disabled or gone, or whose owner is not active, is dropped.
+    """
+    with transaction(db):
+        ids = [found for lanes in _batches(wanted) for found in db.scalars(_first_of(lanes))]
+        locked = sa.select(WebhookDelivery).where(WebhookDelivery.id.in_(ids), *_DUE)
+        ordered = locked.order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.id)
+        again = ordered.with_for_update(skip_locked=True).execution_options(populate_existing=True)
+        rows = list(db.scalars(again)) if ids else []
+        if not rows:
+            return []
+        lease: datetime = db.execute(sa.select(NOW)).scalar_one() + LEASE
+        endpoints, idle = _receivers(db, rows)
+        sent = [row for row in rows if row.user_id not in idle and _is_wanted(row, endpoints)]
+        health.drop(db, WebhookDelivery.id.in_([row.id for row in rows if row not in sent]))
+        _write_bodies(db, [row for row in sent if row.body is None])
+        leased = sa.update(WebhookDelivery).where(WebhookDelivery.id.in_([row.id for row in sent]))
+        db.execute(leased.values(next_attempt_at=lease).execution_options(synchronize_session=False))
+        signers = {
+            each: _signer(each, endpoints.get(each[1]), lease - LEASE, service) for each in map(_sender_of, sent)
+        }
+        return [_taken(row, endpoints.get(row.endpoint_id), lease, signers[_sender_of(row)]) for row in sent]
+
+
+def _batches(wanted: Mapping[UUID, int]) -> list[list[tuple[UUID, int]]]:
+    lanes = list(wanted.items())
+    return [lanes[at : at + LANES_OF_A_STATEMENT] for at in range(0, len(lanes), LANES_OF_A_STATEMENT)]
+
+
+def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
+    """The ids of the rows of these lanes that are next. A first attempt waits for that of its task's event before."""
+    row, before = _DELIVERIES.c, aliased(_DELIVERIES)
+    waits = sa.exists().where(
+        before.c.task_id == row.task_id,
+        before.c.lane == row.lane,
+        before.c.tries == 0,
+        before.c.event_at < row.event_at,
+    )
+    found = [
+        sa.select(
+            sa.select(row.id)
+            .where(row.lane == lane, row.next_attempt_at <= NOW, sa.or_(row.tries > 0, ~waits))
+            .order_by(row.next_attempt_at, row.id)
+            .limit(number)
+            .subquery()
+        )
+        for lane, number in lanes
+    ]
+    return sa.union_all(*found) if len(found) > 1 else found[0]
+
+
+def _receivers(
+    db: Session, rows: Sequence[WebhookDelivery]
+) -> tuple[dict[UUID | None, WebhookEndpoint], Collection[UUID]]:
+    """The enabled endpoints of these deliveries, and those of their users who are not active."""
+    endpoints = WebhookEndpoint.id.in_({row.endpoint_id for row in rows if row.endpoint_id}), WebhookEndpoint.enabled
+    found = db.scalars(sa.select(WebhookEndpoint).where(*endpoints).execution_options(populate_existing=True))
+    by_id: dict[UUID | None, WebhookEndpoint] = {each.id: each for each in found}
+    idle = sa.select(User.id).where(User.id.in_({row.user_id for row in rows}), ~User.is_active)
+    return by_id, set(db.scalars(idle))
+
+
+def _is_wanted(row: WebhookDelivery, endpoints: Mapping[UUID | None, WebhookEndpoint]) -> bool:
+    return row.endpoint_id is None or row.endpoint_id in endpoints
+
+
+def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:
+    """Make the bodies of deliveries that are sent for the first time, and keep them."""
+    if not rows:
+        return
+    ends = [TaskEnd(row.task_id, row.generation, row.type, row.event_at) for row in rows if row.task_id]
+    assert len(ends) == len(rows), "what is not the end of a task is recorded with its body"
+    for row, body in zip(rows, bodies_of_ends(db, ends), strict=True):
+        row.body, row.bytes = body, row.bytes + len(body)
+    db.flush()
+
+
+def _sender_of(row: WebhookDelivery) -> tuple[UUID, UUID | None]:
+    """Whose keys sign it."""
+    return row.user_id, row.endpoint_id
+
+
+def _taken(row: WebhookDelivery, endpoint: WebhookEndpoint | None, lease: datetime, signer: _Signer) -> Taken:
+    assert row.lane is not None
+    assert row.body is not None
+    url = row.url or "" if endpoint is None else endpoint.url
+    message = Message(url, row.event_id, bytes(row.body), signer.keys, signer.fault)
+    return Taken(row.id, row.lane, row.endpoint_id, lease, row.tries, list(row.attempts), message)
+
+
+def _signer(
+    of: tuple[UUID, UUID | None], endpoint: WebhookEndpoint | None, now: datetime, service: Sequence[str]
+) -> _Signer:
+    user_id, endpoint_id = of
+    try:
+        return _Signer(_keys(user_id, endpoint, now, service))
+    except WebhooksOff as off:
+        return _Signer((), off.detail)
+    except Undecryptable:
+        logger.error("webhooks: the secret of endpoint %s cannot be decrypted", endpoint_id)  # noqa: TRY400
+        fault = "the secret cannot be decrypted: rotate it, or have the operator add the former SECRET_KEY"
+        return _Signer((), fault)
+
+
+def _keys(user_id: UUID, endpoint: WebhookEndpoint | None, now: datetime, service: Sequence[str]) -> list[bytes]:
+    """The keys that sign, the present one first. Raises WebhooksOff, Undecryptable."""
+    if endpoint is None:
+        return secrets.keys_of_user(user_id)
+    keys = [secrets.decrypted(bytes(endpoint.secret), endpoint.id, service)[0]]
+    if endpoint.old_secret is not None and endpoint.old_secret_until is not None and endpoint.old_secret_until > now:
+        keys.append(secrets.decrypted(bytes(endpoint.old_secret), endpoint.id, service)[0])
+    return keys
+
+
+# -- what came of it ---------------------------------------------------------------------------------------------------
+
+
+_ENDED = (
+    sa.update(_DELIVERIES)
+    # Dropped or queued anew meanwhile, or taken by another sender: its word counts.
+    .where(_DELIVERIES.c.id == sa.bindparam("of_id"), _DELIVERIES.c.next_attempt_at == sa.bindparam("of_lease"))
+    .values(
+        {
+            name: sa.bindparam(f"its_{name}", type_=_DELIVERIES.c[name].type)
+            for name in ("state", "attempts", "tries", "lane", "next_attempt_at")
+        }
+        | {"bytes": _DELIVERIES.c.bytes + sa.bindparam("more_bytes", type_=sa.BigInteger)}
+    )
+)
+
+
+def write_outcomes(db: Session, outcomes: Sequence[tuple[Taken, Outcome]]) -> None:
+    """Write what came of these deliveries, and what it says of their endpoints."""
+    with transaction(db):
+        now: datetime = db.execute(sa.select(NOW)).scalar_one()
+        db.execute(_ENDED, [_values(taken, outcome, now) for taken, outcome in outcomes])
+        health.note(
+            db,
+            failed={one.endpoint_id for one, outcome in outcomes if one.endpoint_id and not outcome.succeeded},
+            recovered={one.endpoint_id for one, outcome in outcomes if one.endpoint_id and outcome.succeeded},
+            gone={one.endpoint_id for one, outcome in outcomes if one.endpoint_id and outcome.is_gone},
+        )
+
+
+def _values(taken: Taken, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    attempt, tries = outcome.as_attempt(), taken.tries + 1
+    delay = None if outcome.succeeded or outcome.is_gone else delay_after(tries, outcome.retry_after)
+    ended = DeliveryState.DELIVERED if outcome.succeeded else DeliveryState.FAILED
+    return {
+        "of_id": taken.id,
+        "of_lease": taken.lease,
+        "its_state": (ended if delay is None else DeliveryState.PENDING).value,
+        "its_attempts": [*taken.attempts, attempt][-MOST_ATTEMPTS:],
+        "its_tries": tries,
+        "its_lane": None if delay is None else taken.lane,
+        "its_next_attempt_at": None if delay is None else now + timedelta(seconds=delay),
+        "more_bytes": len(outcome.error or "") + len(outcome.answer or ""),
+    }
