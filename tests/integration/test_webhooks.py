@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from app.core.ids import first_id_at, new_id
 from app.core.signatures import encode_secret
 from app.ddl.clock import NOW
 from app.errors import InvalidWebhook, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
+from app.maintenance.passes import webhooks as passes
+from app.maintenance.rounds import Round
 from app.models import Task, User
 from app.models.audit import AuditRecord
 from app.models.webhook import DeliveryState, EventType, WebhookDelivery, WebhookEndpoint
@@ -30,7 +33,7 @@ from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.webhook_service import NewEndpoint, webhook_service
-from app.services.webhooks import following, forgetting, queue, recording
+from app.services.webhooks import following, forgetting, queue, recording, sending
 from app.services.webhooks.recording import CONSUMER
 from app.services.webhooks.sender import Sender
 from tests.support.settings import settings
@@ -464,11 +467,33 @@ class TestDeaths:
         assert delivery(db).state == "delivered"
 
 
-def sender_outcome(web: Web) -> Any:
-    from app.services.webhooks import sending
-
+def sender_outcome(web: Web) -> sending.Outcome:
     message = sending.Message(web.url(), UUID(int=1), b"{}", [b"x" * 32])
     return sending.send(Client(LOOPBACK), message)
+
+
+class TestThePass:
+    def test_sends_what_is_due(self, db: Session, user: UUID, web: Web) -> None:
+        endpoint(db, user, web.url())
+        ended(db, user)
+        this = Round(get_settings(), None, threading.Event())
+        while passes.SEND.run(db, this) is not None:
+            """Something is under way, or due."""
+        assert delivery(db).state == "delivered"
+
+    def test_that_is_stopped_writes_what_is_under_way(self, db: Session, user: UUID, web: Web) -> None:
+        stopping = threading.Event()
+
+        def slowly(request: BaseHTTPRequestHandler) -> None:
+            stopping.set()
+            time.sleep(0.3)  # the request, and no synchronisation
+            reply(200)(request)
+
+        web.answer["/"] = slowly
+        endpoint(db, user, web.url())
+        ended(db, user)
+        sender().run(db, stopping)
+        assert delivery(db).state == "delivered"
 
 
 class TestOrder:

@@ -53,7 +53,6 @@ class Sender:
 
     def run(self, db: Session, stopping: threading.Event) -> bool:
         """Send what is due. Returns whether something is under way or due still."""
-        catalogue()  # bodies need it, and no transaction may be idle while it imports the tasks
         until = time.monotonic() + RUN_SECONDS
         while not stopping.is_set() and time.monotonic() < until:
             if not self.step(db):
@@ -67,6 +66,8 @@ class Sender:
         looked = self._look(db)
         with self._lock:
             wanted = self._lanes.choose(self._due)
+        if wanted:
+            catalogue()  # bodies need it, and no transaction may be idle while it imports the tasks
         taken = queue.take(db, wanted, self._service) if wanted else []
         now = time.monotonic()
         with self._lock:
