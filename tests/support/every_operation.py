@@ -28,6 +28,7 @@ CODES = {
     *("queue_not_found", "worker_not_found", "error_group_not_found"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
     *("webhook_not_found", "delivery_not_found", "webhook_limit", "webhook_disabled"),
+    *("schedule_not_found", "invalid_schedule", "too_many_times", "idempotent_schedule_deleted"),
     *("bulk_deed_not_found", "bulk_deed_over", "preview_required", "token_expired", "token_mismatch"),
 }
 
@@ -50,6 +51,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _queues_and_workers(stack, boss)
     _limits(boss)
     _webhooks(boss)
+    _schedules(mine)
     _resources(stack, boss)
 
 
@@ -134,6 +136,28 @@ def _webhooks(boss: _Caller) -> None:
     boss("POST", f"{one}/test")
     for each in boss("GET", "/webhooks/").json():
         boss("DELETE", f"/webhooks/{each['id']}")
+
+
+def _schedules(mine: _Caller) -> None:
+    body = {"name": "x", "task": TASK, "cron": "0 3 * * *", "timezone": "Europe/Berlin", "jitter_seconds": 60}
+    once = {"Idempotency-Key": "a schedule"}
+    path = f"/schedules/{mine('POST', '/schedules/', json=body, headers=once).json()['id']}"
+    mine("POST", "/schedules/", json=body, headers=once)
+    for wrong in ({"cron": "x"}, {"timezone": "Nowhere"}, {"task": TASK | {"args": ["x"]}}, {"every_seconds": 1}):
+        mine("POST", "/schedules/", json=body | wrong)
+    mine("PATCH", path, json={"every_seconds": 3600, "start_at": "2020-01-01T00:00:00Z", "task": {"tags": ["a"]}})
+    range_ = {"from": "2020-01-01T00:00:00Z", "to": "2020-01-01T02:00:00Z"}
+    for more in ({"dry_run": True}, {}, {"to": "2024-01-01T00:00:00Z"}):
+        mine("POST", f"{path}/backfill", json=range_ | more)
+    task_id = mine("POST", f"{path}/trigger").json()["id"]
+    for read in (path, f"{path}/next", f"{path}/runs?limit=2", "/schedules/?paused=true", f"/tasks/{task_id}"):
+        mine("GET", read)
+    mine("GET", f"/tasks/?schedule_id={path.rpartition('/')[2]}")
+    for deed in ("pause", "resume"):
+        mine("POST", f"{path}/{deed}")
+    mine("DELETE", path)
+    mine("GET", path)
+    mine("POST", "/schedules/", json=body, headers=once)
 
 
 def _stats_and_errors(mine: _Caller) -> None:
