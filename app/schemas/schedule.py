@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    StrictBool,
     StringConstraints,
     field_validator,
     model_validator,
@@ -102,7 +103,7 @@ class ScheduleCreate(RequestModel):
         "`none`: they are skipped. `latest`: the last one is run. `all`: each is run.",
     )
     catch_up_seconds: Seconds = Field(3600, description="Times that are later than so many seconds are not caught up.")
-    paused: bool = Field(False, description="Whether it begins paused.")
+    paused: StrictBool = Field(False, description="Whether it begins paused.")
     tags: list[Tag] = Field(
         default_factory=list,
         max_length=MAX_TAGS,
@@ -158,7 +159,7 @@ class SchedulePatch(PatchModel):
     overlap: Overlap | None = Field(None, description="As in `POST /schedules/`.", examples=["allow"])
     catch_up: CatchUp | None = Field(None, description="As in `POST /schedules/`.", examples=["all"])
     catch_up_seconds: Seconds | None = Field(None, description="As in `POST /schedules/`.", examples=[600])
-    paused: bool | None = Field(None, description="As `/pause` and `/resume`.", examples=[False])
+    paused: StrictBool | None = Field(None, description="As `/pause` and `/resume`.", examples=[False])
     tags: list[Tag] | None = Field(None, max_length=MAX_TAGS, description="Replaces the tags.", examples=[["nightly"]])
     metadata: SearchableObject | None = Field(
         None, description="Replaces the metadata. A `***` keeps the secret that it hides.", examples=[{}]
@@ -247,7 +248,7 @@ class BackfillRequest(RequestModel):
 
     from_: Moment = Field(alias="from", description="The first nominal time, if it is one.")
     to: Moment = Field(description="The last nominal time, if it is one. Times to come are left out.")
-    dry_run: bool = Field(False, description="Only say which times.", examples=[False])
+    dry_run: StrictBool = Field(False, description="Only say which times.", examples=[False])
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

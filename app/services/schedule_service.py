@@ -320,7 +320,7 @@ def _count(db: Session, schedule: Schedule, task_id: UUID, number: int, now: dat
 
 
 def _record(db: Session, event: ScheduleEvent, schedule: Schedule, **detail: Any) -> None:
-    about = {"owner": str(schedule.user_id), "name": schedule.name}
+    about = {"owner": str(schedule.user_id), "celery_task_name": schedule.celery_task_name}
     audit.record(db, event, Subject("schedule", str(schedule.id)), actor=None, **about, **detail)
 
 

@@ -117,6 +117,7 @@ class TestMaking:
             ({"catch_up": "some"}, "body.catch_up"),
             ({"jitter_seconds": -1}, "body.jitter_seconds"),
             ({"unknown": 1}, "body.unknown"),
+            ({"paused": 0}, "body.paused"),
             ({"metadata": {"password": "***"}}, "body.metadata"),
             ({"task": TASK | {"run_at": "2030-01-01T00:00:00Z"}}, "body.task.run_at"),
             ({"task": TASK | {"delay_seconds": 1}}, "body.task.delay_seconds"),
