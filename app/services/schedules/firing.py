@@ -77,8 +77,7 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
     catalogue()  # imports every task, for which no transaction may wait
     with transaction(db):
         now = now_of(db)
-        found = statements.read(db, ids)
-        done = statements.times_done(db, [schedule.id for schedule in found])
+        found, done = statements.read(db, ids)
     looks: list[Look] = []
     wanted = alone = 0
     for schedule in found:
