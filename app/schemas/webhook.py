@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from app.models.webhook import DeliveryState, DisabledReason, EventType
 from app.outbound.fields import PublicURL
@@ -71,7 +71,7 @@ class WebhookCreate(RequestModel):
     url: Annotated[PublicURL, Field(description="Where to send to: a public http:// or https:// URL.", examples=[_URL])]
     events: Events
     filter: WebhookFilter = Field(default_factory=WebhookFilter, **_FILTER)
-    enabled: bool = Field(True, **_ENABLED)
+    enabled: StrictBool = Field(True, **_ENABLED)
     description: Description | None = Field(None, description="A note for people.", examples=["Billing"])
 
 
@@ -86,7 +86,7 @@ class WebhookPatch(PatchModel):
     )
     events: Events | None = None
     filter: WebhookFilter | None = Field(None, description="Replaces the whole filter.", examples=[{"tag": "nightly"}])
-    enabled: bool | None = Field(None, **_ENABLED)
+    enabled: StrictBool | None = Field(None, **_ENABLED)
     description: Description | None = Field(None, description="A note for people; null: none.", examples=["Billing"])
 
 

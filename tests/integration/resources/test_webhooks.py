@@ -96,6 +96,7 @@ class TestAnEndpoint:
             ({"events": ["task.started"]}, "events"),
             ({"events": []}, "events"),
             ({"filter": {"name": "x"}}, "filter"),
+            ({"enabled": 0}, "enabled"),
             ({"surprise": 1}, "surprise"),
         ],
     )
