@@ -24,18 +24,21 @@ from app.ddl.clock import NOW
 from app.errors import InvalidWebhook, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
 from app.maintenance.passes import webhooks as passes
 from app.maintenance.rounds import Round
-from app.models import Task, User
+from app.models import Schedule, Task, User
 from app.models.audit import AuditRecord
 from app.models.webhook import DeliveryState, EventType, WebhookDelivery, WebhookEndpoint
 from app.outbound import Bounds, Client
 from app.outbound.policy import Policy
+from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
+from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.webhook_service import NewEndpoint, webhook_service
 from app.services.webhooks import following, forgetting, queue, recording, sending
 from app.services.webhooks.recording import CONSUMER
 from app.services.webhooks.sender import Sender
+from tests.support.schedules import TASK, fire_all, new_schedule, rewind, told
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, claim, new_task, new_user
 from tests.unit.outbound.web_server import Web, reply, web_server
@@ -236,6 +239,44 @@ class TestWhatIsRecorded:
         send(db)
         [body] = bodies(web)
         assert (body["type"], body["data"]) == ("schedule.skipped", {"id": "1", "name": "x"})
+
+    def test_a_skipped_time_of_a_schedule_with_the_schedule_as_get_shows_it(
+        self, db: Session, user: UUID, web: Web
+    ) -> None:
+        endpoint(db, user, web.url(), events=["schedule.skipped"], filter={"tag": "nightly"})
+        task = TASK | {"kwargs": {"password": "hunter2hunter2"}}
+        bad, quiet, good = (new_schedule(db, user, task=task, tags=tags) for tags in (["nightly"], [], ["nightly"]))
+        broken = {"task": task | {"args": ["no number"]}}
+        db.execute(update(Schedule).where(Schedule.id.in_([bad.id, quiet.id])).values(broken))
+        rewind(db, bad, quiet, good)
+        fire_all(db)
+        assert [told(db, each) for each in (bad, quiet, good)] == [
+            ["invalid_arguments"],
+            ["invalid_arguments"],
+            ["run"],
+        ]
+        send(db)
+        [body] = bodies(web)
+        shown = ScheduleRead.model_validate(schedule_service.get_schedule(db, bad.id)).model_dump(mode="json")
+        assert (body["type"], body["data"]) == ("schedule.skipped", shown)
+        assert (shown["skipped"], shown["task"]["kwargs"]["password"]) == (1, "***")
+
+    def test_a_skip_that_is_rolled_back_tells_nobody(
+        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        endpoint(db, user, events=["schedule.skipped"])
+        schedule = new_schedule(db, user)
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(task=TASK | {"args": ["no number"]}))
+        rewind(db, schedule)
+        record_event = recording.record_event
+
+        def fails(*args: Any, **options: Any) -> int:
+            record_event(*args, **options)
+            raise ValueError
+
+        monkeypatch.setattr(recording, "record_event", fails)
+        fire_all(db)
+        assert (deliveries(db), told(db, schedule)) == ([], [])
 
 
 class TestWhatIsSent:

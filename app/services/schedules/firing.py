@@ -33,6 +33,7 @@ from app.services.schedules import runs
 from app.services.schedules.making import Made, code_of, make
 from app.services.schedules.requests import is_made_alone, row_for
 from app.services.schedules.runs import Run
+from app.services.schedules.telling import tell_skips
 from app.services.schedules.timing import first_after, now_of, timing_of
 from app.services.tasks import task_changes, task_queries
 from app.services.tasks.new_rows import NewTask
@@ -142,8 +143,10 @@ def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
     for look in looks:
         if (missed := look.caught_up.missed) is not None:
             look.runs.insert(0, _missed(look.schedule, missed))
-    runs.record(db, [run for look in looks for run in look.runs])
+    every = [run for look in looks for run in look.runs]
+    runs.record(db, every)
     _write(db, looks, now)
+    tell_skips(db, every)
     return list(looks)
 
 

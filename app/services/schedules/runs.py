@@ -60,11 +60,7 @@ class RunState:
 
 
 def record(db: Session, runs: Sequence[Run]) -> None:
-    """Write these rows, in the transaction that makes the tasks. Every time that is skipped passes here.
-
-    So whoever is to be told of one (`schedule.skipped`) is told here: `run.skipped` is the code, and `run.schedule` the
-    schedule as it was read. Raises IntegrityError if a time has a row already.
-    """
+    """Write these rows, in the transaction that makes the tasks. Raises IntegrityError if a time has a row already."""
     statements.insert_runs(db, [_row(run) for run in runs])
 
 

@@ -60,6 +60,11 @@ def record_event(
     return _insert(db, event, [{"endpoint_id": each, "lane": each} for each in matching], DELIVERY_BYTES + len(body))
 
 
+def is_followed(db: Session, user_id: UUID, kind: EventType) -> bool:
+    """Return whether an endpoint of the user wants these events, of whatever they are."""
+    return any(kind in endpoint.events for endpoint in db.execute(_ENDPOINTS, {"user": user_id}))
+
+
 def record_end(db: Session, told: TaskEvent) -> None:
     """Record the end of a task: the consumer of the outbox. Its body is made when it is first sent."""
     kind = _TYPES.get(OutboxEvent(told.event)) if told.event in set(OutboxEvent) else None
