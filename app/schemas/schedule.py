@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.catalogue import redact_args
+from app.core.redacted_text import redact_text
 from app.core.redaction import redact
 from app.models.schedule import SkipCode
 from app.schedules.policies import CatchUp, Overlap
@@ -171,8 +172,11 @@ def _hidden(task: Any) -> Any:
     if not isinstance(task, Mapping):
         return task
     hidden = {name: redact(task[name]) for name in ("kwargs", "metadata") if name in task}
-    args = {"args": redact_args(task["celery_task_name"], task["args"])} if "args" in task else {}
-    return {**task, **hidden, **args}
+    if "args" in task:
+        hidden["args"] = redact_args(task["celery_task_name"], task["args"])
+    if task.get("webhook_url") is not None:
+        hidden["webhook_url"] = redact_text(task["webhook_url"])
+    return {**task, **hidden}
 
 
 class ScheduleRead(ResponseModel):

@@ -64,7 +64,7 @@ def changed(schedule: Schedule, changes: dict[str, Any], *, by_owner: bool) -> S
 
     `by_owner` as in `task_requests.restored`. Raises InvalidTask, whose fields stand below `task`.
     """
-    before = {"args": [], "kwargs": {}, "metadata": {}, **schedule.task}
+    before = {"args": [], "kwargs": {}, "metadata": {}, "webhook_url": None, **schedule.task}
     try:
         values = {**schedule.task, **_restored(before, changes, by_owner=by_owner)}
         if values.get("unique_key") is None and "on_conflict" not in changes:

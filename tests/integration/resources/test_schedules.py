@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.core.signatures import encode_secret
 from app.db.session import SessionLocal
 from app.errors import (
     InvalidArguments,
@@ -38,6 +39,7 @@ from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import bearer
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
+from tests.support.settings import settings
 from tests.support.task_client import module_client
 from tests.support.tasks import LONG_RUNNING, new_user
 
@@ -314,6 +316,16 @@ class TestChanging:
         none = ask("PATCH", found["id"], {"task": {"kwargs": {"token": "***"}}})
         assert locations(none) == ["body.task.kwargs"]
         assert locations(ask("PATCH", found["id"], {"metadata": {"password": "***"}})) == ["body.metadata"]
+
+    def test_a_url_that_is_told_keeps_its_token_and_hides_it(self, ask: Ask) -> None:
+        url = "https://example.com/hook?token=hunter2hunter2"
+        with settings({"WEBHOOK_SECRET": encode_secret(bytes(range(32)))}):
+            found = made(ask, task=TASK | {"webhook_url": url})
+            assert "hunter2hunter2" not in found["task"]["webhook_url"]
+            body = {"task": {"webhook_url": found["task"]["webhook_url"], "priority": "low"}}
+            assert ask("PATCH", found["id"], body).status_code == 200
+        with SessionLocal() as db:
+            assert schedule_service.get_schedule(db, UUID(found["id"])).task["webhook_url"] == url
 
     def test_who_is_not_the_owner_keeps_a_secret_for_the_same_arguments_alone(
         self, ask: Ask, ask_as: Callable[..., Ask]
