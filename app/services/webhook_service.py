@@ -214,6 +214,28 @@ class WebhookService:
             endpoints.find(db, user_id, endpoint_id)
             return deliveries.page(db, WebhookDelivery.endpoint_id == endpoint_id, limit, before)
 
+    def get_delivery(self, db: Session, delivery_id: UUID, *, owner: UUID | None = None) -> WebhookDelivery:
+        """Return a delivery with its body, to an endpoint or to the `webhook_url` of a task; of this user alone.
+
+        Raises DeliveryNotFound.
+        """
+        found = sa.select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
+        with transaction(db):
+            row = db.scalars(found.execution_options(populate_existing=True)).one_or_none()
+        if row is None or owner not in {None, row.user_id}:
+            raise DeliveryNotFound
+        return row
+
+    def newest_deliveries(self, db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
+        """Return the newest delivery to each of these endpoints, by the endpoint's id, without its body."""
+        with transaction(db):
+            return deliveries.newest(db, endpoint_ids)
+
+    def count_queued(self, db: Session, endpoint_id: UUID, most: int) -> int:
+        """Return how many deliveries wait to be sent to this endpoint; no more than `most` are counted."""
+        with transaction(db):
+            return deliveries.queued(db, endpoint_id, most)
+
     def list_deliveries_of_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None
     ) -> Page[WebhookDelivery, UUID]:

@@ -12,6 +12,7 @@ _TYPES = {
     "app.css": "text/css",
     "live.js": "text/javascript",
     "charts.js": "text/javascript",
+    "copy.js": "text/javascript",
     "task.js": "text/javascript",
     "tasks.js": "text/javascript",
     "task_form.js": "text/javascript",

@@ -17,7 +17,18 @@ HTTPS = "https://tasks.example.com"
 # What a browser sends with a form of the page's own site.
 SAME = {"Sec-Fetch-Site": "same-origin"}
 # The pages of every user that need no object.
-PATHS = ("/", "/tasks", "/new", "/errors", "/queues", "/queues/default", "/limits", "/account")
+PATHS = (
+    "/",
+    "/tasks",
+    "/new",
+    "/errors",
+    "/queues",
+    "/queues/default",
+    "/limits",
+    "/account",
+    "/webhooks",
+    "/webhooks/new",
+)
 
 
 class Reader:

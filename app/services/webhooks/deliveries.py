@@ -1,5 +1,6 @@
 """Deliveries as the API shows and repeats them. None of these functions commits."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -54,3 +55,30 @@ def page(
     without = found.options(defer(WebhookDelivery.body))
     rows = db.scalars(without.execution_options(populate_existing=True)).all()
     return page_of(list(rows), limit, lambda row: row.id)
+
+
+def newest(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
+    """Return the newest delivery to each of these endpoints that has one, without its body."""
+    row, endpoint = WebhookDelivery, WebhookEndpoint
+    last = sa.select(row.id).where(row.endpoint_id == endpoint.id).order_by(row.id.desc()).limit(1).scalar_subquery()
+    # Two statements, so that no engine reads more than one look-up in the index for each endpoint, and the rows.
+    found = db.execute(sa.select(endpoint.id, last.label("last")).where(endpoint.id.in_(endpoint_ids)))
+    endpoints = {each.last: each.id for each in found if each.last is not None}
+    rows = sa.select(row).where(row.id.in_(endpoints)).options(defer(row.body))
+    return {endpoints[each.id]: each for each in db.scalars(rows)} if endpoints else {}
+
+
+def queued(db: Session, endpoint_id: UUID, most: int) -> int:
+    """Return how many deliveries wait for this endpoint; no more than `most` are counted."""
+    waiting = sa.select(WebhookDelivery.id).where(WebhookDelivery.lane == endpoint_id).limit(most).subquery()
+    return db.scalar(sa.select(sa.func.count()).select_from(waiting)) or 0
+
+
+def receivers(db: Session, deliveries: Collection[WebhookDelivery]) -> dict[UUID, str]:
+    """Return the URL of each delivery by its id; nothing for one whose endpoint is deleted."""
+    ids = {each.endpoint_id for each in deliveries if each.endpoint_id}
+    endpoint = WebhookEndpoint
+    rows = db.execute(sa.select(endpoint.id, endpoint.url).where(endpoint.id.in_(ids))) if ids else ()
+    urls = {row.id: row.url for row in rows}
+    found = {each.id: urls.get(each.endpoint_id) if each.endpoint_id else each.url for each in deliveries}
+    return {delivery_id: url for delivery_id, url in found.items() if url}

@@ -1,13 +1,6 @@
-// What is copied, and the tools of a log. Without it the log is there, with a level, and as a file.
+import "./copy.js";
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest?.("[data-copy]");
-  if (!button) return;
-  event.preventDefault(); // it stands in what opens and closes the text
-  const text = document.getElementById(button.dataset.copy).textContent;
-  await navigator.clipboard.writeText(text).then(() => button.classList.add("copied"), () => button.classList.add("failed"));
-  setTimeout(() => button.classList.remove("copied", "failed"), 1500);
-});
+// The tools of a log. Without it the log is there, with a level, and as a file.
 
 // Back to the search that one came from.
 const back = document.querySelector("[data-back]");

@@ -11,16 +11,20 @@ from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.live.frames import version_of
 from app.models.audit import AuditEvent
+from app.models.outbox import ConsumerNumber
 from app.models.task import Task, TaskStatus
 from app.models.task_log import LogLevel
+from app.models.webhook import WebhookDelivery
 from app.schemas.task import TaskAttemptRead
 from app.schemas.task_log import TaskLogRead
+from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit.audit_service import audit_service
 from app.services.task_service import task_service
 from app.services.tasks import task_attempts, task_logs
 from app.services.tasks.task_logs import LogFilter
 from app.services.user_service import user_service
+from app.services.webhooks import deliveries
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.confirming import Confirmed, ask
 from app.web.curl import curl_of
@@ -33,6 +37,7 @@ router = SlashRouter()
 
 ATTEMPTS = 50
 LINES = 500
+DELIVERIES = 20
 LINES_OF_FILE = 1_000_000
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 # The form sends an empty one for all levels.
@@ -64,6 +69,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
         "possible": possible(task),
         "left": left_of(task, now),
+        "deliveries": _deliveries(db, row),
         "curl": curl_of(request, task),
         "json": JSONTexts(),
     }
@@ -167,6 +173,15 @@ def _cancelled_by(db: SessionDep, task: Task, user: Principal) -> tuple[str, str
     if found.actor_id == user.id:
         return "reader", ""
     return ("user", found.actor_name or "") if user.is_admin else ("administrator", "")
+
+
+def _deliveries(db: SessionDep, task: Task) -> list[tuple[DeliveryRead, str]]:
+    """Return the newest webhooks of its ends, each with its URL. A task that nobody follows costs no statement."""
+    if not (task.followers or 0) & ConsumerNumber.WEBHOOKS.bit and task.webhook_url is None:
+        return []
+    found = deliveries.page(db, WebhookDelivery.task_id == task.id, DELIVERIES, None).items
+    urls = deliveries.receivers(db, found)
+    return [(DeliveryRead.model_validate(each), urls.get(each.id, "")) for each in found]
 
 
 def _ask(request: Request, db: SessionDep, user: PageUser, task_id: UUID, deed: str) -> Response:

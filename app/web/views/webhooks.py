@@ -1,0 +1,230 @@
+"""Webhooks: the endpoints of the reader, whether they get what they should, and what is done to one."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Form, Request, Response
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app.api.deps import SessionDep
+from app.api.http.paging import Cursor, read_cursor
+from app.api.http.problems import status_of
+from app.api.http.router import SlashRouter
+from app.errors import InvalidInput, InvalidWebhook, ServiceError, WebhookDisabled, WebhookLimit, WebhooksOff
+from app.models.webhook import WebhookEndpoint
+from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
+from app.services.tasks.permissions import check_may_send
+from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
+from app.web.access import PageUser
+from app.web.confirming import Confirmed, ask
+from app.web.forms import by_field
+from app.web.moments import moment
+from app.web.rendering import page, redirect
+from app.web.shown_webhooks import FILTERS, SENT_EVENTS, health_of, latencies_of, name_of
+
+router = SlashRouter()
+
+ROWS = 50
+MOST_QUEUED = 1000
+GRACES = {"0": 0, "3600": 3600, "86400": GRACE_SECONDS, "604800": 7 * GRACE_SECONDS}
+
+
+class EndpointForm(BaseModel):
+    """What was typed of an endpoint."""
+
+    url: str = ""
+    events: list[str] = []
+    description: str = ""
+    task_type: str = ""
+    tag: str = ""
+    celery_task_name: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a request: what is empty filters nothing, and describes nothing."""
+        return {
+            "url": self.url.strip(),
+            "events": self.events,
+            "description": self.description.strip() or None,
+            "filter": {name: getattr(self, name).strip() or None for name in FILTERS},
+        }
+
+
+Typed = Annotated[EndpointForm, Form()]
+
+
+@router.get("/webhooks")
+def show_endpoints(request: Request, db: SessionDep, user: PageUser) -> Response:
+    found = webhook_service.list_endpoints(db, user.id)
+    newest = webhook_service.newest_deliveries(db, [each.id for each in found])
+    values = {
+        "endpoints": [(each, health_of(each), _delivery(newest.get(each.id))) for each in found],
+        "most": MAX_ENDPOINTS,
+        "filters": FILTERS,
+        "name_of": name_of,
+    }
+    return page(request, "webhooks.html", values)
+
+
+@router.get("/webhooks/new")
+def show_new(request: Request, _user: PageUser) -> Response:
+    return _form(request, EndpointForm(events=["task.succeeded", "task.failed", "task.revoked"]))
+
+
+@router.post("/webhooks")
+def create_endpoint(request: Request, db: SessionDep, user: PageUser, form: Typed) -> Response:
+    """Create an endpoint. Only this answer shows its secret."""
+    check_may_send(user.id, user.role)
+    try:
+        made = webhook_service.create_endpoint(db, user.id, **form.fields())
+    except (InvalidWebhook, WebhookLimit, WebhooksOff) as error:
+        return _form(request, form, error=error)
+    return page(request, "webhook_secret.html", {"endpoint": made.row, "secret": made.secret, "until": None})
+
+
+@router.get("/webhooks/{endpoint_id}")
+def show_endpoint(
+    request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, cursor: Cursor = None
+) -> Response:  # fmt: skip
+    return _endpoint(request, db, user, endpoint_id, cursor)
+
+
+@router.get("/webhooks/{endpoint_id}/change")
+def show_change(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
+    row = webhook_service.get_endpoint(db, user.id, endpoint_id)
+    typed = {"url": row.url, "events": row.events, "description": row.description or ""}
+    return _form(request, EndpointForm(**typed, **{name: row.filter[name] or "" for name in FILTERS}), row)
+
+
+@router.post("/webhooks/{endpoint_id}/change")
+def change_endpoint(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, form: Typed) -> Response:
+    row = webhook_service.get_endpoint(db, user.id, endpoint_id)
+    changes = form.fields()
+    if changes["url"] == row.url:  # which may be one that could not be named now
+        del changes["url"]
+    else:
+        check_may_send(user.id, user.role)
+    try:
+        webhook_service.update_endpoint(db, user.id, endpoint_id, changes)
+    except InvalidWebhook as error:
+        return _form(request, form, row, error)
+    return redirect(request, f"/webhooks/{endpoint_id}", "webhook_changed")
+
+
+@router.post("/webhooks/{endpoint_id}/enable")
+def enable_endpoint(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
+    webhook_service.update_endpoint(db, user.id, endpoint_id, {"enabled": True})
+    return redirect(request, f"/webhooks/{endpoint_id}", "webhook_enabled")
+
+
+@router.post("/webhooks/{endpoint_id}/disable")
+def disable_endpoint(
+    request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, confirmed: Confirmed = False
+) -> Response:
+    if not confirmed:
+        return _ask(request, db, user, endpoint_id, "disable_webhook")
+    webhook_service.update_endpoint(db, user.id, endpoint_id, {"enabled": False})
+    return redirect(request, f"/webhooks/{endpoint_id}", "webhook_disabled")
+
+
+@router.post("/webhooks/{endpoint_id}/delete")
+def delete_endpoint(
+    request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, confirmed: Confirmed = False
+) -> Response:
+    if not confirmed:
+        return _ask(request, db, user, endpoint_id, "delete_webhook")
+    webhook_service.delete_endpoint(db, user.id, endpoint_id)
+    return redirect(request, "/webhooks", "webhook_deleted")
+
+
+@router.post("/webhooks/{endpoint_id}/rotate")
+def rotate_secret(
+    request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, grace: Annotated[str, Form()] = ""
+) -> Response:
+    """Give the endpoint a new secret. Only this answer shows it."""
+    made = webhook_service.rotate_secret(db, user.id, endpoint_id, GRACES.get(grace, GRACE_SECONDS))
+    row = webhook_service.get_endpoint(db, user.id, endpoint_id)
+    until = made.old_secret_until if GRACES.get(grace, GRACE_SECONDS) else None
+    return page(request, "webhook_secret.html", {"endpoint": row, "secret": made.secret, "until": until})
+
+
+@router.post("/webhooks/{endpoint_id}/test")
+def send_test(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
+    try:
+        webhook_service.send_test(db, user.id, endpoint_id)
+    except WebhookDisabled as error:
+        return _endpoint(request, db, user, endpoint_id, error=error)
+    return redirect(request, f"/webhooks/{endpoint_id}", "webhook_tested")
+
+
+@router.post("/webhooks/{endpoint_id}/recover")
+def recover(
+    request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, since: Annotated[str, Form()] = ""
+) -> Response:
+    try:
+        number = webhook_service.recover(db, user.id, endpoint_id, moment(since))
+    except ValueError:
+        wrong = InvalidInput("A time is like 2026-11-24 12:00, in UTC")
+        return _endpoint(request, db, user, endpoint_id, error=wrong, since=since)
+    except WebhookDisabled as error:
+        return _endpoint(request, db, user, endpoint_id, error=error)
+    return redirect(request, f"/webhooks/{endpoint_id}", "webhook_recovered" if number else "webhook_nothing_lost")
+
+
+def _endpoint(
+    request: Request,
+    db: Session,
+    user: PageUser,
+    endpoint_id: UUID,
+    cursor: str | None = None,
+    *,
+    error: ServiceError | None = None,
+    since: str = "",
+) -> Response:
+    row = webhook_service.get_endpoint(db, user.id, endpoint_id)
+    found = webhook_service.list_deliveries(db, user.id, endpoint_id, limit=ROWS, before=read_cursor(cursor))
+    deliveries = [DeliveryRead.model_validate(each) for each in found.items]
+    queued = webhook_service.count_queued(db, endpoint_id, MOST_QUEUED + 1) if row.enabled else 0
+    values = {
+        "endpoint": row,
+        "health": health_of(row),
+        "name": name_of(row.url),
+        "filters": FILTERS,
+        "deliveries": deliveries,
+        "next_page": f"/webhooks/{endpoint_id}?cursor={found.last}" if found.last else None,
+        "is_first": cursor is None,
+        "latencies": latencies_of(deliveries),
+        "queued": min(queued, MOST_QUEUED),
+        "is_cut": queued > MOST_QUEUED,
+        "graces": list(GRACES),
+        "since": since or f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d %H:%M}",
+        "error": error,
+    }
+    return page(request, "webhook.html", values, 200 if error is None else status_of(type(error)))
+
+
+def _form(
+    request: Request, typed: EndpointForm, changed: WebhookEndpoint | None = None, error: ServiceError | None = None
+) -> Response:
+    reasons = error.errors if isinstance(error, InvalidInput) else []
+    places = {name: said for each in reasons for name, said in by_field([each], depth=1).items()}
+    for each in reasons:
+        if each["loc"][:1] == ["filter"] and len(each["loc"]) > 1:
+            places.setdefault(str(each["loc"][1]), each["msg"])
+    values = {
+        "changed": changed,
+        "form": typed,
+        "events": [*SENT_EVENTS, *(each for each in typed.events if each not in SENT_EVENTS)],
+        "wrong": places,
+        "error": None if error is None or places else error,
+    }
+    return page(request, "webhook_form.html", values, 200 if error is None else status_of(type(error)))
+
+
+def _ask(request: Request, db: Session, user: PageUser, endpoint_id: UUID, deed: str) -> Response:
+    return ask(request, deed, webhook_service.get_endpoint(db, user.id, endpoint_id).url, f"/webhooks/{endpoint_id}")
+
+
+def _delivery(row: Any) -> DeliveryRead | None:
+    return None if row is None else DeliveryRead.model_validate(row)

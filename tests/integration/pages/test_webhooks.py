@@ -1,0 +1,294 @@
+"""The pages of webhooks: endpoints, their secrets and deliveries, and those of a task."""
+
+import html
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from app.core.config import get_settings
+from app.core.host_rules import HostRules
+from app.db.session import SessionLocal
+from app.ddl.clock import NOW
+from app.models.webhook import WebhookEndpoint
+from app.outbound import Bounds, Client
+from app.outbound.policy import Policy
+from app.services.outbox import deliver_batch
+from app.services.webhook_service import webhook_service
+from app.services.webhooks.recording import CONSUMER
+from app.services.webhooks.sender import Sender
+from tests.support.page_reader import Reader, cells, heading, words, wrong
+from tests.support.settings import settings
+from tests.support.task_client import TaskClient
+from tests.support.tasks import flush_admitter
+from tests.unit.outbound.web_server import Web, reply, web_server
+
+FORM = {"url": "http://127.0.0.1:9/hooks", "events": ["task.succeeded", "task.failed"]}
+LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.0/8"]))
+
+
+@pytest.fixture(autouse=True)
+def _allowed() -> Iterator[None]:
+    with settings({"OUTBOUND_ALLOW": '["127.0.0.0/8"]'}):
+        yield
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with web_server() as started:
+        started.answer["/"] = reply(204)
+        yield started
+
+
+def create(reader: Reader, **fields: Any) -> str:
+    """The id of a new endpoint."""
+    made = reader.post("/webhooks", **FORM | fields)
+    assert made.status_code == 200, made.text
+    return re.findall(r'href="/ui/webhooks/([0-9a-f-]{36})"', made.text)[0]
+
+
+def send() -> None:
+    """Record what has ended, and send what is due."""
+    with SessionLocal() as db:
+        while deliver_batch(db, CONSUMER):
+            pass
+        sender = Sender(Client(LOOPBACK, Bounds(seconds=5, max_redirects=0)), get_settings().accepted_keys)
+        while sender.step(db):
+            pass
+
+
+def change(**values: Any) -> None:
+    with SessionLocal() as db:
+        db.execute(update(WebhookEndpoint).values(values))
+        db.commit()
+
+
+def lead(page: str) -> str:
+    return words(re.findall(r'<p class="[^"]*\blead\b[^"]*">(.*?)</p>', page, re.DOTALL)[0])
+
+
+class TestEndpoints:
+    def test_are_made_shown_changed_and_deleted(self, reader: Reader) -> None:
+        assert "You have no endpoints" in reader.get("/webhooks").text
+        made = reader.post("/webhooks", **FORM, tag="nightly", description="Billing")
+        (secret,) = re.findall(r'<pre id="secret"[^>]*>(whsec_[^<]+)</pre>', made.text)
+        one = create(reader)
+        for path in ("/webhooks", f"/webhooks/{one}", f"/webhooks/{one}/change"):
+            assert secret not in reader.get(path).text
+        first, second = cells(reader.get("/webhooks").text, "webhooks")
+        assert first == [
+            "http://127.0.0.1:9/hooks Billing", "enabled", "task.succeeded , task.failed", "tag nightly", "none yet",
+        ]  # fmt: skip
+        assert second[3] == "all tasks"
+        form = reader.get(f"/webhooks/{one}/change").text
+        assert re.findall(r'value="([\w.]+)" checked', form) == FORM["events"]
+        changed = reader.post(f"/webhooks/{one}/change", url=FORM["url"], events="task.failed", task_type="report")
+        assert (changed.status_code, changed.headers["location"]) == (303, f"/ui/webhooks/{one}")
+        page = reader.get(f"/webhooks/{one}").text
+        assert "The endpoint is changed." in page
+        assert "<code>task.succeeded</code>" not in page
+        assert "<code>task_type</code> <bdi>report</bdi>" in page
+        assert heading(reader.post(f"/webhooks/{one}/delete").text) == f"Delete: {FORM['url']}"
+        assert reader.post(f"/webhooks/{one}/delete", confirmed="true").status_code == 303
+        assert reader.get(f"/webhooks/{one}").status_code == 404
+
+    @pytest.mark.parametrize(
+        ("typed", "field", "said"),
+        [
+            ({"url": "http://10.0.0.1/"}, "url", "not a public"),
+            ({"url": "nonsense"}, "url", "http"),
+            ({"events": []}, "events", ""),
+            ({"events": ["task.started"]}, "events", "must be 'task.succeeded'"),
+            ({"tag": "x" * 300}, "tag", ""),
+            ({"description": "x" * 501}, "description", ""),
+        ],
+    )
+    def test_that_are_wrong_are_refused_with_what_was_typed(
+        self, reader: Reader, typed: dict[str, Any], field: str, said: str
+    ) -> None:
+        for path in ("/webhooks", f"/webhooks/{create(reader)}/change"):
+            answer = reader.post(path, **FORM | {"task_type": "mine"} | typed)
+            assert (answer.status_code, 'value="mine"' in answer.text) == (422, True)
+            told = re.findall(rf'id="{field}-error">(.*?)</p>', answer.text)
+            assert len(told) == 1, words(answer.text)
+            assert said in html.unescape(told[0])
+            assert field == "events" or wrong(answer.text).keys() == {field}
+            reader.cookies["language"] = "zh"
+            assert "接收端" in heading(reader.post(path, **FORM | typed).text)
+            del reader.cookies["language"]
+
+    def test_say_which_of_them_get_nothing_and_why(self, reader: Reader) -> None:
+        one = create(reader)
+        assert lead(reader.get("/webhooks").text).startswith("Nothing has been sent yet.")
+        for values, state, said in (
+            ({"failing_since": NOW - timedelta(hours=3)}, "failing 3 h ago", "gets nothing: every attempt has failed since 3 h ago"),
+            ({"enabled": False, "disabled_reason": "gone", "disabled_at": NOW}, "disabled now", "answered 410 (gone): now"),
+            ({"disabled_reason": "failing"}, "disabled now", "nothing got through for five days: now"),
+        ):  # fmt: skip
+            change(**values)
+            page = reader.get("/webhooks").text
+            assert (lead(page).endswith(said), lead(page).startswith("127.0.0.1:9/hooks ")) == (True, True)
+            assert cells(page, "webhooks")[0][1] == state
+            assert lead(reader.get(f"/webhooks/{one}").text).endswith(said)
+        change(disabled_reason=None)
+        assert lead(reader.get("/webhooks").text) == "No endpoint is enabled: none is told of anything."
+
+    def test_are_disabled_and_enabled_again(self, reader: Reader) -> None:
+        one = create(reader)
+        assert heading(reader.post(f"/webhooks/{one}/disable").text).startswith("Disable: ")
+        reader.post(f"/webhooks/{one}/disable", confirmed="true")
+        page = reader.get(f"/webhooks/{one}").text
+        assert ("The endpoint is disabled: it is told of nothing." in page, "Send a test event" in page) == (
+            True,
+            False,
+        )
+        for deed in ("test", "recover"):
+            refused = reader.post(f"/webhooks/{one}/{deed}", since="2026-11-24 12:00")
+            assert (refused.status_code, "enable it first" in refused.text) == (409, True)
+        reader.post(f"/webhooks/{one}/enable")
+        assert lead(reader.get(f"/webhooks/{one}").text) == "Nothing has been sent yet."
+
+    def test_have_a_new_secret_once_it_is_rotated(self, reader: Reader) -> None:
+        one = create(reader)
+        for grace, signs in (("3600", True), ("0", False), ("nonsense", True)):
+            page = reader.post(f"/webhooks/{one}/rotate", grace=grace).text
+            assert len(re.findall(r'<pre id="secret"[^>]*>whsec_', page)) == 1
+            assert ("The old one signs beside it until" in page) is signs
+            assert ("signs too, until" in reader.get(f"/webhooks/{one}").text) is signs
+
+    def test_are_their_owners_alone(self, reader: Reader, stranger: Reader, administrator: Reader, web: Web) -> None:
+        one = create(reader, url=web.url())
+        reader.post(f"/webhooks/{one}/test")
+        (delivery,) = re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', reader.get(f"/webhooks/{one}").text)
+        for other in (stranger, administrator):
+            assert one not in other.get("/webhooks").text
+            for path in (f"/webhooks/{one}", f"/webhooks/{one}/change"):
+                assert other.get(path).status_code == 404
+            for deed in ("test", "rotate", "enable", "disable", "delete", "recover", "change"):
+                form = FORM | {"since": "2026-11-24", "confirmed": "true"}
+                assert other.post(f"/webhooks/{one}/{deed}", **form).status_code == 404, deed
+            assert other.post(f"{delivery}/redeliver").status_code == 404
+        assert (stranger.get(delivery).status_code, "Send again" in administrator.get(delivery).text) == (404, False)
+
+    def test_are_not_made_by_users_who_may_send_nothing(self, reader: Reader) -> None:
+        one = create(reader)
+        with settings({"OUTBOUND_USERS": "role:admin"}):
+            assert reader.post("/webhooks", **FORM).status_code == 403
+            assert reader.post(f"/webhooks/{one}/change", **FORM | {"url": "http://127.0.0.2/"}).status_code == 403
+            assert reader.post(f"/webhooks/{one}/change", **FORM).status_code == 303
+
+    def test_beyond_the_limit_are_refused_with_what_was_typed(self, reader: Reader, account: dict[str, Any]) -> None:
+        with SessionLocal() as db:
+            for _ in range(20):
+                webhook_service.create_endpoint(db, UUID(account["id"]), FORM["url"], FORM["events"])
+        assert "New endpoint" not in reader.get("/webhooks").text
+        refused = reader.post("/webhooks", **FORM)
+        assert (refused.status_code, f'value="{FORM["url"]}"' in refused.text) == (409, True)
+        assert "You have too many webhook endpoints" in refused.text
+
+
+class TestDeliveries:
+    def test_a_test_event_shows_what_was_sent_and_answered(self, reader: Reader, web: Web) -> None:
+        web.answer["/"] = reply(200, b"thank <b>you</b>")
+        one = create(reader, url=web.url())
+        assert reader.post(f"/webhooks/{one}/test").status_code == 303
+        page = reader.get(f"/webhooks/{one}").text
+        assert "The test event is on its way." in page
+        assert lead(page) == "It gets what it should. 1 delivery waits."
+        assert cells(page, "deliveries")[0][:5] == ["webhook.test", "pending", "–", "0", "–"]
+        send()
+        page = reader.get(f"/webhooks/{one}").text
+        assert lead(page) == "It gets what it should: nothing waits."
+        assert cells(page, "deliveries")[0][:5] == ["webhook.test", "delivered", "–", "1", "200"]
+        assert "chart latency" in page
+        assert lead(reader.get("/webhooks").text) == "Your receiver gets what it should."
+        (path,) = re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', page)
+        page = reader.get(path).text
+        assert (heading(page), lead(page)) == ("webhook.test", "The receiver has taken it.")
+        assert "thank &lt;b&gt;you&lt;/b&gt;" in page
+        assert f"&#34;id&#34;: &#34;{one}&#34;" in page
+        assert web.seen[0].headers["webhook-id"] in page
+        assert reader.post(f"{path}/redeliver").headers["location"] == f"/ui{path}"
+        send()
+        assert len(web.seen) == 2
+        assert len({seen.headers["webhook-id"] for seen in web.seen}) == 1
+        assert len(cells(reader.get(path).text, "delivery")) == 2
+
+    def test_what_was_lost_is_sent_again_since_a_time(self, reader: Reader, web: Web) -> None:
+        one = create(reader, url=web.url())
+        for since in ("yesterday", ""):
+            refused = reader.post(f"/webhooks/{one}/recover", since=since)
+            assert (refused.status_code, "A time is like" in refused.text) == (422, True)
+        reader.post(f"/webhooks/{one}/recover", since="2026-11-24 12:00")
+        assert "Nothing failed or was dropped since then." in reader.get(f"/webhooks/{one}").text
+        reader.post(f"/webhooks/{one}/test")
+        reader.post(f"/webhooks/{one}/disable", confirmed="true")
+        assert cells(reader.get(f"/webhooks/{one}").text, "deliveries")[0][1] == "dropped"
+        reader.post(f"/webhooks/{one}/enable")
+        reader.post(f"/webhooks/{one}/recover", since="2026-11-24 12:00")
+        page = reader.get(f"/webhooks/{one}").text
+        assert "What failed or was dropped since then is sent again." in page
+        assert cells(page, "deliveries")[0][1] == "pending"
+
+    def test_one_that_fails_is_told_with_its_error_and_its_next_attempt(self, reader: Reader, web: Web) -> None:
+        web.answer["/"] = reply(503, b"later")
+        one = create(reader, url=web.url())
+        reader.post(f"/webhooks/{one}/test")
+        send()
+        page = reader.get(f"/webhooks/{one}").text
+        assert lead(page).startswith("It gets nothing: every attempt has failed since")
+        row = cells(page, "deliveries")[0]
+        assert (row[1], row[4], row[6].startswith("in ")) == ("pending", "503", True)
+        (path,) = re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', page)
+        page = reader.get(path).text
+        assert lead(page).startswith("The receiver has not taken it yet. It is sent again: in ")
+        assert cells(page, "delivery")[0][1::2] == ["503", "the receiver answered 503"]
+
+    def test_are_listed_in_pages(self, reader: Reader, account: dict[str, Any]) -> None:
+        one = create(reader)
+        with SessionLocal() as db:
+            for _ in range(51):
+                webhook_service.send_test(db, UUID(account["id"]), UUID(one))
+        page = reader.get(f"/webhooks/{one}").text
+        (older,) = re.findall(r'rel="next" href="/ui([^"]+)"', page)
+        assert (len(cells(page, "deliveries")), len(cells(reader.get(older).text, "deliveries"))) == (50, 1)
+        assert reader.get(f"/webhooks/{one}?cursor=x").status_code == 422
+
+    def test_one_that_is_not_there_is_no_page(self, reader: Reader) -> None:
+        assert reader.get(f"/deliveries/{UUID(int=1)}").status_code == 404
+
+
+class TestOfATask:
+    def test_are_on_its_page_and_say_where_they_went(self, reader: Reader, tasks: TaskClient, web: Web) -> None:
+        create(reader, url=web.url(), events=["task.revoked"])
+        task = tasks.create()["id"]
+        tasks.post(f"{task}/cancel")
+        flush_admitter()
+        assert 'id="deliveries"' in reader.get(f"/tasks/{task}").text
+        assert cells(reader.get(f"/tasks/{task}").text, "deliveries") == []
+        send()
+        page = reader.get(f"/tasks/{task}").text
+        assert cells(page, "deliveries")[0][:5] == ["task.revoked", "delivered", web.url(), "1", "204"]
+        (path,) = re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', page)
+        assert task in reader.get(path).text
+
+    def test_to_its_own_url_belong_to_no_endpoint(
+        self, reader: Reader, administrator: Reader, tasks: TaskClient, web: Web
+    ) -> None:
+        secret = "whsec_" + "A" * 44
+        with settings({"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": secret}):
+            task = tasks.create(webhook_url=web.url())["id"]
+            tasks.post(f"{task}/cancel")
+            send()
+            for one in (reader, administrator):
+                page = one.get(f"/tasks/{task}").text
+                assert cells(page, "deliveries")[0][:3] == ["task.revoked", "delivered", web.url()]
+                (path,) = re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', page)
+                page = one.get(path).text
+                assert (web.url() in page, "Send again" in page) == (True, False)
+                assert f'href="/ui/tasks/{task}">← Task' in page
+            assert reader.post(f"{path}/redeliver").status_code == 404
