@@ -41,6 +41,7 @@ SUITE = "a suite of its own"
 FLASK = "needs Flask, a framework of the reader's own: in no requirements file of the service"
 DJANGO = FLASK.replace("Flask", "Django")
 APPLICATION = "test_from_celery.py"
+RECEIVERS = "needs a framework of the receiver's: test_webhook_receivers.py"
 LEFT_OUT = {
     "clients.md": {
         "pip install openapi-python-client": INSTALLED,
@@ -90,10 +91,19 @@ LEFT_OUT = {
         "pytest tests/integration/test_openapi_conformance.py": SUITE,
         "bandit -c pyproject.toml -r app": ".ci/run",
     },
+    "webhooks.md": {
+        "SECRET=$SECRET flask": RECEIVERS,
+        "SECRET=$SECRET node": RECEIVERS,
+    },
 }
 # Programs that therefore are saved, and not run.
 ONLY_SAVED = {
     "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO},
+    "webhooks.md": {
+        "flask_receiver.py": RECEIVERS,
+        "receiver.mjs": RECEIVERS,
+        "genuine.py": "tests/unit/outbound/test_signatures.py",
+    },
     "from-celery.md": dict.fromkeys(
         ("before.py", "caller.py", "/srv/shop/shop/tasks.py", "caller_with_record.py"), APPLICATION
     ),

@@ -62,7 +62,7 @@ class Deployment:
 
     def reader(self, folder: Path) -> Reader:
         shorter = {'"args": [60]': '"args": [2]'}
-        port = {f"127.0.0.1{to}9000": f"127.0.0.1{to}{self.receiver_port}" for to in (":", '", ')}
+        port = {f"127.0.0.1{to}9000": f"127.0.0.1{to}{self.receiver_port}" for to in (":", '", port=')}
         return Reader(folder, self.stack.url, self.env, {**shorter, **port, FOLDER: str(self.mine)})
 
     def start(self) -> None:
