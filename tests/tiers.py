@@ -77,6 +77,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "e2e/test_pages.py", "e2e/test_run_server.py",
         "integration/test_events_end.py::TestTheRightToIt::test_ends_with_the_login",
         "faults/test_batches.py::TestAChild::test_that_was_frozen_begins_nothing_after_its_time",
+        "faults/test_webhooks.py::test_a_leader_that_dies_behind_a_request_sends_it_again_with_its_id",
     ),
     Tier.FULL: (
         "integration/test_audit_roles.py::TestPruning", "integration/test_audit_roles.py::TestTheCommand",
@@ -103,7 +104,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_running_stops.py::TestTheDefaultTimeLimit::test_gives_way_to_celerys_option",
         "integration/test_running_stops.py::TestTheDefaultTimeLimit::test_may_be_none_and_a_request_may_name_one",
         "integration/test_scripts.py", "integration/test_sealed_image.py", "integration/test_security_script.py",
-        "integration/test_wheel.py",
+        "integration/test_webhook_receivers.py", "integration/test_wheel.py",
         "integration/test_without_models.py",
         "e2e/test_busy_page.py", "e2e/test_complaints.py", "e2e/test_compose.py",
         "e2e/test_run_server.py::TestOnSQLite::test_several_processes_of_each_part_share_the_file_and_the_next_start_has_it",
@@ -114,7 +115,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "faults/test_database_file.py", "faults/test_fence.py", "faults/test_idle_connections.py",
         "faults/test_limits.py", "faults/test_live_events.py", "faults/test_odd_bodies.py", "faults/test_pauses.py",
         "faults/test_pools_without_forks.py", "faults/test_running_quota.py", "faults/test_soak.py",
-        "faults/test_time_and_leadership.py", "faults/test_workers.py",
+        "faults/test_time_and_leadership.py", "faults/test_webhooks.py", "faults/test_workers.py",
         "load/test_answers.py", "load/test_connections.py", "load/test_event_loop.py", "load/test_logins.py",
         "load/test_logs.py", "load/test_storage.py", "load/test_streams.py", "load/test_threads.py",
     ),
@@ -165,7 +166,7 @@ NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_full_disk.py", "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_openapi_conformance.py", "integration/pages/test_new_task.py", "integration/test_plans.py",
     "integration/test_pythons.py", "integration/test_scripts.py", "integration/test_sealed_image.py",
     "integration/test_sending.py", "integration/test_server_logs.py", "integration/test_signed_messages.py",
-    "integration/test_transport.py", "integration/test_wheel.py",
+    "integration/test_transport.py", "integration/test_webhook_receivers.py", "integration/test_wheel.py",
 )  # fmt: skip
 
 # The full tier, each part at most 50 minutes on two cores.
