@@ -147,7 +147,8 @@ def soak(scene: Scene, seconds: float, points: Sequence[dict[str, str]] = POINTS
         wait_for(lambda: delivered(scene, waits) == expected, SETTLE_SECONDS, f"{expected} deliveries")
         assert scene.stack.sql("SELECT count(*) FROM webhook_deliveries")[0][0] == expected
         again = check(scene, receiver, named)
-    return f"{len(scene.accepted)} tasks, {expected} deliveries, {again} of them twice, deaths {dict(senders.deaths)}"
+        halves = receiver.cut_off
+    return f"{len(scene.accepted)} tasks, {expected} deliveries, {again} of them twice, {halves} cut off, deaths {dict(senders.deaths)}"
 
 
 def tell(told: str, capsys: pytest.CaptureFixture[str]) -> None:

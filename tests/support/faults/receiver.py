@@ -1,4 +1,4 @@
-"""A receiver of webhooks with a ledger: verifies each, keeps what arrived, and is out of order for some at first."""
+"""A receiver of webhooks with a ledger: verifies each, keeps what it has taken, and answers 503 to some at first."""
 
 import json
 import threading
@@ -31,12 +31,13 @@ class Arrival:
 
 @dataclass
 class Ledger:
-    """`secrets[path]` verifies what comes to the path; what is not genuine stands in `forged`."""
+    """`secrets[path]` verifies what comes to the path; `forged` has what is not genuine, `cut_off` counts half requests."""
 
     web: Web
     secrets: dict[str, str] = field(default_factory=dict)
     taken: list[Arrival] = field(default_factory=list)
     forged: list[str] = field(default_factory=list)
+    cut_off: int = 0
     _known: set[tuple[str, str]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -48,11 +49,18 @@ class Ledger:
         path, event_id = request.path, str(request.headers["webhook-id"])
         with self._lock:
             # The server notes what it has read before it has it answered; each connection is one request.
-            body = next(seen.body for seen in reversed(self.web.seen) if seen.headers["webhook-id"] == event_id)
+            body = next(
+                seen.body
+                for seen in reversed(self.web.seen)
+                if (seen.path, seen.headers["webhook-id"]) == (path, event_id)
+            )
+            if len(body) < int(request.headers["content-length"]):
+                self.cut_off += 1  # its sender died within the request
+                return reply(400)(request)
             try:
                 verify(self.secrets[path], dict(request.headers.items()), body)
             except InvalidSignature as error:
-                self.forged.append(f"{event_id}: {error}")
+                self.forged.append(f"{path} {event_id}: {error}: {body[:200]!r} of {len(body)} bytes")
                 return reply(400)(request)
             is_first = (path, event_id) not in self._known
             self._known.add((path, event_id))
