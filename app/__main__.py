@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
@@ -13,12 +14,14 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.beat import entries, importing
 from app.catalogue import read_tasks, tasks_kept_out
 from app.core.config import ConfigurationError, get_settings
 from app.core.setting_warnings import setting_warnings
 from app.db.session import SessionLocal, engine
 from app.db.sql import roles
 from app.errors import InvalidInput, ServiceError
+from app.messaging.application import celery_app
 from app.messaging.loader import check_task_modules
 from app.services.accounts.passwords import check_first_admin
 from app.services.accounts.totp_service import totp_service
@@ -153,6 +156,37 @@ def prune_audit(
                 number += deleted
                 typer.echo(f"{number} records deleted", err=True)
     typer.echo(f"{number} records {'are' if dry_run else 'were'} older than {before:%Y-%m-%dT%H:%M:%SZ}")
+
+
+@cli.command()
+@told
+def import_beat_schedule(
+    user: Annotated[str, typer.Option(metavar="NAME", help="The owner of the schedules and of their tasks.")],
+    apply: Annotated[bool, typer.Option("--apply", help="Make them. Without it they are only printed.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Have them begin paused.")] = False,
+) -> None:
+    """Make a schedule of each entry of `beat_schedule`. Prints what becomes of each, and makes nothing without --apply.
+
+    The entries are those of the service's application, and of what TASK_MODULES name. Run twice, it makes none twice.
+    """
+    check_task_modules(get_settings())
+    read_tasks()
+    celery_app.finalize(auto=True)
+    modules = {name: sys.modules[name] for name in get_settings().task_modules if name in sys.modules}
+    with SessionLocal() as db:
+        owner = user_service.find_id(db, user)
+        if owner is None:
+            raise InvalidInput(f"there is no user {user}")
+        lines = importing.import_entries(db, owner, entries.sources(modules), apply=apply, paused=paused)
+    for line in lines:
+        typer.echo(f"{line.outcome:<7} {line.entry}: {line.told}")
+        for each in line.left_out:
+            typer.echo(f"        without {each}")
+    number = Counter(line.outcome for line in lines)
+    created, left = number[importing.Outcome.CREATE], number[importing.Outcome.LEAVE]
+    typer.echo(f"{created} {'created' if apply else 'to create (--apply)'}, {left} stay with beat", err=True)
+    if apply and created:
+        typer.echo("Take these out of beat_schedule now: until then both make the task", err=True)
 
 
 def main(argv: list[str] | None = None) -> int:

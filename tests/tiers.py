@@ -37,6 +37,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_audit_denials.py", "integration/test_audit_events.py", "integration/test_audit_list.py",
         "integration/test_audit_pruning.py", "integration/test_audit_roles.py", "integration/test_auth.py",
         "integration/test_bulk.py", "integration/test_bulk_requests.py",
+        "integration/test_beat_import.py",
         "integration/test_bulk_steps.py", "integration/test_claims.py", "integration/test_claims_at_once.py",
         "integration/test_completions.py", "integration/test_concurrent_reads.py", "integration/test_deadlocks.py",
         "integration/test_direct_requests.py", "integration/test_embedded_services.py",
