@@ -6,12 +6,10 @@ Other libraries put the text of the fields into words: `*/7` minutes are no "eve
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from app.schedules.lines import Field, Line, parse
 from app.schedules.times import Timing
 
-Language = Literal["en", "zh"]
 _MOST_TIMES = 6  # of a day that are listed one by one
 _MOST_SPANS = 3  # of hours
 _LONG_ROW = 5  # numbers
@@ -19,8 +17,11 @@ _MINUTES, _HOURS, _DAYS, _MONTHS, _WEEKDAYS = 60, 24, 31, 12, 7
 _WORKING_DAYS = (1, 2, 3, 4, 5)
 
 
-def in_words(timing: Timing, language: Language) -> str:
-    """Return a valid timing in words, such as `every weekday at 09:30, Europe/Berlin`, or `every 90 s`."""
+def in_words(timing: Timing, language: str) -> str:
+    """Return a valid timing in words, such as `every weekday at 09:30, Europe/Berlin`, or `every 90 s`.
+
+    In Chinese for `zh`, else in English.
+    """
     speaker: _English | _Chinese = _Chinese() if language == "zh" else _English()
     if timing.cron is None:
         assert timing.every_seconds is not None

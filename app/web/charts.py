@@ -124,6 +124,36 @@ def row(parts: Mapping[str, int], highest: int, width: int = SPARK_WIDTH, height
     return bars
 
 
+def outcomes(kinds: Sequence[str], most: int, width: int = SPARK_WIDTH, height: int = SPARK_HEIGHT) -> list[Bar]:
+    """Return a bar for each of these, `most` at most, ending at the right: half as high for a skipped or missed one."""
+    step = width / most
+    left = width - step * len(kinds)
+    return [
+        Bar(
+            kind,
+            round(left + at * step, 2),
+            (top := height / 2 if kind in {"skipped", "missed"} else 0),
+            round(step - 1, 2),
+            height - top,
+        )
+        for at, kind in enumerate(kinds)
+    ]
+
+
+def marks(begin: datetime, spans: Sequence[tuple[str, datetime, datetime]], end: datetime) -> list[Bar]:
+    """Return the bars of spans of time (kind, begin, end) between these two; where there is none, nothing is drawn.
+
+    However short a span is, it can be seen. The earlier ones of the sequence lie below the later ones.
+    """
+    scale = WIDTH / max((end - begin).total_seconds(), 1e-3)
+    bars = []
+    for kind, since, until in spans:
+        size = min(max((until - since).total_seconds() * scale, _SEEN), WIDTH)
+        left = min(max((since - begin).total_seconds() * scale, 0), WIDTH - size)
+        bars.append(Bar(kind, round(left, 2), 0, round(size, 2), SPARK_HEIGHT))
+    return bars
+
+
 def timeline(begin: datetime, spans: Sequence[tuple[str, datetime, datetime]], end: datetime) -> list[Bar]:
     """Return the bars of spans of time (kind, begin, end), and of the waits before, between and behind them.
 

@@ -16,6 +16,7 @@ _TYPES = {
     "task.js": "text/javascript",
     "tasks.js": "text/javascript",
     "task_form.js": "text/javascript",
+    "schedule_form.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}

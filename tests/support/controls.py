@@ -38,7 +38,7 @@ class Controls(HTMLParser):
             self.buttons.append((found.get("name"), found.get("value")))
         elif tag in {"input", "select", "textarea", "fieldset"}:
             self.attributes.setdefault(name or (found.get("id") or "").removeprefix("field-"), found)
-        if tag == "input":
+        if tag == "input" and (found.get("type") not in {"radio", "checkbox"} or "checked" in found):
             self.fields[name] = value
         elif tag == "select":
             self._select = name

@@ -18,17 +18,9 @@ HTTPS = "https://tasks.example.com"
 SAME = {"Sec-Fetch-Site": "same-origin"}
 # The pages of every user that need no object.
 PATHS = (
-    "/",
-    "/tasks",
-    "/new",
-    "/errors",
-    "/queues",
-    "/queues/default",
-    "/limits",
-    "/account",
-    "/webhooks",
-    "/webhooks/new",
-)
+    "/", "/tasks", "/new", "/errors", "/queues", "/queues/default", "/limits", "/account", "/webhooks", "/webhooks/new",
+    "/schedules", "/schedules/new", "/schedules/preview",
+)  # fmt: skip
 
 
 class Reader:

@@ -217,7 +217,10 @@ class TestHttpApi:
         called = CALL.findall("\n".join(map(text_of, DOCUMENTS)))
         assert called
         names = {"$ID": "{task_id}", "{id}": "{task_id}", "$HOOK": "{webhook_id}", "$DELIVERY": "{delivery_id}"}
-        paths = {re.sub(r"\$[A-Z]+|\{id\}", lambda found: names.get(found[0], found[0]), path) for path in called}
+        names |= {"$SCHEDULE": "{schedule_id}", "$each": "{schedule_id}"}
+        paths = {
+            re.sub(r"\$[A-Z]+|\$each|\{id\}", lambda found: names.get(found[0], found[0]), path) for path in called
+        }
         assert paths <= described_paths()
 
     def test_lists_every_operation(self) -> None:

@@ -42,7 +42,8 @@ document.addEventListener("submit", async (event) => {
   const text = answer?.ok && !answer.redirected ? await answer.text() : "";
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("task-form");
   if (!fresh) return send(form, body);
-  fresh.querySelector("details").open = form.querySelector("details").open;
+  const before = form.querySelectorAll("details");
+  for (const [at, each] of fresh.querySelectorAll("details").entries()) each.open = before[at]?.open ?? each.open;
   for (const choose of fresh.querySelectorAll("[name=choose]")) choose.hidden = true;
   form.replaceWith(fresh);
   showLocal();

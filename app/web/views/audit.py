@@ -31,6 +31,7 @@ _PAGES = {
     "worker": "/workers/",
     "error": "/errors/",
     "limit": "/limits?change=",
+    "schedule": "/schedules/",
 }
 
 

@@ -13,6 +13,8 @@ from app.web.charts import (
     columns,
     highest_of,
     line,
+    marks,
+    outcomes,
     row,
     timeline,
     top_of_axis,
@@ -100,3 +102,20 @@ def test_clocks_that_differ_draw_nothing_backwards() -> None:
     bars = timeline(BEGIN, [("succeeded", at(-1), at(-2))], at(-2))
     assert all(bar.width > 0 for bar in bars)
     assert timeline(BEGIN, [], BEGIN) == []
+
+
+def test_outcomes_end_at_the_right_and_what_was_skipped_is_half_as_high() -> None:
+    bars = outcomes(["succeeded", "skipped"], 4, width=40, height=20)
+    assert [(bar.kind, bar.x, bar.y, bar.width, bar.height) for bar in bars] == [
+        ("succeeded", 20, 0, 9, 20), ("skipped", 30, 10, 9, 10),
+    ]  # fmt: skip
+    assert outcomes([], 4) == []
+
+
+def test_marks_leave_gaps_and_are_seen_however_short() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    end = begin + timedelta(minutes=10)
+    spans = [("missed", begin, begin + timedelta(minutes=5)), ("failed", end, end)]
+    assert [(bar.kind, bar.x, bar.width) for bar in marks(begin, spans, end)] == [
+        ("missed", 0, 300), ("failed", 598, 2),
+    ]  # fmt: skip

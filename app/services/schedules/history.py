@@ -1,0 +1,65 @@
+"""What became of the tasks that schedules made, for pages: of many schedules, or of the runs of one, in few reads."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Select, select, union_all
+from sqlalchemy.orm import Session
+
+from app.db.statements import conditions
+from app.models.schedule import ScheduleRun
+from app.models.task import Task, TaskStatus
+
+_TASKS = Task.__table__.c
+
+
+class Fate(NamedTuple):
+    """What became of a task."""
+
+    status: TaskStatus
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+_FATES = select(_TASKS.id, _TASKS.status, _TASKS.started_at, _TASKS.finished_at).where(
+    conditions.is_one_of(_TASKS.id, "ids")
+)
+
+
+def fates(db: Session, task_ids: Collection[UUID]) -> dict[UUID, Fate]:
+    """Return what became of these tasks, by their ids. Those that were deleted are left out."""
+    if not task_ids:
+        return {}
+    return {row[0]: Fate(*row[1:]) for row in db.execute(_FATES, {"ids": list(task_ids)})}
+
+
+def last_outcomes(db: Session, ids: Sequence[UUID], most: int) -> dict[UUID, list[str]]:
+    """Return the outcomes of the last `most` runs of each of these schedules, the earliest first.
+
+    An outcome is the status of the task, `deleted`, `skipped`, or `missed`; several missed times are one.
+    """
+    if not ids:
+        return {}
+    rows = db.execute(union_all(*(_last_of(each, most) for each in ids))).all()
+    known = fates(db, {row.task_id for row in rows if row.task_id is not None})
+    found: dict[UUID, list[str]] = {each: [] for each in ids}
+    for row in sorted(rows, key=lambda row: row.scheduled_for):
+        found[row.schedule_id].append(outcome_of(row.task_id, row.skipped, known))
+    return found
+
+
+def _last_of(schedule_id: UUID, most: int) -> Select[tuple[UUID, datetime, UUID | None, str | None]]:
+    run = ScheduleRun
+    newest = select(run.schedule_id, run.scheduled_for, run.task_id, run.skipped).where(run.schedule_id == schedule_id)
+    # A subquery, since SQLite limits no part of a union.
+    last = newest.order_by(run.scheduled_for.desc(), run.kind.desc()).limit(most).subquery().c
+    return select(last.schedule_id, last.scheduled_for, last.task_id, last.skipped)
+
+
+def outcome_of(task_id: UUID | None, skipped: str | None, known: dict[UUID, Fate]) -> str:
+    """Return the outcome of a run, as in `last_outcomes`."""
+    if task_id is None:
+        return "missed" if skipped == "missed" else "skipped"
+    return known[task_id].status.value if task_id in known else "deleted"

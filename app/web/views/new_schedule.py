@@ -1,0 +1,228 @@
+"""Makes a schedule, or changes one: its times with a preview, and its task by the form of a new task."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+from sqlalchemy.orm import Session
+
+from app.api.deps import SessionDep, SettingsDep
+from app.api.http.body_route import body_limit
+from app.api.http.problems import status_of
+from app.api.http.router import SlashRouter
+from app.catalogue import find_type
+from app.core.config import Settings
+from app.errors import (
+    Conflict,
+    Forbidden,
+    InvalidArguments,
+    InvalidInput,
+    InvalidTask,
+    QuotaExceeded,
+    UnknownTask,
+)
+from app.models.schedule import Schedule
+from app.schedules.zones import zone_names
+from app.schemas.schedule import ScheduleCreate, ScheduleRead
+from app.services.accounts.auth_service import Principal
+from app.services.schedule_service import schedule_service
+from app.services.schedules.changing import parse
+from app.web import schedule_fields
+from app.web.access import PageUser, rights_of
+from app.web.rendering import language_of, page, redirect
+from app.web.task_form.filling import editable, filled_with
+from app.web.task_form.options import DEFAULTS
+from app.web.task_form.reading import Reading
+from app.web.task_form.sheets import (
+    KindName,
+    Sheet,
+    Typed,
+    all_typed,
+    form_bytes,
+    kept_of,
+    kind_for,
+    task_of,
+    turned,
+    values_of,
+)
+
+router = SlashRouter()
+
+# What the reader can put right in the form.
+_REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
+
+
+@router.get("/schedules/preview")
+def preview_times(request: Request, _user: PageUser) -> Response:
+    """The next times of what is typed, as a part of the page. The parameters are the fields of the form."""
+    typed = schedule_fields.typed_in(request.query_params)
+    found = schedule_fields.preview(typed, datetime.now(UTC), language_of(request).code)
+    return page(request, "schedule_preview.html", {"preview": found, "zone": typed["timezone"] or "UTC"})
+
+
+@router.get("/schedules/new")
+def new_schedule(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    settings: SettingsDep,
+    name: Annotated[str | None, Query(alias="task", max_length=200)] = None,
+) -> Response:
+    form = _Form(request, db, user, settings, schedule_fields.TYPED_DEFAULTS)
+    return form.page(Sheet(kind_for(user, name)))
+
+
+@router.post("/schedules/new")
+@body_limit(form_bytes)
+def create_schedule(
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: KindName, form: Typed
+) -> Response:
+    return _Form(request, db, user, settings, schedule_fields.typed_in(form)).sent(name, form)
+
+
+@router.get("/schedules/{schedule_id}/change")
+def change_schedule(
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, schedule_id: UUID
+) -> Response:
+    schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
+    shown = ScheduleRead.model_validate(schedule)
+    form = _Form(request, db, user, settings, schedule_fields.typed_of(shown), schedule)
+    try:
+        return form.page(_sheet_of(shown.task))
+    except UnknownTask as error:  # it is gone: another one may take its place
+        return form.page(Sheet(kind_for(user, None), error=error))
+
+
+@router.post("/schedules/{schedule_id}/change")
+@body_limit(form_bytes)
+def update_schedule(
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, schedule_id: UUID, name: KindName,
+    form: Typed,
+) -> Response:  # fmt: skip
+    """Change what differs from the schedule as it is. `***` keeps the secret that it hides."""
+    schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
+    return _Form(request, db, user, settings, schedule_fields.typed_in(form), schedule).sent(name, form)
+
+
+class _Form:
+    """The form of a request: of a new schedule, or of one that is changed."""
+
+    def __init__(
+        self, request: Request, db: Session, user: Principal, settings: Settings, typed: Mapping[str, str],
+        schedule: Schedule | None = None,
+    ) -> None:  # fmt: skip
+        self._request, self._db, self._user, self._settings = request, db, user, settings
+        self._typed, self._schedule = typed, schedule
+
+    def sent(self, name: str, form: Mapping[str, str]) -> Response:
+        """Do what was sent, or show what a button does that saves nothing."""
+        if form.get("show") == "preview":
+            return self.page(Sheet(kind_for(self._user, name), form))
+        form_of = form.get("form_of", name)
+        if "choose" in form or name != form_of:
+            kept = kept_of(form, form_of)
+            return self.page(Sheet(kind_for(self._user, name), kept, is_other="choose" not in form))
+        try:
+            if (sheet := turned(self._user, self._settings, name, form)) is not None:
+                return self.page(sheet)
+            task = _task_of(name, form, self._settings)
+            schedule = self._create(task) if self._schedule is None else self._change(self._schedule, task, form)
+        except _REFUSALS as error:
+            return self.page(Sheet(kind_for(self._user, name), form, error=error))
+        done = "schedule_created" if self._schedule is None else "schedule_changed"
+        return redirect(self._request, f"/schedules/{schedule.id}", done)
+
+    def _create(self, task: dict[str, Any]) -> Schedule:
+        values = schedule_fields.read(self._typed, self._settings.max_json_values)
+        wanted: ScheduleCreate = parse(ScheduleCreate, {**values, "task": task})
+        rights_of(self._user)(wanted.task)
+        return schedule_service.accept(self._db, wanted, self._user.id).schedule
+
+    def _change(self, schedule: Schedule, task: dict[str, Any], form: Mapping[str, str]) -> Schedule:
+        shown = ScheduleRead.model_validate(schedule)
+        before = schedule_fields.typed_of(shown)
+        changes = schedule_fields.changes(self._typed, before, self._settings.max_json_values)
+        if task != _as_sent(shown.task, self._settings, by_json=form.get("by") == "json"):
+            changes["task"] = _without(shown.task, task)
+        if not changes:
+            return schedule
+        user = self._user
+        return schedule_service.update_schedule(
+            self._db, schedule.id, changes, owner=user.owner, check=rights_of(user), owns=user.owns
+        )
+
+    def page(self, sheet: Sheet) -> Response:
+        """Return the page, with what is wrong at the fields that it concerns."""
+        error, own = sheet.error, []
+        if isinstance(error, InvalidInput):
+            own = [each for each in error.errors if each["loc"][:1] != ["task"]]
+            of_task = [{**each, "loc": each["loc"][1:]} for each in error.errors if each["loc"][:1] == ["task"]]
+            if own or of_task:
+                sheet.error = InvalidTask(errors=of_task)  # type: ignore[arg-type]
+        values = values_of(self._db, self._user, self._settings, sheet)
+        fields = schedule_fields.inputs(self._typed)
+        wrong: dict[str, list[str]] = {}
+        for each in own:
+            if (field := fields.get(str(next(iter(each["loc"]), "")))) is not None:
+                wrong.setdefault(field.name, []).append(each["msg"])
+            else:
+                values["reasons"] = [*values["reasons"], each]
+        values |= {
+            "error": error,
+            "at": fields,
+            "by": self._typed.get(schedule_fields.BY) or "cron",
+            "wrong": wrong | values["wrong"],
+            "wrong_at": [each for each in fields.values() if each.name in wrong],
+            "focus": next(iter(wrong), "" if values["wrong_fields"] or sheet.focus else "schedule.name")
+            or values.get("focus", ""),
+            "zones": zone_names(),
+            "preview": schedule_fields.preview(self._typed, datetime.now(UTC), language_of(self._request).code),
+            "zone": self._typed.get("timezone") or "UTC",
+            "changed": self._schedule,
+            "action": f"/schedules/{self._schedule.id}/change" if self._schedule else "/schedules/new",
+        }
+        return page(self._request, "new_schedule.html", values, 200 if error is None else status_of(type(error)))
+
+
+def _sheet_of(task: Mapping[str, Any]) -> Sheet:
+    """Return the form of the task of a schedule, or its JSON where the form cannot say it. Raises UnknownTask."""
+    kind = find_type(task["celery_task_name"])
+    filled = filled_with(task, kind)
+    typed = all_typed(filled.typed) | {"by": "json" if filled.lost else "form", "json": editable(task)}
+    return Sheet(kind, typed, lost=filled.lost)
+
+
+def _task_of(name: str, form: Mapping[str, str], settings: Settings) -> dict[str, Any]:
+    """Return the task that was typed. Raises InvalidTask, whose fields stand below `task`."""
+    try:
+        task = task_of(name, form, settings)
+    except InvalidTask as error:
+        raise error.below("task") from None
+    try:
+        if form.get("by") != "json":
+            find_type(name).check(task.get("args", []), task["kwargs"])
+    except InvalidArguments as error:
+        raise InvalidTask(errors=error.errors).below("task") from None
+    return task
+
+
+def _as_sent(task: Mapping[str, Any], settings: Settings, *, by_json: bool) -> dict[str, Any]:
+    """Return what the form of this task sends where nothing in it was changed."""
+    if by_json:
+        return dict(task)
+    try:
+        sheet = _sheet_of(task)
+    except UnknownTask:
+        return {}
+    assert sheet.kind is not None
+    return Reading(sheet.kind, sheet.typed, settings.max_json_values).task
+
+
+def _without(before: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes that make this task of the one before: what it does not name has its default again."""
+    gone = {name: DEFAULTS.get(name) for name in before if name not in task}
+    if "unique_key" not in task:
+        gone.pop("on_conflict", None)
+    return {**gone, **task}
