@@ -90,7 +90,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_harness.py::TestAProcessThatDies::test_in_a_test_that_hangs_tells_its_stacks",
         "integration/test_harness.py::TestAProcessThatDies::test_outside_of_a_test_is_told",
         "integration/test_migration_errors.py", "integration/pages/test_forms.py::test_no_value_breaks_a_page",
-        "e2e/test_task_form.py",
+        "e2e/test_schedule_form.py", "e2e/test_task_form.py",
         "e2e/test_run_server.py::test_without_its_broker_it_says_what_it_waits_for_and_is_ready_once_that_is_there",
         "integration/test_broker_security.py", "integration/test_celery_commands.py",
         "integration/test_documents_run.py", "integration/test_echo.py", "integration/test_events_end.py",

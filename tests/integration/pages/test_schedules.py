@@ -313,6 +313,8 @@ class TestASchedule:
         assert "is no time zone: Mars/Base" in words(reader.get("/schedules").text)
         refused = reader.post(f"/schedules/{schedule['id']}/resume")
         assert (refused.status_code, "is no time zone" in refused.text) == (422, True)
+        reader.cookies["language"] = "zh"
+        assert "is no time zone" not in reader.get("/schedules").text
 
 
 class TestDeeds:

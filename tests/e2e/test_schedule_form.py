@@ -1,0 +1,54 @@
+"""The form of a schedule in a real browser: the next times follow what is typed, and the page is left by its button."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.site import Site
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_the_next_times_follow_what_is_typed(site: Site) -> None:
+    page = site.visit(site.user).page
+    page.goto("schedules/new")
+    shown = page.locator("#preview")
+    expect(shown).to_contain_text("Type a cron line")
+    page.get_by_role("textbox", name="Cron line").fill("30 2 * * *")
+    expect(shown).to_contain_text("every day at 02:30, UTC")
+    page.get_by_label("Time zone").fill("Europe/Berlin")
+    page.get_by_label("Not before").fill("2099-03-27T00:00:00")
+    expect(shown).to_contain_text("The clock is put forward by 1 h")
+    expect(shown.locator("tbody tr")).to_have_count(6)
+    page.get_by_role("textbox", name="Cron line").fill("61 * * * *")
+    expect(shown).to_contain_text("61 is not within 0 and 59")
+    page.get_by_label("interval", exact=True).check()
+    expect(page.get_by_role("textbox", name="Cron line")).to_be_hidden()
+    page.get_by_label("Seconds from one time to the next").fill("90")
+    expect(shown).to_contain_text("every 90 s")
+    page.get_by_label("Name of the schedule").fill("by hand")
+    page.locator("[name='kwargs.duration']").fill("1")
+    assert site.visitors[-1].findings() == []
+    page.get_by_role("button", name="Create schedule").last.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("by hand")
+    expect(page.locator(".lead")).to_contain_text(re.compile(r"every 90 s\.\s+Next:\s+in"))
+
+
+def test_it_is_paused_in_a_dialog_and_deleted_after_a_question(site: Site) -> None:
+    page = site.visit(site.user).page
+    page.goto("schedules/new")
+    page.get_by_label("Name of the schedule").fill("paused")
+    page.get_by_role("textbox", name="Cron line").fill("@yearly")
+    page.locator("[name='kwargs.duration']").fill("1")
+    page.get_by_role("button", name="Create schedule").last.click()
+    page.get_by_role("button", name="Pause …").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".notice")).to_contain_text("The schedule is paused")
+    page.get_by_role("button", name="Resume …").click()
+    expect(page.get_by_role("dialog")).to_contain_text("count as missed: run the last one")
+    page.get_by_role("dialog").get_by_role("button", name="Resume", exact=True).click()
+    expect(page.locator(".notice")).to_contain_text("The schedule goes on")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.locator("#ask").get_by_role("button", name="Delete").click()
+    expect(page.locator(".notice")).to_contain_text("The schedule is deleted")
