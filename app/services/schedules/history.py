@@ -1,18 +1,21 @@
 """What became of the tasks that schedules made, for pages: of many schedules, or of the runs of one, in few reads."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, select, union_all
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, literal, select
+from sqlalchemy.orm import Session, aliased
 
 from app.db.statements import conditions
-from app.models.schedule import ScheduleRun
+from app.ddl.columns import UTCDateTime
+from app.models.schedule import Schedule, ScheduleRun
 from app.models.task import Task, TaskStatus
 
 _TASKS = Task.__table__.c
+_BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 class Fate(NamedTuple):
@@ -42,20 +45,26 @@ def last_outcomes(db: Session, ids: Sequence[UUID], most: int) -> dict[UUID, lis
     """
     if not ids:
         return {}
-    rows = db.execute(union_all(*(_last_of(each, most) for each in ids))).all()
+    rows = db.execute(_newest(most), {"ids": list(ids)}).all()
     known = fates(db, {row.task_id for row in rows if row.task_id is not None})
     found: dict[UUID, list[str]] = {each: [] for each in ids}
     for row in sorted(rows, key=lambda row: row.scheduled_for):
         found[row.schedule_id].append(outcome_of(row.task_id, row.skipped, known))
-    return found
+    return {each: outcomes[-most:] for each, outcomes in found.items()}
 
 
-def _last_of(schedule_id: UUID, most: int) -> Select[tuple[UUID, datetime, UUID | None, str | None]]:
-    run = ScheduleRun
-    newest = select(run.schedule_id, run.scheduled_for, run.task_id, run.skipped).where(run.schedule_id == schedule_id)
-    # A subquery, since SQLite limits no part of a union.
-    last = newest.order_by(run.scheduled_for.desc(), run.kind.desc()).limit(most).subquery().c
-    return select(last.schedule_id, last.scheduled_for, last.task_id, last.skipped)
+@cache
+def _newest(most: int) -> Select[Any]:
+    """The newest rows of each schedule of `ids`: its last `most` are found by the primary key, going backwards."""
+    run, other, schedule = ScheduleRun, aliased(ScheduleRun), Schedule
+    last = select(other.scheduled_for).where(other.schedule_id == schedule.id)
+    begin = last.order_by(other.scheduled_for.desc(), other.kind.desc()).offset(most - 1).limit(1).scalar_subquery()
+    return (
+        select(run.schedule_id, run.scheduled_for, run.task_id, run.skipped)
+        .join(schedule, schedule.id == run.schedule_id)
+        .where(conditions.is_one_of(schedule.__table__.c.id, "ids"))
+        .where(run.scheduled_for >= func.coalesce(begin, literal(_BEFORE_ALL, UTCDateTime)))
+    )
 
 
 def outcome_of(task_id: UUID | None, skipped: str | None, known: dict[UUID, Fate]) -> str:
