@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db.statements import conditions
@@ -54,7 +54,7 @@ def last_outcomes(db: Session, ids: Sequence[UUID], most: int) -> dict[UUID, lis
 
 
 @cache
-def _newest(most: int) -> Select[Any]:
+def _newest(most: int) -> Any:
     """The newest rows of each schedule of `ids`: its last `most` are found by the primary key, going backwards."""
     run, other, schedule = ScheduleRun, aliased(ScheduleRun), Schedule
     last = select(other.scheduled_for).where(other.schedule_id == schedule.id)
