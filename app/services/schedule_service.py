@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.db.deadlocks import repeated_with_a_fresh_session
-from app.db.page import Page, TimePosition, page_of
+from app.db.page import Page, TimePosition
 from app.db.session import transaction
 from app.db.statements import schedules as statements
 from app.errors import (
@@ -107,9 +107,11 @@ class ScheduleService:
     def list_schedules(
         self, db: Session, wanted: ScheduleFilter | None = None, limit: int = 50, *, before: UUID | None = None
     ) -> Page[Schedule, UUID]:
-        """Return a page of schedules, the newest first; without a filter those of all users."""
-        found = listing.newest(db, wanted or ScheduleFilter(), limit + 1, before)
-        return page_of(found, limit, lambda schedule: schedule.id)
+        """Return a page of schedules, the newest first; without a filter those of all users.
+
+        It ends at MAX_PAGE_BYTES, with one schedule at least.
+        """
+        return listing.page(db, wanted or ScheduleFilter(), limit, before)
 
     def next_times(
         self, db: Session, schedule_id: UUID, count: int = 10, *, owner: UUID | None = None

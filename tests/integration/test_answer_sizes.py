@@ -3,11 +3,13 @@
 import json
 import random
 import time
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.core.ids import new_id
@@ -20,10 +22,16 @@ from app.live import queries
 from app.models.audit import MAX_DETAIL, AuditRecord
 from app.models.error_group import ErrorGroup
 from app.models.login import LoginSession
+from app.models.schedule import RunKind, ScheduleRun
 from app.models.task import TaskAttempt
 from app.models.task_filter import TaskFilter
+from app.models.webhook import EventType, WebhookDelivery
+from app.schemas.webhook import MAX_DESCRIPTION
 from app.services.execution import attempts, ends
+from app.services.schedule_service import schedule_service
+from app.services.schedules.listing import ScheduleFilter
 from app.services.task_service import task_service
+from app.services.webhook_service import webhook_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
 from tests.support.tables import cases
@@ -72,8 +80,41 @@ def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
         of_task = {"celery_task_name": "n" * 200, "error_type": "E" * 4000, "message": WIDE * MESSAGE_CHARACTERS}
         groups = [{"fingerprint": f"{n:032x}", "user_id": user_id, "number": 1, **of_task, **seen} for n in range(300)]
         db.execute(insert(ErrorGroup), groups)
+        schedule_id, webhook_id = make_hostile_schedules(db, user_id), make_hostile_webhooks(db, user_id)
         db.commit()
-    return {"task_id": largest.id, "wordy": wordy.id, "user_id": user_id}
+    ids = {"task_id": largest.id, "wordy": wordy.id, "user_id": user_id}
+    return {**ids, "schedule_id": schedule_id, "webhook_id": webhook_id}
+
+
+def make_hostile_schedules(db: Session, user_id: UUID) -> UUID:
+    large = {"x": "y" * (ARGUMENTS - 200)}
+    task = {"name": WIDE * 200, "task_type": WIDE * 200, "celery_task_name": LONG_RUNNING, "args": [1], "kwargs": large}
+    metadata = {"x": "m" * (METADATA - 200)}
+    tags = [f"{n:03}" + WIDE * 97 for n in range(50)]
+    fields = {"name": WIDE * 200, "task": task, "cron": "0 3 * * *", "tags": tags, "metadata": metadata}
+    made = [schedule_service.create_schedule(db, user_id=user_id, commit=False, **fields) for _ in range(12)]
+    begin = moments(db)["started_at"].replace(year=2020)
+    runs = [{"schedule_id": made[0].id, "scheduled_for": begin + n * timedelta(days=1)} for n in range(1000)]
+    why = {"kind": RunKind.MISSED, "skipped": "missed", "count": 2**31 - 1, "until": begin}
+    db.execute(insert(ScheduleRun), [{**run, **why} for run in runs])
+    return made[0].id
+
+
+def make_hostile_webhooks(db: Session, user_id: UUID) -> UUID:
+    url = "https://example.com/" + "u" * 2000
+    made = [
+        webhook_service.create_endpoint(
+            db, user_id, url=url, events=[*EventType], filter={"tag": WIDE * 100}, description=WIDE * MAX_DESCRIPTION,
+            commit=False,
+        ).row
+        for _ in range(20)
+    ]  # fmt: skip
+    attempt = {"at": "2026-11-24T12:00:00Z", "status_code": 503, "latency_seconds": 0.1, "error": "e" * 200}
+    attempts = [{**attempt, "answer": WIDE * 1024}] * 10
+    row = {"user_id": user_id, "endpoint_id": made[0].id, "type": "task.failed", "event_at": moments(db)["started_at"]}
+    state = {"state": "failed", "attempts": attempts, "bytes": 0}
+    db.execute(insert(WebhookDelivery), [{"id": new_id(), "event_id": new_id(), **row, **state} for _ in range(210)])
+    return made[0].id
 
 
 def moments(db: Any) -> dict[str, Any]:
@@ -103,7 +144,7 @@ def test_no_route_answers_with_more_than_its_bound(
     for path in sorted(gets.keys() - STREAMS):
         for task_id in (ids["task_id"], ids["wordy"]):
             named = {"key_id": key_id, "name": "none", "fingerprint": f"{7:032x}", "deed_id": uuid4()}
-            url = path.format(task_id=task_id, user_id=ids["user_id"], **named)
+            url = path.format(**{**ids, "task_id": task_id}, **named)
             takes_limit = "limit" in {each["name"] for each in gets[path].get("parameters", ())}
             query = {"limit": 200} if takes_limit else {}
             answer = client.get(url, params=query, headers=caller.headers)
@@ -114,6 +155,26 @@ def test_no_route_answers_with_more_than_its_bound(
 
 
 class TestPages:
+    def test_of_schedules_end_at_a_mebibyte_and_lead_to_the_end(
+        self, hostile: tuple[TaskClient, dict[str, Any]]
+    ) -> None:
+        caller, ids = hostile
+        seen = []
+        for page in pages(caller.http, f"{API}/schedules/", caller.token, limit=200):
+            assert 1 <= len(page.json()) < 5
+            assert len(page.content) <= MAX_PAGE_BYTES
+            seen += [each["id"] for each in page.json()]
+        assert len(seen) == len(set(seen)) == 12
+        assert seen == sorted(seen, reverse=True)
+        assert seen[-1] == str(ids["schedule_id"])
+
+    def test_of_schedules_read_no_more_than_they_show(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        caller, _ = hostile
+        with SessionLocal() as db:
+            page = schedule_service.list_schedules(db, ScheduleFilter(UUID(caller.user["id"])), 200)
+        assert page.last is not None
+        assert sum(len(json.dumps([each.task, each.metadata_])) for each in page.items) < MAX_PAGE_BYTES
+
     def test_of_tasks_end_at_a_mebibyte_and_lead_to_the_end(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
         caller, ids = hostile
         seen = []

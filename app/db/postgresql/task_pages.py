@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.statements.task_conditions import of_kind, of_limit, of_status, own_index, waits_for_limit
+from app.db.statements.task_conditions import of_kind, of_status, own_index
 from app.db.statements.task_counting import counted
 from app.db.statements.task_filter import of_rows
 from app.db.statements.task_streams import merged, start_of
@@ -74,9 +74,6 @@ def _streams(
     wanted: TaskFilter, kinds: int | None, start: list[ColumnElement[bool]], need: int, look: int
 ) -> Iterator[Select[Any]]:
     rest = [*of_kind(wanted), *of_rows(wanted)]
-    if waits_for_limit(wanted):
-        yield _stream([*start, *of_limit(wanted)], rest, need, look)
-        return
     if own_index(wanted) is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
         yield _stream(start, [*of_status(wanted), *rest], need, look)
         return

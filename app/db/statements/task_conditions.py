@@ -51,7 +51,12 @@ def names_more(wanted: TaskFilter) -> bool:
 
 
 def own_index(wanted: TaskFilter) -> str | None:
-    """Return the index of a field whose value has tasks of one user alone, if the filter names one."""
+    """Return the index of a field whose value few tasks have, if the filter names one.
+
+    Those of an error or of a schedule are tasks of one user; those of a limit are pending.
+    """
+    if waits_for_limit(wanted):
+        return "ix_tasks_limited"
     if wanted.error is not None:
         return "ix_tasks_error"
     return None if wanted.schedule_id is None else "ix_tasks_schedule"
@@ -59,6 +64,8 @@ def own_index(wanted: TaskFilter) -> str | None:
 
 def of_own_index(wanted: TaskFilter) -> Conditions:
     """Return the conditions that this index serves."""
+    if waits_for_limit(wanted):
+        return [*of_owner(wanted), *of_limit(wanted)]
     return of_error(wanted) or of_schedule(wanted)
 
 

@@ -1,7 +1,7 @@
 """A page of tasks is put together from *streams*: statements that each give ids in falling order (docs/adr/0026).
 
 A row of a stream is an id, whether the task fits, and whether it is the stream's edge: the last row that it may read.
-The streams here are index scans: of all rows of a user, of those of one status, or of the pending ones of a limit.
+The streams here are index scans: of all rows of a user, of those of one status, or of an index of their own.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +17,10 @@ from app.db.statements.task_conditions import (
     Conditions,
     of_ids,
     of_kind,
-    of_limit,
     of_own_index,
     of_owner,
     of_status,
     own_index,
-    waits_for_limit,
 )
 from app.db.statements.task_filter import of_rows
 from app.models.task import Task
@@ -66,9 +64,6 @@ class Stream:
 def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream]:
     """Give the streams of a filter, which read about `look` rows together."""
     rest = [*of_kind(wanted), *of_rows(wanted)]
-    if waits_for_limit(wanted):
-        yield Stream("ix_tasks_limited", [*start, *of_limit(wanted)], rest, look)
-        return
     own = own_index(wanted)
     if own is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"

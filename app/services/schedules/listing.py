@@ -1,13 +1,18 @@
-"""Which schedules to list."""
+"""Which schedules to list, and a page of them."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, literal, select
+from sqlalchemy import ColumnElement, Integer, Text, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.statements.expressions import has_member, lower_case, position_in
+from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.statements.expressions import has_member, lower_case, octet_length, position_in
 from app.models.schedule import Schedule
+
+# What a schedule takes in an answer besides its task, tags and metadata: the names of all fields, ids, times, a name.
+_FIXED_BYTES = 1600
+_LARGE = ("task", "tags", "metadata")
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,20 @@ class ScheduleFilter:
         return found
 
 
-def newest(db: Session, wanted: ScheduleFilter, limit: int, before: UUID | None) -> list[Schedule]:
-    """Return schedules, the newest first; `before` is the id behind which the page starts."""
-    behind = [] if before is None else [Schedule.id < before]
-    found = select(Schedule).where(*wanted.conditions(), *behind).order_by(Schedule.id.desc()).limit(limit)
-    return list(db.scalars(found.execution_options(populate_existing=True)))
+def page(db: Session, wanted: ScheduleFilter, limit: int, before: UUID | None) -> Page[Schedule, UUID]:
+    """Return a page of schedules, the newest first; `before` is the id behind which it starts.
+
+    It ends at MAX_PAGE_BYTES, with one schedule at least: the database reads no further.
+    """
+    columns = Schedule.__table__.c
+    size = sum((octet_length(columns[name]) for name in _LARGE), start=literal(_FIXED_BYTES, Integer))
+    behind = [] if before is None else [columns.id < before]
+    chosen = select(columns.id, size.label("bytes")).where(*wanted.conditions(), *behind)
+    first = chosen.order_by(columns.id.desc()).limit(limit + 1).subquery()
+    through = func.sum(first.c.bytes).over(order_by=first.c.id.desc())
+    found = select(first, through.label("through"), func.count().over().label("all")).subquery()
+    fits = or_(found.c.through <= MAX_PAGE_BYTES, found.c.through == found.c.bytes)
+    rows = select(Schedule, found.c.all).join(found, columns.id == found.c.id).where(fits).order_by(columns.id.desc())
+    read = db.execute(rows.limit(limit).execution_options(populate_existing=True)).all()
+    is_last = not read or read[0][1] <= len(read)
+    return Page([row[0] for row in read], None if is_last else read[-1][0].id)
