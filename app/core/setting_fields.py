@@ -205,7 +205,8 @@ class SettingFields(BaseSettings):
         50,
         ge=1,
         description="Changes of the own name and e-mail address, taken ones included, within LOGIN_WINDOW_SECONDS "
-        "before they answer 429. Counted apart, with the same limit: changes of the own password, new API keys.",
+        "before they answer 429. Counted apart, with the same limit: changes of the own password, new API keys, "
+        "test events of webhooks.",
     )
     api_keys_per_user: int = Field(
         50, ge=1, description="API keys that one user may have, without revoked and expired ones."

@@ -102,7 +102,9 @@ def catch_up(
     if second is None or second > window.until:  # nearly always
         run = [time for time in (first,) if time not in done]
         is_run = first >= begin
-        return CaughtUp(run if is_run else [], None if is_run else _missed(first, first, 1, done), window.until, second)
+        return CaughtUp(
+            run if is_run else [], None if is_run else _missed(timing, first, first, 1, done), window.until, second
+        )
     if policy is CatchUp.ALL:
         chosen = timing.between(max(window.after, begin - _TICK), window.until, most)
     else:
@@ -112,9 +114,9 @@ def catch_up(
     number = timing.count(window.after, bound, MOST_MISSED) if window.after < bound else 0
     if number >= MOST_MISSED:
         times = timing.between(window.after, bound, MOST_MISSED)
-        return _caught_up(timing, [], _missed(times[0], times[-1], len(times), done), times[-1])
+        return _caught_up(timing, [], _missed(timing, times[0], times[-1], len(times), done), times[-1])
     last = timing.latest(window.after, bound) if number else None
-    missed = None if last is None else _missed(first, last, number, done)
+    missed = None if last is None else _missed(timing, first, last, number, done)
     done_until = chosen[-1] if len(chosen) >= most else window.until
     return _caught_up(timing, [time for time in chosen if time not in done], missed, done_until)
 
@@ -131,9 +133,14 @@ def _first_in_time(window: Window, policy: CatchUp, within: timedelta) -> dateti
     return on_time if policy is CatchUp.NONE else min(on_time, window.until - within)
 
 
-def _missed(first: datetime, last: datetime, count: int, done: Collection[datetime]) -> Missed | None:
-    count -= sum(first <= time <= last for time in done)
-    return Missed(first, last, count) if count else None
+def _missed(
+    timing: Timing, first: datetime, last: datetime, count: int, done: Collection[datetime]
+) -> Missed | None:  # fmt: skip
+    """The times from the first to the last, of which there are so many, without those that have a task."""
+    if not any(first <= time <= last for time in done):
+        return Missed(first, last, count)
+    left = [time for time in timing.between(first - _TICK, last, count) if time not in done]
+    return Missed(left[0], left[-1], len(left)) if left else None
 
 
 def decide(times: Sequence[datetime], overlap: Overlap, *, is_active: bool, held: datetime | None) -> Decision:

@@ -33,6 +33,7 @@ from app.models.webhook import (
 )
 from app.outbound.urls import parse
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch
+from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
 from app.services.webhooks import deliveries, endpoints, following, health, secrets
 
@@ -201,9 +202,11 @@ class WebhookService:
     # Deliveries
 
     def send_test(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> WebhookDelivery:
-        """Queue a test event for this endpoint. Raises WebhookNotFound, WebhookDisabled."""
+        """Queue a test event for this endpoint. Raises WebhookNotFound, WebhookDisabled, TooManyRequests."""
+        settings = get_settings()
         with transaction(db, commit=commit):
             row = endpoints.find_enabled(db, user_id, endpoint_id)
+            count_deed(db, settings, "webhook tests", {str(user_id): settings.account_changes_per_user})
             return deliveries.add_test(db, row)
 
     def list_deliveries(

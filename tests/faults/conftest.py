@@ -3,6 +3,7 @@
 scene           `scene(**settings) -> Scene`: a deployment with ledger tasks and a witness, nothing started yet
 broker          a Valkey of a file's own, which its tests kill, flush and freeze
 class_scene     one Scene for all tests of a class, with the class's SETTINGS
+tell            `tell("webhooks: …")`: a line for whoever reads the run
 """
 
 from collections.abc import Callable, Iterator
@@ -47,3 +48,12 @@ def class_scene(
     with fault_scene(services, tmp_path_factory.mktemp("scene"), **getattr(request.cls, "SETTINGS", {})) as built:
         request.node.stash.setdefault(STARTED, []).append(built.stack)
         yield built
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}", flush=True)  # noqa: T201
+
+    return write

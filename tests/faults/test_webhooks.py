@@ -4,11 +4,9 @@ SOAK_SECONDS=… makes it as long as one likes.
 """
 
 import os
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import cycle
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from sqlalchemy import update
 
 from app.ddl.clock import NOW
 from app.models.webhook import WebhookDelivery
-from tests.support.faults.failpoints import failpoints
+from tests.support.faults.leaders import Leaders
 from tests.support.faults.load import repeated
 from tests.support.faults.receiver import Ledger, ledger
 from tests.support.faults.scene import Scene
@@ -40,35 +38,10 @@ POINTS = (
 )
 # Behind its request, of which the receiver knows and the database does not.
 SENT = POINTS[4]
-# A lease of the maintenance, the start of a worker, on a busy machine.
-DEATH_SECONDS = 60.0
 # In which the living sender has sent and recorded what is due.
 REST_SECONDS = 3.0
 # A lease of what a dead sender had taken, retries after 10 and 60 s, the leases of workers.
 SETTLE_SECONDS = 300.0
-
-
-class Senders:
-    """One worker that is whole, and one that dies where it is told to, once it leads."""
-
-    def __init__(self, scene: Scene, points: Sequence[dict[str, str]]) -> None:
-        self._scene, self._points = scene, cycle(points)
-        self.deaths: dict[str, int] = defaultdict(int)
-        self.whole = scene.stack.worker(concurrency=2)
-
-    def round(self) -> None:
-        """The whole one is killed wherever it is; the other leads, and dies at the next point; a whole one follows."""
-        point = next(self._points)
-        once = self._scene.stack.directory / f"died-{sum(self.deaths.values())}"
-        doomed = self._scene.stack.worker(
-            concurrency=1, env=failpoints({**point, "do": "kill", "once_file": str(once)})
-        )
-        time.sleep(random.uniform(0, 1))
-        self.whole.kill()
-        wait_for(once.exists, DEATH_SECONDS, f"a death {point['when']} {point['at']}")
-        wait_for(lambda: not doomed.running, DEATH_SECONDS, "it to be dead")
-        self.deaths[f"{point['when']} {point['at'].rpartition(':')[2]}"] += 1
-        self.whole = self._scene.stack.worker(concurrency=2)
 
 
 def endpoint(scene: Scene, receiver: Ledger) -> None:
@@ -136,36 +109,29 @@ def soak(scene: Scene, seconds: float, points: Sequence[dict[str, str]] = POINTS
     named: list[str] = []
     with ledger() as receiver:
         endpoint(scene, receiver)
-        senders = Senders(scene, points)
+        leaders = Leaders(scene, points)
         with repeated(lambda: submit(scene, receiver, named), lambda: 0.2):
             until = time.monotonic() + seconds
-            senders.round()
+            leaders.round()
             while time.monotonic() < until:
-                senders.round()
+                leaders.round()
         scene.check(SETTLE_SECONDS)
         expected = len(scene.accepted) + len(named)
         wait_for(lambda: delivered(scene, waits) == expected, SETTLE_SECONDS, f"{expected} deliveries")
         assert scene.stack.sql("SELECT count(*) FROM webhook_deliveries")[0][0] == expected
         again = check(scene, receiver, named)
         halves = receiver.cut_off
-    return f"{len(scene.accepted)} tasks, {expected} deliveries, {again} of them twice, {halves} cut off, deaths {dict(senders.deaths)}"
-
-
-def tell(told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print(f"\nwebhooks: {told}", flush=True)  # noqa: T201
+    return f"{len(scene.accepted)} tasks, {expected} deliveries, {again} of them twice, {halves} cut off, deaths {dict(leaders.deaths)}"
 
 
 @pytest.mark.timeout(300)
 def test_a_leader_that_dies_behind_a_request_sends_it_again_with_its_id(
-    scene: Callable[..., Scene], capsys: pytest.CaptureFixture[str]
+    scene: Callable[..., Scene], tell: Callable[[str], None]
 ) -> None:
-    tell(soak(scene(**SETTINGS), 0, [SENT], waits=False), capsys)
+    tell(f"webhooks: {soak(scene(**SETTINGS), 0, [SENT], waits=False)}")
 
 
 @pytest.mark.full
 @pytest.mark.timeout(3600 + 2 * float(os.environ.get("SOAK_SECONDS") or LONG_SECONDS))
-def test_no_event_is_lost_in_half_an_hour_of_deaths(
-    scene: Callable[..., Scene], capsys: pytest.CaptureFixture[str]
-) -> None:
-    tell(soak(scene(**SETTINGS), float(os.environ.get("SOAK_SECONDS") or LONG_SECONDS)), capsys)
+def test_no_event_is_lost_in_half_an_hour_of_deaths(scene: Callable[..., Scene], tell: Callable[[str], None]) -> None:
+    tell(f"webhooks: {soak(scene(**SETTINGS), float(os.environ.get('SOAK_SECONDS') or LONG_SECONDS))}")

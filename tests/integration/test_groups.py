@@ -207,10 +207,10 @@ class TestLogins:
         odd, unknown = (WANTED.model_copy(update=each) for each in ({"name": "odd"}, {"celery_task_name": "unknown"}))
         rows_of = new_rows.rows_of
 
-        def fail_at_odd(tasks: list[TaskCreate], user_id: UUID) -> Any:
+        def fail_at_odd(tasks: list[TaskCreate], user_id: UUID, *others: Any) -> Any:
             if tasks[0].name == "odd":
                 raise RuntimeError("on purpose")
-            return rows_of(tasks, user_id)
+            return rows_of(tasks, user_id, *others)
 
         monkeypatch.setattr(new_rows, "rows_of", fail_at_odd)
         asked = [(WANTED, mine), (WANTED, over), (unknown, mine), (odd, mine), (WANTED, theirs)]

@@ -12,11 +12,13 @@ from uuid import UUID
 
 import httpx
 import pytest
+from kombu import Exchange, Queue
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
@@ -124,7 +126,11 @@ class TestPausing:
         for answer in (ask("POST", "nowhere/pause", {"reason": "x"}), ask("POST", "nowhere/resume")):
             assert (answer.status_code, answer.json()["code"]) == (404, "queue_not_found")
 
-    def test_reaches_a_queue_whose_name_has_a_slash(self, ask: Callable[..., Any]) -> None:
+    def test_reaches_a_queue_whose_name_has_a_slash(
+        self, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Celery would add it at the first message, for all tests of this process.
+        monkeypatch.setitem(celery_app.amqp.queues, "eu/west", Queue("eu/west", Exchange("eu/west"), routing_key="x"))
         with SessionLocal() as db:
             db.add(WorkerProcess(id=new_id(), name="one", pid=1, queues=["eu/west"], concurrency=1))
             db.commit()

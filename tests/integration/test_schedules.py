@@ -28,7 +28,7 @@ from app.services.schedules.requests import time_text
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
-from tests.support.schedules import TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
+from tests.support.schedules import TASK, dies_at_commit, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.statements import before_each_statement
 from tests.support.tasks import claim, new_task, new_user
 
@@ -508,9 +508,7 @@ class TestTwice:
             assert {row[0]: row[1] for row in found} == {each.id: 1 for each in schedules}
             assert db.scalar(select(func.count()).select_from(ScheduleRun)) == 60
 
-    def test_a_process_that_dies_before_any_commit_loses_nothing(
-        self, fresh_database: None, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_process_that_dies_before_any_commit_loses_nothing(self, fresh_database: None) -> None:
         del fresh_database
         step, died = 0, True
         while died:
@@ -521,7 +519,8 @@ class TestTwice:
                     for overlap in ("skip", "allow", "buffer_one", "cancel_running")
                 ]
                 rewind(db, *schedules, times=3)
-            died = _dies_at_commit(step, monkeypatch)
+            with SessionLocal() as db:
+                died = dies_at_commit(db, step, fire.fire_due)
             with SessionLocal() as db:
                 while fire.fire_due(db):
                     pass
@@ -542,31 +541,6 @@ class TestTwice:
         )
         assert fire_all(db) == 1
         assert tasks_of(db, schedule) == []
-
-
-class _Died(BaseException):
-    """As if the process were killed: nothing catches it."""
-
-
-def _dies_at_commit(number: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Run a pass that dies right before its commit of this number. Returns whether it came to that."""
-    commits = iter(range(number + 1))
-
-    def commit(self: Session) -> None:
-        if next(commits) == number:
-            raise _Died
-        Session.commit(self)
-
-    with SessionLocal() as db:
-        monkeypatch.setattr(db, "commit", commit.__get__(db))
-        try:
-            fire.fire_due(db)
-        except _Died:
-            db.rollback()
-            return True
-        except StopIteration:
-            return True
-    return False
 
 
 class TestCost:

@@ -17,11 +17,12 @@ from sqlalchemy.orm import Session
 from standardwebhooks.webhooks import Webhook
 
 from app.core.config import get_settings
+from app.core.fork import PerProcess
 from app.core.host_rules import HostRules
 from app.core.ids import first_id_at, new_id
 from app.core.signatures import encode_secret
 from app.ddl.clock import NOW
-from app.errors import InvalidWebhook, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
+from app.errors import InvalidWebhook, TooManyRequests, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
 from app.maintenance.passes import webhooks as passes
 from app.maintenance.rounds import Round
 from app.models import Schedule, Task, User
@@ -514,7 +515,10 @@ def sender_outcome(web: Web) -> sending.Outcome:
 
 
 class TestThePass:
-    def test_sends_what_is_due(self, db: Session, user: UUID, web: Web) -> None:
+    def test_sends_what_is_due(
+        self, db: Session, user: UUID, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(passes, "_sender", PerProcess(lambda: None))  # else that of the settings of another test
         endpoint(db, user, web.url())
         ended(db, user)
         this = Round(get_settings(), None, threading.Event())
@@ -640,6 +644,15 @@ class TestEndpoints:
         webhook_service.update_endpoint(db, user, made.id, {"enabled": False})
         with pytest.raises(WebhookDisabled):
             webhook_service.send_test(db, user, made.id)
+
+    def test_so_many_test_events_are_sent(self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "account_changes_per_user", 2)
+        made = endpoint(db, user).row
+        for _ in range(2):
+            webhook_service.send_test(db, user, made.id)
+        with pytest.raises(TooManyRequests, match="webhook tests"):
+            webhook_service.send_test(db, user, made.id)
+        assert db.scalar(select(func.count()).where(WebhookDelivery.endpoint_id == made.id)) == 2
 
     def test_the_secret_is_encrypted_and_renewed_with_a_new_key(self, db: Session, user: UUID, web: Web) -> None:
         made = endpoint(db, user, web.url())

@@ -1,8 +1,10 @@
 """For tests of schedules: making them, moving them back in time, and a pass of maintenance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -50,6 +52,28 @@ def fire_all(db: Session, most: int = fire.MOST) -> int:
     number = fire.fire_due(db, most)
     db.expire_all()
     return number
+
+
+class _Died(BaseException):
+    """As if the process were killed: nothing catches it."""
+
+
+def dies_at_commit(db: Session, number: int, run: Callable[[Session], object]) -> bool:
+    """Call it with this session, and die right before its commit of this number. Returns whether it came to that."""
+    commits = count()
+
+    def commit() -> None:
+        if next(commits) == number:
+            raise _Died
+        Session.commit(db)
+
+    with patch.object(db, "commit", commit):
+        try:
+            run(db)
+        except _Died:
+            db.rollback()
+            return True
+    return False
 
 
 def rows(db: Session, schedule: Schedule) -> list[ScheduleRun]:

@@ -17,6 +17,7 @@ from app.errors import (
     InvalidWebhook,
     LoginOnly,
     TaskNotAllowed,
+    TooManyRequests,
     WebhookDisabled,
     WebhookLimit,
     WebhookNotFound,
@@ -133,7 +134,7 @@ def rotate_webhook_secret(
     response_model=DeliveryRead,
     status_code=status.HTTP_202_ACCEPTED,
     response_description="The delivery, which is sent now",
-    responses=problems(401, InsufficientScope, WebhookNotFound, WebhookDisabled),
+    responses=problems(401, InsufficientScope, WebhookNotFound, WebhookDisabled, TooManyRequests),
 )
 def test_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> WebhookDelivery:
     """Send a test event, `webhook.test`, to the endpoint. Its delivery is in the list as any other."""

@@ -38,6 +38,7 @@ def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedu
         task=task,
         celery_task_name=task["celery_task_name"],
         metadata_=wanted.metadata,
+        done_until=now,
         created_at=now,
         updated_at=now,
         **{name: getattr(wanted, name) for name in _PLAIN},
@@ -88,8 +89,8 @@ def set_paused(schedule: Schedule, now: datetime, *, paused: bool) -> None:
 
 
 def _begin(schedule: Schedule, now: datetime) -> None:
-    """Have the times count from now on."""
-    schedule.done_until = now
+    """Have the times count from now on; where the clock was put back, none counts twice."""
+    schedule.done_until = max(now, schedule.done_until)
     if schedule.every_seconds is not None and schedule.start_at is None:
         schedule.start_at = whole_second(now)
         schedule.done_until = schedule.start_at - _TICK

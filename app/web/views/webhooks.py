@@ -12,7 +12,15 @@ from app.api.deps import SessionDep
 from app.api.http.paging import Cursor, read_cursor
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
-from app.errors import InvalidInput, InvalidWebhook, ServiceError, WebhookDisabled, WebhookLimit, WebhooksOff
+from app.errors import (
+    InvalidInput,
+    InvalidWebhook,
+    ServiceError,
+    TooManyRequests,
+    WebhookDisabled,
+    WebhookLimit,
+    WebhooksOff,
+)
 from app.models.webhook import WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send
@@ -153,7 +161,7 @@ def rotate_secret(
 def send_test(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
     try:
         webhook_service.send_test(db, user.id, endpoint_id)
-    except WebhookDisabled as error:
+    except (WebhookDisabled, TooManyRequests) as error:
         return _endpoint(request, db, user, endpoint_id, error=error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_tested")
 

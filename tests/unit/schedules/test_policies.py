@@ -60,6 +60,8 @@ class TestCatchingUp:
     def test_leaves_out_what_has_a_task_already(self) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.LATEST, MINUTE, set(at(2, 5)))
         assert (found.run, found.missed) == ([], Missed(*at(1, 4), 3))
+        found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.NONE, MINUTE, set(at(1, 2, 4, 5)))
+        assert (found.run, found.missed) == ([], Missed(*at(3, 3), 1))
         found = catch_up(EVERY_MINUTE, window(0.5, 1.5), CatchUp.NONE, MINUTE, set(at(1)))
         assert (found.run, found.missed) == ([], None)
 
