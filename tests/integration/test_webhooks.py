@@ -39,7 +39,7 @@ from app.services.webhook_service import NewEndpoint, webhook_service
 from app.services.webhooks import following, forgetting, queue, recording, sending
 from app.services.webhooks.recording import CONSUMER
 from app.services.webhooks.sender import Sender
-from tests.support.schedules import TASK, fire_all, new_schedule, rewind, told
+from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, claim, new_task, new_user
 from tests.unit.outbound.web_server import Web, reply, web_server
@@ -188,6 +188,22 @@ class TestWhatIsRecorded:
         finish(db, task)
         record(db)
         assert delivery(db).type == "task.succeeded"
+
+    @pytest.mark.parametrize("make", ["fire", "trigger", "backfill"])
+    def test_the_end_of_a_task_that_a_schedule_made(self, db: Session, user: UUID, make: str) -> None:
+        made = endpoint(db, user)
+        schedule = new_schedule(db, user)
+        (time,) = rewind(db, schedule)
+        if make == "fire":
+            assert fire_all(db) == 1
+        elif make == "trigger":
+            schedule_service.trigger(db, schedule.id)
+        else:
+            schedule_service.backfill(db, schedule.id, time, time)
+        (task,) = tasks_of(db, schedule)
+        finish(db, task)
+        record(db)
+        assert (delivery(db).task_id, delivery(db).endpoint_id) == (task.id, made.row.id)
 
     def test_what_is_active_when_the_endpoint_is_made(self, db: Session, user: UUID) -> None:
         task = new_task(db, user)

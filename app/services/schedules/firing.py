@@ -53,6 +53,7 @@ class Owner(NamedTuple):
     is_active: bool
     role: str
     max_priority: str
+    followers: int | None
 
 
 @dataclass
@@ -157,7 +158,7 @@ def _missed(schedule: Schedule, missed: Missed) -> Run:
 
 def _lock_owner(db: Session, user_id: UUID) -> Owner | None:
     """Have the user not deleted until the commit. None if there is none any more."""
-    columns = (User.id, User.username, User.is_active, User.role, User.max_priority)
+    columns = (User.id, User.username, User.is_active, User.role, User.max_priority, User.followers)
     found = select(*columns).where(User.id == user_id).with_for_update(read=True, key_share=True)
     row = db.execute(found).one_or_none()
     return None if row is None else Owner(*row)
@@ -196,7 +197,7 @@ def _make(db: Session, looks: Sequence[Look], user: Owner) -> None:
     for look in looks:
         for time in look.decision.run:
             try:
-                row = row_for(look.schedule, time)
+                row = row_for(look.schedule, time).followed(user.followers)
                 check_may_create([row.wanted], user.id, user.role, user.max_priority)
             except ServiceError as error:
                 look.runs.append(Run(look.schedule, time, skipped=code_of(error)))

@@ -10,7 +10,7 @@ from celery import Celery
 
 from tests.support.ledger import append_line
 
-NOOP, STAMP = "raw.noop", "raw.stamp"
+NOOP, STAMP, LATE = "raw.noop", "raw.stamp", "raw.late"
 _backend = os.environ.get("RAW_BACKEND") or None
 
 app = Celery("raw", broker=os.environ.get("RAW_BROKER", "memory://"), backend=_backend)
@@ -35,3 +35,9 @@ def noop() -> None:
 def stamp(path: str) -> None:
     """When the first line of the body ran, by the machine's clock."""
     append_line(path, repr(time.time()))
+
+
+@app.task(name=LATE)
+def late(path: str, due: float) -> None:
+    """How many seconds after it was due its body ran."""
+    append_line(path, repr(time.time() - due))
