@@ -534,7 +534,9 @@ class TestThePass:
     def test_sends_what_is_due(
         self, db: Session, user: UUID, web: Web, monkeypatch: pytest.MonkeyPatch
     ) -> None:  # fmt: skip
-        monkeypatch.setattr(passes, "_sender", PerProcess(lambda: None))  # else that of the settings of another test
+        monkeypatch.setattr(
+            passes, "sender_here", PerProcess(lambda: None)
+        )  # else that of the settings of another test
         endpoint(db, user, web.url())
         ended(db, user)
         this = Round(get_settings(), None, threading.Event())

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
@@ -81,10 +82,13 @@ def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
 
 
 def _let_go() -> None:
-    """Drop what this process built from other settings, once its publisher has sent what it has."""
+    """Drop what this process built from other settings, once its threads have done what they have to do."""
     publisher = sys.modules.get("app.messaging.publisher")
     if publisher is not None:
         publisher.flush()
+    for thread in threading.enumerate():
+        if thread.name == "quota-usage":  # on a slow machine: it would build an engine between two settings
+            thread.join(10)
     dispose_engine()
     get_settings.cache_clear()
 

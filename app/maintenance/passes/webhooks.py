@@ -11,14 +11,14 @@ from app.services.webhooks.sender import Sender, sender_of
 IDLE_SECONDS = 0.5
 
 # What is under way outlasts a run of the pass.
-_sender: PerProcess[Sender | None] = PerProcess(lambda: None)
+sender_here: PerProcess[Sender | None] = PerProcess(lambda: None)
 
 
 def _send(db: Session, this: Round) -> float | None:
-    sender = _sender()
+    sender = sender_here()
     if sender is None:
         sender = sender_of(Policy.of(this.settings), this.settings.accepted_keys)
-        _sender.replace(sender)
+        sender_here.replace(sender)
     return AT_NEXT_ROUND if sender.run(db, this.stopping) else None
 
 

@@ -248,7 +248,10 @@ class TestDeliveries:
         assert lead(page).startswith("The receiver has not taken it yet. It is sent again: in ")
         assert cells(page, "delivery")[0][1::2] == ["503", "the receiver answered 503"]
 
-    def test_are_listed_in_pages(self, reader: Reader, account: dict[str, Any]) -> None:
+    def test_are_listed_in_pages(
+        self, reader: Reader, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "account_changes_per_user", 100)
         one = create(reader)
         with SessionLocal() as db:
             for _ in range(51):
