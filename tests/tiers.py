@@ -133,7 +133,7 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_migration_locks.py", "integration/test_migrations.py",
     "integration/test_newest_tasks.py", "integration/test_outbox.py", "integration/test_periods.py", "integration/test_queues.py",
     "integration/test_random_updates.py", "integration/test_revisions.py",
-    "integration/test_running_quota.py", "integration/test_schedules.py", "integration/test_schedules_model.py", "integration/test_state_machine.py",
+    "integration/test_running_quota.py", "integration/test_schedules.py", "integration/test_state_machine.py",
     "integration/test_statements.py", "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_task_sums.py",
     "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
     "integration/test_webhooks.py",

@@ -24,7 +24,7 @@ def measure(bench: Bench) -> Findings:
         rates = [NUMBER / min(found[name]) for name in ("sent", "httpx")]
         note = "{:.0f} against {:.0f} a second at best; signed, with their rows".format(*rates)
         what = f"webhooks/s, {4 * endpoints} at once"
-        findings.compare(what, "httpx, as many at once, one connection each", Goal(at_least=0.4), values, note)
+        findings.compare(what, "httpx, as many at once, connections kept", Goal(at_least=0.4), values, note)
         findings.details[what] = found
     dead = _url(_receiver(bench, "silent"))
     found = _sending(bench, "beside", BESIDE, QUEUED, ROUNDS, url, dead)
