@@ -43,5 +43,6 @@ PASSES: tuple[Pass, ...] = (
     *outbox.PASSES,
     webhooks.SEND,
     webhooks.FOLLOW,
+    webhooks.DROP,
     webhooks.FORGET,
 )

@@ -13,33 +13,21 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.ids import first_id_at, new_id
+from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.db.page import Page
 from app.db.session import transaction
 from app.ddl.clock import NOW
-from app.errors import (
-    DeliveryNotFound,
-    TaskNotFound,
-    WebhookLimit,
-)
+from app.errors import DeliveryNotFound, TaskNotFound, WebhookLimit
 from app.models.task import Task
-from app.models.webhook import (
-    DeliveryState,
-    EventType,
-    WebhookDelivery,
-    WebhookEndpoint,
-    WebhookEvent,
-)
+from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from app.outbound.urls import parse
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch
 from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
-from app.services.webhooks import deliveries, endpoints, following, health, secrets
+from app.services.webhooks import deliveries, dropping, endpoints, following, secrets
 
 MAX_ENDPOINTS = 20
-# An API process whose clock is behind may have made the id of a delivery.
-_CLOCKS = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +126,13 @@ class WebhookService:
         """Change `url`, `events`, `filter`, `enabled`, `description`.
 
         Enabled again, it begins anew: nothing of the time between is told, and its failures are forgotten. Disabled,
-        what is queued for it is dropped. Raises InvalidWebhook, WebhookNotFound.
+        what is queued for it is not sent, and maintenance drops it. Raises InvalidWebhook, WebhookNotFound.
         """
         wanted = endpoints.parsed(WebhookPatch, changes).model_dump(exclude_unset=True)
+        with transaction(db, commit=commit):
+            was_enabled = endpoints.find(db, user_id, endpoint_id).enabled
+        if wanted.get("enabled") and not was_enabled:  # what maintenance has not dropped yet
+            dropping.drop_queue(db, endpoint_id, commit=commit)
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id)
@@ -151,7 +143,6 @@ class WebhookService:
                 values |= {"disabled_at": None, "disabled_reason": None}
             elif "enabled" in wanted and row.enabled:
                 values |= {"disabled_at": NOW, "disabled_reason": None}
-                health.drop(db, WebhookDelivery.lane == endpoint_id)
             if not values:
                 return row
             endpoints.write(db, endpoint_id, values)
@@ -164,11 +155,10 @@ class WebhookService:
             return row
 
     def delete_endpoint(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> None:
-        """Delete an endpoint and drop what is queued for it. Raises WebhookNotFound."""
+        """Delete an endpoint. What is queued for it is not sent, and maintenance drops it. Raises WebhookNotFound."""
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id)
-            health.drop(db, WebhookDelivery.lane == endpoint_id)
             gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
             db.execute(gone.execution_options(synchronize_session=False))
             db.expunge(row)
@@ -271,13 +261,11 @@ class WebhookService:
     ) -> int:  # fmt: skip
         """Send all deliveries to this endpoint again that failed or were dropped since then. Returns how many.
 
-        Raises WebhookNotFound, WebhookDisabled.
+        A transaction for each batch of them. Raises WebhookNotFound, WebhookDisabled.
         """
         with transaction(db, commit=commit):
             endpoints.find_enabled(db, user_id, endpoint_id)
-            over = WebhookDelivery.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
-            newer = WebhookDelivery.id >= first_id_at((since - _CLOCKS).timestamp())  # an index has these
-            return deliveries.queue_again(db, endpoint_id, newer, over, WebhookDelivery.created_at >= since)
+        return deliveries.recover(db, endpoint_id, since, commit=commit)
 
     # The operator
 

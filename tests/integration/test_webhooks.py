@@ -18,9 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from app.core.config import get_settings
 from app.core.fork import PerProcess
-from app.core.host_rules import HostRules
-from app.core.ids import first_id_at, new_id
-from app.core.signatures import encode_secret
+from app.core.ids import first_id_at
 from app.ddl.clock import NOW
 from app.errors import InvalidWebhook, TooManyRequests, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
 from app.maintenance.passes import webhooks as passes
@@ -28,26 +26,34 @@ from app.maintenance.rounds import Round
 from app.models import Schedule, Task, User
 from app.models.audit import AuditRecord
 from app.models.webhook import DeliveryState, EventType, WebhookDelivery, WebhookEndpoint
-from app.outbound import Bounds, Client
-from app.outbound.policy import Policy
+from app.outbound import Client
 from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
-from app.services.outbox import deliver_batch
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
-from app.services.webhook_service import NewEndpoint, webhook_service
-from app.services.webhooks import following, forgetting, queue, recording, sending
-from app.services.webhooks.recording import CONSUMER
+from app.services.webhook_service import webhook_service
+from app.services.webhooks import due_lanes, following, forgetting, queue, recording, sending
 from app.services.webhooks.sender import Sender
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
 from tests.support.settings import settings
-from tests.support.tasks import ERROR, claim, new_task, new_user
+from tests.support.tasks import ERROR, new_task, new_user
+from tests.support.webhooks import (
+    ALLOWED,
+    LOOPBACK,
+    age_failures,
+    bodies,
+    copy_deliveries,
+    deliveries,
+    delivery,
+    due_again,
+    ended,
+    endpoint,
+    finish,
+    record,
+    send,
+    sender,
+)
 from tests.unit.outbound.web_server import Web, reply, web_server
-
-ALL = ["task.succeeded", "task.failed", "task.revoked"]
-SECRET = encode_secret(bytes(range(32)))
-ALLOWED = {"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": SECRET}
-LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.0/8"]))
 
 
 @pytest.fixture(autouse=True)
@@ -67,67 +73,6 @@ def web() -> Iterator[Web]:
 @pytest.fixture
 def user(db: Session) -> UUID:
     return new_user(db)
-
-
-def endpoint(db: Session, user: UUID, url: str = "http://127.0.0.1:9/", **options: Any) -> NewEndpoint:
-    fields: dict[str, Any] = {"events": ALL} | options
-    return webhook_service.create_endpoint(db, user, url, **fields)
-
-
-def finish(db: Session, task: Task, ending: ends.Ending | None = None) -> None:
-    assert ends.end_attempt(db, task.id, claim(db, task).attempt, ending or ends.succeeded({"rows": 3}))
-    db.commit()
-
-
-def record(db: Session) -> None:
-    while deliver_batch(db, CONSUMER):
-        pass
-
-
-def ended(db: Session, user: UUID, ending: ends.Ending | None = None, **options: Any) -> Task:
-    """A task whose end is recorded."""
-    task = new_task(db, user, **options)
-    finish(db, task, ending)
-    record(db)
-    return task
-
-
-def sender(**bounds: Any) -> Sender:
-    client = Client(LOOPBACK, Bounds(seconds=5, max_redirects=0, **bounds))
-    return Sender(client, get_settings().accepted_keys)
-
-
-def send(db: Session, by: Sender | None = None) -> None:
-    """Until nothing is due and nothing under way."""
-    one = by or sender()
-    while one.step(db):
-        pass
-
-
-def due_again(db: Session) -> None:
-    """As if the wait were over, of a retry or of a lease."""
-    pending = update(WebhookDelivery).where(WebhookDelivery.next_attempt_at.is_not(None))
-    db.execute(pending.values(next_attempt_at=NOW).execution_options(synchronize_session=False))
-    db.commit()
-
-
-def deliveries(db: Session) -> list[WebhookDelivery]:
-    db.expire_all()
-    return list(db.scalars(select(WebhookDelivery).order_by(WebhookDelivery.id)))
-
-
-def delivery(db: Session) -> WebhookDelivery:
-    [found] = deliveries(db)
-    return found
-
-
-def bodies(web: Web) -> list[dict[str, Any]]:
-    return [json.loads(seen.body) for seen in web.seen]
-
-
-def age_failures(db: Session, **since: float) -> None:
-    db.execute(update(WebhookEndpoint).values(failing_since=NOW - timedelta(**since)))
-    db.commit()
 
 
 class TestWhatIsRecorded:
@@ -480,7 +425,7 @@ class TestDeaths:
         made = endpoint(db, user, web.url()).row
         ended(db, user)
         [taken] = queue.take(db, {made.id: 4}, get_settings().accepted_keys)
-        assert queue.find_due(db) == []
+        assert due_lanes.find_due(db) == []
         assert queue.take(db, {made.id: 4}, get_settings().accepted_keys) == []
         due_again(db)
         send(db)
@@ -534,9 +479,7 @@ class TestThePass:
     def test_sends_what_is_due(
         self, db: Session, user: UUID, web: Web, monkeypatch: pytest.MonkeyPatch
     ) -> None:  # fmt: skip
-        monkeypatch.setattr(
-            passes, "sender_here", PerProcess(lambda: None)
-        )  # else that of the settings of another test
+        monkeypatch.setattr(passes, "SENDER", PerProcess(lambda: None))  # else that of the settings of another test
         endpoint(db, user, web.url())
         ended(db, user)
         this = Round(get_settings(), None, threading.Event())
@@ -586,11 +529,8 @@ class TestFairness:
         ended(db, user)
         ended(db, alive.user_id)
         template = next(each for each in deliveries(db) if each.endpoint_id == dead.id)
-        columns = [column.name for column in WebhookDelivery.__table__.c]
-        values = {name: getattr(template, name) for name in columns if name != "id"}
-        db.execute(WebhookDelivery.__table__.insert(), [values | {"id": new_id()} for _ in range(2000)])
-        db.commit()
-        assert {each.lane for each in queue.find_due(db)} == {dead.id, alive.id}
+        copy_deliveries(db, template, 2000)
+        assert {each.lane for each in due_lanes.find_due(db)} == {dead.id, alive.id}
         taken = queue.take(db, {dead.id: 4, alive.id: 4}, get_settings().accepted_keys)
         assert [each.lane for each in taken].count(dead.id) == 4
         assert [each.lane for each in taken].count(alive.id) == 1
@@ -604,7 +544,7 @@ class TestEndpoints:
             endpoint(db, user)
         assert len(webhook_service.list_endpoints(db, user)) == 20
 
-    def test_deleting_one_drops_what_is_queued(self, db: Session, user: UUID, web: Web) -> None:
+    def test_one_that_is_deleted_gets_nothing_more(self, db: Session, user: UUID, web: Web) -> None:
         made = endpoint(db, user, web.url()).row
         ended(db, user)
         webhook_service.delete_endpoint(db, user, made.id)

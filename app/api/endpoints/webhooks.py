@@ -97,7 +97,7 @@ def get_webhook(db: SessionDep, user: TaskReader, webhook_id: WebhookId) -> Webh
 def update_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookPatch) -> WebhookEndpoint:
     """Change an endpoint. Omitted fields keep their values. Only a login changes `url`: a key gets 403 `login_only`.
 
-    Disabled, it records nothing, and what is queued for it is dropped. `enabled: true` begins anew.
+    Disabled, it records nothing, and what is queued for it is dropped, within seconds. `enabled: true` begins anew.
     """
     if "url" in body.model_fields_set:
         user.check_login()

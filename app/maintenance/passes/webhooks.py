@@ -1,29 +1,35 @@
-"""Sends webhooks, follows the tasks of users with new endpoints, and deletes old deliveries."""
+"""Sends webhooks, follows the tasks of users with new endpoints, drops what nobody wants, deletes old deliveries."""
 
 from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, Needs, Pass, Round
 from app.outbound.policy import Policy
-from app.services.webhooks import following, forgetting
+from app.services.webhooks import dropping, following, forgetting
 from app.services.webhooks.sender import Sender, sender_of
 
 IDLE_SECONDS = 0.5
+# Nothing waits for it: what is taken of a disabled endpoint is dropped as well.
+DROP_SECONDS = 5.0
 
 # What is under way outlasts a run of the pass.
-sender_here: PerProcess[Sender | None] = PerProcess(lambda: None)
+SENDER: PerProcess[Sender | None] = PerProcess(lambda: None)
 
 
 def _send(db: Session, this: Round) -> float | None:
-    sender = sender_here()
+    sender = SENDER()
     if sender is None:
         sender = sender_of(Policy.of(this.settings), this.settings.accepted_keys)
-        sender_here.replace(sender)
+        SENDER.replace(sender)
     return AT_NEXT_ROUND if sender.run(db, this.stopping) else None
 
 
 def _follow(db: Session, this: Round) -> None:
     following.follow_active_tasks(db, this.stopping)
+
+
+def _drop(db: Session, this: Round) -> None:
+    dropping.drop_unwanted(db, this.stopping)
 
 
 def _forget(db: Session, this: Round) -> float | None:
@@ -32,4 +38,5 @@ def _forget(db: Session, this: Round) -> float | None:
 
 SEND = Pass("send_webhooks", IDLE_SECONDS, Needs.THREAD, _send)
 FOLLOW = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow)
+DROP = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop)
 FORGET = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget)

@@ -1,18 +1,27 @@
-"""Deliveries as the API shows and repeats them. None of these functions commits."""
+"""Deliveries as the API shows and repeats them. None of these functions commits, but for `recover`."""
 
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, defer
 
-from app.core.ids import new_id
+from app.core.ids import first_id_at, new_id
+from app.db.deadlocks import repeated
 from app.db.page import Page, page_of
 from app.db.rows import changed_rows
+from app.db.session import transaction
 from app.ddl.clock import NOW
 from app.models.webhook import DELIVERY_BYTES, TEST_EVENT, DeliveryState, WebhookDelivery, WebhookEndpoint
 from app.services.webhooks.bodies import body_of
+
+# Rows that a recovery queues in one transaction.
+RECOVER_BATCH = 500
+# An API process whose clock is behind may have made the id of a delivery.
+_CLOCKS = timedelta(minutes=5)
+# Nothing is older, and no engine needs to know of times that are.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
@@ -42,6 +51,29 @@ def queue_again(db: Session, endpoint_id: UUID, *which: sa.ColumnElement[bool]) 
     values = {"state": DeliveryState.PENDING.value, "lane": endpoint_id, "next_attempt_at": NOW, "tries": 0}
     queued = sa.update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id, *which).values(values)
     return changed_rows(db.execute(queued.execution_options(synchronize_session=False)))
+
+
+def recover(db: Session, endpoint_id: UUID, since: datetime, *, commit: bool) -> int:
+    """Queue what failed or was dropped since then again. Returns how many.
+
+    A transaction for each batch; with `commit=False` in the caller's.
+    """
+    row, oldest = WebhookDelivery, max(since, _EPOCH)
+    over = row.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
+    # In the order of their ids, behind the last one: the sender may be done with a batch before the next one.
+    lost = sa.select(row.id).where(row.endpoint_id == endpoint_id, over, row.created_at >= oldest).order_by(row.id)
+    number, last = 0, first_id_at((oldest - _CLOCKS).timestamp())  # an index has these
+
+    def queue_batch() -> Sequence[UUID]:
+        with transaction(db, commit=commit):
+            ids = db.scalars(lost.where(row.id > last).limit(RECOVER_BATCH).with_for_update()).all()
+            if ids:
+                queue_again(db, endpoint_id, row.id.in_(ids))
+        return ids
+
+    while ids := repeated(queue_batch) if commit else queue_batch():
+        number, last = number + len(ids), ids[-1]
+    return number
 
 
 def page(

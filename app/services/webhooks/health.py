@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.rows import changed_rows
 from app.ddl.clock import NOW
-from app.models.webhook import DeliveryState, DisabledReason, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from app.models.webhook import DisabledReason, WebhookEndpoint, WebhookEvent
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -41,7 +41,7 @@ def note(db: Session, *, failed: Collection[UUID], recovered: Collection[UUID], 
 
 
 def disable(db: Session, endpoint_id: UUID, reason: DisabledReason) -> None:
-    """Disable an endpoint, drop what is queued for it, and have the audit say so. The caller commits.
+    """Disable an endpoint, and have the audit say so. The caller commits. Maintenance drops what is queued for it.
 
     The user's tasks stay followed until the user disables or deletes the endpoint: then the user's row is locked.
     """
@@ -49,15 +49,7 @@ def disable(db: Session, endpoint_id: UUID, reason: DisabledReason) -> None:
     values = {"enabled": False, "disabled_at": NOW, "disabled_reason": reason.value, "updated_at": NOW}
     if not changed_rows(db.execute(enabled.values(values).execution_options(synchronize_session=False))):
         return
-    drop(db, WebhookDelivery.lane == endpoint_id)
     owner = db.scalar(sa.select(WebhookEndpoint.user_id).where(WebhookEndpoint.id == endpoint_id))
     subject = Subject("webhook", str(endpoint_id))
     audit.record(db, WebhookEvent.DISABLED, subject, actor=None, reason=reason.value, owner=str(owner))
     logger.warning("webhooks: endpoint %s of user %s is disabled: %s", endpoint_id, owner, reason)
-
-
-def drop(db: Session, *which: sa.ColumnElement[bool]) -> int:
-    """Send these deliveries no more, as far as they are pending. The caller commits. Returns how many."""
-    values = {"state": DeliveryState.DROPPED.value, "lane": None, "next_attempt_at": None}
-    pending = sa.update(WebhookDelivery).where(*which, WebhookDelivery.lane.is_not(None))
-    return changed_rows(db.execute(pending.values(values).execution_options(synchronize_session=False)))

@@ -1,4 +1,4 @@
-"""The queue of deliveries in the database: which lanes are due, taking rows of them, and what came of each.
+"""The queue of deliveries in the database: taking rows of lanes that are due, and what came of each.
 
 Each function is one short transaction. Between two of them the requests are made: a row that is taken is due again
 after LEASE, so that nothing is lost with the process, and is then sent again with the same id and body.
@@ -20,9 +20,8 @@ from app.ddl.clock import NOW
 from app.errors import WebhooksOff
 from app.models.user import User
 from app.models.webhook import DeliveryState, WebhookDelivery, WebhookEndpoint
-from app.services.webhooks import health, secrets
+from app.services.webhooks import dropping, health, secrets
 from app.services.webhooks.bodies import TaskEnd, bodies_of_ends
-from app.services.webhooks.lanes import DueLane
 from app.services.webhooks.retries import delay_after
 from app.services.webhooks.sending import Message, Outcome
 
@@ -32,8 +31,8 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 # A row that was taken so long ago is not sent any more: another sender may have it by the end of the request.
 SEND_WITHIN_SECONDS = 40.0
-# Lanes that one statement finds, and those of which one statement takes rows.
-LANES_AT_ONCE, LANES_OF_A_STATEMENT = 1000, 16
+# Lanes of which one statement takes rows.
+LANES_OF_A_STATEMENT = 16
 # Of a delivery that was sent again and again; the oldest are left out.
 MOST_ATTEMPTS = 50
 
@@ -61,47 +60,6 @@ class _Signer(NamedTuple):
     fault: str | None = None
 
 
-# -- which lanes -------------------------------------------------------------------------------------------------------
-
-
-def _lanes() -> sa.Select[*tuple[Any, ...]]:
-    """The lanes behind `after`, with the first time at which a row of each is due: two index lookups for each.
-
-    DISTINCT would read every row, of which a dead receiver may have any number.
-    """
-    row = _DELIVERIES.c
-
-    def first(behind: Any) -> Any:
-        return sa.select(row.lane).where(row.lane > behind).order_by(row.lane).limit(1)
-
-    start = first(sa.bindparam("after", type_=row.lane.type)).scalar_subquery()
-    steps = sa.select(start.label("lane"), sa.literal(1, sa.Integer).label("number")).cte("lanes", recursive=True)
-    following = first(steps.c.lane).correlate(steps).scalar_subquery()
-    more = sa.select(following, steps.c.number + 1).where(steps.c.lane.is_not(None), steps.c.number < LANES_AT_ONCE)
-    found = steps.union_all(more)
-    of_lane = sa.select(row.next_attempt_at).where(row.lane == found.c.lane)
-    due = of_lane.order_by(row.next_attempt_at).limit(1).correlate(found).scalar_subquery()
-    whose = sa.select(row.user_id).where(row.lane == found.c.lane).limit(1).correlate(found).scalar_subquery()
-    endpoint = WebhookEndpoint
-    failing = sa.exists().where(endpoint.id == found.c.lane, endpoint.failing_since.is_not(None)).correlate(found)
-    return sa.select(found.c.lane, due, whose, failing, NOW).where(found.c.lane.is_not(None)).order_by(found.c.number)
-
-
-_LANES = _lanes()
-
-
-def find_due(db: Session) -> list[DueLane]:
-    """Return the lanes of which a row is due."""
-    due, last = list[DueLane](), UUID(int=0)
-    while True:
-        with transaction(db):
-            found = db.execute(_LANES, {"after": last}).all()
-        due += [DueLane(row[0], row[2], bool(row[3])) for row in found if None not in row[:3] and row[1] <= row[4]]
-        if len(found) < LANES_AT_ONCE:
-            return due
-        last = found[-1].lane
-
-
 # -- taking ------------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +79,7 @@ def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> lis
         lease: datetime = db.execute(sa.select(NOW)).scalar_one() + LEASE
         endpoints, idle = _receivers(db, rows)
         sent = [row for row in rows if row.user_id not in idle and _is_wanted(row, endpoints)]
-        health.drop(db, WebhookDelivery.id.in_([row.id for row in rows if row not in sent]))
+        dropping.drop(db, [row.id for row in rows if row not in sent])
         _write_bodies(db, [row for row in sent if row.body is None])
         leased = sa.update(WebhookDelivery).where(WebhookDelivery.id.in_([row.id for row in sent]))
         db.execute(leased.values(next_attempt_at=lease).execution_options(synchronize_session=False))

@@ -19,7 +19,7 @@ from app.db.outage import first_line, is_outage, is_passing
 from app.outbound import Client
 from app.outbound.client import default_tls
 from app.outbound.policy import Policy
-from app.services.webhooks import queue, sending
+from app.services.webhooks import due_lanes, queue, sending
 from app.services.webhooks.lanes import PLACES, DueLane, Lanes
 from app.services.webhooks.queue import SEND_WITHIN_SECONDS, Taken
 from app.services.webhooks.sending import BOUNDS, Outcome
@@ -87,7 +87,7 @@ class Sender:
         now = time.monotonic()
         if now - self._looked_at < LOOK_SECONDS and (self._due or not self._lanes.is_idle):
             return False
-        self._due, self._looked_at = queue.find_due(db), now
+        self._due, self._looked_at = due_lanes.find_due(db), now
         with self._lock:
             self._lanes.forget(each.lane for each in self._due)
         return True

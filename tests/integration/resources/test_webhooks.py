@@ -190,14 +190,14 @@ class TestDeliveries:
         assert [each["id"] for each in rest.json()] == [sent[0].json()["id"]]
         assert rest.json()[0] | {"type": "webhook.test", "state": "pending", "attempts": []} == rest.json()[0]
         ask("PATCH", one, {"enabled": False})
-        assert {each["state"] for each in ask("GET", f"{one}/deliveries").json()} == {"dropped"}
         for path, body in (("test", None), ("recover", {"since": "2020-01-01T00:00:00Z"})):
             answer = ask("POST", f"{one}/{path}", body)
             assert (answer.status_code, answer.json()["code"]) == (409, "webhook_disabled")
         ask("PATCH", one, {"enabled": True})
+        assert {each["state"] for each in ask("GET", f"{one}/deliveries").json()} == {"dropped"}
         again = ask("POST", f"{one}/deliveries/{sent[0].json()['id']}/redeliver")
         assert (again.status_code, again.json()["state"]) == (202, "pending")
-        answer = ask("POST", f"{one}/recover", {"since": "2020-01-01T00:00:00Z"})
+        answer = ask("POST", f"{one}/recover", {"since": "0001-01-01T00:00:00Z"})
         assert (answer.status_code, answer.json()) == (202, {"count": 2})
         nowhere = ask("POST", f"{one}/deliveries/{uuid4()}/redeliver")
         assert (nowhere.status_code, nowhere.json()["code"]) == (404, "delivery_not_found")
