@@ -33,8 +33,8 @@ POINTS = (
     {"at": "app.services.webhooks.queue:take", "when": "after"},
     {"at": "app.services.webhooks.sending:send", "when": "before"},
     {"at": "app.services.webhooks.sending:send", "when": "after"},
-    {"at": "app.services.webhooks.queue:write_outcomes", "when": "before"},
-    {"at": "app.services.webhooks.queue:write_outcomes", "when": "after"},
+    {"at": "app.services.webhooks.outcomes:write_outcomes", "when": "before"},
+    {"at": "app.services.webhooks.outcomes:write_outcomes", "when": "after"},
 )
 # Behind its request, of which the receiver knows and the database does not.
 SENT = POINTS[4]

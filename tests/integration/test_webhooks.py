@@ -32,7 +32,7 @@ from app.services.execution import ends
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import due_lanes, following, forgetting, queue, recording, sending
+from app.services.webhooks import due_lanes, following, forgetting, outcomes, queue, recording, sending
 from app.services.webhooks.sender import Sender
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
 from tests.support.settings import settings
@@ -52,6 +52,7 @@ from tests.support.webhooks import (
     record,
     send,
     sender,
+    write,
 )
 from tests.unit.outbound.web_server import Web, reply, web_server
 
@@ -442,7 +443,7 @@ class TestDeaths:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(queue, "write_outcomes", die)
+            patched.setattr(outcomes, "write_outcomes", die)
             with pytest.raises(KeyboardInterrupt):
                 send(db)
         assert (len(web.seen), delivery(db).state, delivery(db).attempts) == (1, "pending", [])
@@ -464,9 +465,9 @@ class TestDeaths:
         [now] = queue.take(db, {made.id: 1}, keys)
         assert late.lease < now.lease
         outcome = sender_outcome(web)
-        queue.write_outcomes(db, [(late, outcome)])
+        write(db, (late, outcome))
         assert delivery(db).attempts == []
-        queue.write_outcomes(db, [(now, outcome)])
+        write(db, (now, outcome))
         assert delivery(db).state == "delivered"
 
 
@@ -515,7 +516,7 @@ class TestOrder:
         keys = get_settings().accepted_keys
         [first] = queue.take(db, {made.id: 4}, keys)
         assert queue.take(db, {made.id: 4}, keys) == []
-        queue.write_outcomes(db, [(first, sender_outcome(web))])
+        write(db, (first, sender_outcome(web)))
         [second] = queue.take(db, {made.id: 4}, keys)
         kinds = [json.loads(each.message.body)["type"] for each in (first, second)]
         assert kinds == ["task.failed", "task.succeeded"]

@@ -20,7 +20,8 @@ from app.outbound.policy import Policy
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.webhook_service import NewEndpoint, webhook_service
-from app.services.webhooks import queue, sending
+from app.services.webhooks import health, outcomes, sending
+from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.recording import CONSUMER
 from app.services.webhooks.sender import Sender
@@ -104,4 +105,9 @@ def copy_deliveries(db: Session, template: WebhookDelivery, number: int, **value
 
 def answered(db: Session, *taken: Taken) -> None:
     """Send these now, and write what comes of them."""
-    queue.write_outcomes(db, [(each, sending.send(Client(LOOPBACK), each.message)) for each in taken])
+    write(db, *((each, sending.send(Client(LOOPBACK), each.message)) for each in taken))
+
+
+def write(db: Session, *ended: Ended) -> None:
+    """As the sender does."""
+    health.note(db, outcomes.write_outcomes(db, ended))

@@ -9,7 +9,7 @@ user and of the sender, so that a receiver that is slow or dead takes no more th
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, NamedTuple, TypeVar
@@ -130,6 +130,17 @@ class Lanes(Generic[Item]):
             return its.ready.popleft()
         its.places -= 1
         return None
+
+    def ready(self) -> list[Item]:
+        """Return what is ready."""
+        return [each for lane in self._lanes.values() for each in lane.ready]
+
+    def discard(self, which: Callable[[Item], bool]) -> list[Item]:
+        """Have these not sent, as far as they are ready still. Returns them."""
+        discarded = [each for each in self.ready() if which(each)]
+        for lane in self._lanes.values():
+            lane.ready = deque(each for each in lane.ready if not which(each))
+        return discarded
 
     def note(self, lane: UUID, *, seconds: float, succeeded: bool) -> None:
         """Note how a request of this lane went."""

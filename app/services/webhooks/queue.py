@@ -1,4 +1,4 @@
-"""The queue of deliveries in the database: taking rows of lanes that are due, and what came of each.
+"""The queue of deliveries in the database: takes rows of lanes that are due, and gives them back.
 
 Each function is one short transaction. Between two of them the requests are made: a row that is taken is due again
 after LEASE, so that nothing is lost with the process, and is then sent again with the same id and body.
@@ -19,11 +19,10 @@ from app.db.session import transaction
 from app.ddl.clock import NOW
 from app.errors import WebhooksOff
 from app.models.user import User
-from app.models.webhook import DeliveryState, WebhookDelivery, WebhookEndpoint
-from app.services.webhooks import dropping, health, secrets
+from app.models.webhook import WebhookDelivery, WebhookEndpoint
+from app.services.webhooks import dropping, secrets
 from app.services.webhooks.bodies import TaskEnd, bodies_of_ends
-from app.services.webhooks.retries import delay_after
-from app.services.webhooks.sending import Message, Outcome
+from app.services.webhooks.sending import Message
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +32,6 @@ LEASE = timedelta(seconds=60)
 SEND_WITHIN_SECONDS = 40.0
 # Lanes of which one statement takes rows.
 LANES_OF_A_STATEMENT = 16
-# Of a delivery that was sent again and again; the oldest are left out.
-MOST_ATTEMPTS = 50
 
 _DELIVERIES: Any = WebhookDelivery.__table__
 _DUE = (WebhookDelivery.next_attempt_at.is_not(None), WebhookDelivery.next_attempt_at <= NOW)
@@ -42,11 +39,12 @@ _DUE = (WebhookDelivery.next_attempt_at.is_not(None), WebhookDelivery.next_attem
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A delivery that is to be sent now, until its lease ends."""
+    """A delivery that is to be sent now, until its lease ends. `endpoint_at`: when its endpoint was changed last."""
 
     id: UUID
     lane: UUID
     endpoint_id: UUID | None
+    endpoint_at: datetime | None
     lease: datetime
     tries: int
     attempts: list[dict[str, Any]]
@@ -152,7 +150,8 @@ def _taken(row: WebhookDelivery, endpoint: WebhookEndpoint | None, lease: dateti
     assert row.body is not None
     url = row.url or "" if endpoint is None else endpoint.url
     message = Message(url, row.event_id, bytes(row.body), signer.keys, signer.fault)
-    return Taken(row.id, row.lane, row.endpoint_id, lease, row.tries, list(row.attempts), message)
+    changed_at = None if endpoint is None else endpoint.updated_at
+    return Taken(row.id, row.lane, row.endpoint_id, changed_at, lease, row.tries, list(row.attempts), message)
 
 
 def _signer(
@@ -179,47 +178,28 @@ def _keys(user_id: UUID, endpoint: WebhookEndpoint | None, now: datetime, servic
     return keys
 
 
-# -- what came of it ---------------------------------------------------------------------------------------------------
+# -- what is not sent after all ----------------------------------------------------------------------------------------
 
 
-_ENDED = (
-    sa.update(_DELIVERIES)
-    # Dropped or queued anew meanwhile, or taken by another sender: its word counts.
-    .where(_DELIVERIES.c.id == sa.bindparam("of_id"), _DELIVERIES.c.next_attempt_at == sa.bindparam("of_lease"))
-    .values(
-        {
-            name: sa.bindparam(f"its_{name}", type_=_DELIVERIES.c[name].type)
-            for name in ("state", "attempts", "tries", "lane", "next_attempt_at")
-        }
-        | {"bytes": _DELIVERIES.c.bytes + sa.bindparam("more_bytes", type_=sa.BigInteger)}
-    )
-)
+def find_stale(db: Session, taken: Collection[Taken]) -> set[UUID]:
+    """Return which of these are not to be sent as they were taken.
 
-
-def write_outcomes(db: Session, outcomes: Sequence[tuple[Taken, Outcome]]) -> None:
-    """Write what came of these deliveries, and what it says of their endpoints."""
+    Their rows were dropped or queued anew since then, or their endpoints are changed, disabled or gone.
+    """
+    row, endpoint = WebhookDelivery, WebhookEndpoint
+    is_its = sa.and_(endpoint.id == row.endpoint_id, endpoint.enabled)
+    found = sa.select(row.id, row.next_attempt_at, endpoint.updated_at).outerjoin(endpoint, is_its)
     with transaction(db):
-        now: datetime = db.execute(sa.select(NOW)).scalar_one()
-        db.execute(_ENDED, [_values(taken, outcome, now) for taken, outcome in outcomes])
-        health.note(
-            db,
-            failed={one.endpoint_id for one, outcome in outcomes if one.endpoint_id and not outcome.succeeded},
-            recovered={one.endpoint_id for one, outcome in outcomes if one.endpoint_id and outcome.succeeded},
-            gone={one.endpoint_id for one, outcome in outcomes if one.endpoint_id and outcome.is_gone},
-        )
+        rows = db.execute(found.where(row.id.in_([each.id for each in taken]))).all()
+    stand = {(each.id, each.next_attempt_at, each.updated_at) for each in rows}
+    return {each.id for each in taken if (each.id, each.lease, each.endpoint_at) not in stand}
 
 
-def _values(taken: Taken, outcome: Outcome, now: datetime) -> dict[str, Any]:
-    attempt, tries = outcome.as_attempt(), taken.tries + 1
-    delay = None if outcome.succeeded or outcome.is_gone else delay_after(tries, outcome.retry_after)
-    ended = DeliveryState.DELIVERED if outcome.succeeded else DeliveryState.FAILED
-    return {
-        "of_id": taken.id,
-        "of_lease": taken.lease,
-        "its_state": (ended if delay is None else DeliveryState.PENDING).value,
-        "its_attempts": [*taken.attempts, attempt][-MOST_ATTEMPTS:],
-        "its_tries": tries,
-        "its_lane": None if delay is None else taken.lane,
-        "its_next_attempt_at": None if delay is None else now + timedelta(seconds=delay),
-        "more_bytes": len(outcome.error or "") + len(outcome.answer or ""),
-    }
+def give_back(db: Session, taken: Collection[Taken]) -> None:
+    """Have these due again now, before those that came after them, as far as they are this sender's still."""
+    row = WebhookDelivery
+    leased = sa.update(row).where(
+        row.id.in_([each.id for each in taken]), row.next_attempt_at.in_({each.lease for each in taken})
+    )
+    with transaction(db):
+        db.execute(leased.values(next_attempt_at=row.created_at).execution_options(synchronize_session=False))

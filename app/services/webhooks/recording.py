@@ -116,7 +116,8 @@ def _insert(db: Session, event: dict[str, Any], receivers: Sequence[dict[str, An
         whole = {**event, "event_id": new_id(), "attempts": [], "next_attempt_at": NOW}
         columns = {"endpoint_id": None, "url": None}
         rows = [
-            {"id": new_id(), **columns, **whole, **each, "bytes": size + len(each.get("url", ""))} for each in receivers
+            {"id": new_id(), **columns, **whole, **each, "bytes": size + len(each.get("url", "").encode())}
+            for each in receivers
         ]
         db.execute(sa.insert(WebhookDelivery).values(rows))
     return len(receivers)

@@ -19,10 +19,11 @@ from app.db.outage import first_line, is_outage, is_passing
 from app.outbound import Client
 from app.outbound.client import default_tls
 from app.outbound.policy import Policy
-from app.services.webhooks import due_lanes, queue, sending
+from app.services.webhooks import due_lanes, health, outcomes, queue, sending
 from app.services.webhooks.lanes import PLACES, DueLane, Lanes
+from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.queue import SEND_WITHIN_SECONDS, Taken
-from app.services.webhooks.sending import BOUNDS, Outcome
+from app.services.webhooks.sending import BOUNDS
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +46,9 @@ class Sender:
         self._client, self._service = client, service
         self._lanes: Lanes[tuple[Taken, float]] = Lanes()
         self._lock = threading.Lock()
-        self._jobs, self._ended = SimpleQueue[UUID](), SimpleQueue[tuple[Taken, Outcome]]()
+        self._jobs, self._ended = SimpleQueue[UUID](), SimpleQueue[Ended]()
         self._threads = 0
-        self._unwritten: list[tuple[Taken, Outcome]] = []
+        self._unwritten: list[Ended] = []
         self._due: list[DueLane] = []
         self._looked_at = float("-inf")
 
@@ -87,10 +88,21 @@ class Sender:
         now = time.monotonic()
         if now - self._looked_at < LOOK_SECONDS and (self._due or not self._lanes.is_idle):
             return False
+        self._discard(db)
         self._due, self._looked_at = due_lanes.find_due(db), now
         with self._lock:
             self._lanes.forget(each.lane for each in self._due)
         return True
+
+    def _discard(self, db: Session) -> None:
+        """Have nothing sent that was dropped meanwhile, or by the former URL and keys of its endpoint."""
+        with self._lock:
+            ready = [taken for taken, _ in self._lanes.ready()]
+        stale = queue.find_stale(db, ready) if ready else ()
+        if stale:
+            with self._lock:
+                discarded = self._lanes.discard(lambda item: item[0].id in stale)
+            queue.give_back(db, [taken for taken, _ in discarded])
 
     def _start(self) -> None:
         """Have threads serve the lanes that have something ready and a place. The caller holds the lock."""
@@ -125,19 +137,39 @@ class Sender:
             except Empty:
                 break
             until = min(until, time.monotonic() + GATHER_SECONDS)
-        if not self._unwritten:
-            return
+        if self._unwritten:
+            self._write_down(db, list(self._unwritten))
+
+    def _write_down(self, db: Session, ended: list[Ended]) -> None:
+        """Write these outcomes; by halves where that fails but for an outage, so that a bad one stands alone."""
         try:
-            queue.write_outcomes(db, self._unwritten)
+            stood = outcomes.write_outcomes(db, ended)
         except Exception as error:
-            if not is_passing(error):
-                self._unwritten = []  # sent again once their leases are over, with the same ids
-                raise
             if is_outage(error):
                 raise
-            logger.warning("webhooks: outcomes are written again: %s", first_line(error))
+            if len(ended) > 1:
+                middle = len(ended) // 2
+                self._write_down(db, ended[:middle])
+                self._write_down(db, ended[middle:])
+            elif is_passing(error):
+                logger.warning("webhooks: an outcome is written again: %s", first_line(error))
+            else:
+                # Sent again once its lease is over, with the same id.
+                logger.exception("webhooks: the outcome of delivery %s cannot be written", ended[0][0].id)
+                self._unwritten.remove(ended[0])
         else:
-            self._unwritten = []
+            written = set(map(id, ended))
+            self._unwritten = [each for each in self._unwritten if id(each) not in written]
+            self._note(db, stood)
+
+    def _note(self, db: Session, stood: list[Ended]) -> None:
+        """In a transaction of its own: the outcomes of all users do not wait for what is said of an endpoint."""
+        try:
+            health.note(db, stood)
+        except Exception as error:
+            if is_outage(error) or not is_passing(error):
+                raise
+            logger.warning("webhooks: endpoints are looked at with the next outcome: %s", first_line(error))
 
     def _finish(self, db: Session) -> None:
         """Write the outcomes of what is under way, as far as they come soon."""
