@@ -135,7 +135,7 @@ class WebhookService:
             dropping.drop_queue(db, endpoint_id, commit=commit)
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id)
+            row = endpoints.find(db, user_id, endpoint_id, lock=True)
             values = endpoints.columns_of(wanted)
             if "url" in values or (wanted.get("enabled") and not row.enabled):
                 values |= {"failing_since": None}
@@ -158,7 +158,7 @@ class WebhookService:
         """Delete an endpoint. What is queued for it is not sent, and maintenance drops it. Raises WebhookNotFound."""
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id)
+            row = endpoints.find(db, user_id, endpoint_id, lock=True)
             gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
             db.execute(gone.execution_options(synchronize_session=False))
             db.expunge(row)
@@ -176,16 +176,18 @@ class WebhookService:
     ) -> Rotated:
         """Give the endpoint a new secret; the old one signs beside it for `grace_seconds`.
 
-        A secret that is still in its grace time from an earlier rotation signs no more. Raises WebhookNotFound,
-        WebhooksOff.
+        A secret that is still in its grace time from an earlier rotation signs no more, nor does an old one that
+        cannot be decrypted. Raises WebhookNotFound, WebhooksOff.
         """
         key, service = secrets.new_key(), secrets.keys_of_service()
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id)
-            until: datetime = db.execute(sa.select(NOW)).scalar_one() + timedelta(seconds=grace_seconds)
+            row = endpoints.find(db, user_id, endpoint_id, lock=True)  # nobody renews its encryption meanwhile
+            old = row.secret if endpoints.signs(row, service) else None
+            now: datetime = db.execute(sa.select(NOW)).scalar_one()
+            until = now if old is None else now + timedelta(seconds=grace_seconds)
             new = secrets.encrypted(key, endpoint_id, service)
-            endpoints.write(db, endpoint_id, {"secret": new, "old_secret": row.secret, "old_secret_until": until})
+            endpoints.write(db, endpoint_id, {"secret": new, "old_secret": old, "old_secret_until": until})
             audit.record(db, WebhookEvent.SECRET_ROTATED, endpoints.subject_of(row), grace_seconds=int(grace_seconds))
         return Rotated(encode_secret(key), until)
 

@@ -340,6 +340,26 @@ class TestWhatIsSent:
         assert web.seen == []
         assert "cannot be decrypted" in delivery(db).attempts[0]["error"]
 
+    def test_an_old_secret_that_cannot_be_decrypted_signs_no_more_and_the_new_one_does(
+        self, db: Session, user: UUID, web: Web, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        made = endpoint(db, user, web.url()).row
+        rotated = webhook_service.rotate_secret(db, user, made.id)
+        db.execute(update(WebhookEndpoint).values(old_secret=b"\x01nothing that a key has encrypted"))
+        ended(db, user)
+        send(db)
+        assert len(web.seen[0].headers["webhook-signature"].split()) == 1
+        Webhook(rotated.secret).verify(web.seen[0].body, web.seen[0].headers)
+        assert f"the old secret of endpoint {made.id} cannot be decrypted" in caplog.text
+
+    def test_a_rotation_keeps_no_secret_that_cannot_be_decrypted(self, db: Session, user: UUID) -> None:
+        made = endpoint(db, user).row
+        db.execute(update(WebhookEndpoint).values(secret=b"\x01nothing that a key has encrypted"))
+        rotated = webhook_service.rotate_secret(db, user, made.id)
+        row = webhook_service.get_endpoint(db, user, made.id)
+        assert row.old_secret is None
+        assert rotated.old_secret_until <= row.updated_at
+
 
 class TestFailures:
     def test_are_tried_again_within_a_minute_and_then_ever_later(self, db: Session, user: UUID, web: Web) -> None:

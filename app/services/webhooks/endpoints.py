@@ -41,9 +41,16 @@ def lock_user(db: Session, user_id: UUID) -> None:
         raise UserNotFound
 
 
-def find(db: Session, user_id: UUID, endpoint_id: UUID) -> WebhookEndpoint:
-    """Return an endpoint of this user, as it is committed now. Raises WebhookNotFound."""
-    found = sa.select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id, WebhookEndpoint.user_id == user_id)
+def find(db: Session, user_id: UUID | None, endpoint_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
+    """Return an endpoint of this user, or of any where it is None, as it is committed now. Raises WebhookNotFound.
+
+    `lock` has it stay so until the transaction ends.
+    """
+    found = sa.select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
+    if user_id is not None:
+        found = found.where(WebhookEndpoint.user_id == user_id)
+    if lock:
+        found = found.with_for_update()
     row = db.scalars(found.execution_options(populate_existing=True)).one_or_none()
     if row is None:
         raise WebhookNotFound
@@ -62,6 +69,15 @@ def write(db: Session, endpoint_id: UUID, values: dict[str, Any]) -> None:
     """Write these columns of an endpoint, and that it has changed."""
     changed = sa.update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
     db.execute(changed.values(**values, updated_at=NOW).execution_options(synchronize_session=False))
+
+
+def signs(row: WebhookEndpoint, service: list[str]) -> bool:
+    """Return whether a key of the service decrypts the present secret."""
+    try:
+        secrets.decrypted(bytes(row.secret), row.id, service)
+    except Undecryptable:
+        return False
+    return True
 
 
 def subject_of(row: WebhookEndpoint) -> Subject:

@@ -169,12 +169,17 @@ def _signer(
 
 
 def _keys(user_id: UUID, endpoint: WebhookEndpoint | None, now: datetime, service: Sequence[str]) -> list[bytes]:
-    """The keys that sign, the present one first. Raises WebhooksOff, Undecryptable."""
+    """The keys that sign, the present one first. Raises WebhooksOff, Undecryptable: of the present one."""
     if endpoint is None:
         return secrets.keys_of_user(user_id)
     keys = [secrets.decrypted(bytes(endpoint.secret), endpoint.id, service)[0]]
     if endpoint.old_secret is not None and endpoint.old_secret_until is not None and endpoint.old_secret_until > now:
-        keys.append(secrets.decrypted(bytes(endpoint.old_secret), endpoint.id, service)[0])
+        try:
+            keys.append(secrets.decrypted(bytes(endpoint.old_secret), endpoint.id, service)[0])
+        except Undecryptable:
+            logger.warning(
+                "webhooks: the old secret of endpoint %s cannot be decrypted, and does not sign", endpoint.id
+            )
     return keys
 
 
