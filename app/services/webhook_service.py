@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
+from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
 from app.ddl.clock import NOW
@@ -49,7 +50,8 @@ class Rotated:
 class WebhookService:
     """The operations on webhooks. Stateless: `webhook_service` is the shared instance.
 
-    All but the first three are of one user: another user's endpoint raises WebhookNotFound.
+    With `user_id`, another user's endpoint raises WebhookNotFound, as one that does not exist; None reads whoever's.
+    `owner` limits a call to one user's deliveries and tasks in the same way.
     """
 
     # Secrets of users, for the `webhook_url` of tasks and for `send_webhook`
@@ -71,6 +73,7 @@ class WebhookService:
 
     # Endpoints
 
+    @repeated_with_a_fresh_session
     def create_endpoint(
         self,
         db: Session,
@@ -102,7 +105,9 @@ class WebhookService:
             row.disabled_at = None if enabled else NOW
             db.add(row)
             db.flush()
-            following.follow_user(db, user_id)
+            following.follow_new_tasks(db, user_id)
+            if enabled:
+                following.follow_batch(db, user_id)
             db.refresh(row)
             audit.record(
                 db, WebhookEvent.CREATED, endpoints.subject_of(row), events=row.events, to=parse(row.url).origin
@@ -115,11 +120,12 @@ class WebhookService:
         with transaction(db):
             return list(db.scalars(found.execution_options(populate_existing=True)))
 
-    def get_endpoint(self, db: Session, user_id: UUID, endpoint_id: UUID) -> WebhookEndpoint:
-        """Return an endpoint of this user. Raises WebhookNotFound."""
+    def get_endpoint(self, db: Session, user_id: UUID | None, endpoint_id: UUID) -> WebhookEndpoint:
+        """Return an endpoint of this user, or of any. Raises WebhookNotFound."""
         with transaction(db):
             return endpoints.find(db, user_id, endpoint_id)
 
+    @repeated_with_a_fresh_session
     def update_endpoint(
         self, db: Session, user_id: UUID, endpoint_id: UUID, changes: dict[str, Any], *, commit: bool = True
     ) -> WebhookEndpoint:
@@ -147,13 +153,16 @@ class WebhookService:
                 return row
             endpoints.write(db, endpoint_id, values)
             if "enabled" in wanted:
-                following.follow_user(db, user_id)
+                following.follow_new_tasks(db, user_id)
+            if wanted.get("enabled"):
+                following.follow_batch(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id)
             audit.record(
                 db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse(row.url).origin
             )
             return row
 
+    @repeated_with_a_fresh_session
     def delete_endpoint(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> None:
         """Delete an endpoint. What is queued for it is not sent, and maintenance drops it. Raises WebhookNotFound."""
         with transaction(db, commit=commit):
@@ -165,15 +174,11 @@ class WebhookService:
             following.follow_new_tasks(db, user_id)
             audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse(row.url).origin)
 
+    @repeated_with_a_fresh_session
     def rotate_secret(
-        self,
-        db: Session,
-        user_id: UUID,
-        endpoint_id: UUID,
-        grace_seconds: float = GRACE_SECONDS,
-        *,
+        self, db: Session, user_id: UUID, endpoint_id: UUID, grace_seconds: float = GRACE_SECONDS, *,
         commit: bool = True,
-    ) -> Rotated:
+    ) -> Rotated:  # fmt: skip
         """Give the endpoint a new secret; the old one signs beside it for `grace_seconds`.
 
         A secret that is still in its grace time from an earlier rotation signs no more, nor does an old one that
@@ -193,6 +198,7 @@ class WebhookService:
 
     # Deliveries
 
+    @repeated_with_a_fresh_session
     def send_test(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> WebhookDelivery:
         """Queue a test event for this endpoint. Raises WebhookNotFound, WebhookDisabled, TooManyRequests."""
         settings = get_settings()
@@ -202,7 +208,7 @@ class WebhookService:
             return deliveries.add_test(db, row)
 
     def list_deliveries(
-        self, db: Session, user_id: UUID, endpoint_id: UUID, *, limit: int = 50, before: UUID | None = None
+        self, db: Session, user_id: UUID | None, endpoint_id: UUID, *, limit: int = 50, before: UUID | None = None
     ) -> Page[WebhookDelivery, UUID]:
         """Return a page of the deliveries to this endpoint, newest first. Raises WebhookNotFound."""
         with transaction(db):
@@ -244,6 +250,7 @@ class WebhookService:
                 raise TaskNotFound
             return deliveries.page(db, WebhookDelivery.task_id == task_id, limit, before)
 
+    @repeated_with_a_fresh_session
     def redeliver(
         self, db: Session, user_id: UUID, endpoint_id: UUID, delivery_id: UUID, *, commit: bool = True
     ) -> WebhookDelivery:
@@ -271,6 +278,7 @@ class WebhookService:
 
     # The operator
 
+    @repeated_with_a_fresh_session
     def renew_encryption(self, db: Session) -> int:
         """Encrypt with SECRET_KEY what a key of SECRET_KEY_PREVIOUS has encrypted. Returns the number of secrets."""
         service = get_settings().accepted_keys

@@ -158,6 +158,19 @@ class TestWhatIsRecorded:
         record(db)
         assert delivery(db).task_id == task.id
 
+    @pytest.mark.parametrize("disabled", ["created", "changed"])
+    def test_no_active_task_for_an_endpoint_that_is_not_enabled(self, db: Session, user: UUID, disabled: str) -> None:
+        made = endpoint(db, user, enabled=disabled == "changed").row
+        task = new_task(db, user)
+        db.execute(update(Task).values(followers=None))
+        db.commit()
+        if disabled == "changed":
+            webhook_service.update_endpoint(db, user, made.id, {"enabled": False})
+        else:
+            endpoint(db, user, enabled=False)
+        db.refresh(task)
+        assert task.followers is None
+
     def test_maintenance_follows_what_a_submit_missed(self, db: Session, user: UUID) -> None:
         endpoint(db, user)
         task = new_task(db, user)

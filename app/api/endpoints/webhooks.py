@@ -83,8 +83,8 @@ def create_webhook(db: SessionDep, user: LoginUser, body: WebhookCreate) -> Webh
     responses=problems(401, InsufficientScope, WebhookNotFound),
 )
 def get_webhook(db: SessionDep, user: TaskReader, webhook_id: WebhookId) -> WebhookEndpoint:
-    """Get one of your endpoints."""
-    return webhook_service.get_endpoint(db, user.id, webhook_id)
+    """Get one of your endpoints. Administrators get each user's."""
+    return webhook_service.get_endpoint(db, user.owner, webhook_id)
 
 
 @router.patch(
@@ -150,8 +150,11 @@ def test_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> Web
 def list_webhook_deliveries(
     request: Request, db: SessionDep, user: TaskReader, webhook_id: WebhookId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """List the deliveries to an endpoint, newest first, with what the receiver answered. They are kept for 30 days."""
-    page = webhook_service.list_deliveries(db, user.id, webhook_id, limit=limit, before=read_cursor(cursor))
+    """List the deliveries to an endpoint, newest first, with what the receiver answered. They are kept for 30 days.
+
+    Administrators list those of each user.
+    """
+    page = webhook_service.list_deliveries(db, user.owner, webhook_id, limit=limit, before=read_cursor(cursor))
     return DELIVERIES.page(request, page, lambda delivery: delivery.id)
 
 

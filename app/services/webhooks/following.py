@@ -41,12 +41,6 @@ def follow_new_tasks(db: Session, user_id: UUID) -> None:
     db.execute(followed.execution_options(synchronize_session=False))
 
 
-def follow_user(db: Session, user_id: UUID) -> None:
-    """Do so, and follow the newest active tasks of the user; maintenance follows the others. The caller commits."""
-    follow_new_tasks(db, user_id)
-    follow_batch(db, user_id)
-
-
 def follow_batch(db: Session, user_id: UUID, after: UUID | None = None) -> UUID | None:
     """Follow a batch of the user's active tasks, those behind this id. The caller commits.
 

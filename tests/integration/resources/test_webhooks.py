@@ -74,13 +74,23 @@ class TestAnEndpoint:
         gone = ask("GET", HOOKS + made["id"])
         assert (gone.status_code, gone.json()["code"]) == (404, "webhook_not_found")
 
-    def test_of_another_user_is_not_there(self, ask: Caller, shared: TestClient) -> None:
+    def test_of_another_user_is_not_there_and_administrators_read_it(self, ask: Caller, shared: TestClient) -> None:
         made = ask.create()
+        one = HOOKS + made["id"]
         for role in ("user", "admin"):
             other = Caller(shared, new_token(role))
-            assert other("GET", HOOKS + made["id"]).status_code == 404
-            assert other("DELETE", HOOKS + made["id"]).status_code == 404
+            reads = [other("GET", path).status_code for path in (one, f"{one}/deliveries")]
+            assert reads == [200 if role == "admin" else 404] * 2
+            for method, path, body in (
+                ("DELETE", one, None),
+                ("PATCH", one, {"enabled": False}),
+                ("POST", f"{one}/test", None),
+                ("POST", f"{one}/rotate", None),
+                ("POST", f"{one}/recover", {"since": "2020-01-01T00:00:00Z"}),
+            ):
+                assert other(method, path, body).status_code == 404
             assert other("GET", HOOKS).json() == []
+            assert other("GET", one, key=other.key("tasks:read")).status_code == 404
 
     def test_may_share_its_url_and_a_user_has_twenty(self, ask: Caller) -> None:
         for _ in range(20):
