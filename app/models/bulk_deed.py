@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Bytes, EmptyJsonObject, JSONText, Word
 from app.models.recorded_event import RecordedEvent
@@ -67,8 +68,8 @@ class BulkDeed(Base):
     selected: Mapped[bytes | None] = mapped_column(Bytes, deferred=True)
 
     __table_args__ = (
-        CheckConstraint(f"deed IN ({', '.join(repr(str(deed)) for deed in Deed)})", name="deed"),
-        CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeedState)})", name="state"),
+        one_of("deed", Deed),
+        one_of("state", DeedState),
         CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished_at"),
         Index("ix_bulk_deeds_state", "state", "user_id", "created_at"),
         Index("ix_bulk_deeds_user", "user_id"),

@@ -4,10 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import ShortText, Word
 from app.models.recorded_event import RecordedEvent
@@ -32,7 +33,7 @@ class ClaimHold(Base):
     """
 
     __tablename__ = "claim_holds"
-    __table_args__ = (CheckConstraint(f"kind IN ({', '.join(repr(str(kind)) for kind in HoldKind)})", name="kind"),)
+    __table_args__ = (one_of("kind", HoldKind),)
 
     kind: Mapped[str] = mapped_column(Word, primary_key=True)
     name: Mapped[str] = mapped_column(ShortText, primary_key=True)

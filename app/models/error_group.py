@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Table
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.columns import ShortText, UTCDateTime, Word
 from app.ddl.indexes import error_group_indexes
 from app.models.recorded_event import RecordedEvent
@@ -59,7 +60,7 @@ class ErrorGroup(Base):
     state_set_at: Mapped[datetime | None]
 
     __table_args__ = (
-        CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in ErrorState)})", name="state"),
+        one_of("state", ErrorState),
         CheckConstraint("ignored_until IS NULL OR state = 'ignored'", name="ignored_until"),
         *error_group_indexes(),
     )

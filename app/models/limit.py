@@ -13,6 +13,7 @@ from sqlalchemy import CheckConstraint, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Double, ShortText, Word
 from app.ddl.indexes import SHORT_LIVED_ROWS, place_indexes
@@ -72,7 +73,7 @@ class Limit(Base):
             " AND rate_period_seconds > 0 AND rate_per_key_period_seconds > 0",
             name="rates",
         ),
-        CheckConstraint(f"on_excess IN ({', '.join(repr(str(kind)) for kind in OnExcess)})", name="on_excess"),
+        one_of("on_excess", OnExcess),
     )
 
     @property

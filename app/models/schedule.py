@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Double, EmptyJsonObject, EmptyTextList, JsonObject, JSONText, ShortText, TextList, Word
 from app.ddl.indexes import schedule_indexes, schedule_run_indexes
@@ -50,10 +51,6 @@ class RunKind(IntEnum):
     TIME = 1
     """One nominal time: its task, fired or made by a backfill, or why it has none."""
     TRIGGER = 2
-
-
-def _one_of(column: str, kind: type[StrEnum]) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(each)) for each in kind)})", name=column)
 
 
 class Schedule(Base):
@@ -105,8 +102,8 @@ class Schedule(Base):
 
     __table_args__ = (
         sa.CheckConstraint("(cron IS NULL) <> (every_seconds IS NULL)", name="timing"),
-        _one_of("overlap", Overlap),
-        _one_of("catch_up", CatchUp),
+        one_of("overlap", Overlap),
+        one_of("catch_up", CatchUp),
         *schedule_indexes(),
     )
 

@@ -26,6 +26,7 @@ from sqlalchemy.types import TypeDecorator
 from app.core.ids import new_id
 from app.ddl import own_columns, triggers
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import (
     Condition,
@@ -138,10 +139,6 @@ class _Named(TypeDecorator[Any]):
         return None if value is None else self.kind(value)
 
 
-def _one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(str(k)) for k in kind)})", name=column)
-
-
 # For a column whose bytes are counted where pages are cut: of a text, and of what PostgreSQL keeps parsed.
 SIZED: dict[str, Any] = {"size": "text"}
 SIZED_PARSED: dict[str, Any] = {"size": "parsed"}
@@ -246,8 +243,8 @@ class Task(Base):
     waits: Mapped[str | None] = column_property(WAITS_COLUMN)
 
     __table_args__ = (
-        _one_of("status", TaskStatus),
-        _one_of("priority", TaskPriority),
+        one_of("status", TaskStatus),
+        one_of("priority", TaskPriority),
         CheckConstraint("(status = 'running') = (claim_id IS NOT NULL)", name="running_has_claim"),
         CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="pending_is_due"),
         CheckConstraint("turn IS NULL OR status = 'pending'", name="turn"),
@@ -255,7 +252,7 @@ class Task(Base):
             "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)",
             name="terminal_has_finish",
         ),
-        _one_of("on_conflict", OnConflict),
+        one_of("on_conflict", OnConflict),
         CheckConstraint(Condition(ACTIVE_KEY_UNTIL_THE_END), name="active_key"),
         CheckConstraint(
             f"held IS NULL OR status = 'pending' AND held IN ({', '.join(repr(str(kind)) for kind in Held)})",
@@ -297,7 +294,7 @@ class TaskAttempt(Base):
     """An attempt that did not succeed. The task's own row holds running and succeeded ones."""
 
     __tablename__ = "task_attempts"
-    __table_args__ = (_one_of("outcome", AttemptOutcome),)
+    __table_args__ = (one_of("outcome", AttemptOutcome),)
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)

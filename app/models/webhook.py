@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.ddl.base import Base
+from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Bytes, JSONText, LongText, ShortText, TextList, Word
 from app.models.recorded_event import RecordedEvent
@@ -68,10 +69,6 @@ class DeliveryState(StrEnum):
     DROPPED = "dropped"
 
 
-def _one_of(column: str, kind: type[StrEnum]) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(each)) for each in kind)})", name=column)
-
-
 class WebhookEndpoint(Base):
     """A URL of a user that is told of events.
 
@@ -81,7 +78,7 @@ class WebhookEndpoint(Base):
 
     __tablename__ = "webhook_endpoints"
     __table_args__ = (
-        _one_of("disabled_reason", DisabledReason),
+        one_of("disabled_reason", DisabledReason),
         sa.Index("ix_webhook_endpoints_user", "user_id", "id"),
     )
 
@@ -125,7 +122,7 @@ class WebhookDelivery(Base):
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
-        _one_of("state", DeliveryState),
+        one_of("state", DeliveryState),
         sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_is_due"),
         sa.CheckConstraint("(state = 'pending') = (lane IS NOT NULL)", name="pending_has_lane"),
         # The sender: the lanes, and the first rows of each.
