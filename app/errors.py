@@ -10,8 +10,8 @@
     │                          ScheduleNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
-    │                          KeptTasksTooLarge, WebhooksOff, WebhookLimit, WebhookDisabled, SecondFactorSet,
-    │                          SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted
+    │                          KeptTasksTooLarge, WebhooksOff: EndpointsOff; WebhookLimit, WebhookDisabled,
+    │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch, UnknownParameter,
@@ -269,6 +269,12 @@ class WebhooksOff(Conflict):
     """Webhooks are never sent unsigned."""
 
     code, title = "webhooks_off", "Webhooks are off: the operator must set WEBHOOK_SECRET"
+
+
+class EndpointsOff(WebhooksOff):
+    """The secrets of endpoints are encrypted with SECRET_KEY. Without one, each process makes up its own."""
+
+    title = "Webhook endpoints are off: the operator must set SECRET_KEY, the same in every process"
 
 
 class WebhookLimit(Conflict):

@@ -88,7 +88,7 @@ class WebhookService:
     ) -> NewEndpoint:
         """Create an endpoint of this user. Its tasks that are submitted from the commit on are told.
 
-        Raises InvalidWebhook, WebhookLimit, UserNotFound, and WebhooksOff without SECRET_KEY.
+        Raises InvalidWebhook, WebhookLimit, UserNotFound, and EndpointsOff without SECRET_KEY.
         """
         fields = {"url": url, "events": list(events), "filter": filter or WebhookFilter(), "enabled": enabled}
         wanted = endpoints.parsed(WebhookCreate, {**fields, "description": description})
@@ -182,7 +182,7 @@ class WebhookService:
         """Give the endpoint a new secret; the old one signs beside it for `grace_seconds`.
 
         A secret that is still in its grace time from an earlier rotation signs no more, nor does an old one that
-        cannot be decrypted. Raises WebhookNotFound, WebhooksOff.
+        cannot be decrypted. Raises WebhookNotFound, EndpointsOff.
         """
         key, service = secrets.new_key(), secrets.keys_of_service()
         with transaction(db, commit=commit):

@@ -578,6 +578,12 @@ class TestEndpoints:
             endpoint(db, user)
         assert len(webhook_service.list_endpoints(db, user)) == 20
 
+    def test_without_secret_key_the_error_names_it(self, db: Session, user: UUID) -> None:
+        with settings({"SECRET_KEY": ""}), pytest.raises(WebhooksOff) as refused:
+            endpoint(db, user)
+        assert "SECRET_KEY" in refused.value.title
+        assert "WEBHOOK_SECRET" not in refused.value.title + refused.value.detail
+
     def test_one_that_is_deleted_gets_nothing_more(self, db: Session, user: UUID, web: Web) -> None:
         made = endpoint(db, user, web.url()).row
         ended(db, user)

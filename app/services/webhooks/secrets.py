@@ -11,7 +11,7 @@ from uuid import UUID
 from app.core.config import get_settings
 from app.core.encryption import decrypt, encrypt
 from app.core.signatures import derive_user_key
-from app.errors import WebhooksOff
+from app.errors import EndpointsOff, WebhooksOff
 
 SECRET_BYTES = 32
 
@@ -32,11 +32,11 @@ def keys_of_user(user_id: UUID) -> list[bytes]:
 def keys_of_service() -> list[str]:
     """Return the keys that encrypt the secrets of endpoints, the present one first.
 
-    Raises WebhooksOff without SECRET_KEY: then each process has made one up, and no other could decrypt them.
+    Raises EndpointsOff without SECRET_KEY: then each process has made one up, and no other could decrypt them.
     """
     settings = get_settings()
     if settings.secret_key is None:
-        raise WebhooksOff("Webhooks need SECRET_KEY, the same in every process: their secrets are encrypted with it")
+        raise EndpointsOff
     return settings.accepted_keys
 
 
