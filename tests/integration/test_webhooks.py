@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, event, func, select, update
 from sqlalchemy.orm import Session
 from standardwebhooks.webhooks import Webhook
 
@@ -207,9 +207,9 @@ class TestWhatIsRecorded:
     def test_an_event_of_anything_else_in_the_callers_transaction(self, db: Session, user: UUID, web: Web) -> None:
         endpoint(db, user, web.url(), events=["schedule.skipped"], filter={"tag": "nightly"})
         for tags in (["nightly"], []):
-            number = recording.record_event(
-                db, user, EventType.SCHEDULE_SKIPPED, {"id": "1", "name": "x"}, tags=tags, at=None
-            )
+            wanting = recording.find_endpoints(db, user, EventType.SCHEDULE_SKIPPED)
+            one = recording.Event({"id": "1", "name": "x"}, tags=tags)
+            number = recording.record_events(db, user, EventType.SCHEDULE_SKIPPED, wanting, [one])
             assert number == len(tags)
         db.commit()
         send(db)
@@ -237,6 +237,26 @@ class TestWhatIsRecorded:
         assert (body["type"], body["data"]) == ("schedule.skipped", shown)
         assert (shown["skipped"], shown["task"]["kwargs"]["password"]) == (1, "***")
 
+    def test_one_event_for_all_times_of_a_schedule_that_are_skipped_together(self, db: Session, user: UUID) -> None:
+        made = [endpoint(db, user, events=["schedule.skipped"]).row.id for _ in range(2)]
+        options = {"overlap": "allow", "catch_up": "all", "catch_up_seconds": 86_400}
+        schedules = [new_schedule(db, user, **options) for _ in range(2)]
+        db.execute(update(Schedule).values(task=TASK | {"args": ["no number"]}))
+        for each in schedules:
+            rewind(db, each, times=5)
+        seen = list[str]()
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            seen.append(statement)
+
+        event.listen(db.connection(), "before_cursor_execute", note)
+        fire_all(db)
+        assert len([each for each in seen if "webhook_" in each]) == 2  # a look at the endpoints, and an INSERT
+        assert [len(told(db, each)) for each in schedules] == [5, 5]
+        found = deliveries(db)
+        assert [each.endpoint_id for each in found] == [*made, *made]
+        assert len({each.event_id for each in found}) == 2
+
     def test_a_skip_that_is_rolled_back_tells_nobody(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -244,13 +264,13 @@ class TestWhatIsRecorded:
         schedule = new_schedule(db, user)
         db.execute(update(Schedule).where(Schedule.id == schedule.id).values(task=TASK | {"args": ["no number"]}))
         rewind(db, schedule)
-        record_event = recording.record_event
+        record_events = recording.record_events
 
         def fails(*args: Any, **options: Any) -> int:
-            record_event(*args, **options)
+            record_events(*args, **options)
             raise ValueError
 
-        monkeypatch.setattr(recording, "record_event", fails)
+        monkeypatch.setattr(recording, "record_events", fails)
         fire_all(db)
         assert (deliveries(db), told(db, schedule)) == ([], [])
 
@@ -414,8 +434,8 @@ class TestFailures:
         assert (row.enabled, row.disabled_reason, row.disabled_at is not None) == (False, "gone", True)
         # The next one may have been on its way already.
         assert {"failed"} <= {each.state for each in deliveries(db)} <= {"failed", "dropped"}
-        [event] = db.scalars(select(AuditRecord).where(AuditRecord.event == "webhook.disabled"))
-        assert (event.object_id, event.detail["reason"]) == (str(made.id), "gone")
+        [recorded] = db.scalars(select(AuditRecord).where(AuditRecord.event == "webhook.disabled"))
+        assert (recorded.object_id, recorded.detail["reason"]) == (str(made.id), "gone")
         ended(db, user)
         assert len(deliveries(db)) == len(tasks)
         web.answer["/"] = reply(200)

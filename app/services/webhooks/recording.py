@@ -1,10 +1,11 @@
 """Writes a delivery for each receiver of an event, in the transaction of its caller.
 
-The ends of tasks come from the outbox; whatever else happens is recorded by `record_event`. A receiver is an enabled
+The ends of tasks come from the outbox; whatever else happens is recorded by `record_events`. A receiver is an enabled
 endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -21,6 +22,7 @@ from app.outbound.urls import parse
 from app.services.outbox import Consumer, TaskEvent
 from app.services.webhooks.bodies import body_of
 
+_DELIVERIES: Any = WebhookDelivery.__table__
 _TYPES = {
     OutboxEvent.SUCCEEDED: EventType.TASK_SUCCEEDED,
     OutboxEvent.FAILED: EventType.TASK_FAILED,
@@ -35,34 +37,39 @@ _ENDPOINTS = (
 )
 
 
-def record_event(
-    db: Session,
-    user_id: UUID,
-    kind: EventType,
-    data: Mapping[str, Any],
-    *,
-    at: datetime | None = None,
-    task_type: str | None = None,
-    celery_task_name: str | None = None,
-    tags: Collection[str] = (),
-) -> int:
-    """Record an event of something of this user for the user's endpoints. Returns the number of deliveries.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of something of a user: `data` is the object as GET shows it, the others are what a filter names."""
 
-    The caller commits, together with what has happened. `data` is the object as GET shows it, `at` the time of the
-    event (default: now, by the database); the other values are those that a filter names.
+    data: Mapping[str, Any]
+    task_type: str | None = None
+    celery_task_name: str | None = None
+    tags: Collection[str] = ()
+
+
+def find_endpoints(db: Session, user_id: UUID, kind: EventType) -> list[Any]:
+    """Return the endpoints of the user that want these events, as far as their filters match."""
+    return [endpoint for endpoint in db.execute(_ENDPOINTS, {"user": user_id}) if kind in endpoint.events]
+
+
+def record_events(
+    db: Session, user_id: UUID, kind: EventType, endpoints: Sequence[Any], events: Sequence[Event]
+) -> int:  # fmt: skip
+    """Record events of this user, of now, for these endpoints of `find_endpoints`. Returns the number of deliveries.
+
+    The caller commits, together with what has happened. One INSERT for all.
     """
-    matching = _matching(db, user_id, kind, task_type, celery_task_name, tags)
-    if not matching:
-        return 0
-    moment: datetime = db.execute(sa.select(NOW)).scalar_one() if at is None else at
-    body = body_of(kind, moment, data)
-    event = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
-    return _insert(db, event, [{"endpoint_id": each, "lane": each} for each in matching], DELIVERY_BYTES + len(body))
-
-
-def is_followed(db: Session, user_id: UUID, kind: EventType) -> bool:
-    """Return whether an endpoint of the user wants these events, of whatever they are."""
-    return any(kind in endpoint.events for endpoint in db.execute(_ENDPOINTS, {"user": user_id}))
+    moment: datetime = db.execute(sa.select(NOW)).scalar_one()
+    rows = list[dict[str, Any]]()
+    for event in events:
+        receivers = _matching(endpoints, event.task_type, event.celery_task_name, event.tags)
+        if receivers:
+            body = body_of(kind, moment, event.data)
+            whole = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
+            rows += _rows(whole, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES + len(body), moment)
+    if rows:
+        db.execute(sa.insert(_DELIVERIES), rows)
+    return len(rows)
 
 
 def record_end(db: Session, told: TaskEvent) -> None:
@@ -70,8 +77,10 @@ def record_end(db: Session, told: TaskEvent) -> None:
     kind = _TYPES.get(OutboxEvent(told.event)) if told.event in set(OutboxEvent) else None
     if kind is None:
         return
-    found = _matching(db, told.user_id, kind, told.task_type, told.celery_task_name, told.tags or ())
-    receivers: list[dict[str, Any]] = [{"endpoint_id": each, "lane": each} for each in found]
+    found = find_endpoints(db, told.user_id, kind)
+    receivers = [
+        _of_endpoint(each) for each in _matching(found, told.task_type, told.celery_task_name, told.tags or ())
+    ]
     if told.webhook_url is not None:
         receivers.append({"url": told.webhook_url, "lane": lane_of_url(told.user_id, told.webhook_url)})
     event = {
@@ -81,7 +90,7 @@ def record_end(db: Session, told: TaskEvent) -> None:
         "type": kind.value,
         "event_at": told.finished_at or told.created_at,
     }
-    _insert(db, event, receivers, DELIVERY_BYTES)
+    _insert(db, event, receivers)
 
 
 CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, record_end)
@@ -93,31 +102,30 @@ def lane_of_url(user_id: UUID, url: str) -> UUID:
 
 
 def _matching(
-    db: Session,
-    user_id: UUID,
-    kind: EventType,
-    task_type: str | None,
-    celery_task_name: str | None,
-    tags: Collection[str],
+    endpoints: Sequence[Any], task_type: str | None, celery_task_name: str | None, tags: Collection[str]
 ) -> list[UUID]:
     return [
         endpoint.id
-        for endpoint in db.execute(_ENDPOINTS, {"user": user_id})
-        if kind in endpoint.events
-        and endpoint.filter_task_type in {None, task_type}
+        for endpoint in endpoints
+        if endpoint.filter_task_type in {None, task_type}
         and endpoint.filter_celery_task_name in {None, celery_task_name}
         and (endpoint.filter_tag is None or endpoint.filter_tag in tags)
     ]
 
 
-def _insert(db: Session, event: dict[str, Any], receivers: Sequence[dict[str, Any]], size: int) -> int:
+def _of_endpoint(endpoint_id: UUID) -> dict[str, Any]:
+    return {"endpoint_id": endpoint_id, "lane": endpoint_id}
+
+
+def _rows(
+    event: dict[str, Any], receivers: Sequence[dict[str, Any]], size: int, due: Any
+) -> list[dict[str, Any]]:  # fmt: skip
     """One row for each receiver, all with the event's id. The rows of an event are due in the order of their ids."""
+    whole = {"endpoint_id": None, "url": None, **event, "event_id": new_id(), "attempts": [], "next_attempt_at": due}
+    return [{"id": new_id(), **whole, **each, "bytes": size + len(each.get("url", "").encode())} for each in receivers]
+
+
+def _insert(db: Session, event: dict[str, Any], receivers: Sequence[dict[str, Any]]) -> None:
+    """Of an event whose body is made when it is first sent."""
     if receivers:
-        whole = {**event, "event_id": new_id(), "attempts": [], "next_attempt_at": NOW}
-        columns = {"endpoint_id": None, "url": None}
-        rows = [
-            {"id": new_id(), **columns, **whole, **each, "bytes": size + len(each.get("url", "").encode())}
-            for each in receivers
-        ]
-        db.execute(sa.insert(WebhookDelivery).values(rows))
-    return len(receivers)
+        db.execute(sa.insert(_DELIVERIES).values(_rows(event, receivers, DELIVERY_BYTES, NOW)))
