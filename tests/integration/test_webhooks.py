@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from app.core.config import get_settings
 from app.core.fork import PerProcess
-from app.core.ids import first_id_at
+from app.core.ids import first_id_at, new_id
 from app.ddl.clock import NOW
 from app.errors import InvalidWebhook, TooManyRequests, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
 from app.maintenance.passes import webhooks as passes
@@ -588,6 +588,21 @@ class TestFairness:
         taken = queue.take(db, {dead.id: 4, alive.id: 4}, get_settings().accepted_keys)
         assert [each.lane for each in taken].count(dead.id) == 4
         assert [each.lane for each in taken].count(alive.id) == 1
+
+    def test_the_hosts_that_one_user_names_are_of_a_few_lanes(self, user: UUID) -> None:
+        lanes = {recording.lane_of_url(user, f"https://host-{number}.example.com/x") for number in range(2000)}
+        assert len(lanes) == recording.LANES_OF_URLS
+        same = {recording.lane_of_url(user, f"https://one.example.com/{number}") for number in range(100)}
+        assert len(same) == 1
+        assert recording.lane_of_url(new_id(), "https://one.example.com/") not in same
+
+    def test_the_url_of_a_task_that_has_failed_before_is_known_to_fail(self, db: Session, user: UUID, web: Web) -> None:
+        web.answer["/"] = reply(500)
+        ended(db, user, webhook_url=web.url())
+        assert [each.failing for each in due_lanes.find_due(db)] == [False]
+        send(db)
+        due_again(db)
+        assert [each.failing for each in due_lanes.find_due(db)] == [True]
 
 
 class TestEndpoints:

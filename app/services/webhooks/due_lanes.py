@@ -46,7 +46,9 @@ def _lanes() -> sa.Select[*tuple[Any, ...]]:
     """The lanes with the first time at which a row of each is due, its user, and whether nothing gets through to it."""
     row, found, endpoint = _DELIVERIES.c, _walk(), WebhookEndpoint
     due, whose = _of_first(found, row.next_attempt_at), _of_first(found, row.user_id)
-    failing = sa.exists().where(endpoint.id == found.c.lane, endpoint.failing_since.is_not(None)).correlate(found)
+    is_said = sa.exists().where(endpoint.id == found.c.lane, endpoint.failing_since.is_not(None)).correlate(found)
+    # The URLs of tasks have no endpoint that says so: what is due first has failed before.
+    failing = sa.or_(is_said, _of_first(found, row.tries) > 0)
     return sa.select(found.c.lane, due, whose, failing, NOW).where(found.c.lane.is_not(None)).order_by(found.c.number)
 
 

@@ -4,7 +4,7 @@ A lane is one receiver: an endpoint, or what a user's `webhook_url` leads to. A 
 user and of the sender, so that a receiver that is slow or dead takes no more than its own, and:
 
 - a lane has one place until it has answered, and again after a failure, until something gets through;
-- lanes that failed or were slow have at most half of the places together, whoever's they are;
+- lanes that failed, were slow or have not answered yet have at most half of the places together, whoever's they are;
 - what follows in a lane that answers fast is kept ready in memory, so that its next request waits for no statement.
 """
 
@@ -23,6 +23,8 @@ SLOW_SECONDS = 1.0
 # Rows that a fast lane has ready beyond its places, and all lanes together. Each may hold a body of 256 KiB.
 READY_OF_LANE = 100
 READY = 256
+# Lanes that were fast when nothing was left for them. What comes next finds its places as it did before.
+REMEMBERED = 10_000
 
 Item = TypeVar("Item")
 
@@ -56,7 +58,7 @@ class Lane(Generic[Item]):
 
     @property
     def is_slow(self) -> bool:
-        return self.pace in {Pace.SLOW, Pace.FAILED}
+        return self.pace is not Pace.FAST
 
     @property
     def most_places(self) -> int:
@@ -68,6 +70,7 @@ class Lanes(Generic[Item]):
 
     def __init__(self) -> None:
         self._lanes: dict[UUID, Lane[Item]] = {}
+        self._fast: dict[UUID, None] = {}  # the last ones at the end
         self._turns = 0
 
     @property
@@ -83,8 +86,9 @@ class Lanes(Generic[Item]):
     def choose(self, due: Sequence[DueLane]) -> dict[UUID, int]:
         """Return how many rows of each lane to take now, at least one each: for its places, and to be ready."""
         for asked in due:
-            pace = Pace.FAILED if asked.failing else Pace.UNKNOWN
-            self._lanes.setdefault(asked.lane, Lane(asked.user_id, pace))
+            if asked.lane not in self._lanes:
+                known = Pace.FAST if asked.lane in self._fast else Pace.UNKNOWN
+                self._lanes[asked.lane] = Lane(asked.user_id, Pace.FAILED if asked.failing else known)
         chosen, taken = Counter[UUID](), _Taken(self._lanes.values())
         in_turn = self._in_turn({each.lane for each in due}, taken)
         for _ in range(PLACES_OF_LANE):
@@ -158,11 +162,15 @@ class Lanes(Generic[Item]):
         return [each for *_, each in sorted(ranked)]
 
     def forget(self, kept: Iterable[UUID]) -> None:
-        """Forget the lanes that have nothing under way, but for these."""
+        """Forget the lanes that have nothing under way, but for these, and that they were fast."""
         stay = set(kept)
-        self._lanes = {
-            lane: its for lane, its in self._lanes.items() if its.places or its.ready or lane in stay
-        }  # fmt: skip
+        gone = [lane for lane, its in self._lanes.items() if not (its.places or its.ready or lane in stay)]
+        for lane in gone:
+            self._fast.pop(lane, None)
+            if self._lanes.pop(lane).pace is Pace.FAST:
+                self._fast[lane] = None
+        for lane in list(self._fast)[: max(0, len(self._fast) - REMEMBERED)]:
+            del self._fast[lane]
 
 
 class _Taken:

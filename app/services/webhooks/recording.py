@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
+from zlib import crc32
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,6 +22,9 @@ from app.models.webhook import DELIVERY_BYTES, EventType, WebhookDelivery, Webho
 from app.outbound.urls import parse
 from app.services.outbox import Consumer, TaskEvent
 from app.services.webhooks.bodies import body_of
+
+# The sender looks at each lane, and a user may name any number of hosts. Those of one lane wait for each other.
+LANES_OF_URLS = 64
 
 _DELIVERIES: Any = WebhookDelivery.__table__
 _TYPES = {
@@ -97,8 +101,8 @@ CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, record_end)
 
 
 def lane_of_url(user_id: UUID, url: str) -> UUID:
-    """Return what stands for the receiver of a `webhook_url`: one user's, at one scheme, host and port."""
-    return uuid5(user_id, parse(url).origin)
+    """Return what stands for the receiver of a `webhook_url`: one of LANES_OF_URLS of the user, by its origin."""
+    return uuid5(user_id, str(crc32(parse(url).origin.encode()) % LANES_OF_URLS))
 
 
 def _matching(

@@ -7,7 +7,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.services.webhooks.lanes import PLACES, PLACES_OF_LANE, PLACES_OF_USER, READY, DueLane, Lanes
+from app.services.webhooks import lanes
+from app.services.webhooks.lanes import (
+    PLACES,
+    PLACES_OF_LANE,
+    PLACES_OF_SLOW,
+    PLACES_OF_USER,
+    READY,
+    READY_OF_LANE,
+    DueLane,
+    Lanes,
+)
 
 DEAD_SECONDS = 15.0
 
@@ -96,9 +106,8 @@ class TestOthers:
         crowd = Simulation(mine, *(dead(user, 100) for user in users for _ in range(20)))
         crowd.known_dead = known
         crowd.run(60)
-        # While nothing is known of them, they may have all other places. The lane has its first one at once.
-        assert max(crowd.ended[mine.lane]) <= 1.1 * alone + (0 if known else DEAD_SECONDS)
-        assert crowd.most_places <= PLACES
+        assert max(crowd.ended[mine.lane]) <= 1.1 * alone
+        assert crowd.most_places <= PLACES_OF_SLOW + PLACES_OF_LANE
 
     def test_nor_by_slow_ones(self) -> None:
         slow = [Receiver(14.0, events=100) for _ in range(40)]
@@ -108,6 +117,19 @@ class TestOthers:
         simulation.receivers[mine.lane], simulation.left[mine.lane], simulation.ended[mine.lane] = mine, 200, []
         simulation.run(75)
         assert len(simulation.ended[mine.lane]) == 200
+
+    def test_nor_by_those_of_which_nothing_is_known_where_they_were_fast(self) -> None:
+        mine = Receiver(events=1)
+        simulation = Simulation(mine)
+        simulation.run(10)
+        simulation.lanes.forget([])
+        for each in (dead() for _ in range(100)):
+            simulation.receivers[each.lane], simulation.left[each.lane], simulation.ended[each.lane] = each, 100, []
+        simulation.run(11)
+        assert simulation.lanes.places == PLACES_OF_SLOW
+        simulation.left[mine.lane] = 1
+        simulation.run(12)
+        assert len(simulation.ended[mine.lane]) == 2
 
 
 class TestPlaces:
@@ -132,6 +154,13 @@ class TestPlaces:
         assert simulation.most[its.lane] == 1
         assert len(simulation.ended[its.lane]) == int(100 / DEAD_SECONDS)
 
+    @pytest.mark.parametrize("known", [True, False])
+    def test_of_lanes_that_failed_or_of_which_nothing_is_known_are_half_of_all(self, known: bool) -> None:
+        simulation = Simulation(*(dead() for _ in range(100)))
+        simulation.known_dead = known
+        simulation.run(100)
+        assert simulation.most_places == PLACES_OF_SLOW
+
     def test_of_all_are_sixty_four_and_each_lane_has_its_turn(self) -> None:
         simulation = Simulation(*(Receiver(events=8) for _ in range(100)))
         simulation.run(200)
@@ -155,3 +184,14 @@ def test_a_lane_that_has_nothing_under_way_is_forgotten() -> None:
     assert simulation.lanes.is_idle
     with pytest.raises(KeyError):
         simulation.lanes.next_of(next(iter(simulation.receivers)))
+
+
+def test_no_more_are_remembered_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "REMEMBERED", 1)
+    first, second = Receiver(events=1), Receiver(events=1)
+    simulation = Simulation(first, second)
+    simulation.run(10)
+    simulation.lanes.forget([second.lane])
+    simulation.lanes.forget([])
+    wanted = simulation.lanes.choose([DueLane(each.lane, each.user) for each in (first, second)])
+    assert wanted == {first.lane: 1, second.lane: PLACES_OF_LANE + READY_OF_LANE}
