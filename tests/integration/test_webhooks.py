@@ -557,8 +557,9 @@ class TestThePass:
 
 
 class TestOrder:
+    @pytest.mark.parametrize("clock_minutes", [0, -10])
     def test_a_first_attempt_waits_for_that_of_the_event_before_and_not_for_its_retries(
-        self, db: Session, user: UUID, web: Web
+        self, db: Session, user: UUID, web: Web, clock_minutes: int
     ) -> None:
         web.answer["/"] = reply(500)
         made = endpoint(db, user, web.url()).row
@@ -566,6 +567,9 @@ class TestOrder:
         task_service.retry_task(db, task.id)
         finish(db, task)
         record(db)
+        put_back = WebhookDelivery.event_at + timedelta(minutes=clock_minutes)
+        db.execute(update(WebhookDelivery).where(WebhookDelivery.generation == 2).values(event_at=put_back))
+        db.commit()
         keys = get_settings().accepted_keys
         [first] = queue.take(db, {made.id: 4}, keys)
         assert queue.take(db, {made.id: 4}, keys) == []

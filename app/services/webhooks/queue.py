@@ -99,7 +99,7 @@ def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
         before.c.task_id == row.task_id,
         before.c.lane == row.lane,
         before.c.tries == 0,
-        before.c.event_at < row.event_at,
+        before.c.generation < row.generation,  # one end in each, whatever the clock says
     )
     found = [
         sa.select(
