@@ -203,8 +203,8 @@ def find_stale(db: Session, taken: Collection[Taken]) -> set[UUID]:
 def give_back(db: Session, taken: Collection[Taken]) -> None:
     """Have these due again now, before those that came after them, as far as they are this sender's still."""
     row = WebhookDelivery
-    leased = sa.update(row).where(
-        row.id.in_([each.id for each in taken]), row.next_attempt_at.in_({each.lease for each in taken})
-    )
+    leased = row.id.in_([each.id for each in taken]), row.next_attempt_at.in_({each.lease for each in taken})
+    locked = sa.select(row.id).where(*leased).order_by(row.id).with_for_update(skip_locked=True)
     with transaction(db):
-        db.execute(leased.values(next_attempt_at=row.created_at).execution_options(synchronize_session=False))
+        its = sa.update(row).where(row.id.in_(db.scalars(locked).all())).values(next_attempt_at=row.created_at)
+        db.execute(its.execution_options(synchronize_session=False))
