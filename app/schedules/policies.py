@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from app.schedules.times import Timing
+from app.schedules.times import Span, Timing
 
 # `catch_up: none` runs a time that maintenance sees no later than this: longer than another process needs to take over
 # from a leader that was killed (MAINTENANCE_LEASE_SECONDS and a second).
 ON_TIME = timedelta(seconds=5)
-# Missed times that are counted at one look, and stand in one row. More make another row at the next look.
-MOST_MISSED = 100_000
+# Missed times of a cron line that are counted at one look, each of which takes 5 µs, and stand in one row. More make
+# another row at the next look. Those of an interval are a division.
+MOST_MISSED = 5_000
 _TICK = timedelta(microseconds=1)
 
 
@@ -49,15 +50,6 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Missed:
-    """Times that no task is made for: from the first to the last."""
-
-    first: datetime
-    last: datetime
-    count: int
-
-
-@dataclass(frozen=True)
 class CaughtUp:
     """What becomes of the times of a window.
 
@@ -65,7 +57,7 @@ class CaughtUp:
     """
 
     run: Sequence[datetime]
-    missed: Missed | None
+    missed: Span | None
     done_until: datetime
     due_at: datetime | None
 
@@ -100,28 +92,25 @@ def catch_up(
     if first is None or first > window.until:
         return CaughtUp([], None, window.until, first)
     if second is None or second > window.until:  # nearly always
-        run = [time for time in (first,) if time not in done]
-        is_run = first >= begin
-        return CaughtUp(
-            run if is_run else [], None if is_run else _missed(timing, first, first, 1, done), window.until, second
-        )
+        left = [] if first in done else [first]
+        if first >= begin:
+            return CaughtUp(left, None, window.until, second)
+        return CaughtUp([], Span(first, first, 1) if left else None, window.until, second)
     if policy is CatchUp.ALL:
         chosen = timing.between(max(window.after, begin - _TICK), window.until, most)
     else:
         latest = timing.latest(window.after, window.until)
         chosen = [latest] if latest is not None and latest >= begin else []
     bound = chosen[0] - _TICK if chosen else window.until
-    number = timing.count(window.after, bound, MOST_MISSED) if window.after < bound else 0
-    if number >= MOST_MISSED:
-        times = timing.between(window.after, bound, MOST_MISSED)
-        return _caught_up(timing, [], _missed(timing, times[0], times[-1], len(times), done), times[-1])
-    last = timing.latest(window.after, bound) if number else None
-    missed = None if last is None else _missed(timing, first, last, number, done)
+    missed = timing.span(window.after, bound, MOST_MISSED)
+    if missed is not None and timing.cron is not None and missed.count >= MOST_MISSED:
+        return _caught_up(timing, [], _without(timing, missed, done), missed.last)
+    run = [time for time in chosen if time not in done]
     done_until = chosen[-1] if len(chosen) >= most else window.until
-    return _caught_up(timing, [time for time in chosen if time not in done], missed, done_until)
+    return _caught_up(timing, run, missed and _without(timing, missed, done), done_until)
 
 
-def _caught_up(timing: Timing, run: Sequence[datetime], missed: Missed | None, done_until: datetime) -> CaughtUp:
+def _caught_up(timing: Timing, run: Sequence[datetime], missed: Span | None, done_until: datetime) -> CaughtUp:
     return CaughtUp(run, missed, done_until, next(iter(timing.after(done_until, 1)), None))
 
 
@@ -133,14 +122,17 @@ def _first_in_time(window: Window, policy: CatchUp, within: timedelta) -> dateti
     return on_time if policy is CatchUp.NONE else min(on_time, window.until - within)
 
 
-def _missed(
-    timing: Timing, first: datetime, last: datetime, count: int, done: Collection[datetime]
-) -> Missed | None:  # fmt: skip
-    """The times from the first to the last, of which there are so many, without those that have a task."""
-    if not any(first <= time <= last for time in done):
-        return Missed(first, last, count)
-    left = [time for time in timing.between(first - _TICK, last, count) if time not in done]
-    return Missed(left[0], left[-1], len(left)) if left else None
+def _without(timing: Timing, span: Span, done: Collection[datetime]) -> Span | None:
+    """The times of the span that have no task, by steps as many as those that have one."""
+    have = {time for time in done if span.first <= time <= span.last and timing.latest(time - _TICK, time) == time}
+    if len(have) == span.count:
+        return None
+    first, last = span.first, span.last
+    while first in have:
+        (first,) = timing.after(first)
+    while last in have:
+        last = timing.latest(first - _TICK, last - _TICK) or first
+    return Span(first, last, span.count - len(have))
 
 
 def decide(times: Sequence[datetime], overlap: Overlap, *, is_active: bool, held: datetime | None) -> Decision:

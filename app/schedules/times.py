@@ -18,6 +18,15 @@ _TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Times that follow each other, from the first to the last."""
+
+    first: datetime
+    last: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """What decides the nominal times. It is valid if `check` says so; all datetimes have a zone, results are in UTC.
 
@@ -56,12 +65,16 @@ class Timing:
         found = cron_times.latest(lines.parse(self.cron), self.timezone, _naive(after), _naive(until))
         return None if found is None else found.replace(tzinfo=UTC)
 
-    def count(self, after: datetime, until: datetime, most: int) -> int:
-        """Return how many times are `after` < t <= `until`, at most `most`. Of a cron line, each takes 3 µs."""
+    def span(self, after: datetime, until: datetime, most: int) -> Span | None:
+        """Return the times `after` < t <= `until` as one: those of an interval by division, whatever their number.
+
+        Of a cron line they are the first `most` ones, each of which takes some microseconds.
+        """
         if self.cron is not None:
-            return sum(1 for _ in islice(self._times(after, until), most))
+            times = self.between(after, until, most)
+            return Span(times[0], times[-1], len(times)) if times else None
         first, last = self._numbers(*self._within(after, until))
-        return max(0, min(last + 1 - first, most))
+        return None if last < first else Span(self._numbered(first), self._numbered(last), last + 1 - first)
 
     def _times(self, after: datetime, until: datetime) -> Iterator[datetime]:
         after, until = self._within(after, until)

@@ -543,7 +543,43 @@ class TestTwice:
         assert tasks_of(db, schedule) == []
 
 
+class _Clock:
+    """Each look at it is an eighth of a second later."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.125
+        return self.now
+
+
 class TestCost:
+    def test_of_long_computing_is_several_transactions(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One schedule at least is written by each, so that none holds up those behind it for ever."""
+        user = new_user(db)
+        rewind(db, *(new_schedule(db, user) for _ in range(6)))
+        written: list[int] = []
+        record = runs.record
+        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        monkeypatch.setattr(firing, "monotonic", _Clock())
+        assert fire_all(db) == 6
+        assert written == [2, 2, 2]
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        rewind(db, *(new_schedule(db, user) for _ in range(3)))
+        fire_all(db)
+        assert written[3:] == [1, 1, 1]
+
+    def test_of_a_pass_is_bounded_by_time_once_each_user_had_a_turn(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ones, others = ([new_schedule(db, user) for _ in range(4)] for user in (new_user(db), new_user(db)))
+        rewind(db, *ones, *others)
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(fire, "SECONDS", 0)
+        assert fire_all(db) == 2
+        assert [sum(told(db, each) == ["run"] for each in of) for of in (ones, others)] == [1, 1]
+
     def test_of_a_pass_with_nothing_due_is_two_statements(self, db: Session) -> None:
         new_schedule(db)
         sent: list[str] = []

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from time import monotonic
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # Tasks, and times without one, that a pass writes at most: the others are due at the next one.
 MOST = 1000
+# After so long no user has another turn in this pass: the process has to renew its lease.
+SECONDS = 1.0
 # Bytes of the requests of one transaction.
 MOST_BYTES = 8 * 1024 * 1024
 # All schedules are read: the version changes with a deploy alone, and each process looks at its first round.
@@ -37,6 +40,7 @@ def fire_due(db: Session, most: int = MOST) -> int:
 def _fire_all(db: Session, find: Callable[[Session, int], list[Found]], most: int) -> int:
     """What a user leaves of their share goes to the others, as long as any of them has more."""
     left = most
+    until = monotonic() + SECONDS
     while left > 0:
         with transaction(db):
             found = find(db, left)
@@ -48,7 +52,7 @@ def _fire_all(db: Session, find: Callable[[Session, int], list[Found]], most: in
             share = max((left - written) // (len(users) - number), 1)
             written += _fire_of_user(db, its, share) if written < left else 0
         left -= written
-        if not written:
+        if not written or monotonic() >= until:
             break
     return most - left
 

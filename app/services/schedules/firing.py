@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
@@ -26,7 +27,8 @@ from app.models.schedule import RunKind, Schedule, SkipCode
 from app.models.user import User
 from app.schedules import zones
 from app.schedules.errors import InvalidTiming
-from app.schedules.policies import CatchUp, CaughtUp, Decision, Missed, Overlap, Window, catch_up, decide
+from app.schedules.policies import CatchUp, CaughtUp, Decision, Overlap, Window, catch_up, decide
+from app.schedules.times import Span
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.schedules import runs
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 # Schedules whose tasks are made one by one, in one transaction.
 MOST_ALONE = 100
+# What was computed in so many seconds is written, in one transaction: the round has other duties, and the lease ends.
+LOOK_SECONDS = 0.2
 
 
 class Owner(NamedTuple):
@@ -74,7 +78,8 @@ class Look:
 def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
     """Fire these schedules of one user, with `most` tasks at most. Returns how many rows of times it has written.
 
-    Schedules that another process has locked, or that were changed meanwhile, are left to the next look.
+    Schedules that another process has locked, or that were changed meanwhile, are left to the next look, as are those
+    that LOOK_SECONDS do not suffice for.
     """
     catalogue()  # imports every task, for which no transaction may wait
     with transaction(db):
@@ -82,9 +87,10 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
         found, done = statements.read(db, ids)
     looks: list[Look] = []
     wanted = alone = 0
+    until = monotonic() + LOOK_SECONDS
     for schedule in found:
         alone += is_made_alone(schedule)
-        if wanted >= most or alone > MOST_ALONE:
+        if wanted >= most or alone > MOST_ALONE or (looks and monotonic() >= until):
             break
         try:
             looks.append(_look(schedule, now, done.get(schedule.id, set()), most - wanted))
@@ -151,7 +157,7 @@ def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
     return list(looks)
 
 
-def _missed(schedule: Schedule, missed: Missed) -> Run:
+def _missed(schedule: Schedule, missed: Span) -> Run:
     count, until = (None, None) if missed.count == 1 else (missed.count, missed.last)
     return Run(schedule, missed.first, None, SkipCode.MISSED, count, until, RunKind.MISSED)
 

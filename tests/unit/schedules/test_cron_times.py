@@ -10,7 +10,7 @@ import pytest
 
 from app.schedules.errors import InvalidTiming
 from app.schedules.lines import parse
-from app.schedules.times import Timing
+from app.schedules.times import Span, Timing
 from app.schedules.zones import clock_changes
 from tests.support.cron_model import Model, Window, clock_changes as changes_of_the_model
 
@@ -99,14 +99,15 @@ def test_the_next_times_are_those_of_the_model(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.full)])
-def test_the_latest_and_the_count_are_those_of_the_list(count: int) -> None:
+def test_the_latest_and_the_span_are_those_of_the_list(count: int) -> None:
     rng = random.Random(7)
     for line, window, instant in triples(2029, count):
         its, until = timing(line, window.zone), instant + timedelta(minutes=rng.randint(0, 2000))
         listed = its.between(instant, until, 5000)
         assert its.latest(instant, until) == (listed[-1] if listed else None), (line, window.zone, instant, until)
-        assert its.count(instant, until, 5000) == len(listed)
-        assert its.count(instant, until, 3) == min(3, len(listed))
+        for most in (3, 5000):
+            first = listed[:most]
+            assert its.span(instant, until, most) == (Span(first[0], first[-1], len(first)) if first else None)
 
 
 def test_every_change_of_a_clock_is_found() -> None:

@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 
 from app.schedules import policies
-from app.schedules.policies import CatchUp, Decision, Missed, Overlap, Window, catch_up, decide
-from app.schedules.times import Timing
+from app.schedules.policies import CatchUp, Decision, Overlap, Window, catch_up, decide
+from app.schedules.times import Span, Timing
+from tests.support.calls import calls
 from tests.support.properties import given, st
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,31 +38,31 @@ class TestCatchingUp:
     @pytest.mark.parametrize(
         ("policy", "run", "missed"),
         [
-            (CatchUp.NONE, [], Missed(*at(1, 5), 5)),
-            (CatchUp.LATEST, at(5), Missed(*at(1, 4), 4)),
-            (CatchUp.ALL, at(3, 4, 5), Missed(*at(1, 2), 2)),
+            (CatchUp.NONE, [], Span(*at(1, 5), 5)),
+            (CatchUp.LATEST, at(5), Span(*at(1, 4), 4)),
+            (CatchUp.ALL, at(3, 4, 5), Span(*at(1, 2), 2)),
         ],
     )
-    def test_of_five_times_within_three_minutes(self, policy: CatchUp, run: list[datetime], missed: Missed) -> None:
+    def test_of_five_times_within_three_minutes(self, policy: CatchUp, run: list[datetime], missed: Span) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), policy, 3 * MINUTE)
         assert (found.run, found.missed) == (run, missed)
 
     @pytest.mark.parametrize("policy", [CatchUp.LATEST, CatchUp.ALL])
     def test_of_what_is_too_late_is_none(self, policy: CatchUp) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), policy, timedelta(seconds=20))
-        assert (found.run, found.missed) == ([], Missed(*at(1, 5), 5))
+        assert (found.run, found.missed) == ([], Span(*at(1, 5), 5))
 
     def test_of_a_pause_runs_nothing_that_would_be_on_time(self) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 2.01, resumed=2), CatchUp.NONE, MINUTE)
-        assert (found.run, found.missed) == ([], Missed(*at(1, 2), 2))
+        assert (found.run, found.missed) == ([], Span(*at(1, 2), 2))
         found = catch_up(EVERY_MINUTE, window(1.5, 2.01, resumed=2), CatchUp.LATEST, timedelta(0))
-        assert (found.run, found.missed) == ([], Missed(*at(2, 2), 1))
+        assert (found.run, found.missed) == ([], Span(*at(2, 2), 1))
 
     def test_leaves_out_what_has_a_task_already(self) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.LATEST, MINUTE, set(at(2, 5)))
-        assert (found.run, found.missed) == ([], Missed(*at(1, 4), 3))
+        assert (found.run, found.missed) == ([], Span(*at(1, 4), 3))
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.NONE, MINUTE, set(at(1, 2, 4, 5)))
-        assert (found.run, found.missed) == ([], Missed(*at(3, 3), 1))
+        assert (found.run, found.missed) == ([], Span(*at(3, 3), 1))
         found = catch_up(EVERY_MINUTE, window(0.5, 1.5), CatchUp.NONE, MINUTE, set(at(1)))
         assert (found.run, found.missed) == ([], None)
 
@@ -69,10 +70,30 @@ class TestCatchingUp:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.ALL, 9 * MINUTE, most=2)
         assert (found.run, found.missed, found.done_until) == (at(1, 2), None, at(2)[0])
 
-    def test_counts_so_many_missed_ones_at_one_look(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_counts_so_many_missed_ones_of_a_cron_line_at_one_look(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(policies, "MOST_MISSED", 3)
-        found = catch_up(EVERY_MINUTE, window(0.5, 9.5), CatchUp.LATEST, MINUTE)
-        assert (found.run, found.missed, found.done_until) == ([], Missed(*at(1, 3), 3), at(3)[0])
+        each_minute = Timing("* * * * *", None, "UTC", START, None)
+        found = catch_up(each_minute, window(0.5, 9.5), CatchUp.LATEST, MINUTE)
+        assert (found.run, found.missed, found.done_until, found.due_at) == ([], Span(*at(1, 3), 3), at(3)[0], at(4)[0])
+
+    @pytest.mark.parametrize("policy", CatchUp)
+    def test_of_an_interval_costs_the_same_whatever_number_was_missed(self, policy: CatchUp) -> None:
+        costs = []
+        for days in (1, 300):
+            each_second, until = Timing(None, 1, "UTC", START, None), START + timedelta(days=days, seconds=0.5)
+            span, done = Window(START, until, until), {START + timedelta(seconds=1), START + timedelta(seconds=3)}
+            costs.append(sum(calls(lambda args=(each_second, span, policy, MINUTE, done): catch_up(*args))))  # type: ignore[misc]
+            found = catch_up(each_second, span, policy, MINUTE, done)
+            assert found.missed is not None
+            assert found.missed.count + len(found.run) + len(done) == days * 86_400
+            assert found.missed.first == START + timedelta(seconds=2)
+            assert found.done_until == until
+        assert costs[0] == costs[1] < 2000
+
+    def test_of_a_cron_line_counts_no_more_than_it_tells(self) -> None:
+        each_minute = Timing("* * * * *", None, "UTC", START, None)
+        python, _ = calls(lambda: catch_up(each_minute, window(0.5, 216_000.5), CatchUp.LATEST, MINUTE))
+        assert python < 30 * policies.MOST_MISSED
 
     @given(
         policy=st.sampled_from(CatchUp),
@@ -89,7 +110,7 @@ class TestCatchingUp:
         timing = Timing(None, step, "UTC", START, None if end is None else START + end * MINUTE)
         done = begin = START - MINUTE
         run: list[datetime] = []
-        missed: list[Missed] = []
+        missed: list[Span] = []
         until = begin
         for minutes in looks:
             until = begin + minutes * MINUTE

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.languages import in_chinese
 from app.schedules.errors import InvalidTiming
-from app.schedules.times import MAX_EVERY_SECONDS, Timing, check, jitter
+from app.schedules.times import MAX_EVERY_SECONDS, Span, Timing, check, jitter
 from app.schedules.zones import zone
 from tests.support.properties import given, st
 
@@ -39,7 +39,7 @@ class TestAnInterval:
         its = every(90, end_at=START + 180 * SECOND)
         assert its.between(LONG_AGO, FAR, 10) == [START, START + 90 * SECOND, START + 180 * SECOND]
         assert its.after(START + 180 * SECOND) == []
-        assert its.count(LONG_AGO, FAR, 10) == 3
+        assert its.span(LONG_AGO, FAR, 10) == Span(START, START + 180 * SECOND, 3)
 
     def test_is_elapsed_time_whatever_the_zone(self) -> None:
         """The clock of Berlin is put forward in between, and a `start_at` in that zone counts as the instant it is."""
@@ -51,8 +51,7 @@ class TestAnInterval:
     def test_of_a_second_is_counted_over_years_at_once(self) -> None:
         its, until = every(1), START + timedelta(days=3650)
         began = time.process_time()
-        assert its.count(LONG_AGO, until, 10**12) == 3650 * 86_400 + 1
-        assert its.count(LONG_AGO, until, 1000) == 1000
+        assert its.span(LONG_AGO, until, 1000) == Span(START, until, 3650 * 86_400 + 1)
         assert its.latest(LONG_AGO, until + 0.5 * SECOND) == until
         assert its.after(until - SECOND) == [until]
         assert time.process_time() - began < 1
@@ -70,7 +69,7 @@ class TestAnInterval:
             expected += [at] if at > first else []
             at += step
         assert its.between(first, until, 10**6) == expected
-        assert its.count(first, until, 10**6) == len(expected)
+        assert its.span(first, until, 1) == (Span(expected[0], expected[-1], len(expected)) if expected else None)
         assert its.latest(first, until) == (expected[-1] if expected else None)
 
 
@@ -81,7 +80,8 @@ class TestALine:
         assert DAILY.between(LONG_AGO, FAR, 3) == NINES[:3]
         assert DAILY.latest(LONG_AGO, FAR) == NINES[-1]
         assert DAILY.latest(NINES[-1], FAR) is None
-        assert DAILY.count(LONG_AGO, FAR, 10) == 4
+        assert DAILY.span(LONG_AGO, FAR, 10) == Span(NINES[0], NINES[-1], 4)
+        assert DAILY.span(LONG_AGO, FAR, 3) == Span(NINES[0], NINES[2], 3)
         assert replace(DAILY, start_at=NINES[0] + SECOND).after(LONG_AGO) == [NINES[1]]
         assert replace(DAILY, end_at=NINES[3] - SECOND).latest(LONG_AGO, FAR) == NINES[2]
 
@@ -89,7 +89,7 @@ class TestALine:
         assert DAILY.between(NINES[0], NINES[2], 10) == NINES[1:3]
         assert DAILY.between(NINES[0], NINES[0], 10) == DAILY.between(NINES[2], NINES[0], 10) == []
         assert DAILY.latest(NINES[2], NINES[0]) is None
-        assert DAILY.count(NINES[2], NINES[0], 10) == 0
+        assert DAILY.span(NINES[2], NINES[0], 10) is None
 
     def test_takes_instants_of_any_zone(self) -> None:
         tokyo = ZoneInfo("Asia/Tokyo")
