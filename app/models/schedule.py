@@ -125,7 +125,7 @@ class ScheduleRun(Base):
     count: Mapped[int | None]
     until: Mapped[datetime | None]
     by_backfill: Mapped[bool] = mapped_column(server_default=sa.false())
-    # The schedule fired the task by itself, and it was pending or running when it was looked at last.
+    # The schedule fired the task by itself, and nobody has looked since its end. With `overlap: allow` nobody does.
     is_open: Mapped[bool] = mapped_column(server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

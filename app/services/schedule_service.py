@@ -217,6 +217,9 @@ class ScheduleService:
                 (task,) = task_creation.as_tasks(db, created)
             runs.record(db, [Run(schedule, time, task.id, kind=RunKind.TRIGGER)])
             _count(db, schedule, task.id, 1, time)
+            times = schedule.runs + schedule.skipped
+            if runs.is_to_trim(times, times + 1):
+                statements.trim_runs(db, schedule.id, runs.KEPT)
             _record(db, ScheduleEvent.TRIGGERED, schedule, task=str(task.id))
         return task, created[0].is_new
 

@@ -433,20 +433,49 @@ class TestRows:
         fire_all(db)
         assert len(rows(db, schedule)) == runs.KEPT
 
+    def test_of_a_task_that_has_ended_are_trimmed_though_nobody_looked_at_its_end(self, db: Session) -> None:
+        schedule = new_schedule(db, overlap="allow")
+        (time,) = rewind(db, schedule)
+        fire_all(db)
+        end(db, tasks_of(db, schedule)[0])
+        later(db, schedule, time, runs.KEPT)
+        runs.trim(db, schedule.id)
+        assert [row.task_id for row in rows(db, schedule)] == [None] * runs.KEPT
+
+    def test_are_trimmed_by_triggers(self, db: Session) -> None:
+        schedule = new_schedule(db)
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(runs=1099))
+        later(db, schedule, datetime(2020, 1, 1, tzinfo=UTC), runs.KEPT + 50)
+        schedule_service.trigger(db, schedule.id)
+        assert len(rows(db, schedule)) == runs.KEPT
+
+    def test_of_a_backfill_stay_when_they_are_the_oldest(self, db: Session) -> None:
+        """Else the same backfill would make its tasks a second time."""
+        schedule = new_schedule(db)
+        now = now_of(db)
+        later(db, schedule, now, runs.KEPT + 10)
+        first = schedule_service.backfill(db, schedule.id, now - 3 * HOUR, now)
+        assert len(first) == 3
+        assert {*first} <= {row.task_id for row in rows(db, schedule)}
+
     def test_are_forgotten_after_ninety_days(self, db: Session) -> None:
         schedule = new_schedule(db, overlap="allow", catch_up="all", catch_up_seconds=86_400)
         rewind(db, schedule, times=3)
         fire_all(db)
-        first, second, _ = rows(db, schedule)
+        end(db, tasks_of(db, schedule)[1])
         long_ago = now_of(db) - runs.KEPT_FOR - HOUR
-        for each in (first, second):
-            db.execute(
-                update(ScheduleRun)
-                .where(ScheduleRun.scheduled_for == each.scheduled_for)
-                .values(created_at=long_ago, is_open=each is first)
-            )
+        first, second, _ = (row.scheduled_for for row in rows(db, schedule))
+        old = ScheduleRun.scheduled_for.in_([first, second])
+        db.execute(update(ScheduleRun).where(old).values(created_at=long_ago))
         assert runs.forget(db) == 1
-        assert len(rows(db, schedule)) == 2
+        assert second not in {row.scheduled_for for row in rows(db, schedule)}
+
+
+def later(db: Session, schedule: Schedule, time: datetime, number: int) -> None:
+    """Write so many rows of skipped times after this one."""
+    row = {"schedule_id": schedule.id, "kind": RunKind.TIME.value, "skipped": "overlap"}
+    db.execute(insert(ScheduleRun), [row | {"scheduled_for": time + (at + 1) * HOUR} for at in range(number)])
+    db.commit()
 
 
 class TestAnError:

@@ -23,6 +23,7 @@ _S, _R, _T = SCHEDULES.c, SCHEDULE_RUNS.c, Task.__table__.c
 # Users are found among so many that are due, the longest first.
 MOST_DUE = 100_000
 _IS_TIME = _R.kind == RunKind.TIME.value
+_IS_ACTIVE = exists().where(_T.id == _R.task_id, _T.finished_at.is_(None))
 
 
 class Found(NamedTuple):
@@ -145,19 +146,19 @@ def write(db: Session, schedule_id: UUID, **values: Any) -> None:
 
 
 def trim_runs(db: Session, schedule_id: UUID, keep: int) -> int:
-    """Delete all but the newest `keep` rows, and those whose tasks may be active. Returns how many."""
+    """Delete all but the newest `keep` rows, and those of active tasks. Returns how many."""
     of_schedule = _R.schedule_id == schedule_id
     newest = select(_R.scheduled_for).where(of_schedule).order_by(_R.scheduled_for.desc()).offset(keep).limit(1)
     last = db.scalar(newest)
     if last is None:
         return 0
-    old = delete(SCHEDULE_RUNS).where(of_schedule, _R.scheduled_for <= last, ~_R.is_open)
+    old = delete(SCHEDULE_RUNS).where(of_schedule, _R.scheduled_for <= last, ~_IS_ACTIVE)
     return changed_rows(db.execute(old))
 
 
 def old_runs(age: timedelta) -> tuple[Any, Any]:
-    """The conditions of rows that are older than this, and whose tasks are not active as far as is known."""
-    return (_R.created_at < STATEMENT_TIME - age, ~_R.is_open)
+    """The conditions of rows that are older than this, but for those of active tasks."""
+    return (_R.created_at < STATEMENT_TIME - age, ~_IS_ACTIVE)
 
 
 def with_other_zones(db: Session, version: str, most: int) -> Sequence[UUID]:
