@@ -152,13 +152,13 @@ class ScheduleService:
             schedule, now = _find(db, schedule_id, owner, lock=True), timing.now_of(db)
             was_paused = schedule.paused
             by_owner = owns is None or owns(schedule.user_id)
-            with db.no_autoflush:
-                changing.change(schedule, changes, now, by_owner=by_owner)
-                if "task" in changes:
-                    row = requests.check_request(schedule.task, schedule.user_id, schedule.id, now)
-                    if check is not None:
-                        check(row.wanted)
-                    _check_task(db, row)
+            changed = changing.changed(schedule, changes, now, by_owner=by_owner)
+            if "task" in changes:
+                row = requests.check_request(changed.task, schedule.user_id, schedule.id, now)
+                if check is not None:
+                    check(row.wanted)
+                _check_task(db, row)
+            changing.write(schedule, changed)
             db.flush()
             if fields := sorted(changes.keys() - {"paused"}):
                 _record(db, ScheduleEvent.UPDATED, schedule, fields=fields)

@@ -14,12 +14,14 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.statements import schedules as statements
+from app.errors import InvalidInput
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, Task, User
 from app.models.audit import AuditRecord
 from app.models.schedule import RunKind
 from app.models.task import TaskStatus
 from app.schedules import zones
+from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
@@ -626,6 +628,24 @@ class TestCost:
                 assert fire_all(db) == number
             numbers.append(len(sent))
         assert numbers[1] <= numbers[0] + 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "new", "cron": "0 3 * * *", "timezone": "Nowhere/City"},
+        {"task": {"name": "new"}, "metadata": {"password": "***"}},
+        {"name": "new", "task": {"args": ["x"]}},
+        {"name": "new", "paused": True, "task": {"limit": "none"}},
+    ],
+)
+def test_of_a_refused_change_the_commit_of_the_caller_writes_nothing(db: Session, changes: dict[str, Any]) -> None:
+    schedule = new_schedule(db)
+    before = ScheduleRead.model_validate(schedule)
+    with pytest.raises(InvalidInput):
+        schedule_service.update_schedule(db, schedule.id, changes, commit=False)
+    db.commit()
+    assert ScheduleRead.model_validate(schedule_service.get_schedule(db, schedule.id)) == before
 
 
 def test_the_task_of_a_deleted_schedule_stays(db: Session) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
+from sqlalchemy import inspect
 
 from app.core.ids import new_id
 from app.core.redaction import MASK, holds_mask, restore_secrets
@@ -17,6 +18,7 @@ from app.services.schedules.requests import changed as changed_request, stored
 from app.services.schedules.timing import TIMING, check_timing, next_columns, timing_of, whole_second
 
 _TICK = timedelta(microseconds=1)
+_ATTRIBUTES = tuple(attribute.key for attribute in inspect(Schedule).column_attrs)
 # The columns that take a field of the request as it is.
 _PLAIN = ("name", *TIMING, "jitter_seconds", "overlap", "catch_up", "catch_up_seconds", "paused", "tags")
 
@@ -47,12 +49,13 @@ def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedu
     return schedule
 
 
-def change(schedule: Schedule, changes: Mapping[str, Any], now: datetime, *, by_owner: bool) -> None:
-    """Set the attributes of a schedule to what a PATCH says, and the times that follow from it.
+def changed(before: Schedule, changes: Mapping[str, Any], now: datetime, *, by_owner: bool) -> Schedule:
+    """Return a copy of a schedule with what a PATCH says, and the times that follow from it. `write` has it written.
 
     Raises InvalidSchedule, InvalidTask.
     """
     wanted = parse(SchedulePatch, changes)
+    schedule = Schedule(**{name: getattr(before, name) for name in _ATTRIBUTES})
     named = {name: getattr(wanted, name) for name in _PLAIN if name in wanted.model_fields_set}
     was_over = schedule.next_run_at is None and not schedule.paused
     if wanted.task is not None:
@@ -76,6 +79,14 @@ def change(schedule: Schedule, changes: Mapping[str, Any], now: datetime, *, by_
         _set_next(schedule, now)
     schedule.updated_at = now
     schedule.version += 1
+    return schedule
+
+
+def write(schedule: Schedule, changed: Schedule) -> None:
+    """Set what differs in the copy. Only now: what is refused must not be written by the caller's commit."""
+    for name in _ATTRIBUTES:
+        if getattr(schedule, name) != getattr(changed, name):
+            setattr(schedule, name, getattr(changed, name))
 
 
 def set_paused(schedule: Schedule, now: datetime, *, paused: bool) -> None:
