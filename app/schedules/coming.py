@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from app.schedules import zones
 
 _A_YEAR = timedelta(days=366)
+# No nominal time is before it. In the year 1 a zone behind UTC has no clock.
+_BEGIN = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def with_changes(zone: str, since: datetime, times: Iterable[datetime]) -> list[
     A change that is undone before the next time is not told: of a time each year, there are two in between.
     """
     found: list[Coming] = []
-    its_zone, before = zones.zone(zone), since
+    its_zone, before = zones.zone(zone), max(since, _BEGIN)
     for at in times:
         local = at.astimezone(its_zone)
         differs = local.utcoffset() != before.astimezone(its_zone).utcoffset()

@@ -29,7 +29,8 @@ _SLACK_SECONDS = 61
 
 def times_between(timing: Timing, begin: datetime, end: datetime) -> list[datetime]:
     """Return the nominal times from `begin` to `end`. Raises TooManyTimes, InvalidTiming."""
-    times = timing.between(begin - _TICK, end, MOST_TIMES + 1)
+    # No time is before the start, and there is none a moment before the year 1.
+    times = timing.between(max(begin, timing.start_at) - _TICK, end, MOST_TIMES + 1)
     if len(times) > MOST_TIMES:
         raise TooManyTimes
     return times

@@ -356,6 +356,12 @@ class TestDeeds:
         assert len(tasks.http.get(f"/api/v1/tasks/?schedule_id={schedule['id']}", headers=tasks.headers).json()) == 4
         assert heading(reader.post(path, **typed).text) == "There is nothing to make"
 
+    def test_a_backfill_may_begin_before_all_times(self, reader: Reader, tasks: TaskClient) -> None:
+        schedule = made(tasks, cron="30 2 * * *", timezone="America/New_York")
+        typed = {"begin": "0001-01-01T00:00", "end": "1970-01-03T00:00"}
+        page = reader.post(f"/schedules/{schedule['id']}/backfill", **typed)
+        assert (page.status_code, heading(page.text)) == (200, "Make 2 tasks?")
+
     @pytest.mark.parametrize(
         ("typed", "said"),
         [

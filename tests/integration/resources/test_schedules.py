@@ -494,6 +494,13 @@ class TestBackfilling:
             schedule_service.backfill(db, schedule.id, now - 2 * HOUR, now)
         assert (tasks_of(db, schedule), rows(db, schedule)) == ([], [])
 
+    def test_may_begin_before_all_times(self, ask: Ask) -> None:
+        found = made(ask, start_at="2026-03-29T00:00:00Z")
+        body = {"from": "0001-01-01T00:00:00Z", "to": "2026-03-30T00:00:00Z"}
+        preview = ask("POST", f"{found['id']}/backfill", body | {"dry_run": True})
+        assert (preview.status_code, preview.json()) == (200, {"count": 1, "scheduled_for": ["2026-03-29T01:00:00Z"]})
+        assert ask("POST", f"{found['id']}/backfill", body).status_code == 201
+
     def test_an_empty_range_is_refused(self, ask: Ask) -> None:
         found = made(ask)
         body = {"from": "2026-03-27T00:00:00Z", "to": "2026-03-26T00:00:00Z"}
