@@ -1,6 +1,7 @@
 """The form of a schedule in a real browser: the next times follow what is typed, and the page is left by its button."""
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -33,6 +34,20 @@ def test_the_next_times_follow_what_is_typed(site: Site) -> None:
     page.get_by_role("button", name="Create schedule").last.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("by hand")
     expect(page.locator(".lead")).to_contain_text(re.compile(r"every 90 s\.\s+Next:\s+in"))
+
+
+def test_the_preview_is_asked_for_with_the_times_alone(site: Site) -> None:
+    """What else is typed may be secret or long, and addresses are logged."""
+    page = site.visit(site.user).page
+    page.goto("schedules/new")
+    page.get_by_label("Name of the schedule").fill("a name")
+    page.locator("[name='schedule.metadata']").fill('{"password": "s3cret"}', force=True)
+    with page.expect_request(lambda request: "/schedules/preview" in request.url) as asked:
+        page.get_by_role("textbox", name="Cron line").fill("30 2 * * *")
+    typed = parse_qs(urlsplit(asked.value.url).query, keep_blank_values=True)
+    names = ("by", "cron", "every_seconds", "timezone", "start_at", "end_at")
+    assert {*typed} == {f"schedule.{name}" for name in names}
+    assert typed["schedule.cron"] == ["30 2 * * *"]
 
 
 def test_it_is_paused_in_a_dialog_and_deleted_after_a_question(site: Site) -> None:

@@ -56,7 +56,7 @@ _REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
 
 @router.get("/schedules/preview")
 def preview_times(request: Request, _user: PageUser) -> Response:
-    """The next times of what is typed, as a part of the page. The parameters are the fields of the form."""
+    """The next times of what is typed, as a part of the page. The parameters are the fields that decide them."""
     typed = schedule_fields.typed_in(request.query_params)
     found = schedule_fields.preview(typed, datetime.now(UTC), language_of(request).code)
     return page(request, "schedule_preview.html", {"preview": found, "zone": typed["timezone"] or "UTC"})
