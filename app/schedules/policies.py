@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from app.schedules.times import Span, Timing
 
-# `catch_up: none` runs a time that maintenance sees no later than this: longer than another process needs to take over
-# from a leader that was killed (MAINTENANCE_LEASE_SECONDS and a second).
+# A time that maintenance sees no later than this is on time: longer than another process needs to take over from a
+# leader that was killed (MAINTENANCE_LEASE_SECONDS and a second).
 ON_TIME = timedelta(seconds=5)
 # Missed times of a cron line that are counted at one look, each of which takes 5 µs, and stand in one row. More make
 # another row at the next look. Those of an interval are a division.
@@ -85,9 +85,13 @@ def catch_up(
 ) -> CaughtUp:
     """Say which times of the window are run, `most` of them at once, and which are missed.
 
-    `within` is how late a time may be. `done` are times of the window that have a task already, by a backfill.
+    All that are on time are run; `policy` is about the earlier ones, and `latest` wants one of them where none is on
+    time. `within` is how late a time may be. `done` are times of the window that have a task already, by a backfill.
     """
-    begin = _first_in_time(window, policy, within)
+    on_time = window.until - ON_TIME
+    if window.resumed_at is not None:
+        on_time = max(on_time, window.resumed_at + _TICK)
+    begin = on_time if policy is CatchUp.NONE else min(on_time, window.until - within)
     first, second = [*timing.after(window.after, 2), None, None][:2]
     if first is None or first > window.until:
         return CaughtUp([], None, window.until, first)
@@ -96,9 +100,10 @@ def catch_up(
         if first >= begin:
             return CaughtUp(left, None, window.until, second)
         return CaughtUp([], Span(first, first, 1) if left else None, window.until, second)
-    if policy is CatchUp.ALL:
-        chosen = timing.between(max(window.after, begin - _TICK), window.until, most)
-    else:
+    chosen = timing.between(
+        max(window.after, (begin if policy is CatchUp.ALL else on_time) - _TICK), window.until, most
+    )
+    if policy is CatchUp.LATEST and not chosen:
         latest = timing.latest(window.after, window.until)
         chosen = [latest] if latest is not None and latest >= begin else []
     bound = chosen[0] - _TICK if chosen else window.until
@@ -112,14 +117,6 @@ def catch_up(
 
 def _caught_up(timing: Timing, run: Sequence[datetime], missed: Span | None, done_until: datetime) -> CaughtUp:
     return CaughtUp(run, missed, done_until, next(iter(timing.after(done_until, 1)), None))
-
-
-def _first_in_time(window: Window, policy: CatchUp, within: timedelta) -> datetime:
-    """The earliest time that is not too late to be run."""
-    on_time = window.until - ON_TIME
-    if window.resumed_at is not None:
-        on_time = max(on_time, window.resumed_at + _TICK)
-    return on_time if policy is CatchUp.NONE else min(on_time, window.until - within)
 
 
 def _without(timing: Timing, span: Span, done: Collection[datetime]) -> Span | None:

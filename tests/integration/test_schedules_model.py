@@ -19,6 +19,7 @@ from app.ddl.columns import UTCDateTime
 from app.maintenance.passes import schedules as passes
 from app.models.schedule import RunKind, ScheduleRun
 from app.models.task import Task
+from app.schedules import policies
 from app.services.schedule_service import schedule_service
 from app.services.schedules import firing, timing
 from app.services.task_service import task_service
@@ -38,6 +39,8 @@ MINUTE = timedelta(minutes=1)
 STEPS = (5, 7, 60)
 OVERLAPS = ("skip", "allow", "buffer_one", "cancel_running")
 CATCH_UPS = ("none", "latest", "all")
+# Minutes: of the five seconds that are so, and of more than an interval, so that several times are on time.
+ON_TIME = (5 / 60, 12)
 # Minutes; a look three seconds behind a time is on time.
 JUMPS = (0.05, 1, 5, 5.05, 7, 60, 200, -0.1, -8, -90)
 
@@ -74,8 +77,10 @@ class Schedules(RuleBasedStateMachine):
     @initialize(
         step=st.sampled_from(STEPS), overlap=st.sampled_from(OVERLAPS), catch_up=st.sampled_from(CATCH_UPS),
         within=st.sampled_from((0, 10, 300)), end=st.none() | st.sampled_from((6, 60, 600)),
+        on_time=st.sampled_from(ON_TIME),
     )  # fmt: skip
-    def create(self, step: int, overlap: str, catch_up: str, within: int, end: int | None) -> None:
+    def create(self, step: int, overlap: str, catch_up: str, within: int, end: int | None, on_time: float) -> None:
+        self.patch.setattr(policies, "ON_TIME", on_time * MINUTE)
         last = None if end is None else BEGIN + end * MINUTE
         self.model = Model(
             START,
@@ -85,6 +90,7 @@ class Schedules(RuleBasedStateMachine):
             catch_up=catch_up,
             within=within * MINUTE,
             end=last,
+            on_time=on_time * MINUTE,
         )
         self.tick(0)
         self.id = schedule_service.create_schedule(

@@ -6,8 +6,6 @@ from datetime import datetime, timedelta
 
 SECOND = timedelta(seconds=1)
 TICK = timedelta(microseconds=1)
-# No look at a time is later than this for "on time", as the documents say.
-ON_TIME = 5 * SECOND
 
 
 @dataclass
@@ -21,6 +19,8 @@ class Model:
     catch_up: str = "latest"
     within: timedelta = timedelta(hours=1)
     end: datetime | None = None
+    # No look at a time is later than this for "on time", as the documents say.
+    on_time: timedelta = 5 * SECOND
     paused: bool = False
     resumed_at: datetime | None = None
     held: datetime | None = None
@@ -110,11 +110,15 @@ class Model:
             self._decide([])
 
     def _caught_up(self, times: list[datetime]) -> list[datetime]:
-        on_time = self.now - ON_TIME
+        begin = self.now - self.on_time
         if self.resumed_at is not None:
-            on_time = max(on_time, self.resumed_at + TICK)
-        earliest = on_time if self.catch_up == "none" else min(on_time, self.now - self.within)
-        return [each for each in (times if self.catch_up == "all" else times[-1:]) if each >= earliest]
+            begin = max(begin, self.resumed_at + TICK)
+        on_time = [each for each in times if each >= begin]
+        if self.catch_up == "all":
+            return [each for each in times if each in on_time or each >= self.now - self.within]
+        if self.catch_up == "latest" and not on_time:
+            return [each for each in times[-1:] if each >= self.now - self.within]
+        return on_time
 
     def _decide(self, times: list[datetime]) -> None:
         waiting = [*([] if self.held is None else [self.held]), *times]

@@ -52,6 +52,22 @@ class TestCatchingUp:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), policy, timedelta(seconds=20))
         assert (found.run, found.missed) == ([], Span(*at(1, 5), 5))
 
+    @pytest.mark.parametrize("policy", CatchUp)
+    def test_runs_each_time_that_is_on_time_and_of_the_others_what_the_policy_says(self, policy: CatchUp) -> None:
+        each_second = Timing(None, 1, "UTC", START, None)
+        found = catch_up(each_second, window(0, 5.01 / 60), policy, timedelta(0))
+        assert (found.run, found.missed) == (at(*(second / 60 for second in range(1, 6))), None)
+        found = catch_up(each_second, window(0, 7.5 / 60), policy, timedelta(seconds=6))
+        first = 2 if policy is CatchUp.ALL else 3
+        assert found.run == at(*(second / 60 for second in range(first, 8)))
+        assert found.missed == Span(*at(1 / 60, (first - 1) / 60), first - 1)
+
+    @pytest.mark.parametrize("policy", CatchUp)
+    def test_of_more_on_time_than_it_may_run_goes_on_at_the_next_look(self, policy: CatchUp) -> None:
+        each_second = Timing(None, 1, "UTC", START, None)
+        found = catch_up(each_second, window(0, 4.5 / 60), policy, timedelta(0), most=3)
+        assert (found.run, found.missed, found.done_until) == (at(1 / 60, 2 / 60, 3 / 60), None, at(3 / 60)[0])
+
     def test_of_a_pause_runs_nothing_that_would_be_on_time(self) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 2.01, resumed=2), CatchUp.NONE, MINUTE)
         assert (found.run, found.missed) == ([], Span(*at(1, 2), 2))
