@@ -35,7 +35,8 @@ _SAID: dict[str, dict[str, Any]] = {
     },
     "tags": {"description": "Replaces the tags.", "examples": None},
     "metadata": {
-        "description": "Replaces the metadata. A `***` keeps the secret that it hides.",
+        "description": "Replaces the metadata. A `***` keeps the secret that it hides. A task of a schedule keeps its "
+        "`scheduled_for`.",
         "examples": None,
     },
     "unique_key": {"examples": [None]},

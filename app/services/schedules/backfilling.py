@@ -16,9 +16,10 @@ from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
 from app.models.task import Task
 from app.schedules.times import Timing
-from app.services.schedules.requests import SCHEDULED_FOR, time_text
+from app.services.schedules.requests import time_text
 from app.services.schedules.runs import KEPT
 from app.services.tasks.new_rows import Created
+from app.services.tasks.task_requests import SCHEDULED_FOR
 
 # Tasks of one backfill, and times that it looks at.
 MOST, MOST_TIMES = 1000, 100_000

@@ -16,9 +16,8 @@ from app.schemas.schedule import NOT_OF_SCHEDULES, ScheduledTask
 from app.services.schedules.timing import start_of
 from app.services.tasks import task_requests
 from app.services.tasks.new_rows import NewTask, parse, rows_of
+from app.services.tasks.task_requests import SCHEDULED_FOR
 
-# The field of a task's metadata that has its nominal time.
-SCHEDULED_FOR = "scheduled_for"
 _SECRETS = ("args", "kwargs", "metadata")
 
 

@@ -18,7 +18,7 @@ from app.schemas.task_values import PriorityIn
 from app.services.tasks import task_changes
 from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
 from app.services.tasks.quotas import quotas
-from app.services.tasks.task_requests import ARGUMENTS, checked, restored
+from app.services.tasks.task_requests import ARGUMENTS, checked, restored, with_its_time
 
 # What a submit checks is checked in the same way.
 AS_SUBMITTED = frozenset(PENDING_ONLY) - {"priority", "run_at", "expires_at"}
@@ -82,7 +82,7 @@ def edit(
 def _values(task: Task, changes: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of the changes; `values` are these with their secrets."""
     if "metadata" in values:
-        values["metadata_"] = values.pop("metadata")
+        values["metadata_"] = with_its_time(task, values.pop("metadata"))
     as_submitted = {name: value for name, value in changes.items() if name in AS_SUBMITTED}
     if as_submitted:
         values |= checked(task, as_submitted)

@@ -16,6 +16,8 @@ from app.schemas.task import TaskCreate
 from app.services.tasks.new_rows import parse
 
 ARGUMENTS = frozenset({"args", "kwargs"})
+# The field of metadata that has the nominal time for which a schedule has made the task.
+SCHEDULED_FOR = "scheduled_for"
 # A new task that repeats an old one has these only if the request names them.
 _NOT_COPIED = frozenset({"run_at", "delay_seconds", "expires_at", "depends_on", "unique_key", "on_conflict"})
 _COPIED = [name for name in TaskCreate.model_fields if name not in _NOT_COPIED]
@@ -73,6 +75,14 @@ def restored(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> d
     if not by_owner:
         _check_kept(task, changes, values)
     return values
+
+
+def with_its_time(task: Task, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return new metadata of a task. That of a schedule keeps its nominal time: a backfill would make it twice."""
+    if task.schedule_id is None:
+        return dict(metadata)
+    of_others = {name: value for name, value in metadata.items() if name != SCHEDULED_FOR}
+    return of_others | {name: value for name, value in task.metadata_.items() if name == SCHEDULED_FOR}
 
 
 def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> None:

@@ -459,6 +459,17 @@ class TestBackfilling:
         db.execute(ScheduleRun.__table__.delete())  # type: ignore[attr-defined]
         assert schedule_service.preview_backfill(db, schedule.id, *times) == times[1:]
 
+    @pytest.mark.parametrize("metadata", [{}, {"a": 1, "scheduled_for": "never"}])
+    def test_knows_tasks_whose_metadata_were_changed(self, db: Session, metadata: dict[str, Any]) -> None:
+        schedule = new_schedule(db)
+        times = rewind(db, schedule, times=2)
+        (task_id,) = schedule_service.backfill(db, schedule.id, times[0], times[0])
+        before = task_service.get_task(db, task_id).metadata_
+        task_service.update_task(db, task_id, {"metadata": metadata})
+        assert task_service.get_task(db, task_id).metadata_ == metadata | before
+        db.execute(ScheduleRun.__table__.delete())  # type: ignore[attr-defined]
+        assert schedule_service.preview_backfill(db, schedule.id, *times) == times[1:]
+
     def test_takes_the_place_of_a_time_that_is_held(self, db: Session) -> None:
         schedule = new_schedule(db, overlap="buffer_one", catch_up="all", catch_up_seconds=86_400)
         times = rewind(db, schedule, times=2)
