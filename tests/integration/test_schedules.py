@@ -30,6 +30,7 @@ from app.services.schedules.requests import time_text
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
+from tests.support.databases import ENGINE
 from tests.support.schedules import TASK, dies_at_commit, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.statements import before_each_statement
 from tests.support.tasks import claim, new_task, new_user
@@ -364,6 +365,19 @@ class TestASkip:
         fire_all(db)  # it is none that the schedule has made
         assert told(db, schedule) == ["run", "run"]
 
+    def test_a_task_of_another_schedule_is_not_its_own_once_that_runs_again(self, db: Session) -> None:
+        user = new_user(db)
+        keyed = TASK | {"unique_key": "one", "on_conflict": "return"}
+        own, other = new_schedule(db, user, task=keyed), new_schedule(db, user, task=keyed)
+        for each in (own, other):
+            rewind(db, each)
+            fire_all(db)
+        (task,) = tasks_of(db, own)
+        assert [row.task_id for row in rows(db, other)] == [task.id]
+        task_service.cancel(db, task.id)
+        task_service.retry_task(db, task.id)
+        assert [row.is_open for each in (own, other) for row in rows(db, each)] == [True, False]
+
 
 class TestUsers:
     def test_take_turns_within_what_a_pass_makes(self, db: Session) -> None:
@@ -561,6 +575,30 @@ class TestTwice:
                 assert [len(tasks_of(db, each)) for each in schedules] == [1, 3, 1, 1]
             step += 1
         assert step > 3
+
+    @pytest.mark.skipif(ENGINE == "sqlite", reason="who writes holds all others up")
+    def test_a_retry_between_a_look_at_a_task_and_what_it_notes_is_not_undone(self, fresh_database: None) -> None:
+        del fresh_database
+        with SessionLocal() as db:
+            schedule = new_schedule(db)
+            rewind(db, schedule)
+            fire_all(db)
+            (task,) = tasks_of(db, schedule)
+            task_service.cancel(db, task.id)
+        waiting = [task.id]
+
+        def retry(statement: str, _: Any) -> None:
+            if "UPDATE" in statement and waiting:
+                task_id = waiting.pop()
+                with SessionLocal() as other:
+                    task_service.retry_task(other, task_id)
+
+        with SessionLocal() as db:
+            with before_each_statement(retry):
+                statements.active_tasks(db, [schedule.id])
+                db.commit()
+            assert [row.is_open for row in rows(db, schedule)] == [True]
+            assert waiting == []
 
     def test_a_row_that_is_there_is_never_written_again(self, db: Session) -> None:
         schedule = new_schedule(db)

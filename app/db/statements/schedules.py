@@ -104,13 +104,24 @@ def active_tasks(db: Session, ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
         else:
             ended.append(task_id)
     if ended:
-        db.execute(update(SCHEDULE_RUNS).where(_R.task_id.in_(ended)).values(is_open=False))
+        _close(db, ended)
     return active
+
+
+def _close(db: Session, task_ids: Collection[UUID]) -> None:
+    """Note that these tasks have ended, where that is so still, and where no retry has locked the row.
+
+    A statement of its own locks them: only the next one sees what was committed until then.
+    """
+    rows = select(_R.task_id).where(_R.task_id.in_(task_ids), _R.is_open)
+    locked = db.scalars(rows.with_for_update(skip_locked=True)).all()
+    db.execute(update(SCHEDULE_RUNS).where(_R.task_id.in_(locked), ~_IS_ACTIVE).values(is_open=False))
 
 
 def reopen(db: Session, task_ids: Collection[UUID]) -> None:
     """Count these tasks, which run again, as fired by their schedules, if they were."""
-    fired = (_R.task_id.in_(task_ids), _IS_TIME, ~_R.by_backfill)
+    own = exists().where(_T.id == _R.task_id, _T.schedule_id == _R.schedule_id)
+    fired = (_R.task_id.in_(task_ids), _IS_TIME, ~_R.by_backfill, own)
     if task_ids:
         db.execute(update(SCHEDULE_RUNS).where(*fired).values(is_open=True))
 
