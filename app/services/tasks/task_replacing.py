@@ -10,10 +10,13 @@ from app.models.task import Task
 from app.services.tasks import task_changes
 from app.services.tasks.load import Load, attached_bytes, growth, load_of
 from app.services.tasks.new_rows import COLUMNS, NewTask
+from app.services.tasks.task_requests import with_its_time
 from app.services.tasks.waking import wake, wake_if_due
 
 # What stays as it was, and what is computed here.
-_KEPT = frozenset({"id", "celery_id", "user_id", "celery_task_name", "unique_key", "active_key", "followers"})
+_KEPT = frozenset(
+    {"id", "celery_id", "user_id", "celery_task_name", "unique_key", "active_key", "followers", "schedule_id"}
+)
 _COMPUTED = frozenset({"metadata", "max_attempts", "run_at", "held", "attached_bytes"})
 _REPLACED = [name for name in COLUMNS if name not in _KEPT | _COMPUTED]
 
@@ -36,7 +39,8 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     relimits = any(getattr(task, name) != values[name] for name in ("limit", "limit_key", "user_limited"))
     if moves or relimits:
         values["held"] = row.values.get("held")
-    more = row.values["attached_bytes"] - attached_bytes(task.name, task.tags, task.metadata_)
+    after = attached_bytes(values["name"], values["tags"], values["metadata_"])
+    more = after - attached_bytes(task.name, task.tags, task.metadata_)
     if not task_changes.patch(db, task.id, task.version, values, pending_only=True, more_bytes=more):
         return False
     if moves:
@@ -49,7 +53,9 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
 def _values(task: Task, row: NewTask) -> dict[str, Any]:
     wanted = row.wanted
     values = {name: row.values.get(name) for name in _REPLACED}
-    values["metadata_"] = wanted.metadata
+    # A schedule that fires again into its own task gives it its own time.
+    is_its_own = row.values.get("schedule_id") == task.schedule_id
+    values["metadata_"] = wanted.metadata if is_its_own else with_its_time(task, wanted.metadata)
     # Failed attempts stay counted: one more attempt is left in any case.
     values["max_attempts"] = max(row.values["max_attempts"], task.failures + 1)
     values["run_at"] = wanted.run_at

@@ -36,6 +36,7 @@ from app.services.schedule_service import schedule_service
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
+from app.services.tasks.load import attached_bytes
 from app.services.user_service import user_service
 from tests.support.accounts import bearer
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
@@ -586,6 +587,28 @@ class TestTheTasks:
         user_service.delete_user(db, schedule.user_id)
         assert db.scalar(select(func.count()).select_from(Schedule)) == 0
         assert db.scalar(select(func.count()).select_from(ScheduleRun)) == 0
+
+    def test_stay_the_schedules_when_a_submit_replaces_them(self, db: Session) -> None:
+        schedule = new_schedule(db, task=TASK | {"unique_key": "one"})
+        (time,) = rewind(db, schedule)
+        fire_all(db)
+        (task,) = tasks_of(db, schedule)
+        before = task.metadata_
+        wanted = TASK | {"unique_key": "one", "on_conflict": "replace", "metadata": {"scheduled_for": "x", "a": 1}}
+        task_service.create_task(db, user_id=schedule.user_id, **wanted)
+        (after,) = tasks_of(db, schedule)
+        assert (after.id, after.metadata_) == (task.id, {"a": 1} | before)
+        assert after.attached_bytes == attached_bytes(after.name, after.tags, after.metadata_)
+        db.execute(ScheduleRun.__table__.delete())  # type: ignore[attr-defined]
+        assert schedule_service.preview_backfill(db, schedule.id, time, time) == []
+
+    def test_of_a_schedule_that_replaces_its_own_task_have_the_later_time(self, db: Session) -> None:
+        schedule = new_schedule(db, overlap="allow", task=TASK | {"unique_key": "one", "on_conflict": "replace"})
+        first, _ = schedule_service.trigger(db, schedule.id)
+        before = first.metadata_
+        second, is_new = schedule_service.trigger(db, schedule.id)
+        assert (first.id, is_new) == (second.id, False)
+        assert second.metadata_["scheduled_for"] > before["scheduled_for"]
 
     def test_a_retry_with_changes_is_none_of_the_schedule(self, db: Session, two: tuple[Schedule, list[Task]]) -> None:
         _, (task, _) = two
