@@ -64,8 +64,8 @@ class ScheduleService:
     ) -> Schedule:
         """Make a schedule; `fields` as in ScheduleCreate: `name`, `task`, `cron` or `every_seconds`, and so on.
 
-        Raises InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, PriorityNotAllowed; with
-        `within_quota` TooManySchedules.
+        Raises InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, WebhooksOff,
+        PriorityNotAllowed; with `within_quota` TooManySchedules.
         """
         wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
         return self.accept(db, wanted, user_id, commit=commit, within_quota=within_quota).schedule
@@ -146,7 +146,7 @@ class ScheduleService:
 
         `check` is called with the task where that is changed; its exceptions are passed on. `owns` is called with the
         owner's id: where it returns False, a `***` keeps its secret only beside arguments that are otherwise unchanged.
-        Raises ScheduleNotFound, InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit.
+        Raises ScheduleNotFound, InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, WebhooksOff.
         """
         with transaction(db, commit=commit):
             schedule, now = _find(db, schedule_id, owner, lock=True), timing.now_of(db)

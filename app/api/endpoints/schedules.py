@@ -37,6 +37,7 @@ from app.errors import (
     UniqueKeyTaken,
     UnknownLimit,
     UnknownTask,
+    WebhooksOff,
 )
 from app.models.schedule import Schedule
 from app.schemas.json_value import ShortText, Tag
@@ -79,7 +80,10 @@ _REPLAYED: dict[str, Any] = {
         "schema": {"type": "string", "const": "true"},
     }
 }
-_TASK_PROBLEMS = (TaskNotAllowed, PriorityNotAllowed, InvalidInput, UnknownTask, InvalidArguments, UnknownLimit)
+_TASK_PROBLEMS = (
+    *(TaskNotAllowed, PriorityNotAllowed, InvalidInput, UnknownTask, InvalidArguments),
+    *(UnknownLimit, WebhooksOff),
+)
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentScheduleDeleted)
 _SUBMIT_PROBLEMS = (
     *(LimitReached, UniqueKeyTaken, KeptTasksTooLarge),

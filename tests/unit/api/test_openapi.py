@@ -127,6 +127,21 @@ class TestDocument:
         }
         assert "idempotency_key_reused" in invalid["examples"]
 
+    @pytest.mark.parametrize(
+        ("path", "method"),
+        [
+            ("", "post"),
+            ("{schedule_id}", "patch"),
+            ("{schedule_id}/trigger", "post"),
+            ("{schedule_id}/backfill", "post"),
+        ],
+    )
+    def test_a_schedule_that_names_a_webhook_url_may_be_refused(
+        self, document: dict[str, Any], path: str, method: str
+    ) -> None:
+        answers = document["paths"][f"/api/v1/schedules/{path}"][method]["responses"]
+        assert "webhooks_off" in answers["409"]["content"]["application/problem+json"]["examples"]
+
     def test_only_what_may_be_repeated_names_a_time_in_its_409(self, document: dict[str, Any]) -> None:
         with_time = [
             operation["operationId"]
