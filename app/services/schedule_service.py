@@ -18,7 +18,7 @@ from app.core.config import get_settings
 from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page, TimePosition
 from app.db.session import transaction
-from app.db.statements import schedules as statements
+from app.db.statements import api_keys, schedules as statements
 from app.errors import (
     IdempotencyKeyInFlight,
     IdempotentScheduleDeleted,
@@ -304,8 +304,11 @@ def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> l
 
 
 def _check_number(db: Session, user_id: UUID, most: int) -> None:
-    """Raise TooManySchedules. Requests at the same time may exceed the number by theirs."""
-    if most and db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
+    """Raise TooManySchedules. Has no other schedule of an active user be counted until the transaction ends."""
+    if not most:
+        return
+    api_keys.lock_owner(db, user_id)
+    if db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
         raise TooManySchedules(f"{most} schedules")
 
 

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.statements import schedules as statements
-from app.errors import InvalidInput
+from app.db.statements import schedules as statements, users
+from app.errors import InvalidInput, TooManySchedules
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, Task, User
 from app.models.audit import AuditRecord
@@ -575,6 +575,56 @@ class TestTwice:
                 assert [len(tasks_of(db, each)) for each in schedules] == [1, 3, 1, 1]
             step += 1
         assert step > 3
+
+    @pytest.mark.skipif(ENGINE == "sqlite", reason="who writes holds all others up")
+    def test_a_user_who_is_being_changed_holds_up_no_pass(self, fresh_database: None) -> None:
+        del fresh_database
+
+        def run() -> None:
+            with SessionLocal() as session:
+                fire.fire_due(session)
+
+        with SessionLocal() as db, SessionLocal() as other:
+            schedule, free = new_schedule(db), new_schedule(db)
+            rewind(db, schedule, free)
+            db.commit()
+            users.lock_user(other, schedule.user_id)
+            passing = threading.Thread(target=run)
+            passing.start()
+            passing.join(5)
+            ended = not passing.is_alive()
+            other.rollback()
+            passing.join(20)
+            assert ended
+            assert [told(db, each) for each in (schedule, free)] == [[], ["run"]]
+            fire_all(db)
+            assert told(db, schedule) == ["run"]
+
+    def test_requests_at_once_do_not_exceed_the_quota(
+        self, fresh_database: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        del fresh_database
+        monkeypatch.setattr(get_settings(), "quota_schedules", 1)
+        with SessionLocal() as db:
+            user = new_user(db)
+        refused: list[TooManySchedules] = []
+
+        def create() -> None:
+            with SessionLocal() as other:
+                try:
+                    new_schedule(other, user, within_quota=True)
+                except TooManySchedules as error:
+                    refused.append(error)
+
+        with SessionLocal() as db:
+            new_schedule(db, user, within_quota=True, commit=False)
+            second = threading.Thread(target=create)
+            second.start()
+            second.join(1)
+            db.commit()
+            second.join(20)
+            assert len(refused) == 1
+            assert db.scalar(select(func.count()).select_from(Schedule)) == 1
 
     @pytest.mark.skipif(ENGINE == "sqlite", reason="who writes holds all others up")
     def test_a_retry_between_a_look_at_a_task_and_what_it_notes_is_not_undone(self, fresh_database: None) -> None:

@@ -132,7 +132,7 @@ def _look(schedule: Schedule, now: datetime, done: set[datetime], most: int) -> 
 
 
 def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
-    """Write what becomes of these schedules of one user. Returns those that could be locked."""
+    """Write what becomes of these schedules of one user. Returns those that could be locked; none without the user."""
     user_id = looks[0].schedule.user_id
     # Before the schedules: who deletes the user locks that row first.
     user = _lock_owner(db, user_id)
@@ -163,9 +163,12 @@ def _missed(schedule: Schedule, missed: Span) -> Run:
 
 
 def _lock_owner(db: Session, user_id: UUID) -> Owner | None:
-    """Have the user not deleted until the commit. None if there is none any more."""
+    """Have the user not deleted until the commit. None if another transaction changes or deletes the user now.
+
+    An import of many schedules may: no other user's wait for it.
+    """
     columns = (User.id, User.username, User.is_active, User.role, User.max_priority, User.followers)
-    found = select(*columns).where(User.id == user_id).with_for_update(read=True, key_share=True)
+    found = select(*columns).where(User.id == user_id).with_for_update(read=True, key_share=True, skip_locked=True)
     row = db.execute(found).one_or_none()
     return None if row is None else Owner(*row)
 
