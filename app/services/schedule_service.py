@@ -29,8 +29,7 @@ from app.errors import (
 from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
 from app.schemas.schedule import ScheduleCreate
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit.recording import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState
@@ -95,7 +94,7 @@ class ScheduleService:
             db.flush()
             if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [schedule.id]):
                 raise IdempotencyKeyInFlight(retry_after=idempotency.RETRY_SECONDS)
-            _record(db, ScheduleEvent.CREATED, schedule)
+            record_schedule(db, ScheduleEvent.CREATED, schedule)
         return Accepted(schedule)
 
     # Read
@@ -161,17 +160,19 @@ class ScheduleService:
             changing.write(schedule, changed)
             db.flush()
             if fields := sorted(changes.keys() - {"paused"}):
-                _record(db, ScheduleEvent.UPDATED, schedule, fields=fields)
+                record_schedule(db, ScheduleEvent.UPDATED, schedule, fields=fields)
             if was_paused != schedule.paused:
-                _record(db, ScheduleEvent.PAUSED if schedule.paused else ScheduleEvent.RESUMED, schedule)
+                record_schedule(db, ScheduleEvent.PAUSED if schedule.paused else ScheduleEvent.RESUMED, schedule)
         return schedule
 
+    @repeated_with_a_fresh_session
     def pause(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> Schedule:  # fmt: skip
         """Have it fire no more, until it is resumed. Raises ScheduleNotFound."""
         return self._set_paused(db, schedule_id, owner, commit, paused=True)
 
+    @repeated_with_a_fresh_session
     def resume(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> Schedule:  # fmt: skip
@@ -181,6 +182,7 @@ class ScheduleService:
         """
         return self._set_paused(db, schedule_id, owner, commit, paused=False)
 
+    @repeated_with_a_fresh_session
     def delete_schedule(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> None:  # fmt: skip
@@ -189,7 +191,7 @@ class ScheduleService:
             schedule = _find(db, schedule_id, owner, lock=True)
             db.execute(delete(Schedule).where(Schedule.id == schedule.id).execution_options(synchronize_session=False))
             db.expunge(schedule)
-            _record(db, ScheduleEvent.DELETED, schedule)
+            record_schedule(db, ScheduleEvent.DELETED, schedule)
 
     # Make tasks
 
@@ -220,7 +222,7 @@ class ScheduleService:
             times = schedule.runs + schedule.skipped
             if runs.is_to_trim(times, times + 1):
                 statements.trim_runs(db, schedule.id, runs.KEPT)
-            _record(db, ScheduleEvent.TRIGGERED, schedule, task=str(task.id))
+            record_schedule(db, ScheduleEvent.TRIGGERED, schedule, task=str(task.id))
         return task, created[0].is_new
 
     def preview_backfill(
@@ -260,7 +262,7 @@ class ScheduleService:
                 _count(db, schedule, ids[-1], len(ids), now, version=schedule.version + 1, held_for=held)
                 statements.trim_runs(db, schedule.id, runs.KEPT)
             told = {"from": requests.time_text(begin), "to": requests.time_text(end)}
-            _record(db, ScheduleEvent.BACKFILLED, schedule, count=len(ids), **told)
+            record_schedule(db, ScheduleEvent.BACKFILLED, schedule, count=len(ids), **told)
         return ids
 
     def _set_paused(
@@ -275,7 +277,7 @@ class ScheduleService:
             schedule.version += 1
             schedule.updated_at = now
             db.flush()
-            _record(db, ScheduleEvent.PAUSED if paused else ScheduleEvent.RESUMED, schedule)
+            record_schedule(db, ScheduleEvent.PAUSED if paused else ScheduleEvent.RESUMED, schedule)
         return schedule
 
     def _replayed(self, db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Schedule | None:
@@ -325,11 +327,6 @@ def _check_task(db: Session, row: NewTask) -> None:
 def _count(db: Session, schedule: Schedule, task_id: UUID, number: int, now: datetime, **columns: Any) -> None:
     values = {"runs": schedule.runs + number, "last_task_id": task_id, "last_run_at": now, **columns}
     statements.write(db, schedule.id, **values)
-
-
-def _record(db: Session, event: ScheduleEvent, schedule: Schedule, **detail: Any) -> None:
-    about = {"owner": str(schedule.user_id), "celery_task_name": schedule.celery_task_name}
-    audit.record(db, event, Subject("schedule", str(schedule.id)), actor=None, **about, **detail)
 
 
 schedule_service = ScheduleService()

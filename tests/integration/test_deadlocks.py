@@ -16,10 +16,13 @@ from app.db.session import SessionLocal, engine
 from app.models import Limit, Task
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
+from app.services.audit import recording
+from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from tests.support.database_errors import said
 from tests.support.lock_waits import await_lock_waits, needs_row_locks
+from tests.support.schedules import new_schedule
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.tasks import flush_admitter, task_in
@@ -104,6 +107,24 @@ def test_so_is_what_he_has_begun_on_his_connection(ended: UUID, overtaken: list[
         with Session(bind=connection) as db, pytest.raises(OperationalError, match="said the server"):
             task_service.retry_task(db, ended, commit=False)
     assert overtaken == [ended]
+
+
+@pytest.mark.parametrize("deed", ["pause", "resume", "delete_schedule"])
+def test_a_deed_with_a_schedule_is_made_again(monkeypatch: pytest.MonkeyPatch, deed: str) -> None:
+    with SessionLocal() as db:
+        schedule = new_schedule(db, paused=deed == "resume")
+    record, tried = recording.record, list[str]()
+
+    def record_late(*args: Any, **named: Any) -> None:
+        record(*args, **named)
+        tried.append(deed)
+        if len(tried) == 1:
+            raise said(psycopg2.OperationalError, DEADLOCK)
+
+    monkeypatch.setattr(recording, "record", record_late)
+    with SessionLocal() as db:
+        getattr(schedule_service, deed)(db, schedule.id)
+    assert tried == [deed] * 2
 
 
 def test_so_is_what_his_session_has_read_before(ended: UUID, overtaken: list[UUID]) -> None:

@@ -401,6 +401,9 @@ class TestAZoneThatIsGone:
         shown = schedule_service.get_schedule(db, bad.id)
         assert (shown.paused, shown.next_run_at, rows(db, bad)) == (True, None, [])
         assert "Mars/Olympus" in (shown.pause_reason or "")
+        record = db.scalars(select(AuditRecord).where(AuditRecord.event == "schedule.paused")).one()
+        assert (record.object_id, record.actor_id, record.detail["owner"]) == (str(bad.id), None, str(user))
+        assert record.detail["reason"] == shown.pause_reason
         assert fire_all(db) == 0
 
     def test_next_times_are_computed_anew_by_another_version(self, db: Session) -> None:

@@ -16,6 +16,7 @@ from app.core.ids import new_id
 from app.core.origin import Actor, current_origin
 from app.models.audit import AuditOrigin, AuditRecord
 from app.models.recorded_event import RecordedEvent
+from app.models.schedule import Schedule
 from app.models.task import Task
 from app.services.audit.deeds import NEVER_REFUSED, deed_limits
 from app.services.execution.attempts import current_attempt
@@ -88,6 +89,12 @@ def record_task(db: Session, event: RecordedEvent, task: Task, **detail: Detail)
     subject = Subject("task", str(task.id))
     detail = {"owner": str(task.user_id), "celery_task_name": task.celery_task_name, **detail}
     record(db, event, subject, actor=None, **detail)
+
+
+def record_schedule(db: Session, event: RecordedEvent, schedule: Schedule, **detail: Detail) -> None:
+    """Record an action on a schedule, with the data that is lost when the schedule is deleted."""
+    about = {"owner": str(schedule.user_id), "celery_task_name": schedule.celery_task_name}
+    record(db, event, Subject("schedule", str(schedule.id)), actor=None, **about, **detail)
 
 
 def _short(value: Detail) -> Detail:

@@ -23,7 +23,7 @@ from app.db.session import transaction
 from app.db.statements import schedules as statements
 from app.errors import ServiceError
 from app.models.audit import AuditEvent
-from app.models.schedule import RunKind, Schedule, SkipCode
+from app.models.schedule import RunKind, Schedule, ScheduleEvent, SkipCode
 from app.models.user import User
 from app.schedules import zones
 from app.schedules.errors import InvalidTiming
@@ -118,6 +118,7 @@ def pause_broken(db: Session, schedule: Schedule, error: InvalidTiming) -> None:
         if unchanged is not None and unchanged.version == schedule.version:
             values = {"paused": True, "pause_reason": reason, "next_run_at": None, "due_at": None}
             statements.write(db, schedule.id, **values, version=schedule.version + 1, tzdata=zones.version())
+            audit.record_schedule(db, ScheduleEvent.PAUSED, schedule, reason=reason)
 
 
 def _look(schedule: Schedule, now: datetime, done: set[datetime], most: int) -> Look:
