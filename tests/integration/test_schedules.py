@@ -497,6 +497,28 @@ def later(db: Session, schedule: Schedule, time: datetime, number: int) -> None:
     db.commit()
 
 
+class TestBytes:
+    @pytest.mark.parametrize(
+        "large",
+        [{"metadata": {"a": "x" * 900}}, {"tags": ["y" * 45] * 20}, {"task": TASK | {"kwargs": {"a": "z" * 900}}}],
+    )
+    def test_of_a_transaction_are_those_of_all_that_is_read(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch, large: dict[str, Any]
+    ) -> None:
+        user = new_user(db)
+        schedules = [new_schedule(db, user, **large) for _ in range(4)]
+        (time,) = rewind(db, *schedules)
+        sizes: list[int] = []
+        fires = firing.fire
+        monkeypatch.setattr(fire, "MOST_BYTES", 2500)
+        monkeypatch.setattr(firing, "fire", lambda db, ids, most: sizes.append(len(ids)) or fires(db, ids, most))
+        fire_all(db)
+        assert sizes == [2, 2]
+        db.execute(update(Schedule).values(held_for=time - HOUR, overlap="allow"))
+        fire_all(db)
+        assert sizes == [2, 2, 2, 2]
+
+
 class TestAnError:
     def test_of_one_schedule_costs_the_others_nothing_and_it_is_tried_again(
         self, db: Session, monkeypatch: pytest.MonkeyPatch

@@ -22,12 +22,13 @@ from app.schedules.policies import Overlap
 _S, _R, _T = SCHEDULES.c, SCHEDULE_RUNS.c, Task.__table__.c
 # Users are found among so many that are due, the longest first.
 MOST_DUE = 100_000
+_BYTES = (octet_length(_S.task) + octet_length(_S.tags) + octet_length(_S.metadata)).label("bytes")
 _IS_TIME = _R.kind == RunKind.TIME.value
 _IS_ACTIVE = exists().where(_T.id == _R.task_id, _T.finished_at.is_(None))
 
 
 class Found(NamedTuple):
-    """A schedule that maintenance has to look at, and the bytes of its request."""
+    """A schedule that maintenance has to look at, and the bytes of what its owner has written."""
 
     user_id: UUID
     id: UUID
@@ -45,18 +46,21 @@ class Locked(NamedTuple):
 def due(db: Session, most: int) -> list[Found]:
     """Those that are due, at most `most`: the first one of each user, then the second one of each, and so on."""
     # In the order of the index: else SQLite would take the one that has the users.
-    columns = (_S.user_id, _S.id, octet_length(_S.task).label("bytes"), _S.due_at)
+    columns = (_S.user_id, _S.id, _S.due_at)
     found = select(*columns).where(_S.due_at <= STATEMENT_TIME).order_by(_S.due_at).limit(MOST_DUE).subquery().c
     place = func.row_number().over(partition_by=found.user_id, order_by=found.due_at).label("place")
-    rows = select(found.user_id, found.id, found.bytes, place).subquery().c
-    first = select(rows.user_id, rows.id, rows.bytes).order_by(rows.place, rows.user_id).limit(most)
-    return [Found(*row) for row in db.execute(first)]
+    rows = select(found.user_id, found.id, place).subquery().c
+    first = select(rows.user_id, rows.id, rows.place).order_by(rows.place, rows.user_id).limit(most).subquery().c
+    # Of the chosen ones alone, each by its key.
+    size = select(_BYTES).where(_S.id == first.id).scalar_subquery()
+    chosen = select(first.user_id, first.id, size).order_by(first.place, first.user_id)
+    return [Found(*row) for row in db.execute(chosen)]
 
 
 def free_again(db: Session, most: int) -> list[Found]:
     """Those of which a time waits for the end of a task, and that has ended."""
     active = exists().where(_R.schedule_id == _S.id, _R.is_open, _T.id == _R.task_id, _T.finished_at.is_(None))
-    waiting = select(_S.user_id, _S.id, octet_length(_S.task)).where(
+    waiting = select(_S.user_id, _S.id, _BYTES).where(
         _S.held_for.is_not(None), ~_S.paused, or_(_S.overlap == Overlap.ALLOW.value, ~active)
     )
     return [Found(*row) for row in db.execute(waiting.order_by(_S.held_for).limit(most))]

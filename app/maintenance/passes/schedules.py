@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MOST = 1000
 # After so long no user has another turn in this pass: the process has to renew its lease.
 SECONDS = 1.0
-# Bytes of the requests of one transaction.
+# Bytes of the schedules of one transaction: their requests, tags and metadata.
 MOST_BYTES = 8 * 1024 * 1024
 # All schedules are read: the version changes with a deploy alone, and each process looks at its first round.
 EACH_HOUR = 3600.0
