@@ -73,7 +73,9 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_transport.py", "integration/test_triggers.py", "integration/test_turns.py",
         "integration/test_turns_model.py", "integration/test_turns_shares.py", "integration/test_unique_key_races.py",
         "integration/test_unique_keys.py", "integration/test_unique_keys_at_once.py",
-        "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py", "integration/test_webhooks.py",
+        "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py",
+        "integration/test_webhook_locks.py", "integration/test_webhook_outcomes.py", "integration/test_webhook_queues.py",
+        "integration/test_webhooks.py",
         "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
         "e2e/test_pages.py", "e2e/test_run_server.py",
         "integration/test_events_end.py::TestTheRightToIt::test_ends_with_the_login",
@@ -136,6 +138,7 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_running_quota.py", "integration/test_schedules.py", "integration/test_state_machine.py",
     "integration/test_statements.py", "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_task_sums.py",
     "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
+    "integration/test_webhook_locks.py", "integration/test_webhook_outcomes.py", "integration/test_webhook_queues.py",
     "integration/test_webhooks.py",
 )  # fmt: skip
 
