@@ -714,6 +714,19 @@ class TestCost:
         fire_all(db)
         assert written[3:] == [1, 1, 1]
 
+    def test_of_what_has_much_to_catch_up_comes_behind_what_is_on_time(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        user = new_user(db)
+        late, on_time = new_schedule(db, user, cron="* * * * *"), new_schedule(db, user)
+        past = now_of(db) - timedelta(days=90)
+        db.execute(update(Schedule).where(Schedule.id == late.id).values(done_until=past, due_at=past))
+        rewind(db, on_time)
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(fire, "SECONDS", 0)
+        assert [fire_all(db), told(db, late), told(db, on_time)] == [1, [], ["run"]]
+        assert [fire_all(db), told(db, late)] == [1, ["missed 5000"]]
+
     def test_of_a_pass_is_bounded_by_time_once_each_user_had_a_turn(
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:

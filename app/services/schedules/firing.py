@@ -88,7 +88,8 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
     looks: list[Look] = []
     wanted = alone = 0
     until = monotonic() + LOOK_SECONDS
-    for schedule in found:
+    # Those that have the least to catch up are on time yet, and cost little.
+    for schedule in sorted(found, key=lambda each: each.done_until, reverse=True):
         alone += is_made_alone(schedule)
         if wanted >= most or alone > MOST_ALONE or (looks and monotonic() >= until):
             break
