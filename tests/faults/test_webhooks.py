@@ -51,6 +51,9 @@ def endpoint(scene: Scene, receiver: Ledger) -> None:
     assert made.status_code == 201, made.text
     receiver.listen("/endpoint", made.json()["secret"])
     receiver.listen("/own", scene.http.get("/api/v1/users/me/webhook-secret").json()["secret"])
+    # Outlives a login's access token, which ends within the half hour.
+    key = scene.http.post("/api/v1/auth/api-keys", json={"name": "soak", "scopes": ["tasks:read", "tasks:write"]})
+    scene.http.headers["Authorization"] = f"Bearer {key.json()['key']}"
 
 
 def submit(scene: Scene, receiver: Ledger, named: list[str]) -> None:
