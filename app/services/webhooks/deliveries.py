@@ -16,7 +16,7 @@ from app.ddl.clock import NOW
 from app.models.webhook import DELIVERY_BYTES, TEST_EVENT, DeliveryState, WebhookDelivery, WebhookEndpoint
 from app.services.webhooks.bodies import body_of
 
-# Rows that a recovery queues in one transaction.
+# Rows that a recovery looks at in one transaction.
 RECOVER_BATCH = 500
 # An API process whose clock is behind may have made the id of a delivery.
 _CLOCKS = timedelta(minutes=5)
@@ -59,21 +59,25 @@ def recover(db: Session, endpoint_id: UUID, since: datetime, *, commit: bool) ->
     A transaction for each batch; with `commit=False` in the caller's.
     """
     row, oldest = WebhookDelivery, max(since, _EPOCH)
-    over = row.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
-    # In the order of their ids, behind the last one: the sender may be done with a batch before the next one.
-    lost = sa.select(row.id).where(row.endpoint_id == endpoint_id, over, row.created_at >= oldest).order_by(row.id)
-    number, last = 0, first_id_at((oldest - _CLOCKS).timestamp())  # an index has these
+    last = first_id_at((oldest - _CLOCKS).timestamp())  # an index has these
+    lost = row.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value]), row.created_at >= oldest
 
-    def queue_batch() -> Sequence[UUID]:
+    def queue_batch() -> tuple[Sequence[UUID], int]:
+        """The next ids, whatever became of them: so no statement reads more rows, however few of them are lost."""
+        ids = sa.select(row.id).where(row.endpoint_id == endpoint_id, row.id > last).order_by(row.id)
         with transaction(db, commit=commit):
-            ids = db.scalars(lost.where(row.id > last).limit(RECOVER_BATCH).with_for_update()).all()
-            if ids:
-                queue_again(db, endpoint_id, row.id.in_(ids))
-        return ids
+            seen = db.scalars(ids.limit(RECOVER_BATCH)).all()
+            locked = sa.select(row.id).where(row.id.in_(seen), *lost).order_by(row.id).with_for_update()
+            these = db.scalars(locked).all() if seen else ()
+            return seen, queue_again(db, endpoint_id, row.id.in_(these)) if these else 0
 
-    while ids := repeated(queue_batch) if commit else queue_batch():
-        number, last = number + len(ids), ids[-1]
-    return number
+    number = 0
+    while True:
+        seen, queued_now = repeated(queue_batch) if commit else queue_batch()
+        number += queued_now
+        if len(seen) < RECOVER_BATCH:
+            return number
+        last = seen[-1]
 
 
 def page(
