@@ -274,6 +274,7 @@ class WebhooksOff(Conflict):
 class EndpointsOff(WebhooksOff):
     """The secrets of endpoints are encrypted with SECRET_KEY. Without one, each process makes up its own."""
 
+    code = "webhook_endpoints_off"
     title = "Webhook endpoints are off: the operator must set SECRET_KEY, the same in every process"
 
 

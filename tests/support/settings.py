@@ -83,9 +83,9 @@ def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
 
 def _let_go() -> None:
     """Drop what this process built from other settings, once its threads have done what they have to do."""
-    publisher = sys.modules.get("app.messaging.publisher")
-    if publisher is not None:
-        publisher.flush()
+    for name in ("app.services.operations.admitter", "app.messaging.publisher"):
+        if name in sys.modules:
+            sys.modules[name].flush()
     for thread in threading.enumerate():
         if thread.name == "quota-usage":  # on a slow machine: it would build an engine between two settings
             thread.join(10)

@@ -12,6 +12,7 @@ from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
 from app.errors import (
     DeliveryNotFound,
+    EndpointsOff,
     InsufficientScope,
     InvalidCursor,
     InvalidWebhook,
@@ -21,7 +22,6 @@ from app.errors import (
     WebhookDisabled,
     WebhookLimit,
     WebhookNotFound,
-    WebhooksOff,
 )
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.schemas.webhook import (
@@ -63,7 +63,7 @@ def list_webhooks(db: SessionDep, user: TaskReader) -> list[WebhookEndpoint]:
     response_model=WebhookCreated,
     status_code=status.HTTP_201_CREATED,
     response_description="The new endpoint, with its secret, which only this answer shows",
-    responses=problems(401, LoginOnly, TaskNotAllowed, WebhookLimit, WebhooksOff, InvalidWebhook),
+    responses=problems(401, LoginOnly, TaskNotAllowed, WebhookLimit, EndpointsOff, InvalidWebhook),
 )
 def create_webhook(db: SessionDep, user: LoginUser, body: WebhookCreate) -> WebhookCreated:
     """Create an endpoint that is told of the ends of your tasks. Only a login can.
@@ -120,7 +120,7 @@ def delete_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> N
     "/{webhook_id}/rotate",
     response_model=WebhookRotated,
     response_description="The new secret, which only this answer shows",
-    responses=problems(401, LoginOnly, WebhookNotFound, WebhooksOff),
+    responses=problems(401, LoginOnly, WebhookNotFound, EndpointsOff),
 )
 def rotate_webhook_secret(
     db: SessionDep, user: LoginUser, webhook_id: WebhookId, body: WebhookRotate | None = None
