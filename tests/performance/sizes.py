@@ -38,7 +38,7 @@ QUICK = Size(
     "quick", rounds=1, clients=32, requests=800, seconds=4, batches=3, drained=3_000, drain_seconds=20, starts=30, waiting=2_000,
     critical=25, loop_seconds=1, streams=100, ticks=12, restarted=4, kept=400, rows=(2_000, 10_000), backlog=10_000,
     calls=300, of_each=150, pending=100_000, claims=200, churned=2_000,
-    schedules=10_000, schedule_seconds=15,
+    schedules=100_000, schedule_seconds=15,
 )  # fmt: skip
 FULL = Size(
     "full", rounds=5, clients=32, requests=8_000, seconds=20, batches=20, drained=100_000, drain_seconds=20, starts=300, waiting=100_000,

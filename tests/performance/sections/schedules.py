@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
 
 from app.maintenance.passes.schedules import fire_due
 from app.schedules import zones
@@ -66,7 +65,7 @@ def _none_due(bench: Bench, findings: Findings) -> None:
 def _waiting(bench: Bench, number: int) -> Iterator[Session]:
     """A database of its own with so many schedules, due tomorrow."""
     name = bench.services.new_database()
-    engine = create_engine(sqlalchemy_url(bench.services.database_url(name)), poolclass=NullPool)
+    engine = create_engine(sqlalchemy_url(bench.services.database_url(name)))
     try:
         with Session(engine, expire_on_commit=False) as db:
             _add(db, number, time.time() + 86_400, SPAN, users=min(number, 100))
