@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, transaction
 from app.ddl.clock import NOW
 from app.maintenance.passes import webhooks as passes
 from app.maintenance.rounds import Round
@@ -37,8 +37,11 @@ from app.services.webhooks.recording import CONSUMER
 from app.services.webhooks.sender import Sender, sender_of
 from tests.support.schedules import TASK
 from tests.support.tasks import new_user
+from tests.support.waiting import wait_for
 
 EVENTS = ["task.revoked"]
+# For all of a round.
+SECONDS = 300.0
 DONE = WebhookDelivery.state == DeliveryState.DELIVERED.value
 
 
@@ -102,12 +105,11 @@ def _end_tasks(db: Session, users: Sequence[UUID]) -> None:
 
 def _queue(db: Session, user: UUID, endpoint: UUID, number: int) -> None:
     """Deliveries whose bodies are made already."""
-    row = {
-        "user_id": user, "endpoint_id": endpoint, "lane": endpoint, "type": EVENTS[0], "event_at": NOW, "attempts": [],
-        "next_attempt_at": NOW, "body": b'{"type":"task.revoked"}', "bytes": DELIVERY_BYTES,
-    }  # fmt: skip
     moment = db.execute(select(NOW)).scalar_one()
-    row |= {"event_at": moment, "next_attempt_at": moment}
+    row = {
+        "user_id": user, "endpoint_id": endpoint, "lane": endpoint, "type": EVENTS[0], "event_at": moment,
+        "attempts": [], "next_attempt_at": moment, "body": b'{"type":"task.revoked"}', "bytes": DELIVERY_BYTES,
+    }  # fmt: skip
     if number:
         db.execute(insert(WebhookDelivery), [{**row, "id": new_id(), "event_id": new_id()} for _ in range(number)])
     db.commit()
@@ -133,10 +135,11 @@ def _send(db: Session, number: int) -> None:
 
 
 def _await(db: Session, of: Any, number: int) -> None:
-    while db.scalar(select(func.count()).where(of, DONE)) != number:
-        db.rollback()
-        time.sleep(0.02)
-    db.rollback()
+    def delivered() -> bool:
+        with transaction(db):
+            return db.scalar(select(func.count()).where(of, DONE)) == number
+
+    wait_for(delivered, SECONDS, f"{number} deliveries")
 
 
 def _post(url: str, bodies: Sequence[bytes], connections: int) -> None:
