@@ -38,7 +38,7 @@ from tests.support.webhooks import (
     sender,
     write,
 )
-from tests.unit.outbound.web_server import Web, reply, web_server
+from tests.unit.outbound.web_server import Web, reply
 
 LOCKED = "55P03"
 
@@ -51,16 +51,10 @@ def _allowed(db: Session) -> Iterator[None]:
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
-    with web_server() as started:
-        started.answer["/"] = started.answer["/new"] = reply(204)
-        yield started
-
-
-@pytest.fixture
 def made(db: Session, web: Web) -> WebhookEndpoint:
     """An endpoint with one delivery."""
     user = new_user(db)
+    web.answer["/new"] = reply(204)
     row = endpoint(db, user, web.url()).row
     ended(db, user)
     return row

@@ -15,7 +15,7 @@ from app.services.webhooks import deliveries as rows, dropping, due_lanes, queue
 from tests.support.settings import settings
 from tests.support.tasks import new_user
 from tests.support.webhooks import ALLOWED, answered, copy_deliveries, deliveries, delivery, ended, endpoint, send
-from tests.unit.outbound.web_server import Web, reply, web_server
+from tests.unit.outbound.web_server import Web, reply
 
 NUMBER = 5
 
@@ -27,13 +27,6 @@ def _small_batches(db: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setattr(rows, "RECOVER_BATCH", 2)
     with settings(ALLOWED):
         yield
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with web_server() as started:
-        started.answer["/"] = reply(204)
-        yield started
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ from tests.support.webhooks import (
     sender,
     write,
 )
-from tests.unit.outbound.web_server import Web, reply, web_server
+from tests.unit.outbound.web_server import Web, reply
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +62,6 @@ def _allowed(db: Session) -> Iterator[None]:
     del db
     with settings(ALLOWED):
         yield
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with web_server() as started:
-        started.answer["/"] = reply(204)
-        yield started
 
 
 @pytest.fixture

@@ -11,38 +11,25 @@ import pytest
 from sqlalchemy import update
 
 from app.core.config import get_settings
-from app.core.host_rules import HostRules
 from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.webhook import WebhookEndpoint
-from app.outbound import Bounds, Client
-from app.outbound.policy import Policy
-from app.services.outbox import deliver_batch
 from app.services.webhook_service import webhook_service
-from app.services.webhooks.recording import CONSUMER
-from app.services.webhooks.sender import Sender
+from tests.support import webhooks
 from tests.support.page_reader import Reader, cells, heading, words, wrong
 from tests.support.settings import settings
 from tests.support.task_client import TaskClient
 from tests.support.tasks import flush_admitter
 from tests.support.webhooks import copy_deliveries
-from tests.unit.outbound.web_server import Web, reply, web_server
+from tests.unit.outbound.web_server import Web, reply
 
 FORM = {"url": "http://127.0.0.1:9/hooks", "events": ["task.succeeded", "task.failed"]}
-LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.0/8"]))
 
 
 @pytest.fixture(autouse=True)
 def _allowed() -> Iterator[None]:
     with settings({"OUTBOUND_ALLOW": '["127.0.0.0/8"]'}):
         yield
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with web_server() as started:
-        started.answer["/"] = reply(204)
-        yield started
 
 
 def create(reader: Reader, **fields: Any) -> str:
@@ -55,11 +42,8 @@ def create(reader: Reader, **fields: Any) -> str:
 def send() -> None:
     """Record what has ended, and send what is due."""
     with SessionLocal() as db:
-        while deliver_batch(db, CONSUMER):
-            pass
-        sender = Sender(Client(LOOPBACK, Bounds(seconds=5, max_redirects=0)), get_settings().accepted_keys)
-        while sender.step(db):
-            pass
+        webhooks.record(db)
+        webhooks.send(db)
 
 
 def change(**values: Any) -> None:
