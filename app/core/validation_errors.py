@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core.core_schema import ErrorType
 
 from app.core.languages import error_texts
 from app.core.nearest import did_you_mean
-from app.errors import FieldError
+from app.errors import FieldError, InvalidInput
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_ERRORS = 50
 MAX_LOC_CHARACTERS = 100
@@ -99,6 +101,14 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *where: int | str) -> list
 def errors_of_model(model: type[BaseModel], error: ValidationError) -> list[FieldError]:
     """Convert what pydantic says of a value for this model, unknown fields with the nearest known ones."""
     return name_nearest(model, field_errors(error.errors(include_url=False)))
+
+
+def parsed(model: type[Model], fields: Mapping[str, Any], refusal: type[InvalidInput]) -> Model:
+    """Return the fields as this model. Raises `refusal`, which names the invalid fields."""
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        raise refusal(errors=errors_of_model(model, error)) from None
 
 
 def name_nearest(model: Any, errors: Sequence[FieldError], at: int = 0) -> list[FieldError]:

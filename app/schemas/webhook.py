@@ -18,6 +18,20 @@ _URL = "https://billing.example.com/hooks"
 _ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="  # noqa: S105 (an example)
 _AT = "2026-11-24T12:00:00Z"
+_NO_FILTER: dict[str, Any] = {"task_type": None, "tag": None, "celery_task_name": None}
+_READ: dict[str, Any] = {
+    "id": _ID,
+    "url": _URL,
+    "events": ["task.failed"],
+    "enabled": True,
+    "description": None,
+    "filter": _NO_FILTER | {"tag": "nightly"},
+    "disabled_at": None,
+    "disabled_reason": None,
+    "failing_since": None,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
 
 
 class WebhookSecret(ResponseModel):
@@ -105,23 +119,7 @@ class WebhookRecover(RequestModel):
 class WebhookRead(ResponseModel):
     """An endpoint, without its secret."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": _ID,
-                "url": _URL,
-                "events": ["task.failed"],
-                "enabled": True,
-                "description": None,
-                "filter": {"task_type": None, "tag": "nightly", "celery_task_name": None},
-                "disabled_at": None,
-                "disabled_reason": None,
-                "failing_since": None,
-                "created_at": _AT,
-                "updated_at": _AT,
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _READ})
 
     id: UUID = Field(description="The endpoint's id.")
     url: str = Field(description="Where it sends to.")
@@ -142,24 +140,7 @@ class WebhookRead(ResponseModel):
 class WebhookCreated(WebhookRead):
     """A new endpoint. Only this answer shows its `secret`: store it now."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": _ID,
-                "url": _URL,
-                "events": ["task.failed"],
-                "enabled": True,
-                "description": None,
-                "filter": {"task_type": None, "tag": None, "celery_task_name": None},
-                "disabled_at": None,
-                "disabled_reason": None,
-                "failing_since": None,
-                "created_at": _AT,
-                "updated_at": _AT,
-                "secret": _SECRET,
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _READ | {"filter": _NO_FILTER, "secret": _SECRET}})
 
     secret: str = Field(description="Verifies the signatures of this endpoint. The service cannot show it again.")
 

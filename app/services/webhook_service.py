@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
+from app.core.validation_errors import parsed
 from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
 from app.ddl.clock import NOW
-from app.errors import DeliveryNotFound, TaskNotFound, WebhookLimit
+from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, WebhookLimit
 from app.models.task import Task
 from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from app.outbound.urls import parse
@@ -91,7 +92,7 @@ class WebhookService:
         Raises InvalidWebhook, WebhookLimit, UserNotFound, and EndpointsOff without SECRET_KEY.
         """
         fields = {"url": url, "events": list(events), "filter": filter or WebhookFilter(), "enabled": enabled}
-        wanted = endpoints.parsed(WebhookCreate, {**fields, "description": description})
+        wanted = parsed(WebhookCreate, {**fields, "description": description}, InvalidWebhook)
         key, endpoint_id, service = secrets.new_key(), new_id(), secrets.keys_of_service()
         secret = secrets.encrypted(key, endpoint_id, service)
         with transaction(db, commit=commit):
@@ -134,7 +135,7 @@ class WebhookService:
         Enabled again, it begins anew: nothing of the time between is told, and its failures are forgotten. Disabled,
         what is queued for it is not sent, and maintenance drops it. Raises InvalidWebhook, WebhookNotFound.
         """
-        wanted = endpoints.parsed(WebhookPatch, changes).model_dump(exclude_unset=True)
+        wanted = parsed(WebhookPatch, changes, InvalidWebhook).model_dump(exclude_unset=True)
         with transaction(db, commit=commit):
             was_enabled = endpoints.find(db, user_id, endpoint_id).enabled
         if wanted.get("enabled") and not was_enabled:  # what maintenance has not dropped yet

@@ -2,23 +2,19 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from app.core.validation_errors import errors_of_model
+from app.core import validation_errors
+from app.core.validation_errors import Model
 from app.errors import FieldError, InvalidInput
 
-Model = TypeVar("Model", bound=BaseModel)
 _NUMBER = re.compile(r"-?(?:[0-9]{1,9}|[0-9]{0,9}\.[0-9]{1,9})")
 
 
 def parsed(model: type[Model], typed: Mapping[str, Any]) -> Model:
     """Return the model. An empty field is one that was left out. Raises InvalidInput."""
-    try:
-        return model.model_validate({name: value for name, value in typed.items() if value not in ("", [], None)})
-    except ValidationError as error:
-        raise InvalidInput(errors=errors_of_model(model, error)) from None
+    entered = {name: value for name, value in typed.items() if value not in ("", [], None)}
+    return validation_errors.parsed(model, entered, InvalidInput)
 
 
 def by_field(errors: Sequence[FieldError], depth: int = 1) -> dict[str, str]:

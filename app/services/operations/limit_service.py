@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.core.validation_errors import PATTERNS, errors_of_model
+from app.core.validation_errors import PATTERNS, parsed
 from app.db.after_commit import after_commit
 from app.db.session import transaction
 from app.db.sql import limits
@@ -95,10 +94,7 @@ def _parse(name: str, fields: dict[str, Any]) -> LimitWrite:
     if not re.fullmatch(LIMIT_NAME, name):
         error = {"loc": ["name"], "msg": PATTERNS[LIMIT_NAME], "type": "string_pattern_mismatch"}
         raise InvalidLimit(errors=[error])  # type: ignore[list-item]
-    try:
-        return LimitWrite.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidLimit(errors=errors_of_model(LimitWrite, error)) from None
+    return parsed(LimitWrite, fields, InvalidLimit)
 
 
 def _state_of(limit: Limit, running: int) -> LimitState:

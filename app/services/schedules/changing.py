@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ValidationError
 from sqlalchemy import inspect
 
 from app.core.ids import new_id
 from app.core.redaction import MASK, holds_mask, restore_secrets
-from app.core.validation_errors import errors_of_model
+from app.core.validation_errors import Model, parsed
 from app.errors import InvalidSchedule
 from app.models.schedule import Schedule
 from app.schemas.schedule import ScheduleCreate, SchedulePatch
@@ -23,12 +22,9 @@ _ATTRIBUTES = tuple(attribute.key for attribute in inspect(Schedule).column_attr
 _PLAIN = ("name", *TIMING, "jitter_seconds", "overlap", "catch_up", "catch_up_seconds", "paused", "tags")
 
 
-def parse(model: type[BaseModel], fields: Mapping[str, Any]) -> Any:
+def parse(model: type[Model], fields: Mapping[str, Any]) -> Model:
     """Return the fields as this model. Raises InvalidSchedule, which names the invalid fields."""
-    try:
-        return model.model_validate(dict(fields))
-    except ValidationError as error:
-        raise InvalidSchedule(errors=errors_of_model(model, error)) from None
+    return parsed(model, fields, InvalidSchedule)
 
 
 def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedule:

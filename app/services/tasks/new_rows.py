@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
@@ -18,7 +17,7 @@ from app.catalogue import TaskType, find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json
-from app.core.validation_errors import errors_of_model
+from app.core.validation_errors import parsed
 from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
 from app.ddl.base import Base
@@ -117,9 +116,7 @@ class Created:
 def parse(fields: dict[str, Any]) -> TaskCreate:
     """Return the fields as a TaskCreate. Raises InvalidTask, which names the invalid fields."""
     try:
-        return TaskCreate.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidTask(errors=errors_of_model(TaskCreate, error)) from None
+        return parsed(TaskCreate, fields, InvalidTask)
     except TypeError as error:  # of a Python caller
         raise InvalidTask(f"args, kwargs and metadata are JSON: {error}") from None
 

@@ -4,25 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.core.encryption import Undecryptable
-from app.core.validation_errors import errors_of_model
 from app.db.statements import api_keys
 from app.ddl.clock import NOW
-from app.errors import InvalidWebhook, UserNotFound, WebhookDisabled, WebhookNotFound
+from app.errors import UserNotFound, WebhookDisabled, WebhookNotFound
 from app.models.webhook import EventType, WebhookEndpoint
 from app.services.audit.recording import Subject
 from app.services.webhooks import secrets
-
-
-def parsed(model: Any, fields: dict[str, Any]) -> Any:
-    """Return the fields as this model. Raises InvalidWebhook, which names the invalid fields."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidWebhook(errors=errors_of_model(model, error)) from None
 
 
 def columns_of(wanted: dict[str, Any]) -> dict[str, Any]:
