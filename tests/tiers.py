@@ -59,7 +59,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
         "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
         "integration/test_random_updates.py", "integration/test_retry_with_changes.py",
-        "integration/test_revisions.py", "integration/test_schedules.py", "integration/test_schedules_model.py",
+        "integration/test_revisions.py", "integration/schedules/",
         "integration/test_rights_at_the_answer.py", "integration/test_round_trips.py",
         "integration/test_route_matrix.py", "integration/test_run_now.py", "integration/test_running.py",
         "integration/test_running_bodies.py", "integration/test_running_messages.py",
@@ -74,9 +74,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_turns_model.py", "integration/test_turns_shares.py", "integration/test_unique_key_races.py",
         "integration/test_unique_keys.py", "integration/test_unique_keys_at_once.py",
         "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py",
-        "integration/test_webhook_locks.py", "integration/test_webhook_outcomes.py", "integration/test_webhook_queues.py",
-        "integration/test_webhooks.py",
-        "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
+        "integration/webhooks/", "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
         "e2e/test_pages.py", "e2e/test_run_server.py",
         "integration/test_events_end.py::TestTheRightToIt::test_ends_with_the_login",
         "faults/test_batches.py::TestAChild::test_that_was_frozen_begins_nothing_after_its_time",
@@ -107,7 +105,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_running_stops.py::TestTheDefaultTimeLimit::test_gives_way_to_celerys_option",
         "integration/test_running_stops.py::TestTheDefaultTimeLimit::test_may_be_none_and_a_request_may_name_one",
         "integration/test_scripts.py", "integration/test_sealed_image.py", "integration/test_security_script.py",
-        "integration/test_webhook_receivers.py", "integration/test_wheel.py",
+        "integration/webhooks/test_receivers.py", "integration/test_wheel.py",
         "integration/test_without_models.py",
         "e2e/test_busy_page.py", "e2e/test_complaints.py", "e2e/test_compose.py",
         "e2e/test_run_server.py::TestOnSQLite::test_several_processes_of_each_part_share_the_file_and_the_next_start_has_it",
@@ -135,11 +133,10 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_migration_locks.py", "integration/test_migrations.py",
     "integration/test_newest_tasks.py", "integration/test_outbox.py", "integration/test_periods.py", "integration/test_queues.py",
     "integration/test_random_updates.py", "integration/test_revisions.py",
-    "integration/test_running_quota.py", "integration/test_schedules.py", "integration/test_state_machine.py",
+    "integration/schedules/", "integration/test_running_quota.py", "integration/test_state_machine.py",
     "integration/test_statements.py", "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_task_sums.py",
     "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
-    "integration/test_webhook_locks.py", "integration/test_webhook_outcomes.py", "integration/test_webhook_queues.py",
-    "integration/test_webhooks.py",
+    "integration/webhooks/",
 )  # fmt: skip
 
 # Of these, what takes long or asks through HTTP, and is seen on PostgreSQL in each run: on the other engines it is of the
@@ -153,6 +150,7 @@ ON_POSTGRESQL: tuple[str, ...] = (
     "integration/test_outbox.py::test_a_process_that_is_killed_between_any_two_steps_loses_nothing_and_keeps_the_order",
     "integration/test_task_counts.py::TestTimes", "integration/test_turns_shares.py",
     "integration/test_maintenance.py::TestPlace::test_every_one_does_within_one_pass_however_many_there_are",
+    "integration/schedules/test_model.py",
     "integration/test_queues.py::TestOnWorkers", "integration/test_queues.py::TestPausing",
     "integration/test_queues.py::TestTheList",
     "integration/test_stats.py::TestTheAnswer", "integration/test_stats.py::TestSubmitted",
@@ -170,7 +168,7 @@ NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_full_disk.py", "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_openapi_conformance.py", "integration/pages/test_new_task.py", "integration/test_plans.py",
     "integration/test_pythons.py", "integration/test_scripts.py", "integration/test_sealed_image.py",
     "integration/test_sending.py", "integration/test_server_logs.py", "integration/test_signed_messages.py",
-    "integration/test_transport.py", "integration/test_webhook_receivers.py", "integration/test_wheel.py",
+    "integration/test_transport.py", "integration/webhooks/test_receivers.py", "integration/test_wheel.py",
 )  # fmt: skip
 
 # The full tier, each part at most 50 minutes on two cores.
@@ -225,7 +223,9 @@ def runs_on(engine: str, tier: Tier, file: str) -> bool:
         return True
     if not file.startswith(("integration/", "faults/")):
         return False
-    return file in STATEMENTS if tier is not Tier.FULL else file not in NOT_OF_ENGINES
+    if any(_fits(entry, file) for entry in NOT_OF_ENGINES):
+        return False
+    return tier is Tier.FULL or any(_fits(entry, file) for entry in STATEMENTS)
 
 
 def is_timed(file: str) -> bool:

@@ -41,7 +41,7 @@ SUITE = "a suite of its own"
 FLASK = "needs Flask, a framework of the reader's own: in no requirements file of the service"
 DJANGO = FLASK.replace("Flask", "Django")
 APPLICATION = "test_from_celery.py"
-RECEIVERS = "needs a framework of the receiver's: test_webhook_receivers.py"
+RECEIVERS = "needs a framework of the receiver's: webhooks/test_receivers.py"
 LEFT_OUT = {
     "clients.md": {
         "pip install openapi-python-client": INSTALLED,

@@ -1,4 +1,4 @@
-"""What becomes of the times of one schedule, by counting them one by one: the model of `test_schedules_model.py`."""
+"""What becomes of the times of one schedule, by counting them one by one: the model of `schedules/test_model.py`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

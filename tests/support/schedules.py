@@ -14,9 +14,11 @@ from app.maintenance.passes import schedules as fire
 from app.models.schedule import Schedule, ScheduleRun
 from app.models.task import Task
 from app.services.schedule_service import schedule_service
+from app.services.schedules.requests import time_text
 from app.services.schedules.timing import first_after, now_of, timing_of
 from tests.support.tasks import LONG_RUNNING, new_user
 
+HOUR = timedelta(hours=1)
 TASK: dict[str, Any] = {"name": "made", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [1]}
 
 
@@ -45,6 +47,26 @@ def rewind(db: Session, *schedules: Schedule, times: float = 1) -> list[datetime
     db.refresh(schedules[0])
     timing = timing_of(schedules[0])
     return timing.between(schedules[0].done_until, now_of(db), 10_000)
+
+
+def move_on(db: Session, schedule: Schedule) -> datetime:
+    """Let the start, and with it all that became of its times, be an interval earlier: the next time is due now."""
+    step = timedelta(seconds=schedule.every_seconds or 0)
+    for row in rows(db, schedule):
+        db.execute(
+            update(ScheduleRun)
+            .where(ScheduleRun.schedule_id == schedule.id, ScheduleRun.scheduled_for == row.scheduled_for)
+            .values(scheduled_for=row.scheduled_for - step)
+        )
+        task = None if row.task_id is None else db.get(Task, row.task_id)
+        if task is not None and "scheduled_for" in task.metadata_:
+            at = datetime.fromisoformat(task.metadata_["scheduled_for"]) - step
+            db.execute(update(Task).where(Task.id == task.id).values(metadata_={"scheduled_for": time_text(at)}))
+    db.refresh(schedule)
+    if schedule.held_for is not None:
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(held_for=schedule.held_for - step))
+    (time,) = rewind(db, schedule)
+    return time
 
 
 def fire_all(db: Session, most: int = fire.MOST) -> int:

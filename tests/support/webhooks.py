@@ -25,7 +25,7 @@ from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.recording import CONSUMER
 from app.services.webhooks.sender import Sender
-from tests.support.tasks import claim, new_task
+from tests.support.tasks import finish, new_task
 from tests.unit.outbound.web_server import Web
 
 ALL = ["task.succeeded", "task.failed", "task.revoked"]
@@ -37,11 +37,6 @@ LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.0/8"]))
 def endpoint(db: Session, user: UUID, url: str = "http://127.0.0.1:9/", **options: Any) -> NewEndpoint:
     fields: dict[str, Any] = {"events": ALL} | options
     return webhook_service.create_endpoint(db, user, url, **fields)
-
-
-def finish(db: Session, task: Task, ending: ends.Ending | None = None) -> None:
-    assert ends.end_attempt(db, task.id, claim(db, task).attempt, ending or ends.succeeded({"rows": 3}))
-    db.commit()
 
 
 def record(db: Session) -> None:
@@ -106,6 +101,11 @@ def copy_deliveries(db: Session, template: WebhookDelivery, number: int, **value
 def answered(db: Session, *taken: Taken) -> None:
     """Send these now, and write what comes of them."""
     write(db, *((each, sending.send(Client(LOOPBACK), each.message)) for each in taken))
+
+
+def an_outcome(web: Web) -> sending.Outcome:
+    """What comes of a request to this receiver."""
+    return sending.send(Client(LOOPBACK), sending.Message(web.url(), UUID(int=1), b"{}", [b"x" * 32]))
 
 
 def write(db: Session, *ended: Ended) -> None:

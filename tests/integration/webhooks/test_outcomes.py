@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -23,11 +23,9 @@ from app.services.webhooks.outcomes import MOST_ATTEMPTS
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.sending import Outcome
 from tests.support.database_errors import said
-from tests.support.settings import settings
 from tests.support.tasks import new_user
 from tests.support.waiting import wait_for
 from tests.support.webhooks import (
-    ALLOWED,
     copy_deliveries,
     deliveries,
     delivery,
@@ -40,14 +38,9 @@ from tests.support.webhooks import (
 )
 from tests.unit.outbound.web_server import Web, reply
 
+pytestmark = pytest.mark.usefixtures("allowed")
+
 LOCKED = "55P03"
-
-
-@pytest.fixture(autouse=True)
-def _allowed(db: Session) -> Iterator[None]:
-    del db
-    with settings(ALLOWED):
-        yield
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Long queues of webhooks: what disables or deletes an endpoint writes its row alone, all else goes in batches."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -12,21 +12,18 @@ from app.core.config import get_settings
 from app.models.webhook import WebhookEndpoint
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries as rows, dropping, due_lanes, queue
-from tests.support.settings import settings
 from tests.support.tasks import new_user
-from tests.support.webhooks import ALLOWED, answered, copy_deliveries, deliveries, delivery, ended, endpoint, send
+from tests.support.webhooks import answered, copy_deliveries, deliveries, delivery, ended, endpoint, send
 from tests.unit.outbound.web_server import Web, reply
 
 NUMBER = 5
 
 
 @pytest.fixture(autouse=True)
-def _small_batches(db: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    del db
+def _small_batches(allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    del allowed
     monkeypatch.setattr(dropping, "BATCH", 2)
     monkeypatch.setattr(rows, "RECOVER_BATCH", 2)
-    with settings(ALLOWED):
-        yield
 
 
 @pytest.fixture

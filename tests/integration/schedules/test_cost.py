@@ -1,0 +1,84 @@
+"""What a pass over the schedules costs, and how long it may take."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app.maintenance.passes import schedules as fire
+from app.models import Schedule
+from app.services.schedules import firing, runs
+from app.services.schedules.timing import now_of
+from tests.support.schedules import fire_all, new_schedule, rewind, told
+from tests.support.statements import before_each_statement
+from tests.support.tasks import new_user
+
+
+class _Clock:
+    """Each look at it is an eighth of a second later."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.125
+        return self.now
+
+
+class TestCost:
+    def test_of_long_computing_is_several_transactions(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One schedule at least is written by each, so that none holds up those behind it for ever."""
+        user = new_user(db)
+        rewind(db, *(new_schedule(db, user) for _ in range(6)))
+        written: list[int] = []
+        record = runs.record
+        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        monkeypatch.setattr(firing, "monotonic", _Clock())
+        assert fire_all(db) == 6
+        assert written == [2, 2, 2]
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        rewind(db, *(new_schedule(db, user) for _ in range(3)))
+        fire_all(db)
+        assert written[3:] == [1, 1, 1]
+
+    def test_of_what_has_much_to_catch_up_comes_behind_what_is_on_time(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        user = new_user(db)
+        late, on_time = new_schedule(db, user, cron="* * * * *"), new_schedule(db, user)
+        past = now_of(db) - timedelta(days=90)
+        db.execute(update(Schedule).where(Schedule.id == late.id).values(done_until=past, due_at=past))
+        rewind(db, on_time)
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(fire, "SECONDS", 0)
+        assert [fire_all(db), told(db, late), told(db, on_time)] == [1, [], ["run"]]
+        assert [fire_all(db), told(db, late)] == [1, ["missed 5000"]]
+
+    def test_of_a_pass_is_bounded_by_time_once_each_user_had_a_turn(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ones, others = ([new_schedule(db, user) for _ in range(4)] for user in (new_user(db), new_user(db)))
+        rewind(db, *ones, *others)
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(fire, "SECONDS", 0)
+        assert fire_all(db) == 2
+        assert [sum(told(db, each) == ["run"] for each in of) for of in (ones, others)] == [1, 1]
+
+    def test_of_a_pass_with_nothing_due_is_two_statements(self, db: Session) -> None:
+        new_schedule(db)
+        sent: list[str] = []
+        with before_each_statement(lambda statement, _: sent.append(statement)):
+            assert fire_all(db) == 0
+        assert len([each for each in sent if "SAVEPOINT" not in each]) == 2
+
+    def test_of_many_is_no_more_statements_than_of_few(self, db: Session) -> None:
+        numbers = []
+        for number in (2, 40):
+            user = new_user(db)
+            rewind(db, *(new_schedule(db, user) for _ in range(number)))
+            sent: list[str] = []
+            with before_each_statement(lambda statement, _, sent=sent: sent.append(statement)):
+                assert fire_all(db) == number
+            numbers.append(len(sent))
+        assert numbers[1] <= numbers[0] + 2

@@ -1,0 +1,114 @@
+"""The rows that say what became of the times of a schedule, and their bytes."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, update
+from sqlalchemy.orm import Session
+
+from app.maintenance.passes import schedules as fire
+from app.models import Schedule, ScheduleRun
+from app.models.schedule import RunKind
+from app.services.schedule_service import schedule_service
+from app.services.schedules import firing, runs
+from app.services.schedules.timing import now_of
+from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of
+from tests.support.tasks import finish, new_user
+
+
+class TestRows:
+    def test_are_a_thousand_of_a_schedule_and_those_of_tasks_that_run(self, db: Session) -> None:
+        schedule = new_schedule(db, overlap="allow")
+        (time,) = rewind(db, schedule)
+        fire_all(db)
+        old = [
+            {"schedule_id": schedule.id, "scheduled_for": time - (at + 5) * HOUR, "kind": 1, "skipped": "overlap"}
+            for at in range(runs.KEPT + 20)
+        ]
+        db.execute(insert(ScheduleRun), old)
+        db.execute(
+            update(ScheduleRun).where(ScheduleRun.task_id.is_not(None)).values(scheduled_for=time - timedelta(days=400))
+        )
+        runs.trim(db, schedule.id)
+        found = rows(db, schedule)
+        assert len(found) == runs.KEPT + 1
+        assert found[0].task_id is not None
+
+    def test_are_trimmed_while_it_fires(self, db: Session) -> None:
+        schedule = new_schedule(db)
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(runs=1099))
+        (time,) = rewind(db, schedule)
+        old = [
+            {"schedule_id": schedule.id, "scheduled_for": time - (at + 1) * HOUR, "kind": 1, "skipped": "overlap"}
+            for at in range(runs.KEPT + 50)
+        ]
+        db.execute(insert(ScheduleRun), old)
+        fire_all(db)
+        assert len(rows(db, schedule)) == runs.KEPT
+
+    def test_of_a_task_that_has_ended_are_trimmed_though_nobody_looked_at_its_end(self, db: Session) -> None:
+        schedule = new_schedule(db, overlap="allow")
+        (time,) = rewind(db, schedule)
+        fire_all(db)
+        finish(db, tasks_of(db, schedule)[0])
+        later(db, schedule, time, runs.KEPT)
+        runs.trim(db, schedule.id)
+        assert [row.task_id for row in rows(db, schedule)] == [None] * runs.KEPT
+
+    def test_are_trimmed_by_triggers(self, db: Session) -> None:
+        schedule = new_schedule(db)
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(runs=1099))
+        later(db, schedule, datetime(2020, 1, 1, tzinfo=UTC), runs.KEPT + 50)
+        schedule_service.trigger(db, schedule.id)
+        assert len(rows(db, schedule)) == runs.KEPT
+
+    def test_of_a_backfill_stay_when_they_are_the_oldest(self, db: Session) -> None:
+        """Else the same backfill would make its tasks a second time."""
+        schedule = new_schedule(db)
+        now = now_of(db)
+        later(db, schedule, now, runs.KEPT + 10)
+        first = schedule_service.backfill(db, schedule.id, now - 3 * HOUR, now)
+        assert len(first) == 3
+        assert {*first} <= {row.task_id for row in rows(db, schedule)}
+
+    def test_are_forgotten_after_ninety_days(self, db: Session) -> None:
+        schedule = new_schedule(db, overlap="allow", catch_up="all", catch_up_seconds=86_400)
+        rewind(db, schedule, times=3)
+        fire_all(db)
+        finish(db, tasks_of(db, schedule)[1])
+        long_ago = now_of(db) - runs.KEPT_FOR - HOUR
+        first, second, _ = (row.scheduled_for for row in rows(db, schedule))
+        old = ScheduleRun.scheduled_for.in_([first, second])
+        db.execute(update(ScheduleRun).where(old).values(created_at=long_ago))
+        assert runs.forget(db) == 1
+        assert second not in {row.scheduled_for for row in rows(db, schedule)}
+
+
+def later(db: Session, schedule: Schedule, time: datetime, number: int) -> None:
+    """Write so many rows of skipped times after this one."""
+    row = {"schedule_id": schedule.id, "kind": RunKind.TIME.value, "skipped": "overlap"}
+    db.execute(insert(ScheduleRun), [row | {"scheduled_for": time + (at + 1) * HOUR} for at in range(number)])
+    db.commit()
+
+
+class TestBytes:
+    @pytest.mark.parametrize(
+        "large",
+        [{"metadata": {"a": "x" * 900}}, {"tags": ["y" * 45] * 20}, {"task": TASK | {"kwargs": {"a": "z" * 900}}}],
+    )
+    def test_of_a_transaction_are_those_of_all_that_is_read(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch, large: dict[str, Any]
+    ) -> None:
+        user = new_user(db)
+        schedules = [new_schedule(db, user, **large) for _ in range(4)]
+        (time,) = rewind(db, *schedules)
+        sizes: list[int] = []
+        fires = firing.fire
+        monkeypatch.setattr(fire, "MOST_BYTES", 2500)
+        monkeypatch.setattr(firing, "fire", lambda db, ids, most: sizes.append(len(ids)) or fires(db, ids, most))
+        fire_all(db)
+        assert sizes == [2, 2]
+        db.execute(update(Schedule).values(held_for=time - HOUR, overlap="allow"))
+        fire_all(db)
+        assert sizes == [2, 2, 2, 2]

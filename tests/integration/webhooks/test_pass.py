@@ -1,0 +1,132 @@
+"""The pass that sends what is due: in which order, of whose receivers, and until when deliveries are kept."""
+
+import json
+import threading
+import time
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.core.fork import PerProcess
+from app.core.ids import first_id_at, new_id
+from app.maintenance.passes import webhooks as passes
+from app.maintenance.rounds import Round
+from app.models.webhook import DeliveryState, WebhookDelivery
+from app.services.execution import ends
+from app.services.task_service import task_service
+from app.services.webhooks import due_lanes, forgetting, queue, recording
+from tests.support.tasks import ERROR, finish, new_user
+from tests.support.webhooks import (
+    an_outcome,
+    copy_deliveries,
+    deliveries,
+    delivery,
+    due_again,
+    ended,
+    endpoint,
+    record,
+    send,
+    sender,
+    write,
+)
+from tests.unit.outbound.web_server import Web, reply
+
+pytestmark = pytest.mark.usefixtures("allowed")
+
+
+class TestThePass:
+    def test_sends_what_is_due(
+        self, db: Session, user: UUID, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(passes, "SENDER", PerProcess(lambda: None))  # else that of the settings of another test
+        endpoint(db, user, web.url())
+        ended(db, user)
+        this = Round(get_settings(), None, threading.Event())
+        while passes.SEND.run(db, this) is not None:
+            """Something is under way, or due."""
+        assert delivery(db).state == "delivered"
+
+    def test_that_is_stopped_writes_what_is_under_way(self, db: Session, user: UUID, web: Web) -> None:
+        stopping = threading.Event()
+
+        def slowly(request: BaseHTTPRequestHandler) -> None:
+            stopping.set()
+            time.sleep(0.3)  # the request, and no synchronisation
+            reply(200)(request)
+
+        web.answer["/"] = slowly
+        endpoint(db, user, web.url())
+        ended(db, user)
+        sender().run(db, stopping)
+        assert delivery(db).state == "delivered"
+
+
+class TestOrder:
+    @pytest.mark.parametrize("clock_minutes", [0, -10])
+    def test_a_first_attempt_waits_for_that_of_the_event_before_and_not_for_its_retries(
+        self, db: Session, user: UUID, web: Web, clock_minutes: int
+    ) -> None:
+        web.answer["/"] = reply(500)
+        made = endpoint(db, user, web.url()).row
+        task = ended(db, user, ends.failed(ERROR))
+        task_service.retry_task(db, task.id)
+        finish(db, task)
+        record(db)
+        put_back = WebhookDelivery.event_at + timedelta(minutes=clock_minutes)
+        db.execute(update(WebhookDelivery).where(WebhookDelivery.generation == 2).values(event_at=put_back))
+        db.commit()
+        keys = get_settings().accepted_keys
+        [first] = queue.take(db, {made.id: 4}, keys)
+        assert queue.take(db, {made.id: 4}, keys) == []
+        write(db, (first, an_outcome(web)))
+        [second] = queue.take(db, {made.id: 4}, keys)
+        kinds = [json.loads(each.message.body)["type"] for each in (first, second)]
+        assert kinds == ["task.failed", "task.succeeded"]
+
+
+class TestFairness:
+    def test_thousands_of_events_of_a_dead_endpoint_are_not_read_for_another_ones(
+        self, db: Session, user: UUID, web: Web
+    ) -> None:
+        dead, alive = endpoint(db, user).row, endpoint(db, new_user(db), web.url()).row
+        ended(db, user)
+        ended(db, alive.user_id)
+        template = next(each for each in deliveries(db) if each.endpoint_id == dead.id)
+        copy_deliveries(db, template, 2000)
+        assert {each.lane for each in due_lanes.find_due(db)} == {dead.id, alive.id}
+        taken = queue.take(db, {dead.id: 4, alive.id: 4}, get_settings().accepted_keys)
+        assert [each.lane for each in taken].count(dead.id) == 4
+        assert [each.lane for each in taken].count(alive.id) == 1
+
+    def test_the_hosts_that_one_user_names_are_of_a_few_lanes(self, user: UUID) -> None:
+        lanes = {recording.lane_of_url(user, f"https://host-{number}.example.com/x") for number in range(2000)}
+        assert len(lanes) == recording.LANES_OF_URLS
+        same = {recording.lane_of_url(user, f"https://one.example.com/{number}") for number in range(100)}
+        assert len(same) == 1
+        assert recording.lane_of_url(new_id(), "https://one.example.com/") not in same
+
+    def test_the_url_of_a_task_that_has_failed_before_is_known_to_fail(self, db: Session, user: UUID, web: Web) -> None:
+        web.answer["/"] = reply(500)
+        ended(db, user, webhook_url=web.url())
+        assert [each.failing for each in due_lanes.find_due(db)] == [False]
+        send(db)
+        due_again(db)
+        assert [each.failing for each in due_lanes.find_due(db)] == [True]
+
+
+def test_deliveries_are_forgotten_after_thirty_days(db: Session, user: UUID) -> None:
+    endpoint(db, user)
+    ended(db, user)
+    old = delivery(db)
+    columns = [column.name for column in WebhookDelivery.__table__.c]
+    values = {name: getattr(old, name) for name in columns}
+    db.execute(WebhookDelivery.__table__.insert(), [values | {"id": first_id_at(time.time() - 31 * 86_400)}])
+    db.commit()
+    assert forgetting.forget_deliveries(db) == 1
+    assert delivery(db).id == old.id
+    assert delivery(db).state == DeliveryState.PENDING

@@ -1,0 +1,233 @@
+"""Which ends of tasks and other events are recorded as deliveries, and for whom."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, update
+from sqlalchemy.orm import Session
+
+from app.ddl.clock import NOW
+from app.models import Schedule, Task, User
+from app.models.webhook import EventType, WebhookEndpoint
+from app.schemas.schedule import ScheduleRead
+from app.services.execution import ends
+from app.services.schedule_service import schedule_service
+from app.services.task_service import task_service
+from app.services.webhook_service import webhook_service
+from app.services.webhooks import following, recording
+from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
+from tests.support.tasks import ERROR, finish, new_task, new_user
+from tests.support.webhooks import (
+    bodies,
+    deliveries,
+    delivery,
+    ended,
+    endpoint,
+    record,
+    send,
+)
+from tests.unit.outbound.web_server import Web
+
+pytestmark = pytest.mark.usefixtures("allowed")
+
+
+class TestWhatIsRecorded:
+    @pytest.mark.parametrize(
+        ("ending", "kind"),
+        [
+            (ends.succeeded(1), "task.succeeded"),
+            (ends.failed(ERROR), "task.failed"),
+            (ends.stopped("ignored"), "task.revoked"),
+        ],
+    )
+    def test_each_end_by_its_event(self, db: Session, user: UUID, ending: ends.Ending, kind: str) -> None:
+        made = endpoint(db, user)
+        task = ended(db, user, ending)
+        found = delivery(db)
+        assert (found.type, found.task_id, found.endpoint_id, found.user_id) == (kind, task.id, made.row.id, user)
+        assert (found.state, found.attempts, found.lane) == ("pending", [], made.row.id)
+
+    def test_one_for_each_endpoint_whose_events_and_filter_match_with_one_id(self, db: Session, user: UUID) -> None:
+        other = new_user(db)
+        wanted = [
+            endpoint(db, user).row.id,
+            endpoint(db, user, events=["task.succeeded"], filter={"tag": "a"}).row.id,
+            endpoint(db, user, filter={"tag": "b", "task_type": "t"}).row.id,
+        ]
+        for options in (
+            {"events": ["task.failed", "schedule.skipped"]},
+            {"filter": {"tag": "c"}},
+            {"filter": {"tag": "a", "task_type": "u"}},
+            {"filter": {"celery_task_name": "another"}},
+            {"enabled": False},
+        ):
+            endpoint(db, user, **options)
+        endpoint(db, other)
+        ended(db, user, tags=["a", "b"], task_type="t")
+        found = deliveries(db)
+        assert [each.endpoint_id for each in found] == wanted
+        assert len({each.event_id for each in found}) == 1
+
+    def test_nothing_of_retries_deletions_and_inactive_owners(self, db: Session, user: UUID) -> None:
+        endpoint(db, user)
+        task = new_task(db, user)
+        db.execute(update(User).where(User.id == user).values(is_active=False))
+        finish(db, task, ends.failed(ERROR))
+        task_service.retry_task(db, task.id)
+        task_service.delete(db, task.id, force=True)
+        record(db)
+        assert deliveries(db) == []
+
+    def test_a_plain_task_has_no_followers_and_one_that_is_retried_has_those_of_now(
+        self, db: Session, user: UUID
+    ) -> None:
+        task = new_task(db, user)
+        finish(db, task, ends.failed(ERROR))
+        assert task.followers is None
+        endpoint(db, user)
+        task_service.retry_task(db, task.id)
+        finish(db, task)
+        record(db)
+        assert delivery(db).type == "task.succeeded"
+
+    @pytest.mark.parametrize("make", ["fire", "trigger", "backfill"])
+    def test_the_end_of_a_task_that_a_schedule_made(self, db: Session, user: UUID, make: str) -> None:
+        made = endpoint(db, user)
+        schedule = new_schedule(db, user)
+        (time,) = rewind(db, schedule)
+        if make == "fire":
+            assert fire_all(db) == 1
+        elif make == "trigger":
+            schedule_service.trigger(db, schedule.id)
+        else:
+            schedule_service.backfill(db, schedule.id, time, time)
+        (task,) = tasks_of(db, schedule)
+        finish(db, task)
+        record(db)
+        assert (delivery(db).task_id, delivery(db).endpoint_id) == (task.id, made.row.id)
+
+    def test_what_is_active_when_the_endpoint_is_made(self, db: Session, user: UUID) -> None:
+        task = new_task(db, user)
+        endpoint(db, user)
+        finish(db, task)
+        record(db)
+        assert delivery(db).task_id == task.id
+
+    @pytest.mark.parametrize("disabled", ["created", "changed"])
+    def test_no_active_task_for_an_endpoint_that_is_not_enabled(self, db: Session, user: UUID, disabled: str) -> None:
+        made = endpoint(db, user, enabled=disabled == "changed").row
+        task = new_task(db, user)
+        db.execute(update(Task).values(followers=None))
+        db.commit()
+        if disabled == "changed":
+            webhook_service.update_endpoint(db, user, made.id, {"enabled": False})
+        else:
+            endpoint(db, user, enabled=False)
+        db.refresh(task)
+        assert task.followers is None
+
+    def test_maintenance_follows_what_a_submit_missed(self, db: Session, user: UUID) -> None:
+        endpoint(db, user)
+        task = new_task(db, user)
+        db.execute(update(Task).values(followers=None))
+        db.commit()
+        following.follow_active_tasks(db, threading.Event())
+        finish(db, task)
+        record(db)
+        assert delivery(db).task_id == task.id
+
+    def test_an_endpoint_that_is_not_young_costs_no_look_at_tasks(self, db: Session, user: UUID) -> None:
+        endpoint(db, user)
+        task = new_task(db, user)
+        db.execute(update(Task).values(followers=None))
+        db.execute(update(WebhookEndpoint).values(updated_at=NOW - timedelta(minutes=6)))
+        db.commit()
+        following.follow_active_tasks(db, threading.Event())
+        db.refresh(task)
+        assert task.followers is None
+
+    def test_the_users_tasks_are_followed_while_an_endpoint_is_enabled(self, db: Session, user: UUID) -> None:
+        def followed() -> int | None:
+            return new_task(db, user).followers
+
+        first, second = endpoint(db, user).row.id, endpoint(db, user).row.id
+        assert followed() == 1
+        webhook_service.update_endpoint(db, user, first, {"enabled": False})
+        assert followed() == 1
+        webhook_service.delete_endpoint(db, user, second)
+        assert followed() is None
+        webhook_service.update_endpoint(db, user, first, {"enabled": True})
+        assert followed() == 1
+
+    def test_an_event_of_anything_else_in_the_callers_transaction(self, db: Session, user: UUID, web: Web) -> None:
+        endpoint(db, user, web.url(), events=["schedule.skipped"], filter={"tag": "nightly"})
+        for tags in (["nightly"], []):
+            wanting = recording.find_endpoints(db, user, EventType.SCHEDULE_SKIPPED)
+            one = recording.Event({"id": "1", "name": "x"}, tags=tags)
+            number = recording.record_events(db, user, EventType.SCHEDULE_SKIPPED, wanting, [one])
+            assert number == len(tags)
+        db.commit()
+        send(db)
+        [body] = bodies(web)
+        assert (body["type"], body["data"]) == ("schedule.skipped", {"id": "1", "name": "x"})
+
+    def test_a_skipped_time_of_a_schedule_with_the_schedule_as_get_shows_it(
+        self, db: Session, user: UUID, web: Web
+    ) -> None:
+        endpoint(db, user, web.url(), events=["schedule.skipped"], filter={"tag": "nightly"})
+        task = TASK | {"kwargs": {"password": "hunter2hunter2"}}
+        bad, quiet, good = (new_schedule(db, user, task=task, tags=tags) for tags in (["nightly"], [], ["nightly"]))
+        broken = {"task": task | {"args": ["no number"]}}
+        db.execute(update(Schedule).where(Schedule.id.in_([bad.id, quiet.id])).values(broken))
+        rewind(db, bad, quiet, good)
+        fire_all(db)
+        assert [told(db, each) for each in (bad, quiet, good)] == [
+            ["invalid_arguments"],
+            ["invalid_arguments"],
+            ["run"],
+        ]
+        send(db)
+        [body] = bodies(web)
+        shown = ScheduleRead.model_validate(schedule_service.get_schedule(db, bad.id)).model_dump(mode="json")
+        assert (body["type"], body["data"]) == ("schedule.skipped", shown)
+        assert (shown["skipped"], shown["task"]["kwargs"]["password"]) == (1, "***")
+
+    def test_one_event_for_all_times_of_a_schedule_that_are_skipped_together(self, db: Session, user: UUID) -> None:
+        made = [endpoint(db, user, events=["schedule.skipped"]).row.id for _ in range(2)]
+        options = {"overlap": "allow", "catch_up": "all", "catch_up_seconds": 86_400}
+        schedules = [new_schedule(db, user, **options) for _ in range(2)]
+        db.execute(update(Schedule).values(task=TASK | {"args": ["no number"]}))
+        for each in schedules:
+            rewind(db, each, times=5)
+        seen = list[str]()
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            seen.append(statement)
+
+        event.listen(db.connection(), "before_cursor_execute", note)
+        fire_all(db)
+        assert len([each for each in seen if "webhook_" in each]) == 2  # a look at the endpoints, and an INSERT
+        assert [len(told(db, each)) for each in schedules] == [5, 5]
+        found = deliveries(db)
+        assert [each.endpoint_id for each in found] == [*made, *made]
+        assert len({each.event_id for each in found}) == 2
+
+    def test_a_skip_that_is_rolled_back_tells_nobody(
+        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        endpoint(db, user, events=["schedule.skipped"])
+        schedule = new_schedule(db, user)
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(task=TASK | {"args": ["no number"]}))
+        rewind(db, schedule)
+        record_events = recording.record_events
+
+        def fails(*args: Any, **options: Any) -> int:
+            record_events(*args, **options)
+            raise ValueError
+
+        monkeypatch.setattr(recording, "record_events", fails)
+        fire_all(db)
+        assert (deliveries(db), told(db, schedule)) == ([], [])
