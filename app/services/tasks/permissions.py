@@ -46,9 +46,14 @@ def check_may_create(tasks: Iterable[Wanted], user_id: UUID, role: str, max_prio
             check_may_send(user_id, role)
 
 
+def may_send(user_id: UUID, role: str) -> bool:
+    """Whether a user with this id and role may have requests sent (OUTBOUND_USERS)."""
+    return not {"*", f"role:{role}", str(user_id)}.isdisjoint(get_settings().outbound_users)
+
+
 def check_may_send(user_id: UUID, role: str) -> None:
-    """Raise TaskNotAllowed unless a user with this id and role may have requests sent (OUTBOUND_USERS)."""
-    if {"*", f"role:{role}", str(user_id)}.isdisjoint(get_settings().outbound_users):
+    """Raise TaskNotAllowed unless a user with this id and role may have requests sent."""
+    if not may_send(user_id, role):
         raise TaskNotAllowed("You may not have requests sent to URLs: ask the operator")
 
 

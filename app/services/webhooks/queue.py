@@ -20,6 +20,7 @@ from app.ddl.clock import NOW
 from app.errors import WebhooksOff
 from app.models.user import User
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
+from app.services.tasks.permissions import may_send
 from app.services.webhooks import dropping, secrets
 from app.services.webhooks.bodies import TaskEnd, bodies_of_ends
 from app.services.webhooks.sending import Message
@@ -64,7 +65,7 @@ class _Signer(NamedTuple):
 def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> list[Taken]:
     """Take so many rows of each lane, those first that have been due for longest. `service`: its keys of secrets.
 
-    What an endpoint is to get that is disabled or gone, or whose owner is not active, is dropped.
+    What an endpoint is to get that is disabled or gone, or whose owner is not active or may not send, is dropped.
     """
     with transaction(db):
         ids = [found for lanes in _batches(wanted) for found in db.scalars(_first_of(lanes))]
@@ -75,8 +76,8 @@ def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> lis
         if not rows:
             return []
         lease: datetime = db.execute(sa.select(NOW)).scalar_one() + LEASE
-        endpoints, idle = _receivers(db, rows)
-        sent = [row for row in rows if row.user_id not in idle and _is_wanted(row, endpoints)]
+        endpoints, senders = _receivers(db, rows)
+        sent = [row for row in rows if row.user_id in senders and _is_wanted(row, endpoints)]
         dropping.drop(db, [row.id for row in rows if row not in sent])
         _write_bodies(db, [row for row in sent if row.body is None])
         leased = sa.update(WebhookDelivery).where(WebhookDelivery.id.in_([row.id for row in sent]))
@@ -117,12 +118,12 @@ def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
 def _receivers(
     db: Session, rows: Sequence[WebhookDelivery]
 ) -> tuple[dict[UUID | None, WebhookEndpoint], Collection[UUID]]:
-    """The enabled endpoints of these deliveries, and those of their users who are not active."""
+    """The enabled endpoints of these deliveries, and those of their users who are active and may send."""
     endpoints = WebhookEndpoint.id.in_({row.endpoint_id for row in rows if row.endpoint_id}), WebhookEndpoint.enabled
     found = db.scalars(sa.select(WebhookEndpoint).where(*endpoints).execution_options(populate_existing=True))
     by_id: dict[UUID | None, WebhookEndpoint] = {each.id: each for each in found}
-    idle = sa.select(User.id).where(User.id.in_({row.user_id for row in rows}), ~User.is_active)
-    return by_id, set(db.scalars(idle))
+    users = sa.select(User.id, User.role).where(User.id.in_({row.user_id for row in rows}), User.is_active)
+    return by_id, {user_id for user_id, role in db.execute(users) if may_send(user_id, role)}
 
 
 def _is_wanted(row: WebhookDelivery, endpoints: Mapping[UUID | None, WebhookEndpoint]) -> bool:

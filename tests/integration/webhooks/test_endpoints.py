@@ -19,6 +19,7 @@ from app.services.webhook_service import webhook_service
 from tests.support.settings import settings
 from tests.support.tasks import new_user
 from tests.support.webhooks import (
+    ALLOWED,
     bodies,
     deliveries,
     delivery,
@@ -127,6 +128,16 @@ class TestEndpoints:
             ended(db, user)
             send(db)
         Webhook(made.secret).verify(web.seen[0].body, web.seen[0].headers)
+
+    def test_of_a_user_who_may_not_send_any_more_get_nothing(self, db: Session, user: UUID, web: Web) -> None:
+        endpoint(db, user, web.url())
+        ended(db, user)
+        with settings(ALLOWED | {"OUTBOUND_USERS": '["role:admin"]'}):
+            send(db)
+        assert (delivery(db).state, web.seen) == ("dropped", [])
+        ended(db, user)
+        send(db)
+        assert len(web.seen) == 1
 
     def test_goes_with_its_user(self, db: Session, user: UUID) -> None:
         endpoint(db, user)
