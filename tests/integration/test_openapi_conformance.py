@@ -55,5 +55,5 @@ class TestConformance:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("role", ["user", "admin"])
 def test_at_length_with_another_seed_each_time(running: Stack, role: str) -> None:
-    # 597 s were seen with 100 examples and a wait in each `?wait=`.
-    conforming(running, role, seed=int(time.time()), examples=75, seconds=600)
+    # 600 s were too short for 75 examples of each operation beside three other workers on two cores.
+    conforming(running, role, seed=int(time.time()), examples=50, seconds=600)

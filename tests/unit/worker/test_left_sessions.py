@@ -2,11 +2,12 @@
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal, call_for_each_session
@@ -27,14 +28,26 @@ def body() -> Iterator[None]:
     call_for_each_session(None)
 
 
-def begun(**options: object) -> Session:
-    db = SessionLocal(bind=create_engine("sqlite://"), **options)
-    db.execute(text("SELECT 1"))
-    return db
+Begun = Callable[..., Session]
+
+
+@pytest.fixture
+def begun() -> Iterator[Begun]:
+    """Opens a session that is in a transaction."""
+    opened = list[Session]()
+
+    def begin(**options: object) -> Session:
+        opened.append(SessionLocal(bind=create_engine("sqlite://", poolclass=NullPool), **options))
+        opened[-1].execute(text("SELECT 1"))
+        return opened[-1]
+
+    yield begin
+    for db in opened:
+        db.close()
 
 
 @pytest.mark.usefixtures("body")
-def test_what_is_left_open_is_rolled_back_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_left_open_is_rolled_back_and_told(caplog: pytest.LogCaptureFixture, begun: Begun) -> None:
     left, closed, of_run = begun(), begun(), begun(info={OF_RUN: True})
     closed.close()
     with caplog.at_level(logging.WARNING):
@@ -48,7 +61,7 @@ def test_what_is_left_open_is_rolled_back_and_told(caplog: pytest.LogCaptureFixt
     assert caplog.messages == []
 
 
-def test_outside_of_a_body_nothing_is_noted() -> None:
+def test_outside_of_a_body_nothing_is_noted(begun: Begun) -> None:
     left_sessions.watch_sessions()
     db = begun()
     left_sessions.end(TASK)
