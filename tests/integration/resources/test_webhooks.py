@@ -3,16 +3,19 @@
 import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from sqlalchemy import select
 from standardwebhooks.webhooks import Webhook
 from starlette.testclient import TestClient
 
 from app.core.config import get_settings
 from app.core.signatures import encode_secret
 from app.db.session import SessionLocal
+from app.models import Task
+from app.models.audit import AuditRecord
 from app.models.webhook import WebhookDelivery
 from app.services.webhooks.recording import CONSUMER
 from tests.support.accounts import bearer
@@ -148,7 +151,9 @@ class TestRights:
         ask("POST", f"{one}/rotate", {"grace_seconds": 60})
         ask("PATCH", one, {"url": "https://example.com/?token=abc"})
         ask("DELETE", one)
-        rows = sql("SELECT event, detail FROM audit_events WHERE object_id = :id ORDER BY id", id=made["id"])
+        found = select(AuditRecord.event, AuditRecord.detail).where(AuditRecord.object_id == made["id"])
+        with SessionLocal() as db:
+            rows = db.execute(found.order_by(AuditRecord.id)).all()
         done = ["created", "secret_rotated", "changed", "deleted"]
         assert [row[0] for row in rows] == [f"webhook.{each}" for each in done]
         assert "token" not in str(rows)
@@ -164,8 +169,9 @@ class TestATask:
             ask("POST", TASKS, BODY | {"unique_key": "k"}).json()["id"],
             *(each["id"] for each in ask("POST", f"{TASKS}batch", {"tasks": [BODY, BODY]}).json()["tasks"]),
         ]
-        rows = sql("SELECT followers FROM tasks WHERE id IN :ids", ids=tuple(ids))
-        assert [row[0] for row in rows] == [CONSUMER.bit] * 5
+        with SessionLocal() as db:
+            followers = db.scalars(select(Task.followers).where(Task.id.in_(map(UUID, ids)))).all()
+        assert followers == [CONSUMER.bit] * 5
 
     def test_shows_its_url_and_keeps_it_in_a_retry_with_changes(self, ask: Caller) -> None:
         with settings({"WEBHOOK_SECRET": SECRET}):
