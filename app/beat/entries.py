@@ -18,7 +18,7 @@ from app.schedules.lines import PARTS, Part, parse
 _OWN = frozenset({"app.tasks.common_tasks.purge_finished_tasks", "app.tasks.common_tasks.purge_expired_logins"})
 _KNOWN = frozenset({"task", "schedule", "args", "kwargs", "options", "relative"})
 _PRIORITIES = {number: priority for priority, number in MESSAGE_PRIORITY.items()}
-_OF_QUEUE = {queue: priority for priority, queue in reversed(QUEUE_OF.items())}
+_OF_QUEUE = {queue: priority for priority, queue in QUEUE_OF.items()}
 # As crontab names them, in the order of a line.
 _FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 
