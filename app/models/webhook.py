@@ -129,6 +129,8 @@ class WebhookDelivery(Base):
         sa.Index("ix_webhook_deliveries_due", "lane", "next_attempt_at", "id"),
         sa.Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id"),
         sa.Index("ix_webhook_deliveries_task", "task_id", "id"),
+        # The first attempts that one of the same task waits for.
+        sa.Index("ix_webhook_deliveries_before", "task_id", "lane", "tries", "generation"),
         # The quota: a sum that reads no row.
         sa.Index("ix_webhook_deliveries_user", "user_id", "bytes"),
     )

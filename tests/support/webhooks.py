@@ -60,7 +60,8 @@ def sender(**bounds: Any) -> Sender:
 def send(db: Session, by: Sender | None = None) -> None:
     """Until nothing is due and nothing under way."""
     one = by or sender()
-    while one.step(db):
+    # A step that has dropped what it looked for tells of nothing under way; the next look finds what is left.
+    while one.step(db) or one.step(db):
         pass
 
 

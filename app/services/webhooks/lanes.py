@@ -4,7 +4,8 @@ A lane is one receiver: an endpoint, or what a user's `webhook_url` leads to. A 
 user and of the sender, so that a receiver that is slow or dead takes no more than its own, and:
 
 - a lane has one place until it has answered, and again after a failure, until something gets through;
-- lanes that failed, were slow or have not answered yet have at most half of the places together, whoever's they are;
+- lanes that failed, were slow or have not answered yet have at most three quarters of the places together, and few of
+  one user: so many users are needed to keep a new receiver waiting;
 - what follows in a lane that answers fast is kept ready in memory, so that its next request waits for no statement.
 """
 
@@ -15,10 +16,11 @@ from enum import Enum, auto
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-PLACES = 64
+PLACES = 128
 PLACES_OF_USER = 16
 PLACES_OF_LANE = 4
-PLACES_OF_SLOW = 32
+PLACES_OF_SLOW = 96
+SLOW_PLACES_OF_USER = 6
 SLOW_SECONDS = 1.0
 # Rows that a fast lane has ready beyond its places, and all lanes together. Each may hold a body of 256 KiB.
 READY_OF_LANE = 100
@@ -174,11 +176,11 @@ class Lanes(Generic[Item]):
 
 
 class _Taken:
-    """The places that are taken: in all, of each user, and by slow lanes."""
+    """The places that are taken: in all, of each user, and by each user's slow lanes."""
 
     def __init__(self, lanes: Iterable[Lane[Item]]) -> None:
-        self._all = self._slow = 0
-        self._users = Counter[UUID]()
+        self._all = 0
+        self._users, self._slow = Counter[UUID](), Counter[UUID]()
         for lane in lanes:
             self.add(lane, lane.places)
 
@@ -187,10 +189,12 @@ class _Taken:
 
     def has_room(self, lane: Lane[Item]) -> bool:
         within = self._all < PLACES and self._users[lane.user_id] < PLACES_OF_USER
-        return within and not (lane.is_slow and self._slow >= PLACES_OF_SLOW)
+        if not lane.is_slow:
+            return within
+        return within and self._slow.total() < PLACES_OF_SLOW and self._slow[lane.user_id] < SLOW_PLACES_OF_USER
 
     def add(self, lane: Lane[Item], places: int = 1) -> None:
         self._all += places
         self._users[lane.user_id] += places
         if lane.is_slow:
-            self._slow += places
+            self._slow[lane.user_id] += places

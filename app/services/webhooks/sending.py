@@ -94,12 +94,14 @@ def _exchange(client: Client, message: Message, timestamp: int, found: dict[str,
         if answer.status not in SUCCESSES:
             found["error"] = f"the receiver answered {answer.status}"
             found["retry_after"] = read_retry_after(answer.headers.get("retry-after"), MAX_RETRY_AFTER)
-        content = b""
-        for piece in answer.pieces():
-            content += piece
-            found["answer"] = _as_text(content[:ANSWER_BYTES])
-            if len(content) >= ANSWER_BYTES:
-                break
+        content = bytearray()
+        try:
+            for piece in answer.pieces():
+                content += piece
+                if len(content) >= ANSWER_BYTES:
+                    break
+        finally:  # also what came before an error. Once: to hide secrets takes longer than to read many small pieces
+            found["answer"] = _as_text(bytes(content[:ANSWER_BYTES]))
 
 
 def _as_text(content: bytes) -> str:

@@ -15,6 +15,7 @@ from app.services.webhooks.lanes import (
     PLACES_OF_USER,
     READY,
     READY_OF_LANE,
+    SLOW_PLACES_OF_USER,
     DueLane,
     Lanes,
 )
@@ -109,6 +110,17 @@ class TestOthers:
         assert max(crowd.ended[mine.lane]) <= 1.1 * alone
         assert crowd.most_places <= PLACES_OF_SLOW + PLACES_OF_LANE
 
+    def test_of_which_nothing_is_known_are_not_kept_waiting_by_a_few_users_whose_receivers_hang(self) -> None:
+        users = [uuid4() for _ in range(PLACES_OF_SLOW // SLOW_PLACES_OF_USER - 1)]
+        simulation = Simulation(*(dead(user, 100) for user in users for _ in range(20)))
+        simulation.run(20)
+        mine = Receiver(events=1)
+        simulation.receivers[mine.lane], simulation.left[mine.lane], simulation.ended[mine.lane] = mine, 1, []
+        begun = simulation.now
+        simulation._take()
+        simulation.run(25)
+        assert simulation.ended[mine.lane] == [pytest.approx(begun + mine.seconds)]
+
     def test_nor_by_slow_ones(self) -> None:
         slow = [Receiver(14.0, events=100) for _ in range(40)]
         simulation = Simulation(*slow)
@@ -147,6 +159,12 @@ class TestPlaces:
         simulation.run(100)
         assert simulation.most_places == PLACES_OF_USER
 
+    def test_of_a_user_to_slow_receivers_are_six(self) -> None:
+        user = uuid4()
+        simulation = Simulation(*(dead(user) for _ in range(20)))
+        simulation.run(100)
+        assert simulation.most_places == SLOW_PLACES_OF_USER
+
     def test_of_a_lane_that_failed_are_one(self) -> None:
         its = dead()
         simulation = Simulation(its)
@@ -155,13 +173,13 @@ class TestPlaces:
         assert len(simulation.ended[its.lane]) == int(100 / DEAD_SECONDS)
 
     @pytest.mark.parametrize("known", [True, False])
-    def test_of_lanes_that_failed_or_of_which_nothing_is_known_are_half_of_all(self, known: bool) -> None:
+    def test_of_lanes_that_failed_or_of_which_nothing_is_known_are_so_many_together(self, known: bool) -> None:
         simulation = Simulation(*(dead() for _ in range(100)))
         simulation.known_dead = known
         simulation.run(100)
         assert simulation.most_places == PLACES_OF_SLOW
 
-    def test_of_all_are_sixty_four_and_each_lane_has_its_turn(self) -> None:
+    def test_of_all_are_so_many_and_each_lane_has_its_turn(self) -> None:
         simulation = Simulation(*(Receiver(events=8) for _ in range(100)))
         simulation.run(200)
         assert simulation.most_places == PLACES
