@@ -30,6 +30,8 @@ from app.services.audit import recording as audit
 from app.services.webhooks import deliveries, dropping, endpoints, following, secrets
 
 MAX_ENDPOINTS = 20
+# Of one user, within LOGIN_WINDOW_SECONDS: `recover` takes any number.
+MOST_REDELIVERIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +259,19 @@ class WebhookService:
     ) -> WebhookDelivery:
         """Send a delivery again, now, whatever became of it: the same id and the same bytes.
 
-        Raises WebhookNotFound, DeliveryNotFound, WebhookDisabled.
+        One that is under way, or is sent within a minute anyway, is left as it is. Raises WebhookNotFound,
+        DeliveryNotFound, WebhookDisabled, TooManyRequests.
         """
+        settings = get_settings()
+        its = WebhookDelivery.id == delivery_id, WebhookDelivery.endpoint_id == endpoint_id
         with transaction(db, commit=commit):
             endpoints.find_enabled(db, user_id, endpoint_id)
-            this = WebhookDelivery.id == delivery_id
-            if not deliveries.queue_again(db, endpoint_id, this):
+            count_deed(db, settings, "redeliveries of webhooks", {str(user_id): MOST_REDELIVERIES})
+            deliveries.queue_again(db, endpoint_id, *its, ~deliveries.is_soon())
+            row = db.scalars(sa.select(WebhookDelivery).where(*its).execution_options(populate_existing=True)).first()
+            if row is None:
                 raise DeliveryNotFound
-            return db.scalars(sa.select(WebhookDelivery).where(this).execution_options(populate_existing=True)).one()
+            return row
 
     def recover(
         self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime, *, commit: bool = True

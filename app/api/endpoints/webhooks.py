@@ -163,12 +163,15 @@ def list_webhook_deliveries(
     response_model=DeliveryRead,
     status_code=status.HTTP_202_ACCEPTED,
     response_description="The delivery, which is sent now",
-    responses=problems(401, InsufficientScope, WebhookNotFound, DeliveryNotFound, WebhookDisabled),
+    responses=problems(401, InsufficientScope, WebhookNotFound, DeliveryNotFound, WebhookDisabled, TooManyRequests),
 )
 def redeliver_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> WebhookDelivery:
-    """Send a delivery again, whatever became of it, with the same `webhook-id` and the same bytes."""
+    """Send a delivery again, whatever became of it, with the same `webhook-id` and the same bytes.
+
+    One that is under way, or is sent within a minute anyway, is left as it is.
+    """
     return webhook_service.redeliver(db, user.id, webhook_id, delivery_id)
 
 

@@ -15,6 +15,7 @@ from app.db.session import transaction
 from app.ddl.clock import NOW
 from app.models.webhook import DELIVERY_BYTES, TEST_EVENT, DeliveryState, WebhookDelivery, WebhookEndpoint
 from app.services.webhooks.bodies import body_of
+from app.services.webhooks.queue import LEASE
 
 # Rows that a recovery looks at in one transaction.
 RECOVER_BATCH = 500
@@ -44,6 +45,15 @@ def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
     db.flush()
     db.refresh(delivery)
     return delivery
+
+
+def is_soon() -> sa.ColumnElement[bool]:
+    """The condition that a delivery is under way, or is sent within a minute.
+
+    Queued anew, what its request comes to would be written nowhere.
+    """
+    row = WebhookDelivery
+    return sa.and_(row.state == DeliveryState.PENDING.value, row.next_attempt_at <= NOW + LEASE)
 
 
 def queue_again(db: Session, endpoint_id: UUID, *which: sa.ColumnElement[bool]) -> int:

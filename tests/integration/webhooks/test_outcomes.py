@@ -16,9 +16,11 @@ from standardwebhooks.webhooks import Webhook
 
 from app.core.config import get_settings
 from app.core.json_text import dump_json
+from app.errors import TooManyRequests
 from app.models.webhook import DELIVERY_BYTES, WebhookDelivery, WebhookEndpoint
+from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import health, outcomes, queue, sender as sending_passes, sending
+from app.services.webhooks import deliveries as rows, health, outcomes, queue, sender as sending_passes, sending
 from app.services.webhooks.outcomes import MOST_ATTEMPTS
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.sending import Outcome
@@ -70,6 +72,11 @@ def change(db: Session, row: WebhookEndpoint, **fields: Any) -> None:
     webhook_service.update_endpoint(db, row.user_id, row.id, fields)
 
 
+def queue_anew(db: Session, row: WebhookEndpoint, taken: Taken) -> None:
+    assert rows.queue_again(db, row.id, WebhookDelivery.id == taken.id) == 1
+    db.commit()
+
+
 class TestALateOutcome:
     @pytest.mark.parametrize(("status", "state"), [(204, "delivered"), (500, "dropped"), (410, "dropped")])
     def test_of_what_was_dropped_meanwhile_is_kept(
@@ -89,7 +96,7 @@ class TestALateOutcome:
 
     def test_of_what_was_queued_anew_changes_nothing(self, db: Session, made: WebhookEndpoint) -> None:
         taken = take(db, made)
-        webhook_service.redeliver(db, made.user_id, made.id, taken.id)
+        queue_anew(db, made, taken)
         write(db, (taken, outcome(410)))
         assert (delivery(db).state, delivery(db).attempts, enabled(db, made)) == ("pending", [], True)
 
@@ -111,6 +118,32 @@ class TestALateOutcome:
         write(db, (take(db, made), outcome(500)))
         row = webhook_service.get_endpoint(db, made.user_id, made.id)
         assert (row.failing_since is not None, row.updated_at) == (True, before)
+
+
+class TestARedelivery:
+    def test_of_what_is_under_way_changes_nothing_and_loses_no_attempt(
+        self, db: Session, made: WebhookEndpoint
+    ) -> None:
+        taken = take(db, made)
+        shown = webhook_service.redeliver(db, made.user_id, made.id, taken.id)
+        assert (shown.state, shown.next_attempt_at) == ("pending", taken.lease)
+        write(db, (taken, outcome(503)))
+        assert [each["status_code"] for each in delivery(db).attempts] == [503]
+
+    def test_of_what_waits_for_longer_is_sent_now(self, db: Session, made: WebhookEndpoint) -> None:
+        write(db, (take(db, made), outcome(429, retry_after=3600.0)))
+        assert queue.take(db, {made.id: 1}, get_settings().accepted_keys) == []
+        webhook_service.redeliver(db, made.user_id, made.id, delivery(db).id)
+        assert take(db, made).id == delivery(db).id
+
+    def test_is_one_of_a_thousand(
+        self, db: Session, made: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(services, "MOST_REDELIVERIES", 2)
+        for _ in range(2):
+            webhook_service.redeliver(db, made.user_id, made.id, delivery(db).id)
+        with pytest.raises(TooManyRequests, match="redeliveries of webhooks"):
+            webhook_service.redeliver(db, made.user_id, made.id, delivery(db).id)
 
 
 class TestWhatIsReady:
@@ -162,7 +195,7 @@ class TestWhatIsReady:
     def test_nor_is_what_was_queued_anew(self, db: Session, made: WebhookEndpoint) -> None:
         taken = take(db, made)
         assert queue.find_stale(db, [taken]) == set()
-        webhook_service.redeliver(db, made.user_id, made.id, taken.id)
+        queue_anew(db, made, taken)
         assert queue.find_stale(db, [taken]) == {taken.id}
         queue.give_back(db, [taken])
         assert delivery(db).next_attempt_at > delivery(db).created_at
