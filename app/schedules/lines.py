@@ -21,6 +21,8 @@ MACROS = {
     "@annually": "0 0 1 1 *",
 }
 _TERM = re.compile(r"(?:(?P<all>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\w+))?", re.ASCII)
+# None in particular, the last day, the nearest workday, the second Friday of a month.
+_OF_QUARTZ = re.compile(r"\?|L(-\d+)?|L?W|\d+[LW]|[A-Z]{3}L|\w+#\d+", re.ASCII)
 _DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -118,6 +120,8 @@ def _field(part: Part, text: str) -> Field:
 
 def _term(part: Part, term: str) -> tuple[str, range]:
     """Return a term in numbers, and its values. `5-5/2` becomes `5`: cronsim 2.8 would take it for `5-59/2`."""
+    if _OF_QUARTZ.fullmatch(term):
+        raise _refused(part, f"{term!r} is of Quartz, and no cron line has it: write values, ranges (1-5) or *")
     found = _TERM.fullmatch(term)
     if found is None:
         raise _refused(part, f"{term!r} is no value, range (1-5) or step (*/5, 10-50/5)")

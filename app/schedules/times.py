@@ -115,8 +115,11 @@ def _naive(instant: datetime) -> datetime:
     return instant.replace(tzinfo=None)
 
 
-def check(timing: Timing) -> None:
-    """Raise `InvalidTiming` with the field that is wrong and why: also of a cron line that never fires in its zone."""
+def check(timing: Timing, *, starts_now: bool = False) -> None:
+    """Raise `InvalidTiming` with the field that is wrong and why: also of a cron line that never fires in its zone.
+
+    `starts_now`: nobody has named a start, which is the present.
+    """
     zones.zone(timing.timezone)
     for field, instant in (("start_at", timing.start_at), ("end_at", timing.end_at)):
         if instant is not None and instant.tzinfo is None:
@@ -124,7 +127,7 @@ def check(timing: Timing) -> None:
     if not _FIRST < timing.start_at < _LAST - cron_times.HORIZON:
         raise InvalidTiming("start_at", "must be a time of the years 1900 to 8900")
     if timing.end_at is not None and _utc(timing.end_at) < _utc(timing.start_at):
-        raise InvalidTiming("end_at", "must not be before start_at")
+        raise InvalidTiming("end_at", "must not be in the past" if starts_now else "must not be before start_at")
     if (timing.cron is None) == (timing.every_seconds is None):
         raise InvalidTiming("cron", "give either cron or every_seconds")
     if timing.every_seconds is not None:

@@ -11,7 +11,7 @@ from importlib import metadata
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
-from app.core.nearest import did_you_mean
+from app.core.nearest import nearest
 from app.schedules.errors import UnknownZone
 
 _A_DAY, _A_SECOND = timedelta(days=1), timedelta(seconds=1)
@@ -34,7 +34,9 @@ class Period:
 def zone(name: str) -> ZoneInfo:
     """Return the zone of an IANA name; `UnknownZone` if the package has none. The files of the host are never read."""
     if name not in _known():
-        raise UnknownZone(f"is no time zone: {name[:100]}{did_you_mean(name, _known(), 0.75)}")
+        meant = _meant(name)
+        hint = "write an IANA name, such as Europe/Berlin" if meant is None else f"did you mean {meant}"
+        raise UnknownZone(f"is no time zone: {name[:100]}, {hint}")
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 
@@ -53,6 +55,19 @@ def version() -> str:
 @cache
 def _known() -> frozenset[str]:
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+
+
+def _meant(name: str) -> str | None:
+    """Return the zone that was probably meant: the nearest one, or that of a city alone.
+
+    Abbreviations and offsets have no slash. Similar ones, such as CEST and EST, are hours apart.
+    """
+    if "/" in name:
+        return nearest(name, _known(), 0.75)
+    wanted = name.lower().replace(" ", "_")
+    equal = [each for each in zone_names() if each.lower() == wanted]
+    found = equal or [each for each in zone_names() if each.lower().endswith(f"/{wanted}")]
+    return found[0] if len(found) == 1 else None
 
 
 def clock_changes(name: str, after: datetime, until: datetime) -> list[tuple[datetime, timedelta, timedelta]]:

@@ -151,5 +151,5 @@ def _timing(typed: Mapping[str, str], now: datetime) -> Timing:
     wanted: SchedulePatch = parse(SchedulePatch, read(typed, 1))
     start = wanted.start_at or whole_second(now)
     timing = Timing(wanted.cron, wanted.every_seconds, wanted.timezone or "UTC", start, wanted.end_at)
-    check(timing)
+    check(timing, starts_now=wanted.start_at is None)
     return timing

@@ -98,10 +98,11 @@ def set_paused(schedule: Schedule, now: datetime, *, paused: bool) -> None:
 def _begin(schedule: Schedule, now: datetime) -> None:
     """Have the times count from now on; where the clock was put back, none counts twice."""
     schedule.done_until = max(now, schedule.done_until)
-    if schedule.every_seconds is not None and schedule.start_at is None:
+    starts_now = schedule.every_seconds is not None and schedule.start_at is None
+    if starts_now:
         schedule.start_at = whole_second(now)
         schedule.done_until = schedule.start_at - _TICK
-    check_timing(schedule)
+    check_timing(schedule, starts_now=starts_now)
     _set_next(schedule, now)
 
 

@@ -35,10 +35,10 @@ def timing_of(of: Timed) -> Timing:
     return Timing(of.cron, of.every_seconds, of.timezone, of.start_at or _ALWAYS, of.end_at)
 
 
-def check_timing(of: Timed) -> None:
-    """Raise InvalidSchedule, which names the field, for a timing that no schedule can have."""
+def check_timing(of: Timed, *, starts_now: bool = False) -> None:
+    """Raise InvalidSchedule, which names the field, for a timing that no schedule can have; `check` has `starts_now`."""
     try:
-        check(timing_of(of))
+        check(timing_of(of), starts_now=starts_now)
     except InvalidTiming as error:
         raise InvalidSchedule(errors=[{"loc": [error.field], "msg": error.message, "type": "timing"}]) from None
 

@@ -147,6 +147,11 @@ class TestMaking:
         assert all(each["msg"] for each in answer.json()["errors"])
         assert ask("GET").json() == []
 
+    def test_an_end_before_a_start_that_nobody_has_named_is_in_the_past(self, ask: Ask) -> None:
+        answer = ask("POST", body=DAILY | {"cron": None, "every_seconds": 60, "end_at": "2020-01-01T00:00:00Z"})
+        assert locations(answer) == ["body.end_at"]
+        assert answer.json()["errors"][0]["msg"] == "must not be in the past"
+
     def test_a_null_time_of_the_task_is_none(self, ask: Ask) -> None:
         assert made(ask, task=TASK | {"run_at": None})["task"] == TASK
 

@@ -46,6 +46,7 @@ def test_a_star_at_the_beginning_alone_makes_a_difference() -> None:
     check_rows(lambda text, both: (parse(text).follows_elapsed_time, parse(text).needs_both_days) == both, rows.items())
 
 
+QUARTZ = "is of Quartz, and no cron line has it: write values, ranges (1-5) or *"
 REFUSED = {
     "": "must have five fields (minute, hour, day of month, month, day of week) and no seconds, not 0",
     "0 * * * * *": "must have five fields (minute, hour, day of month, month, day of week) and no seconds, not 6",
@@ -65,9 +66,13 @@ REFUSED = {
     "5/15 * * * *": "minute: a step needs a range: 5-59/15",
     "1,,2 * * * *": "minute: '' is no value, range (1-5) or step (*/5, 10-50/5)",
     "-5 * * * *": "minute: '-5' is no value, range (1-5) or step (*/5, 10-50/5)",
-    "0 0 ? * *": "day of month: '?' is no value, range (1-5) or step (*/5, 10-50/5)",
-    "0 0 L * *": "day of month: 'L' is no number",
-    "0 0 * * 1#2": "day of week: '1#2' is no value, range (1-5) or step (*/5, 10-50/5)",
+    "0 0 ? * *": f"day of month: '?' {QUARTZ}",
+    "0 0 1,L * *": f"day of month: 'L' {QUARTZ}",
+    "0 0 15W * *": f"day of month: '15W' {QUARTZ}",
+    "0 0 LW * *": f"day of month: 'LW' {QUARTZ}",
+    "0 0 * * 1#2": f"day of week: '1#2' {QUARTZ}",
+    "0 0 * * fri#2": f"day of week: 'FRI#2' {QUARTZ}",
+    "0 0 * * friL": f"day of week: 'FRIL' {QUARTZ}",
     "٣ * * * *": "minute: '٣' is no value, range (1-5) or step (*/5, 10-50/5)",
     "0 0 30 2 *": "never fires: none of its months has a day 30",
     "0 0 31 4,6,9,11 */2": "never fires: none of its months has a day 31",

@@ -125,7 +125,8 @@ GOOD = Timing("0 9 * * *", None, "UTC", START, None)
 TIME = "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)"
 INTERVAL = "must be from 1 to 316224000 seconds"
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"timezone": "Mars/Olympus"}, "timezone", "is no time zone: Mars/Olympus"),
+    ({"timezone": "Mars/Olympus"}, "timezone",
+     "is no time zone: Mars/Olympus, write an IANA name, such as Europe/Berlin"),
     ({"cron": None}, "cron", "give either cron or every_seconds"),
     ({"every_seconds": 5}, "cron", "give either cron or every_seconds"),
     *(({"cron": None, "every_seconds": seconds}, "every_seconds", INTERVAL) for seconds in (0.99, 0, -5, math.nan, math.inf, 1e12)),
@@ -147,6 +148,13 @@ def test_what_is_wrong_is_said_with_its_field(changes: dict[str, Any], field: st
         check(replace(GOOD, **changes))
     assert (refused.value.field, refused.value.message, str(refused.value)) == (field, text, text)
     assert in_chinese(text) != text
+
+
+def test_an_end_before_a_start_that_nobody_has_named_is_in_the_past() -> None:
+    with pytest.raises(InvalidTiming) as refused:
+        check(replace(GOOD, end_at=START - SECOND), starts_now=True)
+    assert (refused.value.field, refused.value.message) == ("end_at", "must not be in the past")
+    assert in_chinese(refused.value.message) != refused.value.message
 
 
 def test_good_ones_pass() -> None:

@@ -48,9 +48,22 @@ def test_what_is_no_zone_is_refused(name: str) -> None:
 
 
 def test_a_typing_error_gets_the_name_that_was_meant() -> None:
-    for typed in ("europe/berlin", "Europe/Berln", "Asia/Shanghi"):
-        with pytest.raises(UnknownZone, match=r"did you mean (Europe/Berlin|Asia/Shanghai)$"):
+    meant = {
+        "europe/berlin": "Europe/Berlin", "Asia/Shanghi": "Asia/Shanghai", "utc": "UTC", "berlin": "Europe/Berlin",
+        "New York": "America/New_York",
+    }  # fmt: skip
+    for typed, name in meant.items():
+        with pytest.raises(UnknownZone) as refused:
             zones.zone(typed)
+        assert str(refused.value) == f"is no time zone: {typed}, did you mean {name}"
+
+
+def test_an_abbreviation_or_an_offset_gets_no_other_one() -> None:
+    """CEST is seven hours away from EST, which is a zone."""
+    for typed in ("CEST", "UTC+2", "Istanbul", "Mars/Olympus"):
+        with pytest.raises(UnknownZone) as refused:
+            zones.zone(typed)
+        assert str(refused.value) == f"is no time zone: {typed}, write an IANA name, such as Europe/Berlin"
 
 
 def test_the_version_is_that_of_the_package() -> None:
