@@ -58,6 +58,12 @@ class Schedule(Base):
 
     __tablename__ = "schedules"
 
+    def __repr__(self) -> str:
+        """What a row is about; a value that is not loaded is not asked for."""
+        known = self.__dict__
+        times = known.get("cron") or f"every {known.get('every_seconds')} s"
+        return f"<Schedule {known.get('id')} {known.get('name')!r} {times!r}>"
+
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str]
@@ -115,6 +121,11 @@ class ScheduleRun(Base):
     """
 
     __tablename__ = "schedule_runs"
+
+    def __repr__(self) -> str:
+        """Which time, and what became of it."""
+        known = self.__dict__
+        return f"<ScheduleRun {known.get('scheduled_for')} {known.get('task_id') or known.get('skipped')}>"
 
     schedule_id: Mapped[UUID] = mapped_column(sa.ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True)
     scheduled_for: Mapped[datetime] = mapped_column(primary_key=True)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
+from app.core.redacted_text import redact_text
 from app.ddl.base import Base
 from app.ddl.checks import one_of
 from app.ddl.clock import NOW
@@ -77,6 +78,12 @@ class WebhookEndpoint(Base):
     """
 
     __tablename__ = "webhook_endpoints"
+
+    def __repr__(self) -> str:
+        """What a row is about, with no secret of its URL; a value that is not loaded is not asked for."""
+        known = self.__dict__
+        return f"<WebhookEndpoint {known.get('id')} {redact_text(known.get('url', ''))!r}>"
+
     __table_args__ = (
         one_of("disabled_reason", DisabledReason),
         sa.Index("ix_webhook_endpoints_user", "user_id", "id"),
@@ -121,6 +128,12 @@ class WebhookDelivery(Base):
     """
 
     __tablename__ = "webhook_deliveries"
+
+    def __repr__(self) -> str:
+        """What a row is about; a value that is not loaded is not asked for."""
+        known = self.__dict__
+        return f"<WebhookDelivery {known.get('id')} {known.get('type')} {known.get('state')}>"
+
     __table_args__ = (
         one_of("state", DeliveryState),
         sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_is_due"),

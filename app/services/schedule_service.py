@@ -25,10 +25,12 @@ from app.errors import (
     ScheduleNotFound,
     TooManySchedules,
     UnknownLimit,
+    UserNotFound,
 )
 from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
-from app.schemas.schedule import ScheduleCreate
+from app.schemas.schedule import BackfillRequest, ScheduleCreate
+from app.services.accounts.user_queries import of_new_tasks
 from app.services.audit.recording import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
 from app.services.schedules.listing import ScheduleFilter
@@ -64,7 +66,7 @@ class ScheduleService:
         """Make a schedule; `fields` as in ScheduleCreate: `name`, `task`, `cron` or `every_seconds`, and so on.
 
         Raises InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, WebhooksOff,
-        PriorityNotAllowed; with `within_quota` TooManySchedules.
+        PriorityNotAllowed, UserNotFound; with `within_quota` TooManySchedules.
         """
         wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
         return self.accept(db, wanted, user_id, commit=commit, within_quota=within_quota).schedule
@@ -89,6 +91,8 @@ class ScheduleService:
         with transaction(db, commit=commit):
             if within_quota:
                 _check_number(db, user_id, most)
+            if of_new_tasks(db, user_id) is None:
+                raise UserNotFound
             _check_task(db, row)
             db.add(schedule)
             db.flush()
@@ -228,7 +232,10 @@ class ScheduleService:
     def preview_backfill(
         self, db: Session, schedule_id: UUID, begin: datetime, end: datetime, *, owner: UUID | None = None
     ) -> list[datetime]:
-        """Return the times for which `backfill` would make tasks. Raises ScheduleNotFound, TooManyTimes."""
+        """Return the times for which `backfill` would make tasks.
+
+        Raises ScheduleNotFound, TooManyTimes, and InvalidSchedule for a range that is none, or has no offsets.
+        """
         schedule = self.get_schedule(db, schedule_id, owner=owner)
         return backfilling.without_task(db, schedule, _times(db, schedule, begin, end))
 
@@ -240,7 +247,7 @@ class ScheduleService:
         """Make the tasks of all its times from `begin` to `end` that have none, at most until now. All or none.
 
         Works while it is paused; neither obeys `overlap` nor counts for it. Returns their ids, the earliest time first.
-        Raises ScheduleNotFound, TooManyTimes, and as `create_tasks` does.
+        Raises ScheduleNotFound, TooManyTimes, InvalidSchedule, and as `create_tasks` does.
         """
         with transaction(db, commit=commit):
             known = _find(db, schedule_id, owner)
@@ -301,8 +308,10 @@ def _find(db: Session, schedule_id: UUID, owner: UUID | None, *, lock: bool = Fa
 
 def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:
     """Return the nominal times of the range that are not to come. Raises TooManyTimes, InvalidSchedule."""
+    wanted: BackfillRequest = changing.parse(BackfillRequest, {"from": begin, "to": end})
     timing.check_timing(schedule)
-    return backfilling.times_between(timing.timing_of(schedule), begin, min(end, timing.now_of(db)))
+    until = min(wanted.to, timing.now_of(db))
+    return backfilling.times_between(timing.timing_of(schedule), wanted.from_, until)
 
 
 def _check_number(db: Session, user_id: UUID, most: int) -> None:

@@ -24,7 +24,7 @@ from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, WebhookLi
 from app.models.task import Task
 from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from app.outbound.urls import parse
-from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch
+from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch, WebhookRecover
 from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
 from app.services.webhooks import deliveries, dropping, endpoints, following, secrets
@@ -278,11 +278,13 @@ class WebhookService:
     ) -> int:  # fmt: skip
         """Send all deliveries to this endpoint again that failed or were dropped since then. Returns how many.
 
-        A transaction for each batch of them. Raises WebhookNotFound, WebhookDisabled.
+        A transaction for each batch of them. Raises WebhookNotFound, WebhookDisabled, and InvalidWebhook for a time
+        without an offset.
         """
+        moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
         with transaction(db, commit=commit):
             endpoints.find_enabled(db, user_id, endpoint_id)
-        return deliveries.recover(db, endpoint_id, since, commit=commit)
+        return deliveries.recover(db, endpoint_id, moment, commit=commit)
 
     # The operator
 

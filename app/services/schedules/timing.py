@@ -36,7 +36,7 @@ def timing_of(of: Timed) -> Timing:
 
 
 def check_timing(of: Timed, *, starts_now: bool = False) -> None:
-    """Raise InvalidSchedule, which names the field, for a timing that no schedule can have; `check` has `starts_now`."""
+    """Raise InvalidSchedule, which names the field, for a timing that no schedule can have. `starts_now`: `check`."""
     try:
         check(timing_of(of), starts_now=starts_now)
     except InvalidTiming as error:

@@ -26,6 +26,7 @@ from app.errors import (
     UniqueKeyTaken,
     UnknownLimit,
     UnknownTask,
+    UserNotFound,
 )
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, Task, User
@@ -184,6 +185,10 @@ class TestMaking:
         answer = ask("POST", body=DAILY)
         assert (answer.status_code, answer.json()["code"]) == (429, "schedules_quota")
         assert "retry-after" not in answer.headers
+
+    def test_of_an_unknown_user_is_refused(self, db: Session) -> None:
+        with pytest.raises(UserNotFound):
+            schedule_service.create_schedule(db, user_id=new_id(), **DAILY)
 
     def test_beginning_paused_has_no_next_time(self, ask: Ask) -> None:
         found = made(ask, paused=True)
@@ -510,6 +515,13 @@ class TestBackfilling:
         with pytest.raises(UniqueKeyTaken):
             schedule_service.backfill(db, schedule.id, now - 2 * HOUR, now)
         assert (tasks_of(db, schedule), rows(db, schedule)) == ([], [])
+
+    def test_of_times_without_an_offset_says_so(self, db: Session) -> None:
+        schedule, begin = new_schedule(db), datetime(2026, 3, 1)  # noqa: DTZ001 (the mistake)
+        for call in (schedule_service.preview_backfill, schedule_service.backfill):
+            with pytest.raises(InvalidSchedule, match="with an offset") as refused:
+                call(db, schedule.id, begin, begin.replace(tzinfo=UTC))
+            assert refused.value.errors[0]["loc"] == ["from"]
 
     def test_may_begin_before_all_times(self, ask: Ask) -> None:
         found = made(ask, start_at="2026-03-29T00:00:00Z")

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -138,6 +139,12 @@ class TestEndpoints:
         ended(db, user)
         send(db)
         assert len(web.seen) == 1
+
+    def test_a_recovery_since_a_time_without_an_offset_says_so(self, db: Session, user: UUID) -> None:
+        made = endpoint(db, user).row
+        with pytest.raises(InvalidWebhook, match="with an offset") as refused:
+            webhook_service.recover(db, user, made.id, datetime(2026, 11, 1))  # noqa: DTZ001 (the mistake)
+        assert refused.value.errors[0]["loc"] == ["since"]
 
     def test_goes_with_its_user(self, db: Session, user: UUID) -> None:
         endpoint(db, user)
