@@ -170,7 +170,11 @@ def import_beat_schedule(
     The entries are those of the service's application, and of what TASK_MODULES name. Run twice, it makes none twice.
     """
     check_task_modules(get_settings())
+    logging.disable(logging.ERROR)  # a module that cannot be imported is told below
     read_tasks()
+    logging.disable(logging.NOTSET)
+    if celery_app.loader.findings:
+        raise InvalidInput(str(celery_app.loader.findings[0]))
     celery_app.finalize(auto=True)
     modules = {name: sys.modules[name] for name in get_settings().task_modules if name in sys.modules}
     with SessionLocal() as db:
@@ -182,10 +186,14 @@ def import_beat_schedule(
         typer.echo(f"{line.outcome:<7} {line.entry}: {line.told}")
         for each in line.left_out:
             typer.echo(f"        without {each}")
+        if not line.is_known:
+            typer.echo("        no worker that runs knows the task: name its module in TASK_MODULES of all processes")
     number = Counter(line.outcome for line in lines)
     created, left = number[importing.Outcome.CREATE], number[importing.Outcome.LEAVE]
     typer.echo(f"{created} {'created' if apply else 'to create (--apply)'}, {left} stay with beat", err=True)
-    if apply and created:
+    if apply and created and paused:
+        typer.echo("They are paused: resume each when you take its entry out of beat_schedule", err=True)
+    elif apply and created:
         typer.echo("Take these out of beat_schedule now: until then both make the task", err=True)
 
 

@@ -10,7 +10,7 @@ from celery.schedules import crontab, schedule, solar
 
 from app.core.nearest import did_you_mean
 from app.messaging.application import celery_app
-from app.messaging.routing import MESSAGE_PRIORITY, QUEUE_OF
+from app.messaging.routing import MESSAGE_PRIORITY, QUEUE_OF, QUEUES
 from app.schedules.errors import InvalidTiming
 from app.schedules.lines import PARTS, Part, parse
 
@@ -19,6 +19,8 @@ _OWN = frozenset({"app.tasks.common_tasks.purge_finished_tasks", "app.tasks.comm
 _KNOWN = frozenset({"task", "schedule", "args", "kwargs", "options", "relative"})
 _PRIORITIES = {number: priority for priority, number in MESSAGE_PRIORITY.items()}
 _OF_QUEUE = {queue: priority for priority, queue in QUEUE_OF.items()}
+# What of these options becomes the priority of the task.
+_VALUES = {"priority": sorted(_PRIORITIES), "queue": QUEUES}
 # As crontab names them, in the order of a line.
 _FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 
@@ -139,6 +141,8 @@ def _options(options: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:
             found.setdefault("priority", _OF_QUEUE[value].value)
         elif name == "priority" and value in _PRIORITIES:
             found["priority"] = _PRIORITIES[value].value
+        elif name in _VALUES and value is not None:
+            left_out.append(f"option {name}: {value} is none of {', '.join(map(str, _VALUES[name]))}")
         elif value is not None:
             left_out.append(f"option {name}")
     return found

@@ -1,7 +1,7 @@
 """Makes schedules of the entries of `beat_schedule`, each once: `python -m app import-beat-schedule`."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session
 
 from app.beat.entries import CannotCarryOver, Source, convert
 from app.db.session import transaction
+from app.db.statements import workers
 from app.errors import InvalidInput, ServiceError
 from app.models.schedule import Schedule
 from app.models.user import User
 from app.schedules.words import in_words
 from app.schemas.schedule import ScheduleCreate
+from app.services.operations.live_workers import lease
 from app.services.schedule_service import schedule_service
 from app.services.schedules import changing, requests
 from app.services.schedules.listing import ScheduleFilter
@@ -37,12 +39,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """An entry and what becomes of it: `told` is its times and task in words, or why it is left with beat."""
+    """An entry and what becomes of it.
+
+    told      its times and task in words, the schedule that it has, or why it is left with beat
+    left_out  what of it the schedule does not have
+    is_known  whether a worker knows its task; True while none runs
+    """
 
     entry: str
     outcome: Outcome
     told: str
     left_out: list[str] = field(default_factory=list)
+    is_known: bool = True
 
 
 def import_entries(
@@ -57,8 +65,9 @@ def import_entries(
         # Two imports at a time would each find none of the other's.
         found = select(User.id, User.role, User.max_priority).where(User.id == user_id).with_for_update()
         owner = db.execute(found).one()
-        known = {str(schedule.metadata_.get(ENTRY)) for schedule in _imported(db, user_id)}
+        imported = {str(schedule.metadata_.get(ENTRY)): schedule for schedule in _imported(db, user_id)}
         now = now_of(db)
+        served = [worker.task_names for worker in workers.live(db, lease())]
         seen: set[str] = set()
         lines: list[Line] = []
         for source in sources:
@@ -66,10 +75,11 @@ def import_entries(
                 wanted = None
                 if name in seen:
                     line = Line(name, Outcome.LEAVE, "another beat_schedule has an entry of this name too: rename one")
-                elif name in known:
-                    line = Line(name, Outcome.EXISTS, "has a schedule")
+                elif name in imported:
+                    line = Line(name, Outcome.EXISTS, f"has {_state(imported[name])} schedule {imported[name].id}")
                 else:
                     line, wanted = _planned(name, entry, source.timezone, owner, now)
+                    line = replace(line, is_known=wanted is None or _is_known(wanted.task.celery_task_name, served))
                 seen.add(name)
                 lines.append(line)
                 if wanted is not None and apply:
@@ -86,6 +96,17 @@ def _imported(db: Session, user_id: UUID) -> Iterator[Schedule]:
         before = found.last
         if before is None:
             return
+
+
+def _state(schedule: Schedule) -> str:
+    if schedule.paused:
+        return "the paused"
+    return "the ended" if schedule.next_run_at is None else "the active"
+
+
+def _is_known(name: str, served: Sequence[Iterable[str] | None]) -> bool:
+    """Whether a worker that runs knows the task; of one that does not tell, and where none runs, nobody can say."""
+    return not served or any(names is None or name in names for names in served)
 
 
 def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tuple[Line, ScheduleCreate | None]:

@@ -14,10 +14,13 @@ from app.__main__ import main
 from app.beat.entries import Source
 from app.beat.importing import Outcome, import_entries
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.errors import TooManySchedules
 from app.messaging.application import celery_app
+from app.messaging.loader import Finding
 from app.models import Schedule, User
+from app.models.worker import WorkerProcess
 from app.services.schedule_service import schedule_service
 from tests.support.accounts import MakeUser
 from tests.support.task_client import module_client
@@ -77,6 +80,27 @@ class TestTheImport:
         assert [name for name, outcome in again.items() if outcome is Outcome.EXISTS] == ["report", "tidy"]
         assert len(schedules(db)) == 2
 
+    def test_tells_which_schedule_an_entry_has_and_its_state(self, db: Session, user: UUID) -> None:
+        outcomes(db, user, apply=True)
+        report, tidy = schedules(db)
+        schedule_service.pause(db, tidy.id)
+        lines = {line.entry: line.told for line in import_entries(db, user, [SOURCE], apply=False)}
+        assert (lines["report"], lines["tidy"]) == (
+            f"has the active schedule {report.id}",
+            f"has the paused schedule {tidy.id}",
+        )
+
+    def test_tells_what_no_worker_knows(self, db: Session, user: UUID) -> None:
+        def known() -> dict[str, bool]:
+            return {line.entry: line.is_known for line in import_entries(db, user, [SOURCE], apply=False)}
+
+        assert all(known().values())
+        row = {"pid": 1, "queues": ["default"], "concurrency": 1}
+        db.add(WorkerProcess(id=new_id(), name="one", task_names=["another"], **row))
+        assert [name for name, is_known in known().items() if not is_known] == ["report", "tidy"]
+        db.add(WorkerProcess(id=new_id(), name="two", task_names=[LONG_RUNNING], **row))
+        assert all(known().values())
+
     def test_makes_those_of_another_user_too(self, db: Session, user: UUID) -> None:
         outcomes(db, user, apply=True)
         assert outcomes(db, new_user(db), apply=True)["tidy"] is Outcome.CREATE
@@ -130,11 +154,23 @@ class TestTheCommand:
         assert told.err.endswith("2 to create (--apply), 4 stay with beat\n")
         assert made() == 0
         assert main([*arguments, "--apply", "--paused"]) == 0
-        assert "2 created, 4 stay with beat\nTake these out of beat_schedule now" in capsys.readouterr().err
+        assert "2 created, 4 stay with beat\nThey are paused: resume each when" in capsys.readouterr().err
         assert made() == 2
         assert main([*arguments, "--apply"]) == 0
-        assert "exists  report: has a schedule" in capsys.readouterr().out
+        assert "exists  report: has the paused schedule " in capsys.readouterr().out
         assert made() == 2
+        monkeypatch.setitem(celery_app.conf.beat_schedule, "another", TIDY)
+        assert main([*arguments, "--apply"]) == 0
+        assert "1 created, 4 stay with beat\nTake these out of beat_schedule now" in capsys.readouterr().err
+
+    def test_of_a_module_that_cannot_be_imported_makes_nothing(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        del client
+        broken = Finding("module shop cannot be imported, its tasks are left out", "KeyError: 'x'", "shop.py:7")
+        monkeypatch.setattr(celery_app.loader, "findings", [broken])
+        assert main(["import-beat-schedule", "--user", "nobody"]) == 1
+        assert capsys.readouterr().err == f"import-beat-schedule: {broken}\n"
 
     def test_of_an_unknown_user_says_so(self, client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
         del client

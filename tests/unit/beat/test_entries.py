@@ -99,7 +99,10 @@ def test_options_become_fields_and_the_others_are_named() -> None:
 
 def test_a_queue_and_a_priority_of_others_are_named() -> None:
     entry = {"task": TASK, "schedule": 5, "options": {"queue": "mail", "priority": 77}}
-    assert convert("x", entry, "UTC").left_out == ["option queue", "option priority"]
+    assert convert("x", entry, "UTC").left_out == [
+        "option queue: mail is none of high_priority, default, low_priority",
+        "option priority: 77 is none of 0, 3, 6, 9",
+    ]
 
 
 def test_the_entries_are_of_the_application_and_of_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
