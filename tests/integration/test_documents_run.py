@@ -92,7 +92,10 @@ LEFT_OUT = {
         "bandit -c pyproject.toml -r app": ".ci/run",
     },
     "webhooks.md": {
-        "SECRET=$SECRET flask": RECEIVERS,
+        ".venv/bin/pip install standardwebhooks": INSTALLED,
+        ".venv/bin/pip install flask": RECEIVERS,
+        "SECRET=$SECRET .venv/bin/flask": RECEIVERS,
+        "npm install express": RECEIVERS,
         "SECRET=$SECRET node": RECEIVERS,
     },
 }
