@@ -149,7 +149,10 @@ class WebhookRotated(ResponseModel):
     """The new secret of an endpoint. Only this answer shows it: store it now."""
 
     secret: str = Field(description="`whsec_` and base64.", examples=[_SECRET])
-    old_secret_until: datetime = Field(description="Until when the old secret signs beside it, in UTC.")
+    old_secret_until: datetime = Field(
+        description="Until when the old secret signs beside it, in UTC. Only one is kept: what an earlier rotation "
+        "left signs no more, and the next rotation ends this one."
+    )
 
 
 class WebhookRecovered(ResponseModel):

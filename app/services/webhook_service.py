@@ -235,7 +235,7 @@ class WebhookService:
         with transaction(db):
             return deliveries.newest(db, endpoint_ids)
 
-    def count_queued(self, db: Session, endpoint_id: UUID, most: int) -> int:
+    def count_queued(self, db: Session, endpoint_id: UUID, most: int) -> deliveries.Queued:
         """Return how many deliveries wait to be sent to this endpoint; no more than `most` are counted."""
         with transaction(db):
             return deliveries.queued(db, endpoint_id, most)
@@ -276,15 +276,22 @@ class WebhookService:
     def recover(
         self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime, *, commit: bool = True
     ) -> int:  # fmt: skip
-        """Send all deliveries to this endpoint again that failed or were dropped since then. Returns how many.
+        """Send all deliveries to this endpoint now that failed or were dropped since then, or wait for another attempt.
 
-        A transaction for each batch of them. Raises WebhookNotFound, WebhookDisabled, and InvalidWebhook for a time
-        without an offset.
+        Returns how many. A transaction for each batch of them. Raises WebhookNotFound, WebhookDisabled, and
+        InvalidWebhook for a time without an offset.
         """
         moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
+        return self._recover(db, user_id, endpoint_id, moment, commit=commit)
+
+    def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
+        """The same of those alone that wait for another attempt. Raises WebhookNotFound, WebhookDisabled."""
+        return self._recover(db, user_id, endpoint_id, None, commit=commit)
+
+    def _recover(self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime | None, *, commit: bool) -> int:
         with transaction(db, commit=commit):
             endpoints.find_enabled(db, user_id, endpoint_id)
-        return deliveries.recover(db, endpoint_id, moment, commit=commit)
+        return deliveries.recover(db, endpoint_id, since, commit=commit)
 
     # The operator
 

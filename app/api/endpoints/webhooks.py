@@ -185,5 +185,5 @@ def redeliver_webhook(
 def recover_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookRecover
 ) -> WebhookRecovered:  # fmt: skip
-    """Send all deliveries to the endpoint again that failed or were dropped since a time."""
+    """Send all deliveries to the endpoint now that failed or were dropped since a time, or wait for another attempt."""
     return WebhookRecovered(count=webhook_service.recover(db, user.id, webhook_id, body.since))

@@ -1,6 +1,7 @@
 """Deliveries as the API shows and repeats them. None of these functions commits, but for `recover`."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -23,6 +24,17 @@ RECOVER_BATCH = 500
 _CLOCKS = timedelta(minutes=5)
 # Nothing is older, and no engine needs to know of times that are.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOST = WebhookDelivery.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
+_WAITS = sa.and_(WebhookDelivery.lane.is_not(None), WebhookDelivery.tries > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """How many deliveries wait for an endpoint, how many of them have failed before, and when those are due first."""
+
+    number: int
+    again: int
+    next_at: datetime | None
 
 
 def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
@@ -63,21 +75,22 @@ def queue_again(db: Session, endpoint_id: UUID, *which: sa.ColumnElement[bool]) 
     return changed_rows(db.execute(queued.execution_options(synchronize_session=False)))
 
 
-def recover(db: Session, endpoint_id: UUID, since: datetime, *, commit: bool) -> int:
-    """Queue what failed or was dropped since then again. Returns how many.
+def recover(db: Session, endpoint_id: UUID, since: datetime | None, *, commit: bool) -> int:
+    """Have what failed, was dropped, or waits for another attempt since then sent now. Returns how many.
 
-    A transaction for each batch; with `commit=False` in the caller's.
+    Without a time: all that waits for another attempt, and nothing else. One that is under way just now may be sent
+    twice. A transaction for each batch; with `commit=False` in the caller's.
     """
-    row, oldest = WebhookDelivery, max(since, _EPOCH)
+    row, oldest = WebhookDelivery, max(since or _EPOCH, _EPOCH)
     last = first_id_at((oldest - _CLOCKS).timestamp())  # an index has these
-    lost = row.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value]), row.created_at >= oldest
+    which = _WAITS if since is None else sa.and_(sa.or_(_LOST, _WAITS), row.created_at >= oldest)
 
     def queue_batch() -> tuple[Sequence[UUID], int]:
-        """The next ids, whatever became of them: so no statement reads more rows, however few of them are lost."""
+        """The next ids, whatever became of them: so no statement reads more rows, however few of them are queued."""
         ids = sa.select(row.id).where(row.endpoint_id == endpoint_id, row.id > last).order_by(row.id)
         with transaction(db, commit=commit):
             seen = db.scalars(ids.limit(RECOVER_BATCH)).all()
-            locked = sa.select(row.id).where(row.id.in_(seen), *lost).order_by(row.id).with_for_update()
+            locked = sa.select(row.id).where(row.id.in_(seen), which).order_by(row.id).with_for_update()
             these = db.scalars(locked).all() if seen else ()
             return seen, queue_again(db, endpoint_id, row.id.in_(these)) if these else 0
 
@@ -114,10 +127,14 @@ def newest(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDel
     return {endpoints[each.id]: each for each in db.scalars(rows)} if endpoints else {}
 
 
-def queued(db: Session, endpoint_id: UUID, most: int) -> int:
-    """Return how many deliveries wait for this endpoint; no more than `most` are counted."""
-    waiting = sa.select(WebhookDelivery.id).where(WebhookDelivery.lane == endpoint_id).limit(most).subquery()
-    return db.scalar(sa.select(sa.func.count()).select_from(waiting)) or 0
+def queued(db: Session, endpoint_id: UUID, most: int) -> Queued:
+    """Return what waits for this endpoint; no more than `most` are counted, those that are due first."""
+    row = WebhookDelivery
+    due = sa.select(row.tries, row.next_attempt_at).where(row.lane == endpoint_id)
+    first = due.order_by(row.next_attempt_at, row.id).limit(most).subquery()
+    next_at = sa.case((first.c.tries > 0, first.c.next_attempt_at))  # NULL, which is not counted
+    found = db.execute(sa.select(sa.func.count(), sa.func.count(next_at), sa.func.min(next_at)).select_from(first))
+    return Queued(*found.one())
 
 
 def receivers(db: Session, deliveries: Collection[WebhookDelivery]) -> dict[UUID, str]:

@@ -4,13 +4,13 @@ import itertools
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.ddl.clock import NOW
 from app.models.audit import AuditRecord
-from app.models.webhook import WebhookDelivery
+from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import due_lanes, outcomes, queue
 from tests.support.webhooks import (
@@ -27,6 +27,8 @@ from tests.support.webhooks import (
 from tests.unit.outbound.web_server import Web, reply
 
 pytestmark = pytest.mark.usefixtures("allowed")
+
+GONE = {"state": "failed", "lane": None, "next_attempt_at": None}
 
 
 class TestFailures:
@@ -105,6 +107,43 @@ class TestFailures:
         assert (row.enabled, row.disabled_reason) == (False, "failing")
         again = webhook_service.update_endpoint(db, user, made.id, {"enabled": True})
         assert (again.failing_since, again.disabled_at, again.disabled_reason) == (None, None, None)
+
+
+class TestAfterAnOutage:
+    @pytest.fixture
+    def made(self, db: Session, user: UUID, web: Web) -> WebhookEndpoint:
+        """An endpoint with three deliveries of which each was tried in vain; the receiver is back."""
+        web.answer["/"] = reply(503)
+        row = endpoint(db, user, web.url()).row
+        for _ in range(3):
+            ended(db, user)
+        send(db)
+        assert [each.state for each in deliveries(db)] == ["pending"] * 3
+        web.answer["/"] = reply(204)
+        return row
+
+    def test_what_waits_for_another_attempt_is_recovered_too(
+        self, db: Session, user: UUID, web: Web, made: WebhookEndpoint
+    ) -> None:
+        since = deliveries(db)[1].created_at
+        assert webhook_service.recover(db, user, made.id, since) == 2
+        assert webhook_service.recover(db, user, made.id, since) == 0  # these are on their way already
+        assert [each.tries for each in deliveries(db)] == [1, 0, 0]
+        send(db)
+        assert [each.state for each in deliveries(db)] == ["pending", "delivered", "delivered"]
+        assert len({seen.headers["webhook-id"] for seen in web.seen}) == 3
+
+    def test_it_alone_is_sent_now(self, db: Session, user: UUID, made: WebhookEndpoint) -> None:
+        queued = webhook_service.count_queued(db, made.id, 10)
+        assert (queued.number, queued.again, queued.next_at) == (3, 3, min(x.next_attempt_at for x in deliveries(db)))
+        assert webhook_service.count_queued(db, made.id, 2).again == 2
+        db.execute(update(WebhookDelivery).where(WebhookDelivery.id == deliveries(db)[0].id).values(GONE))
+        ended(db, user)
+        assert webhook_service.send_waiting(db, user, made.id) == 2
+        queued = webhook_service.count_queued(db, made.id, 10)
+        assert (queued.number, queued.again, queued.next_at) == (3, 0, None)
+        send(db)
+        assert [each.state for each in deliveries(db)] == ["failed", *["delivered"] * 3]
 
 
 class TestDeaths:
