@@ -22,7 +22,8 @@ FILTERS = ("task_type", "tag", "celery_task_name")
 class Health:
     """Whether an endpoint gets what it should: `well`, `failing`, `gone`, `disabled` (by its owner), and since when.
 
-    `gave_up`: the service has disabled it, since nothing got through for days.
+    `gave_up`: the service has disabled it, since nothing got through for days. `unsent`: it wants only events that are
+    not sent yet.
     """
 
     kind: str
@@ -38,7 +39,15 @@ def health_of(endpoint: WebhookEndpoint) -> Health:
     if not endpoint.enabled:
         kinds = {DisabledReason.GONE.value: "gone", DisabledReason.FAILING.value: "gave_up"}
         return Health(kinds.get(endpoint.disabled_reason or "", "disabled"), endpoint.disabled_at)
-    return Health("failing", endpoint.failing_since) if endpoint.failing_since else Health("well")
+    if endpoint.failing_since:
+        return Health("failing", endpoint.failing_since)
+    return Health("unsent" if set(endpoint.events).isdisjoint(SENT_EVENTS) else "well")
+
+
+def last_error(deliveries: Iterable[DeliveryRead]) -> str | None:
+    """Return why the last of the attempts of these deliveries failed that did."""
+    failed = [attempt for each in deliveries for attempt in each.attempts if attempt.error]
+    return max(failed, key=lambda attempt: attempt.at).error if failed else None
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,13 @@ from app.models.webhook import WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send
 from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
+from app.services.webhooks.deliveries import Queued
 from app.web.access import PageUser
 from app.web.confirming import Confirmed, ask
 from app.web.forms import by_field
 from app.web.moments import moment
 from app.web.rendering import page, redirect
-from app.web.shown_webhooks import FILTERS, SENT_EVENTS, health_of, latencies_of, name_of
+from app.web.shown_webhooks import FILTERS, SENT_EVENTS, health_of, last_error, latencies_of, name_of
 
 router = SlashRouter()
 
@@ -66,8 +67,12 @@ Typed = Annotated[EndpointForm, Form()]
 def show_endpoints(request: Request, db: SessionDep, user: PageUser) -> Response:
     found = webhook_service.list_endpoints(db, user.id)
     newest = webhook_service.newest_deliveries(db, [each.id for each in found])
+    last = [DeliveryRead.model_validate(newest[each.id]) if each.id in newest else None for each in found]
     values = {
-        "endpoints": [(each, health_of(each), _delivery(newest.get(each.id))) for each in found],
+        "endpoints": [
+            (each, health_of(each), of_it, last_error([of_it] if of_it else []))
+            for each, of_it in zip(found, last, strict=True)
+        ],
         "most": MAX_ENDPOINTS,
         "filters": FILTERS,
         "name_of": name_of,
@@ -88,7 +93,7 @@ def create_endpoint(request: Request, db: SessionDep, user: PageUser, form: Type
         made = webhook_service.create_endpoint(db, user.id, **form.fields())
     except (InvalidWebhook, WebhookLimit, WebhooksOff) as error:
         return _form(request, form, error=error)
-    return page(request, "webhook_secret.html", {"endpoint": made.row, "secret": made.secret, "until": None})
+    return page(request, "webhook_secret.html", {"endpoint": made.row, "secret": made.secret, "is_new": True})
 
 
 @router.get("/webhooks/{endpoint_id}")
@@ -151,10 +156,13 @@ def rotate_secret(
     request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID, grace: Annotated[str, Form()] = ""
 ) -> Response:
     """Give the endpoint a new secret. Only this answer shows it."""
+    before = webhook_service.get_endpoint(db, user.id, endpoint_id).old_secret_until
     made = webhook_service.rotate_secret(db, user.id, endpoint_id, GRACES.get(grace, GRACE_SECONDS))
     row = webhook_service.get_endpoint(db, user.id, endpoint_id)
     until = made.old_secret_until if GRACES.get(grace, GRACE_SECONDS) else None
-    return page(request, "webhook_secret.html", {"endpoint": row, "secret": made.secret, "until": until})
+    ended = before if before and before > datetime.now(UTC) else None
+    values = {"endpoint": row, "secret": made.secret, "is_new": False, "until": until, "ended": ended}
+    return page(request, "webhook_secret.html", values)
 
 
 @router.post("/webhooks/{endpoint_id}/test")
@@ -180,6 +188,15 @@ def recover(
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_recovered" if number else "webhook_nothing_lost")
 
 
+@router.post("/webhooks/{endpoint_id}/send-waiting")
+def send_waiting(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
+    try:
+        webhook_service.send_waiting(db, user.id, endpoint_id)
+    except WebhookDisabled as error:
+        return _endpoint(request, db, user, endpoint_id, error=error)
+    return redirect(request, f"/webhooks/{endpoint_id}", "webhook_hurried")
+
+
 def _endpoint(
     request: Request,
     db: Session,
@@ -193,7 +210,8 @@ def _endpoint(
     row = webhook_service.get_endpoint(db, user.id, endpoint_id)
     found = webhook_service.list_deliveries(db, user.id, endpoint_id, limit=ROWS, before=read_cursor(cursor))
     deliveries = [DeliveryRead.model_validate(each) for each in found.items]
-    queued = webhook_service.count_queued(db, endpoint_id, MOST_QUEUED + 1) if row.enabled else 0
+    nothing = Queued(0, 0, None)
+    queued = webhook_service.count_queued(db, endpoint_id, MOST_QUEUED + 1) if row.enabled else nothing
     values = {
         "endpoint": row,
         "health": health_of(row),
@@ -203,8 +221,9 @@ def _endpoint(
         "next_page": f"/webhooks/{endpoint_id}?cursor={found.last}" if found.last else None,
         "is_first": cursor is None,
         "latencies": latencies_of(deliveries),
-        "queued": min(queued, MOST_QUEUED),
-        "is_cut": queued > MOST_QUEUED,
+        "reason": last_error(deliveries) if cursor is None else None,
+        "queued": queued,
+        "most": MOST_QUEUED,
         "graces": list(GRACES),
         "since": since or f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d %H:%M}",
         "error": error,
@@ -232,7 +251,3 @@ def _form(
 
 def _ask(request: Request, db: Session, user: PageUser, endpoint_id: UUID, deed: str) -> Response:
     return ask(request, deed, webhook_service.get_endpoint(db, user.id, endpoint_id).url, f"/webhooks/{endpoint_id}")
-
-
-def _delivery(row: Any) -> DeliveryRead | None:
-    return None if row is None else DeliveryRead.model_validate(row)
