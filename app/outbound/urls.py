@@ -69,7 +69,7 @@ def parse(url: str) -> Target:
     if parts.scheme not in DEFAULT_PORTS:
         raise InvalidRequest("only http:// and https:// URLs are allowed")
     if "@" in parts.netloc:
-        raise InvalidRequest("a URL must not contain a user name or password: use a header")
+        raise InvalidRequest("a URL must not contain a user name or password")
     if port == 0 or parts.netloc.endswith(":"):
         raise InvalidRequest("the port of the URL is not valid")
     path = quote(parts.path or "/", safe=KEPT) + (f"?{quote(parts.query, safe=KEPT)}" if parts.query else "")

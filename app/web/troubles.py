@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
+from uuid import UUID
 
 from app.models.worker import WorkerState
 from app.services.operations.queue_service import QueueState
@@ -17,7 +18,7 @@ LOST_LONG = 600
 
 @dataclass(frozen=True)
 class Trouble:
-    """One of `no_workers`, `no_worker`, `lost`, `failed`, `paused`, `waits`. `path` shows more of it."""
+    """One of `no_workers`, `no_worker`, `lost`, `failed`, `endpoint`, `paused`, `waits`. `path` shows more of it."""
 
     kind: str
     path: str
@@ -28,12 +29,16 @@ class Trouble:
 
 
 def troubles(
-    failures: tuple[int, datetime], queues: Sequence[QueueState], workers: Sequence[WorkerInfo], now: datetime
+    failures: tuple[int, datetime],
+    queues: Sequence[QueueState],
+    workers: Sequence[WorkerInfo],
+    now: datetime,
+    endpoints: Sequence[tuple[UUID, str]] = (),
 ) -> list[Trouble]:
     """Return what is not well, the worst first: nothing for a service that is well.
 
     `failures` are those that count, and since when. `queues` are those whose state matters to the reader. `workers` is
-    empty for readers who may not see them.
+    empty for readers who may not see them. `endpoints`: id and name of the reader's webhooks that get nothing.
     """
     number, since = failures
     found = [each for queue in queues if (each := _of_queue(queue))]
@@ -44,6 +49,7 @@ def troubles(
         *(each for each in found if each.kind.startswith("no_worker")),
         *(Trouble("lost", f"/workers/{quote(name, safe='')}", name) for name in lost),
         *([Trouble("failed", "/errors", number=number, since=since)] if number else []),
+        *(Trouble("endpoint", f"/webhooks/{endpoint_id}", name) for endpoint_id, name in endpoints),
         *(each for each in found if not each.kind.startswith("no_worker")),
     ]
 

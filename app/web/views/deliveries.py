@@ -1,11 +1,13 @@
 """One webhook: what was sent, what its receiver answered at each attempt, and sending it again."""
 
+import json
 from uuid import UUID
 
 from fastapi import Request, Response
 
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
+from app.models.webhook import EventType
 from app.schemas.webhook import DeliveryRead
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries
@@ -28,6 +30,7 @@ def show_delivery(request: Request, db: SessionDep, user: PageUser, delivery_id:
         "url": url,
         # Others may not send it again, administrators neither.
         "endpoint_id": row.endpoint_id if url and row.user_id == user.id else None,
+        "schedule": json.loads(body)["data"] if body and row.type == EventType.SCHEDULE_SKIPPED else None,
         "body": shown_body(body),
         "size": len(body or b""),
     }

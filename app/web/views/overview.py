@@ -18,10 +18,12 @@ from app.services.operations import error_group_service, queue_service, stats_se
 from app.services.operations.error_group_service import ErrorFilter
 from app.services.operations.stats_service import Stats, StatsWindow
 from app.services.task_service import task_service
+from app.services.webhook_service import webhook_service
 from app.web import charts
 from app.web.access import PageUser
 from app.web.rendering import NavigationEntry, page
 from app.web.shown_tasks import shown
+from app.web.shown_webhooks import health_of, name_of
 from app.web.troubles import longest_wait, queues_of_user, troubles, used_slots
 
 router = SlashRouter()
@@ -47,10 +49,15 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
     counts = task_service.show_counts(db, TaskFilter(user_id=user.owner))
     # What keeps the tasks of others from starting is no trouble of a user's.
     of_queues = queues if user.is_admin else queues_of_user(queues, queue_service.due_of_user(db, user.id))
+    endpoints = [each for each in webhook_service.list_endpoints(db, user.id) if health_of(each).is_trouble]
     deepest = max((queue.ready + queue.running for queue in queues), default=0)
     values = {
         "troubles": troubles(
-            error_group_service.recent_failures(db, user.owner), of_queues, workers, datetime.now(UTC)
+            error_group_service.recent_failures(db, user.owner),
+            of_queues,
+            workers,
+            datetime.now(UTC),
+            [(each.id, name_of(each.url)) for each in endpoints],
         ),
         "slots": used_slots(workers),
         "counts": counts,

@@ -23,7 +23,7 @@ from app.errors import (
 )
 from app.models.webhook import WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
-from app.services.tasks.permissions import check_may_send
+from app.services.tasks.permissions import check_may_send, types_for
 from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
 from app.services.webhooks.deliveries import Queued
 from app.web.access import PageUser
@@ -81,8 +81,8 @@ def show_endpoints(request: Request, db: SessionDep, user: PageUser) -> Response
 
 
 @router.get("/webhooks/new")
-def show_new(request: Request, _user: PageUser) -> Response:
-    return _form(request, EndpointForm(events=["task.succeeded", "task.failed", "task.revoked"]))
+def show_new(request: Request, user: PageUser) -> Response:
+    return _form(request, user, EndpointForm(events=["task.succeeded", "task.failed", "task.revoked"]))
 
 
 @router.post("/webhooks")
@@ -92,7 +92,7 @@ def create_endpoint(request: Request, db: SessionDep, user: PageUser, form: Type
     try:
         made = webhook_service.create_endpoint(db, user.id, **form.fields())
     except (InvalidWebhook, WebhookLimit, WebhooksOff) as error:
-        return _form(request, form, error=error)
+        return _form(request, user, form, error=error)
     return page(request, "webhook_secret.html", {"endpoint": made.row, "secret": made.secret, "is_new": True})
 
 
@@ -107,7 +107,7 @@ def show_endpoint(
 def show_change(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
     row = webhook_service.get_endpoint(db, user.id, endpoint_id)
     typed = {"url": row.url, "events": row.events, "description": row.description or ""}
-    return _form(request, EndpointForm(**typed, **{name: row.filter[name] or "" for name in FILTERS}), row)
+    return _form(request, user, EndpointForm(**typed, **{name: row.filter[name] or "" for name in FILTERS}), row)
 
 
 @router.post("/webhooks/{endpoint_id}/change")
@@ -121,7 +121,7 @@ def change_endpoint(request: Request, db: SessionDep, user: PageUser, endpoint_i
     try:
         webhook_service.update_endpoint(db, user.id, endpoint_id, changes)
     except InvalidWebhook as error:
-        return _form(request, form, row, error)
+        return _form(request, user, form, row, error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_changed")
 
 
@@ -232,7 +232,11 @@ def _endpoint(
 
 
 def _form(
-    request: Request, typed: EndpointForm, changed: WebhookEndpoint | None = None, error: ServiceError | None = None
+    request: Request,
+    user: PageUser,
+    typed: EndpointForm,
+    changed: WebhookEndpoint | None = None,
+    error: ServiceError | None = None,
 ) -> Response:
     reasons = error.errors if isinstance(error, InvalidInput) else []
     places = {name: said for each in reasons for name, said in by_field([each], depth=1).items()}
@@ -243,6 +247,7 @@ def _form(
         "changed": changed,
         "form": typed,
         "events": [*SENT_EVENTS, *(each for each in typed.events if each not in SENT_EVENTS)],
+        "task_names": sorted(each.celery_task_name for each in types_for(user.id, user.role)),
         "wrong": places,
         "error": None if error is None or places else error,
     }

@@ -13,8 +13,10 @@ from sqlalchemy import update
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.ddl.clock import NOW
-from app.models.webhook import WebhookEndpoint
+from app.models.webhook import EventType, WebhookEndpoint
 from app.services.webhook_service import webhook_service
+from app.services.webhooks import recording
+from app.services.webhooks.recording import Event
 from tests.support import webhooks
 from tests.support.page_reader import Reader, cells, heading, words, wrong
 from tests.support.settings import settings
@@ -70,6 +72,7 @@ class TestEndpoints:
         ]  # fmt: skip
         assert second[3] == "all tasks"
         form = reader.get(f"/webhooks/{one}/change").text
+        assert '<option value="app.tasks.common_tasks.long_running_task">' in form
         assert re.findall(r'value="([\w.]+)" checked', form) == FORM["events"]
         changed = reader.post(f"/webhooks/{one}/change", url=FORM["url"], events="task.failed", task_type="report")
         assert (changed.status_code, changed.headers["location"]) == (303, f"/ui/webhooks/{one}")
@@ -120,6 +123,8 @@ class TestEndpoints:
             page = reader.get("/webhooks").text
             assert (said in lead(page), lead(page).startswith("127.0.0.1:9/hooks ")) == (True, True)
             assert cells(page, "webhooks")[0][1].startswith(state)
+            overview = f'<a href="/ui/webhooks/{one}">127.0.0.1:9/hooks gets no webhooks</a>'
+            assert (overview in reader.get("/").text) is (state != "enabled")
             page = reader.get(f"/webhooks/{one}").text
             assert lead(page).startswith("It ")
             assert (said in lead(page), "verdict well" in page) == (True, False)
@@ -209,6 +214,19 @@ class TestDeliveries:
         assert len(web.seen) == 2
         assert len({seen.headers["webhook-id"] for seen in web.seen}) == 1
         assert len(cells(reader.get(path).text, "delivery")) == 2
+
+    def test_one_of_a_schedule_leads_to_it(self, reader: Reader, account: dict[str, Any]) -> None:
+        one = create(reader, events=["schedule.skipped"])
+        user, kind = UUID(account["id"]), EventType.SCHEDULE_SKIPPED
+        with SessionLocal() as db:
+            of = recording.find_endpoints(db, user, kind)
+            events = [Event({"id": "5", "name": "Nightly <sync>"}), Event({"id": "6", "status": "x" * 300_000})]
+            assert recording.record_events(db, user, kind, of, events) == 2
+            db.commit()
+        named = set[str]()
+        for path in re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', reader.get(f"/webhooks/{one}").text):
+            named |= set(re.findall(r'<a href="/ui/schedules/(\d"><bdi>.*?)</bdi>', reader.get(path).text))
+        assert named == {'5"><bdi>Nightly &lt;sync&gt;', '6"><bdi>6'}
 
     def test_what_was_lost_is_sent_again_since_a_time(self, reader: Reader, web: Web) -> None:
         one = create(reader, url=web.url())

@@ -1,6 +1,7 @@
 """What is not well, for the sentence with which the overview begins."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from app.models.worker import WorkerState
 from app.services.operations.queue_service import QueueState
@@ -80,3 +81,10 @@ def test_the_longest_wait_is_that_of_the_oldest_task() -> None:
 def test_a_user_is_told_of_queues_with_tasks_of_theirs_that_are_due() -> None:
     found = queues_of_user([queue("mine", paused=True, ready=9), queue("others", paused=True)], {"mine": 2})
     assert [(each.name, each.number) for each in troubles(WELL, found, [], NOW)] == [("mine", 2)]
+
+
+def test_endpoints_that_get_nothing_stand_behind_failures() -> None:
+    paused, silent = queue(paused=True), (UUID(int=1), "127.0.0.1:9/hooks")
+    found = troubles((2, SINCE), [paused], [], NOW, [silent])
+    assert [each.kind for each in found] == ["failed", "endpoint", "paused"]
+    assert (found[1].path, found[1].name) == (f"/webhooks/{silent[0]}", silent[1])
