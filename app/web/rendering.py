@@ -109,11 +109,12 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "user": request.scope["state"].get("principal"),
         "base": base,
         "static": f"{base}/static/{static_version()}",
-        # Where a choice of the language leads back to: a form's page cannot be asked for again.
         "navigation": getattr(request.app.state, "navigation", ()),
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
         "section": _section(request.url.path.removeprefix(base)),
         "is_read": is_read,
+        # A choice leads away from the answer to a form, which cannot be asked for again and may show a secret.
+        "has_choices": is_read,
         "ignored": _ignored(request) if is_read else [],
         "notice": request.cookies.get(cookies.NOTICE),
         "language": chosen.code,

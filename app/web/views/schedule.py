@@ -141,6 +141,12 @@ def trigger_schedule(request: Request, db: SessionDep, user: PageUser, schedule_
     return redirect(request, f"/tasks/{task.id}", "created" if is_new else "found")
 
 
+@router.get("/schedules/{schedule_id}/backfill")
+def leave_backfill(request: Request, _user: PageUser, schedule_id: UUID) -> Response:
+    """Lead to the schedule whoever opens the address of a preview, which only its form shows."""
+    return redirect(request, f"/schedules/{schedule_id}")
+
+
 @router.post("/schedules/{schedule_id}/backfill")
 def backfill_schedule(
     request: Request,

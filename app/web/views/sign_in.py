@@ -95,5 +95,6 @@ def _form(
         "error": error,
         "needs_code": isinstance(error, SecondFactorRequired),
         "may_sign_in": cookies.may_sign_in(request),
+        "has_choices": True,  # it shows nothing that a choice would lose
     }
     return page(request, "sign_in.html", values, status)

@@ -350,7 +350,9 @@ class TestDeeds:
         path = f"/schedules/{schedule['id']}/backfill"
         typed = {"begin": "2026-03-27T00:00", "end": "2026-03-30T12:00"}
         page = reader.post(path, **typed).text
-        assert heading(page) == "Make 4 tasks?"
+        assert (heading(page), "/choices/" in page) == ("Make 4 tasks?", False)
+        opened = reader.get(path)
+        assert (opened.status_code, opened.headers["location"]) == (303, f"/ui/schedules/{schedule['id']}")
         assert "The clock is put forward by 1 h" in page
         assert tasks.http.get("/api/v1/tasks/", headers=tasks.headers).json() == []
         assert reader.post(path, **typed, confirmed="true").status_code == 303

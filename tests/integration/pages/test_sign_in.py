@@ -48,6 +48,7 @@ class TestSignIn:
         assert answer.status_code == 401
         assert "The username or the password is wrong" in answer.text
         assert f'value="{account["username"]}"' in answer.text
+        assert "/choices/language" in answer.text
         assert "set-cookie" not in answer.headers
 
     def test_a_second_factor_is_asked_for(self, client: TestClient, account: dict[str, Any]) -> None:

@@ -157,6 +157,12 @@ class TestEndpoints:
             assert ("signs too, until" in page) is signs
             assert ("if you rotate now, that one signs no more" in page) is signs
 
+    def test_show_a_secret_beside_no_link_that_leads_away_from_it(self, reader: Reader) -> None:
+        one = create(reader)
+        for page in (reader.post("/webhooks", **FORM), reader.post(f"/webhooks/{one}/rotate", grace="3600")):
+            assert ("whsec_" in page.text, "/choices/" in page.text) == (True, False)
+        assert "/choices/language" in reader.get(f"/webhooks/{one}").text
+
     def test_are_their_owners_alone(self, reader: Reader, stranger: Reader, administrator: Reader, web: Web) -> None:
         one = create(reader, url=web.url())
         reader.post(f"/webhooks/{one}/test")
