@@ -23,7 +23,7 @@
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
 status and renders the answer. What concerns a task's body stands apart at the end: `ReportedFailure`,
-`ResultTooLarge`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as
+`ResultTooLarge`, `StepRepeated`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as
 `asyncio.CancelledError` is.
 """
 
@@ -573,6 +573,10 @@ class TaskCancelled(BaseException):
 
 class AttemptLost(BaseException):
     """Raised in a body whose attempt no longer holds the task. The service refuses its writes."""
+
+
+class StepRepeated(ValueError):
+    """A body has named two steps alike. Its task fails, and is not retried."""
 
 
 class DailyLimitReached(Exception):

@@ -1,12 +1,12 @@
 """One page of a list, as every service returns it (keyset pagination)."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -102,3 +102,36 @@ def page_of(found: list[Item], limit: int, position: Callable[[Item], Position])
     Takes one item more than the page holds, if there are as many: the extra item shows that another page follows.
     """
     return Page(found[:limit], position(found[limit - 1]) if len(found) > limit else None)
+
+
+def bounded_rows(
+    entity: type[Item],
+    key: Any,
+    size: Any,
+    *where: ColumnElement[bool],
+    limit: int | BindParameter[int],
+    within: Sequence[ColumnElement[bool]] = (),
+    most_bytes: int = MAX_PAGE_BYTES,
+    falling: bool = False,
+) -> Select[Item, int]:
+    """Select what fits of the first `limit` rows, sorted by `key`: as many as take `most_bytes`, one at least.
+
+    With each comes how many rows there are. `size` is the bytes of one. `within` says of which object they all are,
+    where `key` alone names no row. The database reads the sizes of `limit` rows, and the values of those that fit.
+    """
+    inner = select(key.label("key"), size.label("bytes")).where(*within, *where)
+    first = inner.order_by(key.desc() if falling else key).limit(limit).subquery()
+    through = func.sum(first.c.bytes).over(order_by=first.c.key.desc() if falling else first.c.key)
+    found = select(first, through.label("through"), func.count().over().label("of_all")).subquery()
+    fits = or_(found.c.through <= most_bytes, found.c.through == found.c.bytes)
+    rows = select(entity, found.c.of_all).join(found, key == found.c.key).where(*within, fits)
+    return rows.order_by(key.desc() if falling else key)
+
+
+def bounded_page(
+    rows: Sequence[Any], limit: int, position: Callable[[Any], Position]
+) -> Page[Any, Position]:  # fmt: skip
+    """Return the page of rows that `bounded_rows` has selected with one more than the limit."""
+    items = [row[0] for row in rows[:limit]]
+    is_cut = bool(rows) and rows[0][1] > len(items)
+    return Page(items, position(items[-1]) if is_cut else None)

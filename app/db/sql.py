@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         task_counts as task_counts,
         task_logs as task_logs,
         task_pages as task_pages,
+        task_steps as task_steps,
         transitions as transitions,
         turns as turns,
         user_places as user_places,

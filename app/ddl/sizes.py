@@ -12,6 +12,8 @@ ROW_BYTES = 1024
 ATTEMPT_BYTES = 256
 # A line in `task_logs`, with its entry in the index and without its texts.
 LOG_LINE_BYTES = 128
+# A row of `task_steps`, with its entries in both indexes and without its texts.
+STEP_BYTES = 256
 # The kind of `stored_bytes` that holds the sum over a user's ended tasks.
 ENDED_TASKS = "ended_tasks"
 

@@ -105,6 +105,18 @@ class SQLAlchemyTask(Task):
             yield item
         self.update_progress(100 if total else None)
 
+    def step(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run `function` once in all attempts of the task, and return its result as JSON: kept, in a later attempt.
+
+        The result is committed before this returns. Of an async function it returns an awaitable. Raises StepRepeated
+        for a name that this attempt has used, which fails the task; TypeError or ValueError for a result that is not
+        JSON or has more than MAX_RESULT_BYTES; TaskCancelled, AttemptLost, AttemptHandedBack as `update_progress` does.
+        Where there is no record, it just calls the function. See docs/steps.md.
+        """
+        run = self._run
+        result: T = function(*args, **kwargs) if run is None else run.step(name, function, args, kwargs)
+        return result
+
     # For Celery
 
     def before_start(self, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:

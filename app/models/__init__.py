@@ -23,6 +23,7 @@ from app.models.schedule import Schedule, ScheduleRun
 from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
 from app.models.task_log import TaskLog
+from app.models.task_step import TaskStep
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
@@ -55,6 +56,7 @@ __all__ = [
     "Task",
     "TaskAttempt",
     "TaskLog",
+    "TaskStep",
     "ThrottleCount",
     "User",
     "UserTurn",

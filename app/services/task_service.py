@@ -33,6 +33,7 @@ from app.models.bulk_deed import BulkDeed, Deed
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
+from app.models.task_step import TaskStep
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import filter_from
 from app.services.audit import recording as audit
@@ -54,6 +55,7 @@ from app.services.tasks import (
     task_queries,
     task_reports,
     task_requests,
+    task_steps,
     unique_keys,
     waking,
 )
@@ -219,6 +221,17 @@ class TaskService:
         wanted = task_logs.LogFilter(attempt, None if level is None else LogLevel(level))
         return task_logs.page(db, task_id, wanted, limit, after)
 
+    def list_steps(
+        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0
+    ) -> Page[TaskStep, int]:  # fmt: skip
+        """Return a page of the steps that the task has done, after number `after`. It ends at MAX_PAGE_BYTES.
+
+        Raises TaskNotFound.
+        """
+        task_id = _id(task_id)
+        task_logs.check_task(db, task_id, owner)
+        return task_steps.page(db, task_id, limit, after)
+
     # Report: from a running body, or from outside
 
     def update_task_progress(
@@ -350,11 +363,12 @@ class TaskService:
 
     @repeated_with_a_fresh_session
     def retry_task(
-        self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True,
-        within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+        self, db: Session, task_id: UUID, *, owner: UUID | None = None, from_start: bool = False,
+        commit: bool = True, within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
     ) -> Task:  # fmt: skip
         """Run a failed or revoked task again under the same id. It counts again in its owner's quotas.
 
+        It keeps the results of its steps, and forgets them with `from_start`.
         `check` is called with the task before anything is changed; its exceptions are passed on. Raises TaskNotFound,
         InvalidTransition, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
         """
@@ -369,6 +383,8 @@ class TaskService:
                 limited_tasks.keep(db, task.limit)
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
+            if from_start:
+                task_steps.clear(db, task_id)
             task = self.get_task(db, task.id)
             if task.schedule_id is not None:
                 schedules.reopen(db, [task.id])

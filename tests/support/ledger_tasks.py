@@ -97,6 +97,46 @@ def poison(self: Any, ledger: str, times: int = 99) -> int:
     return _attempt()
 
 
+@celery_app.task(bind=True, name="ledger.steps")
+def steps(self: Any, ledger: str, number: int = 10, end: list[Any] | None = None, gate: str | None = None) -> list[int]:
+    """So many steps, each noted in the file `…-steps`. Returns what they gave.
+
+    `end` is how the first attempt ends, the number of the step, and where: before its note, after it, or once the step
+    is kept. With `gate`, the last step waits until that is open.
+    """
+    how, at, where = end or [None, None, None]
+
+    def reached(place: str, each: int) -> None:
+        if (each, place) == (at, where) and _attempt() == 1:
+            ENDS_OF_A_STEP[how]()
+
+    def work(each: int) -> int:
+        reached("before", each)
+        append_line(f"{ledger}-steps", f"{self.request.attempt_run.task_id} {each}")
+        reached("after", each)
+        while gate is not None and each == number and not Path(gate).exists():
+            time.sleep(NAP)
+        return each
+
+    with noted(ledger):
+        results = list[int]()
+        for each in range(1, number + 1):
+            results.append(self.step(f"step {each}", work, each))
+            reached("kept", each)
+    return results
+
+
+def _raise() -> None:
+    raise ValueError("as was asked")
+
+
+ENDS_OF_A_STEP: dict[str | None, Callable[[], object]] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "raise": _raise,
+    "hang": lambda: time.sleep(600),  # until a time limit
+}
+
+
 @celery_app.task(bind=True, name="ledger.quick")
 def quick(self: Any, ledger: str, die: int = 0, gate: str | None = None) -> int:
     """Be short, so that several are claimed at once; unless it dies in its first attempts, or waits for a gate."""

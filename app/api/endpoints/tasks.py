@@ -91,6 +91,7 @@ Wait = Annotated[
 IfNoneMatch = Annotated[str | None, Header(description="An ETag. The answer is 304 if the task still has it.")]
 IfMatch = Annotated[str | None, Header(description="An ETag. The answer is 412 if the task has another one.")]
 Force = Annotated[bool, Query(description="Delete a pending task too. Stop a running task, then delete it.")]
+FromStart = Annotated[bool, Query(description="Forget the steps that the task has done: it runs them again.")]
 CountBy = Annotated[Literal["waiting_for"] | None, Query(description="Count the pending tasks by this, too.")]
 IdempotencyKey = Annotated[
     str | None,
@@ -465,8 +466,11 @@ def retry_task(
     user: TaskWriter,
     task_id: TaskId,
     body: TaskRetry | None = None,
+    from_start: FromStart = False,
 ) -> Task:
     """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero.
+
+    The steps that it has done are not run again, but with `from_start=true`.
 
     It takes its `unique_key` again, unless another task has it.
 
@@ -482,7 +486,9 @@ def retry_task(
 
     changes = named_in(body)
     if not changes:
-        return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
+        return task_service.retry_task(
+            db, task_id, owner=user.owner, from_start=from_start, within_quota=True, check=check
+        )
     task, is_new = task_service.retry_with_changes(
         db, task_id, changes, owner=user.owner, within_quota=True, check=check, owns=user.owns
     )

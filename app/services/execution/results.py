@@ -3,9 +3,14 @@
 from math import isfinite
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
 from app.core.config import get_settings
-from app.core.json_text import json_size
+from app.core.json_text import dump_json, json_size
 from app.errors import ResultTooLarge
+
+# What pydantic makes of a SecretStr and a SecretBytes.
+SHOWN_SECRET = '"**********"'  # noqa: S105
 
 
 def check_percent(progress: int) -> None:
@@ -23,6 +28,27 @@ def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> 
     size = 0 if value is None else json_size(value)
     if size > limit:
         raise ResultTooLarge(f"the {what} takes {size} bytes of JSON, {name} allows {limit}: keep it elsewhere")
+
+
+def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
+    """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
+
+    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge. With `arguments`,
+    which a body is to get again, also where a secret would be lost.
+    """
+    try:
+        plain = to_jsonable_python(value)
+        check_size(plain, what, arguments=arguments)
+        if arguments and SHOWN_SECRET in dump_json(plain):
+            raise ValueError("pydantic masks the value of a SecretStr or SecretBytes, take it with get_secret_value()")
+    except ResultTooLarge:
+        raise
+    except PydanticSerializationError as error:
+        raise TypeError(f"the {what} is not JSON: {error}") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError  # a UnicodeError takes other arguments
+        raise kind(f"the {what} is not JSON: {error}") from None
+    return plain
 
 
 # Of a value that is looked at rather than written out: so many members, and no character beyond ASCII, which might be

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Text, func, literal, or_, select
+from sqlalchemy import ColumnElement, Integer, Text, literal
 from sqlalchemy.orm import Session
 
-from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.page import Page, bounded_page, bounded_rows
 from app.db.statements.expressions import has_member, lower_case, octet_length, position_in
 from app.models.schedule import Schedule
 
@@ -48,12 +48,7 @@ def page(db: Session, wanted: ScheduleFilter, limit: int, before: UUID | None) -
     columns = Schedule.__table__.c
     size = sum((octet_length(columns[name]) for name in _LARGE), start=literal(_FIXED_BYTES, Integer))
     behind = [] if before is None else [columns.id < before]
-    chosen = select(columns.id, size.label("bytes")).where(*wanted.conditions(), *behind)
-    first = chosen.order_by(columns.id.desc()).limit(limit + 1).subquery()
-    through = func.sum(first.c.bytes).over(order_by=first.c.id.desc())
-    found = select(first, through.label("through"), func.count().over().label("all")).subquery()
-    fits = or_(found.c.through <= MAX_PAGE_BYTES, found.c.through == found.c.bytes)
-    rows = select(Schedule, found.c.all).join(found, columns.id == found.c.id).where(fits).order_by(columns.id.desc())
-    read = db.execute(rows.limit(limit).execution_options(populate_existing=True)).all()
-    is_last = not read or read[0][1] <= len(read)
-    return Page([row[0] for row in read], None if is_last else read[-1][0].id)
+    conditions = [*wanted.conditions(), *behind]
+    found = bounded_rows(Schedule, columns.id, size, *conditions, limit=limit + 1, falling=True)
+    rows = db.execute(found.execution_options(populate_existing=True)).all()
+    return bounded_page(rows, limit, lambda schedule: schedule.id)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, func, literal, or_, select
+from sqlalchemy import Integer, Select, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
-from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.page import Page, bounded_rows
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
 
 Attempt = TaskAttempt | dict[str, Any]
@@ -17,21 +17,8 @@ _FIXED_BYTES = 300
 def _page() -> Select[TaskAttempt, int]:
     texts = (TaskAttempt.worker, TaskAttempt.error_type, TaskAttempt.error_message, TaskAttempt.traceback)
     size = sum((func.coalesce(func.octet_length(text), 0) for text in texts), start=literal(_FIXED_BYTES, Integer))
-    through = func.sum(size).over(order_by=TaskAttempt.number)
-    is_of_task = TaskAttempt.task_id == bindparam("task_id")
-    found = (
-        select(TaskAttempt.number, size.label("bytes"), through.label("through"), func.count().over().label("all"))
-        .where(is_of_task, TaskAttempt.number > bindparam("after"))
-        .order_by(TaskAttempt.number)
-        .limit(bindparam("most"))
-        .subquery()
-    )
-    return (
-        select(TaskAttempt, found.c.all)
-        .join(found, TaskAttempt.number == found.c.number)
-        .where(is_of_task, or_(found.c.through <= MAX_PAGE_BYTES, found.c.through == found.c.bytes))
-        .order_by(TaskAttempt.number)
-    )
+    of_task, after = TaskAttempt.task_id == bindparam("task_id"), TaskAttempt.number > bindparam("after")
+    return bounded_rows(TaskAttempt, TaskAttempt.number, size, after, within=[of_task], limit=bindparam("most"))
 
 
 _PAGE = _page()

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Integer, bindparam, exists, func, literal, select
 from sqlalchemy.orm import Session
 
-from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.page import MAX_PAGE_BYTES, Page, bounded_page, bounded_rows
 from app.errors import TaskNotFound
 from app.models.task import TERMINAL, Task
 from app.models.task_log import LogLevel, TaskLog
@@ -36,10 +36,17 @@ def page(
     db: Session, task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int = MAX_PAGE_BYTES
 ) -> Page[TaskLog, int]:
     """At most `limit` lines after number `after` and about `most_bytes` of them, at least one."""
-    rows = db.execute(_page(task_id, wanted, limit, after, most_bytes)).all()
-    lines = [row[0] for row in rows[:limit]]
-    is_cut = bool(rows) and rows[0][1] > len(lines)
-    return Page(lines, lines[-1].seq if is_cut else None)
+    found = bounded_rows(
+        TaskLog,
+        TaskLog.seq,
+        _bytes(),
+        TaskLog.seq > after,
+        *_wanted(wanted),
+        within=[TaskLog.task_id == task_id],
+        limit=limit + 1,
+        most_bytes=most_bytes,
+    )
+    return bounded_page(db.execute(found).all(), limit, lambda line: line.seq)
 
 
 _NEWEST = (
@@ -75,23 +82,6 @@ def so_far(
     found = page(db, task_id, wanted, limit, after, most_bytes)
     more = found.last is not None
     return LogsSoFar(found.items, more, ended=status in TERMINAL and not more)
-
-
-def _page(task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int) -> Select[TaskLog, int]:
-    size = _bytes()
-    conditions = [TaskLog.task_id == task_id, TaskLog.seq > after, *_wanted(wanted)]
-    # The window counts the first lines alone: no page reads all that are left.
-    first = (
-        select(TaskLog.seq, size.label("bytes")).where(*conditions).order_by(TaskLog.seq).limit(limit + 1).subquery()
-    )
-    through = func.sum(first.c.bytes).over(order_by=first.c.seq)
-    found = select(first, through.label("through"), func.count().over().label("of_all")).subquery()
-    return (
-        select(TaskLog, found.c.of_all)
-        .join(found, TaskLog.seq == found.c.seq)
-        .where(TaskLog.task_id == task_id, or_(found.c.through <= most_bytes, found.c.through == found.c.bytes))
-        .order_by(TaskLog.seq)
-    )
 
 
 def _wanted(wanted: LogFilter) -> list[ColumnElement[bool]]:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Task
-from app.services.tasks import task_changes
+from app.services.tasks import task_changes, task_steps
 from app.services.tasks.load import Load, attached_bytes, growth, load_of
 from app.services.tasks.new_rows import COLUMNS, NewTask
 from app.services.tasks.task_requests import with_its_time
@@ -43,6 +43,8 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     more = after - attached_bytes(task.name, task.tags, task.metadata_)
     if not task_changes.patch(db, task.id, task.version, values, pending_only=True, more_bytes=more):
         return False
+    if task.attempt:
+        task_steps.clear(db, task.id)
     if moves:
         wake_if_due(db, task.id, values["queue"])
     elif relimits:

@@ -5,20 +5,19 @@ Nothing here knows Celery's tracer; `record_runner.py` connects the two.
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.coroutines import coroutine_runner
 from app.core.json_text import dump_json
 from app.db.sql import prepared
-from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts, daily_limits, ends
 from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTry, current_attempt
@@ -32,14 +31,15 @@ from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.child.redirected import end_lines
+from app.worker.child.steps import Steps
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
 from app.worker.shared.error_text import describe
 from app.worker.shared.slot_table import STOP_TEXTS, Stop
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
-# What pydantic makes of a SecretStr and a SecretBytes.
-SHOWN_SECRET = '"**********"'  # noqa: S105
 BODY_STOPS: dict[Stop, type[BodyStop]] = {
     Stop.CANCELLED: TaskCancelled,
     Stop.LOST: AttemptLost,
@@ -61,6 +61,7 @@ class AttemptRun:
             claim.id, claim.attempt, child.slot.settled, before_end=self._write_log, begun_after=begun_after
         )
         self._log = None if child.logs is None else child.logs.of_attempt(claim.id, claim.attempt)
+        self._steps: Steps | None = None
         self.is_bound = self.started = self.was_revoked = False
         # Why it was told to stop, and whether that has to wait until a statement of this class is through.
         self.stopped: type[BodyStop] | None = None
@@ -112,6 +113,30 @@ class AttemptRun:
             self._writing = False
         if self.stopped is not None:  # told so by a signal, after the reporter had looked
             raise self.stopped
+
+    def step(
+        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:  # fmt: skip
+        """Run a step of the body, or return what an earlier attempt kept of it (`app/worker/child/steps.py`)."""
+        if self._steps is None:
+            self._steps = Steps(self.task_id, self.claim.attempt, self._undisturbed)
+        return self._steps.run(name, function, args, kwargs)
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the attempt fails whatever its body does, and is not repeated."""
+        return None if self._steps is None else self._steps.fault
+
+    def _undisturbed(self, statement: Callable[[prepared.PreparedConnection], T]) -> T:
+        """Execute it before any order to stop the body is raised. Raises Undeliverable without a database."""
+        self._writing = True
+        try:
+            found = deliver(statement, self._seconds)
+        finally:
+            self._writing = False
+        if self.stopped is not None:
+            raise self.stopped
+        return found
 
     def count(self, what: str, amount: int, setting: str) -> None:
         """Count what the body is about to do against its owner's daily limit, the value of that setting.
@@ -269,24 +294,3 @@ def patience(child: ChildProcess, seconds: float) -> float:
     was lost, and the row would say running for as long as the worker lives.
     """
     return seconds if child.slot.is_seen else math.inf
-
-
-def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
-    """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
-
-    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge. With `arguments`,
-    which a body is to get again, also where a secret would be lost.
-    """
-    try:
-        plain = to_jsonable_python(value)
-        check_size(plain, what, arguments=arguments)
-        if arguments and SHOWN_SECRET in dump_json(plain):
-            raise ValueError("pydantic masks the value of a SecretStr or SecretBytes, take it with get_secret_value()")
-    except ResultTooLarge:
-        raise
-    except PydanticSerializationError as error:
-        raise TypeError(f"the {what} is not JSON: {error}") from None
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError  # a UnicodeError takes other arguments
-        raise kind(f"the {what} is not JSON: {error}") from None
-    return plain

@@ -29,7 +29,8 @@ from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry
 from app.services.execution.daily_limits import DailyLimit
-from app.worker.child.attempt_run import AttemptRun, to_json
+from app.services.execution.results import to_json
+from app.worker.child.attempt_run import AttemptRun
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,9 @@ class RecordRunner:
             if shown is not error:
                 raise shown from None
             raise
+        if run.fault is not None:  # which the body has caught
+            run.fail(run.fault)
+            raise run.fault
         if run.current.failure is not None:
             reported = ReportedFailure(run.current.failure)
             run.fail(reported)  # the row says so already, which ends the reports of progress as well
@@ -105,6 +109,10 @@ class RecordRunner:
             # Whatever error the body raised on its way out: the worker's stop has caused it.
             run.hand_back()
             self._leave(error)
+        elif run.fault is not None:
+            run.fail(run.fault)
+            if error is not run.fault:
+                raise run.fault from error
         elif isinstance(error, Ignore):
             run.revoke("ignored")
             self._leave(error)

@@ -1,0 +1,36 @@
+"""the steps that bodies of tasks have done"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.ddl.columns import Id, JSONText, ShortText, UTCDateTime
+from app.migrations.changes import copy_grants, repeatable
+
+revision: str = "0034"
+down_revision: str | None = "0033"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+@repeatable()
+def upgrade() -> None:
+    op.create_table(
+        "task_steps",
+        sa.Column("task_id", Id, sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", ShortText, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("started_at", UTCDateTime, nullable=False),
+        sa.Column("finished_at", UTCDateTime, nullable=False),
+        sa.Column("bytes", sa.Integer, nullable=False),
+        sa.Column("result", JSONText),
+    )
+    op.create_index("ix_task_steps_name", "task_steps", ["task_id", "name"], unique=True)
+    copy_grants("task_logs", "task_steps")
+
+
+@repeatable()
+def downgrade() -> None:
+    op.drop_table("task_steps")
