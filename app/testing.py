@@ -10,9 +10,10 @@ In pytest: `pytest_plugins = ["app.testing"]` in the `conftest.py` at the root o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from app.catalogue import type_of
 from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.json_text import dump_json
+from app.db.statements.ends import Cancellation
+from app.db.statements.task_steps import Step
 from app.errors import TaskCancelled
 from app.messaging.hidden_values import hide_arguments
 from app.messaging.task_base import SQLAlchemyTask
@@ -31,6 +34,7 @@ from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt,
 from app.services.execution.results import check_percent, check_size
 from app.services.tasks.new_rows import parse
 from app.worker.child.record_runner import takes_task_id
+from app.worker.child.steps import Steps
 from app.worker.shared.error_text import describe
 
 __all__ = ["Report", "TaskRun", "TaskRunner", "run_task"]
@@ -74,6 +78,8 @@ class TaskRun:
     reports: list[Report]
     # When the next attempt is due, and with which arguments where the body asked for others.
     next_try: NextTry | None
+    # The results of all steps that are kept, of this attempt and of earlier ones, by name.
+    steps: dict[str, Any] = field(default_factory=dict)
 
     @property
     def retry(self) -> float | None:
@@ -102,6 +108,8 @@ class TaskRunner:
     # As a request names them; else the decorator's.
     max_attempts: int | None = None
     retry_backoff_seconds: float | None = None
+    # The results of the steps that earlier attempts have kept, by name: `TaskRunner(steps=run.steps)` goes on.
+    steps: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskRun:
         """Run the body with these arguments, which are checked and converted as those of a request.
@@ -113,7 +121,7 @@ class TaskRunner:
         """
         if not isinstance(task, SQLAlchemyTask):
             raise TypeError(f"{task!r} is not a task of celery_app")
-        attempt = UnwrittenAttempt(self._claim(task, args, kwargs), self.cancel_after)
+        attempt = UnwrittenAttempt(self._claim(task, args, kwargs), self.cancel_after, steps=dict(self.steps))
         attempt.trace(task)
         return attempt.told()
 
@@ -125,8 +133,9 @@ class TaskRunner:
         wanted = parse({**names, "args": list(args), "kwargs": kwargs, **given})
         kind = type_of(task)
         kind.check(wanted.args, wanted.kwargs)
+        attempt = max(self.failures, bool(self.steps)) + 1
         return Claim(
-            new_id(), self.failures + 1, _as_stored(wanted.args), _as_stored(wanted.kwargs), self.failures,
+            new_id(), attempt, _as_stored(wanted.args), _as_stored(wanted.kwargs), self.failures,
             max_attempts=wanted.max_attempts or kind.max_attempts,
             max_attempts_named=wanted.max_attempts is not None or kind.max_attempts_named,
             retry_backoff_seconds=wanted.retry_backoff_seconds,
@@ -136,6 +145,23 @@ class TaskRunner:
 def run_task(task: Any, /, *args: Any, **kwargs: Any) -> TaskRun:
     """Run the body of a task as its first attempt. As `TaskRunner().run`, which says what it raises."""
     return TaskRunner().run(task, *args, **kwargs)
+
+
+class KeptResults(NamedTuple):
+    """In place of `app.worker.child.steps.KeptRows`: the results of the steps by name, as JSON."""
+
+    results: dict[str, Any]
+    is_cancelled: Callable[[], bool]
+
+    def names(self) -> set[str]:
+        return {*self.results}
+
+    def result(self, name: str) -> Any:
+        return _as_stored(self.results[name])
+
+    def write(self, step: Step) -> Cancellation:
+        self.results[step.name] = None if step.result is None else json.loads(step.result)
+        return [datetime.now(UTC) if self.is_cancelled() else None]
 
 
 @dataclass
@@ -155,10 +181,12 @@ class UnwrittenAttempt:
     shown: AttemptError | None = None
     next_try: NextTry | None = None
     left_to_the_parent: bool = False
+    steps: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.current = CurrentAttempt(self.claim.id, self.claim.attempt)
         self._task: Any = None
+        self._steps = Steps(self.claim.attempt, KeptResults(self.steps, lambda: self._is_cancelled))
 
     def trace(self, task: Any) -> str:
         """Run it under Celery's tracer, hooks included. Returns the state that Celery sees."""
@@ -189,6 +217,7 @@ class UnwrittenAttempt:
             progress_detail=details[-1] if details else None,
             reports=self.reports,
             next_try=self.next_try,
+            steps=self.steps,
         )
 
     # What `SQLAlchemyTask` and `RecordRunner` call
@@ -196,6 +225,15 @@ class UnwrittenAttempt:
     @property
     def task_id(self) -> UUID:
         return self.claim.id
+
+    def step(
+        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:  # fmt: skip
+        return self._steps.run(name, function, args, kwargs)
+
+    @property
+    def fault(self) -> Exception | None:
+        return self._steps.fault
 
     def count(self, what: str, amount: int, setting: str) -> None:
         """A user's daily limit is kept in the database: here there is none."""

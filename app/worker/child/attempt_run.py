@@ -31,7 +31,7 @@ from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.child.redirected import end_lines
-from app.worker.child.steps import Steps
+from app.worker.child.steps import KeptRows, Steps
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
 from app.worker.shared.error_text import describe
 from app.worker.shared.slot_table import STOP_TEXTS, Stop
@@ -119,7 +119,7 @@ class AttemptRun:
     ) -> Any:  # fmt: skip
         """Run a step of the body, or return what an earlier attempt kept of it (`app/worker/child/steps.py`)."""
         if self._steps is None:
-            self._steps = Steps(self.task_id, self.claim.attempt, self._undisturbed)
+            self._steps = Steps(self.claim.attempt, KeptRows(*self._fence, self._undisturbed))
         return self._steps.run(name, function, args, kwargs)
 
     @property

@@ -7,11 +7,13 @@ return and the commit a killed process loses the result: the function runs again
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from app.core.json_text import dump_json
-from app.db.sql import attempts, task_steps
+from app.db.sql import attempts, task_steps as statements
+from app.db.statements.ends import Cancellation
+from app.db.statements.task_steps import Step
 from app.ddl.columns import ShortText
 from app.ddl.sizes import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
@@ -23,16 +25,45 @@ Deliver = Callable[[Callable[[attempts.Executor], T]], T]
 MOST_CHARACTERS = ShortText.characters
 
 
+class Kept(Protocol):
+    """The steps of a task, as one attempt of it reads and writes them."""
+
+    def names(self) -> set[str]:
+        """Return the names of all."""
+
+    def result(self, name: str) -> Any:
+        """Return the result of one that is there."""
+
+    def write(self, step: Step) -> Cancellation:
+        """Keep one. Returns when a cancellation was requested, None where the attempt no longer holds the task."""
+
+
+class KeptRows(NamedTuple):
+    """In the database. `deliver` runs a function on a connection, until the database answers."""
+
+    task_id: UUID
+    attempt: int
+    deliver: Deliver[Any]
+
+    def names(self) -> set[str]:
+        found: set[str] = self.deliver(lambda db: statements.names_of(db, self.task_id))
+        return found
+
+    def result(self, name: str) -> Any:
+        return self.deliver(lambda db: statements.result_of(db, self.task_id, name))
+
+    def write(self, step: Step) -> Cancellation:
+        found: Cancellation = self.deliver(lambda db: statements.write(db, self.task_id, self.attempt, step))
+        return found
+
+
 class Steps:
-    """Of one attempt. `deliver` runs a function on a connection, until the database answers.
+    """Of one attempt. `fault` is set once the body has named two alike: the attempt fails, whatever the body does."""
 
-    `fault` is set once the body has named a step twice: its attempt fails, whatever the body does then.
-    """
-
-    def __init__(self, task_id: UUID, attempt: int, deliver: Deliver[Any]) -> None:
-        self._task_id, self._attempt, self._deliver = task_id, attempt, deliver
-        # Those that are kept, and those that this attempt has named. Of a first attempt, nothing can be kept.
-        self._kept: set[str] | None = set() if attempt == 1 else None
+    def __init__(self, attempt: int, kept: Kept) -> None:
+        self._kept = kept
+        # Those of earlier attempts, of which a first one has none, and those that this attempt has named.
+        self._earlier: set[str] | None = set() if attempt == 1 else None
         self._named = set[str]()
         self._number = attempt << SEQ_BITS
         self.fault: StepRepeated | None = None
@@ -47,7 +78,7 @@ class Steps:
         if is_async(function):
             return self._run_async(name, function, args, kwargs, is_kept=is_kept)
         if is_kept:
-            return self._read(name)
+            return self._kept.result(name)
         started = time.monotonic()
         return self._keep(name, function(*args, **kwargs), started)
 
@@ -55,7 +86,7 @@ class Steps:
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, is_kept: bool
     ) -> Any:
         if is_kept:
-            return self._read(name)
+            return self._kept.result(name)
         started = time.monotonic()
         return self._keep(name, await function(*args, **kwargs), started)
 
@@ -70,22 +101,18 @@ class Steps:
             self.fault = StepRepeated(f"two steps of this task have the name {name!r}: give each its own")
             raise self.fault
         self._named.add(name)
-        if self._kept is None:
-            self._kept = self._deliver(lambda db: task_steps.names_of(db, self._task_id))
-        return name in self._kept
-
-    def _read(self, name: str) -> Any:
-        return self._deliver(lambda db: task_steps.result_of(db, self._task_id, name))
+        if self._earlier is None:
+            self._earlier = self._kept.names()
+        return name in self._earlier
 
     def _keep(self, name: str, value: Any, started: float) -> Any:
         plain = to_json(value, "result of a step")
         text = None if plain is None else dump_json(plain)
         size = STEP_BYTES + len(name.encode()) + len(text or "")
         self._number += 1
-        step = task_steps.Step(self._number, name, time.monotonic() - started, text, size)
-        cancellation = self._deliver(lambda db: task_steps.write(db, self._task_id, self._attempt, step))
+        cancellation = self._kept.write(Step(self._number, name, time.monotonic() - started, text, size))
         if cancellation is None:
-            raise AttemptLost(f"attempt {self._attempt} of task {self._task_id} no longer holds it")
+            raise AttemptLost("the attempt no longer holds its task")
         if cancellation[0] is not None:
             raise TaskCancelled
         return plain
