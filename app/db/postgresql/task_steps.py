@@ -12,6 +12,7 @@ from app.db.postgresql.transitions import in_state
 from app.db.statements.ends import Cancellation
 from app.db.statements.executing import SET_LOCAL
 from app.db.statements.tables import STEPS, TASKS
+from app.db.statements.task_moves import touched
 from app.db.statements.task_steps import (
     ATTEMPT,
     BYTES,
@@ -36,7 +37,7 @@ def _write() -> Select[Any]:
     counted = (
         update(TASKS)
         .where(*_THIS_ATTEMPT, ~exists(select(STEPS.c.seq).where(*OF_NAME)))
-        .values(attached_bytes=TASKS.c.attached_bytes + BYTES)
+        .values({"attached_bytes": TASKS.c.attached_bytes + BYTES, **touched()})
         .returning(TASKS.c.cancel_requested_at)
         .cte("counted")
     )

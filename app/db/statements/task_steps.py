@@ -9,6 +9,7 @@ from app.db.rows import changed_rows
 from app.db.statements.ends import Cancellation
 from app.db.statements.executing import Executes, Executor, Transaction, atomically
 from app.db.statements.tables import STEPS, TASKS
+from app.db.statements.task_moves import touched
 from app.db.statements.transitions import in_state
 from app.ddl.clock import STATEMENT_TIME, seconds
 from app.ddl.columns import Double, LongText
@@ -32,7 +33,7 @@ _THIS_ATTEMPT = (TASKS.c.id == ID, TASKS.c.attempt == ATTEMPT, in_state(TaskStat
 _COUNT = (
     update(TASKS)
     .where(*_THIS_ATTEMPT, ~exists(select(STEPS.c.seq).where(*OF_NAME)))
-    .values(attached_bytes=TASKS.c.attached_bytes + BYTES)
+    .values({"attached_bytes": TASKS.c.attached_bytes + BYTES, **touched()})
 )
 _INSERT = insert(STEPS).values(VALUES)
 _CHECK = select(TASKS.c.cancel_requested_at).where(*_THIS_ATTEMPT)

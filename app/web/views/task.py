@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Header, Query, Request, Response
+from fastapi import Form, Header, Query, Request, Response
 
 from app.api.deps import SessionDep, WatcherDep
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
+from app.db.page import Page
 from app.errors import ScheduleNotFound
 from app.live.frames import version_of
 from app.models.audit import AuditEvent
@@ -19,12 +20,13 @@ from app.models.task_log import LogLevel
 from app.models.webhook import WebhookDelivery
 from app.schemas.task import TaskAttemptRead
 from app.schemas.task_log import TaskLogRead
+from app.schemas.task_step import TaskStepRead
 from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit.audit_service import audit_service
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
-from app.services.tasks import task_attempts, task_logs
+from app.services.tasks import task_attempts, task_logs, task_steps
 from app.services.tasks.task_logs import LogFilter
 from app.services.user_service import user_service
 from app.services.webhooks import deliveries
@@ -41,6 +43,7 @@ router = SlashRouter()
 ATTEMPTS = 50
 LINES = 500
 DELIVERIES = 20
+STEPS = 100
 LINES_OF_FILE = 1_000_000
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 # The form sends an empty one for all levels.
@@ -57,6 +60,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
     now = datetime.now(UTC)
     logs = task_logs.newest(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
+    steps = task_steps.page(db, task_id, STEPS, 0) if row.attempt else Page([], None)
     values = {
         "task": task,
         "owner": user_service.usernames(db, {task.user_id}).get(task.user_id) if user.is_admin else None,
@@ -73,6 +77,8 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
         "possible": possible(task),
         "left": left_of(task, now),
+        "steps": [TaskStepRead.model_validate(each, from_attributes=True) for each in steps.items],
+        "more_steps": steps.last is not None,
         "deliveries": _deliveries(db, row),
         "curl": curl_of(request, task),
         "json": JSONTexts(),
@@ -142,8 +148,12 @@ def run_task_now(request: Request, db: SessionDep, user: PageUser, task_id: UUID
 
 
 @router.post("/tasks/{task_id}/retry")
-def retry_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
-    task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=rights_of(user))
+def retry_task(
+    request: Request, db: SessionDep, user: PageUser, task_id: UUID, from_start: Annotated[bool, Form()] = False
+) -> Response:
+    task_service.retry_task(
+        db, task_id, owner=user.owner, from_start=from_start, within_quota=True, check=rights_of(user)
+    )
     return redirect(request, f"/tasks/{task_id}", "retried")
 
 

@@ -17,6 +17,7 @@ from app.db.statements.task_steps import Step
 from app.ddl.columns import ShortText
 from app.ddl.sizes import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
+from app.messaging import hints
 from app.models.task_log import SEQ_BITS
 from app.services.execution.results import to_json
 
@@ -54,6 +55,7 @@ class KeptRows(NamedTuple):
 
     def write(self, step: Step) -> Cancellation:
         found: Cancellation = self.deliver(lambda db: statements.write(db, self.task_id, self.attempt, step))
+        hints.changed(self.task_id)
         return found
 
 

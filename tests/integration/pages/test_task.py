@@ -9,14 +9,16 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionLocal
-from app.db.sql import task_logs as statements
+from app.db.sql import task_logs as statements, task_steps
 from app.models.task_log import Line
+from app.services.execution import ends
 from app.services.operations import limit_service
 from app.services.tasks import task_changes
 from app.web.json_shown import MAX_BYTES
-from tests.support.page_reader import Reader
+from tests.support.page_reader import Reader, cells
 from tests.support.settings import sql
 from tests.support.task_client import BODY, TaskClient
+from tests.support.tasks import ERROR
 
 LEVELS = {"DEBUG": 10, "WARNING": 30, "ERROR": 40}
 
@@ -164,3 +166,29 @@ class TestLargeJson:
         answer = reader.post("/new", celery_task_name=body["celery_task_name"], by="json", json=json.dumps(body))
         assert answer.status_code == 303, answer.text[:300]
         return answer.headers["location"].rpartition("/")[2]
+
+
+def with_steps(tasks: TaskClient) -> str:
+    """A task that has failed after two steps."""
+    task = tasks.task_in("running")
+    with SessionLocal() as db:
+        for number, name in enumerate(("one", "two"), 1):
+            assert task_steps.write(db, UUID(task), 1, task_steps.Step(number, name, 0.5, '{"rows":3}', 300))
+        assert ends.end_attempt(db, UUID(task), 1, ends.failed(ERROR))
+        db.commit()
+    return task
+
+
+class TestSteps:
+    def test_are_a_table_that_says_which_attempt_ran_them(self, reader: Reader, tasks: TaskClient) -> None:
+        shown = reader.get(f"/tasks/{with_steps(tasks)}").text
+        assert [row[:3] for row in cells(shown, "steps")] == [["one", "500 ms", "1"], ["two", "500 ms", "1"]]
+        assert 'id="steps"' in shown
+        assert "Retry from the start" in shown
+        assert "Retry from the start" not in reader.get(f"/tasks/{tasks.task_in('failed')}").text
+
+    def test_are_done_again_after_a_retry_from_the_start(self, reader: Reader, tasks: TaskClient) -> None:
+        for form, left in (({}, ["one", "two"]), ({"from_start": "true"}, [])):
+            task = with_steps(tasks)
+            assert reader.post(f"/tasks/{task}/retry", **form).status_code == 303
+            assert [step["name"] for step in tasks.get(f"{task}/steps").json()] == left
