@@ -15,15 +15,18 @@ from app.ddl.sizes import STEP_BYTES
 class TaskStep(Base):
     """One step, written by the attempt that ran it and deleted with the task.
 
-    `seq` is numbered as the lines of the log are (`app/models/task_log.py`). `bytes` is what the row counts in quotas.
+    `seq` is numbered as the lines of the log are (`app/models/task_log.py`): no index has it, since a task has some
+    thousand steps at most. `bytes` is what the row counts in the quota of the task's user.
     """
 
     __tablename__ = "task_steps"
-    __table_args__ = (Index("ix_task_steps_name", "task_id", "name", unique=True),)
+    # The quota: a sum that reads no row.
+    __table_args__ = (Index("ix_task_steps_user", "user_id", "bytes"),)
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
-    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(ShortText)
+    name: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[UUID]
     attempt: Mapped[int]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]

@@ -8,6 +8,7 @@ from app.celery_app import celery_app
 from tests.support.ledger import append_line
 
 CHUNK = 2_000
+STEPS_AT_ONCE = 100
 
 
 @celery_app.task(name="measured.noop")
@@ -47,6 +48,25 @@ def tight(self: Any, seconds: float) -> dict[str, float]:
     turns = {name: _nanoseconds_a_turn(call, seconds) for name, call in ways.items()}
     self.update_progress(77, {"last": True})
     return turns
+
+
+@celery_app.task(bind=True, name="measured.steps")
+def steps(self: Any, number: int) -> dict[str, list[float]]:
+    """So many steps, and as many reports of progress between them, STEPS_AT_ONCE of each in turn: the seconds of each STEPS_AT_ONCE.
+
+    Where the interval of progress is as good as none, each report is committed alone, as each step is.
+    """
+    seconds: dict[str, list[float]] = {"progress": [], "step": []}
+    for first in range(0, number, STEPS_AT_ONCE):
+        begun = time.perf_counter()
+        for each in range(STEPS_AT_ONCE):
+            self.update_progress(50, {"rows": each})
+        between = time.perf_counter()
+        for each in range(STEPS_AT_ONCE):
+            self.step(f"step {first + each}", dict, rows=each)
+        seconds["progress"].append(between - begun)
+        seconds["step"].append(time.perf_counter() - between)
+    return seconds
 
 
 def _nanoseconds_a_turn(call: Callable[[], None], seconds: float) -> float:

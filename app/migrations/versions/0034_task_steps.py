@@ -19,15 +19,16 @@ def upgrade() -> None:
     op.create_table(
         "task_steps",
         sa.Column("task_id", Id, sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
-        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("name", ShortText, nullable=False),
+        sa.Column("name", ShortText, primary_key=True),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.Column("user_id", Id, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("started_at", UTCDateTime, nullable=False),
         sa.Column("finished_at", UTCDateTime, nullable=False),
         sa.Column("bytes", sa.Integer, nullable=False),
         sa.Column("result", JSONText),
     )
-    op.create_index("ix_task_steps_name", "task_steps", ["task_id", "name"], unique=True)
+    op.create_index("ix_task_steps_user", "task_steps", ["user_id", "bytes"])
     copy_grants("task_logs", "task_steps")
 
 

@@ -2,11 +2,10 @@
 
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from app.db.page import Page, bounded_page, bounded_rows
-from app.models.task import Task
 from app.models.task_step import TaskStep
 
 
@@ -19,9 +18,4 @@ def page(db: Session, task_id: UUID, limit: int, after: int) -> Page[TaskStep, i
 
 def clear(db: Session, task_id: UUID) -> None:
     """Delete the steps of a task, so that its next attempt does all again. The caller holds the lock on its row."""
-    bytes_of_steps = db.scalar(select(func.sum(TaskStep.bytes)).where(TaskStep.task_id == task_id))
-    if bytes_of_steps is None:
-        return
     db.execute(delete(TaskStep).where(TaskStep.task_id == task_id).execution_options(synchronize_session=False))
-    counted = update(Task).where(Task.id == task_id).values(attached_bytes=Task.attached_bytes - bytes_of_steps)
-    db.execute(counted.execution_options(synchronize_session=False))

@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Findings:
         with bench.worker(stack, 1):
             for _ in range(bench.size.rounds):
                 bench.fill(stack, user, "measured.tight", 1, bench.size.loop_seconds)
-                rows.append(_ended(stack))
+                rows.append(ended(stack))
     turns = [json.loads(row.result) for row in rows]
     costs = {way: [(turn[way] - turn["without"]) / 1000 for turn in turns] for way in ("percent", "detail")}
     against = "the loop without it"
@@ -43,7 +43,6 @@ def measure(bench: Bench) -> Findings:
     return findings
 
 
-def _ended(stack: Stack) -> Any:
-    row = wait_for(lambda: (found := stack.sql(ROW)[0]).status == "succeeded" and found, 300, "the loop to end")
-    assert set(json.loads(row.result)) == {"without", "percent", "detail"}
-    return row
+def ended(stack: Stack) -> Any:
+    """The row of the newest task, once it has succeeded."""
+    return wait_for(lambda: (found := stack.sql(ROW)[0]).status == "succeeded" and found, 300, "the loop to end")
