@@ -24,8 +24,8 @@ from app.catalogue import type_of
 from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.json_text import dump_json
+from app.db.sql import task_steps
 from app.db.statements.ends import Cancellation
-from app.db.statements.task_steps import Step
 from app.errors import TaskCancelled
 from app.messaging.hidden_values import hide_arguments
 from app.messaging.task_base import SQLAlchemyTask
@@ -159,7 +159,7 @@ class KeptResults(NamedTuple):
     def result(self, name: str) -> Any:
         return _as_stored(self.results[name])
 
-    def write(self, step: Step) -> Cancellation:
+    def write(self, step: task_steps.Step) -> Cancellation:
         self.results[step.name] = None if step.result is None else json.loads(step.result)
         return [datetime.now(UTC) if self.is_cancelled() else None]
 

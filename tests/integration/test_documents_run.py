@@ -33,6 +33,7 @@ STARTED = {
         "celery -q -A app.celery_app beat",
     ),
     "recipes.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.nightly python3 run_server.py",),
+    "steps.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.orders python3 run_server.py",),
     "webhooks.md": ("OUTBOUND_ALLOW=127.0.0.0/8 python3 run_server.py",),
     "writing-tasks.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.tasks python3 run_server.py",),
 }

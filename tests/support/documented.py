@@ -21,6 +21,7 @@ MODULES = {
     "README.md": "example",
     "faq.md": "myteam.first",
     "recipes.md": "myteam.nightly",
+    "steps.md": "myteam.orders",
     "writing-tasks.md": "myteam.tasks",
 }
 FOLDER = "/srv/mine"  # where the pages keep modules of tasks
@@ -47,7 +48,7 @@ class Deployment:
 
     def _environment(self) -> tuple[dict[str, str], str]:
         """What run_server.py gives its parts, and what it writes to `.data/env`."""
-        for name in ("recipes.md", "writing-tasks.md"):
+        for name in ("recipes.md", "steps.md", "writing-tasks.md"):
             shown = PAGES[name].variables("python3 run_server.py")
             assert shown == {"PYTHONPATH": FOLDER, "TASK_MODULES": MODULES[name]}
         given = {**PAGES["webhooks.md"].variables("python3 run_server.py"), **self.stack.settings}

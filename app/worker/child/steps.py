@@ -13,11 +13,9 @@ from uuid import UUID
 from app.core.json_text import dump_json
 from app.db.sql import attempts, task_steps as statements
 from app.db.statements.ends import Cancellation
-from app.db.statements.task_steps import Step
 from app.ddl.columns import ShortText
 from app.ddl.sizes import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
-from app.messaging import hints
 from app.models.task_log import SEQ_BITS
 from app.services.execution.results import to_json
 
@@ -35,7 +33,7 @@ class Kept(Protocol):
     def result(self, name: str) -> Any:
         """Return the result of one that is there."""
 
-    def write(self, step: Step) -> Cancellation:
+    def write(self, step: statements.Step) -> Cancellation:
         """Keep one. Returns when a cancellation was requested, None where the attempt no longer holds the task."""
 
 
@@ -53,9 +51,8 @@ class KeptRows(NamedTuple):
     def result(self, name: str) -> Any:
         return self.deliver(lambda db: statements.result_of(db, self.task_id, name))
 
-    def write(self, step: Step) -> Cancellation:
+    def write(self, step: statements.Step) -> Cancellation:
         found: Cancellation = self.deliver(lambda db: statements.write(db, self.task_id, self.attempt, step))
-        hints.changed(self.task_id)
         return found
 
 
@@ -112,7 +109,7 @@ class Steps:
         text = None if plain is None else dump_json(plain)
         size = STEP_BYTES + len(name.encode()) + len(text or "")
         self._number += 1
-        cancellation = self._kept.write(Step(self._number, name, time.monotonic() - started, text, size))
+        cancellation = self._kept.write(statements.Step(self._number, name, time.monotonic() - started, text, size))
         if cancellation is None:
             raise AttemptLost("the attempt no longer holds its task")
         if cancellation[0] is not None:
