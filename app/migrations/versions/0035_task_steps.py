@@ -8,8 +8,8 @@ from alembic import op
 from app.ddl.columns import Id, JSONText, ShortText, UTCDateTime
 from app.migrations.changes import copy_grants, repeatable
 
-revision: str = "0034"
-down_revision: str | None = "0033"
+revision: str = "0035"
+down_revision: str | None = "0034"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
