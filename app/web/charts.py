@@ -139,6 +139,20 @@ def outcomes(
     return paths
 
 
+# How the times of an axis are written that are less than so far apart: no two of them alike.
+_CLOCKS = (
+    (timedelta(minutes=1), "%H:%M:%S"),
+    (timedelta(hours=6), "%H:%M"),
+    (timedelta(days=1), "%m-%d %H:%M"),
+    (timedelta(days=90), "%m-%d"),
+)
+
+
+def clock_format(step: timedelta) -> str:
+    """Return the format of times that are so far apart, a second at least: as short as tells them apart."""
+    return next((text for longest, text in _CLOCKS if step < longest), "%Y-%m-%d")
+
+
 def marks(begin: datetime, spans: Sequence[tuple[str, datetime, datetime]], end: datetime) -> list[Bar]:
     """Return the bars of spans of time (kind, begin, end) between these two; where there is none, nothing is drawn.
 

@@ -17,6 +17,7 @@ from app.core.version import VERSION
 from app.web import cookies, languages
 from app.web.compression import compressed
 from app.web.languages import Language
+from app.web.moments import in_zone
 from app.web.static_files import static_version
 from app.web.task_search import said_as
 
@@ -68,6 +69,7 @@ def _environment(code: str) -> Environment:
         "iso": _iso,
         "said_as": said_as,
         "clock": _clock,
+        "in_zone": in_zone,
         "compact": lambda value: json.dumps(value, ensure_ascii=False),
         "part": lambda value: quote(str(value), safe=""),
     }

@@ -67,3 +67,21 @@ def test_it_is_paused_in_a_dialog_and_deleted_after_a_question(site: Site) -> No
     page.get_by_role("button", name="Delete", exact=True).click()
     page.locator("#ask").get_by_role("button", name="Delete").click()
     expect(page.locator(".notice")).to_contain_text("The schedule is deleted")
+
+
+def test_times_stay_in_the_zone_of_the_schedule_where_local_time_is_chosen(site: Site) -> None:
+    page = site.visit(site.user).page
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", {"timezoneId": "America/New_York"})
+    page.goto("schedules/new")
+    page.get_by_role("button", name="local time").click()
+    page.get_by_label("Name of the schedule").fill("far away")
+    page.get_by_role("textbox", name="Cron line").fill("3 0 * * *")
+    page.get_by_label("Time zone").fill("Asia/Shanghai")
+    page.locator("[name='kwargs.duration']").fill("1")
+    page.get_by_role("button", name="Create schedule").last.click()
+    at_three = re.compile(r"\w{3} \d{4}-\d\d-\d\d 00:03")
+    expect(page.locator(".lead")).to_contain_text(at_three)
+    expect(page.locator(".coming tbody tr").first).to_contain_text(at_three)
+    expect(page.locator(".coming tbody b")).to_have_count(10)
+    page.get_by_role("link", name="Change", exact=True).click()
+    expect(page.locator(".coming tbody tr").first).to_contain_text(at_three)

@@ -296,7 +296,7 @@ const CLOCKS = { "": [11], minute: [11, 16], day: [5, 10] };
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 function dress(within = document) {
-  if (local) for (const time of within.querySelectorAll("time")) {
+  if (local) for (const time of within.querySelectorAll("time:not([data-zoned])")) {
     const shown = clock.format(new Date(time.dateTime));
     if ("age" in time.dataset) time.title = shown;
     else time.textContent = shown.slice(...(CLOCKS[time.dataset.clock] ?? [0]));

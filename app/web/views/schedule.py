@@ -1,6 +1,6 @@
 """One schedule: when it is next, what became of its times, and what can be done to it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from app.web import charts
 from app.web.access import PageUser, rights_of
 from app.web.confirming import Confirmed, ask
 from app.web.json_shown import JSONTexts
-from app.web.moments import moment
+from app.web.moments import moment, zone_of
 from app.web.rendering import language_of, page, redirect
 
 router = SlashRouter()
@@ -35,6 +35,8 @@ RUNS = 50
 # Times of a backfill that are shown before it is made, as in the API.
 PREVIEWED = 100
 _REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded, TooManyTimes)
+# Of the axis of the timeline.
+_PARTS = 4
 Typed = Annotated[str, Form(max_length=40)]
 
 
@@ -61,18 +63,20 @@ def _shown(
     now = now_of(db)
     found = schedule_service.runs(db, schedule_id, RUNS, owner=user.owner, cursor=cursor)
     known = history.fates(db, {run.task_id for run in found.items if run.task_id is not None})
+    zone = zone_of(row.timezone)
     values: dict[str, Any] = {
         "schedule": ScheduleRead.model_validate(row),
+        "zone": zone,
         "words": in_words(timing_of(row), language_of(request).code),
         "owner": user_service.usernames(db, {row.user_id}).get(row.user_id) if user.is_admin else None,
         "held_for": row.held_for,
         **_coming(db, row, now),
         "runs": [(run, outcome_of(run.task_id, run.skipped, known), _fate(run, known)) for run in found.items],
-        "picture": picture(found.items, known, now, is_newest=cursor is None),
+        "picture": picture(found.items, known, now, zone, is_newest=cursor is None),
         "is_newest": cursor is None,
         "next_page": f"/schedules/{schedule_id}?cursor={found.last}#runs" if found.last else None,
-        "since": f"{now - timedelta(days=1):%Y-%m-%dT%H:%M}",
-        "until": f"{now:%Y-%m-%dT%H:%M}",
+        "since": f"{(now - timedelta(days=1)).astimezone(zone):%Y-%m-%dT%H:%M}",
+        "until": f"{now.astimezone(zone):%Y-%m-%dT%H:%M}",
         "json": JSONTexts(),
         "refused": refused,
     }
@@ -89,18 +93,21 @@ def _coming(db: Session, schedule: Schedule, now: datetime) -> dict[str, Any]:
     return {"coming": list(zip(shown, (time.run_at for time in times), strict=True)), "broken": None}
 
 
-def picture(runs: list[RunState], known: dict[UUID, Fate], now: datetime, *, is_newest: bool) -> dict[str, Any] | None:
+def picture(
+    runs: list[RunState], known: dict[UUID, Fate], now: datetime, zone: tzinfo, *, is_newest: bool
+) -> dict[str, Any] | None:
     """Return the bars of these runs by time, and the ticks of their axis. Up to now, if they are the newest."""
     if not runs:
         return None
     begin = min(run.scheduled_for for run in runs)
     spans = [_span(run, known, now) for run in reversed(runs)]
     end = max([span[2] for span in spans] + ([now] if is_newest else []))
-    end = max(end, begin + timedelta(seconds=1))
+    end = max(end, begin + timedelta(seconds=_PARTS))
     # What is long lies below.
     spans.sort(key=lambda span: span[0] != "missed")
-    ticks = [begin + (end - begin) * at / 4 for at in range(4)]
-    return {"bars": charts.marks(begin, spans, end), "ticks": ticks, "is_long": end - begin > timedelta(days=2)}
+    quarter = (end - begin) / _PARTS
+    ticks = [(begin + quarter * at).astimezone(zone) for at in range(_PARTS)]
+    return {"bars": charts.marks(begin, spans, end), "ticks": ticks, "format": charts.clock_format(quarter)}
 
 
 def _span(run: RunState, known: dict[UUID, Fate], now: datetime) -> tuple[str, datetime, datetime]:
@@ -160,14 +167,15 @@ def backfill_schedule(
     """Show which times of the range have no task, and once that is confirmed make their tasks."""
     schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
     try:
-        since, until = _moment("begin", begin), _moment("end", end)
+        zone = zone_of(schedule.timezone)
+        since, until = _moment("begin", begin, zone), _moment("end", end, zone)
         if until < since:
             raise InvalidInput(errors=[{"loc": ["end"], "msg": "to must not be before from", "type": "empty_range"}])
         if not confirmed:
             times = schedule_service.preview_backfill(db, schedule_id, since, until, owner=user.owner)
             shown = with_changes(schedule.timezone, since, times[:PREVIEWED])
-            values = {"schedule": schedule, "begin": begin, "end": end, "number": len(times), "coming": shown}
-            return page(request, "backfill.html", values)
+            values = {"schedule": schedule, "zone": zone, "number": len(times), "coming": shown}
+            return page(request, "backfill.html", {**values, "since": since, "until": until})
         schedule_service.backfill(
             db, schedule_id, since, until, owner=user.owner, within_quota=True, check=rights_of(user)
         )
@@ -188,10 +196,10 @@ def delete_schedule(
     return redirect(request, "/schedules", "schedule_deleted")
 
 
-def _moment(name: str, typed: str) -> datetime:
-    """Return the time that was typed, in UTC. Raises InvalidInput."""
+def _moment(name: str, typed: str, zone: tzinfo) -> datetime:
+    """Return the time that was typed, in UTC; without an offset it is of the zone. Raises InvalidInput."""
     try:
-        return moment(typed)
+        return moment(typed, zone, last=name == "end")
     except ValueError:
         problem = {"loc": [name], "msg": "is not a valid date and time", "type": "form_value"}
         raise InvalidInput(errors=[problem]) from None  # type: ignore[list-item]

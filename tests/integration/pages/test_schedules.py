@@ -1,7 +1,8 @@
 """The pages of schedules: the list, one with what became of its times, its form with the preview, and what is done."""
 
+import html
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -51,6 +52,13 @@ def fired(tasks: TaskClient, times: int = 1, **fields: Any) -> dict[str, Any]:
         rewind(db, schedule_service.get_schedule(db, UUID(schedule["id"])), times=times)
         fire_all(db)
     return schedule
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The fields of its forms that nobody sees."""
+    return {
+        name: html.unescape(value) for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page)
+    }
 
 
 def preview(reader: Reader, typed: dict[str, str]) -> httpx.Response:
@@ -255,7 +263,7 @@ class TestASchedule:
         assert words(page.partition('class="lead">')[2].partition("</p>")[0]).startswith(
             "Runs made every weekday at 09:30, Europe/Berlin . Next: in "
         )
-        assert len(re.findall(r'<td class="nowrap" title="[^"]+ UTC"><time', page)) == 10
+        assert len(re.findall(r'<td class="nowrap"><time [^>]+ UTC" data-zoned>', page.partition('id="runs"')[0])) == 10
         assert f"/ui/tasks?q=schedule:{schedule['id']}" in page
         reader.cookies["language"] = "zh"
         assert "每周一至周五 09:30（Europe/Berlin）" in words(reader.get(f"/schedules/{schedule['id']}").text)
@@ -317,6 +325,22 @@ class TestASchedule:
         reader.cookies["language"] = "zh"
         assert "is no time zone" not in reader.get("/schedules").text
 
+    def test_has_one_clock_that_of_its_zone(self, reader: Reader, tasks: TaskClient) -> None:
+        start = "2020-01-01T00:00:00+09:00"
+        schedule = fired(
+            tasks, timezone="Asia/Tokyo", every_seconds=86_400, start_at=start, end_at="2099-12-31T20:00:00Z"
+        )
+        page = reader.get(f"/schedules/{schedule['id']}").text
+        assert words(page).count("All times on this page are in Asia/Tokyo.") == 1
+        lead = words(page.partition('class="lead">')[2].partition("</p>")[0])
+        assert re.search(r"Next: in \d+ \w+ , \w{3} \d{4}-\d\d-\d\d 00:00$", lead)
+        assert re.fullmatch(r"\w{3} \d{4}-\d\d-\d\d 00:00", cells(page, "runs")[0][1])
+        assert "Fri 2100-01-01 05:00" in words(page.partition("<dt>Not after</dt>")[2][:300])
+        shown = page.partition("<main")[2].partition("</main>")[0]
+        assert {"data-zoned" in time for time in re.findall("<time[^>]*>", shown)} == {True}
+        until = re.findall(r'name="end" value="([^"]+)"', page)[0]
+        assert abs(datetime.fromisoformat(until + "+09:00") - datetime.now(UTC)) < timedelta(minutes=2)
+
 
 class TestDeeds:
     def test_pause_and_resume(self, reader: Reader, tasks: TaskClient) -> None:
@@ -358,6 +382,20 @@ class TestDeeds:
         assert reader.post(path, **typed, confirmed="true").status_code == 303
         assert len(tasks.http.get(f"/api/v1/tasks/?schedule_id={schedule['id']}", headers=tasks.headers).json()) == 4
         assert heading(reader.post(path, **typed).text) == "There is nothing to make"
+
+    def test_a_backfill_is_of_the_zone_also_when_its_clock_is_put_back(self, reader: Reader, tasks: TaskClient) -> None:
+        schedule = made(tasks, cron="*/30 * * * *", timezone="Europe/Berlin")
+        path = f"/schedules/{schedule['id']}/backfill"
+        page = reader.post(path, begin="2025-10-26T02:00", end="2025-10-26T02:30").text
+        assert heading(page) == "Make 4 tasks?"
+        assert [row[0][-5:] for row in cells(page, "main") if len(row) > 1] == ["02:00", "02:30", "02:00", "02:30"]
+        assert next(row[1] for row in cells(page, "main") if len(row) > 1) == "2025-10-26 00:00:00"
+        form = hidden(page)
+        assert reader.post(path, **form).status_code == 303
+        assert len(tasks.http.get(f"/api/v1/tasks/?schedule_id={schedule['id']}", headers=tasks.headers).json()) == 4
+        assert "2025-10-26 02:00:00 and 2025-10-26 02:30:00 (Europe/Berlin)" in words(
+            reader.post(path, **form | {"confirmed": ""}).text
+        )
 
     def test_a_backfill_may_begin_before_all_times(self, reader: Reader, tasks: TaskClient) -> None:
         schedule = made(tasks, cron="30 2 * * *", timezone="America/New_York")

@@ -10,6 +10,7 @@ from app.web.charts import (
     WIDTH,
     Bar,
     chart,
+    clock_format,
     columns,
     highest_of,
     line,
@@ -118,3 +119,12 @@ def test_marks_leave_gaps_and_are_seen_however_short() -> None:
     assert [(bar.kind, bar.x, bar.width) for bar in marks(begin, spans, end)] == [
         ("missed", 0, 300), ("failed", 598, 2),
     ]  # fmt: skip
+
+
+def test_no_two_times_of_an_axis_are_written_alike() -> None:
+    begin = datetime(2026, 11, 30, 23, 50, 20, tzinfo=UTC)
+    for seconds in (1, 20, 59, 60, 900, 21_599, 21_600, 86_399, 86_400, 86_400 * 89, 86_400 * 90, 86_400 * 1000):
+        step = timedelta(seconds=seconds)
+        written = {(begin + step * at).strftime(clock_format(step)) for at in range(4)}
+        assert len(written) == 4, seconds
+    assert clock_format(timedelta(hours=1)) == "%H:%M"
