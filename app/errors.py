@@ -401,8 +401,8 @@ class InvalidSchedule(InvalidInput):
 class TooManyTimes(InvalidInput):
     code, title = "too_many_times", "The range has too many times: send a shorter one"
 
-    def __init__(self) -> None:
-        super().__init__(errors=[{"loc": ["to"], "msg": self.title, "type": self.code}])
+    def __init__(self, reason: str) -> None:
+        super().__init__(errors=[{"loc": ["to"], "msg": reason, "type": self.code}])
 
 
 class InvalidWebhook(InvalidInput):

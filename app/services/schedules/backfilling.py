@@ -33,8 +33,18 @@ def times_between(timing: Timing, begin: datetime, end: datetime) -> list[dateti
     # No time is before the start, and there is none a moment before the year 1.
     times = timing.between(max(begin, timing.start_at) - _TICK, end, MOST_TIMES + 1)
     if len(times) > MOST_TIMES:
-        raise TooManyTimes
+        raise TooManyTimes(f"until then there are more than {MOST_TIMES:,} times, and a backfill looks at no more")
     return times
+
+
+def recent_begin(timing: Timing, now: datetime) -> datetime:
+    """Return the begin of a range to propose that ends now: of a day, or of the times that one backfill makes.
+
+    Raises InvalidTiming.
+    """
+    a_day_ago = now - timedelta(days=1)
+    times = timing.between(a_day_ago, now, MOST + 1)
+    return now - (times[MOST - 1] - times[0]) if len(times) > MOST else a_day_ago
 
 
 def without_task(db: Session, schedule: Schedule, times: Sequence[datetime]) -> list[datetime]:
@@ -50,7 +60,7 @@ def without_task(db: Session, schedule: Schedule, times: Sequence[datetime]) -> 
         done |= _of_tasks(db, schedule.id, times[0])
     found = [time for time in times if time_text(time) not in done]
     if len(found) > MOST:
-        raise TooManyTimes
+        raise TooManyTimes(f"until then {len(found):,} times have no task, and a backfill makes {MOST:,} at most")
     return found
 
 

@@ -13,10 +13,11 @@ from app.api.http.router import SlashRouter
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
 from app.schedules.coming import with_changes
+from app.schedules.errors import InvalidTiming
 from app.schedules.words import in_words
 from app.schemas.schedule import ScheduleRead
 from app.services.schedule_service import schedule_service
-from app.services.schedules import history
+from app.services.schedules import backfilling, history
 from app.services.schedules.history import Fate, outcome_of
 from app.services.schedules.runs import RunState
 from app.services.schedules.timing import now_of, timing_of
@@ -58,6 +59,7 @@ def _shown(
     schedule_id: UUID,
     cursor: str | None = None,
     refused: ServiceError | None = None,
+    typed: tuple[str, str] | None = None,
 ) -> Response:
     row = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
     now = now_of(db)
@@ -75,12 +77,20 @@ def _shown(
         "picture": picture(found.items, known, now, zone, is_newest=cursor is None),
         "is_newest": cursor is None,
         "next_page": f"/schedules/{schedule_id}?cursor={found.last}#runs" if found.last else None,
-        "since": f"{(now - timedelta(days=1)).astimezone(zone):%Y-%m-%dT%H:%M}",
-        "until": f"{now.astimezone(zone):%Y-%m-%dT%H:%M}",
+        "range": typed or _range(row, now, zone),
         "json": JSONTexts(),
         "refused": refused,
     }
     return page(request, "schedule.html", values, 200 if refused is None else status_of(type(refused)))
+
+
+def _range(schedule: Schedule, now: datetime, zone: tzinfo) -> tuple[str, str]:
+    """Return the begin and the end of a backfill that the page proposes, as a field takes them."""
+    try:
+        begin = backfilling.recent_begin(timing_of(schedule), now)
+    except InvalidTiming:
+        begin = now
+    return f"{begin.astimezone(zone):%Y-%m-%dT%H:%M:%S}", f"{now.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
 
 
 def _coming(db: Session, schedule: Schedule, now: datetime) -> dict[str, Any]:
@@ -170,7 +180,7 @@ def backfill_schedule(
         zone = zone_of(schedule.timezone)
         since, until = _moment("begin", begin, zone), _moment("end", end, zone)
         if until < since:
-            raise InvalidInput(errors=[{"loc": ["end"], "msg": "to must not be before from", "type": "empty_range"}])
+            raise InvalidInput(errors=[{"loc": ["end"], "msg": "must not be before it begins", "type": "empty_range"}])
         if not confirmed:
             times = schedule_service.preview_backfill(db, schedule_id, since, until, owner=user.owner)
             shown = with_changes(schedule.timezone, since, times[:PREVIEWED])
@@ -181,7 +191,7 @@ def backfill_schedule(
         )
     except _REFUSALS as error:
         db.rollback()
-        return _shown(request, db, user, schedule_id, refused=error)
+        return _shown(request, db, user, schedule_id, refused=error, typed=(begin, end))
     return redirect(request, f"/schedules/{schedule_id}", "backfilled")
 
 

@@ -406,9 +406,13 @@ class TestDeeds:
     @pytest.mark.parametrize(
         ("typed", "said"),
         [
-            ({"begin": "soon", "end": "2026-03-30T12:00"}, "begin is not a valid date and time"),
-            ({"begin": "2026-03-30T12:00", "end": "2026-03-27T12:00"}, "end to must not be before from"),
-            ({"begin": "1970-01-01", "end": "2026-03-27"}, "The range has too many times"),
+            ({"begin": "soon", "end": "2026-03-30T12:00"}, "From: is not a valid date and time"),
+            ({"begin": "2026-03-30T12:00", "end": "2026-03-27T12:00"}, "Until: must not be before it begins"),
+            ({"begin": "1970-01-01", "end": "2026-03-27"}, "Until: until then there are more than 100,000 times"),
+            (
+                {"begin": "2026-03-26T00:01", "end": "2026-03-27"},
+                "Until: until then 1,440 times have no task, and a backfill makes 1,000 at most",
+            ),
         ],
     )
     def test_a_backfill_that_cannot_be_is_refused(
@@ -417,6 +421,18 @@ class TestDeeds:
         schedule = made(tasks, cron="* * * * *")
         refused = reader.post(f"/schedules/{schedule['id']}/backfill", **typed)
         assert (refused.status_code, said in words(refused.text)) == (422, True)
+        assert re.findall(r'name="(?:begin|end)" value="([^"]*)"', refused.text) == [*typed.values()]
+
+    @pytest.mark.parametrize(
+        "timing", [{"cron": "* * * * *", "timezone": "Asia/Tokyo"}, {"every_seconds": 1}, {"cron": "@daily"}]
+    )
+    def test_a_backfill_proposes_a_range_that_it_takes(
+        self, reader: Reader, tasks: TaskClient, timing: dict[str, Any]
+    ) -> None:
+        schedule = made(tasks, **timing)
+        path = f"/schedules/{schedule['id']}"
+        begin, end = re.findall(r'name="(?:begin|end)" value="([^"]*)"', reader.get(path).text)
+        assert reader.post(f"{path}/backfill", begin=begin, end=end).status_code == 200
 
     @pytest.mark.parametrize("deed", ["pause", "resume", "trigger", "backfill", "delete", "change"])
     def test_are_the_owners(self, stranger: Reader, tasks: TaskClient, deed: str) -> None:

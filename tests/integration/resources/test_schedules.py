@@ -499,9 +499,9 @@ class TestBackfilling:
     def test_of_too_many_is_refused(self, db: Session) -> None:
         schedule = new_schedule(db, every_seconds=1)
         now = now_of(db)
-        with pytest.raises(TooManyTimes):
+        with pytest.raises(TooManyTimes, match="times have no task, and a backfill makes 1,000 at most"):
             schedule_service.backfill(db, schedule.id, now - timedelta(seconds=1500), now)
-        with pytest.raises(TooManyTimes):
+        with pytest.raises(TooManyTimes, match="more than 100,000 times"):
             schedule_service.preview_backfill(db, schedule.id, now - timedelta(days=20), now)
 
     def test_is_all_or_nothing(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
