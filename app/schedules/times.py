@@ -1,9 +1,10 @@
 """The nominal times of a schedule: what a cron line or an interval, a zone, a start and an end give together."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from uuid import UUID
@@ -116,11 +117,37 @@ def _naive(instant: datetime) -> datetime:
 
 
 def check(timing: Timing, *, starts_now: bool = False) -> None:
-    """Raise `InvalidTiming` with the field that is wrong and why: also of a cron line that never fires in its zone.
+    """Raise `InvalidTiming` with the field that is wrong and why, the first of `problems`."""
+    for problem in problems(timing, starts_now=starts_now):
+        raise problem
 
-    `starts_now`: nobody has named a start, which is the present.
+
+def problems(timing: Timing, *, starts_now: bool = False) -> list[InvalidTiming]:
+    """Return what is wrong with the zone, with the bounds and with the line or interval.
+
+    Where these are valid, whether the cron line ever fires in its zone. `starts_now`: nobody has named a start, so it
+    is the present.
     """
+    bounds = partial(_check_bounds, starts_now=starts_now)
+    found = _raised_by(timing, _check_zone, bounds, _check_rule)
+    return found or _raised_by(timing, _check_that_it_fires)
+
+
+def _raised_by(timing: Timing, *checks: Callable[[Timing], None]) -> list[InvalidTiming]:
+    found = []
+    for each in checks:
+        try:
+            each(timing)
+        except InvalidTiming as error:
+            found.append(error)
+    return found
+
+
+def _check_zone(timing: Timing) -> None:
     zones.zone(timing.timezone)
+
+
+def _check_bounds(timing: Timing, *, starts_now: bool) -> None:
     for field, instant in (("start_at", timing.start_at), ("end_at", timing.end_at)):
         if instant is not None and instant.tzinfo is None:
             raise InvalidTiming(field, "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)")
@@ -128,12 +155,15 @@ def check(timing: Timing, *, starts_now: bool = False) -> None:
         raise InvalidTiming("start_at", "must be a time of the years 1900 to 8900")
     if timing.end_at is not None and _utc(timing.end_at) < _utc(timing.start_at):
         raise InvalidTiming("end_at", "must not be in the past" if starts_now else "must not be before start_at")
+
+
+def _check_rule(timing: Timing) -> None:
     if (timing.cron is None) == (timing.every_seconds is None):
         raise InvalidTiming("cron", "give either cron or every_seconds")
     if timing.every_seconds is not None:
         _check_interval(timing.every_seconds)
     if timing.cron is not None:
-        _check_line(lines.parse(timing.cron), timing)
+        lines.parse(timing.cron)
 
 
 def _check_interval(seconds: float) -> None:
@@ -141,9 +171,14 @@ def _check_interval(seconds: float) -> None:
         raise InvalidTiming("every_seconds", f"must be from 1 to {MAX_EVERY_SECONDS:.0f} seconds")
 
 
-def _check_line(line: lines.Line, timing: Timing) -> None:
+def _check_that_it_fires(timing: Timing) -> None:
     start = _naive(_utc(timing.start_at))
-    if next(cron_times.ascending(line, timing.timezone, start, start + cron_times.HORIZON), None) is None:
+    if timing.cron is None:
+        return
+    if (
+        next(cron_times.ascending(lines.parse(timing.cron), timing.timezone, start, start + cron_times.HORIZON), None)
+        is None
+    ):
         raise InvalidTiming("cron", f"never fires: its times are all skipped where {timing.timezone} changes its clock")
 
 

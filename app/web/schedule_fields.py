@@ -1,7 +1,7 @@
 """The fields of a schedule's form beside its task: what was typed, as the API takes it, and when that would fire."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -9,12 +9,11 @@ from typing import Any
 from app.core.json_text import parse_json
 from app.errors import FieldError, InvalidSchedule
 from app.schedules.coming import Change, Coming, next_change, with_changes
-from app.schedules.errors import InvalidTiming
-from app.schedules.times import Timing, check
+from app.schedules.times import Timing, problems as timing_problems
 from app.schedules.words import in_words
 from app.schemas.schedule import ScheduleCreate, SchedulePatch, ScheduleRead
 from app.services.schedules.changing import parse
-from app.services.schedules.timing import TIMING, whole_second
+from app.services.schedules.timing import TIMING, field_error, whole_second
 from app.web.task_form.fields import Field
 from app.web.task_form.reading import value_of
 from app.web.task_form.shapes import Kind, Shape, as_json, as_text, shape_of
@@ -48,10 +47,12 @@ FIELDS: Mapping[str, Shape] = {
 class Preview:
     """The times that a timing would have: in words, the next ones, and the next change of the clock behind them.
 
-    `errors` say what is wrong with it. Without either, nothing was typed yet.
+    `errors` say what is wrong with it; an interval has times where its zone is wrong, too: those of `zone` are shown.
+    Without either, nothing was typed yet.
     """
 
     words: str = ""
+    zone: str = "UTC"
     times: list[Coming] = field(default_factory=list)
     next_change: Change | None = None
     errors: list[FieldError] = field(default_factory=list)
@@ -100,6 +101,13 @@ def read(typed: Mapping[str, str], most_values: int) -> dict[str, Any]:
 
     Raises InvalidSchedule, naming the fields whose text is no value of their kind.
     """
+    values, problems = _read(typed, most_values)
+    if problems:
+        raise InvalidSchedule(errors=problems)
+    return values
+
+
+def _read(typed: Mapping[str, str], most_values: int) -> tuple[dict[str, Any], list[FieldError]]:
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
     for name, shape in FIELDS.items():
@@ -111,9 +119,24 @@ def read(typed: Mapping[str, str], most_values: int) -> dict[str, Any]:
         except ValueError as error:
             message = f"is not JSON: {error}" if shape.kind is Kind.JSON else str(error)
             problems.append({"loc": [name], "msg": message, "type": "form_value"})
-    if problems:
-        raise InvalidSchedule(errors=problems)
-    return values
+    return values, problems
+
+
+def problems(
+    typed: Mapping[str, str], most_values: int, now: datetime, before: Mapping[str, str] | None = None
+) -> list[FieldError]:
+    """Return all that is wrong with what was typed; of a form that was filled with `before`, at what was changed."""
+    missing: list[FieldError] = [
+        {"loc": [name], "msg": "is required", "type": "missing"}
+        for name in ("name", _rule(typed))
+        if not typed.get(name, "").strip()
+    ]
+    found = missing + _checked(typed, most_values, now)[1]
+    return [
+        each
+        for each in found
+        if before is None or any(typed.get(name) != before.get(name) for name in (str(each["loc"][0]), BY))
+    ]
 
 
 def changes(typed: Mapping[str, str], before: Mapping[str, str], most_values: int) -> dict[str, Any]:
@@ -129,27 +152,48 @@ def changes(typed: Mapping[str, str], before: Mapping[str, str], most_values: in
 def preview(typed: Mapping[str, str], now: datetime, language: str) -> Preview:
     """Return when a schedule that is typed so would fire, as if it were made now."""
     typed = {name: typed.get(name, "") for name in (*TIMING, BY)}
-    if not typed["every_seconds" if typed[BY] == "every" else "cron"].strip():
+    if not typed[_rule(typed)].strip():
         return Preview()
-    try:
-        timing = _timing(typed, now)
-    except InvalidSchedule as error:
-        return Preview(errors=error.errors)
-    except InvalidTiming as error:
-        return Preview(errors=[{"loc": [error.field], "msg": error.message, "type": "timing"}])
+    timing, errors = _checked(typed, 1, now)
+    if timing is None:
+        return Preview(errors=errors)
     since = now if typed["start_at"].strip() or timing.cron is not None else timing.start_at - _TICK
     times = timing.after(since, PREVIEWED)
     return Preview(
         in_words(timing, language),
+        timing.timezone,
         with_changes(timing.timezone, now, times),
         next_change(timing.timezone, times[-1]) if times and timing.cron is not None else None,
+        errors,
     )
 
 
-def _timing(typed: Mapping[str, str], now: datetime) -> Timing:
-    """Raises InvalidSchedule, InvalidTiming."""
-    wanted: SchedulePatch = parse(SchedulePatch, read(typed, 1))
+def _rule(typed: Mapping[str, str]) -> str:
+    """Return the name of the field that gives the times."""
+    return "every_seconds" if typed.get(BY) == "every" else "cron"
+
+
+def _checked(typed: Mapping[str, str], most_values: int, now: datetime) -> tuple[Timing | None, list[FieldError]]:
+    """Return the timing, and what is wrong with what was typed.
+
+    There is none if it does not work. That of an interval does without the zone, and is in UTC where that is wrong.
+    """
+    values, errors = _read(typed, most_values)
+    try:
+        parse(SchedulePatch, values)
+    except InvalidSchedule as error:
+        errors += error.errors
+    wrong = {str(each["loc"][0]) for each in errors}
+    wanted: SchedulePatch = parse(SchedulePatch, {name: value for name, value in values.items() if name not in wrong})
     start = wanted.start_at or whole_second(now)
     timing = Timing(wanted.cron, wanted.every_seconds, wanted.timezone or "UTC", start, wanted.end_at)
-    check(timing, starts_now=wanted.start_at is None)
-    return timing
+    found = {each.field: each for each in timing_problems(timing, starts_now=wanted.start_at is None)}
+    if _rule(typed) not in values or _rule(typed) in wrong:
+        found.pop("cron", None)  # that there is none
+        wrong.add(_rule(typed))
+    errors += [field_error(each) for each in found.values()]
+    wrong |= {*found}
+    if timing.cron is None:
+        timing = replace(timing, timezone="UTC") if "timezone" in wrong else timing
+        wrong.discard("timezone")
+    return None if wrong & {*TIMING} else timing, errors

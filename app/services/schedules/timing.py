@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.ddl.clock import STATEMENT_TIME
-from app.errors import InvalidSchedule
+from app.errors import FieldError, InvalidSchedule
 from app.models.schedule import Schedule
 from app.schedules import zones
 from app.schedules.errors import InvalidTiming
-from app.schedules.times import Timing, check, jitter
+from app.schedules.times import Timing, jitter, problems
 
 # What decides the times.
 TIMING = ("cron", "every_seconds", "timezone", "start_at", "end_at")
@@ -36,11 +36,16 @@ def timing_of(of: Timed) -> Timing:
 
 
 def check_timing(of: Timed, *, starts_now: bool = False) -> None:
-    """Raise InvalidSchedule, which names the field, for a timing that no schedule can have. `starts_now`: `check`."""
-    try:
-        check(timing_of(of), starts_now=starts_now)
-    except InvalidTiming as error:
-        raise InvalidSchedule(errors=[{"loc": [error.field], "msg": error.message, "type": "timing"}]) from None
+    """Raise InvalidSchedule, which names the fields, for a timing that no schedule can have.
+
+    `starts_now` as in `problems`.
+    """
+    if errors := [field_error(each) for each in problems(timing_of(of), starts_now=starts_now)]:
+        raise InvalidSchedule(errors=errors)
+
+
+def field_error(error: InvalidTiming) -> FieldError:
+    return {"loc": [error.field], "msg": error.message, "type": "timing"}
 
 
 def now_of(db: Session) -> datetime:

@@ -19,6 +19,7 @@ from app.errors import (
     Forbidden,
     InvalidArguments,
     InvalidInput,
+    InvalidSchedule,
     InvalidTask,
     QuotaExceeded,
     UnknownTask,
@@ -59,7 +60,7 @@ def preview_times(request: Request, _user: PageUser) -> Response:
     """The next times of what is typed, as a part of the page. The parameters are the fields that decide them."""
     typed = schedule_fields.typed_in(request.query_params)
     found = schedule_fields.preview(typed, datetime.now(UTC), language_of(request).code)
-    return page(request, "schedule_preview.html", {"preview": found, "zone": typed["timezone"] or "UTC"})
+    return page(request, "schedule_preview.html", {"preview": found})
 
 
 @router.get("/schedules/new")
@@ -127,12 +128,28 @@ class _Form:
         try:
             if (sheet := turned(self._user, self._settings, name, form)) is not None:
                 return self.page(sheet)
-            task = _task_of(name, form, self._settings)
+            task = self._task(name, form)
             schedule = self._create(task) if self._schedule is None else self._change(self._schedule, task, form)
         except _REFUSALS as error:
             return self.page(Sheet(kind_for(self._user, name), form, error=error))
         done = "schedule_created" if self._schedule is None else "schedule_changed"
         return redirect(self._request, f"/schedules/{schedule.id}", done)
+
+    def _task(self, name: str, form: Mapping[str, str]) -> dict[str, Any]:
+        """Return the task that was typed. Raises InvalidTask, or InvalidSchedule with what else is wrong."""
+        most, before = self._settings.max_json_values, None
+        if self._schedule is not None:
+            before = schedule_fields.typed_of(ScheduleRead.model_validate(self._schedule))
+        wrong = schedule_fields.problems(self._typed, most, datetime.now(UTC), before)
+        try:
+            task = _task_of(name, form, self._settings)
+        except InvalidTask as error:
+            if not wrong:
+                raise
+            wrong += error.errors
+        if wrong:
+            raise InvalidSchedule(errors=wrong)
+        return task
 
     def _create(self, task: dict[str, Any]) -> Schedule:
         values = schedule_fields.read(self._typed, self._settings.max_json_values)
@@ -179,7 +196,6 @@ class _Form:
             or values.get("focus", ""),
             "zones": zone_names(),
             "preview": schedule_fields.preview(self._typed, datetime.now(UTC), language_of(self._request).code),
-            "zone": self._typed.get("timezone") or "UTC",
             "changed": self._schedule,
             "action": f"/schedules/{self._schedule.id}/change" if self._schedule else "/schedules/new",
         }

@@ -86,7 +86,7 @@ class TestTheForm:
         ("typed", "at", "said"),
         [
             ({"schedule.cron": "61 * * * *"}, "schedule.cron", "61 is not within 0 and 59"),
-            ({"schedule.cron": ""}, "", "exactly one of cron and every_seconds"),
+            ({"schedule.cron": ""}, "schedule.cron", "is required"),
             ({"schedule.timezone": "Europe/Berlim"}, "schedule.timezone", "did you mean Europe/Berlin"),
             ({"schedule.name": ""}, "schedule.name", "is required"),
             ({"schedule.by": "every", "schedule.every_seconds": "soon"}, "schedule.every_seconds", "must be a number"),
@@ -112,6 +112,13 @@ class TestTheForm:
         for name, value in (NEW | typed).items():
             if name != "schedule.overlap":
                 assert page.fields[name] == value, name
+
+    def test_says_all_that_is_wrong_at_once(self, reader: Reader) -> None:
+        typed = {"schedule.name": "", "schedule.cron": "61 * * * *", "schedule.timezone": "Mars", "kwargs.duration": ""}
+        answer = reader.post("/schedules/new", **NEW | typed | {"schedule.jitter_seconds": "-1"})
+        said = {name for name in Controls(answer.text).texts if name.endswith("-error")}
+        wrong = {*typed, "schedule.jitter_seconds"}
+        assert (answer.status_code, said) == (422, {f"field-{name}-error" for name in wrong})
 
     def test_says_what_is_wrong_in_chinese(self, reader: Reader) -> None:
         reader.cookies["language"] = "zh"
@@ -185,16 +192,33 @@ class TestThePreview:
         ("typed", "said"),
         [
             ({}, "Type a cron line or an interval"),
-            ({"schedule.cron": "0 0 30 2 *"}, "cron never fires"),
-            ({"schedule.cron": "* * * * *", "schedule.timezone": "Mars"}, "timezone is no time zone"),
-            ({"schedule.by": "every", "schedule.every_seconds": "0.5"}, "every_seconds must be 1 or more"),
-            ({"schedule.cron": "* * * * *", "schedule.end_at": "2000-01-01T00:00"}, "end_at must not be in the past"),
-            ({"schedule.cron": "x" * 300}, "cron must have 250 characters at most"),
+            ({"schedule.cron": "0 0 30 2 *"}, "Cron line: never fires"),
+            ({"schedule.cron": "* * * * *", "schedule.timezone": "Mars"}, "Time zone: is no time zone"),
+            (
+                {"schedule.by": "every", "schedule.every_seconds": "0.5"},
+                "Seconds from one time to the next: must be 1 or more",
+            ),
+            (
+                {"schedule.cron": "* * * * *", "schedule.end_at": "2000-01-01T00:00"},
+                "Not after: must not be in the past",
+            ),
+            ({"schedule.cron": "x" * 300}, "Cron line: must have 250 characters at most"),
         ],
     )
     def test_says_what_is_wrong(self, reader: Reader, typed: dict[str, str], said: str) -> None:
         page = preview(reader, {"schedule.by": "cron"} | typed)
         assert (page.status_code, said in words(page.text)) == (200, True), words(page.text)
+
+    def test_says_all_that_is_wrong_at_once(self, reader: Reader) -> None:
+        typed = {"schedule.cron": "61 * * * *", "schedule.timezone": "Mars", "schedule.end_at": "soon"}
+        said = words(preview(reader, typed | {"schedule.by": "cron"}).text)
+        assert [each in said for each in ("Cron line: ", "Time zone: is no time zone", "Not after: ")] == [True] * 3
+
+    def test_of_an_interval_needs_no_zone(self, reader: Reader) -> None:
+        typed = {"schedule.by": "every", "schedule.every_seconds": "90", "schedule.timezone": "Mars"}
+        page = preview(reader, typed)
+        assert (len(self.times(page.text)), "every 90 s UTC When" in words(page.text)) == (5, True)
+        assert "Time zone: is no time zone: Mars" in words(page.text)
 
     def test_is_of_the_page_without_javascript(self, reader: Reader, tasks: TaskClient) -> None:
         page = reader.post("/schedules/new", **NEW, show="preview").text

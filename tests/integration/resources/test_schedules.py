@@ -553,6 +553,8 @@ class TestFromPython:
         ):
             with pytest.raises(error):
                 make(**fields)
+        with pytest.raises(InvalidSchedule, match=r"timezone: .*; cron: "):
+            make(cron="x", timezone="Mars")
         db.execute(update(User).where(User.id == user).values(max_priority="normal"))
         with pytest.raises(PriorityNotAllowed):
             make(task=TASK | {"priority": "high"})

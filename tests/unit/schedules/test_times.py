@@ -12,7 +12,7 @@ import pytest
 
 from app.core.languages import in_chinese
 from app.schedules.errors import InvalidTiming
-from app.schedules.times import MAX_EVERY_SECONDS, Span, Timing, check, jitter
+from app.schedules.times import MAX_EVERY_SECONDS, Span, Timing, check, jitter, problems
 from app.schedules.zones import zone
 from tests.support.properties import given, st
 
@@ -155,6 +155,13 @@ def test_an_end_before_a_start_that_nobody_has_named_is_in_the_past() -> None:
         check(replace(GOOD, end_at=START - SECOND), starts_now=True)
     assert (refused.value.field, refused.value.message) == ("end_at", "must not be in the past")
     assert in_chinese(refused.value.message) != refused.value.message
+
+
+def test_the_zone_the_bounds_and_the_line_are_wrong_at_once() -> None:
+    wrong = replace(GOOD, timezone="Mars", cron="61 * * * *", end_at=START - SECOND)
+    assert [each.field for each in problems(wrong)] == ["timezone", "end_at", "cron"]
+    assert [each.field for each in problems(replace(GOOD, cron="* 2 31 3 */7", timezone="Mars"))] == ["timezone"]
+    assert problems(GOOD) == []
 
 
 def test_good_ones_pass() -> None:
