@@ -9,12 +9,17 @@ from uuid import UUID
 from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from app.core.redacted_text import redact_text
 from app.db.statements import conditions
 from app.ddl.columns import UTCDateTime
-from app.models.schedule import Schedule, ScheduleRun
+from app.models.schedule import Schedule, ScheduleRun, SkipCode
 from app.models.task import Task, TaskStatus
 
 _TASKS = Task.__table__.c
+# Outcomes that together are a trouble, and the kinds that do not count.
+_TROUBLE = 3
+_TELLS_NOTHING = {"pending", "running", "revoked", "deleted", "missed"}
+_ERROR_CHARACTERS = 200
 _BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
 
 
@@ -30,6 +35,8 @@ _FATES = select(_TASKS.id, _TASKS.status, _TASKS.started_at, _TASKS.finished_at)
     conditions.is_one_of(_TASKS.id, "ids")
 )
 
+_ERRORS = select(_TASKS.id, _TASKS.error_type, _TASKS.error_message).where(conditions.is_one_of(_TASKS.id, "ids"))
+
 
 def fates(db: Session, task_ids: Collection[UUID]) -> dict[UUID, Fate]:
     """Return what became of these tasks, by their ids. Those that were deleted are left out."""
@@ -38,19 +45,50 @@ def fates(db: Session, task_ids: Collection[UUID]) -> dict[UUID, Fate]:
     return {row[0]: Fate(*row[1:]) for row in db.execute(_FATES, {"ids": list(task_ids)})}
 
 
-def last_outcomes(db: Session, ids: Sequence[UUID], most: int) -> dict[UUID, list[str]]:
+class Outcome(NamedTuple):
+    """What became of a run. `kind` is the status of its task, `deleted`, `skipped` (`code`: why), or `missed`."""
+
+    kind: str
+    task_id: UUID | None = None
+    code: str | None = None
+
+
+def last_outcomes(db: Session, ids: Sequence[UUID], most: int) -> dict[UUID, list[Outcome]]:
     """Return the outcomes of the last `most` runs of each of these schedules, the earliest first.
 
-    An outcome is the status of the task, `deleted`, `skipped`, or `missed`; several missed times are one.
+    Several missed times are one.
     """
     if not ids:
         return {}
     rows = db.execute(_newest(most), {"ids": list(ids)}).all()
     known = fates(db, {row.task_id for row in rows if row.task_id is not None})
-    found: dict[UUID, list[str]] = {each: [] for each in ids}
+    found: dict[UUID, list[Outcome]] = {each: [] for each in ids}
     for row in sorted(rows, key=lambda row: row.scheduled_for):
-        found[row.schedule_id].append(outcome_of(row.task_id, row.skipped, known))
+        found[row.schedule_id].append(Outcome(outcome_of(row.task_id, row.skipped, known), row.task_id, row.skipped))
     return {each: outcomes[-most:] for each, outcomes in found.items()}
+
+
+def trouble_of(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """Return the last one, if the last `_TROUBLE` that tell something were all failed or skipped; else None.
+
+    A task that has not ended tells nothing yet, nor does a time that was skipped since a task ran on, or was missed.
+    Three or more that were skipped so tell something where nothing else is there.
+    """
+    told = [each for each in outcomes if each.kind not in _TELLS_NOTHING]
+    weighty = [each for each in told if each.code != SkipCode.OVERLAP]
+    last = (weighty or (told if len(told) >= _TROUBLE else []))[-_TROUBLE:]
+    return last[-1] if last and all(each.kind in {"failed", "skipped"} for each in last) else None
+
+
+def errors_of(db: Session, task_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the type and the begin of the message of the errors of these tasks, of those that failed."""
+    if not task_ids:
+        return {}
+    return {
+        task_id: f"{kind}: {redact_text(message)[:_ERROR_CHARACTERS]}" if message else kind
+        for task_id, kind, message in db.execute(_ERRORS, {"ids": list(task_ids)})
+        if kind is not None
+    }
 
 
 @cache
@@ -68,7 +106,7 @@ def _newest(most: int) -> Any:
 
 
 def outcome_of(task_id: UUID | None, skipped: str | None, known: dict[UUID, Fate]) -> str:
-    """Return the outcome of a run, as in `last_outcomes`."""
+    """Return the kind of the outcome of a run."""
     if task_id is None:
         return "missed" if skipped == "missed" else "skipped"
     return known[task_id].status.value if task_id in known else "deleted"

@@ -1,6 +1,7 @@
 """The schedules of a user, or of all: when each is next, what became of its last runs, which are paused and why."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from app.schedules.words import in_words
 from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
 from app.services.schedules import history
+from app.services.schedules.history import Outcome
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.timing import timing_of
 from app.services.user_service import user_service
@@ -27,7 +29,23 @@ NAVIGATION = (NavigationEntry(3, "/schedules", "Schedules"),)
 ROWS = 50
 # Runs of the picture in a row of the list.
 LAST_RUNS = 30
+# What a schedule is in that the service has paused: its own reason is shown.
+_PAUSED = Outcome("paused")
 Text = Annotated[str, Query(max_length=200)]
+
+
+class Row(NamedTuple):
+    """A schedule, its times in words, the picture of the kinds of its last outcomes, and what is wrong with these.
+
+    `error`: of the task that failed.
+    """
+
+    schedule: Schedule
+    words: str
+    bars: Mapping[str, str]
+    outcomes: list[str]
+    trouble: Outcome | None
+    error: str | None
 
 
 @router.get("/schedules")
@@ -51,8 +69,10 @@ def list_schedules(
         asked["paused"] = str(paused).lower()
     if user.owner is None and user_id is not None:
         asked["user_id"] = str(user_id)
+    rows = _rows(request, db, found.items)
     values = {
-        "rows": _rows(request, db, found.items),
+        "rows": rows,
+        "troubled": [row for row in rows if row.trouble],
         "most": LAST_RUNS,
         "owners": _owners(db, user, found.items, user_id),
         "whose": user_id,
@@ -65,19 +85,25 @@ def list_schedules(
     return page(request, "schedules.html", values)
 
 
-def _rows(request: Request, db: SessionDep, schedules: list[Schedule]) -> list[tuple[Schedule, str, Any, list[str]]]:
-    """Return each schedule with its times in words, and the picture and the outcomes of its last runs."""
+def _rows(request: Request, db: SessionDep, schedules: list[Schedule]) -> list[Row]:
     language = language_of(request).code
     last = history.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
-    return [
-        (
-            schedule,
-            in_words(timing_of(schedule), language),
-            charts.outcomes(last[schedule.id], LAST_RUNS),
-            last[schedule.id],
-        )
-        for schedule in schedules
-    ]
+    troubles = {schedule.id: _trouble_of(schedule, last[schedule.id]) for schedule in schedules}
+    errors = history.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
+    rows = []
+    for schedule in schedules:
+        kinds, trouble = [each.kind for each in last[schedule.id]], troubles[schedule.id]
+        error = errors.get(trouble.task_id) if trouble and trouble.task_id else None
+        words = in_words(timing_of(schedule), language)
+        rows.append(Row(schedule, words, charts.outcomes(kinds, LAST_RUNS), kinds, trouble, error))
+    return rows
+
+
+def _trouble_of(schedule: Schedule, outcomes: list[Outcome]) -> Outcome | None:
+    """Return why the schedule does not work. One that its owner has paused, or that has ended, is to do nothing."""
+    if schedule.pause_reason is not None:
+        return _PAUSED
+    return None if schedule.next_run_at is None else history.trouble_of(outcomes)
 
 
 def _owners(db: SessionDep, user: Principal, schedules: list[Schedule], chosen: UUID | None) -> dict[UUID, str]:

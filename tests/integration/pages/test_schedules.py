@@ -13,10 +13,11 @@ from sqlalchemy import update
 
 from app.catalogue import catalogue
 from app.db.session import SessionLocal
-from app.models import Schedule
+from app.models import Schedule, ScheduleRun
 from app.services.schedule_service import schedule_service
 from app.web.views import schedule as schedule_page, schedules as list_page
 from tests.support.controls import Controls
+from tests.support.error_groups import failed
 from tests.support.form_tasks import INVOICE
 from tests.support.page_reader import Reader, cells, heading, next_page, words
 from tests.support.schedules import TASK, fire_all, rewind
@@ -480,6 +481,30 @@ class TestTheList:
         assert picture.startswith('1 pending, 2 skipped"')
         paths = dict(re.findall(r'<path class="(\w+)" d="([^"]+)"', picture.partition("</svg>")[0]))
         assert {kind: path.count("M") for kind, path in paths.items()} == {"pending": 1, "skipped": 2}
+
+    def test_says_first_which_do_not_work_and_why(self, reader: Reader, tasks: TaskClient) -> None:
+        made(tasks, name="weekly", cron="@weekly")
+        assert "in trouble" not in reader.get("/schedules").text
+        schedule = fired(tasks, name="good")
+        (task,) = tasks.http.get(f"/api/v1/tasks/?schedule_id={schedule['id']}", headers=tasks.headers).json()
+        page = reader.get("/schedules").text
+        assert "None of these schedules is in trouble." in words(page)
+        skipping = made(tasks, name="skipping")
+        with SessionLocal() as db:
+            broken = {"task": TASK | {"args": ["no number"]}}
+            db.execute(update(Schedule).where(Schedule.id == UUID(skipping["id"])).values(broken))
+            rewind(db, schedule_service.get_schedule(db, UUID(skipping["id"])))
+            fire_all(db)
+            task_id = failed(db, UUID(tasks.user["id"])).id
+            db.execute(update(ScheduleRun).where(ScheduleRun.task_id == UUID(task["id"])).values(task_id=task_id))
+            db.commit()
+        page = reader.get("/schedules").text
+        verdict = words(page.partition('id="verdict"')[2].partition("</div>")[0])
+        assert verdict.endswith("2 of these 3 are in trouble: skipping , good")
+        skips, fails, weekly = cells(page, "schedules")
+        assert [row[1] for row in (skips, fails, weekly)] == ["in trouble", "in trouble", "active"]
+        assert "skipped: the task no longer takes these arguments" in skips[0]
+        assert "failed: ValueError: " in fails[0]
 
     def test_has_the_filters_of_the_api(self, reader: Reader, tasks: TaskClient) -> None:
         made(tasks, name="Alpha", tags=["x"])

@@ -1,0 +1,23 @@
+"""Which schedules are in trouble."""
+
+from app.services.schedules.history import Outcome, trouble_of
+from tests.support.tables import check_rows
+
+GOOD, BAD, WAITS = Outcome("succeeded"), Outcome("failed"), Outcome("pending")
+SKIPPED, OVERLAP, MISSED = (
+    Outcome("skipped", code="quota"),
+    Outcome("skipped", code="overlap"),
+    Outcome("missed", code="missed"),
+)
+
+
+def test_a_schedule_is_in_trouble_if_its_last_outcomes_were_all_bad() -> None:
+    rows = [
+        ([], None), ([WAITS], None), ([MISSED], None), ([GOOD], None), ([Outcome("revoked"), Outcome("deleted")], None),
+        ([BAD], BAD), ([SKIPPED], SKIPPED), ([BAD, WAITS, MISSED], BAD), ([BAD, BAD, SKIPPED], SKIPPED),
+        ([GOOD, BAD, BAD], None), ([GOOD, BAD, SKIPPED, BAD], BAD), ([BAD, BAD, BAD, GOOD], None),
+        # The task before still ran: what that became tells more.
+        ([GOOD, OVERLAP, OVERLAP, OVERLAP], None), ([BAD, OVERLAP], BAD), ([WAITS, OVERLAP, OVERLAP], None),
+        ([WAITS, OVERLAP, OVERLAP, OVERLAP], OVERLAP),
+    ]  # fmt: skip
+    check_rows(lambda outcomes, trouble: trouble_of(outcomes) == trouble, rows)
