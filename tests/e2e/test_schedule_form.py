@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.browser import NARROW
 from tests.support.site import Site
 
 pytestmark = pytest.mark.timeout(300)
@@ -85,3 +86,14 @@ def test_times_stay_in_the_zone_of_the_schedule_where_local_time_is_chosen(site:
     expect(page.locator(".coming tbody b")).to_have_count(10)
     page.get_by_role("link", name="Change", exact=True).click()
     expect(page.locator(".coming tbody tr").first).to_contain_text(at_three)
+
+
+def test_the_next_times_move_no_field_on_a_narrow_page(site: Site) -> None:
+    page = site.visit(site.user, width=NARROW).page
+    page.goto("schedules/new")
+    line = page.get_by_role("textbox", name="Cron line")
+    before = line.bounding_box()
+    line.fill("30 2 * * *")
+    expect(page.locator("#preview tbody tr")).to_have_count(5)
+    assert line.bounding_box() == before
+    expect(page.locator("#preview")).to_be_in_viewport()
