@@ -15,6 +15,7 @@ from app.catalogue import catalogue
 from app.db.session import SessionLocal
 from app.models import Schedule, ScheduleRun
 from app.services.schedule_service import schedule_service
+from app.services.task_service import task_service
 from app.web.views import schedule as schedule_page, schedules as list_page
 from tests.support.controls import Controls
 from tests.support.error_groups import failed
@@ -23,7 +24,7 @@ from tests.support.page_reader import Reader, cells, heading, next_page, words
 from tests.support.schedules import TASK, fire_all, rewind
 from tests.support.settings import settings
 from tests.support.task_client import TaskClient
-from tests.support.tasks import LONG_RUNNING
+from tests.support.tasks import LONG_RUNNING, claim
 
 NEW = {
     "celery_task_name": LONG_RUNNING, "name": "report", "task_type": "t", "kwargs.duration": "1",
@@ -286,7 +287,7 @@ class TestASchedule:
         page = reader.get(f"/schedules/{schedule['id']}").text
         assert heading(page) == "hourly"
         assert words(page.partition('class="lead">')[2].partition("</p>")[0]).startswith(
-            "Runs made every weekday at 09:30, Europe/Berlin . Next: in "
+            "Runs “made” every weekday at 09:30, Europe/Berlin . Next: in "
         )
         assert len(re.findall(r'<td class="nowrap"><time [^>]+ UTC" data-zoned>', page.partition('id="runs"')[0])) == 10
         assert f"/ui/tasks?q=schedule:{schedule['id']}" in page
@@ -314,7 +315,7 @@ class TestASchedule:
             rewind(db, schedule_service.get_schedule(db, UUID(schedule["id"])))
             fire_all(db)
         (row,) = cells(reader.get(f"/schedules/{schedule['id']}").text, "runs")
-        assert (row[0], row[2]) == ("skipped", "the task no longer takes these arguments")
+        assert (row[0], row[2]) == ("skipped", "its task is gone, or does not take these arguments any more")
 
     def test_pages_its_history(self, reader: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(schedule_page, "RUNS", 2)
@@ -405,7 +406,12 @@ class TestDeeds:
         assert "The clock is put forward by 1 h" in page
         assert tasks.http.get("/api/v1/tasks/", headers=tasks.headers).json() == []
         assert reader.post(path, **typed, confirmed="true").status_code == 303
-        assert len(tasks.http.get(f"/api/v1/tasks/?schedule_id={schedule['id']}", headers=tasks.headers).json()) == 4
+        made_now = tasks.http.get(f"/api/v1/tasks/?schedule_id={schedule['id']}", headers=tasks.headers).json()
+        assert len(made_now) == 4
+        with SessionLocal() as db:
+            claim(db, task_service.get_task(db, UUID(made_now[0]["id"])))
+        rows = cells(reader.get(f"/schedules/{schedule['id']}").text, "runs")
+        assert max((row[0], row[3], row[5]) for row in rows) == ("running", "", "backfill")
         assert heading(reader.post(path, **typed).text) == "There is nothing to make"
 
     def test_a_backfill_is_of_the_zone_also_when_its_clock_is_put_back(self, reader: Reader, tasks: TaskClient) -> None:
@@ -503,7 +509,7 @@ class TestTheList:
         assert verdict.endswith("2 of these 3 are in trouble: skipping , good")
         skips, fails, weekly = cells(page, "schedules")
         assert [row[1] for row in (skips, fails, weekly)] == ["in trouble", "in trouble", "active"]
-        assert "skipped: the task no longer takes these arguments" in skips[0]
+        assert "skipped: its task is gone, or does not take these arguments any more" in skips[0]
         assert "failed: ValueError: " in fails[0]
 
     def test_has_the_filters_of_the_api(self, reader: Reader, tasks: TaskClient) -> None:
