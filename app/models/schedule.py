@@ -101,6 +101,8 @@ class Schedule(Base):
     last_task_id: Mapped[UUID | None]
     runs: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     skipped: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    # When receivers of webhooks were told of skipped times last.
+    skip_told_at: Mapped[datetime | None]
     # Grows with each change by a client.
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

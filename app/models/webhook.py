@@ -150,9 +150,10 @@ class WebhookDelivery(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
-    # No foreign keys: the row outlives the endpoint and the task. NULL for the `webhook_url` of a task.
+    # No foreign keys: the row outlives the endpoint, the task and the schedule. NULL for the `webhook_url` of a task.
     endpoint_id: Mapped[UUID | None]
     task_id: Mapped[UUID | None]
+    schedule_id: Mapped[UUID | None]
     # Of the event, the same for all receivers: the header `webhook-id`.
     event_id: Mapped[UUID]
     type: Mapped[str] = mapped_column(ShortText)
@@ -161,7 +162,7 @@ class WebhookDelivery(Base):
     generation: Mapped[int | None] = mapped_column(sa.Integer)
     # Of a task's own; that of an endpoint is read with each attempt.
     url: Mapped[str | None] = mapped_column(LongText)
-    # What is sent, the same bytes each time. NULL until the first attempt reads the task.
+    # What is sent, the same bytes each time. NULL until the first attempt reads the task, or the schedule.
     body: Mapped[bytes | None] = mapped_column(Bytes)
     state: Mapped[str] = mapped_column(Word, server_default=DeliveryState.PENDING.value)
     attempts: Mapped[list[dict[str, Any]]] = mapped_column(JSONText)

@@ -160,6 +160,12 @@ def write(db: Session, schedule_id: UUID, **values: Any) -> None:
     db.execute(update(SCHEDULES).where(_S.id == schedule_id).values(**values))
 
 
+def write_told(db: Session, ids: Collection[UUID], now: datetime) -> None:
+    """Write that receivers are told of skipped times of these schedules."""
+    if ids:
+        db.execute(update(SCHEDULES).where(_S.id.in_(ids)).values(skip_told_at=now))
+
+
 def trim_runs(db: Session, schedule_id: UUID, keep: int) -> int:
     """Delete all but the newest `keep` rows, and those of active tasks. Returns how many."""
     of_schedule = _R.schedule_id == schedule_id

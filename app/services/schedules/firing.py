@@ -155,7 +155,7 @@ def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
     every = [run for look in looks for run in look.runs]
     runs.record(db, every)
     _write(db, looks, now)
-    tell_skips(db, every)
+    tell_skips(db, every, now)
     return list(looks)
 
 

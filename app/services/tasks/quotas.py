@@ -146,6 +146,19 @@ class Quotas:
         self._reserve_after_refresh(db, user_id, usage, wanted, settings)
         return Reservation(usage, wanted)
 
+    def keeps_too_much(self, db: Session, user_id: UUID) -> bool:
+        """Return whether the user keeps more than QUOTA_STORED_BYTES."""
+        settings = get_settings()
+        if not settings.quota_stored_bytes:
+            return False
+        usage, parameters = self._usage(user_id), _parameters(settings, user_id)
+        if not usage.is_known:
+            self._refresh(db, usage, parameters)
+        elif _needs_sum(settings, usage):
+            self._refresh_sum(db, usage, parameters)
+        with usage.lock:
+            return _kept(usage) > settings.quota_stored_bytes
+
     def _usage(self, user_id: UUID) -> Usage:
         with self._lock:
             usage = self._users.setdefault(user_id, Usage())
@@ -266,10 +279,14 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
     if size and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
         return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
-    kept = usage.ended + usage.queued.stored + added.stored
+    kept = _kept(usage)
     if settings.quota_stored_bytes and kept + wanted.stored > settings.quota_stored_bytes:
         return _too_much_stored(settings, usage, kept)
     return None
+
+
+def _kept(usage: Usage) -> int:
+    return usage.ended + usage.queued.stored + usage.added().stored
 
 
 def _too_much_stored(settings: Settings, usage: Usage, kept: int) -> TooManyBytesStored:

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.core.json_text import dump_json
 from app.db.statements import conditions, task_rows
+from app.models.schedule import Schedule
 from app.models.task import Task
+from app.schemas.schedule import ScheduleRead
 from app.schemas.task import TaskRead
 from app.services.tasks.task_queries import SHOWN, as_shown
 
@@ -39,6 +41,14 @@ class TaskEnd(NamedTuple):
         return self.type.rpartition(".")[2]
 
 
+class Skip(NamedTuple):
+    """Times of a schedule that were skipped: of which one, and when they were."""
+
+    schedule_id: UUID
+    type: str
+    at: datetime
+
+
 def body_of(kind: str, at: datetime, data: Mapping[str, Any]) -> bytes:
     """Return the body of an event. Data above MAX_DATA_BYTES are their id and status alone."""
     return _body(kind, at, dump_json(data).encode(), data)
@@ -52,6 +62,22 @@ def bodies_of_ends(db: Session, ends: Sequence[TaskEnd]) -> list[bytes]:
     found = db.execute(_SNAPSHOTS, {"ids": list({end.task_id for end in ends})}).mappings()
     rows = {row["id"]: dict(row) for row in found}
     return [_body_of_end(end, rows.get(end.task_id)) for end in ends]
+
+
+def bodies_of_skips(db: Session, skips: Sequence[Skip]) -> list[bytes]:
+    """Return the body of each: the schedule as GET shows it now. Equal ones are one object.
+
+    Of a schedule that is deleted, or is too large, `data` is its id alone.
+    """
+    rows = sa.select(Schedule).where(Schedule.id.in_({skip.schedule_id for skip in skips}))
+    found = {each.id: each for each in db.scalars(rows.execution_options(populate_existing=True))}
+    data = {each.id: ScheduleRead.model_validate(each).model_dump_json().encode() for each in found.values()}
+    made = dict[Skip, bytes]()
+    for skip in skips:
+        if skip not in made:
+            whole = {"id": str(skip.schedule_id)}
+            made[skip] = _body(skip.type, skip.at, data.get(skip.schedule_id, b""), whole)
+    return [made[skip] for skip in skips]
 
 
 def _body_of_end(end: TaskEnd, row: dict[str, Any] | None) -> bytes:

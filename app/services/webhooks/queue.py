@@ -22,7 +22,7 @@ from app.models.user import User
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.tasks.permissions import may_send
 from app.services.webhooks import dropping, secrets
-from app.services.webhooks.bodies import TaskEnd, bodies_of_ends
+from app.services.webhooks.bodies import Skip, TaskEnd, bodies_of_ends, bodies_of_skips
 from app.services.webhooks.sending import Message
 
 logger = logging.getLogger(__name__)
@@ -130,12 +130,15 @@ def _is_wanted(row: WebhookDelivery, endpoints: Mapping[UUID | None, WebhookEndp
 
 def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:
     """Make the bodies of deliveries that are sent for the first time, and keep them."""
-    if not rows:
-        return
-    ends = [TaskEnd(row.task_id, row.generation, row.type, row.event_at) for row in rows if row.task_id]
-    assert len(ends) == len(rows), "what is not the end of a task is recorded with its body"
-    for row, body in zip(rows, bodies_of_ends(db, ends), strict=True):
-        row.body, row.bytes = body, row.bytes + len(body)
+    ends = {row.id: TaskEnd(row.task_id, row.generation, row.type, row.event_at) for row in rows if row.task_id}
+    skips = {row.id: Skip(row.schedule_id, row.type, row.event_at) for row in rows if row.schedule_id}
+    bodies = dict[UUID, bytes]()
+    if ends:
+        bodies |= zip(ends, bodies_of_ends(db, [*ends.values()]), strict=True)
+    if skips:
+        bodies |= zip(skips, bodies_of_skips(db, [*skips.values()]), strict=True)
+    for row in rows:
+        row.body, row.bytes = bodies[row.id], row.bytes + len(bodies[row.id])
     db.flush()
 
 

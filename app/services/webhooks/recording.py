@@ -1,10 +1,10 @@
 """Writes a delivery for each receiver of an event, in the transaction of its caller.
 
-The ends of tasks come from the outbox; whatever else happens is recorded by `record_events`. A receiver is an enabled
-endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
+The ends of tasks come from the outbox; what happens to schedules is recorded by `record_events`. A receiver is an
+enabled endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,6 @@ from app.models.user import User
 from app.models.webhook import DELIVERY_BYTES, EventType, WebhookDelivery, WebhookEndpoint
 from app.outbound.urls import parse
 from app.services.outbox import Consumer, TaskEvent
-from app.services.webhooks.bodies import body_of
 
 # The sender looks at each lane, and a user may name any number of hosts. Those of one lane wait for each other.
 LANES_OF_URLS = 64
@@ -43,9 +42,9 @@ _ENDPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of something of a user: `data` is the object as GET shows it, the others are what a filter names."""
+    """An event of a schedule: which one it is, and what a filter names."""
 
-    data: Mapping[str, Any]
+    schedule_id: UUID
     task_type: str | None = None
     celery_task_name: str | None = None
     tags: Collection[str] = ()
@@ -58,22 +57,22 @@ def find_endpoints(db: Session, user_id: UUID, kind: EventType) -> list[Any]:
 
 def record_events(
     db: Session, user_id: UUID, kind: EventType, endpoints: Sequence[Any], events: Sequence[Event]
-) -> int:  # fmt: skip
-    """Record events of this user, of now, for these endpoints of `find_endpoints`. Returns the number of deliveries.
+) -> list[Event]:  # fmt: skip
+    """Record events of this user, of now, for these endpoints of `find_endpoints`. Returns those that one is told of.
 
-    The caller commits, together with what has happened. One INSERT for all.
+    The caller commits, together with what has happened. One INSERT for all; the bodies are made when they are first
+    sent: what happens must not wait for them.
     """
     moment: datetime = db.execute(sa.select(NOW)).scalar_one()
-    rows = list[dict[str, Any]]()
+    rows, told = list[dict[str, Any]](), list[Event]()
     for event in events:
         receivers = _matching(endpoints, event.task_type, event.celery_task_name, event.tags)
-        if receivers:
-            body = body_of(kind, moment, event.data)
-            whole = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
-            rows += _rows(whole, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES + len(body), moment)
+        whole = {"user_id": user_id, "schedule_id": event.schedule_id, "type": kind.value, "event_at": moment}
+        rows += _rows(whole, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES, moment)
+        told += [event] if receivers else []
     if rows:
         db.execute(sa.insert(_DELIVERIES), rows)
-    return len(rows)
+    return told
 
 
 def record_end(db: Session, told: TaskEvent) -> None:

@@ -6,15 +6,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import delete, event, update
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.ddl.clock import NOW
-from app.models import Schedule, Task, User
-from app.models.webhook import EventType, WebhookEndpoint
+from app.models import Schedule, ScheduleRun, Task, User
+from app.models.webhook import WebhookEndpoint
 from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
 from app.services.schedule_service import schedule_service
+from app.services.schedules import firing
+from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import following, recording
@@ -162,17 +165,17 @@ class TestWhatIsRecorded:
         webhook_service.update_endpoint(db, user, first, {"enabled": True})
         assert followed() == 1
 
-    def test_an_event_of_anything_else_in_the_callers_transaction(self, db: Session, user: UUID, web: Web) -> None:
-        endpoint(db, user, web.url(), events=["schedule.skipped"], filter={"tag": "nightly"})
-        for tags in (["nightly"], []):
-            wanting = recording.find_endpoints(db, user, EventType.SCHEDULE_SKIPPED)
-            one = recording.Event({"id": "1", "name": "x"}, tags=tags)
-            number = recording.record_events(db, user, EventType.SCHEDULE_SKIPPED, wanting, [one])
-            assert number == len(tags)
-        db.commit()
+    def test_of_a_schedule_that_is_gone_or_too_large_the_id_alone(self, db: Session, user: UUID, web: Web) -> None:
+        endpoint(db, user, web.url(), events=["schedule.skipped"])
+        schedules = [new_schedule(db, user), new_schedule(db, user)]
+        db.execute(update(Schedule).values(task=TASK | {"args": ["no number", "x" * 262_144]}))
+        rewind(db, *schedules)
+        fire_all(db)
+        assert [(each.body, each.bytes) for each in deliveries(db)] == [(None, 1024)] * 2
+        schedule_service.delete_schedule(db, schedules[0].id)
         send(db)
-        [body] = bodies(web)
-        assert (body["type"], body["data"]) == ("schedule.skipped", {"id": "1", "name": "x"})
+        assert [each["data"] for each in bodies(web)] == [{"id": str(each.id)} for each in schedules]
+        assert all(each.bytes > 1024 + len(each.body or b"") > 1024 for each in deliveries(db))
 
     def test_a_skipped_time_of_a_schedule_with_the_schedule_as_get_shows_it(
         self, db: Session, user: UUID, web: Web
@@ -209,11 +212,46 @@ class TestWhatIsRecorded:
 
         event.listen(db.connection(), "before_cursor_execute", note)
         fire_all(db)
-        assert len([each for each in seen if "webhook_" in each]) == 2  # a look at the endpoints, and an INSERT
+        # A look at the endpoints, one at the quota, and an INSERT.
+        assert len([each for each in seen if "webhook_" in each]) == 3
         assert [len(told(db, each)) for each in schedules] == [5, 5]
         found = deliveries(db)
         assert [each.endpoint_id for each in found] == [*made, *made]
         assert len({each.event_id for each in found}) == 2
+
+    def test_one_event_a_minute_for_each_schedule(
+        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        endpoint(db, user, events=["schedule.skipped"])
+        schedule = new_schedule(db, user, every_seconds=1, catch_up="all")
+        db.execute(update(Schedule).values(task=TASK | {"args": ["no number"]}))
+        begin = now_of(db)
+        numbers = []
+        for seconds in (5, 64, 66, 67, 0):
+            now = begin + timedelta(seconds=seconds)
+            times = {"done_until": now - timedelta(seconds=2), "due_at": begin}
+            db.execute(update(Schedule).where(Schedule.id == schedule.id).values(times))
+            db.execute(delete(ScheduleRun).where(ScheduleRun.schedule_id == schedule.id))
+            db.commit()
+            monkeypatch.setattr(firing, "now_of", lambda _, now=now: now)
+            fire_all(db)
+            numbers.append((len(told(db, schedule)), len(deliveries(db))))
+        assert numbers == [(2, 1), (2, 1), (2, 2), (2, 2), (2, 3)]  # the clock is put back at last
+
+    def test_nothing_while_the_user_keeps_more_than_the_quota(
+        self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, other = user, new_user(db)
+        schedules = [new_schedule(db, each, metadata={"x": "m" * 3000}) for each in (one, other)]
+        for each in (one, other):
+            endpoint(db, each, events=["schedule.skipped"])
+        new_task(db, one, metadata={"x": "m" * 60_000})
+        db.execute(update(Schedule).values(task=TASK | {"args": ["no number"]}))
+        monkeypatch.setattr(get_settings(), "quota_stored_bytes", 50_000)
+        rewind(db, *schedules)
+        fire_all(db)
+        assert [told(db, each) for each in schedules] == [["invalid_arguments"]] * 2
+        assert [each.user_id for each in deliveries(db)] == [other]
 
     def test_a_skip_that_is_rolled_back_tells_nobody(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
@@ -224,7 +262,7 @@ class TestWhatIsRecorded:
         rewind(db, schedule)
         record_events = recording.record_events
 
-        def fails(*args: Any, **options: Any) -> int:
+        def fails(*args: Any, **options: Any) -> None:
             record_events(*args, **options)
             raise ValueError
 
