@@ -44,16 +44,20 @@ class Locked(NamedTuple):
 
 
 def due(db: Session, most: int) -> list[Found]:
-    """Those that are due, at most `most`: the first one of each user, then the second one of each, and so on."""
+    """Those that are due, at most `most`: the first one of each user, then the second one of each, and so on.
+
+    Those that are due for longest come first among the first ones, among the second ones, and so on.
+    """
     # In the order of the index: else SQLite would take the one that has the users.
     columns = (_S.user_id, _S.id, _S.due_at)
     found = select(*columns).where(_S.due_at <= STATEMENT_TIME).order_by(_S.due_at).limit(MOST_DUE).subquery().c
     place = func.row_number().over(partition_by=found.user_id, order_by=found.due_at).label("place")
-    rows = select(found.user_id, found.id, place).subquery().c
-    first = select(rows.user_id, rows.id, rows.place).order_by(rows.place, rows.user_id).limit(most).subquery().c
+    rows = select(found.user_id, found.id, found.due_at, place).subquery().c
+    ordered = select(rows.user_id, rows.id, rows.due_at, rows.place).order_by(rows.place, rows.due_at, rows.id)
+    first = ordered.limit(most).subquery().c
     # Of the chosen ones alone, each by its key.
     size = select(_BYTES).where(_S.id == first.id).scalar_subquery()
-    chosen = select(first.user_id, first.id, size).order_by(first.place, first.user_id)
+    chosen = select(first.user_id, first.id, size).order_by(first.place, first.due_at, first.id)
     return [Found(*row) for row in db.execute(chosen)]
 
 

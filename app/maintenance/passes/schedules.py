@@ -1,7 +1,7 @@
 """Fires the schedules that are due, users in turn, and computes their next times anew when the time zones change."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
 from uuid import UUID
@@ -13,7 +13,7 @@ from app.db.session import transaction
 from app.db.statements import schedules as statements
 from app.db.statements.schedules import Found
 from app.ddl.clock import STATEMENT_TIME
-from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
+from app.maintenance.rounds import AT_NEXT_ROUND, EACH_ROUND, Needs, Pass, Round
 from app.schedules import zones
 from app.services.schedules import firing, rezoning
 
@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 # Tasks, and times without one, that a pass writes at most: the others are due at the next one.
 MOST = 1000
-# After so long no user has another turn in this pass: the process has to renew its lease.
-SECONDS = 1.0
+# After so long no user has a turn in this pass any more: the other passes are to run, and the lease to be renewed. The
+# next pass goes on with those who have waited longest.
+SECONDS = 0.5
 # Bytes of the schedules of one transaction: their requests, tags and metadata.
 MOST_BYTES = 8 * 1024 * 1024
 # All schedules are read: the version changes with a deploy alone, and each process looks at its first round.
@@ -31,37 +32,68 @@ EACH_HOUR = 3600.0
 PUT_OFF = timedelta(minutes=1)
 
 
+class Turns:
+    """Who had a turn, of those who had more to be fired at the last look of one kind. This process's own."""
+
+    def __init__(self, find: Callable[[Session, int], list[Found]]) -> None:
+        self.find = find
+        self._had = dict[UUID, int]()
+        self._number = 0
+
+    def order(self, users: Collection[UUID]) -> list[UUID]:
+        """Return these, who are due, in the order of their turns: first who had none, as they come, then who had it
+        longest ago.
+        """
+        self._had = {each: self._had[each] for each in users if each in self._had}
+        return sorted(users, key=lambda each: self._had.get(each, 0))
+
+    def had(self, user_id: UUID) -> None:
+        """This user has had a turn now."""
+        self._number += 1
+        self._had[user_id] = self._number
+
+
+_DUE, _FREE_AGAIN = Turns(statements.due), Turns(statements.free_again)
+
+
 def fire_due(db: Session, most: int = MOST) -> int:
-    """Fire what is due, and then what waits for the end of a task that has ended. Returns how many times it wrote."""
-    fired = _fire_all(db, statements.due, most)
-    return fired + _fire_all(db, statements.free_again, most - fired)
+    """Fire what is due, and then what waits for the end of a task that has ended. Returns how many times it wrote.
+
+    Ends after SECONDS, with a user of each kind at least.
+    """
+    until = monotonic() + SECONDS
+    fired = _fire_all(db, _DUE, most, until)
+    return fired + _fire_all(db, _FREE_AGAIN, most - fired, until)
 
 
-def _fire_all(db: Session, find: Callable[[Session, int], list[Found]], most: int) -> int:
+def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
     """What a user leaves of their share goes to the others, as long as any of them has more."""
     left = most
-    until = monotonic() + SECONDS
     while left > 0:
         with transaction(db):
-            found = find(db, left)
+            found = turns.find(db, left)
         users: dict[UUID, list[Found]] = {}
         for each in found:
             users.setdefault(each.user_id, []).append(each)
         written = 0
-        for number, its in enumerate(users.values()):
+        for number, user_id in enumerate(turns.order(users)):
             share = max((left - written) // (len(users) - number), 1)
-            written += _fire_of_user(db, its, share) if written < left else 0
+            turns.had(user_id)
+            written += _fire_of_user(db, users[user_id], share, until)
+            if written >= left or monotonic() >= until:
+                break
         left -= written
         if not written or monotonic() >= until:
             break
     return most - left
 
 
-def _fire_of_user(db: Session, found: Sequence[Found], share: int) -> int:
+def _fire_of_user(db: Session, found: Sequence[Found], share: int, until: float) -> int:
     written = 0
     for ids in _batches(found[:share]):
-        if written < share:
-            written += _fire(db, ids, share - written)
+        written += _fire(db, ids, share - written)
+        if written >= share or monotonic() >= until:
+            break
     return written
 
 
@@ -98,13 +130,16 @@ def _fire(db: Session, ids: list[UUID], most: int) -> int:
         return 1
 
 
-def _run(db: Session, _: Round) -> None:
+def _run(db: Session, _: Round) -> float | None:
+    """Another run follows before the next round, where something was left."""
+    begun = monotonic()
     fire_due(db)
+    return AT_NEXT_ROUND if monotonic() >= begun + SECONDS else None
 
 
 def _rezone(db: Session, this: Round) -> float | None:
     return this.run_batches(db, lambda db: rezoning.rezone(db, zones.version()), rezoning.BATCH)
 
 
-FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run)
+FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run, between_rounds=True)
 REZONE = Pass("rezone_schedules", EACH_HOUR, Needs.DATABASE, _rezone)

@@ -55,15 +55,21 @@ class TestCost:
         assert [fire_all(db), told(db, late), told(db, on_time)] == [1, [], ["run"]]
         assert [fire_all(db), told(db, late)] == [1, ["missed 5000"]]
 
-    def test_of_a_pass_is_bounded_by_time_once_each_user_had_a_turn(
+    def test_of_a_pass_is_bounded_by_time_and_the_next_one_goes_on_with_who_has_waited_longest(
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ones, others = ([new_schedule(db, user) for _ in range(4)] for user in (new_user(db), new_user(db)))
-        rewind(db, *ones, *others)
+        users = [[new_schedule(db, user) for _ in range(3)] for user in (new_user(db), new_user(db), new_user(db))]
+        for late, its in zip((1, 3, 2), users, strict=True):
+            rewind(db, *its)
+            due = now_of(db) - timedelta(minutes=late)
+            db.execute(update(Schedule).where(Schedule.user_id == its[0].user_id).values(due_at=due))
         monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
         monkeypatch.setattr(fire, "SECONDS", 0)
-        assert fire_all(db) == 2
-        assert [sum(told(db, each) == ["run"] for each in of) for of in (ones, others)] == [1, 1]
+        numbers = []
+        for _ in range(5):
+            assert fire_all(db) == 1
+            numbers.append([sum(told(db, each) == ["run"] for each in its) for its in users])
+        assert numbers == [[0, 1, 0], [0, 1, 1], [1, 1, 1], [1, 2, 1], [1, 2, 2]]
 
     def test_of_a_pass_with_nothing_due_is_two_statements(self, db: Session) -> None:
         new_schedule(db)
