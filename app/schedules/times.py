@@ -116,21 +116,21 @@ def _naive(instant: datetime) -> datetime:
     return instant.replace(tzinfo=None)
 
 
-def check(timing: Timing, *, starts_now: bool = False) -> None:
+def check(timing: Timing, since: datetime = _FIRST, *, starts_now: bool = False) -> None:
     """Raise `InvalidTiming` with the field that is wrong and why, the first of `problems`."""
-    for problem in problems(timing, starts_now=starts_now):
+    for problem in problems(timing, since, starts_now=starts_now):
         raise problem
 
 
-def problems(timing: Timing, *, starts_now: bool = False) -> list[InvalidTiming]:
+def problems(timing: Timing, since: datetime = _FIRST, *, starts_now: bool = False) -> list[InvalidTiming]:
     """Return what is wrong with the zone, with the bounds and with the line or interval.
 
-    Where these are valid, whether the cron line ever fires in its zone. `starts_now`: nobody has named a start, so it
-    is the present.
+    Where these are valid, whether the cron line ever fires in its zone, `since` that time: zones have had other rules
+    before. `starts_now`: nobody has named a start, so it is the present.
     """
     bounds = partial(_check_bounds, starts_now=starts_now)
     found = _raised_by(timing, _check_zone, bounds, _check_rule)
-    return found or _raised_by(timing, _check_that_it_fires)
+    return found or _raised_by(timing, partial(_check_that_it_fires, since=since))
 
 
 def _raised_by(timing: Timing, *checks: Callable[[Timing], None]) -> list[InvalidTiming]:
@@ -171,14 +171,11 @@ def _check_interval(seconds: float) -> None:
         raise InvalidTiming("every_seconds", f"must be from 1 to {MAX_EVERY_SECONDS:.0f} seconds")
 
 
-def _check_that_it_fires(timing: Timing) -> None:
-    start = _naive(_utc(timing.start_at))
+def _check_that_it_fires(timing: Timing, *, since: datetime) -> None:
     if timing.cron is None:
         return
-    if (
-        next(cron_times.ascending(lines.parse(timing.cron), timing.timezone, start, start + cron_times.HORIZON), None)
-        is None
-    ):
+    line, start = lines.parse(timing.cron), _naive(max(_utc(timing.start_at), since))
+    if next(cron_times.ascending(line, timing.timezone, start, start + cron_times.HORIZON), None) is None:
         raise InvalidTiming("cron", f"never fires: its times are all skipped where {timing.timezone} changes its clock")
 
 

@@ -36,11 +36,12 @@ def timing_of(of: Timed) -> Timing:
 
 
 def check_timing(of: Timed, *, starts_now: bool = False) -> None:
-    """Raise InvalidSchedule, which names the fields, for a timing that no schedule can have.
+    """Raise InvalidSchedule, which names the fields, for a timing that no schedule can have: it has a time to come.
 
-    `starts_now` as in `problems`.
+    By this process's clock: a line that has no time within the decades that are looked at has none. `starts_now` as in
+    `problems`.
     """
-    if errors := [field_error(each) for each in problems(timing_of(of), starts_now=starts_now)]:
+    if errors := [field_error(each) for each in problems(timing_of(of), datetime.now(UTC), starts_now=starts_now)]:
         raise InvalidSchedule(errors=errors)
 
 

@@ -114,6 +114,8 @@ class TestMaking:
             ({"cron": "* * * * * *"}, "body.cron"),
             ({"cron": "@reboot"}, "body.cron"),
             ({"cron": "0 0 30 2 *"}, "body.cron"),
+            # Berlin's clock skips this hour since 1980; in 1974 it had it.
+            ({"cron": "* 2 31 3 */7", "timezone": "Europe/Berlin"}, "body.cron"),
             ({"cron": "61 * * * *"}, "body.cron"),
             ({"timezone": "Mars/Olympus"}, "body.timezone"),
             ({"start_at": "2030-01-02T00:00:00Z", "end_at": "2030-01-01T00:00:00Z"}, "body.end_at"),
