@@ -161,6 +161,8 @@ class ScheduleService:
                 if check is not None:
                     check(row.wanted)
                 _check_task(db, row)
+            if changed.done_until < schedule.done_until:  # the clock was ahead
+                changed.skipped -= runs.take_back(db, schedule.id, changed.done_until)
             changing.write(schedule, changed)
             db.flush()
             if fields := sorted(changes.keys() - {"paused"}):

@@ -78,8 +78,19 @@ class Model:
         begins = (step is not None and step != self.step) or was_over
         self.step, self.end = step or self.step, end
         if begins:
-            self.done_until = max(self.now, self.done_until)
+            if self.now < self.done_until:
+                self._take_back()
+            self.done_until = self.now
         self._set_next()
+
+    def _take_back(self) -> None:
+        """The clock was put back: what was not made of the times to come is to come again."""
+        again = [each for each in self.missed if each[0] > self.now]
+        self.skipped -= sum(each[2] for each in again) + sum(each > self.now for each in self.overlapped)
+        self.missed = [each for each in self.missed if each not in again]
+        self.overlapped = {each for each in self.overlapped if each <= self.now}
+        if self.held is not None and self.held > self.now:
+            self.held = None
 
     def backfill(self, begin: datetime, end: datetime) -> list[datetime]:
         times = [each for each in self.between(begin - TICK, min(end, self.now)) if each not in self.made]

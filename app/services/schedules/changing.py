@@ -36,7 +36,8 @@ def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedu
         task=task,
         celery_task_name=task["celery_task_name"],
         metadata_=wanted.metadata,
-        done_until=now,
+        # The second has not begun: an interval fires at its own start.
+        done_until=whole_second(now) - _TICK,
         created_at=now,
         updated_at=now,
         **{name: getattr(wanted, name) for name in _PLAIN},
@@ -96,12 +97,15 @@ def set_paused(schedule: Schedule, now: datetime, *, paused: bool) -> None:
 
 
 def _begin(schedule: Schedule, now: datetime) -> None:
-    """Have the times count from now on; where the clock was put back, none counts twice."""
-    schedule.done_until = max(now, schedule.done_until)
+    """Have the times count from now on, also where the clock was ahead. See `runs.take_back`."""
+    done_until, schedule.done_until = min(schedule.done_until, now), now
+    if schedule.held_for is not None and schedule.held_for > now:
+        schedule.held_for = None
     starts_now = schedule.every_seconds is not None and schedule.start_at is None
     if starts_now:
         schedule.start_at = whole_second(now)
-        schedule.done_until = schedule.start_at - _TICK
+        # At once, unless this second is dealt with: it has its row.
+        schedule.done_until = max(schedule.start_at - _TICK, done_until)
     check_timing(schedule, starts_now=starts_now)
     _set_next(schedule, now)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.db.page import Behind, Page, TimePosition, page_of
@@ -95,6 +95,18 @@ def _state(row: Any) -> RunState:
     time, task_id, skipped, count, until, by_backfill, kind = row
     by = "backfill" if by_backfill else _BY[RunKind(kind)]
     return RunState(time, task_id, skipped, count, until, by, kind)
+
+
+def take_back(db: Session, schedule_id: UUID, after: datetime) -> int:
+    """Forget the times after this one that were skipped or missed: they are to come again. Returns how many.
+
+    Those that have a task keep it.
+    """
+    row = ScheduleRun
+    ahead = (row.schedule_id == schedule_id, row.scheduled_for > after, row.task_id.is_(None))
+    number = db.scalar(select(func.coalesce(func.sum(func.coalesce(row.count, 1)), 0)).where(*ahead))
+    db.execute(delete(row).where(*ahead).execution_options(synchronize_session=False))
+    return int(number or 0)
 
 
 def is_to_trim(before: int, after: int) -> bool:

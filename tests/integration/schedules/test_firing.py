@@ -1,14 +1,16 @@
 """Schedules as maintenance fires them: each time once, with its task, and whoever else is due."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db.statements import schedules as statements
+from app.ddl.columns import UTCDateTime
 from app.errors import InvalidInput
 from app.models import Schedule, ScheduleRun
 from app.models.audit import AuditRecord
@@ -16,7 +18,7 @@ from app.models.task import TaskStatus
 from app.schedules import zones
 from app.schemas.schedule import ScheduleRead
 from app.services.schedule_service import schedule_service
-from app.services.schedules import firing, making, rezoning
+from app.services.schedules import firing, making, rezoning, timing
 from app.services.schedules.requests import time_text
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
@@ -94,6 +96,60 @@ class TestATimeThatIsDue:
         schedule = new_schedule(db)
         assert fire_all(db) == 0
         assert rows(db, schedule) == []
+
+
+class TestAChangedTiming:
+    """It counts from now."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+        def set_to(now: datetime) -> None:
+            for module in (timing, firing):
+                monkeypatch.setattr(module, "now_of", lambda _: now)
+            monkeypatch.setattr(statements, "STATEMENT_TIME", literal(now, UTCDateTime))
+
+        return set_to
+
+    def test_also_where_the_clock_was_ahead(self, db: Session, clock: Callable[[datetime], None]) -> None:
+        now = datetime(2026, 11, 30, 12, 10, 0, 500_000, tzinfo=UTC)
+        clock(now)
+        schedule = new_schedule(db, every_seconds=3600, start_at=now - HOUR, overlap="allow")
+        clock(now + timedelta(days=1000))
+        fire_all(db)
+        fire_all(db)
+        shown = schedule_service.get_schedule(db, schedule.id)
+        assert (told(db, schedule), shown.skipped) == (["missed 23999", "run"], 23_999)
+        clock(now)
+        schedule_service.update_schedule(db, schedule.id, {"start_at": now - HOUR / 2})
+        shown = schedule_service.get_schedule(db, schedule.id)
+        assert (shown.next_run_at, shown.skipped, shown.runs) == (now + HOUR / 2, 0, 1)
+        clock(now + HOUR / 2)
+        fire_all(db)
+        assert [row.scheduled_for for row in rows(db, schedule)] == [now + HOUR / 2, now + timedelta(days=1000)]
+        assert told(db, schedule) == ["run", "run"]
+
+    @pytest.mark.parametrize("seconds", [0, 1])
+    def test_in_the_second_of_a_time_that_was_missed(
+        self, db: Session, clock: Callable[[datetime], None], seconds: int
+    ) -> None:
+        begin = datetime(2026, 11, 30, 12, 10, tzinfo=UTC)
+        tick = timedelta(milliseconds=100)
+        clock(begin - HOUR)
+        options = {"every_seconds": 1, "start_at": begin - timedelta(seconds=seconds), "catch_up": "none"}
+        schedule = new_schedule(db, **options, catch_up_seconds=0, paused=True)
+        clock(begin + tick)
+        schedule_service.resume(db, schedule.id)
+        clock(begin + 2 * tick)
+        fire_all(db)
+        clock(begin + 3 * tick)
+        schedule_service.update_schedule(db, schedule.id, {"start_at": None})
+        clock(begin + 4 * tick)
+        fire_all(db)
+        assert [row.count or 1 for row in rows(db, schedule)] == [seconds + 1]
+        clock(begin + timedelta(seconds=1, milliseconds=1))
+        fire_all(db)
+        shown = schedule_service.get_schedule(db, schedule.id)
+        assert (shown.skipped, shown.runs, shown.start_at) == (seconds + 1, 1, begin)
 
 
 class TestUsers:
