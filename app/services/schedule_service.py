@@ -259,12 +259,7 @@ class ScheduleService:
             if schedule.version != known.version:
                 times = _times(db, schedule, begin, end)
             times = backfilling.without_task(db, schedule, times)
-            rows = [requests.row_for(schedule, time, jittered=False) for time in times]
-            if check is not None and rows:
-                check(rows[0].wanted)
-            with task_creation.creating(db, rows, commit=False, within_quota=within_quota) as created:
-                ids = [each.id for each in created]
-            backfilling.record(db, schedule, times, created)
+            ids = backfilling.make(db, schedule, times, within_quota=within_quota, check=check)
             if ids:
                 now = timing.now_of(db)
                 held = None if schedule.held_for in times else schedule.held_for

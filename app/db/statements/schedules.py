@@ -73,10 +73,10 @@ def free_again(db: Session, most: int) -> list[Found]:
 def read(db: Session, ids: Collection[UUID]) -> tuple[list[Schedule], dict[UUID, set[datetime]]]:
     """Those of these schedules that are not paused, and the times of `times_done`.
 
-    As rows, which are read like the objects and cost a third.
+    As rows, which are read like the objects and cost a third. They have `bytes` besides.
     """
     ahead = exists().where(_R.schedule_id == _S.id, _IS_TIME, _R.scheduled_for > _S.done_until)
-    found = select(SCHEDULES, ahead.label("is_ahead")).where(is_one_of(_S.id, "ids"), ~_S.paused)
+    found = select(SCHEDULES, ahead.label("is_ahead"), _BYTES).where(is_one_of(_S.id, "ids"), ~_S.paused)
     rows = db.execute(found, {"ids": list(ids)}).all()
     with_done = [row.id for row in rows if row.is_ahead]
     return cast("list[Schedule]", rows), times_done(db, with_done) if with_done else {}

@@ -6,6 +6,8 @@ from datetime import timedelta
 from time import monotonic
 from uuid import UUID
 
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db.outage import first_line, is_outage, is_passing
@@ -33,11 +35,15 @@ PUT_OFF = timedelta(minutes=1)
 
 
 class Turns:
-    """Who had a turn, of those who had more to be fired at the last look of one kind. This process's own."""
+    """Who had a turn, of those who had more to be fired at the last look of one kind. This process's own.
+
+    And how much of whom a transaction can take that has failed as if the database were away: the next one takes less.
+    """
 
     def __init__(self, find: Callable[[Session, int], list[Found]]) -> None:
         self.find = find
         self._had = dict[UUID, int]()
+        self._most = dict[UUID, int]()
         self._number = 0
 
     def order(self, users: Collection[UUID]) -> list[UUID]:
@@ -51,6 +57,16 @@ class Turns:
         """This user has had a turn now."""
         self._number += 1
         self._had[user_id] = self._number
+
+    def most(self, user_id: UUID) -> int:
+        """Return how many tasks and schedules of this user one transaction takes."""
+        return self._most.get(user_id, MOST)
+
+    def note(self, user_id: UUID, number: int, *, failed: bool) -> None:
+        """A transaction with so many has failed, or has not: the next ones have far less, or a little more."""
+        self._most[user_id] = max(number // 4, 1) if failed else number + max(number // 8, 1)
+        if self._most[user_id] >= MOST:
+            del self._most[user_id]
 
 
 _DUE, _FREE_AGAIN = Turns(statements.due), Turns(statements.free_again)
@@ -79,7 +95,7 @@ def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
         for number, user_id in enumerate(turns.order(users)):
             share = max((left - written) // (len(users) - number), 1)
             turns.had(user_id)
-            written += _fire_of_user(db, users[user_id], share, until)
+            written += _fire_of_user(db, turns, users[user_id], share, until)
             if written >= left or monotonic() >= until:
                 break
         left -= written
@@ -88,13 +104,35 @@ def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
     return most - left
 
 
-def _fire_of_user(db: Session, found: Sequence[Found], share: int, until: float) -> int:
-    written = 0
-    for ids in _batches(found[:share]):
-        written += _fire(db, ids, share - written)
-        if written >= share or monotonic() >= until:
+def _fire_of_user(db: Session, turns: Turns, found: Sequence[Found], share: int, until: float) -> int:
+    """Where the connection is lost and the database answers nevertheless, the others go on, and this user with less."""
+    user_id, written = found[0].user_id, 0
+    most = min(share, turns.most(user_id))
+    for ids in _batches(found[:most]):
+        try:
+            written += _fire(db, ids, most - written)
+        except DBAPIError as error:
+            if not is_outage(error) or not _answers(db):
+                raise
+            logger.warning("schedules: of user %s fewer are tried, after: %s", user_id, first_line(error))
+            if most == 1:
+                _put_off(db, ids[0])
+            turns.note(user_id, len(ids) if len(ids) > 1 else most, failed=True)
+            return written
+        if written >= most or monotonic() >= until:
             break
+    if most < share:
+        turns.note(user_id, most, failed=False)
     return written
+
+
+def _answers(db: Session) -> bool:
+    try:
+        with transaction(db):
+            db.execute(select(STATEMENT_TIME))
+    except DBAPIError:
+        return False
+    return True
 
 
 def _batches(found: Sequence[Found]) -> Iterator[list[UUID]]:
@@ -125,9 +163,13 @@ def _fire(db: Session, ids: list[UUID], most: int) -> int:
             half = len(ids) // 2
             return _fire(db, ids[:half], most) + _fire(db, ids[half:], most)
         logger.exception("schedules: %s is tried again in a minute", ids[0])
-        with transaction(db):
-            statements.write(db, ids[0], due_at=STATEMENT_TIME + PUT_OFF)
+        _put_off(db, ids[0])
         return 1
+
+
+def _put_off(db: Session, schedule_id: UUID) -> None:
+    with transaction(db):
+        statements.write(db, schedule_id, due_at=STATEMENT_TIME + PUT_OFF)
 
 
 def _run(db: Session, _: Round) -> float | None:

@@ -1,6 +1,6 @@
 """Backfills: the tasks of nominal times of the past that have none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,13 +16,17 @@ from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
 from app.models.task import Task
 from app.schedules.times import Timing
-from app.services.schedules.requests import time_text
+from app.services.schedules.requests import row_for, time_text
 from app.services.schedules.runs import KEPT
+from app.services.tasks import task_creation
 from app.services.tasks.new_rows import Created
+from app.services.tasks.permissions import Wanted
 from app.services.tasks.task_requests import SCHEDULED_FOR
 
 # Tasks of one backfill, and times that it looks at.
 MOST, MOST_TIMES = 1000, 100_000
+# Of the rows that are built and written at once.
+PART_BYTES = 4 * 1024 * 1024
 _TICK = timedelta(microseconds=1)
 # Ids of processes whose clock is late.
 _SLACK_SECONDS = 61
@@ -71,7 +75,32 @@ def _of_tasks(db: Session, schedule_id: UUID, since: datetime) -> set[str]:
     return {str(each.get(SCHEDULED_FOR)) for each in metadata}
 
 
-def record(db: Session, schedule: Schedule, times: Sequence[datetime], created: Sequence[Created]) -> None:
+def make(
+    db: Session,
+    schedule: Schedule,
+    times: Sequence[datetime],
+    *,
+    within_quota: bool,
+    check: Callable[[Wanted], None] | None,
+) -> list[UUID]:
+    """Make the tasks of these times, in the caller's transaction, and return their ids. Raises as `creating` does.
+
+    Large ones in parts: what is built at once is small, and the server ends no transaction that waits for it.
+    """
+    ids = list[UUID]()
+    while len(ids) < len(times):
+        rows = [row_for(schedule, times[len(ids)], jittered=False)]
+        if check is not None and not ids:
+            check(rows[0].wanted)
+        part = times[len(ids) : len(ids) + max(PART_BYTES // len(rows[0].text), 1)]
+        rows += [row_for(schedule, time, jittered=False) for time in part[1:]]
+        with task_creation.creating(db, rows, commit=False, within_quota=within_quota) as created:
+            ids += [each.id for each in created]
+        _record(db, schedule, part, created)
+    return ids
+
+
+def _record(db: Session, schedule: Schedule, times: Sequence[datetime], created: Sequence[Created]) -> None:
     """Write that these times have these tasks now, also where a row says why one had none."""
     rows: list[dict[str, Any]] = [
         {

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 MOST_ALONE = 100
 # What was computed in so many seconds is written, in one transaction: the round has other duties, and the lease ends.
 LOOK_SECONDS = 0.2
+# Of the requests of the tasks that one transaction makes: the server ends one that lets it wait for a statement.
+TASK_BYTES = 8 * 1024 * 1024
 
 
 class Owner(NamedTuple):
@@ -79,26 +81,29 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
     """Fire these schedules of one user, with `most` tasks at most. Returns how many rows of times it has written.
 
     Schedules that another process has locked, or that were changed meanwhile, are left to the next look, as are those
-    that LOOK_SECONDS do not suffice for.
+    that LOOK_SECONDS or TASK_BYTES do not suffice for.
     """
     catalogue()  # imports every task, for which no transaction may wait
     with transaction(db):
         now = now_of(db)
         found, done = statements.read(db, ids)
     looks: list[Look] = []
-    wanted = alone = 0
+    wanted = alone = size = 0
     until = monotonic() + LOOK_SECONDS
     # Those that have the least to catch up are on time yet, and cost little.
     for schedule in sorted(found, key=lambda each: each.done_until, reverse=True):
         alone += is_made_alone(schedule)
-        if wanted >= most or alone > MOST_ALONE or (looks and monotonic() >= until):
+        # One task at least, however large.
+        left = min(most - wanted, (TASK_BYTES - size) // _bytes(schedule) or int(not looks))
+        if left <= 0 or alone > MOST_ALONE or (looks and monotonic() >= until):
             break
         try:
-            looks.append(_look(schedule, now, done.get(schedule.id, set()), most - wanted))
+            looks.append(_look(schedule, now, done.get(schedule.id, set()), left))
         except InvalidTiming as error:
             pause_broken(db, schedule, error)
             continue
         wanted += len(looks[-1].caught_up.run)
+        size += len(looks[-1].caught_up.run) * _bytes(schedule)
     if not looks:
         return 0
     with transaction(db):
@@ -108,6 +113,12 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
         if runs.is_to_trim(before, before + sum(run.times for run in look.runs)):
             runs.trim(db, look.schedule.id)
     return sum(max(len(look.runs), 1) for look in written)
+
+
+def _bytes(schedule: Any) -> int:
+    """As `statements.read` has read it."""
+    size: int = schedule.bytes
+    return size
 
 
 def pause_broken(db: Session, schedule: Schedule, error: InvalidTiming) -> None:

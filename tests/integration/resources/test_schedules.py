@@ -34,9 +34,11 @@ from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
+from app.services.schedules import backfilling
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
+from app.services.tasks import task_creation
 from app.services.tasks.load import attached_bytes
 from app.services.user_service import user_service
 from tests.support.accounts import bearer
@@ -452,6 +454,31 @@ class TestBackfilling:
         assert (again.status_code, again.json()) == (201, {"count": 0, "task_ids": []})
         assert {each["by"] for each in ask("GET", f"{found['id']}/runs").json()} == {"backfill"}
         assert ask("GET", found["id"]).json()["runs"] == 4
+
+    def test_of_large_tasks_is_written_in_parts_and_all_or_none(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+        creating = task_creation.creating
+
+        def counted(db: Session, rows: Any, **options: Any) -> Any:
+            sizes.append(len(rows))
+            return creating(db, rows, **options)
+
+        monkeypatch.setattr(task_creation, "creating", counted)
+        monkeypatch.setattr(backfilling, "PART_BYTES", 3500)
+        schedule = new_schedule(db, task=TASK | {"kwargs": {"steps": 1}, "metadata": {"x": "y" * 600}})
+        begin, end = datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 3, 27, 4, tzinfo=UTC)
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 4)
+        with pytest.raises(TooManyTasksQueued):
+            schedule_service.backfill(db, schedule.id, begin, end, within_quota=True)
+        assert (tasks_of(db, schedule), told(db, schedule)) == ([], [])
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 0)
+        sizes.clear()
+        ids = schedule_service.backfill(db, schedule.id, begin, end, within_quota=True)
+        assert (sum(sizes), max(sizes) < 5) == (5, True)
+        assert [each.id for each in tasks_of(db, schedule)] == ids
+        assert told(db, schedule) == ["run"] * 5
 
     def test_makes_what_was_skipped_and_nothing_twice(self, db: Session) -> None:
         schedule = new_schedule(db, catch_up="all", catch_up_seconds=3 * 3600)

@@ -1,17 +1,19 @@
 """Schedules as maintenance fires them: each time once, with its task, and whoever else is due."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import pytest
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db.statements import schedules as statements
 from app.ddl.columns import UTCDateTime
 from app.errors import InvalidInput
+from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
@@ -23,6 +25,7 @@ from app.services.schedules.requests import time_text
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
+from tests.support.database_errors import said
 from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import new_user
 
@@ -218,6 +221,40 @@ class TestAnError:
         db.execute(update(Schedule).where(Schedule.id == bad.id).values(due_at=now_of(db)))
         fire_all(db)
         assert told(db, bad) == ["run"]
+
+    def test_as_if_the_database_were_away_costs_the_others_nothing_while_it_answers(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bad_user = new_user(db)
+        bad = [new_schedule(db, bad_user) for _ in range(8)]
+        good = [new_schedule(db) for _ in range(2)]
+        rewind(db, *bad)
+        rewind(db, *good)
+        sizes, fires = list[int](), firing.fire
+
+        def fails(db: Session, ids: Sequence[UUID], most: int) -> int:
+            if {*ids} & {each.id for each in bad}:
+                sizes.append(len(ids))
+                if len(ids) > bearable:
+                    raise said(psycopg2.OperationalError, "57P05")
+            return fires(db, ids, most)
+
+        monkeypatch.setattr(firing, "fire", fails)
+        monkeypatch.setattr(fire, "SECONDS", 0)
+        bearable = 2
+        while "run" not in told(db, bad[0]):
+            fire_all(db)
+        assert [told(db, each) for each in good] == [["run"]] * 2
+        for _ in range(20):
+            fire_all(db)
+        assert sizes[:2] == [8, 2]
+        assert [told(db, each) for each in bad] == [["run"]] * 8
+        bearable = 0
+        rewind(db, bad[0])
+        db.execute(delete(ScheduleRun))
+        for _ in range(6):
+            fire_all(db)
+        assert schedule_service.get_schedule(db, bad[0].id).due_at > now_of(db)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
 from app.maintenance.passes import schedules as fire
@@ -13,7 +13,7 @@ from app.models.schedule import RunKind
 from app.services.schedule_service import schedule_service
 from app.services.schedules import firing, runs
 from app.services.schedules.timing import now_of
-from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of
+from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import finish, new_user
 
 
@@ -93,6 +93,23 @@ def later(db: Session, schedule: Schedule, time: datetime, number: int) -> None:
 
 
 class TestBytes:
+    def test_of_what_one_transaction_catches_up_are_bounded(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        task = TASK | {"kwargs": {"a": "z" * 900}}
+        all_of = {"catch_up": "all", "catch_up_seconds": 86_400, "overlap": "allow"}
+        schedules = [new_schedule(db, user, task=task, **all_of) for user in [new_user(db)] for _ in range(2)]
+        rewind(db, *schedules, times=5)
+        written: list[int] = []
+        record = runs.record
+        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        monkeypatch.setattr(firing, "TASK_BYTES", 3500)
+        assert fire_all(db) == 10
+        assert [told(db, each) for each in schedules] == [["run"] * 5] * 2
+        assert (sum(written), max(written)) == (10, 3)
+        rewind(db, *schedules)
+        db.execute(delete(ScheduleRun))
+        monkeypatch.setattr(firing, "TASK_BYTES", 1)  # one at least
+        assert fire_all(db) == 2
+
     @pytest.mark.parametrize(
         "large",
         [{"metadata": {"a": "x" * 900}}, {"tags": ["y" * 45] * 20}, {"task": TASK | {"kwargs": {"a": "z" * 900}}}],
