@@ -26,6 +26,8 @@ MOST = 1000
 # After so long no user has a turn in this pass any more: the other passes are to run, and the lease to be renewed. The
 # next pass goes on with those who have waited longest.
 SECONDS = 0.5
+# Schedules of several users that share a transaction.
+TOGETHER = 50
 # Bytes of the schedules of one transaction: their requests, tags and metadata.
 MOST_BYTES = 8 * 1024 * 1024
 # All schedules are read: the version changes with a deploy alone, and each process looks at its first round.
@@ -51,6 +53,7 @@ class Turns:
         longest ago.
         """
         self._had = {each: self._had[each] for each in users if each in self._had}
+        self._most = {each: self._most[each] for each in users if each in self._most}
         return sorted(users, key=lambda each: self._had.get(each, 0))
 
     def had(self, user_id: UUID) -> None:
@@ -91,17 +94,49 @@ def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
         users: dict[UUID, list[Found]] = {}
         for each in found:
             users.setdefault(each.user_id, []).append(each)
-        written = 0
-        for number, user_id in enumerate(turns.order(users)):
-            share = max((left - written) // (len(users) - number), 1)
-            turns.had(user_id)
-            written += _fire_of_user(db, turns, users[user_id], share, until)
+        written, waiting = 0, turns.order(users)
+        while waiting:
+            share = max((left - written) // len(waiting), 1)
+            its = [users[each][:share] for each in waiting[: max(min(TOGETHER, left - written), 1)]]
+            number = _number_together(turns, its)
+            for user_id in waiting[:number]:
+                turns.had(user_id)
+            del waiting[:number]
+            if number == 1:
+                written += _fire_of_user(db, turns, its[0], share, until)
+            else:
+                written += _fire_of_users(db, turns, its[:number], share)
             if written >= left or monotonic() >= until:
                 break
         left -= written
         if not written or monotonic() >= until:
             break
     return most - left
+
+
+def _number_together(turns: Turns, users: Sequence[Sequence[Found]]) -> int:
+    """Return how many of these users, from the first one on, share a transaction: some with little each."""
+    number = found = size = 0
+    for its in users:
+        found += len(its)
+        size += sum(each.bytes for each in its)
+        if found > TOGETHER or size > MOST_BYTES or turns.most(its[0].user_id) < MOST:
+            break
+        number += 1
+    return max(number, 1)
+
+
+def _fire_of_users(db: Session, turns: Turns, users: Sequence[Sequence[Found]], share: int) -> int:
+    """Where the connection is lost and the database answers nevertheless, each has a transaction of their own next."""
+    try:
+        return _fire(db, [each.id for its in users for each in its], share)
+    except DBAPIError as error:
+        if not is_outage(error) or not _answers(db):
+            raise
+        logger.warning("schedules: %d users are tried one by one, after: %s", len(users), first_line(error))
+        for its in users:
+            turns.note(its[0].user_id, len(its) * 4, failed=True)
+        return 0
 
 
 def _fire_of_user(db: Session, turns: Turns, found: Sequence[Found], share: int, until: float) -> int:

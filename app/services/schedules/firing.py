@@ -1,4 +1,4 @@
-"""Fires the schedules of one user that are due: their tasks, what became of each time, and the schedules' rows.
+"""Fires schedules that are due: their tasks, what became of each time, and the schedules' rows.
 
 First the schedules are read, and their times computed, without a transaction: that may take long. Then one transaction
 locks those that nobody else has locked and that have not changed since, and writes all of it. So whatever is killed and
@@ -7,7 +7,8 @@ however many processes do this, each time is dealt with once: the schedule's `do
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
@@ -78,7 +79,7 @@ class Look:
 
 
 def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
-    """Fire these schedules of one user, with `most` tasks at most. Returns how many rows of times it has written.
+    """Fire these schedules, with `most` tasks of each user at most. Returns how many rows of times it has written.
 
     Schedules that another process has locked, or that were changed meanwhile, are left to the next look, as are those
     that LOOK_SECONDS or TASK_BYTES do not suffice for.
@@ -88,31 +89,43 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
         now = now_of(db)
         found, done = statements.read(db, ids)
     looks: list[Look] = []
-    wanted = alone = size = 0
+    wanted, alone, size = Counter[UUID](), Counter[UUID](), 0
     until = monotonic() + LOOK_SECONDS
     # Those that have the least to catch up are on time yet, and cost little.
     for schedule in sorted(found, key=lambda each: each.done_until, reverse=True):
-        alone += is_made_alone(schedule)
+        user_id = schedule.user_id
         # One task at least, however large.
-        left = min(most - wanted, (TASK_BYTES - size) // _bytes(schedule) or int(not looks))
-        if left <= 0 or alone > MOST_ALONE or (looks and monotonic() >= until):
+        room = (TASK_BYTES - size) // _bytes(schedule) or int(not looks)
+        if room <= 0 or (looks and monotonic() >= until):
             break
+        alone[user_id] += is_made_alone(schedule)
+        if wanted[user_id] >= most or alone[user_id] > MOST_ALONE:
+            continue
         try:
-            looks.append(_look(schedule, now, done.get(schedule.id, set()), left))
+            looks.append(_look(schedule, now, done.get(schedule.id, set()), min(room, most - wanted[user_id])))
         except InvalidTiming as error:
             pause_broken(db, schedule, error)
             continue
-        wanted += len(looks[-1].caught_up.run)
+        wanted[user_id] += len(looks[-1].caught_up.run)
         size += len(looks[-1].caught_up.run) * _bytes(schedule)
-    if not looks:
-        return 0
-    with transaction(db):
-        written = _fire(db, looks, now)
+    written: list[Look] = []
+    for together in _groups(looks, alone):
+        with transaction(db):
+            written += _fire(db, together, now)
     for look in written:
         before = look.schedule.runs + look.schedule.skipped
         if runs.is_to_trim(before, before + sum(run.times for run in look.runs)):
             runs.trim(db, look.schedule.id)
     return sum(max(len(look.runs), 1) for look in written)
+
+
+def _groups(looks: Sequence[Look], alone: Counter[UUID]) -> list[list[Look]]:
+    """Those that share a transaction: of all users, but for users whose tasks may have to wait for locks."""
+    groups: dict[UUID | None, list[Look]] = {}
+    for look in looks:
+        user_id = look.schedule.user_id
+        groups.setdefault(user_id if alone[user_id] else None, []).append(look)
+    return [*groups.values()]
 
 
 def _bytes(schedule: Any) -> int:
@@ -145,19 +158,18 @@ def _look(schedule: Schedule, now: datetime, done: set[datetime], most: int) -> 
 
 
 def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
-    """Write what becomes of these schedules of one user. Returns those that could be locked; none without the user."""
-    user_id = looks[0].schedule.user_id
+    """Write what becomes of these schedules. Returns those that could be locked, together with their users."""
     # Before the schedules: who deletes the user locks that row first.
-    user = _lock_owner(db, user_id)
-    locked = statements.lock(db, [look.schedule.id for look in looks])
+    owners = _lock_owners(db, {look.schedule.user_id for look in looks})
+    locked = statements.lock(db, [look.schedule.id for look in looks if look.schedule.user_id in owners])
     looks = [look for look in looks if _is_unchanged(look.schedule, locked.get(look.schedule.id))]
-    if user is None or not looks:
+    if not looks:
         return []
-    if user.is_active:
-        _decide(db, looks, Actor(user.id, user.username))
-        _make(db, looks, user)
-    else:
-        for look in looks:
+    active = [look for look in looks if owners[look.schedule.user_id].is_active]
+    _decide(db, active, owners)
+    _make(db, active, owners)
+    for look in looks:
+        if not owners[look.schedule.user_id].is_active:
             times = [*([look.schedule.held_for] if look.schedule.held_for else []), *look.caught_up.run]
             look.runs += [Run(look.schedule, time, skipped=SkipCode.INACTIVE_USER) for time in times]
     for look in looks:
@@ -166,7 +178,8 @@ def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
     every = [run for look in looks for run in look.runs]
     runs.record(db, every)
     _write(db, looks, now)
-    tell_skips(db, every, now)
+    for user_id in owners:
+        tell_skips(db, [run for run in every if run.schedule.user_id == user_id], now)
     return list(looks)
 
 
@@ -175,22 +188,22 @@ def _missed(schedule: Schedule, missed: Span) -> Run:
     return Run(schedule, missed.first, None, SkipCode.MISSED, count, until, RunKind.MISSED)
 
 
-def _lock_owner(db: Session, user_id: UUID) -> Owner | None:
-    """Have the user not deleted until the commit. None if another transaction changes or deletes the user now.
+def _lock_owners(db: Session, ids: Collection[UUID]) -> dict[UUID, Owner]:
+    """Have these users not deleted until the commit. Without those that another transaction changes or deletes now.
 
     An import of many schedules may: no other user's wait for it.
     """
     columns = (User.id, User.username, User.is_active, User.role, User.max_priority, User.followers)
-    found = select(*columns).where(User.id == user_id).with_for_update(read=True, key_share=True, skip_locked=True)
-    row = db.execute(found).one_or_none()
-    return None if row is None else Owner(*row)
+    found = select(*columns).where(User.id.in_(ids)).order_by(User.id)
+    rows = db.execute(found.with_for_update(read=True, key_share=True, skip_locked=True))
+    return {row.id: Owner(*row) for row in rows}
 
 
 def _is_unchanged(schedule: Schedule, locked: statements.Locked | None) -> bool:
     return locked == (schedule.version, schedule.done_until, schedule.held_for)
 
 
-def _decide(db: Session, looks: Iterable[Look], owner: Actor) -> None:
+def _decide(db: Session, looks: Iterable[Look], owners: Mapping[UUID, Owner]) -> None:
     """Decide what overlaps, and ask to stop what is to make room."""
     watched = [look.schedule.id for look in looks if look.schedule.overlap != Overlap.ALLOW]
     active = statements.active_tasks(db, watched) if watched else {}
@@ -201,7 +214,8 @@ def _decide(db: Session, looks: Iterable[Look], owner: Actor) -> None:
         )
         look.runs += [Run(schedule, time, skipped=SkipCode.OVERLAP) for time in look.decision.overlapping]
         for task_id in its if look.decision.cancel else ():
-            _cancel(db, task_id, schedule.id, owner)
+            owner = owners[schedule.user_id]
+            _cancel(db, task_id, schedule.id, Actor(owner.id, owner.username))
 
 
 def _cancel(db: Session, task_id: UUID, schedule_id: UUID, owner: Actor) -> None:
@@ -212,11 +226,12 @@ def _cancel(db: Session, task_id: UUID, schedule_id: UUID, owner: Actor) -> None
         audit.record(db, AuditEvent.TASK_CANCELLED, subject, actor=owner, **told, by_schedule=str(schedule_id))
 
 
-def _make(db: Session, looks: Sequence[Look], user: Owner) -> None:
+def _make(db: Session, looks: Sequence[Look], owners: Mapping[UUID, Owner]) -> None:
     """Make the tasks that are decided for, those of all schedules together where that can be."""
     wanted: list[tuple[Look, datetime]] = []
     rows: list[NewTask] = []
     for look in looks:
+        user = owners[look.schedule.user_id]
         for time in look.decision.run:
             try:
                 row = row_for(look.schedule, time).followed(user.followers)

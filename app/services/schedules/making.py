@@ -1,6 +1,8 @@
 """Makes the tasks of schedules in their transaction: together where that can be, and each refusal alone."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
@@ -26,20 +28,30 @@ def code_of(error: ServiceError) -> SkipCode:
 
 
 def make(db: Session, rows: Sequence[NewTask]) -> list[Made]:
-    """Create these tasks of one user, each of them or the error that refuses it, within the quotas.
+    """Create these tasks, each of them or the error that refuses it, within the quotas of their users.
 
     What has a `unique_key` or a limit is created alone, as it may be refused for a reason of its own.
     """
-    plain = [row for row in rows if row.unique_key is None and row.limit is None]
-    maker = _Maker(db)
-    made = dict(zip([row.id for row in plain], maker.make(plain), strict=True))
+    plain: dict[UUID, list[NewTask]] = {}
+    for row in rows:
+        if row.unique_key is None and row.limit is None:
+            plain.setdefault(row.user_id, []).append(row)
+    groups = [*plain.values()]
+    together = task_creation.create_together(db, groups) if len(groups) > 1 else [None] * len(groups)
+    makers = defaultdict[UUID, _Maker](lambda: _Maker(db))
+    made: dict[UUID, Made] = {}
+    for its, created in zip(groups, together, strict=True):
+        found: Sequence[Made] = created if created is not None else makers[its[0].user_id].make(its)
+        made |= zip([row.id for row in its], found, strict=True)
     for row in rows:
         if row.id not in made:
-            (made[row.id],) = maker.make([row])
+            (made[row.id],) = makers[row.user_id].make([row])
     return [made[row.id] for row in rows]
 
 
 class _Maker:
+    """Of the tasks of one user."""
+
     def __init__(self, db: Session) -> None:
         self._db = db
         self._exhausted: QuotaExceeded | None = None

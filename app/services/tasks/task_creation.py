@@ -15,7 +15,7 @@ INSERT and one commit (docs/adr/0024).
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -72,6 +72,28 @@ def creating(
                 break
         inserted = {row.unique_key or row.id: task for row, task in zip(keyed.new, accepted, strict=True)}
         yield [keyed.created(row, inserted) for row in rows]
+
+
+def create_together(db: Session, groups: Sequence[Sequence[NewTask]]) -> list[list[Created] | None]:
+    """Create tasks of several users in the caller's transaction, a group for each, in one statement.
+
+    They are permitted, and have no keys and no limits. None stands for a group that is to be created alone, since its
+    quota or a row refuses it.
+    """
+    granted = dict[int, Sequence[NewTask]]()
+    try:
+        with ExitStack() as reserved:
+            for at, rows in enumerate(groups):
+                with suppress(QuotaExceeded):
+                    load = sum_of(row.load for row in rows)
+                    reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
+                    granted[at] = rows
+            with db.begin_nested():
+                inserted = iter(accept(db, [row for rows in granted.values() for row in rows]))
+    except _ROW_ERRORS:
+        return [None] * len(groups)
+    made = {at: [Created(task, is_new=True) for task in islice(inserted, len(rows))] for at, rows in granted.items()}
+    return [made.get(at) for at in range(len(groups))]
 
 
 def create_from_rows(

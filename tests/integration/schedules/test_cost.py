@@ -1,16 +1,22 @@
 """What a pass over the schedules costs, and how long it may take."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.maintenance.passes import schedules as fire
-from app.models import Schedule
+from app.models import Schedule, User
 from app.services.schedules import firing, runs
 from app.services.schedules.timing import now_of
-from tests.support.schedules import fire_all, new_schedule, rewind, told
+from app.services.tasks import task_creation
+from app.services.tasks.new_rows import NewTask
+from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
 from tests.support.statements import before_each_statement
 from tests.support.tasks import new_user
 
@@ -65,6 +71,7 @@ class TestCost:
             db.execute(update(Schedule).where(Schedule.user_id == its[0].user_id).values(due_at=due))
         monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
         monkeypatch.setattr(fire, "SECONDS", 0)
+        monkeypatch.setattr(fire, "TOGETHER", 1)
         numbers = []
         for _ in range(5):
             assert fire_all(db) == 1
@@ -88,3 +95,43 @@ class TestCost:
                 assert fire_all(db) == number
             numbers.append(len(sent))
         assert numbers[1] <= numbers[0] + 2
+
+    def test_of_many_users_is_one_transaction_whatever_becomes_of_one_of_them(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 2)
+        plain = [new_schedule(db) for _ in range(20)]
+        greedy, inactive, broken = new_user(db), new_schedule(db), new_schedule(db)
+        its = [new_schedule(db, greedy) for _ in range(5)]
+        alone = new_schedule(db, task=TASK | {"unique_key": "one"})
+        db.execute(update(User).where(User.id == inactive.user_id).values(is_active=False))
+        db.execute(update(Schedule).where(Schedule.id == broken.id).values(task=TASK | {"args": ["x"]}))
+        rewind(db, *plain, *its, inactive, broken, alone)
+        written: list[int] = []
+        record = runs.record
+        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        monkeypatch.setattr(firing, "LOOK_SECONDS", 60)
+        assert fire_all(db) == 28
+        assert sorted(written) == [1, 27]
+        assert [told(db, each) for each in (*plain, alone)] == [["run"]] * 21
+        assert sorted(word for each in its for word in told(db, each)) == ["quota"] * 3 + ["run"] * 2
+        assert [told(db, each) for each in (inactive, broken)] == [["inactive_user"], ["invalid_arguments"]]
+        assert {task.user_id for each in plain for task in tasks_of(db, each)} == {each.user_id for each in plain}
+
+    def test_of_a_row_that_the_database_refuses_is_none_of_the_other_users(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        schedules = [new_schedule(db) for _ in range(3)]
+        rewind(db, *schedules)
+        sizes, accept = list[int](), task_creation.accept
+
+        def refuse(db: Session, its: Sequence[NewTask]) -> Any:
+            sizes.append(len(its))
+            if len(its) > 1:
+                raise DataError("INSERT", {}, Exception("a value"))
+            return accept(db, its)
+
+        monkeypatch.setattr(task_creation, "accept", refuse)
+        assert fire_all(db) == 3
+        assert sizes == [3, 1, 1, 1]
+        assert [told(db, each) for each in schedules] == [["run"]] * 3
