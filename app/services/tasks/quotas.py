@@ -147,15 +147,14 @@ class Quotas:
         return Reservation(usage, wanted)
 
     def keeps_too_much(self, db: Session, user_id: UUID) -> bool:
-        """Return whether the user keeps more than QUOTA_STORED_BYTES."""
+        """Return whether the user keeps more than QUOTA_STORED_BYTES, as it was known at most STORED_SECONDS ago."""
         settings = get_settings()
         if not settings.quota_stored_bytes:
             return False
         usage, parameters = self._usage(user_id), _parameters(settings, user_id)
-        if not usage.is_known:
+        is_old = time.monotonic() - usage.queried_at >= STORED_SECONDS
+        if is_old or _kept(usage) > settings.quota_stored_bytes:  # what was queued may have been deleted
             self._refresh(db, usage, parameters)
-        elif _needs_sum(settings, usage):
-            self._refresh_sum(db, usage, parameters)
         with usage.lock:
             return _kept(usage) > settings.quota_stored_bytes
 

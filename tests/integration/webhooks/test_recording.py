@@ -19,9 +19,10 @@ from app.services.schedule_service import schedule_service
 from app.services.schedules import firing
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
+from app.services.tasks import quotas as usage
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import following, recording
-from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
+from tests.support.schedules import TASK, fire_all, move_on, new_schedule, rewind, tasks_of, told
 from tests.support.tasks import ERROR, finish, new_task, new_user
 from tests.support.webhooks import (
     bodies,
@@ -245,13 +246,20 @@ class TestWhatIsRecorded:
         schedules = [new_schedule(db, each, metadata={"x": "m" * 3000}) for each in (one, other)]
         for each in (one, other):
             endpoint(db, each, events=["schedule.skipped"])
-        new_task(db, one, metadata={"x": "m" * 60_000})
+        task = new_task(db, one, metadata={"x": "m" * 60_000})
+        # No answer of the database is kept.
+        monkeypatch.setattr(usage, "MIN_INTERVAL_SECONDS", 0)
+        monkeypatch.setattr(usage, "QUERY_TIME_SHARE", 1e9)
         db.execute(update(Schedule).values(task=TASK | {"args": ["no number"]}))
         monkeypatch.setattr(get_settings(), "quota_stored_bytes", 50_000)
         rewind(db, *schedules)
         fire_all(db)
         assert [told(db, each) for each in schedules] == [["invalid_arguments"]] * 2
         assert [each.user_id for each in deliveries(db)] == [other]
+        task_service.delete(db, task.id, force=True)
+        move_on(db, schedules[0])
+        fire_all(db)
+        assert {each.user_id for each in deliveries(db)} == {one, other}
 
     def test_a_skip_that_is_rolled_back_tells_nobody(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
