@@ -99,7 +99,8 @@ def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
             share = max((left - written) // len(waiting), 1)
             its = [users[each][:share] for each in waiting[: max(min(TOGETHER, left - written), 1)]]
             number = _number_together(turns, its)
-            for user_id in waiting[:number]:
+            # Of those who share a transaction the first one is served for sure: next time that is the second one.
+            for user_id in [*waiting[1:number], waiting[0]]:
                 turns.had(user_id)
             del waiting[:number]
             if number == 1:

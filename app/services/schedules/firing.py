@@ -91,8 +91,7 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
     looks: list[Look] = []
     wanted, alone, size = Counter[UUID](), Counter[UUID](), 0
     until = monotonic() + LOOK_SECONDS
-    # Those that have the least to catch up are on time yet, and cost little.
-    for schedule in sorted(found, key=lambda each: each.done_until, reverse=True):
+    for schedule in _in_order(found, ids):
         user_id = schedule.user_id
         # One task at least, however large.
         room = (TASK_BYTES - size) // _bytes(schedule) or int(not looks)
@@ -117,6 +116,16 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
         if runs.is_to_trim(before, before + sum(run.times for run in look.runs)):
             runs.trim(db, look.schedule.id)
     return sum(max(len(look.runs), 1) for look in written)
+
+
+def _in_order(found: Sequence[Schedule], ids: Sequence[UUID]) -> list[Schedule]:
+    """Users in the order of the ids, and of each first what has the least to catch up: it is on time yet, and cheap."""
+    places = {schedule_id: place for place, schedule_id in enumerate(ids)}
+    first: dict[UUID, int] = {}
+    for each in sorted(found, key=lambda each: places[each.id]):
+        first.setdefault(each.user_id, places[each.id])
+    latest_first = sorted(found, key=lambda each: each.done_until, reverse=True)
+    return sorted(latest_first, key=lambda each: first[each.user_id])
 
 
 def _groups(looks: Sequence[Look], alone: Counter[UUID]) -> list[list[Look]]:

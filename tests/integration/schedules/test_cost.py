@@ -71,7 +71,6 @@ class TestCost:
             db.execute(update(Schedule).where(Schedule.user_id == its[0].user_id).values(due_at=due))
         monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
         monkeypatch.setattr(fire, "SECONDS", 0)
-        monkeypatch.setattr(fire, "TOGETHER", 1)
         numbers = []
         for _ in range(5):
             assert fire_all(db) == 1
