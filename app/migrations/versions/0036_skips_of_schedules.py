@@ -8,8 +8,8 @@ from alembic import op
 from app.ddl.columns import Id, UTCDateTime
 from app.migrations.changes import change_table, repeatable
 
-revision: str = "0034"
-down_revision: str | None = "0033"
+revision: str = "0036"
+down_revision: str | None = "0035"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
