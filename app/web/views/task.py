@@ -1,6 +1,5 @@
 """A task: what became of it, its log, and what can be done to it."""
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -11,7 +10,6 @@ from app.api.deps import SessionDep, WatcherDep
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.db.page import Page
-from app.errors import ScheduleNotFound
 from app.live.frames import version_of
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
@@ -24,12 +22,12 @@ from app.schemas.task_step import TaskStepRead
 from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit.audit_service import audit_service
-from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_attempts, task_logs, task_steps
 from app.services.tasks.task_logs import LogFilter
 from app.services.user_service import user_service
 from app.services.webhooks import deliveries
+from app.web import shown_schedules
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.confirming import Confirmed, ask
 from app.web.curl import curl_of
@@ -72,7 +70,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "earlier_attempts": earlier,
         "failures": row.failures,
         "cancelled_by": _cancelled_by(db, row, user),
-        "schedule": _schedule_of(db, row),
+        "schedule": shown_schedules.name_of(db, row.schedule_id),
         "timing": times_of(task, attempts, now),
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
         "possible": possible(task),
@@ -196,15 +194,6 @@ def _deliveries(db: SessionDep, task: Task) -> list[tuple[DeliveryRead, str]]:
     found = deliveries.page(db, WebhookDelivery.task_id == task.id, DELIVERIES, None).items
     urls = deliveries.receivers(db, found)
     return [(DeliveryRead.model_validate(each), urls.get(each.id, "")) for each in found]
-
-
-def _schedule_of(db: SessionDep, task: Task) -> str | None:
-    """Return the name of the schedule that made the task; None without one, or where it is deleted."""
-    if task.schedule_id is None:
-        return None
-    with suppress(ScheduleNotFound):
-        return schedule_service.get_schedule(db, task.schedule_id).name
-    return None
 
 
 def _ask(request: Request, db: SessionDep, user: PageUser, task_id: UUID, deed: str) -> Response:

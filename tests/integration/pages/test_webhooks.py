@@ -19,6 +19,7 @@ from app.services.webhooks import recording
 from app.services.webhooks.recording import Event
 from tests.support import webhooks
 from tests.support.page_reader import Reader, cells, heading, words, wrong
+from tests.support.schedules import new_schedule
 from tests.support.settings import settings
 from tests.support.task_client import TaskClient
 from tests.support.tasks import flush_admitter
@@ -225,14 +226,17 @@ class TestDeliveries:
         one = create(reader, events=["schedule.skipped"])
         user, kind = UUID(account["id"]), EventType.SCHEDULE_SKIPPED
         with SessionLocal() as db:
+            there = new_schedule(db, user, name="Nightly <sync>").id
             of = recording.find_endpoints(db, user, kind)
-            events = [Event({"id": "5", "name": "Nightly <sync>"}), Event({"id": "6", "status": "x" * 300_000})]
-            assert recording.record_events(db, user, kind, of, events) == 2
+            assert len(recording.record_events(db, user, kind, of, [Event(there), Event(UUID(int=6))])) == 2
             db.commit()
-        named = set[str]()
-        for path in re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', reader.get(f"/webhooks/{one}").text):
-            named |= set(re.findall(r'<a href="/ui/schedules/(\d"><bdi>.*?)</bdi>', reader.get(path).text))
-        assert named == {'5"><bdi>Nightly &lt;sync&gt;', '6"><bdi>6'}
+        pages = [
+            reader.get(path).text
+            for path in re.findall(r'href="/ui(/deliveries/[0-9a-f-]+)"', reader.get(f"/webhooks/{one}").text)
+        ]
+        linked = f'<a href="/ui/schedules/{there}"><bdi>Nightly &lt;sync&gt;</bdi></a>'
+        assert sorted(linked in page for page in pages) == [False, True]
+        assert sorted(f"<code>{UUID(int=6)}</code>" in page for page in pages) == [False, True]
 
     def test_what_was_lost_is_sent_again_since_a_time(self, reader: Reader, web: Web) -> None:
         one = create(reader, url=web.url())
