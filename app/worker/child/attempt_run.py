@@ -106,20 +106,15 @@ class AttemptRun:
             return
         # Here and not as it is written: the report at fault raises, even where a later one replaces it.
         check_size(detail, "progress detail")
-        self._writing = True
-        try:
+        with self._uninterrupted():
             self._progress.report(percent, detail)
-        finally:
-            self._writing = False
-        if self.stopped is not None:  # told so by a signal, after the reporter had looked
-            raise self.stopped
 
     def step(
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:  # fmt: skip
         """Run a step of the body, or return what an earlier attempt kept of it (`app/worker/child/steps.py`)."""
         if self._steps is None:
-            self._steps = Steps(self.claim.attempt, KeptRows(*self._fence, self._undisturbed))
+            self._steps = Steps(self.claim.attempt, KeptRows(*self._fence, self._delivered_to_the_end))
         return self._steps.run(name, function, args, kwargs)
 
     @property
@@ -127,16 +122,21 @@ class AttemptRun:
         """Why the attempt fails whatever its body does, and is not repeated."""
         return None if self._steps is None else self._steps.fault
 
-    def _undisturbed(self, statement: Callable[[prepared.PreparedConnection], T]) -> T:
+    def _delivered_to_the_end(self, statement: Callable[[prepared.PreparedConnection], T]) -> T:
         """Execute it before any order to stop the body is raised. Raises Undeliverable without a database."""
+        with self._uninterrupted():
+            return deliver(statement, self._seconds)
+
+    @contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        """Around a statement of the body: an order to stop that comes meanwhile is raised once it is through."""
         self._writing = True
         try:
-            found = deliver(statement, self._seconds)
+            yield
         finally:
             self._writing = False
         if self.stopped is not None:
             raise self.stopped
-        return found
 
     def count(self, what: str, amount: int, setting: str) -> None:
         """Count what the body is about to do against its owner's daily limit, the value of that setting.
