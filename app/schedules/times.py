@@ -116,12 +116,6 @@ def _naive(instant: datetime) -> datetime:
     return instant.replace(tzinfo=None)
 
 
-def check(timing: Timing, since: datetime = _FIRST, *, starts_now: bool = False) -> None:
-    """Raise `InvalidTiming` with the field that is wrong and why, the first of `problems`."""
-    for problem in problems(timing, since, starts_now=starts_now):
-        raise problem
-
-
 def problems(timing: Timing, since: datetime = _FIRST, *, starts_now: bool = False) -> list[InvalidTiming]:
     """Return what is wrong with the zone, with the bounds and with the line or interval.
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.languages import in_chinese
 from app.schedules.errors import InvalidTiming
-from app.schedules.times import MAX_EVERY_SECONDS, Span, Timing, check, jitter, problems
+from app.schedules.times import MAX_EVERY_SECONDS, Span, Timing, jitter, problems
 from app.schedules.zones import zone
 from tests.support.properties import given, st
 
@@ -23,6 +23,12 @@ DAILY = Timing(
 )
 NINES = [datetime(2026, 6, day, 7, tzinfo=UTC) for day in (1, 2, 3, 4)]
 LONG_AGO, FAR = datetime(1970, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC)
+
+
+def check(timing: Timing, *, starts_now: bool = False) -> None:
+    """Raise the first of its problems."""
+    for problem in problems(timing, starts_now=starts_now):
+        raise problem
 
 
 def every(seconds: float, **changes: Any) -> Timing:
