@@ -1,5 +1,7 @@
 """What a beat process runs beside its schedule."""
 
+import gc
+
 from app.core.config import get_settings
 from app.core.setting_warnings import warn_of_settings
 from app.db.session import end_idle_transactions
@@ -12,5 +14,8 @@ def start() -> None:
     settings = get_settings()
     warn_of_settings(settings)
     end_idle_transactions()
+    # What was imported stays: where this process leads, each full collection would hold maintenance up by 100 ms.
+    gc.collect()
+    gc.freeze()
     Maintenance(settings).start()
     hint_sender().start()
