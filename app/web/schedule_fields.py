@@ -187,7 +187,7 @@ def _checked(typed: Mapping[str, str], most_values: int, now: datetime) -> tuple
     wanted: SchedulePatch = parse(SchedulePatch, {name: value for name, value in values.items() if name not in wrong})
     start = wanted.start_at or whole_second(now)
     timing = Timing(wanted.cron, wanted.every_seconds, wanted.timezone or "UTC", start, wanted.end_at)
-    found = {each.field: each for each in timing_problems(timing, starts_now=wanted.start_at is None)}
+    found = {each.field: each for each in timing_problems(timing, now, starts_now=wanted.start_at is None)}
     if _rule(typed) not in values or _rule(typed) in wrong:
         found.pop("cron", None)  # that there is none
         wrong.add(_rule(typed))

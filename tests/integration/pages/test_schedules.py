@@ -204,6 +204,14 @@ class TestThePreview:
                 {"schedule.cron": "* * * * *", "schedule.end_at": "2000-01-01T00:00"},
                 "Not after: must not be in the past",
             ),
+            (  # in the past it did
+                {
+                    "schedule.cron": "* 2 31 3 */7",
+                    "schedule.timezone": "Europe/Berlin",
+                    "schedule.start_at": "1970-01-01T00:00",
+                },
+                "Cron line: never fires",
+            ),
             ({"schedule.cron": "x" * 300}, "Cron line: must have 250 characters at most"),
         ],
     )
