@@ -100,9 +100,10 @@ LEFT_OUT = {
         "SECRET=$SECRET node": RECEIVERS,
     },
 }
+PYTEST = ("/srv/mine/myteam/pictures.py", "/srv/mine/conftest.py")
 # Programs that therefore are saved, and not run.
 ONLY_SAVED = {
-    "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO},
+    "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO, **dict.fromkeys(PYTEST, "test_pictures.py beside them")},
     "webhooks.md": {
         "flask_receiver.py": RECEIVERS,
         "receiver.mjs": RECEIVERS,

@@ -121,7 +121,7 @@ class TestWithAnAdministrator:
 class TestWithoutAnAdministrator:
     @pytest.mark.parametrize(
         ("script", "options", "names"),
-        [("security_test.py", (), {"alice", "mallory", "otto"}), ("performance_test.py", SMALLEST, {"perf"})],
+        [("security_test.py", (), {"alice", "mallory", "otto", "typist"}), ("performance_test.py", SMALLEST, {"perf"})],
     )
     def test_a_line_names_the_accounts_and_nothing_else_stays(
         self, by_hand: ByHand, script: str, options: tuple[str, ...], names: set[str]

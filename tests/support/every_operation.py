@@ -43,6 +43,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _task_errors(http, mine)
     _bulk(mine)
     _stats_and_errors(mine)
+    _schedules(mine)
     _users(boss)
     _credentials(mine, user)
     _second_factor(boss, mine, user)
@@ -51,7 +52,6 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _queues_and_workers(stack, boss)
     _limits(boss)
     _webhooks(boss)
-    _schedules(mine)
     _resources(stack, boss)
 
 
@@ -196,6 +196,7 @@ def _tasks(mine: _Caller) -> None:
         task_id = mine.task(**fields)
         mine("GET", f"/tasks/{task_id}?wait=30")
         mine("GET", f"/tasks/{task_id}/attempts")
+        mine("GET", f"/tasks/{task_id}/steps")
         for query in ("", "?follow=true"):
             mine("GET", f"/tasks/{task_id}/logs{query}")
     mine("GET", f"/tasks/{task_id}", headers={"If-None-Match": "*"})

@@ -33,6 +33,7 @@ ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DEL
 ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs")}
 # Made for the call: schemathesis takes other ids for it.
 ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
+ONE_ENDPOINT, ONE_DELIVERY = "/api/v1/webhooks/{webhook_id}", "{delivery_id}"
 ONE_WORKER = "/api/v1/workers/{name}"
 ONE_GROUP = "/api/v1/errors/{fingerprint}"
 # No check looks at how long an answer took. One of so many waits, for a second: all would take most of the test's time.
@@ -101,6 +102,20 @@ def _key_of(authorization: str) -> str:
     body = {"name": "x", "scopes": ["tasks:read"]}
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         return str(client.post("/api/v1/auth/api-keys", json=body).json().get("id", "unknown"))
+
+
+def _webhook_of(authorization: str, path: str) -> dict[str, str]:
+    """An enabled endpoint, and a delivery of it where the path names one. A user has twenty at most."""
+    body = {"url": "https://conformance.example.com/hook", "events": ["task.failed"]}
+    with httpx.Client(
+        base_url=f"{URL}/api/v1/webhooks/", timeout=30, headers={"Authorization": authorization}
+    ) as client:
+        listed = client.get("").json()
+        enabled = [each["id"] for each in listed if each["enabled"]] if isinstance(listed, list) else []
+        endpoint = enabled[0] if enabled else client.post("", json=body).json().get("id", "unknown")
+        if ONE_DELIVERY not in path:
+            return {"webhook_id": endpoint}
+        return {"webhook_id": endpoint, "delivery_id": client.post(f"{endpoint}/test").json().get("id", "unknown")}
 
 
 def _one_time_code(token: str, *, confirmed: bool) -> dict[str, str]:
@@ -202,6 +217,8 @@ def _own(names: tuple[str, str], authorization: str) -> dict[str, str]:
         return {"deed_id": _deed_of(authorization)}
     if names[1].startswith(ONE_GROUP):
         return {"fingerprint": _group_of(authorization)}
+    if names[1].startswith(ONE_ENDPOINT):
+        return _webhook_of(authorization, names[1])
     if names[1].startswith(ONE_WORKER):
         return {"name": _worker()}
     return {"task_id": _task_of(authorization)} if names in ONE_TASK else {}
