@@ -43,7 +43,6 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _task_errors(http, mine)
     _bulk(mine)
     _stats_and_errors(mine)
-    _schedules(mine)
     _users(boss)
     _credentials(mine, user)
     _second_factor(boss, mine, user)
@@ -52,6 +51,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _queues_and_workers(stack, boss)
     _limits(boss)
     _webhooks(boss)
+    _schedules(boss)
     _resources(stack, boss)
 
 
@@ -138,26 +138,26 @@ def _webhooks(boss: _Caller) -> None:
         boss("DELETE", f"/webhooks/{each['id']}")
 
 
-def _schedules(mine: _Caller) -> None:
+def _schedules(boss: _Caller) -> None:
     body = {"name": "x", "task": TASK, "cron": "0 3 * * *", "timezone": "Europe/Berlin", "jitter_seconds": 60}
     once = {"Idempotency-Key": "a schedule"}
-    path = f"/schedules/{mine('POST', '/schedules/', json=body, headers=once).json()['id']}"
-    mine("POST", "/schedules/", json=body, headers=once)
+    path = f"/schedules/{boss('POST', '/schedules/', json=body, headers=once).json()['id']}"
+    boss("POST", "/schedules/", json=body, headers=once)
     for wrong in ({"cron": "x"}, {"timezone": "Nowhere"}, {"task": TASK | {"args": ["x"]}}, {"every_seconds": 1}):
-        mine("POST", "/schedules/", json=body | wrong)
-    mine("PATCH", path, json={"every_seconds": 3600, "start_at": "2020-01-01T00:00:00Z", "task": {"tags": ["a"]}})
+        boss("POST", "/schedules/", json=body | wrong)
+    boss("PATCH", path, json={"every_seconds": 3600, "start_at": "2020-01-01T00:00:00Z", "task": {"tags": ["a"]}})
     range_ = {"from": "2020-01-01T00:00:00Z", "to": "2020-01-01T02:00:00Z"}
     for more in ({"dry_run": True}, {}, {"to": "2024-01-01T00:00:00Z"}):
-        mine("POST", f"{path}/backfill", json=range_ | more)
-    task_id = mine("POST", f"{path}/trigger").json()["id"]
+        boss("POST", f"{path}/backfill", json=range_ | more)
+    task_id = boss("POST", f"{path}/trigger").json()["id"]
     for read in (path, f"{path}/next", f"{path}/runs?limit=2", "/schedules/?paused=true", f"/tasks/{task_id}"):
-        mine("GET", read)
-    mine("GET", f"/tasks/?schedule_id={path.rpartition('/')[2]}")
+        boss("GET", read)
+    boss("GET", f"/tasks/?schedule_id={path.rpartition('/')[2]}")
     for deed in ("pause", "resume"):
-        mine("POST", f"{path}/{deed}")
-    mine("DELETE", path)
-    mine("GET", path)
-    mine("POST", "/schedules/", json=body, headers=once)
+        boss("POST", f"{path}/{deed}")
+    boss("DELETE", path)
+    boss("GET", path)
+    boss("POST", "/schedules/", json=body, headers=once)
 
 
 def _stats_and_errors(mine: _Caller) -> None:
