@@ -201,6 +201,14 @@ class TaskActive(Conflict):
     code, title = "task_active", "The task is pending or running: cancel it first"
 
 
+class TaskHasChildren(Conflict):
+    code, title = "task_has_children", "A pending task depends on this task: delete or cancel that one first"
+
+
+class ParentFailed(Conflict):
+    code, title = "parent_failed", "A task that this one depends on has not succeeded: retry that one first"
+
+
 class UserExists(Conflict):
     code, title = "user_exists", "The username or the e-mail address is taken"
 

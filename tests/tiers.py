@@ -74,7 +74,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_turns_model.py", "integration/test_turns_shares.py", "integration/test_unique_key_races.py",
         "integration/test_unique_keys.py", "integration/test_unique_keys_at_once.py",
         "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py",
-        "integration/webhooks/", "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
+        "integration/webhooks/", "integration/test_weights.py", "integration/workflows/", "integration/test_worker_round_trips.py", "integration/test_workers.py",
         "e2e/test_pages.py", "e2e/test_run_server.py",
         "integration/test_events_end.py::TestTheRightToIt::test_ends_with_the_login",
         "faults/test_batches.py::TestAChild::test_that_was_frozen_begins_nothing_after_its_time",
@@ -116,7 +116,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "faults/test_database_file.py", "faults/test_fence.py", "faults/test_idle_connections.py",
         "faults/test_limits.py", "faults/test_live_events.py", "faults/test_odd_bodies.py", "faults/test_pauses.py",
         "faults/test_pools_without_forks.py", "faults/test_running_quota.py", "faults/test_schedules.py", "faults/test_soak.py",
-        "faults/test_steps.py",
+        "faults/test_dependencies.py", "faults/test_steps.py",
         "faults/test_time_and_leadership.py", "faults/test_webhooks.py", "faults/test_workers.py",
         "load/test_answers.py", "load/test_connections.py", "load/test_event_loop.py", "load/test_logins.py",
         "load/test_logs.py", "load/test_storage.py", "load/test_streams.py", "load/test_threads.py",
@@ -137,7 +137,7 @@ STATEMENTS: tuple[str, ...] = (
     "integration/schedules/", "integration/test_running_quota.py", "integration/test_state_machine.py",
     "integration/test_statements.py", "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_task_steps.py", "integration/test_task_sums.py",
     "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
-    "integration/webhooks/",
+    "integration/webhooks/", "integration/workflows/",
 )  # fmt: skip
 
 # Of these, what takes long or asks through HTTP, and is seen on PostgreSQL in each run: on the other engines it is of the

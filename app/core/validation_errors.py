@@ -112,10 +112,9 @@ def parsed(model: type[Model], fields: Mapping[str, Any], refusal: type[InvalidI
 
 
 def name_nearest(model: Any, errors: Sequence[FieldError], at: int = 0) -> list[FieldError]:
-    """Return the errors of a `model`; those of unknown fields name the nearest known one, or say that it comes later.
+    """Return the errors of a `model`; those of unknown fields name the nearest known one.
 
-    `at` is how many parts of each location stand before the model's own. A model names in `later` what requests of a
-    later version may have.
+    `at` is how many parts of each location stand before the model's own.
     """
     return [_with_nearest(model, each, at) if each["type"] == "extra_forbidden" else each for each in errors]
 
@@ -125,8 +124,6 @@ def _with_nearest(model: Any, error: FieldError, at: int) -> FieldError:
     found = _model_at(model, path)
     if found is None:
         return error
-    if name in getattr(found, "later", ()):
-        return {**error, "msg": "not supported by this version yet"}
     known = [field.alias or each for each, field in found.model_fields.items()]
     return {**error, "msg": f"unknown field{did_you_mean(str(name), known)}"}
 

@@ -9,7 +9,7 @@ TRIED_AGAIN = ("retried", "worker_lost")
 # Of an error message, in the row of a change.
 MESSAGE_CHARACTERS = 500
 # What holds a task and is shown as the reason why it waits.
-SHOWN_HOLDS = ("limit", "limit_key", "user")
+SHOWN_HOLDS = ("dependency", "limit", "limit_key", "user")
 # Of the outbox: each has a bit of `tasks.followers`.
 MOST_CONSUMERS = 8
 # The name under which the places of users stand; their key is the user's id. No limit can have this name.

@@ -22,6 +22,7 @@ from app.models.period import Period
 from app.models.schedule import Schedule, ScheduleRun
 from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
+from app.models.task_dependency import TaskDependency
 from app.models.task_log import TaskLog
 from app.models.task_step import TaskStep
 from app.models.turns import ClaimedTurn, UserTurn
@@ -55,6 +56,7 @@ __all__ = [
     "SecondFactor",
     "Task",
     "TaskAttempt",
+    "TaskDependency",
     "TaskLog",
     "TaskStep",
     "ThrottleCount",

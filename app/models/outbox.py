@@ -23,6 +23,7 @@ class ConsumerNumber(IntEnum):
     """The numbers of the consumers (`app/services/consumers.py`). One that was given is not given again."""
 
     WEBHOOKS = 0
+    CHILDREN = 1
 
     @property
     def bit(self) -> int:

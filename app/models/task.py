@@ -14,9 +14,9 @@ What moves a task out of a state:
 `app/ddl/postgresql/guard.py` refuse any other change.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, SmallInteger, false, true
@@ -90,6 +90,10 @@ class OnConflict(StrEnum):
     REPLACE = "replace"
 
 
+# `due_at` of a task that waits for others: when it is due is not known yet.
+NEVER_DUE = datetime(9999, 12, 31, tzinfo=UTC)
+
+
 class Held(StrEnum):
     """Why no claim may take a task that is due. Such rows stand in no index that a claim reads."""
 
@@ -101,6 +105,8 @@ class Held(StrEnum):
     """Its key of the limit is full: the next of its key goes back to `limit` once a place of the key is free."""
     NAME = "name"
     """No live worker of its queue knows the task."""
+    DEPENDENCY = "dependency"
+    """A task that it depends on has not ended."""
 
 
 class WaitingReason(StrEnum):
@@ -109,9 +115,22 @@ class WaitingReason(StrEnum):
     SCHEDULE = "schedule"
     RETRY = "retry"
     PAUSED = "paused"
+    DEPENDENCY = "dependency"
     LIMIT = "limit"
     NO_WORKER = "no_worker"
     TURN = "turn"
+
+
+class DependsOn(str):
+    """`Task.waits` of a task that waits for others, with their ids."""
+
+    __slots__ = ("blocked_by",)
+    blocked_by: list[UUID]
+
+    def __new__(cls, blocked_by: list[UUID]) -> Self:
+        reason = super().__new__(cls, WaitingReason.DEPENDENCY.value)
+        reason.blocked_by = blocked_by
+        return reason
 
 
 class AttemptOutcome(StrEnum):
@@ -196,6 +215,8 @@ class Task(Base):
     # A limit by its name, and a key of it. A task with a limit is held until it has a place.
     limit: Mapped[str | None] = mapped_column(ShortText)
     limit_key: Mapped[str | None] = mapped_column(ShortText)
+    # The ids of the tasks that it was to wait for, as requested (`app/models/task_dependency.py`); NULL for none.
+    depends_on: Mapped[list[str] | None] = mapped_column(JSONText)
     # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
     retry_of: Mapped[UUID | None]
     # The schedule that made it. No foreign key: it outlives the schedule.

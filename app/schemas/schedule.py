@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import (
@@ -47,9 +47,13 @@ Interval = Annotated[float, Field(ge=1), Number]
 class ScheduledTask(TaskCreate):
     """The task that a schedule makes at each of its times: as in `POST /tasks/`, without times of its own."""
 
-    later: ClassVar[frozenset[str]] = TaskCreate.later - {"depends_on"}
-
     model_config = ConfigDict(json_schema_extra={"examples": [_TASK]})
+
+    @field_validator("depends_on", mode="before")
+    @classmethod
+    def _has_no_parents(cls, value: Any) -> None:
+        if value is not None:
+            raise PydanticCustomError("not_of_schedules", "The task of a schedule depends on no other")
 
     @field_validator("run_at", "delay_seconds", "expires_at", mode="before")
     @classmethod

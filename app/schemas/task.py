@@ -1,7 +1,7 @@
 """Request and response bodies of tasks. Fields have the names and the meaning of the model's."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import (
@@ -46,6 +46,8 @@ from app.schemas.task_values import (
 
 MAX_TAGS = 50
 MAX_BATCH = 1000
+# That one task depends on.
+MAX_PARENTS = 1000
 
 # Factories, since pydantic would deep-copy a default `[]` for each task.
 _EMPTY_LIST: dict[str, Any] = {"default_factory": list, "json_schema_extra": {"default": []}}
@@ -54,9 +56,6 @@ _EMPTY_OBJECT: dict[str, Any] = {"default_factory": dict, "json_schema_extra": {
 
 class TaskCreate(RequestModel):
     """A task to run: its arguments, its time and its number of attempts."""
-
-    # Fields that requests of a later version may have.
-    later: ClassVar[frozenset[str]] = frozenset({"depends_on"})
 
     model_config = ConfigDict(json_schema_extra={"examples": [TASK_CREATE]})
 
@@ -121,12 +120,24 @@ class TaskCreate(RequestModel):
         description="A key of the limit, such as the name of a customer. All users share the keys.",
         examples=[None],
     )
+    depends_on: list[UUID] = Field(
+        **_EMPTY_LIST,
+        max_length=MAX_PARENTS,
+        description="Ids of your own tasks, all of which must have succeeded before it starts. If one fails or is "
+        "revoked, it is revoked with `status_reason: parent_failed`.",
+        examples=[[]],
+    )
     webhook_url: PublicURL | None = Field(
         None,
         description="Is told of the end of the task, once, with a signature of your `GET /users/me/webhook-secret`. "
         "An http:// or https:// URL of a public address, or of one in OUTBOUND_ALLOW.",
         examples=[None],
     )
+
+    @field_validator("depends_on")
+    @classmethod
+    def _each_once(cls, value: list[UUID]) -> list[UUID]:
+        return [*dict.fromkeys(value)] if value else value
 
     @field_validator("kwargs")
     @classmethod
@@ -174,7 +185,7 @@ class WaitingFor(ResponseModel):
 
     reason: WaitingReason = Field(
         description="`schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. "
-        "`limit`: its limit, or its key of it, is full. "
+        "`dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. "
         "`no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is "
         "next in line when a slot is free.",
         examples=["schedule"],
@@ -186,7 +197,7 @@ class WaitingFor(ResponseModel):
         "many tasks of the owner run as this setting allows.",
         examples=[None],
     )
-    blocked_by: list[UUID] | None = Field(None, description="Always null in this version.")
+    blocked_by: list[UUID] | None = Field(None, description="For `dependency`: the tasks that have not ended.")
 
 
 # Made once: most pending tasks wait for one of the two.
@@ -212,7 +223,8 @@ def _explain(waits: str | None, info: ValidationInfo) -> WaitingFor | None:
     if waits in {Held.LIMIT, Held.LIMIT_KEY}:
         key = task.get("limit") if waits == Held.LIMIT else f"{task.get('limit')}:{task.get('limit_key')}"
         return WaitingFor(reason=WaitingReason.LIMIT, key=key)
-    return WaitingFor(reason=WaitingReason(waits), until=task.get("run_at"))
+    reason, blocked_by = WaitingReason(waits), getattr(waits, "blocked_by", None)
+    return WaitingFor(reason=reason, blocked_by=blocked_by, until=None if blocked_by else task.get("run_at"))
 
 
 class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __init__ its own kwargs
@@ -234,7 +246,7 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     queue: str = Field(description="The queue: `high_priority`, `default` or `low_priority`.", examples=["default"])
     status: TaskStatus = Field(description="The state.")
     status_reason: str | None = Field(
-        description="Why the task was revoked: `cancelled`, `expired`, `ignored` or `stopped`."
+        description="Why the task was revoked: `cancelled`, `expired`, `ignored`, `stopped` or `parent_failed`."
     )
     progress: int = Field(description="The progress in percent, 0 to 100.", examples=[50])
     progress_detail: Annotated[Any | None, Shown] = Field(
@@ -260,7 +272,7 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     on_conflict: OnConflict | None = Field(description="As requested. null without a `unique_key`.")
     limit: str | None = Field(None, description="The limit that the task needs a place of to run.")
     limit_key: str | None = Field(None, description="The key of the limit.")
-    depends_on: list[UUID] | None = Field(None, description="Always null in this version.")
+    depends_on: list[UUID] | None = Field(None, description="The tasks that it waits for before it starts.")
     webhook_url: Annotated[str | None, ShownText] = Field(
         None, description="Is told of the end of the task. `***` hides what looks like a secret."
     )

@@ -1,7 +1,7 @@
 """Request bodies that change a task, or repeat it with changes: their fields are those of TaskCreate."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, create_model
 
@@ -55,13 +55,9 @@ ALWAYS, PENDING_ONLY = map(_editable, Editable)
 _NULLABLE = frozenset(name for name, field in _SUBMITTED.items() if field.default is None)
 
 
-class _Change(PatchModel):
-    later: ClassVar[frozenset[str]] = TaskCreate.later
-
-
 def changes_of(names: Iterable[str]) -> Any:
     """Return a model in which each of these fields of TaskCreate may be left out."""
-    return create_model("_Changes", __base__=_Change, **{name: _change(name) for name in names})
+    return create_model("_Changes", __base__=PatchModel, **{name: _change(name) for name in names})
 
 
 def _change(name: str) -> Any:

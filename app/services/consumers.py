@@ -12,6 +12,7 @@ from app.ddl.clock import NOW
 from app.models.outbox import OutboxRow
 from app.services.outbox import Consumer
 from app.services.webhooks.recording import CONSUMER as WEBHOOKS
+from app.services.workflows.settling import CONSUMER as CHILDREN
 
 
 def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:
@@ -27,7 +28,7 @@ def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:
     return consumers
 
 
-CONSUMERS = with_own_numbers(WEBHOOKS)
+CONSUMERS = with_own_numbers(WEBHOOKS, CHILDREN)
 
 
 def read_lags() -> list[OutboxLag]:

@@ -71,6 +71,8 @@ class Consumer:
     name: str
     number: int
     handle: Callable[[Session, TaskEvent], None]
+    handle_all: Callable[[Session, Sequence[TaskEvent]], None] | None = None
+    """As `handle` for several events, where that costs less. What it fails on is handed over one by one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.number < MOST_CONSUMERS:
@@ -98,21 +100,24 @@ def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int
     return changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
 
 
-def deliver_batch(db: Session, consumer: Consumer, size: int = BATCH) -> int:
+def deliver_batch(
+    db: Session, consumer: Consumer, size: int = BATCH, of: Sequence[UUID] | None = None
+) -> int:  # fmt: skip
     """Hand at most `size` rows to the consumer, in one transaction. Returns how many rows it was.
 
-    Of each task it is the first row that is left. Raises SQLAlchemyError if the outbox itself cannot be read or
-    written.
+    Of each task it is the first row that is left. `of`: of these tasks alone. Raises SQLAlchemyError if the
+    outbox itself cannot be read or written.
     """
     at: tuple[TaskEvent, int] | None = None
     rows: Sequence[Any] = ()
     all_handled = False
     try:
         with transaction(db):
-            rows = _lock_rows(db, consumer, size)
-            for failures, *values in rows:
-                at = TaskEvent(*values), failures + 1
-                _deliver(db, consumer, *at)
+            rows = _lock_rows(db, consumer, size, of)
+            if not _deliver_together(db, consumer, rows):
+                for failures, *values in rows:
+                    at = TaskEvent(*values), failures + 1
+                    _deliver(db, consumer, *at)
             all_handled = True
     except Exception as error:
         # The transaction is gone, with what it had handed over.
@@ -120,7 +125,7 @@ def deliver_batch(db: Session, consumer: Consumer, size: int = BATCH) -> int:
             raise
         if all_handled and len(rows) > 1:
             # The COMMIT failed, which does not say for which row. A batch of one does.
-            return sum(deliver_batch(db, consumer, 1) for _ in rows)
+            return sum(deliver_batch(db, consumer, 1, of) for _ in rows)
         # Of the connection, a lock or a time limit; or the COMMIT of this row alone.
         with transaction(db):
             _write_failure(db, consumer, *at, error)
@@ -128,7 +133,25 @@ def deliver_batch(db: Session, consumer: Consumer, size: int = BATCH) -> int:
     return len(rows)
 
 
-def _lock_rows(db: Session, consumer: Consumer, size: int) -> Sequence[Any]:
+def _deliver_together(db: Session, consumer: Consumer, rows: Sequence[Any]) -> bool:
+    """Hand these rows over at once and delete them. Returns False, with nothing done, where that is not possible."""
+    if consumer.handle_all is None or len(rows) <= 1:
+        return False
+    events = [TaskEvent(*values) for _, *values in rows]
+    try:
+        with db.begin_nested():
+            consumer.handle_all(db, events)
+            done = sa.delete(OutboxRow).where(OutboxRow.id.in_([event.id for event in events]))
+            db.execute(done.execution_options(synchronize_session=False))
+    except Exception as error:
+        if is_outage(error) or is_passing(error):
+            raise
+        logger.warning("outbox: %d rows for %s one by one, after: %s", len(events), consumer.name, first_line(error))
+        return False
+    return True
+
+
+def _lock_rows(db: Session, consumer: Consumer, size: int, of: Sequence[UUID] | None) -> Sequence[Any]:
     """The rows to hand over now: `failures`, and the columns of a TaskEvent. A row waits for the one before it.
 
     The look locks nothing, so that it sees all rows at one moment: MySQL would lock rows as they are now, and look for
@@ -145,6 +168,7 @@ def _lock_rows(db: Session, consumer: Consumer, size: int) -> Sequence[Any]:
         OutboxRow.consumer == consumer.number,
         OutboxRow.set_aside_at.is_(None),
         OutboxRow.next_try_at.is_(None) | (OutboxRow.next_try_at <= NOW),
+        *(() if of is None else (OutboxRow.task_id.in_(of),)),
     )
     first = sa.select(OutboxRow.id).where(*is_ready, ~waits).order_by(OutboxRow.id).limit(size)
     ids = db.scalars(first).all()

@@ -30,6 +30,7 @@ from app.errors import (
 )
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkDeed, Deed
+from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
@@ -52,6 +53,7 @@ from app.services.tasks import (
     task_editing,
     task_logs,
     task_pages,
+    task_parents,
     task_queries,
     task_reports,
     task_requests,
@@ -62,6 +64,7 @@ from app.services.tasks import (
 from app.services.tasks.load import load_of
 from app.services.tasks.permissions import Wanted
 from app.services.tasks.quotas import quotas
+from app.services.workflows import releasing
 
 
 class TaskService:
@@ -276,7 +279,9 @@ class TaskService:
         error = None if error is None else redact_text(error)
         check_size(result)
         with transaction(db, commit=commit):
-            return task_reports.report_status(db, task_id, to, progress, result, error)
+            task = task_reports.report_status(db, task_id, to, progress, result, error)
+            releasing.release_after_commit(db, task)
+        return task
 
     # Change
 
@@ -323,6 +328,7 @@ class TaskService:
                 audit.record_task(db, AuditEvent.TASK_CHANGED, task, fields=sorted(fields))
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
+                releasing.release_after_commit(db, task)
             if task_editing.MOVES_TURN & fields.keys():
                 waking.wake_if_due(db, task.id, task.queue)
         return task
@@ -341,7 +347,9 @@ class TaskService:
                     was = TaskStatus.PENDING if revoked else TaskStatus.RUNNING
                     audit.record_task(db, AuditEvent.TASK_CANCELLED, task, was=was.value)
                     # Read in the transaction: later writes of the attempt do not belong to this call's result.
-                    return self.get_task(db, task_id, owner=owner)
+                    task = self.get_task(db, task_id, owner=owner)
+                    releasing.release_after_commit(db, task)
+                    return task
                 task = self.get_task(db, task_id, owner=owner)
                 asked = task.status is TaskStatus.RUNNING and task.cancel_requested_at is not None
                 if asked or task.status is TaskStatus.REVOKED:
@@ -370,7 +378,7 @@ class TaskService:
 
         It keeps the results of its steps, and forgets them with `from_start`.
         `check` is called with the task before anything is changed; its exceptions are passed on. Raises TaskNotFound,
-        InvalidTransition, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
+        InvalidTransition, UniqueKeyTaken, UnknownLimit, ParentFailed; with `within_quota` also QuotaExceeded.
         """
         task = self.get_task(db, task_id, owner=owner)
         task_id = task.id
@@ -381,10 +389,12 @@ class TaskService:
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
                 limited_tasks.keep(db, task.limit)
+            active = task_parents.lock_active_parents(db, task)
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             if from_start:
                 task_steps.clear(db, task_id)
+            task_parents.restarted(db, task, active)
             task = self.get_task(db, task.id)
             if task.schedule_id is not None:
                 schedules.reopen(db, [task.id])
@@ -435,12 +445,14 @@ class TaskService:
     ) -> bool:
         """Delete an ended task; with `force` also a pending one, and a running one after it has stopped.
 
-        Returns True if the task is deleted, False if it will be. Raises TaskNotFound, TaskActive.
+        Returns True if the task is deleted, False if it will be. Raises TaskNotFound, TaskActive, and TaskHasChildren
+        for one that a pending task depends on.
         """
         with transaction(db, commit=commit):
             for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
-                if task_changes.delete_ended(db, task.id, pending_too=force):
+                has_children = bool((task.followers or 0) & ConsumerNumber.CHILDREN.bit)
+                if task_changes.delete_ended(db, task.id, pending_too=force, has_children=has_children):
                     audit.record_task(db, AuditEvent.TASK_DELETED, task, was=task.status.value)
                     db.expunge(task)
                     return True

@@ -66,16 +66,6 @@ class TestAccepted:
         )
         assert [task[name] for name in nothing_yet] == [None] * len(nothing_yet)
 
-    def test_a_field_of_a_later_version_is_refused_as_such(self, tasks: TaskClient) -> None:
-        task_id = tasks.create(delay_seconds=3600)["id"]
-        ended = tasks.create(delay_seconds=3600)["id"]
-        tasks.post(f"{ended}/cancel")
-        field = {"depends_on": [task_id]}
-        for answer in (
-            tasks.post(body=BODY | field), tasks.patch(task_id, field), tasks.post(f"{ended}/retry", field),
-        ):  # fmt: skip
-            assert refused(answer, "body", *field)["errors"][0]["msg"] == "not supported by this version yet"
-
     def test_priorities_by_name_and_number(self, tasks: TaskClient) -> None:
         with cases() as case:
             for given, priority, queue in (

@@ -20,6 +20,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal,
     select,
 )
 from sqlalchemy.orm import Session
@@ -29,6 +30,8 @@ from app.db.postgresql.turns import turns_of
 from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.task_rows import WAITS
 from app.ddl.clock import STATEMENT_TIME, seconds
+from app.ddl.columns import UTCDateTime
+from app.models.task import NEVER_DUE, Held
 from app.models.task_stats import SUBMITTED, task_submissions
 
 
@@ -44,6 +47,8 @@ def insert_statement(names: Sequence[str]) -> Insert:
     start = func.coalesce(rows.c.run_at, STATEMENT_TIME + seconds(rows.c.delay_seconds))
     is_due = (func.coalesce(start, STATEMENT_TIME) <= STATEMENT_TIME) & bindparam("p_place", type_=Boolean)
     due = case((start > STATEMENT_TIME, start), else_=STATEMENT_TIME)
+    if "held" in given:
+        due = case((rows.c.held == Held.DEPENDENCY.value, literal(NEVER_DUE, UTCDateTime)), else_=due)
     turns = turns_of(rows, is_due)
     values = select(
         *(rows.c[name] for name in given), start, due, STATEMENT_TIME, STATEMENT_TIME, turns.c.turn

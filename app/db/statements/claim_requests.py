@@ -30,6 +30,7 @@ ROUTED = (
     TASKS.c.timeout_seconds,
     TASKS.c.limit,
     TASKS.c.user_limited,
+    TASKS.c.followers,
 )
 # In one claim, where nothing but this is known of its tasks: they are short. More would keep rows from other slots.
 MOST_ROWS = 10

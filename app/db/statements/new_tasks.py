@@ -14,9 +14,10 @@ from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.turns import give_turns
 from app.ddl.clock import NOW
-from app.ddl.columns import UTCDateTime
+from app.ddl.columns import JSONText, UTCDateTime
 from app.ddl.trigger_terms import SHOWN_HOLDS
 from app.models.claim_hold import ClaimHold, HoldKind
+from app.models.task import NEVER_DUE, Held
 from app.models.task_stats import SUBMITTED, task_submissions
 
 _PAUSED = select(ClaimHold.name).where(ClaimHold.kind == HoldKind.QUEUE.value)
@@ -39,7 +40,7 @@ def insert_statement(names: Sequence[str]) -> NewRows:
             read[name] = UUID
         elif kind is UTCDateTime:
             read[name] = datetime.fromisoformat
-        elif name in {"args", "kwargs"}:  # JSON text: the column dumps what it is given
+        elif isinstance(kind, JSONText):  # the column dumps what it is given
             read[name] = json.loads
         else:
             read[name] = _as_it_is
@@ -96,6 +97,8 @@ def _date(row: dict[str, Any], now: datetime) -> None:
         row["run_at"] = now + timedelta(seconds=row["delay_seconds"])
     start = row["run_at"]
     row["due_at"] = start if start is not None and start > now else now
+    if row.get("held") == Held.DEPENDENCY:
+        row["due_at"] = NEVER_DUE
     row["created_at"] = row["updated_at"] = now
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, delete, func, literal_column, 
 from sqlalchemy.orm import Session
 
 from app.db.rows import changed_rows
+from app.db.statements import dependencies
 from app.db.statements.task_counting import OWNERS_OF_ENDED
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.sizes import ENDED_TASKS, task_bytes
@@ -16,6 +17,8 @@ from app.models.task import Task
 from app.models.task_count import stored_bytes, task_count_changes
 
 _BYTES: ColumnElement[int] = literal_column(task_bytes("tasks"), BigInteger)
+# A task that pending ones depend on stays.
+_NOT_NEEDED = ~dependencies.is_needed()
 _USERS = 1000  # in one statement
 _STORED = union_all(
     select(stored_bytes.c.user_id, stored_bytes.c.bytes).where(stored_bytes.c.kind == ENDED_TASKS),
@@ -39,7 +42,7 @@ def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> in
     found: list[Any] = []
     for first in range(0, len(owners), _USERS):
         of_users = Task.user_id.in_(owners[first : first + _USERS])
-        old = select(Task.id, _BYTES).where(of_users, Task.finished_at < STATEMENT_TIME - age)
+        old = select(Task.id, _BYTES).where(of_users, Task.finished_at < STATEMENT_TIME - age, _NOT_NEEDED)
         found += db.execute(old.limit(limit - len(found)).with_for_update(skip_locked=True))
         if len(found) == limit:
             break
@@ -60,7 +63,8 @@ def delete_oldest(db: Session, user_id: UUID, wanted: int, spared: timedelta, li
     Spares those that ended within `spared`, and those that another transaction has locked. Returns how many it deleted,
     and their bytes.
     """
-    oldest = select(Task.id, _BYTES).where(Task.user_id == user_id, Task.finished_at < STATEMENT_TIME - spared)
+    of_user = (Task.user_id == user_id, Task.finished_at < STATEMENT_TIME - spared, _NOT_NEEDED)
+    oldest = select(Task.id, _BYTES).where(*of_user)
     oldest = oldest.order_by(Task.finished_at, Task.id).limit(limit)
     found = db.execute(oldest.with_for_update(skip_locked=True)).all()
     return _delete(db, _within(found, wanted))

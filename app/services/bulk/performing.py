@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.sql import limits
 from app.db.statements import bulk, schedules
-from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit
+from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.user import Role
@@ -119,8 +119,9 @@ def _delete(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> 
     ended = [task for task in tasks if task.status in TERMINAL]
     bytes_before = accumulate((task.stored_bytes for task in ended), initial=0)
     number = sum(size < task_changes.PURGE_BYTES for size in islice(bytes_before, len(ended)))
-    task_changes.delete_all_ended(db, [task.id for task in ended[:number]])
-    outcome.done += number
+    deleted = task_changes.delete_all_ended(db, [task.id for task in ended[:number]])
+    outcome.done += deleted
+    outcome.skipped[TaskHasChildren.code] += number - deleted
     outcome.left += [task.id for task in ended[number:]]
     outcome.skipped[TaskActive.code] += len(tasks) - len(ended)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.db.sql import attempts, claims as statements
 from app.db.statements.claim_requests import LinesToServe, Names, find_claim
+from app.models.outbox import ConsumerNumber
 from app.services.execution.attempts import Claim, WorkerIdentity
 from app.services.execution.queue_shares import QueueShares
 
@@ -30,12 +31,18 @@ class ReadyClaim(Claim):
     timeout_seconds: float | None
     limit: str | None
     user_limited: bool | None
+    followers: int | None
     turn: float | None = None
 
     @property
     def is_limited(self) -> bool:
         """Whether it has places to free: of a limit, of its user."""
         return self.limit is not None or bool(self.user_limited)
+
+    @property
+    def has_children(self) -> bool:
+        """Whether others wait for it."""
+        return bool((self.followers or 0) & ConsumerNumber.CHILDREN.bit)
 
 
 class Claims:

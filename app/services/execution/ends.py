@@ -34,7 +34,7 @@ class Ending(NamedTuple):
 class Success(NamedTuple):
     """An attempt that has succeeded; `result` as its JSON text, None for none; `begun_after` as in `end_attempt`.
 
-    `is_limited`: it has a place to free.
+    `is_limited`: it has a place to free. `has_children`: others wait for it.
     """
 
     task_id: UUID
@@ -42,6 +42,7 @@ class Success(NamedTuple):
     result: str | None
     begun_after: float = 0.0
     is_limited: bool = False
+    has_children: bool = False
 
 
 def end_attempt(

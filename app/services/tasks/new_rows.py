@@ -36,7 +36,7 @@ _OF_KEY = ("unique_key", "on_conflict", "active_key")
 _OF_LIMIT = ("limit", "limit_key", "user_limited", "held")
 # The columns that only the service itself gives, as `rows_of(…, retry_of=…, schedule_id=…)`; NULL where it does not.
 _OF_SERVICE = ("retry_of", "followers", "schedule_id")
-_OF_SOME = (*_OF_KEY, *_OF_LIMIT, "webhook_url", *_OF_SERVICE)
+_OF_SOME = (*_OF_KEY, *_OF_LIMIT, "webhook_url", "depends_on", *_OF_SERVICE)
 # The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c and name not in _OF_SOME]
 _DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost", "attached_bytes")
@@ -89,6 +89,16 @@ class NewTask:
     @property
     def unique_key(self) -> str | None:
         return self.wanted.unique_key
+
+    @property
+    def parents(self) -> list[UUID]:
+        """The tasks that it depends on."""
+        return self.wanted.depends_on
+
+    def waiting(self) -> "NewTask":
+        """Return the row of a task that waits for others: its own quota and limit come when they have ended."""
+        text = f'{self.text[:-1]},"held":"{Held.DEPENDENCY.value}"}}'
+        return replace(self, values={**self.values, "held": Held.DEPENDENCY}, text=text, has_more=True)
 
     def followed(self, bits: int | None) -> "NewTask":
         """Return the row of a task that these consumers follow besides (`tasks.followers`)."""
@@ -179,12 +189,16 @@ def _row(wanted: TaskCreate, user_id: UUID, columns: dict[str, Any]) -> NewTask:
     limit, limit_key = _limit_for(wanted, kind)
     if limit is not None:
         values |= {"limit": limit, "limit_key": limit_key}
+    if wanted.depends_on:
+        values["depends_on"] = [str(each) for each in wanted.depends_on]
     values |= held_by(values) | columns
     if wanted.webhook_url is not None:
         followers = values.get("followers") or 0
         values |= {"webhook_url": wanted.webhook_url, "followers": followers | ConsumerNumber.WEBHOOKS.bit}
     has_more = len(values) > plain
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
+    if wanted.depends_on:
+        texts["depends_on"] = dump_json(values["depends_on"])
     text = to_json({**values, **texts})
     del values["metadata"]  # the statement returns it (`DECIDED`)
     load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), derived["attached_bytes"])

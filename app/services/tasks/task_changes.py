@@ -5,21 +5,21 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, null, select, update
+from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, null, select, true, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.rows import changed_rows, value_by
 from app.db.sql import limits, transitions
-from app.db.statements import retention
+from app.db.statements import dependencies, retention
 from app.db.statements.limit_places import UNCLAIMED, of_task
 from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.ddl.columns import UTCDateTime
-from app.errors import InvalidTransition
+from app.errors import InvalidTransition, TaskHasChildren
 from app.messaging import hints
-from app.models.task import TERMINAL, Held, Task, TaskStatus, WaitingReason
+from app.models.task import NEVER_DUE, TERMINAL, Held, Task, TaskStatus, WaitingReason
 from app.models.user import User
 from app.services.execution import ends
 from app.services.tasks import task_queries
@@ -164,26 +164,45 @@ def _set(db: Session, task_id: UUID, guard: Sequence[ColumnElement[bool]], value
     return changed
 
 
-def due_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a pending task whose `priority` or `run_at` changes: it takes a new turn once it is due."""
+def due_values(values: dict[str, Any], *, waits: bool | None = None) -> dict[str, Any]:
+    """The values of a pending task whose `priority` or `run_at` changes: it takes a new turn once it is due.
+
+    `waits`: whether it waits for other tasks from then on; None for as before.
+    """
     run_at = values.get("run_at", Task.run_at)
     if isinstance(run_at, datetime):
         run_at = literal(run_at, UTCDateTime)
     later = func.coalesce(run_at, NOW) > NOW
-    return {"turn": None, "held": HELD_ANEW, "due_at": case((later, run_at), else_=NOW)}
+    depends = Task.held == Held.DEPENDENCY.value if waits is None else literal(waits)
+    never = literal(NEVER_DUE, UTCDateTime)
+    return {
+        "turn": None,
+        "held": case((depends, Held.DEPENDENCY.value), else_=HELD_ANEW),
+        "due_at": case((depends, never), (later, run_at), else_=NOW),
+    }
 
 
-def delete_ended(db: Session, task_id: UUID, *, pending_too: bool) -> bool:
-    """Delete an ended task and, with `pending_too`, a pending one."""
+def delete_ended(db: Session, task_id: UUID, *, pending_too: bool, has_children: bool) -> bool:
+    """Delete an ended task and, with `pending_too`, a pending one. Raises TaskHasChildren if a pending one needs it."""
     allowed = ENDED | PENDING if pending_too else ENDED
-    statement = delete(Task).where(Task.id == task_id, allowed).execution_options(synchronize_session=False)
-    return _changed(db, task_id, statement)
+    if has_children and dependencies.needed(db, [task_id]):
+        raise TaskHasChildren
+    # One that has got its first child since it was read is left to the next look.
+    is_free = true() if has_children else ~dependencies.HAS_CHILDREN
+    statement = delete(Task).where(Task.id == task_id, allowed, is_free)
+    return _changed(db, task_id, statement.execution_options(synchronize_session=False))
 
 
-def delete_all_ended(db: Session, ids: Sequence[UUID]) -> None:
-    """Delete those of these tasks that have ended, in one statement."""
-    db.execute(delete(Task).where(Task.id.in_(ids), ENDED).execution_options(synchronize_session=False))
+def delete_all_ended(db: Session, ids: Sequence[UUID]) -> int:
+    """Delete those of these tasks that have ended, in one statement. Those that pending tasks depend on stay.
+
+    Returns how many it has deleted.
+    """
+    free = set(ids) - dependencies.needed(db, ids)
+    deleted = delete(Task).where(Task.id.in_(free), ENDED)
+    number = changed_rows(db.execute(deleted.execution_options(synchronize_session=False)))
     hints.changes(db, *ids)
+    return number
 
 
 def request_delete(db: Session, task_id: UUID) -> bool:

@@ -7,7 +7,7 @@ The steps, in their order:
 3. keyed: `unique_keys` finds the tasks that have the keys of the rows, and says which rows are new;
 4. within quota: `quotas`, for what is new and for what a replacement adds, and then the replacement is written;
 5. limited: `limited_tasks` refuses, or cancels others, as the limits of the rows say;
-6. inserted: `new_rows`;
+6. inserted: `new_rows`, and with them what they depend on (`app/services/tasks/task_parents.py`);
 7. published: `waking`, after the commit.
 
 `creating` takes them in a transaction, `create_groups` for requests that came at the same moment: these share one
@@ -30,7 +30,7 @@ from app.errors import InvalidTask, QuotaExceeded, ServiceError
 from app.models.task import Task
 from app.models.user import User
 from app.services.operations.live_workers import look_for
-from app.services.tasks import limited_tasks, new_rows, unique_keys, waking
+from app.services.tasks import limited_tasks, new_rows, task_parents, task_queries, unique_keys, waking
 from app.services.tasks.load import NOTHING, sum_of
 from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_priorities
@@ -44,14 +44,20 @@ _Inserted = list[dict[str, Any]]
 
 @contextmanager
 def creating(
-    db: Session, rows: Sequence[NewTask], *, commit: bool = True, within_quota: bool = False, permitted: bool = False
+    db: Session,
+    rows: Sequence[NewTask],
+    *,
+    commit: bool = True,
+    within_quota: bool = False,
+    permitted: bool = False,
+    goes_on: bool = False,
 ) -> Iterator[list[Created]]:
     """Create one user's tasks, or find or replace those that have their keys, as each says; all of it or nothing.
 
-    The block belongs to the transaction. `permitted`: the caller has checked the
-    priorities, and the rows say what follows them. Raises PriorityNotAllowed,
-    UniqueKeyTaken, UnknownLimit, LimitReached, IntegrityError; with `within_quota` also QuotaExceeded and
-    KeptTasksTooLarge.
+    The block belongs to the transaction. `permitted`: the caller has checked the priorities, and the rows say what
+    follows them. `goes_on`: they run also where a parent has failed. Raises PriorityNotAllowed, UniqueKeyTaken,
+    UnknownLimit, LimitReached, InvalidTask for a parent that is none, IntegrityError; with `within_quota` also
+    QuotaExceeded and KeptTasksTooLarge.
     """
     with ExitStack() as until_commit, transaction(db, commit=commit):
         for attempt in unique_keys.attempts(db, rows, savepoint=not commit):
@@ -64,12 +70,17 @@ def creating(
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NOTHING:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
+                parents = task_parents.find_parents(db, rows, goes_on=goes_on)
+                keyed.apply(parents.applied)
                 keyed.change_held(db)
                 cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
+                revoked = parents.link(db, keyed.rows_by_id())
                 until_commit.push(reserved.pop_all())
                 break
+        if revoked:
+            accepted = [_as_it_is(db, task) if task["id"] in revoked else task for task in accepted]
         inserted = {row.unique_key or row.id: task for row, task in zip(keyed.new, accepted, strict=True)}
         yield [keyed.created(row, inserted) for row in rows]
 
@@ -132,11 +143,17 @@ def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
     """Insert these rows, and publish them after the commit. Raises IntegrityError, DataError as `insert_rows` does."""
     if not rows:
         return []
-    assert isinstance(db, Session) or not any(row.limit for row in rows), "limits are checked in a transaction"
+    assert isinstance(db, Session) or not any(map(_needs_locks, rows)), "limits and parents are locked in a transaction"
     accepted = new_rows.insert_rows(db, rows)
     look_for(db, (row["waits"] for row in accepted))
     waking.publish(db, accepted)
     return accepted
+
+
+def _as_it_is(db: Session, inserted: dict[str, Any]) -> dict[str, Any]:
+    """A row that has changed since it was inserted, in this transaction."""
+    task = task_queries.read(db, inserted["id"])
+    return {name: getattr(task, name) for name in inserted}
 
 
 def create_groups(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
@@ -168,12 +185,12 @@ def _insert(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
 
     Raises other errors; then no group is accepted.
     """
-    limited = [any(row.limit is not None for row in rows) for rows in groups]
-    if any(limited):
-        plain = iter(_insert([rows for rows, is_limited in zip(groups, limited, strict=True) if not is_limited]))
+    locking = [any(map(_needs_locks, rows)) for rows in groups]
+    if any(locking):
+        plain = iter(_insert([rows for rows, is_locking in zip(groups, locking, strict=True) if not is_locking]))
         return [
-            _insert_limited(rows) if is_limited else next(plain)
-            for rows, is_limited in zip(groups, limited, strict=True)
+            _insert_locking(rows) if is_locking else next(plain)
+            for rows, is_locking in zip(groups, locking, strict=True)
         ]
     if not groups:
         return []
@@ -192,8 +209,12 @@ def _insert_alone(rows: Sequence[NewTask]) -> _Inserted | Exception:
         return problem
 
 
-def _insert_limited(rows: Sequence[NewTask]) -> _Inserted | Exception:
-    """In a transaction of its own, which may have to wait for the limit."""
+def _needs_locks(row: NewTask) -> bool:
+    return row.limit is not None or bool(row.parents)
+
+
+def _insert_locking(rows: Sequence[NewTask]) -> _Inserted | Exception:
+    """In a transaction of its own, which may have to wait for the limit, or for a parent."""
     try:
         return repeated(partial(_in_a_transaction, rows))
     except (ServiceError, SQLAlchemyError) as problem:

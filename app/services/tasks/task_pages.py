@@ -20,8 +20,9 @@ from app.db.statements import newest_tasks, reads, task_filter, task_rows
 from app.ddl.waiting import WAITS_OF_MANY
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import Longest, TaskFilter, looks_up_rows
-from app.services.operations.live_workers import look as look_at_workers, look_for
+from app.services.operations.live_workers import look as look_at_workers
 from app.services.tasks.task_queries import SHOWN, as_shown
+from app.services.tasks.waiting_reasons import explain
 
 LOOK = 10_000
 UNLIMITED = 2**31
@@ -63,7 +64,7 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
     found = task_rows.page_rows(db, statement, ids, MAX_PAGE_BYTES)
     if found.is_cut:
         edge = found.rows[-1]["id"]
-    look_for(db, (row["waits"] for row in found.rows))
+    explain(db, found.rows)
     return Page([as_shown(row) for row in found.rows], edge)
 
 
@@ -87,7 +88,7 @@ def longest(
 def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
     """These tasks in this order, as `shown` gives them: as many as MAX_PAGE_BYTES take."""
     found = task_rows.page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
-    look_for(db, (row["waits"] for row in found.rows))
+    explain(db, found.rows)
     return [as_shown(row) for row in found.rows]
 
 
@@ -131,7 +132,7 @@ def newest(
     rows = [dict(zip(_NEWEST_NAMES, row, strict=False)) for row in found[:limit]]
     if any(row["id"] is None for row in rows) or sum(row[-1] for row in found[:limit]) > MAX_PAGE_BYTES:
         return None
-    look_for(db, (row["waits"] for row in rows))
+    explain(db, rows)
     return Page([as_shown(row) for row in rows], rows[-1]["id"] if len(found) > limit else None)
 
 
@@ -166,5 +167,5 @@ def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
         return []
     statement = sa.select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())
     tasks = list(db.scalars(statement.execution_options(populate_existing=True)))
-    look_for(db, (task.waits for task in tasks))
+    explain(db, tasks)
     return tasks

@@ -12,7 +12,7 @@ from app.db.statements import conditions, task_rows
 from app.errors import TaskNotFound
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
-from app.services.operations.live_workers import look_for
+from app.services.tasks.waiting_reasons import explain
 
 # The columns that clients see: those of the schema, `error` being two of them.
 _ERROR = ("error_type", "error_message")
@@ -28,7 +28,7 @@ def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
         statement = statement.where(Task.user_id == owner)
     task = db.scalars(_fresh(statement)).one_or_none()
     if task is not None:
-        look_for(db, [task.waits])
+        explain(db, [task])
     return task
 
 
@@ -43,7 +43,7 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     """Those of the tasks that exist, as they are committed now, in the order of `ids`."""
     found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
-    look_for(db, (task.waits for task in found.values()))
+    explain(db, [*found.values()])
     return [found[task_id] for task_id in ids if task_id in found]
 
 
@@ -76,9 +76,9 @@ def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[
 
     Tasks whose large values have more than MAX_GROUPED_BYTES are left out.
     """
-    rows = connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings().all()
-    look_for(connection, (row["waits"] for row in rows))
-    return {row["id"]: as_shown(dict(row)) for row in rows}
+    rows = [dict(row) for row in connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings()]
+    explain(connection, rows)
+    return {row["id"]: as_shown(row) for row in rows}
 
 
 def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
@@ -87,8 +87,9 @@ def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -
     row = connection.execute(statement, {"one": task_id, "owner": owner}).mappings().one_or_none()
     if row is None:
         raise TaskNotFound
-    look_for(connection, [row["waits"]])
-    return as_shown(dict(row))
+    shown = dict(row)
+    explain(connection, [shown])
+    return as_shown(shown)
 
 
 def as_shown(row: dict[str, Any]) -> dict[str, Any]:

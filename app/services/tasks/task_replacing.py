@@ -5,8 +5,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.db.statements import dependencies
 from app.ddl.clock import STATEMENT_TIME
-from app.models.task import Task
+from app.models.task import Held, Task
 from app.services.tasks import task_changes, task_steps
 from app.services.tasks.load import Load, attached_bytes, growth, load_of
 from app.services.tasks.new_rows import COLUMNS, NewTask
@@ -32,9 +33,10 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     It keeps its place in the queue unless its queue, its priority or its start is another one.
     """
     values = _values(task, row)
-    moves = not _keeps_place(task, values)
+    waits = row.values.get("held") == Held.DEPENDENCY
+    moves = waits or not _keeps_place(task, values)
     if moves:
-        values |= task_changes.due_values(values)
+        values |= task_changes.due_values(values, waits=waits)
     # With another limit it waits for a place anew; it has none of that limit.
     relimits = any(getattr(task, name) != values[name] for name in ("limit", "limit_key", "user_limited"))
     if moves or relimits:
@@ -43,6 +45,8 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     more = after - attached_bytes(task.name, task.tags, task.metadata_)
     if not task_changes.patch(db, task.id, task.version, values, pending_only=True, more_bytes=more):
         return False
+    if task.depends_on:
+        dependencies.delete_edges(db, task.id)  # those of the request are written next
     if task.attempt:
         task_steps.clear(db, task.id)
     if moves:

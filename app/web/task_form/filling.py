@@ -19,7 +19,7 @@ from app.web.task_form.shapes import Kind, Shape, as_json, as_text
 _PRIORITY = TypeAdapter[Any](PriorityIn)
 _ORDER = ("name", "task_type", "celery_task_name", "args", ARGUMENTS)
 # The time of an old task is not that of the one that repeats it.
-_NOT_REPEATED = {"run_at", "delay_seconds", "expires_at", "unique_key", "on_conflict"}
+_NOT_REPEATED = {"run_at", "delay_seconds", "expires_at", "depends_on", "unique_key", "on_conflict"}
 
 
 @dataclass

@@ -24,7 +24,7 @@ def _shape(name: str, schema: Mapping[str, Any]) -> Shape:
         return Shape({"enum": [each.value for each in TaskPriority]}, {})
     found = shape_of(schema, _SCHEMA["$defs"])
     without = {key: value for key, value in found.schema.items() if key not in {"description", "default", "pattern"}}
-    return Shape(without, found.definitions, in_one_line=name == "tags")
+    return Shape(without, found.definitions, in_one_line=name in {"tags", "depends_on"})
 
 
 OPTIONS: Mapping[str, Shape] = {

@@ -25,6 +25,7 @@ from app.services.execution.claims import ReadyClaim
 from app.services.execution.ends import Ending, Success
 from app.services.execution.results import check_size
 from app.services.operations import admitter
+from app.services.workflows import releasing
 from app.worker.child import left_sessions
 from app.worker.child.left_connections import roll_back_left
 from app.worker.child.log_capture import body_log
@@ -185,7 +186,7 @@ class AttemptRun:
                 return False  # the end waits for the database or a lock as well, and the lines with the end
             text = None if result is None else dump_json(result)
             sent = not self.current.settled and self._child.hand_over.send(
-                Success(*self._fence, text, self.current.begun_after, self.claim.is_limited)
+                Success(*self._fence, text, self.current.begun_after, self.claim.is_limited, self.claim.has_children)
             )
         except SoftTimeLimitExceeded:
             return False  # if it was sent after all, it is written twice: the second one finds nothing
@@ -237,6 +238,8 @@ class AttemptRun:
             logger.exception("the end of task %s could not be written", self.task_id)
             raise SystemExit(1) from None
         self._free_place()
+        if self.claim.has_children:
+            releasing.release_children([self.task_id])
         if self.current.settled:
             return
         hints.changed(self.task_id)

@@ -24,6 +24,7 @@ from app.messaging import hints
 from app.services.execution import ends
 from app.services.execution.ends import Success
 from app.services.operations import admitter
+from app.services.workflows import releasing
 from app.worker.shared.error_text import describe
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import SlotTable
@@ -148,6 +149,7 @@ class Completions:
         self._written(batch)
         hints.changed(*held)
         admitter.bodies_ended([success[:2] for success in batch if success.is_limited])
+        releasing.release_children([success.task_id for success in batch if success.has_children])
         for success in batch:
             if success.task_id not in held:
                 logger.warning(
@@ -183,6 +185,8 @@ class Completions:
             hints.changed(success.task_id)
             if success.is_limited:
                 admitter.bodies_ended([(success.task_id, success.attempt)])
+            if success.has_children:
+                releasing.release_children([success.task_id])
 
     def _postpone(self, success: Success) -> None:
         """Have the others written together again meanwhile."""

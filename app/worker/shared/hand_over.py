@@ -15,7 +15,7 @@ from app.services.execution.ends import Success
 MAX_BYTES = 32 * 1024
 # How long the child waits for a parent that does not read.
 SEND_SECONDS = 1.0
-_HEAD = struct.Struct("=16sqd??")  # task, attempt, begun_after, whether it has a place of a limit, and a result
+_HEAD = struct.Struct("=16sqd???")  # task, attempt, begun_after, whether it has a place of a limit, children, a result
 _WAKE = b"."  # shorter than any success
 # The socket's: as much as Linux allows by default, room for 555 successes with small results. Where it is full, the
 # rows of a claim wait for the parent, and go back after 100 ms.
@@ -77,7 +77,8 @@ class HandOver:
         if self._ends is None:
             return False
         result = b"" if success.result is None else success.result.encode()
-        head = (success.task_id.bytes, success.attempt, success.begun_after, success.is_limited)
+        flags = (success.is_limited, success.has_children)
+        head = (success.task_id.bytes, success.attempt, success.begun_after, *flags)
         message = _HEAD.pack(*head, success.result is not None) + result
         if len(message) > MAX_BYTES:
             return False
@@ -109,6 +110,6 @@ class HandOver:
             except BlockingIOError:
                 return
             if message != _WAKE:
-                task, attempt, begun_after, is_limited, has_result = _HEAD.unpack_from(message)
+                task, attempt, begun_after, *flags, has_result = _HEAD.unpack_from(message)
                 result = message[_HEAD.size :].decode() if has_result else None
-                yield Success(UUID(bytes=task), attempt, result, begun_after, is_limited)
+                yield Success(UUID(bytes=task), attempt, result, begun_after, *flags)

@@ -2,7 +2,7 @@
 
 SELECT tasks.id, tasks.attempt, tasks.args, tasks.kwargs, tasks.failures, tasks.max_attempts, tasks.max_attempts_named,
     tasks.retry_backoff_seconds, tasks.celery_task_name, tasks.celery_id, tasks.queue, tasks.priority,
-    tasks.timeout_seconds, tasks."limit", tasks.user_limited
+    tasks.timeout_seconds, tasks."limit", tasks.user_limited, tasks.followers
 FROM tasks
 WHERE tasks.claim_id = $1::UUID
 AND tasks.worker_id = $2::UUID
@@ -60,7 +60,7 @@ WHERE (CAST(tasks.status AS TEXT) || '') = 'pending'
 AND tasks.id = picked.id
 RETURNING tasks.id, tasks.attempt, tasks.args, tasks.kwargs, tasks.failures, tasks.max_attempts,
     tasks.max_attempts_named, tasks.retry_backoff_seconds, tasks.celery_task_name, tasks.celery_id, tasks.queue,
-    tasks.priority, tasks.timeout_seconds, tasks."limit", tasks.user_limited, picked.place, picked.turn;
+    tasks.priority, tasks.timeout_seconds, tasks."limit", tasks.user_limited, tasks.followers, picked.place, picked.turn;
 
 WITH found AS (
   SELECT next_rows.id AS id, next_rows.turn AS turn, next_rows.is_short AS is_short, anon_1.queue AS queue,
@@ -113,4 +113,4 @@ WHERE (CAST(tasks.status AS TEXT) || '') = 'pending'
 AND tasks.id = picked.id
 RETURNING tasks.id, tasks.attempt, tasks.args, tasks.kwargs, tasks.failures, tasks.max_attempts,
     tasks.max_attempts_named, tasks.retry_backoff_seconds, tasks.celery_task_name, tasks.celery_id, tasks.queue,
-    tasks.priority, tasks.timeout_seconds, tasks."limit", tasks.user_limited, picked.place, picked.turn;
+    tasks.priority, tasks.timeout_seconds, tasks."limit", tasks.user_limited, tasks.followers, picked.place, picked.turn;

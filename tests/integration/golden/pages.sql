@@ -67,16 +67,16 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.priority, tasks.queue, tasks.tags, tasks.metadata, tasks.status, tasks.status_reason, tasks.progress,
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
-    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.retry_of, tasks.schedule_id,
-    tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at, tasks.updated_at,
-    tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status = 'pending' THEN CASE WHEN
-    tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS
-    (
+    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
+    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
+    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
+    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
+    'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
-    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held ELSE
-        'ready' END END) AS waits
+    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('dependency', 'limit', 'limit_key', 'user') THEN
+        tasks.held ELSE 'ready' END END) AS waits
 FROM tasks
 WHERE tasks.id = ANY (%(ids)s::UUID[]);
 
@@ -84,20 +84,21 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.priority, tasks.queue, tasks.tags, tasks.metadata, tasks.status, tasks.status_reason, tasks.progress,
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
-    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.retry_of, tasks.schedule_id,
-    tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at, tasks.updated_at,
-    tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status = 'pending' THEN CASE WHEN
-    tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS
-    (
+    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
+    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
+    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
+    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
+    'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
-    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held ELSE
-        'ready' END END) AS waits, 1200 + coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs),
-        0) + coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-        coalesce(octet_length(tasks.error_message), 0) + coalesce(octet_length(tasks.name), 0) +
-        coalesce(octet_length(tasks.task_type), 0) + coalesce(octet_length(tasks.unique_key), 0) +
-        coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS bytes
+    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('dependency', 'limit', 'limit_key', 'user') THEN
+        tasks.held ELSE 'ready' END END) AS waits, 1200 + coalesce(octet_length(tasks.args), 0) +
+        coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
+        coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) +
+        coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
+        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.tags::text), 0) +
+        coalesce(octet_length(tasks.metadata::text), 0) AS bytes
 FROM (
   SELECT tasks.id AS id
   FROM tasks
@@ -116,20 +117,21 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.priority, tasks.queue, tasks.tags, tasks.metadata, tasks.status, tasks.status_reason, tasks.progress,
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
-    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.retry_of, tasks.schedule_id,
-    tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at, tasks.updated_at,
-    tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status = 'pending' THEN CASE WHEN
-    tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS
-    (
+    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
+    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
+    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
+    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
+    'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
-    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held ELSE
-        'ready' END END) AS waits, 1200 + coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs),
-        0) + coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-        coalesce(octet_length(tasks.error_message), 0) + coalesce(octet_length(tasks.name), 0) +
-        coalesce(octet_length(tasks.task_type), 0) + coalesce(octet_length(tasks.unique_key), 0) +
-        coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS bytes
+    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('dependency', 'limit', 'limit_key', 'user') THEN
+        tasks.held ELSE 'ready' END END) AS waits, 1200 + coalesce(octet_length(tasks.args), 0) +
+        coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
+        coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) +
+        coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
+        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.tags::text), 0) +
+        coalesce(octet_length(tasks.metadata::text), 0) AS bytes
 FROM (
   SELECT tasks.id AS id
   FROM tasks
@@ -148,20 +150,21 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.priority, tasks.queue, tasks.tags, tasks.metadata, tasks.status, tasks.status_reason, tasks.progress,
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
-    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.retry_of, tasks.schedule_id,
-    tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at, tasks.updated_at,
-    tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status = 'pending' THEN CASE WHEN
-    tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS
-    (
+    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
+    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
+    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
+    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
+    'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
-    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held ELSE
-        'ready' END END) AS waits, 1200 + coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs),
-        0) + coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-        coalesce(octet_length(tasks.error_message), 0) + coalesce(octet_length(tasks.name), 0) +
-        coalesce(octet_length(tasks.task_type), 0) + coalesce(octet_length(tasks.unique_key), 0) +
-        coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS bytes
+    AND hold.name = tasks.queue ) THEN 'paused' WHEN tasks.held IN ('dependency', 'limit', 'limit_key', 'user') THEN
+        tasks.held ELSE 'ready' END END) AS waits, 1200 + coalesce(octet_length(tasks.args), 0) +
+        coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
+        coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) +
+        coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
+        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.tags::text), 0) +
+        coalesce(octet_length(tasks.metadata::text), 0) AS bytes
 FROM (
   SELECT tasks.id AS id
   FROM tasks

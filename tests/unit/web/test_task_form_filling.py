@@ -133,7 +133,7 @@ class TestOptions:
     def test_that_the_form_does_not_know_are_lost(self) -> None:
         said = {
             "name": None,
-            "depends_on": [],
+            "depends_on": 5,
             "priority": 9,
             "max_attempts": "2",
             "kwargs": [],

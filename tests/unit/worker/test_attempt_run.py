@@ -75,7 +75,7 @@ def logs() -> Logs:
 @pytest.fixture
 def run(logs: Logs) -> AttemptRun:
     claim = ReadyClaim(
-        new_id(), 1, [], {}, 0, 1, False, None, "tests.any", new_id(), "default", "normal", None, None, None
+        new_id(), 1, [], {}, 0, 1, False, None, "tests.any", new_id(), "default", "normal", None, None, None, None
     )
     child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)  # type: ignore[arg-type]
     made = AttemptRun(claim, child)

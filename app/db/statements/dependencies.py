@@ -1,0 +1,140 @@
+"""The edges between tasks: which child waits for which parent."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Table, case, exists, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from app.db.statements.held_rows import PENDING, is_held
+from app.db.statements.tables import TASKS
+from app.db.statements.task_moves import HELD_ANEW
+from app.ddl.clock import NOW
+from app.models.outbox import ConsumerNumber
+from app.models.task import NEVER_DUE, Held, TaskStatus
+from app.models.task_dependency import TaskDependency
+
+_D = cast("Table", TaskDependency.__table__)
+IS_DEPENDENT = is_held(Held.DEPENDENCY)
+HAS_CHILDREN = func.coalesce(TASKS.c.followers, 0).bitwise_and(ConsumerNumber.CHILDREN.bit) != 0
+
+
+class Edge(NamedTuple):
+    """A child and its parent. `goes_on`: the child runs also where the parent has not succeeded."""
+
+    child_id: UUID
+    parent_id: UUID
+    goes_on: bool
+
+
+def lock_parents(db: Session, user_id: UUID, ids: Collection[UUID]) -> dict[UUID, TaskStatus]:
+    """Lock these tasks of the user until the commit, and return their states. Others wait for those that are locked."""
+    found = select(TASKS.c.id, TASKS.c.status).where(TASKS.c.id.in_(ids), TASKS.c.user_id == user_id)
+    rows = db.execute(found.order_by(TASKS.c.id).with_for_update(key_share=True))
+    return {row.id: TaskStatus(row.status) for row in rows}
+
+
+def add_edges(db: Session, edges: Iterable[tuple[Edge, bool]]) -> None:
+    """Write these edges, each with whether it is open."""
+    rows = [{**edge._asdict(), "is_open": is_open} for edge, is_open in edges]
+    if rows:
+        db.execute(insert(_D), rows)
+
+
+def statuses(db: Session, ids: Collection[UUID]) -> dict[UUID, TaskStatus]:
+    """The states of those of these tasks that are there."""
+    found = db.execute(select(TASKS.c.id, TASKS.c.status).where(TASKS.c.id.in_(ids)))
+    return {row.id: TaskStatus(row.status) for row in found}
+
+
+def open_edges(db: Session, parents: Collection[UUID]) -> list[Edge]:
+    """The open edges from these parents."""
+    found = select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on).where(_D.c.parent_id.in_(parents), _D.c.is_open)
+    return [Edge(*row) for row in db.execute(found)]
+
+
+def lock_children(db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
+    """Lock those of these tasks that wait for others until the commit. Returns their queues."""
+    found = select(TASKS.c.id, TASKS.c.queue).where(TASKS.c.id.in_(ids), PENDING, IS_DEPENDENT)
+    rows = db.execute(found.order_by(TASKS.c.id).with_for_update(key_share=True))
+    return {row.id: row.queue for row in rows}
+
+
+def close_edges(db: Session, edges: Sequence[Edge]) -> None:
+    """Note that these parents have ended for these children."""
+    _set_open(db, _D.c.parent_id.in_({edge.parent_id for edge in edges}), is_open=False)
+
+
+def still_waiting(db: Session, children: Collection[UUID]) -> set[UUID]:
+    """Those of these children that have an open edge."""
+    return set(db.scalars(select(_D.c.child_id).distinct().where(_D.c.child_id.in_(children), _D.c.is_open)))
+
+
+def release(db: Session, children: Collection[UUID]) -> None:
+    """Let these children, which are locked, go on: to their user's quota or limit, or to the line of their queue."""
+    later = TASKS.c.run_at > NOW
+    values = {"held": HELD_ANEW, "due_at": case((later, TASKS.c.run_at), else_=NOW)}
+    _change(db, values, TASKS.c.id.in_(children), PENDING, IS_DEPENDENT)
+
+
+def hold(db: Session, children: Collection[UUID]) -> None:
+    """Have these pending tasks wait for others."""
+    values: dict[str, Any] = {"held": Held.DEPENDENCY.value, "due_at": NEVER_DUE, "turn": None}
+    _change(db, values, TASKS.c.id.in_(children), PENDING)
+
+
+def reopen(db: Session, child_id: UUID, parents: Collection[UUID]) -> None:
+    """Have a child wait again for these of its parents."""
+    _set_open(db, _D.c.child_id == child_id, _D.c.parent_id.in_(parents), is_open=True)
+
+
+def parents_of(db: Session, child_id: UUID) -> dict[UUID, bool]:
+    """The parents of a task, each with whether the child runs also where it has not succeeded."""
+    found = db.execute(select(_D.c.parent_id, _D.c.goes_on).where(_D.c.child_id == child_id))
+    return {row.parent_id: row.goes_on for row in found}
+
+
+def reopen_children(db: Session, parents: Collection[UUID]) -> None:
+    """Have those children wait for these parents again, which run anew, that wait for others yet."""
+    waits = exists().where(TASKS.c.id == _D.c.child_id, PENDING, IS_DEPENDENT)
+    _set_open(db, _D.c.parent_id.in_(parents), waits, is_open=True)
+
+
+def blocked_by(db: Session | Connection, children: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """The parents that each of these children waits for."""
+    found: dict[UUID, list[UUID]] = {}
+    edges = select(_D.c.child_id, _D.c.parent_id).where(_D.c.child_id.in_(children), _D.c.is_open)
+    for child_id, parent_id in db.execute(edges.order_by(_D.c.parent_id)):
+        found.setdefault(child_id, []).append(parent_id)
+    return found
+
+
+def is_needed() -> ColumnElement[bool]:
+    """The condition that a pending child names the task, of a SELECT of `tasks`: then it is not deleted."""
+    child = TASKS.alias("child")
+    named = exists().select_from(_D.join(child, child.c.id == _D.c.child_id)).where(_D.c.parent_id == TASKS.c.id)
+    return HAS_CHILDREN & named.where(child.c.status == TaskStatus.PENDING.value)
+
+
+def needed(db: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these tasks that pending children name, and that therefore are not deleted.
+
+    They are locked until the commit: nobody makes another child of them meanwhile.
+    """
+    db.execute(select(TASKS.c.id).where(TASKS.c.id.in_(ids), HAS_CHILDREN).order_by(TASKS.c.id).with_for_update())
+    return set(db.scalars(select(TASKS.c.id).where(TASKS.c.id.in_(ids), is_needed())))
+
+
+def delete_edges(db: Session, child_id: UUID) -> None:
+    """Have a task wait for nothing any more."""
+    db.execute(_D.delete().where(_D.c.child_id == child_id))
+
+
+def _set_open(db: Session, *which: ColumnElement[bool], is_open: bool) -> None:
+    changed = update(_D).where(*which, _D.c.is_open.is_not(is_open)).values(is_open=is_open)
+    db.execute(changed)
+
+
+def _change(db: Session, values: dict[str, Any], *which: ColumnElement[bool]) -> None:
+    db.execute(update(TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql").where(*which).values(values))

@@ -1,0 +1,152 @@
+"""Parents that end, and children that are made, at the same moment: each child goes on once."""
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db.outage import is_passing
+from app.db.session import SessionLocal
+from app.models.task import Task, TaskStatus
+from app.models.task_dependency import TaskDependency
+from app.services.execution import ends
+from app.services.outbox import deliver_batch
+from app.services.task_service import task_service
+from app.services.workflows.settling import CONSUMER, settle
+from tests.support.lock_waits import after_the_commit, needs_row_locks
+from tests.support.services import Services
+from tests.support.settings import on_new_database
+from tests.support.tasks import claim, claim_next, new_task, new_user
+
+SEED, WIDTH, LAYERS, THREADS = 29, 12, 5, 6
+
+
+@pytest.fixture(autouse=True)
+def database(services: Services) -> Iterator[None]:
+    with on_new_database(services):
+        yield
+
+
+@pytest.fixture
+def user() -> UUID:
+    with SessionLocal() as db:
+        return new_user(db)
+
+
+def waits_of(task: Task) -> str | None:
+    with SessionLocal() as db:
+        return task_service.get_task(db, task.id).waits
+
+
+def succeed(db: Session, task: Task) -> None:
+    """Write the end; the caller commits."""
+    assert ends.end_attempt(db, task.id, task_service.get_task(db, task.id).attempt, ends.succeeded(1))
+
+
+@needs_row_locks
+def test_two_parents_that_end_at_once_release_it_once(user: UUID) -> None:
+    with SessionLocal() as one, SessionLocal() as other:
+        first, second = new_task(one, user), new_task(one, user)
+        child = new_task(one, user, depends_on=[first.id, second.id])
+        for parent in (first, second):
+            claim(one, parent)
+            succeed(one, parent)
+            one.commit()
+        settle(one, [first.id])
+
+        def settle_the_second() -> None:
+            settle(other, [second.id])
+            other.commit()
+
+        after_the_commit(one, settle_the_second)
+    assert waits_of(child) == "ready"
+    with SessionLocal() as db:
+        assert [each.id for each in claim_next(db)] == [child.id]
+
+
+@needs_row_locks
+def test_a_child_that_is_made_while_its_parent_ends_waits_for_nothing(user: UUID) -> None:
+    with SessionLocal() as one, SessionLocal() as other:
+        parent = new_task(one, user)
+        claim(one, parent)
+        succeed(one, parent)
+        made = list[Task]()
+        after_the_commit(one, lambda: made.append(new_task(other, user, depends_on=[parent.id])))
+    assert waits_of(made[0]) == "ready"
+
+
+@needs_row_locks
+def test_a_parent_that_ends_while_its_child_is_made_releases_it(user: UUID) -> None:
+    with SessionLocal() as one, SessionLocal() as other:
+        parent = new_task(one, user)
+        claim(one, parent)
+        child = new_task(one, user, depends_on=[parent.id], commit=False)
+
+        def end() -> None:
+            succeed(other, parent)
+            other.commit()
+
+        after_the_commit(one, end)
+    assert waits_of(child) == "dependency"
+    _deliver_all()
+    assert waits_of(child) == "ready"
+
+
+def test_a_graph_is_run_in_order_however_many_run_it(user: UUID) -> None:
+    """Some run what is ready, others hand over what has ended, all at once: each task runs once, after its parents."""
+    rng = random.Random(SEED)
+    layers: list[list[Task]] = []
+    with SessionLocal() as db:
+        for _ in range(LAYERS):
+            above = layers[-1] if layers else []
+            layers.append(
+                [
+                    new_task(db, user, depends_on=[each.id for each in rng.sample(above, min(len(above), 4))])
+                    for _ in range(WIDTH)
+                ]
+            )
+    total = WIDTH * LAYERS
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = [pool.submit(_run_until, total, deliver=number % 2 == 0) for number in range(THREADS)]
+        ran = [each for future in done for each in future.result()]
+    assert (len(ran), len(set(ran))) == (total, total)
+    with SessionLocal() as db:
+        times = {row.id: (row.started_at, row.finished_at, row.attempt) for row in db.scalars(select(Task))}
+        assert all(attempt == 1 for _, _, attempt in times.values())
+        for edge in db.scalars(select(TaskDependency)):
+            assert not edge.is_open
+            assert times[edge.parent_id][1] <= times[edge.child_id][0]
+
+
+def _run_until(total: int, *, deliver: bool) -> list[UUID]:
+    ran: list[UUID] = []
+    with SessionLocal() as db:
+        while task_service.get_task_count(db, status=TaskStatus.SUCCEEDED) < total:
+            db.rollback()
+            for each in claim_next(db):
+                assert ends.end_attempt(db, each.id, each.attempt, ends.succeeded(1))
+                db.commit()
+                ran.append(each.id)
+            if deliver:
+                _quietly(lambda: deliver_batch(db, CONSUMER))
+    return ran
+
+
+def _quietly(deliver: Callable[[], int]) -> None:
+    """What a deadlock among those that deliver has undone is done at the next look, as by maintenance."""
+    try:
+        deliver()
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+
+
+def _deliver_all() -> None:
+    with SessionLocal() as db:
+        while deliver_batch(db, CONSUMER):
+            pass
