@@ -216,7 +216,7 @@ class Task(Base):
     limit: Mapped[str | None] = mapped_column(ShortText)
     limit_key: Mapped[str | None] = mapped_column(ShortText)
     # The ids of the tasks that it was to wait for, as requested (`app/models/task_dependency.py`); NULL for none.
-    depends_on: Mapped[list[str] | None] = mapped_column(JSONText)
+    depends_on: Mapped[list[str] | None] = mapped_column(JSONText, info=SIZED)
     # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
     retry_of: Mapped[UUID | None]
     # The schedule that made it. No foreign key: it outlives the schedule.

@@ -53,7 +53,6 @@ from app.services.tasks import (
     task_editing,
     task_logs,
     task_pages,
-    task_parents,
     task_queries,
     task_reports,
     task_requests,
@@ -65,6 +64,7 @@ from app.services.tasks.load import load_of
 from app.services.tasks.permissions import Wanted
 from app.services.tasks.quotas import quotas
 from app.services.workflows import releasing
+from app.services.workflows.restarting import Restart
 
 
 class TaskService:
@@ -389,12 +389,13 @@ class TaskService:
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
                 limited_tasks.keep(db, task.limit)
-            active = task_parents.lock_active_parents(db, task)
+            restart = Restart(db, [task])
+            restart.check(task_id)
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             if from_start:
                 task_steps.clear(db, task_id)
-            task_parents.restarted(db, task, active)
+            restart.apply(db, [task_id])
             task = self.get_task(db, task.id)
             if task.schedule_id is not None:
                 schedules.reopen(db, [task.id])

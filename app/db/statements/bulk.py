@@ -28,6 +28,8 @@ class LockedTask:
     unique_key: str | None
     limit: str | None
     schedule_id: UUID | None
+    depends_on: list[str] | None
+    followers: int | None
     arguments_bytes: int
     attached_bytes: int
     stored_bytes: int
@@ -44,6 +46,8 @@ _COLUMNS = (
     Task.unique_key,
     Task.limit,
     Task.schedule_id,
+    Task.depends_on,
+    Task.followers,
     func.octet_length(Task.args) + func.octet_length(Task.kwargs),
     Task.attached_bytes,
     literal_column(task_bytes(Task.__tablename__), BigInteger),

@@ -28,9 +28,10 @@ class Edge(NamedTuple):
     goes_on: bool
 
 
-def lock_parents(db: Session, user_id: UUID, ids: Collection[UUID]) -> dict[UUID, TaskStatus]:
-    """Lock these tasks of the user until the commit, and return their states. Others wait for those that are locked."""
-    found = select(TASKS.c.id, TASKS.c.status).where(TASKS.c.id.in_(ids), TASKS.c.user_id == user_id)
+def lock_parents(db: Session, ids: Collection[UUID], user_id: UUID | None = None) -> dict[UUID, TaskStatus]:
+    """Lock these tasks until the commit, and return their states; `user_id` limits them to that user's."""
+    own = [] if user_id is None else [TASKS.c.user_id == user_id]
+    found = select(TASKS.c.id, TASKS.c.status).where(TASKS.c.id.in_(ids), *own)
     rows = db.execute(found.order_by(TASKS.c.id).with_for_update(key_share=True))
     return {row.id: TaskStatus(row.status) for row in rows}
 
@@ -84,18 +85,18 @@ def hold(db: Session, children: Collection[UUID]) -> None:
     _change(db, values, TASKS.c.id.in_(children), PENDING)
 
 
-def reopen(db: Session, child_id: UUID, parents: Collection[UUID]) -> None:
-    """Have a child wait again for these of its parents."""
-    _set_open(db, _D.c.child_id == child_id, _D.c.parent_id.in_(parents), is_open=True)
+def edges_to(db: Session, children: Collection[UUID]) -> list[Edge]:
+    """The edges to these children, open or not."""
+    found = select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on).where(_D.c.child_id.in_(children))
+    return [Edge(*row) for row in db.execute(found)]
 
 
-def parents_of(db: Session, child_id: UUID) -> dict[UUID, bool]:
-    """The parents of a task, each with whether the child runs also where it has not succeeded."""
-    found = db.execute(select(_D.c.parent_id, _D.c.goes_on).where(_D.c.child_id == child_id))
-    return {row.parent_id: row.goes_on for row in found}
+def reopen(db: Session, children: Collection[UUID], parents: Collection[UUID]) -> None:
+    """Have these children wait again for those of these tasks that are their parents."""
+    _set_open(db, _D.c.child_id.in_(children), _D.c.parent_id.in_(parents), is_open=True)
 
 
-def reopen_children(db: Session, parents: Collection[UUID]) -> None:
+def reopen_waiting(db: Session, parents: Collection[UUID]) -> None:
     """Have those children wait for these parents again, which run anew, that wait for others yet."""
     waits = exists().where(TASKS.c.id == _D.c.child_id, PENDING, IS_DEPENDENT)
     _set_open(db, _D.c.parent_id.in_(parents), waits, is_open=True)

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Container, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from uuid import UUID
@@ -22,8 +22,11 @@ from app.services.tasks import task_changes, unique_keys, waking
 from app.services.tasks.load import load_of_row
 from app.services.tasks.permissions import check_may_create
 from app.services.tasks.quotas import quotas
+from app.services.workflows.restarting import Restart
 
 logger = logging.getLogger(__name__)
+
+_ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
 
 
 @dataclass(frozen=True)
@@ -129,41 +132,48 @@ def _delete(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> 
 def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
     """Quotas first: their count of the database must not hold what this transaction changes."""
     known = limits.keep(db, {task.limit for task in tasks if task.limit is not None})
-    restarted: list[bulk.LockedTask] = []
-    with ExitStack() as reserved:
-        plain: list[bulk.LockedTask] = []
-        keyed: list[tuple[bulk.LockedTask, ExitStack]] = []
+    restart = Restart(db, [task for task in tasks if task.status in _ENDED_BADLY])
+    reserved: list[tuple[bulk.LockedTask, ExitStack]] = []
+
+    def skip(task: bulk.LockedTask, error: ServiceError) -> None:
+        restart.leave_out(task)
+        outcome.skip(error)
+
+    with ExitStack() as until_commit:
         for task in tasks:
             own = ExitStack()
             try:
                 _check(doer, task, known)
+                restart.check(task.id)
                 if doer.within_quota:
                     load = load_of_row(task.arguments_bytes, task.attached_bytes)
                     own.enter_context(quotas.reserved(db, task.user_id, load))
             except ServiceError as error:
-                outcome.skip(error)
+                skip(task, error)
                 continue
-            reserved.push(own)
-            if task.unique_key is None:
-                plain.append(task)
-            else:
-                keyed.append((task, own))
-        task_changes.restart_all(db, [task.id for task in plain])
-        restarted += plain
-        for task, own in keyed:
+            until_commit.push(own)
+            reserved.append((task, own))
+        restarted: list[bulk.LockedTask] = []
+        # Those with a key first: one that is refused leaves out what depends on it.
+        for task, own in sorted(reserved, key=lambda each: each[0].unique_key is None):
             try:
-                with own:
+                restart.check(task.id)
+                if task.unique_key is not None:
                     _restart_keyed(db, task)
                 restarted.append(task)
             except ServiceError as error:
-                outcome.skip(error)
+                skip(task, error)
+                with suppress(ServiceError), own:  # gives back what was reserved
+                    raise
+        task_changes.restart_all(db, [task.id for task in restarted if task.unique_key is None])
+    restart.apply(db, [task.id for task in restarted])
     schedules.reopen(db, [task.id for task in restarted if task.schedule_id is not None])
     outcome.done += len(restarted)
     waking.wake_all_due(db, {task.id: task.queue for task in restarted})
 
 
 def _check(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:
-    if task.status not in {TaskStatus.FAILED, TaskStatus.REVOKED}:
+    if task.status not in _ENDED_BADLY:
         raise InvalidTransition
     if doer.within_quota:
         check_may_create([task], doer.user_id, doer.role, doer.max_priority)

@@ -180,7 +180,7 @@ def _row(wanted: TaskCreate, user_id: UUID, columns: dict[str, Any]) -> NewTask:
         "max_attempts": wanted.max_attempts or kind.max_attempts,
         "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
         "rerun_lost": kind.rerun_lost,
-        "attached_bytes": attached_bytes(wanted.name, wanted.tags, wanted.metadata),
+        "attached_bytes": attached_bytes(wanted.name, wanted.tags, wanted.metadata, len(wanted.depends_on)),
     }
     values = given | derived
     plain = len(values)

@@ -4,7 +4,7 @@ The parents are locked until the commit. So one that ends meanwhile either has e
 after the edge, and releases the child.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements import dependencies
 from app.db.statements.dependencies import Edge
-from app.errors import FieldError, InvalidTask, ParentFailed
+from app.errors import FieldError, InvalidTask
 from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.services.execution import ends
@@ -20,7 +20,6 @@ from app.services.outbox import add_followers
 from app.services.tasks.new_rows import NewTask
 
 PARENT_FAILED = "parent_failed"
-_UNSUCCESSFUL = TERMINAL - {TaskStatus.SUCCEEDED}
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def find_parents(db: Session, rows: Sequence[NewTask], *, goes_on: bool = False)
         return Parents({})
     states = {each: own[each] for each in named & own.keys()}
     if others := named - own.keys():
-        states |= dependencies.lock_parents(db, rows[0].user_id, others)
+        states |= dependencies.lock_parents(db, others, rows[0].user_id)
     for at, row in enumerate(rows):
         errors = [_unknown(place) for place, parent in enumerate(row.parents) if parent not in states]
         if errors:
@@ -87,29 +86,3 @@ def find_parents(db: Session, rows: Sequence[NewTask], *, goes_on: bool = False)
 
 def _unknown(place: int) -> FieldError:
     return {"loc": ["depends_on", place], "msg": "is the id of none of your tasks", "type": "unknown_parent"}
-
-
-def lock_active_parents(db: Session, task: Task) -> list[UUID]:
-    """Lock the parents of an ended task that is to run again, and return those that have not ended.
-
-    Raises ParentFailed where one has failed or is revoked, and the task does not go on then.
-    """
-    if not task.depends_on:
-        return []
-    parents = dependencies.parents_of(db, task.id)
-    states = dependencies.lock_parents(db, task.user_id, parents)
-    if any(state in _UNSUCCESSFUL and not parents[each] for each, state in states.items()):
-        raise ParentFailed
-    return [each for each, state in states.items() if state not in TERMINAL]
-
-
-def restarted(db: Session, task: Task, active: Collection[UUID]) -> None:
-    """Have a task that was made pending again wait for these of its parents.
-
-    And those of its children wait for it again that wait for others yet.
-    """
-    if (task.followers or 0) & ConsumerNumber.CHILDREN.bit:
-        dependencies.reopen_children(db, [task.id])
-    if active:
-        dependencies.reopen(db, task.id, active)
-        dependencies.hold(db, [task.id])

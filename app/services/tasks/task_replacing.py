@@ -9,7 +9,7 @@ from app.db.statements import dependencies
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Held, Task
 from app.services.tasks import task_changes, task_steps
-from app.services.tasks.load import Load, attached_bytes, growth, load_of
+from app.services.tasks.load import Load, attached_bytes, attached_to, growth, load_of
 from app.services.tasks.new_rows import COLUMNS, NewTask
 from app.services.tasks.task_requests import with_its_time
 from app.services.tasks.waking import wake, wake_if_due
@@ -41,8 +41,8 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     relimits = any(getattr(task, name) != values[name] for name in ("limit", "limit_key", "user_limited"))
     if moves or relimits:
         values["held"] = row.values.get("held")
-    after = attached_bytes(values["name"], values["tags"], values["metadata_"])
-    more = after - attached_bytes(task.name, task.tags, task.metadata_)
+    after = attached_bytes(values["name"], values["tags"], values["metadata_"], len(row.parents))
+    more = after - attached_to(task)
     if not task_changes.patch(db, task.id, task.version, values, pending_only=True, more_bytes=more):
         return False
     if task.depends_on:

@@ -59,7 +59,8 @@ SELECT tasks.id, 1200 + coalesce(octet_length(tasks.args), 0) + coalesce(octet_l
     coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
     coalesce(octet_length(tasks.error_message), 0) + coalesce(octet_length(tasks.name), 0) +
     coalesce(octet_length(tasks.task_type), 0) + coalesce(octet_length(tasks.unique_key), 0) +
-    coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS anon_1
+    coalesce(octet_length(tasks.depends_on), 0) + coalesce(octet_length(tasks.tags::text), 0) +
+    coalesce(octet_length(tasks.metadata::text), 0) AS anon_1
 FROM tasks
 WHERE tasks.id = ANY (%(ids)s::UUID[]);
 
@@ -97,8 +98,8 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
         coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
         coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) +
         coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
-        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.tags::text), 0) +
-        coalesce(octet_length(tasks.metadata::text), 0) AS bytes
+        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.depends_on), 0) +
+        coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS bytes
 FROM (
   SELECT tasks.id AS id
   FROM tasks
@@ -130,8 +131,8 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
         coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
         coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) +
         coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
-        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.tags::text), 0) +
-        coalesce(octet_length(tasks.metadata::text), 0) AS bytes
+        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.depends_on), 0) +
+        coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS bytes
 FROM (
   SELECT tasks.id AS id
   FROM tasks
@@ -163,8 +164,8 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
         coalesce(octet_length(tasks.kwargs), 0) + coalesce(octet_length(tasks.progress_detail), 0) +
         coalesce(octet_length(tasks.result), 0) + coalesce(octet_length(tasks.error_message), 0) +
         coalesce(octet_length(tasks.name), 0) + coalesce(octet_length(tasks.task_type), 0) +
-        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.tags::text), 0) +
-        coalesce(octet_length(tasks.metadata::text), 0) AS bytes
+        coalesce(octet_length(tasks.unique_key), 0) + coalesce(octet_length(tasks.depends_on), 0) +
+        coalesce(octet_length(tasks.tags::text), 0) + coalesce(octet_length(tasks.metadata::text), 0) AS bytes
 FROM (
   SELECT tasks.id AS id
   FROM tasks

@@ -13,9 +13,11 @@ from app.errors import InvalidTask, ParentFailed, TaskHasChildren
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
 from app.schemas.task_filter import filter_from
+from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
+from app.services.tasks.load import EDGE_BYTES
 from app.services.workflows import releasing
 from app.services.workflows.settling import CONSUMER
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, claim_next, finish, new_task, new_user, task_in
@@ -227,6 +229,69 @@ class TestRetry:
         task_service.retry_task(db, parent.id)
         end(db, parent)
         assert status(db, child) is TaskStatus.REVOKED
+
+
+class TestBulkRetry:
+    def retry(self, db: Session, *tasks: Task) -> dict[str, int]:
+        """How many were restarted, and how many were skipped for which reason."""
+        deed = task_service.start_bulk(db, "retry", user_id=tasks[0].user_id, ids=[task.id for task in tasks])
+        while steps.step(db, deed.id):
+            pass
+        deed = task_service.get_bulk(db, deed.id)
+        return {"done": deed.done, **deed.skipped}
+
+    def test_takes_parents_first(self, db: Session, parent: Task) -> None:
+        child = child_of(db, parent)
+        grandchild = child_of(db, child)
+        end(db, parent, FAILED)
+        assert self.retry(db, grandchild, child, parent) == {"done": 3}
+        assert [task_service.get_task(db, each.id).waits for each in (parent, child, grandchild)] == [
+            "ready",
+            "dependency",
+            "dependency",
+        ]
+        for each in (parent, child, grandchild):
+            assert [claimed.id for claimed in claim_next(db)] == [each.id]
+            task = task_service.get_task(db, each.id)
+            assert ends.end_attempt(db, each.id, task.attempt, ends.succeeded(1))
+            db.commit()
+            settle(db)
+
+    def test_skips_what_has_a_parent_that_stays_failed(self, db: Session, parent: Task) -> None:
+        child = child_of(db, parent)
+        grandchild = child_of(db, child)
+        end(db, parent, FAILED)
+        assert self.retry(db, child, grandchild) == {"done": 0, "parent_failed": 2}
+        assert status(db, child) is status(db, grandchild) is TaskStatus.REVOKED
+
+    def test_skips_what_depends_on_one_whose_key_is_taken(self, db: Session, parent: Task) -> None:
+        keyed = new_task(db, parent.user_id, unique_key="k")
+        child = child_of(db, keyed)
+        end(db, keyed, FAILED)
+        new_task(db, parent.user_id, unique_key="k")
+        assert self.retry(db, keyed, child) == {"done": 0, "unique_key_taken": 1, "parent_failed": 1}
+        assert status(db, child) is TaskStatus.REVOKED
+
+    def test_waits_for_a_parent_that_runs_again_already(self, db: Session, parent: Task) -> None:
+        child = child_of(db, parent)
+        end(db, parent, FAILED)
+        task_service.retry_task(db, parent.id)
+        assert self.retry(db, child) == {"done": 1}
+        assert task_service.get_task(db, child.id).waits == "dependency"
+
+
+class TestSizes:
+    def test_parents_count_in_what_a_task_keeps(self, db: Session, parent: Task) -> None:
+        before = child_of(db, parent)
+        after = child_of(db, parent, *(new_task(db, parent.user_id) for _ in range(9)))
+        assert after.attached_bytes - before.attached_bytes == 9 * EDGE_BYTES
+
+    def test_of_a_replacement_count_as_its_own(self, db: Session, parent: Task) -> None:
+        key: dict[str, Any] = {"unique_key": "k", "on_conflict": "replace"}
+        child = child_of(db, parent, **key)
+        before = child.attached_bytes
+        child_of(db, parent, new_task(db, parent.user_id), **key)
+        assert task_service.get_task(db, child.id).attached_bytes - before == EDGE_BYTES
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,82 @@
+"""Ended tasks that are to run again, together: which of them may, and which wait for others then."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.db.statements import dependencies
+from app.errors import ParentFailed
+from app.models.outbox import ConsumerNumber
+from app.models.task import TERMINAL, TaskStatus
+
+_UNSUCCESSFUL = TERMINAL - {TaskStatus.SUCCEEDED}
+
+
+class Ended(Protocol):
+    """A task that has failed or was revoked."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def depends_on(self) -> Sequence[object] | None: ...
+
+    @property
+    def followers(self) -> int | None: ...
+
+
+class Restart:
+    """These tasks, and their parents, which are locked until the commit."""
+
+    def __init__(self, db: Session, tasks: Iterable[Ended]) -> None:
+        self._again = {task.id: task for task in tasks}
+        dependent = [task.id for task in self._again.values() if task.depends_on]
+        self._edges = dependencies.edges_to(db, dependent) if dependent else []
+        others = {edge.parent_id for edge in self._edges} - self._again.keys()
+        self._states = dependencies.lock_parents(db, others) if others else {}
+        self._refused = self._find_refused()
+
+    def check(self, task_id: UUID) -> None:
+        """Raise ParentFailed for a task one of whose parents has failed or is revoked, and does not run again."""
+        if task_id in self._refused:
+            raise ParentFailed
+
+    def leave_out(self, task: Ended) -> None:
+        """Say that this task does not run again after all: nor do those that need it."""
+        if self._again.pop(task.id, None) is not None and self._edges:
+            self._states[task.id] = TaskStatus.FAILED
+            self._refused = self._find_refused()
+
+    def apply(self, db: Session, restarted: Collection[UUID]) -> None:
+        """Have these, which are pending by now, wait for those of their parents that have not ended.
+
+        And those of their children wait for them again that wait for others yet.
+        """
+        waits = [edge for edge in self._edges if edge.child_id in restarted and self._is_active(edge.parent_id)]
+        if waits:
+            children = {edge.child_id for edge in waits}
+            dependencies.reopen(db, children, {edge.parent_id for edge in waits})
+            dependencies.hold(db, children)
+        parents = [each for each in restarted if (self._again[each].followers or 0) & ConsumerNumber.CHILDREN.bit]
+        if parents:
+            dependencies.reopen_waiting(db, parents)
+
+    def _is_active(self, parent: UUID) -> bool:
+        if parent in self._again:
+            return parent not in self._refused
+        state = self._states.get(parent)
+        return state is not None and state not in TERMINAL
+
+    def _find_refused(self) -> set[UUID]:
+        refused = set[UUID]()
+        while more := {
+            edge.child_id
+            for edge in self._edges
+            if edge.child_id not in refused
+            and not edge.goes_on
+            and (edge.parent_id in refused or self._states.get(edge.parent_id) in _UNSUCCESSFUL)
+        }:
+            refused |= more
+        return refused
