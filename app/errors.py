@@ -187,6 +187,10 @@ class ScheduleNotFound(NotFound):
     code, title = "schedule_not_found", "There is no such schedule"
 
 
+class WorkflowNotFound(NotFound):
+    code, title = "workflow_not_found", "There is no such workflow"
+
+
 class Conflict(ServiceError):
     code, title = "conflict", "Conflict"
 
@@ -207,6 +211,20 @@ class TaskHasChildren(Conflict):
 
 class ParentFailed(Conflict):
     code, title = "parent_failed", "A task that this one depends on has not succeeded: retry that one first"
+
+
+class ParentDeleted(Conflict):
+    code, title = "parent_deleted", "A task whose result this one needs is deleted"
+
+
+class WorkflowActive(Conflict):
+    code, title = "workflow_active", "The workflow is pending or running: cancel it first"
+
+
+class WorkflowTransition(Conflict):
+    """The workflow's state does not allow the change. Nothing was changed."""
+
+    code, title = "workflow_transition", "The state of the workflow does not allow this"
 
 
 class UserExists(Conflict):
@@ -239,6 +257,10 @@ class IdempotentTaskDeleted(Conflict):
 
 class IdempotentScheduleDeleted(Conflict):
     code, title = "idempotent_schedule_deleted", "The schedule of this Idempotency-Key was deleted"
+
+
+class IdempotentWorkflowDeleted(Conflict):
+    code, title = "idempotent_workflow_deleted", "The workflow of this Idempotency-Key was deleted"
 
 
 class ReplayTooLarge(Conflict):
@@ -406,6 +428,10 @@ class InvalidSchedule(InvalidInput):
     code, title = "invalid_schedule", "The schedule is not valid"
 
 
+class InvalidWorkflow(InvalidInput):
+    code, title = "invalid_workflow", "The workflow is not valid"
+
+
 class TooManyTimes(InvalidInput):
     code, title = "too_many_times", "The range has too many times: send a shorter one"
 
@@ -570,6 +596,10 @@ class ReportedFailure(Exception):
 
 class ResultTooLarge(ValueError):
     """A result or progress detail is larger than MAX_RESULT_BYTES. Nothing of it is stored."""
+
+
+class UnusableResult(ValueError):
+    """An argument refers to the result of another task, and cannot have it. The task fails, and is not retried."""
 
 
 class TaskCancelled(BaseException):

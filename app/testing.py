@@ -34,6 +34,7 @@ from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt,
 from app.services.execution.results import check_percent, check_size
 from app.services.tasks.new_rows import parse
 from app.worker.child.record_runner import takes_task_id
+from app.worker.child.references import Arguments
 from app.worker.child.steps import Steps
 from app.worker.shared.error_text import describe
 
@@ -172,6 +173,7 @@ class UnwrittenAttempt:
     cancel_after: int | None = None
     started: bool = False
     is_bound: bool = False
+    unfit: Exception | None = None
     # What the orders of a worker would set.
     stopped: type[BaseException] | None = None
     reports: list[Report] = field(default_factory=list)
@@ -225,6 +227,9 @@ class UnwrittenAttempt:
     @property
     def task_id(self) -> UUID:
         return self.claim.id
+
+    def arguments(self) -> Arguments:
+        return Arguments(self.claim.args, self.claim.kwargs)
 
     def step(
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]

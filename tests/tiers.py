@@ -25,7 +25,7 @@ class Tier(StrEnum):
 TIERS: dict[Tier, tuple[str, ...]] = {
     Tier.QUICK: (
         "unit/api/", "unit/beat/", "unit/broker/", "unit/core/", "unit/db/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/outbound/",
-        "unit/schedules/", "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/test_routing.py",
+        "unit/schedules/", "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/workflows/", "unit/test_routing.py",
         "unit/test_task_status_update.py", "unit/test_tiers.py",
     ),
     Tier.DEFAULT: (

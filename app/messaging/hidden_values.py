@@ -17,12 +17,14 @@ from app.core.redaction import redact, secrets_in
 from app.messaging.reprs import parameters_of
 
 
-def hide_arguments(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Hide the secrets in these arguments for as long as the task's present request exists.
+def hide_arguments(
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], others: Sequence[str] = ()
+) -> None:  # fmt: skip
+    """Hide the secrets in these arguments, and `others`, for as long as the task's present request exists.
 
     Celery lets go of the request after its last line about it.
     """
-    secrets = [*parameters_of(task).secrets_in(args), *secrets_in(kwargs)]
+    secrets = [*parameters_of(task).secrets_in(args), *secrets_in(kwargs), *others]
     if secrets:
         request = task.request
         owner = f"{request.id} {id(request)}"

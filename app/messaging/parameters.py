@@ -49,16 +49,24 @@ class TaskParameters:
 
     def check(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
+        values = self.check_names(args, kwargs)
+        masked = [name for name, value in values.items() if holds_mask({name: value})] if holds_mask(values) else ()
+        if masked:
+            raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
+        self._validate(dump_json(values), len(args))
+
+    def check_filled(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
+        """As `check`, of arguments that hold results of other tasks: a `***` in one hides nothing."""
+        self._validate(dump_json(self.check_names(args, kwargs)), len(args))
+
+    def check_names(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments by the names of their parameters, whatever they are. Raises InvalidArguments."""
         given = [name for name in kwargs if name in FILLED or name == self.bound_to]
         if given:
             raise InvalidArguments(
                 errors=[_error(["kwargs", *given], "The service fills this parameter: do not send it", "not_yours")]
             )
-        values = self._values(self._bind(args, kwargs))
-        masked = [name for name, value in values.items() if holds_mask({name: value})] if holds_mask(values) else ()
-        if masked:
-            raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
-        self._validate(dump_json(values), len(args))
+        return self._values(self._bind(args, kwargs))
 
     def convert(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments as the annotations name them. Raises InvalidArguments, naming the parameter.

@@ -29,6 +29,7 @@ from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.models.worker import WorkerProcess
+from app.models.workflow import Workflow, WorkflowNode
 
 __all__ = [
     "ApiKey",
@@ -65,6 +66,8 @@ __all__ = [
     "WebhookDelivery",
     "WebhookEndpoint",
     "WorkerProcess",
+    "Workflow",
+    "WorkflowNode",
 ]
 
 for _module in iter_modules(__path__):

@@ -221,6 +221,8 @@ class Task(Base):
     retry_of: Mapped[UUID | None]
     # The schedule that made it. No foreign key: it outlives the schedule.
     schedule_id: Mapped[UUID | None]
+    # The workflow that it is a node of (`app/models/workflow.py`), which is deleted with its tasks.
+    workflow_id: Mapped[UUID | None]
     # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
     user_limited: Mapped[bool | None]
     held: Mapped[Held | None] = mapped_column(_Named(Held))

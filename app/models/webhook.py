@@ -37,7 +37,7 @@ class WebhookEvent(RecordedEvent):
 
 
 class EventType(StrEnum):
-    """What an endpoint can be told of. `workflow.…` are accepted, and not sent yet."""
+    """What an endpoint can be told of."""
 
     TASK_SUCCEEDED = "task.succeeded"
     TASK_FAILED = "task.failed"

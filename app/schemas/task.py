@@ -279,7 +279,7 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     schedule_id: UUID | None = Field(
         None, description="The schedule that made the task: by itself, by a trigger or by a backfill."
     )
-    workflow_id: UUID | None = Field(None, description="Always null in this version.")
+    workflow_id: UUID | None = Field(None, description="The workflow that it is part of.")
     attempt: int = Field(description="The number of starts so far, including lost ones.", examples=[1])
     worker: str | None = Field(description="The worker of the last attempt.", examples=["worker1@host"])
     version: int = Field(description="Grows by one with each visible change. The ETag holds it too.")

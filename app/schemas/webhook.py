@@ -62,7 +62,7 @@ Events = Annotated[
     Field(
         min_length=1,
         max_length=50,
-        description="What the endpoint is told of. Events of workflows are accepted, and not sent in this version.",
+        description="What the endpoint is told of.",
         examples=[["task.succeeded", "task.failed"]],
     ),
     AfterValidator(_once_each),

@@ -63,7 +63,8 @@ from app.services.tasks import (
 from app.services.tasks.load import load_of
 from app.services.tasks.permissions import Wanted
 from app.services.tasks.quotas import quotas
-from app.services.workflows import releasing
+from app.services.workflow_service import workflow_service
+from app.services.workflows import changing, releasing
 from app.services.workflows.restarting import Restart
 
 
@@ -378,7 +379,8 @@ class TaskService:
 
         It keeps the results of its steps, and forgets them with `from_start`.
         `check` is called with the task before anything is changed; its exceptions are passed on. Raises TaskNotFound,
-        InvalidTransition, UniqueKeyTaken, UnknownLimit, ParentFailed; with `within_quota` also QuotaExceeded.
+        InvalidTransition, UniqueKeyTaken, UnknownLimit, ParentFailed, ParentDeleted; with `within_quota` also
+        QuotaExceeded.
         """
         task = self.get_task(db, task_id, owner=owner)
         task_id = task.id
@@ -391,6 +393,8 @@ class TaskService:
                 limited_tasks.keep(db, task.limit)
             restart = Restart(db, [task])
             restart.check(task_id)
+            if task.workflow_id is not None:
+                changing.check_parents_kept(db, task.workflow_id, [task_id])
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             if from_start:
@@ -557,6 +561,8 @@ class TaskService:
     list_queues = staticmethod(queue_service.list_queues)
     pause_queue = staticmethod(queue_service.pause_queue)
     resume_queue = staticmethod(queue_service.resume_queue)
+    create_workflow = staticmethod(workflow_service.create_workflow)
+    create_from_canvas = staticmethod(workflow_service.create_from_canvas)
     list_limits = staticmethod(limit_service.list_limits)
     get_limit = staticmethod(limit_service.get_limit)
     put_limit = staticmethod(limit_service.put_limit)

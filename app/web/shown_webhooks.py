@@ -7,13 +7,11 @@ from datetime import datetime
 from statistics import median
 from urllib.parse import urlsplit
 
-from app.models.webhook import DisabledReason, EventType, WebhookEndpoint
+from app.models.webhook import DisabledReason, WebhookEndpoint
 from app.schemas.webhook import DeliveryRead
 from app.web import charts
 from app.web.json_shown import JSONTexts, Shown
 
-# Those of workflows are accepted by the API, and not sent yet.
-SENT_EVENTS = tuple(each.value for each in EventType if not each.value.startswith("workflow."))
 COLUMNS = 50
 FILTERS = ("task_type", "tag", "celery_task_name")
 
@@ -22,8 +20,7 @@ FILTERS = ("task_type", "tag", "celery_task_name")
 class Health:
     """Whether an endpoint gets what it should: `well`, `failing`, `gone`, `disabled` (by its owner), and since when.
 
-    `gave_up`: the service has disabled it, since nothing got through for days. `unsent`: it wants only events that are
-    not sent yet.
+    `gave_up`: the service has disabled it, since nothing got through for days.
     """
 
     kind: str
@@ -41,7 +38,7 @@ def health_of(endpoint: WebhookEndpoint) -> Health:
         return Health(kinds.get(endpoint.disabled_reason or "", "disabled"), endpoint.disabled_at)
     if endpoint.failing_since:
         return Health("failing", endpoint.failing_since)
-    return Health("unsent" if set(endpoint.events).isdisjoint(SENT_EVENTS) else "well")
+    return Health("well")
 
 
 def last_error(deliveries: Iterable[DeliveryRead]) -> str | None:

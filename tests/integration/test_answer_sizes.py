@@ -27,16 +27,18 @@ from app.models.task import TaskAttempt
 from app.models.task_filter import TaskFilter
 from app.models.webhook import EventType, WebhookDelivery
 from app.schemas.webhook import MAX_DESCRIPTION
+from app.schemas.workflow import MAX_REF
 from app.services.execution import attempts, ends
 from app.services.schedule_service import schedule_service
 from app.services.schedules.listing import ScheduleFilter
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
+from app.services.workflow_service import workflow_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
 from tests.support.tables import cases
 from tests.support.task_client import TASKS, TaskClient, module_client
-from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
+from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, new_user, retried
 
 client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200", ACCOUNT_CHANGES_PER_USER="300")
 
@@ -83,7 +85,16 @@ def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
         schedule_id, webhook_id = make_hostile_schedules(db, user_id), make_hostile_webhooks(db, user_id)
         db.commit()
     ids = {"task_id": largest.id, "wordy": wordy.id, "user_id": user_id}
-    return {**ids, "schedule_id": schedule_id, "webhook_id": webhook_id}
+    return {**ids, "schedule_id": schedule_id, "webhook_id": webhook_id, "workflow_id": make_hostile_workflow()}
+
+
+def make_hostile_workflow() -> UUID:
+    """Of a user of its own, whose tasks are not counted here."""
+    refs = [f"{n:04}" + WIDE * (MAX_REF - 4) for n in range(200)]
+    task = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [1]}
+    tasks = [{**task, "ref": ref, "depends_on": refs[:at][-50:]} for at, ref in enumerate(refs)]
+    with SessionLocal() as db:
+        return workflow_service.create_workflow(db, WIDE * 200, tasks, user_id=new_user(db)).id
 
 
 def make_hostile_schedules(db: Session, user_id: UUID) -> UUID:

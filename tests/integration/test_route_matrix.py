@@ -187,6 +187,13 @@ class World:
             assert self.call("owner", "POST", f"{API}/tasks/{task_id}/cancel").status_code == 200
         return task_id
 
+    def workflow_id(self, route: str) -> str:
+        """A pending one, or one that has ended where only such a one will do."""
+        workflow_id = self.made("/workflows/", name="w", tasks=[A_TASK | {"ref": "a"}])
+        if route.endswith("/retry") or route.startswith("DELETE"):
+            assert self.call("owner", "POST", f"{API}/workflows/{workflow_id}/cancel").status_code == 200
+        return workflow_id
+
     def deed_id(self, _route: str) -> str:
         """One that runs: nothing does it here."""
         with SessionLocal.begin() as db:

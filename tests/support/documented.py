@@ -19,7 +19,6 @@ PAGES = {name: Page(name) for name in ("README.md", *sorted(path.name for path i
 # Python that is a module of tasks, which a worker loads.
 MODULES = {
     "README.md": "example",
-    "faq.md": "myteam.first",
     "recipes.md": "myteam.nightly",
     "steps.md": "myteam.orders",
     "writing-tasks.md": "myteam.tasks",

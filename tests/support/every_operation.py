@@ -29,6 +29,13 @@ CODES = {
     *("idempotency_key_reused", "idempotent_task_deleted"),
     *("webhook_not_found", "delivery_not_found", "webhook_limit", "webhook_disabled"),
     *("schedule_not_found", "invalid_schedule", "too_many_times", "idempotent_schedule_deleted"),
+    *(
+        "workflow_not_found",
+        "invalid_workflow",
+        "workflow_active",
+        "workflow_transition",
+        "idempotent_workflow_deleted",
+    ),
     *("bulk_deed_not_found", "bulk_deed_over", "preview_required", "token_expired", "token_mismatch"),
 }
 
@@ -52,6 +59,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _limits(boss)
     _webhooks(boss)
     _schedules(boss)
+    _workflows(boss)
     _resources(stack, boss)
 
 
@@ -158,6 +166,23 @@ def _schedules(boss: _Caller) -> None:
     boss("DELETE", path)
     boss("GET", path)
     boss("POST", "/schedules/", json=body, headers=once)
+
+
+def _workflows(boss: _Caller) -> None:
+    first, second = TASK | {"ref": "a", "delay_seconds": 3600}, TASK | {"ref": "b", "depends_on": ["a"]}
+    body, once = {"name": "x", "tasks": [first, second]}, {"Idempotency-Key": "a workflow"}
+    path = f"/workflows/{boss('POST', '/workflows/', json=body, headers=once).json()['id']}"
+    boss("POST", "/workflows/", json=body, headers=once)
+    for wrong in ([second], [first, first], [first | {"args": [{"$result": 7}]}], [first | {"args": ["x"]}]):
+        boss("POST", "/workflows/", json=body | {"tasks": wrong})
+    for read in (path, "/workflows/?status=pending&name=X&limit=1", "/workflows/?created_after=2020-01-01T00:00:00Z"):
+        boss("GET", read)
+    boss("DELETE", path)
+    for deed in ("retry", "cancel", "cancel", "retry", "cancel"):
+        boss("POST", f"{path}/{deed}")
+    boss("DELETE", path)
+    boss("GET", path)
+    boss("POST", "/workflows/", json=body, headers=once)
 
 
 def _stats_and_errors(mine: _Caller) -> None:

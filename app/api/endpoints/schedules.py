@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, TaskReader, TaskWriter
-from app.api.endpoints.tasks import IdempotencyKey, task_bytes
+from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey, task_bytes
 from app.api.http.body_route import body_limit
 from app.api.http.paging import LINK_HEADER, MAX_LIMIT, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
@@ -28,11 +28,7 @@ from app.errors import (
     PriorityNotAllowed,
     ScheduleNotFound,
     TaskNotAllowed,
-    TooManyBytesQueued,
-    TooManyBytesStored,
     TooManySchedules,
-    TooManySubmissions,
-    TooManyTasksQueued,
     TooManyTimes,
     UniqueKeyTaken,
     UnknownLimit,
@@ -74,12 +70,6 @@ Count = Annotated[int, Query(ge=1, le=100, description="How many times.")]
 
 _SCHEDULES, _RUNS = ListRenderer(ScheduleRead), ListRenderer(ScheduleRunRead)
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of what was made", "schema": {"type": "string"}}}
-_REPLAYED: dict[str, Any] = {
-    "Idempotency-Replayed": {
-        "description": "`true` if an earlier request with this key was accepted. Otherwise absent",
-        "schema": {"type": "string", "const": "true"},
-    }
-}
 _TASK_PROBLEMS = (
     *(TaskNotAllowed, PriorityNotAllowed, InvalidInput, UnknownTask, InvalidArguments),
     *(UnknownLimit, WebhooksOff),
@@ -87,7 +77,7 @@ _TASK_PROBLEMS = (
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentScheduleDeleted)
 _SUBMIT_PROBLEMS = (
     *(LimitReached, UniqueKeyTaken, KeptTasksTooLarge),
-    *(TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored),
+    *QUOTA_PROBLEMS,
 )
 _PROBLEMS = problems(401, InsufficientScope, ScheduleNotFound)
 
@@ -105,7 +95,7 @@ def _check_of(user: Principal) -> Check:
     response_model=ScheduleRead,
     response_description="The schedule is committed",
     responses={
-        201: {"headers": {**_LOCATION, **_REPLAYED}},
+        201: {"headers": {**_LOCATION, **REPLAYED_HEADER}},
         **problems(401, InsufficientScope, *_TASK_PROBLEMS, InvalidSchedule, *_KEY_PROBLEMS, TooManySchedules),
     },
 )

@@ -109,7 +109,7 @@ IdempotencyKey = Annotated[
 _TASKS, _ATTEMPTS = ListRenderer(TaskRead), ListRenderer(TaskAttemptRead)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
-_REPLAYED_HEADER: dict[str, Any] = {
+REPLAYED_HEADER: dict[str, Any] = {
     _REPLAYED: {
         "description": "`true` if an earlier request with this key was accepted. Otherwise absent",
         "schema": {"type": "string", "const": "true"},
@@ -126,7 +126,7 @@ _PATCH_PROBLEMS = (
     *(AdminOnly, PriorityNotAllowed, TaskNotFound, InvalidTransition, PreconditionFailed),
     *(InvalidInput, UnknownTask, InvalidArguments, TooManyBytesQueued, TooManyBytesStored),
 )
-_QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
+QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
 
 
 def task_bytes(settings: Settings) -> int:
@@ -248,8 +248,8 @@ def _shown(found: ReadTask) -> Response:
             "description": "The task that has the `unique_key`, as it was or replaced, by `on_conflict`",
             "headers": {**_LOCATION, **_ETAG},
         },
-        201: {"headers": {**_LOCATION, **_ETAG, **_REPLAYED_HEADER}},
-        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, UniqueKeyTaken, *_QUOTA_PROBLEMS),
+        201: {"headers": {**_LOCATION, **_ETAG, **REPLAYED_HEADER}},
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, UniqueKeyTaken, *QUOTA_PROBLEMS),
     },
 )
 @read_fast(_create_fast)
@@ -277,10 +277,10 @@ async def create_task(
     response_model=TaskBatchRead,
     response_description="All tasks are committed and will run",
     responses={
-        201: {"headers": _REPLAYED_HEADER},
+        201: {"headers": REPLAYED_HEADER},
         **problems(
             *(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge),
-            *(UniqueKeyTaken, KeptTasksTooLarge, *_QUOTA_PROBLEMS),
+            *(UniqueKeyTaken, KeptTasksTooLarge, *QUOTA_PROBLEMS),
         ),
     },
 )
@@ -454,7 +454,7 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
         },
         **problems(
             *(401, InsufficientScope, *_CREATE_PROBLEMS, TaskNotFound, InvalidTransition, UniqueKeyTaken),
-            *_QUOTA_PROBLEMS,
+            *QUOTA_PROBLEMS,
         ),
     },
 )

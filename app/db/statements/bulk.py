@@ -28,6 +28,7 @@ class LockedTask:
     unique_key: str | None
     limit: str | None
     schedule_id: UUID | None
+    workflow_id: UUID | None
     depends_on: list[str] | None
     followers: int | None
     arguments_bytes: int
@@ -46,6 +47,7 @@ _COLUMNS = (
     Task.unique_key,
     Task.limit,
     Task.schedule_id,
+    Task.workflow_id,
     Task.depends_on,
     Task.followers,
     func.octet_length(Task.args) + func.octet_length(Task.kwargs),
@@ -71,7 +73,12 @@ def lock_running(db: Session, deed_id: UUID) -> BulkDeed | None:
     return db.scalars(deed.with_for_update(skip_locked=True).execution_options(populate_existing=True)).one_or_none()
 
 
-def lock_tasks(db: Session, ids: Sequence[UUID], owner: UUID | None) -> list[LockedTask]:
-    """Lock those of the tasks that no other transaction has locked. `owner` limits them to that user's."""
+def lock_tasks(
+    db: Session, ids: Sequence[UUID], owner: UUID | None = None, *, wait: bool = False
+) -> list[LockedTask]:  # fmt: skip
+    """Lock the tasks, or, without `wait`, those of them that no other transaction has locked.
+
+    `owner` limits them to that user's.
+    """
     found = select(*_COLUMNS).where(Task.id.in_(ids), *([] if owner is None else [Task.user_id == owner]))
-    return [LockedTask(*row) for row in db.execute(found.order_by(Task.id).with_for_update(skip_locked=True))]
+    return [LockedTask(*row) for row in db.execute(found.order_by(Task.id).with_for_update(skip_locked=not wait))]

@@ -4,7 +4,7 @@ The fields of a task are defined in the model, the migration and the schemas. Th
 field that both `TaskCreate` and the table have is written as given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from app.models.outbox import ConsumerNumber
 from app.models.task import Held, Task
 from app.schemas.task import TaskCreate
 from app.services.tasks.load import Load, attached_bytes, load_of_row
+from app.workflows import references
 
 _TABLE = Base.metadata.tables[Task.__tablename__]
 # The columns of a task with a unique_key. Tasks without one do not pay for them.
@@ -35,7 +36,7 @@ _OF_KEY = ("unique_key", "on_conflict", "active_key")
 # The columns of a task that needs places, which others do not pay for either.
 _OF_LIMIT = ("limit", "limit_key", "user_limited", "held")
 # The columns that only the service itself gives, as `rows_of(…, retry_of=…, schedule_id=…)`; NULL where it does not.
-_OF_SERVICE = ("retry_of", "followers", "schedule_id")
+_OF_SERVICE = ("retry_of", "followers", "schedule_id", "workflow_id")
 _OF_SOME = (*_OF_KEY, *_OF_LIMIT, "webhook_url", "depends_on", *_OF_SERVICE)
 # The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c and name not in _OF_SOME]
@@ -131,10 +132,24 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
         raise InvalidTask(f"args, kwargs and metadata are JSON: {error}") from None
 
 
+def check_arguments(kind: TaskType, wanted: TaskCreate) -> None:
+    """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
+    kind.check(wanted.args, wanted.kwargs)
+
+
+def check_references(kind: TaskType, wanted: TaskCreate) -> None:
+    """As `check_arguments`, in a workflow: whatever the references among them stand for is checked as it starts."""
+    if references.holds_any([wanted.args, wanted.kwargs]):
+        kind.task_parameters.check_names(wanted.args, wanted.kwargs)
+    else:
+        check_arguments(kind, wanted)
+
+
 def rows_of(
-    wanted: Sequence[TaskCreate], user_id: UUID, followers: int | None = None, **columns: Any
+    wanted: Sequence[TaskCreate], user_id: UUID, followers: int | None = None, *, ids: Sequence[UUID] | None = None,
+    check: Callable[[TaskType, TaskCreate], None] = check_arguments, **columns: Any,
 ) -> list[NewTask]:  # fmt: skip
-    """Check the tasks against the catalogue and return the rows to insert.
+    """Check the tasks against the catalogue and return the rows to insert, with these ids or new ones.
 
     `followers` are those of each task of this user, where the caller knows them. `columns` are what the service gives
     besides, the same for each row. Raises UnknownTask, InvalidArguments, WebhooksOff.
@@ -144,7 +159,11 @@ def rows_of(
     """
     if any(task.webhook_url is not None for task in wanted) and not get_settings().webhook_keys:
         raise WebhooksOff
-    return [_row(task, user_id, columns).followed(followers) for task in wanted]
+    ids = ids or [new_id() for _ in wanted]
+    return [
+        _row(task, check, {"id": task_id, "user_id": user_id}, columns).followed(followers)
+        for task_id, task in zip(ids, wanted, strict=True)
+    ]
 
 
 def insert_rows(db: Session | sa.Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
@@ -167,15 +186,15 @@ def _as_inserted(row: NewTask, found: Any) -> dict[str, Any]:
     return {**_DEFAULTS, **row.values, **returned, "metadata_": metadata, "error": None, "waits": waits}
 
 
-def _row(wanted: TaskCreate, user_id: UUID, columns: dict[str, Any]) -> NewTask:
+def _row(
+    wanted: TaskCreate, check: Callable[[TaskType, TaskCreate], None], ids: dict[str, UUID], columns: dict[str, Any]
+) -> NewTask:  # fmt: skip
     kind = find_type(wanted.celery_task_name)
-    kind.check(wanted.args, wanted.kwargs)
-    task_id = new_id()
+    check(kind, wanted)
     given = {name: getattr(wanted, name) for name in _GIVEN}
     derived: dict[str, Any] = {
-        "id": task_id,
+        **ids,
         "celery_id": new_id(),
-        "user_id": user_id,
         "queue": kind.queue or QUEUE_OF[wanted.priority],
         "max_attempts": wanted.max_attempts or kind.max_attempts,
         "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
@@ -202,7 +221,7 @@ def _row(wanted: TaskCreate, user_id: UUID, columns: dict[str, Any]) -> NewTask:
     text = to_json({**values, **texts})
     del values["metadata"]  # the statement returns it (`DECIDED`)
     load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), derived["attached_bytes"])
-    return NewTask(task_id, wanted, values, text.decode(), load, limit, has_more)
+    return NewTask(ids["id"], wanted, values, text.decode(), load, limit, has_more)
 
 
 def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import catalogue, find_type
 from app.core.json_text import json_size
 from app.core.validation_errors import field_errors, name_nearest
+from app.db.statements import workflows
 from app.errors import FieldError, InvalidTask, InvalidTransition
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskPriority, TaskStatus
@@ -19,6 +20,7 @@ from app.services.tasks import task_changes
 from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
 from app.services.tasks.quotas import quotas
 from app.services.tasks.task_requests import ARGUMENTS, checked, restored, with_its_time
+from app.workflows import references
 
 # What a submit checks is checked in the same way.
 AS_SUBMITTED = frozenset(PENDING_ONLY) - {"priority", "run_at", "expires_at"}
@@ -64,6 +66,8 @@ def edit(
             f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"
         )
     values = _values(task, changes, restored(task, changes, by_owner=by_owner))
+    if task.workflow_id is not None:
+        _check_references(db, task, values)
     with ExitStack() as reserved:
         reservation = None
         if until_commit is not None and ARGUMENTS & values.keys():
@@ -96,6 +100,22 @@ def _values(task: Task, changes: dict[str, Any], values: dict[str, Any]) -> dict
     return values
 
 
+def _check_references(db: Session, task: Task, values: dict[str, Any]) -> None:
+    """Raise InvalidTask for a reference to what is no parent of the task in its workflow."""
+    for name in sorted(ARGUMENTS & values.keys()):
+        try:
+            wanted = {each.ref for each in references.find(values[name])}
+        except references.MalformedReference as error:
+            raise _refused(name, str(error), "malformed_reference") from None
+        unknown = wanted - workflows.refs_of_parents(db, task.id) if wanted else set()
+        if unknown:
+            raise _refused(name, f"the task does not depend on {min(unknown)[:100]!r}", "unknown_ref")
+
+
+def _refused(field: str, message: str, kind: str) -> InvalidTask:
+    return InvalidTask(errors=[{"loc": [field], "msg": message, "type": kind}])
+
+
 def _attempts(task: Task, wanted: int | None) -> dict[str, Any]:
     """Return the columns of `max_attempts`. Failed attempts stay counted, and one more is left.
 
@@ -107,7 +127,7 @@ def _attempts(task: Task, wanted: int | None) -> dict[str, Any]:
         return {"max_attempts": max(kind.max_attempts, least), "max_attempts_named": kind.max_attempts_named}
     if wanted < least:
         message = f"The task has failed {task.failures} times: send {least} or more"
-        raise InvalidTask(errors=[{"loc": ["max_attempts"], "msg": message, "type": "too_few_attempts"}])
+        raise _refused("max_attempts", message, "too_few_attempts")
     return {"max_attempts": wanted, "max_attempts_named": True}
 
 

@@ -13,7 +13,8 @@ from app.core.redaction import MASK, Parameters, holds_mask, redact, restore_sec
 from app.errors import InvalidTask, InvalidTransition
 from app.models.task import TERMINAL, Task
 from app.schemas.task import TaskCreate
-from app.services.tasks.new_rows import parse
+from app.services.tasks.new_rows import check_arguments, check_references, parse
+from app.workflows import references
 
 ARGUMENTS = frozenset({"args", "kwargs"})
 # The field of metadata that has the nominal time for which a schedule has made the task.
@@ -34,6 +35,8 @@ def repeated(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> T
     if changes.get("celery_task_name", task.celery_task_name) != task.celery_task_name:
         message = "A retry runs the same task: create another one with POST /tasks/"
         raise _refused(["celery_task_name"], message, "another_task")
+    if task.workflow_id is not None:
+        _check_no_references(task, changes)
     request = {name: _requested(task, name) for name in _COPIED} | restored(task, changes, by_owner=by_owner)
     if request["limit"] is None and "limit_key" not in changes:
         request["limit_key"] = None
@@ -48,7 +51,8 @@ def checked(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
     stored = {*_IDENTITY, *(ARGUMENTS if ARGUMENTS & changes.keys() else ())}
     wanted = parse({name: getattr(task, name) for name in stored} | restored(task, changes))
     if ARGUMENTS & changes.keys():
-        find_type(task.celery_task_name).check(wanted.args, wanted.kwargs)
+        check = check_arguments if task.workflow_id is None else check_references
+        check(find_type(task.celery_task_name), wanted)
     return {name: getattr(wanted, name) for name in changes}
 
 
@@ -83,6 +87,14 @@ def with_its_time(task: Task, metadata: Mapping[str, Any]) -> dict[str, Any]:
         return dict(metadata)
     of_others = {name: value for name, value in metadata.items() if name != SCHEDULED_FOR}
     return of_others | {name: value for name, value in task.metadata_.items() if name == SCHEDULED_FOR}
+
+
+def _check_no_references(task: Task, changes: Mapping[str, Any]) -> None:
+    """Raise InvalidTask if the new task, which is of no workflow, would be called with a reference as it stands."""
+    for name in sorted(ARGUMENTS - changes.keys()):
+        if references.holds_any(getattr(task, name)):
+            message = "refers to results of its workflow, which a new task does not have: send it with values"
+            raise _refused([name], message, "reference")
 
 
 def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> None:

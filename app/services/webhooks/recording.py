@@ -1,10 +1,10 @@
 """Writes a delivery for each receiver of an event, in the transaction of its caller.
 
-The ends of tasks come from the outbox; what happens to schedules is recorded by `record_events`. A receiver is an
-enabled endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
+The ends of tasks come from the outbox; what happens to schedules and workflows is recorded by the functions here. A
+receiver is an enabled endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 from zlib import crc32
 
 import sqlalchemy as sa
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
@@ -21,6 +22,7 @@ from app.models.user import User
 from app.models.webhook import DELIVERY_BYTES, EventType, WebhookDelivery, WebhookEndpoint
 from app.outbound.urls import parse
 from app.services.outbox import Consumer, TaskEvent
+from app.services.webhooks.bodies import body_of
 
 # The sender looks at each lane, and a user may name any number of hosts. Those of one lane wait for each other.
 LANES_OF_URLS = 64
@@ -73,6 +75,21 @@ def record_events(
     if rows:
         db.execute(sa.insert(_DELIVERIES), rows)
     return told
+
+
+def record_made(db: Session, user_id: UUID, kind: EventType, read: Callable[[], BaseModel]) -> None:
+    """Record an event of now, of an object that has none of what a filter names. `read` is called if one is told of it.
+
+    Its body is made at once, in the transaction of the event.
+    """
+    receivers = _matching(find_endpoints(db, user_id, kind), None, None, ())
+    if not receivers:
+        return
+    moment: datetime = db.execute(sa.select(NOW)).scalar_one()
+    body = body_of(kind, moment, read().model_dump(mode="json"))
+    event = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
+    rows = _rows(event, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES + len(body), moment)
+    db.execute(sa.insert(_DELIVERIES), rows)
 
 
 def record_end(db: Session, told: TaskEvent) -> None:

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.db.statements import dependencies
+from app.db.statements import dependencies, workflows
 from app.errors import ParentFailed
 from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, TaskStatus
+from app.services.workflows import progress
 
 _UNSUCCESSFUL = TERMINAL - {TaskStatus.SUCCEEDED}
 
@@ -21,6 +22,9 @@ class Ended(Protocol):
     def id(self) -> UUID: ...
 
     @property
+    def workflow_id(self) -> UUID | None: ...
+
+    @property
     def depends_on(self) -> Sequence[object] | None: ...
 
     @property
@@ -28,10 +32,13 @@ class Ended(Protocol):
 
 
 class Restart:
-    """These tasks, and their parents, which are locked until the commit."""
+    """These tasks; their workflows and parents are locked until the commit."""
 
     def __init__(self, db: Session, tasks: Iterable[Ended]) -> None:
         self._again = {task.id: task for task in tasks}
+        of_workflows = {task.workflow_id for task in self._again.values() if task.workflow_id is not None}
+        if of_workflows:
+            workflows.lock(db, of_workflows)
         dependent = [task.id for task in self._again.values() if task.depends_on]
         self._edges = dependencies.edges_to(db, dependent) if dependent else []
         others = {edge.parent_id for edge in self._edges} - self._again.keys()
@@ -52,7 +59,7 @@ class Restart:
     def apply(self, db: Session, restarted: Collection[UUID]) -> None:
         """Have these, which are pending by now, wait for those of their parents that have not ended.
 
-        And those of their children wait for them again that wait for others yet.
+        Those of their children that wait for others yet wait for them again. Their workflows run again.
         """
         waits = [edge for edge in self._edges if edge.child_id in restarted and self._is_active(edge.parent_id)]
         if waits:
@@ -62,6 +69,9 @@ class Restart:
         parents = [each for each in restarted if (self._again[each].followers or 0) & ConsumerNumber.CHILDREN.bit]
         if parents:
             dependencies.reopen_waiting(db, parents)
+        nodes = [each for each in restarted if self._again[each].workflow_id is not None]
+        if nodes:
+            progress.note(db, nodes)
 
     def _is_active(self, parent: UUID) -> bool:
         if parent in self._again:

@@ -1,4 +1,4 @@
-"""What the ends of tasks mean for those that wait for them: they go on, or are revoked.
+"""What the ends of tasks mean for those that wait for them, which go on or are revoked, and for their workflows.
 
 It follows from the states of the rows alone, so that it may be done twice, and late. The outbox has it done once for
 sure: the end of a task that others depend on writes a row, in its own transaction. Whoever ends one asks for it to be
@@ -17,6 +17,7 @@ from app.services.execution import ends
 from app.services.outbox import Consumer, TaskEvent
 from app.services.tasks import waking
 from app.services.tasks.task_parents import PARENT_FAILED
+from app.services.workflows import progress
 
 
 def settle(db: Session, ids: Collection[UUID]) -> None:
@@ -30,6 +31,7 @@ def settle(db: Session, ids: Collection[UUID]) -> None:
 
 def _settle(db: Session, ids: Collection[UUID]) -> Collection[UUID]:
     """Returns the tasks that it has revoked, whose children are to be settled next."""
+    progress.note(db, ids)
     states = dependencies.statuses(db, ids)
     ended = [each for each in ids if each not in states or states[each] in TERMINAL]
     edges = dependencies.open_edges(db, ended) if ended else []

@@ -21,7 +21,7 @@ from app.errors import (
     WebhookLimit,
     WebhooksOff,
 )
-from app.models.webhook import WebhookEndpoint
+from app.models.webhook import EventType, WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send, types_for
 from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
@@ -31,7 +31,7 @@ from app.web.confirming import Confirmed, ask
 from app.web.forms import by_field
 from app.web.moments import moment
 from app.web.rendering import page, redirect
-from app.web.shown_webhooks import FILTERS, SENT_EVENTS, health_of, last_error, latencies_of, name_of
+from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of
 
 router = SlashRouter()
 
@@ -246,7 +246,7 @@ def _form(
     values = {
         "changed": changed,
         "form": typed,
-        "events": [*SENT_EVENTS, *(each for each in typed.events if each not in SENT_EVENTS)],
+        "events": [each.value for each in EventType],
         "task_names": sorted(each.celery_task_name for each in types_for(user.id, user.role)),
         "wrong": places,
         "error": None if error is None or places else error,

@@ -32,6 +32,7 @@ from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.child.redirected import end_lines
+from app.worker.child.references import Arguments, filled
 from app.worker.child.steps import KeptRows, Steps
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
 from app.worker.shared.error_text import describe
@@ -64,6 +65,8 @@ class AttemptRun:
         self._log = None if child.logs is None else child.logs.of_attempt(claim.id, claim.attempt)
         self._steps: Steps | None = None
         self.is_bound = self.started = self.was_revoked = False
+        # Why the body cannot be called.
+        self.unfit: Exception | None = None
         # Why it was told to stop, and whether that has to wait until a statement of this class is through.
         self.stopped: type[BodyStop] | None = None
         self._writing = False
@@ -97,6 +100,12 @@ class AttemptRun:
     @property
     def task_id(self) -> UUID:
         return self.claim.id
+
+    def arguments(self) -> Arguments:
+        """Return what to call the body with. Raises UnusableResult, and Undeliverable without a database."""
+        if not self.claim.has_children:  # every task of a workflow has this mark, and no plain one
+            return Arguments(self.claim.args, self.claim.kwargs)
+        return filled(self.claim, lambda read: deliver(read, self._seconds))
 
     def report(self, percent: int | None, detail: Any | None = None) -> None:
         """Report progress. Raises TaskCancelled, AttemptLost or AttemptHandedBack when the body should stop.

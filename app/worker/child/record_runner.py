@@ -22,15 +22,17 @@ from app.errors import (
     InvalidArguments,
     ReportedFailure,
     TaskCancelled,
+    UnusableResult,
 )
 from app.messaging.hidden_values import conceal, hide_arguments
-from app.messaging.parameters import arguments_of_body
+from app.messaging.parameters import arguments_of_body, parameters_of_task
 from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry
 from app.services.execution.daily_limits import DailyLimit
 from app.services.execution.results import to_json
 from app.worker.child.attempt_run import AttemptRun
+from app.worker.child.references import Arguments
 
 logger = logging.getLogger(__name__)
 
@@ -45,31 +47,44 @@ class RecordRunner:
         """Give the request the arguments of the claimed row."""
         request = self._task.request
         run.is_bound = True
-        hide_arguments(self._task, run.claim.args, run.claim.kwargs)
+        args, kwargs, secrets = self._arguments(run)
+        hide_arguments(self._task, args, kwargs, secrets)
         # In place: these are the objects that Celery hands to the body and to every hook.
-        request.args[:] = run.claim.args
+        request.args[:] = args
         request.kwargs.clear()
-        request.kwargs.update(run.claim.kwargs)
+        request.kwargs.update(kwargs)
         if takes_task_id(self._task):
             request.kwargs["task_id"] = str(run.task_id)
+
+    def _arguments(self, run: AttemptRun) -> Arguments:
+        """With the results that they refer to; as the row has them where that fails, which `run` raises."""
+        try:
+            found = run.arguments()
+            if found.args is not run.claim.args:
+                parameters_of_task(self._task).check_filled(found.args, found.kwargs)
+        except Exception as error:  # noqa: BLE001 (a validator may raise anything, and `run` raises it)
+            run.unfit = error
+            return Arguments(run.claim.args, run.claim.kwargs)
+        return found
 
     def run(self, run: AttemptRun) -> Any:
         """Run the body and write how it ended; what is raised from here has Celery report the same end."""
         request = self._task.request
-        unfit: InvalidArguments | None = None
         try:
             with run.body():
+                if run.unfit is not None:
+                    raise run.unfit
                 try:
                     args, kwargs = arguments_of_body(self._task, list(request.args), dict(request.kwargs))
                 except InvalidArguments as error:  # the signature has changed since the task was created
-                    unfit = error
+                    run.unfit = error
                     raise
                 self._count(run, args, kwargs)
                 result = to_json(self._task.run(*args, **kwargs))
         except BaseException as error:
             if ends_the_process(error):
                 raise  # its parent writes the end
-            if error is unfit:
+            if error is run.unfit and isinstance(error, InvalidArguments | UnusableResult):
                 run.fail(error)  # it would not fit the next time either
             else:
                 self.end_badly(run, error)

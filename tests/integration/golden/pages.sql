@@ -69,10 +69,10 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
     tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
-    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
-    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
-    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
-    'schedule' END WHEN EXISTS (
+    tasks.schedule_id, tasks.workflow_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id,
+    tasks.version, tasks.created_at, tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at,
+    (CASE WHEN tasks.status = 'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN
+    tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
@@ -86,10 +86,10 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
     tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
-    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
-    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
-    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
-    'schedule' END WHEN EXISTS (
+    tasks.schedule_id, tasks.workflow_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id,
+    tasks.version, tasks.created_at, tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at,
+    (CASE WHEN tasks.status = 'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN
+    tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
@@ -119,10 +119,10 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
     tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
-    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
-    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
-    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
-    'schedule' END WHEN EXISTS (
+    tasks.schedule_id, tasks.workflow_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id,
+    tasks.version, tasks.created_at, tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at,
+    (CASE WHEN tasks.status = 'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN
+    tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'
@@ -152,10 +152,10 @@ SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_n
     tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
     tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
     tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.depends_on, tasks.retry_of,
-    tasks.schedule_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id, tasks.version, tasks.created_at,
-    tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at, (CASE WHEN tasks.status =
-    'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE
-    'schedule' END WHEN EXISTS (
+    tasks.schedule_id, tasks.workflow_id, tasks.webhook_url, tasks.attempt, tasks.worker, tasks.celery_id,
+    tasks.version, tasks.created_at, tasks.updated_at, tasks.started_at, tasks.finished_at, tasks.cancel_requested_at,
+    (CASE WHEN tasks.status = 'pending' THEN CASE WHEN tasks.run_at > statement_timestamp() THEN CASE WHEN
+    tasks.failures > 0 THEN 'retry' ELSE 'schedule' END WHEN EXISTS (
     SELECT 1
     FROM claim_holds AS hold
     WHERE hold.kind = 'queue'

@@ -148,7 +148,7 @@ class TestDocument:
             for *_, operation in operations(document)
             if "Retry-After" in operation["responses"].get("409", {}).get("headers", {})
         ]
-        assert with_time == ["create_task", "create_tasks", "create_schedule"]
+        assert with_time == ["create_task", "create_tasks", "create_schedule", "create_workflow"]
 
     def test_enumerations_are_named_components(self, document: dict[str, Any]) -> None:
         """Code generators make one class of each; an inline one becomes a class for each place that has it."""
@@ -158,7 +158,8 @@ class TestDocument:
         of_others = {"AuditEvent", "AuditOrigin", "Deed", "DeedState", "ErrorState", "OnExcess", "Role", "Scope"}
         of_webhooks = {"DeliveryState", "DisabledReason", "EventType"}
         of_schedules = {"CatchUp", "Overlap", "SkipCode"}
-        assert named == of_tasks | of_others | of_webhooks | of_schedules | {"StatsKey", "StatsWindow", "WorkerState"}
+        others = {"OnFailure", "StatsKey", "StatsWindow", "WorkerState"}
+        assert named == of_tasks | of_others | of_webhooks | of_schedules | others
         assert [each for each in objects(document) if "enum" in each and each not in components.values()] == []
 
     def test_event_streams_are_text(self, document: dict[str, Any]) -> None:

@@ -1,0 +1,171 @@
+"""Endpoints of workflows: create, read, cancel, retry, delete."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Path, Query, Request, Response, status
+
+from app.api.deps import SessionDep, TaskReader, TaskWriter
+from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
+from app.api.http.body_route import body_limit
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
+from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer, rendered
+from app.api.http.router import SlashRouter
+from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
+from app.errors import (
+    AdminOnly,
+    IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
+    IdempotentWorkflowDeleted,
+    InsufficientScope,
+    InvalidArguments,
+    InvalidCursor,
+    InvalidInput,
+    InvalidWorkflow,
+    LimitReached,
+    ParentDeleted,
+    PriorityNotAllowed,
+    TaskHasChildren,
+    TaskNotAllowed,
+    UniqueKeyTaken,
+    UnknownLimit,
+    UnknownTask,
+    WebhooksOff,
+    WorkflowActive,
+    WorkflowNotFound,
+    WorkflowTransition,
+)
+from app.models.task import TERMINAL, TaskStatus
+from app.schemas.json_value import ShortText
+from app.schemas.task_values import Moment
+from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
+from app.services.tasks.permissions import Wanted, check_may_create
+from app.services.workflow_service import workflow_service
+from app.services.workflows.reading import WorkflowFilter
+
+router = SlashRouter(prefix="/workflows", tags=["workflows"])
+TAG_DESCRIPTION = "Run tasks one after the other: each starts once those that it waits for have succeeded."
+
+WorkflowId = Annotated[
+    UUID, Path(description="The workflow's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d13"])
+]  # fmt: skip
+NamePart = Annotated[ShortText | None, Query(description="Workflows whose name contains this text, ignoring case.")]
+HasStatus = Annotated[TaskStatus | None, Query(alias="status", description="Workflows with this status.")]
+After = Annotated[Moment | None, Query(description="Workflows created after this time.")]
+Before = Annotated[Moment | None, Query(description="Workflows created before this time.")]
+
+_WORKFLOWS = ListRenderer(WorkflowSummary)
+_HEADERS: dict[str, Any] = {
+    "Location": {"description": "The URL of the workflow", "schema": {"type": "string"}},
+    **REPLAYED_HEADER,
+}
+_PROBLEMS = problems(401, InsufficientScope, WorkflowNotFound)
+
+
+@router.post(
+    "/",
+    status_code=status.HTTP_201_CREATED,
+    response_model=WorkflowRead,
+    response_description="All tasks are committed and will run",
+    responses={
+        201: {"headers": _HEADERS},
+        **problems(
+            *(401, InsufficientScope, TaskNotAllowed, PriorityNotAllowed, InvalidInput, InvalidWorkflow, UnknownTask),
+            *(InvalidArguments, UnknownLimit, LimitReached, UniqueKeyTaken, WebhooksOff, *QUOTA_PROBLEMS),
+            *(IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentWorkflowDeleted),
+        ),
+    },
+)
+@body_limit(lambda settings: settings.max_body_bytes)
+def create_workflow(
+    request: Request, db: SessionDep, user: TaskWriter, body: WorkflowCreate, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Create up to 1,000 tasks in one transaction, each of which starts after those that it depends on.
+
+    All are accepted, or none. In `args` and `kwargs`, `$result` stands for the result of another task. It is filled in
+    as the task starts, and the arguments are checked then. Each task counts against the quotas.
+    """
+    check_may_create(body.tasks, user.id, user.role, user.max_priority)
+    accepted = workflow_service.accept(db, body, user.id, idempotency_key)
+    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.workflow.id}"}
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return rendered(accepted.workflow, status.HTTP_201_CREATED, headers)
+
+
+@router.get(
+    "/",
+    response_model=list[WorkflowSummary],
+    response_description="Workflows, the newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
+)
+def list_workflows(
+    request: Request,
+    db: SessionDep,
+    user: TaskReader,
+    name: NamePart = None,
+    wanted: HasStatus = None,
+    created_after: After = None,
+    created_before: Before = None,
+    user_id: WhoseByDefaultAll = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """List workflows, the newest first, without their tasks. The `Link` header names the next page."""
+    found = WorkflowFilter(visible_to_admin(user, user_id), name, wanted, created_after, created_before)
+    page = workflow_service.list_workflows(db, found, limit, before=read_cursor(cursor))
+    return _WORKFLOWS.page(request, page, lambda workflow: workflow.id)
+
+
+@router.get(
+    "/{workflow_id}", response_model=WorkflowRead, response_description="The workflow", responses=_PROBLEMS
+)  # fmt: skip
+def get_workflow(db: SessionDep, user: TaskReader, workflow_id: WorkflowId) -> Response:
+    """Return one workflow with its tasks."""
+    return rendered(workflow_service.get_workflow(db, workflow_id, owner=user.owner))
+
+
+@router.post(
+    "/{workflow_id}/cancel",
+    response_model=WorkflowRead,
+    response_description="The workflow is revoked",
+    responses={
+        202: {"model": WorkflowRead, "description": "Tasks still run, and are asked to stop"},
+        **problems(401, InsufficientScope, WorkflowNotFound, WorkflowTransition),
+    },
+)
+def cancel_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
+    """Revoke the tasks that wait, and ask those that run to stop."""
+    found = workflow_service.cancel_workflow(db, workflow_id, owner=user.owner)
+    return rendered(found, status.HTTP_200_OK if found.status in TERMINAL else status.HTTP_202_ACCEPTED)
+
+
+@router.post(
+    "/{workflow_id}/retry",
+    response_model=WorkflowRead,
+    response_description="The workflow runs again",
+    responses=problems(
+        *(401, InsufficientScope, WorkflowNotFound, WorkflowTransition, ParentDeleted, TaskNotAllowed),
+        *(PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, *QUOTA_PROBLEMS),
+    ),
+)
+def retry_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
+    """Run again what failed or was revoked. What has succeeded stays."""
+
+    def check(wanted: Wanted) -> None:
+        check_may_create([wanted], user.id, user.role, user.max_priority)
+
+    found = workflow_service.retry_workflow(db, workflow_id, owner=user.owner, within_quota=True, check=check)
+    return rendered(found)
+
+
+@router.delete(
+    "/{workflow_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="The workflow and its tasks are deleted",
+    responses=problems(401, InsufficientScope, WorkflowNotFound, WorkflowActive, TaskHasChildren),
+)
+def delete_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> None:
+    """Delete an ended workflow with its tasks."""
+    workflow_service.delete_workflow(db, workflow_id, owner=user.owner)

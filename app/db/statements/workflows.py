@@ -1,0 +1,186 @@
+"""Workflows and their nodes. What a node shows is that of its task's row while that is there."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.db.statements.conditions import is_one_of
+from app.db.statements.executing import Executes
+from app.db.statements.expressions import octet_length
+from app.db.statements.tables import TASKS
+from app.ddl.clock import NOW
+from app.models.task import ACTIVE, TERMINAL, TaskStatus
+from app.models.workflow import Workflow, WorkflowNode
+
+_W, _N = cast("Table", Workflow.__table__), cast("Table", WorkflowNode.__table__)
+_STATUS = func.coalesce(TASKS.c.status, _N.c.status)
+_VERSION = func.coalesce(TASKS.c.version, _N.c.version)
+_OPEN = _N.c.status.in_(sorted(ACTIVE))
+_JOINED = _N.outerjoin(TASKS, TASKS.c.id == _N.c.task_id)
+
+
+class Node(NamedTuple):
+    """A node as it is now. `task_id` is None once the task is deleted."""
+
+    position: int
+    ref: str
+    parents: list[int]
+    task_id: UUID | None
+    status: TaskStatus
+
+
+class Group(NamedTuple):
+    """How many tasks of a workflow have one status, the sum of their versions, and when some began and ended."""
+
+    workflow_id: UUID
+    status: TaskStatus
+    number: int
+    versions: int
+    attempts: int
+    started_at: Any
+    finished_at: Any
+
+
+class Parent(NamedTuple):
+    """A task that another one of the workflow refers to. `task_id` is None once it is deleted; `size` is in bytes."""
+
+    task_id: UUID | None
+    status: TaskStatus
+    size: int
+
+
+def insert_workflow(db: Session, values: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Write a workflow with its nodes."""
+    db.execute(insert(_W), dict(values))
+    db.execute(insert(_N), [{**each, "workflow_id": values["id"]} for each in nodes])
+
+
+def lock(db: Session, ids: Iterable[UUID]) -> dict[UUID, str | None]:
+    """Lock these workflows until the commit, and return the status of each: None while it is active."""
+    found = select(_W.c.id, _W.c.status).where(_W.c.id.in_(list(ids))).order_by(_W.c.id)
+    return {row.id: row.status for row in db.execute(found.with_for_update())}
+
+
+def of_tasks(db: Session, ids: Collection[UUID]) -> set[UUID]:
+    """The workflows of these tasks, also of those that are deleted and not noted yet."""
+    return set(db.scalars(select(_N.c.workflow_id).distinct().where(_N.c.task_id.in_(ids))))
+
+
+def nodes(db: Session, workflow_id: UUID) -> list[Node]:
+    """The nodes of a workflow, in their order."""
+    columns = (_N.c.position, _N.c.ref, _N.c.parents, TASKS.c.id, _STATUS)
+    found = select(*columns).select_from(_JOINED).where(_N.c.workflow_id == workflow_id).order_by(_N.c.position)
+    return [Node(*row[:4], TaskStatus(row[4])) for row in db.execute(found)]
+
+
+def refs_of_parents(db: Session, task_id: UUID) -> set[str]:
+    """The refs of what this task waits for in its workflow."""
+    own = db.execute(select(_N.c.workflow_id, _N.c.parents).where(_N.c.task_id == task_id)).one_or_none()
+    if own is None:
+        return set()
+    found = select(_N.c.ref).where(_N.c.workflow_id == own.workflow_id, _N.c.position.in_(own.parents))
+    return set(db.scalars(found))
+
+
+def groups(db: Session, ids: Collection[UUID]) -> list[Group]:
+    """The tasks of these workflows by their status."""
+    columns = (
+        _N.c.workflow_id,
+        _STATUS,
+        func.count(),
+        func.sum(_VERSION),
+        func.coalesce(func.max(TASKS.c.attempt), 0),
+        func.min(TASKS.c.started_at),
+        func.max(TASKS.c.finished_at),
+    )
+    found = select(*columns).select_from(_JOINED).where(_N.c.workflow_id.in_(ids)).group_by(_N.c.workflow_id, _STATUS)
+    return [Group(row[0], TaskStatus(row[1]), row[2], int(row[3]), *row[4:]) for row in db.execute(found)]
+
+
+def note_tasks(db: Session, ids: Collection[UUID]) -> None:
+    """Have the nodes of these tasks say what the rows of the tasks say; of a deleted one, that it is gone.
+
+    A pending task that was deleted counts as revoked.
+    """
+
+    def of_task(column: str) -> Any:
+        return select(TASKS.c[column]).where(TASKS.c.id == _N.c.task_id).scalar_subquery()
+
+    gone = case((_OPEN, TaskStatus.REVOKED.value), else_=_N.c.status)
+    # MySQL assigns from left to right: the id comes last.
+    values = (
+        (_N.c.status, func.coalesce(of_task("status"), gone)),
+        (_N.c.version, func.coalesce(of_task("version"), _N.c.version)),
+        (_N.c.task_id, of_task("id")),
+    )
+    db.execute(update(_N).where(_N.c.task_id.in_(ids)).ordered_values(*values))
+
+
+def statuses(db: Session, ids: Collection[UUID]) -> dict[UUID, set[TaskStatus]]:
+    """The states of the nodes of each of these workflows, as they are noted."""
+    found: dict[UUID, set[TaskStatus]] = {each: set() for each in ids}
+    rows = select(_N.c.workflow_id, _N.c.status).distinct().where(_N.c.workflow_id.in_(ids))
+    for workflow_id, status in db.execute(rows):
+        found[workflow_id].add(TaskStatus(status))
+    return found
+
+
+def end(db: Session, workflow_id: UUID, status: TaskStatus) -> None:
+    """Note that all tasks of a workflow have ended."""
+    db.execute(update(_W).where(_W.c.id == workflow_id).values(status=status.value, finished_at=NOW))
+
+
+def reopen(db: Session, ids: Collection[UUID]) -> None:
+    """Have those of these workflows run again that have ended."""
+    values = {"status": None, "finished_at": None, "generation": _W.c.generation + 1}
+    db.execute(update(_W).where(_W.c.id.in_(ids), _W.c.status.is_not(None)).values(values))
+
+
+def task_ids(db: Session, ids: Collection[UUID]) -> list[UUID]:
+    """The tasks of these workflows."""
+    return list(db.scalars(select(_N.c.task_id).where(_N.c.workflow_id.in_(ids), _N.c.task_id.is_not(None))))
+
+
+def delete(db: Session, ids: Collection[UUID]) -> None:
+    """Delete these workflows, whose tasks are deleted."""
+    db.execute(_W.delete().where(_W.c.id.in_(ids)))
+
+
+def has_status(status: TaskStatus) -> ColumnElement[bool]:
+    """The condition on `workflows` that it has this status, as far as it is noted."""
+    if status in TERMINAL:
+        return _W.c.status == status.value
+    claimed = exists().where(_N.c.workflow_id == _W.c.id, _N.c.task_id == TASKS.c.id, TASKS.c.attempt > 0)
+    begun = or_(_W.c.generation > 1, claimed)
+    return and_(_W.c.status.is_(None), begun if status is TaskStatus.RUNNING else ~begun)
+
+
+_IS_NODE = select(TASKS.c.id).where(
+    TASKS.c.id == bindparam("task", type_=TASKS.c.id.type), TASKS.c.workflow_id.is_not(None)
+)
+_OF_TASK = select(TASKS.c.workflow_id).where(TASKS.c.id == bindparam("task", type_=TASKS.c.id.type)).scalar_subquery()
+_SIZES = (
+    select(_N.c.ref, _N.c.status, TASKS.c.id, TASKS.c.status, func.coalesce(octet_length(TASKS.c.result), 0))
+    .select_from(_JOINED)
+    .where(_N.c.workflow_id == _OF_TASK, is_one_of(_N.c.ref, "refs"))
+)
+_RESULTS = select(TASKS.c.id, TASKS.c.result).where(is_one_of(TASKS.c.id, "ids"))
+
+
+def is_node(db: Executes, task_id: UUID) -> bool:
+    """Whether this task is one of a workflow."""
+    return bool(db.execute(_IS_NODE, {"task": task_id}).all())
+
+
+def parents(db: Executes, task_id: UUID, refs: Collection[str]) -> dict[str, Parent]:
+    """These nodes of the workflow of this task, by their refs."""
+    rows = db.execute(_SIZES, {"task": task_id, "refs": list(refs)}).all()
+    return {ref: Parent(task_id, TaskStatus(status or noted), size) for ref, noted, task_id, status, size in rows}
+
+
+def results(db: Executes, ids: Collection[UUID]) -> dict[UUID, Any]:
+    """The results of these tasks."""
+    return dict(map(tuple, db.execute(_RESULTS, {"ids": list(ids)}).all()))

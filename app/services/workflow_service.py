@@ -1,0 +1,177 @@
+"""Workflows: create, read, cancel, retry, delete.
+
+Each method is one transaction; with `commit=False` the caller commits. `owner` limits a call to one user's workflows:
+another user's raises WorkflowNotFound, like one that does not exist.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.validation_errors import parsed
+from app.db.after_commit import after_commit
+from app.db.deadlocks import repeated_with_a_fresh_session
+from app.db.page import Page
+from app.db.session import transaction
+from app.db.statements import workflows
+from app.errors import IdempotencyKeyInFlight, IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
+from app.models.workflow import Workflow, WorkflowEvent
+from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.tasks import idempotency
+from app.services.tasks.permissions import Wanted
+from app.services.workflows import changing, making, progress, reading, releasing
+from app.services.workflows.reading import WorkflowFilter
+from app.workflows.canvas import UnusableCanvas, write
+
+MOST_CHARACTERS = 200  # of a name
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The workflow of a request. `replayed`: an earlier request with the same key created it."""
+
+    workflow: WorkflowRead
+    replayed: bool = False
+
+
+class WorkflowService:
+    """The operations of workflows. Stateless: `workflow_service` is the shared instance."""
+
+    def create_workflow(
+        self, db: Session, name: str, tasks: Iterable[dict[str, Any]], *, user_id: UUID, on_failure: str = "cancel",
+        commit: bool = True, within_quota: bool = False,
+    ) -> WorkflowRead:  # fmt: skip
+        """Create all tasks or none; each as in WorkflowTask: `ref`, `depends_on` by refs, and the fields of TaskCreate.
+
+        Raises InvalidWorkflow, UnknownTask, InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit,
+        LimitReached; with `within_quota`, which the API sets, also QuotaExceeded.
+        """
+        fields = {"name": name, "tasks": list(tasks), "on_failure": on_failure}
+        wanted = parsed(WorkflowCreate, fields, InvalidWorkflow)
+        return self.accept(db, wanted, user_id, commit=commit, within_quota=within_quota).workflow
+
+    def create_from_canvas(
+        self, db: Session, canvas: Any, *, user_id: UUID, name: str | None = None, on_failure: str = "cancel",
+        commit: bool = True, within_quota: bool = False, **fields: Any,
+    ) -> WorkflowRead:  # fmt: skip
+        """Create the tasks of a Celery canvas; `fields` of TaskCreate are those of each, such as `priority`.
+
+        Parents' results are prepended as Celery does. Raises InvalidWorkflow for what a workflow cannot carry over,
+        which says what to write instead, and as `create_workflow`.
+        """
+        try:
+            tasks = write(canvas, {"task_type": "workflow", **fields}).tasks
+        except UnusableCanvas as error:
+            raise InvalidWorkflow(str(error)) from None
+        return self.create_workflow(
+            db, name or str(canvas)[:MOST_CHARACTERS], tasks, user_id=user_id, on_failure=on_failure, commit=commit,
+            within_quota=within_quota,
+        )  # fmt: skip
+
+    @repeated_with_a_fresh_session
+    def accept(
+        self, db: Session, wanted: WorkflowCreate, user_id: UUID, key: str | None = None, *, commit: bool = True,
+        within_quota: bool = True,
+    ) -> Accepted:  # fmt: skip
+        """Create the workflow of a request, once for this idempotency key.
+
+        Raises as `create_workflow`, and IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentWorkflowDeleted.
+        """
+        fingerprint = b"" if key is None else idempotency.fingerprint_of(wanted)
+        if key is not None:
+            with transaction(db, commit=commit):
+                found = idempotency.find_created(db, user_id, key, fingerprint)
+                if found is not None:
+                    return Accepted(_replayed(db, found), replayed=True)
+        new = making.check(wanted, user_id)
+        with making.making(db, new, commit=commit, within_quota=within_quota):
+            if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [new.id]):
+                raise IdempotencyKeyInFlight(retry_after=idempotency.RETRY_SECONDS)
+            made = self.get_workflow(db, new.id)
+        return Accepted(made)
+
+    def get_workflow(self, db: Session, workflow_id: UUID, *, owner: UUID | None = None) -> WorkflowRead:
+        """Return the workflow with its tasks. Raises WorkflowNotFound."""
+        return WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
+
+    def list_workflows(
+        self, db: Session, wanted: WorkflowFilter | None = None, limit: int = 50, *, before: UUID | None = None
+    ) -> Page[WorkflowSummary, UUID]:
+        """Return a page of workflows, the newest first; without a filter those of all users."""
+        page = reading.page(db, wanted or WorkflowFilter(), limit, before)
+        return Page([WorkflowSummary.model_validate(each) for each in page.items], page.last)
+
+    @repeated_with_a_fresh_session
+    def cancel_workflow(
+        self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True
+    ) -> WorkflowRead:  # fmt: skip
+        """Revoke the tasks that wait, and ask those that run to stop. Returns the workflow as it is then.
+
+        Raises WorkflowNotFound, WorkflowTransition if it has ended otherwise than revoked.
+        """
+        with transaction(db, commit=commit):
+            workflow = _lock(db, workflow_id, owner)
+            revoked = changing.cancel(db, workflow_id)
+            _record(db, WorkflowEvent.CANCELLED, workflow)
+            progress.note(db, revoked)
+            after_commit(db, partial(releasing.release_children, revoked))
+            return self.get_workflow(db, workflow_id)
+
+    @repeated_with_a_fresh_session
+    def retry_workflow(
+        self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True,
+        within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+    ) -> WorkflowRead:  # fmt: skip
+        """Run again what failed or was revoked; what has succeeded stays. `check` is called with each of these tasks.
+
+        Raises WorkflowNotFound, WorkflowTransition if there is nothing to retry, ParentDeleted, UniqueKeyTaken,
+        UnknownLimit; with `within_quota` also QuotaExceeded.
+        """
+        with ExitStack() as until_commit, transaction(db, commit=commit):
+            workflow = _lock(db, workflow_id, owner)
+            changing.retry(db, workflow_id, until_commit, check=check, within_quota=within_quota)
+            _record(db, WorkflowEvent.RETRIED, workflow)
+            return self.get_workflow(db, workflow_id)
+
+    @repeated_with_a_fresh_session
+    def delete_workflow(
+        self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True
+    ) -> None:  # fmt: skip
+        """Delete an ended workflow with its tasks.
+
+        Raises WorkflowNotFound, WorkflowActive, and TaskHasChildren if a pending task depends on one of them.
+        """
+        with transaction(db, commit=commit):
+            workflow = _lock(db, workflow_id, owner)
+            _record(db, WorkflowEvent.DELETED, workflow)
+            changing.delete(db, workflow_id)
+
+
+def _lock(db: Session, workflow_id: UUID, owner: UUID | None) -> Workflow:
+    """Lock the workflow until the commit. Raises WorkflowNotFound."""
+    workflow = reading.find(db, workflow_id, owner)
+    if not workflows.lock(db, [workflow_id]):
+        raise WorkflowNotFound
+    return workflow
+
+
+def _record(db: Session, event: WorkflowEvent, workflow: Workflow) -> None:
+    about = Subject("workflow", str(workflow.id))
+    audit.record(db, event, about, actor=None, owner=str(workflow.user_id), name=workflow.name)
+
+
+def _replayed(db: Session, ids: list[UUID | None]) -> WorkflowRead:
+    try:
+        return WorkflowRead.model_validate(reading.read(db, ids[0]))  # type: ignore[arg-type]  # (one id that is set)
+    except WorkflowNotFound:
+        raise IdempotentWorkflowDeleted from None
+
+
+workflow_service = WorkflowService()

@@ -1,0 +1,104 @@
+"""Cancels, retries and deletes whole workflows. The caller has locked the workflow, and commits."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.db.statements import bulk, workflows
+from app.errors import ParentDeleted, TaskHasChildren, WorkflowActive, WorkflowTransition
+from app.models.task import ACTIVE, TaskStatus
+from app.services.tasks import limited_tasks, task_changes, task_queries, unique_keys, waking
+from app.services.tasks.load import load_of_row, sum_of
+from app.services.tasks.permissions import Wanted
+from app.services.tasks.quotas import quotas
+from app.services.workflows.reading import final
+from app.services.workflows.restarting import Restart
+from app.workflows import references
+
+_ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
+
+
+def cancel(db: Session, workflow_id: UUID) -> list[UUID]:
+    """Revoke what waits, and ask what runs to stop. Returns the tasks that it has revoked.
+
+    Raises WorkflowTransition for one that has ended otherwise than revoked.
+    """
+    nodes = workflows.nodes(db, workflow_id)
+    status = final(node.status for node in nodes)
+    if status is not None:
+        if status is TaskStatus.REVOKED:
+            return []
+        raise WorkflowTransition(f"The workflow has already {status}")
+    revoked: list[UUID] = []
+    for _ in range(task_changes.TRIES):  # one may be claimed, or given back, between the two statements
+        active = [node.task_id for node in nodes if node.task_id is not None and node.status in ACTIVE]
+        if not active:
+            break
+        task_changes.revoke_all_pending(db, active)
+        task_changes.request_all_cancels(db, active)
+        nodes = workflows.nodes(db, workflow_id)
+        left = {node.task_id for node in nodes if node.status in ACTIVE}
+        revoked += [each for each in active if each not in left]
+        if all(node.status is not TaskStatus.PENDING for node in nodes):
+            break
+    return revoked
+
+
+def retry(
+    db: Session, workflow_id: UUID, until_commit: ExitStack, *, check: Callable[[Wanted], None] | None,
+    within_quota: bool,
+) -> None:  # fmt: skip
+    """Have what failed or was revoked run again, and wait for each other as before.
+
+    What has succeeded stays. `check` is called with each task; its exceptions are passed on. Raises WorkflowTransition
+    if there is nothing to retry, ParentDeleted, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
+    """
+    nodes = workflows.nodes(db, workflow_id)
+    ids = [node.task_id for node in nodes if node.task_id is not None and node.status in _ENDED_BADLY]
+    tasks = [task for task in bulk.lock_tasks(db, ids, wait=True) if task.status in _ENDED_BADLY] if ids else []
+    if not tasks:
+        raise WorkflowTransition("Nothing of the workflow has failed or was revoked")
+    if check is not None:
+        for task in tasks:
+            check(task)
+    check_parents_kept(db, workflow_id, ids)
+    if within_quota:
+        load = sum_of(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
+        until_commit.push(quotas.reserve(db, tasks[0].user_id, load).end)
+    for limit in sorted({task.limit for task in tasks if task.limit is not None}):
+        limited_tasks.keep(db, limit)
+    restart = Restart(db, tasks)
+    for task in tasks:
+        if task.unique_key is not None:
+            unique_keys.take_again(db, task, partial(task_changes.restart, db, task.id))
+    task_changes.restart_all(db, [task.id for task in tasks if task.unique_key is None])
+    restart.apply(db, [task.id for task in tasks])
+    waking.wake_all_due(db, {task.id: task.queue for task in tasks})
+
+
+def delete(db: Session, workflow_id: UUID) -> None:
+    """Delete an ended workflow with its tasks. Raises WorkflowActive, TaskHasChildren if a pending task needs one."""
+    nodes = workflows.nodes(db, workflow_id)
+    if any(node.status in ACTIVE for node in nodes):
+        raise WorkflowActive
+    ids = [node.task_id for node in nodes if node.task_id is not None]
+    if ids and task_changes.delete_all_ended(db, ids) < len(ids):
+        raise TaskHasChildren
+    workflows.delete(db, [workflow_id])
+
+
+def check_parents_kept(db: Session, workflow_id: UUID, ids: Sequence[UUID]) -> None:
+    """Raise ParentDeleted if one of these tasks of the workflow needs the result of one that is deleted."""
+    gone = {
+        node.ref
+        for node in workflows.nodes(db, workflow_id)
+        if node.task_id is None and node.status is TaskStatus.SUCCEEDED
+    }
+    for task_id in ids if gone else ():
+        task = task_queries.read(db, task_id)
+        needed = next((each.ref for each in references.find([task.args, task.kwargs]) if each.ref in gone), None)
+        if needed is not None:
+            raise ParentDeleted(f"Task {task_id} needs the result of {needed!r}, which is deleted")

@@ -1,0 +1,107 @@
+"""Reads workflows: the state of one follows from the rows of its tasks, as they are now."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Text, literal, select
+from sqlalchemy.orm import Session
+
+from app.db.page import Page, page_of
+from app.db.statements import workflows
+from app.db.statements.expressions import lower_case, position_in
+from app.db.statements.workflows import Group
+from app.errors import WorkflowNotFound
+from app.models.task import ACTIVE, TaskStatus
+from app.models.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class WorkflowFilter:
+    """Which workflows to list; None leaves a field out. `name` is a part of the name, ignoring case.
+
+    Times are of the creation.
+    """
+
+    user_id: UUID | None = None
+    name: str | None = None
+    status: TaskStatus | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
+        if self.user_id is not None:
+            found.append(Workflow.user_id == self.user_id)
+        if self.name:
+            found.append(position_in(lower_case(Workflow.name), lower_case(literal(self.name, Text))) > 0)
+        if self.status is not None:
+            found.append(workflows.has_status(self.status))
+        if self.created_after is not None:
+            found.append(Workflow.created_at > self.created_after)
+        if self.created_before is not None:
+            found.append(Workflow.created_at < self.created_before)
+        return found
+
+
+def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
+    """Return the committed workflow; `owner` limits it to that user's. Raises WorkflowNotFound."""
+    own = [] if owner is None else [Workflow.user_id == owner]
+    found = select(Workflow).where(Workflow.id == workflow_id, *own).execution_options(populate_existing=True)
+    workflow = db.scalars(found).one_or_none()
+    if workflow is None:
+        raise WorkflowNotFound
+    return workflow
+
+
+def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
+    """Return a workflow as `WorkflowRead` takes it. Raises WorkflowNotFound."""
+    (shown,) = _shown(db, [find(db, workflow_id, owner)])
+    nodes = workflows.nodes(db, workflow_id)
+    refs = [node.ref for node in nodes]
+    shown["tasks"] = [
+        {"ref": node.ref, "id": node.task_id, "status": node.status, "depends_on": [refs[at] for at in node.parents]}
+        for node in nodes
+    ]
+    return shown
+
+
+def page(db: Session, wanted: WorkflowFilter, limit: int, before: UUID | None) -> Page[dict[str, Any], UUID]:
+    """Return a page of workflows as `WorkflowSummary` takes them, the newest first."""
+    behind = [] if before is None else [Workflow.id < before]
+    found = select(Workflow).where(*wanted.conditions(), *behind).order_by(Workflow.id.desc()).limit(limit + 1)
+    rows = page_of(list(db.scalars(found.execution_options(populate_existing=True))), limit, lambda each: each.id)
+    return Page(_shown(db, rows.items), rows.last)
+
+
+def final(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
+    """Return the status of a workflow whose tasks have these; None while one has not ended."""
+    known = set(statuses)
+    if known & ACTIVE:
+        return None
+    order = (TaskStatus.FAILED, TaskStatus.REVOKED)
+    return next((status for status in order if status in known), TaskStatus.SUCCEEDED)
+
+
+def _shown(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
+    of: dict[UUID, list[Group]] = {row.id: [] for row in rows}
+    for group in workflows.groups(db, of) if rows else ():
+        of[group.workflow_id].append(group)
+    return [_of_groups(row, of[row.id]) for row in rows]
+
+
+def _of_groups(row: Workflow, groups: Sequence[Group]) -> dict[str, Any]:
+    counts = {group.status.value: group.number for group in groups}
+    status = final(group.status for group in groups)
+    ended = max((group.finished_at for group in groups if group.finished_at), default=None)
+    has_begun = row.generation > 1 or any(group.attempts for group in groups)
+    return {
+        **{name: getattr(row, name) for name in ("id", "user_id", "name", "on_failure", "created_at")},
+        "status": status or (TaskStatus.RUNNING if has_begun else TaskStatus.PENDING),
+        "counts": {"total": sum(counts.values()), **counts},
+        "version": row.generation + sum(group.versions for group in groups),
+        "started_at": min((group.started_at for group in groups if group.started_at), default=None),
+        "finished_at": None if status is None else row.finished_at or ended,
+    }
