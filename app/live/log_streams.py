@@ -1,13 +1,19 @@
-"""The stream of one task's log lines. Keeps one piece of them, and reads the next one once that is sent."""
+"""Streams of what is read piece by piece: the log lines of a task, and the states of a workflow.
+
+Of either one piece is kept, and the next one is read once that is sent.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from app.live.streams import READ_RETRY_SECONDS, Credential, Stream, opening
 from app.models.task_log import TaskLog
 from app.schemas.task_log import TaskLogRead
+
+# Between two states of a workflow.
+PAUSE_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,13 @@ class LogStream(Stream):
         self._last = 0
         self._is_due = self._opened = False
 
+    def task_changed(self) -> None:
+        """The task has another state: its lines are told by themselves."""
+
+    def end_task(self) -> None:
+        """The task was deleted."""
+        self.close()
+
     def begin(self, first: LogPiece) -> None:
         """Start with these lines."""
         self._put(first)
@@ -72,3 +85,30 @@ class LogStream(Stream):
         prefix = b"" if self._opened else opening(is_empty=not events)
         self._opened = True
         return prefix + events or None
+
+
+class WorkflowStream(LogStream):
+    """Sends the states of a workflow, at most four a second, until it has ended. Its `last` is the version."""
+
+    __slots__ = ("_is_told",)
+
+    def __init__(
+        self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID], read: ReadLogs
+    ) -> None:
+        super().__init__(user_id, credential, seconds, UUID(int=0), read)
+        self.task_ids = task_ids
+        self._is_told = False
+
+    def task_changed(self) -> None:
+        """One of its tasks has another state."""
+        if not self._is_told:
+            self._is_told = True
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._read_again)
+
+    def end_task(self) -> None:
+        """One of its tasks was deleted."""
+        self.task_changed()
+
+    def _read_again(self) -> None:
+        self._is_told = False
+        self.tell()

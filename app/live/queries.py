@@ -22,8 +22,10 @@ from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
 from app.models.task import TERMINAL, Task
 from app.models.user import User
+from app.schemas.workflow import WorkflowRead
 from app.services.tasks import task_logs, task_queries
 from app.services.tasks.task_logs import LogFilter
+from app.services.workflows import reading
 
 # So much later than `updated_at` says may a change come to be seen: the service's transactions are shorter.
 LATE = timedelta(seconds=5)
@@ -130,6 +132,22 @@ def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) 
         found = task_logs.so_far(db, task_id, owner, wanted, LOG_LINES, after, HELD_BYTES)
     last = found.lines[-1].seq if found.lines else after
     return LogPiece(b"".join(map(event_of, found.lines)), last, found.more, found.ended)
+
+
+def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:
+    """The tasks of a workflow. Raises WorkflowNotFound."""
+    with _autocommit() as db:
+        found = reading.read(db, workflow_id, owner)
+    return [node["id"] for node in found["tasks"] if node["id"] is not None]
+
+
+def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> LogPiece:
+    """The workflow as it is now, unless this version has been seen. Raises WorkflowNotFound."""
+    with _autocommit() as db:
+        shown = WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
+    data = shown.model_dump_json().encode("utf-8", "backslashreplace")
+    event = b"" if shown.version == seen else b"event: workflow\nid: %d\ndata: %b\n\n" % (shown.version, data)
+    return LogPiece(event, shown.version, ended=shown.status in TERMINAL)
 
 
 def now() -> datetime:

@@ -17,11 +17,11 @@ from anyio import CapacityLimiter, to_thread
 
 from app.core.config import Settings
 from app.db.outage import first_line, is_passing
-from app.errors import TaskNotFound, TooManyStreams
+from app.errors import NotFound, TooManyStreams
 from app.live import queries
 from app.live.frames import Frame, moment_of
 from app.live.listener import Listener
-from app.live.log_streams import LogPiece, LogStream
+from app.live.log_streams import LogPiece, LogStream, WorkflowStream
 from app.live.queries import LATE
 from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, RowsStream, Stream, TaskStream
 from app.live.watches import UserWatch, Watches
@@ -132,20 +132,39 @@ class Watcher:
 
         Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
-        read = partial(self._read_logs, task_id, owner, wanted)
-        stream = LogStream(user_id, credential, self._settings.events_max_seconds, task_id, read)
+        read = partial(queries.read_logs, task_id, owner, wanted)
+        seconds = self._settings.events_max_seconds
+        stream = LogStream(user_id, credential, seconds, task_id, partial(self._read_piece, read))
+        return stream if await self._begin(stream, read, after) else None
+
+    async def follow_workflow(
+        self, workflow_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
+    ) -> WorkflowStream | None:
+        """Return a stream of the workflow's states, or None if it has ended and `seen` is its final version.
+
+        Raises WorkflowNotFound, TooManyStreams. The caller returns the stream with `leave`.
+        """
+        ids = await self._in_thread(queries.tasks_of_workflow, workflow_id, owner)
+        read = partial(queries.read_workflow, workflow_id, owner)
+        seconds = self._settings.events_max_seconds
+        stream = WorkflowStream(user_id, credential, seconds, ids, partial(self._read_piece, read))
+        return stream if await self._begin(stream, read, -1 if seen is None else seen) else None
+
+    async def _begin(self, stream: LogStream, read: Callable[[int], LogPiece], after: int) -> bool:
+        """Enter the stream with its first piece. Returns False, without it, where nothing is to come."""
         self._enter(stream)
-        self.watches.task(task_id).logs.add(stream)
+        for task_id in stream.task_ids:
+            self.watches.task(task_id).logs.add(stream)
         try:
-            first = await self._in_thread(queries.read_logs, task_id, owner, wanted, after)
+            first = await self._in_thread(read, after)
         except BaseException:
             self.leave(stream)
             raise
         if first.ended and not first.events:
             self.leave(stream)
-            return None
+            return False
         stream.begin(first)
-        return stream
+        return True
 
     async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
         """Return a stream of the changes of the user's tasks, from the cursor on if there is one.
@@ -336,18 +355,18 @@ class Watcher:
 
         return Reloaded(frames, len(ids) - len(left)) if await self._run_through_outage(read) else None
 
-    async def _read_logs(self, task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> LogPiece | None:
-        """Read the next lines for a stream. Returns None if the database is unavailable."""
+    async def _read_piece(self, read: Callable[[int], LogPiece], after: int) -> LogPiece | None:
+        """Read what comes next for a stream. Returns None if the database is unavailable."""
         piece: LogPiece | None = None
 
-        async def read() -> None:
+        async def read_it() -> None:
             nonlocal piece
             try:
-                piece = await self._in_thread(queries.read_logs, task_id, owner, wanted, after)
-            except TaskNotFound:  # deleted, or no longer the reader's
+                piece = await self._in_thread(read, after)
+            except NotFound:  # deleted, or no longer the reader's
                 piece = LogPiece(b"", after, ended=True)
 
-        await self._run_through_outage(read)
+        await self._run_through_outage(read_it)
         return piece
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:

@@ -36,6 +36,8 @@ class TaskWatch:
         if found.frame is not None:
             for stream in self.streams:
                 stream.offer(found.frame)
+        for reader in self.logs:
+            reader.task_changed()
         if found.ended:
             self.release()
             self.tell_of_lines()
@@ -65,7 +67,7 @@ class TaskWatch:
         for stream in list(self.streams):
             stream.end_task()
         for lines in list(self.logs):
-            lines.close()
+            lines.end_task()
 
 
 class UserWatch:

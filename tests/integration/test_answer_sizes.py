@@ -48,7 +48,7 @@ ARGUMENTS, METADATA, RESULT = (DEFAULTS[f"max_{name}_bytes"] for name in ("argum
 LARGEST_TASK = ARGUMENTS + METADATA + 2 * RESULT + 64 * 1024
 WIDE = "\N{LINEAR B SYLLABLE B008 A}"  # four bytes
 # Streams end by themselves only with their task. Their pieces: `test_events_end.py`.
-STREAMS = {"/api/v1/tasks/events", "/api/v1/tasks/{task_id}/events"}
+STREAMS = {"/api/v1/tasks/events", "/api/v1/tasks/{task_id}/events", "/api/v1/workflows/{workflow_id}/events"}
 
 
 def make_hostile(user: dict[str, Any]) -> dict[str, Any]:

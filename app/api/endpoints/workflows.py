@@ -5,13 +5,15 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response, status
 
-from app.api.deps import SessionDep, TaskReader, TaskWriter
+from app.api.deps import BearerToken, SessionDep, TaskReader, TaskWriter, WatcherDep
+from app.api.endpoints.events import LastEventId, credential_of, stream_answer
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
 from app.api.http.body_route import body_limit
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
 from app.api.http.rendering import ListRenderer, rendered
 from app.api.http.router import SlashRouter
+from app.api.http.sse import EventStream
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import (
     AdminOnly,
@@ -28,6 +30,7 @@ from app.errors import (
     PriorityNotAllowed,
     TaskHasChildren,
     TaskNotAllowed,
+    TooManyStreams,
     UniqueKeyTaken,
     UnknownLimit,
     UnknownTask,
@@ -36,6 +39,7 @@ from app.errors import (
     WorkflowNotFound,
     WorkflowTransition,
 )
+from app.live.frames import version_of
 from app.models.task import TERMINAL, TaskStatus
 from app.schemas.json_value import ShortText
 from app.schemas.task_values import Moment
@@ -124,6 +128,38 @@ def list_workflows(
 def get_workflow(db: SessionDep, user: TaskReader, workflow_id: WorkflowId) -> Response:
     """Return one workflow with its tasks."""
     return rendered(workflow_service.get_workflow(db, workflow_id, owner=user.owner))
+
+
+@router.get(
+    "/{workflow_id}/events",
+    status_code=status.HTTP_200_OK,
+    response_class=EventStream,
+    responses={
+        **stream_answer(
+            "retry: 2100\nevent: workflow\nid: 22\ndata: {}\n\n",
+            "`event` is `workflow`; `data` is a `WorkflowRead` as JSON.",
+        ),
+        204: {"description": "The workflow has ended and you have its last state; an EventSource stops"},
+        **problems(401, InsufficientScope, WorkflowNotFound, TooManyStreams),
+    },
+)
+async def follow_workflow(
+    user: TaskReader,
+    token: BearerToken,
+    watcher: WatcherDep,
+    workflow_id: WorkflowId,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Stream the states of one workflow, at most four a second. The first event is the current state.
+
+    `event` is `workflow`, `id` is its `version`, and `data` is the workflow. Its terminal state ends the stream.
+    The end of the login or API key that opened it does, too. With `Last-Event-ID` only newer states come.
+    """
+    seen = version_of(last_event_id)
+    stream = await watcher.follow_workflow(workflow_id, user.id, user.owner, credential_of(user, token), seen)
+    if stream is None:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    return EventStream(stream, watcher.leave)
 
 
 @router.post(

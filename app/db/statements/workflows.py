@@ -1,6 +1,7 @@
 """Workflows and their nodes. What a node shows is that of its task's row while that is there."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -23,13 +24,17 @@ _JOINED = _N.outerjoin(TASKS, TASKS.c.id == _N.c.task_id)
 
 
 class Node(NamedTuple):
-    """A node as it is now. `task_id` is None once the task is deleted."""
+    """A node as it is now. `task_id` is None once the task is deleted, and so are the times."""
 
     position: int
     ref: str
     parents: list[int]
     task_id: UUID | None
     status: TaskStatus
+    version: int
+    attempt: int
+    started_at: datetime | None
+    finished_at: datetime | None
 
 
 class Group(NamedTuple):
@@ -40,8 +45,8 @@ class Group(NamedTuple):
     number: int
     versions: int
     attempts: int
-    started_at: Any
-    finished_at: Any
+    started_at: datetime | None
+    finished_at: datetime | None
 
 
 class Parent(NamedTuple):
@@ -71,9 +76,10 @@ def of_tasks(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
 def nodes(db: Session, workflow_id: UUID) -> list[Node]:
     """The nodes of a workflow, in their order."""
-    columns = (_N.c.position, _N.c.ref, _N.c.parents, TASKS.c.id, _STATUS)
+    times = (func.coalesce(TASKS.c.attempt, 0), TASKS.c.started_at, TASKS.c.finished_at)
+    columns = (_N.c.position, _N.c.ref, _N.c.parents, TASKS.c.id, _STATUS, _VERSION, *times)
     found = select(*columns).select_from(_JOINED).where(_N.c.workflow_id == workflow_id).order_by(_N.c.position)
-    return [Node(*row[:4], TaskStatus(row[4])) for row in db.execute(found)]
+    return [Node(*row[:4], TaskStatus(row[4]), *row[5:]) for row in db.execute(found)]
 
 
 def refs_of_parents(db: Session, task_id: UUID) -> set[str]:

@@ -1,5 +1,6 @@
 """Reads workflows: the state of one follows from the rows of its tasks, as they are now."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db.page import Page, page_of
 from app.db.statements import workflows
 from app.db.statements.expressions import lower_case, position_in
-from app.db.statements.workflows import Group
+from app.db.statements.workflows import Group, Node
 from app.errors import WorkflowNotFound
 from app.models.task import ACTIVE, TaskStatus
 from app.models.workflow import Workflow
@@ -58,8 +59,8 @@ def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
 
 def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
     """Return a workflow as `WorkflowRead` takes it. Raises WorkflowNotFound."""
-    (shown,) = _shown(db, [find(db, workflow_id, owner)])
-    nodes = workflows.nodes(db, workflow_id)
+    row, nodes = find(db, workflow_id, owner), workflows.nodes(db, workflow_id)
+    shown = _of_groups(row, [_group_of(workflow_id, node) for node in nodes])
     refs = [node.ref for node in nodes]
     shown["tasks"] = [
         {"ref": node.ref, "id": node.task_id, "status": node.status, "depends_on": [refs[at] for at in node.parents]}
@@ -92,8 +93,15 @@ def _shown(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
     return [_of_groups(row, of[row.id]) for row in rows]
 
 
+def _group_of(workflow_id: UUID, node: Node) -> Group:
+    """A node by itself: so that what is told of all is of the same moment as what is told of each."""
+    return Group(workflow_id, node.status, 1, node.version, node.attempt, node.started_at, node.finished_at)
+
+
 def _of_groups(row: Workflow, groups: Sequence[Group]) -> dict[str, Any]:
-    counts = {group.status.value: group.number for group in groups}
+    counts = Counter[str]()
+    for group in groups:
+        counts[group.status.value] += group.number
     status = final(group.status for group in groups)
     ended = max((group.finished_at for group in groups if group.finished_at), default=None)
     has_begun = row.generation > 1 or any(group.attempts for group in groups)
