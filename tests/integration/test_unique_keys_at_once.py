@@ -44,6 +44,9 @@ if ENGINE == "postgresql":
 else:
     LEDGER = [_TABLE, *(f"{_TRIGGER.format(event=event)} BEGIN {_COUNT}; END" for event in _EVENTS)]
     NO_LEDGER = [f"DROP TRIGGER most_active_{event}" for event in _EVENTS]
+# InnoDB counts in a trigger by the look with which the statement began. One that has waited for the key sees the task
+# that had it, which has ended meanwhile, beside its own.
+COUNTS_WHAT_HAS_ENDED = ENGINE in {"mysql", "mariadb"}
 
 
 @pytest.fixture
@@ -110,7 +113,8 @@ class TestManyAtOnce:
             ended = [self._ended(user) for _ in range(AT_ONCE)]
             self.together(lambda number: self._churn(user, number, ended[number]))
             with is_promised():
-                assert {row.number for row in sql("SELECT DISTINCT number FROM most_active")} <= {0, 1}
+                most = max(row.number for row in sql("SELECT DISTINCT number FROM most_active"))
+                assert most == 1 or (COUNTS_WHAT_HAS_ENDED and most == 2)  # noqa: PLR2004
             assert len(active(user)) <= 1
         finally:
             for statement in NO_LEDGER:

@@ -19,7 +19,7 @@ SAME = {"Sec-Fetch-Site": "same-origin"}
 # The pages of every user that need no object.
 PATHS = (
     "/", "/tasks", "/new", "/errors", "/queues", "/queues/default", "/limits", "/account", "/webhooks", "/webhooks/new",
-    "/schedules", "/schedules/new", "/schedules/preview",
+    "/schedules", "/schedules/new", "/schedules/preview", "/workflows",
 )  # fmt: skip
 
 

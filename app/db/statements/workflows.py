@@ -35,6 +35,7 @@ class Node(NamedTuple):
     attempt: int
     started_at: datetime | None
     finished_at: datetime | None
+    celery_task_name: str | None
 
 
 class Group(NamedTuple):
@@ -76,10 +77,10 @@ def of_tasks(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
 def nodes(db: Session, workflow_id: UUID) -> list[Node]:
     """The nodes of a workflow, in their order."""
-    times = (func.coalesce(TASKS.c.attempt, 0), TASKS.c.started_at, TASKS.c.finished_at)
+    times = (func.coalesce(TASKS.c.attempt, 0), TASKS.c.started_at, TASKS.c.finished_at, TASKS.c.celery_task_name)
     columns = (_N.c.position, _N.c.ref, _N.c.parents, TASKS.c.id, _STATUS, _VERSION, *times)
     found = select(*columns).select_from(_JOINED).where(_N.c.workflow_id == workflow_id).order_by(_N.c.position)
-    return [Node(*row[:4], TaskStatus(row[4]), *row[5:]) for row in db.execute(found)]
+    return [Node._make((*row[:4], TaskStatus(row[4]), *row[5:])) for row in db.execute(found)]
 
 
 def refs_of_parents(db: Session, task_id: UUID) -> set[str]:

@@ -15,7 +15,7 @@ from app.db.statements import workflows
 from app.db.statements.expressions import lower_case, position_in
 from app.db.statements.workflows import Group, Node
 from app.errors import WorkflowNotFound
-from app.models.task import ACTIVE, TaskStatus
+from app.models.task import ACTIVE, TaskAttempt, TaskStatus
 from app.models.workflow import Workflow
 
 
@@ -59,6 +59,13 @@ def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
 
 def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
     """Return a workflow as `WorkflowRead` takes it. Raises WorkflowNotFound."""
+    return read_with_nodes(db, workflow_id, owner)[0]
+
+
+def read_with_nodes(
+    db: Session, workflow_id: UUID, owner: UUID | None = None
+) -> tuple[dict[str, Any], list[Node]]:  # fmt: skip
+    """As `read`, and its nodes of the same moment."""
     row, nodes = find(db, workflow_id, owner), workflows.nodes(db, workflow_id)
     shown = _of_groups(row, [_group_of(workflow_id, node) for node in nodes])
     refs = [node.ref for node in nodes]
@@ -66,7 +73,18 @@ def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str,
         {"ref": node.ref, "id": node.task_id, "status": node.status, "depends_on": [refs[at] for at in node.parents]}
         for node in nodes
     ]
-    return shown
+    return shown, nodes
+
+
+def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tuple[datetime, datetime, str]]]:
+    """Return the attempts before the last one of those of these tasks that have any: begin, end and outcome of each."""
+    ids = [node.task_id for node in nodes if node.attempt > 1]
+    found: dict[UUID, list[tuple[datetime, datetime, str]]] = {}
+    columns = (TaskAttempt.task_id, TaskAttempt.started_at, TaskAttempt.finished_at, TaskAttempt.outcome)
+    rows = select(*columns).where(TaskAttempt.task_id.in_(ids)).order_by(TaskAttempt.task_id, TaskAttempt.number)
+    for task_id, started_at, finished_at, outcome in db.execute(rows) if ids else ():
+        found.setdefault(task_id, []).append((started_at, finished_at, outcome.value))
+    return found
 
 
 def page(db: Session, wanted: WorkflowFilter, limit: int, before: UUID | None) -> Page[dict[str, Any], UUID]:

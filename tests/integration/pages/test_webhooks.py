@@ -127,7 +127,7 @@ class TestEndpoints:
             page = reader.get(f"/webhooks/{one}").text
             assert lead(page).startswith("It ")
             assert (said in lead(page), "verdict well" in page) == (True, False)
-        change(enabled=False, disabled_at=NOW)
+        change(enabled=False, disabled_at=NOW, disabled_reason=None)
         assert lead(reader.get("/webhooks").text) == "No endpoint is enabled: none is told of anything."
 
     def test_are_disabled_and_enabled_again(self, reader: Reader) -> None:

@@ -1,0 +1,144 @@
+"""Workflows: the list with a bar of states, and one as a graph, with when its tasks ran and what can be done to it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+
+from app.api.deps import SessionDep
+from app.api.http.paging import read_cursor
+from app.api.http.router import SlashRouter
+from app.db.statements.workflows import Node
+from app.models.task import TERMINAL, TaskStatus
+from app.schemas.workflow import WorkflowSummary
+from app.services.accounts.auth_service import Principal
+from app.services.user_service import user_service
+from app.services.workflow_service import workflow_service
+from app.services.workflows import reading
+from app.services.workflows.reading import WorkflowFilter
+from app.web.access import PageUser, rights_of
+from app.web.charts import SPARK_HEIGHT, SPARK_WIDTH, Bar
+from app.web.confirming import Confirmed, ask
+from app.web.rendering import NavigationEntry, page, redirect
+from app.web.workflow_picture import MOST_BOXES, critical_path, picture, seconds_of, timeline
+
+router = SlashRouter()
+NAVIGATION = (NavigationEntry(3, "/workflows", "Workflows"),)
+
+ROWS = 50
+# Rows of the table of layers, rows of the timeline, and steps of the critical path that are named.
+LAYER_ROWS, TIMES, STEPS = 200, 60, 8
+# Of the bar, from left to right.
+_STATES = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED, TaskStatus.RUNNING)
+Text = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/workflows")
+def list_workflows(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    name: Text = "",
+    status: Annotated[TaskStatus | None, Query()] = None,
+    user_id: Annotated[UUID | None, Query()] = None,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """List workflows, the newest first. The filters are those of the API; `user_id` is of administrators alone."""
+    name = name.replace("\x00", "").strip()
+    wanted = WorkflowFilter(user.owner or user_id, name or None, status)
+    found = workflow_service.list_workflows(db, wanted, ROWS, before=read_cursor(cursor))
+    asked = {"name": name or None, "status": status, "user_id": user_id if user.owner is None else None}
+    values = {
+        "rows": [(each, _bar(each)) for each in found.items],
+        "owners": _owners(db, user, found.items),
+        "asked": {each: value for each, value in asked.items() if value is not None},
+        "tabs": [(each, _path(asked, status=each)) for each in (None, *TaskStatus)],
+        "status": status,
+        "next_page": None if found.last is None else _path(asked, cursor=found.last),
+    }
+    return page(request, "workflows.html", values)
+
+
+@router.get("/workflows/{workflow_id}")
+def show_workflow(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID) -> Response:
+    shown, nodes = reading.read_with_nodes(db, workflow_id, user.owner)
+    workflow = WorkflowSummary.model_validate(shown)
+    now = datetime.now(UTC)
+    way = critical_path(nodes)
+    drawn = picture(nodes)
+    values = {
+        "workflow": workflow,
+        "bar": _bar(workflow),
+        "picture": drawn,
+        "most_boxes": MOST_BOXES,
+        "layers": drawn.boxes[:LAYER_ROWS],
+        "left_out": len(drawn.boxes) - LAYER_ROWS,
+        "way": _shortened(way),
+        "way_seconds": seconds_of(way),
+        "timeline": timeline(nodes, reading.earlier_attempts(db, nodes), now, TIMES),
+        "troubled": [node for node in nodes if node.status is TaskStatus.FAILED][:3],
+        "owner": user_service.usernames(db, {workflow.user_id}).get(workflow.user_id) if user.is_admin else None,
+        "is_over": workflow.status in TERMINAL,
+    }
+    return page(request, "workflow.html", values)
+
+
+@router.post("/workflows/{workflow_id}/cancel")
+def cancel_workflow(
+    request: Request, db: SessionDep, user: PageUser, workflow_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return _ask(request, db, user, workflow_id, "cancel_workflow")
+    workflow_service.cancel_workflow(db, workflow_id, owner=user.owner)
+    return redirect(request, f"/workflows/{workflow_id}", "workflow_cancelled")
+
+
+@router.post("/workflows/{workflow_id}/retry")
+def retry_workflow(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID) -> Response:
+    workflow_service.retry_workflow(db, workflow_id, owner=user.owner, within_quota=True, check=rights_of(user))
+    return redirect(request, f"/workflows/{workflow_id}", "workflow_retried")
+
+
+@router.post("/workflows/{workflow_id}/delete")
+def delete_workflow(
+    request: Request, db: SessionDep, user: PageUser, workflow_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return _ask(request, db, user, workflow_id, "delete_workflow")
+    workflow_service.delete_workflow(db, workflow_id, owner=user.owner)
+    return redirect(request, "/workflows", "workflow_deleted")
+
+
+def _ask(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID, deed: str) -> Response:
+    workflow = workflow_service.get_workflow(db, workflow_id, owner=user.owner)
+    return ask(request, deed, workflow.name, f"/workflows/{workflow_id}")
+
+
+def _bar(workflow: WorkflowSummary) -> list[Bar]:
+    """Return the shares of the states of its tasks; what is pending is left free."""
+    bars, x = [], 0.0
+    for status in _STATES:
+        width = getattr(workflow.counts, status.value) / workflow.counts.total * SPARK_WIDTH
+        if width:
+            bars.append(Bar(status.value, round(x, 2), 0, round(width, 2), SPARK_HEIGHT))
+        x += width
+    return bars
+
+
+def _shortened(way: Sequence[Node]) -> list[Node | None]:
+    """Return the first and the last steps of the critical path; None stands for those in between."""
+    return list(way) if len(way) <= STEPS else [*way[: STEPS // 2], None, *way[-STEPS // 2 :]]
+
+
+def _owners(db: SessionDep, user: Principal, found: Sequence[WorkflowSummary]) -> dict[UUID, str]:
+    """Return the names of the owners, which administrators alone are told."""
+    return {} if user.owner is not None else user_service.usernames(db, {each.user_id for each in found})
+
+
+def _path(asked: dict[str, Any], **changed: Any) -> str:
+    """Return the path of the list with these parameters; None leaves one out."""
+    named = {name: value for name, value in (asked | changed).items() if value is not None}
+    return "/workflows" + (f"?{urlencode(named)}" if named else "")
