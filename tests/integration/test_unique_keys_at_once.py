@@ -114,7 +114,7 @@ class TestManyAtOnce:
             self.together(lambda number: self._churn(user, number, ended[number]))
             with is_promised():
                 most = max(row.number for row in sql("SELECT DISTINCT number FROM most_active"))
-                assert most == 1 or (COUNTS_WHAT_HAS_ENDED and most == 2)  # noqa: PLR2004
+                assert most == 1 or (COUNTS_WHAT_HAS_ENDED and most == 2)
             assert len(active(user)) <= 1
         finally:
             for statement in NO_LEDGER:
