@@ -48,13 +48,6 @@ class LogStream(Stream):
         self._last = 0
         self._is_due = self._opened = False
 
-    def task_changed(self) -> None:
-        """The task has another state: its lines are told by themselves."""
-
-    def end_task(self) -> None:
-        """The task was deleted."""
-        self.close()
-
     def begin(self, first: LogPiece) -> None:
         """Start with these lines."""
         self._put(first)
@@ -100,14 +93,10 @@ class WorkflowStream(LogStream):
         self._is_told = False
 
     def task_changed(self) -> None:
-        """One of its tasks has another state."""
+        """One of its tasks has another state, or was deleted."""
         if not self._is_told:
             self._is_told = True
             asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._read_again)
-
-    def end_task(self) -> None:
-        """One of its tasks was deleted."""
-        self.task_changed()
 
     def _read_again(self) -> None:
         self._is_told = False

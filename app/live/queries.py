@@ -1,7 +1,8 @@
 """What live events ask the database: each for all streams at once, each one round trip, none holding a transaction."""
 
+import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -142,12 +143,27 @@ def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:
 
 
 def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> LogPiece:
-    """The workflow as it is now, unless this version has been seen. Raises WorkflowNotFound."""
-    with _autocommit() as db:
-        shown = WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
-    data = shown.model_dump_json().encode("utf-8", "backslashreplace")
-    event = b"" if shown.version == seen else b"event: workflow\nid: %d\ndata: %b\n\n" % (shown.version, data)
-    return LogPiece(event, shown.version, ended=shown.status in TERMINAL)
+    """The workflow as it is now, unless this version has been seen. Raises WorkflowNotFound.
+
+    Streams of one workflow share what was read: it is a thousand tasks, and each of its streams asks for it.
+    """
+    now, key = time.monotonic(), (workflow_id, owner)
+    read_at, piece = _read.get(key, (0.0, None))
+    if piece is None or now - read_at > SHARED_SECONDS:
+        with _autocommit() as db:
+            shown = WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
+        data = shown.model_dump_json().encode("utf-8", "backslashreplace")
+        event = b"event: workflow\nid: %d\ndata: %b\n\n" % (shown.version, data)
+        piece = LogPiece(event, shown.version, ended=shown.status in TERMINAL)
+        _read[key] = now, piece
+        for old in [each for each, (at, _) in list(_read.items()) if now - at > SHARED_SECONDS]:
+            _read.pop(old, None)
+    return piece if piece.last != seen else replace(piece, events=b"")
+
+
+# Shorter than a stream waits after it was told of a change (`PAUSE_SECONDS`): what is shared is newer than that change.
+SHARED_SECONDS = 0.2
+_read: dict[tuple[UUID, UUID | None], tuple[float, LogPiece]] = {}
 
 
 def now() -> datetime:

@@ -154,7 +154,8 @@ class Watcher:
         """Enter the stream with its first piece. Returns False, without it, where nothing is to come."""
         self._enter(stream)
         for task_id in stream.task_ids:
-            self.watches.task(task_id).logs.add(stream)
+            watch = self.watches.task(task_id)
+            watch.workflows.add(stream) if isinstance(stream, WorkflowStream) else watch.logs.add(stream)
         try:
             first = await self._in_thread(read, after)
         except BaseException:
@@ -303,7 +304,11 @@ class Watcher:
             for task_id, (_, attached_bytes) in found.items():
                 if task_id in self.watches.tasks:
                     self.watches.tasks[task_id].compare_bytes(attached_bytes)
-            await self._read_and_show([each for each in batch if found.get(each, (None,))[0] != shown[each]])
+            news = [each for each in batch if found.get(each, (None,))[0] != shown[each]]
+            for each in news:
+                if not self.watches.needs_row(each):
+                    self.watches.tasks[each].version = found.get(each, (0,))[0]
+            await self._read_and_show(news)
 
     async def _compare_users(self) -> None:
         users = list(self.watches.users.items())
@@ -325,6 +330,10 @@ class Watcher:
 
     async def _read_and_show(self, task_ids: Sequence[UUID]) -> bool:
         """Read these rows and pass them to the watches. Returns False if the database is unavailable."""
+        told = {each for each in task_ids if not self.watches.needs_row(each)}
+        for each in told:
+            self.watches.tasks[each].tell_workflows()
+        task_ids = [each for each in task_ids if each not in told]
         for at in range(0, len(task_ids), ROWS):
             if not await self._run_through_outage(self._read_batch, task_ids[at : at + ROWS]):
                 return False

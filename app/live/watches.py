@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from uuid import UUID
 
-from app.live.log_streams import LogStream
+from app.live.log_streams import LogStream, WorkflowStream
 from app.live.queries import Found
 from app.live.streams import Feed, RowsStream, Stream, TaskStream
 
@@ -17,11 +17,13 @@ MAX_KNOWN = 2000
 class TaskWatch:
     """One task that streams show, whose log they show, or that requests wait for."""
 
-    __slots__ = ("_attached_bytes", "logs", "streams", "version", "waiting")
+    __slots__ = ("_attached_bytes", "logs", "streams", "version", "waiting", "workflows")
 
     def __init__(self) -> None:
         self.streams: set[TaskStream | RowsStream] = set()
         self.logs: set[LogStream] = set()
+        # Those of its workflow, which read that and not the task.
+        self.workflows: set[WorkflowStream] = set()
         self._attached_bytes = 0
         self.waiting: set[asyncio.Event] = set()
         self.version = 0
@@ -36,15 +38,25 @@ class TaskWatch:
         if found.frame is not None:
             for stream in self.streams:
                 stream.offer(found.frame)
-        for reader in self.logs:
-            reader.task_changed()
+        self.tell_workflows()
         if found.ended:
             self.release()
             self.tell_of_lines()
 
+    @property
+    def wants_row(self) -> bool:
+        """Whether somebody is shown the task itself."""
+        return bool(self.streams or self.logs or self.waiting)
+
     def leave(self, stream: Stream) -> None:
         self.streams.discard(stream)
         self.logs.discard(stream)
+        self.workflows.discard(stream)
+
+    def tell_workflows(self) -> None:
+        """The task has another state, or is deleted."""
+        for stream in self.workflows:
+            stream.task_changed()
 
     def tell_of_lines(self) -> None:
         """New log lines may be there, or no more will come."""
@@ -67,7 +79,8 @@ class TaskWatch:
         for stream in list(self.streams):
             stream.end_task()
         for lines in list(self.logs):
-            lines.end_task()
+            lines.close()
+        self.tell_workflows()
 
 
 class UserWatch:
@@ -142,8 +155,13 @@ class Watches:
     def drop_idle(self, task_id: UUID) -> None:
         """Remove the watch of a task without streams and waiting requests."""
         watch = self.tasks.get(task_id)
-        if watch is not None and not watch.streams and not watch.logs and not watch.waiting:
+        if watch is not None and not watch.wants_row and not watch.workflows:
             del self.tasks[task_id]
+
+    def needs_row(self, task_id: UUID) -> bool:
+        """Return whether news of the task are to be read; else those who watch it need but hear that there are some."""
+        watch = self.tasks.get(task_id)
+        return watch is None or watch.wants_row or bool(self.users)
 
     def enter(self, stream: Stream) -> None:
         self.streams.add(stream)

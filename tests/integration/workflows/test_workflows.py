@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from celery import chain, group
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
@@ -27,8 +27,10 @@ from app.errors import (
     WorkflowNotFound,
     WorkflowTransition,
 )
+from app.maintenance.passes.expired_tasks import revoke_expired
 from app.messaging.application import celery_app
 from app.models.task import Task, TaskStatus
+from app.models.user import User
 from app.models.workflow import Workflow, WorkflowNode
 from app.schemas.workflow import WorkflowRead
 from app.services.execution import ends
@@ -37,6 +39,7 @@ from app.services.workflow_service import workflow_service
 from app.services.workflows import releasing
 from app.services.workflows.reading import WorkflowFilter
 from tests.support.tasks import ERROR, LONG_RUNNING, claim_next, new_task, new_user
+from tests.support.waiting import wait_for
 from tests.support.workflows import settle, sleep, statuses_of
 
 FAILED = ends.failed(ERROR)
@@ -137,6 +140,16 @@ class TestFailure:
         assert run(db, workflow, left=FAILED)[-1] == ["end"]
         done = now(db, workflow)
         assert (done.status, statuses_of(done)["end"]) == ("failed", "succeeded")
+
+    def test_of_a_child_that_expires_revokes_what_depends_on_it(self, db: Session, user: UUID) -> None:
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        workflow = make(db, user, sleep("a"), sleep("b", "a", expires_at=soon.isoformat()), sleep("c", "b"))
+        claim_next(db)
+        wait_for(lambda: revoke_expired(db), 10, "its time to be over")
+        settle(db)
+        assert statuses_of(now(db, workflow)) == {"a": "running", "b": "revoked", "c": "revoked"}
+        reasons = [task_service.get_task(db, id_of(workflow, ref)).status_reason for ref in ("b", "c")]
+        assert reasons == ["expired", "parent_failed"]
 
 
 class TestRequest:
@@ -318,6 +331,13 @@ class TestDelete:
         task_service.delete(db, id_of(workflow, "a"), force=True)
         settle(db)
         assert (now(db, workflow).status, now(db, workflow).counts.revoked) == ("revoked", 1)
+
+    def test_of_the_user_deletes_all(self, db: Session, user: UUID) -> None:
+        make(db, user, *DIAMOND)
+        db.execute(delete(User).where(User.id == user))
+        db.commit()
+        for model in (Task, Workflow, WorkflowNode):
+            assert db.scalar(select(func.count()).select_from(model)) == 0
 
 
 class TestList:

@@ -31,6 +31,12 @@ def noop() -> None:
     """Nothing."""
 
 
+@app.task(name="raw.total")
+def total(results: list[None]) -> int:
+    """The body of a chord: how many results there are."""
+    return len(results)
+
+
 @app.task(name=STAMP)
 def stamp(path: str) -> None:
     """When the first line of the body ran, by the machine's clock."""

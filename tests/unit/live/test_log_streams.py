@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from app.live import log_streams
-from app.live.log_streams import LogPiece, LogStream
+from app.live.log_streams import LogPiece, LogStream, WorkflowStream
 from app.live.queries import Found
 from app.live.streams import Credential
 from app.live.watches import Watches
@@ -95,3 +95,30 @@ async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -
     watches.tasks[TASK].logs.clear()
     watches.drop_idle(TASK)
     assert TASK not in watches.tasks
+
+
+class TestOfAWorkflow:
+    async def test_news_of_its_tasks_have_it_read_once_and_no_task(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(log_streams, "PAUSE_SECONDS", 0.01)
+        lines = Lines(LogPiece(b"b", 2), LogPiece(b"c", 3, ended=True))
+        tasks = [UUID(int=number) for number in range(100)]
+        stream = WorkflowStream(USER, CREDENTIAL, 3600, tasks, lines._read)
+        lines.stream, watches = stream, Watches()
+        for each in tasks:
+            watches.task(each).workflows.add(stream)
+        assert not any(map(watches.needs_row, tasks))
+        stream.begin(LogPiece(b"a", 1))
+        first = await stream.next()
+        assert first is not None
+        assert first.endswith(b"\na")
+        for each in tasks:
+            watches.tasks[each].tell_workflows()
+        assert await asyncio.wait_for(stream.next(), 30) == b"b"
+        watches.tasks[TASK].end()
+        assert (await lines.all(), lines.asked) == ([b"c"], [1, 2])
+
+    async def test_a_task_that_is_shown_too_is_read(self) -> None:
+        watches = Watches()
+        watches.task(TASK).workflows.add(WorkflowStream(USER, CREDENTIAL, 3600, [TASK], Lines()._read))
+        watches.task(TASK).waiting.add(asyncio.Event())
+        assert watches.needs_row(TASK)
