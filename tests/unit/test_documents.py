@@ -23,6 +23,7 @@ from app.models.task_sum import SUM_BUCKETS
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
+from app.services.workflow_service import workflow_service
 from tests.mutants.mutants import read_mutants
 from tests.support.pages import FENCE, SAVED
 from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
@@ -248,10 +249,10 @@ class TestPythonApi:
     def test_functions_take_the_parameters_that_it_names(self) -> None:
         rows = re.findall(r"^\| (`\w+\(.*?\)`) \|", text_of(DOCS / "python-api.md"), flags=re.MULTILINE)
         listed = re.findall(r"`(\w+)\((.*?)\)`", "\n".join(rows))
-        services = (task_service, webhook_service, schedule_service)
+        services = (task_service, webhook_service, schedule_service, workflow_service)
         assert len(listed) > 50
         for name, parameters in listed:
-            (function,) = [getattr(each, name) for each in services if hasattr(each, name)]
+            function = next(getattr(each, name) for each in services if hasattr(each, name))
             known = set(inspect.signature(function).parameters)
             named = {part.split("=")[0].strip("* ") for part in parameters.split(",")} - {""}
             assert named - known == set(), name

@@ -234,6 +234,8 @@ def _replaceable(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -
         raise _taken(task_id, rows, at, "it has another celery_task_name")
     if task.status is not TaskStatus.PENDING:
         raise _taken(task_id, rows, at, f"it is {task.status}")
+    if task.workflow_id is not None:
+        raise _taken(task_id, rows, at, "it is part of a workflow")
     return task
 
 

@@ -194,6 +194,12 @@ class TestRequest:
         assert db.scalar(select(func.count()).select_from(Task)) == 2
         assert db.scalar(select(func.count()).select_from(Workflow)) == 0
 
+    def test_no_other_task_replaces_one_of_it(self, db: Session, user: UUID) -> None:
+        workflow = make(db, user, sleep("a"), sleep("b", "a", unique_key="k"))
+        with pytest.raises(UniqueKeyTaken, match="cannot be replaced: it is part of a workflow"):
+            new_task(db, user, unique_key="k", on_conflict="replace")
+        assert task_service.get_task(db, id_of(workflow, "b")).workflow_id == workflow.id
+
     def test_takes_no_other_conflict_than_reject(self, db: Session, user: UUID) -> None:
         with pytest.raises(InvalidWorkflow) as refused:
             make(db, user, sleep("a", unique_key="k", on_conflict="return"))
