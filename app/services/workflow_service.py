@@ -119,9 +119,10 @@ class WorkflowService:
         with transaction(db, commit=commit):
             workflow = _lock(db, workflow_id, owner)
             revoked = changing.cancel(db, workflow_id)
-            _record(db, WorkflowEvent.CANCELLED, workflow)
-            progress.note(db, revoked)
-            after_commit(db, partial(releasing.release_children, revoked))
+            if revoked is not None:
+                _record(db, WorkflowEvent.CANCELLED, workflow)
+                progress.note(db, revoked)
+                after_commit(db, partial(releasing.release_children, revoked))
             return self.get_workflow(db, workflow_id)
 
     @repeated_with_a_fresh_session

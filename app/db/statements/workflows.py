@@ -123,7 +123,8 @@ def note_tasks(db: Session, ids: Collection[UUID]) -> None:
         (_N.c.version, func.coalesce(of_task("version"), _N.c.version)),
         (_N.c.task_id, of_task("id")),
     )
-    db.execute(update(_N).where(_N.c.task_id.in_(ids)).ordered_values(*values))
+    is_new = or_(of_task("version").is_(None), _N.c.version != of_task("version"))
+    db.execute(update(_N).where(_N.c.task_id.in_(ids), is_new).ordered_values(*values))
 
 
 def statuses(db: Session, ids: Collection[UUID]) -> dict[UUID, set[TaskStatus]]:

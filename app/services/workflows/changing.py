@@ -21,8 +21,8 @@ from app.workflows import references
 _ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
 
 
-def cancel(db: Session, workflow_id: UUID) -> list[UUID]:
-    """Revoke what waits, and ask what runs to stop. Returns the tasks that it has revoked.
+def cancel(db: Session, workflow_id: UUID) -> list[UUID] | None:
+    """Revoke what waits, and ask what runs to stop. Returns the tasks that it has revoked; None if all had ended so.
 
     Raises WorkflowTransition for one that has ended otherwise than revoked.
     """
@@ -30,7 +30,7 @@ def cancel(db: Session, workflow_id: UUID) -> list[UUID]:
     status = final(node.status for node in nodes)
     if status is not None:
         if status is TaskStatus.REVOKED:
-            return []
+            return None
         raise WorkflowTransition(f"The workflow has already {status}")
     revoked: list[UUID] = []
     for _ in range(task_changes.TRIES):  # one may be claimed, or given back, between the two statements

@@ -37,8 +37,8 @@ class Restart:
     def __init__(self, db: Session, tasks: Iterable[Ended]) -> None:
         self._again = {task.id: task for task in tasks}
         of_workflows = {task.workflow_id for task in self._again.values() if task.workflow_id is not None}
-        if of_workflows:
-            workflows.lock(db, of_workflows)
+        if of_workflows:  # an end that is not noted yet is noted first: its webhooks tell of it
+            progress.note(db, workflows.task_ids(db, of_workflows))
         dependent = [task.id for task in self._again.values() if task.depends_on]
         self._edges = dependencies.edges_to(db, dependent) if dependent else []
         others = {edge.parent_id for edge in self._edges} - self._again.keys()

@@ -66,6 +66,18 @@ class TestEnds:
         assert [each["type"] for each in told(db)] == ["workflow.failed", "workflow.succeeded"]
         assert releasing.flush(10)
 
+    def test_that_is_not_noted_yet_is_told_before_a_retry(self, db: Session) -> None:
+        user = new_user(db)
+        endpoint(db, user, events=EVENTS)
+        made = task_service.create_workflow(db, "one", [sleep("a")], user_id=user)
+        (claimed,) = claim_next(db)
+        assert ends.end_attempt(db, claimed.id, claimed.attempt, ends.failed(ERROR))
+        db.commit()
+        task_service.retry_task(db, claimed.id)
+        settle(db)
+        assert [each["type"] for each in told(db)] == ["workflow.failed"]
+        assert workflow_service.get_workflow(db, made.id).status == "running"
+
     def test_of_a_cancellation_is_told_in_its_transaction(self, db: Session) -> None:
         user = new_user(db)
         endpoint(db, user, events=EVENTS)
