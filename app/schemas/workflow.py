@@ -82,6 +82,15 @@ class WorkflowCreate(RequestModel):
         return validate_items(WorkflowTask, tasks, MAX_BATCH) if isinstance(tasks, list) and tasks else validate(tasks)
 
 
+# As an answer shows it.
+EXAMPLE: dict[str, Any] = {
+    "id": _ID, "user_id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d10", "name": "nightly import", "on_failure": "cancel",
+    "status": "running", "counts": {"total": 1, "pending": 0, "running": 1, "succeeded": 0, "failed": 0, "revoked": 0},
+    "version": 3, "created_at": "2030-01-01T03:00:00Z", "started_at": "2030-01-01T03:00:01Z", "finished_at": None,
+    "tasks": [{"ref": "load", "id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11", "status": "running", "depends_on": []}],
+}  # fmt: skip
+
+
 class WorkflowNodeRead(ResponseModel):
     """A task of a workflow."""
 

@@ -1,5 +1,6 @@
 """Endpoints of workflows: create, read, cancel, retry, delete."""
 
+import json
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -43,7 +44,7 @@ from app.live.frames import version_of
 from app.models.task import TERMINAL, TaskStatus
 from app.schemas.json_value import ShortText
 from app.schemas.task_values import Moment
-from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
+from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
 from app.services.tasks.permissions import Wanted, check_may_create
 from app.services.workflow_service import workflow_service
 from app.services.workflows.reading import WorkflowFilter
@@ -59,6 +60,7 @@ HasStatus = Annotated[TaskStatus | None, Query(alias="status", description="Work
 After = Annotated[Moment | None, Query(description="Workflows created after this time.")]
 Before = Annotated[Moment | None, Query(description="Workflows created before this time.")]
 
+_DATA = json.dumps(EXAMPLE, separators=(",", ":"))
 _WORKFLOWS = ListRenderer(WorkflowSummary)
 _HEADERS: dict[str, Any] = {
     "Location": {"description": "The URL of the workflow", "schema": {"type": "string"}},
@@ -136,7 +138,7 @@ def get_workflow(db: SessionDep, user: TaskReader, workflow_id: WorkflowId) -> R
     response_class=EventStream,
     responses={
         **stream_answer(
-            "retry: 2100\nevent: workflow\nid: 22\ndata: {}\n\n",
+            f"retry: 2100\nevent: workflow\nid: 3\ndata: {_DATA}\n\n",
             "`event` is `workflow`; `data` is a `WorkflowRead` as JSON.",
         ),
         204: {"description": "The workflow has ended and you have its last state; an EventSource stops"},
