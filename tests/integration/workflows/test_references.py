@@ -137,6 +137,7 @@ class TestFailure:
         with settings({"MAX_ARGUMENTS_BYTES": "2000"}):
             workflow = two(db, "x" * 3000, {"$result": "first"})
             run_body()
+            assert releasing.flush(10)  # the settings take the engine of its session with them
         assert "MAX_ARGUMENTS_BYTES allows 2000" in str(row(db, workflow).error_message)
 
     def test_of_a_deleted_parent_says_so(self, db: Session) -> None:
