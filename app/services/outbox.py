@@ -12,16 +12,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.rows import changed_rows
 from app.db.session import transaction
+from app.db.statements.conditions import is_one_of
 from app.ddl.clock import NOW, seconds
 from app.ddl.trigger_terms import MOST_CONSUMERS
 from app.models.outbox import OutboxRow
@@ -114,6 +115,9 @@ def deliver_batch(
     try:
         with transaction(db):
             rows = _lock_rows(db, consumer, size, of)
+            if len(rows) == 1:
+                failures, *values = rows[0]
+                at = TaskEvent(*values), failures + 1
             if not _deliver_together(db, consumer, rows):
                 for failures, *values in rows:
                     at = TaskEvent(*values), failures + 1
@@ -134,15 +138,21 @@ def deliver_batch(
 
 
 def _deliver_together(db: Session, consumer: Consumer, rows: Sequence[Any]) -> bool:
-    """Hand these rows over at once and delete them. Returns False, with nothing done, where that is not possible."""
-    if consumer.handle_all is None or len(rows) <= 1:
-        return False
+    """Hand these rows over at once and delete them. Returns False, with nothing done, where that is not possible.
+
+    What it raises for one row alone, its caller takes back and writes down.
+    """
     events = [TaskEvent(*values) for _, *values in rows]
+    if consumer.handle_all is None or not events:
+        return False
+    if len(events) == 1:
+        consumer.handle_all(db, events)
+        db.execute(_DONE, {"ids": [events[0].id]})
+        return True
     try:
         with db.begin_nested():
             consumer.handle_all(db, events)
-            done = sa.delete(OutboxRow).where(OutboxRow.id.in_([event.id for event in events]))
-            db.execute(done.execution_options(synchronize_session=False))
+            db.execute(_DONE, {"ids": [event.id for event in events]})
     except Exception as error:
         if is_outage(error) or is_passing(error):
             raise
@@ -151,32 +161,40 @@ def _deliver_together(db: Session, consumer: Consumer, rows: Sequence[Any]) -> b
     return True
 
 
+_OUTBOX = cast("sa.Table", OutboxRow.__table__)
+_ROWS, _BEFORE = _OUTBOX.c, _OUTBOX.alias("before")
+_IS_READY = (
+    _ROWS.consumer == sa.bindparam("consumer", type_=sa.SmallInteger),
+    _ROWS.set_aside_at.is_(None),
+    _ROWS.next_try_at.is_(None) | (_ROWS.next_try_at <= NOW),
+)
+_WAITS = sa.exists().where(
+    _BEFORE.c.consumer == _ROWS.consumer,
+    _BEFORE.c.task_id == _ROWS.task_id,
+    _BEFORE.c.id < _ROWS.id,
+    _BEFORE.c.set_aside_at.is_(None),
+)
+_FIRST = sa.select(_ROWS.id).where(*_IS_READY, ~_WAITS).order_by(_ROWS.id).limit(sa.bindparam("size", type_=sa.Integer))
+_FIRST_OF = _FIRST.where(is_one_of(_ROWS.task_id, "of"))
+_LOCK = (
+    sa.select(_ROWS.failures, *(_ROWS[name] for name in TaskEvent._fields))
+    .where(is_one_of(_ROWS.id, "ids"), *_IS_READY)
+    .order_by(_ROWS.id)
+    .with_for_update(skip_locked=True)
+)
+_DONE = sa.delete(_OUTBOX).where(is_one_of(_ROWS.id, "ids"))
+
+
 def _lock_rows(db: Session, consumer: Consumer, size: int, of: Sequence[UUID] | None) -> Sequence[Any]:
     """The rows to hand over now: `failures`, and the columns of a TaskEvent. A row waits for the one before it.
 
     The look locks nothing, so that it sees all rows at one moment: MySQL would lock rows as they are now, and look for
     the ones before them as they were when the statement began.
     """
-    before = aliased(OutboxRow)
-    waits = sa.exists().where(
-        before.consumer == OutboxRow.consumer,
-        before.task_id == OutboxRow.task_id,
-        before.id < OutboxRow.id,
-        before.set_aside_at.is_(None),
-    )
-    is_ready = (
-        OutboxRow.consumer == consumer.number,
-        OutboxRow.set_aside_at.is_(None),
-        OutboxRow.next_try_at.is_(None) | (OutboxRow.next_try_at <= NOW),
-        *(() if of is None else (OutboxRow.task_id.in_(of),)),
-    )
-    first = sa.select(OutboxRow.id).where(*is_ready, ~waits).order_by(OutboxRow.id).limit(size)
-    ids = db.scalars(first).all()
-    if not ids:
-        return ()
-    columns = (OutboxRow.failures, *(getattr(OutboxRow, name) for name in TaskEvent._fields))
-    found = sa.select(*columns).where(OutboxRow.id.in_(ids), *is_ready).order_by(OutboxRow.id)
-    return db.execute(found.with_for_update(skip_locked=True)).all()
+    values: dict[str, Any] = {"consumer": consumer.number}
+    first = _FIRST if of is None else _FIRST_OF
+    ids = db.execute(first, {**values, "size": size, "of": list(of or ())}).scalars().all()
+    return db.execute(_LOCK, {**values, "ids": list(ids)}).all() if ids else ()
 
 
 def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -> None:
@@ -184,8 +202,7 @@ def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -
     try:
         with db.begin_nested():
             consumer.handle(db, event)
-            row = sa.delete(OutboxRow).where(OutboxRow.id == event.id)
-            db.execute(row.execution_options(synchronize_session=False))
+            db.execute(_DONE, {"ids": [event.id]})
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit would end the thread, and with it the outbox, without a word

@@ -343,7 +343,7 @@ class TestFailures:
     def test_of_the_outbox_itself_are_raised(self, db: Session, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
         """Maintenance says then that the database is away."""
         fail(db, followed(db, heard))
-        monkeypatch.setattr(outbox, "aliased", lambda *_: 1 / 0)
+        monkeypatch.setattr(outbox, "transaction", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             deliver(db, heard)
 

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, case, exists, false, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.db.statements.conditions import is_one_of
 from app.db.statements.held_rows import PENDING, is_held
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HELD_ANEW
@@ -43,40 +44,70 @@ def add_edges(db: Session, edges: Iterable[tuple[Edge, bool]]) -> None:
         db.execute(insert(_D), rows)
 
 
-def statuses(db: Session, ids: Collection[UUID]) -> dict[UUID, TaskStatus]:
-    """The states of those of these tasks that are there."""
-    found = db.execute(select(TASKS.c.id, TASKS.c.status).where(TASKS.c.id.in_(ids)))
-    return {row.id: TaskStatus(row.status) for row in found}
+_IDS = "ids"
+_STATES = select(TASKS.c.id, TASKS.c.status, TASKS.c.workflow_id).where(is_one_of(TASKS.c.id, _IDS))
+_OPEN_EDGES = select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on).where(is_one_of(_D.c.parent_id, _IDS), _D.c.is_open)
+_LOCK_CHILDREN = (
+    select(TASKS.c.id, TASKS.c.queue, TASKS.c.user_id, TASKS.c.limit, TASKS.c.user_limited)
+    .where(is_one_of(TASKS.c.id, _IDS), PENDING, IS_DEPENDENT)
+    .order_by(TASKS.c.id)
+    .with_for_update(key_share=True)
+)
+_CLOSE = update(_D).where(is_one_of(_D.c.parent_id, _IDS), _D.c.is_open).values(is_open=false())
+_STILL_WAITING = select(_D.c.child_id).distinct().where(is_one_of(_D.c.child_id, _IDS), _D.c.is_open)
+_RELEASE = (
+    update(TASKS)
+    .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+    .where(is_one_of(TASKS.c.id, _IDS), PENDING, IS_DEPENDENT)
+    .values(held=HELD_ANEW, due_at=case((TASKS.c.run_at > NOW, TASKS.c.run_at), else_=NOW))
+)
+
+
+class State(NamedTuple):
+    """A task that is there."""
+
+    status: TaskStatus
+    workflow_id: UUID | None
+
+
+class Child(NamedTuple):
+    """A task that waits for others, with what it waits for then."""
+
+    id: UUID
+    queue: str
+    user_id: UUID
+    limit: str | None
+    user_limited: bool | None
+
+
+def states(db: Session, ids: Collection[UUID]) -> dict[UUID, State]:
+    """Those of these tasks that are there."""
+    return {row[0]: State(TaskStatus(row[1]), row[2]) for row in db.execute(_STATES, {_IDS: list(ids)})}
 
 
 def open_edges(db: Session, parents: Collection[UUID]) -> list[Edge]:
     """The open edges from these parents."""
-    found = select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on).where(_D.c.parent_id.in_(parents), _D.c.is_open)
-    return [Edge(*row) for row in db.execute(found)]
+    return [Edge(*row) for row in db.execute(_OPEN_EDGES, {_IDS: list(parents)})]
 
 
-def lock_children(db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
-    """Lock those of these tasks that wait for others until the commit. Returns their queues."""
-    found = select(TASKS.c.id, TASKS.c.queue).where(TASKS.c.id.in_(ids), PENDING, IS_DEPENDENT)
-    rows = db.execute(found.order_by(TASKS.c.id).with_for_update(key_share=True))
-    return {row.id: row.queue for row in rows}
+def lock_children(db: Session, ids: Collection[UUID]) -> dict[UUID, Child]:
+    """Lock those of these tasks that wait for others until the commit."""
+    return {row[0]: Child(*row) for row in db.execute(_LOCK_CHILDREN, {_IDS: list(ids)})}
 
 
 def close_edges(db: Session, edges: Sequence[Edge]) -> None:
     """Note that these parents have ended for these children."""
-    _set_open(db, _D.c.parent_id.in_({edge.parent_id for edge in edges}), is_open=False)
+    db.execute(_CLOSE, {_IDS: list({edge.parent_id for edge in edges})})
 
 
 def still_waiting(db: Session, children: Collection[UUID]) -> set[UUID]:
     """Those of these children that have an open edge."""
-    return set(db.scalars(select(_D.c.child_id).distinct().where(_D.c.child_id.in_(children), _D.c.is_open)))
+    return set(db.execute(_STILL_WAITING, {_IDS: list(children)}).scalars())
 
 
 def release(db: Session, children: Collection[UUID]) -> None:
     """Let these children, which are locked, go on: to their user's quota or limit, or to the line of their queue."""
-    later = TASKS.c.run_at > NOW
-    values = {"held": HELD_ANEW, "due_at": case((later, TASKS.c.run_at), else_=NOW)}
-    _change(db, values, TASKS.c.id.in_(children), PENDING, IS_DEPENDENT)
+    db.execute(_RELEASE, {_IDS: list(children)})
 
 
 def hold(db: Session, children: Collection[UUID]) -> None:

@@ -64,15 +64,25 @@ def insert_workflow(db: Session, values: Mapping[str, Any], nodes: Sequence[Mapp
     db.execute(insert(_N), [{**each, "workflow_id": values["id"]} for each in nodes])
 
 
-def lock(db: Session, ids: Iterable[UUID]) -> dict[UUID, str | None]:
-    """Lock these workflows until the commit, and return the status of each: None while it is active."""
-    found = select(_W.c.id, _W.c.status).where(_W.c.id.in_(list(ids))).order_by(_W.c.id)
-    return {row.id: row.status for row in db.execute(found.with_for_update())}
+class Locked(NamedTuple):
+    """A workflow that is locked. `status` is None while it is active."""
+
+    status: str | None
+    user_id: UUID
+
+
+_LOCK = select(_W.c.id, _W.c.status, _W.c.user_id).where(is_one_of(_W.c.id, "ids")).order_by(_W.c.id).with_for_update()
+_OF_TASKS = select(_N.c.workflow_id).distinct().where(is_one_of(_N.c.task_id, "ids"))
+
+
+def lock(db: Session, ids: Iterable[UUID]) -> dict[UUID, Locked]:
+    """Lock these workflows until the commit."""
+    return {row[0]: Locked(*row[1:]) for row in db.execute(_LOCK, {"ids": list(ids)})}
 
 
 def of_tasks(db: Session, ids: Collection[UUID]) -> set[UUID]:
     """The workflows of these tasks, also of those that are deleted and not noted yet."""
-    return set(db.scalars(select(_N.c.workflow_id).distinct().where(_N.c.task_id.in_(ids))))
+    return set(db.execute(_OF_TASKS, {"ids": list(ids)}).scalars())
 
 
 def nodes(db: Session, workflow_id: UUID) -> list[Node]:
@@ -107,38 +117,49 @@ def groups(db: Session, ids: Collection[UUID]) -> list[Group]:
     return [Group(row[0], TaskStatus(row[1]), row[2], int(row[3]), *row[4:]) for row in db.execute(found)]
 
 
+def _of_task(column: str) -> Any:
+    return select(TASKS.c[column]).where(TASKS.c.id == _N.c.task_id).scalar_subquery()
+
+
+_NOTE = (
+    update(_N)
+    .where(
+        is_one_of(_N.c.task_id, "ids"), or_(_of_task("version").is_(None), _N.c.version != _of_task("version"))
+    )
+    # MySQL assigns from left to right: the id comes last.
+    .ordered_values(
+        (
+            _N.c.status,
+            func.coalesce(_of_task("status"), case((_OPEN, TaskStatus.REVOKED.value), else_=_N.c.status)),
+        ),
+        (_N.c.version, func.coalesce(_of_task("version"), _N.c.version)),
+        (_N.c.task_id, _of_task("id")),
+    )
+)  # fmt: skip
+_STATUSES = select(_N.c.workflow_id, _N.c.status).distinct().where(is_one_of(_N.c.workflow_id, "ids"))
+
+
 def note_tasks(db: Session, ids: Collection[UUID]) -> None:
     """Have the nodes of these tasks say what the rows of the tasks say; of a deleted one, that it is gone.
 
     A pending task that was deleted counts as revoked.
     """
-
-    def of_task(column: str) -> Any:
-        return select(TASKS.c[column]).where(TASKS.c.id == _N.c.task_id).scalar_subquery()
-
-    gone = case((_OPEN, TaskStatus.REVOKED.value), else_=_N.c.status)
-    # MySQL assigns from left to right: the id comes last.
-    values = (
-        (_N.c.status, func.coalesce(of_task("status"), gone)),
-        (_N.c.version, func.coalesce(of_task("version"), _N.c.version)),
-        (_N.c.task_id, of_task("id")),
-    )
-    is_new = or_(of_task("version").is_(None), _N.c.version != of_task("version"))
-    db.execute(update(_N).where(_N.c.task_id.in_(ids), is_new).ordered_values(*values))
+    db.execute(_NOTE, {"ids": list(ids)})
 
 
 def statuses(db: Session, ids: Collection[UUID]) -> dict[UUID, set[TaskStatus]]:
     """The states of the nodes of each of these workflows, as they are noted."""
     found: dict[UUID, set[TaskStatus]] = {each: set() for each in ids}
-    rows = select(_N.c.workflow_id, _N.c.status).distinct().where(_N.c.workflow_id.in_(ids))
-    for workflow_id, status in db.execute(rows):
+    for workflow_id, status in db.execute(_STATUSES, {"ids": list(ids)}):
         found[workflow_id].add(TaskStatus(status))
     return found
 
 
-def end(db: Session, workflow_id: UUID, status: TaskStatus) -> None:
-    """Note that all tasks of a workflow have ended."""
-    db.execute(update(_W).where(_W.c.id == workflow_id).values(status=status.value, finished_at=NOW))
+def end(db: Session, ids: Collection[UUID], status: TaskStatus) -> None:
+    """Note that all tasks of these workflows have ended, each with this status: when the last of them did."""
+    last = select(func.max(TASKS.c.finished_at)).select_from(_N.join(TASKS, TASKS.c.id == _N.c.task_id))
+    finished_at = func.coalesce(last.where(_N.c.workflow_id == _W.c.id).scalar_subquery(), NOW)
+    db.execute(update(_W).where(_W.c.id.in_(ids)).values(status=status.value, finished_at=finished_at))
 
 
 def reopen(db: Session, ids: Collection[UUID]) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -54,6 +54,31 @@ def wake_all_due(db: Session, queues: Mapping[UUID, str]) -> None:
         places = _first_places_of(db, queues)
         due = [(task_id, queue, places.get(task_id)) for task_id, queue in queues.items()]
         after_commit(db, partial(_place, db.get_bind(), due))
+
+
+class Waiting(Protocol):
+    """A task of which it is known what admits it."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def queue(self) -> str: ...
+
+    @property
+    def user_id(self) -> UUID: ...
+
+    @property
+    def limit(self) -> str | None: ...
+
+    @property
+    def user_limited(self) -> bool | None: ...
+
+
+def wake_known(db: Session, tasks: Sequence[Waiting]) -> None:
+    """The same for tasks of which that is read already."""
+    due = [(task.id, task.queue, _first_place(task.user_id, task.limit, task.user_limited)) for task in tasks]
+    after_commit(db, partial(_place, db.get_bind(), due))
 
 
 def wake(db: Session, task_id: UUID, queue: str) -> None:

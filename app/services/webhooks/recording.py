@@ -4,7 +4,7 @@ The ends of tasks come from the outbox; what happens to schedules and workflows 
 receiver is an enabled endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,16 +77,18 @@ def record_events(
     return told
 
 
-def record_made(db: Session, user_id: UUID, kind: EventType, read: Callable[[], BaseModel]) -> None:
-    """Record an event of now, of an object that has none of what a filter names. `read` is called if one is told of it.
+def record_made(
+    db: Session, user_id: UUID, kind: EventType, endpoints: Sequence[Any], shown: BaseModel
+) -> None:  # fmt: skip
+    """Record an event of now, of an object that has none of what a filter names, for these of `find_endpoints`.
 
     Its body is made at once, in the transaction of the event.
     """
-    receivers = _matching(find_endpoints(db, user_id, kind), None, None, ())
+    receivers = _matching(endpoints, None, None, ())
     if not receivers:
         return
     moment: datetime = db.execute(sa.select(NOW)).scalar_one()
-    body = body_of(kind, moment, read().model_dump(mode="json"))
+    body = body_of(kind, moment, shown.model_dump(mode="json"))
     event = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
     rows = _rows(event, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES + len(body), moment)
     db.execute(sa.insert(_DELIVERIES), rows)

@@ -4,7 +4,7 @@ It follows from the rows of the tasks alone, as `settling` does. The row of the 
 tasks that end at once, the second one is seen to be the last.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -14,7 +14,7 @@ from app.models.task import TaskStatus
 from app.models.webhook import EventType
 from app.schemas.workflow import WorkflowRead
 from app.services.webhooks import recording
-from app.services.workflows.reading import final, find, read
+from app.services.workflows.reading import final, read
 
 
 def note(db: Session, task_ids: Collection[UUID]) -> None:
@@ -24,17 +24,23 @@ def note(db: Session, task_ids: Collection[UUID]) -> None:
         return
     known = workflows.lock(db, ids)
     workflows.note_tasks(db, task_ids)
+    ended: dict[TaskStatus, list[UUID]] = {}
     for workflow_id, statuses in workflows.statuses(db, known).items():
-        status = final(statuses)
-        if status is None and known[workflow_id] is not None:
+        status, was = final(statuses), known[workflow_id].status
+        if status is None and was is not None:
             workflows.reopen(db, [workflow_id])
-        elif status is not None and known[workflow_id] is None:
-            workflows.end(db, workflow_id, status)
-            _tell(db, workflow_id, status)
+        elif status is not None and was is None:
+            ended.setdefault(status, []).append(workflow_id)
+    for status, those in ended.items():
+        workflows.end(db, those, status)
+        _tell(db, status, {each: known[each].user_id for each in those})
 
 
-def _tell(db: Session, workflow_id: UUID, status: TaskStatus) -> None:
-    """Record the end for the webhooks of the owner."""
-    owner = find(db, workflow_id).user_id
+def _tell(db: Session, status: TaskStatus, owners: Mapping[UUID, UUID]) -> None:
+    """Record the ends of these workflows for the webhooks of their owners."""
     kind = EventType(f"workflow.{status.value}")
-    recording.record_made(db, owner, kind, lambda: WorkflowRead.model_validate(read(db, workflow_id)))
+    endpoints = {owner: recording.find_endpoints(db, owner, kind) for owner in set(owners.values())}
+    for workflow_id, owner in owners.items():
+        if endpoints[owner]:
+            shown = WorkflowRead.model_validate(read(db, workflow_id))
+            recording.record_made(db, owner, kind, endpoints[owner], shown)

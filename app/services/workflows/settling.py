@@ -31,26 +31,28 @@ def settle(db: Session, ids: Collection[UUID]) -> None:
 
 def _settle(db: Session, ids: Collection[UUID]) -> Collection[UUID]:
     """Returns the tasks that it has revoked, whose children are to be settled next."""
-    progress.note(db, ids)
-    states = dependencies.statuses(db, ids)
-    ended = [each for each in ids if each not in states or states[each] in TERMINAL]
+    states = dependencies.states(db, ids)
+    if len(states) < len(ids) or any(state.workflow_id is not None for state in states.values()):
+        progress.note(db, ids)
+    ended = [each for each in ids if each not in states or states[each].status in TERMINAL]
     edges = dependencies.open_edges(db, ended) if ended else []
     if not edges:
         return ()
-    queues = dependencies.lock_children(db, {edge.child_id for edge in edges})
+    children = dependencies.lock_children(db, {edge.child_id for edge in edges})
     dependencies.close_edges(db, edges)
+    succeeded = {each for each, state in states.items() if state.status is TaskStatus.SUCCEEDED}
     failed = {
         edge.child_id
         for edge in edges
-        if states.get(edge.parent_id) is not TaskStatus.SUCCEEDED and not edge.goes_on and edge.child_id in queues
+        if edge.parent_id not in succeeded and not edge.goes_on and edge.child_id in children
     }
     if failed:
         ends.end_tasks(db, ends.withdrawn(PARENT_FAILED), Task.id.in_(failed))
-    left = queues.keys() - failed
+    left = children.keys() - failed
     free = left - dependencies.still_waiting(db, left) if left else left
     if free:
         dependencies.release(db, free)
-        waking.wake_all_due(db, {each: queues[each] for each in sorted(free)})
+        waking.wake_known(db, [children[each] for each in sorted(free)])
     return failed
 
 
