@@ -277,6 +277,22 @@ class TestRetry:
         task_service.retry_task(db, id_of(workflow, "b"))
         assert run(db, workflow) == [["b"]]
 
+    def test_of_a_parent_is_waited_for_by_what_waits_for_others_yet(self, db: Session, user: UUID) -> None:
+        workflow = make(db, user, sleep("a"), sleep("b"), sleep("c", "a", "b"), on_failure="continue")
+        claimed = {each.id: each for _ in range(2) for each in claim_next(db)}
+
+        def end(ref: str, ending: ends.Ending) -> None:
+            attempt = claimed.pop(id_of(workflow, ref))
+            assert ends.end_attempt(db, attempt.id, attempt.attempt, ending)
+            db.commit()
+            settle(db)
+
+        end("a", FAILED)
+        task_service.retry_task(db, id_of(workflow, "a"))
+        end("b", ends.succeeded(1))
+        assert task_service.get_task(db, id_of(workflow, "c")).waits == "dependency"
+        assert run(db, workflow) == [["a"], ["c"]]
+
     def test_whose_parents_result_is_gone_is_refused(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, sleep("a"), sleep("b", args=[{"$result": "a"}]))
         run(db, workflow, b=FAILED)
