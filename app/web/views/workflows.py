@@ -65,10 +65,11 @@ def list_workflows(
 @router.get("/workflows/{workflow_id}")
 def show_workflow(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID) -> Response:
     shown, nodes = reading.read_with_nodes(db, workflow_id, user.owner)
+    earlier = reading.earlier_attempts(db, nodes)
     workflow = WorkflowSummary.model_validate(shown)
-    now = datetime.now(UTC)
-    way = critical_path(nodes)
-    drawn = picture(nodes)
+    owner = user_service.usernames(db, {workflow.user_id}).get(workflow.user_id) if user.is_admin else None
+    db.rollback()  # all is read, and to draw a thousand tasks may take longer than a transaction may be idle
+    way, drawn = critical_path(nodes), picture(nodes)
     values = {
         "workflow": workflow,
         "bar": _bar(workflow),
@@ -78,9 +79,9 @@ def show_workflow(request: Request, db: SessionDep, user: PageUser, workflow_id:
         "left_out": len(drawn.boxes) - LAYER_ROWS,
         "way": _shortened(way),
         "way_seconds": seconds_of(way),
-        "timeline": timeline(nodes, reading.earlier_attempts(db, nodes), now, TIMES),
+        "timeline": timeline(nodes, earlier, datetime.now(UTC), TIMES),
         "troubled": [node for node in nodes if node.status is TaskStatus.FAILED][:3],
-        "owner": user_service.usernames(db, {workflow.user_id}).get(workflow.user_id) if user.is_admin else None,
+        "owner": owner,
         "is_over": workflow.status in TERMINAL,
     }
     return page(request, "workflow.html", values)
