@@ -59,6 +59,7 @@ class Model:
 
     def retry(self, tasks: Collection[int]) -> None:
         again = set(tasks)
+        self.has_begun |= self.state not in ACTIVE  # one that had ended runs again, also where no task ever ran
         for task in again:
             self.status[task] = PENDING
             self.asked_to_stop.discard(task)
@@ -67,7 +68,6 @@ class Model:
         for task, status in enumerate(self.status):
             if task not in again and status == PENDING and self.open[task]:
                 self.open[task] |= self.parents[task] & again
-        self.has_begun = True
 
     def _end(self, task: int, status: str) -> None:
         self.status[task] = status
