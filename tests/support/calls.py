@@ -1,5 +1,6 @@
 """What a function costs, counted in calls: seconds jitter."""
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -12,10 +13,13 @@ def calls(action: Callable[[], object]) -> tuple[int, int]:
     def note(_frame: FrameType, event: str, _argument: object) -> None:
         events.append(event)
 
-    before = sys.getprofile()
+    before, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()  # a collection calls finalizers, and Hypothesis where it is loaded
     sys.setprofile(note)
     try:
         action()
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
     return events.count("call") - 1, events.count("c_call") - 1  # without `action` itself, and without `setprofile`
