@@ -45,7 +45,7 @@ class TaskWatch:
 
     @property
     def wants_row(self) -> bool:
-        """Whether somebody is shown the task itself."""
+        """Whether a stream or a request shows the task itself."""
         return bool(self.streams or self.logs or self.waiting)
 
     def leave(self, stream: Stream) -> None:

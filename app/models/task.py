@@ -60,6 +60,7 @@ class TaskStatus(StrEnum):
 
 TERMINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED})
 ACTIVE = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING})
+UNSUCCESSFUL = TERMINAL - {TaskStatus.SUCCEEDED}
 
 TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.REVOKED}),

@@ -31,7 +31,7 @@ from app.errors import (
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkDeed, Deed
 from app.models.outbox import ConsumerNumber
-from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
+from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
 from app.models.task_step import TaskStep
@@ -386,7 +386,7 @@ class TaskService:
         task_id = task.id
         if check is not None:
             check(task)
-        queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
+        queues_again = within_quota and task.status in UNSUCCESSFUL
         reservation = quotas.reserved(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:

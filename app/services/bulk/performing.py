@@ -16,7 +16,7 @@ from app.db.sql import limits
 from app.db.statements import bulk, schedules
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
 from app.models.bulk_deed import Deed
-from app.models.task import TERMINAL, Task, TaskStatus
+from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
 from app.models.user import Role
 from app.services.tasks import task_changes, unique_keys, waking
 from app.services.tasks.load import load_of_row
@@ -25,8 +25,6 @@ from app.services.tasks.quotas import quotas
 from app.services.workflows.restarting import Restart
 
 logger = logging.getLogger(__name__)
-
-_ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def _delete(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> 
 def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
     """Quotas first: their count of the database must not hold what this transaction changes."""
     known = limits.keep(db, {task.limit for task in tasks if task.limit is not None})
-    restart = Restart(db, [task for task in tasks if task.status in _ENDED_BADLY])
+    restart = Restart(db, [task for task in tasks if task.status in UNSUCCESSFUL])
     reserved: list[tuple[bulk.LockedTask, ExitStack]] = []
 
     def skip(task: bulk.LockedTask, error: ServiceError) -> None:
@@ -173,7 +171,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
 
 
 def _check(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:
-    if task.status not in _ENDED_BADLY:
+    if task.status not in UNSUCCESSFUL:
         raise InvalidTransition
     if doer.within_quota:
         check_may_create([task], doer.user_id, doer.role, doer.max_priority)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements import bulk, workflows
 from app.errors import ParentDeleted, TaskHasChildren, WorkflowActive, WorkflowTransition
-from app.models.task import ACTIVE, TaskStatus
+from app.models.task import ACTIVE, UNSUCCESSFUL, TaskStatus
 from app.services.tasks import limited_tasks, task_changes, task_queries, unique_keys, waking
 from app.services.tasks.load import load_of_row, sum_of
 from app.services.tasks.permissions import Wanted
@@ -17,8 +17,6 @@ from app.services.tasks.quotas import quotas
 from app.services.workflows.reading import final
 from app.services.workflows.restarting import Restart
 from app.workflows import references
-
-_ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
 
 
 def cancel(db: Session, workflow_id: UUID) -> list[UUID] | None:
@@ -57,8 +55,8 @@ def retry(
     if there is nothing to retry, ParentDeleted, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
     """
     nodes = workflows.nodes(db, workflow_id)
-    ids = [node.task_id for node in nodes if node.task_id is not None and node.status in _ENDED_BADLY]
-    tasks = [task for task in bulk.lock_tasks(db, ids, wait=True) if task.status in _ENDED_BADLY] if ids else []
+    ids = [node.task_id for node in nodes if node.task_id is not None and node.status in UNSUCCESSFUL]
+    tasks = [task for task in bulk.lock_tasks(db, ids, wait=True) if task.status in UNSUCCESSFUL] if ids else []
     if not tasks:
         raise WorkflowTransition("Nothing of the workflow has failed or was revoked")
     if check is not None:

@@ -9,10 +9,8 @@ from sqlalchemy.orm import Session
 from app.db.statements import dependencies, workflows
 from app.errors import ParentFailed
 from app.models.outbox import ConsumerNumber
-from app.models.task import TERMINAL, TaskStatus
+from app.models.task import TERMINAL, UNSUCCESSFUL, TaskStatus
 from app.services.workflows import progress
-
-_UNSUCCESSFUL = TERMINAL - {TaskStatus.SUCCEEDED}
 
 
 class Ended(Protocol):
@@ -86,7 +84,7 @@ class Restart:
             for edge in self._edges
             if edge.child_id not in refused
             and not edge.goes_on
-            and (edge.parent_id in refused or self._states.get(edge.parent_id) in _UNSUCCESSFUL)
+            and (edge.parent_id in refused or self._states.get(edge.parent_id) in UNSUCCESSFUL)
         }:
             refused |= more
         return refused
