@@ -48,10 +48,13 @@ def _create(db: Session, user_id: UUID, number: int) -> None:
 
 
 def _rewind(db: Session) -> None:
-    """Have all be due, at a time that none of them has had: an hour of theirs moves on with each round."""
-    now = now_of(db)
-    start = now - timedelta(seconds=1)
-    values = {"start_at": start, "done_until": start - timedelta(seconds=1), "due_at": start}
+    """Have all be due, at a time that none of them has had: an hour of theirs moves on with each round.
+
+    The round before lies behind `done_until`, as it does where nothing is rewound: else each would be a schedule whose
+    backfill has come to its times first.
+    """
+    start = now_of(db) - timedelta(seconds=1)
+    values = {"start_at": start, "done_until": start - timedelta(microseconds=1), "due_at": start}
     db.execute(update(Schedule).values(**values))
     db.commit()
 
