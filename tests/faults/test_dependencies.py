@@ -12,13 +12,14 @@ from tests.support.spelling import id_of
 from tests.support.waiting import wait_for
 
 WIDTH, LAYERS = 6, 4
-# Around each commit: of the parent's end, of the release, and of the turn that the child is given then.
+# Around each commit: of the parent's end, of the release, of the turn that the child is given then, and of the note.
 POINTS = [
     {"at": "app.services.execution.ends:end_successes", "when": "before"},
     {"at": "app.services.execution.ends:end_successes", "when": "after"},
-    {"at": "app.services.workflows.releasing:deliver_batch", "when": "before"},
+    {"at": "app.services.workflows.releasing:go_on", "when": "before"},
     {"at": "app.db.statements.dependencies:close_edges", "when": "after"},
     {"at": "app.db.statements.dependencies:release", "when": "after"},
+    {"at": "app.services.workflows.releasing:deliver_batch", "when": "before"},
     {"at": "app.services.workflows.releasing:deliver_batch", "when": "after"},
     {"at": "app.services.tasks.waking:_place", "when": "before"},
     {"at": "app.services.tasks.waking:_place", "when": "after"},

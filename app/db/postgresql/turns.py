@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    Connection,
     Float,
     FromClause,
     Subquery,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
+from app.db.postgresql.prepared import execute_prepared
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
 from app.db.statements.claim_requests import LINE, PLACE_BATCH
@@ -112,7 +114,7 @@ _PLACE_THESE = _place_statement(
     TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))),
     in_state(TaskStatus.PENDING),
     *_DUE,
-)
+).returning(TASKS.c.id)
 
 
 def place_due(db: Session, user_id: UUID | None = None) -> int:
@@ -128,10 +130,19 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     return changed_rows(db.execute(_PLACE_OF_USER, {"p_user_id": user_id}))
 
 
-def place(db: Session, task_ids: Sequence[UUID]) -> int:
-    """Give those of these tasks their turns that are pending and due and have none. Returns how many."""
-    batches = [task_ids[at : at + PLACE_BATCH] for at in range(0, len(task_ids), PLACE_BATCH)]
-    return sum(changed_rows(db.execute(_PLACE_THESE, {"p_task_ids": batch})) for batch in batches)
+def place(db: Session | Connection, task_ids: Sequence[UUID]) -> int:
+    """Give those of these tasks their turns that are pending and due and have none. Returns how many.
+
+    On a connection, which is in autocommit, each batch is committed: to plan it takes longer than to place one task.
+    """
+    placed = 0
+    for at in range(0, len(task_ids), PLACE_BATCH):
+        values = {"p_task_ids": task_ids[at : at + PLACE_BATCH]}
+        if isinstance(db, Session):
+            placed += len(db.execute(_PLACE_THESE, values).all())
+        else:
+            placed += len(execute_prepared(db, _PLACE_THESE, values))
+    return placed
 
 
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """The edges between tasks: which child waits for which parent."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HELD_ANEW
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber
-from app.models.task import NEVER_DUE, Held, TaskStatus
+from app.models.task import NEVER_DUE, TERMINAL, Held, TaskStatus
 from app.models.task_dependency import TaskDependency
 
 _D = cast("Table", TaskDependency.__table__)
@@ -45,8 +45,11 @@ def add_edges(db: Session, edges: Iterable[tuple[Edge, bool]]) -> None:
 
 
 _IDS = "ids"
-_STATES = select(TASKS.c.id, TASKS.c.status, TASKS.c.workflow_id).where(is_one_of(TASKS.c.id, _IDS))
-_OPEN_EDGES = select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on).where(is_one_of(_D.c.parent_id, _IDS), _D.c.is_open)
+_OPEN_EDGES = (
+    select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on, TASKS.c.status)
+    .outerjoin_from(_D, TASKS, TASKS.c.id == _D.c.parent_id)
+    .where(is_one_of(_D.c.parent_id, _IDS), _D.c.is_open)
+)
 _LOCK_CHILDREN = (
     select(TASKS.c.id, TASKS.c.queue, TASKS.c.user_id, TASKS.c.limit, TASKS.c.user_limited)
     .where(is_one_of(TASKS.c.id, _IDS), PENDING, IS_DEPENDENT)
@@ -63,11 +66,22 @@ _RELEASE = (
 )
 
 
-class State(NamedTuple):
-    """A task that is there."""
+class OpenEdge(NamedTuple):
+    """An edge that holds its child, as an `Edge`, with the parent's status: None where the parent is deleted."""
 
-    status: TaskStatus
-    workflow_id: UUID | None
+    child_id: UUID
+    parent_id: UUID
+    goes_on: bool
+    status: TaskStatus | None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status is None or self.status in TERMINAL
+
+    @property
+    def lets_go_on(self) -> bool:
+        """Whether the child may run, of a parent that has ended."""
+        return self.goes_on or self.status is TaskStatus.SUCCEEDED
 
 
 class Child(NamedTuple):
@@ -80,14 +94,10 @@ class Child(NamedTuple):
     user_limited: bool | None
 
 
-def states(db: Session, ids: Collection[UUID]) -> dict[UUID, State]:
-    """Those of these tasks that are there."""
-    return {row[0]: State(TaskStatus(row[1]), row[2]) for row in db.execute(_STATES, {_IDS: list(ids)})}
-
-
-def open_edges(db: Session, parents: Collection[UUID]) -> list[Edge]:
+def open_edges(db: Session, parents: Collection[UUID]) -> list[OpenEdge]:
     """The open edges from these parents."""
-    return [Edge(*row) for row in db.execute(_OPEN_EDGES, {_IDS: list(parents)})]
+    rows = db.execute(_OPEN_EDGES, {_IDS: list(parents)})
+    return [OpenEdge(*row[:3], row[3] and TaskStatus(row[3])) for row in rows]
 
 
 def lock_children(db: Session, ids: Collection[UUID]) -> dict[UUID, Child]:
@@ -95,7 +105,7 @@ def lock_children(db: Session, ids: Collection[UUID]) -> dict[UUID, Child]:
     return {row[0]: Child(*row) for row in db.execute(_LOCK_CHILDREN, {_IDS: list(ids)})}
 
 
-def close_edges(db: Session, edges: Sequence[Edge]) -> None:
+def close_edges(db: Session, edges: Iterable[OpenEdge]) -> None:
     """Note that these parents have ended for these children."""
     db.execute(_CLOSE, {_IDS: list({edge.parent_id for edge in edges})})
 

@@ -6,7 +6,7 @@ have queued, and a user who was away has saved nothing up.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.db.rows import value_by
 from app.db.statements.claim_requests import LINE, PLACE_BATCH
-from app.db.statements.executing import Transaction, wait_briefly
+from app.db.statements.executing import Transaction, atomically, wait_briefly
 from app.db.statements.expressions import greatest
 from app.db.statements.held_rows import PENDING
 from app.db.statements.locked_tasks import change_tasks, clock_of_line, lock_tasks
@@ -102,7 +102,7 @@ _UNCACHED = {"compiled_cache": None}
 _DUE = and_(PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
 
 
-def _place(db: Session, ids: Sequence[UUID]) -> int:
+def _place(db: Transaction, ids: Sequence[UUID]) -> int:
     columns = (TASKS.c.id, *(TASKS.c[name] for name in LINE))
     rows = lock_tasks(db, columns, ids, _DUE)
     turns = give_turns(db, [(row[0], row[1], row[2], row[3]) for row in rows])
@@ -124,10 +124,13 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     return _place(db, db.scalars(due).all())
 
 
-def place(db: Session, task_ids: Sequence[UUID]) -> int:
-    """Give those of these tasks their turns that are pending and due and have none. Returns how many."""
+def place(db: Transaction, task_ids: Sequence[UUID]) -> int:
+    """Give those of these tasks their turns that are pending and due and have none. Returns how many.
+
+    On a connection, each batch is a transaction of its own.
+    """
     batches = [task_ids[at : at + PLACE_BATCH] for at in range(0, len(task_ids), PLACE_BATCH)]
-    return sum(_place(db, batch) for batch in batches)
+    return sum(atomically(db, partial(_place, ids=batch)) for batch in batches)
 
 
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:

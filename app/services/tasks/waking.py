@@ -1,7 +1,8 @@
 """What follows the commit of tasks that can start: turns, wake-ups of slots, admission to limits, hints for streams."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
-from app.db.session import SessionLocal, transaction
+from app.db.session import SessionLocal, autocommit_engine, engine, transaction
 from app.db.sql import turns
 from app.ddl.trigger_terms import USER_LIMIT
 from app.messaging import hints, publisher
@@ -104,13 +105,24 @@ def _publish(rows: Sequence[dict[str, Any]], unplaced_on: sa.Engine | sa.Connect
 def _place(database: sa.Engine | sa.Connection, due: Sequence[_Due]) -> None:
     """Give committed tasks their turns. Where that fails, maintenance does at its next pass."""
     try:
-        with SessionLocal(bind=database, join_transaction_mode="create_savepoint") as db, transaction(db):
+        with _connected(database) as db:
             placed = turns.place(db, [task_id for task_id, _, _ in due])
     except SQLAlchemyError as error:
         logger.warning("%d tasks get their turns by maintenance: %s", len(due), first_line(error))
         return
     if placed:
         _wake([(queue, place) for _, queue, place in due])
+
+
+@contextmanager
+def _connected(database: sa.Engine | sa.Connection) -> Iterator[sa.Connection | Session]:
+    """A connection in autocommit; on a database of the caller's own a transaction."""
+    if database is engine():  # nearly always
+        with autocommit_engine().connect() as connection:
+            yield connection
+    else:
+        with SessionLocal(bind=database, join_transaction_mode="create_savepoint") as db, transaction(db):
+            yield db
 
 
 def _wake(due: Sequence[tuple[str, Place | None]]) -> None:

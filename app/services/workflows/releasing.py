@@ -1,6 +1,8 @@
 """Has what depends on tasks go on right after they have ended, off the path of whoever has ended them.
 
-What is lost with the process, maintenance does (`app/services/workflows/settling.py`).
+The children come first, in a transaction of their own, as they can start then. The rows of the outbox are handed over
+behind them, which notes the ends in workflows, and finds the children done. What is lost with the process, maintenance
+does (`app/services/workflows/settling.py`).
 """
 
 from collections.abc import Collection
@@ -11,23 +13,32 @@ from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
 from app.db.after_commit import after_commit
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, transaction
 from app.models.task import TERMINAL, Task
 from app.services.operations.background import Background
 from app.services.outbox import deliver_batch
-from app.services.workflows.settling import CONSUMER
+from app.services.workflows.settling import CONSUMER, go_on
 
-# It costs as much for fifty tasks as for one: where more end at once than FEW, the next ones are waited for.
-FEW, PACE_SECONDS = 4, 0.04
+# Both cost nearly as much for fifty tasks as for one. So after so many ends the next ones are waited for, a millisecond
+# for each; and workflows are noted so often at most.
+EACH_SECONDS, PACE_SECONDS = 0.001, 0.04
 
 
 def _release(ids: Collection[UUID]) -> float:
+    with SessionLocal() as db, transaction(db):
+        revoked = go_on(db, ids)
+    _noter().enqueue({*ids, *revoked})
+    return min(PACE_SECONDS, len(ids) * EACH_SECONDS)
+
+
+def _note(ids: Collection[UUID]) -> float:
     with SessionLocal() as db:
         deliver_batch(db, CONSUMER, len(ids), of=list(ids))
-    return PACE_SECONDS if len(ids) > FEW else 0.0
+    return PACE_SECONDS
 
 
 _releaser = PerProcess(lambda: Background[UUID]("children", "the release of what depends on others", _release))
+_noter = PerProcess(lambda: Background[UUID]("ends of workflows", "what ends of tasks mean for workflows", _note))
 
 
 def release_children(ids: Collection[UUID]) -> None:
@@ -44,4 +55,4 @@ def release_after_commit(db: Session, task: Task) -> None:
 
 def flush(seconds: float) -> bool:
     """Wait for at most `seconds` until all is done that was asked for; True when it is."""
-    return _releaser().flush(seconds)
+    return _releaser().flush(seconds) and _noter().flush(seconds)

@@ -134,7 +134,9 @@ class Completions:
             )
             self._write_one_by_one(batch)
         self._is_away = False
-        return PACE_SECONDS if len(batch) < MAX_BATCH else 0.0  # the children may wait for the next one
+        # The pool children may wait for the next one; so does a chain, whose tasks end one at a time.
+        is_urgent = len(batch) == MAX_BATCH or (len(batch) == 1 and batch[0].has_children)
+        return 0.0 if is_urgent else PACE_SECONDS
 
     def _wait(self, error: Exception) -> float:
         """The first retry is immediate: the connection may have ended in the middle of the statement."""
