@@ -13,13 +13,28 @@ from app.db.statements.executing import Executes
 from app.db.statements.expressions import octet_length
 from app.db.statements.tables import TASKS
 from app.ddl.clock import NOW
+from app.models.outbox import ConsumerNumber, OutboxEvent, OutboxRow
 from app.models.task import ACTIVE, TERMINAL, TaskStatus
 from app.models.workflow import Workflow, WorkflowNode
 
 _W, _N = cast("Table", Workflow.__table__), cast("Table", WorkflowNode.__table__)
-_STATUS = func.coalesce(TASKS.c.status, _N.c.status)
-_VERSION = func.coalesce(TASKS.c.version, _N.c.version)
+_O = cast("Table", OutboxRow.__table__).c
 _OPEN = _N.c.status.in_(sorted(ACTIVE))
+# What became last of a task that is deleted, where that is not noted yet; one that was pending counts as revoked.
+_LAST_EVENT = (
+    select(case((_O.event == OutboxEvent.RETRIED.value, TaskStatus.REVOKED.value), else_=_O.event))
+    .where(
+        _O.consumer == ConsumerNumber.CHILDREN.value,
+        _O.task_id == _N.c.task_id,
+        _O.event != OutboxEvent.DELETED.value,
+    )
+    .order_by(_O.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_OF_DELETED = func.coalesce(_LAST_EVENT, case((_OPEN, TaskStatus.REVOKED.value), else_=_N.c.status))
+_STATUS = func.coalesce(TASKS.c.status, _OF_DELETED)
+_VERSION = func.coalesce(TASKS.c.version, _N.c.version)
 _JOINED = _N.outerjoin(TASKS, TASKS.c.id == _N.c.task_id)
 
 
@@ -104,16 +119,18 @@ def refs_of_parents(db: Session, task_id: UUID) -> set[str]:
 
 def groups(db: Session, ids: Collection[UUID]) -> list[Group]:
     """The tasks of these workflows by their status."""
-    columns = (
-        _N.c.workflow_id,
-        _STATUS,
+    times = (TASKS.c.attempt, TASKS.c.started_at, TASKS.c.finished_at)
+    columns = (_N.c.workflow_id, _STATUS.label("status"), _VERSION.label("version"), *times)
+    node = select(*columns).select_from(_JOINED).where(_N.c.workflow_id.in_(ids)).subquery().c
+    found = select(
+        node.workflow_id,
+        node.status,
         func.count(),
-        func.sum(_VERSION),
-        func.coalesce(func.max(TASKS.c.attempt), 0),
-        func.min(TASKS.c.started_at),
-        func.max(TASKS.c.finished_at),
-    )
-    found = select(*columns).select_from(_JOINED).where(_N.c.workflow_id.in_(ids)).group_by(_N.c.workflow_id, _STATUS)
+        func.sum(node.version),
+        func.coalesce(func.max(node.attempt), 0),
+        func.min(node.started_at),
+        func.max(node.finished_at),
+    ).group_by(node.workflow_id, node.status)
     return [Group(row[0], TaskStatus(row[1]), row[2], int(row[3]), *row[4:]) for row in db.execute(found)]
 
 
@@ -130,7 +147,7 @@ _NOTE = (
     .ordered_values(
         (
             _N.c.status,
-            func.coalesce(_of_task("status"), case((_OPEN, TaskStatus.REVOKED.value), else_=_N.c.status)),
+            func.coalesce(_of_task("status"), _OF_DELETED),
         ),
         (_N.c.version, func.coalesce(_of_task("version"), _N.c.version)),
         (_N.c.task_id, _of_task("id")),
@@ -142,7 +159,7 @@ _STATUSES = select(_N.c.workflow_id, _N.c.status).distinct().where(is_one_of(_N.
 def note_tasks(db: Session, ids: Collection[UUID]) -> None:
     """Have the nodes of these tasks say what the rows of the tasks say; of a deleted one, that it is gone.
 
-    A pending task that was deleted counts as revoked.
+    A pending task that was deleted counts as revoked. One whose end is not noted yet has the end of its outbox row.
     """
     db.execute(_NOTE, {"ids": list(ids)})
 

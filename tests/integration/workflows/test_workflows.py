@@ -354,6 +354,31 @@ class TestDelete:
         settle(db)
         assert (now(db, workflow).status, now(db, workflow).counts.revoked) == ("revoked", 1)
 
+    @pytest.mark.parametrize("end", ["succeeded", "failed"])
+    def test_of_a_task_whose_end_is_not_noted_yet_keeps_its_end(self, db: Session, user: UUID, end: str) -> None:
+        workflow = make(db, user, sleep("a"))
+        (claimed,) = claim_next(db)
+        ending = ends.succeeded(1) if end == "succeeded" else FAILED
+        assert ends.end_attempt(db, claimed.id, claimed.attempt, ending)
+        db.commit()
+        task_service.delete_task(db, claimed.id)
+        (listed,) = workflow_service.list_workflows(db, WorkflowFilter(user_id=user)).items
+        assert (now(db, workflow).status, listed.status) == (end, end)
+        settle(db)
+        assert (now(db, workflow).status, now(db, workflow).tasks[0].status) == (end, end)
+        assert now(db, workflow).finished_at is not None
+
+    def test_of_a_retried_task_whose_end_is_not_noted_yet_counts_as_revoked(self, db: Session, user: UUID) -> None:
+        workflow = make(db, user, sleep("a"))
+        (claimed,) = claim_next(db)
+        assert ends.end_attempt(db, claimed.id, claimed.attempt, FAILED)
+        db.commit()
+        task_service.retry_task(db, claimed.id)
+        task_service.delete(db, claimed.id, force=True)
+        assert now(db, workflow).status == "revoked"
+        settle(db)
+        assert now(db, workflow).status == "revoked"
+
     def test_of_the_user_deletes_all(self, db: Session, user: UUID) -> None:
         make(db, user, *DIAMOND)
         db.execute(delete(User).where(User.id == user))
