@@ -14,10 +14,10 @@ from app.core.ids import first_id_at
 from app.db.page import MAX_PAGE_BYTES
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
-from app.db.statements import conditions, task_rows
+from app.db.statements import conditions, task_rows, workflows
 from app.ddl.clock import NOW
 from app.live.frames import Frame
-from app.live.log_streams import LogPiece, event_of
+from app.live.piece_streams import Piece, event_of
 from app.live.streams import HELD_BYTES
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
@@ -127,22 +127,21 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
         return {row.id: (row.version, row.attached_bytes) for row in db.execute(_VERSIONS, {"ids": ids})}
 
 
-def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> LogPiece:
+def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
     """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
     with _autocommit() as db:
         found = task_logs.so_far(db, task_id, owner, wanted, LOG_LINES, after, HELD_BYTES)
     last = found.lines[-1].seq if found.lines else after
-    return LogPiece(b"".join(map(event_of, found.lines)), last, found.more, found.ended)
+    return Piece(b"".join(map(event_of, found.lines)), last, found.more, found.ended)
 
 
 def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:
     """The tasks of a workflow. Raises WorkflowNotFound."""
     with _autocommit() as db:
-        found = reading.read(db, workflow_id, owner)
-    return [node["id"] for node in found["tasks"] if node["id"] is not None]
+        return workflows.task_ids(db, [reading.find(db, workflow_id, owner).id])
 
 
-def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> LogPiece:
+def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> Piece:
     """The workflow as it is now, unless this version has been seen. Raises WorkflowNotFound.
 
     Streams of one workflow share what was read: it is a thousand tasks, and each of its streams asks for it.
@@ -154,7 +153,7 @@ def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> LogPiece:
             shown = WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
         data = shown.model_dump_json().encode("utf-8", "backslashreplace")
         event = b"event: workflow\nid: %d\ndata: %b\n\n" % (shown.version, data)
-        piece = LogPiece(event, shown.version, ended=shown.status in TERMINAL)
+        piece = Piece(event, shown.version, ended=shown.status in TERMINAL)
         _read[key] = now, piece
         for old in [each for each, (at, _) in list(_read.items()) if now - at > SHARED_SECONDS]:
             _read.pop(old, None)
@@ -163,7 +162,7 @@ def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> LogPiece:
 
 # Shorter than a stream waits after it was told of a change (`PAUSE_SECONDS`): what is shared is newer than that change.
 SHARED_SECONDS = 0.2
-_read: dict[tuple[UUID, UUID | None], tuple[float, LogPiece]] = {}
+_read: dict[tuple[UUID, UUID | None], tuple[float, Piece]] = {}
 
 
 def now() -> datetime:

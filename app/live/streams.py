@@ -56,7 +56,7 @@ class Credential:
 
 
 class Stream:
-    """Base of both kinds of streams.
+    """Base of all streams.
 
     `closed` is set from outside: on revocation, deletion, shutdown, or when the client has disconnected.
     """

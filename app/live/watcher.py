@@ -21,7 +21,7 @@ from app.errors import NotFound, TooManyStreams
 from app.live import queries
 from app.live.frames import Frame, moment_of
 from app.live.listener import Listener
-from app.live.log_streams import LogPiece, LogStream, WorkflowStream
+from app.live.piece_streams import Piece, PieceStream, WorkflowStream
 from app.live.queries import LATE
 from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, RowsStream, Stream, TaskStream
 from app.live.watches import UserWatch, Watches
@@ -127,14 +127,14 @@ class Watcher:
 
     async def follow_logs(
         self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, wanted: LogFilter, after: int
-    ) -> LogStream | None:
+    ) -> PieceStream | None:
         """Return a stream of the task's log lines after number `after`, or None if the task has ended without any.
 
         Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
         read = partial(queries.read_logs, task_id, owner, wanted)
         seconds = self._settings.events_max_seconds
-        stream = LogStream(user_id, credential, seconds, task_id, partial(self._read_piece, read))
+        stream = PieceStream(user_id, credential, seconds, [task_id], partial(self._read_piece, read))
         return stream if await self._begin(stream, read, after) else None
 
     async def follow_workflow(
@@ -150,7 +150,7 @@ class Watcher:
         stream = WorkflowStream(user_id, credential, seconds, ids, partial(self._read_piece, read))
         return stream if await self._begin(stream, read, -1 if seen is None else seen) else None
 
-    async def _begin(self, stream: LogStream, read: Callable[[int], LogPiece], after: int) -> bool:
+    async def _begin(self, stream: PieceStream, read: Callable[[int], Piece], after: int) -> bool:
         """Enter the stream with its first piece. Returns False, without it, where nothing is to come."""
         self._enter(stream)
         for task_id in stream.task_ids:
@@ -165,6 +165,8 @@ class Watcher:
             self.leave(stream)
             return False
         stream.begin(first)
+        if isinstance(stream, WorkflowStream):
+            stream.task_changed()  # since the piece was read, which it may share with another stream
         return True
 
     async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
@@ -364,16 +366,16 @@ class Watcher:
 
         return Reloaded(frames, len(ids) - len(left)) if await self._run_through_outage(read) else None
 
-    async def _read_piece(self, read: Callable[[int], LogPiece], after: int) -> LogPiece | None:
+    async def _read_piece(self, read: Callable[[int], Piece], after: int) -> Piece | None:
         """Read what comes next for a stream. Returns None if the database is unavailable."""
-        piece: LogPiece | None = None
+        piece: Piece | None = None
 
         async def read_it() -> None:
             nonlocal piece
             try:
                 piece = await self._in_thread(read, after)
             except NotFound:  # deleted, or no longer the reader's
-                piece = LogPiece(b"", after, ended=True)
+                piece = Piece(b"", after, ended=True)
 
         await self._run_through_outage(read_it)
         return piece

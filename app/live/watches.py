@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from uuid import UUID
 
-from app.live.log_streams import LogStream, WorkflowStream
+from app.live.piece_streams import PieceStream, WorkflowStream
 from app.live.queries import Found
 from app.live.streams import Feed, RowsStream, Stream, TaskStream
 
@@ -21,7 +21,7 @@ class TaskWatch:
 
     def __init__(self) -> None:
         self.streams: set[TaskStream | RowsStream] = set()
-        self.logs: set[LogStream] = set()
+        self.logs: set[PieceStream] = set()
         # Those of its workflow, which read that and not the task.
         self.workflows: set[WorkflowStream] = set()
         self._attached_bytes = 0

@@ -129,7 +129,7 @@ def deliver_batch(
             raise
         if all_handled and len(rows) > 1:
             # The COMMIT failed, which does not say for which row. A batch of one does.
-            return sum(deliver_batch(db, consumer, 1, of) for _ in rows)
+            return sum(deliver_batch(db, consumer, 1, [TaskEvent(*values).task_id]) for _, *values in rows)
         # Of the connection, a lock or a time limit; or the COMMIT of this row alone.
         with transaction(db):
             _write_failure(db, consumer, *at, error)

@@ -4,7 +4,7 @@ Each method is one transaction; with `commit=False` the caller commits. `owner` 
 another user's raises WorkflowNotFound, like one that does not exist.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,7 @@ class WorkflowService:
         except UnusableCanvas as error:
             raise InvalidWorkflow(str(error)) from None
         return self.create_workflow(
-            db, name or str(canvas)[:MOST_CHARACTERS], tasks, user_id=user_id, on_failure=on_failure, commit=commit,
+            db, name or _name_of(tasks), tasks, user_id=user_id, on_failure=on_failure, commit=commit,
             within_quota=within_quota,
         )  # fmt: skip
 
@@ -153,6 +153,11 @@ class WorkflowService:
             workflow = _lock(db, workflow_id, owner)
             _record(db, WorkflowEvent.DELETED, workflow)
             changing.delete(db, workflow_id)
+
+
+def _name_of(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the names of its tasks: the canvas as text would show their arguments."""
+    return ", ".join(dict.fromkeys(task["celery_task_name"] for task in tasks))[:MOST_CHARACTERS]
 
 
 def _lock(db: Session, workflow_id: UUID, owner: UUID | None) -> Workflow:

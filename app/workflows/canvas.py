@@ -78,6 +78,8 @@ class _Writer:
         """Add the tasks of this part, which comes after `before`."""
         if _is_whole(canvas):
             self._refuse_options(canvas)
+            if canvas.args:
+                raise UnusableCanvas(f"{canvas.task} has arguments of its own: give them to its first tasks")
         if isinstance(canvas, _chain):
             return self._sequence(canvas.tasks, before)
         if isinstance(canvas, _chord):

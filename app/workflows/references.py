@@ -32,7 +32,7 @@ class Reference(NamedTuple):
         value = result
         for at, part in enumerate(self.path):
             try:
-                if isinstance(value, str) or (isinstance(value, list) and (isinstance(part, str) or part < 0)):
+                if isinstance(value, str) or (isinstance(value, list) and isinstance(part, str)):
                     raise KeyError(part)
                 value = value[part]
             except (LookupError, TypeError):
@@ -87,7 +87,7 @@ def _read(value: Mapping[str, Any]) -> Reference | None:
         )
     if not isinstance(ref, str):
         raise MalformedReference(f"{RESULT} is the ref of a task, a text")
-    if not isinstance(path, list) or not all(type(part) in {str, int} for part in path):
+    if not isinstance(path, list) or not all(type(part) is str or (type(part) is int and part >= 0) for part in path):
         raise MalformedReference(f"{PATH} is a list of names and of indexes from 0")
     return Reference(ref, tuple(path))
 

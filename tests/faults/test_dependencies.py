@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support.faults.failpoints import failpoints
-from tests.support.faults.scene import SHORT_LEASE, Scene
+from tests.support.faults.scene import SHORT_LEASE, Scene, doomed
 from tests.support.running import TASKS
 from tests.support.spelling import id_of
-from tests.support.waiting import wait_for
 
 WIDTH, LAYERS = 6, 4
 # Around each commit: of the parent's end, of the release, of the turn that the child is given then, and of the note.
@@ -53,11 +52,9 @@ class TestAProcessThatDies:
 
     @pytest.mark.parametrize("point", POINTS, ids=lambda point: f"{point['when']} {point['at'].partition(':')[2]}")
     def test_delays_what_depends_on_its_tasks_and_no_more(self, scene: Scene, point: dict[str, Any]) -> None:
-        once = scene.stack.directory / f"died-{POINTS.index(point)}"
-        doomed = scene.stack.worker(concurrency=2, env=failpoints({**point, "do": "kill", "once_file": str(once)}))
-        layers = graph(scene)
-        wait_for(once.exists, 30, "the worker to die")
-        doomed.kill()
+        with doomed(scene, **point, concurrency=2) as died:
+            layers = graph(scene)
+            died()
         other = scene.stack.worker(concurrency=2)
         for task_id in (each for layer in layers for each in layer):
             assert scene.ended(task_id)["status"] == "succeeded"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.support.faults.failpoints import failpoints
-from tests.support.faults.scene import SHORT_LEASE, Scene
+from tests.support.faults.scene import SHORT_LEASE, Scene, doomed
 from tests.support.waiting import wait_for
 
 WORKFLOWS = "/api/v1/workflows/"
@@ -73,11 +73,9 @@ class TestAWorkerThatDies:
 
     @pytest.mark.parametrize("point", POINTS, ids=lambda point: f"{point['when']} {point['at'].partition(':')[2]}")
     def test_delays_the_workflow_and_no_more(self, scene: Scene, point: dict[str, Any]) -> None:
-        once = scene.stack.directory / f"died-{POINTS.index(point)}"
-        doomed = scene.stack.worker(concurrency=2, env=failpoints({**point, "do": "kill", "once_file": str(once)}))
-        made = create(scene, fan(scene))
-        wait_for(once.exists, 30, "the worker to die")
-        doomed.kill()
+        with doomed(scene, **point, concurrency=2) as died:
+            made = create(scene, fan(scene))
+            died()
         other = scene.stack.worker(concurrency=2)
         found = ended(scene, made["id"])
         assert (found["status"], found["counts"]["succeeded"]) == ("succeeded", WIDTH + 2)

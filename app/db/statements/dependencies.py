@@ -56,7 +56,13 @@ _LOCK_CHILDREN = (
     .order_by(TASKS.c.id)
     .with_for_update(key_share=True)
 )
-_CLOSE = update(_D).where(is_one_of(_D.c.parent_id, _IDS), _D.c.is_open).values(is_open=false())
+_WAITING = select(_D.c.child_id).distinct().where(is_one_of(_D.c.parent_id, _IDS), _D.c.is_open)
+_CHILDREN = "children"
+_CLOSE = (
+    update(_D)
+    .where(is_one_of(_D.c.parent_id, _IDS), is_one_of(_D.c.child_id, _CHILDREN), _D.c.is_open)
+    .values(is_open=false())
+)
 _STILL_WAITING = select(_D.c.child_id).distinct().where(is_one_of(_D.c.child_id, _IDS), _D.c.is_open)
 _RELEASE = (
     update(TASKS)
@@ -94,6 +100,11 @@ class Child(NamedTuple):
     user_limited: bool | None
 
 
+def waiting_children(db: Session, parents: Collection[UUID]) -> set[UUID]:
+    """Those that wait for one of these parents."""
+    return set(db.execute(_WAITING, {_IDS: list(parents)}).scalars())
+
+
 def open_edges(db: Session, parents: Collection[UUID]) -> list[OpenEdge]:
     """The open edges from these parents."""
     rows = db.execute(_OPEN_EDGES, {_IDS: list(parents)})
@@ -105,9 +116,10 @@ def lock_children(db: Session, ids: Collection[UUID]) -> dict[UUID, Child]:
     return {row[0]: Child(*row) for row in db.execute(_LOCK_CHILDREN, {_IDS: list(ids)})}
 
 
-def close_edges(db: Session, edges: Iterable[OpenEdge]) -> None:
-    """Note that these parents have ended for these children."""
-    db.execute(_CLOSE, {_IDS: list({edge.parent_id for edge in edges})})
+def close_edges(db: Session, edges: Collection[OpenEdge]) -> None:
+    """Note that these parents have ended for these children: all of the parents for all of the children."""
+    parents, children = {edge.parent_id for edge in edges}, {edge.child_id for edge in edges}
+    db.execute(_CLOSE, {_IDS: list(parents), _CHILDREN: list(children)})
 
 
 def still_waiting(db: Session, children: Collection[UUID]) -> set[UUID]:

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.db.statements.conditions import is_one_of
 from app.db.statements.executing import Executes
-from app.db.statements.expressions import octet_length
+from app.db.statements.expressions import greatest, octet_length
 from app.db.statements.tables import TASKS
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent, OutboxRow
 from app.models.task import ACTIVE, TERMINAL, TaskStatus
-from app.models.workflow import Workflow, WorkflowNode
+from app.models.workflow import OnFailure, Workflow, WorkflowNode
 
 _W, _N = cast("Table", Workflow.__table__), cast("Table", WorkflowNode.__table__)
 _O = cast("Table", OutboxRow.__table__).c
@@ -32,9 +32,19 @@ _LAST_EVENT = (
     .limit(1)
     .scalar_subquery()
 )
-_OF_DELETED = func.coalesce(_LAST_EVENT, case((_OPEN, TaskStatus.REVOKED.value), else_=_N.c.status))
+_OF_DELETED = case((_OPEN, func.coalesce(_LAST_EVENT, TaskStatus.REVOKED.value)), else_=_N.c.status)
 _STATUS = func.coalesce(TASKS.c.status, _OF_DELETED)
-_VERSION = func.coalesce(TASKS.c.version, _N.c.version)
+_LAST_VERSION = (
+    select(func.max(_O.version))
+    .where(_O.consumer == ConsumerNumber.CHILDREN.value, _O.task_id == _N.c.task_id)
+    .scalar_subquery()
+)
+# Its deletion is a change, too.
+_VERSION_OF_DELETED = case(
+    (_N.c.task_id.is_(None), _N.c.version),
+    else_=greatest(_N.c.version, func.coalesce(_LAST_VERSION, _N.c.version)) + 1,
+)
+_VERSION = func.coalesce(TASKS.c.version, _VERSION_OF_DELETED)
 _JOINED = _N.outerjoin(TASKS, TASKS.c.id == _N.c.task_id)
 
 
@@ -108,6 +118,34 @@ def nodes(db: Session, workflow_id: UUID) -> list[Node]:
     return [Node._make((*row[:4], TaskStatus(row[4]), *row[5:])) for row in db.execute(found)]
 
 
+class Deleted(NamedTuple):
+    """A node whose task is deleted."""
+
+    position: int
+    ref: str
+    status: TaskStatus
+
+
+def deleted_nodes(db: Session, workflow_id: UUID) -> list[Deleted]:
+    """Those nodes of a workflow whose tasks are deleted."""
+    columns = (_N.c.position, _N.c.ref, _OF_DELETED)
+    gone = select(*columns).select_from(_JOINED).where(_N.c.workflow_id == workflow_id, TASKS.c.id.is_(None))
+    return [Deleted(position, ref, TaskStatus(status)) for position, ref, status in db.execute(gone)]
+
+
+def held_by(db: Session, task_ids: Collection[UUID], positions: Collection[int]) -> dict[UUID, int]:
+    """Those of these tasks that depend on a node at one of these positions, where their workflow cancels what follows.
+
+    With one of the positions.
+    """
+    found = select(_N.c.task_id, _N.c.parents).join(_W, _W.c.id == _N.c.workflow_id)
+    rows = db.execute(
+        found.where(is_one_of(_N.c.task_id, "ids"), _W.c.on_failure == OnFailure.CANCEL.value), {"ids": list(task_ids)}
+    )
+    wanted = set(positions)
+    return {task_id: min(wanted & set(parents)) for task_id, parents in rows if wanted & set(parents)}
+
+
 def refs_of_parents(db: Session, task_id: UUID) -> set[str]:
     """The refs of what this task waits for in its workflow."""
     own = db.execute(select(_N.c.workflow_id, _N.c.parents).where(_N.c.task_id == task_id)).one_or_none()
@@ -149,7 +187,7 @@ _NOTE = (
             _N.c.status,
             func.coalesce(_of_task("status"), _OF_DELETED),
         ),
-        (_N.c.version, func.coalesce(_of_task("version"), _N.c.version)),
+        (_N.c.version, func.coalesce(_of_task("version"), _VERSION_OF_DELETED)),
         (_N.c.task_id, _of_task("id")),
     )
 )  # fmt: skip

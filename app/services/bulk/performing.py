@@ -22,6 +22,7 @@ from app.services.tasks import task_changes, unique_keys, waking
 from app.services.tasks.load import load_of_row
 from app.services.tasks.permissions import check_may_create
 from app.services.tasks.quotas import quotas
+from app.services.workflows import changing
 from app.services.workflows.restarting import Restart
 
 logger = logging.getLogger(__name__)
@@ -143,6 +144,8 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
             try:
                 _check(doer, task, known)
                 restart.check(task.id)
+                if task.workflow_id is not None:
+                    changing.check_parents_kept(db, task.workflow_id, [task.id])
                 if doer.within_quota:
                     load = load_of_row(task.arguments_bytes, task.attached_bytes)
                     own.enter_context(quotas.reserved(db, task.user_id, load))

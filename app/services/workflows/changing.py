@@ -55,14 +55,15 @@ def retry(
     if there is nothing to retry, ParentDeleted, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
     """
     nodes = workflows.nodes(db, workflow_id)
-    ids = [node.task_id for node in nodes if node.task_id is not None and node.status in UNSUCCESSFUL]
+    # Those that are active as well: none of them fails, and revokes what waits for it, until the commit.
+    ids = [node.task_id for node in nodes if node.task_id is not None and node.status is not TaskStatus.SUCCEEDED]
     tasks = [task for task in bulk.lock_tasks(db, ids, wait=True) if task.status in UNSUCCESSFUL] if ids else []
     if not tasks:
         raise WorkflowTransition("Nothing of the workflow has failed or was revoked")
     if check is not None:
         for task in tasks:
             check(task)
-    check_parents_kept(db, workflow_id, ids)
+    check_parents_kept(db, workflow_id, [task.id for task in tasks])
     if within_quota:
         load = sum_of(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
         until_commit.push(quotas.reserve(db, tasks[0].user_id, load).end)
@@ -89,13 +90,16 @@ def delete(db: Session, workflow_id: UUID) -> None:
 
 
 def check_parents_kept(db: Session, workflow_id: UUID, ids: Sequence[UUID]) -> None:
-    """Raise ParentDeleted if one of these tasks of the workflow needs the result of one that is deleted."""
-    gone = {
-        node.ref
-        for node in workflows.nodes(db, workflow_id)
-        if node.task_id is None and node.status is TaskStatus.SUCCEEDED
-    }
-    for task_id in ids if gone else ():
+    """Raise ParentDeleted if one of these tasks of the workflow needs one that is deleted.
+
+    That is one whose result it refers to, and one that has not succeeded, where that revokes what follows.
+    """
+    deleted = workflows.deleted_nodes(db, workflow_id)
+    refs = {node.position: node.ref for node in deleted if node.status in UNSUCCESSFUL}
+    for task_id, position in workflows.held_by(db, ids, refs).items() if refs else ():
+        raise ParentDeleted(f"Task {task_id} depends on {refs[position]!r}, which has not succeeded and is deleted")
+    gone = {node.ref for node in deleted if node.status is TaskStatus.SUCCEEDED}
+    for task_id in ids if gone else ():  # one by one: their arguments may be large
         task = task_queries.read(db, task_id)
         needed = next((each.ref for each in references.find([task.args, task.kwargs]) if each.ref in gone), None)
         if needed is not None:

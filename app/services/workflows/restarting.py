@@ -30,13 +30,18 @@ class Ended(Protocol):
 
 
 class Restart:
-    """These tasks; their workflows and parents are locked until the commit."""
+    """These tasks; their workflows, their parents, and those of their children that wait are locked until the commit.
+
+    An end of one of them that is settled meanwhile waits for the children, and finds that it runs again.
+    """
 
     def __init__(self, db: Session, tasks: Iterable[Ended]) -> None:
         self._again = {task.id: task for task in tasks}
         of_workflows = {task.workflow_id for task in self._again.values() if task.workflow_id is not None}
         if of_workflows:  # an end that is not noted yet is noted first: its webhooks tell of it
             progress.note(db, workflows.task_ids(db, of_workflows))
+        if parents := [task.id for task in self._again.values() if _has_children(task)]:
+            dependencies.lock_children(db, dependencies.waiting_children(db, parents))
         dependent = [task.id for task in self._again.values() if task.depends_on]
         self._edges = dependencies.edges_to(db, dependent) if dependent else []
         others = {edge.parent_id for edge in self._edges} - self._again.keys()
@@ -59,12 +64,13 @@ class Restart:
 
         Those of their children that wait for others yet wait for them again. Their workflows run again.
         """
+        restarted = set(restarted)
         waits = [edge for edge in self._edges if edge.child_id in restarted and self._is_active(edge.parent_id)]
         if waits:
             children = {edge.child_id for edge in waits}
             dependencies.reopen(db, children, {edge.parent_id for edge in waits})
             dependencies.hold(db, children)
-        parents = [each for each in restarted if (self._again[each].followers or 0) & ConsumerNumber.CHILDREN.bit]
+        parents = [each for each in restarted if _has_children(self._again[each])]
         if parents:
             dependencies.reopen_waiting(db, parents)
         nodes = [each for each in restarted if self._again[each].workflow_id is not None]
@@ -88,3 +94,8 @@ class Restart:
         }:
             refused |= more
         return refused
+
+
+def _has_children(task: Ended) -> bool:
+    """Whether others may wait for it, or it is of a workflow."""
+    return bool((task.followers or 0) & ConsumerNumber.CHILDREN.bit)

@@ -43,15 +43,19 @@ def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
 def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
     """Returns the tasks that it has revoked, whose children are next."""
-    edges = [edge for edge in dependencies.open_edges(db, ids) if edge.has_ended]
+    waiting = dependencies.waiting_children(db, ids)
+    if not waiting:
+        return set()
+    children = dependencies.lock_children(db, waiting)
+    # Behind the lock: a retry of a parent holds it, too. Who has come since is told of by another end.
+    edges = [edge for edge in dependencies.open_edges(db, ids) if edge.has_ended and edge.child_id in waiting]
     if not edges:
         return set()
-    children = dependencies.lock_children(db, {edge.child_id for edge in edges})
     dependencies.close_edges(db, edges)
     failed = {edge.child_id for edge in edges if not edge.lets_go_on} & children.keys()
     if failed:
         ends.end_tasks(db, ends.withdrawn(PARENT_FAILED), Task.id.in_(failed))
-    left = children.keys() - failed
+    left = {edge.child_id for edge in edges} & children.keys() - failed
     free = left - dependencies.still_waiting(db, left) if left else left
     if free:
         dependencies.release(db, free)

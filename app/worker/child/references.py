@@ -1,10 +1,13 @@
 """The arguments of an attempt, with the results of other tasks in the places of the references (docs/workflows.md)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.core.config import get_settings
+from app.core.json_text import json_size
 from app.core.redaction import secrets_in
 from app.db.statements import workflows as statements
 from app.db.statements.executing import Executes
@@ -37,7 +40,7 @@ def filled(claim: Claim, read: Read) -> Arguments:
     given = [claim.args, claim.kwargs]
     if not references.holds_any(given):
         return Arguments(claim.args, claim.kwargs)
-    wanted = [*dict.fromkeys(references.find(given))] if read(lambda db: statements.is_node(db, claim.id)) else None
+    wanted = Counter(references.find(given)) if read(lambda db: statements.is_node(db, claim.id)) else None
     if wanted is None:
         return Arguments(claim.args, claim.kwargs)  # of no workflow: it is data
     found: dict[str, statements.Parent] = {}
@@ -51,10 +54,13 @@ def filled(claim: Claim, read: Read) -> Arguments:
 
 
 def _values(
-    wanted: Sequence[Reference], found: Mapping[str, statements.Parent], read: Read, secrets: list[str]
+    wanted: Counter[Reference], found: Mapping[str, statements.Parent], read: Read, secrets: list[str]
 ) -> Iterator[tuple[Reference, Any]]:  # fmt: skip
-    """Yield what each reference stands for: null for a task that has not succeeded. Raises UnusableResult."""
-    taken: list[Any] = []
+    """Yield what each reference stands for: null for a task that has not succeeded. Raises UnusableResult.
+
+    `wanted` says how often each stands in the arguments: what they take together is known before they are filled.
+    """
+    size, limit = 0, get_settings().max_arguments_bytes
     needed: dict[UUID, list[Reference]] = {}
     for reference in wanted:
         parent = found.get(reference.ref)
@@ -76,19 +82,28 @@ def _values(
                     value = reference.of(results[task_id])
                 except MissingPath as error:
                     raise UnusableResult(str(error)) from None
-                taken.append(value)
+                size += _size_of(value, reference) * wanted[reference]
+                if size > limit:
+                    what = f"with the result of {reference}, the arguments take more than {limit} bytes of JSON"
+                    raise UnusableResult(f"{what} (MAX_ARGUMENTS_BYTES): keep it elsewhere")
                 yield reference, value
-        _check_size(taken)
 
 
 def _results(ids: Sequence[UUID], db: Executes) -> dict[UUID, Any]:
     return statements.results(db, ids)
 
 
+def _size_of(value: Any, reference: Reference) -> int:
+    try:
+        return json_size(value)
+    except ValueError as error:
+        raise UnusableResult(f"the result of {reference} is no argument: {error}") from None
+
+
 def _check_size(arguments: Sequence[Any]) -> None:
     try:
         check_size(arguments, "arguments with the results in them", arguments=True)
-    except ResultTooLarge as error:
+    except (ResultTooLarge, ValueError) as error:
         raise UnusableResult(str(error)) from None
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,16 +13,19 @@ from sqlalchemy.orm import Session
 
 from app.db.outage import is_passing
 from app.db.session import SessionLocal
+from app.db.statements import bulk
 from app.models.task import Task, TaskStatus
 from app.models.task_dependency import TaskDependency
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
+from app.services.workflow_service import workflow_service
 from app.services.workflows.settling import CONSUMER, settle
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
-from tests.support.tasks import claim, claim_next, new_task, new_user
+from tests.support.tasks import ERROR, claim, claim_next, new_task, new_user
+from tests.support.workflows import sleep
 
 SEED, WIDTH, LAYERS, THREADS = 29, 12, 5, 6
 
@@ -46,6 +50,13 @@ def waits_of(task: Task) -> str | None:
 def succeed(db: Session, task: Task) -> None:
     """Write the end; the caller commits."""
     assert ends.end_attempt(db, task.id, task_service.get_task(db, task.id).attempt, ends.succeeded(1))
+
+
+def fail(db: Session, task: Task) -> None:
+    """Have it run and fail, committed and not settled."""
+    claim(db, task)
+    assert ends.end_attempt(db, task.id, task_service.get_task(db, task.id).attempt, ends.failed(ERROR))
+    db.commit()
 
 
 @needs_row_locks
@@ -95,6 +106,51 @@ def test_a_parent_that_ends_while_its_child_is_made_releases_it(user: UUID) -> N
     assert waits_of(child) == "dependency"
     _deliver_all()
     assert waits_of(child) == "ready"
+
+
+@needs_row_locks
+def test_a_parent_that_is_retried_while_its_failure_is_settled_keeps_its_child(user: UUID) -> None:
+    with SessionLocal() as one, SessionLocal() as other:
+        parent = new_task(one, user)
+        child = new_task(one, user, depends_on=[parent.id])
+        fail(one, parent)
+        task_service.retry_task(one, parent.id, commit=False)
+
+        def settle_the_failure() -> None:
+            settle(other, [parent.id])
+            other.commit()
+
+        after_the_commit(one, settle_the_failure)
+    assert waits_of(child) == "dependency"
+
+
+@needs_row_locks
+def test_a_parent_that_fails_while_its_workflow_is_retried_is_waited_for(
+    user: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """It fails between the look at the nodes and the lock of their tasks: it runs again, and the others wait for it."""
+    tasks = [sleep("failed"), sleep("slow"), sleep("middle", "failed", "slow"), sleep("last", "middle")]
+    with SessionLocal() as one, SessionLocal() as other:
+        workflow = task_service.create_workflow(one, "retried", tasks, user_id=user)
+        failed, slow, *_ = (task_service.get_task(one, node.id) for node in workflow.tasks if node.id)
+        fail(one, failed)
+        claim(one, slow)
+        settle(one, [failed.id])
+        one.commit()
+        attempt, lock = task_service.get_task(one, slow.id).attempt, bulk.lock_tasks
+
+        def fail_first(*args: Any, **options: Any) -> Any:
+            assert ends.end_attempt(other, slow.id, attempt, ends.failed(ERROR))
+            other.commit()
+            return lock(*args, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bulk, "lock_tasks", fail_first)
+            workflow_service.retry_workflow(one, workflow.id)
+        settle(other, [slow.id])
+        other.commit()
+        ready = {each.id for _ in tasks for each in claim_next(one)}
+        assert ready == {failed.id, slow.id}
 
 
 def test_a_graph_is_run_in_order_however_many_run_it(user: UUID) -> None:

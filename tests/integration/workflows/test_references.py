@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from celery.app.trace import build_tracer
@@ -14,6 +15,7 @@ from app.schemas.workflow import WorkflowRead
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.workflows import releasing
+from app.workflows import references
 from tests.support.services import Services
 from tests.support.settings import on_new_database, settings
 from tests.support.tasks import ERROR, new_task, new_user, next_run
@@ -113,7 +115,7 @@ class TestFailure:
             ({"rows": []}, ["rows", 0], "the result of 'first'['rows'] has no 0: it is a list of 0"),
             ({"rows": 1}, ["columns"], "the result of 'first' has no 'columns': it is an object"),
             ("text", [0], "the result of 'first' has no 0: it is one value"),
-            ([1], [-1], "has no -1"),
+            ([1], [1], "has no 1"),
             (None, ["a"], "it is null"),
         ],
     )
@@ -138,7 +140,32 @@ class TestFailure:
             workflow = two(db, "x" * 3000, {"$result": "first"})
             run_body()
             assert releasing.flush(10)  # the settings take the engine of its session with them
-        assert "MAX_ARGUMENTS_BYTES allows 2000" in str(row(db, workflow).error_message)
+        assert "with the result of 'first', the arguments take more than 2000 bytes" in str(
+            row(db, workflow).error_message
+        )
+
+    def test_of_many_uses_of_a_result_is_told_before_they_are_filled(self, db: Session) -> None:
+        with settings({"MAX_ARGUMENTS_BYTES": "50000"}):
+            workflow = two(db, "x" * 1000, 1, all=[{"$result": "first"}] * 1000)
+            with patch.object(references, "fill") as filled:
+                run_body()
+            assert releasing.flush(10)
+        assert not filled.called
+        assert "with the result of 'first', the arguments take more than 50000 bytes" in str(
+            row(db, workflow).error_message
+        )
+
+    def test_of_too_deep_results_is_not_retried(self, db: Session) -> None:
+        deep: Any = 1
+        for _ in range(190):
+            deep = [deep]
+        tasks = [sleep("first"), sleep("second", args=[[[[[[[[[[[{"$result": "first"}]]]]]]]]]]], max_attempts=3)]
+        workflow = task_service.create_workflow(db, "deep", tasks, user_id=new_user(db))
+        finish(db, ends.succeeded(deep))
+        run_body()
+        task = row(db, workflow)
+        assert (task.status, task.error_type, task.failures) == ("failed", "app.errors.UnusableResult", 1)
+        assert "nested more than" in str(task.error_message)
 
     def test_of_a_deleted_parent_says_so(self, db: Session) -> None:
         workflow = two(db, 1, {"$result": "first"})

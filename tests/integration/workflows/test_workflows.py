@@ -33,6 +33,7 @@ from app.models.task import Task, TaskStatus
 from app.models.user import User
 from app.models.workflow import Workflow, WorkflowNode
 from app.schemas.workflow import WorkflowRead
+from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.workflow_service import workflow_service
@@ -303,6 +304,23 @@ class TestRetry:
         with pytest.raises(ParentDeleted):
             task_service.retry_task(db, id_of(workflow, "b"))
 
+    def test_whose_failed_parent_is_deleted_is_refused_but_for_continue(self, db: Session, user: UUID) -> None:
+        workflow = make(db, user, sleep("a"), sleep("b", "a"))
+        run(db, workflow, a=FAILED)
+        task_service.delete_task(db, id_of(workflow, "a"))
+        with pytest.raises(ParentDeleted, match="depends on 'a', which has not succeeded and is deleted"):
+            workflow_service.retry_workflow(db, workflow.id)
+        with pytest.raises(ParentDeleted):
+            task_service.retry_task(db, id_of(workflow, "b"))
+        bulk = task_service.start_bulk(db, "retry", user_id=user, ids=[id_of(workflow, "b")])
+        while steps.step(db, bulk.id):
+            pass
+        assert task_service.get_bulk(db, bulk.id).skipped == {"parent_deleted": 1}
+        workflow = make(db, user, sleep("a"), sleep("b", "a"), on_failure="continue")
+        run(db, workflow, a=FAILED, b=FAILED)
+        task_service.delete_task(db, id_of(workflow, "a"))
+        assert workflow_service.retry_workflow(db, workflow.id).status == "running"
+
     def test_counts_in_the_quota(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, sleep("a", priority="high"))
         workflow_service.cancel_workflow(db, workflow.id)
@@ -351,8 +369,21 @@ class TestDelete:
     def test_of_a_pending_task_by_force_counts_as_revoked(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, sleep("a"))
         task_service.delete(db, id_of(workflow, "a"), force=True)
+        at_once = now(db, workflow)
+        assert (at_once.status, at_once.counts.revoked, at_once.version > workflow.version) == ("revoked", 1, True)
         settle(db)
-        assert (now(db, workflow).status, now(db, workflow).counts.revoked) == ("revoked", 1)
+        assert (now(db, workflow).status, now(db, workflow).version) == ("revoked", at_once.version)
+
+    def test_of_an_ended_task_is_a_new_version(self, db: Session, user: UUID) -> None:
+        workflow = make(db, user, sleep("a"), sleep("b"))
+        run(db, workflow)
+        versions = [now(db, workflow).version]
+        for ref in ("a", "b"):
+            task_service.delete_task(db, id_of(workflow, ref))
+            versions.append(now(db, workflow).version)
+            settle(db)
+            versions.append(now(db, workflow).version)
+        assert versions == [versions[0], *[versions[0] + 1] * 2, *[versions[0] + 2] * 2]
 
     @pytest.mark.parametrize("end", ["succeeded", "failed"])
     def test_of_a_task_whose_end_is_not_noted_yet_keeps_its_end(self, db: Session, user: UUID, end: str) -> None:
@@ -480,10 +511,15 @@ class TestCanvas:
         task = celery_app.tasks[LONG_RUNNING]
         canvas = chain(task.s(1), group(task.si(2), task.si(3, a=1)), task.si(4))
         workflow = task_service.create_from_canvas(db, canvas, user_id=user, priority="high")
-        assert workflow.name == str(canvas)[:200]
+        assert workflow.name == LONG_RUNNING
         rounds = run(db, workflow)
         assert [[ref.partition("-")[0] for ref in each] for each in rounds] == [["1"], ["2", "3"], ["4"]]
         assert task_service.get_task(db, id_of(workflow, "3-long_running_task")).priority == "high"
+
+    def test_is_named_without_its_arguments(self, db: Session, user: UUID) -> None:
+        task = celery_app.tasks[LONG_RUNNING]
+        workflow = task_service.create_from_canvas(db, chain(task.s(1, password="s3cr3t"), task.si(2)), user_id=user)
+        assert "s3cr3t" not in workflow.name
 
     def test_that_cannot_be_carried_over_is_refused_by_name(self, db: Session, user: UUID) -> None:
         task = celery_app.tasks[LONG_RUNNING]

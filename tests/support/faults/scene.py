@@ -117,13 +117,15 @@ def post(running: Scene) -> int:
 
 
 @contextmanager
-def doomed(running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,)) -> Iterator[Callable[[], object]]:
-    """A worker of one child, of which the first process that comes to a named point dies; yields a wait for the death."""
+def doomed(
+    running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,), concurrency: int = 1
+) -> Iterator[Callable[[], object]]:
+    """A worker, of which the first process that comes to a named point dies; yields a wait for the death."""
     once = running.stack.directory / f"died-{len(running.stack.parts)}"
     point = {"at": at, "when": when, "do": "kill", "once_file": str(once)}
-    worker = running.stack.worker(concurrency=1, env=failpoints(point, modules=modules))
+    worker = running.stack.worker(concurrency, env=failpoints(point, modules=modules))
     try:
-        yield lambda: wait_for(once.exists, 20, "it to die")
+        yield lambda: wait_for(once.exists, 30, "it to die")
     finally:
         worker.stop()
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from app.live import log_streams
-from app.live.log_streams import LogPiece, LogStream, WorkflowStream
+from app.live import piece_streams
+from app.live.piece_streams import Piece, PieceStream, WorkflowStream
 from app.live.queries import Found
 from app.live.streams import Credential
 from app.live.watches import Watches
@@ -20,18 +20,18 @@ CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", expires_at=None)
 class Lines:
     """What the stream reads: the pieces in turn, then nothing. None: the database is away."""
 
-    def __init__(self, *pieces: LogPiece | None) -> None:
+    def __init__(self, *pieces: Piece | None) -> None:
         self.pieces = list(pieces)
         self.asked: list[int] = []
         self.meanwhile: Callable[[], None] = lambda: None
-        self.stream = LogStream(USER, CREDENTIAL, 3600, TASK, self._read)
+        self.stream = PieceStream(USER, CREDENTIAL, 3600, [TASK], self._read)
 
-    async def _read(self, after: int) -> LogPiece | None:
+    async def _read(self, after: int) -> Piece | None:
         self.asked.append(after)
         await asyncio.sleep(0)
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
         meanwhile()
-        return self.pieces.pop(0) if self.pieces else LogPiece(b"", after)
+        return self.pieces.pop(0) if self.pieces else Piece(b"", after)
 
     async def all(self) -> list[bytes]:
         sent = []
@@ -41,8 +41,8 @@ class Lines:
 
 
 async def test_pieces_follow_each_other_until_the_task_has_ended() -> None:
-    lines = Lines(LogPiece(b"b", 2, more=True), LogPiece(b"c", 3, ended=True))
-    lines.stream.begin(LogPiece(b"a", 1, more=True))
+    lines = Lines(Piece(b"b", 2, more=True), Piece(b"c", 3, ended=True))
+    lines.stream.begin(Piece(b"a", 1, more=True))
     first, *rest = await lines.all()
     assert first.startswith(b"retry: ")
     assert first.endswith(b"\na")
@@ -50,8 +50,8 @@ async def test_pieces_follow_each_other_until_the_task_has_ended() -> None:
 
 
 async def test_without_a_line_it_says_that_it_is_connected_and_ends_with_the_task() -> None:
-    lines = Lines(LogPiece(b"", 0, ended=True))
-    lines.stream.begin(LogPiece(b"", 0))
+    lines = Lines(Piece(b"", 0, ended=True))
+    lines.stream.begin(Piece(b"", 0))
     opened = await lines.stream.next()
     assert opened is not None
     assert opened.endswith(b": connected\n\n")
@@ -60,8 +60,8 @@ async def test_without_a_line_it_says_that_it_is_connected_and_ends_with_the_tas
 
 
 async def test_news_that_come_while_it_reads_are_read() -> None:
-    lines = Lines(LogPiece(b"", 1), LogPiece(b"b", 2, ended=True))
-    lines.stream.begin(LogPiece(b"a", 1))
+    lines = Lines(Piece(b"", 1), Piece(b"b", 2, ended=True))
+    lines.stream.begin(Piece(b"a", 1))
     await lines.stream.next()
     lines.meanwhile = lines.stream.tell
     lines.stream.tell()
@@ -69,9 +69,9 @@ async def test_news_that_come_while_it_reads_are_read() -> None:
 
 
 async def test_an_outage_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_streams, "READ_RETRY_SECONDS", 0.01)
-    lines = Lines(None, None, LogPiece(b"b", 2, ended=True))
-    lines.stream.begin(LogPiece(b"a", 1))
+    monkeypatch.setattr(piece_streams, "READ_RETRY_SECONDS", 0.01)
+    lines = Lines(None, None, Piece(b"b", 2, ended=True))
+    lines.stream.begin(Piece(b"a", 1))
     await lines.stream.next()
     lines.stream.tell()
     assert (await lines.all(), lines.asked) == ([b"b"], [1, 1, 1])
@@ -99,15 +99,15 @@ async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -
 
 class TestOfAWorkflow:
     async def test_news_of_its_tasks_have_it_read_once_and_no_task(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(log_streams, "PAUSE_SECONDS", 0.01)
-        lines = Lines(LogPiece(b"b", 2), LogPiece(b"c", 3, ended=True))
+        monkeypatch.setattr(piece_streams, "PAUSE_SECONDS", 0.01)
+        lines = Lines(Piece(b"b", 2), Piece(b"c", 3, ended=True))
         tasks = [UUID(int=number) for number in range(100)]
         stream = WorkflowStream(USER, CREDENTIAL, 3600, tasks, lines._read)
         lines.stream, watches = stream, Watches()
         for each in tasks:
             watches.task(each).workflows.add(stream)
         assert not any(map(watches.needs_row, tasks))
-        stream.begin(LogPiece(b"a", 1))
+        stream.begin(Piece(b"a", 1))
         first = await stream.next()
         assert first is not None
         assert first.endswith(b"\na")

@@ -17,8 +17,8 @@ PAUSE_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class LogPiece:
-    """Rendered lines up to the number `last`; whether there are more, and whether the task has ended with these."""
+class Piece:
+    """Rendered events up to the number `last`; whether there are more, and whether these are the last ones."""
 
     events: bytes
     last: int
@@ -26,8 +26,8 @@ class LogPiece:
     ended: bool = False
 
 
-# Reads the lines after this number. Returns None if the database is unavailable: the stream then retries.
-ReadLogs = Callable[[int], Awaitable[LogPiece | None]]
+# Reads what is behind this number. Returns None if the database is unavailable: the stream then retries.
+ReadPiece = Callable[[int], Awaitable[Piece | None]]
 
 
 def event_of(line: TaskLog) -> bytes:
@@ -36,24 +36,26 @@ def event_of(line: TaskLog) -> bytes:
     return b"event: log\nid: %d\ndata: %b\n\n" % (line.seq, data)
 
 
-class LogStream(Stream):
-    """Sends the lines after `begin`'s, until the task has ended."""
+class PieceStream(Stream):
+    """Sends what is behind `begin`'s piece, until one is the last: the log lines of a task."""
 
     __slots__ = ("_is_due", "_last", "_opened", "_piece", "_read")
 
-    def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_id: UUID, read: ReadLogs) -> None:
-        super().__init__(user_id, credential, seconds, [task_id])
+    def __init__(
+        self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID], read: ReadPiece
+    ) -> None:
+        super().__init__(user_id, credential, seconds, task_ids)
         self._read = read
-        self._piece: LogPiece | None = None
+        self._piece: Piece | None = None
         self._last = 0
         self._is_due = self._opened = False
 
-    def begin(self, first: LogPiece) -> None:
-        """Start with these lines."""
+    def begin(self, first: Piece) -> None:
+        """Start with this piece."""
         self._put(first)
 
     def tell(self) -> None:
-        """There may be new lines, or the task has ended."""
+        """There may be more, or the end."""
         self._is_due = True
         self.wake()
 
@@ -66,7 +68,7 @@ class LogStream(Stream):
                 return
             self._put(piece)
 
-    def _put(self, piece: LogPiece) -> None:
+    def _put(self, piece: Piece) -> None:
         self._piece, self._last = piece if piece.events or piece.ended else None, piece.last
         self._is_due = self._is_due or piece.more
 
@@ -80,16 +82,15 @@ class LogStream(Stream):
         return prefix + events or None
 
 
-class WorkflowStream(LogStream):
+class WorkflowStream(PieceStream):
     """Sends the states of a workflow, at most four a second, until it has ended. Its `last` is the version."""
 
     __slots__ = ("_is_told",)
 
     def __init__(
-        self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID], read: ReadLogs
+        self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID], read: ReadPiece
     ) -> None:
-        super().__init__(user_id, credential, seconds, UUID(int=0), read)
-        self.task_ids = task_ids
+        super().__init__(user_id, credential, seconds, task_ids, read)
         self._is_told = False
 
     def task_changed(self) -> None:
