@@ -173,6 +173,7 @@ def _workflows(boss: _Caller) -> None:
     body, once = {"name": "x", "tasks": [first, second]}, {"Idempotency-Key": "a workflow"}
     path = f"/workflows/{boss('POST', '/workflows/', json=body, headers=once).json()['id']}"
     boss("POST", "/workflows/", json=body, headers=once)
+    boss("GET", f"{path}/events")
     for wrong in ([second], [first, first], [first | {"args": [{"$result": 7}]}], [first | {"args": ["x"]}]):
         boss("POST", "/workflows/", json=body | {"tasks": wrong})
     for read in (path, "/workflows/?status=pending&name=X&limit=1", "/workflows/?created_after=2020-01-01T00:00:00Z"):

@@ -148,6 +148,7 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
         "/api/v1/tasks/events": _event(["task", "reset"], {"anyOf": [task, nothing]}),
         "/api/v1/tasks/{task_id}/events": _event(["task"], task),
         "/api/v1/tasks/{task_id}/logs": _event(["log"], {"$ref": "#/components/schemas/TaskLogRead"}),
+        "/api/v1/workflows/{workflow_id}/events": _event(["workflow"], {"$ref": "#/components/schemas/WorkflowRead"}),
     }
     for path, event in streams.items():
         raw_schema["paths"][path]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = event

@@ -18,6 +18,7 @@ from app.messaging.guard import messages
 from app.messaging.guard.items import Malformed
 from app.messaging.guard.messages import BUILT_INS, BUILT_INS_WITH_RESULTS, MAX_DEPTH, WAKEUP, check_message, moment_of
 from tests.support.properties import JSON, given, st
+from tests.support.running import fresh_connections
 from tests.support.tables import check_rows
 
 NAME = "app.tasks.common_tasks.long_running_task"
@@ -49,7 +50,8 @@ def sent() -> Iterator[list[Message]]:
     signals.before_task_publish.connect(catch)
     before = celery_app.conf.broker_url
     celery_app.conf.broker_url = "memory://"
-    yield caught
+    with fresh_connections():
+        yield caught
     celery_app.conf.broker_url = before
     signals.before_task_publish.disconnect(catch)
 
