@@ -32,16 +32,17 @@ def filter_of(
     waiting_for: WaitingReason | None = None,
     error: str | None = None,
     schedule_id: UUID | None = None,
+    workflow_id: UUID | None = None,
     **fields: Any,
 ) -> TaskFilter:
     """Return the filter of these values. Raises AdminOnly or InsufficientScope for tasks of other users."""
     # All that wait are pending, and all that have a fingerprint are failed: an index serves that.
     states = status or ([TaskStatus.PENDING] if waiting_for else [TaskStatus.FAILED] if error else [])
-    # A fingerprint is of one user, as a schedule is: an administrator need not name them.
-    owner = visible_to_admin(user, user_id) if error or schedule_id else _visible_owner(user, user_id)
-    return TaskFilter(
-        user_id=owner, status=states, waiting_for=waiting_for, error=error, schedule_id=schedule_id, **fields
-    )
+    # A fingerprint is of one user, as a schedule and a workflow are: an administrator need not name them.
+    is_of_one_user = error or schedule_id or workflow_id
+    owner = visible_to_admin(user, user_id) if is_of_one_user else _visible_owner(user, user_id)
+    of_one = {"error": error, "schedule_id": schedule_id, "workflow_id": workflow_id}
+    return TaskFilter(**{**fields, **of_one, "user_id": owner, "status": states, "waiting_for": waiting_for})
 
 
 def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:

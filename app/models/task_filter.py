@@ -109,6 +109,10 @@ class TaskFilter:
         UUID | None,
         FilterField("Tasks that this schedule has made.", "schedule", Condition.INDEXED, examples=[None]),
     ] = None
+    workflow_id: Annotated[
+        UUID | None,
+        FilterField("Tasks of this workflow.", "workflow", Condition.INDEXED, examples=[None]),
+    ] = None
     created_after: Annotated[
         datetime | None, FilterField("Tasks created after this time.", "after", Condition.INDEXED)
     ] = None

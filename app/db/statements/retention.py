@@ -1,11 +1,11 @@
 """Deletes ended tasks by age and by bytes, of one user after another: by the index of each user's ended tasks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, delete, exists, func, literal_column, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, and_, delete, exists, func, literal_column, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from app.db.rows import changed_rows
@@ -15,11 +15,14 @@ from app.ddl.clock import STATEMENT_TIME
 from app.ddl.sizes import ENDED_TASKS, task_bytes
 from app.models.task import Task
 from app.models.task_count import stored_bytes, task_count_changes
-from app.models.workflow import Workflow, WorkflowNode
+from app.models.workflow import Workflow
 
 _BYTES: ColumnElement[int] = literal_column(task_bytes("tasks"), BigInteger)
 # A task that pending ones depend on stays.
 _NOT_NEEDED = ~dependencies.is_needed()
+_ROW = (Task.id, _BYTES, Task.workflow_id)
+# A task, its size, and its workflow.
+_Row = tuple[UUID, int, UUID | None]
 _USERS = 1000  # in one statement
 _STORED = union_all(
     select(stored_bytes.c.user_id, stored_bytes.c.bytes).where(stored_bytes.c.kind == ENDED_TASKS),
@@ -34,10 +37,14 @@ class Stored(NamedTuple):
     bytes: int
 
 
-def _is_whole(before: Any) -> ColumnElement[bool]:
-    """The condition that a task is of no workflow, or of one that had ended by then, which is deleted as a whole."""
+def _is_whole(before: Any, left: Collection[UUID] = ()) -> ColumnElement[bool]:
+    """The condition that a task is of no workflow, or of one that had ended by then, which is deleted as a whole.
+
+    `left` are workflows that stay.
+    """
     ended = exists().where(Workflow.id == Task.workflow_id, Workflow.finished_at < before)
-    return or_(Task.workflow_id.is_(None), ended)
+    stays = [Task.workflow_id.not_in(left)] if left else []
+    return or_(Task.workflow_id.is_(None), and_(ended, *stays))
 
 
 def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> int:
@@ -46,16 +53,19 @@ def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> in
     Returns how many, 0 once none is left.
     """
     owners = list(db.scalars(OWNERS_OF_ENDED))
-    found: list[Any] = []
-    for first in range(0, len(owners), _USERS):
-        of_users = Task.user_id.in_(owners[first : first + _USERS])
-        old = select(Task.id, _BYTES, Task.workflow_id).where(
-            of_users, Task.finished_at < STATEMENT_TIME - age, _NOT_NEEDED, _is_whole(STATEMENT_TIME - age)
-        )
-        found += db.execute(old.limit(limit - len(found)).with_for_update(skip_locked=True))
-        if len(found) == limit:
-            break
-    return _delete(db, _within(sorted(found, key=lambda row: row.id), most_bytes))[0]
+    before = STATEMENT_TIME - age
+
+    def find(left: Collection[UUID]) -> list[_Row]:
+        found: list[Any] = []
+        for first in range(0, len(owners), _USERS):
+            of_users = Task.user_id.in_(owners[first : first + _USERS])
+            old = select(*_ROW).where(of_users, Task.finished_at < before, _NOT_NEEDED, _is_whole(before, left))
+            found += db.execute(old.limit(limit - len(found)).with_for_update(skip_locked=True))
+            if len(found) == limit:
+                break
+        return _within(sorted(found, key=lambda row: row.id), most_bytes)
+
+    return _delete_found(db, find, limit, most_bytes)[0]
 
 
 def users_beyond(db: Session, limit: int, users: int) -> Sequence[Stored]:
@@ -73,16 +83,36 @@ def delete_oldest(db: Session, user_id: UUID, wanted: int, spared: timedelta, li
     and their bytes.
     """
     before = STATEMENT_TIME - spared
-    of_user = (Task.user_id == user_id, Task.finished_at < before, _NOT_NEEDED, _is_whole(before))
-    oldest = select(Task.id, _BYTES, Task.workflow_id).where(*of_user)
-    oldest = oldest.order_by(Task.finished_at, Task.id).limit(limit)
-    found = db.execute(oldest.with_for_update(skip_locked=True)).all()
-    return _delete(db, _within(found, wanted))
+
+    def find(left: Collection[UUID]) -> list[_Row]:
+        of_user = (Task.user_id == user_id, Task.finished_at < before, _NOT_NEEDED, _is_whole(before, left))
+        oldest = select(*_ROW).where(*of_user).order_by(Task.finished_at, Task.id).limit(limit)
+        return _within(db.execute(oldest.with_for_update(skip_locked=True)), wanted)
+
+    return _delete_found(db, find, limit, wanted)
 
 
-def _within(rows: Iterable[Any], most_bytes: int) -> list[tuple[UUID, int, UUID | None]]:
+def _delete_found(
+    db: Session, find: Callable[[Collection[UUID]], list[_Row]], limit: int, most_bytes: int
+) -> tuple[int, int]:  # fmt: skip
+    """Delete what `find` has found and locked. Returns how many, and their bytes.
+
+    Where that are tasks of workflows alone that stay as a whole, it looks again without these: they must not keep what
+    is behind them for ever.
+    """
+    left = set[UUID]()
+    while True:
+        rows = find(left)
+        deleted = _delete(db, rows, limit, most_bytes)
+        stay = {workflow_id for *_, workflow_id in rows if workflow_id is not None}
+        if deleted[0] or not stay:
+            return deleted
+        left |= stay
+
+
+def _within(rows: Iterable[Any], most_bytes: int) -> list[_Row]:
     """The first of these tasks, with their sizes: one goes if those before it are fewer bytes than `most_bytes`."""
-    taken: list[tuple[UUID, int, UUID | None]] = []
+    taken: list[_Row] = []
     total = 0
     for task_id, size, workflow_id in rows:
         if total >= most_bytes:
@@ -92,12 +122,17 @@ def _within(rows: Iterable[Any], most_bytes: int) -> list[tuple[UUID, int, UUID 
     return taken
 
 
-def _delete(db: Session, rows: Sequence[tuple[UUID, int, UUID | None]]) -> tuple[int, int]:
-    """Delete these tasks, which are locked, and all others of their workflows. Returns how many, and their bytes."""
+def _delete(db: Session, rows: Sequence[_Row], limit: int, most_bytes: int) -> tuple[int, int]:
+    """Delete these tasks, which are locked, and all others of their workflows. Returns how many, and their bytes.
+
+    Of workflows so many as have `limit` tasks and `most_bytes` together, one at least: the rest are left to the next
+    batch.
+    """
     sizes = {task_id: size for task_id, size, workflow_id in rows if workflow_id is None}
-    of_workflows = {workflow_id for *_, workflow_id in rows if workflow_id is not None}
-    if of_workflows:
-        sizes |= _whole(db, of_workflows)
+    for workflow_id in dict.fromkeys(workflow_id for *_, workflow_id in rows if workflow_id is not None):
+        if sizes and (len(sizes) >= limit or sum(sizes.values()) >= most_bytes):
+            break
+        sizes |= _whole(db, workflow_id)
     if not sizes:
         return 0, 0
     statement = delete(Task).where(Task.id.in_(sizes))
@@ -105,16 +140,16 @@ def _delete(db: Session, rows: Sequence[tuple[UUID, int, UUID | None]]) -> tuple
     return number, sum(sizes.values())
 
 
-def _whole(db: Session, ids: set[UUID]) -> dict[UUID, int]:
-    """Delete these workflows, which have ended. Returns their tasks, with their sizes.
+def _whole(db: Session, workflow_id: UUID) -> dict[UUID, int]:
+    """Delete this workflow, if it has ended. Returns its tasks, with their sizes.
 
-    One that another transaction has locked stays, as one of whose tasks a pending task needs: so do their tasks.
+    One that another transaction has locked stays, as one of whose tasks a pending task needs: so do its tasks.
     """
-    locked = select(Workflow.id).where(Workflow.id.in_(ids), Workflow.finished_at.is_not(None)).order_by(Workflow.id)
-    free = set(db.scalars(locked.with_for_update(skip_locked=True)))
-    nodes = select(WorkflowNode.task_id, WorkflowNode.workflow_id).where(WorkflowNode.workflow_id.in_(free))
-    of_task: dict[UUID, UUID] = {task_id: workflow_id for task_id, workflow_id in db.execute(nodes) if task_id}
-    free -= {of_task[each] for each in dependencies.needed(db, of_task)}
-    workflows.delete(db, free)
-    theirs = [task_id for task_id, workflow_id in of_task.items() if workflow_id in free]
+    free = select(Workflow.id).where(Workflow.id == workflow_id, Workflow.finished_at.is_not(None))
+    if db.scalar(free.with_for_update(skip_locked=True)) is None:
+        return {}
+    theirs = workflows.task_ids(db, [workflow_id])
+    if dependencies.needed(db, theirs):
+        return {}
+    workflows.delete(db, [workflow_id])
     return {row.id: row[1] for row in db.execute(select(Task.id, _BYTES).where(Task.id.in_(theirs)))}

@@ -17,6 +17,7 @@ from app.ddl.indexes import HAS_ODD_ID
 from app.models.task import Task, TaskStatus
 from app.models.task_count import KIND
 from app.models.task_filter import COLUMNS, TaskFilter, looks_up_rows
+from app.models.workflow import WorkflowNode
 
 # How far an id's time may be from `created_at`. Ids that are further away stand in `ix_tasks_odd_ids`.
 ID_SLACK = timedelta(seconds=61)
@@ -47,7 +48,7 @@ def of_kind(wanted: TaskFilter) -> Conditions:
 
 def names_more(wanted: TaskFilter) -> bool:
     """Whether the filter names anything of a task besides its user, states, error and times."""
-    return bool(of_kind(wanted)) or wanted.schedule_id is not None or looks_up_rows(wanted)
+    return bool(of_kind(wanted) or wanted.schedule_id or wanted.workflow_id) or looks_up_rows(wanted)
 
 
 def own_index(wanted: TaskFilter) -> str | None:
@@ -71,7 +72,7 @@ def of_own_index(wanted: TaskFilter) -> Conditions:
 
 def list_row_conditions(wanted: TaskFilter) -> Conditions:
     """Return the conditions of the rows that every engine spells alike."""
-    own = [*of_limit(wanted), *of_error(wanted), *of_schedule(wanted)]
+    own = [*of_limit(wanted), *of_error(wanted), *of_schedule(wanted), *of_workflow(wanted)]
     return [*_of_columns(wanted, COLUMNS), *own, *of_times(wanted)]
 
 
@@ -97,6 +98,16 @@ def of_error(wanted: TaskFilter) -> Conditions:
 
 def of_schedule(wanted: TaskFilter) -> Conditions:
     return _of_one_user("schedule_id", wanted.schedule_id, wanted.user_id)
+
+
+def of_workflow(wanted: TaskFilter) -> Conditions:
+    """The nodes of the workflow, and bounds on the id for the primary key: its tasks were made together."""
+    if wanted.workflow_id is None:
+        return []
+    nodes = WorkflowNode.__table__.c
+    theirs = select(nodes.task_id).where(nodes.workflow_id == wanted.workflow_id, nodes.task_id.is_not(None))
+    first, last = (theirs.order_by(order).limit(1).scalar_subquery() for order in (nodes.task_id, nodes.task_id.desc()))
+    return [Task.id.in_(theirs), Task.id >= first, Task.id <= last]
 
 
 def _of_one_user(column: str, value: Any, user_id: UUID | None) -> Conditions:

@@ -21,11 +21,15 @@ def check_percent(progress: int) -> None:
 
 def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> None:
     """Raises ResultTooLarge, and what `dump_json` raises for what is not JSON. Nothing is ever cut."""
+    check_bytes(0 if value is None else json_size(value), what, arguments=arguments)
+
+
+def check_bytes(size: int, what: str, *, arguments: bool = False) -> None:
+    """As `check_size`, of JSON of this size in bytes."""
     settings = get_settings()
     name, limit = "MAX_RESULT_BYTES", settings.max_result_bytes
     if arguments:
         name, limit = "MAX_ARGUMENTS_BYTES", settings.max_arguments_bytes
-    size = 0 if value is None else json_size(value)
     if size > limit:
         raise ResultTooLarge(f"the {what} takes {size} bytes of JSON, {name} allows {limit}: keep it elsewhere")
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.core.config import get_settings
 from app.core.json_text import json_size
 from app.core.redaction import secrets_in
 from app.db.statements import workflows as statements
@@ -14,7 +13,7 @@ from app.db.statements.executing import Executes
 from app.errors import ResultTooLarge, UnusableResult
 from app.models.task import TaskStatus
 from app.services.execution.attempts import Claim
-from app.services.execution.results import check_size
+from app.services.execution.results import check_bytes, check_size
 from app.workflows import references
 from app.workflows.references import MissingPath, Reference
 
@@ -49,7 +48,7 @@ def filled(claim: Claim, read: Read) -> Arguments:
     secrets: list[str] = []
     values = dict(_values(wanted, found, read, secrets))
     args, kwargs = references.fill(given, values.__getitem__)
-    _check_size([args, kwargs])
+    _check(check_size, [args, kwargs], "arguments with the results in them")
     return Arguments(args, kwargs, secrets)
 
 
@@ -60,7 +59,7 @@ def _values(
 
     `wanted` says how often each stands in the arguments: what they take together is known before they are filled.
     """
-    size, limit = 0, get_settings().max_arguments_bytes
+    size = 0
     needed: dict[UUID, list[Reference]] = {}
     for reference in wanted:
         parent = found.get(reference.ref)
@@ -83,9 +82,7 @@ def _values(
                 except MissingPath as error:
                     raise UnusableResult(str(error)) from None
                 size += _size_of(value, reference) * wanted[reference]
-                if size > limit:
-                    what = f"with the result of {reference}, the arguments take more than {limit} bytes of JSON"
-                    raise UnusableResult(f"{what} (MAX_ARGUMENTS_BYTES): keep it elsewhere")
+                _check(check_bytes, size, f"arguments with the result of {reference} in them")
                 yield reference, value
 
 
@@ -100,9 +97,9 @@ def _size_of(value: Any, reference: Reference) -> int:
         raise UnusableResult(f"the result of {reference} is no argument: {error}") from None
 
 
-def _check_size(arguments: Sequence[Any]) -> None:
+def _check(check: Callable[..., None], of: Any, what: str) -> None:
     try:
-        check_size(arguments, "arguments with the results in them", arguments=True)
+        check(of, what, arguments=True)
     except (ResultTooLarge, ValueError) as error:
         raise UnusableResult(str(error)) from None
 

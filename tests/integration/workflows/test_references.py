@@ -140,8 +140,9 @@ class TestFailure:
             workflow = two(db, "x" * 3000, {"$result": "first"})
             run_body()
             assert releasing.flush(10)  # the settings take the engine of its session with them
-        assert "with the result of 'first', the arguments take more than 2000 bytes" in str(
-            row(db, workflow).error_message
+        assert (
+            "the arguments with the result of 'first' in them takes 3002 bytes of JSON, MAX_ARGUMENTS_BYTES allows 2000"
+            in str(row(db, workflow).error_message)
         )
 
     def test_of_many_uses_of_a_result_is_told_before_they_are_filled(self, db: Session) -> None:
@@ -151,8 +152,9 @@ class TestFailure:
                 run_body()
             assert releasing.flush(10)
         assert not filled.called
-        assert "with the result of 'first', the arguments take more than 50000 bytes" in str(
-            row(db, workflow).error_message
+        assert (
+            "the arguments with the result of 'first' in them takes 1002000 bytes of JSON, MAX_ARGUMENTS_BYTES allows"
+            in str(row(db, workflow).error_message)
         )
 
     def test_of_too_deep_results_is_not_retried(self, db: Session) -> None:

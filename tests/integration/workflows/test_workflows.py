@@ -30,6 +30,7 @@ from app.errors import (
 from app.maintenance.passes.expired_tasks import revoke_expired
 from app.messaging.application import celery_app
 from app.models.task import Task, TaskStatus
+from app.models.task_filter import TaskFilter
 from app.models.user import User
 from app.models.workflow import Workflow, WorkflowNode
 from app.schemas.workflow import WorkflowRead
@@ -418,6 +419,20 @@ class TestDelete:
             assert db.scalar(select(func.count()).select_from(model)) == 0
 
 
+class TestTasks:
+    def test_are_listed_counted_and_changed_by_their_workflow(self, db: Session, user: UUID) -> None:
+        new_task(db, user)
+        workflow = make(db, user, *DIAMOND)
+        make(db, user, sleep("a"))
+        theirs = {node.id for node in workflow.tasks}
+        for owner in (user, None):
+            assert {task.id for task in task_service.get_tasks(db, owner, workflow_id=workflow.id)} == theirs
+        assert task_service.get_tasks(db, new_user(db), workflow_id=workflow.id) == []
+        wanted = TaskFilter(user, workflow_id=workflow.id)
+        assert task_service.count(db, wanted)["pending"] == 4
+        assert task_service.preview_bulk(db, "cancel", user_id=user, wanted=wanted).matched == 4
+
+
 class TestList:
     def test_filters(self, db: Session, user: UUID) -> None:
         pending = make(db, user, sleep("a"))
@@ -473,6 +488,29 @@ class TestRetention:
         run(db, workflow)
         assert task_service.purge_finished(db, 0) == 0
         assert now(db, workflow).status == "succeeded"
+
+    @pytest.mark.parametrize("by", ["age", "bytes"])
+    def test_is_not_kept_by_one_that_stays(self, db: Session, user: UUID, by: str) -> None:
+        """A batch may hold tasks of it alone."""
+        staying = make(db, user, *DIAMOND)
+        run(db, staying)
+        new_task(db, user, depends_on=[id_of(staying, "end")], delay_seconds=3600)
+        workflow = make(db, user, *DIAMOND)
+        run(db, workflow)
+        if by == "age":
+            number = retention.delete_older(db, timedelta(0), 2, 10**6)
+        else:
+            number, _ = retention.delete_oldest(db, user, 10**6, timedelta(0), 2)
+        db.commit()
+        assert number == 4
+        assert now(db, staying).counts.succeeded == 4
+        with pytest.raises(WorkflowNotFound):
+            now(db, workflow)
+
+    def test_deletes_some_workflows_at_a_time(self, db: Session, user: UUID) -> None:
+        for _ in range(3):
+            run(db, make(db, user, *DIAMOND))
+        assert [retention.delete_older(db, timedelta(0), 5, 10**6) for _ in range(3)] == [8, 4, 0]
 
     def test_by_bytes_deletes_whole_ones_too(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, *DIAMOND)
