@@ -114,7 +114,7 @@ class WorkflowSummary(ResponseModel):
     counts: TaskCounts = Field(description="Its tasks by their status.")
     version: int = Field(description="Changes with each change of one of its tasks.", examples=[3])
     created_at: datetime = Field(description="When it was accepted, in UTC.")
-    started_at: datetime | None = Field(description="When the first of its tasks started, in UTC.")
+    started_at: datetime | None = Field(description="When the first of its tasks started that is not deleted, in UTC.")
     finished_at: datetime | None = Field(description="When the last of its tasks ended, in UTC.")
 
 

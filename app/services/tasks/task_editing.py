@@ -67,7 +67,7 @@ def edit(
         )
     values = _values(task, changes, restored(task, changes, by_owner=by_owner))
     if task.workflow_id is not None:
-        _check_references(db, task, values)
+        _check_references(db, task, values, by_owner=by_owner)
     with ExitStack() as reserved:
         reservation = None
         if until_commit is not None and ARGUMENTS & values.keys():
@@ -100,13 +100,22 @@ def _values(task: Task, changes: dict[str, Any], values: dict[str, Any]) -> dict
     return values
 
 
-def _check_references(db: Session, task: Task, values: dict[str, Any]) -> None:
-    """Raise InvalidTask for a reference to what is no parent of the task in its workflow."""
+def _check_references(db: Session, task: Task, values: dict[str, Any], *, by_owner: bool) -> None:
+    """Raise InvalidTask for a reference to what is no parent of the task in its workflow.
+
+    And, but `by_owner`, for one that its arguments do not have: it might stand for what is hidden in a result.
+    """
+    known = set(references.find([task.args, task.kwargs]))
     for name in sorted(ARGUMENTS & values.keys()):
         try:
-            wanted = {each.ref for each in references.find(values[name])}
+            found = set(references.find(values[name]))
         except references.MalformedReference as error:
             raise _refused(name, str(error), "malformed_reference") from None
+        if not by_owner and (new := found - known):
+            what = min(new, key=str)
+            message = f"only the task's owner may refer to the result of {what}, in which values may be hidden"
+            raise _refused(name, message, "hidden_value")
+        wanted = {each.ref for each in found}
         unknown = wanted - workflows.refs_of_parents(db, task.id) if wanted else set()
         if unknown:
             raise _refused(name, f"the task does not depend on {min(unknown)[:100]!r}", "unknown_ref")

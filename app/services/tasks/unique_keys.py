@@ -19,6 +19,7 @@ from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.statements import conditions
 from app.ddl.indexes import UNIQUE_KEY
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
+from app.models.outbox import ConsumerNumber
 from app.models.task import OnConflict, Task, TaskStatus
 from app.services.outbox import add_followers
 from app.services.tasks import task_queries
@@ -236,6 +237,8 @@ def _replaceable(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -
         raise _taken(task_id, rows, at, f"it is {task.status}")
     if task.workflow_id is not None:
         raise _taken(task_id, rows, at, "it is part of a workflow")
+    if row.parents and (task_id in row.parents or (task.followers or 0) & ConsumerNumber.CHILDREN.bit):
+        raise _taken(task_id, rows, at, "others depend on it, and would depend on themselves")
     return task
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.errors import InvalidTask, ParentFailed, TaskHasChildren
+from app.errors import InvalidTask, ParentFailed, TaskHasChildren, UniqueKeyTaken
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
 from app.schemas.task_filter import filter_from
@@ -129,6 +129,15 @@ class TestWaiting:
         assert task_service.get_task(db, child.id).waits == "ready"
         free = new_task(db, parent.user_id, **key)
         assert (free.id, free.waits, shown(db, child).depends_on) == (child.id, "ready", None)
+
+    def test_a_replacement_makes_no_circle(self, db: Session, user: UUID) -> None:
+        keyed = new_task(db, user, unique_key="k")
+        child = child_of(db, keyed)
+        for parent in (keyed, child):
+            with pytest.raises(UniqueKeyTaken, match="others depend on it, and would depend on themselves"):
+                new_task(db, user, unique_key="k", on_conflict="replace", depends_on=[parent.id])
+        db.rollback()
+        assert task_service.get_task(db, keyed.id).waits == "ready"
 
 
 class TestAParentThatDoesNotSucceed:

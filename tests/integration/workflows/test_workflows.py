@@ -536,6 +536,14 @@ class TestPatch:
             with pytest.raises(InvalidInput, match=re.escape(told)):
                 task_service.update_task(db, second, {"args": wrong})
 
+    def test_of_another_user_refers_to_no_more_results(self, db: Session, second: UUID) -> None:
+        """A result may hold what is hidden from them, and the task would show it as an argument of another name."""
+        for args in ([{"$result": "a", "path": ["token"]}], [[{"$result": "a"}, {"$result": "a", "path": [0]}]]):
+            with pytest.raises(InvalidInput, match="only the task's owner may refer to the result of 'a'"):
+                task_service.update_task(db, second, {"args": args}, owns=lambda _: False)
+        changed = task_service.update_task(db, second, {"args": [{"$result": "a"}, 3]}, owns=lambda _: False)
+        assert changed.args == [{"$result": "a"}, 3]
+
     def test_a_retry_with_a_body_needs_values(self, db: Session, second: UUID) -> None:
         task_service.cancel_task(db, second)
         with pytest.raises(InvalidInput, match="args: refers to results of its workflow"):
