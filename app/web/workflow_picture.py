@@ -19,6 +19,8 @@ FOLDED = 3
 # A graph of more boxes is no picture any more: its layers are listed.
 MOST_BOXES = 150
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 168, 40, 44, 14, 4
+# Where paths over several layers run: above all boxes.
+LANE = MARGIN
 # The state of a box is the first of these that one of its tasks has.
 _FIRST = (TaskStatus.FAILED, TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.REVOKED, TaskStatus.SUCCEEDED)
 _SHOWN_CHARACTERS = 22
@@ -210,6 +212,9 @@ def _place(boxes: Sequence[Box]) -> None:
             boxes[at].layer = number
             boxes[at].x = MARGIN + number * (BOX_WIDTH + GAP_X)
             boxes[at].y = MARGIN + top + row * (BOX_HEIGHT + GAP_Y)
+    if any(box.layer > boxes[parent].layer + 1 for box in boxes for parent in box.parents):
+        for box in boxes:
+            box.y += GAP_Y
 
 
 def _middle(boxes: Sequence[Box], at: int) -> float:
@@ -220,5 +225,10 @@ def _middle(boxes: Sequence[Box], at: int) -> float:
 def _path(parent: Box, child: Box) -> str:
     x, y = parent.x + BOX_WIDTH, parent.y + BOX_HEIGHT // 2
     to_x, to_y = child.x, child.y + BOX_HEIGHT // 2
-    half = (to_x - x) // 2 if child.layer == parent.layer + 1 else GAP_X
-    return f"M{x} {y}C{x + half} {y} {to_x - half} {to_y} {to_x} {to_y}"
+    half = GAP_X // 2
+    if child.layer == parent.layer + 1:
+        return f"M{x} {y}C{x + half} {y} {to_x - half} {to_y} {to_x} {to_y}"
+    # Over the boxes of the layers between.
+    there, back = x + GAP_X, to_x - GAP_X
+    up = f"M{x} {y}C{x + half} {y} {x + half} {LANE} {there} {LANE}"
+    return f"{up}H{back}C{to_x - half} {LANE} {to_x - half} {to_y} {to_x} {to_y}"

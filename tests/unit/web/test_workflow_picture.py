@@ -7,7 +7,7 @@ from uuid import UUID
 from app.db.statements.workflows import Node
 from app.models.task import TaskStatus
 from app.web.charts import WIDTH
-from app.web.workflow_picture import critical_path, picture, seconds_of, timeline
+from app.web.workflow_picture import BOX_HEIGHT, LANE, critical_path, picture, seconds_of, timeline
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -53,6 +53,15 @@ class TestFolding:
     def test_of_many_different_ones_is_not_drawn(self) -> None:
         assert picture([node(number, name=f"t{number}") for number in range(150)]).is_drawn
         assert not picture([node(number, name=f"t{number}") for number in range(151)]).is_drawn
+
+
+class TestPaths:
+    def test_over_several_layers_run_above_all_boxes(self) -> None:
+        found = picture([node(0, name="a"), node(1, 0, name="b"), node(2, 1, 0, name="c")])
+        (over,) = [d for d, _ in found.paths if "H" in d]
+        assert f" {LANE}H" in over
+        assert min(box.y for box in found.boxes) > LANE
+        assert max(box.y for box in found.boxes) + BOX_HEIGHT <= found.height
 
 
 class TestBoxes:
