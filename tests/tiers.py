@@ -157,6 +157,9 @@ ON_POSTGRESQL: tuple[str, ...] = (
     "integration/test_stats.py::TestTheAnswer", "integration/test_stats.py::TestSubmitted",
     "integration/test_revisions.py::TestBelowALiveService", "integration/test_running_quota.py::TestConcurrently",
     "integration/test_task_counts.py::TestAtOnce",
+    "integration/workflows/test_canvases.py", "integration/workflows/test_model.py", "integration/workflows/test_references.py",
+    "integration/workflows/test_running.py", "integration/workflows/test_workflows.py::TestCanvas",
+    "integration/workflows/test_workflows.py::TestPatch", "integration/workflows/test_workflows.py::TestRequest",
 )  # fmt: skip
 
 # Of `tests/integration` and `tests/faults`, what has nothing to do with the engine, or is of PostgreSQL alone.
