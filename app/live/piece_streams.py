@@ -93,6 +93,11 @@ class WorkflowStream(PieceStream):
         super().__init__(user_id, credential, seconds, task_ids, read)
         self._is_told = False
 
+    def begin(self, first: Piece) -> None:
+        """Start with this piece, and look once more: another stream may have read it, before a change."""
+        super().begin(first)
+        self.task_changed()
+
     def task_changed(self) -> None:
         """One of its tasks has another state, or was deleted."""
         if not self._is_told:

@@ -165,8 +165,6 @@ class Watcher:
             self.leave(stream)
             return False
         stream.begin(first)
-        if isinstance(stream, WorkflowStream):
-            stream.task_changed()  # since the piece was read, which it may share with another stream
         return True
 
     async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:

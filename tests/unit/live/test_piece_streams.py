@@ -100,7 +100,7 @@ async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -
 class TestOfAWorkflow:
     async def test_news_of_its_tasks_have_it_read_once_and_no_task(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(piece_streams, "PAUSE_SECONDS", 0.01)
-        lines = Lines(Piece(b"b", 2), Piece(b"c", 3, ended=True))
+        lines = Lines(Piece(b"", 1), Piece(b"b", 2), Piece(b"c", 3, ended=True))
         tasks = [UUID(int=number) for number in range(100)]
         stream = WorkflowStream(USER, CREDENTIAL, 3600, tasks, lines._read)
         lines.stream, watches = stream, Watches()
@@ -111,11 +111,25 @@ class TestOfAWorkflow:
         first = await stream.next()
         assert first is not None
         assert first.endswith(b"\na")
+        looked_again = asyncio.Event()
+        lines.meanwhile = looked_again.set
+        following = asyncio.create_task(stream.next())
+        await asyncio.wait_for(looked_again.wait(), 30)
         for each in tasks:
             watches.tasks[each].tell_workflows()
-        assert await asyncio.wait_for(stream.next(), 30) == b"b"
+        assert await asyncio.wait_for(following, 30) == b"b"
         watches.tasks[TASK].end()
-        assert (await lines.all(), lines.asked) == ([b"c"], [1, 2])
+        assert (await lines.all(), lines.asked) == ([b"c"], [1, 1, 2])
+
+    async def test_what_has_changed_since_its_first_piece_was_read_is_sent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        """Another stream may have read that piece, and no change is told of again."""
+        monkeypatch.setattr(piece_streams, "PAUSE_SECONDS", 0.01)
+        lines = Lines(Piece(b"b", 2, ended=True))
+        lines.stream = WorkflowStream(USER, CREDENTIAL, 3600, [TASK], lines._read)
+        lines.stream.begin(Piece(b"a", 1))
+        assert [piece[-1:] for piece in await lines.all()] == [b"a", b"b"]
 
     async def test_a_task_that_is_shown_too_is_read(self) -> None:
         watches = Watches()
