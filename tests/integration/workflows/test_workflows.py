@@ -491,26 +491,35 @@ class TestRetention:
 
     @pytest.mark.parametrize("by", ["age", "bytes"])
     def test_is_not_kept_by_one_that_stays(self, db: Session, user: UUID, by: str) -> None:
-        """A batch may hold tasks of it alone."""
-        staying = make(db, user, *DIAMOND)
-        run(db, staying)
-        new_task(db, user, depends_on=[id_of(staying, "end")], delay_seconds=3600)
-        workflow = make(db, user, *DIAMOND)
-        run(db, workflow)
+        """A batch may hold tasks of it alone, in whatever order they are read."""
+        made = []
+        for _ in range(3):
+            made.append(make(db, user, *DIAMOND))
+            run(db, made[-1])
+        first, workflow, last = made
+        for each in (first, last):
+            new_task(db, user, depends_on=[id_of(each, "end")], delay_seconds=3600)
         if by == "age":
             number = retention.delete_older(db, timedelta(0), 2, 10**6)
         else:
             number, _ = retention.delete_oldest(db, user, 10**6, timedelta(0), 2)
         db.commit()
         assert number == 4
-        assert now(db, staying).counts.succeeded == 4
+        assert [now(db, each).counts.succeeded for each in (first, last)] == [4, 4]
         with pytest.raises(WorkflowNotFound):
             now(db, workflow)
 
     def test_deletes_some_workflows_at_a_time(self, db: Session, user: UUID) -> None:
-        for _ in range(3):
-            run(db, make(db, user, *DIAMOND))
-        assert [retention.delete_older(db, timedelta(0), 5, 10**6) for _ in range(3)] == [8, 4, 0]
+        """Their tasks ended in turn, so that a batch has tasks of each."""
+        made = [make(db, user, sleep("a"), sleep("b")) for _ in range(3)]
+        claimed = {each.id: each for _ in range(6) for each in claim_next(db)}
+        for ref in ("a", "b"):
+            for workflow in made:
+                attempt = claimed[id_of(workflow, ref)]
+                assert ends.end_attempt(db, attempt.id, attempt.attempt, ends.succeeded(1))
+                db.commit()
+        settle(db)
+        assert [retention.delete_oldest(db, user, 10**6, timedelta(0), 3)[0] for _ in range(3)] == [4, 2, 0]
 
     def test_by_bytes_deletes_whole_ones_too(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, *DIAMOND)
