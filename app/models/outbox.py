@@ -30,6 +30,10 @@ class ConsumerNumber(IntEnum):
         """Its bit in `tasks.followers` and `users.followers`."""
         return 1 << self.value
 
+    def is_in(self, followers: int | None) -> bool:
+        """Whether it is one of these followers."""
+        return bool((followers or 0) & self.bit)
+
 
 class OutboxEvent(StrEnum):
     """What became of the task. The first three are the status that it has ended with."""

@@ -456,7 +456,7 @@ class TaskService:
         with transaction(db, commit=commit):
             for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
-                has_children = bool((task.followers or 0) & ConsumerNumber.CHILDREN.bit)
+                has_children = ConsumerNumber.CHILDREN.is_in(task.followers)
                 if task_changes.delete_ended(db, task.id, pending_too=force, has_children=has_children):
                     audit.record_task(db, AuditEvent.TASK_DELETED, task, was=task.status.value)
                     db.expunge(task)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.prepared import execute_prepared
+from app.db.postgresql.prepared import rows_of
 from app.db.postgresql.turns import turns_of
 from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.task_rows import WAITS
@@ -77,4 +77,4 @@ def insert_rows(
     """
     values = {"p_rows": f"[{','.join(rows)}]", "p_place": place}
     # To plan it takes PostgreSQL twice as long as to insert one row.
-    return db.execute(statement, values).all() if isinstance(db, Session) else execute_prepared(db, statement, values)
+    return rows_of(db, statement, values)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, Insert, Select, Update, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.db.idle import is_usable
@@ -225,6 +226,15 @@ def execute_prepared(
             connection.invalidate(error)
             error.connection_invalidated = True  # as SQLAlchemy says it
         raise
+
+
+def rows_of(
+    db: Session | Connection, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """The rows of a statement in the session's transaction, or prepared on a connection in autocommit."""
+    if isinstance(db, Session):
+        return db.execute(statement, parameters).all()
+    return execute_prepared(db, statement, parameters)
 
 
 def _keep(connection: PreparedConnection, source: Engine) -> None:

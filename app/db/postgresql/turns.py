@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.prepared import execute_prepared
+from app.db.postgresql.prepared import rows_of
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
 from app.db.statements.claim_requests import LINE, PLACE_BATCH
@@ -135,14 +135,8 @@ def place(db: Session | Connection, task_ids: Sequence[UUID]) -> int:
 
     On a connection, which is in autocommit, each batch is committed: to plan it takes longer than to place one task.
     """
-    placed = 0
-    for at in range(0, len(task_ids), PLACE_BATCH):
-        values = {"p_task_ids": task_ids[at : at + PLACE_BATCH]}
-        if isinstance(db, Session):
-            placed += len(db.execute(_PLACE_THESE, values).all())
-        else:
-            placed += len(execute_prepared(db, _PLACE_THESE, values))
-    return placed
+    batches = [task_ids[at : at + PLACE_BATCH] for at in range(0, len(task_ids), PLACE_BATCH)]
+    return sum(len(rows_of(db, _PLACE_THESE, {"p_task_ids": batch})) for batch in batches)
 
 
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ class ReadyClaim(Claim):
     @property
     def has_children(self) -> bool:
         """Whether others wait for it."""
-        return bool((self.followers or 0) & ConsumerNumber.CHILDREN.bit)
+        return ConsumerNumber.CHILDREN.is_in(self.followers)
 
 
 class Claims:

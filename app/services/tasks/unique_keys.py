@@ -237,7 +237,7 @@ def _replaceable(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -
         raise _taken(task_id, rows, at, f"it is {task.status}")
     if task.workflow_id is not None:
         raise _taken(task_id, rows, at, "it is part of a workflow")
-    if row.parents and (task_id in row.parents or (task.followers or 0) & ConsumerNumber.CHILDREN.bit):
+    if row.parents and (task_id in row.parents or ConsumerNumber.CHILDREN.is_in(task.followers)):
         raise _taken(task_id, rows, at, "others depend on it, and would depend on themselves")
     return task
 

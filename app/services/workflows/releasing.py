@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.fork import PerProcess
 from app.db.after_commit import after_commit
 from app.db.session import SessionLocal, transaction
+from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, Task
 from app.services.operations.background import Background
 from app.services.outbox import deliver_batch
@@ -49,7 +50,7 @@ def release_children(ids: Collection[UUID]) -> None:
 
 def release_after_commit(db: Session, task: Task) -> None:
     """The same for a task that this transaction has ended, if others depend on it."""
-    if task.status in TERMINAL and (task.followers or 0) & CONSUMER.bit:
+    if task.status in TERMINAL and ConsumerNumber.CHILDREN.is_in(task.followers):
         after_commit(db, partial(release_children, [task.id]))
 
 

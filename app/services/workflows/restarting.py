@@ -40,7 +40,7 @@ class Restart:
         of_workflows = {task.workflow_id for task in self._again.values() if task.workflow_id is not None}
         if of_workflows:  # an end that is not noted yet is noted first: its webhooks tell of it
             progress.note(db, workflows.task_ids(db, of_workflows))
-        if parents := [task.id for task in self._again.values() if _has_children(task)]:
+        if parents := [task.id for task in self._again.values() if ConsumerNumber.CHILDREN.is_in(task.followers)]:
             dependencies.lock_children(db, dependencies.waiting_children(db, parents))
         dependent = [task.id for task in self._again.values() if task.depends_on]
         self._edges = dependencies.edges_to(db, dependent) if dependent else []
@@ -70,7 +70,7 @@ class Restart:
             children = {edge.child_id for edge in waits}
             dependencies.reopen(db, children, {edge.parent_id for edge in waits})
             dependencies.hold(db, children)
-        parents = [each for each in restarted if _has_children(self._again[each])]
+        parents = [each for each in restarted if ConsumerNumber.CHILDREN.is_in(self._again[each].followers)]
         if parents:
             dependencies.reopen_waiting(db, parents)
         nodes = [each for each in restarted if self._again[each].workflow_id is not None]
@@ -94,8 +94,3 @@ class Restart:
         }:
             refused |= more
         return refused
-
-
-def _has_children(task: Ended) -> bool:
-    """Whether others may wait for it, or it is of a workflow."""
-    return bool((task.followers or 0) & ConsumerNumber.CHILDREN.bit)

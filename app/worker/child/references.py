@@ -13,7 +13,7 @@ from app.db.statements.executing import Executes
 from app.errors import ResultTooLarge, UnusableResult
 from app.models.task import TaskStatus
 from app.services.execution.attempts import Claim
-from app.services.execution.results import check_bytes, check_size
+from app.services.execution.results import check_bytes
 from app.workflows import references
 from app.workflows.references import MissingPath, Reference
 
@@ -48,7 +48,8 @@ def filled(claim: Claim, read: Read) -> Arguments:
     secrets: list[str] = []
     values = dict(_values(wanted, found, read, secrets))
     args, kwargs = references.fill(given, values.__getitem__)
-    _check(check_size, [args, kwargs], "arguments with the results in them")
+    what = "arguments with the results in them"
+    _check_bytes(_size_of([args, kwargs], what), what)
     return Arguments(args, kwargs, secrets)
 
 
@@ -81,8 +82,8 @@ def _values(
                     value = reference.of(results[task_id])
                 except MissingPath as error:
                     raise UnusableResult(str(error)) from None
-                size += _size_of(value, reference) * wanted[reference]
-                _check(check_bytes, size, f"arguments with the result of {reference} in them")
+                size += _size_of(value, f"result of {reference}") * wanted[reference]
+                _check_bytes(size, f"arguments with the result of {reference} in them")
                 yield reference, value
 
 
@@ -90,17 +91,17 @@ def _results(ids: Sequence[UUID], db: Executes) -> dict[UUID, Any]:
     return statements.results(db, ids)
 
 
-def _size_of(value: Any, reference: Reference) -> int:
+def _size_of(value: Any, what: str) -> int:
     try:
         return json_size(value)
     except ValueError as error:
-        raise UnusableResult(f"the result of {reference} is no argument: {error}") from None
+        raise UnusableResult(f"the {what} cannot be passed on: {error}") from None
 
 
-def _check(check: Callable[..., None], of: Any, what: str) -> None:
+def _check_bytes(size: int, what: str) -> None:
     try:
-        check(of, what, arguments=True)
-    except (ResultTooLarge, ValueError) as error:
+        check_bytes(size, what, arguments=True)
+    except ResultTooLarge as error:
         raise UnusableResult(str(error)) from None
 
 
