@@ -105,13 +105,12 @@ def _check_references(db: Session, task: Task, values: dict[str, Any], *, by_own
 
     And, but `by_owner`, for one that its arguments do not have: it might stand for what is hidden in a result.
     """
-    known = set(references.find([task.args, task.kwargs]))
     for name in sorted(ARGUMENTS & values.keys()):
         try:
             found = set(references.find(values[name]))
         except references.MalformedReference as error:
             raise _refused(name, str(error), "malformed_reference") from None
-        if not by_owner and (new := found - known):
+        if not by_owner and (new := found - set(references.find([task.args, task.kwargs]))):
             what = min(new, key=str)
             message = f"only the task's owner may refer to the result of {what}, in which values may be hidden"
             raise _refused(name, message, "hidden_value")
