@@ -1,7 +1,7 @@
 """Request and response bodies of workflows."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -11,10 +11,8 @@ from pydantic import (
     StringConstraints,
     ValidatorFunctionWrapHandler,
     field_validator,
-    model_validator,
 )
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
 from app.models.task import OnConflict, TaskStatus
 from app.models.workflow import OnFailure
@@ -51,11 +49,9 @@ class WorkflowTask(TaskCreate):
         json_schema_extra={"default": []},
     )
 
-    @model_validator(mode="after")
-    def _rejects_conflicts(self) -> Self:
-        if self.on_conflict is not OnConflict.REJECT:
-            raise PydanticCustomError("on_conflict", "In a workflow on_conflict is reject alone")
-        return self
+    on_conflict: Literal[OnConflict.REJECT] = Field(
+        OnConflict.REJECT, description="What happens when the `unique_key` is taken: the workflow is refused."
+    )
 
 
 class WorkflowCreate(RequestModel):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 RESULT, PATH, LITERAL = "$result", "path", "$literal"
+MOST_TOLD = 200  # characters of a path, in a text
 
 
 class MalformedReference(ValueError):
@@ -25,7 +26,8 @@ class Reference(NamedTuple):
     path: tuple[str | int, ...] = ()
 
     def __str__(self) -> str:
-        return repr(self.ref) + "".join(f"[{part!r}]" for part in self.path)
+        path = "".join(f"[{part!r}]" for part in self.path)
+        return repr(self.ref) + (path if len(path) <= MOST_TOLD else f"{path[:MOST_TOLD]}…")
 
     def of(self, result: Any) -> Any:
         """Return what is at the path in this result. Raises MissingPath."""
@@ -37,7 +39,7 @@ class Reference(NamedTuple):
                 value = value[part]
             except (LookupError, TypeError):
                 inside = Reference(self.ref, self.path[:at])
-                raise MissingPath(f"the result of {inside} has no {part!r}: {_kind(value)}") from None
+                raise MissingPath(f"the result of {inside} has no {repr(part)[:MOST_TOLD]}: {_kind(value)}") from None
         return value
 
 

@@ -55,8 +55,10 @@ def refused(db: Session, task_id: UUID, what: str) -> InvalidTransition:
 
 def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
     """The error to raise where `run_now` matched no row. Raises TaskNotFound where there is no task."""
-    status = task_queries.read(db, task_id).status
-    state = "due already" if status is TaskStatus.PENDING else status.value
+    task = task_queries.read(db, task_id)
+    state = task.status.value
+    if task.status is TaskStatus.PENDING:
+        state = "waiting for other tasks" if task.held == Held.DEPENDENCY.value else "due already"
     return InvalidTransition(f"Only a pending task that waits for its time or its back-off can run now; it is {state}")
 
 

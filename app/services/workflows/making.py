@@ -44,7 +44,7 @@ def check(wanted: WorkflowCreate, user_id: UUID) -> NewWorkflow:
     positions = _positions(wanted.tasks)
     parents = [_parents(at, task, positions) for at, task in enumerate(wanted.tasks)]
     if sum(map(len, parents)) > MAX_EDGES:
-        raise InvalidWorkflow(f"The tasks wait for each other more than {MAX_EDGES} times in all")
+        raise _refused([], f"they wait for each other more than {MAX_EDGES} times in all", "too_many_edges")
     try:
         order = graph.order(parents)
     except graph.Cycle as cycle:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
+from pydantic import BeforeValidator
 
 from app.api.deps import SessionDep
 from app.api.http.paging import read_cursor
@@ -42,7 +43,7 @@ def list_workflows(
     db: SessionDep,
     user: PageUser,
     name: Text = "",
-    status: Annotated[TaskStatus | None, Query()] = None,
+    status: Annotated[TaskStatus | None, Query(), BeforeValidator(lambda sent: sent or None)] = None,
     user_id: Annotated[UUID | None, Query()] = None,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:

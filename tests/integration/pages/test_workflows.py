@@ -41,6 +41,7 @@ class TestTheList:
         assert (nightly[:2], nightly[3]) == (["nightly", "pending"], "0 / 6")
         (found,) = cells(reader.get("/workflows?status=revoked").text, "workflows")
         assert found[0] == "weekly"
+        assert len(cells(reader.get("/workflows?status=&name=").text, "workflows")) == 2
         assert [row[0] for row in cells(reader.get("/workflows?name=night").text, "workflows")] == ["nightly"]
         assert "No workflow matches." in reader.get("/workflows?name=x").text
         assert releasing.flush(10)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.errors import InvalidTask, ParentFailed, TaskHasChildren, UniqueKeyTaken
+from app.errors import InvalidTask, InvalidTransition, ParentFailed, TaskHasChildren, UniqueKeyTaken
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
 from app.schemas.task_filter import filter_from
@@ -110,6 +110,8 @@ class TestWaiting:
         assert task_service.get_task(db, child.id).waits == "dependency"
         claim(db, parent)
         assert claim_next(db) == []
+        with pytest.raises(InvalidTransition, match="it is waiting for other tasks"):
+            task_service.run_now(db, child.id)
 
     def test_takes_a_place_of_its_limit_afterwards(self, db: Session, parent: Task) -> None:
         task_service.put_limit(db, name="one", concurrency=1)

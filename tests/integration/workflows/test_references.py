@@ -117,6 +117,7 @@ class TestFailure:
             ("text", [0], "the result of 'first' has no 0: it is one value"),
             ([1], [1], "has no 1"),
             (None, ["a"], "it is null"),
+            ({}, ["a" * 10_000], f"has no '{'a' * 199}: it is an object"),
         ],
     )
     def test_of_a_missing_path_names_it(self, db: Session, result: Any, path: list[Any], told: str) -> None:

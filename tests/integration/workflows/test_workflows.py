@@ -177,6 +177,13 @@ class TestRequest:
         assert told in str(refused.value.detail)
         assert db.scalar(select(func.count()).select_from(Task)) == 0
 
+    def test_of_too_many_edges_says_so(self, db: Session, user: UUID) -> None:
+        refs = [f"n{number}" for number in range(150)]
+        with pytest.raises(InvalidWorkflow) as refused:
+            make(db, user, *(sleep(ref, *refs[:at]) for at, ref in enumerate(refs)))
+        assert refused.value.errors[0]["loc"] == ["tasks"]
+        assert "more than 10000 times" in str(refused.value.detail)
+
     def test_names_the_task_whose_arguments_do_not_fit(self, db: Session, user: UUID) -> None:
         with pytest.raises(InvalidArguments) as refused:
             make(db, user, sleep("a"), sleep("b", kwargs={"durations": {"$result": "a"}}))
@@ -203,9 +210,9 @@ class TestRequest:
         assert task_service.get_task(db, id_of(workflow, "b")).workflow_id == workflow.id
 
     def test_takes_no_other_conflict_than_reject(self, db: Session, user: UUID) -> None:
-        with pytest.raises(InvalidWorkflow) as refused:
+        with pytest.raises(InvalidInput) as refused:
             make(db, user, sleep("a", unique_key="k", on_conflict="return"))
-        assert "reject alone" in str(refused.value.detail)
+        assert refused.value.errors[0]["loc"] == ["tasks", 0, "on_conflict"]
 
 
 class TestCancel:

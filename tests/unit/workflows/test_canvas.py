@@ -82,6 +82,7 @@ def test_carries_options_over() -> None:
         (chain(add.s(1), add.s(2).set(countdown=3)), "countdown, which a workflow does not have: it counts from"),
         (add.s(1).set(expires=60), "expires, which a workflow does not have: write a time"),
         (group(), "an empty group"),
+        (chord([add.s(1)], add.s(2)).clone(args=(7,)), "celery.chord has arguments of its own"),
         (7, "int is no canvas"),
     ],
 )
