@@ -12,14 +12,14 @@ RUN python -m venv /venv \
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin app \
-    && install --directory --owner app /data
+    && install --directory --owner app /data /files
 COPY --from=packages /venv /venv
 COPY alembic.ini /srv/
 COPY app /srv/app
 WORKDIR /srv
 # Without bytecode in the image, every process compiles the code at its start and uses 22 MiB more.
 RUN ["python", "-m", "compileall", "-q", "app"]
-# The service writes only to /tmp and /data: docker-compose.yml mounts the rest read-only.
+# The service writes only to /tmp, /data and /files: docker-compose.yml mounts the rest read-only.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER app
 EXPOSE 8000

@@ -187,6 +187,14 @@ class ScheduleNotFound(NotFound):
     code, title = "schedule_not_found", "There is no such schedule"
 
 
+class FileNotFound(NotFound):
+    code, title = "file_not_found", "There is no such file"
+
+
+class ArtifactNotFound(NotFound):
+    code, title = "artifact_not_found", "The task has saved no artifact of this name, or not yet"
+
+
 class WorkflowNotFound(NotFound):
     code, title = "workflow_not_found", "There is no such workflow"
 
@@ -206,7 +214,16 @@ class TaskActive(Conflict):
 
 
 class TaskHasChildren(Conflict):
-    code, title = "task_has_children", "A pending task depends on this task: delete or cancel that one first"
+    code, title = (
+        "task_has_children",
+        "A pending task depends on this task, or one reads what it saved: cancel that first",
+    )
+
+
+class FileInUse(Conflict):
+    """Nothing was deleted."""
+
+    code, title = "file_in_use", "A pending or running task or a schedule names the file: delete or cancel that first"
 
 
 class ParentFailed(Conflict):
@@ -443,6 +460,22 @@ class InvalidWebhook(InvalidInput):
     code, title = "invalid_webhook", "The webhook endpoint is not valid"
 
 
+class InvalidUpload(InvalidInput):
+    """The body of an upload is not what it says, or what the call takes. Nothing is kept."""
+
+    code, title = "invalid_upload", "The upload is not valid"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The content ends before the range that was asked for. `size` is its length in bytes."""
+
+    code, title = "range_not_satisfiable", "The range lies outside the content"
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(f"The content has {size} bytes")
+        self.size = size
+
+
 class InvalidCursor(InvalidInput):
     code, title = "invalid_cursor", "The cursor is not valid: use one of a Link header"
 
@@ -561,6 +594,22 @@ class DatabaseUnavailable(Unavailable):
     code, title = "database_unavailable", "The database does not answer: try again later"
 
 
+class StorageUnavailable(Unavailable):
+    """The storage of files does not answer, or refuses. The log has its reason."""
+
+    code, title = "storage_unavailable", "The storage of files does not answer: try again later"
+
+
+class ContentMissing(Unavailable):
+    """The row says that the bytes are there, and the storage does not have them."""
+
+    code, title = "content_missing", "The storage has lost this content: upload it again"
+
+
+class StorageFull(ServiceError):
+    code, title = "storage_full", "The storage of files is full: nothing was kept"
+
+
 class NotMigrated(Unavailable):
     """The database lacks migrations that the code needs. The detail says what to run."""
 
@@ -596,6 +645,10 @@ class ReportedFailure(Exception):
 
 class ResultTooLarge(ValueError):
     """A result or progress detail is larger than MAX_RESULT_BYTES. Nothing of it is stored."""
+
+
+class ArtifactTooLarge(ValueError):
+    """What `save_artifact` was given has more than MAX_FILE_BYTES. Nothing of it is kept."""
 
 
 class UnusableResult(ValueError):

@@ -33,7 +33,8 @@ from app.api.http.refusals import Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE, RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
 from app.api.http.telemetry import telemetry
-from app.api.routes import TAGS, add_routes
+from app.api.http.uploads import AROUND_BYTES
+from app.api.routes import PREFIX, TAGS, add_routes
 from app.catalogue import catalogue
 from app.core import exit_codes
 from app.core.allocator import single_malloc_arena
@@ -109,6 +110,7 @@ def create_app() -> FastAPI:
         max_header_bytes=settings.max_header_bytes,
         max_headers=settings.max_headers,
         allowed_hosts=settings.allowed_hosts,
+        uploads={f"{PREFIX}/files": settings.max_file_bytes + AROUND_BYTES},
     )
     app.add_middleware(RefuseUnmigrated)
     app.add_middleware(RequestMetrics)

@@ -394,6 +394,24 @@ class SettingFields(BaseSettings):
         200_000, ge=0, description="The same in a day: some 150 MB of the audit. 0: no limit."
     )
 
+    storage_url: str = Field(
+        "file:.data/files",
+        examples=["s3://bucket/prefix"],
+        pattern=r"^(file:|s3://)",
+        description="Where the bytes of files and artifacts are: `file:` and a directory that the API and all workers "
+        "share, or `s3://bucket/prefix` (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION; AWS_ENDPOINT_URL for "
+        "another server than Amazon's).",
+    )
+    max_file_bytes: int = Field(
+        2 * 1024**3, ge=1024, description="Largest file of an upload, and largest artifact, in bytes; else 413."
+    )
+    file_retention_days: float = Field(
+        30,
+        gt=0,
+        description="Days after which a file is deleted, but not while a pending task or a schedule names it. An "
+        "artifact goes with its task.",
+    )
+
     task_modules: Listed[str] = Field(
         [],
         examples=["mycompany.tasks"],

@@ -11,6 +11,7 @@ HEADING = """\
 The environment in which run_server.py started the service. Each start writes it anew. It holds secrets.
 In a shell: set -a; . THIS_FILE; set +a"""
 DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
+STORAGE = "STORAGE_URL"
 URL = "TASK_SERVICE_URL"  # no setting: the address of the API, for clients and for what the documents have one paste
 IMPORT_PATH = "PYTHONPATH"  # no setting, but TASK_MODULES may be found there alone
 # Which of these name servers that run_server.py has started itself: in a shell that has sourced the file of an earlier
@@ -36,6 +37,8 @@ class Environment:
         for name in (DATABASE, BROKER, "CELERY_RESULT_BACKEND"):
             if name in self.given:
                 self.values[name] = self.given[name]
+        files = (env_file.parent / "files").absolute().as_uri()
+        self.values[STORAGE] = self.given.get(STORAGE) or files
         self.values["SECRET_KEY"] = self._given_kept_or("SECRET_KEY", secrets.token_urlsafe(48))
         made = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         self.values["WEBHOOK_SECRET"] = self._given_kept_or("WEBHOOK_SECRET", made)

@@ -22,6 +22,7 @@ from app.core.nearest import MAX_CHARACTERS, did_you_mean
 from app.core.redaction import holds_mask
 from app.core.validation_errors import MAX_ERRORS, field_errors
 from app.errors import FieldError, InvalidArguments
+from app.messaging.input_files import FORMAT, collecting
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})
@@ -89,6 +90,31 @@ class TaskParameters:
             raise InvalidArguments(errors=refused[:MAX_ERRORS])
         return bound.args, bound.kwargs
 
+    @functools.cached_property
+    def takes_files(self) -> bool:
+        """Whether one of the parameters names a file."""
+        return f'"{FORMAT}"' in dump_json(self.json_schema)
+
+    def files(self, args: list[Any], kwargs: Mapping[str, Any]) -> list[UUID]:
+        """Return the ids of the files that these arguments name, wherever else they are at fault."""
+        if not self.takes_files:  # nearly always
+            return []
+        with collecting() as found:
+            try:
+                self.check_filled(args, kwargs)
+            except InvalidArguments:
+                return [*found]  # in a workflow, a reference stands for another argument
+        return [*found]
+
+    def place_of(self, args: Sequence[Any], kwargs: Mapping[str, Any], text: str) -> list[str | int]:
+        """Return where an argument has this text, as the errors of `check` name a place."""
+        names = [*self.signature.parameters]
+        for at, value in enumerate(args):
+            if _holds(value, text):
+                return ["args", *names[at : at + 1]]
+        named = [name for name, value in kwargs.items() if _holds(value, text)]
+        return ["kwargs", *named[:1]]
+
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         try:
             return self.signature.bind(*args, **kwargs)
@@ -135,6 +161,12 @@ class TaskParameters:
             raise InvalidArguments(errors=_errors(error, [*self.signature.parameters][:positional])) from None
 
 
+def _holds(value: Any, text: str) -> bool:
+    if isinstance(value, dict):
+        return any(_holds(each, text) for each in value.values())
+    return any(_holds(each, text) for each in value) if isinstance(value, list) else value == text
+
+
 _UNEXPECTED = "got an unexpected"
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # No task is one of these: a first parameter of such a type is an argument.
@@ -178,6 +210,13 @@ def arguments_of_body(
     """
     parameters = _converting(task)
     return (args, kwargs) if parameters is None else parameters.convert(args, kwargs)
+
+
+@functools.cache
+def takes_files(task: Any) -> bool:
+    """Whether a parameter of the body names a file."""
+    parameters = _converting(task)
+    return parameters is not None and parameters.takes_files
 
 
 def without_filled(task: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:

@@ -38,7 +38,8 @@ class SQLAlchemyTask(Task):
     a lost worker fails the task instead of running it again), `catalogue` (False: not to be created through the API),
     `needs_settings` (names of settings without which it cannot be created), `users_setting` (the name of the setting
     that lists who may create it), `daily_limit` (a `DailyLimit` of what one user's attempts may do in a day), `limit`
-    and `limit_key` (the name of a limit of `/limits/`, and a key of it, where the request names none).
+    and `limit_key` (the name of a limit of `/limits/`, and a key of it, where the request names none),
+    `offload_result` (True: a result of more than MAX_RESULT_BYTES becomes the artifact `result.json`).
     """
 
     abstract = True
@@ -54,6 +55,7 @@ class SQLAlchemyTask(Task):
     daily_limit: Any = None
     limit: str | None = None
     limit_key: str | None = None
+    offload_result: bool = False
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -116,6 +118,19 @@ class SQLAlchemyTask(Task):
         run = self._run
         result: T = function(*args, **kwargs) if run is None else run.step(name, function, args, kwargs)
         return result
+
+    def save_artifact(
+        self, name: str, data: Any, content_type: str | None = None, *, partial: bool = False
+    ) -> str | None:  # fmt: skip
+        """Keep an artifact of the task under a name of 1 to 200 characters, and return its id.
+
+        `data` is bytes, a text (kept as UTF-8), a path (`pathlib.Path`) or an open file. It is seen once this attempt
+        has succeeded, with `partial` at once. Saved again under its name, it is replaced. Raises ArtifactTooLarge for
+        more than MAX_FILE_BYTES; TypeError or ValueError for a name or data that cannot be kept; StorageFull,
+        StorageUnavailable; AttemptLost. Where there is no record, it keeps nothing and returns None.
+        """
+        run = self._run
+        return None if run is None else str(run.files.save(name, data, content_type, partial=partial))
 
     # For Celery
 

@@ -21,6 +21,7 @@ from app.models.outbox import OutboxRow
 from app.models.period import Period
 from app.models.schedule import Schedule, ScheduleRun
 from app.models.second_factor import RecoveryCode, SecondFactor
+from app.models.stored_file import FileUse, StoredFile
 from app.models.task import Task, TaskAttempt
 from app.models.task_dependency import TaskDependency
 from app.models.task_log import TaskLog
@@ -41,6 +42,7 @@ __all__ = [
     "DailyCount",
     "ErrorGroup",
     "ErrorState",
+    "FileUse",
     "HoldKind",
     "IdempotencyKey",
     "Limit",
@@ -55,6 +57,7 @@ __all__ = [
     "Schedule",
     "ScheduleRun",
     "SecondFactor",
+    "StoredFile",
     "Task",
     "TaskAttempt",
     "TaskDependency",

@@ -22,6 +22,7 @@ from app.db.statements import api_keys, schedules as statements
 from app.errors import (
     IdempotencyKeyInFlight,
     IdempotentScheduleDeleted,
+    InvalidArguments,
     ScheduleNotFound,
     TooManySchedules,
     UnknownLimit,
@@ -35,7 +36,7 @@ from app.services.audit.recording import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState
-from app.services.tasks import idempotency, limited_tasks, task_creation
+from app.services.tasks import idempotency, limited_tasks, task_creation, task_files
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import Wanted, check_priorities
 
@@ -93,7 +94,7 @@ class ScheduleService:
                 _check_number(db, user_id, most)
             if of_new_tasks(db, user_id) is None:
                 raise UserNotFound
-            _check_task(db, row)
+            _check_task(db, row, schedule.id)
             db.add(schedule)
             db.flush()
             if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [schedule.id]):
@@ -160,7 +161,7 @@ class ScheduleService:
                 row = requests.check_request(changed.task, schedule.user_id, schedule.id, now)
                 if check is not None:
                     check(row.wanted)
-                _check_task(db, row)
+                _check_task(db, row, schedule.id)
             if changed.done_until < schedule.done_until:  # the clock was ahead
                 changed.skipped -= runs.take_back(db, schedule.id, changed.done_until)
             changing.write(schedule, changed)
@@ -320,9 +321,16 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
         raise TooManySchedules(f"{most} schedules")
 
 
-def _check_task(db: Session, row: NewTask) -> None:
-    """Check what of a request the database knows. Raises PriorityNotAllowed, UnknownLimit."""
+def _check_task(db: Session, row: NewTask, schedule_id: UUID) -> None:
+    """Check what of a request the database knows, and keep the files that the arguments name.
+
+    Raises PriorityNotAllowed, UnknownLimit, InvalidArguments.
+    """
     check_priorities(db, [row.wanted], row.user_id)
+    try:
+        task_files.find_files(db, [row]).link(db, [(schedule_id, row.files)], changed=True)
+    except InvalidArguments as error:
+        raise error.below("task") from None
     if row.limit is not None:
         try:
             limited_tasks.keep(db, row.limit)

@@ -154,7 +154,13 @@ def test_no_route_answers_with_more_than_its_bound(
     gets = {path: calls["get"] for path, calls in client.get("/openapi.json").json()["paths"].items() if "get" in calls}
     for path in sorted(gets.keys() - STREAMS):
         for task_id in (ids["task_id"], ids["wordy"]):
-            named = {"key_id": key_id, "name": "none", "fingerprint": f"{7:032x}", "deed_id": uuid4()}
+            named = {
+                "key_id": key_id,
+                "name": "none",
+                "fingerprint": f"{7:032x}",
+                "deed_id": uuid4(),
+                "file_id": uuid4(),
+            }
             url = path.format(**{**ids, "task_id": task_id}, **named)
             takes_limit = "limit" in {each["name"] for each in gets[path].get("parameters", ())}
             query = {"limit": 200} if takes_limit else {}

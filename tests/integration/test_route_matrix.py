@@ -23,10 +23,12 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.main import create_app
-from app.models import User, WorkerProcess
+from app.models import StoredFile, User, WorkerProcess
+from app.models.stored_file import FileState
 from app.models.task import TaskStatus
 from app.schemas.task import TaskRead
 from app.services.tasks import task_counts
+from app.storage.store import key_of, storage
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.by_example import options_of, resources
@@ -130,7 +132,7 @@ class World:
         self.http, self._users = http, users
         self._numbers = itertools.count(1)
         self._tokens: dict[str, str] = {}
-        self._webhook = ""
+        self._webhook = self._task = ""
 
     def key(self, caller: str, *scopes: str) -> str:
         body = {"name": "machine", "scopes": scopes}
@@ -182,7 +184,7 @@ class World:
 
     def task_id(self, route: str) -> str:
         """A pending task, or one that has ended where only such a one will do."""
-        task_id = self.made("/tasks/", **A_TASK)
+        self._task = task_id = self.made("/tasks/", **A_TASK)
         if route.endswith("/retry") or route.startswith("DELETE"):
             assert self.call("owner", "POST", f"{API}/tasks/{task_id}/cancel").status_code == 200
         return task_id
@@ -222,6 +224,8 @@ class World:
             return "low_priority"
         if "/limits/" in route:
             return self.limit()
+        if "/artifacts/" in route:
+            return self.artifact()
         return self.worker() if "/workers/" in route else "swagger-ui.css"
 
     def webhook_id(self, _route: str) -> str:
@@ -241,6 +245,15 @@ class World:
             task_counts.fold(db)
         assert found is not None
         return found
+
+    def artifact(self) -> str:
+        """Of the task that stands in the path before it."""
+        row = {"name": "report.txt", "content_type": "text/plain", "sha256": "00", "state": FileState.KEPT.value}
+        with SessionLocal.begin() as db:
+            made = StoredFile(id=new_id(), task_id=UUID(self._task), attempt=1, size=1, **row)
+            storage().write(key_of(made.id), [b"x"])
+            db.add(made)
+        return "report.txt"
 
     def limit(self) -> str:
         name = f"limit-{next(self._numbers)}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+FORM = "multipart/form-data"
 METHODS = ("get", "put", "post", "patch", "delete")
 
 
@@ -45,8 +46,9 @@ def options_of(document: Mapping[str, Any], method: str, path: str) -> dict[str,
     body = document["paths"].get(path, {}).get(method.lower(), {}).get("requestBody", {})
     if not body.get("required"):
         return {}
-    (media,) = body["content"].values()
-    return {"json": _example(document, media)}
+    ((kind, media),) = body["content"].items()
+    example = _example(document, media)
+    return {"files": {name: ("a.csv", text) for name, text in example.items()}} if kind == FORM else {"json": example}
 
 
 def _example(document: Mapping[str, Any], described: Mapping[str, Any]) -> Any:

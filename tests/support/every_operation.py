@@ -36,6 +36,7 @@ CODES = {
         "workflow_transition",
         "idempotent_workflow_deleted",
     ),
+    *("file_not_found", "artifact_not_found", "invalid_upload", "range_not_satisfiable"),
     *("bulk_deed_not_found", "bulk_deed_over", "preview_required", "token_expired", "token_mismatch"),
 }
 
@@ -60,6 +61,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _webhooks(boss)
     _schedules(boss)
     _workflows(boss)
+    _files(boss)
     _resources(stack, boss)
 
 
@@ -215,6 +217,20 @@ def _queues_and_workers(stack: Stack, boss: _Caller) -> None:
     for path in ("/workers/", "/workers/idle@test", "/workers/none"):
         boss("GET", path)
     boss("POST", "/workers/idle@test/drain")
+
+
+def _files(mine: _Caller) -> None:
+    file_id = mine("POST", "/files/", files={"file": ("a.csv", b"a,b\n1,2\n", "text/csv")}).json()["id"]
+    mine("POST", "/files/", files={"other": ("a.csv", b"")})
+    for path in ("/files/", f"/files/{file_id}", f"/files/{uuid4()}"):
+        mine("GET", path)
+    tag = mine("GET", f"/files/{file_id}/content").headers["etag"]
+    for headers in ({"Range": "bytes=0-1"}, {"Range": "bytes=9-"}, {"If-None-Match": tag}):
+        mine("GET", f"/files/{file_id}/content", headers=headers)
+    mine("DELETE", f"/files/{file_id}")
+    task_id = mine.task()
+    mine("GET", f"/tasks/{task_id}/artifacts")
+    mine("GET", f"/tasks/{task_id}/artifacts/none")
 
 
 def _tasks(mine: _Caller) -> None:

@@ -69,7 +69,8 @@ def settings(variables: Mapping[str, str]) -> Iterator[None]:
 def on_new_database(services: Services, **more: str) -> Iterator[str]:
     """This process's settings name a database of its own, which is dropped at the end; its name. `more` are settings."""
     name = services.new_database()
-    with settings(environment(services.database_url(name), services.flushed_broker(), **more)):
+    kept = {"STORAGE_URL": (services.directory / "files" / name).as_uri(), **more}
+    with settings(environment(services.database_url(name), services.flushed_broker(), **kept)):
         yield name
     services.drop_database(name)
 

@@ -30,6 +30,7 @@ SECTIONS = {
     "api_threads": "HTTP",
     "events_streams_per_user": "Event streams",
     "max_arguments_bytes": "Limits of one task and of one user",
+    "storage_url": "Files",
     "task_modules": "Tasks and workers",
     "retention_days": "Retention",
     "mail_domains": "E-mail (the task send_email)",
@@ -76,6 +77,7 @@ PAGE_FOOT = """
 | `FORWARDED_ALLOW_IPS` | uvicorn, `run_server.py` | Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count ([deployment](deployment.md#behind-a-proxy)). |
 | `TASK_SERVICE_URL` | clients, and what these documents have you paste | The address of the service, without a path. `run_server.py` writes that of its start to `.data/env`. |
 | `SSL_CERT_FILE` | OpenSSL | The certificate authorities that outbound requests trust, in place of the machine's. |
+| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` | obstore | Account, region and server of `STORAGE_URL=s3://…` ([files](files.md#where-the-bytes-are)). |
 | `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](database-roles.md)), of the broker. |
 | `PYTHON_IMAGE`, `POSTGRES_IMAGE`, `VALKEY_IMAGE` | `docker-compose.yml` | Base images, for example with a digest. |
 | `API_PORT`, `WORKER_CONCURRENCY` | `docker-compose.yml` | The published port (8000), and the tasks that each worker runs at once (2). |

@@ -97,7 +97,8 @@ class Stack:
         self.database = services.new_database(template)
         self.database_url = services.database_url(self.database)
         self.broker_url = services.new_broker()
-        self.settings = environment(self.database_url, self.broker_url, **settings)
+        kept = {"STORAGE_URL": (directory / "files").as_uri(), **settings}
+        self.settings = environment(self.database_url, self.broker_url, **kept)
         self.parts: list[Part] = []
         self._engine: Engine | None = None
         self._server: Part | None = None

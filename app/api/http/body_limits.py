@@ -32,7 +32,7 @@ async def refuse_length(scope: Scope, receive: Receive, limit: int) -> HTTPExcep
         return None
     # With `Expect: 100-continue` the client has sent nothing yet, and reading would request the whole body.
     cannot_drain = length > DRAIN_BYTES or _expects_continue(scope)
-    return _too_large(limit, is_drained=not cannot_drain and await _drain(receive))
+    return _too_large(limit, is_drained=not cannot_drain and await drain(receive))
 
 
 def closing_unless_read(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
@@ -74,7 +74,7 @@ def limited(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             read += len(message.get("body", b""))
             if read > limit:
-                raise _too_large(limit, is_drained=not message.get("more_body", False) or await _drain(receive))
+                raise _too_large(limit, is_drained=not message.get("more_body", False) or await drain(receive))
         return message
 
     return receive_within_limit
@@ -84,7 +84,7 @@ def _too_large(limit: int, *, is_drained: bool) -> HTTPException:
     return HTTPException(413, f"The body is larger than {limit} bytes", None if is_drained else _CLOSE)
 
 
-async def _drain(receive: Receive) -> bool:
+async def drain(receive: Receive) -> bool:
     """Read and discard the rest of the body. Returns False if it is too large, too slow, or the client is gone."""
     dropped = 0
     with anyio.move_on_after(DRAIN_SECONDS):

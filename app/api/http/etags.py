@@ -7,12 +7,12 @@ from app.errors import PreconditionFailed
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 
 
-def etag(version: int) -> str:
+def etag(version: int | str) -> str:
     """Return the strong entity tag of a version."""
     return f'"{version}"'
 
 
-def not_modified(if_none_match: str | None, version: int) -> bool:
+def not_modified(if_none_match: str | None, version: int | str) -> bool:
     """Return whether `If-None-Match` names this version, by weak comparison. A GET then answers 304."""
     if if_none_match is None:
         return False

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from time import perf_counter
+from types import MappingProxyType
 
 import uuid_utils
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -157,9 +158,11 @@ class RequestLimits:
         max_header_bytes: int = 32 * 1024,
         max_headers: int = 100,
         allowed_hosts: Sequence[str] = (),
+        uploads: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.uploads = uploads
         self.max_header_bytes = max_header_bytes
         self.max_headers = max_headers
         self.allowed_hosts = allowed_hosts
@@ -174,15 +177,17 @@ class RequestLimits:
         if refused is not None:
             await http_problem(scope, *refused)(scope, receive, send)
             return
+        most = self.uploads.get(scope["path"].rstrip("/"), 0) if scope["method"] == "POST" and self.uploads else 0
+        most = max(most, self.max_body_bytes)
         if b"content-length" in fields:
-            too_large = await refuse_length(scope, receive, self.max_body_bytes)
+            too_large = await refuse_length(scope, receive, most)
             if too_large is not None:
                 refusal = http_problem(scope, too_large.status_code, too_large.detail, too_large.headers)
                 await refusal(scope, receive, send)
                 return
         if b"expect" in fields:
             receive, send = closing_unless_read(scope, receive, send)
-        await self.app(scope, limited(receive, self.max_body_bytes), send)
+        await self.app(scope, limited(receive, most), send)
 
     def _refuse_head(
         self, scope: Scope, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]

@@ -27,8 +27,10 @@ from app.errors import (
     NotReady,
     Overloaded,
     PreconditionFailed,
+    RangeNotSatisfiable,
     RepeatedParameter,
     ServiceError,
+    StorageFull,
     TookTooLong,
     TooManyDeeds,
     TooManyInProgress,
@@ -54,6 +56,8 @@ STATUS: dict[type[BaseException], int] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
 }
 # The location of refused fields, if it is not the body.
 _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
@@ -154,6 +158,8 @@ def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldErr
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthenticated | InsufficientScope):
         headers["WWW-Authenticate"] = _challenge(error)
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     return problem_response(
         scope,
         code=error.code,

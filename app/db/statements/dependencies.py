@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, case, exists, false, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, case, exists, false, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.statements.conditions import is_one_of
+from app.db.statements.files import has_used_artifact
 from app.db.statements.held_rows import PENDING, is_held
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HELD_ANEW
@@ -165,14 +166,19 @@ def blocked_by(db: Session | Connection, children: Collection[UUID]) -> dict[UUI
 
 
 def is_needed() -> ColumnElement[bool]:
-    """The condition that a pending child names the task, of a SELECT of `tasks`: then it is not deleted."""
+    """The condition that a pending child names the task, or an artifact of it is named: then it is not deleted.
+
+    Of a SELECT of `tasks`.
+    """
     child = TASKS.alias("child")
     named = exists().select_from(_D.join(child, child.c.id == _D.c.child_id)).where(_D.c.parent_id == TASKS.c.id)
-    return HAS_CHILDREN & named.where(child.c.status == TaskStatus.PENDING.value)
+    return HAS_CHILDREN & or_(
+        named.where(child.c.status == TaskStatus.PENDING.value), has_used_artifact(TASKS.c.id)
+    )  # fmt: skip
 
 
 def needed(db: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Those of these tasks that pending children name, and that therefore are not deleted.
+    """Those of these tasks that pending children name, or whose artifacts are named: these are not deleted.
 
     They are locked until the commit: nobody makes another child of them meanwhile.
     """

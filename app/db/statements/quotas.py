@@ -3,11 +3,23 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Float, Integer, Label, Select, bindparam, func, literal, literal_column, select, true, union_all
+from sqlalchemy import (
+    Float,
+    Integer,
+    Label,
+    Select,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import octet_length, seconds_between
-from app.db.statements.tables import STEPS, TASKS
+from app.db.statements.tables import FILES, STEPS, TASKS
 from app.ddl.clock import NOW, STATEMENT_TIME, seconds
 from app.ddl.columns import Id
 from app.ddl.sizes import task_bytes
@@ -15,7 +27,7 @@ from app.models.task import TaskStatus
 from app.models.task_count import stored_bytes, task_count_changes
 from app.models.webhook import WebhookDelivery
 
-_WITHOUT_SUMS = (WebhookDelivery.__table__, STEPS)
+_WITHOUT_SUMS: tuple[Any, ...] = (WebhookDelivery.__table__.c.bytes, STEPS.c.bytes, FILES.c.size)
 _USER = bindparam("user_id", type_=Id)
 _WINDOW = seconds(bindparam("window", type_=Float))
 
@@ -61,11 +73,11 @@ def _look(recent: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
         func.coalesce(func.sum(active.c.arguments), 0).label("bytes"),
         func.coalesce(func.sum(active.c.stored), 0).label("stored"),
     ).subquery()
-    # What a user keeps besides: the sums of each kind, what is not added to them yet, and deliveries and steps, which
-    # have no sums: few users have any, and an index has their bytes.
+    # What a user keeps besides: the sums of each kind, what is not added to them yet, and deliveries, steps and files,
+    # which have no sums: few users have many, and an index has their bytes.
     kept = union_all(
         *(select(each.c.bytes).where(each.c.user_id == _USER) for each in (stored_bytes, task_count_changes)),
-        *(select(each.c.bytes).where(each.c.user_id == _USER) for each in _WITHOUT_SUMS),
+        *(select(each).where(each.table.c.user_id == _USER) for each in _WITHOUT_SUMS),
     )
     ended = select(func.coalesce(func.sum(kept.subquery().c.bytes), 0)).scalar_subquery()
     lately = recent.subquery()

@@ -30,11 +30,11 @@ def code_of(error: ServiceError) -> SkipCode:
 def make(db: Session, rows: Sequence[NewTask]) -> list[Made]:
     """Create these tasks, each of them or the error that refuses it, within the quotas of their users.
 
-    What has a `unique_key` or a limit is created alone, as it may be refused for a reason of its own.
+    What has a `unique_key`, a limit or a file is created alone, as it may be refused for a reason of its own.
     """
     plain: dict[UUID, list[NewTask]] = {}
     for row in rows:
-        if row.unique_key is None and row.limit is None:
+        if row.unique_key is None and row.limit is None and not row.files:
             plain.setdefault(row.user_id, []).append(row)
     groups = [*plain.values()]
     together = task_creation.create_together(db, groups) if len(groups) > 1 else [None] * len(groups)

@@ -81,6 +81,8 @@ class NewTask:
     limit: str | None
     has_more: bool
     """Whether it has a value in one of the columns that most tasks do not pay for."""
+    files: Sequence[UUID] = ()
+    """The files that its arguments name."""
 
     @property
     def user_id(self) -> UUID:
@@ -221,7 +223,8 @@ def _row(
     text = to_json({**values, **texts})
     del values["metadata"]  # the statement returns it (`DECIDED`)
     load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), derived["attached_bytes"])
-    return NewTask(ids["id"], wanted, values, text.decode(), load, limit, has_more)
+    files = kind.task_parameters.files(wanted.args, wanted.kwargs)
+    return NewTask(ids["id"], wanted, values, text.decode(), load, limit, has_more, files)
 
 
 def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | None]:

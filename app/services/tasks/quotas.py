@@ -293,7 +293,7 @@ def _too_much_stored(settings: Settings, usage: Usage, kept: int) -> TooManyByte
     frees_itself = 0 < settings.retention_bytes < usage.ended
     return TooManyBytesStored(
         f"{kept} of {settings.quota_stored_bytes} bytes are kept; "
-        f"deleting all tasks that have ended frees {usage.ended}",
+        f"deleting all tasks that have ended and all files frees {usage.ended}",
         retry_after=STORED_RETRY_SECONDS if frees_itself else None,
     )
 

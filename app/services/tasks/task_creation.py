@@ -30,7 +30,7 @@ from app.errors import InvalidTask, QuotaExceeded, ServiceError
 from app.models.task import Task
 from app.models.user import User
 from app.services.operations.live_workers import look_for
-from app.services.tasks import limited_tasks, new_rows, task_parents, task_queries, unique_keys, waking
+from app.services.tasks import limited_tasks, new_rows, task_files, task_parents, task_queries, unique_keys, waking
 from app.services.tasks.load import NOTHING, sum_of
 from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_priorities
@@ -56,8 +56,8 @@ def creating(
 
     The block belongs to the transaction. `permitted`: the caller has checked the priorities, and the rows say what
     follows them. `goes_on`: they run also where a parent has failed. Raises PriorityNotAllowed, UniqueKeyTaken,
-    UnknownLimit, LimitReached, InvalidTask for a parent that is none, IntegrityError; with `within_quota` also
-    QuotaExceeded and KeptTasksTooLarge.
+    UnknownLimit, LimitReached, InvalidTask for a parent that is none, InvalidArguments for a file that is none,
+    IntegrityError; with `within_quota` also QuotaExceeded and KeptTasksTooLarge.
     """
     with ExitStack() as until_commit, transaction(db, commit=commit):
         for attempt in unique_keys.attempts(db, rows, savepoint=not commit):
@@ -71,12 +71,14 @@ def creating(
                 if within_quota and (load := keyed.load) != NOTHING:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
                 parents = task_parents.find_parents(db, rows, goes_on=goes_on)
+                named = task_files.find_files(db, rows)
                 keyed.apply(parents.applied)
                 keyed.change_held(db)
                 cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
                 revoked = parents.link(db, keyed.rows_by_id())
+                named.link(db, ((task_id, row.files) for task_id, row in keyed.rows_by_id()))
                 until_commit.push(reserved.pop_all())
                 break
         if revoked:
@@ -210,7 +212,7 @@ def _insert_alone(rows: Sequence[NewTask]) -> _Inserted | Exception:
 
 
 def _needs_locks(row: NewTask) -> bool:
-    return row.limit is not None or bool(row.parents)
+    return row.limit is not None or bool(row.parents or row.files)
 
 
 def _insert_locking(rows: Sequence[NewTask]) -> _Inserted | Exception:

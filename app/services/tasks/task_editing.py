@@ -16,10 +16,11 @@ from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.schemas.task_changes import PENDING_ONLY, TaskPatch
 from app.schemas.task_values import PriorityIn
-from app.services.tasks import task_changes
+from app.services.tasks import task_changes, task_files
 from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
+from app.services.tasks.new_rows import parse
 from app.services.tasks.quotas import quotas
-from app.services.tasks.task_requests import ARGUMENTS, checked, restored, with_its_time
+from app.services.tasks.task_requests import ARGUMENTS, IDENTITY, checked, restored, with_its_time
 from app.workflows import references
 
 # What a submit checks is checked in the same way.
@@ -77,6 +78,8 @@ def edit(
         changed = task_changes.patch(
             db, task.id, task.version, values, pending_only=bool(pending_only), more_bytes=more
         )
+        if changed and ARGUMENTS & values.keys():
+            _keep_files(db, task, values)
         if changed and until_commit is not None and reservation is not None:
             reserved.pop_all()
             until_commit.push(reservation.end)
@@ -118,6 +121,15 @@ def _check_references(db: Session, task: Task, values: dict[str, Any], *, by_own
         unknown = wanted - workflows.refs_of_parents(db, task.id) if wanted else set()
         if unknown:
             raise _refused(name, f"the task does not depend on {min(unknown)[:100]!r}", "unknown_ref")
+
+
+def _keep_files(db: Session, task: Task, values: dict[str, Any]) -> None:
+    """Keep the files that the new arguments name from being deleted. Raises InvalidArguments."""
+    parameters = find_type(task.celery_task_name).task_parameters
+    if parameters.takes_files:
+        wanted = parse({name: values.get(name, getattr(task, name)) for name in (*IDENTITY, *ARGUMENTS)})
+        ids = parameters.files(wanted.args, wanted.kwargs)
+        task_files.find_named(db, wanted, ids, task.user_id).link(db, [(task.id, ids)], changed=True)
 
 
 def _refused(field: str, message: str, kind: str) -> InvalidTask:

@@ -22,7 +22,7 @@ SCHEDULED_FOR = "scheduled_for"
 # A new task that repeats an old one has these only if the request names them.
 _NOT_COPIED = frozenset({"run_at", "delay_seconds", "expires_at", "depends_on", "unique_key", "on_conflict"})
 _COPIED = [name for name in TaskCreate.model_fields if name not in _NOT_COPIED]
-_IDENTITY = ("name", "task_type", "celery_task_name")
+IDENTITY = ("name", "task_type", "celery_task_name")
 
 
 def repeated(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> TaskCreate:
@@ -48,7 +48,7 @@ def checked(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
 
     Raises InvalidTask, UnknownTask, InvalidArguments.
     """
-    stored = {*_IDENTITY, *(ARGUMENTS if ARGUMENTS & changes.keys() else ())}
+    stored = {*IDENTITY, *(ARGUMENTS if ARGUMENTS & changes.keys() else ())}
     wanted = parse({name: getattr(task, name) for name in stored} | restored(task, changes))
     if ARGUMENTS & changes.keys():
         check = check_arguments if task.workflow_id is None else check_references

@@ -27,6 +27,7 @@ from app.services.execution.results import check_size
 from app.services.operations import admitter
 from app.services.workflows import releasing
 from app.worker.child import left_sessions
+from app.worker.child.attempt_files import AttemptFiles
 from app.worker.child.left_connections import roll_back_left
 from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
@@ -64,6 +65,7 @@ class AttemptRun:
         )
         self._log = None if child.logs is None else child.logs.of_attempt(claim.id, claim.attempt)
         self._steps: Steps | None = None
+        self._files: AttemptFiles | None = None
         self.is_bound = self.started = self.was_revoked = False
         # Why the body cannot be called.
         self.unfit: Exception | None = None
@@ -87,6 +89,8 @@ class AttemptRun:
         finally:
             body_log.reset(log_token)
             current_attempt.reset(token)
+            if self._files is not None:
+                self._files.close()
 
     def _stop(self, why: Stop) -> None:
         """Runs in the signal's handler, wherever the body is."""
@@ -126,6 +130,13 @@ class AttemptRun:
         if self._steps is None:
             self._steps = Steps(self.claim.attempt, KeptRows(*self._fence, self._delivered_to_the_end))
         return self._steps.run(name, function, args, kwargs)
+
+    @property
+    def files(self) -> AttemptFiles:
+        """What its arguments name, and what its body saves."""
+        if self._files is None:
+            self._files = AttemptFiles(*self._fence, self._child.settings.max_file_bytes, self._delivered_to_the_end)
+        return self._files
 
     @property
     def fault(self) -> Exception | None:

@@ -13,19 +13,23 @@ from typing import Any
 from celery import signals
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
+from pydantic_core import to_jsonable_python
 
 from app.core.backoff import backoff_seconds
+from app.core.json_text import dump_json
 from app.errors import (
     AttemptHandedBack,
     AttemptLost,
     DailyLimitReached,
     InvalidArguments,
     ReportedFailure,
+    ResultTooLarge,
     TaskCancelled,
     UnusableResult,
 )
 from app.messaging.hidden_values import conceal, hide_arguments
-from app.messaging.parameters import arguments_of_body, parameters_of_task
+from app.messaging.input_files import looking
+from app.messaging.parameters import arguments_of_body, parameters_of_task, takes_files
 from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry
@@ -75,12 +79,12 @@ class RecordRunner:
                 if run.unfit is not None:
                     raise run.unfit
                 try:
-                    args, kwargs = arguments_of_body(self._task, list(request.args), dict(request.kwargs))
+                    args, kwargs = self._converted(run, list(request.args), dict(request.kwargs))
                 except InvalidArguments as error:  # the signature has changed since the task was created
                     run.unfit = error
                     raise
                 self._count(run, args, kwargs)
-                result = to_json(self._task.run(*args, **kwargs))
+                result = self._result(run, self._task.run(*args, **kwargs))
         except BaseException as error:
             if ends_the_process(error):
                 raise  # its parent writes the end
@@ -105,6 +109,25 @@ class RecordRunner:
             raise wanted[0]
         run.succeed(result, later=may_be_written_later(self._task))
         return result
+
+    def _converted(
+        self, run: AttemptRun, args: list[Any], kwargs: dict[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The arguments as the body's annotations name them. Raises InvalidArguments."""
+        if not takes_files(self._task):  # nearly always
+            return arguments_of_body(self._task, args, kwargs)
+        with looking(run.files.find):
+            return arguments_of_body(self._task, args, kwargs)
+
+    def _result(self, run: AttemptRun, value: Any) -> Any:
+        """The result as JSON; one that is too large for the row as an artifact, where the task wants that."""
+        try:
+            return to_json(value)
+        except ResultTooLarge:
+            if not self._task.offload_result:
+                raise
+        text = dump_json(to_jsonable_python(value))
+        return {"artifact": str(run.files.save("result.json", text, "application/json", partial=False))}
 
     def _count(self, run: AttemptRun, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Count what the body is about to do. Raises DailyLimitReached."""

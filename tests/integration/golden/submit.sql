@@ -21,7 +21,11 @@ SELECT anon_1.tasks, anon_1.bytes, anon_1.stored, anon_2.tasks AS tasks_1, anon_
     UNION ALL
     SELECT task_steps.bytes AS bytes
     FROM task_steps
-    WHERE task_steps.user_id = %(user_id)s::UUID) AS anon_4) AS anon_3
+    WHERE task_steps.user_id = %(user_id)s::UUID
+    UNION ALL
+    SELECT files.size AS size
+    FROM files
+    WHERE files.user_id = %(user_id)s::UUID) AS anon_4) AS anon_3
 FROM (
   SELECT count(*) AS tasks, coalesce(sum(anon_5.arguments), %(coalesce_3)s) AS bytes, coalesce(sum(anon_5.stored),
       %(coalesce_4)s) AS stored

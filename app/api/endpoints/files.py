@@ -1,0 +1,168 @@
+"""Endpoints of files: upload, list, read, download, delete."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from anyio import CancelScope
+from fastapi import HTTPException, Path, Request, Response, status
+from starlette.requests import ClientDisconnect
+
+from app.api.deps import BearerToken, SessionDep, SettingsDep, TaskReader, TaskWriter, authenticated
+from app.api.http.body_limits import content_length
+from app.api.http.contents import BYTES, content_response, in_session
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
+from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer, rendered
+from app.api.http.router import SlashRouter
+from app.api.http.uploads import Upload
+from app.errors import (
+    ContentMissing,
+    FileInUse,
+    FileNotFound,
+    InsufficientScope,
+    InvalidCursor,
+    InvalidUpload,
+    RangeNotSatisfiable,
+    ServiceError,
+    StorageFull,
+    StorageUnavailable,
+    TooManyBytesStored,
+)
+from app.models.api_key import Scope
+from app.schemas.stored_file import FileRead
+from app.services.file_service import file_service
+from app.storage.store import key_of, storage
+
+router = SlashRouter(prefix="/files", tags=["files"])
+TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
+
+FileId = Annotated[
+    UUID, Path(description="The id of a file, or of an artifact.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d14"])
+]
+# How often an upload says that it goes on: see `app/db/statements/files.py`.
+TOUCH_SECONDS = 30.0
+
+_FILES = ListRenderer(FileRead)
+_NOT_FOUND = problems(401, InsufficientScope, FileNotFound)
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "The file.",
+                        "examples": ["a,b\n1,2\n"],
+                    }
+                },
+            }
+        }
+    },
+}
+
+
+@router.post(
+    "/",
+    status_code=status.HTTP_201_CREATED,
+    response_model=FileRead,
+    response_description="The file is kept",
+    responses={
+        201: {"headers": {"Location": {"description": "The URL of the file", "schema": {"type": "string"}}}},
+        **problems(401, InsufficientScope, InvalidUpload, TooManyBytesStored, StorageUnavailable, StorageFull),
+    },
+    openapi_extra={"requestBody": _FORM},
+)
+async def upload_file(request: Request, user: TaskWriter, token: BearerToken, settings: SettingsDep) -> Response:
+    """Upload one file as `multipart/form-data`, field `file`: `curl -F file=@data.csv`.
+
+    It has at most MAX_FILE_BYTES. A `Content-Digest` (RFC 9530, sha-256) is compared. In the header of the part it is
+    that of the file, in the request that of the whole body. Its id is an argument of tasks that read files. It is
+    deleted after FILE_RETENTION_DAYS, but not while a pending task or a schedule names it.
+    """
+    upload = Upload(request, settings.max_file_bytes)
+    try:
+        name, content_type = await upload.head()
+        length = content_length(request.scope)
+        started = await in_session(file_service.begin, user.id, name, content_type, length)
+        try:
+            await storage().write_async(key_of(started.id), _kept_alive(started.id, upload.pieces()))
+            upload.check()
+            await authenticated(request, token, Scope.TASKS_WRITE.value)  # it may have ended meanwhile
+            made = await in_session(file_service.finish, started, upload.content)
+        except BaseException:
+            with CancelScope(shield=True):
+                await in_session(file_service.give_up, started)
+            raise
+    except ClientDisconnect:
+        raise HTTPException(400, "The connection ended before the body did") from None
+    except (ServiceError, HTTPException):
+        await upload.discard()
+        raise
+    location = f"{request.scope['path'].rstrip('/')}/{made.id}"
+    return rendered(FileRead.model_validate(made), status.HTTP_201_CREATED, {"Location": location})
+
+
+@router.get(
+    "/",
+    response_model=list[FileRead],
+    response_description="Files, the newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, InvalidCursor)},
+)
+def list_files(
+    request: Request, db: SessionDep, user: TaskReader, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """List your files, the newest first; administrators those of all users. Artifacts are listed by their task."""
+    page = file_service.list_files(db, limit, owner=user.owner, before=read_cursor(cursor))
+    return _FILES.page(request, page, lambda file: file.id)
+
+
+@router.get("/{file_id}", response_model=FileRead, response_description="The file", responses=_NOT_FOUND)
+def get_file(db: SessionDep, user: TaskReader, file_id: FileId) -> Response:
+    """Return what is known of a file, or of an artifact."""
+    return rendered(FileRead.model_validate(file_service.get_file(db, file_id, owner=user.owner)))
+
+
+@router.delete(
+    "/{file_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="The file is deleted",
+    responses={**_NOT_FOUND, **problems(FileInUse)},
+)
+def delete_file(db: SessionDep, user: TaskWriter, file_id: FileId) -> Response:
+    """Delete a file. 409 while a pending or running task or a schedule names it. An artifact goes with its task."""
+    file_service.delete_file(db, file_id, owner=user.owner)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+@router.get(
+    "/{file_id}/content",
+    response_class=Response,
+    responses={
+        **BYTES,
+        **problems(401, InsufficientScope, FileNotFound, RangeNotSatisfiable, StorageUnavailable, ContentMissing),
+    },
+)
+async def download_file(request: Request, user: TaskReader, file_id: FileId) -> Response:
+    """Return the bytes of a file, or of an artifact, always as an attachment.
+
+    `Range` takes one range of bytes, `If-Range` and `If-None-Match` the `ETag`.
+    """
+    found = await in_session(file_service.get_file, file_id, owner=user.owner)
+    return await content_response(request, found)
+
+
+async def _kept_alive(file_id: UUID, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces, and say now and then that they still come. Raises FileNotFound if that is too late."""
+    touched = time.monotonic()
+    async for piece in pieces:
+        if time.monotonic() - touched > TOUCH_SECONDS:
+            touched = time.monotonic()
+            if not await in_session(file_service.touch, file_id):
+                raise FileNotFound
+        yield piece

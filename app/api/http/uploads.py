@@ -1,0 +1,156 @@
+"""Reads the body of an upload piece by piece: multipart/form-data with one part, a file (RFC 7578).
+
+Starlette's own parser writes each file to a temporary one, before the endpoint sees it. Here the pieces go on to the
+storage as they come.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import AsyncIterator
+
+from fastapi import HTTPException, Request
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.api.http.body_limits import drain
+from app.errors import InvalidUpload
+from app.services.files.contents import Measure, TooLarge, media_type, name_fault
+
+FIELD = b"file"
+# Of all that surrounds the file. The parser bounds the headers of the part.
+AROUND_BYTES = 64 * 1024
+_BOUNDARY = re.compile(rb"[\x20-\x7e]{1,70}")  # RFC 2046 §5.1.1
+# A dictionary of RFC 9530 with one member of interest.
+_SHA_256 = re.compile(r"(?:^|,)\s*sha-256\s*=\s*(:?)([A-Za-z0-9+/=]*)(:?)\s*(?:[;,]|$)", re.IGNORECASE)
+
+
+class Upload:
+    """The file in the body of a request. Read `head` first, then `pieces`, then `check`.
+
+    Raises HTTPException 413 and 415, InvalidUpload, Starlette's ClientDisconnect.
+    """
+
+    def __init__(self, request: Request, most_bytes: int) -> None:
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data":
+            raise HTTPException(415, "The body is no file: send multipart/form-data with one field, `file`")
+        if not _BOUNDARY.fullmatch(boundary):
+            raise _refused("the Content-Type names no boundary")
+        self._request, self._chunks = request, request.stream()
+        self.content, self._most = Measure(most_bytes), most_bytes
+        self._wanted = _digest_of(request.headers.get("content-digest"))
+        self._whole = None if self._wanted is None else hashlib.sha256()
+        self._part_digest: bytes | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._field = self._value = b""
+        self._pieces: list[bytes] = []
+        self._parts = 0
+        self._has_head = self._is_over = False
+        self._parser = MultipartParser(boundary, {
+            "on_part_begin": self._on_part,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header,
+            "on_headers_finished": self._on_headers,
+            "on_part_data": self._on_data,
+            "on_end": self._on_end,
+        })  # fmt: skip
+
+    async def head(self) -> tuple[str, str]:
+        """Return the name and the media type of the file, which stand before its first byte."""
+        while not self._has_head:
+            await self._feed()
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if options.get(b"name") != FIELD or b"filename" not in options:
+            raise _refused("the form has one field, `file`, with a filename")
+        try:
+            name = options[b"filename"].decode()
+        except UnicodeDecodeError:
+            raise _refused("the filename is not UTF-8") from None
+        if fault := name_fault(name):
+            raise _refused(fault)
+        self._part_digest = _digest_of(self._headers.get(b"content-digest", b"").decode("latin-1"))
+        return name, media_type(self._headers.get(b"content-type", b"").decode("latin-1"))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes of the file as they come."""
+        while self._pieces or not self._is_over:
+            pieces, self._pieces = self._pieces, []
+            for piece in pieces:
+                try:
+                    yield self.content.add(piece)
+                except TooLarge:
+                    raise HTTPException(413, f"The file is larger than {self._most} bytes") from None
+            if not self._pieces and not self._is_over:
+                await self._feed()
+
+    def check(self) -> None:
+        """Compare what has come with its digests (RFC 9530)."""
+        if self._part_digest is not None and self._part_digest != self.content.digest:
+            raise _refused("the file is another one than its Content-Digest says")
+        if self._whole is not None and self._wanted != self._whole.digest():
+            raise _refused("the body is another one than its Content-Digest says")
+
+    async def discard(self) -> None:
+        """Read what is left of a body that is refused, within limits: else the client would not read the answer."""
+        if not self._is_over:
+            await drain(self._request.receive)
+
+    async def _feed(self) -> None:
+        chunk = await anext(self._chunks, b"")
+        if self._whole is not None:
+            self._whole.update(chunk)
+        try:
+            if chunk:
+                self._parser.write(chunk)
+            elif not self._is_over:
+                raise _refused("the body ends before its form does")
+        except MultipartParseError:
+            raise _refused("the body is no multipart form") from None
+
+    # Called by the parser.
+
+    def _on_part(self) -> None:
+        self._parts += 1
+        if self._parts > 1:
+            raise _refused("the form has one field, `file`, with a filename")
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field = self._value = b""
+
+    def _on_headers(self) -> None:
+        self._has_head = True
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._pieces.append(data[start:end])
+
+    def _on_end(self) -> None:
+        self._is_over = True
+
+
+def _digest_of(header: str | None) -> bytes | None:
+    """Return the SHA-256 that a Content-Digest names; None where it names none. Raises InvalidUpload."""
+    found = _SHA_256.search(header) if header else None
+    if found is None:
+        return None
+    try:
+        digest = base64.b64decode(found[2], validate=True)
+    except binascii.Error:
+        digest = b""
+    if not (found[1] and found[3]) or len(digest) != hashlib.sha256().digest_size:
+        raise _refused("Content-Digest is no digest: write sha-256=:base64 of its 32 bytes:")
+    return digest
+
+
+def _refused(message: str) -> InvalidUpload:
+    return InvalidUpload(errors=[{"loc": ["file"], "msg": message, "type": InvalidUpload.code}])

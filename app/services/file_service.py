@@ -1,0 +1,114 @@
+"""Files that users upload, and artifacts of tasks: read, listed, deleted. `docs/files.md` says what they are."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.core.ids import new_id
+from app.db.deadlocks import repeated_with_a_fresh_session
+from app.db.page import Page
+from app.db.session import transaction
+from app.db.statements import files
+from app.errors import ArtifactNotFound, FileInUse, FileNotFound
+from app.models.stored_file import StoredFile
+from app.services.files.contents import Measure
+from app.services.task_service import task_service
+from app.services.tasks.load import Load
+from app.services.tasks.quotas import Reservation, quotas
+
+
+class StartedFile(NamedTuple):
+    """A file whose bytes come. `is_counted`: the quota is reserved for them, else their number was not known."""
+
+    id: UUID
+    user_id: UUID
+    reservation: Reservation
+    is_counted: bool
+
+
+class FileService:
+    """The calls of the endpoints. `owner`: only what this user owns; None for administrators."""
+
+    def begin(self, db: Session, user_id: UUID, name: str, content_type: str, bytes_: int | None) -> StartedFile:
+        """Note that a file of about so many bytes comes, None for unknown. End it with `finish` or `give_up`.
+
+        Raises TooManyBytesStored.
+        """
+        reservation = quotas.reserve(db, user_id, Load(0, 0, bytes_ or 0))
+        started = StartedFile(new_id(), user_id, reservation, bytes_ is not None)
+        try:
+            with transaction(db):
+                files.begin_file(db, started.id, user_id, name, content_type)
+        except BaseException:
+            reservation.release()
+            raise
+        return started
+
+    def touch(self, db: Session, file_id: UUID) -> bool:
+        """Say that its bytes still come, each minute at least. Returns False if that is too late."""
+        with transaction(db):
+            return files.touch(db, file_id)
+
+    def finish(self, db: Session, started: StartedFile, content: Measure) -> StoredFile:
+        """Note that the bytes of a file are in the storage.
+
+        Raises FileNotFound if that is too late, and TooManyBytesStored.
+        """
+        days = timedelta(days=get_settings().file_retention_days)
+        load = Load(0, 0, 0 if started.is_counted else content.size)
+        with quotas.reserved(db, started.user_id, load), transaction(db):
+            if not files.finish_file(db, started.id, content.size, content.sha256, days):
+                raise FileNotFound
+            found = files.find(db, started.id, None)
+        started.reservation.commit()
+        assert found is not None
+        return found
+
+    def give_up(self, db: Session, started: StartedFile) -> None:
+        """Have nothing kept of a file whose bytes did not all come."""
+        started.reservation.release()
+        with transaction(db):
+            files.drop(db, StoredFile.id == started.id)
+
+    def list_files(
+        self, db: Session, limit: int, *, owner: UUID | None = None, before: UUID | None = None
+    ) -> Page[StoredFile, UUID]:  # fmt: skip
+        """Return files, the newest first, without artifacts."""
+        return files.page_of_files(db, owner, limit, before)
+
+    def get_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None) -> StoredFile:
+        """Return a file, or an artifact. Raises FileNotFound."""
+        found = files.find(db, file_id, owner)
+        if found is None:
+            raise FileNotFound
+        return found
+
+    @repeated_with_a_fresh_session
+    def delete_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> None:
+        """Delete a file. Raises FileNotFound, also for an artifact, which goes with its task; FileInUse."""
+        with transaction(db, commit=commit):
+            if files.lock(db, file_id, owner) is None:
+                raise FileNotFound
+            if files.is_named(db, file_id):
+                raise FileInUse
+            files.drop(db, StoredFile.id == file_id)
+
+    def list_artifacts(self, db: Session, task_id: UUID, *, owner: UUID | None = None) -> Sequence[StoredFile]:
+        """Return the artifacts of a task that are to be seen, by name. Raises TaskNotFound."""
+        task_service.get_task(db, task_id, owner=owner)
+        return files.artifacts(db, task_id)
+
+    def get_artifact(self, db: Session, task_id: UUID, name: str, *, owner: UUID | None = None) -> StoredFile:
+        """Return an artifact of a task. Raises TaskNotFound, ArtifactNotFound."""
+        task_service.get_task(db, task_id, owner=owner)
+        found = files.artifacts(db, task_id, StoredFile.name == name)
+        if not found:
+            raise ArtifactNotFound
+        return found[0]
+
+
+file_service = FileService()

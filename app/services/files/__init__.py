@@ -1,0 +1,1 @@
+"""What files and artifacts need beside their rows."""

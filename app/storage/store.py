@@ -1,0 +1,144 @@
+"""The contents of files and artifacts at STORAGE_URL, each under a key of its own.
+
+obstore writes and reads them, a directory as S3: what is written is there whole, or not at all. It starts threads at
+its first call, and these are not there in a forked child, which would wait for them for ever. So no process calls it
+that forks afterwards: the worker's parent has another process delete (`app/storage/deleting.py`).
+"""
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from app.core.config import get_settings
+from app.core.fork import PerProcess
+from app.errors import ContentMissing, StorageFull, StorageUnavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+# Of one read, and of one part of a write: a part of S3 has 5 MiB at least. Two parts are under way at once.
+READ_BYTES, PART_BYTES, S3_PART_BYTES, PARTS = 1024 * 1024, 1024 * 1024, 5 * 1024 * 1024, 2
+# How often and how long a call to S3 is repeated; S3's own timeouts are of obstore.
+_RETRIES, _RETRY_SECONDS = 3, 10
+_IS_FULL = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122", "QuotaExceeded")
+FILE, S3 = "file", "s3"
+
+# The process that has called obstore first: a child that it forks afterwards must not.
+_called_by: list[int] = []
+
+
+def key_of(content_id: UUID) -> str:
+    """Return the key of a content: a directory has a 256th of them."""
+    return f"{content_id.hex[-2:]}/{content_id}"
+
+
+class Storage:
+    """The contents at one URL. Raises StorageUnavailable, StorageFull, ContentMissing."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._is_local = parts.scheme == FILE
+        self.directory = Path(unquote(parts.path)).absolute() if self._is_local else None
+        self._url = self.directory.as_uri() if self.directory is not None else url
+        self._part_bytes = PART_BYTES if self._is_local else S3_PART_BYTES
+        self._opened: ObjectStore | None = None
+
+    @property
+    def _store(self) -> Any:
+        if _called_by and _called_by[0] != os.getpid():
+            raise StorageUnavailable("This process was forked after its parent has used the storage")
+        if self._opened is None:
+            from obstore.store import from_url
+
+            retries: Any = {"max_retries": _RETRIES, "retry_timeout": _seconds(_RETRY_SECONDS)}
+            options: Any = {"mkdir": True} if self._is_local else {"retry_config": retries}
+            with _told():
+                self._opened = from_url(self._url, **options)
+            _called_by[:] = [os.getpid()]
+        return self._opened
+
+    def write(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Keep these bytes. What the iterable raises leaves nothing, and is raised."""
+        import obstore
+
+        with _told():
+            obstore.put(self._store, key, pieces, **self._options)
+
+    async def write_async(self, key: str, pieces: AsyncIterable[bytes]) -> None:
+        """As `write`, in an event loop."""
+        import obstore
+
+        with _told():
+            await obstore.put_async(self._store, key, pieces, **self._options)
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from this place on, as far as there are so many."""
+        import obstore
+
+        with _told():
+            return bytes(obstore.get_range(self._store, key, start=start, length=length)) if length else b""
+
+    def pieces(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` up to `end`."""
+        for at, length in _pieces(start, end):
+            yield self.read(key, at, length)
+
+    async def pieces_async(self, key: str, start: int, end: int) -> AsyncIterator[memoryview]:
+        """As `pieces`, in an event loop."""
+        import obstore
+
+        for at, length in _pieces(start, end):
+            with _told():
+                piece = await obstore.get_range_async(self._store, key, start=at, length=length)
+            yield memoryview(piece)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete these contents, as far as they are there."""
+        import obstore
+
+        with _told():
+            for key in keys:
+                try:
+                    obstore.delete(self._store, key)
+                except FileNotFoundError:
+                    continue
+
+    def path(self, key: str) -> Path | None:
+        """Return the file of a content; None where the storage is no directory."""
+        return None if self.directory is None else self.directory / key
+
+    @property
+    def _options(self) -> Any:
+        return {"use_multipart": True, "chunk_size": self._part_bytes, "max_concurrency": PARTS}
+
+
+def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
+    for at in range(start, end, READ_BYTES):
+        yield at, min(READ_BYTES, end - at)
+
+
+def _seconds(number: float) -> Any:
+    from datetime import timedelta
+
+    return timedelta(seconds=number)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise the errors of obstore as the service's own."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ContentMissing from error
+    except (BaseError, PermissionError) as error:
+        text = str(error)
+        raise (StorageFull if any(each in text for each in _IS_FULL) else StorageUnavailable) from error
+
+
+storage = PerProcess(lambda: Storage(get_settings().storage_url))

@@ -1,0 +1,162 @@
+"""Files and artifacts of one attempt: what its arguments name, and what its body saves."""
+
+import mimetypes
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.ids import new_id
+from app.db.session import SessionLocal, transaction
+from app.db.statements import files as statements
+from app.db.statements.files import Attempt
+from app.errors import ArtifactTooLarge, AttemptLost
+from app.messaging.input_files import FoundFile, InputFile
+from app.models.stored_file import StoredFile
+from app.services.files.contents import BINARY, Measure, TooLarge, media_type, name_fault
+from app.storage.store import key_of, storage
+
+T = TypeVar("T")
+Deliver = Callable[[Callable[[Any], T]], T]
+
+PIECE_BYTES = 1024 * 1024
+GONE = "is the id of no file of the task's user: it was deleted, or its task has not succeeded"
+_PREFIX = "task-service-files-"
+
+
+class AttemptFiles:
+    """Of one attempt. `deliver` runs a function with a connection, until the database answers."""
+
+    def __init__(self, task_id: UUID, attempt: int, most_bytes: int, deliver: Deliver[Any]) -> None:
+        self._of, self._most, self._deliver = Attempt(task_id, attempt), most_bytes, deliver
+        self._directory: Path | None = None
+
+    def find(self, file_id: UUID) -> InputFile:
+        """Return the file that an argument names. Raises ValueError for one that this task may not read."""
+        row = self._deliver(lambda db: statements.read_for(db, file_id, self._of.task_id))
+        if row is None:
+            raise ValueError(GONE)
+        content = _Stored(file_id, row[1], row[2], self._own_directory)
+        return InputFile(file_id, FoundFile._make([*row, content]))
+
+    def save(self, name: str, data: Any, content_type: str | None, *, partial: bool) -> UUID:
+        """Keep an artifact, and return its id. Raises as `SQLAlchemyTask.save_artifact`."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an artifact is a text, not {type(name).__name__}")
+        if fault := name_fault(name):
+            raise ValueError(fault)
+        kind = media_type(content_type or mimetypes.guess_type(name)[0] or BINARY)
+        content, artifact_id = Measure(self._most), new_id()
+        with _pieces(data) as pieces:
+            self._held(statements.begin_artifact, artifact_id, self._of, name, kind)
+            try:
+                storage().write(key_of(artifact_id), content.of(pieces))
+            except BaseException as error:
+                self._in_session(lambda db: statements.drop(db, StoredFile.id == artifact_id))
+                if isinstance(error, TooLarge):
+                    raise ArtifactTooLarge(f"{name} is larger than MAX_FILE_BYTES, {self._most} bytes") from None
+                raise
+        size, sha256 = content.size, content.sha256
+        self._held(statements.finish_artifact, artifact_id, self._of, size, sha256, partial=partial)
+        return artifact_id
+
+    def close(self) -> None:
+        """Delete what `InputFile.path` has made."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def _held(self, write: Callable[..., bool], *args: Any, **named: Any) -> None:
+        """Raises AttemptLost where the attempt no longer holds its task."""
+        if not self._in_session(lambda db: write(db, *args, **named)):
+            raise AttemptLost("the attempt no longer holds its task")
+
+    def _in_session(self, work: Callable[[Session], T]) -> T:
+        def once(_: Any) -> T:
+            with SessionLocal() as db, transaction(db):
+                return work(db)
+
+        found: T = self._deliver(once)
+        return found
+
+    def _own_directory(self) -> Path:
+        if self._directory is None:
+            _delete_left()
+            self._directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        return self._directory
+
+
+class _Stored(NamedTuple):
+    """A `Content` of the storage."""
+
+    file_id: UUID
+    name: str
+    size: int
+    directory: Callable[[], Path]
+
+    def read(self, start: int, length: int) -> bytes:
+        return storage().read(key_of(self.file_id), start, length)
+
+    def path(self) -> Path:
+        key = key_of(self.file_id)
+        there = self.directory() / str(self.file_id) / self.name
+        if not there.exists():
+            there.parent.mkdir(exist_ok=True)
+            stored = storage().path(key)
+            if stored is not None:
+                storage().read(key, 0, min(1, self.size))  # raises ContentMissing
+                there.symlink_to(stored)
+            else:
+                part = there.with_name(".part")
+                with part.open("wb") as copy:
+                    copy.writelines(storage().pieces(key, 0, self.size))
+                part.rename(there)
+        return there
+
+
+@contextmanager
+def _pieces(data: Any) -> Iterator[Iterator[bytes]]:
+    """Yield the bytes to keep: those of a text are UTF-8, those of a path its file's. Raises TypeError, OSError."""
+    if isinstance(data, str):
+        yield iter([data.encode()])
+    elif isinstance(data, bytes | bytearray | memoryview):
+        yield iter([bytes(data)])
+    elif isinstance(data, os.PathLike):
+        with Path(data).open("rb") as file:
+            yield _read(file)
+    elif callable(getattr(data, "read", None)):
+        yield _read(data)
+    else:
+        raise TypeError(f"an artifact is bytes, text, a path or an open file, not {type(data).__name__}")
+
+
+def _read(file: Any) -> Iterator[bytes]:
+    for piece in iter(partial(file.read, PIECE_BYTES), None):
+        if not piece:
+            return
+        yield piece.encode() if isinstance(piece, str) else bytes(piece)
+
+
+def _delete_left() -> None:
+    """Delete the directories of processes that were killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True

@@ -1,0 +1,1 @@
+"""Files, artifacts, output of tasks."""

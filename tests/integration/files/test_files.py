@@ -1,0 +1,330 @@
+"""Files over HTTP: upload, digests, bounds, list, ranges, deletion; what a client that goes away leaves."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.db.statements import files as statements
+from app.ddl.clock import NOW
+from app.models import StoredFile
+from app.services.files import deleting
+from tests.support.accounts import MakeUser
+from tests.support.task_client import TaskClient, module_client, task_client
+from tests.support.waiting import wait_for
+
+client = module_client()
+FILES = "/api/v1/files/"
+CONTENT = b"id,name\r\n1,\xc3\xa9t\xc3\xa9\r\n" * 100_000
+
+
+@pytest.fixture
+def tasks(client: httpx.Client, make_user: MakeUser) -> TaskClient:
+    return task_client(client, make_user)
+
+
+@contextmanager
+def setting(name: str, value: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(get_settings(), name.lower(), value)
+        yield
+
+
+def upload(tasks: TaskClient, content: bytes = b"a,b\n1,2\n", name: str = "data.csv", **options: Any) -> httpx.Response:
+    headers = {**tasks.headers, **options.pop("headers", {})}
+    part = options.pop("part", (name, content, "text/csv"))
+    return tasks.http.post(FILES, files={"file": part}, headers=headers, **options)
+
+
+def made(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def refused(answer: httpx.Response) -> tuple[int, str, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    return answer.status_code, answer.json()["code"], answer.json()["detail"]
+
+
+def get(tasks: TaskClient, path: str, **headers: str) -> httpx.Response:
+    return tasks.http.get(f"{FILES}{path}", headers={**tasks.headers, **headers})
+
+
+def content(tasks: TaskClient, file_id: str, **headers: str) -> httpx.Response:
+    return get(tasks, f"{file_id}/content", **headers)
+
+
+def states() -> list[str]:
+    with SessionLocal() as db:
+        return list(db.scalars(select(StoredFile.state).order_by(StoredFile.id)))
+
+
+def bytes_kept() -> list[Path]:
+    folder = Path(get_settings().storage_url.removeprefix("file://"))
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def swept() -> None:
+    """Have maintenance do what it does now and then."""
+    with SessionLocal() as db:
+        while statements.drop_what_is_over(db, 100):
+            db.commit()
+        db.commit()
+        deleting.delete_dropped(db)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(client: httpx.Client) -> Iterator[None]:
+    yield
+    with SessionLocal() as db:
+        statements.drop(db, StoredFile.id.is_not(None))
+        db.commit()
+    swept()
+    assert (states(), bytes_kept()) == ([], [])
+
+
+class TestUpload:
+    def test_is_kept_as_it_was_sent(self, tasks: TaskClient) -> None:
+        file = made(upload(tasks, CONTENT, "été 1.csv"))
+        assert (file["name"], file["size"], file["content_type"]) == ("été 1.csv", len(CONTENT), "text/csv")
+        assert file["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+        assert file["user_id"] == tasks.user["id"]
+        assert content(tasks, file["id"]).content == CONTENT
+        assert get(tasks, file["id"]).json() == file
+        assert get(tasks, "").json() == [file]
+
+    def test_may_be_empty(self, tasks: TaskClient) -> None:
+        file = made(upload(tasks, b""))
+        assert (file["size"], content(tasks, file["id"]).content) == (0, b"")
+
+    def test_is_larger_than_other_bodies_may_be(self, tasks: TaskClient) -> None:
+        large = bytes(get_settings().max_body_bytes + 1)
+        assert made(upload(tasks, large))["size"] == len(large)
+
+    def test_of_more_than_its_bound_leaves_nothing(self, tasks: TaskClient) -> None:
+        with setting("MAX_FILE_BYTES", 2000):
+            assert refused(upload(tasks, bytes(2001))) == (413, "body_too_large", "The file is larger than 2000 bytes")
+            assert made(upload(tasks, bytes(2000)))["size"] == 2000
+        swept()
+        assert len(bytes_kept()) == 1
+
+    def test_in_chunks_needs_no_length(self, tasks: TaskClient) -> None:
+        whole = httpx.Request("POST", "http://x/", files={"file": ("a.csv", CONTENT)})
+        body = whole.read()
+
+        def chunks() -> Iterator[bytes]:
+            for at in range(0, len(body), 50_000):
+                yield body[at : at + 50_000]
+
+        headers = {**tasks.headers, "Content-Type": whole.headers["content-type"]}
+        answer = tasks.http.post(FILES, content=chunks(), headers=headers)
+        assert made(answer)["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+
+    @pytest.mark.parametrize("size", [1, 2, 7, 64])
+    def test_may_come_in_pieces_of_any_size(self, tasks: TaskClient, size: int) -> None:
+        whole = httpx.Request("POST", "http://x/", files={"file": ("a.csv", b"--\r\n-boundary\r\n" * 9)})
+        body = whole.read()
+        headers = {**tasks.headers, "Content-Type": whole.headers["content-type"]}
+        pieces = (body[at : at + size] for at in range(0, len(body), size))
+        file = made(tasks.http.post(FILES, content=pieces, headers=headers))
+        assert content(tasks, file["id"]).content == b"--\r\n-boundary\r\n" * 9
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\nb", "a" * 201])
+    def test_of_a_bad_name_is_refused(self, tasks: TaskClient, name: str) -> None:
+        body = (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="'
+            + name.encode()
+            + b'"\r\n\r\nx\r\n--b--\r\n'
+        )
+        headers = {**tasks.headers, "Content-Type": "multipart/form-data; boundary=b"}
+        assert tasks.http.post(FILES, content=body, headers=headers).status_code == 422
+
+    @pytest.mark.parametrize(
+        ("body", "told"),
+        [
+            (b"", "ends before its form does"),
+            (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhalf', "ends before"),
+            (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n', "one field, `file`"),
+            (b'--b\r\nContent-Disposition: form-data; name="x"; filename="a"\r\n\r\nx\r\n--b--\r\n', "one field"),
+            (b"--b\r\n" + b"X: " + b"y" * 20_000 + b"\r\n\r\n", "no multipart form"),
+            (b"no form at all", "no multipart form"),
+        ],
+    )
+    def test_of_another_body_is_refused(self, tasks: TaskClient, body: bytes, told: str) -> None:
+        headers = {**tasks.headers, "Content-Type": "multipart/form-data; boundary=b"}
+        status, code, detail = refused(tasks.http.post(FILES, content=body, headers=headers))
+        assert (status, code) == (422, "invalid_upload")
+        assert told in detail
+
+    def test_of_two_files_is_refused(self, tasks: TaskClient) -> None:
+        two = [("file", ("a", b"1")), ("file", ("b", b"2"))]
+        assert tasks.http.post(FILES, files=two, headers=tasks.headers).status_code == 422
+
+    def test_of_json_is_refused(self, tasks: TaskClient) -> None:
+        status, code, _ = refused(tasks.http.post(FILES, json={}, headers=tasks.headers))
+        assert (status, code) == (415, "unsupported_media_type")
+
+    def test_without_a_login_is_refused_before_it_is_read(self, client: httpx.Client) -> None:
+        answer = client.post(FILES, headers={"Content-Type": "multipart/form-data; boundary=b"}, content=b"--b")
+        assert refused(answer)[0] == 401
+
+    def test_beyond_the_quota_is_refused(self, tasks: TaskClient) -> None:
+        with setting("QUOTA_STORED_BYTES", 100000):
+            made(upload(tasks, bytes(60_000)))
+            status, code, detail = refused(upload(tasks, bytes(60_000)))
+        assert (status, code) == (429, "stored_bytes_quota")
+        assert re.search(r"6\d{4} of 100000 bytes are kept", detail)
+
+
+class TestDigests:
+    DIGEST = base64.b64encode(hashlib.sha256(b"abc").digest()).decode()
+    OTHER = base64.b64encode(hashlib.sha256(b"abd").digest()).decode()
+
+    def send(self, tasks: TaskClient, part: str | None, whole: str | None = None) -> httpx.Response:
+        more = {} if part is None else {"Content-Digest": part}
+        body = httpx.Request("POST", "http://x/", files={"file": ("a", b"abc", "text/plain", more)})
+        headers = {**tasks.headers, "Content-Type": body.headers["content-type"]}
+        content = body.read()
+        if whole is not None:
+            digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+            headers["Content-Digest"] = whole.format(digest)
+        return tasks.http.post(FILES, content=content, headers=headers)
+
+    def test_that_are_right_are_taken(self, tasks: TaskClient) -> None:
+        made(self.send(tasks, f"sha-256=:{self.DIGEST}:"))
+        made(self.send(tasks, f"md5=:AAAA:, sha-256=:{self.DIGEST}:"))
+        made(self.send(tasks, None, "sha-256=:{}:"))
+        made(self.send(tasks, "sha-512=:AAAA:"))
+
+    @pytest.mark.parametrize(
+        ("part", "whole", "told"),
+        [
+            (f"sha-256=:{OTHER}:", None, "the file is another one"),
+            (None, f"sha-256=:{OTHER}:", "the body is another one"),
+            ("sha-256=:AAAA:", None, "Content-Digest is no digest"),
+            (f"sha-256={DIGEST}", None, "Content-Digest is no digest"),
+        ],
+    )
+    def test_that_are_wrong_are_refused(
+        self, tasks: TaskClient, part: str | None, whole: str | None, told: str
+    ) -> None:  # fmt: skip
+        status, code, detail = refused(self.send(tasks, part, whole))
+        assert (status, code) == (422, "invalid_upload")
+        assert told in detail
+        assert get(tasks, "").json() == []
+
+
+class TestDownload:
+    @pytest.fixture
+    def file_id(self, tasks: TaskClient) -> str:
+        return str(made(upload(tasks, bytes(range(100)), "a \\b é.bin"))["id"])
+
+    @pytest.mark.parametrize(
+        ("wanted", "first", "end"),
+        [("bytes=0-9", 0, 10), ("bytes=90-", 90, 100), ("bytes=-5", 95, 100), ("bytes=50-500", 50, 100),
+         ("bytes=-500", 0, 100), ("BYTES=99-99", 99, 100)],
+    )  # fmt: skip
+    def test_of_a_range(self, tasks: TaskClient, file_id: str, wanted: str, first: int, end: int) -> None:
+        answer = content(tasks, file_id, Range=wanted)
+        assert (answer.status_code, answer.headers["content-range"]) == (206, f"bytes {first}-{end - 1}/100")
+        assert answer.content == bytes(range(first, end))
+
+    @pytest.mark.parametrize("wanted", ["bytes=0-1,5-6", "items=0-1", "bytes=5-1", "bytes=", "bytes=-", "x"])
+    def test_of_no_single_range_is_whole(self, tasks: TaskClient, file_id: str, wanted: str) -> None:
+        answer = content(tasks, file_id, Range=wanted)
+        assert (answer.status_code, len(answer.content)) == (200, 100)
+
+    @pytest.mark.parametrize("wanted", ["bytes=100-", "bytes=100-200", "bytes=-0"])
+    def test_of_a_range_outside(self, tasks: TaskClient, file_id: str, wanted: str) -> None:
+        answer = content(tasks, file_id, Range=wanted)
+        assert (refused(answer)[:2], answer.headers["content-range"]) == ((416, "range_not_satisfiable"), "bytes */100")
+
+    def test_is_an_attachment_with_a_tag(self, tasks: TaskClient, file_id: str) -> None:
+        answer = content(tasks, file_id)
+        sha256 = hashlib.sha256(bytes(range(100))).hexdigest()
+        assert answer.headers["etag"] == f'"{sha256}"'
+        assert (
+            answer.headers["content-disposition"]
+            == "attachment; filename=\"a _b _.bin\"; filename*=UTF-8''a%20%5Cb%20%C3%A9.bin"
+        )
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        again = content(tasks, file_id, **{"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        part = content(tasks, file_id, **{"If-Range": answer.headers["etag"], "Range": "bytes=0-0"})
+        assert part.status_code == 206
+        assert content(tasks, file_id, **{"If-Range": '"other"', "Range": "bytes=0-0"}).status_code == 200
+
+    def test_of_another_user_is_not_found(self, client: httpx.Client, make_user: MakeUser, file_id: str) -> None:
+        other, admin = task_client(client, make_user), task_client(client, make_user, "admin")
+        for path in (file_id, f"{file_id}/content"):
+            assert refused(get(other, path))[:2] == (404, "file_not_found")
+            assert get(admin, path).status_code == 200
+        assert get(other, "").json() == []
+
+    def test_of_lost_bytes_says_so(self, tasks: TaskClient, file_id: str) -> None:
+        (kept,) = bytes_kept()
+        kept.unlink()
+        assert refused(content(tasks, file_id))[:2] == (503, "content_missing")
+
+
+class TestDeletion:
+    def test_takes_the_bytes(self, tasks: TaskClient) -> None:
+        file = made(upload(tasks))
+        assert tasks.http.delete(f"{FILES}{file['id']}", headers=tasks.headers).status_code == 204
+        assert refused(get(tasks, file["id"]))[:2] == (404, "file_not_found")
+        assert refused(tasks.http.delete(f"{FILES}{file['id']}", headers=tasks.headers))[0] == 404
+        swept()
+        assert (states(), bytes_kept()) == ([], [])
+
+    def test_frees_the_quota(self, tasks: TaskClient) -> None:
+        with setting("QUOTA_STORED_BYTES", 100000):
+            file = made(upload(tasks, bytes(60_000)))
+            tasks.http.delete(f"{FILES}{file['id']}", headers=tasks.headers)
+            # The usage is read again after a second at the latest.
+            wait_for(lambda: upload(tasks, bytes(60_000)).status_code == 201, what="the quota to be free")
+
+    def test_follows_after_its_days(self, tasks: TaskClient) -> None:
+        file = made(upload(tasks))
+        changed(file["id"], expires_at=NOW - timedelta(seconds=1))
+        swept()
+        assert refused(get(tasks, file["id"]))[0] == 404
+        assert bytes_kept() == []
+
+    def test_of_an_upload_that_fell_silent(self, tasks: TaskClient) -> None:
+        """As one is left by a process that was killed between the row and the last byte."""
+        file = made(upload(tasks))
+        changed(file["id"], state="writing", touched_at=NOW - timedelta(minutes=6))
+        swept()
+        assert (states(), bytes_kept()) == ([], [])
+
+    def test_spares_an_upload_that_goes_on(self, tasks: TaskClient) -> None:
+        file = made(upload(tasks))
+        changed(file["id"], state="writing", touched_at=NOW - timedelta(minutes=4))
+        swept()
+        assert states() == ["writing"]
+        assert get(tasks, "").json() == []
+
+    def test_of_the_user_takes_all(self, client: httpx.Client, make_user: MakeUser) -> None:
+        tasks, admin = task_client(client, make_user), task_client(client, make_user, "admin")
+        made(upload(tasks))
+        assert client.delete(f"/api/v1/users/{tasks.user['id']}", headers=admin.headers).status_code == 204
+        swept()
+        assert (states(), bytes_kept()) == ([], [])
+
+
+def changed(file_id: str, **values: Any) -> None:
+    with SessionLocal() as db:
+        db.execute(update(StoredFile).where(StoredFile.id == UUID(file_id)).values(values))
+        db.commit()

@@ -1,0 +1,217 @@
+"""Files and artifacts of tasks, from the request to the body and back: real workers, kill -9 among them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.running import Running, Start
+from tests.support.waiting import wait_for
+
+FILES, TASKS, WORKFLOWS = "/api/v1/files/", "/api/v1/tasks/", "/api/v1/workflows/"
+CONTENT = b"id,name\n1,a\n2,b\n"
+SETTINGS = {"TASK_MODULES": '["tests.support.file_tasks"]', "MAINTENANCE_INTERVAL_SECONDS": "0.1"}
+
+
+@pytest.fixture
+def running(start: Start) -> Running:
+    started = start(**SETTINGS)
+    started.stack.worker(concurrency=2)
+    return started
+
+
+def upload(running: Running, name: str = "data.csv", content: bytes = CONTENT) -> str:
+    answer = running.http.post(FILES, files={"file": (name, content, "text/csv")})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def artifacts(running: Running, task_id: str) -> dict[str, dict[str, Any]]:
+    found = running.http.get(f"{TASKS}{task_id}/artifacts")
+    assert found.status_code == 200, found.text
+    return {each["name"]: each for each in found.json()}
+
+
+def content(running: Running, task_id: str, name: str) -> bytes:
+    answer = running.http.get(f"{TASKS}{task_id}/artifacts/{name}")
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def create(running: Running, name: str, **kwargs: Any) -> httpx.Response:
+    body = {"name": "n", "task_type": "t", "celery_task_name": f"tests.{name}", "kwargs": kwargs}
+    return running.http.post(TASKS, json=body)
+
+
+def ended(running: Running, task_id: str) -> dict[str, Any]:
+    return running.ended(task_id)
+
+
+def bytes_kept(running: Running) -> int:
+    folder = Path(running.stack.settings["STORAGE_URL"].removeprefix("file://"))
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+class TestInputFile:
+    def test_is_what_was_uploaded(self, running: Running) -> None:
+        file, other = upload(running), upload(running, "other.csv")
+        task = ended(running, running.create("read_file", file, kwargs={"others": [other, file]}))
+        assert task["status"] == "succeeded", task
+        result = task["result"]
+        assert result["known"] == ["data.csv", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "text/csv"]
+        assert (result["lines"], result["end"], result["others"]) == (3, "b\n", ["other.csv", "data.csv"])
+        assert result["path"][:2] == ["data.csv", len(CONTENT)]
+        assert not Path(result["path"][2]).exists()
+
+    def test_that_is_none_is_refused_by_name(self, running: Running) -> None:
+        file, missing = upload(running), "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d14"
+        other = httpx.Client(base_url=running.http.base_url)
+        with other:
+            other.headers["Authorization"] = f"Bearer {running.stack.make_user('user')[1]}"
+            for sender, wanted in ((running.http, missing), (other, file)):
+                body = {
+                    "name": "n",
+                    "task_type": "t",
+                    "celery_task_name": "tests.read_file",
+                    "kwargs": {"file": wanted},
+                }
+                refused = sender.post(TASKS, json=body)
+                assert (refused.status_code, refused.json()["code"]) == (422, "invalid_arguments")
+                (error,) = refused.json()["errors"]
+                assert (error["loc"], error["type"]) == (["body", "kwargs", "file"], "unknown_file")
+        for malformed in ("data.csv", file.upper(), file.replace("-", ""), 7):
+            assert create(running, "read_file", file=malformed).status_code == 422
+
+    def test_is_not_deleted_while_a_task_waits_for_it(self, running: Running) -> None:
+        file = upload(running)
+        later = create(running, "read_file", file=file).json()["id"]
+        ended(running, later)
+        body = {"name": "n", "task_type": "t", "celery_task_name": "tests.read_file", "kwargs": {"file": file}}
+        waiting = running.http.post(TASKS, json={**body, "delay_seconds": 3600}).json()["id"]
+        refused = running.http.delete(f"{FILES}{file}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "file_in_use")
+        assert running.post(waiting, "cancel").status_code == 200
+        assert running.http.delete(f"{FILES}{file}").status_code == 204
+        wait_for(lambda: bytes_kept(running) == 0, what="the bytes to be deleted")
+
+    def test_may_be_changed_for_another(self, running: Running) -> None:
+        file, other = upload(running), upload(running, "other.csv")
+        body = {"name": "n", "task_type": "t", "celery_task_name": "tests.read_file", "kwargs": {"file": file}}
+        waiting = running.http.post(TASKS, json={**body, "delay_seconds": 3600}).json()["id"]
+        changed = running.http.patch(f"{TASKS}{waiting}", json={"kwargs": {"file": other}})
+        assert changed.status_code == 200, changed.text
+        assert running.http.delete(f"{FILES}{file}").status_code == 204
+        assert running.http.delete(f"{FILES}{other}").status_code == 409
+        refused = running.http.patch(f"{TASKS}{waiting}", json={"kwargs": {"file": file}})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_arguments")
+
+    def test_of_a_schedule_is_kept_for_it(self, running: Running) -> None:
+        file, other = upload(running), upload(running, "other.csv")
+        task = {"name": "n", "task_type": "t", "celery_task_name": "tests.read_file", "kwargs": {"file": file}}
+        made = running.http.post("/api/v1/schedules/", json={"name": "s", "cron": "0 3 * * *", "task": task})
+        assert made.status_code == 201, made.text
+        schedule = f"/api/v1/schedules/{made.json()['id']}"
+        assert running.http.delete(f"{FILES}{file}").status_code == 409
+        run = running.http.post(f"{schedule}/trigger")
+        assert run.status_code in (200, 201), run.text
+        changed = running.http.patch(schedule, json={"task": {**task, "kwargs": {"file": other}}})
+        assert changed.status_code == 200, changed.text
+        wait_for(lambda: running.http.delete(f"{FILES}{file}").status_code == 204, what="the triggered task to end")
+        assert running.http.delete(schedule).status_code == 204
+        assert running.http.delete(f"{FILES}{other}").status_code == 204
+
+
+class TestArtifacts:
+    def saved(self, running: Running, gate: Path, **kwargs: Any) -> str:
+        """A task whose body has saved all, and waits for the gate."""
+        task_id = running.create("save", str(gate), kwargs=kwargs)
+        wait_for(lambda: gate.with_suffix(".saved").exists(), 40, what="the body to have saved")
+        return task_id
+
+    def test_are_seen_once_the_attempt_has_succeeded(self, running: Running, gate: Path) -> None:
+        task_id = self.saved(running, gate)
+        assert [*artifacts(running, task_id)] == ["partial.bin"]
+        assert running.http.get(f"{TASKS}{task_id}/artifacts/report.txt").json()["code"] == "artifact_not_found"
+        gate.touch()
+        task = ended(running, task_id)
+        found = artifacts(running, task_id)
+        assert [*found] == ["partial.bin", "report.txt", "twice.txt"]
+        assert task["result"] == {"artifact": found["report.txt"]["id"]}
+        assert content(running, task_id, "report.txt") == b"of attempt 1"
+        assert (content(running, task_id, "twice.txt"), found["twice.txt"]["content_type"]) == (
+            b"second",
+            "text/x-second",
+        )
+        assert (found["partial.bin"]["size"], found["report.txt"]["content_type"]) == (3_000_000, "text/plain")
+        wait_for(lambda: bytes_kept(running) == 3, what="the replaced one to be deleted")
+        assert [*artifacts(running, task_id)] == [*found]
+
+    def test_of_a_failed_attempt_are_the_partial_ones(self, running: Running, gate: Path) -> None:
+        task_id = self.saved(running, gate, then="fail")
+        gate.touch()
+        assert ended(running, task_id)["status"] == "failed"
+        wait_for(lambda: bytes_kept(running) == 1, what="the others to be deleted")
+        assert [*artifacts(running, task_id)] == ["partial.bin"]
+
+    def test_of_a_cancelled_attempt_are_the_partial_ones(self, running: Running, gate: Path) -> None:
+        task_id = self.saved(running, gate)
+        assert running.post(task_id, "cancel").status_code == 202
+        assert ended(running, task_id)["status"] == "revoked"
+        wait_for(lambda: bytes_kept(running) == 1, what="the others to be deleted")
+        assert [*artifacts(running, task_id)] == ["partial.bin"]
+
+    def test_of_a_lost_attempt_are_none(self, running: Running, gate: Path) -> None:
+        task_id = self.saved(running, gate, then="die")
+        gate.touch()
+        assert ended(running, task_id)["status"] == "succeeded"
+        assert running.outcomes(task_id) == ["worker_lost", "succeeded"]
+        wait_for(lambda: bytes_kept(running) == 3, what="those of the lost attempt to be deleted")
+        assert {each["attempt"] for each in artifacts(running, task_id).values()} == {2}
+
+    def test_go_with_their_task(self, running: Running, gate: Path) -> None:
+        gate.touch()
+        task_id = self.saved(running, gate)
+        ended(running, task_id)
+        assert running.http.delete(f"{TASKS}{task_id}").status_code == 204
+        wait_for(lambda: bytes_kept(running) == 0, what="the bytes to be deleted")
+
+    def test_are_input_files_and_keep_their_task(self, running: Running, gate: Path) -> None:
+        gate.touch()
+        task_id = self.saved(running, gate)
+        file = ended(running, task_id)["result"]["artifact"]
+        assert ended(running, running.create("read_file", file))["result"]["known"][0] == "report.txt"
+        body = {"name": "n", "task_type": "t", "celery_task_name": "tests.read_file", "kwargs": {"file": file}}
+        waiting = running.http.post(TASKS, json={**body, "delay_seconds": 3600}).json()["id"]
+        refused = running.http.delete(f"{TASKS}{task_id}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "task_has_children")
+        assert running.http.delete(f"{FILES}{file}").json()["code"] == "file_not_found"
+        running.post(waiting, "cancel")
+        assert running.http.delete(f"{TASKS}{task_id}").status_code == 204
+
+    def test_are_handed_on_in_a_workflow(self, running: Running, gate: Path) -> None:
+        gate.touch()
+        task = {"name": "n", "task_type": "t"}
+        tasks = [
+            {**task, "ref": "save", "celery_task_name": "tests.save", "args": [str(gate)]},
+            {**task, "ref": "read", "celery_task_name": "tests.read_file",
+             "kwargs": {"file": {"$result": "save", "path": ["artifact"]}}},
+        ]  # fmt: skip
+        made = running.http.post(WORKFLOWS, json={"name": "w", "tasks": tasks})
+        assert made.status_code == 201, made.text
+        read = next(each["id"] for each in made.json()["tasks"] if each["ref"] == "read")
+        task = ended(running, read)
+        assert (task["status"], task["result"]["known"][0]) == ("succeeded", "report.txt")
+
+    def test_hold_a_result_that_is_too_large(self, running: Running, gate: Path) -> None:
+        gate.touch()
+        task_id = self.saved(running, gate, then="large")
+        task = ended(running, task_id)
+        assert task["result"] == {"artifact": artifacts(running, task_id)["result.json"]["id"]}
+        assert len(content(running, task_id, "result.json")) == 2_000_002
+
+    def test_of_a_bad_name_fail_the_task(self, running: Running, gate: Path) -> None:
+        task = ended(running, running.create("save", str(gate), kwargs={"name": "a/b"}))
+        assert task["status"] == "failed"
+        assert "a name has no /" in task["error_message"]
