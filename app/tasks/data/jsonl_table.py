@@ -41,7 +41,9 @@ class JsonlTable:
             return self._write()
         except (pl.exceptions.PolarsError, Panic):
             kinds = self._look_through()
-        mixed = {name: pl.String() for name, found in kinds.items() if _type_of(found) is None and found not in NESTED}
+        mixed: dict[str, pl.DataType] = {
+            name: pl.String() for name, found in kinds.items() if _type_of(found) is None and found not in NESTED
+        }
         try:
             return self._write(schema_overrides=mixed)
         except (pl.exceptions.PolarsError, Panic):
