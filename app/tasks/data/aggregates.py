@@ -31,7 +31,10 @@ def compile_aggregate(value: Any, schema: Schema, place: str) -> pl.Expr:
         return pl.len().cast(pl.Int64)
     if len(args) != 1:
         raise InvalidExpression(f"{place}.args: {name} takes 1 argument, not {len(args)}")
-    return AGGREGATES[name](compile_expression(args[0], schema, f"{place}.args[0]"))
+    term = compile_expression(args[0], schema, f"{place}.args[0]")
+    if not term.expr.meta.root_names():
+        raise InvalidExpression(f"{place}.args[0]: must use a column")
+    return AGGREGATES[name](term)
 
 
 def _sum(term: Term) -> pl.Expr:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from app.tasks.data.engine import Panic, polars_errors
+from app.tasks.data.engine import Panic, Watch, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.text_encoding import in_utf8, without_mark
 
@@ -31,9 +31,9 @@ NESTED = ({"list"}, {"dict"})
 class JsonlTable:
     """The table of a file of JSON Lines. Raises UnusableData where the file is at fault."""
 
-    def __init__(self, path: Path, name: str, folder: Path) -> None:
-        self._name, self._folder = name, folder
-        self._path = without_mark(in_utf8(path, name, folder), folder)
+    def __init__(self, path: Path, name: str, folder: Path, watch: Watch) -> None:
+        self._name, self._folder, self._watch = name, folder, watch
+        self._path = without_mark(in_utf8(path, name, folder)[0], folder)
 
     def converted(self) -> pl.LazyFrame:
         """Return a frame over a Parquet file with all rows, whose types all values have."""
@@ -59,9 +59,9 @@ class JsonlTable:
             raise UnusableData(f"{self._name} has {len(schema)} columns: send between 1 and {MAX_COLUMNS}")
         target = self._folder / "table.parquet"
         as_text = [name for name, dtype in schema.items() if dtype in (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)]
-        scanned.with_columns(pl.col(as_text).cast(pl.String)).sink_parquet(
-            target, compression="uncompressed", statistics=False
-        )
+        typed = scanned.with_columns(pl.col(as_text).cast(pl.String))
+        self._watch.restart()
+        self._watch.over(typed).sink_parquet(target, compression="uncompressed", statistics=False)
         return pl.scan_parquet(target, glob=False)
 
     def _look_through(self) -> dict[str, set[str]]:
