@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.tasks.data.errors import UnusableData
+from app.tasks.data.names import check_names, distinct_names
 from app.tasks.data.text_encoding import in_utf8
 
 SEPARATORS = ",;\t|"
 PIECE = 1 << 20
 SAMPLE = 65536
 SAMPLE_RECORDS = 50
-MAX_COLUMNS = 20_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def prepare(path: Path, name: str, folder: Path) -> CsvText:
     """
     path, lines = in_utf8(path, name, folder)
     separator, header = _read_header(path, name)
-    return CsvText(path, separator, distinct_names(header), lines)
+    names = distinct_names(header)
+    check_names(names, name)
+    return CsvText(path, separator, names, lines)
 
 
 def rewrite(text: CsvText, name: str, folder: Path) -> CsvText:
@@ -74,30 +76,12 @@ def rewrite(text: CsvText, name: str, folder: Path) -> CsvText:
     return CsvText(target, text.separator, text.names, lines)
 
 
-def distinct_names(header: list[str]) -> list[str]:
-    """Return the names without white space around them; an empty one is `column_3`, one seen before gets a number."""
-    names: list[str] = []
-    known = {each.strip() for each in header}
-    taken: set[str] = set()
-    for at, each in enumerate(header, start=1):
-        base = each.strip() or f"column_{at}"
-        unique, number = base, 1
-        while unique in taken or (number > 1 and unique in known):
-            number += 1
-            unique = f"{base}_{number}"
-        taken.add(unique)
-        names.append(unique)
-    return names
-
-
 def _read_header(path: Path, name: str) -> tuple[str, list[str]]:
     with path.open("rb") as file:
         sample = file.read(SAMPLE).decode("utf-8-sig", errors="replace")
     separator = _sniffed(sample)
     with _text_of(path) as source:
         header = next((record for _, record in _records(source, separator, name) if record), [])
-    if len(header) > MAX_COLUMNS:
-        raise UnusableData(f"{name} has {len(header)} columns: send at most {MAX_COLUMNS}")
     return separator, header
 
 

@@ -13,9 +13,9 @@ import polars as pl
 
 from app.tasks.data.engine import Panic, Watch, polars_errors
 from app.tasks.data.errors import UnusableData
+from app.tasks.data.names import check_names
 from app.tasks.data.text_encoding import in_utf8, without_mark
 
-MAX_COLUMNS = 20_000
 INTEGERS = range(-(2**63), 2**63)
 TYPES: dict[frozenset[str], pl.DataType] = {
     frozenset(): pl.String(),
@@ -55,8 +55,7 @@ class JsonlTable:
     def _write(self, **types: dict[str, pl.DataType]) -> pl.LazyFrame:
         scanned = pl.scan_ndjson(self._path, infer_schema_length=None, **types)  # type: ignore[arg-type]
         schema = scanned.collect_schema()
-        if not 0 < len(schema) <= MAX_COLUMNS:
-            raise UnusableData(f"{self._name} has {len(schema)} columns: send between 1 and {MAX_COLUMNS}")
+        check_names(schema.names(), self._name)
         target = self._folder / "table.parquet"
         as_text = [name for name, dtype in schema.items() if dtype in (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)]
         typed = scanned.with_columns(pl.col(as_text).cast(pl.String))

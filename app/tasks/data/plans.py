@@ -10,6 +10,7 @@ from app.core.nearest import did_you_mean
 from app.tasks.data.aggregates import compile_aggregate
 from app.tasks.data.errors import InvalidExpression
 from app.tasks.data.expressions import Schema, check_column, compile_expression, compile_filter
+from app.tasks.data.names import MAX_COLUMNS, is_pattern
 from app.tasks.data.terms import column, unify
 
 # How each join keeps the order of rows.
@@ -17,7 +18,6 @@ JOINS = {
     "inner": "left_right", "left": "left_right", "right": "right_left", "full": "left_right",
     "semi": "left", "anti": "left",
 }  # fmt: skip
-MAX_COLUMNS = 20_000
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,8 @@ def _names(names: Iterable[Any], place: str) -> list[str]:
 def _new_name(name: str, place: str) -> str:
     if not name.strip():
         raise InvalidExpression(f"{place}: a new column needs a name")
+    if is_pattern(name):
+        raise InvalidExpression(f"{place}: {name[:50]!r} reads as a pattern of names: choose another")
     return name
 
 
