@@ -38,7 +38,7 @@ class Plan:
 
     def whole_steps(self, *, joins: bool) -> list[str]:
         """Return the steps that need all rows at once, by the names of their arguments."""
-        steps = {"join_with": joins, "group_by": self.groups, "sort": bool(self.sort)}
+        steps = {"join_with": joins, "group_by": self.group_by, "aggregate": self.aggregate, "sort": self.sort}
         return [name for name, is_there in steps.items() if is_there]
 
     def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None) -> pl.LazyFrame:
