@@ -128,6 +128,17 @@ class TestHistograms:
         assert {name: each.counts for name, each in found.histograms.items()} == {"a": [1, 3], "c": [3], "d": [2, 1]}
         assert (found.histograms["d"].low, found.histograms["d"].high) == (dt.date(2024, 1, 1), dt.date(2024, 1, 11))
 
+    def test_are_right_for_every_unit_and_for_decimals(self) -> None:
+        moments = pl.Series("c", [dt.datetime.fromisoformat(f"2024-01-0{day}") for day in (1, 1, 2, 3)])
+        for unit in ("ms", "us", "ns"):
+            values = moments.dt.cast_time_unit(unit)
+            assert measure(values, "timestamp", 2).histogram.counts == [2, 2]
+            assert measure_large(values.to_frame().lazy(), "c", "timestamp", 4, 2).histogram.counts == [2, 2]
+        decimals = pl.Series("c", ["1.10", "1.20", "2.10"]).cast(pl.Decimal(10, 2))
+        assert measure(decimals, "number", 2).histogram.counts == [2, 1]
+        assert measure_large(decimals.to_frame().lazy(), "c", "number", 3, 2).histogram.counts == [2, 1]
+        assert measure(decimals, "number", 2).fields["max"] == "2.10"
+
     def test_leave_infinite_values_out(self, open_table: Open) -> None:
         found = profile_with_histograms(open_table("a\n1\n2.5\ninf\nnan\n"), bins=3, report=ignore)
         assert found.histograms["a"].counts == [1, 0, 1]
