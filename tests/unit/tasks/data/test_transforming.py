@@ -286,6 +286,15 @@ class TestFaults:
             run(many, out, join=many, join_on=["k"], max_output_bytes=1000)
         assert not out.exists()
 
+    def test_of_a_damaged_file_are_told_in_words(self, open_table: Open, out: Path) -> None:
+        content = io.BytesIO()
+        pl.DataFrame({"a": [*range(100_000)]}).write_parquet(content)
+        damaged = bytearray(content.getvalue())
+        damaged[100:50_000] = bytes(49_900)
+        with pytest.raises(UnusableData, match="damaged"):
+            run(open_table(bytes(damaged)), out)
+        assert not out.exists()
+
 
 class TestProgress:
     def test_tells_rows_and_ends_at_100(self, open_table: Open, out: Path) -> None:
