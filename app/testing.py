@@ -9,11 +9,15 @@ In pytest: `pytest_plugins = ["app.testing"]` in the `conftest.py` at the root o
 `task_runner`. Only the fixture needs pytest. docs/recipes.md shows more.
 """
 
+import hashlib
 import json
+import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -28,11 +32,14 @@ from app.db.sql import task_steps
 from app.db.statements.ends import Cancellation
 from app.errors import TaskCancelled
 from app.messaging.hidden_values import hide_arguments
+from app.messaging.input_files import FoundFile, InputFile
 from app.messaging.task_base import SQLAlchemyTask
 from app.models.task import TaskStatus
 from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, current_attempt
 from app.services.execution.results import check_percent, check_size
+from app.services.files.contents import BINARY
 from app.services.tasks.new_rows import parse
+from app.worker.child.attempt_files import GONE, pieces_of
 from app.worker.child.record_runner import takes_task_id
 from app.worker.child.references import Arguments
 from app.worker.child.steps import Steps
@@ -79,6 +86,8 @@ class TaskRun:
     reports: list[Report]
     # When the next attempt is due, and with which arguments where the body asked for others.
     next_try: NextTry | None
+    # What the body has saved by `self.save_artifact`, by name.
+    artifacts: dict[str, bytes] = field(default_factory=dict)
     # The results of all steps that are kept, of this attempt and of earlier ones, by name.
     steps: dict[str, Any] = field(default_factory=dict)
 
@@ -111,6 +120,8 @@ class TaskRunner:
     retry_backoff_seconds: float | None = None
     # The results of the steps that earlier attempts have kept, by name: `TaskRunner(steps=run.steps)` goes on.
     steps: Mapping[str, Any] = field(default_factory=dict)
+    # The files that arguments may name, by their ids: any UUIDs, as text.
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def run(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskRun:
         """Run the body with these arguments, which are checked and converted as those of a request.
@@ -122,8 +133,11 @@ class TaskRunner:
         """
         if not isinstance(task, SQLAlchemyTask):
             raise TypeError(f"{task!r} is not a task of celery_app")
-        attempt = UnwrittenAttempt(self._claim(task, args, kwargs), self.cancel_after, steps=dict(self.steps))
-        attempt.trace(task)
+        claim = self._claim(task, args, kwargs)
+        with TemporaryDirectory() as folder:
+            files = LocalFiles(self.files, Path(folder))
+            attempt = UnwrittenAttempt(claim, self.cancel_after, steps=dict(self.steps), files=files)
+            attempt.trace(task)
         return attempt.told()
 
     def _claim(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Claim:
@@ -166,6 +180,46 @@ class KeptResults(NamedTuple):
 
 
 @dataclass
+class LocalFiles:
+    """In place of `app.worker.child.attempt_files.AttemptFiles`: files of the test, and what the body saves."""
+
+    known: Mapping[str, Path]
+    folder: Path
+    saved: dict[str, bytes] = field(default_factory=dict)
+
+    def find(self, file_id: UUID) -> InputFile:
+        path = self.known.get(str(file_id))
+        if path is None:
+            raise ValueError(GONE)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        kind = mimetypes.guess_type(path.name)[0] or BINARY
+        size = path.stat().st_size
+        return InputFile(file_id, FoundFile(file_id, path.name, size, digest, kind, LocalContent(path)))
+
+    def save(self, name: str, data: Any, content_type: str | None, *, partial: bool) -> UUID:  # noqa: ARG002
+        with pieces_of(data) as pieces:
+            self.saved[name] = b"".join(pieces)
+        return new_id()
+
+    def directory(self) -> Path:
+        return self.folder
+
+
+class LocalContent(NamedTuple):
+    """Of a file of the test."""
+
+    file: Path
+
+    def read(self, start: int, length: int) -> bytes:
+        with self.file.open("rb") as opened:
+            opened.seek(start)
+            return opened.read(length)
+
+    def path(self) -> Path:
+        return self.file
+
+
+@dataclass
 class UnwrittenAttempt:
     """In place of `app.worker.child.attempt_run.AttemptRun`: keeps what that one would write to the row."""
 
@@ -184,6 +238,7 @@ class UnwrittenAttempt:
     next_try: NextTry | None = None
     left_to_the_parent: bool = False
     steps: dict[str, Any] = field(default_factory=dict)
+    files: LocalFiles = field(default_factory=lambda: LocalFiles({}, Path()))
 
     def __post_init__(self) -> None:
         self.current = CurrentAttempt(self.claim.id, self.claim.attempt)
@@ -219,6 +274,7 @@ class UnwrittenAttempt:
             progress_detail=details[-1] if details else None,
             reports=self.reports,
             next_try=self.next_try,
+            artifacts=self.files.saved,
             steps=self.steps,
         )
 

@@ -412,6 +412,13 @@ class SettingFields(BaseSettings):
         "artifact goes with its task.",
     )
 
+    max_task_data_bytes: int = Field(
+        1024**3,
+        ge=1024 * 1024,
+        description="Largest table, decompressed, that tasks such as `profile_data` and `train_model` read, in bytes. "
+        "Sorting, joining, grouping and training need memory by this size.",
+    )
+
     task_modules: Listed[str] = Field(
         [],
         examples=["mycompany.tasks"],
@@ -494,6 +501,9 @@ class SettingFields(BaseSettings):
     )
     mail_recipients_per_day: int = Field(
         100, ge=0, description="Recipients of one user's mails in a day, UTC; then `send_email` fails. 0: no limit."
+    )
+    mail_attachment_bytes: int = Field(
+        20 * 1024 * 1024, ge=0, description="Largest attachments of one mail of `send_email` together, in bytes."
     )
     smtp_host: str | None = Field(None, description="Mail server of the task `send_email`. Empty: no mails.")
     smtp_port: int = Field(25, ge=1, le=65535, description="Port of the mail server.")

@@ -6,6 +6,11 @@ from app.tasks import common_tasks, high_priority_tasks
 
 __all__ = ["common_tasks", "high_priority_tasks"]
 
+if find_spec("polars") is not None:  # the extra `data`, as below
+    from app.tasks import table_tasks
+
+    __all__ += ["table_tasks"]
+
 if find_spec("sklearn") is not None:  # the extra `ml`: without it the catalogue leaves these tasks out
     from app.tasks import model_tasks
 

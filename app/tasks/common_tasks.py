@@ -15,7 +15,9 @@ from app.services.execution import daily_limits
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS
 from app.services.task_service import task_service
 from app.services.tasks import idempotency
+from app.tasks.downloading import Download
 from app.tasks.fetching import NotRepeated, make_fetch
+from app.tasks.files import folder_of
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
 
 # The longest sleep of a waiting body, so that it notices a cancellation within a second.
@@ -96,6 +98,39 @@ def fetch_url(
     )
     try:
         return fetch.run(self.update_progress)
+    except AnsweredLater as error:
+        retry_after_delay(self, error)
+
+
+@celery_app.task(
+    bind=True,
+    name="app.tasks.common_tasks.fetch_to_file",
+    autoretry_for=(Failed, AnsweredLater),
+    dont_autoretry_for=(Refused, AnsweredNo, ValueError),
+    users_setting="outbound_users",
+    daily_limit=OUTBOUND_REQUESTS,
+    retry_backoff=5,
+    retry_backoff_max=600,
+    retry_jitter=False,
+    max_retries=3,
+)
+def fetch_to_file(
+    self: Any,
+    url: PublicURL,
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None,
+    max_bytes: Annotated[int, Field(ge=0)] | None = None,
+) -> dict[str, Any]:
+    """Fetch a URL and save its content as an artifact, for other tasks to read.
+
+    The same addresses are allowed, and the same failures are retried, as for `fetch_url`. The content may have
+    MAX_FILE_BYTES, or `max_bytes` if that is less. The artifact is called `name`, else as the last part of the URL. The
+    result has `url` (after redirects), `name`, `size`, `sha256`, `content_type` and `artifact`, its id.
+    """
+    most = get_settings().max_file_bytes
+    download = Download(url, name, most if max_bytes is None else min(max_bytes, most))
+    try:
+        with folder_of(self) as folder:
+            return download.run(folder / "content", self.update_progress, self.save_artifact)
     except AnsweredLater as error:
         retry_after_delay(self, error)
 

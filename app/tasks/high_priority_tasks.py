@@ -18,8 +18,9 @@ from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
 from app.services.webhook_service import webhook_service
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
+from app.tasks.files import InputFile
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
-from app.tasks.mail import Draft, compose, recipient_refusal
+from app.tasks.mail import Draft, compose, read_attachments, recipient_refusal
 from app.tasks.smtp import MailDeferred, MailRefused
 from app.tasks.webhook import make_webhook
 
@@ -82,12 +83,14 @@ def send_email(
     body: str,
     html: str | None = None,
     reply_to: Address | None = None,
+    attachments: Annotated[list[InputFile], Field(max_length=20)] | None = None,
     task_id: str | None = None,
 ) -> dict[str, Any]:
     """Send an e-mail through the SMTP server of the settings.
 
     `to` is an address or a list of up to 100 (all visible to each other), `body` the plain text, `html` an alternative
-    to it. Only the domains of the service's MAIL_DOMAINS can be reached. The task succeeds once the server accepts the
+    to it. `attachments` are ids of files or artifacts, which have MAIL_ATTACHMENT_BYTES together. Only the domains of
+    the service's MAIL_DOMAINS can be reached. The task succeeds once the server accepts the
     mail for at least one recipient; `refused` lists the others with the server's code and reason. If it accepts no
     recipient, a permanent refusal (5xx) or an invalid address fails the task at once. An unreachable server or a
     temporary refusal (4xx) is retried three times, after 15, 30 and 60 seconds unless the request says otherwise. The
@@ -97,7 +100,8 @@ def send_email(
     the same Message-ID, made from the task's id, so that mail programs can recognise the duplicate.
     """
     settings = get_settings()
-    mail = compose(Draft(settings.smtp_from, _as_list(to), subject, body, html, reply_to), task_id)
+    attached = read_attachments(attachments or (), settings.mail_attachment_bytes)
+    mail = compose(Draft(settings.smtp_from, _as_list(to), subject, body, html, reply_to, attached), task_id)
     refused = smtp.deliver(mail, settings, lambda stage: self.update_progress(PERCENT[stage], {"stage": stage}))
     accepted = [address for address in mail.recipients.values() if address not in refused]
     logger.info("mail %s accepted for %d of %d recipients", mail.message_id, len(accepted), len(mail.recipients))

@@ -8,10 +8,12 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import make_msgid, parseaddr
+from typing import NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
 
 from app.core.host_rules import HostRules
+from app.tasks.files import InputFile
 
 # 7-bit: base64 or quoted-printable, because not every server accepts 8-bit lines.
 POLICY = SMTP.clone(cte_type="7bit")
@@ -49,6 +51,22 @@ def recipient_refusal(address: str, domains: Sequence[str]) -> str | None:
     return None
 
 
+class Attachment(NamedTuple):
+    """A file that goes with a mail."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+def read_attachments(files: Sequence[InputFile], most_bytes: int) -> list[Attachment]:
+    """Return the contents of these files. Raises ValueError where they are larger together than `most_bytes`."""
+    size = sum(file.size for file in files)
+    if size > most_bytes:
+        raise ValueError(f"attachments have {size} bytes together, MAIL_ATTACHMENT_BYTES allows {most_bytes}")
+    return [Attachment(file.name, file.content_type, file.open().read()) for file in files]
+
+
 @dataclass(frozen=True)
 class Draft:
     """The unchecked input of the client and the settings."""
@@ -59,6 +77,7 @@ class Draft:
     body: str
     html: str | None = None
     reply_to: str | None = None
+    attachments: Sequence[Attachment] = ()
 
 
 def compose(draft: Draft, identity: str | None) -> Mail:
@@ -88,6 +107,12 @@ def _set_text(message: EmailMessage, draft: Draft) -> None:
     message.set_content(_unicode(draft.body, "body"))
     if draft.html is not None:
         message.add_alternative(_unicode(draft.html, "html"), subtype="html")
+    for each in draft.attachments:
+        kind = each.content_type.partition(";")[0].strip()
+        main, _, sub = kind.partition("/")
+        if main in {"message", "multipart"}:  # these have parts of their own
+            main, sub = "application", "octet-stream"
+        message.add_attachment(each.content, maintype=main, subtype=sub, filename=_one_line(each.name, "attachment"))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class AttemptFiles:
         row = self._deliver(lambda db: statements.read_for(db, file_id, self._of.task_id))
         if row is None:
             raise ValueError(GONE)
-        content = _Stored(file_id, row[1], row[2], self._own_directory)
+        content = _Stored(file_id, row[1], row[2], self.directory)
         return InputFile(file_id, FoundFile._make([*row, content]))
 
     def save(self, name: str, data: Any, content_type: str | None, *, partial: bool) -> UUID:
@@ -54,7 +54,7 @@ class AttemptFiles:
             raise ValueError(fault)
         kind = media_type(content_type or mimetypes.guess_type(name)[0] or BINARY)
         content, artifact_id = Measure(self._most), new_id()
-        with _pieces(data) as pieces:
+        with pieces_of(data) as pieces:
             self._held(statements.begin_artifact, artifact_id, self._of, name, kind)
             try:
                 storage().write(key_of(artifact_id), content.of(pieces))
@@ -66,6 +66,13 @@ class AttemptFiles:
         size, sha256 = content.size, content.sha256
         self._held(statements.finish_artifact, artifact_id, self._of, size, sha256, partial=partial)
         return artifact_id
+
+    def directory(self) -> Path:
+        """Return a directory of the attempt's own, which is there for the time of the body."""
+        if self._directory is None:
+            _delete_left()
+            self._directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        return self._directory
 
     def close(self) -> None:
         """Delete what `InputFile.path` has made."""
@@ -85,12 +92,6 @@ class AttemptFiles:
 
         found: T = self._deliver(once)
         return found
-
-    def _own_directory(self) -> Path:
-        if self._directory is None:
-            _delete_left()
-            self._directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-        return self._directory
 
 
 class _Stored(NamedTuple):
@@ -122,7 +123,7 @@ class _Stored(NamedTuple):
 
 
 @contextmanager
-def _pieces(data: Any) -> Iterator[Iterator[bytes]]:
+def pieces_of(data: Any) -> Iterator[Iterator[bytes]]:
     """Yield the bytes to keep: those of a text are UTF-8, those of a path its file's. Raises TypeError, OSError."""
     if isinstance(data, str):
         yield iter([data.encode()])

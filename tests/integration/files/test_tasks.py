@@ -214,4 +214,4 @@ class TestArtifacts:
     def test_of_a_bad_name_fail_the_task(self, running: Running, gate: Path) -> None:
         task = ended(running, running.create("save", str(gate), kwargs={"name": "a/b"}))
         assert task["status"] == "failed"
-        assert "a name has no /" in task["error_message"]
+        assert "a name has no /" in running.attempts(task["id"])[-1]["error_message"]

@@ -1,0 +1,158 @@
+"""Tables: profile and transform them. polars is imported in the bodies: no other task loads it."""
+
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.celery_app import celery_app
+from app.core.config import get_settings
+from app.core.json_text import dump_json
+from app.errors import InvalidInput
+from app.schemas.task_filter import filter_from
+from app.services.task_service import task_service
+from app.tasks.exporting import pages, write_lines
+from app.tasks.files import InputFile, folder_of
+
+Format = Literal["auto", "csv", "parquet", "jsonl"]
+Output = Literal["csv", "parquet", "jsonl"]
+Names = Annotated[list[str], Field(min_length=1, max_length=10_000)]
+MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "jsonl": "application/jsonl"}
+
+
+@celery_app.task(
+    bind=True, name="app.tasks.common_tasks.profile_data", dont_autoretry_for=(ValueError,), offload_result=True
+)
+def profile_data(
+    self: Any,
+    file: InputFile,
+    format: Format = "auto",  # noqa: A002 (the client's word)
+    columns: Names | None = None,
+    bins: Annotated[int, Field(ge=1, le=200)] = 20,
+) -> dict[str, Any]:
+    """Describe a table, column by column: types, missing values, extremes, quantiles, frequent values.
+
+    `file` is CSV, Parquet or JSON lines, also compressed by gzip; `format` is found out by its content. `columns` are
+    the names of those to describe. Counts, means and extremes are exact. Above 1,000,000 rows `distinct`, `quantiles`
+    and `top` are within 1 %, and the column says `approximate`.
+
+    The artifacts are `report.html`, a page for people with `bins` intervals for each histogram, `profile.json`, the
+    result, and `histograms.svg`.
+    """
+    from app.tasks.data.profiling import profile_with_histograms
+    from app.tasks.data.reading import opened
+    from app.tasks.data.report import histograms_svg, report_html
+
+    most = get_settings().max_task_data_bytes
+    with opened(file.path(), file.name, format=format, max_bytes=most) as data:
+        profile = profile_with_histograms(data, columns=columns, bins=bins, report=self.update_progress)
+    self.save_artifact("report.html", report_html(profile, file.name), "text/html; charset=utf-8")
+    self.save_artifact("histograms.svg", histograms_svg(profile), "image/svg+xml")
+    self.save_artifact("profile.json", dump_json(profile.result), "application/json")
+    return profile.result
+
+
+@celery_app.task(bind=True, name="app.tasks.common_tasks.transform_data", dont_autoretry_for=(ValueError,))
+def transform_data(
+    self: Any,
+    file: InputFile,
+    select: Names | Annotated[dict[str, Any], Field(min_length=1)] | None = None,
+    filter: dict[str, Any] | bool | None = None,  # noqa: A002 (as CQL2 has it)
+    group_by: Names | None = None,
+    aggregate: Annotated[dict[str, Any], Field(min_length=1)] | None = None,
+    sort: Names | None = None,
+    join_with: InputFile | None = None,
+    join_on: Names | None = None,
+    join_how: Literal["inner", "left", "right", "full", "semi", "anti"] = "inner",
+    output: Output = "csv",
+    format: Format = "auto",  # noqa: A002 (the client's word)
+) -> dict[str, Any]:
+    """Join, filter, group or select, and sort a table, in this order, and save what comes of it.
+
+    Expressions are CQL2 JSON, such as `{"op": ">", "args": [{"property": "amount"}, 10]}`. `select` is a list of names,
+    or `{new name: expression}`; `aggregate` is `{new name: {"op": "sum", "args": [expression]}}`; `sort` is a list of
+    names, `-name` for descending. A filter and a selection stream; sorting, joining and grouping need memory, and
+    tables of more than MAX_TASK_DATA_BYTES are refused before they begin.
+
+    The result names the artifact, which is called as the file with another ending. In CSV a text that a spreadsheet
+    would take for a formula begins with an apostrophe.
+    """
+    from contextlib import ExitStack
+
+    from app.tasks.data.reading import opened
+    from app.tasks.data.transforming import transform
+
+    settings = get_settings()
+    most = settings.max_task_data_bytes
+    with ExitStack() as files, folder_of(self) as folder:
+        data = files.enter_context(opened(file.path(), file.name, format=format, max_bytes=most))
+        other = None
+        if join_with is not None:
+            other = files.enter_context(opened(join_with.path(), join_with.name, format="auto", max_bytes=most))
+        done = transform(
+            data,
+            folder / "output",
+            select=select,
+            filter=filter,
+            group_by=group_by,
+            aggregate=aggregate,
+            sort=sort,
+            join=other,
+            join_on=join_on,
+            join_how=join_how,
+            output=output,
+            max_bytes=most,
+            max_output_bytes=settings.max_file_bytes,
+            report=self.update_progress,
+        )
+        return {**done, "artifact": self.save_artifact(*named(file.name, output, folder / "output"))}
+
+
+@celery_app.task(bind=True, name="app.tasks.common_tasks.export_tasks", dont_autoretry_for=(ValueError, InvalidInput))
+def export_tasks(
+    self: Any,
+    filter: Annotated[dict[str, Any], Field(max_length=30)],  # noqa: A002 (as the bulk operations call it)
+    output: Output = "csv",
+    task_id: str | None = None,
+) -> dict[str, Any]:
+    """Save your tasks that match a filter as a table: the fields of `GET /tasks/{id}`, secrets hidden.
+
+    `filter` has the names of the parameters of `GET /tasks/`, such as `{"status": "failed", "task_type": "import"}`,
+    and `{}` means all. Tasks that change meanwhile are written as they are when their page is read. What is nested,
+    such as `kwargs`, is a text of JSON. The result names the artifact `tasks.csv`, `.parquet` or `.jsonl`.
+    """
+    if task_id is None:
+        raise ValueError("export_tasks needs a record: create it with POST /tasks/")
+    owner = task_service.get_task(self.db, UUID(task_id)).user_id
+    wanted = filter_from({**filter, "user_id": owner})
+    most = get_settings()
+    with folder_of(self) as folder:
+        lines, destination = folder / "tasks.jsonl", folder / "output"
+        total, rows = max(1, task_service.get_task_count(self.db, **{**filter, "user_id": owner})), 0
+        for rows in write_lines(lines, pages(self.db, wanted)):
+            self.update_progress(min(90, rows * 90 // total), {"rows": rows, "of": total})
+            if lines.stat().st_size > most.max_file_bytes:
+                raise ValueError(f"the tasks take more than MAX_FILE_BYTES, {most.max_file_bytes} bytes: filter more")
+        if output == "jsonl" or not rows:
+            destination = lines
+        else:
+            _convert(lines, destination, output)
+        return {"rows": rows, "artifact": self.save_artifact(*named("tasks", output, destination))}
+
+
+def _convert(lines: Path, destination: Path, output: Output) -> None:
+    import polars as pl
+
+    from app.tasks.data.outputs import sink, writable
+
+    # All as text but for what is a number in all of them: no page decides a type for the others.
+    sink(writable(pl.scan_ndjson(lines, infer_schema_length=None), output), destination, output)
+
+
+def named(name: str, output: str, path: Any) -> tuple[str, Any, str]:
+    """Return the arguments of `save_artifact` for an output of a file of this name."""
+    stem = PurePath(name).name.removesuffix(".gz").removesuffix(".zst")
+    for ending in (".csv", ".parquet", ".jsonl", ".ndjson", ".tsv", ".txt"):
+        stem = stem.removesuffix(ending)
+    return f"{stem[:180] or 'output'}.{output}", path, MEDIA_TYPES[output]
