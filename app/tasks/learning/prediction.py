@@ -1,0 +1,89 @@
+"""Predict the rows of a table, batch by batch, into a file."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import polars as pl
+
+from app.core.nearest import did_you_mean
+from app.tasks.classifiers import check_choice
+from app.tasks.data.reading import Data
+from app.tasks.learning.cross_validation import Report
+from app.tasks.learning.matching import match_columns
+from app.tasks.learning.matrix import batches, to_matrix
+from app.tasks.learning.measures import predict_rows
+from app.tasks.learning.model_file import TrainedModel, load_model
+from app.tasks.learning.output import Output, can_hold, writer
+from app.tasks.learning.pipelines import Warned, one_core
+from app.tasks.learning.whole_files import whole_files
+
+LAST_PERCENT = 95  # the end of the file is the rest
+PREDICTION, PROBABILITY = "prediction", "probability"
+
+
+def predict(
+    model_path: Path,
+    data: Data,
+    destination: Path,
+    *,
+    output: str = "parquet",
+    keep: Sequence[str] | None = None,
+    report: Report,
+) -> dict[str, Any]:
+    """Predict each row of the table, in its order, and write the predictions to the file `destination`.
+
+    The file has the columns `keep` of the table, `prediction`, and for a classification `probability` (of the predicted
+    class). It is written batch by batch, so that memory does not grow with the table; where anything raises, there is
+    no file.
+
+    Returns `{rows, columns}`, where `columns` are the names in the file. `report(percent, detail)` is called after each
+    batch; what it raises ends the prediction. Raises UnusableModel, and ValueError, which names them, if columns of the
+    model are missing or of another type, or `keep` names a column that is not there: all before a row is written.
+    """
+    check_choice("output", output, get_args(Output))
+    report(0, {"stage": "loading"})
+    model = load_model(model_path)
+    frame = match_columns(data.frame, model.card.columns)
+    kept = _check_kept(frame.collect_schema(), keep or (), output)
+    schema = kept | _predicted_schema(model)
+    rows = 0
+    with whole_files(destination.parent) as folder, writer(folder / destination.name, output, schema) as write:
+        for part in _predicted(model, data, frame, [*kept], report):
+            write(part)
+            rows += len(part)
+    return {"rows": rows, "columns": [*schema]}
+
+
+def _check_kept(schema: pl.Schema, keep: Sequence[str], output: str) -> dict[str, pl.DataType]:
+    """Return the columns of the table that go into the output, with their types."""
+    for name in keep:
+        if name not in schema:
+            raise ValueError(f"keep: the file has no column {name!r}{did_you_mean(name, schema.names())}")
+        if name in (PREDICTION, PROBABILITY):
+            raise ValueError(f"keep: column {name!r} has the name of a column of the output; leave it out")
+        if not can_hold(output, schema[name]):
+            raise ValueError(f"keep: {output} cannot hold column {name!r} of type {schema[name]}; leave it out")
+    if len({*keep}) < len(keep):
+        raise ValueError("keep: a column is named twice")
+    return {name: schema[name] for name in keep}
+
+
+def _predicted_schema(model: TrainedModel) -> dict[str, Any]:
+    of_classes = {PROBABILITY: pl.Float64} if model.card.target.kind == "classification" else {}
+    return {PREDICTION: model.card.target.dtype, **of_classes}
+
+
+def _predicted(
+    model: TrainedModel, data: Data, frame: pl.LazyFrame, kept: list[str], report: Report
+) -> Iterator[pl.DataFrame]:
+    """The rows of the output, in batches."""
+    card = model.card
+    with one_core(), Warned().collecting():
+        for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), data.name):
+            predicted = predict_rows(model.pipeline, card.target.kind, to_matrix(batch, card.columns))
+            columns = [card.target.decode(predicted.values).alias(PREDICTION)]
+            if predicted.probabilities is not None:
+                columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
+            yield batch.select(kept).with_columns(columns)
+            report(min(LAST_PERCENT, LAST_PERCENT * rows // max(data.rows, 1)), {"stage": "predicting", "rows": rows})
