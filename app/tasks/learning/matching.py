@@ -17,11 +17,15 @@ DTYPES: dict[ColumnKind, type[pl.DataType]] = {
 }
 
 
+class UnfitColumns(ValueError):
+    """Columns of a table are missing, or of another type than in training; the message names them."""
+
+
 def match_columns(frame: pl.LazyFrame, columns: Sequence[Column]) -> pl.LazyFrame:
     """Return the table with the columns in types that the model takes.
 
     A column without any value is of every type: a CSV file says nothing about the type of an empty column. Raises
-    ValueError, which names them, if columns are missing or of another type.
+    UnfitColumns, which names them, if columns are missing or of another type.
     """
     schema = frame.collect_schema()
     missing = [column.name for column in columns if column.name not in schema]
@@ -35,7 +39,7 @@ def match_columns(frame: pl.LazyFrame, columns: Sequence[Column]) -> pl.LazyFram
     if wrong:
         faults.append("; ".join(_difference(column, schema[column.name]) for column in wrong[:10]))
     if faults:
-        raise ValueError(f"the columns are not those that the model was trained with: {'; '.join(faults)}")
+        raise UnfitColumns(f"the columns are not those that the model was trained with: {'; '.join(faults)}")
     return frame.with_columns(pl.lit(None, dtype=DTYPES[column.kind]).alias(column.name) for column in others)
 
 

@@ -53,7 +53,8 @@ def batches(frame: pl.LazyFrame, names: Iterable[str], file: str) -> Iterator[tu
     Raises UnusableData, which calls the file `file`, where its content is damaged.
     """
     rows = 0
-    reading = iter(frame.select([*names]).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"))
+    query = frame.select([*names])
+    reading = iter(query.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"))
     while True:
         with polars_errors(f"{file} cannot be read: its content is damaged"):
             batch = next(reading, None)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from app.tasks.learning.measures import Predicted
-from app.tasks.learning.svg import compact, picture, text, ticks
+from app.tasks.learning.svg import compact, number, picture, text, ticks
 from app.tasks.learning.target import Target
 
-MARGIN = 130.0  # for the names of classes
+MARGIN = 150.0  # for the names of classes
 SIDE = 480.0
 MAX_POINTS = 1000  # drawn one by one; more are counted in squares
 SQUARES = 60
@@ -45,20 +45,20 @@ def confusion_matrix(names: Sequence[str], counts: Any) -> str:
     for (row, column), count in np.ndenumerate(counts):
         parts += _cell(MARGIN + cell * column, MARGIN + cell * row, cell, int(count), int(counts[row].sum()))
     label = f"Confusion matrix of {len(names)} classes: rows are the true classes, columns the predicted ones"
-    return picture(MARGIN + side + 60, MARGIN + side + 12, label, parts)
+    return picture(MARGIN + side + 75, MARGIN + side + 12, label, parts)
 
 
 def _cell(x: float, y: float, size: float, count: int, total: int) -> list[str]:
     share = count / total if total else 0.0
     shade = f'<rect class="mark line" x="{x:.1f}" y="{y:.1f}" width="{size:.1f}" height="{size:.1f}"'
-    number = text(
+    shown = text(
         x + size / 2,
         y + size / 2 + 4,
         compact(count),
         name="on" if share > 0.55 else "" if count else "dim",  # noqa: PLR2004 - about where ink and paper read alike
         extra=f' font-size="{min(14.0, size / 2.6):.1f}"',
     )
-    return [f'{shade} fill-opacity="{share:.3f}"><title>{count} of {total}</title></rect>', number]
+    return [f'{shade} fill-opacity="{share:.3f}"><title>{count} of {total}</title></rect>', shown]
 
 
 def predicted_against_actual(truth: Any, values: Any) -> str:
@@ -94,8 +94,8 @@ def _axes(low: float, high: float, left: float, top: float) -> list[str]:
         x, y = left + offset, bottom - offset
         lines += [
             f'<path class="line" d="M{x:.1f} {top:.1f}V{bottom:.1f}M{left:.1f} {y:.1f}H{left + SIDE:.1f}"/>',
-            text(x, bottom + 18, f"{tick:.6g}", name="dim"),
-            text(left - 8, y + 4, f"{tick:.6g}", anchor="end", name="dim"),
+            text(x, bottom + 18, number(tick), name="dim"),
+            text(left - 8, y + 4, number(tick), anchor="end", name="dim"),
         ]
     return [
         *lines,

@@ -91,6 +91,9 @@ class Warned:
 
 def one_core() -> Any:
     """Limit BLAS and OpenMP to one core, because a worker slot is one core. They ignore `n_jobs`."""
+    # Only libraries that are loaded are limited. Two threads on one free core took ten times as long as one.
+    import sklearn.ensemble
+    import sklearn.linear_model  # noqa: F401 - see above
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     return threadpool_limits(limits=1)

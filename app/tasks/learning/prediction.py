@@ -1,6 +1,7 @@
 """Predict the rows of a table, batch by batch, into a file."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,9 +9,10 @@ import polars as pl
 
 from app.core.nearest import did_you_mean
 from app.tasks.classifiers import check_choice
+from app.tasks.data.errors import UnusableData
 from app.tasks.data.reading import Data
 from app.tasks.learning.cross_validation import Report
-from app.tasks.learning.matching import match_columns
+from app.tasks.learning.matching import UnfitColumns, match_columns
 from app.tasks.learning.matrix import batches, to_matrix
 from app.tasks.learning.measures import predict_rows
 from app.tasks.learning.model_file import TrainedModel, load_model
@@ -43,16 +45,48 @@ def predict(
     """
     check_choice("output", output, get_args(Output))
     report(0, {"stage": "loading"})
-    model = load_model(model_path)
-    frame = match_columns(data.frame, model.card.columns)
-    kept = _check_kept(frame.collect_schema(), keep or (), output)
-    schema = kept | _predicted_schema(model)
-    rows = 0
-    with whole_files(destination.parent) as folder, writer(folder / destination.name, output, schema) as write:
-        for part in _predicted(model, data, frame, [*kept], report):
-            write(part)
-            rows += len(part)
-    return {"rows": rows, "columns": [*schema]}
+    prediction = _Prediction(load_model(model_path), data, keep or (), output, report)
+    try:
+        return prediction.write(data.checked(), destination)
+    except (UnusableData, UnfitColumns):
+        # The types of a CSV file are guesses from its first rows there. Those of all rows cost one parse more.
+        return prediction.write(data.frame, destination)
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    model: TrainedModel
+    data: Data
+    keep: Sequence[str]
+    output: str
+    report: Report
+
+    def write(self, table: pl.LazyFrame, destination: Path) -> dict[str, Any]:
+        frame = match_columns(table, self.model.card.columns)
+        kept = _check_kept(frame.collect_schema(), self.keep, self.output)
+        schema = kept | self._schema()
+        rows = 0
+        with whole_files(destination.parent) as folder, writer(folder / destination.name, self.output, schema) as write:
+            for part in self._parts(frame, [*kept]):
+                write(part)
+                rows += len(part)
+        return {"rows": rows, "columns": [*schema]}
+
+    def _schema(self) -> dict[str, Any]:
+        target = self.model.card.target
+        return {PREDICTION: target.dtype} | ({PROBABILITY: pl.Float64} if target.kind == "classification" else {})
+
+    def _parts(self, frame: pl.LazyFrame, kept: list[str]) -> Iterator[pl.DataFrame]:
+        """The rows of the output, in batches."""
+        card, total = self.model.card, max(self.data.rows, 1)
+        with one_core(), Warned().collecting():
+            for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
+                predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))
+                columns = [card.target.decode(predicted.values).alias(PREDICTION)]
+                if predicted.probabilities is not None:
+                    columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
+                yield batch.select(kept).with_columns(columns)
+                self.report(min(LAST_PERCENT, LAST_PERCENT * rows // total), {"stage": "predicting", "rows": rows})
 
 
 def _check_kept(schema: pl.Schema, keep: Sequence[str], output: str) -> dict[str, pl.DataType]:
@@ -67,23 +101,3 @@ def _check_kept(schema: pl.Schema, keep: Sequence[str], output: str) -> dict[str
     if len({*keep}) < len(keep):
         raise ValueError("keep: a column is named twice")
     return {name: schema[name] for name in keep}
-
-
-def _predicted_schema(model: TrainedModel) -> dict[str, Any]:
-    of_classes = {PROBABILITY: pl.Float64} if model.card.target.kind == "classification" else {}
-    return {PREDICTION: model.card.target.dtype, **of_classes}
-
-
-def _predicted(
-    model: TrainedModel, data: Data, frame: pl.LazyFrame, kept: list[str], report: Report
-) -> Iterator[pl.DataFrame]:
-    """The rows of the output, in batches."""
-    card = model.card
-    with one_core(), Warned().collecting():
-        for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), data.name):
-            predicted = predict_rows(model.pipeline, card.target.kind, to_matrix(batch, card.columns))
-            columns = [card.target.decode(predicted.values).alias(PREDICTION)]
-            if predicted.probabilities is not None:
-                columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
-            yield batch.select(kept).with_columns(columns)
-            report(min(LAST_PERCENT, LAST_PERCENT * rows // max(data.rows, 1)), {"stage": "predicting", "rows": rows})

@@ -50,6 +50,10 @@ def compact(count: int) -> str:
     return str(count)
 
 
+def number(value: float) -> str:
+    return f"{value:.10g}" if abs(value) < 1e9 else f"{value:.3g}"  # noqa: PLR2004 - what fits beside an axis
+
+
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Return round numbers between `low` and `high`, a step of 1, 2 or 5 times a power of ten apart."""
     rough = (high - low) / about

@@ -26,6 +26,7 @@ from app.tasks.learning.target import Kind, Target, make_target, present
 from app.tasks.learning.whole_files import whole_files
 
 MAX_FOLDS = 20
+FITTED_PERCENT = 98
 NUMBER_BYTES = 8
 
 
@@ -69,6 +70,7 @@ def train(
         scores = cross_validate(trainer, matrix, truth, folds, report)
         report(CROSS_VALIDATION_PERCENT, {"stage": "final fit"})
         pipeline = trainer.fit(matrix, truth)
+    report(FITTED_PERCENT, {"stage": "writing"})
     card = Card(
         model=trainer.model,
         target=table.target,
