@@ -20,8 +20,10 @@ def names(requirements: list[str]) -> set[str]:
 
 
 class TestRequirementsFiles:
-    def test_the_image_holds_the_dependencies_the_models_and_every_driver(self) -> None:
-        assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(EXTRAS["ml"] + EXTRAS["mysql"])
+    def test_the_image_holds_the_dependencies_the_tables_the_models_and_every_driver(self) -> None:
+        assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(
+            EXTRAS["data"] + EXTRAS["ml"] + EXTRAS["mysql"]
+        )
 
     def test_beside_it_are_the_embedded_servers_and_the_tools_of_the_unit_tests(self) -> None:
         assert beside_the_image().keys() == names(EXTRAS["embedded"]) | UNIT_TESTS

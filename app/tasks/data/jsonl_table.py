@@ -1,0 +1,103 @@
+"""A file of JSON Lines as a frame with types: one object a line, the columns are the names that any of them has.
+
+The types are those of JSON in all rows. A column whose values are of several kinds becomes text: strings as they are,
+everything else as JSON. Integers beyond 64 bits become text with all digits.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from app.tasks.data.engine import Panic, polars_errors
+from app.tasks.data.errors import UnusableData
+from app.tasks.data.text_encoding import in_utf8, without_mark
+
+MAX_COLUMNS = 20_000
+INTEGERS = range(-(2**63), 2**63)
+TYPES: dict[frozenset[str], pl.DataType] = {
+    frozenset(): pl.String(),
+    frozenset({"bool"}): pl.Boolean(),
+    frozenset({"int"}): pl.Int64(),
+    frozenset({"float"}): pl.Float64(),
+    frozenset({"int", "float"}): pl.Float64(),
+    frozenset({"str"}): pl.String(),
+}
+NESTED = ({"list"}, {"dict"})
+
+
+class JsonlTable:
+    """The table of a file of JSON Lines. Raises UnusableData where the file is at fault."""
+
+    def __init__(self, path: Path, name: str, folder: Path) -> None:
+        self._name, self._folder = name, folder
+        self._path = without_mark(in_utf8(path, name, folder), folder)
+
+    def converted(self) -> pl.LazyFrame:
+        """Return a frame over a Parquet file with all rows, whose types all values have."""
+        try:
+            return self._write()
+        except (pl.exceptions.PolarsError, Panic):
+            kinds = self._look_through()
+        mixed: dict[str, pl.DataType] = {
+            name: pl.String() for name, found in kinds.items() if _type_of(found) is None and found not in NESTED
+        }
+        try:
+            return self._write(schema_overrides=mixed)
+        except (pl.exceptions.PolarsError, Panic):
+            # What is nested is of several kinds in itself.
+            schema = {name: _type_of(found) or pl.String() for name, found in kinds.items()}
+        with polars_errors(f"{self._name} cannot be read as JSON Lines: check its lines"):
+            return self._write(schema=schema)
+
+    def _write(self, **types: dict[str, pl.DataType]) -> pl.LazyFrame:
+        scanned = pl.scan_ndjson(self._path, infer_schema_length=None, **types)  # type: ignore[arg-type]
+        schema = scanned.collect_schema()
+        if not 0 < len(schema) <= MAX_COLUMNS:
+            raise UnusableData(f"{self._name} has {len(schema)} columns: send between 1 and {MAX_COLUMNS}")
+        target = self._folder / "table.parquet"
+        as_text = [name for name, dtype in schema.items() if dtype in (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)]
+        scanned.with_columns(pl.col(as_text).cast(pl.String)).sink_parquet(
+            target, compression="uncompressed", statistics=False
+        )
+        return pl.scan_parquet(target, glob=False)
+
+    def _look_through(self) -> dict[str, set[str]]:
+        """Return the kinds of the values of each name. Raises UnusableData, which names the first line at fault."""
+        kinds: dict[str, set[str]] = defaultdict(set)
+        with self._path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                for name, value in self._object(line, number).items():
+                    kinds[name] |= _kind_of(value)
+        return kinds
+
+    def _object(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            found = json.loads(line, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            fault = error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deeply or holds NaN"
+            raise UnusableData(f"{self._name}: line {number} is not JSON ({fault}): write one object a line") from None
+        if not isinstance(found, dict):
+            raise UnusableData(f"{self._name}: line {number} is no object: write one object a line")
+        return found
+
+
+def _kind_of(value: Any) -> set[str]:
+    if value is None:
+        return set()
+    if isinstance(value, int) and value not in INTEGERS:
+        return {"huge"}
+    return {type(value).__name__}
+
+
+def _type_of(kinds: set[str]) -> pl.DataType | None:
+    """Return the type of a column with values of these kinds; None if only text holds them all."""
+    return TYPES.get(frozenset(kinds))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

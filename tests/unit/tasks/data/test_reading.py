@@ -1,0 +1,290 @@
+import csv
+import datetime as dt
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from app.tasks.data.reading import Data, UnusableData, detect
+from tests.unit.tasks.data.conftest import Open
+
+
+def columns(data: Data) -> dict[str, list[Any]]:
+    frame = data.frame.collect()
+    assert frame.height == data.rows
+    return frame.to_dict(as_series=False)
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+class TestFormat:
+    @pytest.mark.parametrize(
+        ("content", "name", "expected"),
+        [
+            (b"a,b\n1,2\n", "data.parquet", "csv"),
+            (b"a,b\n1,2\n", "data.jsonl", "csv"),
+            (b'{"a": 1}\n', "data.csv", "jsonl"),
+            (b'\xef\xbb\xbf\n {"a": 1}\n', "data", "jsonl"),
+            (b"PAR1" + b"x" * 50, "data.csv", "parquet"),
+            (gzip.compress(b'{"a": 1}\n'), "data.csv", "jsonl"),
+            (b'{"a": "' + b"x" * 100_000 + b'"}', "data.csv", "jsonl"),
+        ],
+    )
+    def test_is_found_by_content_whatever_the_name_says(
+        self, tmp_path: Path, content: bytes, name: str, expected: str
+    ) -> None:
+        (tmp_path / "file").write_bytes(content)
+        assert detect(tmp_path / "file", name) == expected
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "is empty"),
+            (b" \r\n ", "only white space"),
+            (b"\x00\x01\x02", "neither text nor Parquet"),
+            (b"PK\x03\x04....", "a spreadsheet: export the table as CSV"),
+            (b"%PDF-1.7", "a PDF document"),
+            (b"PARE....", "encrypted"),
+            (b'{\n"a": 1}', "write each whole object on one line"),
+        ],
+    )
+    def test_of_what_is_no_table_is_refused_in_words(self, open_table: Open, content: bytes, words: str) -> None:
+        with pytest.raises(UnusableData, match=words):
+            open_table(content)
+
+    def test_of_a_json_array_is_refused_in_words(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="one JSON array: write each object on a line"):
+            open_table('[{"a": 1}]', "data.json")
+
+    def test_that_contradicts_the_content_is_refused(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="the content is csv, not parquet: give format csv or auto"):
+            open_table("a\n1\n", format="parquet")
+        with pytest.raises(UnusableData, match="not 'cvs', did you mean csv"):
+            open_table("a\n1\n", format="cvs")
+
+
+class TestCompression:
+    def test_gzip_is_read_whatever_the_name_says(self, open_table: Open) -> None:
+        data = open_table(gzip.compress(b"a,b\n1,2\n"))
+        assert (data.format, data.bytes, columns(data)) == ("csv", 8, {"a": [1], "b": [2]})
+
+    def test_a_bomb_is_refused_before_it_is_unpacked(self, open_table: Open, tmp_path: Path) -> None:
+        bomb = gzip.compress(b"a\n" * 10_000_000)
+        with pytest.raises(UnusableData, match="larger than 1000000 bytes once it is decompressed"):
+            open_table(bomb, max_bytes=1_000_000)
+
+    def test_what_is_cut_or_compressed_twice_is_refused(self, open_table: Open) -> None:
+        whole = gzip.compress(b"a,b\n1,2\n")
+        with pytest.raises(UnusableData, match="damaged"):
+            open_table(whole[:-9])
+        with pytest.raises(UnusableData, match="compressed twice"):
+            open_table(gzip.compress(whole))
+
+    def test_a_parquet_file_of_few_bytes_and_many_rows_is_refused(self, open_table: Open) -> None:
+        content = parquet(pl.select(pl.repeat(1, 10_000_000, dtype=pl.Int64).alias("a")))
+        assert len(content) < 1_000_000
+        with pytest.raises(UnusableData, match="80000000 bytes of data, more than 1000000"):
+            open_table(content, max_bytes=1_000_000)
+
+
+class TestEncoding:
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_is_found(self, open_table: Open, encoding: str, end: str) -> None:
+        text = end.join(["größe,€", "1,ä", "2,ß", ""])
+        assert columns(open_table(text.encode(encoding))) == {"größe": [1, 2], "€": ["ä", "ß"]}
+
+    def test_every_byte_is_a_character(self, open_table: Open) -> None:
+        assert columns(open_table(b"a\n\x81\xff\n")) == {"a": ["\x81ÿ"]}
+
+    def test_of_what_lies_by_its_mark_is_refused(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="not the utf-16 that its first bytes say"):
+            open_table(b"\xff\xfea\x00,")
+
+    def test_json_lines_have_it_too(self, open_table: Open) -> None:
+        for encoding in ("utf-8-sig", "utf-16"):
+            assert columns(open_table('{"ä": "ö"}\n'.encode(encoding))) == {"ä": ["ö"]}
+
+
+class TestLines:
+    @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+    def test_have_the_separator_that_fits_them_all(self, open_table: Open, separator: str) -> None:
+        text = "\n".join(separator.join(fields) for fields in (["a", "b", "c"], ["1", '"x,;|"', "2"], ["", "", "3"]))
+        assert columns(open_table(text)) == {"a": [1, None], "b": ["x,;|", None], "c": [2, 3]}
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("a,b,c\n1,2,3\n4,5\n", "line 3 has 2 fields, the header has 3"),
+            ("a,b,c\n1,2,3\n4,5,6,7\n", "line 3 has 4 fields, the header has 3"),
+            ("a,b\n1,2\n" * 1 + "1,2\n" * 50_000 + "3\n", "line 50003 has 1 fields"),
+            ('a,b\n"x\ny",1\n2\n', "line 4 has 1 fields"),
+            ("name\nSmith, John\n", "line 2 has 2 fields, the header has 1"),
+            ('a,b\n"5,x\n6,y\n', "line 3 cannot be read .* check its quotation marks"),
+            ('a,b\n"5"x,x\n', "line 2 cannot be read"),
+        ],
+    )
+    def test_that_are_ragged_are_refused_with_their_number(self, open_table: Open, text: str, words: str) -> None:
+        with pytest.raises(UnusableData, match=words):
+            open_table(text)
+
+    @pytest.mark.parametrize(
+        ("text", "rows"),
+        [
+            ('a,b\r\n1,"x"\r\n"","y ""q"" z"\r\n,\r\n', [("1", "x"), ("", 'y "q" z'), ("", "")]),
+            ('a,b\n"x\ny",", "\n', [("x\ny", ", ")]),
+            ('a,b\n5" pipe,x\n6" pipe,y\n', [('5" pipe', "x"), ('6" pipe', "y")]),
+            ('a,b\n5",x\n6",y\n', [('5"', "x"), ('6"', "y")]),
+            ('a,b\n"""",x\n"",y\n', [('"', "x"), ("", "y")]),
+            ("a,b\nx,y\n\nz,w\n\n", [("x", "y"), ("z", "w")]),
+            ("\n\na,b\nx,y", [("x", "y")]),
+        ],
+    )
+    def test_are_read_as_python_reads_them(self, open_table: Open, text: str, rows: list[tuple[str, ...]]) -> None:
+        data = open_table(text)
+        found = data.frame.cast(pl.String).fill_null("").collect().rows()
+        assert found == rows
+        assert rows == [tuple(record) for record in csv.reader(io.StringIO(text, newline="")) if record][1:]
+        assert data.rows == len(rows)
+
+    def test_that_are_blank_are_missing_values_where_there_is_one_column(self, open_table: Open) -> None:
+        assert columns(open_table("\na\n1\n\n3\n")) == {"a": [1, None, 3]}
+
+    def test_may_be_the_header_alone(self, open_table: Open) -> None:
+        assert columns(open_table("a,b")) == {"a": [], "b": []}
+        assert open_table("a,b\r\n").rows == 0
+
+    def test_of_ten_thousand_columns_are_read(self, open_table: Open) -> None:
+        names = [f"c{number}" for number in range(10_000)]
+        data = open_table("\n".join([",".join(names), ",".join(map(str, range(10_000))), "," * 9999]) + "\n")
+        frame = data.frame.collect()
+        assert frame.columns == names
+        assert frame.row(0) == tuple(range(10_000))
+        assert {*frame.row(1)} == {None}
+
+    def test_of_too_many_columns_are_refused(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="20001 columns: send at most 20000"):
+            open_table("," * 20_000 + "\n")
+
+    def test_name_columns_apart(self, open_table: Open) -> None:
+        assert [*columns(open_table("a, a ,a_2,\n1,2,3,4\n"))] == ["a", "a_3", "a_2", "column_4"]
+
+
+class TestTypesOfCsv:
+    def test_are_those_that_all_values_are_written_in(self, open_table: Open) -> None:
+        text = (
+            "i,f,b,d,t,z\n"
+            "1,1.5,true,2024-01-01,2024-01-01T10:00:00,2024-01-01T10:00:00Z\n"
+            "-9223372036854775808,-2e3,FALSE,0001-12-31,2024-01-01T10:00:00.123456,2024-01-01T10:00:00+02:00\n"
+            ",,,,,\n"
+        )
+        assert columns(open_table(text)) == {
+            "i": [1, -(2**63), None],
+            "f": [1.5, -2000.0, None],
+            "b": [True, False, None],
+            "d": [dt.date(2024, 1, 1), dt.date(1, 12, 31), None],
+            "t": [
+                dt.datetime.fromisoformat("2024-01-01T10:00"),
+                dt.datetime.fromisoformat("2024-01-01T10:00:00.123456"),
+                None,
+            ],
+            "z": [dt.datetime(2024, 1, 1, 10, tzinfo=dt.UTC), dt.datetime(2024, 1, 1, 8, tzinfo=dt.UTC), None],
+        }
+
+    @pytest.mark.parametrize(
+        "value",
+        ["007", "+49", " 1", "1 ", "9223372036854775808", "123456789012345678901", "-0", "0x10", "1_000", "1,5", "2024-02-30",
+         "2024-1-1", "01/02/2024", "2024-01-01T10:00:00.1234567", "2024-01-01T25:00:00", "yes", "=1+1", "1.5.2", "NULL"],
+    )  # fmt: skip
+    def test_lose_nothing_of_a_value_that_comes_late(self, open_table: Open, value: str) -> None:
+        firsts = ["1", "1.5", "2024-01-01", "2024-01-01T10:00:00", "true"]
+        text = "a;b;c;d;e\n" + f"{';'.join(firsts)}\n" * 10_001 + ";".join([value] * 5) + "\n"
+        frame = open_table(text).frame
+        (last,) = frame.tail(1).collect().rows()
+        if value == "-0":  # is a number, though no integer
+            assert last == (0.0, 0.0, value, value, value)
+        else:
+            assert last == (value,) * 5
+            assert frame.head(1).collect().row(0) == tuple(firsts)
+
+    def test_become_numbers_where_a_later_value_has_a_fraction(self, open_table: Open) -> None:
+        data = open_table("a,b\n" + "1,\n" * 10_500 + "2.5,7\n")
+        assert data.frame.tail(1).collect().rows() == [(2.5, 7)]
+        assert data.frame.head(1).collect().rows() == [(1.0, None)]
+
+    def test_are_checked_in_a_single_scan_too(self, open_table: Open) -> None:
+        good, late = open_table("a\n1\n2\n"), open_table("a\n" + "1\n" * 10_500 + "x\n")
+        assert good.checked().collect().rows() == [(1,), (2,)]
+        with pytest.raises(pl.exceptions.PolarsError):
+            late.checked().collect()
+
+
+class TestTypesOfJsonLines:
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([1, 2], [1, 2]),
+            ([1, 2.5], [1.0, 2.5]),
+            ([1, "x"], ["1", "x"]),
+            ([True, 1], ["true", "1"]),
+            ([10**30, 1], [str(10**30), "1"]),
+            ([2**63, 1], [str(2**63), "1"]),
+            ([None, None], [None, None]),
+            (["007", None], ["007", None]),
+            ([{"b": 1}, {"c": [2]}], [{"b": 1, "c": None}, {"b": None, "c": [2]}]),
+            ([{"b": 1}, [2]], ['{"b":1}', "[2]"]),
+            ([{"b": 1}, "x"], ['{"b":1}', "x"]),
+            ([{"b": [1]}, {"b": {"c": 2}}], ['{"b":[1]}', '{"b":{"c":2}}']),
+        ],
+    )
+    def test_hold_every_value(self, open_table: Open, values: list[Any], expected: list[Any]) -> None:
+        found = columns(open_table("".join(json.dumps({"a": value, "z": 1}) + "\n" for value in values)))["a"]
+        compact = [value.replace(" ", "") if isinstance(value, str) else value for value in found]
+        assert compact == expected
+
+    def test_have_a_name_that_comes_late(self, open_table: Open) -> None:
+        data = open_table('{"a": 1}\n' * 5000 + '{"b": "x"}\n')
+        assert data.frame.tail(1).collect().rows() == [(None, "x")]
+        assert data.rows == 5001
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [
+            ("{", "line 3 is not JSON"),
+            ('{"a": NaN}', "line 3 is not JSON"),
+            ("[1]", "line 3 is no object"),
+            ("7", "line 3 is no object"),
+        ],
+    )
+    def test_of_what_is_no_object_is_refused_with_its_line(self, open_table: Open, line: str, words: str) -> None:
+        data = open_table('{"a": 1}\n\n' + line + '\n{"a": 2}\n')
+        with pytest.raises(UnusableData, match=words):
+            data.frame.collect()
+
+
+class TestParquet:
+    def test_is_read_with_its_types(self, open_table: Open) -> None:
+        frame = pl.DataFrame({"a": [1, None], "b": ["x", "y"], "c": [dt.date(2024, 1, 1), None]})
+        data = open_table(parquet(frame))
+        assert data.frame.collect().equals(frame)
+        assert (data.format, data.rows) == ("parquet", 2)
+
+    def test_has_what_other_formats_cannot_hold_as_text(self, open_table: Open) -> None:
+        frame = pl.DataFrame(
+            {"a": [10**30], "b": [None], "c": ["x"]}, schema={"a": pl.Int128, "b": pl.Null, "c": pl.Enum(["x"])}
+        )
+        assert columns(open_table(parquet(frame))) == {"a": [str(10**30)], "b": [None], "c": ["x"]}
+
+    def test_that_is_damaged_is_refused(self, open_table: Open) -> None:
+        content = parquet(pl.DataFrame({"a": [1, 2]}))
+        for damaged in (content[:-1], content[:-20] + content[-8:], b"PAR1" + b"x" * 50 + b"\x20\0\0\0PAR1", b"PAR1"):
+            with pytest.raises(UnusableData, match="damaged"):
+                open_table(damaged)
