@@ -22,6 +22,7 @@ import numpy as np
 from app.tasks.learning.card import Card
 from app.tasks.learning.columns import quoted
 from app.tasks.learning.matrix import category_indexes, width
+from app.tasks.learning.measures import predict_rows
 from app.tasks.learning.pipelines import make_pipeline
 
 # 50 classes with all rounds make 5,000 trees of 3 members each, and a schema of 20 MiB.
@@ -137,9 +138,16 @@ def check_pipeline(pipeline: Any, card: Card) -> None:
     if card.model == "gradient_boosting":
         _check_preprocessor(estimator, card)
         _check_trees(estimator, width(card.columns))
-    classes = len(card.target.classes)
-    if card.target.kind == "classification" and [*estimator.classes_] != [*range(classes)]:
-        raise UnusableModel(f"the model file is damaged: its pipeline does not have the {classes} classes of its card")
+    _try(pipeline, card)
+
+
+def _try(pipeline: Any, card: Card) -> None:
+    """Predict one row, so that what is missing shows before the table is read."""
+    predicted = predict_rows(pipeline, card.target.kind, np.zeros((1, width(card.columns))))
+    decoded = card.target.decode(predicted.values)
+    shape = (1, len(card.target.classes)) if card.target.classes else None
+    if len(decoded) != 1 or (shape and predicted.probabilities.shape != shape):
+        raise UnusableModel("the model file is damaged: its pipeline does not have the classes of its model.json")
 
 
 def _parameters(pipeline: Any) -> dict[str, Any]:

@@ -4,7 +4,9 @@ Never a pickle. A file may come from anyone, so that `load_model` trusts nothing
 """
 
 import json
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +21,7 @@ SCHEMA = "schema.json"
 # What skops and the estimators raise at a file that names good types and has other faults.
 BROKEN = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError,
-    RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile,
+    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 

@@ -3,20 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 
 from app.core.nearest import did_you_mean
-from app.tasks.classifiers import check_choice
 from app.tasks.data.errors import UnusableData
+from app.tasks.data.formats import Format
+from app.tasks.data.outputs import check_output
 from app.tasks.data.reading import Data
+from app.tasks.learning.columns import exact
 from app.tasks.learning.cross_validation import Report
 from app.tasks.learning.matching import UnfitColumns, match_columns
 from app.tasks.learning.matrix import batches, to_matrix
 from app.tasks.learning.measures import predict_rows
 from app.tasks.learning.model_file import TrainedModel, load_model
-from app.tasks.learning.output import Output, can_hold, writer
+from app.tasks.learning.output import writer
 from app.tasks.learning.pipelines import Warned, one_core
 from app.tasks.learning.whole_files import whole_files
 
@@ -41,11 +43,12 @@ def predict(
 
     Returns `{rows, columns}`, where `columns` are the names in the file. `report(percent, detail)` is called after each
     batch; what it raises ends the prediction. Raises UnusableModel, and ValueError, which names them, if columns of the
-    model are missing or of another type, or `keep` names a column that is not there: all before a row is written.
+    model are missing or of another type, `keep` names a column that is not there, or `output` cannot hold one: all
+    before a row is written.
     """
-    check_choice("output", output, get_args(Output))
+    format_ = check_output(output)
     report(0, {"stage": "loading"})
-    prediction = _Prediction(load_model(model_path), data, keep or (), output, report)
+    prediction = _Prediction(load_model(model_path), data, keep or (), format_, report)
     try:
         return prediction.write(data.checked(), destination)
     except (UnusableData, UnfitColumns):
@@ -58,12 +61,12 @@ class _Prediction:
     model: TrainedModel
     data: Data
     keep: Sequence[str]
-    output: str
+    output: Format
     report: Report
 
     def write(self, table: pl.LazyFrame, destination: Path) -> dict[str, Any]:
         frame = match_columns(table, self.model.card.columns)
-        kept = _check_kept(frame.collect_schema(), self.keep, self.output)
+        kept = _check_kept(frame.collect_schema(), self.keep)
         schema = kept | self._schema()
         rows = 0
         with whole_files(destination.parent) as folder, writer(folder / destination.name, self.output, schema) as write:
@@ -85,19 +88,17 @@ class _Prediction:
                 columns = [card.target.decode(predicted.values).alias(PREDICTION)]
                 if predicted.probabilities is not None:
                     columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
-                yield batch.select(kept).with_columns(columns)
+                yield batch.select(exact(*kept)).with_columns(columns)
                 self.report(min(LAST_PERCENT, LAST_PERCENT * rows // total), {"stage": "predicting", "rows": rows})
 
 
-def _check_kept(schema: pl.Schema, keep: Sequence[str], output: str) -> dict[str, pl.DataType]:
+def _check_kept(schema: pl.Schema, keep: Sequence[str]) -> dict[str, pl.DataType]:
     """Return the columns of the table that go into the output, with their types."""
     for name in keep:
         if name not in schema:
             raise ValueError(f"keep: the file has no column {name!r}{did_you_mean(name, schema.names())}")
         if name in (PREDICTION, PROBABILITY):
             raise ValueError(f"keep: column {name!r} has the name of a column of the output; leave it out")
-        if not can_hold(output, schema[name]):
-            raise ValueError(f"keep: {output} cannot hold column {name!r} of type {schema[name]}; leave it out")
     if len({*keep}) < len(keep):
         raise ValueError("keep: a column is named twice")
     return {name: schema[name] for name in keep}
