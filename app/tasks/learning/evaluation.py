@@ -37,7 +37,7 @@ def evaluate(
     """
     report(0, {"stage": "loading"})
     model = load_model(model_path)
-    frame = match_columns(data.frame, model.card.columns)
+    frame = match_columns(data.frame, model.card.columns, data.name)
     name = model.card.target.name if target is None else target
     _check_target(frame.collect_schema(), model.card.target, name)
     with one_core(), Warned().collecting():

@@ -37,10 +37,9 @@ BOOSTING = "sklearn.ensemble._hist_gradient_boosting"
 # Exactly the types of the pipelines of `make_pipeline`, fitted.
 TYPES = frozenset(
     {
-        "builtins.dict", "builtins.list", "builtins.slice", "builtins.str", "builtins.tuple",
-        "builtins.int", "builtins.float", "builtins.bool", "builtins.NoneType",
+        "builtins.dict", "builtins.int", "builtins.list", "builtins.slice", "builtins.str", "builtins.tuple",
         "functools.partial",
-        "numpy.dtype", "numpy.float64", "numpy.int64", "numpy.ndarray", "numpy.uint64",
+        "numpy.dtype", "numpy.float64", "numpy.ndarray", "numpy.uint64",
         "sklearn._loss._loss.CyHalfBinomialLoss", "sklearn._loss._loss.CyHalfMultinomialLoss",
         "sklearn._loss._loss.CyHalfSquaredError",
         "sklearn._loss.link.IdentityLink", "sklearn._loss.link.Interval", "sklearn._loss.link.LogitLink",

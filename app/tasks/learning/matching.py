@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from app.core.nearest import did_you_mean
+from app.tasks.data.engine import polars_errors
 from app.tasks.learning.columns import Column, ColumnKind, exact, kind_of, quoted, type_name
 
 DTYPES: dict[ColumnKind, type[pl.DataType]] = {
@@ -21,16 +22,18 @@ class UnfitColumns(ValueError):
     """Columns of a table are missing, or of another type than in training; the message names them."""
 
 
-def match_columns(frame: pl.LazyFrame, columns: Sequence[Column]) -> pl.LazyFrame:
+def match_columns(frame: pl.LazyFrame, columns: Sequence[Column], file: str) -> pl.LazyFrame:
     """Return the table with the columns in types that the model takes.
 
     A column without any value is of every type: a CSV file says nothing about the type of an empty column. Raises
-    UnfitColumns, which names them, if columns are missing or of another type.
+    UnfitColumns, which names them, if columns are missing or of another type, and UnusableData, which calls the file
+    `file`, where its content is damaged.
     """
     schema = frame.collect_schema()
     missing = [column.name for column in columns if column.name not in schema]
     others = [column for column in columns if column.name in schema and kind_of(schema[column.name]) != column.kind]
-    empty = _empty(frame, [column.name for column in others])
+    with polars_errors(f"{file} cannot be read: its content is damaged"):
+        empty = _empty(frame, [column.name for column in others])
     wrong = [column for column in others if column.name not in empty]
     faults = []
     if missing:

@@ -5,6 +5,7 @@ Never a pickle. A file may come from anyone, so that `load_model` trusts nothing
 
 import json
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ SCHEMA = "schema.json"
 # What skops and the estimators raise at a file that names good types and has other faults.
 BROKEN = (
     ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError,
-    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from app.tasks.data.errors import UnusableData
 from app.tasks.data.formats import Format
 from app.tasks.data.outputs import check_output
 from app.tasks.data.reading import Data
-from app.tasks.learning.columns import exact
 from app.tasks.learning.cross_validation import Report
 from app.tasks.learning.matching import UnfitColumns, match_columns
 from app.tasks.learning.matrix import batches, to_matrix
@@ -65,7 +64,7 @@ class _Prediction:
     report: Report
 
     def write(self, table: pl.LazyFrame, destination: Path) -> dict[str, Any]:
-        frame = match_columns(table, self.model.card.columns)
+        frame = match_columns(table, self.model.card.columns, self.data.name)
         kept = _check_kept(frame.collect_schema(), self.keep)
         schema = kept | self._schema()
         rows = 0
@@ -85,10 +84,11 @@ class _Prediction:
         with one_core(), Warned().collecting():
             for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
                 predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))
-                columns = [card.target.decode(predicted.values).alias(PREDICTION)]
+                columns = [batch.get_column(name) for name in kept]
+                columns.append(card.target.decode(predicted.values).alias(PREDICTION))
                 if predicted.probabilities is not None:
                     columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
-                yield batch.select(exact(*kept)).with_columns(columns)
+                yield pl.DataFrame(columns)
                 self.report(min(LAST_PERCENT, LAST_PERCENT * rows // total), {"stage": "predicting", "rows": rows})
 
 

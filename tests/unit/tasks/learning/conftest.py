@@ -72,19 +72,25 @@ def learn(open_table: Open, tmp_path: Path) -> Train:
     return learn
 
 
+# The targets and the features of the models below: with categories, and without.
+TARGETS = {
+    "species": ["width", "colour", "noise"],
+    "height": ["width", "colour", "noise"],
+    "colour": ["width", "height"],
+}
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of models that predict the species or the height of flowers by three columns, by kind and model."""
+    """The files of models of flowers by target and model: `species linear`, for example."""
     table = tmp_path_factory.mktemp("flowers") / "flowers.parquet"
     pl.DataFrame(flowers()).write_parquet(table)
     found = {}
-    for target in ("species", "height"):
+    for target, features in TARGETS.items():
         for model in ("linear", "gradient_boosting"):
             directory = tmp_path_factory.mktemp("model")
+            options: Any = {"target": target, "features": features, "model": model, "folds": 2, "sha256": SHA256}
             with opened(table, "flowers", max_bytes=MAX_BYTES) as data:
-                train(
-                    data, directory, target=target, features=["width", "colour", "noise"], model=model, folds=2,
-                    max_bytes=MAX_BYTES, sha256=SHA256, report=silent,
-                )  # fmt: skip
+                train(data, directory, max_bytes=MAX_BYTES, report=silent, **options)
             found[f"{target} {model}"] = directory / "model.skops"
     return found
