@@ -6,29 +6,37 @@ from pathlib import Path
 
 import polars as pl
 
-from app.tasks.data.csv_text import CsvText, prepare, rewrite
+from app.tasks.data.csv_text import prepare, rewrite
 from app.tasks.data.csv_types import ColumnType, guess, settle
-from app.tasks.data.engine import Panic, polars_errors
+from app.tasks.data.engine import Panic, Watch, polars_errors
 
 
 class CsvTable:
     """The table of a CSV file. Raises UnusableData where the file is at fault."""
 
-    def __init__(self, path: Path, name: str, folder: Path) -> None:
-        self._name, self._folder = name, folder
+    def __init__(self, path: Path, name: str, folder: Path, watch: Watch) -> None:
+        self._name, self._folder, self._watch = name, folder, watch
         self._text = prepare(path, name, folder)
 
     @property
-    def rows(self) -> int:
-        return self._text.rows
+    def about_rows(self) -> int:
+        """The number of rows if no line is blank and no field has a line end."""
+        return self._text.lines - 1
 
     def checked(self) -> pl.LazyFrame:
-        """Return a frame over the CSV file itself, which fails if a value does not fit the type guessed.
+        """Return a watched frame over the CSV file itself. A query fails if a value does not fit the type guessed.
 
-        It spares the conversion of the whole file to one who reads it once, and can begin anew with `converted`.
+        It spares the conversion of the whole file to one who reads it once, asks `is_confirmed` after it, and begins
+        anew with `converted` if the query failed or is not confirmed.
         """
         with self._errors():
             return self._guessed()
+
+    def is_confirmed(self) -> bool:
+        """Say whether all rows have passed the watch, each of a line with as many fields as the header."""
+        if self._watch.rows == self.about_rows and not self._watch.missing:
+            return True
+        return self._text.has_rows(self._watch.rows)
 
     def converted(self) -> pl.LazyFrame:
         """Return a frame over a Parquet file with all rows, whose types all values have."""
@@ -47,28 +55,32 @@ class CsvTable:
             frame = self._write(typed())
         except (pl.exceptions.PolarsError, Panic):
             return None
-        # polars takes a quote in the middle of a field for the start of one, without an error in some files.
-        return frame if frame.select(pl.len()).collect().item() == self._text.rows else None
+        return frame if self.is_confirmed() else None
 
     def _write(self, typed: pl.LazyFrame) -> pl.LazyFrame:
         target = self._folder / "table.parquet"
+        self._watch.restart()
         typed.sink_parquet(target, compression="uncompressed", statistics=False)
         return pl.scan_parquet(target, glob=False)
 
     def _guessed(self) -> pl.LazyFrame:
-        return _typed(self._scan(), self._types())
+        return self._typed(self._types())
 
     def _settled(self) -> pl.LazyFrame:
-        return _typed(self._scan(), settle(self._scan(), self._types()))
+        return self._typed(settle(self._scan(), self._types()))
 
     def _types(self) -> dict[str, ColumnType]:
         return guess(self._scan(), self._text.names)
+
+    def _typed(self, types: dict[str, ColumnType]) -> pl.LazyFrame:
+        watched = self._watch.over(self._scan(), last=self._text.names[-1])
+        return watched.select(each.convert(pl.col(name)).alias(name) for name, each in types.items())
 
     def _errors(self) -> AbstractContextManager[None]:
         return polars_errors(f"{self._name} cannot be read as CSV: check its quotation marks and line ends")
 
     def _scan(self) -> pl.LazyFrame:
-        text: CsvText = self._text
+        text = self._text
         return pl.scan_csv(
             text.path,
             separator=text.separator,
@@ -77,7 +89,3 @@ class CsvTable:
             with_column_names=lambda _: text.names,
             glob=False,
         )
-
-
-def _typed(frame: pl.LazyFrame, types: dict[str, ColumnType]) -> pl.LazyFrame:
-    return frame.select(each.convert(pl.col(name)).alias(name) for name, each in types.items())

@@ -19,10 +19,11 @@ SAMPLE_CELLS = 2_000_000
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(nan|NaN|NAN|inf|Inf|INF)")
-TIME = re.compile(r"\d{4}-\d\d-\d\d([T ])\d\d:\d\d(:\d\d(?:\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
+TIME = re.compile(r"(\d{4}-\d\d-\d\d([T ])\d\d:\d\d(:\d\d)?)(?:\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?")
 # Leading zeros and signs, and more digits than a number of 64 bits keeps.
-NOT_A_NUMBER = r"^[+]|^-?0[0-9]|^-?[0-9]{16}"
+NOT_A_NUMBER = r"^(?:\+|-?0[0-9]|-?[0-9]{16})"
+DATE_LENGTH = len("2024-01-31")
 TRUE, FALSE = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
 # No type reads this, so that the conversion of a value that does not fit fails.
 UNFIT = "!"
@@ -30,48 +31,62 @@ UNFIT = "!"
 
 @dataclass(frozen=True)
 class ColumnType:
-    """The type of a column; `pattern` is how its times are written."""
+    """The type of a column. Of times, `pattern` is how they are written up to the fraction, `shape` a regex."""
 
     kind: Kind
     pattern: str = ""
+    shape: str = ""
 
     def fits(self, text: pl.Expr) -> pl.Expr:
         """Return whether each value is missing or written as this type writes it."""
-        match self.kind:
-            case "integer":
-                return text.cast(pl.Int64, strict=False).cast(pl.String).eq_missing(text)
-            case "number":
-                fitting = text.cast(pl.Float64, strict=False).is_not_null() & ~text.str.contains(NOT_A_NUMBER)
-            case "boolean":
-                fitting = text.is_in(TRUE + FALSE)
-            case "date":
-                fitting = (text.str.len_bytes() == len("2024-01-01")) & self._moment(text, strict=False).is_not_null()
-            case "time":
-                fitting = text.str.contains(f"^(?:{TIME.pattern})$") & self._moment(text, strict=False).is_not_null()
-            case _:
-                fitting = pl.lit(True)
-        return text.is_null() | fitting
+        return text.is_null() | (self._has_shape(text) & self._read(text, strict=False).is_not_null())
 
     def convert(self, text: pl.Expr) -> pl.Expr:
         """Return the values in this type. The evaluation fails if one does not fit."""
         if self.kind == "text":
             return text
-        checked = pl.when(self.fits(text)).then(text).otherwise(pl.lit(UNFIT))
+        shaped = pl.when(text.is_null() | self._has_shape(text)).then(text).otherwise(pl.lit(UNFIT))
+        return self._read(shaped, strict=True)
+
+    def _has_shape(self, text: pl.Expr) -> pl.Expr:
+        """Return what the reading itself does not see: polars reads `007` as an integer, and 2024-1-1 as a date."""
         match self.kind:
             case "integer":
-                return checked.cast(pl.Int64)
+                zeros = text.str.starts_with("0") & (text.str.len_bytes() > 1)
+                return ~(zeros | text.str.starts_with("-0") | text.str.starts_with("+"))
             case "number":
-                return checked.cast(pl.Float64)
+                return ~text.str.contains(NOT_A_NUMBER)
+            case "date":
+                return text.str.len_bytes() == DATE_LENGTH
+            case "time":
+                return text.str.contains(self.shape)
+            case _:
+                return pl.lit(True)
+
+    def _read(self, text: pl.Expr, *, strict: bool) -> pl.Expr:
+        match self.kind:
+            case "integer":
+                return text.cast(pl.Int64, strict=strict)
+            case "number":
+                return text.cast(pl.Float64, strict=strict)
             case "boolean":
                 digit = pl.when(text.is_in(TRUE)).then(pl.lit("1")).when(text.is_in(FALSE)).then(pl.lit("0"))
-                return digit.otherwise(checked).cast(pl.Int8).cast(pl.Boolean)
+                return digit.otherwise(_unfit(text)).cast(pl.Int8, strict=strict).cast(pl.Boolean)
+            case "date":
+                return text.str.to_date("%Y-%m-%d", strict=strict)
+            case "time":
+                return self._read_time(text, strict=strict)
             case _:
-                return self._moment(checked, strict=True)
+                return text
 
-    def _moment(self, text: pl.Expr, *, strict: bool) -> pl.Expr:
-        if self.kind == "date":
-            return text.str.to_date("%Y-%m-%d", strict=strict)
-        return text.str.to_datetime(self.pattern, strict=strict, time_unit="us")
+    def _read_time(self, text: pl.Expr, *, strict: bool) -> pl.Expr:
+        if self.pattern.endswith("z"):
+            return text.str.to_datetime(self.pattern, strict=strict, time_unit="us")
+        # polars takes four times as long with the fraction in the pattern.
+        length = len("2024-01-31T12:00:00") if self.pattern.endswith("S") else len("2024-01-31T12:00")
+        moment = text.str.head(length).str.to_datetime(self.pattern, strict=strict, time_unit="us")
+        digits = text.str.slice(length + 1, 6).str.pad_end(6, "0").cast(pl.Int64, strict=strict)
+        return moment + pl.duration(microseconds=digits)
 
 
 TEXT = ColumnType("text")
@@ -88,9 +103,7 @@ def alternatives(value: str) -> list[ColumnType]:
     if DATE.fullmatch(value):
         return [ColumnType("date"), TEXT]
     if found := TIME.fullmatch(value):
-        between, seconds, offset = found.groups()
-        pattern = f"%Y-%m-%d{between}%H:%M{'' if seconds is None else ':%S%.f'}{'' if offset is None else '%#z'}"
-        return [ColumnType("time", pattern), TEXT]
+        return [_time(*found.groups()[1:]), TEXT]
     return [TEXT]
 
 
@@ -129,6 +142,20 @@ def _of_values(values: pl.Series) -> ColumnType:
         if pl.select(each.fits(pl.lit(known)).all()).item():
             return each
     return TEXT
+
+
+def _unfit(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.is_not_null()).then(pl.lit(UNFIT))
+
+
+def _time(between: str, seconds: str | None, offset: str | None) -> ColumnType:
+    pattern = f"%Y-%m-%d{between}%H:%M{'' if seconds is None else ':%S'}"
+    clock = r"\d\d:\d\d" if seconds is None else r"\d\d:\d\d:\d\d(?:\.\d{1,6})?"
+    shape = rf"^\d{{4}}-\d\d-\d\d{between}{clock}"
+    if offset is None:
+        return ColumnType("time", pattern, f"{shape}$")
+    fraction = "" if seconds is None else "%.f"
+    return ColumnType("time", f"{pattern}{fraction}%#z", rf"{shape}(?:Z|[+-]\d\d:?\d\d)$")
 
 
 def _wider(guessed: ColumnType) -> list[ColumnType]:

@@ -1,7 +1,11 @@
-"""Run polars, and say its errors in words without its internals."""
+"""Run polars with progress, with an end on request, and with errors in words without its internals."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from threading import Lock, Thread
+from typing import TypeVar
 
 import polars as pl
 
@@ -9,6 +13,87 @@ from app.tasks.data.errors import UnusableData
 
 # A fault of polars itself, for which it has no error: for example on some damaged files. Not an Exception.
 Panic: type[BaseException] = pl.exceptions.PanicException
+
+POLL_SECONDS = 0.2
+SHOWN_CHARACTERS = 80
+UNCONVERTED = re.compile(
+    r"conversion from `(?P<from>.+?)` to `(?P<to>.+?)` failed in column .*?: \[(?P<values>.*?)\]\n", re.DOTALL
+)
+WIDE = "i128"
+
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):
+    """A query was asked to end."""
+
+
+class Watch:
+    """Counts the rows that pass through frames, and ends their queries when it is stopped."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.missing = 0
+        self.is_stopped = False
+        self._lock = Lock()
+
+    def over(self, frame: pl.LazyFrame, last: str | None = None) -> pl.LazyFrame:
+        """Return the same frame, whose batches pass here. A filter behind it does not move before it.
+
+        The missing values of the column `last` are counted in `missing`; all columns are then read.
+        """
+        return frame.map_batches(
+            partial(self._pass, last=last),
+            streamable=True,
+            projection_pushdown=last is None,
+            validate_output_schema=False,
+        )
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+    def restart(self) -> None:
+        """Count from 0."""
+        self.rows = self.missing = 0
+
+    def _pass(self, batch: pl.DataFrame, last: str | None) -> pl.DataFrame:
+        if self.is_stopped:
+            raise Stopped
+        with self._lock:
+            self.rows += batch.height
+            self.missing += 0 if last is None else batch.get_column(last).null_count()
+        return batch
+
+
+def run(work: Callable[[], Result], watches: Iterable[Watch], report: Callable[[], None]) -> Result:
+    """Return what `work` returns, which runs in a thread. `report` is called a few times a second meanwhile.
+
+    Whatever `report` raises stops the frames under `watches`, and is raised here once `work` has ended: nothing goes
+    on.
+    """
+    done: list[Result] = []
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - a Panic is no Exception; it is raised again below
+            failed.append(error)
+
+    thread = Thread(target=body, name="polars-query")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            report()
+    finally:
+        if thread.is_alive():
+            for watch in watches:
+                watch.stop()
+            thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 @contextmanager
@@ -18,3 +103,25 @@ def polars_errors(sentence: str) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, Panic):
         raise UnusableData(sentence) from None
+
+
+@contextmanager
+def query_errors() -> Iterator[None]:
+    """Make an error of a query an UnusableData, which names the values that could not be converted."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, Panic) as error:
+        raise UnusableData(_explained(str(error))) from None
+
+
+def _explained(text: str) -> str:
+    found = UNCONVERTED.search(text)
+    if found is None:
+        return "the data cannot be transformed like this: check that each expression fits the values of its columns"
+    if found["from"] == WIDE:
+        return "a calculation has a result beyond 64 bits: cast its arguments to number first"
+    values = found["values"]
+    shown = values if len(values) <= SHOWN_CHARACTERS else f"{values[:SHOWN_CHARACTERS]}..."
+    if '"!"' in values:
+        return "a cast failed: a value is no boolean, which is true or false"
+    return f"a cast failed, because these values have no counterpart: {shown}: exclude or replace them with if"

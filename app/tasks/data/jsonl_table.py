@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from app.tasks.data.engine import Panic, polars_errors
+from app.tasks.data.engine import Panic, Watch, polars_errors
 from app.tasks.data.errors import UnusableData
+from app.tasks.data.names import check_names
 from app.tasks.data.text_encoding import in_utf8, without_mark
 
-MAX_COLUMNS = 20_000
 INTEGERS = range(-(2**63), 2**63)
 TYPES: dict[frozenset[str], pl.DataType] = {
     frozenset(): pl.String(),
@@ -31,9 +31,9 @@ NESTED = ({"list"}, {"dict"})
 class JsonlTable:
     """The table of a file of JSON Lines. Raises UnusableData where the file is at fault."""
 
-    def __init__(self, path: Path, name: str, folder: Path) -> None:
-        self._name, self._folder = name, folder
-        self._path = without_mark(in_utf8(path, name, folder), folder)
+    def __init__(self, path: Path, name: str, folder: Path, watch: Watch) -> None:
+        self._name, self._folder, self._watch = name, folder, watch
+        self._path = without_mark(in_utf8(path, name, folder)[0], folder)
 
     def converted(self) -> pl.LazyFrame:
         """Return a frame over a Parquet file with all rows, whose types all values have."""
@@ -55,13 +55,12 @@ class JsonlTable:
     def _write(self, **types: dict[str, pl.DataType]) -> pl.LazyFrame:
         scanned = pl.scan_ndjson(self._path, infer_schema_length=None, **types)  # type: ignore[arg-type]
         schema = scanned.collect_schema()
-        if not 0 < len(schema) <= MAX_COLUMNS:
-            raise UnusableData(f"{self._name} has {len(schema)} columns: send between 1 and {MAX_COLUMNS}")
+        check_names(schema.names(), self._name)
         target = self._folder / "table.parquet"
         as_text = [name for name, dtype in schema.items() if dtype in (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)]
-        scanned.with_columns(pl.col(as_text).cast(pl.String)).sink_parquet(
-            target, compression="uncompressed", statistics=False
-        )
+        typed = scanned.with_columns(pl.col(as_text).cast(pl.String))
+        self._watch.restart()
+        self._watch.over(typed).sink_parquet(target, compression="uncompressed", statistics=False)
         return pl.scan_parquet(target, glob=False)
 
     def _look_through(self) -> dict[str, set[str]]:

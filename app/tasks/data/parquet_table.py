@@ -5,10 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from app.tasks.data.engine import polars_errors
-from app.tasks.data.errors import UnusableData
+from app.tasks.data.names import check_names
 from app.tasks.data.parquet_footer import read_footer
 
-MAX_COLUMNS = 20_000
 TEXT_BYTES = 16  # polars' view of a text: its length, and where it is
 NUMBER_BYTES = 8
 # Types that few tools read, or that the other formats cannot hold: as text they keep every digit.
@@ -23,8 +22,7 @@ class ParquetTable:
         with polars_errors(f"{name} is a damaged Parquet file, or uses what cannot be read: write it again"):
             frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
             schema = frame.collect_schema()
-        if not 0 < len(schema) <= MAX_COLUMNS:
-            raise UnusableData(f"{name} has {len(schema)} columns: send between 1 and {MAX_COLUMNS}")
+        check_names(schema.names(), name)
         widths = (TEXT_BYTES if dtype in (pl.String, pl.Binary) else NUMBER_BYTES for dtype in schema.dtypes())
         # A page can stand for any number of equal values.
         self.bytes = max(path.stat().st_size, footer.bytes, footer.rows * sum(widths))

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import polars as pl
 
 from app.tasks.data.csv_table import CsvTable
-from app.tasks.data.engine import polars_errors
+from app.tasks.data.engine import Watch, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.formats import Format, detect
 from app.tasks.data.jsonl_table import JsonlTable
@@ -19,11 +20,19 @@ from app.tasks.data.unpacking import unpack
 __all__ = ["Data", "Format", "UnusableData", "detect", "opened"]
 
 
+class Table(Protocol):
+    """What can be read in one go without a conversion."""
+
+    def checked(self) -> pl.LazyFrame: ...
+
+    def is_confirmed(self) -> bool: ...
+
+
 class Data:
     """An open table. Its types are those of all rows, so that no query fails because of a row further down.
 
     `name` is what its owner calls the file, `bytes` the size of its content decompressed. Numbers of a CSV file that
-    are not written as numbers are (`007`, more than 64 bits) are text.
+    are not written as numbers are (`007`, more than 64 bits) are text. `watch` ends a conversion of the file.
     """
 
     def __init__(
@@ -32,16 +41,18 @@ class Data:
         format: Format,  # noqa: A002
         size: int,
         load: Callable[[], pl.LazyFrame],
+        watch: Watch,
         *,
-        rows: int | None = None,
-        checked: Callable[[], pl.LazyFrame] | None = None,
+        about_rows: int | None = None,
+        table: Table | None = None,
     ) -> None:
         self.name = name
         self.format = format
         self.bytes = size
+        self.watch = watch
+        self.about_rows = about_rows
         self._load = load
-        self._rows = rows
-        self._checked = checked
+        self._table = table
 
     @cached_property
     def frame(self) -> pl.LazyFrame:
@@ -53,18 +64,38 @@ class Data:
 
     @cached_property
     def rows(self) -> int:
-        """The number of rows; the first access may read the file."""
-        if self._rows is not None:
-            return self._rows
+        """The number of rows; the first access converts a text."""
         with polars_errors(f"{self.name} cannot be read: its content is damaged"):
             return int(self.frame.select(pl.len()).collect(engine="streaming").item())
 
-    def checked(self) -> pl.LazyFrame:
-        """Return a scan for one query, which may spare the conversion.
+    @property
+    def is_converted(self) -> bool:
+        """Say whether `watched` is over the converted file, or there is nothing to convert."""
+        return self._table is None or "frame" in self.__dict__
 
-        If a value further down does not have the type of the first ones, the query fails: then run it on `frame`.
+    def convert(self) -> None:
+        """Convert a text now, and count its rows."""
+        self.about_rows = self.rows
+
+    def watched(self) -> pl.LazyFrame:
+        """Return a frame for one query, over which `watch` counts rows, and which may spare the conversion.
+
+        Unless `is_converted`, its types are those of the first values. If a value further down does not have them, the
+        query fails; and what it gives is right only if `is_confirmed` after it. Else the query is to be run again on
+        `frame`.
         """
-        return self.frame if self._checked is None or "frame" in self.__dict__ else self._checked()
+        if self._table is not None and not self.is_converted:
+            self.watch.restart()
+            return self._table.checked()
+        if self.about_rows is None:
+            self.convert()
+        frame = self.frame
+        self.watch.restart()
+        return self.watch.over(frame)
+
+    def is_confirmed(self) -> bool:
+        """Say whether the rows that the last query over `watched` read are those of the file."""
+        return self._table is None or self.is_converted or self._table.is_confirmed()
 
 
 @contextmanager
@@ -85,11 +116,12 @@ def opened(path: Path, name: str, *, format: str = "auto", max_bytes: int) -> It
 
 
 def _open(path: Path, name: str, format: Format, folder: Path) -> Data:  # noqa: A002
+    watch = Watch()
     if format == "parquet":
         parquet = ParquetTable(path, name)
-        return Data(name, format, parquet.bytes, lambda: parquet.frame, rows=parquet.rows)
+        return Data(name, format, parquet.bytes, lambda: parquet.frame, watch, about_rows=parquet.rows)
     size = path.stat().st_size
     if format == "jsonl":
-        return Data(name, format, size, JsonlTable(path, name, folder).converted)
-    csv = CsvTable(path, name, folder)
-    return Data(name, format, size, csv.converted, rows=csv.rows, checked=csv.checked)
+        return Data(name, format, size, JsonlTable(path, name, folder, watch).converted, watch)
+    csv = CsvTable(path, name, folder, watch)
+    return Data(name, format, size, csv.converted, watch, about_rows=csv.about_rows, table=csv)

@@ -18,41 +18,46 @@ WINDOWS_1252 = "".join(
 )
 
 
-def in_utf8(path: Path, name: str, folder: Path) -> Path:
-    """Return the path of the text in UTF-8 and with line feeds: the file itself where it has these.
+def in_utf8(path: Path, name: str, folder: Path) -> tuple[Path, int]:
+    """Return the path of the text in UTF-8 and with line feeds, the file itself where it has these, and its lines.
 
     Raises UnusableData if the text is not what its byte order mark says, or a line is longer than MAX_LINE_BYTES.
     """
     with path.open("rb") as file:
         marked = encoding_of(file.read(4))
     if marked in (None, "utf-8-sig"):
-        is_utf8, has_feeds = _look_through(path, name)
-        if is_utf8 and has_feeds:
-            return path
+        is_utf8, lines = _look_through(path, name)
+        if is_utf8 and lines is not None:
+            return path, lines
         marked = "utf-8-sig" if is_utf8 else None
     target = folder / "utf8"
+    lines, last = 0, "\n"
     with path.open("rb") as source, target.open("wb") as file:
         for text in _decoded(source, name, marked):
             file.write(text.encode())
-    return target
+            lines += text.count("\n")
+            last = text[-1:] or last
+    return target, lines + (last != "\n")
 
 
-def _look_through(path: Path, name: str) -> tuple[bool, bool]:
-    """Say whether the file is UTF-8, and whether its lines end in line feeds and not in carriage returns alone."""
+def _look_through(path: Path, name: str) -> tuple[bool, int | None]:
+    """Say whether the file is UTF-8, and count its lines: None if they end in carriage returns alone."""
     decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
-    feeds = returns = False
-    length = 0
+    feeds = length = 0
+    returns = False
+    last = b"\n"
     with path.open("rb") as file:
         while piece := file.read(PIECE):
-            has_feed = b"\n" in piece
+            found = piece.count(b"\n")
+            feeds += found
             returns = returns or b"\r" in piece
-            feeds = feeds or has_feed
-            length = 0 if has_feed else length + len(piece)
-            if length > MAX_LINE_BYTES and not returns:
+            length = 0 if found else length + len(piece)
+            if length > MAX_LINE_BYTES and (feeds or not returns):
                 raise UnusableData(f"{name} has a line of more than {MAX_LINE_BYTES} bytes: check its line ends")
             decoder = decoder and _went_on(decoder, piece)
+            last = piece[-1:]
     decoder = decoder and _went_on(decoder, b"", final=True)
-    return decoder is not None, feeds or not returns
+    return decoder is not None, None if returns and not feeds else feeds + (last != b"\n")
 
 
 def _went_on(

@@ -134,7 +134,7 @@ class TestLines:
     )
     def test_that_are_ragged_are_refused_with_their_number(self, open_table: Open, text: str, words: str) -> None:
         with pytest.raises(UnusableData, match=words):
-            open_table(text)
+            open_table(text).frame.collect()
 
     @pytest.mark.parametrize(
         ("text", "rows"),
@@ -171,7 +171,7 @@ class TestLines:
         assert {*frame.row(1)} == {None}
 
     def test_of_too_many_columns_are_refused(self, open_table: Open) -> None:
-        with pytest.raises(UnusableData, match="20001 columns: send at most 20000"):
+        with pytest.raises(UnusableData, match="20001 columns: send between 1 and 20000"):
             open_table("," * 20_000 + "\n")
 
     def test_name_columns_apart(self, open_table: Open) -> None:
@@ -222,9 +222,27 @@ class TestTypesOfCsv:
 
     def test_are_checked_in_a_single_scan_too(self, open_table: Open) -> None:
         good, late = open_table("a\n1\n2\n"), open_table("a\n" + "1\n" * 10_500 + "x\n")
-        assert good.checked().collect().rows() == [(1,), (2,)]
+        assert good.watched().collect().rows() == [(1,), (2,)]
+        assert (good.is_confirmed(), good.is_converted) == (True, False)
         with pytest.raises(pl.exceptions.PolarsError):
-            late.checked().collect()
+            late.watched().collect()
+
+    @pytest.mark.parametrize(
+        ("text", "right"),
+        [
+            ("a,b\n1,2\n3,\n", True),
+            ("a,b\n1,2\n3\n", False),
+            ('a,b\n"1\n",2\n', True),
+            ("a\n\n1\n", True),
+            ("\na\n1", False),
+        ],
+    )
+    def test_are_confirmed_after_a_single_scan_if_no_line_is_short(
+        self, open_table: Open, text: str, right: bool
+    ) -> None:
+        data = open_table(text)
+        data.watched().collect()
+        assert data.is_confirmed() == right
 
 
 class TestTypesOfJsonLines:

@@ -1,0 +1,193 @@
+"""The operators of expressions, each with the arguments that it takes.
+
+The first ones are CQL2's: `and or not = <> < <= > >= between in like isNull + - * / % casei`. The others go beyond it.
+Integers are calculated in 128 bits: a result beyond 64 bits fails the query instead of being another number.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, eq, ge, gt, le, lt, ne, or_
+from typing import Any, Literal
+
+import polars as pl
+
+from app.tasks.data.conversions import cast
+from app.tasks.data.errors import InvalidExpression
+from app.tasks.data.terms import DTYPES, MOMENTS, NUMBERS, Kind, Term, unify
+
+MAX_DIGITS = 15
+MAX_PATTERN = 1000
+LIKE = re.compile(r"\\(.)|(%)|(_)", re.DOTALL)
+
+Build = Callable[[list[Term], list[Any], str], Term]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of `least` to `most` arguments (None: any number). The second one may be no expression."""
+
+    build: Build
+    least: int
+    most: int | None
+    second: Literal["expression", "literal", "list"] = "expression"
+
+    def arguments(self) -> str:
+        if self.most is None:
+            return f"at least {self.least} argument{'s' * (self.least > 1)}"
+        if self.least == self.most:
+            return f"{self.least} argument{'s' * (self.least > 1)}"
+        return f"{self.least} to {self.most} arguments"
+
+
+def _like(terms: list[Term], literals: list[Any], place: str) -> Term:
+    """Say whether the whole text fits: `%` is any characters, `_` is one, a backslash takes the next one as it is."""
+    (pattern,) = literals
+    is_lower = False
+    match pattern:
+        case {"op": "casei", "args": [inner]}:
+            pattern, is_lower = inner, True
+    if not isinstance(pattern, str):
+        raise InvalidExpression(f"{place}.args[1]: must be text with % for any characters and _ for one")
+    pattern = pattern.lower() if is_lower else pattern
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidExpression(f"{place}.args[1]: a pattern has at most {MAX_PATTERN} characters")
+    pieces, end = [], 0
+    for found in LIKE.finditer(pattern):
+        pieces.append(re.escape(pattern[end : found.start()]))
+        pieces.append(".*" if found[2] else "." if found[3] else re.escape(found[1]))
+        end = found.end()
+    regex = "".join([*pieces, re.escape(pattern[end:])])
+    return Term(terms[0].need("text").str.contains(rf"(?s)\A(?:{regex})\z"), "boolean", place)
+
+
+def _logical(combine: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
+    return lambda terms, _, place: Term(reduce(combine, [term.need("boolean") for term in terms]), "boolean", place)
+
+
+def _comparison(name: str, compare: Callable[[Any, Any], Any]) -> Build:
+    def build(terms: list[Term], _: list[Any], place: str) -> Term:
+        for term in terms:
+            if term.kind == "null":
+                raise InvalidExpression(f"{term.place}: nothing compares with null: use isNull")
+            term.need("boolean", "number", "integer", "text", "date", "timestamp")
+        (one, other), _kind = unify(terms, name)
+        return Term(compare(one, other), "boolean", place)
+
+    return build
+
+
+def _between(terms: list[Term], _: list[Any], place: str) -> Term:
+    (value, low, high), _kind = unify(terms, "between")
+    terms[0].need("number", "integer", "text", "date", "timestamp")
+    return Term(value.is_between(low, high), "boolean", place)
+
+
+def _arithmetic(calculate: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
+    def build(terms: list[Term], _: list[Any], place: str) -> Term:
+        (one, other), kind = unify(terms, "arithmetic")
+        for term in terms:
+            term.need(*NUMBERS)
+        if kind != "integer":
+            return Term(calculate(terms[0].as_number(), terms[1].as_number()).fill_nan(None), "number", place)
+        return Term(calculate(one.cast(pl.Int128), other.cast(pl.Int128)).cast(pl.Int64), "integer", place)
+
+    return build
+
+
+def _divide(terms: list[Term], _: list[Any], place: str) -> Term:
+    one, other = (term.as_number() for term in terms)
+    return Term(pl.when(other != 0).then(one / other).fill_nan(None), "number", place)
+
+
+def _remainder(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Return what a division leaves, with the sign of the divisor; missing where that is zero."""
+    divisor = pl.when(other != 0).then(other)
+    return one % divisor
+
+
+def _absolute(terms: list[Term], _: list[Any], place: str) -> Term:
+    expr = terms[0].need(*NUMBERS)
+    if terms[0].kind == "integer":
+        return Term(expr.cast(pl.Int128).abs().cast(pl.Int64), "integer", place)
+    return Term(expr.abs(), terms[0].kind, place)
+
+
+def _round(terms: list[Term], literals: list[Any], place: str) -> Term:
+    digits = literals[0] if literals else 0
+    if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= MAX_DIGITS:
+        raise InvalidExpression(f"{place}.args[1]: must be a number of digits from 0 to {MAX_DIGITS}")
+    expr = terms[0].need(*NUMBERS)
+    rounded = expr if terms[0].kind == "integer" else expr.round(digits, mode="half_away_from_zero")
+    return Term(rounded, terms[0].kind, place)
+
+
+def _of_text(kind: Kind, change: Callable[[pl.Expr], pl.Expr]) -> Build:
+    return lambda terms, _, place: Term(change(terms[0].need("text")), kind, place)
+
+
+def _concat(terms: list[Term], _: list[Any], place: str) -> Term:
+    return Term(pl.concat_str([term.need("text") for term in terms]), "text", place)
+
+
+def _coalesce(terms: list[Term], _: list[Any], place: str) -> Term:
+    exprs, kind = unify(terms, "coalesce")
+    return Term(pl.coalesce(exprs), kind, place)
+
+
+def _part(of: Callable[[pl.Expr], pl.Expr]) -> Build:
+    return lambda terms, _, place: Term(of(terms[0].need(*MOMENTS)).cast(pl.Int64), "integer", place)
+
+
+def _is_in(terms: list[Term], _: list[Any], place: str) -> Term:
+    (value, *choices), kind = unify(terms, "in")
+    literals = [term.literal for term in terms[1:]]
+    if None not in literals and kind in DTYPES:
+        return Term(value.is_in(pl.Series(literals, dtype=DTYPES[kind], strict=False).implode()), "boolean", place)
+    return Term(pl.any_horizontal([value == choice for choice in choices]), "boolean", place)
+
+
+def _if(terms: list[Term], _: list[Any], place: str) -> Term:
+    (one, other), kind = unify(terms[1:], "if")
+    return Term(pl.when(terms[0].need("boolean")).then(one).otherwise(other), kind, place)
+
+
+def _cast(terms: list[Term], literals: list[Any], place: str) -> Term:
+    return cast(terms[0], literals[0], place)
+
+
+OPERATORS: dict[str, Operator] = {
+    "and": Operator(_logical(and_), 2, None),
+    "or": Operator(_logical(or_), 2, None),
+    "not": Operator(lambda terms, _, place: Term(~terms[0].need("boolean"), "boolean", place), 1, 1),
+    "=": Operator(_comparison("=", eq), 2, 2),
+    "<>": Operator(_comparison("<>", ne), 2, 2),
+    "<": Operator(_comparison("<", lt), 2, 2),
+    "<=": Operator(_comparison("<=", le), 2, 2),
+    ">": Operator(_comparison(">", gt), 2, 2),
+    ">=": Operator(_comparison(">=", ge), 2, 2),
+    "between": Operator(_between, 3, 3),
+    "in": Operator(_is_in, 2, 2, second="list"),
+    "like": Operator(_like, 2, 2, second="literal"),
+    "isNull": Operator(lambda terms, _, place: Term(terms[0].expr.is_null(), "boolean", place), 1, 1),
+    "+": Operator(_arithmetic(lambda one, other: one + other), 2, 2),
+    "-": Operator(_arithmetic(lambda one, other: one - other), 2, 2),
+    "*": Operator(_arithmetic(lambda one, other: one * other), 2, 2),
+    "/": Operator(_divide, 2, 2),
+    "%": Operator(_arithmetic(_remainder), 2, 2),
+    "casei": Operator(_of_text("text", lambda text: text.str.to_lowercase()), 1, 1),
+    "round": Operator(_round, 1, 2, second="literal"),
+    "abs": Operator(_absolute, 1, 1),
+    "lower": Operator(_of_text("text", lambda text: text.str.to_lowercase()), 1, 1),
+    "upper": Operator(_of_text("text", lambda text: text.str.to_uppercase()), 1, 1),
+    "trim": Operator(_of_text("text", lambda text: text.str.strip_chars()), 1, 1),
+    "length": Operator(_of_text("integer", lambda text: text.str.len_chars().cast(pl.Int64)), 1, 1),
+    "concat": Operator(_concat, 1, None),
+    "coalesce": Operator(_coalesce, 1, None),
+    "year": Operator(_part(lambda moment: moment.dt.year()), 1, 1),
+    "month": Operator(_part(lambda moment: moment.dt.month()), 1, 1),
+    "day": Operator(_part(lambda moment: moment.dt.day()), 1, 1),
+    "cast": Operator(_cast, 2, 2, second="literal"),
+    "if": Operator(_if, 3, 3),
+}

@@ -1,0 +1,82 @@
+"""Write a frame as CSV, Parquet or JSON Lines, in a stream."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from app.core.nearest import did_you_mean
+from app.tasks.data.errors import InvalidExpression, UnusableData
+from app.tasks.data.formats import FORMATS, Format
+
+# OWASP, CSV Injection: a spreadsheet takes a cell that begins with one of these for a formula. A number is none.
+FORMULA = r"^[=+\-@\t\r]"
+NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?$"
+TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.f"
+
+
+def check_output(output: str) -> Format:
+    """Return the format that `output` names. Raises InvalidExpression if there is none."""
+    for known in FORMATS:
+        if output == known:
+            return known
+    raise InvalidExpression(f"output must be {', '.join(FORMATS)}, not {output[:50]!r}{did_you_mean(output, FORMATS)}")
+
+
+def writable(frame: pl.LazyFrame, output: Format) -> pl.LazyFrame:
+    """Return the frame with what the format can hold: times as text of ISO 8601, and no formulas in CSV.
+
+    Raises UnusableData if a column has a type that the format has not: nested data in CSV, for example.
+    """
+    if output == "parquet":
+        return frame
+    schema = frame.collect_schema()
+    for name, dtype in schema.items():
+        if _holds(dtype, (pl.Binary, pl.Object)) or (output == "csv" and dtype.is_nested()):
+            other = "parquet" if _holds(dtype, (pl.Binary, pl.Object)) else "jsonl"
+            raise UnusableData(
+                f"column {name} has data that {output} cannot hold: leave it out, or take output {other}"
+            )
+    columns = [_as_written(pl.col(name), dtype, output).alias(name) for name, dtype in schema.items()]
+    written = frame.select(columns)
+    return written.rename(_safe_names(schema.names())) if output == "csv" else written
+
+
+def sink(frame: pl.LazyFrame, destination: Path, output: Format) -> None:
+    """Write the frame to `destination`, in the order of its rows. Raises errors of polars."""
+    if output == "parquet":
+        frame.sink_parquet(destination)
+    elif output == "jsonl":
+        frame.sink_ndjson(destination, check_extension=False)
+    else:
+        frame.sink_csv(destination, check_extension=False)
+
+
+def escape(text: pl.Expr) -> pl.Expr:
+    """Return the text with an apostrophe before it where a spreadsheet would take it for a formula."""
+    is_formula = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
+    return pl.when(is_formula).then(pl.concat_str(pl.lit("'"), text)).otherwise(text)
+
+
+def _as_written(expr: pl.Expr, dtype: pl.DataType, output: Format) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime):
+        in_utc = expr if dtype.time_zone is None else expr.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return in_utc.dt.to_string(TIMESTAMP if dtype.time_zone is None else f"{TIMESTAMP}Z")
+    if dtype == pl.Duration:
+        return expr.dt.to_string("iso")
+    if dtype == pl.Time:
+        return expr.dt.to_string("%H:%M:%S%.f")
+    if output == "csv" and dtype in (pl.String, pl.Categorical, pl.Enum):
+        return escape(expr.cast(pl.String))
+    return expr
+
+
+def _safe_names(names: list[str]) -> dict[str, str]:
+    escaped = pl.DataFrame({"name": names}, schema={"name": pl.String}).select(escape(pl.col("name")).alias("name"))
+    return dict(zip(names, escaped["name"].to_list(), strict=True))
+
+
+def _holds(dtype: Any, kinds: tuple[type[pl.DataType], ...]) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return any(_holds(field.dtype, kinds) for field in dtype.fields)
+    return _holds(dtype.inner, kinds) if isinstance(dtype, pl.List | pl.Array) else dtype in kinds

@@ -1,0 +1,151 @@
+"""What `transform_data` is asked for, as one query: join, filter, group or select, sort."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from app.core.nearest import did_you_mean
+from app.tasks.data.aggregates import compile_aggregate
+from app.tasks.data.errors import InvalidExpression
+from app.tasks.data.expressions import Schema, check_column, compile_expression, compile_filter
+from app.tasks.data.names import MAX_COLUMNS, is_pattern
+from app.tasks.data.terms import column, unify
+
+# How each join keeps the order of rows.
+JOINS = {
+    "inner": "left_right", "left": "left_right", "right": "right_left", "full": "left_right",
+    "semi": "left", "anti": "left",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments of `transform_data` that make the query. `filter` is None where there is none."""
+
+    select: Sequence[str] | Mapping[str, Any] | None = None
+    filter: Any = None
+    group_by: Sequence[str] | None = None
+    aggregate: Mapping[str, Any] | None = None
+    sort: Sequence[str] | None = None
+    join_on: Sequence[str] | None = None
+    join_how: str = "inner"
+
+    @property
+    def groups(self) -> bool:
+        return bool(self.group_by or self.aggregate)
+
+    def whole_steps(self, *, joins: bool) -> list[str]:
+        """Return the steps that need all rows at once, by the names of their arguments."""
+        steps = {"join_with": joins, "group_by": self.groups, "sort": bool(self.sort)}
+        return [name for name, is_there in steps.items() if is_there]
+
+    def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None) -> pl.LazyFrame:
+        """Return the query. Raises InvalidExpression where an argument does not fit the columns."""
+        if other is not None:
+            frame = self._joined(frame, other)
+        elif self.join_on:
+            raise InvalidExpression("join_on: needs join_with, the file to join with")
+        schema = frame.collect_schema()
+        if self.filter is not None:
+            frame = frame.filter(compile_filter(self.filter, schema))
+        if self.groups:
+            frame = self._grouped(frame, schema)
+        elif self.select is not None:
+            frame = _selected(frame, self.select, schema)
+        return self._sorted(frame)
+
+    def _joined(self, frame: pl.LazyFrame, other: pl.LazyFrame) -> pl.LazyFrame:
+        if not self.join_on:
+            raise InvalidExpression("join_on: name the columns to join on, which both files have")
+        if self.join_how not in JOINS:
+            meant = did_you_mean(self.join_how, JOINS)
+            raise InvalidExpression(f"join_how must be {', '.join(JOINS)}, not {self.join_how[:50]!r}{meant}")
+        left, right = frame.collect_schema(), other.collect_schema()
+        for name in _names(self.join_on, "join_on"):
+            check_column(name, left, "join_on")
+            check_column(name, right, "join_on, in join_with")
+            if left[name] != right[name]:
+                one, two = (
+                    column(name, left[name], "join_on"),
+                    column(name, right[name], f"join_on: {name} in join_with"),
+                )
+                (in_left, in_right), _kind = unify([one, two], "a join")
+                frame, other = frame.with_columns(in_left.alias(name)), other.with_columns(in_right.alias(name))
+        fresh = {name: _fresh(name, {*left, *right}) for name in right if name in left and name not in self.join_on}
+        return frame.join(
+            other.rename(fresh),
+            on=[*self.join_on],
+            how=self.join_how,  # type: ignore[arg-type]
+            coalesce=True if self.join_how in ("left", "right", "full") else None,
+            maintain_order=JOINS[self.join_how],  # type: ignore[arg-type]
+        )
+
+    def _grouped(self, frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
+        if self.select is not None:
+            raise InvalidExpression("select: is not possible with group_by or aggregate, which name the columns")
+        keys = [pl.col(check_column(name, schema, "group_by")) for name in _names(self.group_by or [], "group_by")]
+        values = [
+            compile_aggregate(value, schema, f"aggregate.{name}").alias(_new_name(name, "aggregate"))
+            for name, value in (self.aggregate or {}).items()
+        ]
+        if taken := {*(self.group_by or ())} & {*(self.aggregate or ())}:
+            raise InvalidExpression(f"aggregate: {min(taken)} is a name in group_by too: choose another")
+        return frame.group_by(keys, maintain_order=True).agg(values) if keys else frame.select(values)
+
+    def _sorted(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        if not self.sort:
+            return frame
+        schema = frame.collect_schema()
+        # A column's own name goes before the reading of its first character.
+        falls = [name not in schema and name.startswith("-") for name in self.sort]
+        by = [name[1:] if fall else name for name, fall in zip(self.sort, falls, strict=True)]
+        for name in _names(by, "sort"):
+            if schema[check_column(name, schema, "sort")].is_nested():
+                raise InvalidExpression(f"sort: {name} is nested data, which has no order")
+        return frame.sort(by, descending=falls, nulls_last=True, maintain_order=True)
+
+
+def _selected(frame: pl.LazyFrame, select: Sequence[str] | Mapping[str, Any], schema: Schema) -> pl.LazyFrame:
+    if not 0 < len(select) <= MAX_COLUMNS:
+        raise InvalidExpression(f"select: name between 1 and {MAX_COLUMNS} columns")
+    if isinstance(select, Mapping):
+        made = [_made(value, schema, _new_name(name, "select")) for name, value in select.items()]
+        # `select` would give a single row where all values are constant.
+        return frame.with_columns(made).select([*select])
+    return frame.select(check_column(name, schema, "select") for name in _names(select, "select"))
+
+
+def _made(value: Any, schema: Schema, name: str) -> pl.Expr:
+    match value:
+        case {"property": str(source)} if len(value) == 1 and source in schema:
+            return pl.col(source).alias(name)  # as it is, of any type
+    return compile_expression(value, schema, f"select.{name}").expr.alias(name)
+
+
+def _names(names: Iterable[Any], place: str) -> list[str]:
+    seen: set[str] = set()
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidExpression(f"{place}: must be a list of names of columns")
+        if name in seen:
+            raise InvalidExpression(f"{place}: {name} is there twice")
+        seen.add(name)
+    return [*names]
+
+
+def _new_name(name: str, place: str) -> str:
+    if not name.strip():
+        raise InvalidExpression(f"{place}: a new column needs a name")
+    if is_pattern(name):
+        raise InvalidExpression(f"{place}: {name[:50]!r} reads as a pattern of names: choose another")
+    return name
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    """Return a name for the other file's column that both files have: `name_right`."""
+    found = f"{name}_right"
+    while found in taken:
+        found += "_right"
+    return found

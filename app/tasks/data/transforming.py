@@ -1,0 +1,126 @@
+"""The transformation of a table: a filter, an aggregation, a join or a new form, written as a file."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.tasks.data.engine import Watch, query_errors, run
+from app.tasks.data.errors import InvalidExpression, UnusableData
+from app.tasks.data.outputs import check_output, sink, writable
+from app.tasks.data.plans import Plan
+from app.tasks.data.reading import Data, Format
+
+# The share of the rows' reading in the progress. Where all rows are needed at once, the rest is done after it.
+STREAMED_PERCENT, WHOLE_PERCENT = 99, 70
+
+Report = Callable[[int, dict[str, Any]], None]
+
+
+def transform(
+    data: Data,
+    destination: Path,
+    *,
+    select: Sequence[str] | Mapping[str, Any] | None = None,
+    filter: Any = None,  # noqa: A002
+    group_by: Sequence[str] | None = None,
+    aggregate: Mapping[str, Any] | None = None,
+    sort: Sequence[str] | None = None,
+    join: Data | None = None,
+    join_on: Sequence[str] | None = None,
+    join_how: str = "inner",
+    output: str = "csv",
+    max_bytes: int,
+    max_output_bytes: int | None = None,
+    report: Report,
+) -> dict[str, Any]:
+    """Write the transformed table to `destination` and return `{rows_read, rows_written, columns}`, the columns' names.
+
+    The steps are in this order: join, filter, group or select, sort. A filter and a selection run in a stream, whatever
+    the size; the other steps need the memory of all rows, and are refused where the files hold more than `max_bytes`
+    bytes. Empty cells, NaN and divisions by zero are missing values. A cell of CSV that a spreadsheet would take for a
+    formula gets an apostrophe before it.
+
+    `report` is called with the percent done and `{"stage", "rows", "of"}` a few times a second. What it raises ends the
+    query and passes through. On any error nothing stays at `destination`. Raises UnusableData, InvalidExpression.
+    """
+    plan = Plan(select, filter, group_by, aggregate, sort, join_on, join_how)
+    sources = [data] if join is None else [data, join]
+    steps = plan.whole_steps(joins=join is not None)
+    _refuse_large(steps, sources, max_bytes)
+    transformation = _Transformation(plan, sources, destination, check_output(output))
+    share = WHOLE_PERCENT if steps else STREAMED_PERCENT
+
+    def poll() -> None:
+        if max_output_bytes is not None and transformation.size() > max_output_bytes:
+            raise UnusableData(f"the output is larger than {max_output_bytes} bytes: filter more rows, or select less")
+        report(*_progress(sources, share))
+
+    watches = [source.watch for source in sources]
+    with _removed_on_error(destination):
+        columns, read, written = run(transformation.run, [*watches, transformation.written], poll)
+        poll()
+        report(100, {"stage": "written", "rows": written, "of": written})
+    return {"rows_read": read, "rows_written": written, "columns": columns}
+
+
+class _Transformation:
+    """The query: run on the files themselves, and again on converted ones if their types turn out to be others."""
+
+    def __init__(self, plan: Plan, sources: Sequence[Data], destination: Path, output: Format) -> None:
+        self._plan = plan
+        self._sources = sources
+        self._destination = destination
+        self._output = output
+        self.written = Watch()
+
+    def run(self) -> tuple[list[str], int, int]:
+        """Return the columns' names, the number of rows of the first source, and the number of rows written."""
+        if not all(source.is_converted for source in self._sources):
+            try:
+                result = self._run()
+            except (UnusableData, InvalidExpression):
+                result = None  # perhaps because of the types: the conversion says
+            if result and all(source.is_confirmed() for source in self._sources):
+                return result
+            for source in self._sources:
+                source.convert()
+        return self._run()
+
+    def size(self) -> int:
+        return self._destination.stat().st_size if self._destination.exists() else 0
+
+    def _run(self) -> tuple[list[str], int, int]:
+        frames = [source.watched() for source in self._sources]
+        self.written.restart()
+        with query_errors():
+            query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None)
+            columns = query.collect_schema().names()
+            sink(self.written.over(writable(query, self._output)), self._destination, self._output)
+        return columns, self._sources[0].watch.rows, self.written.rows
+
+
+def _refuse_large(steps: Sequence[str], sources: Sequence[Data], max_bytes: int) -> None:
+    size = sum(source.bytes for source in sources)
+    if steps and size > max_bytes:
+        raise UnusableData(
+            f"{' and '.join(steps)} need all rows in memory, and the data has {size} bytes, more than {max_bytes}: "
+            "filter or split it first"
+        )
+
+
+def _progress(sources: Sequence[Data], share: int) -> tuple[int, dict[str, Any]]:
+    rows = sum(source.watch.rows for source in sources)
+    total = sum(source.about_rows or 0 for source in sources)
+    if any(source.about_rows is None for source in sources):
+        return 0, {"stage": "reading", "rows": rows, "of": None}
+    return share * min(rows, total) // max(1, total), {"stage": "transforming", "rows": rows, "of": total}
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
