@@ -7,7 +7,6 @@ takes a Parquet file with 32-bit floats.
 from typing import Any, Literal
 
 import polars as pl
-from polars import selectors
 from pydantic import BaseModel, ConfigDict, Field
 
 ColumnKind = Literal["number", "boolean", "text", "date", "datetime", "time"]
@@ -49,7 +48,7 @@ class Column(BaseModel):
 
     def expressions(self) -> list[pl.Expr]:
         """Return one expression (Float64) for each of `parts`. A missing value becomes null."""
-        column = exact(self.name)
+        column = pl.col(self.name)
         match self.kind:
             case "number" | "boolean":
                 return [column.cast(pl.Float64)]
@@ -66,11 +65,6 @@ class Column(BaseModel):
         codes = [float(code) for code in range(len(self.categories))]
         known = column.replace_strict(self.categories, codes, default=UNKNOWN, return_dtype=pl.Float64)
         return pl.when(column.is_not_null()).then(known)
-
-
-def exact(*names: str) -> pl.Expr:
-    """Return the columns of these names. `pl.col` takes `*` for all columns, and `^…$` for a pattern."""
-    return selectors.by_name(*names).as_expr()
 
 
 def kind_of(dtype: pl.DataType) -> ColumnKind | None:

@@ -10,6 +10,7 @@ from app.core.nearest import did_you_mean
 from app.tasks.data.reading import Data
 from app.tasks.learning.card import Card
 from app.tasks.learning.columns import kind_of, type_name
+from app.tasks.learning.conversion import convert
 from app.tasks.learning.cross_validation import Report
 from app.tasks.learning.matching import match_columns
 from app.tasks.learning.matrix import batches, to_matrix
@@ -35,8 +36,8 @@ def evaluate(
     ends the evaluation. Raises UnusableModel, and ValueError, which names them, if columns are missing or of another
     type, or values of the target are none of the model's classes.
     """
-    report(0, {"stage": "loading"})
     model = load_model(model_path)
+    convert(data, report)
     frame = match_columns(data.frame, model.card.columns, data.name)
     name = model.card.target.name if target is None else target
     _check_target(frame.collect_schema(), model.card.target, name)

@@ -6,7 +6,7 @@ import polars as pl
 
 from app.core.nearest import did_you_mean
 from app.tasks.data.engine import polars_errors
-from app.tasks.learning.columns import Column, ColumnKind, exact, kind_of, quoted, type_name
+from app.tasks.learning.columns import Column, ColumnKind, kind_of, quoted, type_name
 
 DTYPES: dict[ColumnKind, type[pl.DataType]] = {
     "number": pl.Float64,
@@ -54,5 +54,5 @@ def _empty(frame: pl.LazyFrame, names: Sequence[str]) -> set[str]:
     """Return those of the columns that have no value. Reads them all, so it is asked for doubtful columns only."""
     if not names:
         return set()
-    found = frame.select(exact(name).is_null().all() for name in names).collect(engine="streaming")
+    found = frame.select(pl.col(name).is_null().all() for name in names).collect(engine="streaming")
     return {name for name in names if found[name][0]}

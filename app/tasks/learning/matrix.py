@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from app.tasks.data.engine import polars_errors
-from app.tasks.learning.columns import Column, exact
+from app.tasks.learning.columns import Column
 
 # Rows of one batch. At 20 columns a batch is 10 MiB of numbers, and scikit-learn makes two or three copies of it.
 BATCH_ROWS = 65_536
@@ -53,7 +53,7 @@ def batches(frame: pl.LazyFrame, names: Iterable[str], file: str) -> Iterator[tu
     Raises UnusableData, which calls the file `file`, where its content is damaged.
     """
     rows = 0
-    query = frame.select(exact(*names))
+    query = frame.select([*names])
     reading = iter(query.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"))
     while True:
         with polars_errors(f"{file} cannot be read: its content is damaged"):

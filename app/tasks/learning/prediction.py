@@ -12,6 +12,7 @@ from app.tasks.data.errors import UnusableData
 from app.tasks.data.formats import Format
 from app.tasks.data.outputs import check_output
 from app.tasks.data.reading import Data
+from app.tasks.learning.conversion import convert
 from app.tasks.learning.cross_validation import Report
 from app.tasks.learning.matching import UnfitColumns, match_columns
 from app.tasks.learning.matrix import batches, to_matrix
@@ -45,14 +46,18 @@ def predict(
     model are missing or of another type, `keep` names a column that is not there, or `output` cannot hold one: all
     before a row is written.
     """
-    format_ = check_output(output)
+    prediction = _Prediction(load_model(model_path), data, keep or (), check_output(output), report)
+    if data.about_rows is None:
+        convert(data, report)
     report(0, {"stage": "loading"})
-    prediction = _Prediction(load_model(model_path), data, keep or (), format_, report)
     try:
-        return prediction.write(data.checked(), destination)
+        return prediction.write(data.watched(), destination)
     except (UnusableData, UnfitColumns):
-        # The types of a CSV file are guesses from its first rows there. Those of all rows cost one parse more.
-        return prediction.write(data.frame, destination)
+        if data.is_converted:
+            raise
+    # The types of a CSV file were guesses from its first rows. Those of all rows cost one parse more.
+    convert(data, report)
+    return prediction.write(data.frame, destination)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class _Prediction:
             for part in self._parts(frame, [*kept]):
                 write(part)
                 rows += len(part)
+            if not self.data.is_confirmed():
+                raise UnusableData(f"{self.data.name} cannot be read in one go")
         return {"rows": rows, "columns": [*schema]}
 
     def _schema(self) -> dict[str, Any]:
@@ -80,7 +87,7 @@ class _Prediction:
 
     def _parts(self, frame: pl.LazyFrame, kept: list[str]) -> Iterator[pl.DataFrame]:
         """The rows of the output, in batches."""
-        card, total = self.model.card, max(self.data.rows, 1)
+        card, total = self.model.card, max(self.data.about_rows or 0, 1)
         with one_core(), Warned().collecting():
             for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
                 predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.tasks.learning.columns import exact, kind_of, quoted, type_name
+from app.tasks.learning.columns import kind_of, quoted, type_name
 
 Kind = Literal["classification", "regression"]
 TargetType = Literal["text", "boolean", "integer", "number"]
@@ -69,7 +69,7 @@ class Target(BaseModel):
 
 def present(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return the condition of rows that have a target. NaN and infinity are no target."""
-    column = exact(name)
+    column = pl.col(name)
     return column.is_not_null() & column.is_finite() if dtype.is_float() else column.is_not_null()
 
 

@@ -12,7 +12,8 @@ from app.tasks.data.engine import polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.reading import Data
 from app.tasks.learning.card import Card, installed_versions
-from app.tasks.learning.columns import Column, exact
+from app.tasks.learning.columns import Column
+from app.tasks.learning.conversion import convert
 from app.tasks.learning.cross_validation import CROSS_VALIDATION_PERCENT, Report, Trainer, cross_validate
 from app.tasks.learning.importance import ranked
 from app.tasks.learning.matrix import to_matrix, width
@@ -59,9 +60,10 @@ def train(
     what to change, if the arguments do not fit the file, and UnusableData if the table takes more than `max_bytes`.
     """
     _check_arguments(kind, model, folds, seed)
+    _check_bytes(data.bytes, max_bytes)
+    convert(data, report)
     names = check_names(data.frame.collect_schema(), target, features)
-    _check_bytes(max(data.bytes, data.rows * len(names) * NUMBER_BYTES), max_bytes)
-    report(0, {"stage": "loading"})
+    _check_bytes(data.rows * len(names) * NUMBER_BYTES, max_bytes)
     table = _load(data, target, kind, names, folds, named=features is not None)
     _check_bytes(len(table.frame) * width(table.columns) * NUMBER_BYTES, max_bytes)
     matrix, truth = table.numbers()
@@ -131,7 +133,7 @@ class _Table:
 
 def _load(data: Data, target: str, kind: str, names: Sequence[str], folds: int, *, named: bool) -> _Table:
     with polars_errors(f"{data.name} cannot be read: its content is damaged"):
-        table = data.frame.select(exact(*names, target)).collect(engine="streaming")
+        table = data.frame.select([*names, target]).collect(engine="streaming")
     frame = table.filter(present(target, table.schema[target]))
     decided = make_target(frame[target], kind, folds)
     return _Table(frame, decided, select_columns(frame, names, named=named), len(table) - len(frame))

@@ -82,9 +82,11 @@ TARGETS = {
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of models of flowers by target and model: `species linear`, for example."""
+    """The files of models of flowers, some without a colour, by target and model: `species linear`, for example."""
     table = tmp_path_factory.mktemp("flowers") / "flowers.parquet"
-    pl.DataFrame(flowers()).write_parquet(table)
+    rows = flowers()
+    rows["colour"][:5] = [None] * 5
+    pl.DataFrame(rows).write_parquet(table)
     found = {}
     for target, features in TARGETS.items():
         for model in ("linear", "gradient_boosting"):

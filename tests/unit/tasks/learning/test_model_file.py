@@ -36,9 +36,7 @@ def changed(models: Models, tmp_path: Path) -> Callable[..., Path]:
             members = {each: archive.read(each) for each in archive.namelist()}
         change(members)
         path = tmp_path / "changed.skops"
-        with zipfile.ZipFile(path, "w") as archive:
-            for each, content in members.items():
-                archive.writestr(each, content)
+        write(path, members)
         return path
 
     return changed
@@ -317,29 +315,38 @@ class TestCards:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_schema_with_any_value_changed_is_refused_in_words_or_predicts(changed: Any, name: str) -> None:
-    """20 random changes of a value: nothing but UnusableModel comes out."""
+def test_a_schema_with_any_value_changed_is_refused_in_words_or_predicts(
+    models: Models, tmp_path: Path, name: str
+) -> None:
+    """Some random changes, always the same: nothing but UnusableModel comes out."""
     draw = random.Random(name)
-    for _ in range(20):
-
-        def change(members: dict[str, bytes]) -> None:
-            schema = json.loads(members["schema.json"])
-            node, key = draw.choice([*places(schema)])
-            node[key] = draw.choice([None, -1, 10**12, "", "x", [], {}, True, 0.5])
-            members["schema.json"] = json.dumps(schema).encode()
-
+    with zipfile.ZipFile(models[name]) as archive:
+        members = {each: archive.read(each) for each in archive.namelist()}
+    schema = json.loads(members["schema.json"])
+    found = [*places(schema)]
+    for _ in range(10):
+        node, key = draw.choice(found)
+        before, node[key] = node[key], draw.choice([None, -1, 10**12, "", "x", [], {}, True, 0.5])
+        write(tmp_path / "changed.skops", members | {"schema.json": json.dumps(schema).encode()})
+        node[key] = before
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                model = load_model(changed(change, name))
+                model = load_model(tmp_path / "changed.skops")
             except UnusableModel:
                 continue
-            assert isinstance(model, TrainedModel)
+        assert isinstance(model, TrainedModel)
+
+
+def write(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def places(value: Any) -> Any:
     """Each container of a JSON document with each of its keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(items):
+    for key, inner in items:
         yield value, key
         yield from places(inner)
