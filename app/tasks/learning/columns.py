@@ -14,6 +14,8 @@ ColumnKind = Literal["number", "boolean", "text", "date", "datetime", "time"]
 # A category is a number below 255 in a histogram of gradient boosting, whose last bin is for missing values.
 MAX_CATEGORIES = 255
 
+MAX_NUMBER = 1e100  # whose square is a float
+
 UNKNOWN = -1.0  # the code of a category that training did not see; gradient boosting takes it as missing
 CALENDAR = ("year", "month", "day", "weekday")
 KINDS: dict[type[pl.DataType], ColumnKind] = {

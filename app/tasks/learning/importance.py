@@ -34,7 +34,8 @@ def permutation_losses(
     for column, indexes in places(columns).items():
         permuted = matrix.copy()
         permuted[:, indexes] = matrix[random.permutation(len(matrix))][:, indexes]
-        losses[column] = score - measure(kind, truth, predict_rows(pipeline, kind, permuted))[name]
+        permuted_score = measure(kind, truth, predict_rows(pipeline, kind, permuted)).get(name, score)
+        losses[column] = score - permuted_score
     return losses
 
 

@@ -49,9 +49,10 @@ def joined(parts: Sequence[Predicted]) -> Predicted:
 
 
 def measure(kind: Kind, truth: Any, predicted: Predicted) -> dict[str, float]:
-    """Return the metrics, rounded to six decimals. `truth` has codes of classes or numbers."""
+    """Return the metrics that are defined, rounded to six decimals. `truth` has codes of classes or numbers."""
     found = _of_classes(truth, predicted) if kind == "classification" else _of_numbers(truth, predicted.values)
-    return {name: round(float(value), DIGITS) for name, value in found.items()}
+    # Squares of numbers above 1e154 are infinite, which JSON is not.
+    return {name: round(float(value), DIGITS) for name, value in found.items() if np.isfinite(value)}
 
 
 def _of_classes(truth: Any, predicted: Predicted) -> dict[str, Any]:

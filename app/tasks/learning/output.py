@@ -39,7 +39,7 @@ def _as_written(batch: pl.DataFrame, output: Format) -> pl.DataFrame:
 @contextmanager
 def _parquet(path: Path, empty: pl.DataFrame) -> Iterator[Write]:
     """Write each batch to a file of its own, then one file of all: polars appends to no Parquet file."""
-    parts = path.parent / "parts"
+    parts = path.with_name(f"{path.name}.parts")
     parts.mkdir()
     empty.write_parquet(parts / f"{0:08}.parquet")
     count = 0

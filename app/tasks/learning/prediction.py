@@ -73,10 +73,11 @@ class _Prediction:
         kept = _check_kept(frame.collect_schema(), self.keep)
         schema = kept | self._schema()
         rows = 0
-        with whole_files(destination.parent) as folder, writer(folder / destination.name, self.output, schema) as write:
-            for part in self._parts(frame, [*kept]):
-                write(part)
-                rows += len(part)
+        with whole_files(destination.parent) as folder, one_core(), Warned().collecting():
+            with writer(folder / destination.name, self.output, schema) as write:
+                for part in self._parts(frame, [*kept]):
+                    write(part)
+                    rows += len(part)
             if not self.data.is_confirmed():
                 raise UnusableData(f"{self.data.name} cannot be read in one go")
         return {"rows": rows, "columns": [*schema]}
@@ -88,15 +89,14 @@ class _Prediction:
     def _parts(self, frame: pl.LazyFrame, kept: list[str]) -> Iterator[pl.DataFrame]:
         """The rows of the output, in batches."""
         card, total = self.model.card, max(self.data.about_rows or 0, 1)
-        with one_core(), Warned().collecting():
-            for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
-                predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))
-                columns = [batch.get_column(name) for name in kept]
-                columns.append(card.target.decode(predicted.values).alias(PREDICTION))
-                if predicted.probabilities is not None:
-                    columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
-                yield pl.DataFrame(columns)
-                self.report(min(LAST_PERCENT, LAST_PERCENT * rows // total), {"stage": "predicting", "rows": rows})
+        for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
+            predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))
+            columns = [batch.get_column(name) for name in kept]
+            columns.append(card.target.decode(predicted.values).alias(PREDICTION))
+            if predicted.probabilities is not None:
+                columns.append(pl.Series(PROBABILITY, predicted.of_the_predicted()))
+            yield pl.DataFrame(columns)
+            self.report(min(LAST_PERCENT, LAST_PERCENT * rows // total), {"stage": "predicting", "rows": rows})
 
 
 def _check_kept(schema: pl.Schema, keep: Sequence[str]) -> dict[str, pl.DataType]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.tasks.learning.columns import kind_of, quoted, type_name
+from app.tasks.learning.columns import MAX_NUMBER, kind_of, quoted, type_name
 
 Kind = Literal["classification", "regression"]
 TargetType = Literal["text", "boolean", "integer", "number"]
@@ -51,8 +51,8 @@ class Target(BaseModel):
         if self.kind == "regression":
             return series.cast(pl.Float64).to_numpy()
         classes = pl.Series(self.classes, dtype=self.dtype)
-        values = series.cast(self.dtype)
-        unknown = values.filter(~values.is_in(classes.implode())).unique().sort()
+        values = series.cast(self.dtype, strict=False)
+        unknown = series.filter(~values.is_in(classes.implode()).fill_null(False)).unique().sort()
         if len(unknown):
             raise ValueError(
                 f"target: column {self.name!r} has values that the model does not know: {quoted(unknown)}. "
@@ -118,13 +118,19 @@ def _decide(series: pl.Series, target_type: TargetType, folds: int) -> Kind:
 def _regression(series: pl.Series, target_type: TargetType) -> Target:
     if target_type in ("text", "boolean"):
         raise ValueError(f"target: column {series.name!r} is {target_type}, and a regression needs numbers")
+    if series.cast(pl.Float64).is_between(-MAX_NUMBER, MAX_NUMBER).not_().any():
+        raise ValueError(
+            f"target: column {series.name!r} has numbers beyond {MAX_NUMBER:g}: scale them, or leave them out"
+        )
     if series.n_unique() == 1:
         raise ValueError(f"target: all values of column {series.name!r} are equal, so there is nothing to learn")
     return Target(name=series.name, kind="regression", data_type=target_type)
 
 
 def _classification(series: pl.Series, target_type: TargetType, folds: int) -> Target:
-    values = series.cast(DTYPES[target_type])
+    values = series.cast(DTYPES[target_type], strict=False)
+    if values.null_count():
+        raise ValueError(f"target: column {series.name!r} has whole numbers above 2**63: classes are smaller, or texts")
     distinct = values.n_unique()
     if distinct == 1:
         raise ValueError(

@@ -110,7 +110,13 @@ class TestColumns:
                 "odd": [bool(number % 2) for number in range(140)],
                 "colour": [None if number % 5 == 0 else "red" for number in range(140)],
                 "amount": [
-                    float("nan") if number % 4 == 0 else float("inf") if number % 4 == 1 else 1.0 * number
+                    float("nan")
+                    if number % 4 == 0
+                    else 1e300
+                    if number % 8 == 1
+                    else float("inf")
+                    if number % 4 == 1
+                    else 1.0 * number
                     for number in range(140)
                 ],
                 "free": [day.weekday() > 4 for day in days],
@@ -180,6 +186,12 @@ class TestRefusals:
                 {"x": [1] * 10, "y": [1.5, 2.5] * 5},
                 {"target": "y"},
                 "no column is left to learn from: 'x' has one value",
+            ),
+            ({"x": [1, 2] * 5, "y": [1e200, 2.5] * 5}, {"target": "y"}, "'y' has numbers beyond 1e\\+100"),
+            (
+                {"x": [1, 2] * 5, "y": pl.Series([2**63, 2**63 + 1] * 5, dtype=pl.UInt64)},
+                {"target": "y"},
+                "has whole numbers above",
             ),
             ({"y": [1.5, 2.5] * 5}, {"target": "y"}, "at least one column beside the target"),
         ],
