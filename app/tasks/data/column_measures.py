@@ -1,5 +1,6 @@
 """What a profile says of one column, measured on all its values."""
 
+import datetime as dt
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -105,14 +106,13 @@ def top(counts: pl.DataFrame) -> list[dict[str, Any]]:
 
 def in_bins(expr: pl.Expr, low: Any, high: Any, bins: int) -> pl.Expr:
     """Return the number of each value's interval, from 0; missing for infinite values."""
-    start, width = as_number(pl.lit(low)), as_number(pl.lit(high)) - as_number(pl.lit(low))
-    share = (as_number(expr) - start) / width
-    found = pl.when(share.is_finite()).then((share * bins).floor().clip(0, bins - 1))
-    return found.cast(pl.Int64)
-
-
-def as_number(expr: pl.Expr) -> pl.Expr:
-    return expr.to_physical().cast(pl.Float64)
+    if isinstance(low, dt.date):
+        numbers, start, end = (each.dt.epoch("us") for each in (expr, pl.lit(low), pl.lit(high)))
+    else:
+        numbers, start, end = expr, pl.lit(low), pl.lit(high)
+    origin, width = start.cast(pl.Float64), end.cast(pl.Float64) - start.cast(pl.Float64)
+    share = (numbers.cast(pl.Float64) - origin) / width
+    return pl.when(share.is_finite()).then((share * bins).floor().clip(0, bins - 1)).cast(pl.Int64)
 
 
 def filled(numbers: pl.DataFrame, bins: int) -> list[int]:

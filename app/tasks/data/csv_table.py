@@ -44,7 +44,7 @@ class CsvTable:
         if frame is None:
             frame = self._try(self._settled)
         if frame is None:
-            self._text = rewrite(self._text, self._name, self._folder)
+            self._text = rewrite(self._text, self._name, self._folder, self._watch.check)
             with self._errors():
                 frame = self._write(self._settled())
         return frame

@@ -8,7 +8,7 @@ Python, which finds the line at fault or writes the same table in a form that po
 
 import codecs
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -23,6 +23,7 @@ SEPARATORS = ",;\t|"
 PIECE = 1 << 20
 SAMPLE = 65536
 SAMPLE_RECORDS = 50
+CHECKED_LINES = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ def prepare(path: Path, name: str, folder: Path) -> CsvText:
     return CsvText(path, separator, names, lines)
 
 
-def rewrite(text: CsvText, name: str, folder: Path) -> CsvText:
+def rewrite(text: CsvText, name: str, folder: Path, check: Callable[[], None]) -> CsvText:
     """Return the same table, parsed by Python and written without what readers understand differently.
 
     Blank lines are left out where there is more than one column. Raises UnusableData, which names the line, if one has
-    another number of fields than the header.
+    another number of fields than the header. `check` is called now and then, and may raise.
     """
     target = folder / "regular.csv"
     width, lines = len(text.names), 0
@@ -73,6 +74,8 @@ def rewrite(text: CsvText, name: str, folder: Path) -> CsvText:
                 )
             writer.writerow(record or [""])
             lines += 1
+            if lines % CHECKED_LINES == 0:
+                check()
     return CsvText(target, text.separator, text.names, lines)
 
 

@@ -110,38 +110,35 @@ def alternatives(value: str) -> list[ColumnType]:
 def guess(frame: pl.LazyFrame, names: list[str]) -> dict[str, ColumnType]:
     """Return the type of each column in the first rows; of a column that has no value there, in its first value."""
     rows = max(100, min(SAMPLE_ROWS, SAMPLE_CELLS // max(1, len(names))))
-    sample = frame.head(rows).collect(engine="streaming")
-    found = {name: _of_values(sample.get_column(name)) for name in names}
-    late = [name for name in names if sample.get_column(name).null_count() == sample.height] if sample.height else []
-    if late:
-        firsts = frame.select(pl.col(late).drop_nulls().first()).collect(engine="streaming")
-        found |= {name: _of_values(firsts.get_column(name)) for name in late}
-    return found
+    sample = frame.head(rows).collect(engine="streaming").lazy()
+    firsts = _firsts(sample, names)
+    if late := [name for name in names if firsts[name] is None]:
+        firsts |= _firsts(frame, late)
+    return _narrowest(
+        sample, {name: [TEXT] if first is None else alternatives(first) for name, first in firsts.items()}
+    )
 
 
 def settle(frame: pl.LazyFrame, guessed: dict[str, ColumnType]) -> dict[str, ColumnType]:
     """Return the type that all values of each column have, of those that its guessed type can turn out to be."""
-    choices = {name: _wider(each) for name, each in guessed.items() if each != TEXT}
-    checks = [
-        each.fits(pl.col(name)).all().alias(f"{at}:{number}")
-        for at, (name, types) in enumerate(choices.items())
-        for number, each in enumerate(types)
-    ]
-    fitting = frame.select(checks).collect(engine="streaming").row(0, named=True) if checks else {}
-    settled = dict(guessed)
-    for at, (name, types) in enumerate(choices.items()):
-        settled[name] = next((each for number, each in enumerate(types) if fitting[f"{at}:{number}"]), TEXT)
-    return settled
+    wider = {"integer": [ColumnType("number")]}
+    return _narrowest(frame, {name: [each, *wider.get(each.kind, []), TEXT] for name, each in guessed.items()})
 
 
-def _of_values(values: pl.Series) -> ColumnType:
-    known = values.drop_nulls()
-    if known.is_empty():
-        return TEXT
-    for each in alternatives(known[0])[:-1]:
-        if pl.select(each.fits(pl.lit(known)).all()).item():
-            return each
-    return TEXT
+def _firsts(frame: pl.LazyFrame, names: list[str]) -> dict[str, str | None]:
+    return frame.select(pl.col(names).drop_nulls().first()).collect(engine="streaming").row(0, named=True)
+
+
+def _narrowest(frame: pl.LazyFrame, choices: dict[str, list[ColumnType]]) -> dict[str, ColumnType]:
+    """Return of each column the first of its types that all values of the frame have. The last one is text."""
+    found: dict[str, ColumnType] = {}
+    while choices:
+        found |= {name: types[0] for name, types in choices.items()}
+        checked = [name for name in choices if found[name] != TEXT]
+        checks = [found[name].fits(pl.col(name)).all().alias(name) for name in checked]
+        fits = frame.select(checks).collect(engine="streaming").row(0, named=True) if checks else {}
+        choices = {name: choices[name][1:] for name in checked if not fits[name]}
+    return found
 
 
 def _unfit(text: pl.Expr) -> pl.Expr:
@@ -156,7 +153,3 @@ def _time(between: str, seconds: str | None, offset: str | None) -> ColumnType:
         return ColumnType("time", pattern, f"{shape}$")
     fraction = "" if seconds is None else "%.f"
     return ColumnType("time", f"{pattern}{fraction}%#z", rf"{shape}(?:Z|[+-]\d\d:?\d\d)$")
-
-
-def _wider(guessed: ColumnType) -> list[ColumnType]:
-    return [guessed, ColumnType("number")] if guessed.kind == "integer" else [guessed]

@@ -52,13 +52,17 @@ class Watch:
     def stop(self) -> None:
         self.is_stopped = True
 
+    def check(self) -> None:
+        """Raise Stopped if the query is to end."""
+        if self.is_stopped:
+            raise Stopped
+
     def restart(self) -> None:
         """Count from 0."""
         self.rows = self.missing = 0
 
     def _pass(self, batch: pl.DataFrame, last: str | None) -> pl.DataFrame:
-        if self.is_stopped:
-            raise Stopped
+        self.check()
         with self._lock:
             self.rows += batch.height
             self.missing += 0 if last is None else batch.get_column(last).null_count()
@@ -116,6 +120,8 @@ def query_errors() -> Iterator[None]:
 
 def _explained(text: str) -> str:
     found = UNCONVERTED.search(text)
+    if found is None and "parquet" in text:
+        return "the content of the file is damaged: write it again"
     if found is None:
         return "the data cannot be transformed like this: check that each expression fits the values of its columns"
     if found["from"] == WIDE:

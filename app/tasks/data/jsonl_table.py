@@ -16,6 +16,7 @@ from app.tasks.data.errors import UnusableData
 from app.tasks.data.names import check_names
 from app.tasks.data.text_encoding import in_utf8, without_mark
 
+CHECKED_LINES = 10_000
 INTEGERS = range(-(2**63), 2**63)
 TYPES: dict[frozenset[str], pl.DataType] = {
     frozenset(): pl.String(),
@@ -68,6 +69,8 @@ class JsonlTable:
         kinds: dict[str, set[str]] = defaultdict(set)
         with self._path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
+                if number % CHECKED_LINES == 0:
+                    self._watch.check()
                 if not line.strip():
                     continue
                 for name, value in self._object(line, number).items():

@@ -38,7 +38,7 @@ class Plan:
 
     def whole_steps(self, *, joins: bool) -> list[str]:
         """Return the steps that need all rows at once, by the names of their arguments."""
-        steps = {"join_with": joins, "group_by": self.groups, "sort": bool(self.sort)}
+        steps = {"join_with": joins, "group_by": self.group_by, "aggregate": self.aggregate, "sort": self.sort}
         return [name for name, is_there in steps.items() if is_there]
 
     def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None) -> pl.LazyFrame:
@@ -85,6 +85,8 @@ class Plan:
     def _grouped(self, frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
         if self.select is not None:
             raise InvalidExpression("select: is not possible with group_by or aggregate, which name the columns")
+        if not isinstance(self.aggregate or {}, Mapping):
+            raise InvalidExpression("aggregate: must be an object of new names and aggregates")
         keys = [pl.col(check_column(name, schema, "group_by")) for name in _names(self.group_by or [], "group_by")]
         values = [
             compile_aggregate(value, schema, f"aggregate.{name}").alias(_new_name(name, "aggregate"))
@@ -98,6 +100,7 @@ class Plan:
         if not self.sort:
             return frame
         schema = frame.collect_schema()
+        _names(self.sort, "sort")
         # A column's own name goes before the reading of its first character.
         falls = [name not in schema and name.startswith("-") for name in self.sort]
         by = [name[1:] if fall else name for name, fall in zip(self.sort, falls, strict=True)]
@@ -127,7 +130,7 @@ def _made(value: Any, schema: Schema, name: str) -> pl.Expr:
 def _names(names: Iterable[Any], place: str) -> list[str]:
     seen: set[str] = set()
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or isinstance(names, str):
             raise InvalidExpression(f"{place}: must be a list of names of columns")
         if name in seen:
             raise InvalidExpression(f"{place}: {name} is there twice")

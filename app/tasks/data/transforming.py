@@ -104,8 +104,8 @@ def _refuse_large(steps: Sequence[str], sources: Sequence[Data], max_bytes: int)
     size = sum(source.bytes for source in sources)
     if steps and size > max_bytes:
         raise UnusableData(
-            f"{' and '.join(steps)} need all rows in memory, and the data has {size} bytes, more than {max_bytes}: "
-            "filter or split it first"
+            f"{' and '.join(steps)}: all rows are needed in memory, and the data has {size} bytes, "
+            f"more than {max_bytes}: filter or split it first"
         )
 
 

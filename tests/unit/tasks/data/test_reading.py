@@ -4,12 +4,14 @@ import gzip
 import io
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import pytest
 
-from app.tasks.data.reading import Data, UnusableData, detect
+from app.tasks.data.reading import Data, UnusableData, detect, opened
+from tests.support.properties import given, st
 from tests.unit.tasks.data.conftest import Open
 
 
@@ -243,6 +245,44 @@ class TestTypesOfCsv:
         data = open_table(text)
         data.watched().collect()
         assert data.is_confirmed() == right
+
+
+CELL = st.text("a0129.-+e,;\"'\n\r \t=é€", max_size=6) | st.sampled_from(
+    ["", "2024-01-31", "true", "False", "nan", "-0", str(2**63)]
+)
+
+
+class TestAnyTable:
+    @given(
+        rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=12),
+        separator=st.sampled_from(",;\t|"),
+        # Where lines end in a feed alone, Python writes a return in a field without quotes.
+        form=st.sampled_from([("\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_MINIMAL)]),
+    )
+    def test_that_python_writes_is_read_without_losing_anything(
+        self, rows: list[tuple[str, ...]], separator: str, form: tuple[str, Any]
+    ) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=separator, lineterminator=form[0], quoting=form[1]).writerows(
+            [("x", "y", "z"), *rows]
+        )
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "data")
+            path.write_bytes(text.getvalue().encode())
+            with opened(path, "data.csv", max_bytes=10**6) as data:
+                found = data.frame.collect().rows()
+                assert data.rows == len(rows)
+        for cells, values in zip(rows, found, strict=True):
+            assert all(is_same(value, cell) for value, cell in zip(values, cells, strict=True)), (cells, values)
+
+
+def is_same(value: Any, cell: str) -> bool:
+    """Whether the value is what the cell says, with all its digits."""
+    if isinstance(value, bool):
+        return str(value).lower() == cell.lower()
+    if isinstance(value, float):
+        return str(value) == str(float(cell))
+    return ("" if value is None else str(value)) == cell
 
 
 class TestTypesOfJsonLines:
