@@ -99,7 +99,7 @@ WORKER_START = "import app.celery_app; app.celery_app.celery_app.loader.import_d
 # What one task or another process needs: scientific packages, and the word lists of passwords, fourteen megabytes more in
 # every process in which a password was ever set; and the leaky ecdsa that comes along with python-jose.
 NEVER = {
-    "sklearn", "numpy", "scipy", "polars", "pandas", "matplotlib", "pyarrow", "alembic", "ecdsa", "zxcvbn", "frequency_lists",
+    "sklearn", "numpy", "scipy", "polars", "skops", "pandas", "matplotlib", "pyarrow", "alembic", "ecdsa", "zxcvbn", "frequency_lists",
     "passlib", "argon2", "httpx",
 }  # fmt: skip
 # The first token imports it, with ciphers: 8 MiB.
