@@ -107,6 +107,15 @@ def known_queues() -> set[str]:
     return {*celery_app.amqp.queues, *(kind.queue for kind in catalogue().values() if kind.queue)}
 
 
+# The tasks that the packages of an extra bring, and which one.
+EXTRAS = {
+    **{f"app.tasks.common_tasks.{name}": "data" for name in ("profile_data", "transform_data", "export_tasks")},
+    **{
+        f"app.tasks.model_tasks.{name}": "ml"
+        for name in ("train_classifier", "train_model", "evaluate_model", "predict")
+    },
+}
+
 # Names with dots have much in common without being meant: those of one package begin alike.
 NEAR_NAME = 0.85
 
@@ -126,6 +135,10 @@ def find_type(celery_task_name: str) -> TaskType:
             f"is none of GET /api/v1/tasks/types{_did_you_mean(celery_task_name)}; if it is yours, "
             "`python -m app check` says why"
         )
+        if celery_task_name in EXTRAS:
+            message = (
+                f"needs packages that are not installed here: pip install 'task-service[{EXTRAS[celery_task_name]}]'"
+            )
         raise UnknownTask(errors=[{"loc": ["celery_task_name"], "msg": message, "type": "unknown_task"}])
     return found
 

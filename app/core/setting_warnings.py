@@ -18,8 +18,7 @@ MAX_EDITS = 2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # What docker-compose.yml asks for beside settings.
 OF_COMPOSE = frozenset({
-    "API_PORT", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SECRET_ACCESS_KEY",
-    "FORWARDED_ALLOW_IPS", "POSTGRES_APP_PASSWORD", "POSTGRES_IMAGE", "POSTGRES_PASSWORD", "PYTHON_IMAGE",
+    "API_PORT", "FORWARDED_ALLOW_IPS", "POSTGRES_APP_PASSWORD", "POSTGRES_IMAGE", "POSTGRES_PASSWORD", "PYTHON_IMAGE",
     "VALKEY_IMAGE", "VALKEY_PASSWORD", "WORKER_CONCURRENCY",
 })  # fmt: skip
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html, and what Celery 5 reads beside it.

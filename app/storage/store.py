@@ -54,9 +54,6 @@ class Storage:
         if self._opened is None:
             from obstore.store import from_url
 
-            if not self._is_local:
-                for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
-                    del os.environ[name]  # what Docker Compose passes on that is not set, and obstore takes for a value
             retries: Any = {"max_retries": _RETRIES, "retry_timeout": _seconds(_RETRY_SECONDS)}
             options: Any = {"mkdir": True} if self._is_local else {"retry_config": retries}
             try:

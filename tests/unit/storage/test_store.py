@@ -29,7 +29,7 @@ def s3() -> Iterator[str]:
     url = f"http://127.0.0.1:{free_loopback_port()}"
     command = [sys.executable, "-m", "moto.server", "-p", url.rpartition(":")[2]]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    given = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_PROFILE": ""}
+    given = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}
     with pytest.MonkeyPatch.context() as changed:
         for name, value in {**given, "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true"}.items():
             changed.setenv(name, value)

@@ -4,19 +4,26 @@ where it is measured (`tests/unit/tasks/data/`)."""
 import csv
 import hashlib
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.catalogue import EXTRAS, catalogue, find_type
 from app.core.config import get_settings
+from app.errors import UnknownTask
 from app.tasks.common_tasks import fetch_to_file
 from app.tasks.downloading import name_of
 from app.tasks.high_priority_tasks import send_email
 from app.tasks.http_status import AnsweredNo
+from app.tasks.learning_tasks import evaluate_model, predict, train_model
 from app.tasks.table_tasks import profile_data, transform_data
 from app.testing import TaskRun, TaskRunner
+from tests.support.services import ROOT, process_environment
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, reply
 from tests.unit.tasks.smtp_server import Mailbox
@@ -163,3 +170,55 @@ class TestAttachments:
         run = runner.run(send_email, "ann@example.org", "Hi", "text", attachments=[FILE])
         assert "MAIL_ATTACHMENT_BYTES allows 10" in failed(run)
         assert server.envelopes == []
+
+
+class TestModels:
+    @pytest.fixture
+    def flowers(self, tmp_path: Path) -> Path:
+        path = tmp_path / "flowers.csv"
+        rows = ((n % 7 + (5 if n % 2 else 0), "ab"[n % 2], "big" if n % 2 else "small") for n in range(120))
+        path.write_text("length,kind,size\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+        return path
+
+    def test_are_trained_measured_and_used(self, runner: TaskRunner, flowers: Path, tmp_path: Path) -> None:
+        runner.files = {FILE: flowers}
+        trained = runner.run(train_model, FILE, "size", folds=3)
+        result = succeeded(trained)
+        assert (result["kind"], result["rows"], result["features"]) == ("classification", 120, ["length", "kind"])
+        assert result["metrics"]["accuracy"]["mean"] == 1
+        assert [*trained.artifacts] == ["confusion.svg", "model.skops", "report.html"]
+        model = tmp_path / "model.skops"
+        model.write_bytes(trained.artifacts["model.skops"])
+        runner.files = {FILE: flowers, OTHER: model}
+        measured = runner.run(evaluate_model, OTHER, FILE)
+        assert succeeded(measured)["metrics"]["accuracy"] == 1
+        assert [*measured.artifacts] == ["confusion.svg"]
+        predicted = runner.run(predict, OTHER, FILE, output="csv", keep=["kind"])
+        assert (succeeded(predicted)["rows"], predicted.result["columns"]) == (
+            120,
+            ["kind", "prediction", "probability"],
+        )
+        assert predicted.artifacts["predicted-flowers.csv"].startswith(b"kind,prediction,probability")
+
+    def test_that_are_none_are_refused(self, runner: TaskRunner, flowers: Path) -> None:
+        runner.files = {FILE: flowers}
+        run = runner.run(predict, FILE, FILE)
+        assert "model" in failed(run)
+        assert run.artifacts == {}
+
+    def test_of_an_unknown_target_names_it(self, runner: TaskRunner, flowers: Path) -> None:
+        runner.files = {FILE: flowers}
+        assert "did you mean size" in failed(runner.run(train_model, FILE, "sise"))
+
+
+def test_what_an_extra_brings_is_told_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.catalogue.catalogue", dict)
+    with pytest.raises(UnknownTask, match=re.escape("pip install 'task-service[data]'")):
+        find_type("app.tasks.common_tasks.profile_data")
+    assert {name for name in EXTRAS if name not in catalogue()} == set()
+
+
+def test_none_of_it_is_loaded_with_the_tasks() -> None:
+    program = "import sys, app.tasks; print({'polars', 'sklearn', 'skops', 'numpy'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=process_environment({}), capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout == "set()\n"
