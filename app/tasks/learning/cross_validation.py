@@ -29,8 +29,9 @@ class Trainer:
     warned: Warned = field(default_factory=Warned)
 
     def fit(self, matrix: Any, truth: Any) -> Any:
+        pipeline = make_pipeline(self.kind, self.model, self.columns, self.rows, self.seed)
         with self.warned.collecting():
-            return make_pipeline(self.kind, self.model, self.columns, self.rows, self.seed).fit(matrix, truth)
+            return pipeline.fit(_without_empty_columns(matrix), truth)
 
 
 @dataclass
@@ -40,6 +41,19 @@ class Scores:
     predicted: Predicted
     metrics: list[dict[str, float]] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
+
+
+def _without_empty_columns(matrix: Any) -> Any:
+    """Return the matrix with a 0 in each column that has no value in these rows.
+
+    Gradient boosting of scikit-learn 1.9 fails at such a column. It cannot split off one row with a value.
+    """
+    empty = np.isnan(matrix).all(axis=0)
+    if not empty.any():
+        return matrix
+    filled = matrix.copy()
+    filled[0, empty] = 0.0
+    return filled
 
 
 def cross_validate(trainer: Trainer, matrix: Any, truth: Any, folds: int, report: Report) -> Scores:

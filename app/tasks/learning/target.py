@@ -120,7 +120,7 @@ def _regression(series: pl.Series, target_type: TargetType) -> Target:
         raise ValueError(f"target: column {series.name!r} is {target_type}, and a regression needs numbers")
     if series.cast(pl.Float64).is_between(-MAX_NUMBER, MAX_NUMBER).not_().any():
         raise ValueError(
-            f"target: column {series.name!r} has numbers beyond {MAX_NUMBER:g}: scale them, or leave them out"
+            f"target: column {series.name!r} has numbers beyond {MAX_NUMBER:g}: scale them or leave them out"
         )
     if series.n_unique() == 1:
         raise ValueError(f"target: all values of column {series.name!r} are equal, so there is nothing to learn")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import threading
 from datetime import date, timedelta
@@ -127,6 +128,19 @@ class TestColumns:
             assert result["features"] == ["day", "at", "clock", "odd", "colour", "amount"]
         assert result["metrics"]["accuracy"]["mean"] > 0.9
         assert next(iter(result["importance"])) in ("day", "at")
+
+    @pytest.mark.parametrize("model", ["linear", "gradient_boosting"])
+    def test_without_a_value_in_a_whole_fold_are_no_fault(self, learn: Train, model: str) -> None:
+        table = flowers() | {
+            "rare": [None] * 119 + [1.5],
+            "wild": [None] * 119 + ["x"],
+            "infinite": [None, math.inf] * 60,
+        }
+        table["wild"][:2] = ["x", "y"]
+        table["wild"][3] = "y"
+        result = learn(table, target="height", model=model, folds=5)
+        assert {"rare", "infinite", "wild"} <= {*result["features"]}
+        assert result["metrics"]["r2"]["mean"] > 0.8
 
     def test_useless_ones_are_left_out_with_the_reason(self, learn: Train, tmp_path: Path) -> None:
         table = flowers() | {
