@@ -1,6 +1,6 @@
 """Open a local file of data as a frame of polars, whatever its format, encoding and compression are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ __all__ = ["Data", "Format", "UnusableData", "detect", "opened"]
 class Table(Protocol):
     """What can be read in one go without a conversion."""
 
-    def checked(self) -> pl.LazyFrame: ...
+    def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame: ...
 
     def is_confirmed(self) -> bool: ...
 
@@ -77,8 +77,10 @@ class Data:
         """Convert a text now, and count its rows."""
         self.about_rows = self.rows
 
-    def watched(self) -> pl.LazyFrame:
+    def watched(self, columns: Collection[str] | None = None) -> pl.LazyFrame:
         """Return a frame for one query, over which `watch` counts rows, and which may spare the conversion.
+
+        It may have no other columns than these: a text is read faster for it.
 
         Unless `is_converted`, its types are those of the first values. If a value further down does not have them, the
         query fails; and what it gives is right only if `is_confirmed` after it. Else the query is to be run again on
@@ -86,7 +88,7 @@ class Data:
         """
         if self._table is not None and not self.is_converted:
             self.watch.restart()
-            return self._table.checked()
+            return self._table.checked(columns)
         if self.about_rows is None:
             self.convert()
         frame = self.frame
