@@ -27,8 +27,8 @@ class CsvTable:
     def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame:
         """Return a watched frame over the CSV file itself. A query fails if a value does not fit the type guessed.
 
-        It spares the conversion of the whole file to one who reads it once, asks `is_confirmed` after it, and begins
-        anew with `converted` if the query failed or is not confirmed.
+        It spares the conversion of the whole file where it is read once. The result is right only if `is_confirmed`
+        after it; else, or if the query fails, it is to be run again on `converted`.
         """
         with self._errors():
             types = self._types()

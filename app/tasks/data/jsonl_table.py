@@ -48,7 +48,7 @@ class JsonlTable:
         try:
             return self._write(schema_overrides=mixed)
         except (pl.exceptions.PolarsError, Panic):
-            # What is nested is of several kinds in itself.
+            # Nested values are of several kinds in themselves.
             schema = {name: _type_of(found) or pl.String() for name, found in kinds.items()}
         with polars_errors(f"{self._name} cannot be read as JSON Lines: check its lines"):
             return self._write(schema=schema)

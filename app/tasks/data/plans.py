@@ -1,4 +1,4 @@
-"""What `transform_data` is asked for, as one query: join, filter, group or select, sort."""
+"""The arguments of `transform_data` as one query: join, filter, group or select, sort."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
