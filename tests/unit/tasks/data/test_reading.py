@@ -38,9 +38,10 @@ class TestFormat:
             (b'{"a": 1}\n', "data.csv", "jsonl"),
             (b'\xef\xbb\xbf\n {"a": 1}\n', "data", "jsonl"),
             (b"PAR1" + b"x" * 50, "data.csv", "parquet"),
-            (gzip.compress(b'{"a": 1}\n'), "data.csv", "jsonl"),
+            (gzip.compress(b'{"a": 1}\n', mtime=0), "data.csv", "jsonl"),
             (b'{"a": "' + b"x" * 100_000 + b'"}', "data.csv", "jsonl"),
         ],
+        ids=["named parquet", "named jsonl", "objects", "a mark", "magic bytes", "compressed", "a long line"],
     )
     def test_is_found_by_content_whatever_the_name_says(
         self, tmp_path: Path, content: bytes, name: str, expected: str
