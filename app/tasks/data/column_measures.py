@@ -1,4 +1,4 @@
-"""What a profile says of one column, measured on all its values."""
+"""The measures of one column in a profile, taken on all its values."""
 
 import datetime as dt
 import math
@@ -58,7 +58,7 @@ def prepared(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def measure(values: pl.Series, kind: Kind, bins: int) -> Measured:
-    """Return what a column of these prepared values is like. All of it is exact."""
+    """Return the measures of a column of these prepared values. All are exact."""
     known = values.drop_nulls().alias("value")
     fields: dict[str, Any] = {"name": values.name, "type": kind, "missing": values.null_count()}
     if kind == "nested":

@@ -1,6 +1,6 @@
 """A CSV file as a frame with types."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,20 +17,22 @@ class CsvTable:
     def __init__(self, path: Path, name: str, folder: Path, watch: Watch) -> None:
         self._name, self._folder, self._watch = name, folder, watch
         self._text = prepare(path, name, folder)
+        self._guess: dict[str, ColumnType] | None = None
 
     @property
     def about_rows(self) -> int:
         """The number of rows if no line is blank and no field has a line end."""
         return self._text.lines - 1
 
-    def checked(self) -> pl.LazyFrame:
+    def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame:
         """Return a watched frame over the CSV file itself. A query fails if a value does not fit the type guessed.
 
-        It spares the conversion of the whole file to one who reads it once, asks `is_confirmed` after it, and begins
-        anew with `converted` if the query failed or is not confirmed.
+        It spares the conversion of the whole file where it is read once. The result is right only if `is_confirmed`
+        after it; else, or if the query fails, it is to be run again on `converted`.
         """
         with self._errors():
-            return self._guessed()
+            types = self._types()
+        return self._typed({name: each for name, each in types.items() if columns is None or name in columns})
 
     def is_confirmed(self) -> bool:
         """Say whether all rows have passed the watch, each of a line with as many fields as the header."""
@@ -45,6 +47,7 @@ class CsvTable:
             frame = self._try(self._settled)
         if frame is None:
             self._text = rewrite(self._text, self._name, self._folder, self._watch.check)
+            self._guess = None
             with self._errors():
                 frame = self._write(self._settled())
         return frame
@@ -70,10 +73,13 @@ class CsvTable:
         return self._typed(settle(self._scan(), self._types()))
 
     def _types(self) -> dict[str, ColumnType]:
-        return guess(self._scan(), self._text.names)
+        if self._guess is None:
+            self._guess = guess(self._scan(), self._text.names)
+        return self._guess
 
     def _typed(self, types: dict[str, ColumnType]) -> pl.LazyFrame:
-        watched = self._watch.over(self._scan(), last=self._text.names[-1])
+        last = self._text.names[-1]
+        watched = self._watch.over(self._scan().select([*dict.fromkeys([*types, last])]), last=last)
         return watched.select(each.convert(pl.col(name)).alias(name) for name, each in types.items())
 
     def _errors(self) -> AbstractContextManager[None]:

@@ -42,7 +42,7 @@ class CsvText:
 
 
 def prepare(path: Path, name: str, folder: Path) -> CsvText:
-    """Return the text of the file at `path`; what has to be written anew goes into `folder`.
+    """Return the text of the file at `path`; a text written anew goes into `folder`.
 
     The encoding is the one of the byte order mark, else UTF-8, else Windows-1252 (the WHATWG's, in which every byte is
     a character). Empty names become `column_3`, names that are there already `name_2`. Raises UnusableData.
@@ -55,7 +55,7 @@ def prepare(path: Path, name: str, folder: Path) -> CsvText:
 
 
 def rewrite(text: CsvText, name: str, folder: Path, check: Callable[[], None]) -> CsvText:
-    """Return the same table, parsed by Python and written without what readers understand differently.
+    """Return the same table, parsed by Python and written without the forms that readers understand differently.
 
     Blank lines are left out where there is more than one column. Raises UnusableData, which names the line, if one has
     another number of fields than the header. `check` is called now and then, and may raise.
@@ -105,7 +105,7 @@ def _score(sample: str, separator: str) -> tuple[bool, int]:
 
 @dataclass
 class _Counts:
-    """What is outside of quotes in a CSV file, and whether all quotes are where RFC 4180 has them."""
+    """Counts of a CSV file outside of its quotes, and whether all quotes are where RFC 4180 has them."""
 
     separator: bytes
     records: int = 0
@@ -134,12 +134,12 @@ class _Counts:
 
     @property
     def _before(self) -> set[int]:
-        """What stands before an opening quote."""
+        """The bytes that may stand before an opening quote."""
         return {*self.separator, *b"\n"}
 
     @property
     def _after(self) -> set[int]:
-        """What stands after a closing quote."""
+        """The bytes that may stand after a closing quote."""
         return {*self.separator, *b"\r\n"}
 
 

@@ -1,8 +1,8 @@
 """The types of the columns of a CSV file, of which every value is text.
 
 A column has a type only if every one of its values, to the last row, is written as that type writes it. An integer is a
-text that the integer gives back: `007`, `+49` and what exceeds 64 bits stay text, so no digit is lost. Dates and times
-are those of ISO 8601 alone; a time with an offset becomes UTC. The type is guessed from the first rows, and the
+text that the integer gives back: `007`, `+49` and integers beyond 64 bits stay text, so no digit is lost. Dates and
+times are those of ISO 8601 alone; a time with an offset becomes UTC. The type is guessed from the first rows, and the
 conversion of the whole file fails where a later value does not fit.
 """
 
@@ -49,7 +49,7 @@ class ColumnType:
         return self._read(shaped, strict=True)
 
     def _has_shape(self, text: pl.Expr) -> pl.Expr:
-        """Return what the reading itself does not see: polars reads `007` as an integer, and 2024-1-1 as a date."""
+        """Return a check beyond the reading itself: polars reads `007` as an integer, and 2024-1-1 as a date."""
         match self.kind:
             case "integer":
                 zeros = text.str.starts_with("0") & (text.str.len_bytes() > 1)

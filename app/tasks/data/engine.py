@@ -70,7 +70,7 @@ class Watch:
 
 
 def run(work: Callable[[], Result], watches: Iterable[Watch], report: Callable[[], None]) -> Result:
-    """Return what `work` returns, which runs in a thread. `report` is called a few times a second meanwhile.
+    """Return the result of `work`, which runs in a thread. `report` is called a few times a second meanwhile.
 
     Whatever `report` raises stops the frames under `watches`, and is raised here once `work` has ended: nothing goes
     on.

@@ -1,4 +1,4 @@
-"""CQL2 JSON (OGC 21-065r2) to expressions of polars: no text of SQL and no code, only what `operators` lists.
+"""CQL2 JSON (OGC 21-065r2) to expressions of polars: no text of SQL and no code, only the operators of `operators`.
 
 Types are checked before anything runs. Missing values are SQL's: a comparison with one is neither true nor false. NaN
 is a missing value, and so is a division by zero.
@@ -23,7 +23,7 @@ Schema = Mapping[str, pl.DataType]
 
 
 def compile_expression(value: Any, schema: Schema, place: str) -> Term:
-    """Return the term that `value` is, over columns of these types. `place` is what errors call the whole expression.
+    """Return the term of `value`, over columns of these types. Errors call the whole expression `place`.
 
     Raises InvalidExpression, which names the place of the first fault.
     """

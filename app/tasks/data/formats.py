@@ -93,7 +93,7 @@ def _of_object(body: str, name: str) -> Format:
     try:
         json.loads(line)
     except ValueError:
-        # A first line longer than the sample is cut; what reads the file then tells its faults.
+        # A first line longer than the sample is cut; its faults are told once the file is read.
         if not ended and len(body) >= SAMPLE_BYTES // 4:
             return "jsonl"
         raise UnusableData(

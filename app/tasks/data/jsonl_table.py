@@ -4,6 +4,7 @@ The types are those of JSON in all rows. A column whose values are of several ki
 everything else as JSON. Integers beyond 64 bits become text with all digits.
 """
 
+import io
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -17,6 +18,8 @@ from app.tasks.data.names import check_names
 from app.tasks.data.text_encoding import in_utf8, without_mark
 
 CHECKED_LINES = 10_000
+PIECE = 4 << 20
+AS_TEXT = (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)
 INTEGERS = range(-(2**63), 2**63)
 TYPES: dict[frozenset[str], pl.DataType] = {
     frozenset(): pl.String(),
@@ -39,26 +42,37 @@ class JsonlTable:
     def converted(self) -> pl.LazyFrame:
         """Return a frame over a Parquet file with all rows, whose types all values have."""
         try:
-            return self._write()
+            return self._write(schema=self._schema())
         except (pl.exceptions.PolarsError, Panic):
             kinds = self._look_through()
-        mixed: dict[str, pl.DataType] = {
-            name: pl.String() for name, found in kinds.items() if _type_of(found) is None and found not in NESTED
-        }
+        mixed = {name: pl.String() for name, found in kinds.items() if _type_of(found) is None and found not in NESTED}
         try:
-            return self._write(schema_overrides=mixed)
+            return self._write(schema_overrides=mixed, infer_schema_length=None)
         except (pl.exceptions.PolarsError, Panic):
-            # What is nested is of several kinds in itself.
+            # Nested values are of several kinds in themselves.
             schema = {name: _type_of(found) or pl.String() for name, found in kinds.items()}
         with polars_errors(f"{self._name} cannot be read as JSON Lines: check its lines"):
             return self._write(schema=schema)
 
-    def _write(self, **types: dict[str, pl.DataType]) -> pl.LazyFrame:
-        scanned = pl.scan_ndjson(self._path, infer_schema_length=None, **types)  # type: ignore[arg-type]
+    def _schema(self) -> dict[str, pl.DataType]:
+        """Return the types of all lines. polars could look at them in one go, in which nothing could stop it."""
+        types: dict[str, pl.DataType] = {}
+        with self._path.open("rb") as file:
+            while lines := file.read(PIECE) + file.readline():
+                self._watch.check()
+                if not lines.strip():
+                    continue
+                found = pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema()
+                for name, dtype in found.items():
+                    types[name] = _merged(types.get(name, pl.Null()), dtype)
+        return types
+
+    def _write(self, **options: Any) -> pl.LazyFrame:
+        scanned = pl.scan_ndjson(self._path, **options)
         schema = scanned.collect_schema()
         check_names(schema.names(), self._name)
         target = self._folder / "table.parquet"
-        as_text = [name for name, dtype in schema.items() if dtype in (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)]
+        as_text = [name for name, dtype in schema.items() if dtype in AS_TEXT]
         typed = scanned.with_columns(pl.col(as_text).cast(pl.String))
         self._watch.restart()
         self._watch.over(typed).sink_parquet(target, compression="uncompressed", statistics=False)
@@ -86,6 +100,19 @@ class JsonlTable:
         if not isinstance(found, dict):
             raise UnusableData(f"{self._name}: line {number} is no object: write one object a line")
         return found
+
+
+def _merged(one: pl.DataType, other: pl.DataType) -> pl.DataType:
+    """Return the type that holds the values of both. Raises an error of polars where nested ones differ."""
+    if other in (one, pl.Null()):
+        return one
+    if one == pl.Null:
+        return other
+    if {one, other} == {pl.Int64(), pl.Float64()}:
+        return pl.Float64()
+    if one.is_nested() or other.is_nested():
+        raise pl.exceptions.SchemaError(f"{one} and {other}")
+    return pl.String()
 
 
 def _kind_of(value: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a profile says of a column of too many rows to hold in memory.
+"""The measures of a column of too many rows to hold in memory.
 
 Counts, extremes, the mean and the histogram are exact. Quantiles are those of a random sample of about a million rows,
 whose rank is off by less than 0.2 %. Distinct values are counted exactly up to SKETCH of them, and beyond with a
@@ -34,7 +34,7 @@ HASHES = 2**64
 
 
 def measure_large(frame: pl.LazyFrame, name: str, kind: Kind, rows: int, bins: int) -> Measured:
-    """Return what a column of the frame, of prepared values, is like. Reads it some times, each in a stream."""
+    """Return the measures of a column of prepared values. Reads the frame some times, each in a stream."""
     frame = frame.select(pl.col(name).alias("value"))
     fields: dict[str, Any] = {"name": name, "type": kind}
     if kind == "nested":

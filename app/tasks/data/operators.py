@@ -102,7 +102,7 @@ def _divide(terms: list[Term], _: list[Any], place: str) -> Term:
 
 
 def _remainder(one: pl.Expr, other: pl.Expr) -> pl.Expr:
-    """Return what a division leaves, with the sign of the divisor; missing where that is zero."""
+    """Return the remainder of the division, with the sign of the divisor; missing where the divisor is zero."""
     divisor = pl.when(other != 0).then(other)
     return one % divisor
 

@@ -24,7 +24,7 @@ def check_output(output: str) -> Format:
 
 
 def writable(frame: pl.LazyFrame, output: Format) -> pl.LazyFrame:
-    """Return the frame with what the format can hold: times as text of ISO 8601, and no formulas in CSV.
+    """Return the frame in types of the format: times as text of ISO 8601, and no formulas in CSV.
 
     Raises UnusableData if a column has a type that the format has not: nested data in CSV, for example.
     """

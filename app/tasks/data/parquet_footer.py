@@ -26,14 +26,14 @@ STOP, TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT =
 
 @dataclass(frozen=True)
 class Footer:
-    """What the file says of itself: `bytes` decompressed, in the encoding of its pages."""
+    """The claims of a file about itself: `bytes` are decompressed, in the encoding of its pages."""
 
     rows: int
     bytes: int
 
 
 def read_footer(path: Path, name: str) -> Footer:
-    """Return what the footer says. Raises UnusableData if there is none, or it is damaged."""
+    """Return the claims of the footer. Raises UnusableData if there is none, or it is damaged."""
     try:
         fields = _Reader(_footer_bytes(path)).struct()
         groups = fields.get(ROW_GROUPS, [])
@@ -79,7 +79,7 @@ class _Reader:
         return self._scalar(kind)
 
     def _scalar(self, kind: int) -> int | None:
-        """Return a number; None for what has no number of interest, which is skipped."""
+        """Return a number; None for a text or a fraction, which is skipped."""
         if kind in (TRUE, FALSE):
             return kind == TRUE
         if kind in (I16, I32, I64):

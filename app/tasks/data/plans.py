@@ -1,4 +1,4 @@
-"""What `transform_data` is asked for, as one query: join, filter, group or select, sort."""
+"""The arguments of `transform_data` as one query: join, filter, group or select, sort."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +40,17 @@ class Plan:
         """Return the steps that need all rows at once, by the names of their arguments."""
         steps = {"join_with": joins, "group_by": self.group_by, "aggregate": self.aggregate, "sort": self.sort}
         return [name for name, is_there in steps.items() if is_there]
+
+    def columns(self, schema: Schema) -> set[str] | None:
+        """Return the columns that the query needs of a single file, None for all. Raises InvalidExpression."""
+        exprs = [] if self.filter is None else [compile_filter(self.filter, schema)]
+        if self.groups:
+            exprs += [*self._keys(schema), *self._values(schema)]
+        elif self.select is not None:
+            exprs += _chosen(self.select, schema)
+        else:
+            return None
+        return {name for expr in exprs for name in expr.meta.root_names()}
 
     def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None) -> pl.LazyFrame:
         """Return the query. Raises InvalidExpression where an argument does not fit the columns."""
@@ -85,16 +96,21 @@ class Plan:
     def _grouped(self, frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
         if self.select is not None:
             raise InvalidExpression("select: is not possible with group_by or aggregate, which name the columns")
-        if not isinstance(self.aggregate or {}, Mapping):
-            raise InvalidExpression("aggregate: must be an object of new names and aggregates")
-        keys = [pl.col(check_column(name, schema, "group_by")) for name in _names(self.group_by or [], "group_by")]
-        values = [
-            compile_aggregate(value, schema, f"aggregate.{name}").alias(_new_name(name, "aggregate"))
-            for name, value in (self.aggregate or {}).items()
-        ]
+        keys, values = self._keys(schema), self._values(schema)
         if taken := {*(self.group_by or ())} & {*(self.aggregate or ())}:
             raise InvalidExpression(f"aggregate: {min(taken)} is a name in group_by too: choose another")
         return frame.group_by(keys, maintain_order=True).agg(values) if keys else frame.select(values)
+
+    def _keys(self, schema: Schema) -> list[pl.Expr]:
+        return [pl.col(check_column(name, schema, "group_by")) for name in _names(self.group_by or [], "group_by")]
+
+    def _values(self, schema: Schema) -> list[pl.Expr]:
+        if not isinstance(self.aggregate or {}, Mapping):
+            raise InvalidExpression("aggregate: must be an object of new names and aggregates")
+        return [
+            compile_aggregate(value, schema, f"aggregate.{name}").alias(_new_name(name, "aggregate"))
+            for name, value in (self.aggregate or {}).items()
+        ]
 
     def _sorted(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         if not self.sort:
@@ -111,13 +127,17 @@ class Plan:
 
 
 def _selected(frame: pl.LazyFrame, select: Sequence[str] | Mapping[str, Any], schema: Schema) -> pl.LazyFrame:
+    chosen = _chosen(select, schema)
+    # `select` would give a single row where all values are constant.
+    return frame.with_columns(chosen).select([*select])
+
+
+def _chosen(select: Sequence[str] | Mapping[str, Any], schema: Schema) -> list[pl.Expr]:
     if not 0 < len(select) <= MAX_COLUMNS:
         raise InvalidExpression(f"select: name between 1 and {MAX_COLUMNS} columns")
     if isinstance(select, Mapping):
-        made = [_made(value, schema, _new_name(name, "select")) for name, value in select.items()]
-        # `select` would give a single row where all values are constant.
-        return frame.with_columns(made).select([*select])
-    return frame.select(check_column(name, schema, "select") for name in _names(select, "select"))
+        return [_made(value, schema, _new_name(name, "select")) for name, value in select.items()]
+    return [pl.col(check_column(name, schema, "select")) for name in _names(select, "select")]
 
 
 def _made(value: Any, schema: Schema, name: str) -> pl.Expr:

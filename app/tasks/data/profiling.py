@@ -1,4 +1,4 @@
-"""The profile of a table: what each column holds, as numbers."""
+"""The profile of a table: measures of each column."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ def profile_with_histograms(
     """Return the profile of these columns, of all where `columns` is None, with histograms of `bins` intervals.
 
     Counts, extremes and means are exact. Of a table of more than EXACT_ROWS rows, `distinct`, `quantiles` and `top` are
-    within 1 %, and the column says `approximate: true`. NaN is a missing value. What a type has not is null: text has
-    no mean, nested data has only `missing`.
+    within 1 %, and the column says `approximate: true`. NaN is a missing value. A measure that a type has not is null:
+    text has no mean, nested data has only `missing`.
 
     `report` is called with the percent done and a detail while the file is read and after some columns. What it raises
     passes through. Raises UnusableData, InvalidExpression.

@@ -1,6 +1,6 @@
 """Open a local file of data as a frame of polars, whatever its format, encoding and compression are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,9 @@ __all__ = ["Data", "Format", "UnusableData", "detect", "opened"]
 
 
 class Table(Protocol):
-    """What can be read in one go without a conversion."""
+    """A table that can be read in one go, without a conversion."""
 
-    def checked(self) -> pl.LazyFrame: ...
+    def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame: ...
 
     def is_confirmed(self) -> bool: ...
 
@@ -31,8 +31,8 @@ class Table(Protocol):
 class Data:
     """An open table. Its types are those of all rows, so that no query fails because of a row further down.
 
-    `name` is what its owner calls the file, `bytes` the size of its content decompressed. Numbers of a CSV file that
-    are not written as numbers are (`007`, more than 64 bits) are text. `watch` ends a conversion of the file.
+    `name` is the name that its owner gave the file, `bytes` the size of its content decompressed. Numbers of a CSV file
+    that are not written as numbers are (`007`, more than 64 bits) are text. `watch` ends a conversion of the file.
     """
 
     def __init__(
@@ -77,16 +77,18 @@ class Data:
         """Convert a text now, and count its rows."""
         self.about_rows = self.rows
 
-    def watched(self) -> pl.LazyFrame:
+    def watched(self, columns: Collection[str] | None = None) -> pl.LazyFrame:
         """Return a frame for one query, over which `watch` counts rows, and which may spare the conversion.
 
+        It may have no other columns than these: a text is read faster for it.
+
         Unless `is_converted`, its types are those of the first values. If a value further down does not have them, the
-        query fails; and what it gives is right only if `is_confirmed` after it. Else the query is to be run again on
+        query fails; and its result is right only if `is_confirmed` after it. Else the query is to be run again on
         `frame`.
         """
         if self._table is not None and not self.is_converted:
             self.watch.restart()
-            return self._table.checked()
+            return self._table.checked(columns)
         if self.about_rows is None:
             self.convert()
         frame = self.frame

@@ -1,4 +1,4 @@
-"""The terms of an expression: what polars evaluates, with the type that is known before anything runs."""
+"""The terms of an expression: parts for polars to evaluate, with types that are known before anything runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from app.tasks.data.errors import UnusableData
 from app.tasks.data.formats import encoding_of
 
 PIECE = 1 << 20
-# What reads a line takes it into memory as a whole, and several times.
+# A line is taken into memory as a whole, and several times.
 MAX_LINE_BYTES = 64 << 20
 # The five bytes without a character in Windows-1252 are control characters, as the WHATWG's Encoding Standard says.
 WINDOWS_1252 = "".join(

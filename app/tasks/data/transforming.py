@@ -94,6 +94,8 @@ class _Transformation:
         frames = [source.watched() for source in self._sources]
         self.written.restart()
         with query_errors():
+            if len(frames) == 1:
+                frames = [self._sources[0].watched(self._plan.columns(frames[0].collect_schema()))]
             query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None)
             columns = query.collect_schema().names()
             sink(self.written.over(writable(query, self._output)), self._destination, self._output)

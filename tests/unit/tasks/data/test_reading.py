@@ -3,6 +3,7 @@ import datetime as dt
 import gzip
 import io
 import json
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from app.tasks.data.reading import Data, UnusableData, detect, opened
+from app.tasks.data.unpacking import HAS_ZSTD
 from tests.support.properties import given, st
 from tests.unit.tasks.data.conftest import Open
 
@@ -39,6 +41,7 @@ class TestFormat:
             (gzip.compress(b'{"a": 1}\n', mtime=0), "data.csv", "jsonl"),
             (b'{"a": "' + b"x" * 100_000 + b'"}', "data.csv", "jsonl"),
         ],
+        ids=["named parquet", "named jsonl", "objects", "a mark", "magic bytes", "compressed", "a long line"],
     )
     def test_is_found_by_content_whatever_the_name_says(
         self, tmp_path: Path, content: bytes, name: str, expected: str
@@ -82,6 +85,20 @@ class TestCompression:
         bomb = gzip.compress(b"a\n" * 10_000_000, mtime=0)
         with pytest.raises(UnusableData, match="larger than 1000000 bytes once it is decompressed"):
             open_table(bomb, max_bytes=1_000_000)
+
+    @pytest.mark.skipif(HAS_ZSTD, reason="this Python reads zstd")
+    def test_zstd_is_refused_where_python_cannot_read_it(self, open_table: Open) -> None:
+        with pytest.raises(
+            UnusableData, match="compressed by zstd, which this server cannot read: compress it with gzip"
+        ):
+            open_table(b"\x28\xb5\x2f\xfd....")
+
+    @pytest.mark.skipif(not HAS_ZSTD, reason="this Python does not read zstd")
+    def test_zstd_is_read(self, open_table: Open) -> None:
+        zstd = import_module("compression.zstd")
+        assert columns(open_table(zstd.compress(b"a,b\n1,2\n"))) == {"a": [1], "b": [2]}
+        with pytest.raises(UnusableData, match="larger than 1000000 bytes"):
+            open_table(zstd.compress(bytes(10_000_000)), max_bytes=1_000_000)
 
     def test_what_is_cut_or_compressed_twice_is_refused(self, open_table: Open) -> None:
         whole = gzip.compress(b"a,b\n1,2\n", mtime=0)
