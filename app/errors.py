@@ -23,8 +23,8 @@
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
 status and renders the answer. What concerns a task's body stands apart at the end: `ReportedFailure`,
-`ResultTooLarge`, `StepRepeated`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as
-`asyncio.CancelledError` is.
+`ResultTooLarge`, `OutputTooLarge`, `StepRepeated`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are
+control flow, as `asyncio.CancelledError` is.
 """
 
 from collections.abc import Sequence
@@ -596,6 +596,10 @@ class ReportedFailure(Exception):
 
 class ResultTooLarge(ValueError):
     """A result or progress detail is larger than MAX_RESULT_BYTES. Nothing of it is stored."""
+
+
+class OutputTooLarge(ValueError):
+    """A body would have emitted more than TASK_OUTPUT_BYTES in all attempts. What it emitted before is kept."""
 
 
 class UnusableResult(ValueError):
