@@ -23,8 +23,8 @@
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
 status and renders the answer. What concerns a task's body stands apart at the end: `ReportedFailure`,
-`ResultTooLarge`, `StepRepeated`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as
-`asyncio.CancelledError` is.
+`ResultTooLarge`, `OutputTooLarge`, `StepRepeated`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are
+control flow, as `asyncio.CancelledError` is.
 """
 
 from collections.abc import Sequence
@@ -649,6 +649,10 @@ class ResultTooLarge(ValueError):
 
 class ArtifactTooLarge(ValueError):
     """What `save_artifact` was given has more than MAX_FILE_BYTES. Nothing of it is kept."""
+
+
+class OutputTooLarge(ValueError):
+    """A body would have emitted more than TASK_OUTPUT_BYTES in all attempts. What it emitted before is kept."""
 
 
 class UnusableResult(ValueError):

@@ -25,6 +25,7 @@ from celery import states
 from celery.app.trace import build_tracer
 
 from app.catalogue import type_of
+from app.core.body_threads import belongs_to
 from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.json_text import dump_json
@@ -36,16 +37,17 @@ from app.messaging.input_files import FoundFile, InputFile
 from app.messaging.task_base import SQLAlchemyTask
 from app.models.task import TaskStatus
 from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, current_attempt
-from app.services.execution.results import check_percent, check_size
+from app.services.execution.results import check_name, check_percent, check_size
 from app.services.files.contents import BINARY
 from app.services.tasks.new_rows import parse
 from app.worker.child.attempt_files import GONE, pieces_of
+from app.worker.child.attempt_output import json_of
 from app.worker.child.record_runner import takes_task_id
 from app.worker.child.references import Arguments
 from app.worker.child.steps import Steps
 from app.worker.shared.error_text import describe
 
-__all__ = ["Report", "TaskRun", "TaskRunner", "run_task"]
+__all__ = ["Emitted", "Report", "TaskRun", "TaskRunner", "run_task"]
 
 Outcome = Literal["succeeded", "failed", "retried", "revoked", "handed_back", "lost"]
 STATUS_AFTER: dict[Outcome, TaskStatus] = {
@@ -64,6 +66,13 @@ class Report(NamedTuple):
 
     percent: int | None
     detail: Any | None
+
+
+class Emitted(NamedTuple):
+    """One call of `emit`: the stream, and the chunk as JSON."""
+
+    stream: str
+    chunk: Any
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,12 @@ class TaskRun:
     artifacts: dict[str, bytes] = field(default_factory=dict)
     # The results of all steps that are kept, of this attempt and of earlier ones, by name.
     steps: dict[str, Any] = field(default_factory=dict)
+    # All of them, in order; a worker may keep several texts as one.
+    emitted: list[Emitted] = field(default_factory=list)
+
+    def output(self, stream: str = "output") -> list[Any]:
+        """The chunks of one stream."""
+        return [each.chunk for each in self.emitted if each.stream == stream]
 
     @property
     def retry(self) -> float | None:
@@ -239,6 +254,9 @@ class UnwrittenAttempt:
     left_to_the_parent: bool = False
     steps: dict[str, Any] = field(default_factory=dict)
     files: LocalFiles = field(default_factory=lambda: LocalFiles({}, Path()))
+    emitted: list[Emitted] = field(default_factory=list)
+    # No line that it logs is kept.
+    log: None = None
 
     def __post_init__(self) -> None:
         self.current = CurrentAttempt(self.claim.id, self.claim.attempt)
@@ -276,6 +294,7 @@ class UnwrittenAttempt:
             next_try=self.next_try,
             artifacts=self.files.saved,
             steps=self.steps,
+            emitted=self.emitted,
         )
 
     # What `SQLAlchemyTask` and `RecordRunner` call
@@ -305,9 +324,17 @@ class UnwrittenAttempt:
         hide_arguments(self._task, self.claim.args, self.claim.kwargs)
         token = current_attempt.set(self.current)
         try:
-            yield
+            with belongs_to(self):
+                yield
         finally:
             current_attempt.reset(token)
+
+    def emit(self, chunk: Any, stream: str) -> None:
+        check_name(stream, "stream")
+        text = dump_json(chunk) if isinstance(chunk, str) else json_of(chunk)
+        self.emitted.append(Emitted(stream, json.loads(text)))
+        if self._is_cancelled:
+            raise TaskCancelled
 
     def report(self, percent: int | None, detail: Any | None = None) -> None:
         if percent is not None:

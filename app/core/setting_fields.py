@@ -478,6 +478,12 @@ class SettingFields(BaseSettings):
         description="Bytes of log lines that are kept for one task, the newest ones: 0 for none, else 65536 at least. "
         "They count in QUOTA_STORED_BYTES and RETENTION_BYTES.",
     )
+    task_output_bytes: int = Field(
+        16 * 1024**2,
+        ge=1024,
+        description="Bytes that the bodies of one task may emit in all its attempts, 128 for each chunk included; then "
+        "`emit` raises `OutputTooLarge`. They count in QUOTA_STORED_BYTES and RETENTION_BYTES.",
+    )
 
     retention_days: float = Field(30, gt=0, description="Days after which an ended task is deleted.")
     retention_bytes: int = Field(

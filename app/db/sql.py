@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         stats as stats,
         task_counts as task_counts,
         task_logs as task_logs,
+        task_output as task_output,
         task_pages as task_pages,
         task_steps as task_steps,
         transitions as transitions,

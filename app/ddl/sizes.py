@@ -14,6 +14,8 @@ ATTEMPT_BYTES = 256
 LOG_LINE_BYTES = 128
 # A row of `task_steps`, with its entries in both indexes and without its texts.
 STEP_BYTES = 256
+# A row of `task_output`, with its entry in the index and without its texts.
+OUTPUT_ROW_BYTES = 128
 # The kind of `stored_bytes` that holds the sum over a user's ended tasks.
 ENDED_TASKS = "ended_tasks"
 

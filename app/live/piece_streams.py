@@ -1,6 +1,6 @@
-"""Streams of what is read piece by piece: the log lines of a task, and the states of a workflow.
+"""Streams of what is read piece by piece: log lines and output of a task, and the states of a workflow.
 
-Of either one piece is kept, and the next one is read once that is sent.
+Of each one piece is kept, and the next one is read once that is sent.
 """
 
 import asyncio
@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.live.streams import READ_RETRY_SECONDS, Credential, Stream, opening
-from app.models.task_log import TaskLog
+from app.models.task_log import SEQ_BITS, TaskLog
+from app.models.task_output import TaskOutput
 from app.schemas.task_log import TaskLogRead
+from app.schemas.task_output import TaskOutputRead
+from app.services.tasks.following import SoFar
 
 # Between two states of a workflow.
 PAUSE_SECONDS = 0.25
@@ -36,8 +39,36 @@ def event_of(line: TaskLog) -> bytes:
     return b"event: log\nid: %d\ndata: %b\n\n" % (line.seq, data)
 
 
+def output_piece(found: SoFar[TaskOutput], after: int) -> Piece:
+    """Return what follows number `after` of a task's output: its chunks, with a reset before each new attempt.
+
+    The reset has the number before those of its attempt. Where nothing was emitted yet, a reader stands at that number
+    too: the attempt after it is another one to them.
+    """
+    events, seen = list[bytes](), after >> SEQ_BITS
+    for chunk in found.items:
+        events += [*_reset(seen, chunk.attempt), _event_of_chunk(chunk)]
+        seen = chunk.attempt
+    last = found.items[-1].seq if found.items else after
+    if not found.more and found.attempt > seen:  # all of the attempts before it is read
+        events += _reset(seen, found.attempt)
+        last = found.attempt << SEQ_BITS
+    return Piece(b"".join(events), last, found.more, found.ended)
+
+
+def _reset(seen: int, attempt: int) -> list[bytes]:
+    if not 0 < seen < attempt:
+        return []
+    return [b'event: reset\nid: %d\ndata: {"attempt":%d}\n\n' % (attempt << SEQ_BITS, attempt)]
+
+
+def _event_of_chunk(chunk: TaskOutput) -> bytes:
+    data = TaskOutputRead.model_validate(chunk).model_dump_json().encode("utf-8", "backslashreplace")
+    return b"event: output\nid: %d\ndata: %b\n\n" % (chunk.seq, data)
+
+
 class PieceStream(Stream):
-    """Sends what is behind `begin`'s piece, until one is the last: the log lines of a task."""
+    """Sends what is behind `begin`'s piece, until one is the last: the log lines of a task, or its output."""
 
     __slots__ = ("_is_due", "_last", "_opened", "_piece", "_read")
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,14 +18,14 @@ from app.db.sql import live
 from app.db.statements import conditions, task_rows, workflows
 from app.ddl.clock import NOW
 from app.live.frames import Frame
-from app.live.piece_streams import Piece, event_of
+from app.live.piece_streams import Piece, event_of, output_piece
 from app.live.streams import HELD_BYTES
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
 from app.models.task import TERMINAL, Task
 from app.models.user import User
 from app.schemas.workflow import WorkflowRead
-from app.services.tasks import task_logs, task_queries
+from app.services.tasks import following, task_logs, task_output, task_queries
 from app.services.tasks.task_logs import LogFilter
 from app.services.workflows import reading
 
@@ -33,8 +34,8 @@ LATE = timedelta(seconds=5)
 # A task's id holds the clock of the API process that made it.
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
-# Log lines that are read at once.
-LOG_LINES = 500
+# Log lines, or chunks of output, that are read at once.
+PIECE_ITEMS = 500
 
 # Whether this version of a task is news to anybody.
 IsNews = Callable[[UUID, UUID, int], bool]
@@ -44,7 +45,7 @@ IsNews = Callable[[UUID, UUID, int], bool]
 class Found:
     """A row that was read. `frame` where it is news to a stream; who merely waits needs none.
 
-    `attached_bytes` changes with each write of log lines.
+    `attached_bytes` changes with each write of log lines and of output.
     """
 
     task_id: UUID
@@ -53,6 +54,7 @@ class Found:
     ended: bool
     frame: Frame | None
     attached_bytes: int | None = None
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _found(row: dict[str, Any], is_news: IsNews) -> Found:
     task_id, user_id, version = row["id"], row["user_id"], row["version"]
     news, attached_bytes = is_news(task_id, user_id, version), row.pop("attached_bytes", None)
     frame = Frame.of(row) if news else None
-    return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes)
+    return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes, row["attempt"])
 
 
 _SEEN_BY = select(Task.id).where(conditions.is_one_of(Task.id, "ids"))
@@ -129,10 +131,25 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
 
 def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
     """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
+    read = partial(
+        task_logs.page, task_id=task_id, wanted=wanted, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
+    )
     with _autocommit() as db:
-        found = task_logs.so_far(db, task_id, owner, wanted, LOG_LINES, after, HELD_BYTES)
-    last = found.lines[-1].seq if found.lines else after
-    return Piece(b"".join(map(event_of, found.lines)), last, found.more, found.ended)
+        found = following.so_far(db, task_id, owner, read)
+    last = found.items[-1].seq if found.items else after
+    return Piece(b"".join(map(event_of, found.items)), last, found.more, found.ended)
+
+
+def read_output(task_id: UUID, owner: UUID | None, stream: str | None, after: int) -> Piece:
+    """The next chunks of output, as many as a stream keeps, with a reset before each new attempt.
+
+    Raises TaskNotFound.
+    """
+    read = partial(
+        task_output.page, task_id=task_id, stream=stream, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
+    )
+    with _autocommit() as db:
+        return output_piece(following.so_far(db, task_id, owner, read), after)
 
 
 def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:

@@ -132,7 +132,24 @@ class Watcher:
 
         Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
-        read = partial(queries.read_logs, task_id, owner, wanted)
+        return await self._follow_pieces(
+            task_id, user_id, credential, partial(queries.read_logs, task_id, owner, wanted), after
+        )
+
+    async def follow_output(
+        self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, name: str | None, after: int
+    ) -> PieceStream | None:
+        """Return a stream of the task's output after number `after`, or None if the task has ended without any.
+
+        `name` is one of its streams, None for all. Raises TaskNotFound, TooManyStreams. The caller returns the stream
+        with `leave`.
+        """
+        read = partial(queries.read_output, task_id, owner, name)
+        return await self._follow_pieces(task_id, user_id, credential, read, after)
+
+    async def _follow_pieces(
+        self, task_id: UUID, user_id: UUID, credential: Credential, read: Callable[[int], Piece], after: int
+    ) -> PieceStream | None:
         seconds = self._settings.events_max_seconds
         stream = PieceStream(user_id, credential, seconds, [task_id], partial(self._read_piece, read))
         return stream if await self._begin(stream, read, after) else None

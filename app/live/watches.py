@@ -15,16 +15,17 @@ MAX_KNOWN = 2000
 
 
 class TaskWatch:
-    """One task that streams show, whose log they show, or that requests wait for."""
+    """One task that streams show, whose log or output they show, or that requests wait for."""
 
-    __slots__ = ("_attached_bytes", "logs", "streams", "version", "waiting", "workflows")
+    __slots__ = ("_attached_bytes", "_attempt", "logs", "streams", "version", "waiting", "workflows")
 
     def __init__(self) -> None:
         self.streams: set[TaskStream | RowsStream] = set()
+        # Those of its log and of its output.
         self.logs: set[PieceStream] = set()
         # Those of its workflow, which read that and not the task.
         self.workflows: set[WorkflowStream] = set()
-        self._attached_bytes = 0
+        self._attached_bytes = self._attempt = 0
         self.waiting: set[asyncio.Event] = set()
         self.version = 0
 
@@ -41,6 +42,8 @@ class TaskWatch:
         self.tell_workflows()
         if found.ended:
             self.release()
+        if found.ended or found.attempt != self._attempt:
+            self._attempt = found.attempt
             self.tell_of_lines()
 
     @property
@@ -59,12 +62,12 @@ class TaskWatch:
             stream.task_changed()
 
     def tell_of_lines(self) -> None:
-        """New log lines may be there, or no more will come."""
+        """New lines or output may be there, another attempt has begun, or no more will come."""
         for stream in self.logs:
             stream.tell()
 
     def compare_bytes(self, attached_bytes: int) -> None:
-        """Tell of lines if what is kept with the task has changed: its lines are a part of that."""
+        """Tell of lines if what is kept with the task has changed: its lines and its output are a part of that."""
         if attached_bytes != self._attached_bytes:
             self._attached_bytes = attached_bytes
             self.tell_of_lines()

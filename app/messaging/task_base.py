@@ -18,6 +18,7 @@ from celery.exceptions import Retry
 from kombu.utils.imports import symbol_by_name
 from sqlalchemy.orm import Session
 
+from app.core.body_threads import present_attempt
 from app.core.coroutines import coroutine_runner
 from app.db.session import SessionLocal
 from app.messaging.guard.messages import BUILT_INS
@@ -131,6 +132,19 @@ class SQLAlchemyTask(Task):
         """
         run = self._run
         return None if run is None else str(run.files.save(name, data, content_type, partial=partial))
+
+    def emit(self, chunk: Any, stream: str = "output") -> None:
+        """Add a text or any JSON to an output stream of the task; cheap to call often, also in threads of the body.
+
+        Texts of one stream that come one behind the other may be kept as one. All of it is kept before the attempt's
+        end can be seen. Raises OutputTooLarge beyond TASK_OUTPUT_BYTES, after which the task may go on; TypeError or
+        ValueError for what is not JSON, has more than MAX_RESULT_BYTES (texts may), or is no name of a stream;
+        TaskCancelled, AttemptLost, AttemptHandedBack as `update_progress` does. Does nothing where there is no record.
+        """
+        # In a thread that the body has started there is no request.
+        run = present_attempt() if self.request_stack.top is None else self._run
+        if run is not None:
+            run.emit(chunk, stream)
 
     # For Celery
 

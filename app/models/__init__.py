@@ -25,6 +25,7 @@ from app.models.stored_file import FileUse, StoredFile
 from app.models.task import Task, TaskAttempt
 from app.models.task_dependency import TaskDependency
 from app.models.task_log import TaskLog
+from app.models.task_output import TaskOutput
 from app.models.task_step import TaskStep
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
@@ -62,6 +63,7 @@ __all__ = [
     "TaskAttempt",
     "TaskDependency",
     "TaskLog",
+    "TaskOutput",
     "TaskStep",
     "ThrottleCount",
     "User",

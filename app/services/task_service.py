@@ -34,6 +34,7 @@ from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
+from app.models.task_output import TaskOutput
 from app.models.task_step import TaskStep
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import filter_from
@@ -44,6 +45,7 @@ from app.services.bulk.selection import Selection
 from app.services.execution.results import check_percent, check_size
 from app.services.operations import error_group_service, limit_service, queue_service, stats_service, worker_service
 from app.services.tasks import (
+    following,
     limited_tasks,
     new_rows,
     task_attempts,
@@ -52,6 +54,7 @@ from app.services.tasks import (
     task_creation,
     task_editing,
     task_logs,
+    task_output,
     task_pages,
     task_queries,
     task_reports,
@@ -221,9 +224,21 @@ class TaskService:
         `level` is the lowest one. Raises TaskNotFound.
         """
         task_id = _id(task_id)
-        task_logs.check_task(db, task_id, owner)
+        following.check_task(db, task_id, owner)
         wanted = task_logs.LogFilter(attempt, None if level is None else LogLevel(level))
         return task_logs.page(db, task_id, wanted, limit, after)
+
+    def list_output(
+        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0,
+        stream: str | None = None,
+    ) -> Page[TaskOutput, int]:  # fmt: skip
+        """Return a page of what the task's bodies emitted after number `after`, oldest first.
+
+        It ends at MAX_PAGE_BYTES. `stream` names one of the task's streams. Raises TaskNotFound.
+        """
+        task_id = _id(task_id)
+        following.check_task(db, task_id, owner)
+        return task_output.page(db, task_id, stream, limit, after)
 
     def list_steps(
         self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0
@@ -233,7 +248,7 @@ class TaskService:
         Raises TaskNotFound.
         """
         task_id = _id(task_id)
-        task_logs.check_task(db, task_id, owner)
+        following.check_task(db, task_id, owner)
         return task_steps.page(db, task_id, limit, after)
 
     # Report: from a running body, or from outside

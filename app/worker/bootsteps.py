@@ -11,6 +11,7 @@ from celery.utils.time import rate
 from kombu.utils.imports import symbol_by_name
 
 from app.catalogue import catalogue
+from app.core.body_threads import hand_on, hand_on_no_more
 from app.core.config import ConfigurationError, get_settings
 from app.core.setting_warnings import warn_of_settings
 from app.db.session import end_idle_transactions
@@ -115,6 +116,7 @@ class ServiceStep(bootsteps.StartStopStep):
         """
         log_whole_lines()
         watch_sessions()
+        hand_on()
         if logs := child_process().logs:
             logs.install()
         app, worker = self._worker.app, self._worker
@@ -132,6 +134,7 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process.stop()
         if logs := child_process().logs:  # of a pool that does not fork: this process may go on
             logs.remove()
+        hand_on_no_more()
         log_pieces_again()
         leave_sessions()
 

@@ -112,15 +112,18 @@ def test_rows_change_in_place_and_new_ones_wait_behind_a_note(
     expect(page.locator(f"tr[data-task-id='{another}']")).to_be_visible()
 
 
-def test_the_log_of_a_body_is_followed(site: Site, gate: Path) -> None:
+def test_the_log_and_the_output_of_a_body_are_followed(site: Site, gate: Path) -> None:
     task = site.api(site.user).create("talk", str(gate))
     page = site.visit(site.user).page
     page.goto(f"tasks/{task}")
-    log = page.locator(".log")
+    log, output = (page.get_by_role("list", name=name) for name in ("Log", "Output"))
     expect(log).to_contain_text("before the gate")
+    expect(output).to_have_text("The words be")
     gate.touch()
     expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "succeeded")
     expect(log.locator("li .message")).to_have_text(["before the gate", "behind the gate"])
+    expect(output).to_contain_text("The words before and behindcounts")
+    expect(output.locator("li .message")).to_have_text(["The words be", "fore and behind", '{"rows": 3}'])
 
 
 def test_a_worker_is_drained_and_leaves_the_list(site: Site) -> None:
@@ -421,7 +424,7 @@ def test_what_users_write_is_never_run(site: Site) -> None:
             assert page.title() != "taken"
             assert page.locator("main img, main script").count() == 0
     page.goto(f"tasks/{failed}")
-    for place in ("h1", ".problem", ".log", "#traceback"):
+    for place in ("h1", ".problem", ".log[aria-label=Log]", ".log[aria-label=Output]", "#traceback"):
         expect(page.locator(place).first).to_contain_text("<script>")
 
 

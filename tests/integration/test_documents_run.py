@@ -290,7 +290,7 @@ class TestWritingTasks:
         "resize": ({"names": ["a", "b"]}, {"done": ["a-m", "b-m"]}),
         "invoice": INVOICE, "flaky": ({}, 2), "auto": ({}, 1), "by_hand": ({}, 1),
         "bounded": ({}, "stopped early"), "fetch_all": ({}, [0, 1, 4]),
-        "load_rows": ({}, 3),
+        "load_rows": ({}, 3), "answer": ({}, 4),
     }  # fmt: skip
     OTHERS = ("patient", "count_tasks", "announced", "count_lines")
 
@@ -325,6 +325,15 @@ class TestWritingTasks:
         lines = deployment.http.get(f"{TASKS}{task.json()['id']}/logs").json()
         kept = [(line["logger"], line["message"], line["fields"]) for line in lines]
         assert kept == [("myteam.tasks", "loading 3 rows", {"rows": 3}), ("stdout", "done", {})]
+
+    def test_what_a_body_emits_is_kept(self, deployment: Deployment) -> None:
+        task = deployment.create("myteam.answer")
+        deployment.ended(task)
+        answer = deployment.http.get(f"{TASKS}{task.json()['id']}/output")
+        texts = [each["chunk"] for each in answer.json() if each["stream"] == "output"]
+        steps = [each["chunk"] for each in answer.json() if each["stream"] == "steps"]
+        assert "".join(texts) == "Because you asked: why? "
+        assert steps == [{"word": number, "of": 4} for number in range(4)]
 
     def test_the_database_is_at_hand(self, deployment: Deployment) -> None:
         counted = deployment.result("myteam.count_tasks")

@@ -14,6 +14,7 @@ from app.core.ids import new_id
 from app.core.served_tasks import ServedTasks
 from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
+from app.db.sql import task_output
 from app.maintenance.passes import due_tasks, wake_ups
 from app.messaging import publisher
 from app.services.execution import claims, ends
@@ -47,6 +48,7 @@ def recording(client: TestClient) -> Recording:
         claim(found)
         end(found)
         log(found)
+        emit(found)
         place(found)
         return found
 
@@ -151,6 +153,15 @@ def log(found: Recording) -> None:
             kept = KeptLogs(run.task_id, attempt, 2 * line.bytes)
             for _ in range(2):
                 assert kept.write(connection, kept.numbered([line]))
+
+
+def emit(found: Recording) -> None:
+    """What the task has already, and a chunk."""
+    run = claimed_run()
+    chunk = task_output.Chunk((1 << 32) + 1, "output", "2026-01-01T00:00:00Z", '"a text"', 142)
+    with prepared_connection() as connection, found.step("output"):
+        assert task_output.stored_bytes(connection, run.task_id) == 0
+        assert task_output.write(connection, run.task_id, run.claim.attempt, [chunk], has_ended=False)
 
 
 def place(found: Recording) -> None:

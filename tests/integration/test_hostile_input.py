@@ -23,7 +23,15 @@ client = module_client()
 JSON = {"Content-Type": "application/json"}
 DEEP = 100_000
 CHANGEABLE = ("name", "tags", "metadata", "priority", "run_at", "status", "progress", "progress_detail", "result")
-CALLS = (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/attempts"), ("GET", "/logs"))
+CALLS = (
+    ("GET", ""),
+    ("PATCH", ""),
+    ("DELETE", ""),
+    ("POST", "/cancel"),
+    ("GET", "/attempts"),
+    ("GET", "/logs"),
+    ("GET", "/output"),
+)
 # As raw JSON: what Python's own encoder would not write, and what its decoder takes or chokes on.
 VALUES = {
     "NaN": "NaN", "Infinity": "-Infinity", "1e400": "1e400", "5000 digits": "9" * 5000, "4301 digits": "1" * 4301,

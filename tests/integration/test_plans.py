@@ -23,6 +23,7 @@ from app.db.postgresql import turns
 from app.db.postgresql.claims import claim_next as claim_rows, give_back
 from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
+from app.db.sql import task_output
 from app.db.statements import retention
 from app.db.statements.claim_requests import MOST_ROWS, PLACE_BATCH, LinesToServe
 from app.live import queries
@@ -45,10 +46,22 @@ from app.services.tasks import task_counts, task_facets, task_pages
 from app.services.tasks.load import Load
 from app.services.tasks.quotas import Quotas
 from app.services.tasks.task_logs import LogFilter
+from app.services.tasks.task_output import newest
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement
-from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user
+from tests.support.tasks import (
+    ERROR,
+    LONG_RUNNING,
+    WORKER,
+    claim,
+    claim_next,
+    lines_of,
+    names,
+    new_task,
+    new_user,
+    task_in,
+)
 
 pytestmark = pytest.mark.postgresql("its plans")
 
@@ -225,6 +238,20 @@ def log_lines(db: Session) -> None:
     queries.read_logs(task.id, task.user_id, LogFilter(), 0)
 
 
+def output(db: Session) -> None:
+    """What a task has emitted, and its readers."""
+    task = task_in(db, TaskStatus.RUNNING)
+    chunk = task_output.Chunk((1 << 32) + 1, "output", "2026-11-25T10:30:00Z", '"a text"', 142)
+    for _ in range(2):
+        assert task_output.write(db, task.id, 1, [chunk], has_ended=False)
+        assert task_output.stored_bytes(db, task.id) == 142
+    db.commit()
+    for stream in (None, "output"):
+        task_service.list_output(db, task.id, owner=task.user_id, stream=stream)
+        queries.read_output(task.id, task.user_id, stream, 0)
+    newest(db, task.id, 10, 1000)
+
+
 def tasks_of_a_limit(db: Session) -> None:
     """That wait: of a user who owns nearly all of the rows, and of all users."""
     task_service.put_limit(db, "plans", concurrency=1)
@@ -290,7 +317,7 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
 
 
 WORK = [
-    maintenance_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines,
+    maintenance_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines, output,
     tasks_of_a_limit,
 ]  # fmt: skip
 NAMES = [work.__name__ for work in WORK]

@@ -465,6 +465,7 @@ class TestReach:
             ("POST", "/cancel"),
             ("GET", "/attempts"),
             ("GET", "/logs"),
+            ("GET", "/output"),
         ):
             answer = world.http.request(method, f"{API}/tasks/{theirs}{path}", headers=bearer(key), json={})
             assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")

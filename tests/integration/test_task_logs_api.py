@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from app.models.task_log import LogLevel, TaskLog
 from app.services.execution import ends
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.task_service import task_service
-from app.services.tasks import task_changes, task_logs
+from app.services.tasks import following, task_changes, task_logs
 from tests.support.accounts import bearer
 from tests.support.statements import before_each_statement
 from tests.support.tasks import new_task, new_user, task_in
@@ -167,9 +168,10 @@ class TestFollowing:
         with SessionLocal(bind=autocommit_engine()) as db, before_each_statement(reached):
             ended, after = False, 0
             while not ended:
-                look = task_logs.so_far(db, task.id, None, task_logs.LogFilter(), 100, after, LIMIT)
-                ended, after = look.ended, look.lines[-1].seq if look.lines else after
-                found += [each.message for each in look.lines]
+                page = partial(task_logs.page, task_id=task.id, wanted=task_logs.LogFilter(), limit=100, after=after)
+                look = following.so_far(db, task.id, None, page)
+                ended, after = look.ended, look.items[-1].seq if look.items else after
+                found += [each.message for each in look.items]
         assert found == ["first", "last"]
 
 

@@ -205,6 +205,7 @@ SCENES = [
     Scene("task_pages", "page_ids, all of a user", lambda m, db, _: m.page_ids(db, TaskFilter(user_id=OWNERS[0]), 51, before=None, skip=0, look=10_000)),
     Scene("task_pages", "page_ids, of a rare type", lambda m, db, _: m.page_ids(db, TaskFilter(user_id=OWNERS[0], task_type="rare"), 51, before=None, skip=0, look=10_000)),
     Scene("task_logs", "write, ten lines", lambda m, db, g: m.write(db, *g[0], [(n, *LOG_LINE[1:]) for n in range(10)], -1), claimed, commits=True),
+    Scene("task_output", "write, ten chunks", lambda m, db, g: m.write(db, *g[0], [m.Chunk(n, "output", LOG_LINE[1], '"some words of it"', 152) for n in range(10)], has_ended=False), claimed, commits=True),
     Scene("task_steps", "write", lambda m, db, g: m.write(db, *g[0], m.Step(1, "a step", 0.1, '{"rows":3}', 300)), claimed, commits=True),
     Scene("task_counts", "fold, a thousand", lambda m, db, _: m.fold(db, 1000), changes),
     Scene("stats", "take_submissions, a thousand", lambda m, db, _: m.take_submissions(db, 1000), submissions),

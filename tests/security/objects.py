@@ -23,6 +23,8 @@ CALLS: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/attempts", None),
     ("GET", "/logs", None),
     ("GET", "/logs?follow=true", None),
+    ("GET", "/output", None),
+    ("GET", "/output?follow=true", None),
 )
 SAME_BUT_FOR = {"instance", "request_id"}
 

@@ -241,6 +241,7 @@ def _tasks(mine: _Caller) -> None:
         mine("GET", f"/tasks/{task_id}/steps")
         for query in ("", "?follow=true"):
             mine("GET", f"/tasks/{task_id}/logs{query}")
+            mine("GET", f"/tasks/{task_id}/output{query}")
     mine("GET", f"/tasks/{task_id}", headers={"If-None-Match": "*"})
     mine("GET", f"/tasks/{task_id}/events")
     mine("GET", "/tasks/events")

@@ -110,17 +110,22 @@ def hold(self: Any, gate: str, ledger: str, task_id: str = "none") -> dict[str, 
 
 @celery_app.task(bind=True, name="tests.talk")
 def talk(self: Any, gate: str) -> None:
-    """Log a line before the gate opens, and print one behind it."""
+    """Log a line before the gate opens, and print one behind it; emit texts and JSON at both places."""
     logging.getLogger("tests.talk").info("before the gate")
+    self.emit("The words be")
     await_gate(gate)
+    self.emit("fore and behind")
+    self.emit({"rows": 3}, stream="counts")
     print("behind the gate")  # noqa: T201
 
 
 @celery_app.task(bind=True, name="tests.say_and_fail")
 def say_and_fail(self: Any, words: str) -> None:
-    """Say it wherever a body can: in its log, its output, its progress and its error."""
+    """Say it wherever a body can: in its log, what it prints and emits, its progress and its error."""
     logging.getLogger(words).warning(words, extra={"field": words})
     print(words)  # noqa: T201
+    self.emit(words)
+    self.emit({words: words}, stream=words)
     self.update_progress(50, {words: words})
     raise ValueError(words)
 

@@ -9,6 +9,7 @@ from tests.support.ledger import append_line
 
 CHUNK = 2_000
 STEPS_AT_ONCE = 100
+EMITTED, CHUNK_OF_OUTPUT = 100_000, "x" * 100
 
 
 @celery_app.task(name="measured.noop")
@@ -38,7 +39,10 @@ def tick(self: Any, steps: int, pause: float) -> None:
 
 @celery_app.task(bind=True, name="measured.tight")
 def tight(self: Any, seconds: float) -> dict[str, float]:
-    """A tight loop with a progress report in it, with one that has a detail, and without any: nanoseconds a turn."""
+    """A tight loop with a progress report in it, with one that has a detail, and without any: nanoseconds a turn.
+
+    And EMITTED chunks of 100 bytes of output: of this thread's CPU.
+    """
     detail = {"step": 1}
     ways: dict[str, Callable[[], None]] = {
         "without": lambda: None,
@@ -46,6 +50,10 @@ def tight(self: Any, seconds: float) -> dict[str, float]:
         "detail": lambda: self.update_progress(50, detail),
     }
     turns = {name: _nanoseconds_a_turn(call, seconds) for name, call in ways.items()}
+    begun = time.thread_time_ns()
+    for _ in range(EMITTED):
+        self.emit(CHUNK_OF_OUTPUT)
+    turns["emit"] = (time.thread_time_ns() - begun) / EMITTED
     self.update_progress(77, {"last": True})
     return turns
 

@@ -95,7 +95,7 @@ async def list_task_logs(
             request=request, db=db, task_id=task_id, user=user, wanted=wanted, after=after, limit=limit
         )
         return answer
-    seen = _seq_of(last_event_id)
+    seen = seq_of(last_event_id)
     stream = await watcher.follow_logs(
         task_id, user.id, user.owner, credential_of(user, token), wanted, after if seen is None else seen
     )
@@ -117,7 +117,7 @@ def _page(
 _list = in_turn(_page, status.HTTP_200_OK, None)
 
 
-def _seq_of(event_id: str | None) -> int | None:
+def seq_of(event_id: str | None) -> int | None:
     """Return the number in a `Last-Event-ID`, or None if it names none."""
     if event_id is None or not _SEQ.fullmatch(event_id):
         return None

@@ -20,6 +20,7 @@ What stands here, and why:
     live                    the newest changes of many watching users: LATERAL over a list of them
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     task_logs               adding, deleting and counting log lines in one statement: ON CONFLICT, CTEs
+    task_output             keeping chunks under a lock of their task's row, and counting them, in one statement: CTEs
     task_steps              keeping a step under a lock of its task's row: INSERT with ON CONFLICT, in a CTE
     task_counts             folding changes into the sums of counts in one statement (DELETE and INSERT within CTEs)
     stats                   adding to numbers by time: rows as one JSON parameter, ON CONFLICT; date_bin()

@@ -27,8 +27,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.postgresql.attempts import Executor
+from app.db.statements.attached_rows import BY_KEY
 from app.db.statements.executing import SET_LOCAL
-from app.db.statements.task_logs import BY_KEY, beyond, stored_bytes
+from app.db.statements.task_logs import beyond, stored_bytes
 from app.ddl.columns import UTCDateTime
 from app.ddl.sizes import LOG_LINE_BYTES
 from app.models.task import Task

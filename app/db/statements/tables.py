@@ -10,6 +10,7 @@ from app.models.limit import LimitPlace
 from app.models.schedule import Schedule, ScheduleRun
 from app.models.stored_file import StoredFile
 from app.models.task import Task
+from app.models.task_output import TaskOutput
 from app.models.task_step import TaskStep
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
@@ -22,6 +23,7 @@ def _table_of(model: type[Base]) -> Table:
 TASKS = _table_of(Task)
 STEPS = _table_of(TaskStep)
 FILES = _table_of(StoredFile)
+OUTPUT = _table_of(TaskOutput)
 PLACES = _table_of(LimitPlace)
 CLAIMED_TURNS = _table_of(ClaimedTurn)
 USER_TURNS = _table_of(UserTurn)

@@ -1,25 +1,19 @@
 """Writing the log lines of a task. Reading them is portable: `app/services/tasks/task_logs.py`."""
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, func, insert, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, func, insert, literal, select
 
-from app.core.engines import SQLITE
-from app.db.connecting.sqlite import brief_lock_waits
+from app.db.statements.attached_rows import BY_KEY, count_bytes, lock_task, there_already
 from app.db.statements.executing import SET_LOCAL, Executes, Executor, Transaction, atomically, read_number
 from app.db.statements.expressions import octet_length
-from app.db.statements.upserting import engine_name
 from app.ddl.base import Base
 from app.ddl.columns import LongText
 from app.ddl.sizes import LOG_LINE_BYTES
-from app.models.task import Task
 from app.models.task_log import Line, TaskLog
 
-_LOCK_SECONDS, _LOCK_PAUSE = 0.2, 0.01
 _LOGS = Base.metadata.tables[TaskLog.__tablename__]
 _TASK = _LOGS.c.task_id == bindparam("p_task_id", type_=_LOGS.c.task_id.type)
 _SIZE: ColumnElement[int] = (
@@ -28,8 +22,6 @@ _SIZE: ColumnElement[int] = (
     + octet_length(_LOGS.c.message)
     + octet_length(_LOGS.c.fields)
 )
-# On PostgreSQL by the key also where the table was empty when it made the plan.
-BY_KEY = {"enable_seqscan": "off"}
 _BYTES = select(func.sum(_SIZE)).where(_TASK)
 _STORED = _BYTES.execution_options(**{SET_LOCAL: BY_KEY})
 # The exact text of `fields`, which is counted.
@@ -53,14 +45,11 @@ def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], thro
 
 
 def _write(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[Line], through: int) -> bool:
-    if not _lock(db, task_id):
+    if not lock_task(db, task_id):
         return False
     of_task = {"p_task_id": task_id}
     oldest = _LOGS.c.seq <= through
-    change, there = 0, set[int]()
-    if lines:  # some are there where they are sent again after a lost reply
-        between = _LOGS.c.seq.between(min(line[0] for line in lines), max(line[0] for line in lines))
-        there.update(db.scalars(select(_LOGS.c.seq).where(_TASK, between), of_task))
+    change, there = 0, there_already(db, _LOGS, task_id, (line[0] for line in lines))
     if through >= 0:
         change -= int(db.execute(_BYTES.where(oldest), of_task).scalar_one() or 0)
         db.execute(delete(_LOGS).where(_LOGS.c.task_id == task_id, oldest))
@@ -73,30 +62,8 @@ def _write(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[Line], 
     if rows:
         db.execute(_INSERT, rows)
         change += sum(LOG_LINE_BYTES + sum(len(text.encode()) for text in line[3:]) for line in new)
-    if change:
-        counted = update(Task).where(Task.id == task_id).values(attached_bytes=Task.attached_bytes + change)
-        db.execute(counted.execution_options(synchronize_session=False))
+    count_bytes(db, task_id, change)
     return True
-
-
-def _lock(db: Transaction, task_id: UUID) -> bool:
-    """Lock the row of the task. Returns False where there is none. Raises OperationalError (`is_locked`).
-
-    Waits briefly: a body may hold its own row in a transaction that goes on. Lines wait for the next time, and do not
-    hang.
-    """
-    task = select(Task.id).where(Task.id == task_id)
-    if engine_name(db) == SQLITE:
-        with brief_lock_waits(db.connection() if isinstance(db, Session) else db, _LOCK_SECONDS):
-            return db.scalar(task.with_for_update()) is not None
-    until = time.monotonic() + _LOCK_SECONDS
-    while time.monotonic() < until:
-        if db.scalar(task.with_for_update(skip_locked=True)) is not None:
-            return True
-        if db.scalar(task) is None:
-            return False
-        time.sleep(_LOCK_PAUSE)
-    return db.scalar(task.with_for_update(nowait=True)) is not None
 
 
 def stored_bytes(db: Executes, task_id: UUID) -> int:

@@ -34,7 +34,8 @@ class CurrentAttempt:
     """The attempt whose body runs in this context.
 
     Once the body has ended it by itself, it is `settled`, and `failure` is what the body gave as the error.
-    `before_end` is called before the body does so.
+    `before_end` is called before the body does so; from then on it `ends_itself`,
+    perhaps in a transaction that goes on.
     """
 
     task_id: UUID
@@ -42,8 +43,14 @@ class CurrentAttempt:
     on_settle: Callable[[], None] = lambda: None
     before_end: Callable[[], object] = lambda: None
     settled: bool = False
+    ends_itself: bool = False
     failure: str | None = None
     begun_after: float = 0.0
+
+    def begin_end(self) -> None:
+        """The body is about to end it."""
+        self.ends_itself = True
+        self.before_end()
 
     def settle(self, failure: str | None = None) -> None:
         self.settled, self.failure = True, failure

@@ -1,4 +1,6 @@
-"""What a body may say: a percentage, and how large its result, detail of progress and arguments of a retry may be."""
+"""What a body may say: a percentage, a name, and how large its result, detail of progress, chunk of output and
+arguments of a retry may be.
+"""
 
 from math import isfinite
 from typing import Any
@@ -7,8 +9,10 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from app.core.config import get_settings
 from app.core.json_text import dump_json, json_size
+from app.ddl.columns import ShortText
 from app.errors import ResultTooLarge
 
+MOST_CHARACTERS = ShortText.characters
 # What pydantic makes of a SecretStr and a SecretBytes.
 SHOWN_SECRET = '"**********"'  # noqa: S105
 
@@ -17,6 +21,15 @@ def check_percent(progress: int) -> None:
     """Raise ValueError for a progress outside 0–100."""
     if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
         raise ValueError(f"progress must be between 0 and 100, not {progress}")
+
+
+def check_name(name: Any, of_what: str) -> None:
+    """Raise TypeError or ValueError for what is not a text of 1 to 200 characters that every engine stores."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a {of_what} is a text, not {type(name).__name__}")
+    if not 0 < len(name) <= MOST_CHARACTERS or "\0" in name:
+        raise ValueError(f"the name of a {of_what} has 1 to {MOST_CHARACTERS} characters, none of them NUL")
+    name.encode()
 
 
 def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> None:

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, bindparam, exists, func, literal, select
+from sqlalchemy import ColumnElement, Integer, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page, bounded_page, bounded_rows
-from app.errors import TaskNotFound
-from app.models.task import TERMINAL, Task
 from app.models.task_log import LogLevel, TaskLog
 
 # What a line takes in an answer besides its texts.
@@ -21,15 +19,6 @@ class LogFilter:
 
     attempt: int | None = None
     level: LogLevel | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LogsSoFar:
-    """Lines, whether there are more now, and whether these are all that there will be."""
-
-    lines: list[TaskLog]
-    more: bool
-    ended: bool
 
 
 def page(
@@ -58,30 +47,6 @@ def newest(db: Session, task_id: UUID, wanted: LogFilter, limit: int) -> list[Ta
     """At most `limit` lines, the last ones, oldest first."""
     values = {"task_id": task_id, "most": limit}
     return list(db.scalars(_NEWEST.where(*_wanted(wanted)), values))[::-1]
-
-
-def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
-    """Raise TaskNotFound unless `owner` may see the task: the lines alone do not tell."""
-    conditions = [Task.id == task_id] if owner is None else [Task.id == task_id, Task.user_id == owner]
-    if not db.scalar(select(exists().where(*conditions))):
-        raise TaskNotFound
-
-
-def so_far(
-    db: Session, task_id: UUID, owner: UUID | None, wanted: LogFilter, limit: int, after: int, most_bytes: int
-) -> LogsSoFar:
-    """The next lines for a reader that follows, on a session in autocommit.
-
-    Raises TaskNotFound, also once the task is deleted.
-    """
-    statement = select(Task.status).where(Task.id == task_id)
-    status = db.scalar(statement if owner is None else statement.where(Task.user_id == owner))
-    if status is None:
-        raise TaskNotFound
-    # After the status: what a task logged is committed before its end is.
-    found = page(db, task_id, wanted, limit, after, most_bytes)
-    more = found.last is not None
-    return LogsSoFar(found.items, more, ended=status in TERMINAL and not more)
 
 
 def _wanted(wanted: LogFilter) -> list[ColumnElement[bool]]:

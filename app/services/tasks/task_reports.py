@@ -111,7 +111,7 @@ def _end_own_attempt(
     if to is TaskStatus.RUNNING:
         attempts.report_progress(*attempt, progress, result)
         return True
-    current.before_end()
+    current.begin_end()
     if to is TaskStatus.SUCCEEDED:
         ending = ends.succeeded(result)
     elif to is TaskStatus.FAILED:

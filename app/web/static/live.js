@@ -199,21 +199,20 @@ function stays(part, next) {
   setTimeout(poll, Number(every ?? POLL_MS));
 })(true);
 
-// ---- the lines of a body, asked for while it runs ----------------------------------------------------------------------
+// ---- the lines and the output of a body, asked for while it runs ----------------------------------------------------------------------
 
 const LINES = 2000;
-let asking = false;
+const asked = new WeakSet();
 
 function endFollowing(log) {
   delete log.dataset.follows;
   log.querySelector("[data-follow]")?.closest("label").remove();
 }
 
-async function followLines() {
-  const log = document.querySelector("[data-logs][data-follows]");
-  const isFollowed = log?.querySelector("[data-follow]")?.checked !== false;
-  if (!log || asking || document.hidden || !isFollowed) return;
-  asking = true;
+async function followLines(log) {
+  const isFollowed = log.querySelector("[data-follow]")?.checked !== false;
+  if (asked.has(log) || document.hidden || !isFollowed) return;
+  asked.add(log);
   const hasEnded = !document.querySelector("[data-events]"); // asked before: what it logged was there before its end
   try {
     const list = log.querySelector(".log");
@@ -228,11 +227,12 @@ async function followLines() {
     else if (hasEnded) endFollowing(log);
     if (atEnd) list.scrollTop = list.scrollHeight;
   } finally {
-    asking = false;
+    asked.delete(log);
   }
 }
 
-if (document.querySelector("[data-follows]")) setInterval(followLines, 500);
+const followAll = () => document.querySelectorAll("[data-logs][data-follows]").forEach(followLines);
+if (document.querySelector("[data-follows]")) setInterval(followAll, 500);
 
 // ---- what is asked before it is done, and what is selected ----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A task: what became of it, its log, and what can be done to it."""
+"""A task: what became of it, its log and its output, and what can be done to it."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -14,16 +14,17 @@ from app.live.frames import version_of
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
 from app.models.task import Task, TaskStatus
-from app.models.task_log import LogLevel
+from app.models.task_log import SEQ_BITS, LogLevel
 from app.models.webhook import WebhookDelivery
 from app.schemas.task import TaskAttemptRead
 from app.schemas.task_log import TaskLogRead
+from app.schemas.task_output import TaskOutputRead
 from app.schemas.task_step import TaskStepRead
 from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit.audit_service import audit_service
 from app.services.task_service import task_service
-from app.services.tasks import task_attempts, task_logs, task_steps
+from app.services.tasks import task_attempts, task_logs, task_output, task_steps
 from app.services.tasks.task_logs import LogFilter
 from app.services.user_service import user_service
 from app.services.webhooks import deliveries
@@ -42,6 +43,7 @@ ATTEMPTS = 50
 LINES = 500
 DELIVERIES = 20
 STEPS = 100
+CHUNKS, OUTPUT_BYTES = 500, 256 * 1024
 LINES_OF_FILE = 1_000_000
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 # The form sends an empty one for all levels.
@@ -59,6 +61,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     now = datetime.now(UTC)
     logs = task_logs.newest(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
     steps = task_steps.page(db, task_id, STEPS, 0) if row.attempt else Page([], None)
+    output = task_output.newest(db, task_id, CHUNKS, OUTPUT_BYTES) if row.attempt else Page([], None)
     values = {
         "task": task,
         "owner": user_service.usernames(db, {task.user_id}).get(task.user_id) if user.is_admin else None,
@@ -66,6 +69,8 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "is_cut": len(logs) == LINES,
         "level": level or None,
         "levels": [each.value for each in LogLevel],
+        "output": [TaskOutputRead.model_validate(chunk) for chunk in output.items],
+        "more_output": output.last is not None,
         "attempts": attempts,
         "earlier_attempts": earlier,
         "failures": row.failures,
@@ -97,6 +102,20 @@ def show_lines(
     """The lines after that number, for a page that is open."""
     found = task_service.list_logs(db, task_id, LINES, owner=user.owner, after=after, level=level or None)
     return page(request, "lines.html", {"logs": [TaskLogRead.model_validate(line) for line in found.items]})
+
+
+@router.get("/tasks/{task_id}/output")
+def show_chunks(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    task_id: UUID,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+) -> Response:
+    """The output after that number, for a page that is open."""
+    found = task_service.list_output(db, task_id, CHUNKS, owner=user.owner, after=after)
+    chunks = [TaskOutputRead.model_validate(chunk) for chunk in found.items]
+    return page(request, "chunks.html", {"output": chunks, "seen": after >> SEQ_BITS})
 
 
 @router.get("/tasks/{task_id}/log.txt")

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -46,6 +46,8 @@ class Bounds(NamedTuple):
 
 class AttemptLog:
     """`wake` is called when lines begin to wait. Each attempt has one, and most never log: made in no time."""
+
+    what: ClassVar[str] = "log lines"
 
     __slots__ = (
         "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_patient_until", "_private_keys", "_size",

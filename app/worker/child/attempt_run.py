@@ -5,8 +5,9 @@ Nothing here knows Celery's tracer; `record_runner.py` connects the two.
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -14,9 +15,11 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
+from app.core.body_threads import belongs_to
 from app.core.coroutines import coroutine_runner
 from app.core.json_text import dump_json
-from app.db.sql import prepared
+from app.db.sql import prepared, task_output
+from app.db.statements.ends import Cause
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts, daily_limits, ends
@@ -28,8 +31,8 @@ from app.services.operations import admitter
 from app.services.workflows import releasing
 from app.worker.child import left_sessions
 from app.worker.child.attempt_files import AttemptFiles
+from app.worker.child.attempt_output import AttemptOutput
 from app.worker.child.left_connections import roll_back_left
-from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.child.redirected import end_lines
@@ -61,11 +64,13 @@ class AttemptRun:
         self.claim = claim
         self._child = child
         self.current = CurrentAttempt(
-            claim.id, claim.attempt, child.slot.settled, before_end=self._write_log, begun_after=begun_after
+            claim.id, claim.attempt, child.slot.settled, before_end=self._write_rests, begun_after=begun_after
         )
-        self._log = None if child.logs is None else child.logs.of_attempt(claim.id, claim.attempt)
+        logs = child.logs
+        self.log = None if logs is None else logs.of_attempt(claim.id, claim.attempt, child.flusher.wake)
         self._steps: Steps | None = None
         self._files: AttemptFiles | None = None
+        self._output: AttemptOutput | None = None
         self.is_bound = self.started = self.was_revoked = False
         # Why the body cannot be called.
         self.unfit: Exception | None = None
@@ -82,12 +87,11 @@ class AttemptRun:
     def body(self) -> Iterator[None]:
         """Around the body: `current_attempt` names it, what it logs is kept, an order to stop is raised in it."""
         self.started = True
-        token, log_token = current_attempt.set(self.current), body_log.set(self._log)
+        token = current_attempt.set(self.current)
         try:
-            with self._child.slot.listening(self._stop):
+            with belongs_to(self), self._child.slot.listening(self._stop):
                 yield
         finally:
-            body_log.reset(log_token)
             current_attempt.reset(token)
             if self._files is not None:
                 self._files.close()
@@ -130,6 +134,29 @@ class AttemptRun:
         if self._steps is None:
             self._steps = Steps(self.claim.attempt, KeptRows(*self._fence, self._delivered_to_the_end))
         return self._steps.run(name, function, args, kwargs)
+
+    def emit(self, chunk: Any, stream: str) -> None:
+        """Keep a chunk of output (`app/worker/child/attempt_output.py`). Raises the reason to stop, if there is one."""
+        output = self._output
+        if output is None:
+            output = self._open_output()
+        if self.stopped is not None:
+            raise self.stopped
+        output.add(chunk, stream)
+
+    def _open_output(self) -> AttemptOutput:
+        """Make what only an attempt needs that emits. A later one asks what the task has already."""
+        stored = 0
+        if self.claim.attempt > 1:
+            # Signals come in the main thread: only there an order to stop would break the statement off.
+            is_main = threading.current_thread() is threading.main_thread()
+            with self._uninterrupted() if is_main else nullcontext():
+                stored = deliver(partial(task_output.stored_bytes, task_id=self.task_id), self._seconds)
+        with _opening:
+            if self._output is None:
+                limit, wake = self._child.settings.task_output_bytes, self._child.flusher.wake
+                self._output = AttemptOutput(self.current, stored, limit, wake)
+            return self._output
 
     @property
     def files(self) -> AttemptFiles:
@@ -191,9 +218,9 @@ class AttemptRun:
 
     def succeed(self, result: Any, *, later: bool = False) -> None:
         """Write the success; with `later`, have the parent write it some milliseconds later, where that is possible."""
-        if later and self._hand_over(result):
-            return
         try:
+            if later and self._hand_over(result):
+                return
             self._end(ends.succeeded(result))
         except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
             logger.exception("the result of task %s could not be stored", self.task_id)
@@ -202,8 +229,8 @@ class AttemptRun:
     def _hand_over(self, result: Any) -> bool:
         try:
             self._has_ended()
-            if not self._write_log():
-                return False  # the end waits for the database or a lock as well, and the lines with the end
+            if not self._write_rests(must=True):
+                return False  # the end waits for the database or a lock as well, and what is left with the end
             text = None if result is None else dump_json(result)
             sent = not self.current.settled and self._child.hand_over.send(
                 Success(*self._fence, text, self.current.begun_after, self.claim.is_limited, self.claim.has_children)
@@ -226,7 +253,7 @@ class AttemptRun:
             self.task_id, self.claim.attempt,
         )  # fmt: skip
         self._has_ended()
-        self._write_log()
+        self._write_rests()
         self._free_place()
 
     def hand_back(self) -> None:
@@ -274,31 +301,43 @@ class AttemptRun:
     def _delivered(self, ending: Ending) -> bool:
         self._has_ended()
         if self.current.settled:
-            self._write_log()
+            self._write_rests()
+            if self._output is not None:  # lines are left to the flusher
+                deliver(self._output.write_rest, self._seconds)
             return True
-        return deliver(partial(self._write_log_and_end, ending), self._seconds, when_locked=roll_back_left)
+        return deliver(partial(self._write_rests_and_end, ending), self._seconds, when_locked=roll_back_left)
 
-    def _write_log_and_end(self, ending: Ending, db: prepared.PreparedConnection) -> bool:
-        """The last lines are there before anybody sees the end."""
-        if self._log is not None and self._log.is_open:
-            self._log.write_rest(db)
+    def _write_rests_and_end(self, ending: Ending, db: prepared.PreparedConnection) -> bool:
+        """The last lines and the last output are there before anybody sees the end."""
+        if self.log is not None and self.log.is_open:
+            self.log.write_rest(db)
+        if self._output is not None:
+            self._output.write_rest(db, must=ending.cause is Cause.SUCCEEDED)
         return ends.end_attempt(db, *self._fence, ending, self.current.begun_after)
 
-    def _write_log(self) -> bool:
-        """Write the lines that wait, if there are any. Returns False where they go on to wait.
+    def _write_rests(self, *, must: bool = False) -> bool:
+        """Write the lines and the output that wait, if there are any. Returns False where they go on to wait.
 
         Without a database, and while the row is locked: also by the body itself, which ends its attempt in a
-        transaction that has changed the row before.
+        transaction that has changed the row before. With `must`, raises what the database says of output that it
+        refuses.
         """
-        if self._log is None or not self._log.is_open:
-            return True
-        try:
-            deliver(self._log.write_rest, seconds=0)
-        except Undeliverable as error:
-            logger.warning("log lines of task %s wait: %s", self.task_id, error)
-            self._log.hide_secrets()
-            return False
-        return True
+        log, output = self.log, self._output
+        is_written = True
+        if log is not None and log.is_open:
+            try:
+                deliver(log.write_rest, seconds=0)
+            except Undeliverable as error:
+                logger.warning("log lines of task %s wait: %s", self.task_id, error)
+                log.hide_secrets()
+                is_written = False
+        if output is not None:
+            try:
+                deliver(partial(output.write_rest, must=must), seconds=0)
+            except Undeliverable as error:
+                logger.warning("output of task %s waits: %s", self.task_id, error)
+                is_written = False
+        return is_written
 
     def _has_ended(self) -> None:
         self._child.slot.delivering()
@@ -306,8 +345,14 @@ class AttemptRun:
         end_lines()
         left_sessions.end(self.task_id)
         roll_back_left()
-        if self._log is not None:
-            self._log.close()
+        if self.log is not None:
+            self.log.close()
+        if self._output is not None:
+            self._output.close()
+
+
+# Of threads that begin to emit at the same time.
+_opening = threading.RLock()
 
 
 def patience(child: ChildProcess, seconds: float) -> float:

@@ -4,31 +4,24 @@
 whether it propagates. `sys.stdout` and `sys.stderr` are wrapped. Both go on as before: the worker's own log stays as it
 is.
 
-Whose a line is says a context variable, which asyncio and `asyncio.to_thread` pass on. Threads and executors do not:
-`Thread.start` and `ThreadPoolExecutor.submit` are wrapped to hand on whose work it is. What a thread logs that was left
-behind by an earlier body belongs to that body, which has ended: it is not kept, and no other user gets to read it.
+Whose a line is says `app/core/body_threads.py`. What a thread logs that was left behind by an earlier body belongs to
+that body, which has ended: it is not kept, and no other user gets to read it.
 """
 
 import logging
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 
+from app.core.body_threads import present_attempt
 from app.worker.child.attempt_log import STREAM_LEVELS, AttemptLog
 from app.worker.child.log_entries import entry_of
 
 logger = logging.getLogger(__name__)
 
-# The log of the attempt whose body runs in this context.
-body_log: ContextVar[AttemptLog | None] = ContextVar("body_log", default=None)
-_OF_THREAD = "_task_service_log"
 # What the service itself logs while a body runs is not the body's. Tasks that ship with it are, and uncaught exceptions
 # of threads.
 REDIRECTED = "celery.redirected"
@@ -38,32 +31,15 @@ _SET_BY_WORKER = ("", "celery", "celery.task")
 
 
 class _Process:
-    """What this process has. Of one that a body has forked nobody would write the lines."""
+    """What this process has."""
 
-    runs_bodies = True
     capture: "LogCapture | None" = None
-
-
-def _in_forked() -> None:
-    _Process.runs_bodies = False  # another thread of the body's process may hold a lock
 
 
 def present_log() -> AttemptLog | None:
     """The log of the attempt for which this code runs."""
-    if not _Process.runs_bodies:
-        return None
-    log = body_log.get()
-    return log if log is not None else getattr(threading.current_thread(), _OF_THREAD, None)
-
-
-@contextmanager
-def belongs_to(log: AttemptLog | None) -> Iterator[None]:
-    """While the block runs, what it logs is this attempt's."""
-    token = body_log.set(log)
-    try:
-        yield
-    finally:
-        body_log.reset(token)
+    attempt = present_attempt()
+    return None if attempt is None else attempt.log
 
 
 class _Nested(threading.local):
@@ -95,11 +71,6 @@ class LogCapture:
         for name, level in STREAM_LEVELS.items():
             if level >= self._level and getattr(sys, name) is not None:
                 self._replace(sys, name, PrintedLines(getattr(sys, name), name, level, self._nested))
-        self._replace(threading.Thread, "start", _start(threading.Thread.start))
-        self._replace(ThreadPoolExecutor, "submit", _submit(ThreadPoolExecutor.submit))
-        _Process.runs_bodies = True
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_in_forked)
 
     def remove(self) -> None:
         """Put everything back."""
@@ -215,32 +186,3 @@ def _deciding(each: logging.Logger | None) -> logging.Logger | None:
     while each is not None and not each.level:
         each = each.parent
     return each
-
-
-def _start(start: Callable[[threading.Thread], None]) -> Any:
-    def started(self: threading.Thread) -> None:
-        log = present_log()
-        if log is not None:
-            setattr(self, _OF_THREAD, log)
-        start(self)
-
-    return started
-
-
-def _submit(submit: Callable[..., Any]) -> Any:
-    def submitted(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        log = present_log()
-        return submit(self, fn if log is None else _Of(log, fn), *args, **kwargs)
-
-    return submitted
-
-
-class _Of:
-    """A call in an executor's thread, which is this attempt's while it lasts."""
-
-    def __init__(self, log: AttemptLog, function: Callable[..., Any]) -> None:
-        self._log, self._function = log, function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with belongs_to(self._log):
-            return self._function(*args, **kwargs)

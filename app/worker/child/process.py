@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from uuid import UUID
 
 from billiard import current_process
@@ -12,6 +13,7 @@ from app.core.config import Settings, get_settings
 from app.core.fork import PerProcess
 from app.core.ids import new_id
 from app.services.execution.attempts import WorkerIdentity
+from app.worker.child.flusher import Flusher
 from app.worker.child.slot import Slot
 from app.worker.child.task_logs import TaskLogs
 from app.worker.child.tasks_left import TasksLeft
@@ -37,6 +39,11 @@ class ChildProcess:
     logs: TaskLogs | None = None
     """Where the lines of bodies go; None where none are kept."""
     pid: int = field(default_factory=os.getpid)  # asked once: it is a system call
+
+    @cached_property
+    def flusher(self) -> Flusher:
+        """What writes the lines and the output of running bodies."""
+        return Flusher(self.settings.progress_interval_seconds)
 
     def is_leaving(self) -> bool:
         """Whether the worker shuts down: this process takes nothing more."""

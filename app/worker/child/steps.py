@@ -13,15 +13,13 @@ from uuid import UUID
 from app.core.json_text import dump_json
 from app.db.sql import attempts, task_steps as statements
 from app.db.statements.ends import Cancellation
-from app.ddl.columns import ShortText
 from app.ddl.sizes import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
 from app.models.task_log import SEQ_BITS
-from app.services.execution.results import to_json
+from app.services.execution.results import check_name, to_json
 
 T = TypeVar("T")
 Deliver = Callable[[Callable[[attempts.Executor], T]], T]
-MOST_CHARACTERS = ShortText.characters
 
 
 class Kept(Protocol):
@@ -91,11 +89,7 @@ class Steps:
 
     def _begin(self, name: str) -> bool:
         """Whether an earlier attempt has done it."""
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a step is a text, not {type(name).__name__}")
-        if not 0 < len(name) <= MOST_CHARACTERS or "\0" in name:
-            raise ValueError(f"the name of a step has 1 to {MOST_CHARACTERS} characters, none of them NUL")
-        name.encode()
+        check_name(name, "step")
         if name in self._named:
             self.fault = StepRepeated(f"two steps of this task have the name {name!r}: give each its own")
             raise self.fault

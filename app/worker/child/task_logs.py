@@ -1,20 +1,19 @@
 """The logs of the bodies that one process runs."""
 
 import logging
+from collections.abc import Callable
 from uuid import UUID
 
 from app.core.config import Settings
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.log_capture import LogCapture
-from app.worker.child.log_flusher import LogFlusher
 
 
 class TaskLogs:
     """Keeps what bodies log, between `install` and `remove`."""
 
-    def __init__(self, bounds: Bounds, interval: float) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._wake = LogFlusher(interval).wake
         self._capture = LogCapture(bounds.level)
 
     @classmethod
@@ -23,7 +22,7 @@ class TaskLogs:
         if settings.task_log_level == "OFF" or not settings.task_log_bytes:
             return None
         bounds = Bounds(logging.getLevelNamesMapping()[settings.task_log_level], settings.task_log_bytes)
-        return cls(bounds, settings.progress_interval_seconds)
+        return cls(bounds)
 
     def install(self) -> None:
         """Begin, once Celery has set up the log of this process."""
@@ -32,5 +31,6 @@ class TaskLogs:
     def remove(self) -> None:
         self._capture.remove()
 
-    def of_attempt(self, task_id: UUID, attempt: int) -> AttemptLog:
-        return AttemptLog(task_id, attempt, self._bounds, self._wake)
+    def of_attempt(self, task_id: UUID, attempt: int, wake: Callable[[AttemptLog], None]) -> AttemptLog:
+        """`wake` is called when lines begin to wait."""
+        return AttemptLog(task_id, attempt, self._bounds, wake)

@@ -9,17 +9,19 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionLocal
-from app.db.sql import task_logs as statements, task_steps
+from app.db.sql import task_logs as statements, task_output as output, task_steps
 from app.models.task_log import Line
 from app.services.execution import ends
 from app.services.operations import limit_service
+from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from app.web.json_shown import MAX_BYTES
 from tests.support.page_reader import Reader, cells
 from tests.support.settings import sql
 from tests.support.task_client import BODY, TaskClient
-from tests.support.tasks import ERROR
+from tests.support.tasks import ERROR, claim, retried
 
+FIRST = 1 << 32
 LEVELS = {"DEBUG": 10, "WARNING": 30, "ERROR": 40}
 
 
@@ -70,6 +72,68 @@ class TestTheLog:
     def test_is_not_for_others(self, stranger: Reader, logged: str) -> None:
         for path in (f"/tasks/{logged}", f"/tasks/{logged}/logs", f"/tasks/{logged}/log.txt"):
             assert stranger.get(path).status_code == 404, path
+
+
+class TestTheOutput:
+    """Texts of the stream `output` are read as one; the rest stands by line, with the stream's name."""
+
+    @pytest.fixture
+    def emitted(self, tasks: TaskClient) -> str:
+        task = tasks.task_in("running")
+        chunks = [
+            output.Chunk(FIRST + number, stream, "2026-11-30T05:00:00Z", json_text, 200)
+            for number, (stream, json_text) in enumerate(
+                [("output", '"one <b>"'), ("output", '" two"'), ("rows", '{"n":1}'), ("output", "3"), ("err", '"no"')],
+                1,
+            )
+        ]
+        with SessionLocal() as db:
+            assert output.write(db, UUID(task), 1, chunks, has_ended=False)
+            db.commit()
+        return task
+
+    def test_is_shown_beside_the_log(self, reader: Reader, emitted: str) -> None:
+        page = reader.get(f"/tasks/{emitted}").text
+        assert '<bdi class="message">one &lt;b&gt;</bdi></li><li' in page
+        assert '<bdi class="message"> two</bdi></li><li' in page
+        assert [*re.findall(r'"level">(\w+)</span> <bdi class="message">(.*?)</bdi>', page)] == [
+            ("rows", "{&#34;n&#34;: 1}"),
+            ("output", "3"),
+            ("err", "no"),
+        ]
+        assert f'data-logs="/ui/tasks/{emitted}/output?" data-follows' in page
+
+    def test_that_comes_later_is_asked_for(self, reader: Reader, emitted: str) -> None:
+        page = reader.get(f"/tasks/{emitted}/output?after={FIRST + 4}").text
+        assert re.findall(r"<li.*</li>", page) == [
+            f'<li data-seq="{FIRST + 5}"><span class="level">err</span> <bdi class="message">no</bdi></li>'
+        ]
+        assert "<li" not in reader.get(f"/tasks/{emitted}/output?after={FIRST + 5}").text
+
+    def test_of_another_attempt_says_so(self, reader: Reader, tasks: TaskClient, emitted: str) -> None:
+        with SessionLocal() as db:
+            retried(db, task_service.get_task(db, UUID(emitted)))
+            claim(db, task_service.get_task(db, UUID(emitted)))
+            second = output.Chunk(2 * FIRST + 1, "output", "2026-11-30T05:00:00Z", '"again"', 200)
+            assert output.write(db, UUID(emitted), 2, [second], has_ended=False)
+            db.commit()
+        heading = f'<li class="quiet" data-seq="{2 * FIRST}">Attempt 2</li><li data-seq="{2 * FIRST + 1}" class="text">'
+        for path in ("", f"/output?after={FIRST + 5}"):
+            assert heading in reader.get(f"/tasks/{emitted}{path}").text
+        assert heading not in reader.get(f"/tasks/{emitted}/output?after={2 * FIRST}").text
+
+    def test_that_is_too_long_says_that_it_is_the_end(
+        self, reader: Reader, emitted: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sentence = "The API lists what comes before."
+        assert sentence not in reader.get(f"/tasks/{emitted}").text
+        monkeypatch.setattr("app.web.views.task.CHUNKS", 2)
+        page = reader.get(f"/tasks/{emitted}").text
+        assert sentence in page
+        assert "one" not in re.findall(r'class="message">(\w+)', page)
+
+    def test_is_not_for_others(self, stranger: Reader, emitted: str) -> None:
+        assert stranger.get(f"/tasks/{emitted}/output").status_code == 404
 
 
 def test_the_traceback_of_the_last_failure_stands_open_and_leads_to_its_group(

@@ -1,4 +1,7 @@
-"""`update_progress` in a tight loop: what a call costs, how often it is written, and whether the last value lands."""
+"""`update_progress` in a tight loop: what a call costs, how often it is written, and whether the last value lands.
+
+And what a call of `emit` costs.
+"""
 
 import json
 from typing import Any
@@ -33,6 +36,10 @@ def measure(bench: Bench) -> Findings:
     for way, what in (("percent", "percent alone"), ("detail", "with a detail")):
         note = "writes included: at most five a second"
         findings.compare(f"update_progress, {what}: a call", against, Goal(at_most=2, unit="µs"), costs[way], note)
+    emits = [turn["emit"] / 1000 for turn in turns]
+    findings.compare(
+        "emit of 100 bytes: CPU of a call", "—", Goal(at_most=10, unit="µs"), emits, "of the body's thread"
+    )
     # The loop without reports writes nothing; the first report and the last one come on top.
     reported = bench.size.loop_seconds * REPORTING
     writes = [(row.version - 1 - CLAIM_AND_FINISH - FIRST_AND_LAST) / reported for row in rows]

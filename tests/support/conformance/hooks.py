@@ -30,7 +30,7 @@ ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 # The account may be another one than that which made the key of an earlier answer.
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
 # What their answers hold is taken for the ids of events: they never get a task's. And this task ends, as their streams do.
-ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs")}
+ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs", "output")}
 # Made for the call: schemathesis takes other ids for it.
 ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
 ONE_ENDPOINT, ONE_DELIVERY = "/api/v1/webhooks/{webhook_id}", "{delivery_id}"
@@ -144,10 +144,14 @@ def _names(case: schemathesis.Case) -> tuple[str, str]:
 def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
     """The document describes a stream as a text; schemathesis checks each event, and wants to be told what one is."""
     task, nothing = {"$ref": "#/components/schemas/TaskRead"}, {"type": "object", "maxProperties": 0}
+    attempt = {"type": "object", "required": ["attempt"], "additionalProperties": {"type": "integer"}}
     streams = {
         "/api/v1/tasks/events": _event(["task", "reset"], {"anyOf": [task, nothing]}),
         "/api/v1/tasks/{task_id}/events": _event(["task"], task),
         "/api/v1/tasks/{task_id}/logs": _event(["log"], {"$ref": "#/components/schemas/TaskLogRead"}),
+        "/api/v1/tasks/{task_id}/output": _event(
+            ["output", "reset"], {"anyOf": [{"$ref": "#/components/schemas/TaskOutputRead"}, attempt]}
+        ),
         "/api/v1/workflows/{workflow_id}/events": _event(["workflow"], {"$ref": "#/components/schemas/WorkflowRead"}),
     }
     for path, event in streams.items():

@@ -169,7 +169,7 @@ class TestDocument:
             for kind, media in operation["responses"].get("200", {}).get("content", {}).items()
             if kind == "text/event-stream"
         ]
-        assert len(streams) == 4
+        assert len(streams) == 5
         for stream in streams:
             assert stream["type"] == "string"
             (model,) = re.findall(r"`(\w+)` as JSON", stream["description"])

@@ -1,20 +1,71 @@
 """A stream of log lines sends each piece once, and misses no news that comes while it reads."""
 
 import asyncio
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from app.live import piece_streams
-from app.live.piece_streams import Piece, PieceStream, WorkflowStream
+from app.live.piece_streams import Piece, PieceStream, WorkflowStream, output_piece
 from app.live.queries import Found
 from app.live.streams import Credential
 from app.live.watches import Watches
+from app.models.task_output import TaskOutput
+from app.services.tasks.following import SoFar
 
 pytestmark = pytest.mark.anyio
 USER, TASK = UUID(int=1), UUID(int=7)
 CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", expires_at=None)
+
+
+def chunk(seq: int) -> TaskOutput:
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    return TaskOutput(seq=seq, stream="output", attempt=seq >> 32, at=at, chunk={"a\n": 1}, bytes=1)
+
+
+def told(piece: Piece) -> list[tuple[str, int]]:
+    """The kind and the number of each event."""
+    return [
+        (kind, int(number))
+        for kind, number in re.findall(r"event: (\w+)\nid: (\d+)\ndata: .+\n\n", piece.events.decode())
+    ]
+
+
+class TestOutput:
+    """`S` is the number before the first chunk of the first attempt."""
+
+    S = 1 << 32
+
+    def test_a_chunk_is_one_line_of_json(self) -> None:
+        piece = output_piece(SoFar([chunk(self.S + 1)], more=False, ended=True, attempt=1), 0)
+        assert piece.events == (
+            b'event: output\nid: 4294967297\ndata: {"seq":4294967297,"stream":"output","attempt":1,'
+            b'"at":"2026-11-25T00:00:00Z","chunk":{"a\\n":1}}\n\n'
+        )
+        assert (piece.last, piece.more, piece.ended) == (self.S + 1, False, True)
+
+    def test_a_reset_stands_before_each_attempt_but_the_first_that_is_seen(self) -> None:
+        found = SoFar(
+            [chunk(2 * self.S + 1), chunk(2 * self.S + 2), chunk(5 * self.S + 1)], more=False, ended=False, attempt=5
+        )
+        assert told(output_piece(found, 0)) == [
+            ("output", 2 * self.S + 1), ("output", 2 * self.S + 2), ("reset", 5 * self.S), ("output", 5 * self.S + 1),
+        ]  # fmt: skip
+        assert told(output_piece(found, self.S))[0] == ("reset", 2 * self.S)
+        assert b'data: {"attempt":5}\n' in output_piece(found, 0).events
+
+    def test_an_attempt_that_has_emitted_nothing_is_told_of_once(self) -> None:
+        def look(after: int, *, more: bool = False) -> tuple[list[tuple[str, int]], int]:
+            piece = output_piece(SoFar([], more=more, ended=False, attempt=2), after)
+            return told(piece), piece.last
+
+        assert look(0) == ([], 2 * self.S)
+        assert look(self.S) == look(self.S + 9) == ([("reset", 2 * self.S)], 2 * self.S)
+        assert look(2 * self.S) == ([], 2 * self.S)
+        assert look(self.S + 9, more=True) == ([], self.S + 9)
 
 
 class Lines:

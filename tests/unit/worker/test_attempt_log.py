@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.worker.child import attempt_log, log_flusher
+from app.worker.child import attempt_log, flusher
 from app.worker.child.attempt_log import AttemptLog, Bounds
+from app.worker.child.flusher import Flusher
 from app.worker.child.log_entries import printed
-from app.worker.child.log_flusher import LogFlusher
 from app.worker.child.private_key_lines import LONGEST_KEY
 from app.worker.shared.delivery import Undeliverable
 from tests.support.database_errors import said
@@ -69,7 +69,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
             raise Undeliverable("away")
         statement(None)
 
-    monkeypatch.setattr(log_flusher, "deliver", deliver)
+    monkeypatch.setattr(flusher, "deliver", deliver)
     return made
 
 
@@ -319,8 +319,8 @@ class TestBehindTheEnd:
 
 class TestTheFlusher:
     def test_writes_the_lines_of_running_bodies(self, table: Table) -> None:
-        flusher = LogFlusher(interval=0.01)
-        log = new_log(wake=flusher.wake)
+        writer = Flusher(interval=0.01)
+        log = new_log(wake=writer.wake)
         for number in range(3):
             add(log, str(number))
             wait_for(lambda: len(table.written) == number + 1, 30, "the line")  # noqa: B023 (called at once)
@@ -328,9 +328,9 @@ class TestTheFlusher:
     def test_goes_on_after_an_outage_and_after_a_refusal(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(log_flusher, "PAUSE_SECONDS", 0.01)
-        flusher = LogFlusher(interval=0.01)
-        log, other = new_log(wake=flusher.wake), new_log(wake=flusher.wake)
+        monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
+        writer = Flusher(interval=0.01)
+        log, other = new_log(wake=writer.wake), new_log(wake=writer.wake)
         table.error = AWAY
         add(log, "a")
         wait_for(lambda: "wait: away" in caplog.text, 30, "the first try")
@@ -346,21 +346,21 @@ class TestTheFlusher:
     def test_goes_on_after_an_error_that_nobody_expects(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(log_flusher, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
 
         def fails(*_: object) -> None:
             raise ValueError("unexpected")
 
-        flusher = LogFlusher(interval=0.01)
-        log, other = new_log(wake=flusher.wake), new_log(wake=flusher.wake)
+        writer = Flusher(interval=0.01)
+        log, other = new_log(wake=writer.wake), new_log(wake=writer.wake)
         with monkeypatch.context() as patched:
-            patched.setattr(log_flusher.hints, "changed", fails)
+            patched.setattr(flusher.hints, "changed", fails)
             add(log, "a")
             add(other, "b")
             wait_for(lambda: caplog.text.count("no hint that task") == 2, 30, "both hints")
         assert sorted(table.messages) == ["a", "b"]
         with monkeypatch.context() as patched:
-            patched.setattr(flusher, "flush", fails)
+            patched.setattr(writer, "flush", fails)
             add(log, "c")
-            wait_for(lambda: "log lines wait: an unexpected error" in caplog.text, 30, "the error")
+            wait_for(lambda: "waits: an unexpected error" in caplog.text, 30, "the error")
         wait_for(lambda: table.messages[2:] == ["c"], 30, "the line after it")

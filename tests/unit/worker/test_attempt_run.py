@@ -1,4 +1,4 @@
-"""What an attempt does with its log where the database does not take it at once."""
+"""What an attempt does with its log and its output where the database does not take them at once."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,16 +10,20 @@ import pytest
 
 from app.core.ids import new_id
 from app.core.redacted_text import known_secrets
+from app.db.statements.ends import Cause
+from app.errors import OutputTooLarge, TaskCancelled
 from app.services.execution.claims import ReadyClaim
 from app.services.execution.kept_logs import KeptLogs
-from app.worker.child import attempt_run
+from app.worker.child import attempt_output, attempt_run
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.attempt_run import AttemptRun
+from app.worker.child.flusher import Flusher
 from app.worker.child.log_entries import printed
 from app.worker.child.process import ChildProcess, child_process
 from app.worker.shared.delivery import Undeliverable
 from tests.support.database_errors import said
 
+REFUSED = said(psycopg2.DataError, "22001")
 LOCKED = said(psycopg2.OperationalError, "55P03")
 SECRET = "hunter2-and-more"
 
@@ -27,7 +31,7 @@ SECRET = "hunter2-and-more"
 class Logs:
     """In place of `TaskLogs`: no flusher runs."""
 
-    def of_attempt(self, task_id: UUID, attempt: int) -> AttemptLog:
+    def of_attempt(self, task_id: UUID, attempt: int, _wake: Any) -> AttemptLog:
         self.log = AttemptLog(task_id, attempt, Bounds(logging.INFO, 64 * 1024), lambda _: None)
         return self.log
 
@@ -54,6 +58,8 @@ class Database:
             try:
                 return statement(None)
             except type(LOCKED) as error:
+                if error is REFUSED:
+                    raise
                 if not seconds:
                     raise Undeliverable("locked") from error
 
@@ -72,13 +78,16 @@ def logs() -> Logs:
     return Logs()
 
 
+def claimed(attempt: int = 1) -> ReadyClaim:
+    return ReadyClaim(
+        new_id(), attempt, [], {}, 0, 1, False, None, "tests.any", new_id(), "default", "normal", None, None, None, None
+    )
+
+
 @pytest.fixture
 def run(logs: Logs) -> AttemptRun:
-    claim = ReadyClaim(
-        new_id(), 1, [], {}, 0, 1, False, None, "tests.any", new_id(), "default", "normal", None, None, None, None
-    )
     child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)  # type: ignore[arg-type]
-    made = AttemptRun(claim, child)
+    made = AttemptRun(claimed(), child)
     logs.log.add(printed(0.0, logging.INFO, "stdout", f"a line, {SECRET}"))
     return made
 
@@ -98,7 +107,7 @@ class TestALockedRow:
 
     def test_of_a_body_that_ends_its_own_attempt_keeps_the_lines(self, database: Database, run: AttemptRun) -> None:
         database.failures = 1
-        run.current.before_end()
+        run.current.begin_end()
         run.current.settled = True
         run.succeed(None)
         assert database.written == ["a line, ***"]
@@ -117,3 +126,82 @@ def test_without_an_end_to_wait_for_lines_are_left_to_the_flusher_without_secret
     database.failures = 0
     logs.log.write(None)  # type: ignore[arg-type]
     assert database.written == ["a line, ***"]
+
+
+class TestOutput:
+    @pytest.fixture
+    def ended(self, run: AttemptRun, database: Database, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """What is written of the output, and the causes of ends, in order. `run` has emitted a text."""
+        found: list[Any] = []
+
+        def write(_db: Any, _task_id: UUID, _attempt: int, chunks: Any, **_: Any) -> tuple[None]:
+            if database.failures:
+                database.failures -= 1
+                raise LOCKED
+            found.extend(each.chunk for each in chunks)
+            return (None,)
+
+        def end(_db: Any, _task_id: UUID, _attempt: int, ending: Any, _begun_after: float) -> bool:
+            found.append(str(ending.cause))
+            return True
+
+        monkeypatch.setattr(Flusher, "wake", lambda *_: None)
+        monkeypatch.setattr(attempt_output.statements, "write", write)
+        monkeypatch.setattr(attempt_run.ends, "end_attempt", end)
+        monkeypatch.setattr(KeptLogs, "write", lambda *_: True)
+        run.emit("a", "output")
+        return found
+
+    @pytest.mark.parametrize(
+        ("end", "cause"),
+        [
+            (lambda run: run.succeed(None, later=True), Cause.SUCCEEDED),
+            (lambda run: run.fail(ValueError("no")), Cause.FAILED),
+            (lambda run: run.revoke("cancelled"), Cause.STOPPED),
+            (AttemptRun.hand_back, Cause.HANDED_BACK),
+        ],
+    )
+    @pytest.mark.parametrize("failures", [0, 2])
+    def test_is_written_before_each_end_and_waits_for_a_locked_row_with_it(
+        self, run: AttemptRun, database: Database, ended: list[Any], end: Any, cause: Cause, failures: int
+    ) -> None:
+        database.failures = failures
+        end(run)
+        assert ended == ['"a"', str(cause)]
+
+    def test_of_a_body_that_has_ended_its_own_attempt_is_waited_for(
+        self, run: AttemptRun, database: Database, ended: list[Any]
+    ) -> None:
+        database.failures = 3
+        run.current.begin_end()
+        run.current.settled = True
+        run.succeed(None)
+        assert ended == ['"a"']
+
+    @pytest.mark.parametrize("later", [False, True])
+    def test_that_the_database_refuses_makes_a_success_a_failure(
+        self, run: AttemptRun, ended: list[Any], monkeypatch: pytest.MonkeyPatch, *, later: bool
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise REFUSED
+
+        monkeypatch.setattr(attempt_output.statements, "write", refuse)
+        run.succeed(None, later=later)
+        assert ended == [str(Cause.FAILED)]
+
+    def test_a_later_attempt_asks_what_the_task_has(
+        self, database: Database, logs: Logs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[UUID] = []
+        monkeypatch.setattr(
+            attempt_run.task_output, "stored_bytes", lambda _, task_id: asked.append(task_id) or 2**40
+        )  # fmt: skip
+        child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)  # type: ignore[arg-type]
+        run = AttemptRun(claimed(attempt=2), child)
+        for _ in range(2):
+            with pytest.raises(OutputTooLarge):
+                run.emit("a", "output")
+        assert asked == [run.task_id]
+        run.stopped = TaskCancelled
+        with pytest.raises(TaskCancelled):
+            run.emit("a", "output")

@@ -12,22 +12,33 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import LoggingProxy
 
+from app.core import body_threads
 from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import LogLine
 from app.worker.child.attempt_log import MAX_WAITING, AttemptLog, Bounds
-from app.worker.child.log_capture import LogCapture, belongs_to, present_log
+from app.worker.child.log_capture import LogCapture, present_log
 from app.worker.child.log_entries import FIELDS_BYTES, MESSAGE_BYTES, TRACEBACK_BYTES, entry_of, line_of
 from tests.support.tables import check_rows
 
 BYTES = 1024 * 1024
+
+
+class Attempt(NamedTuple):
+    """An attempt, of which nothing but its log is asked for."""
+
+    log: AttemptLog
+
+
+def belongs_to(log: AttemptLog | None) -> AbstractContextManager[None]:
+    return body_threads.belongs_to(None if log is None else Attempt(log))
 
 
 def new_log(level: int = logging.INFO) -> AttemptLog:
@@ -52,12 +63,14 @@ def install() -> Iterator[Callable[[int], None]]:
     captures: list[LogCapture] = []
 
     def installed(level: int = logging.INFO) -> None:
+        body_threads.hand_on()
         captures.append(LogCapture(level))
         captures[-1].install()
 
     yield installed
     for each in captures:
         each.remove()
+    body_threads.hand_on_no_more()
 
 
 def counted(value: Any) -> tuple[int, int]:

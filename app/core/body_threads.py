@@ -1,0 +1,103 @@
+"""For which attempt the present thread works: the body of an attempt runs in it, or has given it work.
+
+A context variable says so, which asyncio and `asyncio.to_thread` pass on. Threads and executors do not: `Thread.start`
+and `ThreadPoolExecutor.submit` are wrapped to hand it on. A thread that an earlier body left behind still belongs to
+that body's attempt, which has ended: nothing of it gets into another user's task.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+# The attempt (`app.worker.child.attempt_run.AttemptRun`) whose body runs in this context.
+_of_context: ContextVar[Any | None] = ContextVar("attempt_of_body", default=None)
+_OF_THREAD = "_task_service_attempt"
+
+
+class _Process:
+    """What this process has. Of one that a body has forked nobody would write anything."""
+
+    runs_bodies = True
+    undo: list[Callable[[], None]]
+
+
+_Process.undo = []
+
+
+def _in_forked() -> None:
+    _Process.runs_bodies = False  # another thread of the body's process may hold a lock
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked)
+
+
+def present_attempt() -> Any | None:
+    """The attempt for which this code runs."""
+    if not _Process.runs_bodies:
+        return None
+    attempt = _of_context.get()
+    return attempt if attempt is not None else getattr(threading.current_thread(), _OF_THREAD, None)
+
+
+@contextmanager
+def belongs_to(attempt: Any | None) -> Iterator[None]:
+    """While the block runs, this code works for the attempt."""
+    token = _of_context.set(attempt)
+    try:
+        yield
+    finally:
+        _of_context.reset(token)
+
+
+def hand_on() -> None:
+    """From now on, threads work for the attempt that started them. A second call changes nothing."""
+    _Process.runs_bodies = True
+    if not _Process.undo:
+        _replace(threading.Thread, "start", _start(threading.Thread.start))
+        _replace(ThreadPoolExecutor, "submit", _submit(ThreadPoolExecutor.submit))
+
+
+def hand_on_no_more() -> None:
+    """Put back what `hand_on` has replaced."""
+    while _Process.undo:
+        _Process.undo.pop()()
+
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    before = getattr(owner, name)
+    _Process.undo.append(lambda: setattr(owner, name, before))
+    setattr(owner, name, by)
+
+
+def _start(start: Callable[[threading.Thread], None]) -> Any:
+    def started(self: threading.Thread) -> None:
+        attempt = present_attempt()
+        if attempt is not None:
+            setattr(self, _OF_THREAD, attempt)
+        start(self)
+
+    return started
+
+
+def _submit(submit: Callable[..., Any]) -> Any:
+    def submitted(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        attempt = present_attempt()
+        return submit(self, fn if attempt is None else _Of(attempt, fn), *args, **kwargs)
+
+    return submitted
+
+
+class _Of:
+    """A call in an executor's thread, which works for this attempt while it lasts."""
+
+    def __init__(self, attempt: Any, function: Callable[..., Any]) -> None:
+        self._attempt, self._function = attempt, function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with belongs_to(self._attempt):
+            return self._function(*args, **kwargs)
