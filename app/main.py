@@ -110,7 +110,7 @@ def create_app() -> FastAPI:
         max_header_bytes=settings.max_header_bytes,
         max_headers=settings.max_headers,
         allowed_hosts=settings.allowed_hosts,
-        uploads={f"{PREFIX}/files": settings.max_file_bytes + AROUND_BYTES},
+        uploads=dict.fromkeys((f"{PREFIX}/files", "/ui/files"), settings.max_file_bytes + AROUND_BYTES),
     )
     app.add_middleware(RefuseUnmigrated)
     app.add_middleware(RequestMetrics)

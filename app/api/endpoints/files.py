@@ -1,22 +1,18 @@
 """Endpoints of files: upload, list, read, download, delete."""
 
-import time
-from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from anyio import CancelScope
-from fastapi import HTTPException, Path, Request, Response, status
-from starlette.requests import ClientDisconnect
+from fastapi import Path, Request, Response, status
 
 from app.api.deps import BearerToken, SessionDep, SettingsDep, TaskReader, TaskWriter, authenticated
-from app.api.http.body_limits import content_length
 from app.api.http.contents import BYTES, content_response, in_session
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
+from app.api.http.receiving import receive_file
 from app.api.http.rendering import ListRenderer, rendered
 from app.api.http.router import SlashRouter
-from app.api.http.uploads import Upload
 from app.errors import (
     ContentMissing,
     FileInUse,
@@ -25,7 +21,6 @@ from app.errors import (
     InvalidCursor,
     InvalidUpload,
     RangeNotSatisfiable,
-    ServiceError,
     StorageFull,
     StorageUnavailable,
     TooManyBytesStored,
@@ -33,7 +28,6 @@ from app.errors import (
 from app.models.api_key import Scope
 from app.schemas.stored_file import FileRead
 from app.services.file_service import file_service
-from app.storage.store import key_of, storage
 
 router = SlashRouter(prefix="/files", tags=["files"])
 TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
@@ -41,8 +35,6 @@ TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
 FileId = Annotated[
     UUID, Path(description="The id of a file, or of an artifact.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d14"])
 ]
-# How often an upload says that it goes on: see `app/db/statements/files.py`.
-TOUCH_SECONDS = 30.0
 
 _FILES = ListRenderer(FileRead)
 _NOT_FOUND = problems(401, InsufficientScope, FileNotFound)
@@ -85,25 +77,8 @@ async def upload_file(request: Request, user: TaskWriter, token: BearerToken, se
     that of the file, in the request that of the whole body. Its id is an argument of tasks that read files. It is
     deleted after FILE_RETENTION_DAYS, but not while a pending task or a schedule names it.
     """
-    upload = Upload(request, settings.max_file_bytes)
-    try:
-        name, content_type = await upload.head()
-        length = content_length(request.scope)
-        started = await in_session(file_service.begin, user.id, name, content_type, length)
-        try:
-            await storage().write_async(key_of(started.id), _kept_alive(started.id, upload.pieces()))
-            upload.check()
-            await authenticated(request, token, Scope.TASKS_WRITE.value)  # it may have ended meanwhile
-            made = await in_session(file_service.finish, started, upload.content)
-        except BaseException:
-            with CancelScope(shield=True):
-                await in_session(file_service.give_up, started)
-            raise
-    except ClientDisconnect:
-        raise HTTPException(400, "The connection ended before the body did") from None
-    except (ServiceError, HTTPException):
-        await upload.discard()
-        raise
+    check = partial(authenticated, request, token, Scope.TASKS_WRITE.value)
+    made = await receive_file(request, user.id, settings.max_file_bytes, check)
     location = f"{request.scope['path'].rstrip('/')}/{made.id}"
     return rendered(FileRead.model_validate(made), status.HTTP_201_CREATED, {"Location": location})
 
@@ -155,14 +130,3 @@ async def download_file(request: Request, user: TaskReader, file_id: FileId) -> 
     """
     found = await in_session(file_service.get_file, file_id, owner=user.owner)
     return await content_response(request, found)
-
-
-async def _kept_alive(file_id: UUID, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the pieces, and say now and then that they still come. Raises FileNotFound if that is too late."""
-    touched = time.monotonic()
-    async for piece in pieces:
-        if time.monotonic() - touched > TOUCH_SECONDS:
-            touched = time.monotonic()
-            if not await in_session(file_service.touch, file_id):
-                raise FileNotFound
-        yield piece

@@ -1,0 +1,59 @@
+"""Receives the file of an upload: its row, its bytes, its row again. What goes wrong on the way leaves nothing."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
+
+from anyio import CancelScope
+from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
+
+from app.api.http.body_limits import content_length
+from app.api.http.contents import in_session
+from app.api.http.uploads import Upload
+from app.errors import FileNotFound, ServiceError
+from app.models.stored_file import StoredFile
+from app.services.file_service import file_service
+from app.storage.store import key_of, storage
+
+# How often an upload says that it goes on: see `app/db/statements/files.py`.
+TOUCH_SECONDS = 30.0
+
+
+async def receive_file(
+    request: Request, user_id: UUID, most_bytes: int, check: Callable[[], Awaitable[object]]
+) -> StoredFile:
+    """Keep the file in the body of the request for this user. `check` says again that they may, once it is there.
+
+    Raises what `Upload` does, TooManyBytesStored, StorageUnavailable, StorageFull, and what `check` raises.
+    """
+    upload = Upload(request, most_bytes)
+    try:
+        name, content_type = await upload.head()
+        length = content_length(request.scope)
+        started = await in_session(file_service.begin, user_id, name, content_type, length)
+        try:
+            await storage().write_async(key_of(started.id), _kept_alive(started.id, upload.pieces()))
+            upload.check()
+            await check()
+            return await in_session(file_service.finish, started, upload.content)
+        except BaseException:
+            with CancelScope(shield=True):
+                await in_session(file_service.give_up, started)
+            raise
+    except ClientDisconnect:
+        raise HTTPException(400, "The connection ended before the body did") from None
+    except (ServiceError, HTTPException):
+        await upload.discard()
+        raise
+
+
+async def _kept_alive(file_id: UUID, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces, and say now and then that they still come. Raises FileNotFound if that is too late."""
+    touched = time.monotonic()
+    async for piece in pieces:
+        if time.monotonic() - touched > TOUCH_SECONDS:
+            touched = time.monotonic()
+            if not await in_session(file_service.touch, file_id):
+                raise FileNotFound
+        yield piece
