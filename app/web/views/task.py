@@ -10,6 +10,7 @@ from app.api.deps import SessionDep, WatcherDep
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.db.page import Page
+from app.db.statements import files
 from app.live.frames import version_of
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
@@ -36,6 +37,7 @@ from app.web.json_shown import JSONTexts
 from app.web.rendering import HEADERS, page, redirect
 from app.web.shown_tasks import left_of, possible, shown
 from app.web.task_times import times_of
+from app.web.views.files import PICTURES
 
 router = SlashRouter()
 
@@ -83,6 +85,8 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "steps": [TaskStepRead.model_validate(each, from_attributes=True) for each in steps.items],
         "more_steps": steps.last is not None,
         "deliveries": _deliveries(db, row),
+        "artifacts": files.artifacts(db, task_id) if row.attempt else [],
+        "pictures": PICTURES,
         "curl": curl_of(request, task),
         "json": JSONTexts(),
     }

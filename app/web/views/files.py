@@ -1,0 +1,87 @@
+"""Files: the list, an upload, a download, and what is asked before a deletion; and the artifacts of a task."""
+
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.api.deps import SessionDep, SettingsDep
+from app.api.http.contents import content_response, in_session
+from app.api.http.paging import read_cursor
+from app.api.http.receiving import receive_file
+from app.api.http.router import SlashRouter
+from app.errors import ArtifactNotFound
+from app.services.file_service import file_service
+from app.services.user_service import user_service
+from app.storage.store import key_of, storage
+from app.web.access import PageUser, page_user
+from app.web.confirming import Confirmed, ask
+from app.web.rendering import NavigationEntry, page, redirect
+
+router = SlashRouter()
+NAVIGATION = (NavigationEntry(3, "/files", "Files"),)
+
+ROWS = 50
+# What an <img> shows. A picture may hold scripts: it is shown by itself in a sandbox, and loads nothing.
+PICTURES = ("image/svg+xml", "image/png")
+SANDBOX = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+}
+
+
+@router.get("/files")
+def list_files(
+    request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=100)] = None
+) -> Response:
+    """List files, the newest first; administrators see those of all users."""
+    found = file_service.list_files(db, ROWS, owner=user.owner, before=read_cursor(cursor))
+    of = {each.user_id for each in found.items if each.user_id is not None}
+    values = {
+        "rows": found.items,
+        "owners": user_service.usernames(db, of) if user.owner is None else {},
+        "next_page": None if found.last is None else f"/files?cursor={found.last.hex}",
+    }
+    return page(request, "files.html", values)
+
+
+@router.post("/files")
+async def upload_file(request: Request, user: PageUser, settings: SettingsDep) -> Response:
+    await receive_file(request, user.id, settings.max_file_bytes, partial(page_user, request))
+    return redirect(request, "/files", "file_uploaded")
+
+
+@router.get("/files/{file_id}/content")
+async def download_file(request: Request, user: PageUser, file_id: UUID) -> Response:
+    return await content_response(request, await in_session(file_service.get_file, file_id, owner=user.owner))
+
+
+@router.post("/files/{file_id}/delete")
+def delete_file(
+    request: Request, db: SessionDep, user: PageUser, file_id: UUID, confirmed: Confirmed = False
+) -> Response:  # fmt: skip
+    if not confirmed:
+        return ask(request, "delete_file", file_service.get_file(db, file_id, owner=user.owner).name, "/files")
+    file_service.delete_file(db, file_id, owner=user.owner)
+    return redirect(request, "/files", "file_deleted")
+
+
+@router.get("/tasks/{task_id}/artifacts/{name}")
+async def download_artifact(request: Request, user: PageUser, task_id: UUID, name: str) -> Response:
+    found = await in_session(file_service.get_artifact, task_id, name, owner=user.owner)
+    return await content_response(request, found)
+
+
+@router.get("/tasks/{task_id}/pictures/{name}")
+async def show_picture(user: PageUser, task_id: UUID, name: str) -> Response:
+    """Show an artifact that is a picture. Raises ArtifactNotFound for any other one."""
+    found = await in_session(file_service.get_artifact, task_id, name, owner=user.owner)
+    if found.content_type not in PICTURES:
+        raise ArtifactNotFound
+    pieces = storage().pieces_async(key_of(found.id), 0, found.size)
+    return StreamingResponse(
+        pieces, headers={**SANDBOX, "Content-Length": str(found.size)}, media_type=found.content_type
+    )
