@@ -32,6 +32,7 @@ STARTED = {
         "celery -A app.celery_app beat",
         "celery -q -A app.celery_app beat",
     ),
+    "files.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.lines python3 run_server.py",),
     "recipes.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.nightly python3 run_server.py",),
     "steps.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.orders python3 run_server.py",),
     "webhooks.md": ("OUTBOUND_ALLOW=127.0.0.0/8 python3 run_server.py",),

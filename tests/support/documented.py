@@ -19,6 +19,7 @@ PAGES = {name: Page(name) for name in ("README.md", *sorted(path.name for path i
 # Python that is a module of tasks, which a worker loads.
 MODULES = {
     "README.md": "example",
+    "files.md": "myteam.lines",
     "recipes.md": "myteam.nightly",
     "steps.md": "myteam.orders",
     "writing-tasks.md": "myteam.tasks",
@@ -47,7 +48,7 @@ class Deployment:
 
     def _environment(self) -> tuple[dict[str, str], str]:
         """What run_server.py gives its parts, and what it writes to `.data/env`."""
-        for name in ("recipes.md", "steps.md", "writing-tasks.md"):
+        for name in ("files.md", "recipes.md", "steps.md", "writing-tasks.md"):
             shown = PAGES[name].variables("python3 run_server.py")
             assert shown == {"PYTHONPATH": FOLDER, "TASK_MODULES": MODULES[name]}
         given = {**PAGES["webhooks.md"].variables("python3 run_server.py"), **self.stack.settings}

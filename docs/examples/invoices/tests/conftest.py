@@ -1,0 +1,3 @@
+"""The fixture `task_runner`."""
+
+pytest_plugins = ["app.testing"]
