@@ -7,7 +7,7 @@ that forks afterwards: the worker's parent has another process delete (`app/stor
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -100,15 +100,17 @@ class Storage:
             yield memoryview(piece)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete these contents, as far as they are there."""
+        """Delete these contents, as far as they are there, and what a process that was killed has left of one."""
         import obstore
 
         with _told():
             for key in keys:
-                try:
+                with suppress(FileNotFoundError):
                     obstore.delete(self._store, key)
-                except FileNotFoundError:
-                    continue
+                path = self.path(key)
+                if path is not None:  # obstore writes to such a file, and gives it its name once all is there
+                    for part in path.parent.glob(f"{path.name}#*"):
+                        part.unlink(missing_ok=True)
 
     def path(self, key: str) -> Path | None:
         """Return the file of a content; None where the storage is no directory."""

@@ -51,3 +51,26 @@ def save(self: Any, gate: str, then: str = "succeed", name: str = "report.txt") 
     if then == "large":
         return "x" * 2_000_000
     return {"artifact": saved}
+
+
+class _Deadly(io.BytesIO):
+    """Bytes whose reader is killed at the read with this number, from 1."""
+
+    def __init__(self, content: bytes, at: int) -> None:
+        super().__init__(content)
+        self._left = at
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(size)
+
+
+@celery_app.task(bind=True, name="tests.die_while_saving")
+def die_while_saving(self: Any, at: int, partial: bool = False) -> int:
+    """The first attempt is killed at that read of what it saves: 1 before the first byte, 99 once all is kept."""
+    if self.step("process", os.getpid) == os.getpid():  # a later attempt runs in another one
+        self.save_artifact("x.bin", _Deadly(bytes(3_000_000), at), partial=partial)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return at

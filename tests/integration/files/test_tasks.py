@@ -1,12 +1,14 @@
 """Files and artifacts of tasks, from the request to the body and back: real workers, kill -9 among them."""
 
 import hashlib
+import socket
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.databases import ENGINE
 from tests.support.running import Running, Start
 from tests.support.waiting import wait_for
 
@@ -215,3 +217,36 @@ class TestArtifacts:
         task = ended(running, running.create("save", str(gate), kwargs={"name": "a/b"}))
         assert task["status"] == "failed"
         assert "a name has no /" in running.attempts(task["id"])[-1]["error_message"]
+
+
+class TestDeath:
+    def nothing_is_left(self, running: Running) -> None:
+        def is_gone() -> bool:
+            return running.stack.sql("SELECT count(*) FROM files")[0][0] == 0 and bytes_kept(running) == 0
+
+        wait_for(is_gone, 30, what="rows and bytes to be gone")
+
+    @pytest.mark.parametrize("partial", [False, True])
+    @pytest.mark.parametrize("at", [1, 2, 99])
+    def test_of_a_body_while_it_saves_leaves_nothing(self, running: Running, at: int, partial: bool) -> None:
+        task_id = running.create("die_while_saving", at, kwargs={"partial": partial})
+        assert ended(running, task_id)["status"] == "succeeded"
+        assert running.outcomes(task_id) == ["worker_lost", "succeeded"]
+        self.nothing_is_left(running)
+
+    def test_of_the_api_while_a_file_comes_leaves_nothing(self, running: Running) -> None:
+        running.http.get("/healthz")
+        server = next(part for part in running.stack.parts if part.name.startswith("api"))
+        head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        request = (
+            f"POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {running.token}\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", running.stack.port)) as client:
+            client.sendall(request.encode() + head + bytes(4_000_000))
+            wait_for(lambda: bytes_kept(running) == 1, 30, what="the first bytes to be written")
+            server.process.kill()
+        assert running.stack.sql("SELECT state FROM files")[0][0] == "writing"
+        # Five minutes go by.
+        running.stack.sql(f"UPDATE files SET touched_at = {'0' if ENGINE == 'sqlite' else repr('2020-01-01')}")
+        self.nothing_is_left(running)

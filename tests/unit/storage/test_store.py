@@ -108,6 +108,34 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(storage: Storage, key:
         storage.read(key, 0, 1)
 
 
+WRITING = """
+import sys, time
+from app.storage.store import Storage
+
+def pieces():
+    for _ in range(4):
+        yield bytes(1024 * 1024)
+    print("written", flush=True)
+    time.sleep(600)
+
+Storage(sys.argv[1]).write(sys.argv[2], pieces())
+"""
+
+
+def test_what_a_killed_process_was_writing_is_not_there_and_is_deleted(tmp_path: Path, key: str) -> None:
+    command = [sys.executable, "-c", WRITING, tmp_path.as_uri(), key]
+    with subprocess.Popen(command, cwd=ROOT, env=process_environment({}), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+    storage = Storage(tmp_path.as_uri())
+    with pytest.raises(ContentMissing):
+        storage.read(key, 0, 1)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] != []
+    storage.delete([key])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_a_server_that_is_away_says_so(s3: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_loopback_port()}")
     away = Storage(s3)
