@@ -42,6 +42,7 @@ PASSES: tuple[Pass, ...] = (
     *forgetting.PASSES,
     files.DROP,
     files.DELETE,
+    files.FORGET,
     bulk.PASS,
     *outbox.PASSES,
     webhooks.SEND,

@@ -58,8 +58,11 @@ class StoredFile(Base):
     __table_args__ = (
         one_of("state", FileState),
         sa.CheckConstraint("sha256 IS NOT NULL OR state IN ('writing', 'dropped')", name="sha256"),
-        # A user's list, and the quota: a sum that reads no row.
-        sa.Index("ix_files_user", "user_id", "id", "size"),
+        # The lists of files, a user's and an administrator's.
+        sa.Index("ix_files_user", "user_id", "attempt", "id"),
+        sa.Index("ix_files_listed", "attempt", "id"),
+        # The quota: a sum that reads no row.
+        sa.Index("ix_files_bytes", "user_id", "size"),
         sa.Index("ix_files_task", "task_id", "attempt"),
         # What maintenance looks for.
         sa.Index("ix_files_state", "state", "expires_at"),

@@ -6,7 +6,10 @@ that forks afterwards: the worker's parent has another process delete (`app/stor
 """
 
 import os
+import threading
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +68,26 @@ class Storage:
         return self._opened
 
     def write(self, key: str, pieces: Iterable[bytes]) -> None:
-        """Keep these bytes. What the iterable raises leaves nothing, and is raised."""
+        """Keep these bytes. What the iterable raises leaves nothing, and is raised.
+
+        It runs in the caller's thread, and may itself read the storage: obstore, which must not be called from within
+        its own calls, is in another one.
+        """
         import obstore
 
-        with _told():
-            obstore.put(self._store, key, pieces, **self._options)
+        handed = Handed()
+        with ThreadPoolExecutor(1, "storage") as thread:
+            written = thread.submit(obstore.put, self._store, key, handed, **self._options)
+            written.add_done_callback(lambda _: handed.close())
+            try:
+                for piece in pieces:
+                    handed.put(piece)
+                handed.put(None)
+            except BaseException as error:
+                handed.put(error)
+                raise
+            with _told():
+                written.result()
 
     async def write_async(self, key: str, pieces: AsyncIterable[bytes]) -> None:
         """As `write`, in an event loop."""
@@ -119,6 +137,40 @@ class Storage:
     @property
     def _options(self) -> Any:
         return {"use_multipart": True, "chunk_size": self._part_bytes, "max_concurrency": PARTS}
+
+
+class Handed:
+    """Pieces that one thread hands to another, PARTS at a time: the other one iterates over it."""
+
+    def __init__(self) -> None:
+        self._queue: deque[bytes | BaseException | None] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def put(self, piece: bytes | BaseException | None) -> None:
+        """Hand on a piece, the end, or what ends it. Waits for room, until the other thread has done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or len(self._queue) < PARTS or not isinstance(piece, bytes))
+            self._queue.append(piece)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Note that nobody takes any more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._queue))
+                piece = self._queue.popleft()
+                self._changed.notify_all()
+            if piece is None:
+                return
+            if isinstance(piece, BaseException):
+                raise RuntimeError("the content ended with an error") from piece  # noqa: TRY004 (it is no wrong type)
+            yield piece
 
 
 def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:

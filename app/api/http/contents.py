@@ -95,7 +95,7 @@ def _answer(
         async for piece in rest:
             yield piece
 
-    return StreamingResponse(all_of_it(), status, headers, kind)
+    return StreamingResponse(all_of_it(), status, {**headers, "Content-Type": kind})  # without a charset of Starlette's
 
 
 async def in_session(call: Callable[..., T], *args: Any, **named: Any) -> T:

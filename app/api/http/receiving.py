@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
-from anyio import CancelScope
+from anyio import CancelScope, to_thread
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
@@ -34,12 +34,14 @@ async def receive_file(
         started = await in_session(file_service.begin, user_id, name, content_type, length)
         try:
             await storage().write_async(key_of(started.id), _kept_alive(started.id, upload.pieces()))
-            upload.check()
+            await upload.check()
             await check()
             return await in_session(file_service.finish, started, upload.content)
-        except BaseException:
+        except BaseException as error:
             with CancelScope(shield=True):
                 await in_session(file_service.give_up, started)
+                if isinstance(error, FileNotFound):  # too late: maintenance may have looked for the bytes before
+                    await to_thread.run_sync(storage().delete, [key_of(started.id)])
             raise
     except ClientDisconnect:
         raise HTTPException(400, "The connection ended before the body did") from None

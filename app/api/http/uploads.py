@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from fastapi import HTTPException, Request
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.types import Message
 
 from app.api.http.body_limits import drain
 from app.errors import InvalidUpload
@@ -39,7 +40,8 @@ class Upload:
             raise HTTPException(415, "The body is no file: send multipart/form-data with one field, `file`")
         if not _BOUNDARY.fullmatch(boundary):
             raise _refused("the Content-Type names no boundary")
-        self._request, self._chunks = request, request.stream()
+        self._receive, self._is_read = request.receive, False
+        self._chunks = Request(request.scope, self._receive_and_note).stream()
         self.content, self._most = Measure(most_bytes), most_bytes
         self._wanted = _digest_of(request.headers.get("content-digest"))
         self._whole = None if self._wanted is None else hashlib.sha256()
@@ -62,6 +64,8 @@ class Upload:
     async def head(self) -> tuple[str, str]:
         """Return the name and the media type of the file, which stand before its first byte."""
         while not self._has_head:
+            if self._is_over:
+                raise _refused("the form has one field, `file`, with a filename")
             await self._feed()
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if options.get(b"name") != FIELD or b"filename" not in options:
@@ -87,8 +91,11 @@ class Upload:
             if not self._pieces and not self._is_over:
                 await self._feed()
 
-    def check(self) -> None:
-        """Compare what has come with its digests (RFC 9530)."""
+    async def check(self) -> None:
+        """Compare what has come with its digests (RFC 9530): the whole body is what follows the form, too."""
+        if self._whole is not None:
+            async for chunk in self._chunks:
+                self._whole.update(chunk)
         if self._part_digest is not None and self._part_digest != self.content.digest:
             raise _refused("the file is another one than its Content-Digest says")
         if self._whole is not None and self._wanted != self._whole.digest():
@@ -96,8 +103,13 @@ class Upload:
 
     async def discard(self) -> None:
         """Read what is left of a body that is refused, within limits: else the client would not read the answer."""
-        if not self._is_over:
-            await drain(self._request.receive)
+        if not self._is_read:
+            await drain(self._receive)
+
+    async def _receive_and_note(self) -> Message:
+        message = await self._receive()
+        self._is_read = not message.get("more_body", False)
+        return message
 
     async def _feed(self) -> None:
         chunk = await anext(self._chunks, b"")
@@ -106,7 +118,7 @@ class Upload:
         try:
             if chunk:
                 self._parser.write(chunk)
-            elif not self._is_over:
+            else:
                 raise _refused("the body ends before its form does")
         except MultipartParseError:
             raise _refused("the body is no multipart form") from None

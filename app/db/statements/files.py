@@ -84,9 +84,10 @@ def finish_file(db: Session, file_id: UUID, size: int, sha256: str, keep_for: ti
 
 
 def finish_artifact(db: Session, file_id: UUID, of: Attempt, size: int, sha256: str, *, partial: bool) -> bool:
-    """Note that the bytes of an artifact are there, and drop those that it replaces. Returns False as `begin_artifact`.
+    """Note that the bytes of an artifact are there. It replaces what this attempt has saved alike under its name.
 
-    Safe to run again, after a lost answer.
+    What others have saved under it goes once this one is there for good (`_drop_superseded`). Returns False as
+    `begin_artifact`. Safe to run again, after a lost answer.
     """
     if db.execute(select(TASKS.c.id).where(of.runs()).with_for_update(read=True)).one_or_none() is None:
         return False
@@ -94,9 +95,10 @@ def finish_artifact(db: Session, file_id: UUID, of: Attempt, size: int, sha256: 
     values = {"state": state.value, "size": size, "sha256": sha256}
     _change(db, values, _F.c.id == file_id, _F.c.state == FileState.WRITING.value)
     named = select(_F.c.name).where(_F.c.id == file_id).scalar_subquery()
-    same = select(_F.c.id).where(_F.c.task_id == of.task_id, _F.c.name == named, _F.c.id < file_id)
-    older = list(db.scalars(same))
-    if older:
+    same = select(_F.c.id).where(
+        _F.c.task_id == of.task_id, _F.c.name == named, _F.c.attempt == of.number, _F.c.state == state.value
+    )
+    if older := [each for each in db.scalars(same) if each != file_id]:
         drop(db, _F.c.id.in_(older))
     return True
 
@@ -132,7 +134,7 @@ def artifacts(db: Session, task_id: UUID, *which: ColumnElement[bool]) -> Sequen
     rows = db.scalars(
         select(StoredFile)
         .where(StoredFile.task_id == task_id, IS_ARTIFACT, IS_VISIBLE, *which)
-        .order_by(StoredFile.name, StoredFile.id)
+        .order_by(StoredFile.name, StoredFile.attempt, StoredFile.id)
     )
     return list({row.name: row for row in rows}.values())
 
@@ -141,6 +143,12 @@ def lock_named(db: Session, ids: Collection[UUID], user_id: UUID) -> Mapping[UUI
     """Keep these from being deleted until the commit. Returns those that the user sees, each with its task."""
     found = select(_F.c.id, _F.c.task_id).where(_F.c.id.in_(ids), _F.c.user_id == user_id, IS_VISIBLE)
     return {row.id: row.task_id for row in db.execute(found.order_by(_F.c.id).with_for_update(read=True, of=_F))}
+
+
+def keep_named_by(db: Session, users: Collection[UUID]) -> None:
+    """Keep what these tasks name, which run again, from being deleted until the commit."""
+    named = select(_USES.c.file_id).where(_USES.c.used_by.in_(users))
+    db.execute(select(_F.c.id).where(_F.c.id.in_(named)).order_by(_F.c.id).with_for_update(read=True, of=_F)).all()
 
 
 def set_uses(db: Session, uses: Mapping[UUID, Collection[UUID]]) -> None:
@@ -209,9 +217,11 @@ def drop_what_is_over(db: Session, limit: int) -> int:
     )  # fmt: skip
 
 
-def dropped(db: Session, limit: int) -> Sequence[UUID]:
-    """Contents whose bytes are to be deleted."""
-    return list(db.scalars(select(_F.c.id).where(_F.c.state == FileState.DROPPED.value).limit(limit)))
+def dropped(db: Session, limit: int, after: UUID | None = None) -> Sequence[UUID]:
+    """Contents whose bytes are to be deleted, by their ids from behind `after` on."""
+    behind = [] if after is None else [_F.c.id > after]
+    found = select(_F.c.id).where(_F.c.state == FileState.DROPPED.value, *behind)
+    return list(db.scalars(found.order_by(_F.c.id).limit(limit)))
 
 
 def _drop_unowned(db: Session, limit: int) -> int:
@@ -251,10 +261,33 @@ def _settle_artifacts(db: Session, limit: int) -> int:
     kept = [row.id for row in rows if row.stays and row.state != FileState.WRITING]
     if kept:
         _change(db, {"state": FileState.KEPT.value}, _F.c.id.in_(kept), _F.c.state.in_(waiting[1:]))
+        _drop_superseded(db, kept)
     others = [row.id for row in rows if row.id not in set(kept)]
     if others:
         drop(db, _F.c.id.in_(others), _F.c.state.in_(waiting))
     return len(rows)
+
+
+def _drop_superseded(db: Session, kept: Collection[UUID]) -> None:
+    """Drop what stands under the names of these artifacts, saved by earlier attempts or before, and is not needed."""
+    newer = _F.alias("newer")
+    is_older = or_(_F.c.attempt < newer.c.attempt, (_F.c.attempt == newer.c.attempt) & (_F.c.id < newer.c.id))
+    found = (
+        select(_F.c.id)
+        .join(newer, (newer.c.task_id == _F.c.task_id) & (newer.c.name == _F.c.name) & is_older)
+        .where(newer.c.id.in_(kept), _F.c.state == FileState.KEPT.value, ~is_used(_F.c.id))
+    )
+    if older := list(db.scalars(found)):
+        drop(db, _F.c.id.in_(older))
+
+
+def forget_uses(db: Session, limit: int) -> int:
+    """Delete what is noted of tasks and schedules that are gone. Returns how many of them."""
+    gone = ~exists().where(_USER.c.id == _USES.c.used_by), ~exists().where(Schedule.id == _USES.c.used_by)
+    ids = list(db.scalars(select(_USES.c.used_by).where(*gone).limit(limit)))
+    if ids:
+        db.execute(_USES.delete().where(_USES.c.used_by.in_(ids)))
+    return len(ids)
 
 
 def _drop_expired(db: Session, limit: int) -> int:

@@ -12,7 +12,7 @@ from app.maintenance.rounds import Needs, Pass, Round
 
 logger = logging.getLogger(__name__)
 
-EACH_SECONDS, BATCH = 5.0, 500
+EACH_SECONDS, EACH_HOUR, BATCH = 2.0, 3600.0, 500
 # An object store that does not answer: obstore gives up before.
 DELETE_SECONDS = 120
 
@@ -41,5 +41,14 @@ def _delete(db: Session, _: Round) -> None:
         logger.warning("contents of deleted files stay in the storage: %s. See STORAGE_URL", reason)
 
 
+def _forget(db: Session, this: Round) -> float | None:
+    def batch(db: Session) -> int:
+        with transaction(db):
+            return files.forget_uses(db, BATCH)
+
+    return this.run_batches(db, batch, BATCH)
+
+
 DROP = Pass("drop_files", EACH_SECONDS, Needs.DATABASE, _drop)
 DELETE = Pass("delete_contents", EACH_SECONDS, Needs.THREAD, _delete)
+FORGET = Pass("forget_uses_of_files", EACH_HOUR, Needs.DATABASE, _forget)

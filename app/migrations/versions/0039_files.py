@@ -39,7 +39,9 @@ def upgrade() -> None:
         sa.Column("file_id", Id, sa.ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("used_by", Id, primary_key=True),
     )
-    op.create_index("ix_files_user", "files", ["user_id", "id", "size"])
+    op.create_index("ix_files_user", "files", ["user_id", "attempt", "id"])
+    op.create_index("ix_files_listed", "files", ["attempt", "id"])
+    op.create_index("ix_files_bytes", "files", ["user_id", "size"])
     op.create_index("ix_files_task", "files", ["task_id", "attempt"])
     op.create_index("ix_files_state", "files", ["state", "expires_at"])
     op.create_index("ix_file_uses_by", "file_uses", ["used_by"])

@@ -10,7 +10,7 @@ MOST_CHARACTERS = ShortText.characters
 BINARY = "application/octet-stream"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # RFC 9110 §8.3.1, with parameters.
-_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}(?:\s*;[\x20-\x7e]{0,60})?", re.ASCII)
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}(?:[ \t]*;[\x20-\x7e]{0,60})?", re.ASCII)
 
 
 class TooLarge(Exception):

@@ -272,10 +272,10 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
             _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
         )
         return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
-    if tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
+    if tasks and wanted.tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
         return TooManyTasksQueued(f"{tasks} pending and running tasks", retry_after=seconds)
-    if size and usage.queued.bytes + added.bytes + wanted.bytes > size:
+    if size and wanted.bytes and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
         return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
     kept = _kept(usage)

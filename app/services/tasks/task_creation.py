@@ -78,7 +78,8 @@ def creating(
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
                 revoked = parents.link(db, keyed.rows_by_id())
-                named.link(db, ((task_id, row.files) for task_id, row in keyed.rows_by_id()))
+                named.link(db, ((row.id, row.files) for row in keyed.new))
+                named.link(db, task_files.of_replaced(keyed.replacing), changed=True)
                 until_commit.push(reserved.pop_all())
                 break
         if revoked:

@@ -63,6 +63,15 @@ def find_named(db: Session, wanted: TaskCreate, ids: Collection[UUID], user_id: 
     return NamedFiles(found)
 
 
+def of_replaced(replacing: Mapping[UUID, tuple[object, NewTask]]) -> list[tuple[UUID, Collection[UUID]]]:
+    """Return the files of tasks that are replaced and may have named others before, each with its task's id."""
+    return [
+        (task_id, row.files)
+        for task_id, (_, row) in replacing.items()
+        if find_type(row.wanted.celery_task_name).task_parameters.takes_files
+    ]
+
+
 def _unknown(wanted: TaskCreate, file_id: UUID) -> FieldError:
     place = find_type(wanted.celery_task_name).task_parameters.place_of(wanted.args, wanted.kwargs, str(file_id))
     return {"loc": place, "msg": UNKNOWN, "type": "unknown_file"}

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.db.statements import dependencies, workflows
+from app.db.statements import dependencies, files, workflows
 from app.errors import ParentFailed
 from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, UNSUCCESSFUL, TaskStatus
@@ -47,6 +47,7 @@ class Restart:
         others = {edge.parent_id for edge in self._edges} - self._again.keys()
         self._states = dependencies.lock_parents(db, others) if others else {}
         self._refused = self._find_refused()
+        files.keep_named_by(db, [*self._again])
 
     def check(self, task_id: UUID) -> None:
         """Raise ParentFailed for a task one of whose parents has failed or is revoked, and does not run again."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from app.storage.store import key_of, storage
 T = TypeVar("T")
 Deliver = Callable[[Callable[[Any], T]], T]
 
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES, NAME_BYTES = 1024 * 1024, 255
 GONE = "is the id of no file of the task's user: it was deleted, or its task has not succeeded"
 _PREFIX = "task-service-files-"
 
@@ -64,7 +64,11 @@ class AttemptFiles:
                     raise ArtifactTooLarge(f"{name} is larger than MAX_FILE_BYTES, {self._most} bytes") from None
                 raise
         size, sha256 = content.size, content.sha256
-        self._held(statements.finish_artifact, artifact_id, self._of, size, sha256, partial=partial)
+        try:
+            self._held(statements.finish_artifact, artifact_id, self._of, size, sha256, partial=partial)
+        except AttemptLost:
+            storage().delete([key_of(artifact_id)])  # maintenance may have looked for the bytes before
+            raise
         return artifact_id
 
     def directory(self) -> Path:
@@ -107,7 +111,7 @@ class _Stored(NamedTuple):
 
     def path(self) -> Path:
         key = key_of(self.file_id)
-        there = self.directory() / str(self.file_id) / self.name
+        there = self.directory() / str(self.file_id) / _file_name(self.name)
         if not there.exists():
             there.parent.mkdir(exist_ok=True)
             stored = storage().path(key)
@@ -120,6 +124,14 @@ class _Stored(NamedTuple):
                     copy.writelines(storage().pieces(key, 0, self.size))
                 part.rename(there)
         return there
+
+
+def _file_name(name: str) -> str:
+    """Return the name as a file system takes it, of 255 bytes at most, with its ending."""
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    ending = PurePath(name).suffix[-20:]
+    return name.encode()[: NAME_BYTES - len(ending.encode())].decode(errors="ignore") + ending
 
 
 @contextmanager

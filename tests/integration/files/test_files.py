@@ -18,8 +18,10 @@ from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.db.statements import files as statements
 from app.ddl.clock import NOW
+from app.errors import StorageUnavailable
 from app.models import StoredFile
 from app.services.files import deleting
+from app.storage.store import Storage
 from tests.support.accounts import MakeUser
 from tests.support.task_client import TaskClient, module_client, task_client
 from tests.support.waiting import wait_for
@@ -160,6 +162,7 @@ class TestUpload:
             (b'--b\r\nContent-Disposition: form-data; name="x"; filename="a"\r\n\r\nx\r\n--b--\r\n', "one field"),
             (b"--b\r\n" + b"X: " + b"y" * 20_000 + b"\r\n\r\n", "no multipart form"),
             (b"no form at all", "no multipart form"),
+            (b"--b--\r\n", "one field, `file`"),
         ],
     )
     def test_of_another_body_is_refused(self, tasks: TaskClient, body: bytes, told: str) -> None:
@@ -207,6 +210,18 @@ class TestDigests:
         made(self.send(tasks, f"md5=:AAAA:, sha-256=:{self.DIGEST}:"))
         made(self.send(tasks, None, "sha-256=:{}:"))
         made(self.send(tasks, "sha-512=:AAAA:"))
+
+    def test_of_the_whole_body_counts_what_follows_the_form(self, tasks: TaskClient) -> None:
+        body = httpx.Request("POST", "http://x/", files={"file": ("a", b"abc")})
+        content = body.read() + b"an epilogue"
+        digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        headers = {
+            **tasks.headers,
+            "Content-Type": body.headers["content-type"],
+            "Content-Digest": f"sha-256=:{digest}:",
+        }
+        pieces = (content[at : at + 10] for at in range(0, len(content), 10))
+        made(tasks.http.post(FILES, content=pieces, headers=headers))
 
     @pytest.mark.parametrize(
         ("part", "whole", "told"),
@@ -277,6 +292,35 @@ class TestDownload:
         (kept,) = bytes_kept()
         kept.unlink()
         assert refused(content(tasks, file_id))[:2] == (503, "content_missing")
+
+
+def test_a_media_type_is_one_line(tasks: TaskClient) -> None:
+    file = made(upload(tasks, part=("a.txt", b"x", "text/plain\t;x")))
+    assert (file["content_type"], content(tasks, file["id"]).headers["content-type"]) == ("text/plain\t;x",) * 2
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: text/plain\n\n;x\r\n\r\n'
+    headers = {**tasks.headers, "Content-Type": "multipart/form-data; boundary=b"}
+    answer = tasks.http.post(FILES, content=head + b"x\r\n--b--\r\n", headers=headers)
+    assert answer.status_code == 422 or answer.json()["content_type"] == "application/octet-stream"
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other(tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = made(upload(tasks)), made(upload(tasks))
+    for each in (first, second):
+        assert tasks.http.delete(f"{FILES}{each['id']}", headers=tasks.headers).status_code == 204
+    delete = Storage.delete
+
+    def refusing(storage: Storage, keys: list[str]) -> None:
+        if first["id"] in keys[0]:
+            raise StorageUnavailable
+        delete(storage, keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "delete", refusing)
+        with SessionLocal() as db:
+            assert isinstance(deleting.delete_dropped(db), StorageUnavailable)
+    assert (states(), len(bytes_kept())) == (["dropped"], 1)
+    swept()
+    assert states() == []
 
 
 class TestDeletion:

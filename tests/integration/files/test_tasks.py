@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 from tests.support.databases import ENGINE
-from tests.support.running import Running, Start
+from tests.support.running import Running, example_stack
+from tests.support.services import Services
 from tests.support.waiting import wait_for
 
 FILES, TASKS, WORKFLOWS = "/api/v1/files/", "/api/v1/tasks/", "/api/v1/workflows/"
@@ -17,11 +19,26 @@ CONTENT = b"id,name\n1,a\n2,b\n"
 SETTINGS = {"TASK_MODULES": '["tests.support.file_tasks"]', "MAINTENANCE_INTERVAL_SECONDS": "0.1"}
 
 
+@pytest.fixture(scope="module")
+def shared(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with example_stack(services, tmp_path_factory.mktemp("files"), **SETTINGS) as started:
+        started.stack.worker(concurrency=2)
+        yield started
+
+
 @pytest.fixture
-def running(start: Start) -> Running:
-    started = start(**SETTINGS)
-    started.stack.worker(concurrency=2)
-    return started
+def running(shared: Running) -> Iterator[Running]:
+    """The same for all tests, each of which leaves no file there."""
+    yield shared
+    shared.stack.sql("UPDATE files SET state = 'dropped', size = 0")
+    nothing_is_left(shared)
+
+
+def nothing_is_left(running: Running) -> None:
+    def is_gone() -> bool:
+        return running.stack.sql("SELECT count(*) FROM files")[0][0] == 0 and bytes_kept(running) == 0
+
+    wait_for(is_gone, 30, what="rows and bytes to be gone")
 
 
 def upload(running: Running, name: str = "data.csv", content: bytes = CONTENT) -> str:
@@ -192,6 +209,26 @@ class TestArtifacts:
         running.post(waiting, "cancel")
         assert running.http.delete(f"{TASKS}{task_id}").status_code == 204
 
+    def test_of_an_earlier_attempt_stay_until_they_are_saved_for_good(self, running: Running, gate: Path) -> None:
+        task_id = self.saved(running, gate, then="fail")
+        gate.touch()
+        ended(running, task_id)
+        first = artifacts(running, task_id)["partial.bin"]["id"]
+        gate.unlink()
+        gate.with_suffix(".saved").unlink()
+        assert running.post(task_id, "retry").status_code == 200
+        wait_for(lambda: gate.with_suffix(".saved").exists(), 40, what="the second attempt to have saved")
+        second = artifacts(running, task_id)["partial.bin"]
+        assert (second["attempt"], second["id"] != first) == (2, True)
+        gate.touch()
+        ended(running, task_id)
+        wait_for(lambda: bytes_kept(running) == 1, what="the first one to go")
+
+    def test_keep_a_file_under_a_long_name(self, running: Running) -> None:
+        file = upload(running, "数" * 195 + ".csv")
+        path, size, _ = running.run("read_file", file)["result"]["path"]
+        assert (path.endswith(".csv"), len(path.encode()) <= 255, size) == (True, True, len(CONTENT))
+
     def test_are_handed_on_in_a_workflow(self, running: Running, gate: Path) -> None:
         gate.touch()
         task = {"name": "n", "task_type": "t"}
@@ -220,33 +257,27 @@ class TestArtifacts:
 
 
 class TestDeath:
-    def nothing_is_left(self, running: Running) -> None:
-        def is_gone() -> bool:
-            return running.stack.sql("SELECT count(*) FROM files")[0][0] == 0 and bytes_kept(running) == 0
-
-        wait_for(is_gone, 30, what="rows and bytes to be gone")
-
     @pytest.mark.parametrize("partial", [False, True])
     @pytest.mark.parametrize("at", [1, 2, 99])
     def test_of_a_body_while_it_saves_leaves_nothing(self, running: Running, at: int, partial: bool) -> None:
         task_id = running.create("die_while_saving", at, kwargs={"partial": partial})
         assert ended(running, task_id)["status"] == "succeeded"
         assert running.outcomes(task_id) == ["worker_lost", "succeeded"]
-        self.nothing_is_left(running)
+        nothing_is_left(running)
 
     def test_of_the_api_while_a_file_comes_leaves_nothing(self, running: Running) -> None:
-        running.http.get("/healthz")
-        server = next(part for part in running.stack.parts if part.name.startswith("api"))
+        url = httpx.URL(running.stack.another_server({}))
+        server = running.stack.parts[-1]
         head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         request = (
             f"POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {running.token}\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", running.stack.port)) as client:
+        with socket.create_connection((url.host, url.port or 0)) as client:
             client.sendall(request.encode() + head + bytes(4_000_000))
             wait_for(lambda: bytes_kept(running) == 1, 30, what="the first bytes to be written")
-            server.process.kill()
+            server.kill()
         assert running.stack.sql("SELECT state FROM files")[0][0] == "writing"
         # Five minutes go by.
         running.stack.sql(f"UPDATE files SET touched_at = {'0' if ENGINE == 'sqlite' else repr('2020-01-01')}")
-        self.nothing_is_left(running)
+        nothing_is_left(running)
