@@ -13,18 +13,26 @@ APP = ROOT / "app"
 # What ships in app/tasks. Users put modules of their own beside these, which no test judges.
 TASKS = APP / "tasks"
 SHIPPED_MODULES = {
-    "__init__", "base", "classifiers", "common_tasks", "fetching", "high_priority_tasks", "http_status", "mail",
-    "model_tasks", "smtp", "webhook",
+    "__init__", "base", "classifiers", "common_tasks", "downloading", "exporting", "fetching", "files",
+    "high_priority_tasks", "http_status", "learning_tasks", "mail", "model_tasks", "smtp", "table_tasks", "webhook",
 }  # fmt: skip
+SHIPPED_PACKAGES = {"data", "learning"}
 # The tasks of these modules, by name: to these modules, too, a user may add some.
 SHIPPED_TASKS = {
     f"app.tasks.{name}"
     for name in (
+        "common_tasks.export_tasks",
+        "common_tasks.fetch_to_file",
         "common_tasks.fetch_url",
         "common_tasks.long_running_task",
+        "common_tasks.profile_data",
+        "common_tasks.transform_data",
         "high_priority_tasks.send_email",
         "high_priority_tasks.send_webhook",
+        "model_tasks.evaluate_model",
+        "model_tasks.predict",
         "model_tasks.train_classifier",
+        "model_tasks.train_model",
     )
 }
 
@@ -71,7 +79,10 @@ def tracked_files() -> list[Path]:
 
 def is_a_users(path: Path) -> bool:
     """Whether a user has put this file beside the tasks that ship."""
-    return path.is_relative_to(TASKS) and path.relative_to(TASKS).with_suffix("").as_posix() not in SHIPPED_MODULES
+    if not path.is_relative_to(TASKS):
+        return False
+    inside = path.relative_to(TASKS).with_suffix("")
+    return inside.parts[0] not in SHIPPED_PACKAGES and inside.as_posix() not in SHIPPED_MODULES
 
 
 def without_users_tasks(source: str) -> str:
