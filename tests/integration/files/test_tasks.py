@@ -113,7 +113,7 @@ class TestInputFile:
         assert (refused.status_code, refused.json()["code"]) == (409, "file_in_use")
         assert running.post(waiting, "cancel").status_code == 200
         assert running.http.delete(f"{FILES}{file}").status_code == 204
-        wait_for(lambda: bytes_kept(running) == 0, what="the bytes to be deleted")
+        wait_for(lambda: bytes_kept(running) == 0, 40, what="the bytes to be deleted")
 
     def test_may_be_changed_for_another(self, running: Running) -> None:
         file, other = upload(running), upload(running, "other.csv")
@@ -164,21 +164,21 @@ class TestArtifacts:
             "text/x-second",
         )
         assert (found["partial.bin"]["size"], found["report.txt"]["content_type"]) == (3_000_000, "text/plain")
-        wait_for(lambda: bytes_kept(running) == 3, what="the replaced one to be deleted")
+        wait_for(lambda: bytes_kept(running) == 3, 40, what="the replaced one to be deleted")
         assert [*artifacts(running, task_id)] == [*found]
 
     def test_of_a_failed_attempt_are_the_partial_ones(self, running: Running, gate: Path) -> None:
         task_id = self.saved(running, gate, then="fail")
         gate.touch()
         assert ended(running, task_id)["status"] == "failed"
-        wait_for(lambda: bytes_kept(running) == 1, what="the others to be deleted")
+        wait_for(lambda: bytes_kept(running) == 1, 40, what="the others to be deleted")
         assert [*artifacts(running, task_id)] == ["partial.bin"]
 
     def test_of_a_cancelled_attempt_are_the_partial_ones(self, running: Running, gate: Path) -> None:
         task_id = self.saved(running, gate)
         assert running.post(task_id, "cancel").status_code == 202
         assert ended(running, task_id)["status"] == "revoked"
-        wait_for(lambda: bytes_kept(running) == 1, what="the others to be deleted")
+        wait_for(lambda: bytes_kept(running) == 1, 40, what="the others to be deleted")
         assert [*artifacts(running, task_id)] == ["partial.bin"]
 
     def test_of_a_lost_attempt_are_none(self, running: Running, gate: Path) -> None:
@@ -186,7 +186,7 @@ class TestArtifacts:
         gate.touch()
         assert ended(running, task_id)["status"] == "succeeded"
         assert running.outcomes(task_id) == ["worker_lost", "succeeded"]
-        wait_for(lambda: bytes_kept(running) == 3, what="those of the lost attempt to be deleted")
+        wait_for(lambda: bytes_kept(running) == 3, 40, what="those of the lost attempt to be deleted")
         assert {each["attempt"] for each in artifacts(running, task_id).values()} == {2}
 
     def test_go_with_their_task(self, running: Running, gate: Path) -> None:
@@ -194,7 +194,7 @@ class TestArtifacts:
         task_id = self.saved(running, gate)
         ended(running, task_id)
         assert running.http.delete(f"{TASKS}{task_id}").status_code == 204
-        wait_for(lambda: bytes_kept(running) == 0, what="the bytes to be deleted")
+        wait_for(lambda: bytes_kept(running) == 0, 40, what="the bytes to be deleted")
 
     def test_are_input_files_and_keep_their_task(self, running: Running, gate: Path) -> None:
         gate.touch()
@@ -216,13 +216,13 @@ class TestArtifacts:
         first = artifacts(running, task_id)["partial.bin"]["id"]
         gate.unlink()
         gate.with_suffix(".saved").unlink()
-        assert running.post(task_id, "retry").status_code == 200
+        assert running.post(task_id, "retry").status_code == 202
         wait_for(lambda: gate.with_suffix(".saved").exists(), 40, what="the second attempt to have saved")
         second = artifacts(running, task_id)["partial.bin"]
         assert (second["attempt"], second["id"] != first) == (2, True)
         gate.touch()
         ended(running, task_id)
-        wait_for(lambda: bytes_kept(running) == 1, what="the first one to go")
+        wait_for(lambda: bytes_kept(running) == 1, 40, what="the first one to go")
 
     def test_keep_a_file_under_a_long_name(self, running: Running) -> None:
         file = upload(running, "数" * 195 + ".csv")
