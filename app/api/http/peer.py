@@ -68,6 +68,12 @@ class Peer:
         self._body += count
         self._of.hold(self.owner, count)
 
+    def body_taken(self, count: int) -> None:
+        """Count these bytes of a body no longer: the application has passed them on, and holds them no more."""
+        taken = min(count, self._body)
+        self._body -= taken
+        self._of.release(self.owner, taken)
+
     def body_waits(self, count: int, reader: BodyReader) -> None:
         """Note that so many bytes of a body have arrived, and that more must come."""
         self._arrived += count

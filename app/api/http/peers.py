@@ -20,6 +20,8 @@ from app.errors import Overloaded, TooManyInProgress
 
 # The ASGI extension with which the application names the user of a request (`Peer.set_user`).
 SET_USER = "task_service.set_user"
+# The one with which it says that it holds bytes of a body no longer (`Peer.body_taken`).
+BODY_TAKEN = "task_service.body_taken"
 
 TICK_SECONDS = 1.0
 # Files of the process that are no connections of clients: its database and broker connections, logs, sockets.

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from app.api.http.joined_writes import JoinedWrites
 from app.api.http.kernel_buffers import bound_kernel_buffer
 from app.api.http.peer import Peer
-from app.api.http.peers import SET_USER, Limits, Peers, Waiting
+from app.api.http.peers import BODY_TAKEN, SET_USER, Limits, Peers, Waiting
 from app.api.http.raw_problems import raw_problem
 from app.api.http.reading import Reading
 from app.api.http.sse import ABORT
@@ -65,7 +65,11 @@ class BoundedProtocol(StandardHttp):
         bound_kernel_buffer(transport, self._peers.limits.seconds)
         self.peer = Peer(self._peers, transport, self.client[0] if self.client else "")
         # ABORT lets an event stream close a connection whose client stops reading (`app/api/http/sse.py`).
-        self._extensions = {ABORT: {"call": transport.abort}, SET_USER: {"call": self.peer.set_user}}
+        self._extensions = {
+            ABORT: {"call": transport.abort},
+            SET_USER: {"call": self.peer.set_user},
+            BODY_TAKEN: {"call": self.peer.body_taken},
+        }
         self._start_timer()
         if len(self.connections) > self._peers.limits.connections and not self._peers.make_room(self._idle_peers()):
             transport.write(raw_problem(503, "There are too many connections: try again later"))

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import HTTPException, Request
 from python_multipart.exceptions import MultipartParseError
@@ -16,6 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Message
 
 from app.api.http.body_limits import drain
+from app.api.http.peers import BODY_TAKEN
 from app.errors import InvalidUpload
 from app.services.files.contents import Measure, TooLarge, media_type, name_fault
 
@@ -42,6 +43,11 @@ class Upload:
             raise _refused("the Content-Type names no boundary")
         self._receive, self._is_read = request.receive, False
         self._chunks = Request(request.scope, self._receive_and_note).stream()
+        # What is on its way to the storage is not held for the client any more: a file is larger than that may be.
+        self._taken: Callable[[int], None] = (
+            request.scope.get("extensions", {}).get(BODY_TAKEN, {}).get("call", _nothing)
+        )
+        self._held = 0
         self.content, self._most = Measure(most_bytes), most_bytes
         self._wanted = _digest_of(request.headers.get("content-digest"))
         self._whole = None if self._wanted is None else hashlib.sha256()
@@ -112,7 +118,9 @@ class Upload:
         return message
 
     async def _feed(self) -> None:
+        self._taken(self._held)
         chunk = await anext(self._chunks, b"")
+        self._held = len(chunk)
         if self._whole is not None:
             self._whole.update(chunk)
         try:
@@ -148,6 +156,10 @@ class Upload:
 
     def _on_end(self) -> None:
         self._is_over = True
+
+
+def _nothing(_: int) -> None:
+    """Of a server without the extension."""
 
 
 def _digest_of(header: str | None) -> bytes | None:

@@ -281,3 +281,15 @@ class TestDeath:
         # Five minutes go by.
         running.stack.sql(f"UPDATE files SET touched_at = {'0' if ENGINE == 'sqlite' else repr('2020-01-01')}")
         nothing_is_left(running)
+
+
+def test_a_file_is_larger_than_what_is_held_for_a_client(shared: Running) -> None:
+    """Over a real connection, whose bytes are counted: BUFFERED_BYTES bounds them for all clients together."""
+    url = shared.stack.another_server({"BUFFERED_BYTES_PER_USER": "3000000", "BUFFERED_BYTES": "6000000"})
+    size = 20_000_000
+    with httpx.Client(base_url=url, headers=shared.http.headers, timeout=60) as http:
+        answer = http.post(FILES, files={"file": ("large.bin", bytes(size))})
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["size"] == size
+        assert len(http.get(f"{FILES}{answer.json()['id']}/content").content) == size
+        assert http.delete(f"{FILES}{answer.json()['id']}").status_code == 204
