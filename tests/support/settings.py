@@ -13,6 +13,7 @@ from sqlalchemy import CursorResult, Row
 
 from app.core.config import Settings, get_settings
 from app.db.session import SessionLocal, dispose_engine
+from app.storage.store import storage
 from tests.support.databases import DIALECT, PLACEHOLDERS
 from tests.support.services import Services, environment
 from tests.support.spelling import spelled
@@ -84,6 +85,7 @@ def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
 
 def _let_go() -> None:
     """Drop what this process built from other settings, once its threads have done what they have to do."""
+    storage.replace(None)
     for name in ("app.services.operations.admitter", "app.messaging.publisher"):
         if name in sys.modules:
             sys.modules[name].flush()
