@@ -293,3 +293,29 @@ def test_a_file_is_larger_than_what_is_held_for_a_client(shared: Running) -> Non
         assert answer.json()["size"] == size
         assert len(http.get(f"{FILES}{answer.json()['id']}/content").content) == size
         assert http.delete(f"{FILES}{answer.json()['id']}").status_code == 204
+
+
+class TestExport:
+    @pytest.mark.parametrize("output", ["csv", "jsonl", "parquet"])
+    def test_has_the_tasks_that_match_with_secrets_hidden(self, running: Running, output: str) -> None:
+        kind = f"export-{output}"
+        secret = running.create(
+            "read_file", upload(running), task_type=kind, metadata={"password": "hidden", "=1": "x"}
+        )
+        ended(running, secret)
+        other = running.create("read_file", upload(running), task_type="other")
+        done = running.run(
+            "app.tasks.common_tasks.export_tasks", kwargs={"filter": {"task_type": kind}, "output": output}
+        )
+        assert (done["status"], done["result"]["rows"]) == ("succeeded", 1), running.attempts(done["id"])
+        text = content(running, done["id"], f"tasks.{output}")
+        assert (secret.encode() in text, other.encode() in text, b"hidden" in text) == (True, False, False)
+
+    def test_of_nothing_is_empty(self, running: Running) -> None:
+        done = running.run("app.tasks.common_tasks.export_tasks", kwargs={"filter": {"task_type": "none"}})
+        assert (done["status"], done["result"]["rows"]) == ("succeeded", 0)
+
+    def test_of_an_unknown_filter_names_it(self, running: Running) -> None:
+        done = running.run("app.tasks.common_tasks.export_tasks", kwargs={"filter": {"staus": "failed"}})
+        assert done["status"] == "failed"
+        assert "staus" in running.attempts(done["id"])[-1]["error_message"]
