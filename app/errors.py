@@ -7,19 +7,23 @@
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
     │                          BulkDeedNotFound, ErrorGroupNotFound, WebhookNotFound, DeliveryNotFound,
-    │                          ScheduleNotFound
+    │                          ScheduleNotFound, FileNotFound, ArtifactNotFound, WorkflowNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
     │                          KeptTasksTooLarge, WebhooksOff: EndpointsOff; WebhookLimit, WebhookDisabled,
-    │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted
+    │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted,
+    │                          FileInUse
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch, UnknownParameter,
-    │                          RepeatedParameter, InvalidSchedule, TooManyTimes
+    │                          RepeatedParameter, InvalidSchedule, TooManyTimes, InvalidUpload
+    ├── RangeNotSatisfiable
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
     │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
     │                          TooManyBulkDeeds, TooManySchedules
-    └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
+    ├── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded,
+    │                          StorageUnavailable, ContentMissing
+    └── StorageFull
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
 status and renders the answer. What concerns a task's body stands apart at the end: `ReportedFailure`,
@@ -595,7 +599,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class StorageUnavailable(Unavailable):
-    """The storage of files does not answer, or refuses. The log has its reason."""
+    """The storage of files does not answer, or refuses. Its cause is the library's error."""
 
     code, title = "storage_unavailable", "The storage of files does not answer: try again later"
 

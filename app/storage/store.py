@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -57,7 +58,7 @@ class Storage:
         if self._opened is None:
             from obstore.store import from_url
 
-            retries: Any = {"max_retries": _RETRIES, "retry_timeout": _seconds(_RETRY_SECONDS)}
+            retries: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
             options: Any = {"mkdir": True} if self._is_local else {"retry_config": retries}
             try:
                 with _told():
@@ -176,12 +177,6 @@ class Handed:
 def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
     for at in range(start, end, READ_BYTES):
         yield at, min(READ_BYTES, end - at)
-
-
-def _seconds(number: float) -> Any:
-    from datetime import timedelta
-
-    return timedelta(seconds=number)
 
 
 @contextmanager

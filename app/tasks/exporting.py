@@ -14,7 +14,6 @@ from app.schemas.task import TaskRead
 from app.services.task_service import task_service
 
 PAGE = 200
-Rows = Iterator[tuple[list[dict[str, Any]], int]]
 
 
 def pages(db: Session, wanted: TaskFilter) -> Iterator[list[dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """Tables: profile and transform them. polars is imported in the bodies: no other task loads it."""
 
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -78,8 +79,6 @@ def transform_data(
     The result names the artifact, which is called as the file with another ending. In CSV a text that a spreadsheet
     would take for a formula begins with an apostrophe.
     """
-    from contextlib import ExitStack
-
     from app.tasks.data.reading import opened
     from app.tasks.data.transforming import transform
 
@@ -126,14 +125,16 @@ def export_tasks(
         raise ValueError("export_tasks needs a record: create it with POST /tasks/")
     owner = task_service.get_task(self.db, UUID(task_id)).user_id
     wanted = filter_from({**filter, "user_id": owner})
-    most = get_settings()
+    settings = get_settings()
     with folder_of(self) as folder:
         lines, destination = folder / "tasks.jsonl", folder / "output"
         total, rows = max(1, task_service.get_task_count(self.db, **{**filter, "user_id": owner})), 0
         for rows in write_lines(lines, pages(self.db, wanted)):
             self.update_progress(min(90, rows * 90 // total), {"rows": rows, "of": total})
-            if lines.stat().st_size > most.max_file_bytes:
-                raise ValueError(f"the tasks take more than MAX_FILE_BYTES, {most.max_file_bytes} bytes: filter more")
+            if lines.stat().st_size > settings.max_file_bytes:
+                raise ValueError(
+                    f"the tasks take more than MAX_FILE_BYTES, {settings.max_file_bytes} bytes: filter more"
+                )
         if output == "jsonl" or not rows:
             destination = lines
         else:

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
@@ -18,11 +19,7 @@ DELETE_SECONDS = 120
 
 
 def _drop(db: Session, this: Round) -> float | None:
-    def batch(db: Session) -> int:
-        with transaction(db):
-            return files.drop_what_is_over(db, BATCH)
-
-    return this.run_batches(db, batch, BATCH)
+    return _in_batches(files.drop_what_is_over, db, this)
 
 
 def _delete(db: Session, _: Round) -> None:
@@ -42,9 +39,13 @@ def _delete(db: Session, _: Round) -> None:
 
 
 def _forget(db: Session, this: Round) -> float | None:
+    return _in_batches(files.forget_uses, db, this)
+
+
+def _in_batches(statement: Callable[[Session, int], int], db: Session, this: Round) -> float | None:
     def batch(db: Session) -> int:
         with transaction(db):
-            return files.forget_uses(db, BATCH)
+            return statement(db, BATCH)
 
     return this.run_batches(db, batch, BATCH)
 

@@ -48,8 +48,7 @@ def find_files(db: Session, rows: Sequence[NewTask]) -> NamedFiles:
         return NamedFiles({})
     found = files.lock_named(db, ids, rows[0].user_id)
     for at, row in enumerate(rows):
-        errors = [_unknown(row.wanted, each) for each in row.files if each not in found]
-        if errors:
+        if errors := _unknown(row.wanted, row.files, found):
             refusal = InvalidArguments(errors=errors)
             raise refusal.of_batch(at) if len(rows) > 1 else refusal
     return NamedFiles(found)
@@ -58,7 +57,7 @@ def find_files(db: Session, rows: Sequence[NewTask]) -> NamedFiles:
 def find_named(db: Session, wanted: TaskCreate, ids: Collection[UUID], user_id: UUID) -> NamedFiles:
     """As `find_files`, of the new arguments of one task."""
     found = files.lock_named(db, ids, user_id)
-    if errors := [_unknown(wanted, each) for each in ids if each not in found]:
+    if errors := _unknown(wanted, ids, found):
         raise InvalidArguments(errors=errors)
     return NamedFiles(found)
 
@@ -72,6 +71,14 @@ def of_replaced(replacing: Mapping[UUID, tuple[object, NewTask]]) -> list[tuple[
     ]
 
 
-def _unknown(wanted: TaskCreate, file_id: UUID) -> FieldError:
-    place = find_type(wanted.celery_task_name).task_parameters.place_of(wanted.args, wanted.kwargs, str(file_id))
-    return {"loc": place, "msg": UNKNOWN, "type": "unknown_file"}
+def _unknown(wanted: TaskCreate, ids: Collection[UUID], found: Collection[UUID]) -> list[FieldError]:
+    parameters = find_type(wanted.celery_task_name).task_parameters
+    return [
+        {
+            "loc": parameters.place_of(wanted.args, wanted.kwargs, str(each)),
+            "msg": UNKNOWN,
+            "type": "unknown_file",
+        }
+        for each in ids
+        if each not in found
+    ]
