@@ -8,7 +8,7 @@ import polars as pl
 
 from app.tasks.data.csv_text import prepare, rewrite
 from app.tasks.data.csv_types import ColumnType, guess, settle
-from app.tasks.data.engine import Panic, Watch, polars_errors
+from app.tasks.data.engine import Panic, Watch, new_file, polars_errors
 
 
 class CsvTable:
@@ -63,7 +63,8 @@ class CsvTable:
     def _write(self, typed: pl.LazyFrame) -> pl.LazyFrame:
         target = self._folder / "table.parquet"
         self._watch.restart()
-        typed.sink_parquet(target, compression="uncompressed", statistics=False)
+        with new_file(target) as file:
+            typed.sink_parquet(file, compression="uncompressed", statistics=False)
         return pl.scan_parquet(target, glob=False)
 
     def _guessed(self) -> pl.LazyFrame:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from threading import Lock, Thread
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import polars as pl
 
@@ -98,6 +99,17 @@ def run(work: Callable[[], Result], watches: Iterable[Watch], report: Callable[[
     if failed:
         raise failed[0]
     return done[0]
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for a query to write to, instead of any that is there.
+
+    A query that fails may go on for a moment: given a path, it would make or empty the file after the error.
+    """
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        yield file
 
 
 @contextmanager

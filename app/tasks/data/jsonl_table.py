@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from app.tasks.data.engine import Panic, Watch, polars_errors
+from app.tasks.data.engine import Panic, Watch, new_file, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.names import check_names
 from app.tasks.data.text_encoding import in_utf8, without_mark
@@ -75,7 +75,8 @@ class JsonlTable:
         as_text = [name for name, dtype in schema.items() if dtype in AS_TEXT]
         typed = scanned.with_columns(pl.col(as_text).cast(pl.String))
         self._watch.restart()
-        self._watch.over(typed).sink_parquet(target, compression="uncompressed", statistics=False)
+        with new_file(target) as file:
+            self._watch.over(typed).sink_parquet(file, compression="uncompressed", statistics=False)
         return pl.scan_parquet(target, glob=False)
 
     def _look_through(self) -> dict[str, set[str]]:

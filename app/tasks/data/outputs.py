@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from app.core.nearest import did_you_mean
+from app.tasks.data.engine import new_file
 from app.tasks.data.errors import InvalidExpression, UnusableData
 from app.tasks.data.formats import FORMATS, Format
 
@@ -44,12 +45,13 @@ def writable(frame: pl.LazyFrame, output: Format) -> pl.LazyFrame:
 
 def sink(frame: pl.LazyFrame, destination: Path, output: Format) -> None:
     """Write the frame to `destination`, in the order of its rows. Raises errors of polars."""
-    if output == "parquet":
-        frame.sink_parquet(destination)
-    elif output == "jsonl":
-        frame.sink_ndjson(destination, check_extension=False)
-    else:
-        frame.sink_csv(destination, check_extension=False)
+    with new_file(destination) as file:
+        if output == "parquet":
+            frame.sink_parquet(file)
+        elif output == "jsonl":
+            frame.sink_ndjson(file)
+        else:
+            frame.sink_csv(file)
 
 
 def escape(text: pl.Expr) -> pl.Expr:
