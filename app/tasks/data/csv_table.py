@@ -1,6 +1,6 @@
 """A CSV file as a frame with types."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -23,6 +23,10 @@ class CsvTable:
     def about_rows(self) -> int:
         """The number of rows if no line is blank and no field has a line end."""
         return self._text.lines - 1
+
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """Return the columns with the types of their first values."""
+        return self.checked().collect_schema()
 
     def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame:
         """Return a watched frame over the CSV file itself. A query fails if a value does not fit the type guessed.

@@ -7,6 +7,8 @@ everything else as JSON. Integers beyond 64 bits become text with all digits.
 import io
 import json
 from collections import defaultdict
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from app.tasks.data.text_encoding import in_utf8, without_mark
 
 CHECKED_LINES = 10_000
 PIECE = 4 << 20
+SAMPLE_BYTES = 1 << 20
+# polars reads a value of another kind as an error where the type is one of these. It reads any value as text.
+STRICT = (pl.Boolean, pl.Int64, pl.Float64, pl.String)
 AS_TEXT = (pl.Null, pl.Int128, pl.UInt64, pl.UInt128)
 INTEGERS = range(-(2**63), 2**63)
 TYPES: dict[frozenset[str], pl.DataType] = {
@@ -37,7 +42,29 @@ class JsonlTable:
 
     def __init__(self, path: Path, name: str, folder: Path, watch: Watch) -> None:
         self._name, self._folder, self._watch = name, folder, watch
-        self._path = without_mark(in_utf8(path, name, folder)[0], folder)
+        text, self.about_rows = in_utf8(path, name, folder)
+        self._path = without_mark(text, folder)
+
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """Return the columns of the first lines. Later lines may have more, and values of other types."""
+        return self._sampled
+
+    def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame | None:
+        """Return a watched frame over the file itself, with the types of its first lines.
+
+        A query fails if a later value has another type. None if only a look at all lines tells: what the columns are,
+        where they are not given; or the type of a column without values yet, or with nested or huge ones.
+        """
+        if not columns or any(self._sampled.get(name) not in STRICT for name in columns):
+            return None
+        types = {name: self._sampled[name] for name in columns}
+        scanned = pl.scan_ndjson(self._path, schema=types)
+        floats = [_not_huge(name).alias(name) for name, dtype in types.items() if dtype == pl.Float64]
+        return self._watch.over(scanned.with_columns(floats))
+
+    def is_confirmed(self) -> bool:
+        """Say that a query over `checked` which ended has read all rows as they are."""
+        return True
 
     def converted(self) -> pl.LazyFrame:
         """Return a frame over a Parquet file with all rows, whose types all values have."""
@@ -54,16 +81,18 @@ class JsonlTable:
         with polars_errors(f"{self._name} cannot be read as JSON Lines: check its lines"):
             return self._write(schema=schema)
 
+    @cached_property
+    def _sampled(self) -> dict[str, pl.DataType]:
+        with self._path.open("rb") as file, polars_errors(f"{self._name} cannot be read as JSON Lines"):
+            return _types_of(file.read(SAMPLE_BYTES) + file.readline())
+
     def _schema(self) -> dict[str, pl.DataType]:
         """Return the types of all lines. polars could look at them in one go, in which nothing could stop it."""
         types: dict[str, pl.DataType] = {}
         with self._path.open("rb") as file:
             while lines := file.read(PIECE) + file.readline():
                 self._watch.check()
-                if not lines.strip():
-                    continue
-                found = pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema()
-                for name, dtype in found.items():
+                for name, dtype in _types_of(lines).items():
                     types[name] = _merged(types.get(name, pl.Null()), dtype)
         return types
 
@@ -101,6 +130,18 @@ class JsonlTable:
         if not isinstance(found, dict):
             raise UnusableData(f"{self._name}: line {number} is no object: write one object a line")
         return found
+
+
+def _types_of(lines: bytes) -> dict[str, pl.DataType]:
+    """Return the types of whole lines, which may be blank. Raises an error of polars."""
+    return dict(pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema()) if lines.strip() else {}
+
+
+def _not_huge(name: str) -> pl.Expr:
+    """Return the column of floats; the evaluation fails at one that may be an integer of more than 64 bits."""
+    value = pl.col(name)
+    is_huge = value.abs() >= INTEGERS.stop
+    return pl.when(pl.when(is_huge).then(value).otherwise(0.0).cast(pl.Int64) == 0).then(value)
 
 
 def _merged(one: pl.DataType, other: pl.DataType) -> pl.DataType:

@@ -1,6 +1,6 @@
 """Open a local file of data as a frame of polars, whatever its format, encoding and compression are."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,14 @@ __all__ = ["Data", "Format", "UnusableData", "detect", "opened"]
 
 
 class Table(Protocol):
-    """A table that can be read in one go, without a conversion."""
+    """A text that can be read in one go, without a conversion. Where it cannot, `checked` is None."""
 
-    def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame: ...
+    @property
+    def about_rows(self) -> int: ...
+
+    def schema(self) -> Mapping[str, pl.DataType]: ...
+
+    def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame | None: ...
 
     def is_confirmed(self) -> bool: ...
 
@@ -77,6 +82,12 @@ class Data:
         """Convert a text now, and count its rows."""
         self.about_rows = self.rows
 
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """Return the columns with their types: unless `is_converted`, those of the first values."""
+        if self._table is None or self.is_converted:
+            return self.frame.collect_schema()
+        return self._table.schema()
+
     def watched(self, columns: Collection[str] | None = None) -> pl.LazyFrame:
         """Return a frame for one query, over which `watch` counts rows, and which may spare the conversion.
 
@@ -88,7 +99,10 @@ class Data:
         """
         if self._table is not None and not self.is_converted:
             self.watch.restart()
-            return self._table.checked(columns)
+            checked = self._table.checked(columns)
+            if checked is not None:
+                self.about_rows = self._table.about_rows
+                return checked
         if self.about_rows is None:
             self.convert()
         frame = self.frame
@@ -124,6 +138,7 @@ def _open(path: Path, name: str, format: Format, folder: Path) -> Data:  # noqa:
         return Data(name, format, parquet.bytes, lambda: parquet.frame, watch, about_rows=parquet.rows)
     size = path.stat().st_size
     if format == "jsonl":
-        return Data(name, format, size, JsonlTable(path, name, folder, watch).converted, watch)
+        jsonl = JsonlTable(path, name, folder, watch)
+        return Data(name, format, size, jsonl.converted, watch, table=jsonl)
     csv = CsvTable(path, name, folder, watch)
     return Data(name, format, size, csv.converted, watch, about_rows=csv.about_rows, table=csv)

@@ -91,11 +91,10 @@ class _Transformation:
         return self._destination.stat().st_size if self._destination.exists() else 0
 
     def _run(self) -> tuple[list[str], int, int]:
-        frames = [source.watched() for source in self._sources]
         self.written.restart()
         with query_errors():
-            if len(frames) == 1:
-                frames = [self._sources[0].watched(self._plan.columns(frames[0].collect_schema()))]
+            needed = self._plan.columns(self._sources[0].schema()) if len(self._sources) == 1 else None
+            frames = [source.watched(needed) for source in self._sources]
             query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None)
             columns = query.collect_schema().names()
             sink(self.written.over(writable(query, self._output)), self._destination, self._output)

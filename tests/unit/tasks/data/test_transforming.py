@@ -157,6 +157,67 @@ class TestTypes:
         assert result["rows_read"] == 2
 
 
+class TestFirstLinesOfJson:
+    """The types of the first lines are taken, and all lines looked at only where that might be wrong."""
+
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [(1, 2), (1.5, 2), (1.5, None), ("x", "y"), ("x", 2), ("x", {"y": 1}), (True, False)],
+        ids=str,
+    )
+    def test_are_enough_where_later_values_fit(self, open_table: Open, out: Path, first: object, last: object) -> None:
+        assert not self._is_converted(open_table, out, first, last)
+
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [
+            (1, 1.5),
+            (1, "x"),
+            (1, 2**63),
+            (1.5, "x"),
+            (1.5, 2**63),
+            (1.5, -(2**64)),
+            (True, 1),
+            (None, 1),
+            (2**63, 1),
+            ([1], [2]),
+            ({"x": 1}, {"y": 1}),
+        ],
+        ids=str,
+    )
+    def test_are_not_enough(self, open_table: Open, out: Path, first: object, last: object) -> None:
+        assert self._is_converted(open_table, out, first, last)
+
+    def test_may_lack_a_column(self, open_table: Open, out: Path) -> None:
+        text = '{"a": 1, "b": 2}\n' * 70_000
+        run(open_table(text + '{"c": 3}\n'), out, select=["c"], filter=op("=", prop("c"), 3), output="jsonl")
+        assert lines(out) == ['{"c":3}']
+        run(open_table(text), out, aggregate={"n": op("count")}, output="jsonl")
+        assert lines(out) == ['{"n":70000}']
+
+    @pytest.mark.parametrize("damaged", ["[1]", "{", '{"b": }'])
+    def test_do_not_hide_a_damaged_one_of_which_no_column_is_read(
+        self, open_table: Open, out: Path, damaged: str
+    ) -> None:
+        with pytest.raises(UnusableData, match="line 70001"):
+            run(open_table('{"a": 1, "b": 2}\n' * 70_000 + damaged + "\n"), out, select=["a"])
+        assert not out.exists()
+
+    @staticmethod
+    def _is_converted(open_table: Open, out: Path, first: object, last: object) -> bool:
+        """Transform such a file, compare with what a look at all lines gives, and say whether there was one."""
+        rows = [json.dumps({"a": first, "b": "pad"})] * 70_000 + [json.dumps({"a": last, "b": "end"})]
+        looked_at, data = open_table("\n".join(rows)), open_table("\n".join(rows))
+        looked_at.convert()
+        written = []
+        for each in (looked_at, data):
+            result = run(each, out, select=["a", "b"], filter=op("=", prop("b"), "end"), output="jsonl")
+            assert (result["rows_read"], result["rows_written"]) == (70_001, 1)
+            written.append(lines(out))
+        assert written[0] == written[1]
+        return data.is_converted
+
+
 class TestOutput:
     def test_of_csv_has_no_formulas(self, open_table: Open, out: Path) -> None:
         cells = [
