@@ -21,7 +21,7 @@ from app.errors import TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher
 from app.models.api_key import Scope
 from app.services.accounts.auth_service import Principal
-from app.services.batched.authenticator import Authenticator, login_claims
+from app.services.batched.authenticator import Authenticator, login_claims, proof_of
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
 
@@ -86,7 +86,7 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
     if not token:
         raise unauthenticated(request)
     authenticator: Authenticator = request.state.authenticator
-    user = await act_as_user(request, partial(authenticator.authenticate, token, address_of(request)))
+    user = await act_as_user(request, partial(authenticator.authenticate, proof_of(token), address_of(request)))
     for scope in scopes:
         user.check_scope(scope)
     return user

@@ -5,6 +5,7 @@ its first call, and these are not there in a forked child, which would wait for 
 that forks afterwards: the worker's parent has another process delete (`app/storage/deleting.py`).
 """
 
+import logging
 import os
 import threading
 from collections import deque
@@ -23,6 +24,8 @@ from app.errors import ContentMissing, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+logger = logging.getLogger(__name__)
 
 # Of one read, and of one part of a write: a part of S3 has 5 MiB at least. Two parts are under way at once.
 READ_BYTES, PART_BYTES, S3_PART_BYTES, PARTS = 1024 * 1024, 1024 * 1024, 5 * 1024 * 1024, 2
@@ -190,6 +193,8 @@ def _told() -> Iterator[None]:
         raise ContentMissing from error
     except (BaseError, PermissionError) as error:
         text = str(error)
+        # The client is not told of keys and hosts: the operator is.
+        logger.warning("the storage at STORAGE_URL does not work: %s", text.partition("\n")[0])
         raise (StorageFull if any(each in text for each in _IS_FULL) else StorageUnavailable) from error
 
 

@@ -50,7 +50,7 @@ async def page_user(request: Request, _scheme: Annotated[str | None, Depends(coo
     """Return the user who is signed in. Raises Unauthenticated, InvalidToken."""
     token = page_token(request)
     authenticator: Authenticator = request.state.authenticator
-    return await act_as_user(request, partial(authenticator.authenticate_page, token, address_of(request)))
+    return await act_as_user(request, partial(authenticator.authenticate, read_page_token(token), address_of(request)))
 
 
 async def check_cookie(request: Request, ask_database: bool) -> None:

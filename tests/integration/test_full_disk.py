@@ -1,16 +1,10 @@
 """SQLite on a disk that is full, or read-only: `/readyz` says so, though every read is answered."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
+from tests.support.services import process_environment
+from tests.support.small_disk import needs_small_disk, run_on_small_disk
 
-from tests.support.services import ROOT, process_environment
-
-# Of this process alone: a mount namespace of its own, in which a small disk is made of memory.
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
-MOUNTED = 'mount -t tmpfs -o size=8m tmpfs "$1" && exec "$2" -c "$3" "$1"'
 BODY = """
 import subprocess, sys
 from pathlib import Path
@@ -38,20 +32,10 @@ tell()
 """
 
 
-def is_allowed() -> bool:
-    try:
-        return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not is_allowed(), reason="a mount namespace is not allowed here")
+@needs_small_disk
 def test_is_told_until_there_is_room_again(tmp_path: Path) -> None:
     environment = process_environment({"DATABASE_URL": f"sqlite:///{tmp_path / 'tasks.db'}"})
-    done = subprocess.run(
-        [*NAMESPACE, "sh", "-ec", MOUNTED, "sh", tmp_path, sys.executable, BODY],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
+    done = run_on_small_disk(BODY, tmp_path, environment)
     assert done.returncode == 0, done.stderr
     full, only_reads = "its disk is full: it takes no writes", "read-only: it takes no writes"
     # The last one is asked of a new connection, which SQLite does not open there: it has a log to write.

@@ -19,7 +19,7 @@ from app.db.sql import new_tasks
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
 from app.models.task import Task
 from app.schemas.task import TaskCreate
-from app.services.batched.authenticator import Authenticator
+from app.services.batched.authenticator import Authenticator, proof_of
 from app.services.batched.submitter import Submitter
 from app.services.tasks import new_rows
 from app.services.tasks.idempotency import Accepted
@@ -187,7 +187,9 @@ class TestTokens:
         ended = create_access_token(one.user_id, one.session_id, now - access_token_life() - timedelta(seconds=5))
         assert read_access_token(ended).session_id == one.session_id
         tokens = [mine, over, anothers_session, key, new_api_key(), ended, theirs, mine]
-        found = together(Authenticator, *(methodcaller("authenticate", token, "127.0.0.1") for token in tokens))
+        found = together(
+            Authenticator, *(methodcaller("authenticate", proof_of(token), "127.0.0.1") for token in tokens)
+        )
         refused = [None if isinstance(each, InvalidToken) else str(each.id) for each in found]
         assert refused == [first["id"], None, None, first["id"], None, None, second["id"], first["id"]]
 

@@ -1,12 +1,11 @@
 """Endpoints of files: upload, list, read, download, delete."""
 
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
-from app.api.deps import BearerToken, SessionDep, SettingsDep, TaskReader, TaskWriter, authenticated
+from app.api.deps import SessionDep, SettingsDep, TaskReader, TaskWriter
 from app.api.http.contents import BYTES, content_response, in_session
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
@@ -25,7 +24,6 @@ from app.errors import (
     StorageUnavailable,
     TooManyBytesStored,
 )
-from app.models.api_key import Scope
 from app.schemas.stored_file import FileRead
 from app.services.file_service import file_service
 
@@ -70,15 +68,14 @@ _FORM = {
     },
     openapi_extra={"requestBody": _FORM},
 )
-async def upload_file(request: Request, user: TaskWriter, token: BearerToken, settings: SettingsDep) -> Response:
+async def upload_file(request: Request, user: TaskWriter, settings: SettingsDep) -> Response:
     """Upload one file as `multipart/form-data`, field `file`: `curl -F file=@data.csv`.
 
     It has at most MAX_FILE_BYTES. A `Content-Digest` (RFC 9530, sha-256) is compared. In the header of the part it is
     that of the file, in the request that of the whole body. Its id is an argument of tasks that read files. It is
     deleted after FILE_RETENTION_DAYS, but not while a pending task or a schedule names it.
     """
-    check = partial(authenticated, request, token, Scope.TASKS_WRITE.value)
-    made = await receive_file(request, user.id, settings.max_file_bytes, check)
+    made = await receive_file(request, user.id, settings.max_file_bytes)
     location = f"{request.scope['path'].rstrip('/')}/{made.id}"
     return rendered(FileRead.model_validate(made), status.HTTP_201_CREATED, {"Location": location})
 

@@ -21,13 +21,13 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes",
-        "content": {"application/octet-stream": _BINARY},
+        "content": {"*/*": _BINARY},
         "headers": {
             "ETag": {"description": "The SHA-256 of all bytes", "schema": {"type": "string"}},
             "Accept-Ranges": {"description": "`bytes`", "schema": {"type": "string"}},
         },
     },
-    206: {"description": "The range that was asked for", "content": {"application/octet-stream": _BINARY}},
+    206: {"description": "The range that was asked for", "content": {"*/*": _BINARY}},
     304: {"description": "You have them: `If-None-Match` names the `ETag`"},
 }
 """The answers of an endpoint that sends a content, beside its problems."""
@@ -60,10 +60,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 async def content_response(request: Request, found: StoredFile) -> Response:
-    """Return the answer for this content.
-
-    The first piece is read before the answer begins. Raises StorageUnavailable, ContentMissing, RangeNotSatisfiable.
-    """
+    """Return the answer for this content. Raises StorageUnavailable, ContentMissing, RangeNotSatisfiable."""
     tag = etag(found.sha256 or "")
     headers = {
         "ETag": tag,
@@ -79,23 +76,29 @@ async def content_response(request: Request, found: StoredFile) -> Response:
     if request.headers.get("if-range", tag) == tag:
         wanted = byte_range(request.headers.get("range"), found.size)
     first, end = wanted or (0, found.size)
-    headers["Content-Length"] = str(end - first)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{found.size}"
+    return await bytes_response(found, headers, first, end, 200 if wanted is None else 206)
+
+
+async def bytes_response(
+    found: StoredFile, headers: Mapping[str, str], first: int, end: int, status: int = 200
+) -> Response:  # fmt: skip
+    """Return an answer with the bytes of this content from `first` up to `end`.
+
+    The first piece is read before the answer begins. Raises StorageUnavailable, ContentMissing.
+    """
     pieces = storage().pieces_async(key_of(found.id), first, end)
     begun = await anext(pieces, b"")
-    return _answer(begun, pieces, 200 if wanted is None else 206, headers, found.content_type)
 
-
-def _answer(
-    begun: bytes | memoryview, rest: AsyncIterator[memoryview], status: int, headers: Mapping[str, str], kind: str
-) -> Response:
     async def all_of_it() -> AsyncIterator[bytes | memoryview]:
         yield begun
-        async for piece in rest:
+        async for piece in pieces:
             yield piece
 
-    return StreamingResponse(all_of_it(), status, {**headers, "Content-Type": kind})  # without a charset of Starlette's
+    # Not the media type of StreamingResponse, to which it adds a charset.
+    named = {**headers, "Content-Length": str(end - first), "Content-Type": found.content_type}
+    return StreamingResponse(all_of_it(), status, named)
 
 
 async def in_session(call: Callable[..., T], *args: Any, **named: Any) -> T:

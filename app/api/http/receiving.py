@@ -1,7 +1,7 @@
 """Receives the file of an upload: its row, its bytes, its row again. What goes wrong on the way leaves nothing."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from anyio import CancelScope, to_thread
@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from app.api.http.body_limits import content_length
 from app.api.http.contents import in_session
+from app.api.http.turns import check_rights_again
 from app.api.http.uploads import Upload
 from app.errors import FileNotFound, ServiceError
 from app.models.stored_file import StoredFile
@@ -20,12 +21,10 @@ from app.storage.store import key_of, storage
 TOUCH_SECONDS = 30.0
 
 
-async def receive_file(
-    request: Request, user_id: UUID, most_bytes: int, check: Callable[[], Awaitable[object]]
-) -> StoredFile:
-    """Keep the file in the body of the request for this user. `check` says again that they may, once it is there.
+async def receive_file(request: Request, user_id: UUID, most_bytes: int) -> StoredFile:
+    """Keep the file in the body of the request for this user, whose rights are looked at again once it is there.
 
-    Raises what `Upload` does, TooManyBytesStored, StorageUnavailable, StorageFull, and what `check` raises.
+    Raises what `Upload` does, TooManyBytesStored, StorageUnavailable, StorageFull, InvalidToken.
     """
     upload = Upload(request, most_bytes)
     try:
@@ -35,7 +34,7 @@ async def receive_file(
         try:
             await storage().write_async(key_of(started.id), _kept_alive(started.id, upload.pieces()))
             await upload.check()
-            await check()
+            await check_rights_again(request)
             return await in_session(file_service.finish, started, upload.content)
         except BaseException as error:
             with CancelScope(shield=True):

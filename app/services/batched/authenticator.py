@@ -4,14 +4,15 @@ Database results are not cached: a revocation takes effect at its commit.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.network_addresses import address_block
-from app.core.security import AccessClaims, read_access_token, read_page_token
+from app.core.security import AccessClaims, read_access_token
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
 from app.services.accounts import api_key_queries, login_queries
@@ -27,7 +28,8 @@ class _Digest:
     value: bytes
 
 
-_Proof = AccessClaims | _Digest
+Proof = AccessClaims | _Digest
+"""A token whose signature or checksum is right, and which had not expired when it was read."""
 
 
 class Authenticator:
@@ -35,24 +37,17 @@ class Authenticator:
 
     def __init__(self, threads: FairThreads) -> None:
         self._threads = threads
-        self.batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator", threads.prompt)
+        self.batcher: Batcher[Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator", threads.prompt)
 
-    async def authenticate(self, token: str, address: str, *, again: bool = False) -> Principal:
-        """Return the user behind this access token or API key. `address` is the client's.
+    async def authenticate(self, proof: Proof, address: str, *, again: bool = False) -> Principal:
+        """Return the user behind this access token, API key or cookie of the pages. `address` is the client's.
 
-        `again`: the same request has been authenticated before, so the use of its key is noted already. Raises
-        InvalidToken, TooManyWaiting, Overloaded.
+        `again`: the same request has been authenticated before. The use of its key is noted already, and an access
+        token may have expired since, but its login must not have ended. Raises InvalidToken, TooManyWaiting,
+        Overloaded.
         """
-        return await self._authenticate(_proof_of(token), address, again=again)
-
-    async def authenticate_page(self, token: str, address: str, *, again: bool = False) -> Principal:
-        """Return the user behind the pages' cookie. `address` and `again` are as in `authenticate`.
-
-        Raises InvalidToken, TooManyWaiting, Overloaded.
-        """
-        return await self._authenticate(read_page_token(token), address, again=again)
-
-    async def _authenticate(self, proof: _Proof, address: str, *, again: bool) -> Principal:
+        if again and isinstance(proof, AccessClaims):
+            proof = replace(proof, expires_at=datetime.max.replace(tzinfo=UTC))
         # Anybody can make up API keys, so those take turns by address. Nobody can make up a signed token.
         user = proof.user_id if isinstance(proof, AccessClaims) else address_block(address)
         found = await self.batcher.submit(proof, user)
@@ -64,7 +59,7 @@ class Authenticator:
             # In the caller's context: the audit records where the key was used.
             await self._threads.run(found.user_id, partial(_note_use, found))
             # It may have waited for the thread: rights are those of now.
-            return await self._authenticate(proof, address, again=True)
+            return await self.authenticate(proof, address, again=True)
         return Principal.of_key(found)
 
     async def close(self) -> None:
@@ -84,12 +79,13 @@ def login_claims(token: str) -> AccessClaims | None:
     return None
 
 
-def _proof_of(token: str) -> _Proof:
+def proof_of(token: str) -> Proof:
+    """Return what an access token or an API key proves. Raises InvalidToken."""
     claims = login_claims(token)
     return _Digest(api_key_digest(token)) if claims is None else claims
 
 
-def _look_up(proofs: list[_Proof]) -> Sequence[LiveSession | LiveKey | None]:
+def _look_up(proofs: list[Proof]) -> Sequence[LiveSession | LiveKey | None]:
     """Look up all tokens: one round trip for the logins, and one for the API keys if there are any."""
     ids = {proof.session_id for proof in proofs if isinstance(proof, AccessClaims)}
     digests = {proof.value for proof in proofs if isinstance(proof, _Digest)}
@@ -97,7 +93,7 @@ def _look_up(proofs: list[_Proof]) -> Sequence[LiveSession | LiveKey | None]:
         sessions = login_queries.live_sessions(connection, ids) if ids else {}
         keys = api_key_queries.live_keys(connection, digests) if digests else {}
 
-    def found(proof: _Proof) -> LiveSession | LiveKey | None:
+    def found(proof: Proof) -> LiveSession | LiveKey | None:
         if isinstance(proof, _Digest):
             return keys.get(proof.value)
         session = sessions.get(proof.session_id)

@@ -1,22 +1,19 @@
 """Files: the list, an upload, a download, and what is asked before a deletion; and the artifacts of a task."""
 
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from app.api.deps import SessionDep, SettingsDep
-from app.api.http.contents import content_response, in_session
+from app.api.http.contents import bytes_response, content_response, in_session
 from app.api.http.paging import read_cursor
 from app.api.http.receiving import receive_file
 from app.api.http.router import SlashRouter
 from app.errors import ArtifactNotFound
 from app.services.file_service import file_service
 from app.services.user_service import user_service
-from app.storage.store import key_of, storage
-from app.web.access import PageUser, page_user
+from app.web.access import PageUser
 from app.web.confirming import Confirmed, ask
 from app.web.rendering import NavigationEntry, page, redirect
 
@@ -50,7 +47,7 @@ def list_files(
 
 @router.post("/files")
 async def upload_file(request: Request, user: PageUser, settings: SettingsDep) -> Response:
-    await receive_file(request, user.id, settings.max_file_bytes, partial(page_user, request))
+    await receive_file(request, user.id, settings.max_file_bytes)
     return redirect(request, "/files", "file_uploaded")
 
 
@@ -81,7 +78,4 @@ async def show_picture(user: PageUser, task_id: UUID, name: str) -> Response:
     found = await in_session(file_service.get_artifact, task_id, name, owner=user.owner)
     if found.content_type not in PICTURES:
         raise ArtifactNotFound
-    pieces = storage().pieces_async(key_of(found.id), 0, found.size)
-    return StreamingResponse(
-        pieces, headers={**SANDBOX, "Content-Length": str(found.size)}, media_type=found.content_type
-    )
+    return await bytes_response(found, SANDBOX, 0, found.size)

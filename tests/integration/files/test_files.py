@@ -3,9 +3,9 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,11 +15,13 @@ import pytest
 from sqlalchemy import select, update
 
 from app.core.config import get_settings
+from app.core.security import access_token_life, create_access_token, read_access_token
 from app.db.session import SessionLocal
 from app.db.statements import files as statements
 from app.ddl.clock import NOW
 from app.errors import StorageUnavailable
 from app.models import StoredFile
+from app.services.accounts.login_queries import revoke_sessions_of
 from app.services.files import deleting
 from app.storage.store import Storage
 from tests.support.accounts import MakeUser
@@ -47,6 +49,20 @@ def upload(tasks: TaskClient, content: bytes = b"a,b\n1,2\n", name: str = "data.
     headers = {**tasks.headers, **options.pop("headers", {})}
     part = options.pop("part", (name, content, "text/csv"))
     return tasks.http.post(FILES, files={"file": part}, headers=headers, **options)
+
+
+def upload_in_two(tasks: TaskClient, between: Callable[[], object]) -> httpx.Response:
+    """Upload CONTENT in two chunks, and do this between them."""
+    whole = httpx.Request("POST", "http://x/", files={"file": ("a.csv", CONTENT)})
+    body = whole.read()
+
+    def chunks() -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        between()
+        yield body[len(body) // 2 :]
+
+    headers = {**tasks.headers, "Content-Type": whole.headers["content-type"]}
+    return tasks.http.post(FILES, content=chunks(), headers=headers)
 
 
 def made(answer: httpx.Response) -> dict[str, Any]:
@@ -123,16 +139,29 @@ class TestUpload:
         assert len(bytes_kept()) == 1
 
     def test_in_chunks_needs_no_length(self, tasks: TaskClient) -> None:
-        whole = httpx.Request("POST", "http://x/", files={"file": ("a.csv", CONTENT)})
-        body = whole.read()
+        file = made(upload_in_two(tasks, lambda: None))
+        assert file["sha256"] == hashlib.sha256(CONTENT).hexdigest()
 
-        def chunks() -> Iterator[bytes]:
-            for at in range(0, len(body), 50_000):
-                yield body[at : at + 50_000]
+    def test_may_take_longer_than_its_token_lasts(self, tasks: TaskClient) -> None:
+        headers = {**tasks.headers}
+        claims = read_access_token(headers["Authorization"].removeprefix("Bearer "))
+        ends = datetime.now(UTC) + timedelta(seconds=1)
+        token = create_access_token(claims.user_id, claims.session_id, ends - access_token_life())
+        tasks.headers["Authorization"] = f"Bearer {token}"
+        file = made(upload_in_two(tasks, lambda: wait_for(lambda: datetime.now(UTC) > ends, 10, "the token's end")))
+        assert get(tasks, file["id"]).status_code == 401
+        tasks.headers["Authorization"] = headers["Authorization"]
+        assert content(tasks, file["id"]).content == CONTENT
 
-        headers = {**tasks.headers, "Content-Type": whole.headers["content-type"]}
-        answer = tasks.http.post(FILES, content=chunks(), headers=headers)
-        assert made(answer)["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    def test_is_refused_at_its_end_if_the_login_has_ended(self, tasks: TaskClient) -> None:
+        def end_login() -> None:
+            with SessionLocal() as db:
+                revoke_sessions_of(db, UUID(tasks.user["id"]), "logout")
+                db.commit()
+
+        assert refused(upload_in_two(tasks, end_login))[:2] == (401, "invalid_token")
+        swept()
+        assert (states(), bytes_kept()) == ([], [])
 
     @pytest.mark.parametrize("size", [1, 2, 7, 64])
     def test_may_come_in_pieces_of_any_size(self, tasks: TaskClient, size: int) -> None:

@@ -4,6 +4,7 @@ Every account is made here, through the API, so that an operation may end it: a 
 administrator who deactivates himself. Whoever is then answered 401 goes on as a new one.
 """
 
+import hashlib
 import itertools
 import os
 import secrets
@@ -31,6 +32,7 @@ ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
 # What their answers hold is taken for the ids of events: they never get a task's. And this task ends, as their streams do.
 ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs", "output")}
+ONE_ARTIFACT = ("GET", "/api/v1/tasks/{task_id}/artifacts/{name}")
 # Made for the call: schemathesis takes other ids for it.
 ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
 ONE_ENDPOINT, ONE_DELIVERY = "/api/v1/webhooks/{webhook_id}", "{delivery_id}"
@@ -70,6 +72,15 @@ def _task_of(authorization: str) -> str:
     body = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         return str(client.post("/api/v1/tasks/", json=body).json().get("id", "unknown"))
+
+
+def _artifact_of(task_id: str) -> str:
+    """The name of a new artifact without bytes. Only a body saves one."""
+    values = {"id": str(uuid.uuid4()), "task_id": task_id, "sha256": hashlib.sha256().hexdigest()}
+    columns = "id, user_id, task_id, attempt, name, content_type, sha256, state"
+    rows = "SELECT :id, user_id, id, 1, 'report.html', 'text/html', :sha256, 'kept' FROM tasks WHERE id = :task_id"
+    _execute(f"INSERT INTO files ({columns}) {rows}", **values)
+    return "report.html"
 
 
 def _deed_of(authorization: str) -> str:
@@ -134,6 +145,14 @@ def _user_with_a_second_factor() -> str:
     with httpx.Client(base_url=URL, timeout=30) as client:
         second_factors.begin(client, token)
         return str(client.get("/api/v1/users/me", headers=accounts.bearer(token)).json()["id"])
+
+
+MADE = {
+    **dict.fromkeys(ONE_KEY, ("key_id", _key_of)),
+    **dict.fromkeys(ONE_DEED, ("deed_id", _deed_of)),
+    **dict.fromkeys(ONE_TASK, ("task_id", _task_of)),
+}
+"""By the operation: the parameter of its path, and what makes one for the caller with this Authorization."""
 
 
 def _names(case: schemathesis.Case) -> tuple[str, str]:
@@ -216,17 +235,19 @@ def _would_wait(value: object) -> bool:
 
 def _own(names: tuple[str, str], authorization: str) -> dict[str, str]:
     """The id of an object of the caller's, for paths that get no other."""
-    if names in ONE_KEY:
-        return {"key_id": _key_of(authorization)}
-    if names in ONE_DEED:
-        return {"deed_id": _deed_of(authorization)}
+    if names in MADE:
+        parameter, make = MADE[names]
+        return {parameter: make(authorization)}
     if names[1].startswith(ONE_GROUP):
         return {"fingerprint": _group_of(authorization)}
     if names[1].startswith(ONE_ENDPOINT):
         return _webhook_of(authorization, names[1])
     if names[1].startswith(ONE_WORKER):
         return {"name": _worker()}
-    return {"task_id": _task_of(authorization)} if names in ONE_TASK else {}
+    if names == ONE_ARTIFACT:
+        task_id = _task_of(authorization)
+        return {"task_id": task_id, "name": _artifact_of(task_id)}
+    return {}
 
 
 def _known(case: schemathesis.Case) -> dict[str, str]:

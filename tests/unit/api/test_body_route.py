@@ -35,6 +35,7 @@ from app.models.task import TaskPriority
 from app.models.user import Role
 from app.schemas.base import MAX_FIELDS, RequestModel
 from app.services.accounts.auth_service import Principal
+from app.services.batched.authenticator import Proof, proof_of
 from tests.support.services import SECRET_KEY
 from tests.support.tables import check_rows
 
@@ -50,14 +51,14 @@ class Thing(RequestModel):
 
 
 class Authenticator:
-    """Knows one user. `asked` are the tokens of which the database was asked."""
+    """Knows one user. `asked` is what the database was asked of."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.asked: list[Proof] = []
         self.revoked = False
 
-    async def authenticate(self, token: str, _address: str = "") -> Principal:
-        self.asked.append(token)
+    async def authenticate(self, proof: Proof, _address: str = "") -> Principal:
+        self.asked.append(proof)
         if self.revoked:
             raise InvalidToken
         return Principal(uuid4(), "anna", Role.USER, TaskPriority.CRITICAL)
@@ -153,15 +154,15 @@ class TestToken:
         for length in ({"Content-Length": str(SMALL_BYTES + 1)}, {}):
             authenticator.asked.clear()
             sent, read = call("/guarded/", {"Authorization": f"Bearer {token}", **length}, [b"{"] * 3)
-            assert (sent[0]["status"], read, authenticator.asked) == (401, 0, [token])
+            assert (sent[0]["status"], read, authenticator.asked) == (401, 0, [proof_of(token)])
 
     def test_a_small_body_costs_no_second_look(self, client: TestClient, token: str) -> None:
         assert post(client, "/guarded/", b'{"name": "x"}', token).json() == "x 0 0"
-        assert authenticator.asked == [token]
+        assert authenticator.asked == [proof_of(token)]
 
     def test_is_looked_at_again_after_a_large_body(self, client: TestClient, token: str) -> None:
         assert post(client, "/guarded/", b'{"name": "x"}' + b" " * SMALL_BYTES, token).json() == "x 0 0"
-        assert authenticator.asked == [token] * 2
+        assert authenticator.asked == [proof_of(token)] * 2
 
     def test_who_waits_for_100_continue_has_the_connection_closed(self) -> None:
         for path, status in (("/guarded/", 401), ("/nowhere", 404)):

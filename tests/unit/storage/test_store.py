@@ -16,6 +16,7 @@ from app.errors import ContentMissing, StorageUnavailable
 from app.launcher.ports import free_loopback_port
 from app.storage.store import PART_BYTES, Storage, key_of
 from tests.support.services import ROOT, process_environment
+from tests.support.small_disk import needs_small_disk, run_on_small_disk
 from tests.support.waiting import wait_for
 
 BUCKET = "contents"
@@ -143,13 +144,16 @@ def test_what_a_killed_process_was_writing_is_not_there_and_is_deleted(tmp_path:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_server_that_is_away_says_so(s3: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_says_so(
+    s3: str, key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_loopback_port()}")
     away = Storage(s3)
     with pytest.raises(StorageUnavailable):
         away.write(key, iter([b"x"]))
     with pytest.raises(StorageUnavailable):
         away.read(key, 0, 1)
+    assert caplog.messages[-1].startswith("the storage at STORAGE_URL does not work: ")
 
 
 def test_a_directory_that_cannot_be_made_says_so(tmp_path: Path, key: str) -> None:
@@ -158,9 +162,6 @@ def test_a_directory_that_cannot_be_made_says_so(tmp_path: Path, key: str) -> No
         Storage((tmp_path / "file" / "contents").as_uri()).write(key, iter([b"x"]))
 
 
-# Of this process alone: a mount namespace of its own, in which a small disk is made of memory.
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
-MOUNTED = 'mount -t tmpfs -o size=8m tmpfs "$1" && exec "$2" -c "$3" "$1"'
 FULL = """
 import shutil
 import sys
@@ -183,19 +184,9 @@ print(storage.read("aa/small", 0, 1))
 """
 
 
-def _is_allowed() -> bool:
-    try:
-        return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not _is_allowed(), reason="a mount namespace is not allowed here")
+@needs_small_disk
 def test_a_full_disk_says_so_and_keeps_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*NAMESPACE, "sh", "-ec", MOUNTED, "sh", tmp_path, sys.executable, FULL],
-        cwd=ROOT, env=process_environment({}), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = run_on_small_disk(FULL, tmp_path, process_environment({}))
     assert done.stdout.splitlines() == ["[]", "b'x'"], done.stderr
 
 
