@@ -29,6 +29,15 @@ def read_file(self: Any, file: InputFile, others: list[InputFile] | None = None)
     }
 
 
+@celery_app.task(bind=True, name="tests.read_later")
+def read_later(self: Any, file: InputFile, gate: str) -> str:
+    """Wait for the gate, then read the file."""
+    while not Path(gate).exists():
+        self.update_progress(None)
+        time.sleep(NAP)
+    return file.path().read_text()
+
+
 @celery_app.task(bind=True, name="tests.save", offload_result=True)
 def save(self: Any, gate: str, then: str = "succeed", name: str = "report.txt") -> Any:
     """Save an artifact, a partial one, and one twice; then wait for the gate, and end as is asked."""

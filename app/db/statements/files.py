@@ -159,6 +159,17 @@ def set_uses(db: Session, uses: Mapping[UUID, Collection[UUID]]) -> None:
         db.execute(insert(_USES), rows)
 
 
+def add_use(db: Session, file_id: UUID, used_by: UUID) -> bool:
+    """Note that a running task uses this file, too. Returns False where that is too late: it is being deleted."""
+    kept = select(_F.c.id).where(_F.c.id == file_id, IS_VISIBLE).with_for_update(read=True, of=_F)
+    if db.execute(kept).one_or_none() is None:
+        return False
+    use = {"file_id": file_id, "used_by": used_by}
+    if db.execute(select(_USES).filter_by(**use)).one_or_none() is None:
+        db.execute(insert(_USES).values(**use))
+    return True
+
+
 _USER = TASKS.alias("using_task")
 
 

@@ -37,11 +37,13 @@ class AttemptFiles:
     def __init__(self, task_id: UUID, attempt: int, most_bytes: int, deliver: Deliver[Any]) -> None:
         self._of, self._most, self._deliver = Attempt(task_id, attempt), most_bytes, deliver
         self._directory: Path | None = None
+        # Whether arguments hold results of other tasks: what they name was not noted when the task was created.
+        self.notes_uses = False
 
     def find(self, file_id: UUID) -> InputFile:
         """Return the file that an argument names. Raises ValueError for one that this task may not read."""
         row = self._deliver(lambda db: statements.read_for(db, file_id, self._of.task_id))
-        if row is None:
+        if row is None or not self._notes_use(file_id):
             raise ValueError(GONE)
         content = _Stored(file_id, row[1], row[2], self.directory)
         return InputFile(file_id, FoundFile._make([*row, content]))
@@ -83,6 +85,11 @@ class AttemptFiles:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
+
+    def _notes_use(self, file_id: UUID) -> bool:
+        if not self.notes_uses:  # nearly always
+            return True
+        return self._in_session(lambda db: statements.add_use(db, file_id, self._of.task_id))
 
     def _held(self, write: Callable[..., bool], *args: Any, **named: Any) -> None:
         """Raises AttemptLost where the attempt no longer holds its task."""

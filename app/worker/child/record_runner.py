@@ -65,6 +65,7 @@ class RecordRunner:
         try:
             found = run.arguments()
             if found.args is not run.claim.args:
+                run.files.notes_uses = True
                 parameters_of_task(self._task).check_filled(found.args, found.kwargs)
         except Exception as error:  # noqa: BLE001 (a validator may raise anything, and `run` raises it)
             run.unfit = error

@@ -230,18 +230,25 @@ class TestArtifacts:
         assert (path.endswith(".csv"), len(path.encode()) <= 255, size) == (True, True, len(CONTENT))
 
     def test_are_handed_on_in_a_workflow(self, running: Running, gate: Path) -> None:
+        """And the task that has saved them stays as long as one reads them."""
         gate.touch()
+        opened = gate.with_suffix(".opened")
         task = {"name": "n", "task_type": "t"}
         tasks = [
             {**task, "ref": "save", "celery_task_name": "tests.save", "args": [str(gate)]},
-            {**task, "ref": "read", "celery_task_name": "tests.read_file",
-             "kwargs": {"file": {"$result": "save", "path": ["artifact"]}}},
+            {**task, "ref": "read", "celery_task_name": "tests.read_later",
+             "kwargs": {"file": {"$result": "save", "path": ["artifact"]}, "gate": str(opened)}},
         ]  # fmt: skip
         made = running.http.post(WORKFLOWS, json={"name": "w", "tasks": tasks})
         assert made.status_code == 201, made.text
-        read = next(each["id"] for each in made.json()["tasks"] if each["ref"] == "read")
-        task = ended(running, read)
-        assert (task["status"], task["result"]["known"][0]) == ("succeeded", "report.txt")
+        ids = {each["ref"]: each["id"] for each in made.json()["tasks"]}
+        running.until(ids["read"], "running")
+        wait_for(lambda: running.stack.sql("SELECT count(*) FROM file_uses")[0][0], 40, what="the use to be noted")
+        refused = running.http.delete(f"{TASKS}{ids['save']}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "task_has_children")
+        opened.touch()
+        assert ended(running, ids["read"])["result"] == "of attempt 1"
+        assert running.http.delete(f"{TASKS}{ids['save']}").status_code == 204
 
     def test_hold_a_result_that_is_too_large(self, running: Running, gate: Path) -> None:
         gate.touch()
