@@ -1,8 +1,8 @@
 """Files that users upload, and artifacts of tasks: read, listed, deleted. `docs/files.md` says what they are."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -20,14 +20,18 @@ from app.services.task_service import task_service
 from app.services.tasks.load import Load
 from app.services.tasks.quotas import Reservation, quotas
 
+# Quota is reserved for so many bytes more of a file whose length is not known.
+STEP_BYTES = 16 * 1024 * 1024
 
-class StartedFile(NamedTuple):
-    """A file whose bytes come. `is_counted`: the quota is reserved for them, else their number was not known."""
+
+@dataclass
+class StartedFile:
+    """A file whose bytes come, with the quota that is reserved for `reserved` of them."""
 
     id: UUID
     user_id: UUID
-    reservation: Reservation
-    is_counted: bool
+    reservations: list[Reservation]
+    reserved: int
 
 
 class FileService:
@@ -39,7 +43,7 @@ class FileService:
         Raises TooManyBytesStored.
         """
         reservation = quotas.reserve(db, user_id, Load(0, 0, bytes_ or 0))
-        started = StartedFile(new_id(), user_id, reservation, bytes_ is not None)
+        started = StartedFile(new_id(), user_id, [reservation], bytes_ or 0)
         try:
             with transaction(db):
                 files.begin_file(db, started.id, user_id, name, content_type)
@@ -48,29 +52,34 @@ class FileService:
             raise
         return started
 
+    def reserve_up_to(self, db: Session, started: StartedFile, size: int) -> None:
+        """Reserve quota for so many bytes of it. Raises TooManyBytesStored."""
+        if size > started.reserved:
+            more = max(STEP_BYTES, size - started.reserved)
+            started.reservations.append(quotas.reserve(db, started.user_id, Load(0, 0, more)))
+            started.reserved += more
+
     def touch(self, db: Session, file_id: UUID) -> bool:
         """Say that its bytes still come, each minute at least. Returns False if that is too late."""
         with transaction(db):
             return files.touch(db, file_id)
 
     def finish(self, db: Session, started: StartedFile, content: Measure) -> StoredFile:
-        """Note that the bytes of a file are in the storage.
-
-        Raises FileNotFound if that is too late, and TooManyBytesStored.
-        """
+        """Note that the bytes of a file, for which quota is reserved, are there. Raises FileNotFound if too late."""
         days = timedelta(days=get_settings().file_retention_days)
-        load = Load(0, 0, 0 if started.is_counted else content.size)
-        with quotas.reserved(db, started.user_id, load), transaction(db):
+        with transaction(db):
             if not files.finish_file(db, started.id, content.size, content.sha256, days):
                 raise FileNotFound
             found = files.find(db, started.id, None)
-        started.reservation.commit()
+        for each in started.reservations:
+            each.commit()
         assert found is not None
         return found
 
     def give_up(self, db: Session, started: StartedFile) -> None:
         """Have nothing kept of a file whose bytes did not all come."""
-        started.reservation.release()
+        for each in started.reservations:
+            each.release()
         with transaction(db):
             files.drop(db, StoredFile.id == started.id)
 

@@ -15,7 +15,7 @@ from app.services.execution import daily_limits
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS
 from app.services.task_service import task_service
 from app.services.tasks import idempotency
-from app.tasks.downloading import Download
+from app.tasks.downloading import Download, FileName
 from app.tasks.fetching import NotRepeated, make_fetch
 from app.tasks.files import folder_of
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
@@ -117,7 +117,7 @@ def fetch_url(
 def fetch_to_file(
     self: Any,
     url: PublicURL,
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None,
+    name: FileName | None = None,
     max_bytes: Annotated[int, Field(ge=0)] | None = None,
 ) -> dict[str, Any]:
     """Fetch a URL and save its content as an artifact, for other tasks to read.

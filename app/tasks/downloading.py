@@ -3,14 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field
 
 from app.outbound import Answer, Bounds, Client
 from app.outbound.urls import parse
 from app.services.files.contents import Measure, media_type, name_fault
 from app.tasks.http_status import CLIENT_ERROR, AnsweredNo, describe, is_retryable, retryable_error
 
+
+def _checked(name: str) -> str:
+    if fault := name_fault(name):
+        raise ValueError(fault)
+    return name
+
+
+FileName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked)]
 # For the whole content: the worker's own time limit ends a slower one.
 SECONDS = 6 * 3600
 Report = Callable[[float | None, Any], None]
@@ -27,10 +37,8 @@ class Download:
     def run(self, path: Path, report: Report, save: Callable[..., str | None]) -> dict[str, Any]:
         """Fetch the content to `path`, save it, and return the task's result.
 
-        Raises OutboundError, AnsweredLater, AnsweredNo, ValueError for a name that is none.
+        Raises OutboundError, AnsweredLater, AnsweredNo.
         """
-        if self.name is not None and (fault := name_fault(self.name)):
-            raise ValueError(f"name: {fault}")
         bounds = Bounds(seconds=SECONDS, max_bytes=self.max_bytes)
         with Client(bounds=bounds).stream("GET", self.url) as answer:
             _check_status(answer)

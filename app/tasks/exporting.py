@@ -14,6 +14,8 @@ from app.schemas.task import TaskRead
 from app.services.task_service import task_service
 
 PAGE = 200
+FIELDS = (*TaskRead.model_fields, *TaskRead.model_computed_fields)
+"""The names of the columns."""
 
 
 def pages(db: Session, wanted: TaskFilter) -> Iterator[list[dict[str, Any]]]:

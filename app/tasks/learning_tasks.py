@@ -94,7 +94,13 @@ def predict(
     with ExitStack() as files, folder_of(self) as folder:
         data = files.enter_context(opened(file.path(), file.name, max_bytes=most))
         done = prediction.predict(
-            model.path(), data, folder / "output", output=output, keep=keep, report=self.update_progress
+            model.path(),
+            data,
+            folder / "output",
+            output=output,
+            keep=keep,
+            max_bytes=get_settings().max_file_bytes,
+            report=self.update_progress,
         )
         return {**done, "artifact": self.save_artifact(*named(f"predicted-{file.name}", output, folder / "output"))}
 

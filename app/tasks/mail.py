@@ -1,5 +1,6 @@
 """Composes e-mails: checks addresses, refuses header injection, encodes everything as ASCII lines."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from app.tasks.files import InputFile
 
 # 7-bit: base64 or quoted-printable, because not every server accepts 8-bit lines.
 POLICY = SMTP.clone(cte_type="7bit")
+# What the package takes for an encoded word of RFC 2047, and decodes, also within a text.
+ENCODED_WORD = re.compile(r"=\?[^?]*\?[qQbB]\?")
 LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 
 # email-validator always refuses these domains. With a public suffix it checks only their form.
@@ -148,7 +151,9 @@ def _ascii(address: _Address, name: str) -> _Address:
 
 
 def _one_line(text: str, name: str) -> str:
-    """Refuse characters that could end a header and begin another one."""
+    """Refuse characters that could end a header and begin another one, also encoded: the package decodes them."""
+    if ENCODED_WORD.search(text):
+        raise ValueError(f"{name}: encoded words (RFC 2047) are not allowed: send the text itself")
     if any(unicodedata.category(character) in LINE_BREAKING for character in text):
         raise ValueError(f"{name}: line breaks and other control characters are not allowed")
     return _unicode(text, name)

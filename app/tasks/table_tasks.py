@@ -13,7 +13,7 @@ from app.core.json_text import dump_json
 from app.errors import InvalidInput
 from app.schemas.task_filter import filter_from
 from app.services.task_service import task_service
-from app.tasks.exporting import pages, write_lines
+from app.tasks.exporting import FIELDS, pages, write_lines
 from app.tasks.files import InputFile, folder_of
 
 Format = Literal["auto", "csv", "parquet", "jsonl"]
@@ -135,7 +135,7 @@ def export_tasks(
                 raise ValueError(
                     f"the tasks take more than MAX_FILE_BYTES, {settings.max_file_bytes} bytes: filter more"
                 )
-        if output == "jsonl" or not rows:
+        if output == "jsonl":
             destination = lines
         else:
             _convert(lines, destination, output)
@@ -147,8 +147,12 @@ def _convert(lines: Path, destination: Path, output: Output) -> None:
 
     from app.tasks.data.outputs import sink, writable
 
-    # All as text but for what is a number in all of them: no page decides a type for the others.
-    sink(writable(pl.scan_ndjson(lines, infer_schema_length=None), output), destination, output)
+    if lines.stat().st_size:
+        # All as text but for what is a number in all of them: no page decides a type for the others.
+        tasks = pl.scan_ndjson(lines, infer_schema_length=None)
+    else:
+        tasks = pl.LazyFrame(schema=dict.fromkeys(FIELDS, pl.String))
+    sink(writable(tasks, output), destination, output)
 
 
 def named(name: str, output: str, path: Any) -> tuple[str, Any, str]:

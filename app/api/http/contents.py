@@ -32,7 +32,7 @@ BYTES: dict[int | str, dict[str, Any]] = {
 }
 """The answers of an endpoint that sends a content, beside its problems."""
 # One range; several are answered with all of it, which RFC 9110 §14.2 allows.
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,40})\s*-\s*(\d{0,40})\s*", re.ASCII | re.IGNORECASE)
 _NOT_IN_TOKEN = re.compile(r"[^\x20-\x7e]|[\"\\%]")
 
 

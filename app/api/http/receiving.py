@@ -14,7 +14,7 @@ from app.api.http.turns import check_rights_again
 from app.api.http.uploads import Upload
 from app.errors import FileNotFound, ServiceError
 from app.models.stored_file import StoredFile
-from app.services.file_service import file_service
+from app.services.file_service import StartedFile, file_service
 from app.storage.store import key_of, storage
 
 # How often an upload says that it goes on: see `app/db/statements/files.py`.
@@ -32,7 +32,7 @@ async def receive_file(request: Request, user_id: UUID, most_bytes: int) -> Stor
         length = content_length(request.scope)
         started = await in_session(file_service.begin, user_id, name, content_type, length)
         try:
-            await storage().write_async(key_of(started.id), _kept_alive(started.id, upload.pieces()))
+            await storage().write_async(key_of(started.id), _accounted(started, upload))
             await upload.check()
             await check_rights_again(request)
             return await in_session(file_service.finish, started, upload.content)
@@ -49,12 +49,17 @@ async def receive_file(request: Request, user_id: UUID, most_bytes: int) -> Stor
         raise
 
 
-async def _kept_alive(file_id: UUID, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the pieces, and say now and then that they still come. Raises FileNotFound if that is too late."""
+async def _accounted(started: StartedFile, upload: Upload) -> AsyncIterator[bytes]:
+    """Yield the pieces, for which quota is reserved, and say now and then that they still come.
+
+    Raises FileNotFound if that is too late, TooManyBytesStored.
+    """
     touched = time.monotonic()
-    async for piece in pieces:
+    async for piece in upload.pieces():
+        if upload.content.size > started.reserved:
+            await in_session(file_service.reserve_up_to, started, upload.content.size)
         if time.monotonic() - touched > TOUCH_SECONDS:
             touched = time.monotonic()
-            if not await in_session(file_service.touch, file_id):
+            if not await in_session(file_service.touch, started.id):
                 raise FileNotFound
         yield piece

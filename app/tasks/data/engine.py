@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import polars as pl
 
@@ -16,6 +16,8 @@ from app.tasks.data.errors import UnusableData
 Panic: type[BaseException] = pl.exceptions.PanicException
 
 POLL_SECONDS = 0.2
+# Of the values of some ten thousand rows. A file can say in a few bytes that they are all the same long text.
+MAX_BATCH_BYTES = 1 << 30
 SHOWN_CHARACTERS = 80
 UNCONVERTED = re.compile(
     r"conversion from `(?P<from>.+?)` to `(?P<to>.+?)` failed in column .*?: \[(?P<values>.*?)\]\n", re.DOTALL
@@ -64,6 +66,7 @@ class Watch:
 
     def _pass(self, batch: pl.DataFrame, last: str | None) -> pl.DataFrame:
         self.check()
+        check_batch(batch)
         with self._lock:
             self.rows += batch.height
             self.missing += 0 if last is None else batch.get_column(last).null_count()
@@ -101,15 +104,56 @@ def run(work: Callable[[], Result], watches: Iterable[Watch], report: Callable[[
     return done[0]
 
 
+def check_batch(batch: pl.DataFrame) -> None:
+    """Raise UnusableData for rows whose values, each by itself, take more than MAX_BATCH_BYTES."""
+    size = batch.estimated_size()
+    if size > MAX_BATCH_BYTES:
+        raise UnusableData(f"{batch.height} rows hold {size} bytes of values, more than {MAX_BATCH_BYTES}: split them")
+
+
+def too_large(max_bytes: int | None) -> UnusableData:
+    return UnusableData(f"the output is larger than {max_bytes} bytes: filter more rows, or select less")
+
+
+class NewFile:
+    """A file that takes `max_bytes` bytes; the next one raises UnusableData."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int | None) -> None:
+        self._file, self._max_bytes, self.size = file, max_bytes, 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more bytes came than it takes. An error of polars may hide the one that `write` has raised."""
+        return self._max_bytes is not None and self.size > self._max_bytes
+
+    def write(self, piece: bytes) -> int:
+        self.size += len(piece)
+        self.check()
+        return self._file.write(piece)
+
+    def check(self) -> None:
+        """Raise UnusableData if more bytes came than it takes."""
+        if self.is_full:
+            raise too_large(self._max_bytes)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file for a query to write to, instead of any that is there.
+def new_file(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
+    """Open a new file for a query to write to, instead of any that is there. Raises UnusableData where it is full.
 
     A query that fails may go on for a moment: given a path, it would make or empty the file after the error.
     """
     path.unlink(missing_ok=True)
-    with path.open("xb") as file:
-        yield file
+    with path.open("xb") as opened:
+        file = NewFile(opened, max_bytes)
+        try:
+            yield file
+        except (pl.exceptions.PolarsError, Panic, OSError):
+            file.check()
+            raise
 
 
 @contextmanager

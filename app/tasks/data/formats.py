@@ -92,6 +92,8 @@ def _of_object(body: str, name: str) -> Format:
     line, ended, _ = body.partition("\n")
     try:
         json.loads(line)
+    except RecursionError:
+        return "jsonl"  # whose reading names the line
     except ValueError:
         # A first line longer than the sample is cut; its faults are told once the file is read.
         if not ended and len(body) >= SAMPLE_BYTES // 4:

@@ -16,6 +16,7 @@ import polars as pl
 
 from app.tasks.data.engine import Panic, Watch, new_file, polars_errors
 from app.tasks.data.errors import UnusableData
+from app.tasks.data.json_depth import check_depth
 from app.tasks.data.names import check_names
 from app.tasks.data.text_encoding import in_utf8, without_mark
 
@@ -44,6 +45,7 @@ class JsonlTable:
         self._name, self._folder, self._watch = name, folder, watch
         text, self.about_rows = in_utf8(path, name, folder)
         self._path = without_mark(text, folder)
+        self._check_depth()
 
     def schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the first lines. Later lines may have more, and values of other types."""
@@ -85,6 +87,13 @@ class JsonlTable:
     def _sampled(self) -> dict[str, pl.DataType]:
         with self._path.open("rb") as file, polars_errors(f"{self._name} cannot be read as JSON Lines"):
             return _types_of(file.read(SAMPLE_BYTES) + file.readline())
+
+    def _check_depth(self) -> None:
+        seen = 0
+        with self._path.open("rb") as file:
+            while lines := file.read(PIECE) + file.readline():
+                check_depth(lines, self._name, seen)
+                seen += lines.count(b"\n")
 
     def _schema(self) -> dict[str, pl.DataType]:
         """Return the types of all lines. polars could look at them in one go, in which nothing could stop it."""

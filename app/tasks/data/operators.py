@@ -7,8 +7,7 @@ Integers are calculated in 128 bits: a result beyond 64 bits fails the query ins
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from operator import and_, eq, ge, gt, le, lt, ne, or_
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Literal
 
 import polars as pl
@@ -62,8 +61,8 @@ def _like(terms: list[Term], literals: list[Any], place: str) -> Term:
     return Term(terms[0].need("text").str.contains(rf"(?s)\A(?:{regex})\z"), "boolean", place)
 
 
-def _logical(combine: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Build:
-    return lambda terms, _, place: Term(reduce(combine, [term.need("boolean") for term in terms]), "boolean", place)
+def _logical(combine: Callable[[list[pl.Expr]], pl.Expr]) -> Build:
+    return lambda terms, _, place: Term(combine([term.need("boolean") for term in terms]), "boolean", place)
 
 
 def _comparison(name: str, compare: Callable[[Any, Any], Any]) -> Build:
@@ -158,8 +157,8 @@ def _cast(terms: list[Term], literals: list[Any], place: str) -> Term:
 
 
 OPERATORS: dict[str, Operator] = {
-    "and": Operator(_logical(and_), 2, None),
-    "or": Operator(_logical(or_), 2, None),
+    "and": Operator(_logical(pl.all_horizontal), 2, None),
+    "or": Operator(_logical(pl.any_horizontal), 2, None),
     "not": Operator(lambda terms, _, place: Term(~terms[0].need("boolean"), "boolean", place), 1, 1),
     "=": Operator(_comparison("=", eq), 2, 2),
     "<>": Operator(_comparison("<>", ne), 2, 2),

@@ -11,7 +11,7 @@ from app.tasks.data.errors import InvalidExpression, UnusableData
 from app.tasks.data.formats import FORMATS, Format
 
 # OWASP, CSV Injection: a spreadsheet takes a cell that begins with one of these for a formula. A number is none.
-FORMULA = r"^[=+\-@\t\r]"
+FORMULA = r"^[=+\-@\t\r\n＝＋－＠﹢]"
 NUMBER = r"^[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?$"
 TIMESTAMP = "%Y-%m-%dT%H:%M:%S%.f"
 
@@ -43,9 +43,12 @@ def writable(frame: pl.LazyFrame, output: Format) -> pl.LazyFrame:
     return written.rename(_safe_names(schema.names())) if output == "csv" else written
 
 
-def sink(frame: pl.LazyFrame, destination: Path, output: Format) -> None:
-    """Write the frame to `destination`, in the order of its rows. Raises errors of polars."""
-    with new_file(destination) as file:
+def sink(frame: pl.LazyFrame, destination: Path, output: Format, max_bytes: int | None = None) -> None:
+    """Write the frame to `destination`, in the order of its rows.
+
+    Raises errors of polars, and UnusableData where that takes more than `max_bytes` bytes.
+    """
+    with new_file(destination, max_bytes) as file:
         if output == "parquet":
             frame.sink_parquet(file)
         elif output == "jsonl":
@@ -65,7 +68,7 @@ def _as_written(expr: pl.Expr, dtype: pl.DataType, output: Format) -> pl.Expr:
         in_utc = expr if dtype.time_zone is None else expr.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return in_utc.dt.to_string(TIMESTAMP if dtype.time_zone is None else f"{TIMESTAMP}Z")
     if dtype == pl.Duration:
-        return expr.dt.to_string("iso")
+        return escape(expr.dt.to_string("iso")) if output == "csv" else expr.dt.to_string("iso")
     if dtype == pl.Time:
         return expr.dt.to_string("%H:%M:%S%.f")
     if output == "csv" and dtype in (pl.String, pl.Categorical, pl.Enum):

@@ -15,9 +15,12 @@ from app.tasks.data.formats import PARQUET
 TAIL = 8  # the length of the footer, and the magic bytes
 MAX_FOOTER_BYTES = 64 << 20
 MAX_DEPTH = 32
+# Of columns within columns: the time that polars takes grows with the square, and it crashes at some thousands.
+MAX_LEVELS = 64
 
-# Fields of FileMetaData and of RowGroup.
-NUM_ROWS, ROW_GROUPS = 3, 4
+# Fields of FileMetaData, of SchemaElement and of RowGroup, whose number of rows is the third one too.
+SCHEMA, NUM_ROWS, ROW_GROUPS = 2, 3, 4
+NUM_CHILDREN = 5
 TOTAL_BYTE_SIZE = 2
 
 # Types of the compact protocol.
@@ -37,9 +40,26 @@ def read_footer(path: Path, name: str) -> Footer:
     try:
         fields = _Reader(_footer_bytes(path)).struct()
         groups = fields.get(ROW_GROUPS, [])
-        return Footer(rows=int(fields[NUM_ROWS]), bytes=sum(max(0, int(group[TOTAL_BYTE_SIZE])) for group in groups))
+        rows = [int(group[NUM_ROWS]) for group in groups]
+        if min(rows, default=0) < 0 or sum(rows) != int(fields[NUM_ROWS]):
+            raise ValueError(rows)
+        _check_levels(fields[SCHEMA])
+        return Footer(rows=sum(rows), bytes=sum(max(0, int(group[TOTAL_BYTE_SIZE])) for group in groups))
     except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         raise UnusableData(f"{name} is a damaged Parquet file: write it again") from None
+
+
+def _check_levels(elements: list[Any]) -> None:
+    """Raise ValueError if columns are nested deeper than MAX_LEVELS: the schema is their tree, the root first."""
+    left: list[int] = []
+    for element in elements:
+        if left:
+            left[-1] -= 1
+        left.append(int(element.get(NUM_CHILDREN, 0)))
+        while left and left[-1] <= 0:
+            left.pop()
+        if len(left) > MAX_LEVELS:
+            raise ValueError(len(left))
 
 
 def _footer_bytes(path: Path) -> bytes:

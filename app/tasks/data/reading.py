@@ -118,10 +118,11 @@ class Data:
 def opened(path: Path, name: str, *, format: str = "auto", max_bytes: int) -> Iterator[Data]:  # noqa: A002
     """Open the file at `path`, which its owner calls `name`, until the end of the `with` block.
 
+    Temporary files are beside it: of a process that is killed, they are deleted with the file of the attempt.
     gzip is decompressed, and zstd on Python 3.14; Parquet counts by the decompressed size that its footer says.
     `max_bytes` bounds the decompressed content of any file. Raises UnusableData.
     """
-    with TemporaryDirectory(prefix="table-") as created:
+    with TemporaryDirectory(prefix="table-", dir=path.parent) as created:
         folder = Path(created)
         plain = unpack(path, name, folder, max_bytes)
         found = detect(plain, name, format)

@@ -31,11 +31,13 @@ def in_utf8(path: Path, name: str, folder: Path) -> tuple[Path, int]:
             return path, lines
         marked = "utf-8-sig" if is_utf8 else None
     target = folder / "utf8"
-    lines, last = 0, "\n"
+    lines, last, length = 0, "\n", 0
     with path.open("rb") as source, target.open("wb") as file:
         for text in _decoded(source, name, marked):
-            file.write(text.encode())
+            written = text.encode()
+            file.write(written)
             lines += text.count("\n")
+            length = _length_of_line(length, written, name)
             last = text[-1:] or last
     return target, lines + (last != "\n")
 
@@ -48,16 +50,22 @@ def _look_through(path: Path, name: str) -> tuple[bool, int | None]:
     last = b"\n"
     with path.open("rb") as file:
         while piece := file.read(PIECE):
-            found = piece.count(b"\n")
-            feeds += found
+            feeds += piece.count(b"\n")
             returns = returns or b"\r" in piece
-            length = 0 if found else length + len(piece)
-            if length > MAX_LINE_BYTES and (feeds or not returns):
-                raise UnusableData(f"{name} has a line of more than {MAX_LINE_BYTES} bytes: check its line ends")
+            if feeds or not returns:
+                length = _length_of_line(length, piece, name)
             decoder = decoder and _went_on(decoder, piece)
             last = piece[-1:]
     decoder = decoder and _went_on(decoder, b"", final=True)
     return decoder is not None, None if returns and not feeds else feeds + (last != b"\n")
+
+
+def _length_of_line(length: int, piece: bytes, name: str) -> int:
+    """Return how long the last line is so far, of which `length` bytes came before. Raises UnusableData."""
+    length = len(piece) - piece.rfind(b"\n") - 1 if b"\n" in piece else length + len(piece)
+    if length > MAX_LINE_BYTES:
+        raise UnusableData(f"{name} has a line of more than {MAX_LINE_BYTES} bytes: check its line ends")
+    return length
 
 
 def _went_on(

@@ -48,12 +48,10 @@ def transform(
     sources = [data] if join is None else [data, join]
     steps = plan.whole_steps(joins=join is not None)
     _refuse_large(steps, sources, max_bytes)
-    transformation = _Transformation(plan, sources, destination, check_output(output))
+    transformation = _Transformation(plan, sources, destination, check_output(output), max_output_bytes)
     share = WHOLE_PERCENT if steps else STREAMED_PERCENT
 
     def poll() -> None:
-        if max_output_bytes is not None and transformation.size() > max_output_bytes:
-            raise UnusableData(f"the output is larger than {max_output_bytes} bytes: filter more rows, or select less")
         report(*_progress(sources, share))
 
     watches = [source.watch for source in sources]
@@ -67,11 +65,14 @@ def transform(
 class _Transformation:
     """The query: run on the files themselves, and again on converted ones if their types turn out to be others."""
 
-    def __init__(self, plan: Plan, sources: Sequence[Data], destination: Path, output: Format) -> None:
+    def __init__(
+        self, plan: Plan, sources: Sequence[Data], destination: Path, output: Format, max_bytes: int | None
+    ) -> None:  # fmt: skip
         self._plan = plan
         self._sources = sources
         self._destination = destination
         self._output = output
+        self._max_bytes = max_bytes
         self.written = Watch()
 
     def run(self) -> tuple[list[str], int, int]:
@@ -87,9 +88,6 @@ class _Transformation:
                 source.convert()
         return self._run()
 
-    def size(self) -> int:
-        return self._destination.stat().st_size if self._destination.exists() else 0
-
     def _run(self) -> tuple[list[str], int, int]:
         self.written.restart()
         with query_errors():
@@ -97,7 +95,7 @@ class _Transformation:
             frames = [source.watched(needed) for source in self._sources]
             query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None)
             columns = query.collect_schema().names()
-            sink(self.written.over(writable(query, self._output)), self._destination, self._output)
+            sink(self.written.over(writable(query, self._output)), self._destination, self._output, self._max_bytes)
         return columns, self._sources[0].watch.rows, self.written.rows
 
 

@@ -33,6 +33,7 @@ def predict(
     *,
     output: str = "parquet",
     keep: Sequence[str] | None = None,
+    max_bytes: int | None = None,
     report: Report,
 ) -> dict[str, Any]:
     """Predict each row of the table, in its order, and write the predictions to the file `destination`.
@@ -44,9 +45,9 @@ def predict(
     Returns `{rows, columns}`, where `columns` are the names in the file. `report(percent, detail)` is called after each
     batch; what it raises ends the prediction. Raises UnusableModel, and ValueError, which names them, if columns of the
     model are missing or of another type, `keep` names a column that is not there, or `output` cannot hold one: all
-    before a row is written.
+    before a row is written. Raises UnusableData if the file would take more than `max_bytes` bytes.
     """
-    prediction = _Prediction(load_model(model_path), data, keep or (), check_output(output), report)
+    prediction = _Prediction(load_model(model_path), data, keep or (), check_output(output), max_bytes, report)
     if data.about_rows is None:
         convert(data, report)
     report(0, {"stage": "loading"})
@@ -66,6 +67,7 @@ class _Prediction:
     data: Data
     keep: Sequence[str]
     output: Format
+    max_bytes: int | None
     report: Report
 
     def write(self, table: pl.LazyFrame, destination: Path) -> dict[str, Any]:
@@ -74,7 +76,7 @@ class _Prediction:
         schema = kept | self._schema()
         rows = 0
         with whole_files(destination.parent) as folder, one_core(), Warned().collecting():
-            with writer(folder / destination.name, self.output, schema) as write:
+            with writer(folder / destination.name, self.output, schema, self.max_bytes) as write:
                 for part in self._parts(frame, [*kept]):
                     write(part)
                     rows += len(part)

@@ -19,9 +19,10 @@ from app.core.security import access_token_life, create_access_token, read_acces
 from app.db.session import SessionLocal
 from app.db.statements import files as statements
 from app.ddl.clock import NOW
-from app.errors import StorageUnavailable
+from app.errors import StorageUnavailable, TooManyBytesStored
 from app.models import StoredFile
 from app.services.accounts.login_queries import revoke_sessions_of
+from app.services.file_service import STEP_BYTES, file_service
 from app.services.files import deleting
 from app.storage.store import Storage
 from tests.support.accounts import MakeUser
@@ -52,7 +53,7 @@ def upload(tasks: TaskClient, content: bytes = b"a,b\n1,2\n", name: str = "data.
 
 
 def upload_in_two(tasks: TaskClient, between: Callable[[], object]) -> httpx.Response:
-    """Upload CONTENT in two chunks, and do this between them."""
+    """Upload CONTENT in chunks, and do this as the body is read."""
     whole = httpx.Request("POST", "http://x/", files={"file": ("a.csv", CONTENT)})
     body = whole.read()
 
@@ -218,6 +219,25 @@ class TestUpload:
             status, code, detail = refused(upload(tasks, bytes(60_000)))
         assert (status, code) == (429, "stored_bytes_quota")
         assert re.search(r"6\d{4} of 100000 bytes are kept", detail)
+
+    def test_of_unknown_length_reserves_quota_as_it_comes(self, tasks: TaskClient) -> None:
+        """Else many at once could take what one may."""
+        user_id = UUID(tasks.user["id"])
+        with setting("QUOTA_STORED_BYTES", STEP_BYTES + 100_000), SessionLocal() as db:
+            one, other = (file_service.begin(db, user_id, name, "text/csv", None) for name in ("one", "other"))
+            file_service.reserve_up_to(db, one, 1)
+            with pytest.raises(TooManyBytesStored):
+                file_service.reserve_up_to(db, other, 1)
+            file_service.give_up(db, one)
+            file_service.reserve_up_to(db, other, STEP_BYTES)
+            with pytest.raises(TooManyBytesStored):
+                file_service.reserve_up_to(db, other, STEP_BYTES + 1)
+            file_service.give_up(db, other)
+        with setting("QUOTA_STORED_BYTES", len(CONTENT) + 100_000):
+            made(upload(tasks, CONTENT))
+            assert refused(upload_in_two(tasks, lambda: None))[:2] == (429, "stored_bytes_quota")
+        swept()
+        assert len(bytes_kept()) == 1
 
 
 class TestDigests:

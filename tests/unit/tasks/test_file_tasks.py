@@ -15,7 +15,7 @@ import pytest
 
 from app.catalogue import EXTRAS, catalogue, find_type
 from app.core.config import get_settings
-from app.errors import UnknownTask
+from app.errors import InvalidArguments, UnknownTask
 from app.tasks.common_tasks import fetch_to_file
 from app.tasks.downloading import name_of
 from app.tasks.high_priority_tasks import send_email
@@ -143,7 +143,9 @@ class TestFetch:
         assert (run.status, type(run.exception), run.artifacts) == ("failed", AnsweredNo, {})
 
     def test_of_a_bad_name_is_refused(self, web: Web) -> None:
-        assert "a name has no /" in failed(TaskRunner().run(fetch_to_file, web.url("/a"), name="a/b"))
+        for name in ("a/b", "..", "a\nb"):
+            with pytest.raises(InvalidArguments, match=r"kwargs.name: .* a name has no /"):
+                TaskRunner().run(fetch_to_file, web.url("/a"), name=name)
 
     @pytest.mark.parametrize(
         ("url", "name"),

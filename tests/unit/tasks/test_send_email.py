@@ -132,6 +132,22 @@ class TestInput:
         assert {sent: text for sent, text in told.items() if not text.startswith(wanted.format(sent[0]))} == {}
         assert server.commands == []
 
+    @pytest.mark.parametrize(
+        "word",
+        [
+            "=?utf-8?q?hi=0d=0aBcc:_eve=40example.org?=",
+            "a =?UTF-8?B?DQpCY2M6IHg=?= b",
+            "=?utf-8*en?Q?=0a?=",
+            "=?utf-8?q?plain?=",
+        ],
+    )
+    def test_nothing_encoded_can_end_a_header(self, server: Mailbox, word: str) -> None:
+        """The package decodes encoded words where it writes the header, line breaks among them (CVE-2024-6923)."""
+        for field in ("subject", "reply_to", "to"):
+            assert refusal(**{field: word}).startswith(f"{field}: encoded words (RFC 2047) are not allowed")
+        assert server.commands == []
+        assert refusal(subject="id=?1 or ?=?") == "sent"
+
     def test_what_is_no_address_is_refused_before_anything_is_sent(self, server: Mailbox) -> None:
         none = (
             "", "nobody", "@example.org", "a@", "a b@example.org", "a@b@c.org", "Ann <ann@example.org>",

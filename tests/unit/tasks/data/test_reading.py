@@ -11,10 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from app.tasks.data import text_encoding
 from app.tasks.data.reading import Data, UnusableData, detect, opened
 from app.tasks.data.unpacking import HAS_ZSTD
 from tests.support.properties import given, st
 from tests.unit.tasks.data.conftest import Open
+from tests.unit.tasks.data.parquet_bytes import nested, repeated
 
 
 def columns(data: Data) -> dict[str, list[Any]]:
@@ -127,6 +129,17 @@ class TestEncoding:
     def test_of_what_lies_by_its_mark_is_refused(self, open_table: Open) -> None:
         with pytest.raises(UnusableData, match="not the utf-16 that its first bytes say"):
             open_table(b"\xff\xfea\x00,")
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+    @pytest.mark.parametrize("end", ["\n", "\r"])
+    def test_does_not_hide_a_long_line(
+        self, open_table: Open, encoding: str, end: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(text_encoding, "MAX_LINE_BYTES", 3_000_000)
+        short, long = "ä" * 1_400_000, "ä" * 2_900_000
+        assert open_table(f"a{end}{short}{end}{short}{end}".encode(encoding)).rows == 2
+        with pytest.raises(UnusableData, match="has a line of more than 3000000 bytes"):
+            open_table(f"a{end}{short}{end}{long}{end}1{end}".encode(encoding))
 
     def test_json_lines_have_it_too(self, open_table: Open) -> None:
         for encoding in ("utf-8-sig", "utf-16"):
@@ -345,6 +358,28 @@ class TestTypesOfJsonLines:
             data.frame.collect()
 
 
+class TestDepthOfJsonLines:
+    @pytest.mark.parametrize(
+        ("opening", "closing", "times"),
+        [("[", "]", 64), ('{"a":', "}", 64), ('[{"a":', "}]", 32), ('[[1], "]]]", ', "]", 64)],
+    )
+    def test_beyond_its_bound_is_refused_with_the_line(
+        self, open_table: Open, opening: str, closing: str, times: int
+    ) -> None:
+        deep = f'{{"a": {opening * times}1{closing * times}}}'
+        assert json.loads(deep)
+        with pytest.raises(UnusableData, match="line 3 is nested more than 64 levels deep"):
+            open_table('{"b": 1}\n{"b": "[[["}\n' + deep + "\n")
+
+    def test_beyond_what_python_parses_is_refused_alike(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="line 1 is nested more than 64 levels deep"):
+            open_table('{"a": ' + "[" * 10_000 + "]" * 10_000 + "}\n")
+
+    def test_is_not_their_number(self, open_table: Open) -> None:
+        row = json.dumps({"a": [[each] for each in range(100)], "b": "[" * 100 + '\\"' + "{" * 100})
+        assert open_table(f"{row}\n" * 3).rows == 3
+
+
 class TestParquet:
     def test_is_read_with_its_types(self, open_table: Open) -> None:
         frame = pl.DataFrame({"a": [1, None], "b": ["x", "y"], "c": [dt.date(2024, 1, 1), None]})
@@ -357,6 +392,25 @@ class TestParquet:
             {"a": [10**30], "b": [None], "c": ["x"]}, schema={"a": pl.Int128, "b": pl.Null, "c": pl.Enum(["x"])}
         )
         assert columns(open_table(parquet(frame))) == {"a": [str(10**30)], "b": [None], "c": ["x"]}
+
+    @pytest.mark.parametrize(
+        ("rows", "claimed", "of_group"), [(2_000_000_000, 1, None), (1000, 0, None), (10, -1, -1), (10, 11, 10)]
+    )
+    def test_that_lies_about_its_rows_is_refused(
+        self, open_table: Open, rows: int, claimed: int, of_group: int | None
+    ) -> None:
+        assert open_table(repeated(10, claimed=10)).frame.collect()["a"].to_list() == [1] * 10
+        with pytest.raises(UnusableData, match="damaged"):
+            open_table(repeated(rows, claimed=claimed, of_group=of_group))
+
+    def test_of_more_rows_than_there_may_be_is_refused(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="holds 16000000000 bytes of data"):
+            open_table(repeated(2_000_000_000, claimed=2_000_000_000))
+
+    def test_that_is_nested_too_deep_is_refused(self, open_table: Open) -> None:
+        assert open_table(nested(60)).rows == 0
+        with pytest.raises(UnusableData, match="damaged"):
+            open_table(nested(64))
 
     def test_that_is_damaged_is_refused(self, open_table: Open) -> None:
         content = parquet(pl.DataFrame({"a": [1, 2]}))

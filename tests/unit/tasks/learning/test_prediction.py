@@ -57,6 +57,15 @@ class TestResult:
         assert predicted.to_list() == values
         assert predicted.dtype == pl.Series(values).dtype
 
+    @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+    def test_is_bounded(self, models: Models, open_table: Open, output: Path, form: str) -> None:
+        table = open_table(flowers(2000))
+        with pytest.raises(UnusableData, match="the output is larger than 2000 bytes"):
+            predict(models["height linear"], table, output, output=form, max_bytes=2000, report=silent)
+        assert [*output.parent.iterdir()] == []
+        predict(models["height linear"], table, output, output=form, max_bytes=200_000, report=silent)
+        assert output.stat().st_size <= 200_000
+
     def test_in_csv_has_no_formulas(self, models: Models, open_table: Open, output: Path) -> None:
         table = NEW | {"id": ["=1+1", "@x", "fine"]}
         predict(models["species linear"], open_table(table), output, output="csv", keep=["id"], report=silent)
