@@ -1,6 +1,7 @@
 """The profile of a table: measures of each column."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,11 @@ import polars as pl
 
 from app.tasks.data.column_measures import Histogram, Measured, kind_of, measure, prepared
 from app.tasks.data.engine import polars_errors, run
-from app.tasks.data.errors import InvalidExpression
+from app.tasks.data.errors import InvalidExpression, UnusableData
 from app.tasks.data.expressions import check_column
 from app.tasks.data.large_columns import measure_large
 from app.tasks.data.reading import Data
+from app.tasks.data.terms import Kind
 
 EXACT_ROWS = 1_000_000
 # Of columns that are read together.
@@ -81,11 +83,28 @@ def _measured(frame: pl.LazyFrame, names: list[str], rows: int, bins: int) -> It
     ready = {name: prepared(pl.col(name), schema[name]) for name in names}
     if rows > EXACT_ROWS:
         for name in names:
-            yield measure_large(frame.select(ready[name]), name, kind_of(schema[name]), rows, bins)
+            with _in_years(name, kind_of(schema[name])):
+                each = measure_large(frame.select(ready[name]), name, kind_of(schema[name]), rows, bins)
+            yield each
         return
     together = max(1, CELLS // max(1, rows))
     for start in range(0, len(names), together):
         part = names[start : start + together]
         values = frame.select(ready[name] for name in part).collect(engine="streaming")
         for name in part:
-            yield measure(values.get_column(name), kind_of(schema[name]), bins)
+            with _in_years(name, kind_of(schema[name])):
+                each = measure(values.get_column(name), kind_of(schema[name]), bins)
+            yield each
+
+
+@contextmanager
+def _in_years(name: str, kind: Kind) -> Iterator[None]:
+    """Make the error of a time that Python cannot hold an UnusableData."""
+    try:
+        yield
+    except (ValueError, OverflowError):
+        if kind not in ("date", "timestamp"):
+            raise
+        raise UnusableData(
+            f"column {name} has times outside the years 1 to 9999: correct them, or leave it out"
+        ) from None

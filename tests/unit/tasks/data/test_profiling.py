@@ -205,3 +205,9 @@ class TestProgress:
 
         with pytest.raises(KeyError, match="cancelled"):
             profile(data, report=cancel)
+
+
+@pytest.mark.parametrize("when", ["0000-01-01", "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-12:00"])
+def test_times_that_python_cannot_hold_are_named(open_table: Open, when: str) -> None:
+    with pytest.raises(UnusableData, match="column b has times outside the years 1 to 9999"):
+        profile(open_table(f"a,b\n1,{when}\n"), report=lambda *_: None)
