@@ -1,0 +1,30 @@
+"""A client of the task service: `Client`, and `AsyncClient` with an event loop.
+
+with Client("http://localhost:8000", api_key="tsk_…") as client:
+    task = client.submit("app.tasks.common_tasks.long_running_task", 2)
+    print(client.wait(task.id).status)
+"""
+
+from task_service_client._async.client import AsyncClient
+from task_service_client._sync.client import Client
+from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
+from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskStatus, TaskType
+from task_service_client.version import VERSION as __version__
+
+__all__ = [
+    "ApiError",
+    "Artifact",
+    "AsyncClient",
+    "Client",
+    "Damaged",
+    "File",
+    "LogLine",
+    "NotSignedIn",
+    "OutputChunk",
+    "Task",
+    "TaskServiceError",
+    "TaskStatus",
+    "TaskType",
+    "Unreachable",
+    "__version__",
+]

@@ -1,0 +1,1 @@
+"""The client, with an event loop. `generate.py` makes `_sync` of it: change it here alone."""

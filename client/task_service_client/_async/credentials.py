@@ -1,0 +1,130 @@
+"""What a request is signed in with: an API key, or the tokens of a login, which are renewed as they expire."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from task_service_client import profiles
+from task_service_client._pair import AsyncTurns, async_in_thread
+from task_service_client.errors import ApiError, NotSignedIn
+
+# Sends a request without credentials, once if its answer is lost, and returns the JSON of the answer.
+Send = Callable[[str, dict[str, Any]], Any]
+LOGIN, REFRESH = "/api/v1/auth/login", "/api/v1/auth/refresh"
+_NONE = {"code": "not_authenticated", "detail": "log in, or name an API key in TASK_SERVICE_API_KEY"}
+
+
+class Credentials:
+    """None of them: each request that needs some is refused."""
+
+    async def token(self, send: Send) -> str | None:
+        """Return what goes into `Authorization`; None for a request without it."""
+        return None
+
+    async def renew(self, send: Send, rejected: str | None) -> bool:
+        """Say whether there is another token than this one, which the server has refused. Raises NotSignedIn."""
+        return False
+
+
+class ApiKey(Credentials):
+    """An API key, which nothing renews."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def token(self, send: Send) -> str | None:
+        return self._key
+
+
+class Login(Credentials):
+    """A login by password, whose tokens are in memory."""
+
+    def __init__(self, username: str, password: str, otp: str | None = None) -> None:
+        self._form = {"username": username, "password": password, **({"otp": otp} if otp else {})}
+        self._access: str | None = None
+        self._refresh: str | None = None
+        self._turns = AsyncTurns()
+
+    async def token(self, send: Send) -> str | None:
+        if self._access is None:
+            await self.renew(send, None)
+        return self._access
+
+    async def renew(self, send: Send, rejected: str | None) -> bool:
+        async with self._turns:
+            if self._access == rejected:
+                self._take(await self._tokens(send))
+        return True
+
+    async def _tokens(self, send: Send) -> Any:
+        if self._refresh is not None:
+            # A refresh token that is sent twice ends its login.
+            refresh, self._refresh = self._refresh, None
+            try:
+                return await send(REFRESH, {"json": {"refresh_token": refresh}})
+            except NotSignedIn:
+                pass
+        return await send(LOGIN, {"data": self._form})
+
+    def _take(self, tokens: Any) -> None:
+        self._access, self._refresh = tokens["access_token"], tokens["refresh_token"]
+
+
+class StoredLogin(Credentials):
+    """The login of a profile, which all processes of the user share."""
+
+    def __init__(self, profile: profiles.Profile) -> None:
+        self._profile = profile
+        self._turns = AsyncTurns()
+
+    async def token(self, send: Send) -> str | None:
+        return self._profile.access_token
+
+    async def renew(self, send: Send, rejected: str | None) -> bool:
+        async with self._turns:
+            if self._profile.access_token == rejected:
+                async with _locked(self._profile.name):
+                    await self._renew(send, rejected)
+        return True
+
+    async def _renew(self, send: Send, rejected: str | None) -> None:
+        kept = await async_in_thread(lambda: profiles.load(self._profile.name))
+        if kept is None or kept.url != self._profile.url or kept.refresh_token is None:
+            raise NotSignedIn(401, {**_NONE, "detail": "the login of this profile has ended: log in again"}, None)
+        if kept.access_token == rejected:  # else another process has renewed it
+            try:
+                tokens = await send(REFRESH, {"json": {"refresh_token": kept.refresh_token}})
+            except ApiError as error:
+                if error.status != 401:
+                    raise
+                raise NotSignedIn(401, {**_NONE, "detail": "the login has ended: log in again"}, None) from None
+            kept = replace(kept, access_token=tokens["access_token"], refresh_token=tokens["refresh_token"])
+            renewed = kept
+            kept = await async_in_thread(lambda: profiles.save(renewed))
+        self._profile = kept
+
+
+def credentials_of(url: str, api_key: str | None, username: str | None, password: str | None) -> Credentials:
+    """Return what is given, else the API key of TASK_SERVICE_API_KEY, else the profile's, if it is of this server."""
+    if api_key is not None:
+        return ApiKey(api_key)
+    if username is not None and password is not None:
+        return Login(username, password)
+    if key := os.environ.get("TASK_SERVICE_API_KEY"):
+        return ApiKey(key)
+    profile = profiles.load()
+    if profile is None or profile.url != url:
+        return Credentials()
+    return StoredLogin(profile) if profile.api_key is None else ApiKey(profile.api_key)
+
+
+@asynccontextmanager
+async def _locked(name: str) -> AsyncIterator[None]:
+    lock = profiles.locked(name)
+    await async_in_thread(lock.__enter__)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)

@@ -1,0 +1,148 @@
+"""Requests: signed in, repeated where that is safe and may help, and as errors where they are refused."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from task_service_client._async.credentials import Credentials
+from task_service_client._pair import async_sleep
+from task_service_client.errors import ApiError, NotSignedIn, Unreachable
+from task_service_client.events import Event, EventParser
+from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
+from task_service_client.version import VERSION
+
+Options = Callable[[], dict[str, Any]]
+REFUSED, UNAUTHORIZED, NO_CONTENT = 400, 401, 204
+REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+IDEMPOTENCY_KEY = "Idempotency-Key"
+# A stream says each 15 seconds that it lives. It is opened again for some minutes.
+SILENT_SECONDS, STREAM_ATTEMPTS = 50.0, 30
+
+
+class AsyncTransport:
+    """The connections to one server."""
+
+    def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
+        self.credentials, self.timeout = credentials, timeout
+        self._http = httpx.AsyncClient(
+            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{VERSION}"}
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def request(self, method: str, path: str, *, attempts: int = ATTEMPTS, **options: Any) -> httpx.Response:
+        """Send a request and return its whole answer. Raises ApiError, Unreachable."""
+        return await self._answer(method, path, lambda: dict(options), attempts, signed=True, whole=True)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, options: Options, *, attempts: int = ATTEMPTS
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request, and close its answer at the end. `options` are made anew for each attempt.
+
+        Raises ApiError, Unreachable.
+        """
+        response = await self._answer(method, path, options, attempts, signed=True, whole=False)
+        try:
+            yield response
+        except httpx.TransportError as error:
+            raise Unreachable(f"{method} {path}: the answer ended early ({_words(error)})") from error
+        finally:
+            await response.aclose()
+
+    async def events(self, path: str, params: dict[str, Any] | None = None) -> AsyncIterator[Event]:
+        """Yield the events of a stream, which is opened again wherever it ends early; `open` each time it is open."""
+        parser = EventParser()
+
+        def options() -> dict[str, Any]:
+            known = {} if parser.last_id is None else {"Last-Event-ID": parser.last_id}
+            timeout = httpx.Timeout(self.timeout, read=SILENT_SECONDS)
+            return {"headers": {"Accept": "text/event-stream", **known}, "params": params, "timeout": timeout}
+
+        fruitless = 0
+        while fruitless < STREAM_ATTEMPTS:
+            fruitless += 1
+            try:
+                async with self.stream("GET", path, options, attempts=STREAM_ATTEMPTS) as response:
+                    if response.status_code == NO_CONTENT:
+                        return
+                    yield Event("open", "", parser.last_id)
+                    async for line in _lines(response.aiter_bytes()):
+                        for event in parser.feed(line):
+                            fruitless = 0
+                            yield event
+            except Unreachable as error:
+                if not isinstance(error.__cause__, httpx.ReadError | httpx.RemoteProtocolError | httpx.ReadTimeout):
+                    raise
+            await async_sleep(parser.retry if parser.retry is not None else backoff(fruitless))
+        raise Unreachable(f"GET {path}: the stream ends whenever it is opened")
+
+    async def _answer(
+        self, method: str, path: str, options: Options, attempts: int, *, signed: bool, whole: bool
+    ) -> httpx.Response:  # fmt: skip
+        is_renewed = False
+        attempt = 0
+        while True:
+            token = await self.credentials.token(self.send) if signed else None
+            request = self._request(method, path, options(), token)
+            is_repeatable = method in REPEATABLE or IDEMPOTENCY_KEY in request.headers
+            try:
+                response = await self._http.send(request, stream=True)
+                if whole or response.status_code >= REFUSED:
+                    await response.aread()
+            except httpx.TransportError as lost:
+                was_sent = not isinstance(lost, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+                if attempt + 1 >= attempts or (was_sent and not is_repeatable):
+                    raise Unreachable(f"{request.method} {request.url}: {_words(lost)}") from lost
+                await async_sleep(backoff(attempt))
+                attempt += 1
+                continue
+            if response.status_code < REFUSED:
+                return response
+            await response.aclose()
+            if response.status_code == UNAUTHORIZED and signed and not is_renewed:
+                is_renewed = True
+                if await self.credentials.renew(self.send, token):
+                    continue
+            error = _error_of(response)
+            delay = delay_of(error, attempt, is_repeatable=is_repeatable)
+            if delay is None or attempt + 1 >= attempts:
+                raise error
+            await async_sleep(delay)
+            attempt += 1
+
+    def _request(self, method: str, path: str, options: dict[str, Any], token: str | None) -> httpx.Request:
+        headers = {**(options.pop("headers", None) or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
+        return self._http.build_request(method, path, headers=headers, **options)
+
+    async def send(self, path: str, options: dict[str, Any]) -> Any:
+        """Send a request without credentials, and return the JSON of its answer."""
+        answer = await self._answer("POST", path, lambda: dict(options), ATTEMPTS, signed=False, whole=True)
+        return answer.json()
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """Yield the lines of a text. httpx would also split it at the line separators of Unicode, which JSON may hold."""
+    held = b""
+    async for piece in pieces:
+        *lines, held = (held + piece).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode()
+
+
+def _error_of(response: httpx.Response) -> ApiError:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"detail": f"{response.request.url} is answered with {response.status_code}, and not by this service"}
+    kind = NotSignedIn if response.status_code == UNAUTHORIZED else ApiError
+    return kind(response.status_code, problem, retry_after(response.headers))
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""The client, without an event loop: `generate.py` makes it of `_async`."""

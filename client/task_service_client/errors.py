@@ -1,0 +1,47 @@
+"""What the client raises.
+
+TaskServiceError
+├── Unreachable      no answer, however often it was tried
+├── NotSignedIn      no credentials, or the server takes them no longer (401)
+├── ApiError         the server has refused a request: `status`, `code`, `detail`
+└── Damaged          a content is another one than the server's digest says
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class TaskServiceError(Exception):
+    """Base of what the client raises; a timeout of `wait` is a `TimeoutError`."""
+
+
+class Unreachable(TaskServiceError):
+    """The server did not answer."""
+
+
+class Damaged(TaskServiceError):
+    """The bytes that came have another SHA-256 than the file."""
+
+
+class ApiError(TaskServiceError):
+    """An answer with a problem (RFC 9457). Branch on `code`: docs/http-api.md lists them.
+
+    `errors` are the faults of single fields, each with `loc`, `msg` and `type`. `retry_after` is in seconds, None where
+    waiting does not help.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None) -> None:
+        self.status, self.retry_after = status, retry_after
+        self.code = str(problem.get("code", f"http_{status}"))
+        self.detail = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
+        self.errors: list[dict[str, Any]] = list(problem.get("errors") or [])
+        super().__init__("; ".join([f"{self.code}: {self.detail}", *map(_of_field, self.errors)]))
+
+
+class NotSignedIn(ApiError):
+    """401: log in, or send another API key."""
+
+
+def _of_field(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error.get("loc", ()) if part != "body")
+    return f"{place}: {error.get('msg', '')}"

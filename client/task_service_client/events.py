@@ -1,0 +1,45 @@
+"""Server-Sent Events, line by line (WHATWG HTML, 9.2.6)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Event:
+    """One event; `name` is "" for a comment, which says that the stream lives."""
+
+    name: str
+    data: str
+    id: str | None
+
+
+@dataclass
+class EventParser:
+    """Takes the lines of a stream. `last_id` is what a new connection is to send, `retry` its delay in seconds."""
+
+    last_id: str | None = None
+    retry: float | None = None
+    _name: str = ""
+    _data: list[str] = field(default_factory=list)
+
+    def feed(self, line: str) -> Iterator[Event]:
+        """Yield the event that ends with this line, which has no line end."""
+        if not line:
+            if self._data:
+                yield Event(self._name or "message", "\n".join(self._data), self.last_id)
+            self._name, self._data = "", []
+        elif line.startswith(":"):
+            yield Event("", line[1:], self.last_id)
+        else:
+            name, _, value = line.partition(":")
+            self._take(name, value.removeprefix(" "))
+
+    def _take(self, name: str, value: str) -> None:
+        if name == "event":
+            self._name = value
+        elif name == "data":
+            self._data.append(value)
+        elif name == "id" and "\0" not in value:
+            self.last_id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry = int(value) / 1000

@@ -1,0 +1,152 @@
+"""Profiles of the command line: a server each, with what signs in to it.
+
+They are in `profiles.json` in the user's directory for configuration, readable by the user alone. Tokens are in the
+keyring of the system instead, where the package `keyring` is installed and finds one.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+DEFAULT = "default"
+SERVICE = "task-service"
+SECRETS = ("api_key", "access_token", "refresh_token")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A server and the credentials for it: an API key, or the tokens of a login. `in_keyring`: these are there."""
+
+    name: str
+    url: str
+    username: str | None = None
+    api_key: str | None = None
+    access_token: str | None = None
+    refresh_token: str | None = None
+    in_keyring: bool = False
+
+
+def directory() -> Path:
+    """Return the directory of the profiles: `TASK_SERVICE_CONFIG`, else the system's usual place."""
+    if named := os.environ.get("TASK_SERVICE_CONFIG"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / SERVICE
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / SERVICE
+
+
+def chosen_name(name: str | None = None) -> str:
+    """Return this name, else `TASK_SERVICE_PROFILE`, else the one that was signed in to last."""
+    return name or os.environ.get("TASK_SERVICE_PROFILE") or _read().get("current") or DEFAULT
+
+
+def load(name: str | None = None) -> Profile | None:
+    """Return the profile; None where there is none of this name."""
+    name = chosen_name(name)
+    fields = _read().get("profiles", {}).get(name)
+    if fields is None:
+        return None
+    profile = Profile(name, **{key: value for key, value in fields.items() if key in Profile.__dataclass_fields__})
+    if not profile.in_keyring:
+        return profile
+    keyring = _keyring()
+    kept = keyring.get_password(SERVICE, name) if keyring is not None else None
+    return replace(profile, **json.loads(kept)) if kept else profile
+
+
+def save(profile: Profile, *, as_current: bool = False) -> Profile:
+    """Keep a profile, and return it as it is kept. Hold `locked` of it meanwhile."""
+    keyring = _keyring()
+    profile = replace(profile, in_keyring=keyring is not None)
+    fields = asdict(profile)
+    name = fields.pop("name")
+    if keyring is not None:
+        keyring.set_password(SERVICE, name, json.dumps({key: fields.pop(key) for key in SECRETS}))
+    with _locked("profiles"):
+        kept = _read()
+        kept.setdefault("profiles", {})[name] = {key: value for key, value in fields.items() if value is not None}
+        if as_current or "current" not in kept:
+            kept["current"] = name
+        _write(kept)
+    return profile
+
+
+def delete(name: str) -> None:
+    """Forget a profile, as far as there is one."""
+    keyring = _keyring()
+    with _locked("profiles"):
+        kept = _read()
+        fields = kept.get("profiles", {}).pop(name, None)
+        if fields is not None and fields.get("in_keyring") and keyring is not None:
+            keyring.delete_password(SERVICE, name)
+        if kept.get("current") == name:
+            del kept["current"]
+        _write(kept)
+
+
+def names() -> list[str]:
+    return sorted(_read().get("profiles", {}))
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the tokens of a profile: of all processes of this user, one renews them at a time."""
+    with _locked(f"profile-{name.encode().hex()}"):
+        yield
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads((directory() / "profiles.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{directory() / 'profiles.json'} holds no profiles: delete it and log in again")  # noqa: TRY004
+    return found
+
+
+def _write(kept: dict[str, Any]) -> None:
+    """Replace the file as a whole: a process that is killed leaves the old one."""
+    folder = directory()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, written = tempfile.mkstemp(dir=folder, prefix=".profiles-")  # readable by the user alone
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(kept, file, indent=1)
+    Path(written).replace(folder / "profiles.json")
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    directory().mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (directory() / f"{name}.lock").open("a+") as file:
+        _lock(file.fileno())
+        yield  # the end of the file's use ends its lock
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _keyring() -> Any:
+    """Return the keyring; None where there is none, or none that keeps anything."""
+    try:
+        import keyring
+        from keyring.backends import fail, null
+    except ImportError:
+        return None
+    backend = keyring.get_keyring()
+    return None if isinstance(backend, fail.Keyring | null.Keyring) else keyring

@@ -1,0 +1,62 @@
+"""What goes into requests, and where a client finds its server."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from task_service_client import profiles
+
+TASKS, FILES = "/api/v1/tasks/", "/api/v1/files/"
+# Of a list, of a batch, and the seconds that a request may wait for the end of a task.
+PAGE, BATCH, WAIT_SECONDS = 100, 1000, 60
+ENDED = frozenset({"succeeded", "failed", "revoked"})
+
+
+def url_of(base_url: str | None) -> str:
+    """Return the server's URL: this one, that of TASK_SERVICE_URL, or of the profile. Raises ValueError."""
+    found = base_url or os.environ.get("TASK_SERVICE_URL")
+    if not found:
+        profile = profiles.load()
+        if profile is None:
+            raise ValueError("no server is named: pass base_url, set TASK_SERVICE_URL, or run `task-service login URL`")
+        found = profile.url
+    if urlsplit(found).scheme not in ("http", "https"):
+        raise ValueError(f"{found!r} is no URL of a server: it begins with http:// or https://")
+    return found.rstrip("/")
+
+
+def as_body(
+    celery_task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, name: str | None,
+    task_type: str | None, fields: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the body of `POST /tasks/`, with names where none are given."""
+    short = celery_task_name.rpartition(".")[2]
+    return {
+        "name": name or short,
+        "task_type": task_type or short,
+        "celery_task_name": celery_task_name,
+        "args": [*args],
+        "kwargs": dict(kwargs or {}),
+        **fields,
+    }
+
+
+def next_page(answer: httpx.Response) -> str:
+    """Return the path of the page behind this one (RFC 8288); "" for none. Never another host: a token goes there."""
+    url = urlsplit(answer.links.get("next", {}).get("url", ""))
+    return f"{url.path}?{url.query}" if url.path else ""
+
+
+class Deadline:
+    """A number of seconds from now; None for ever."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left, at least 0."""
+        return float("inf") if self._at is None else max(0.0, self._at - time.monotonic())
