@@ -43,16 +43,17 @@ class Client:
     `base_url` is the server's, `timeout` the seconds that one request may take to connect, to send and between two
     pieces of its answer. Without credentials they come from TASK_SERVICE_API_KEY, else from the profile that
     `task-service login` saved; so does `base_url`, from TASK_SERVICE_URL or the profile. Requests are repeated where
-    that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. All methods raise
+    that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. `language` is that of the
+    server's errors (RFC 9110, Accept-Language): `en` or `zh`. All methods raise
     `ApiError` where the server refuses, `NotSignedIn` without valid credentials, and `Unreachable` without an answer.
     """
 
     def __init__(
         self, base_url: str | None = None, *, api_key: str | None = None, username: str | None = None,
-        password: str | None = None, timeout: float = TIMEOUT_SECONDS,
+        password: str | None = None, timeout: float = TIMEOUT_SECONDS, language: str | None = None,
     ) -> None:  # fmt: skip
         url = url_of(base_url)
-        self._transport = Transport(url, credentials_of(url, api_key, username, password), timeout)
+        self._transport = Transport(url, credentials_of(url, api_key, username, password), timeout, language)
 
     def __enter__(self) -> Self:
         return self

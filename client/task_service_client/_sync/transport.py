@@ -23,11 +23,10 @@ SILENT_SECONDS, STREAM_ATTEMPTS = 50.0, 30
 class Transport:
     """The connections to one server."""
 
-    def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, timeout: float, language: str | None = None) -> None:
         self.credentials, self.timeout = credentials, timeout
-        self._http = httpx.Client(
-            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{VERSION}"}
-        )
+        headers = {"User-Agent": f"task-service-client/{VERSION}"} | ({"Accept-Language": language} if language else {})
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers)
 
     def close(self) -> None:
         self._http.close()
