@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from task_service_client.cli import deeds, login, stats, submit, tasks, top, watch
-from task_service_client.cli.command import Fields, Output, ProfileName, Url, add, as_command, run_of
+from task_service_client.cli.command import Body, Fields, Output, ProfileName, Url, add, as_command, run_of
 from task_service_client.cli.language import t
+from task_service_client.cli.options import option
 from task_service_client.cli.resources import RESOURCES, Resource, commands
 from task_service_client.version import VERSION
 
@@ -14,19 +15,19 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 _ACCESS, _TASKS, _SERVICE = t("Access"), t("Tasks"), t("The service")
 
 
-def _version(asked: bool) -> None:
+def _print(asked: bool) -> None:
     if asked:
         print(f"task-service {VERSION}")
         raise typer.Exit
 
 
-def root(
+def root(  # typer reads the options from the signature
     context: typer.Context,
     output: Output = None,
     fields: Fields = None,
     profile: ProfileName = None,
     url: Url = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help=t("Print the version."))] = False,
+    _version: Annotated[bool, option("--version", "Print the version.", callback=_print, is_eager=True)] = False,
 ) -> None:  # fmt: skip
     run_of(context, {"output": output, "fields": fields, "profile": profile, "url": url})
 
@@ -38,13 +39,15 @@ def application() -> typer.Typer:
         rich_markup_mode="rich", help=t("Tasks of a task service: submit, watch and steer them."),
     )  # fmt: skip
     app.callback()(root)
-    for panel, bodies in (
+    panels: tuple[tuple[str, dict[str, Body]], ...] = (
         (_ACCESS, {"login": login.login, "logout": login.logout}),
         (_TASKS, {
             "submit": submit.submit, "watch": watch.watch, "ls": tasks.ls, "show": tasks.show, "top": top.top,
-            "logs": tasks.logs, "output": tasks.output, "cancel": deeds.cancel, "retry": deeds.retry, "delete": deeds.delete,
+            "logs": tasks.logs, "output": tasks.output, "cancel": deeds.cancel, "retry": deeds.retry,
+            "delete": deeds.delete,
         }),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for panel, bodies in panels:
         for name, body in bodies.items():
             add(app, name, body, panel=panel)
     for name, resource in RESOURCES.items():
@@ -60,8 +63,12 @@ def _group(resource: Resource) -> typer.Typer:
     ls = as_command(bodies["ls"][0])
 
     def listed(
-        context: typer.Context, output: Output = None, fields: Fields = None, profile: ProfileName = None, url: Url = None
-    ) -> None:  # fmt: skip
+        context: typer.Context,
+        output: Output = None,
+        fields: Fields = None,
+        profile: ProfileName = None,
+        url: Url = None,
+    ) -> None:
         given: dict[str, Any] = {"output": output, "fields": fields, "profile": profile, "url": url}
         run_of(context, given)
         if context.invoked_subcommand is None:

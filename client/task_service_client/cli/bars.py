@@ -1,11 +1,12 @@
 """Bars of many tasks at once, on stderr, drawn anew four times a second."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -20,7 +21,9 @@ from task_service_client.requests import ENDED
 # What is shown first where there are more tasks than lines.
 ORDER = ("running", "failed", "revoked", "pending", "succeeded")
 BAR_STYLES = {"succeeded": "green", "failed": "red", "revoked": "magenta"}
-WIDE, SPARE_LINES = 100, 3
+SPARE_LINES = 3
+# In characters: of a name, of a bar, of the words beside it; and all that is between and behind them.
+LEAST_NAME, LEAST_BAR, MOST_BAR, LEAST_WORDS, REST = 20, 20, 40, 20, 25
 Task = Mapping[str, Any]
 
 
@@ -61,24 +64,27 @@ class Board:
         return line
 
 
-def lines(tasks: Iterable[Task], width: int) -> Table:
+def lines(tasks: Sequence[Task], width: int) -> Table:
     """Return a line for each task: its name, its bar, the percent, the state, its time and its last words."""
-    is_wide = width >= WIDE
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False, width=width)
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column(width=30 if is_wide else 20)
+    longest = max(cell_len(texts.one_line(task["name"])) for task in tasks)
+    name = max(1, min(longest, max(LEAST_NAME, width // 3), width - REST - LEAST_BAR))
+    bar_width = max(1, min(MOST_BAR, width - REST - name))
+    words = width - REST - name - bar_width - 1
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(width=name, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=bar_width)
     table.add_column(width=4, justify="right", no_wrap=True)
     table.add_column(width=9, no_wrap=True)
     table.add_column(width=7, justify="right", no_wrap=True)
-    if is_wide:
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=4)
+    if has_words := words >= LEAST_WORDS:
+        table.add_column(width=words, no_wrap=True, overflow="ellipsis")
     for task in tasks:
         status = task["status"]
         style = BAR_STYLES.get(status, "cyan")
         bar = ProgressBar(100, task["progress"], style="dim", complete_style=style, finished_style=style)
-        cells = [Text(texts.one_line(task["name"])), bar, Text(f"{task['progress']}%")]
+        cells: list[RenderableType] = [Text(texts.one_line(task["name"])), bar, Text(f"{task['progress']}%")]
         cells += [Text(t(status), STATUS_STYLES.get(status, "")), Text(_time(task))]
-        table.add_row(*cells, *([Text(_words(task), "red" if status == "failed" else "dim")] if is_wide else []))
+        table.add_row(*cells, *([Text(_words(task), "red" if status == "failed" else "dim")] if has_words else []))
     return table
 
 

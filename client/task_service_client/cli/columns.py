@@ -27,7 +27,7 @@ TASKS = (
     _ID,
     Column("status", "STATUS", "status"),
     Column("progress", "DONE", "percent", rank=4),
-    _NAME,
+    Column("name", "NAME", least=20),
     _CREATED,
     Column("task_type", "TYPE", rank=5, least=12),
     Column("priority", "PRIORITY", rank=7),
@@ -61,7 +61,7 @@ WORKFLOWS = (
     Column("counts.pending", "PENDING", "number", rank=6),
 )
 QUEUES = (
-    Column("name", "NAME", least=12),
+    Column("name", "QUEUE", least=12),
     Column("pending", "PENDING", "number"),
     Column("running", "RUNNING", "number"),
     Column("ready", "READY", "number", rank=3),
@@ -73,7 +73,7 @@ QUEUES = (
     Column("paused_reason", "REASON", rank=2, least=10, only_if_any=True),
 )
 WORKERS = (
-    Column("name", "NAME", least=16),
+    Column("name", "WORKER", least=16),
     Column("state", "STATE", "status"),
     Column("running", "RUNNING", "count"),
     Column("concurrency", "SLOTS", "number"),
@@ -84,7 +84,7 @@ WORKERS = (
     Column("version", "VERSION", rank=6),
 )
 LIMITS = (
-    Column("name", "NAME", least=12),
+    Column("name", "LIMIT", least=12),
     Column("running", "RUNNING", "number"),
     Column("concurrency", "AT ONCE", "number"),
     Column("concurrency_per_key", "PER KEY", "number", rank=3),

@@ -67,8 +67,8 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 def run_of(context: typer.Context, given: dict[str, str | None]) -> Run:
     """Return what a command runs with: its own options, else those before its name."""
     run: Run = context.obj or Run()
-    context.obj = run.with_options(**given)
-    return context.obj
+    context.obj = run = run.with_options(**given)
+    return run
 
 
 def as_command(body: Body) -> Body:
@@ -88,7 +88,7 @@ def as_command(body: Body) -> Body:
         if said:
             raise typer.Exit(said)
 
-    del command.__wrapped__  # type: ignore[attr-defined]  # typer would read the body's signature
+    del command.__wrapped__  # typer would read the body's signature
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command

@@ -9,18 +9,19 @@ from task_service_client.cli import exits
 from task_service_client.cli.exits import Refused, explained
 from task_service_client.cli.ids import checked_ids
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
 
 if TYPE_CHECKING:
     from task_service_client import Client
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help=t("Tasks; - reads ids from stdin."))]
-Query = Annotated[str | None, typer.Option("--query", "-q", help=t("All tasks of this search, after a preview."))]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help=t("Do it without asking."))]
-DryRun = Annotated[bool, typer.Option("--dry-run", help=t("Only say what --query finds."))]
+Ids = Annotated[list[str] | None, argument("[ID]...", "Tasks; - reads ids from stdin.")]
+Query = Annotated[str | None, option("--query -q", "All tasks of this search, after a preview.")]
+Yes = Annotated[bool, option("--yes -y", "Do it without asking.")]
+DryRun = Annotated[bool, option("--dry-run", "Only say what --query finds.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0, help=t("Wait no longer for --query: exit 124. It goes on.")),
+    option("--timeout", "Wait no longer for --query: exit 124. It goes on.", "SECONDS", least=0),
 ]
 Deed = Callable[["Client", str], dict[str, Any]]
 
@@ -43,7 +44,7 @@ def retry(
     yes: Yes = False,
     dry_run: DryRun = False,
     timeout: Timeout = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help=t("Forget the steps that are done."))] = False,
+    from_start: Annotated[bool, option("--from-start", "Forget the steps that are done.")] = False,
 ) -> None:  # fmt: skip
     """Run failed or revoked tasks again."""
     if from_start and query is not None:
@@ -62,7 +63,7 @@ def delete(
     yes: Yes = False,
     dry_run: DryRun = False,
     timeout: Timeout = None,
-    force: Annotated[bool, typer.Option("--force", help=t("Cancel what has not ended, and delete it then."))] = False,
+    force: Annotated[bool, option("--force", "Cancel what has not ended, and delete it then.")] = False,
 ) -> None:  # fmt: skip
     """Delete ended tasks."""
     if force and query is not None:

@@ -15,7 +15,7 @@ class Refused(Exception):
         super().__init__(message)
 
 
-def explained(error: BaseException) -> Refused | None:
+def explained(error: BaseException) -> Refused | None:  # noqa: PLR0911 (one for each kind of error)
     """Return what a command says of an error, and its exit code; None for one that is a fault of the program."""
     if isinstance(error, Refused):
         return error
@@ -37,6 +37,7 @@ def _of_answer(error: ApiError) -> Refused:
         return Refused(t("No answer from the service: {reason}", reason=error.detail), UNREACHABLE)
     lines = [f"{error.detail} ({error.code})"]
     for fault in error.errors:
-        place = ".".join(str(part) for part in fault.get("loc", ()) if part != "body")
-        lines.append(f"  {place}: {fault.get('msg', '')}")
+        line = ".".join(str(part) for part in fault.get("loc", ()) if part != "body") + f": {fault.get('msg', '')}"
+        if line not in error.detail:
+            lines.append(f"  {line}")
     return Refused("\n".join(lines), USAGE if error.status == UNPROCESSABLE else FAILED)

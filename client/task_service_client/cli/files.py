@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from task_service_client.cli.columns import ARTIFACTS, FILES
 from task_service_client.cli.data import write_list, write_one
 from task_service_client.cli.ids import TASKS, checked_id
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run, rows
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ PATH = "/api/v1/files/"
 
 def ls(
     run: Run,
-    task: Annotated[str | None, typer.Option("--task", metavar="ID", help=t("What this task has saved."))] = None,
+    task: Annotated[str | None, option("--task", "What this task has saved.", "ID")] = None,
 ) -> None:  # fmt: skip
     """List files, the newest first; with --task the artifacts of a task."""
     with run.client() as client:
@@ -32,8 +31,8 @@ def ls(
 
 def upload(
     run: Run,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=t("Files; - is stdin."))],
-    name: Annotated[str | None, typer.Option("--name", help=t("Its name, of one file."))] = None,
+    paths: Annotated[list[str], argument("PATH...", "Files; - is stdin.")],
+    name: Annotated[str | None, option("--name", "Its name, of one file.")] = None,
 ) -> None:
     """Upload files, and print their ids."""
     from task_service_client.cli.exits import Refused
@@ -52,8 +51,8 @@ def upload(
 
 def download(
     run: Run,
-    file_id: Annotated[str, typer.Argument(metavar="ID", help=t("A file or an artifact."))],
-    to: Annotated[str, typer.Argument(metavar="[PATH]", help=t("A file or a directory; - is stdout."))] = ".",
+    file_id: Annotated[str, argument("ID", "A file or an artifact.")],
+    to: Annotated[str, argument("[PATH]", "A file or a directory; - is stdout.")] = ".",
 ) -> None:
     """Download a file or an artifact, and print its path. It is there whole or not at all."""
     import shutil
@@ -72,7 +71,7 @@ def download(
 
 
 def uploaded(run: Run, client: "Client", path: str, name: str | None = None) -> dict[str, Any]:
-    """Upload a file, and return what the service knows of it. `-` is stdin. Raises Refused for one that is not there."""
+    """Upload a file, and return what the service knows of it. `-` is stdin. Raises Refused where there is none."""
     from io import BytesIO
 
     from task_service_client.cli.exits import Refused

@@ -2,20 +2,20 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from task_service_client.cli.data import write_one
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
 
+Scopes = list[str] | None
 SCOPES = ("tasks:read", "tasks:write", "admin")
 
 
 def create(
     run: Run,
-    name: Annotated[str, typer.Argument(metavar="NAME", help=t("A name for people."))],
-    scope: Annotated[list[str] | None, typer.Option("--scope", help=t("tasks:read, tasks:write or admin; several times for several. Default: the first two."))] = None,
-    expires_at: Annotated[str | None, typer.Option("--expires-at", metavar="TIME", help=t("It stops working then."))] = None,
+    name: Annotated[str, argument("NAME", "A name for people.")],
+    scope: Annotated[Scopes, option("--scope", "tasks:read, tasks:write, admin; by default the first two.")] = None,
+    expires_at: Annotated[str | None, option("--expires-at", "It stops working then.", "TIME")] = None,
 ) -> None:  # fmt: skip
     """Create an API key, and print it: it is shown this once."""
     body: dict[str, Any] = {"name": name, "scopes": scope or list(SCOPES[:2])}

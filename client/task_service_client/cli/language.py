@@ -24,7 +24,7 @@ def _translations(name: str) -> dict[str, str]:
     return found
 
 
-def t(text: str, **values: Any) -> str:
+def t(text: str, /, **values: Any) -> str:
     """Return an English text in the language of the environment, with these values in its places `{name}`."""
     said = _translations(language()).get(text, text)
     return said.format(**values) if values else said

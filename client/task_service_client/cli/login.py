@@ -9,6 +9,7 @@ import typer
 from task_service_client.cli import exits
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def login(
     run: Run,
-    url: Annotated[str | None, typer.Argument(metavar="[URL]", help=t("The server, such as http://localhost:8000."))] = None,
-    username: Annotated[str | None, typer.Option("--username", "-u", help=t("A username or an e-mail address."))] = None,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help=t("Read the password from stdin."))] = False,
-    api_key_stdin: Annotated[bool, typer.Option("--api-key-stdin", help=t("Read an API key from stdin."))] = False,
-    otp: Annotated[str | None, typer.Option("--otp", metavar="CODE", help=t("A one-time code of a second factor."))] = None,
+    url: Annotated[str | None, argument("[URL]", "The server, such as http://localhost:8000.")] = None,
+    username: Annotated[str | None, option("--username -u", "A username or an e-mail address.")] = None,
+    password_stdin: Annotated[bool, option("--password-stdin", "Read the password from stdin.")] = False,
+    api_key_stdin: Annotated[bool, option("--api-key-stdin", "Read an API key from stdin.")] = False,
+    otp: Annotated[str | None, option("--otp", "A one-time code of a second factor.", "CODE")] = None,
 ) -> None:  # fmt: skip
     """Sign in to a server, and keep that as a profile. It asks for what is not given, on a terminal."""
     from task_service_client import profiles

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import typer
-
 from task_service_client.cli import columns, files, keys
 from task_service_client.cli.columns import Column
 from task_service_client.cli.data import write_line, write_list, write_one, write_values
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run, rows
 
 API = "/api/v1/"
@@ -24,8 +23,9 @@ class Deed:
     summary: str
     method: str = "POST"
     path: str = ""
-    # An option and the member of the body that it fills; None for a request without a body.
+    # An option, which is the member of the body that it fills, and its help; None for a request without a body.
     option: str | None = None
+    option_help: str = ""
     default: str | None = None
 
 
@@ -70,7 +70,10 @@ RESOURCES = {
     "queues": Resource(
         "What waits where.", "queues/", columns.QUEUES, "List queues.", key="name",
         deeds={
-            "pause": Deed("Start nothing more of queues.", path="/pause", option="reason", default="paused from the command line"),
+            "pause": Deed(
+                "Start nothing more of queues.", path="/pause", option="reason", option_help="Shown to all users.",
+                default="paused from the command line",
+            ),
             "resume": Deed("Resume queues.", path="/resume"),
         },
     ),
@@ -90,7 +93,10 @@ RESOURCES = {
         show="Show groups of failures.",
         deeds={
             "resolve": Deed("Mark groups as resolved; a new failure opens them again.", path="/resolve"),
-            "ignore": Deed("Ignore groups.", path="/ignore", option="until"),
+            "ignore": Deed(
+                "Ignore groups.", path="/ignore", option="until",
+                option_help="Until this time; without it until they are reopened.",
+            ),
             "reopen": Deed("Open groups again.", path="/reopen"),
         },
     ),
@@ -127,7 +133,7 @@ def _ls(resource: Resource) -> Body:
 
 
 def _names(resource: Resource) -> Any:
-    return Annotated[list[str], typer.Argument(metavar=f"{resource.key.upper()}...", help=t("Which."))]
+    return Annotated[list[str], argument(f"{resource.key.upper()}...", "Which.")]
 
 
 def _show(resource: Resource) -> Body:
@@ -140,24 +146,22 @@ def _show(resource: Resource) -> Body:
 
 
 def _deed(resource: Resource, deed: Deed) -> Body:
-    option = deed.option
-
     def call(run: Run, names: Sequence[str], body: dict[str, str] | None) -> None:
         with run.client() as client:
             for name in names:
                 answer = client.request(deed.method, _path(resource, name) + deed.path, json=body)
                 _write(run, resource, name, answer.json() if answer.content else {})
 
-    if option is None:
+    if deed.option is None:
 
         def plain(run: Run, names: _names(resource)) -> None:  # type: ignore[valid-type]
             call(run, names, None)
 
         return plain
-    named = Annotated[str | None, typer.Option(f"--{option}", help=t(f"The {option}."))]
+    named = Annotated[str | None, option(f"--{deed.option}", deed.option_help)]
 
     def with_option(run: Run, names: _names(resource), value: named = deed.default) -> None:  # type: ignore[valid-type]
-        call(run, names, {option: value} if value is not None else {})
+        call(run, names, {str(deed.option): value} if value is not None else {})
 
     return with_option
 

@@ -95,7 +95,9 @@ def parsed(text: str) -> dict[str, Any]:
 
 def _take(filters: dict[str, Any], whole: str, key: str, value: str) -> None:
     if key not in KEYS:
-        raise Refused(t("{part}: there is no key {key}; the keys are {keys}", part=whole, key=key, keys=", ".join(KEYS)))
+        raise Refused(
+            t("{part}: there is no key {key}; the keys are {keys}", part=whole, key=key, keys=", ".join(KEYS))
+        )
     name, read, is_list = KEYS[key]
     if key == "user" and value == "me":
         return  # what the server lists without this filter

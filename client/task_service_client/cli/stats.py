@@ -2,11 +2,10 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from task_service_client.cli.columns import Column
 from task_service_client.cli.data import write_line, write_list, write_one
 from task_service_client.cli.language import t
+from task_service_client.cli.options import option
 from task_service_client.cli.run import Run
 
 COUNTS = ("submitted", "succeeded", "failed", "revoked")
@@ -15,8 +14,8 @@ COLUMNS = (Column("key", "KEY", least=16), *(Column(name, name.upper(), "number"
 
 def stats(
     run: Run,
-    window: Annotated[str, typer.Option("--window", metavar="WINDOW", help=t("1h, 24h or 7d."))] = "24h",
-    by: Annotated[str, typer.Option("--by", metavar="KIND", help=t("type, queue or priority."))] = "type",
+    window: Annotated[str, option("--window", "1h, 24h or 7d.", "WINDOW")] = "24h",
+    by: Annotated[str, option("--by", "type, queue or priority.", "KIND")] = "type",
 ) -> None:
     """Count the tasks of a window by their type, queue or priority."""
     with run.client() as client:

@@ -1,47 +1,48 @@
 """`submit`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from task_service_client.cli import task_types
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
 from task_service_client.cli.search import PRIORITIES
 
 if TYPE_CHECKING:
     from task_service_client import Client
 
-_TASK, _WAIT = t("The task"), t("Waiting")
+_of_task, _waiting = partial(option, panel=t("The task")), partial(option, panel=t("Waiting"))
+Text = str | None
 
 
 def _priorities(incomplete: str) -> list[str]:
     return [each for each in PRIORITIES if each.startswith(incomplete)]
 
 
-def submit(
+def submit(  # noqa: PLR0917 (typer calls it by names)
     run: Run,
-    task: Annotated[str, typer.Argument(metavar="NAME", autocompletion=task_types.completed, help=t("The task, or the last part of its name."))],
-    items: Annotated[list[str] | None, typer.Argument(metavar="[K=V]...", help=t("Arguments: key=value, key:=JSON, key=@file."))] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help=t("Wait for its end: exit 1 where it fails."), rich_help_panel=_WAIT)] = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help=t("Wait no longer: exit 124. The task runs on."), rich_help_panel=_WAIT)] = None,
-    name: Annotated[str | None, typer.Option("--name", help=t("A name for people."), rich_help_panel=_TASK)] = None,
-    task_type: Annotated[str | None, typer.Option("--type", help=t("For your own grouping."), rich_help_panel=_TASK)] = None,
-    priority: Annotated[str | None, typer.Option("--priority", autocompletion=_priorities, help=t("low, normal, high or critical."), rich_help_panel=_TASK)] = None,
-    delay: Annotated[float | None, typer.Option("--delay", metavar="SECONDS", min=0, help=t("Start so much later."), rich_help_panel=_TASK)] = None,
-    run_at: Annotated[str | None, typer.Option("--run-at", metavar="TIME", help=t("Start at this time, such as 2026-11-30T08:00Z."), rich_help_panel=_TASK)] = None,
-    expires_at: Annotated[str | None, typer.Option("--expires-at", metavar="TIME", help=t("Revoke it where it has not started by then."), rich_help_panel=_TASK)] = None,
-    time_limit: Annotated[float | None, typer.Option("--time-limit", metavar="SECONDS", help=t("Of one attempt."), rich_help_panel=_TASK)] = None,
-    attempts: Annotated[int | None, typer.Option("--attempts", metavar="N", help=t("How often it may fail."), rich_help_panel=_TASK)] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help=t("A tag; several times for several."), rich_help_panel=_TASK)] = None,
-    after: Annotated[list[str] | None, typer.Option("--after", metavar="ID", help=t("Start once this task has succeeded."), rich_help_panel=_TASK)] = None,
-    unique_key: Annotated[str | None, typer.Option("--unique-key", help=t("One pending or running task of this key."), rich_help_panel=_TASK)] = None,
-    on_conflict: Annotated[str | None, typer.Option("--on-conflict", help=t("Where the key is taken: reject, return or replace."), rich_help_panel=_TASK)] = None,
-    limit: Annotated[str | None, typer.Option("--limit", help=t("The limit that it takes a place of."), rich_help_panel=_TASK)] = None,
-    limit_key: Annotated[str | None, typer.Option("--limit-key", help=t("The key of that place."), rich_help_panel=_TASK)] = None,
-    webhook_url: Annotated[str | None, typer.Option("--webhook-url", metavar="URL", help=t("Is told of its end."), rich_help_panel=_TASK)] = None,
-    idempotency_key: Annotated[str | None, typer.Option("--idempotency-key", help=t("The same key again is the same task."), rich_help_panel=_TASK)] = None,
+    task: Annotated[str, argument("NAME", "The task, or the end of its name.", task_types.completed)],
+    items: Annotated[list[str] | None, argument("[K=V]...", "Arguments: key=value, key:=JSON, key=@file.")] = None,
+    wait: Annotated[bool, _waiting("--wait -w", "Wait for its end: exit 1 where it fails.")] = False,
+    timeout: Annotated[float | None, _waiting("--timeout", "Wait no longer: exit 124.", "SECONDS", least=0)] = None,
+    name: Annotated[Text, _of_task("--name", "A name for people.")] = None,
+    task_type: Annotated[Text, _of_task("--type", "For your own grouping.")] = None,
+    priority: Annotated[Text, _of_task("--priority", "low, normal, high or critical.", complete=_priorities)] = None,
+    delay: Annotated[float | None, _of_task("--delay", "Start so much later.", "SECONDS", least=0)] = None,
+    run_at: Annotated[Text, _of_task("--run-at", "Start at such a time: 2026-11-30T08:00Z.", "TIME")] = None,
+    expires_at: Annotated[Text, _of_task("--expires-at", "Revoke it unless it has started by then.", "TIME")] = None,
+    time_limit: Annotated[float | None, _of_task("--time-limit", "Of one attempt.", "SECONDS")] = None,
+    attempts: Annotated[int | None, _of_task("--attempts", "How often it may fail.", "N")] = None,
+    tag: Annotated[list[str] | None, _of_task("--tag", "A tag; several times for several.")] = None,
+    after: Annotated[list[str] | None, _of_task("--after", "Start once this task has succeeded.", "ID")] = None,
+    unique_key: Annotated[Text, _of_task("--unique-key", "One active task of this key at a time.")] = None,
+    on_conflict: Annotated[Text, _of_task("--on-conflict", "Where the key is taken: reject, return or replace.")] = None,
+    limit: Annotated[Text, _of_task("--limit", "The limit that it takes a place of.")] = None,
+    limit_key: Annotated[Text, _of_task("--limit-key", "The key of that place.")] = None,
+    webhook_url: Annotated[Text, _of_task("--webhook-url", "Is told of its end.", "URL")] = None,
+    idempotency_key: Annotated[Text, _of_task("--idempotency-key", "The same key again: the same task.")] = None,
 ) -> None:  # fmt: skip
     """Create a task, and print its id; with --wait its end.
 
@@ -53,11 +54,14 @@ def submit(
         raise Refused(t("--timeout is the time of --wait. That of the task is --time-limit."))
     fields = {
         "name": name, "task_type": task_type, "priority": priority, "delay_seconds": delay, "run_at": run_at,
-        "expires_at": expires_at, "timeout_seconds": time_limit, "max_attempts": attempts, "tags": tag, "depends_on": after,
-        "unique_key": unique_key, "on_conflict": on_conflict, "limit": limit, "limit_key": limit_key, "webhook_url": webhook_url,
+        "expires_at": expires_at, "timeout_seconds": time_limit, "max_attempts": attempts, "tags": tag,
+        "depends_on": after, "unique_key": unique_key, "on_conflict": on_conflict, "limit": limit,
+        "limit_key": limit_key, "webhook_url": webhook_url,
     }  # fmt: skip
     with run.client() as client:
-        created = _create(run, client, task, items or [], {k: v for k, v in fields.items() if v is not None}, idempotency_key)
+        created = _create(
+            run, client, task, items or [], {k: v for k, v in fields.items() if v is not None}, idempotency_key
+        )
     if wait:
         watch.until_ended(run, [created["id"]], timeout, known=[created], as_list=False)
     elif run.output == "text" and not run.fields:

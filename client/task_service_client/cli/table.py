@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -17,18 +17,23 @@ from task_service_client.cli.run import console
 # Of the terminal's palette, which is made for its background.
 STATUS_STYLES = {
     "succeeded": "green", "failed": "red", "running": "cyan", "revoked": "magenta", "alive": "green", "lost": "red",
-    "draining": "cyan", "open": "red", "resolved": "green", "delivered": "green", "finished": "green", "aborted": "red",
-    "partial": "magenta",
+    "draining": "cyan", "open": "red", "resolved": "green", "finished": "green", "aborted": "red",
 }  # fmt: skip
+STATES = (*STATUS_STYLES, "pending", "ignored")
 GAP = 2
 
 
 def status(value: Any) -> Text:
-    return Text(texts.compact(value), STATUS_STYLES.get(str(value), ""))
+    word = texts.compact(value)
+    return Text(t(word) if word in STATES else word, STATUS_STYLES.get(word, ""))
 
 
 def percent(value: Any) -> Text:
     return Text("" if value is None else f"{value}%")
+
+
+def _count(value: Any) -> Text:
+    return Text(str(len(value)))
 
 
 def _yes(value: Any) -> Text:
@@ -40,13 +45,11 @@ def _time(show: Callable[[Any], str]) -> Callable[[Any], Text]:
 
 
 def _text(value: Any) -> Text:
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        value = ", ".join(value)
     return Text(texts.one_line(texts.compact(value)))
 
 
 KINDS: dict[str, Callable[[Any], Text]] = {
-    "text": _text, "status": status, "percent": percent, "yes": _yes, "count": lambda value: Text(str(len(value))), "ago": _time(texts.ago),
+    "text": _text, "status": status, "percent": percent, "yes": _yes, "count": _count, "ago": _time(texts.ago),
     "bytes": _time(texts.size), "seconds": _time(texts.short),
 }  # fmt: skip
 RIGHT = ("percent", "bytes", "seconds", "ago", "number", "count")
@@ -89,8 +92,8 @@ def made(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: in
     for each in shown:
         room = min(each.width, each.least + spare)
         spare -= room - each.least
-        justify = "right" if each.column.kind in RIGHT else "left"
-        table.add_column(t(each.column.title), width=room, no_wrap=True, overflow="ellipsis", justify=justify)
+        side: Literal["left", "right"] = "right" if each.column.kind in RIGHT else "left"
+        table.add_column(t(each.column.title), width=room, no_wrap=True, overflow="ellipsis", justify=side)
     for cells in zip(*(each.cells for each in shown), strict=True):
         table.add_row(*cells)
     return table

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from task_service_client.cli.columns import TASKS as COLUMNS
 from task_service_client.cli.data import write_line, write_list, write_one
 from task_service_client.cli.ids import TASKS, checked_id, checked_ids, filters_of
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run, rows
 
 if TYPE_CHECKING:
@@ -18,18 +17,16 @@ if TYPE_CHECKING:
 
 PAGE, MOST_IN_A_PAGE = 50, 200
 LEVELS = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow", "DEBUG": "dim"}
-Id = Annotated[str, typer.Argument(metavar="ID", help=t("The task."))]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help=t("Follow no longer: exit 124."))
-]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help=t("Go on until the task has ended."))]
+Id = Annotated[str, argument("ID", "The task.")]
+Timeout = Annotated[float | None, option("--timeout", "Follow no longer: exit 124.", "SECONDS", least=0)]
+Follow = Annotated[bool, option("--follow -f", "Go on until the task has ended.")]
 
 
 def ls(
     run: Run,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]...", help=t("A search: status:failed type:import after:24h report"))] = None,
-    query: Annotated[str | None, typer.Option("--query", "-q", help=t("The same, as one text."))] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=0, help=t("So many at most; 0 for all."))] = PAGE,
+    words: Annotated[list[str] | None, argument("[QUERY]...", "Such as status:failed type:import after:24h")] = None,
+    query: Annotated[str | None, option("--query -q", "The same, as one text.")] = None,
+    limit: Annotated[int, option("--limit -n", "So many at most; 0 for all.", "N", least=0)] = PAGE,
 ) -> None:  # fmt: skip
     """List tasks, the newest first.
 
@@ -55,9 +52,7 @@ def ls(
             run.say(t("These are the newest {count}. --limit 0 lists all.", count=written))
 
 
-def show(
-    run: Run, ids: Annotated[list[str], typer.Argument(metavar="ID...", help=t("Tasks; - reads ids from stdin."))]
-) -> None:
+def show(run: Run, ids: Annotated[list[str], argument("ID...", "Tasks; - reads ids from stdin.")]) -> None:
     """Show tasks with all their fields."""
     wanted = checked_ids(ids)
     with run.client() as client:
@@ -75,9 +70,9 @@ def logs(
     run: Run,
     task_id: Id,
     follow: Follow = False,
-    level: Annotated[str | None, typer.Option("--level", help=t("At or above: DEBUG, INFO, WARNING, ERROR, CRITICAL."))] = None,
-    attempt: Annotated[int | None, typer.Option("--attempt", metavar="N", help=t("Of this attempt."))] = None,
-    after: Annotated[int | None, typer.Option("--after", metavar="SEQ", help=t("Behind the line of this number."))] = None,
+    level: Annotated[str | None, option("--level", "At or above: DEBUG, INFO, WARNING, ERROR, CRITICAL.")] = None,
+    attempt: Annotated[int | None, option("--attempt", "Of this attempt.", "N")] = None,
+    after: Annotated[int | None, option("--after", "Behind the line of this number.", "SEQ")] = None,
     timeout: Timeout = None,
 ) -> None:  # fmt: skip
     """Print the log lines of a task."""
@@ -94,8 +89,8 @@ def output(
     run: Run,
     task_id: Id,
     follow: Follow = False,
-    stream: Annotated[str | None, typer.Option("--stream", help=t("Of this stream."))] = None,
-    after: Annotated[int | None, typer.Option("--after", metavar="SEQ", help=t("Behind the chunk of this number."))] = None,
+    stream: Annotated[str | None, option("--stream", "Of this stream.")] = None,
+    after: Annotated[int | None, option("--after", "Behind the chunk of this number.", "SEQ")] = None,
     timeout: Timeout = None,
 ) -> None:  # fmt: skip
     """Print what a task has emitted. Where an attempt begins anew, a message says so."""

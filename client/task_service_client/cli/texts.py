@@ -35,8 +35,8 @@ def short(seconds: float) -> str:
     """Return a duration in its largest unit."""
     for size, unit in _UNITS:
         if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
 
 
 def clock(seconds: float) -> str:
@@ -61,7 +61,9 @@ def size(count: float) -> str:
 
 
 def compact(value: Any) -> str:
-    """Return a value in one line: texts as they are, nothing for null, JSON for all else."""
-    if value is None:
+    """Return a value in one line: texts as they are, nothing for null and what is empty, JSON for all else."""
+    if value is None or value in ([], {}):
         return ""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

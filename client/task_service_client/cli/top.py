@@ -4,11 +4,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from task_service_client.cli.data import write_one
 from task_service_client.cli.ids import TASKS, filters_of
-from task_service_client.cli.language import t
+from task_service_client.cli.options import option
 from task_service_client.cli.run import Run, console, rows
 
 if TYPE_CHECKING:
@@ -20,8 +18,8 @@ QUIT = ("q", "Q", "\x1b", "\x03")
 
 def top(
     run: Run,
-    query: Annotated[str | None, typer.Option("--query", "-q", help=t("Only the tasks of this search."))] = None,
-    interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", min=0.2, help=t("Between two looks."))] = 2.0,
+    query: Annotated[str | None, option("--query -q", "Only the tasks of this search.")] = None,
+    interval: Annotated[float, option("--interval", "Between two looks.", "SECONDS", least=0.2)] = 2.0,
 ) -> None:  # fmt: skip
     """Show queues, workers and running tasks, live. Elsewhere than on a terminal it prints one look as JSON.
 
@@ -30,7 +28,9 @@ def top(
     with run.client() as client:
         filters = filters_of(client, query or "")
         if run.output != "text" or not sys.stdout.isatty() or not sys.stdin.isatty():
-            write_one(run if run.output != "text" else run.with_options("json", None, None, None), look(client, filters))
+            write_one(
+                run if run.output != "text" else run.with_options("json", None, None, None), look(client, filters)
+            )
             return
         _live(client, filters, interval, query)
 

@@ -1,7 +1,8 @@
 """`k=v` as the schema of a task's parameters reads it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from task_service_client.cli.exits import Refused
@@ -83,7 +84,7 @@ def _kinds(schema: Schema, root: Schema) -> Iterator[Schema]:
 
 
 def _of_kinds(text: str, kinds: list[Schema], root: Schema) -> Any:
-    """Return the value as the narrowest of these kinds: a number rather than a text, `null` where no text is allowed."""
+    """Return the value as the narrowest of these kinds: a number rather than a text, null where no text fits."""
     kinds = sorted(kinds, key=lambda kind: _breadth(kind, text))
     misfits = []
     for kind in kinds:
@@ -105,24 +106,9 @@ def _of_kind(text: str, kind: Schema, root: Schema) -> Any:
         return _choice(text, kind.get("enum", [kind.get("const")]))
     if kind.get("format") == FILE_ID:
         return Upload(text[1:]) if text.startswith("@") else text
-    match kind.get("type"):
-        case "string":
-            return text
-        case "boolean":
-            return _boolean(text)
-        case "integer":
-            return _number(text, int, t("an integer"))
-        case "number":
-            return _number(text, float, t("a number"))
-        case "array":
-            return _array(text, kind, root)
-        case "object":
-            return _typed_json(text, dict, t("a JSON object"))
-        case "null":
-            if text != "null":
-                raise Misfit("null")
-            return None
-    return _anything(text)
+    if kind.get("type") == "array":
+        return _array(text, kind, root)
+    return _READ.get(kind.get("type", "any"), _anything)(text)
 
 
 def _choice(text: str, values: list[Any]) -> Any:
@@ -138,14 +124,31 @@ def _boolean(text: str) -> bool:
     return text.lower() in _TRUE
 
 
-def _number(text: str, kind: type[int] | type[float], words: str) -> int | float:
+def _integer(text: str) -> int:
     try:
-        number = kind(text)
+        return int(text)
     except ValueError:
-        raise Misfit(words) from None
-    if kind is float and (number != number or abs(number) == float("inf")):
-        raise Misfit(words)
-    return int(number) if kind is float and text.lstrip("+-").isdigit() else number
+        raise Misfit(t("an integer")) from None
+
+
+def _number(text: str) -> float:
+    """Return a number of JSON: an integer where it is written as one."""
+    try:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(text)
+        return int(text) if text.lstrip("+-").isdigit() else number
+    except ValueError:
+        raise Misfit(t("a number")) from None
+
+
+def _null(text: str) -> None:
+    if text != "null":
+        raise Misfit("null")
+
+
+def _object(text: str) -> Any:
+    return _typed_json(text, dict, t("a JSON object"))
 
 
 def _array(text: str, kind: Schema, root: Schema) -> Any:
@@ -180,3 +183,8 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise Misfit(t("JSON after :=, and this is none ({reason})", reason=error)) from None
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {
+    "string": str, "boolean": _boolean, "integer": _integer, "number": _number, "object": _object, "null": _null,
+}  # fmt: skip

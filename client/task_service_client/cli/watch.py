@@ -11,6 +11,7 @@ from task_service_client.cli import exits
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.ids import checked_ids, found_ids
 from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
 
 Task = dict[str, Any]
@@ -19,9 +20,9 @@ MOST_SHOWN = 5
 
 def watch(
     run: Run,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help=t("Tasks; - reads ids from stdin."))] = None,
-    query: Annotated[str | None, typer.Option("--query", "-q", help=t("The tasks that this search finds now."))] = None,
-    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help=t("Watch no longer: exit 124. The tasks run on."))] = None,
+    ids: Annotated[list[str] | None, argument("[ID]...", "Tasks; - reads ids from stdin.")] = None,
+    query: Annotated[str | None, option("--query -q", "The tasks that this search finds now.")] = None,
+    timeout: Annotated[float | None, option("--timeout", "Watch no longer: exit 124.", "SECONDS", least=0)] = None,
 ) -> None:  # fmt: skip
     """Show tasks as they run, until all have ended. Exit 1 where one has failed or was revoked."""
     if (ids is None) == (query is None):
