@@ -38,7 +38,7 @@ def submit(  # noqa: PLR0917 (typer calls it by names)
     tag: Annotated[list[str] | None, _of_task("--tag", "A tag; several times for several.")] = None,
     after: Annotated[list[str] | None, _of_task("--after", "Start once this task has succeeded.", "ID")] = None,
     unique_key: Annotated[Text, _of_task("--unique-key", "One active task of this key at a time.")] = None,
-    on_conflict: Annotated[Text, _of_task("--on-conflict", "Where the key is taken: reject, return or replace.")] = None,
+    on_conflict: Annotated[Text, _of_task("--on-conflict", "If the key is taken: reject, return, replace.")] = None,
     limit: Annotated[Text, _of_task("--limit", "The limit that it takes a place of.")] = None,
     limit_key: Annotated[Text, _of_task("--limit-key", "The key of that place.")] = None,
     webhook_url: Annotated[Text, _of_task("--webhook-url", "Is told of its end.", "URL")] = None,
