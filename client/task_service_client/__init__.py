@@ -5,11 +5,25 @@ with Client("http://localhost:8000", api_key="tsk_…") as client:
     print(client.wait(task.id).status)
 """
 
-from task_service_client._async.client import AsyncClient
+from typing import TYPE_CHECKING, Any
+
 from task_service_client._sync.client import Client
 from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskStatus, TaskType
 from task_service_client.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from task_service_client._async.client import AsyncClient
+
+
+def __getattr__(name: str) -> Any:
+    """Import AsyncClient when it is first used: few programs use both clients."""
+    if name == "AsyncClient":
+        from task_service_client._async.client import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ApiError",

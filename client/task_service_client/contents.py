@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 BINARY = "application/octet-stream"
-PIECE_BYTES = 1024 * 1024
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 

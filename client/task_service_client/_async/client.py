@@ -13,7 +13,7 @@ from task_service_client._async.following import watch_all, watch_one
 from task_service_client._async.transport import IDEMPOTENCY_KEY, AsyncTransport
 from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
 from task_service_client.base import Model
-from task_service_client.contents import PIECE_BYTES, Part, Source, content_of, part_of
+from task_service_client.contents import Part, Source, content_of, part_of
 from task_service_client.errors import Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
@@ -154,13 +154,7 @@ class AsyncClient:
 
     async def cancel(self, task_id: Id) -> Task:
         """Cancel a task, and return it: revoked, or running until its body notices."""
-        try:
-            return _model(Task, await self._transport.request("POST", f"{TASKS}{task_id}/cancel"))
-        except Unreachable:
-            task = await self.get(task_id)  # the answer was lost, but perhaps not the request
-            if task.cancel_requested_at is None and task.status != "revoked":
-                raise
-            return task
+        return _model(Task, await self._transport.request("POST", f"{TASKS}{task_id}/cancel", repeatable=True))
 
     async def retry(self, task_id: Id, *, from_start: bool = False, **changes: Any) -> Task:
         """Run an ended task again, and return it. With `changes` that is a new task with these other fields.
@@ -284,7 +278,7 @@ class AsyncClient:
         async with self._transport.stream("GET", path, options) as answer:
             if answer.status_code != PARTIAL_CONTENT:
                 part.restart()
-            async for piece in answer.aiter_bytes(PIECE_BYTES):
+            async for piece in answer.aiter_bytes():
                 part.write(piece)
 
 

@@ -12,7 +12,7 @@ from task_service_client._sync.following import watch_all, watch_one
 from task_service_client._sync.transport import IDEMPOTENCY_KEY, Transport
 from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
 from task_service_client.base import Model
-from task_service_client.contents import PIECE_BYTES, Part, Source, content_of, part_of
+from task_service_client.contents import Part, Source, content_of, part_of
 from task_service_client.errors import Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
@@ -153,13 +153,7 @@ class Client:
 
     def cancel(self, task_id: Id) -> Task:
         """Cancel a task, and return it: revoked, or running until its body notices."""
-        try:
-            return _model(Task, self._transport.request("POST", f"{TASKS}{task_id}/cancel"))
-        except Unreachable:
-            task = self.get(task_id)  # the answer was lost, but perhaps not the request
-            if task.cancel_requested_at is None and task.status != "revoked":
-                raise
-            return task
+        return _model(Task, self._transport.request("POST", f"{TASKS}{task_id}/cancel", repeatable=True))
 
     def retry(self, task_id: Id, *, from_start: bool = False, **changes: Any) -> Task:
         """Run an ended task again, and return it. With `changes` that is a new task with these other fields.
@@ -281,7 +275,7 @@ class Client:
         with self._transport.stream("GET", path, options) as answer:
             if answer.status_code != PARTIAL_CONTENT:
                 part.restart()
-            for piece in answer.iter_bytes(PIECE_BYTES):
+            for piece in answer.iter_bytes():
                 part.write(piece)
 
 
