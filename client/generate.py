@@ -65,8 +65,8 @@ def write_models(path: Path) -> None:
         "datamodel-codegen", "--input", document, "--input-file-type", "jsonschema", "--output", path,
         "--output-model-type", "pydantic_v2.BaseModel", "--base-class", "task_service_client.base.Model",
         "--target-python-version", "3.11", "--use-standard-collections", "--use-union-operator", "--disable-timestamp",
-        "--use-field-description", "--use-schema-description", "--skip-root-model", "--formatters", "builtin",
-        "--custom-file-header", '"""The models of answers, made by `client/generate.py`: change nothing here."""',
+        "--use-field-description", "--use-schema-description", "--skip-root-model", "--enum-field-as-literal", "all", "--formatters", "builtin",
+        "--custom-file-header", '"""The models of answers, made by `client/generate.py`: change nothing here."""\n# mypy: disable-error-code="no-redef"',
     ]  # fmt: skip
     subprocess.run([Path(sys.executable).with_name(str(command[0])), *map(str, command[1:])], check=True)
     document.unlink()

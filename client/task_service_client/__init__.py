@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from task_service_client._sync.client import Client
 from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
-from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskStatus, TaskType
-from task_service_client.version import VERSION as __version__
+from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
+from task_service_client.version import __version__
 
 if TYPE_CHECKING:
     from task_service_client._async.client import AsyncClient
@@ -37,7 +37,6 @@ __all__ = [
     "OutputChunk",
     "Task",
     "TaskServiceError",
-    "TaskStatus",
     "TaskType",
     "Unreachable",
     "__version__",

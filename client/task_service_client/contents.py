@@ -39,6 +39,11 @@ def content_of(source: Source, name: str | None) -> Iterator[Content]:
         yield Content(name or Path(str(getattr(source, "name", "file"))).name, source)
 
 
+def target_of(path: Path, name: str) -> Path:
+    """Return the path of a download to `path`: in a directory the file's name, without what leads out of it."""
+    return path / Path(name).name if path.is_dir() else path
+
+
 class Part:
     """The bytes of a download that have come so far, beside the file that they become."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any
+# mypy: disable-error-code="no-redef"
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, RootModel
+
 from task_service_client.base import Model
 
 
@@ -142,19 +143,12 @@ class Artifact(Model):
     """
 
 
-class TaskPriority(StrEnum):
-    low = "low"
-    normal = "normal"
-    high = "high"
-    critical = "critical"
+class TaskPriority(RootModel[Literal["low", "normal", "high", "critical"]]):
+    root: Literal["low", "normal", "high", "critical"]
 
 
-class TaskStatus(StrEnum):
-    pending = "pending"
-    running = "running"
-    succeeded = "succeeded"
-    failed = "failed"
-    revoked = "revoked"
+class TaskStatus(RootModel[Literal["pending", "running", "succeeded", "failed", "revoked"]]):
+    root: Literal["pending", "running", "succeeded", "failed", "revoked"]
 
 
 class TaskError(Model):
@@ -172,62 +166,39 @@ class TaskError(Model):
     """
 
 
-class OnConflict(StrEnum):
+class OnConflict(RootModel[Literal["reject", "return", "replace"]]):
+    root: Literal["reject", "return", "replace"]
     """
     What a request does whose `unique_key` another task of the user holds.
     """
 
-    reject = "reject"
-    return_ = "return"
-    replace = "replace"
+
+class AttemptOutcome(
+    RootModel[Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]]
+):
+    root: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]
 
 
-class AttemptOutcome(StrEnum):
-    running = "running"
-    succeeded = "succeeded"
-    failed = "failed"
-    retried = "retried"
-    revoked = "revoked"
-    worker_lost = "worker_lost"
-    handed_back = "handed_back"
-
-
-class LogLevel(StrEnum):
+class LogLevel(RootModel[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]]):
+    root: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
     """
     The levels of `logging`. A level in between counts as the next lower one.
     """
 
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-    CRITICAL = "CRITICAL"
+
+class Deed(RootModel[Literal["cancel", "retry", "delete"]]):
+    root: Literal["cancel", "retry", "delete"]
 
 
-class Deed(StrEnum):
-    cancel = "cancel"
-    retry = "retry"
-    delete = "delete"
+class DeedState(RootModel[Literal["running", "finished", "aborted"]]):
+    root: Literal["running", "finished", "aborted"]
 
 
-class DeedState(StrEnum):
-    running = "running"
-    finished = "finished"
-    aborted = "aborted"
-
-
-class WaitingReason(StrEnum):
+class WaitingReason(RootModel[Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]]):
+    root: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]
     """
     Why a pending task does not run, in this order: the first that holds.
     """
-
-    schedule = "schedule"
-    retry = "retry"
-    paused = "paused"
-    dependency = "dependency"
-    limit = "limit"
-    no_worker = "no_worker"
-    turn = "turn"
 
 
 class Attempt(Model):

@@ -12,7 +12,7 @@ from task_service_client._pair import async_sleep
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
 from task_service_client.events import Event, EventParser
 from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
-from task_service_client.version import VERSION
+from task_service_client.version import __version__
 
 Options = Callable[[], dict[str, Any]]
 REFUSED, UNAUTHORIZED, NO_CONTENT = 400, 401, 204
@@ -40,7 +40,7 @@ class AsyncTransport:
     def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
         self.credentials, self.timeout = credentials, timeout
         self._http = httpx.AsyncClient(
-            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{VERSION}"}
+            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{__version__}"}
         )
 
     async def close(self) -> None:

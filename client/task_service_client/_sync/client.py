@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
+
 from task_service_client._sync.credentials import Login, credentials_of
 from task_service_client._sync.following import watch_all, watch_one
 from task_service_client._sync.transport import IDEMPOTENCY_KEY, Transport
 from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
 from task_service_client.base import Model
-from task_service_client.contents import Part, Source, content_of, part_of
+from task_service_client.contents import Part, Source, content_of, part_of, target_of
 from task_service_client.errors import Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
@@ -31,8 +32,10 @@ from task_service_client.requests import (
 M = TypeVar("M", bound=Model)
 Id = UUID | str
 # The method `list` hides the type in the class.
-Tasks, TaskTypes, Artifacts = list[Task], list[TaskType], list[Artifact]
-Bodies = list[Mapping[str, Any]]
+Tasks: TypeAlias = list[Task]
+TaskTypes: TypeAlias = list[TaskType]
+Artifacts: TypeAlias = list[Artifact]
+Bodies: TypeAlias = list[Mapping[str, Any]]
 TIMEOUT_SECONDS = 30.0
 DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT = 10, 206
 
@@ -178,7 +181,7 @@ class Client:
         self, task_id: Id, *, follow: bool = False, after: int | None = None, level: str | None = None,
         attempt: int | None = None,
     ) -> Iterator[LogLine]:  # fmt: skip
-        """Yield the log lines of a task, with `follow` until it has ended. `after` is the `seq` of the last known one."""
+        """Yield the log lines of a task, with `follow` until it has ended: those after the one with the `seq` `after`."""
         for line in self._said(LogLine, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
             yield line
 
@@ -249,7 +252,7 @@ class Client:
         Damaged.
         """
         known = _model(File, self._transport.request("GET", f"{FILES}{file_id}"))
-        target = Path(to) / known.name if Path(to).is_dir() else Path(to)
+        target = target_of(Path(to), known.name)
         with part_of(target) as part:
             for attempt in range(DOWNLOAD_ATTEMPTS):
                 try:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
 from task_service_client._pair import sleep
 from task_service_client._sync.credentials import Credentials
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
 from task_service_client.events import Event, EventParser
 from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
-from task_service_client.version import VERSION
+from task_service_client.version import __version__
 
 Options = Callable[[], dict[str, Any]]
 REFUSED, UNAUTHORIZED, NO_CONTENT = 400, 401, 204
@@ -39,7 +40,7 @@ class Transport:
     def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
         self.credentials, self.timeout = credentials, timeout
         self._http = httpx.Client(
-            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{VERSION}"}
+            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{__version__}"}
         )
 
     def close(self) -> None:

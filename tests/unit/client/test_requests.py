@@ -84,7 +84,7 @@ class TestRepeats:
         server.answers = [httpx.Response(502, text="<html>"), httpx.Response(200, json=task())]
         client.get("x")
         server.answers = [httpx.Response(504, text="<html>")]
-        with pytest.raises(ApiError, match="http_504: .*answered with 504, and not by this service"):
+        with pytest.raises(ApiError, match=r"http_504: .*answered with 504, and not by this service"):
             client.retry("x")
 
 
@@ -143,7 +143,7 @@ class TestStreams:
 
     def test_keep_the_line_separators_that_json_may_hold(self, server: Server, client: Client) -> None:
         text = "a\u2028b\x85c"
-        line = '{"seq": 1, "at": "2026-12-01T08:00:00Z", "stream": "s", "attempt": 1, "chunk": "%s"}' % text
+        line = '{"seq": 1, "at": "2026-12-01T08:00:00Z", "stream": "s", "attempt": 1, "chunk": "' + text + '"}'
         stream = httpx.Response(200, text=f"event: output\nid: 1\ndata: {line}\n\n: ping\n\n")
         server.answers = [stream, httpx.Response(204)]
         assert [each.chunk for each in client.output("x", follow=True)] == [text]
