@@ -16,7 +16,6 @@ UNAUTHORIZED = 401
 LOGIN, REFRESH = "/api/v1/auth/login", "/api/v1/auth/refresh"
 
 
-
 class Credentials:
     """None of them: each request that needs some is refused."""
 

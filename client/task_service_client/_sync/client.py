@@ -129,7 +129,7 @@ class Client:
                 yield task
             path, params = next_page(answer), None
 
-    def wait(self, task_id: Id, timeout: float | None = None) -> Task:
+    def wait(self, task_id: Id, timeout: float | None = None) -> Task:  # noqa: ASYNC109 (as the other client)
         """Return a task once it has ended. Raises TimeoutError after `timeout` seconds."""
         deadline = Deadline(timeout)
         while True:
@@ -181,7 +181,7 @@ class Client:
         self, task_id: Id, *, follow: bool = False, after: int | None = None, level: str | None = None,
         attempt: int | None = None,
     ) -> Iterator[LogLine]:  # fmt: skip
-        """Yield the log lines of a task, with `follow` until it has ended: those after the one with the `seq` `after`."""
+        """Yield the log lines of a task, with `follow` until it has ended, after the one of `seq` `after`."""
         for line in self._said(LogLine, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
             yield line
 

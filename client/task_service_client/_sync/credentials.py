@@ -14,7 +14,6 @@ from task_service_client.errors import ApiError, NotSignedIn
 Send = Callable[[str, dict[str, Any]], Any]
 UNAUTHORIZED = 401
 LOGIN, REFRESH = "/api/v1/auth/login", "/api/v1/auth/refresh"
-_NONE = {"code": "not_authenticated", "detail": "log in, or name an API key in TASK_SERVICE_API_KEY"}
 
 
 class Credentials:
@@ -123,6 +122,11 @@ def credentials_of(url: str, api_key: str | None, username: str | None, password
     if profile is None or profile.url != url:
         return Credentials()
     return StoredLogin(profile) if profile.api_key is None else ApiKey(profile.api_key)
+
+
+def _ended() -> NotSignedIn:
+    problem = {"code": "not_authenticated", "detail": "the login has ended: log in again"}
+    return NotSignedIn(UNAUTHORIZED, problem, None)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from task_service_client import ApiError, AsyncClient, Client, profiles
 
+from task_service_client import ApiError, AsyncClient, Client, profiles
 from tests.support.accounts import PASSWORD
 from tests.support.running import Running, example_stack
 from tests.support.services import ROOT, Services

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+
 from task_service_client import Client
 from task_service_client._sync import transport
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+
 from task_service_client import Client, NotSignedIn, profiles
 from task_service_client.profiles import Profile
-
 from tests.unit.client.conftest import URL, Server, problem, task
 
 EXPIRED = "old"

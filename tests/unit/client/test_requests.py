@@ -8,8 +8,8 @@ from uuid import UUID
 
 import httpx
 import pytest
-from task_service_client import ApiError, Client, NotSignedIn, Unreachable
 
+from task_service_client import ApiError, Client, NotSignedIn, Unreachable
 from tests.support.sources import ROOT
 from tests.unit.client.conftest import URL, Server, events, problem, task
 
