@@ -39,10 +39,8 @@ def main() -> int:
         write_models(made / "models.py")
         written = {path.relative_to(made): path.read_text(encoding="utf-8") for path in sorted(made.rglob("*.py"))}
     if "--check" in sys.argv:
-        stale = [str(path) for path, text in written.items() if not _is(PACKAGE / path, text)]
-        print(
-            *(f"{path} is stale: run python client/generate.py" for path in stale), sep="\n", end="\n" if stale else ""
-        )
+        stale = [path for path, text in written.items() if not _is(PACKAGE / path, text)]
+        sys.stdout.writelines(f"{path} is stale: run python client/generate.py\n" for path in stale)
         return 1 if stale else 0
     for path, text in written.items():
         (PACKAGE / path).parent.mkdir(exist_ok=True)
@@ -67,8 +65,8 @@ def write_models(path: Path) -> None:
         "datamodel-codegen", "--input", document, "--input-file-type", "jsonschema", "--output", path,
         "--output-model-type", "pydantic_v2.BaseModel", "--base-class", "task_service_client.base.Model",
         "--target-python-version", "3.11", "--use-standard-collections", "--use-union-operator", "--disable-timestamp",
-        "--use-field-description", "--use-schema-description", "--skip-root-model", "--formatters", "builtin",
-        "--custom-file-header", '"""The models of answers, made by `client/generate.py`: change nothing here."""',
+        "--use-field-description", "--use-schema-description", "--skip-root-model", "--enum-field-as-literal", "all", "--formatters", "builtin",
+        "--custom-file-header", '"""The models of answers, made by `client/generate.py`: change nothing here."""\n# mypy: disable-error-code="no-redef"',
     ]  # fmt: skip
     subprocess.run([Path(sys.executable).with_name(str(command[0])), *map(str, command[1:])], check=True)
     document.unlink()
@@ -104,6 +102,8 @@ def _cleaned(schema: Any) -> Any:
     for key, value in kept.items():
         if key == "properties":
             kept[key] = {name: _cleaned(each) for name, each in value.items()}
+        elif key == "required":  # an older server may lack what may be null
+            kept[key] = [name for name in value if {"type": "null"} not in schema["properties"][name].get("anyOf", ())]
         elif key == "$ref":
             name = value.rpartition("/")[2]
             kept[key] = f"#/$defs/{SCHEMAS.get(name, name)}"

@@ -8,13 +8,13 @@ with Client("http://localhost:8000", api_key="tsk_…") as client:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from task_service_client.version import VERSION as __version__
+from task_service_client.version import __version__
 
 if TYPE_CHECKING:
     from task_service_client._async.client import AsyncClient
     from task_service_client._sync.client import Client
     from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
-    from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskStatus, TaskType
+    from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
 
 __all__ = [
     "ApiError",
@@ -28,7 +28,6 @@ __all__ = [
     "OutputChunk",
     "Task",
     "TaskServiceError",
-    "TaskStatus",
     "TaskType",
     "Unreachable",
     "__version__",

@@ -1,14 +1,25 @@
-"""What is done differently with and without an event loop. `generate.py` puts the names on the right for those on the left."""
+"""What differs with and without an event loop: `generate.py` puts `sleep` in the place of `async_sleep`, and so on."""
 
-import asyncio
+import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+Turns = threading.Lock
+"""One thread at a time."""
+
+
+def AsyncTurns() -> Any:  # noqa: N802 (as the class Turns)
+    """One coroutine at a time: an `asyncio.Lock`."""
+    import asyncio
+
+    return asyncio.Lock()
 
 
 async def async_sleep(seconds: float) -> None:
+    import asyncio
+
     await asyncio.sleep(seconds)
 
 
@@ -18,27 +29,10 @@ def sleep(seconds: float) -> None:
 
 async def async_in_thread(call: Callable[[], T]) -> T:
     """Return what a call returns that may wait."""
+    import asyncio
+
     return await asyncio.to_thread(call)
 
 
 def in_thread(call: Callable[[], T]) -> T:
     return call()
-
-
-class AsyncTurns(asyncio.Lock):
-    """One coroutine at a time."""
-
-
-class Turns:
-    """One thread at a time."""
-
-    def __init__(self) -> None:
-        import threading
-
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()

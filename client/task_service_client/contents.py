@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 BINARY = "application/octet-stream"
-PIECE_BYTES = 1024 * 1024
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
@@ -38,6 +37,11 @@ def content_of(source: Source, name: str | None) -> Iterator[Content]:
             yield Content(name or Path(source).name, file)
     else:
         yield Content(name or Path(str(getattr(source, "name", "file"))).name, source)
+
+
+def target_of(path: Path, name: str) -> Path:
+    """Return the path of a download to `path`: in a directory the file's name, without what leads out of it."""
+    return path / Path(name).name if path.is_dir() else path
 
 
 class Part:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any
+# mypy: disable-error-code="no-redef"
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, RootModel
+
 from task_service_client.base import Model
 
 
@@ -35,7 +36,7 @@ class TaskType(Model):
     """
     The queue for priority `normal`.
     """
-    time_limit: float | None
+    time_limit: float | None = None
     """
     The default time limit of one attempt, in seconds. `timeout_seconds` replaces it.
     """
@@ -97,7 +98,7 @@ class File(Model):
     """
     When its upload began, in UTC.
     """
-    expires_at: AwareDatetime | None
+    expires_at: AwareDatetime | None = None
     """
     When it is deleted, unless a pending task or a schedule names it, in UTC. null for an artifact.
     """
@@ -142,19 +143,12 @@ class Artifact(Model):
     """
 
 
-class TaskPriority(StrEnum):
-    low = "low"
-    normal = "normal"
-    high = "high"
-    critical = "critical"
+class TaskPriority(RootModel[Literal["low", "normal", "high", "critical"]]):
+    root: Literal["low", "normal", "high", "critical"]
 
 
-class TaskStatus(StrEnum):
-    pending = "pending"
-    running = "running"
-    succeeded = "succeeded"
-    failed = "failed"
-    revoked = "revoked"
+class TaskStatus(RootModel[Literal["pending", "running", "succeeded", "failed", "revoked"]]):
+    root: Literal["pending", "running", "succeeded", "failed", "revoked"]
 
 
 class TaskError(Model):
@@ -166,68 +160,45 @@ class TaskError(Model):
     """
     The class of the exception.
     """
-    message: str | None
+    message: str | None = None
     """
     The message, with secrets hidden.
     """
 
 
-class OnConflict(StrEnum):
+class OnConflict(RootModel[Literal["reject", "return", "replace"]]):
+    root: Literal["reject", "return", "replace"]
     """
     What a request does whose `unique_key` another task of the user holds.
     """
 
-    reject = "reject"
-    return_ = "return"
-    replace = "replace"
+
+class AttemptOutcome(
+    RootModel[Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]]
+):
+    root: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]
 
 
-class AttemptOutcome(StrEnum):
-    running = "running"
-    succeeded = "succeeded"
-    failed = "failed"
-    retried = "retried"
-    revoked = "revoked"
-    worker_lost = "worker_lost"
-    handed_back = "handed_back"
-
-
-class LogLevel(StrEnum):
+class LogLevel(RootModel[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]]):
+    root: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
     """
     The levels of `logging`. A level in between counts as the next lower one.
     """
 
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-    CRITICAL = "CRITICAL"
+
+class Deed(RootModel[Literal["cancel", "retry", "delete"]]):
+    root: Literal["cancel", "retry", "delete"]
 
 
-class Deed(StrEnum):
-    cancel = "cancel"
-    retry = "retry"
-    delete = "delete"
+class DeedState(RootModel[Literal["running", "finished", "aborted"]]):
+    root: Literal["running", "finished", "aborted"]
 
 
-class DeedState(StrEnum):
-    running = "running"
-    finished = "finished"
-    aborted = "aborted"
-
-
-class WaitingReason(StrEnum):
+class WaitingReason(RootModel[Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]]):
+    root: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]
     """
     Why a pending task does not run, in this order: the first that holds.
     """
-
-    schedule = "schedule"
-    retry = "retry"
-    paused = "paused"
-    dependency = "dependency"
-    limit = "limit"
-    no_worker = "no_worker"
-    turn = "turn"
 
 
 class Attempt(Model):
@@ -239,7 +210,7 @@ class Attempt(Model):
     """
     1 for the first attempt.
     """
-    worker: str | None
+    worker: str | None = None
     """
     The worker that ran it.
     """
@@ -247,7 +218,7 @@ class Attempt(Model):
     """
     When the attempt started, in UTC.
     """
-    finished_at: AwareDatetime | None
+    finished_at: AwareDatetime | None = None
     """
     When the attempt ended, in UTC; null while it runs.
     """
@@ -255,15 +226,15 @@ class Attempt(Model):
     """
     How the attempt ended; `running` until then.
     """
-    error_type: str | None
+    error_type: str | None = None
     """
     The class of the exception, or `worker_lost`.
     """
-    error_message: str | None
+    error_message: str | None = None
     """
     The message, with secrets hidden.
     """
-    traceback: str | None
+    traceback: str | None = None
     """
     The traceback, if any, with secrets hidden.
     """
@@ -341,7 +312,7 @@ class BulkDeed(Model):
     """
     When it was accepted, in UTC.
     """
-    finished_at: AwareDatetime | None
+    finished_at: AwareDatetime | None = None
     """
     When it ended, in UTC. null while it runs.
     """
@@ -356,15 +327,15 @@ class WaitingFor(Model):
     """
     `schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. `dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. `no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is next in line when a slot is free.
     """
-    until: AwareDatetime | None
+    until: AwareDatetime | None = None
     """
     For `schedule` and `retry`: the time, in UTC.
     """
-    key: str | None
+    key: str | None = None
     """
     For `paused`: the queue. For `limit`: `name` or `name:limit_key`; `QUOTA_RUNNING_TASKS` while as many tasks of the owner run as this setting allows.
     """
-    blocked_by: list[UUID] | None
+    blocked_by: list[UUID] | None = None
     """
     For `dependency`: the tasks that have not ended.
     """
@@ -419,7 +390,7 @@ class Task(Model):
     """
     The state.
     """
-    status_reason: str | None
+    status_reason: str | None = None
     """
     Why the task was revoked: `cancelled`, `expired`, `ignored`, `stopped` or `parent_failed`.
     """
@@ -427,35 +398,35 @@ class Task(Model):
     """
     The progress in percent, 0 to 100.
     """
-    progress_detail: Any
+    progress_detail: Any = None
     """
     Details of the progress, as the task reports them.
     """
-    result: Any
+    result: Any = None
     """
     The return value of the task. null unless it succeeded.
     """
-    error: TaskError | None
+    error: TaskError | None = None
     """
     The error of the last attempt. null unless it failed.
     """
-    error_fingerprint: str | None
+    error_fingerprint: str | None = None
     """
     The group of failures that the task belongs to: one of `GET /errors/`. null unless it failed.
     """
-    run_at: AwareDatetime | None
+    run_at: AwareDatetime | None = None
     """
     The earliest start, as requested.
     """
-    delay_seconds: float | None
+    delay_seconds: float | None = None
     """
     The delay in seconds, as requested.
     """
-    expires_at: AwareDatetime | None
+    expires_at: AwareDatetime | None = None
     """
     The latest start. The task is revoked then.
     """
-    timeout_seconds: float | None
+    timeout_seconds: float | None = None
     """
     The time limit of one attempt, in seconds.
     """
@@ -463,7 +434,7 @@ class Task(Model):
     """
     How often the task may fail before it stays failed.
     """
-    retry_backoff_seconds: float | None
+    retry_backoff_seconds: float | None = None
     """
     Seconds before the second attempt. Doubles each time.
     """
@@ -475,35 +446,35 @@ class Task(Model):
     """
     The owner's own data. `***` hides values below keys that name a secret.
     """
-    unique_key: str | None
+    unique_key: str | None = None
     """
     The key that no other pending or running task of the owner has.
     """
-    on_conflict: OnConflict | None
+    on_conflict: OnConflict | None = None
     """
     As requested. null without a `unique_key`.
     """
-    limit: str | None
+    limit: str | None = None
     """
     The limit that the task needs a place of to run.
     """
-    limit_key: str | None
+    limit_key: str | None = None
     """
     The key of the limit.
     """
-    depends_on: list[UUID] | None
+    depends_on: list[UUID] | None = None
     """
     The tasks that it waits for before it starts.
     """
-    webhook_url: str | None
+    webhook_url: str | None = None
     """
     Is told of the end of the task. `***` hides what looks like a secret.
     """
-    schedule_id: UUID | None
+    schedule_id: UUID | None = None
     """
     The schedule that made the task: by itself, by a trigger or by a backfill.
     """
-    workflow_id: UUID | None
+    workflow_id: UUID | None = None
     """
     The workflow that it is part of.
     """
@@ -511,7 +482,7 @@ class Task(Model):
     """
     The number of starts so far, including lost ones.
     """
-    worker: str | None
+    worker: str | None = None
     """
     The worker of the last attempt.
     """
@@ -527,23 +498,23 @@ class Task(Model):
     """
     When the task last changed, in UTC.
     """
-    started_at: AwareDatetime | None
+    started_at: AwareDatetime | None = None
     """
     When the last attempt started, in UTC.
     """
-    finished_at: AwareDatetime | None
+    finished_at: AwareDatetime | None = None
     """
     When the task ended, in UTC.
     """
-    cancel_requested_at: AwareDatetime | None
+    cancel_requested_at: AwareDatetime | None = None
     """
     When cancellation was requested, in UTC.
     """
-    waiting_for: WaitingFor | None
+    waiting_for: WaitingFor | None = None
     """
     Why the task does not run yet. null unless it is pending. It changes neither `version` nor ETag.
     """
-    retry_of: UUID | None
+    retry_of: UUID | None = None
     """
     The ended task that this one repeats with changes. That task may be deleted by now.
     """

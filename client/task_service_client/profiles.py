@@ -145,8 +145,7 @@ def _keyring() -> Any:
     """Return the keyring; None where there is none, or none that keeps anything."""
     try:
         import keyring
-        from keyring.backends import fail, null
     except ImportError:
         return None
-    backend = keyring.get_keyring()
-    return None if isinstance(backend, fail.Keyring | null.Keyring) else keyring
+    # The backends `fail` and `null` keep nothing, and say so by their priority.
+    return keyring if keyring.get_keyring().priority > 0 else None

@@ -34,7 +34,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def backoff(attempt: int) -> float:
     """Return the seconds before the next attempt: doubled each time, with half of it by chance."""
-    return min(MOST_SECONDS, FIRST_SECONDS * 2**attempt) * random.uniform(0.5, 1)
+    seconds: float = min(MOST_SECONDS, FIRST_SECONDS * 2**attempt)
+    return seconds * random.uniform(0.5, 1)  # noqa: S311 (no secret)
 
 
 def delay_of(answer: ApiError, attempt: int, *, is_repeatable: bool) -> float | None:
@@ -46,4 +47,4 @@ def delay_of(answer: ApiError, attempt: int, *, is_repeatable: bool) -> float | 
         return None
     if asked is None:
         return backoff(attempt) if status == UNAVAILABLE else None
-    return asked + random.uniform(0, 0.25) if asked <= MOST_RETRY_AFTER_SECONDS else None
+    return asked + random.uniform(0, 0.25) if asked <= MOST_RETRY_AFTER_SECONDS else None  # noqa: S311 (no secret)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
@@ -13,7 +13,7 @@ from task_service_client._async.following import watch_all, watch_one
 from task_service_client._async.transport import IDEMPOTENCY_KEY, AsyncTransport
 from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
 from task_service_client.base import Model
-from task_service_client.contents import PIECE_BYTES, Part, Source, content_of, part_of
+from task_service_client.contents import Part, Source, content_of, part_of, target_of
 from task_service_client.errors import Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
@@ -32,8 +32,10 @@ from task_service_client.requests import (
 M = TypeVar("M", bound=Model)
 Id = UUID | str
 # The method `list` hides the type in the class.
-Tasks, TaskTypes, Artifacts = list[Task], list[TaskType], list[Artifact]
-Bodies = list[Mapping[str, Any]]
+Tasks: TypeAlias = list[Task]
+TaskTypes: TypeAlias = list[TaskType]
+Artifacts: TypeAlias = list[Artifact]
+Bodies: TypeAlias = list[Mapping[str, Any]]
 TIMEOUT_SECONDS = 30.0
 DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT = 10, 206
 
@@ -44,9 +46,9 @@ class AsyncClient:
     `base_url` is the server's, `timeout` the seconds that one request may take to connect, to send and between two
     pieces of its answer. Without credentials they come from TASK_SERVICE_API_KEY, else from the profile that
     `task-service login` saved; so does `base_url`, from TASK_SERVICE_URL or the profile. Requests are repeated where
-    that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. `language` is that of the
-    server's errors (RFC 9110, Accept-Language): `en` or `zh`. All methods raise
+    that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. All methods raise
     `ApiError` where the server refuses, `NotSignedIn` without valid credentials, and `Unreachable` without an answer.
+    The texts of errors are in `language`, `en` or `zh`, as far as they are the server's.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class AsyncClient:
                 yield task
             path, params = next_page(answer), None
 
-    async def wait(self, task_id: Id, timeout: float | None = None) -> Task:
+    async def wait(self, task_id: Id, timeout: float | None = None) -> Task:  # noqa: ASYNC109 (as the other client)
         """Return a task once it has ended. Raises TimeoutError after `timeout` seconds."""
         deadline = Deadline(timeout)
         while True:
@@ -155,13 +157,7 @@ class AsyncClient:
 
     async def cancel(self, task_id: Id) -> Task:
         """Cancel a task, and return it: revoked, or running until its body notices."""
-        try:
-            return _model(Task, await self._transport.request("POST", f"{TASKS}{task_id}/cancel"))
-        except Unreachable:
-            task = await self.get(task_id)  # the answer was lost, but perhaps not the request
-            if task.cancel_requested_at is None and task.status != "revoked":
-                raise
-            return task
+        return _model(Task, await self._transport.request("POST", f"{TASKS}{task_id}/cancel", repeatable=True))
 
     async def retry(self, task_id: Id, *, from_start: bool = False, **changes: Any) -> Task:
         """Run an ended task again, and return it. With `changes` that is a new task with these other fields.
@@ -186,7 +182,7 @@ class AsyncClient:
         self, task_id: Id, *, follow: bool = False, after: int | None = None, level: str | None = None,
         attempt: int | None = None,
     ) -> AsyncIterator[LogLine]:  # fmt: skip
-        """Yield the log lines of a task, with `follow` until it has ended. `after` is the `seq` of the last known one."""
+        """Yield the log lines of a task, with `follow` until it has ended, after the one of `seq` `after`."""
         async for line in self._said(LogLine, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
             yield line
 
@@ -259,7 +255,7 @@ class AsyncClient:
         Damaged.
         """
         known = _model(File, await self._transport.request("GET", f"{FILES}{file_id}"))
-        target = Path(to) / known.name if Path(to).is_dir() else Path(to)
+        target = target_of(Path(to), known.name)
         with part_of(target) as part:
             for attempt in range(DOWNLOAD_ATTEMPTS):
                 try:
@@ -285,7 +281,7 @@ class AsyncClient:
         async with self._transport.stream("GET", path, options) as answer:
             if answer.status_code != PARTIAL_CONTENT:
                 part.restart()
-            async for piece in answer.aiter_bytes(PIECE_BYTES):
+            async for piece in answer.aiter_bytes():
                 part.write(piece)
 
 

@@ -12,8 +12,8 @@ from task_service_client.errors import ApiError, NotSignedIn
 
 # Sends a request without credentials, once if its answer is lost, and returns the JSON of the answer.
 Send = Callable[[str, dict[str, Any]], Any]
+UNAUTHORIZED = 401
 LOGIN, REFRESH = "/api/v1/auth/login", "/api/v1/auth/refresh"
-_NONE = {"code": "not_authenticated", "detail": "log in, or name an API key in TASK_SERVICE_API_KEY"}
 
 
 class Credentials:
@@ -92,14 +92,18 @@ class StoredLogin(Credentials):
     async def _renew(self, send: Send, rejected: str | None) -> None:
         kept = await async_in_thread(lambda: profiles.load(self._profile.name))
         if kept is None or kept.url != self._profile.url or kept.refresh_token is None:
-            raise NotSignedIn(401, {**_NONE, "detail": "the login of this profile has ended: log in again"}, None)
+            raise NotSignedIn(
+                UNAUTHORIZED, {**_NONE, "detail": "the login of this profile has ended: log in again"}, None
+            )
         if kept.access_token == rejected:  # else another process has renewed it
             try:
                 tokens = await send(REFRESH, {"json": {"refresh_token": kept.refresh_token}})
             except ApiError as error:
-                if error.status != 401:
+                if error.status != UNAUTHORIZED:
                     raise
-                raise NotSignedIn(401, {**_NONE, "detail": "the login has ended: log in again"}, None) from None
+                raise NotSignedIn(
+                    UNAUTHORIZED, {**_NONE, "detail": "the login has ended: log in again"}, None
+                ) from None
             kept = replace(kept, access_token=tokens["access_token"], refresh_token=tokens["refresh_token"])
             renewed = kept
             kept = await async_in_thread(lambda: profiles.save(renewed))
@@ -118,6 +122,11 @@ def credentials_of(url: str, api_key: str | None, username: str | None, password
     if profile is None or profile.url != url:
         return Credentials()
     return StoredLogin(profile) if profile.api_key is None else ApiKey(profile.api_key)
+
+
+def _ended() -> NotSignedIn:
+    problem = {"code": "not_authenticated", "detail": "the login has ended: log in again"}
+    return NotSignedIn(UNAUTHORIZED, problem, None)
 
 
 @asynccontextmanager

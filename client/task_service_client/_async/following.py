@@ -1,10 +1,12 @@
 """Tasks as they change: one by its own stream, several by the stream of all."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from task_service_client._async.transport import AsyncTransport
 from task_service_client.adapters import tasks_of
 from task_service_client.errors import ApiError
+from task_service_client.events import Event
 from task_service_client.models import Task
 from task_service_client.requests import ENDED, PAGE, TASKS, next_page
 
@@ -30,33 +32,62 @@ async def watch_one(transport: AsyncTransport, task_id: str) -> AsyncIterator[Ta
 
 async def watch_all(transport: AsyncTransport, task_ids: Sequence[str]) -> AsyncIterator[Task]:
     """As `watch_one`, of several tasks, by one stream of all tasks of the user."""
-    left = dict.fromkeys(task_ids, -1)
-    quiet = 0
-    if not left:
+    watched = _Watched(transport, dict.fromkeys(task_ids, -1))
+    if not task_ids:
         return
     async for event in transport.events(f"{TASKS}events"):
-        fresh: list[Task] = []
-        quiet = quiet + 1 if event.name == "" else 0
-        if (event.name == "open" and event.id is None) or event.name == "reset":
-            fresh = await _now(transport, left)
-        elif event.name == "task":
-            fresh = [Task.model_validate_json(event.data)]
-        elif quiet >= QUIET:
-            quiet = 0
-            first = next(iter(left))
-            left[first] = left.pop(first)  # the next one, the next time
-            fresh = await _now(transport, {first: left[first]})
-            if not fresh:
-                del left[first]
-        for task in fresh:
-            task_id = str(task.id)
-            if task.version > left.get(task_id, task.version):
-                left[task_id] = task.version
-                yield task
-                if task.status in ENDED:
-                    del left[task_id]
-        if not left:
+        for task in await watched.news(event):
+            yield task
+        if not watched.left:
             return
+
+
+@dataclass
+class _Watched:
+    """Tasks that have not ended, each with the version that was shown last."""
+
+    transport: AsyncTransport
+    left: dict[str, int]
+    quiet: int = 0
+
+    async def news(self, event: Event) -> list[Task]:
+        """Return the tasks that this event shows in a newer version, or that are asked for because of it."""
+        self.quiet = self.quiet + 1 if event.name == "" else 0
+        if event.name == "task":
+            return self._newer([Task.model_validate_json(event.data)])
+        if event.name == "reset" or (event.name == "open" and event.id is None):
+            return self._newer(await self._now([*self.left]))
+        if self.quiet < QUIET:
+            return []
+        self.quiet = 0
+        first = next(iter(self.left))
+        self.left[first] = self.left.pop(first)  # another one, the next time
+        return self._newer(await self._now([first]))
+
+    def _newer(self, tasks: Iterable[Task]) -> list[Task]:
+        found = [task for task in tasks if task.version > self.left.get(str(task.id), task.version)]
+        for task in found:
+            self.left[str(task.id)] = task.version
+            if task.status in ENDED:
+                del self.left[str(task.id)]
+        return found
+
+    async def _now(self, task_ids: Sequence[str]) -> list[Task]:
+        """Return these tasks as they are. Those that there are not are left no longer."""
+        found = await _listed(self.transport, task_ids) if len(task_ids) > FEW else []
+        known = {str(task.id) for task in found}
+        for task_id in task_ids:
+            if task_id in known:
+                continue
+            try:
+                answer = await self.transport.request("GET", f"{TASKS}{task_id}")
+            except ApiError as error:
+                if error.status != NOT_FOUND:
+                    raise
+                del self.left[task_id]
+            else:
+                found.append(Task.model_validate_json(answer.content))
+        return found
 
 
 async def _listed(transport: AsyncTransport, wanted: Collection[str]) -> list[Task]:
@@ -68,19 +99,4 @@ async def _listed(transport: AsyncTransport, wanted: Collection[str]) -> list[Ta
         page = tasks_of(answer.content)
         found += [task for task in page if str(task.id) in wanted]
         path = next_page(answer) if page and str(page[-1].id) > oldest else ""
-    return found
-
-
-async def _now(transport: AsyncTransport, wanted: dict[str, int]) -> list[Task]:
-    """Return these tasks as they are. Those that there are not are left out, and taken from `wanted`."""
-    found = await _listed(transport, wanted) if len(wanted) > FEW else []
-    for task_id in wanted.keys() - {str(task.id) for task in found}:
-        try:
-            answer = await transport.request("GET", f"{TASKS}{task_id}")
-        except ApiError as error:
-            if error.status != NOT_FOUND:
-                raise
-            del wanted[task_id]
-        else:
-            found.append(Task.model_validate_json(answer.content))
     return found

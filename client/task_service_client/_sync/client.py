@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
+
 from task_service_client._sync.credentials import Login, credentials_of
 from task_service_client._sync.following import watch_all, watch_one
 from task_service_client._sync.transport import IDEMPOTENCY_KEY, Transport
 from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
 from task_service_client.base import Model
-from task_service_client.contents import PIECE_BYTES, Part, Source, content_of, part_of
+from task_service_client.contents import Part, Source, content_of, part_of, target_of
 from task_service_client.errors import Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
@@ -31,8 +32,10 @@ from task_service_client.requests import (
 M = TypeVar("M", bound=Model)
 Id = UUID | str
 # The method `list` hides the type in the class.
-Tasks, TaskTypes, Artifacts = list[Task], list[TaskType], list[Artifact]
-Bodies = list[Mapping[str, Any]]
+Tasks: TypeAlias = list[Task]
+TaskTypes: TypeAlias = list[TaskType]
+Artifacts: TypeAlias = list[Artifact]
+Bodies: TypeAlias = list[Mapping[str, Any]]
 TIMEOUT_SECONDS = 30.0
 DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT = 10, 206
 
@@ -127,7 +130,7 @@ class Client:
                 yield task
             path, params = next_page(answer), None
 
-    def wait(self, task_id: Id, timeout: float | None = None) -> Task:
+    def wait(self, task_id: Id, timeout: float | None = None) -> Task:  # noqa: ASYNC109 (as the other client)
         """Return a task once it has ended. Raises TimeoutError after `timeout` seconds."""
         deadline = Deadline(timeout)
         while True:
@@ -154,13 +157,7 @@ class Client:
 
     def cancel(self, task_id: Id) -> Task:
         """Cancel a task, and return it: revoked, or running until its body notices."""
-        try:
-            return _model(Task, self._transport.request("POST", f"{TASKS}{task_id}/cancel"))
-        except Unreachable:
-            task = self.get(task_id)  # the answer was lost, but perhaps not the request
-            if task.cancel_requested_at is None and task.status != "revoked":
-                raise
-            return task
+        return _model(Task, self._transport.request("POST", f"{TASKS}{task_id}/cancel", repeatable=True))
 
     def retry(self, task_id: Id, *, from_start: bool = False, **changes: Any) -> Task:
         """Run an ended task again, and return it. With `changes` that is a new task with these other fields.
@@ -185,7 +182,7 @@ class Client:
         self, task_id: Id, *, follow: bool = False, after: int | None = None, level: str | None = None,
         attempt: int | None = None,
     ) -> Iterator[LogLine]:  # fmt: skip
-        """Yield the log lines of a task, with `follow` until it has ended. `after` is the `seq` of the last known one."""
+        """Yield the log lines of a task, with `follow` until it has ended, after the one of `seq` `after`."""
         for line in self._said(LogLine, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
             yield line
 
@@ -256,7 +253,7 @@ class Client:
         Damaged.
         """
         known = _model(File, self._transport.request("GET", f"{FILES}{file_id}"))
-        target = Path(to) / known.name if Path(to).is_dir() else Path(to)
+        target = target_of(Path(to), known.name)
         with part_of(target) as part:
             for attempt in range(DOWNLOAD_ATTEMPTS):
                 try:
@@ -282,7 +279,7 @@ class Client:
         with self._transport.stream("GET", path, options) as answer:
             if answer.status_code != PARTIAL_CONTENT:
                 part.restart()
-            for piece in answer.iter_bytes(PIECE_BYTES):
+            for piece in answer.iter_bytes():
                 part.write(piece)
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
 from task_service_client._pair import sleep
 from task_service_client._sync.credentials import Credentials
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
 from task_service_client.events import Event, EventParser
 from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
-from task_service_client.version import VERSION
+from task_service_client.version import __version__
 
 Options = Callable[[], dict[str, Any]]
 REFUSED, UNAUTHORIZED, NO_CONTENT = 400, 401, 204
@@ -20,20 +22,38 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 SILENT_SECONDS, STREAM_ATTEMPTS = 50.0, 30
 
 
+@dataclass(frozen=True)
+class Sending:
+    """What is sent, and how often. `options` are httpx's, made anew for each attempt."""
+
+    method: str
+    path: str
+    options: Options
+    attempts: int = ATTEMPTS
+    is_signed: bool = True
+    is_repeatable: bool = False
+
+
 class Transport:
     """The connections to one server."""
 
     def __init__(self, base_url: str, credentials: Credentials, timeout: float, language: str | None = None) -> None:
         self.credentials, self.timeout = credentials, timeout
-        headers = {"User-Agent": f"task-service-client/{VERSION}"} | ({"Accept-Language": language} if language else {})
+        headers = {"User-Agent": f"task-service-client/{__version__}"} | (
+            {"Accept-Language": language} if language else {}
+        )
         self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers)
 
     def close(self) -> None:
         self._http.close()
 
-    def request(self, method: str, path: str, *, attempts: int = ATTEMPTS, **options: Any) -> httpx.Response:
-        """Send a request and return its whole answer. Raises ApiError, Unreachable."""
-        return self._answer(method, path, lambda: dict(options), attempts, signed=True, whole=True)
+    def request(self, method: str, path: str, *, repeatable: bool = False, **options: Any) -> httpx.Response:
+        """Send a request and return its whole answer. Raises ApiError, Unreachable.
+
+        `repeatable`: it may be sent again when its answer is lost, also without an idempotency key.
+        """
+        sending = Sending(method, path, lambda: dict(options), is_repeatable=repeatable)
+        return self._answer(sending, whole=True)
 
     @contextmanager
     def stream(self, method: str, path: str, options: Options, *, attempts: int = ATTEMPTS) -> Iterator[httpx.Response]:
@@ -41,7 +61,7 @@ class Transport:
 
         Raises ApiError, Unreachable.
         """
-        response = self._answer(method, path, options, attempts, signed=True, whole=False)
+        response = self._answer(Sending(method, path, options, attempts), whole=False)
         try:
             yield response
         except httpx.TransportError as error:
@@ -76,22 +96,20 @@ class Transport:
             sleep(parser.retry if parser.retry is not None else backoff(fruitless))
         raise Unreachable(f"GET {path}: the stream ends whenever it is opened")
 
-    def _answer(
-        self, method: str, path: str, options: Options, attempts: int, *, signed: bool, whole: bool
-    ) -> httpx.Response:  # fmt: skip
+    def _answer(self, sending: Sending, *, whole: bool) -> httpx.Response:
         is_renewed = False
         attempt = 0
         while True:
-            token = self.credentials.token(self.send) if signed else None
-            request = self._request(method, path, options(), token)
-            is_repeatable = method in REPEATABLE or IDEMPOTENCY_KEY in request.headers
+            token = self.credentials.token(self.send) if sending.is_signed else None
+            request = self._request(sending, token)
+            is_repeatable = sending.is_repeatable or request.method in REPEATABLE or IDEMPOTENCY_KEY in request.headers
             try:
                 response = self._http.send(request, stream=True)
                 if whole or response.status_code >= REFUSED:
                     response.read()
             except httpx.TransportError as lost:
                 was_sent = not isinstance(lost, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-                if attempt + 1 >= attempts or (was_sent and not is_repeatable):
+                if attempt + 1 >= sending.attempts or (was_sent and not is_repeatable):
                     raise Unreachable(f"{request.method} {request.url}: {_words(lost)}") from lost
                 sleep(backoff(attempt))
                 attempt += 1
@@ -99,24 +117,25 @@ class Transport:
             if response.status_code < REFUSED:
                 return response
             response.close()
-            if response.status_code == UNAUTHORIZED and signed and not is_renewed:
+            if response.status_code == UNAUTHORIZED and sending.is_signed and not is_renewed:
                 is_renewed = True
                 if self.credentials.renew(self.send, token):
                     continue
             error = _error_of(response)
             delay = delay_of(error, attempt, is_repeatable=is_repeatable)
-            if delay is None or attempt + 1 >= attempts:
+            if delay is None or attempt + 1 >= sending.attempts:
                 raise error
             sleep(delay)
             attempt += 1
 
-    def _request(self, method: str, path: str, options: dict[str, Any], token: str | None) -> httpx.Request:
+    def _request(self, sending: Sending, token: str | None) -> httpx.Request:
+        options = sending.options()
         headers = {**(options.pop("headers", None) or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
-        return self._http.build_request(method, path, headers=headers, **options)
+        return self._http.build_request(sending.method, sending.path, headers=headers, **options)
 
     def send(self, path: str, options: dict[str, Any]) -> Any:
         """Send a request without credentials, and return the JSON of its answer."""
-        answer = self._answer("POST", path, lambda: dict(options), ATTEMPTS, signed=False, whole=True)
+        answer = self._answer(Sending("POST", path, lambda: dict(options), is_signed=False), whole=True)
         return answer.json()
 
 

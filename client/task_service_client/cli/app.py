@@ -9,7 +9,7 @@ from task_service_client.cli.command import Body, Fields, Output, ProfileName, U
 from task_service_client.cli.language import t
 from task_service_client.cli.options import option
 from task_service_client.cli.resources import RESOURCES, Resource, commands
-from task_service_client.version import VERSION
+from task_service_client.version import __version__
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 _ACCESS, _TASKS, _SERVICE = t("Access"), t("Tasks"), t("The service")
@@ -17,7 +17,7 @@ _ACCESS, _TASKS, _SERVICE = t("Access"), t("Tasks"), t("The service")
 
 def _print(asked: bool) -> None:
     if asked:
-        print(f"task-service {VERSION}")
+        print(f"task-service {__version__}")
         raise typer.Exit
 
 

@@ -1,0 +1,90 @@
+"""A client whose server is a list of answers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from task_service_client import Client
+from task_service_client._sync import transport
+
+URL = "http://service.example"
+Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+
+class Server:
+    """Gives its answers one after the other; `requests` are those that came, `slept` the pauses in seconds."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.requests: list[httpx.Request] = []
+        self.slept: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(request) if callable(answer) else answer
+
+    def connect(self, client: Client) -> Client:
+        client._transport._http = httpx.Client(base_url=URL, transport=httpx.MockTransport(self))
+        return client
+
+    def headers(self, name: str) -> list[str | None]:
+        return [request.headers.get(name) for request in self.requests]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No profile and no variable of this machine."""
+    monkeypatch.setenv("TASK_SERVICE_CONFIG", str(tmp_path / "config"))
+    for name in ("TASK_SERVICE_URL", "TASK_SERVICE_API_KEY", "TASK_SERVICE_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    made = Server()
+    monkeypatch.setattr(transport, "sleep", made.slept.append)
+    yield made
+    assert made.answers == []
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with server.connect(Client(URL, api_key="tsk_key")) as made:
+        yield made
+
+
+def task(**fields: Any) -> dict[str, Any]:
+    """A task as the server shows it."""
+    now = "2026-12-01T08:00:00Z"
+    nothing = dict.fromkeys(
+        ("status_reason", "progress_detail", "result", "error", "error_fingerprint", "run_at", "delay_seconds",
+         "expires_at", "timeout_seconds", "retry_backoff_seconds", "unique_key", "on_conflict", "worker", "started_at",
+         "finished_at", "cancel_requested_at")
+    )  # fmt: skip
+    known = {
+        "id": str(uuid4()), "celery_id": str(uuid4()), "user_id": str(uuid4()), "name": "n", "task_type": "t",
+        "celery_task_name": "c", "args": [], "kwargs": {}, "priority": "normal", "queue": "default",
+        "status": "pending", "progress": 0, "max_attempts": 1, "tags": [], "metadata": {}, "attempt": 0, "version": 1,
+        "created_at": now, "updated_at": now,
+    }  # fmt: skip
+    return {**nothing, **known, **fields}
+
+
+def problem(status: int, code: str, **headers: str) -> httpx.Response:
+    return httpx.Response(status, json={"code": code, "title": "t", "detail": "why"}, headers=headers)
+
+
+def events(*sent: dict[str, Any], name: str = "task") -> httpx.Response:
+    """A stream of these tasks, which then ends."""
+    import json
+
+    text = "".join(f"event: {name}\nid: {each['version']}\ndata: {json.dumps(each)}\n\n" for each in sent)
+    return httpx.Response(200, text="retry: 10\n\n" + text, headers={"Content-Type": "text/event-stream"})

@@ -1,0 +1,136 @@
+"""What signs the client in: keys, logins, and profiles whose tokens several processes renew."""
+
+import json
+import stat
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from task_service_client import Client, NotSignedIn, profiles
+from task_service_client.profiles import Profile
+from tests.unit.client.conftest import URL, Server, problem, task
+
+EXPIRED = "old"
+
+
+def tokens(number: int = 1) -> dict[str, Any]:
+    return {"access_token": f"a{number}", "refresh_token": f"r{number}", "token_type": "bearer", "expires_in": 900}
+
+
+def shown() -> httpx.Response:
+    return httpx.Response(200, json=task())
+
+
+class TestKey:
+    def test_comes_from_the_environment(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TASK_SERVICE_URL", URL + "/")
+        monkeypatch.setenv("TASK_SERVICE_API_KEY", "tsk_env")
+        server.answers = [shown()]
+        with server.connect(Client()) as client:
+            client.get("x")
+        assert server.headers("authorization") == ["Bearer tsk_env"]
+
+    def test_is_not_sent_again_once_it_is_refused(self, server: Server, client: Client) -> None:
+        server.answers = [problem(401, "invalid_token")]
+        with pytest.raises(NotSignedIn):
+            client.get("x")
+
+
+class TestLogin:
+    def test_is_made_at_the_first_request_and_renewed(self, server: Server) -> None:
+        server.answers = [
+            httpx.Response(200, json=tokens(1)), shown(),
+            problem(401, "invalid_token"), httpx.Response(200, json=tokens(2)), shown(),
+            problem(401, "invalid_token"), problem(401, "invalid_token"), httpx.Response(200, json=tokens(3)), shown(),
+        ]  # fmt: skip
+        with server.connect(Client(URL, username="anna", password="secret")) as client:
+            for _ in range(3):
+                client.get("x")
+        assert server.requests[0].content == b"username=anna&password=secret"
+        bodies = [request.content for request in server.requests if request.url.path.endswith("refresh")]
+        assert [json.loads(body)["refresh_token"] for body in bodies] == ["r1", "r2"]
+        assert server.headers("authorization")[-1] == "Bearer a3"
+
+    def test_by_call_says_what_is_wrong(self, server: Server) -> None:
+        server.answers = [problem(401, "invalid_credentials"), httpx.Response(200, json=tokens()), shown()]
+        with server.connect(Client(URL)) as client:
+            with pytest.raises(NotSignedIn, match="invalid_credentials"):
+                client.login("anna", "wrong")
+            client.login("anna", "right", otp="123456")
+            client.get("x")
+        assert server.requests[1].content == b"username=anna&password=right&otp=123456"
+
+
+class TestProfile:
+    def test_is_readable_by_its_user_alone(self) -> None:
+        profiles.save(Profile("work", URL, username="anna", access_token="a", refresh_token="r"), as_current=True)
+        path = profiles.directory() / "profiles.json"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert profiles.load() == Profile("work", URL, username="anna", access_token="a", refresh_token="r")
+        profiles.save(Profile("other", URL, api_key="tsk_x"))
+        assert (profiles.names(), profiles.chosen_name()) == (["other", "work"], "work")
+        profiles.delete("work")
+        assert (profiles.names(), profiles.load()) == (["other"], None)
+
+    def test_sends_its_tokens_to_its_own_server_alone(self, server: Server) -> None:
+        profiles.save(Profile("default", "https://other.example", api_key="tsk_secret"))
+        server.answers = [problem(401, "not_authenticated")]
+        with server.connect(Client(URL)) as client, pytest.raises(NotSignedIn):
+            client.get("x")
+        assert server.headers("authorization") == [None]
+
+    def test_of_a_damaged_file_says_what_to_do(self) -> None:
+        profiles.directory().mkdir(parents=True)
+        (profiles.directory() / "profiles.json").write_text("[]")
+        with pytest.raises(ValueError, match="holds no profiles: delete it and log in again"):
+            profiles.load()
+
+    def test_takes_the_tokens_that_another_process_has_renewed(self, server: Server) -> None:
+        profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
+        server.answers = [problem(401, "invalid_token"), shown()]
+        with server.connect(Client()) as client:
+            profiles.save(Profile("default", URL, access_token="new", refresh_token="r1"))
+            client.get("x")
+        assert server.headers("authorization") == [f"Bearer {EXPIRED}", "Bearer new"]
+
+    def test_whose_login_has_ended_says_so(self, server: Server) -> None:
+        profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
+        server.answers = [problem(401, "invalid_token"), problem(401, "invalid_token")]
+        with server.connect(Client()) as client, pytest.raises(NotSignedIn, match="the login has ended: log in again"):
+            client.get("x")
+
+    def test_does_not_send_a_refresh_token_twice(self, server: Server) -> None:
+        """The server would take the second one for a thief's, and end the login."""
+        profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
+        server.answers = [problem(401, "invalid_token"), httpx.ReadError("reset")]
+        from task_service_client import Unreachable
+
+        with server.connect(Client()) as client, pytest.raises(Unreachable):
+            client.get("x")
+
+    def test_of_ten_clients_is_renewed_once(self) -> None:
+        profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
+        lock, refreshed = threading.Lock(), []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("refresh"):
+                with lock:
+                    refreshed.append(json.loads(request.content)["refresh_token"])
+                return httpx.Response(200, json=tokens(len(refreshed)))
+            good = request.headers["authorization"] == "Bearer a1"
+            return shown() if good else problem(401, "invalid_token")
+
+        def work() -> None:
+            with Client() as client:
+                client._transport._http = httpx.Client(base_url=URL, transport=httpx.MockTransport(answer))
+                client.get("x")
+
+        threads = [threading.Thread(target=work) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert refreshed == ["r0"]

@@ -1,0 +1,222 @@
+"""Requests of the client: what is repeated, after how long, and what is an error at once."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from uuid import UUID
+
+import httpx
+import pytest
+
+from task_service_client import ApiError, Client, NotSignedIn, Unreachable
+from tests.support.sources import ROOT
+from tests.unit.client.conftest import URL, Server, events, problem, task
+
+LOST, NEVER_SENT = httpx.ReadError("reset"), httpx.ConnectError("refused")
+CREATED = {"celery_task_name": "app.tasks.common_tasks.long_running_task"}
+
+
+def made(**fields: object) -> httpx.Response:
+    return httpx.Response(201, json=task(**fields))
+
+
+class TestRepeats:
+    @pytest.mark.parametrize("lost", [LOST, NEVER_SENT, httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")])
+    def test_a_submit_whose_answer_is_lost_with_its_idempotency_key(
+        self, server: Server, client: Client, lost: Exception
+    ) -> None:
+        server.answers = [lost, problem(409, "idempotency_key_in_flight", **{"Retry-After": "1"}), made(name="x")]
+        assert client.submit("c").name == "x"
+        keys = server.headers("idempotency-key")
+        assert len({*keys}) == 1
+        assert UUID(keys[0])
+        assert [request.content for request in server.requests[1:]] == [server.requests[0].content] * 2
+        assert 0 < server.slept[0] < 0.3
+        assert 1 <= server.slept[1] < 1.3
+
+    def test_what_may_be_done_twice_alone(self, server: Server, client: Client) -> None:
+        server.answers = [LOST, httpx.Response(200, json=task())]
+        client.get("x")
+        server.answers = [LOST, httpx.Response(200, json=task(status="revoked"))]
+        client.cancel("x")
+        server.answers = [NEVER_SENT, httpx.Response(202, json=task())]
+        client.retry("x")
+        server.answers = [LOST]
+        with pytest.raises(Unreachable, match=f"POST {URL}/api/v1/tasks/x/retry: reset"):
+            client.retry("x")
+
+    @pytest.mark.parametrize(
+        ("said", "least", "most"),
+        [("2", 2, 2.3), (format_datetime(datetime.now(UTC) + timedelta(seconds=30)), 20, 31)],
+        ids=["seconds", "date"],
+    )
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_after_the_seconds_of_retry_after(
+        self, server: Server, client: Client, status: int, said: str, least: float, most: float
+    ) -> None:
+        server.answers = [problem(status, "quota", **{"Retry-After": said}), made()]
+        client.submit("c")
+        assert least <= server.slept[0] <= most
+
+    def test_no_answer_for_which_waiting_does_not_help(self, server: Server, client: Client) -> None:
+        for answer in (
+            problem(429, "stored_bytes_quota"),
+            problem(429, "quota", **{"Retry-After": "3600"}),
+            problem(422, "invalid_arguments"),
+        ):
+            server.answers = [answer]
+            with pytest.raises(ApiError) as caught:
+                client.submit("c")
+            assert (caught.value.status, server.slept) == (answer.status_code, [])
+        assert caught.value.detail == "why"
+
+    def test_six_times_at_most(self, server: Server, client: Client) -> None:
+        server.answers = [NEVER_SENT] * 6
+        with pytest.raises(Unreachable, match="refused"):
+            client.get("x")
+        assert server.slept == sorted(server.slept)
+        server.answers = [problem(503, "unavailable")] * 6
+        with pytest.raises(ApiError, match="unavailable: why"):
+            client.get("x")
+
+    def test_after_a_proxy_without_an_answer(self, server: Server, client: Client) -> None:
+        server.answers = [httpx.Response(502, text="<html>"), httpx.Response(200, json=task())]
+        client.get("x")
+        server.answers = [httpx.Response(504, text="<html>")]
+        with pytest.raises(ApiError, match=r"http_504: .*answered with 504, and not by this service"):
+            client.retry("x")
+
+
+class TestPages:
+    def test_are_followed_on_the_same_server_alone(self, server: Server, client: Client) -> None:
+        elsewhere = {"Link": '<https://elsewhere.example/api/v1/tasks/?cursor=a&limit=2>; rel="next"'}
+        server.answers = [
+            httpx.Response(200, json=[task(name="a")], headers=elsewhere),
+            httpx.Response(200, json=[task(name="b")]),
+        ]
+        assert [each.name for each in client.list(status=["failed", "revoked"], limit=2)] == ["a", "b"]
+        assert [str(request.url) for request in server.requests] == [
+            f"{URL}/api/v1/tasks/?limit=2&status=failed&status=revoked",
+            f"{URL}/api/v1/tasks/?cursor=a&limit=2",
+        ]
+
+    def test_of_a_newer_server_may_have_more_fields(self, server: Server, client: Client) -> None:
+        server.answers = [httpx.Response(200, json=task(colour="red"))]
+        assert client.get("x").model_extra == {"colour": "red"}
+
+
+class TestStreams:
+    def test_go_on_where_they_ended(self, server: Server, client: Client) -> None:
+        one = {"id": task()["id"]}
+        server.answers = [
+            events(task(**one, version=3, status="running")),
+            NEVER_SENT,
+            problem(503, "unavailable"),
+            events(task(**one, version=3, status="running"), task(**one, version=9, status="succeeded")),
+        ]
+        assert [each.version for each in client.watch(one["id"])] == [3, 9]
+        assert server.headers("last-event-id") == [None, "3", "3", "3"]
+        assert server.slept[0] == 0.01  # as the stream asked
+
+    def test_end_where_there_is_nothing_more(self, server: Server, client: Client) -> None:
+        server.answers = [events(task(version=3, status="running")), httpx.Response(204)]
+        assert len([*client.watch("x")]) == 1
+
+    def test_of_all_tasks_show_those_that_are_watched(self, server: Server, client: Client) -> None:
+        one, two = ({"id": task()["id"]} for _ in range(2))
+        done = {"status": "succeeded"}
+
+        def now(request: httpx.Request) -> httpx.Response:
+            which = one if str(one["id"]) in str(request.url) else two
+            return httpx.Response(200, json=task(**which, version=1))
+
+        server.answers = [
+            events(task(version=8), task(**one, version=5, **done), task(**two, version=1)),
+            now,
+            now,
+            events(task(**one, version=5, **done), task(**two, version=6, **done)),
+        ]
+        seen = [(str(each.id), each.version) for each in client.watch(one["id"], two["id"])]
+        assert sorted(seen[:2]) == sorted([(one["id"], 1), (two["id"], 1)])
+        assert seen[2:] == [(one["id"], 5), (two["id"], 6)]
+
+    def test_keep_the_line_separators_that_json_may_hold(self, server: Server, client: Client) -> None:
+        text = "a\u2028b\x85c"
+        line = '{"seq": 1, "at": "2026-12-01T08:00:00Z", "stream": "s", "attempt": 1, "chunk": "' + text + '"}'
+        stream = httpx.Response(200, text=f"event: output\nid: 1\ndata: {line}\n\n: ping\n\n")
+        server.answers = [stream, httpx.Response(204)]
+        assert [each.chunk for each in client.output("x", follow=True)] == [text]
+
+
+class TestDownloads:
+    CONTENT = b"0123456789" * 1000
+
+    def known(self) -> httpx.Response:
+        import hashlib
+
+        file = {
+            "id": task()["id"], "name": "data.csv", "size": len(self.CONTENT), "content_type": "text/csv",
+            "sha256": hashlib.sha256(self.CONTENT).hexdigest(), "created_at": "2026-12-01T08:00:00Z",
+            "expires_at": None, "user_id": task()["id"],
+        }  # fmt: skip
+        return httpx.Response(200, json=file)
+
+    def cut(self, at: int) -> httpx.Response:
+        def pieces() -> object:
+            yield self.CONTENT[:at]
+            raise httpx.ReadError("reset")
+
+        return httpx.Response(200, content=pieces())
+
+    def test_go_on_where_the_connection_ended(self, server: Server, client: Client, tmp_path: object) -> None:
+        rest = httpx.Response(206, content=self.CONTENT[4000:])
+        server.answers = [self.known(), self.cut(4000), rest]
+        assert client.download("x", tmp_path).read_bytes() == self.CONTENT
+        assert server.headers("range")[2] == "bytes=4000-"
+        server.answers = [self.known(), self.cut(4000), httpx.Response(200, content=self.CONTENT)]
+        assert client.download("x", tmp_path / "whole").read_bytes() == self.CONTENT
+
+    def test_of_other_bytes_leave_nothing(self, server: Server, client: Client, tmp_path: object) -> None:
+        from task_service_client import Damaged
+
+        server.answers = [self.known(), httpx.Response(200, content=self.CONTENT[::-1])]
+        with pytest.raises(Damaged, match="another SHA-256"):
+            client.download("x", tmp_path)
+        assert [*tmp_path.iterdir()] == []
+
+    def test_an_upload_is_sent_anew_from_its_start(self, server: Server, client: Client) -> None:
+        server.answers = [problem(503, "unavailable"), httpx.Response(201, json=self.known().json())]
+        client.upload(self.CONTENT, "a.csv")
+        assert all(self.CONTENT in request.content for request in server.requests)
+
+
+class TestServer:
+    def test_has_to_be_named(self) -> None:
+        with pytest.raises(ValueError, match="no server is named"):
+            Client()
+        with pytest.raises(ValueError, match="'service' is no URL"):
+            Client("service")
+
+    def test_refuses_without_credentials(self, server: Server) -> None:
+        server.answers = [problem(401, "not_authenticated")]
+        with server.connect(Client(URL)) as client, pytest.raises(NotSignedIn):
+            client.get("x")
+        assert server.headers("authorization") == [None]
+
+
+def test_the_generated_files_are_those_of_their_sources() -> None:
+    done = subprocess.run(
+        [sys.executable, "client/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_the_import_loads_neither_the_command_line_nor_the_other_client() -> None:
+    code = "import sys, httpx, pydantic; before = {*sys.modules}; import task_service_client; print(*({*sys.modules} - before))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "client", capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "task_service_client._sync.client" in loaded
+    unwanted = ("typer", "rich", "keyring", "asyncio", "app", "task_service_client.cli", "task_service_client._async")
+    assert [name for name in loaded if name.startswith(unwanted)] == []
