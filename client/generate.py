@@ -29,6 +29,8 @@ SYNC = {
     "async_in_thread": "in_thread", "aread": "read", "aclose": "close", "aiter_bytes": "iter_bytes",
     "asynccontextmanager": "contextmanager", "_async": "_sync",
 }  # fmt: skip
+HEADER = '''"""The models of answers, made by `client/generate.py`: change nothing here."""
+# mypy: disable-error-code="no-redef"'''
 SYNC_DOCSTRING = '"""The client, without an event loop: `generate.py` makes it of `_async`."""\n'
 
 
@@ -65,8 +67,9 @@ def write_models(path: Path) -> None:
         "datamodel-codegen", "--input", document, "--input-file-type", "jsonschema", "--output", path,
         "--output-model-type", "pydantic_v2.BaseModel", "--base-class", "task_service_client.base.Model",
         "--target-python-version", "3.11", "--use-standard-collections", "--use-union-operator", "--disable-timestamp",
-        "--use-field-description", "--use-schema-description", "--skip-root-model", "--enum-field-as-literal", "all", "--formatters", "builtin",
-        "--custom-file-header", '"""The models of answers, made by `client/generate.py`: change nothing here."""\n# mypy: disable-error-code="no-redef"',
+        "--use-field-description", "--use-schema-description", "--skip-root-model", "--enum-field-as-literal", "all",
+        "--formatters", "builtin",
+        "--custom-file-header", HEADER,
     ]  # fmt: skip
     subprocess.run([Path(sys.executable).with_name(str(command[0])), *map(str, command[1:])], check=True)
     document.unlink()
@@ -81,7 +84,8 @@ def _definitions() -> Iterator[tuple[str, Any]]:
     wanted = [*SCHEMAS]
     for name in wanted:
         wanted += [each for each in dict.fromkeys(_references(schemas[name])) if each not in wanted]
-        yield SCHEMAS.get(name, name), _cleaned(schemas[name])
+        if "enum" not in schemas[name]:
+            yield SCHEMAS.get(name, name), _cleaned(schemas[name], schemas)
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -92,23 +96,24 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def _cleaned(schema: Any) -> Any:
-    """Return the schema without what no model shows, and with the names that it has here."""
+def _cleaned(schema: Any, schemas: dict[str, Any]) -> Any:
+    """Return the schema without what no model shows, with the names that it has here, and with its enumerations."""
     if isinstance(schema, list):
-        return [_cleaned(each) for each in schema]
+        return [_cleaned(each, schemas) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: value for key, value in schema.items() if key not in ("title", "examples")}
-    for key, value in kept.items():
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
         if key == "properties":
-            kept[key] = {name: _cleaned(each) for name, each in value.items()}
+            kept[key] = {name: _cleaned(each, schemas) for name, each in value.items()}
         elif key == "required":  # an older server may lack what may be null
             kept[key] = [name for name in value if {"type": "null"} not in schema["properties"][name].get("anyOf", ())]
         elif key == "$ref":
             name = value.rpartition("/")[2]
-            kept[key] = f"#/$defs/{SCHEMAS.get(name, name)}"
-        else:
-            kept[key] = _cleaned(value)
+            is_enum = "enum" in schemas[name]
+            kept |= {"enum": schemas[name]["enum"]} if is_enum else {key: f"#/$defs/{SCHEMAS.get(name, name)}"}
+        elif key not in ("title", "examples"):
+            kept[key] = _cleaned(value, schemas)
     return kept
 
 

@@ -6,9 +6,48 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, RootModel
+from pydantic import AwareDatetime
 
 from task_service_client.base import Model
+
+
+class Attempt(Model):
+    """
+    One attempt to run a task.
+    """
+
+    number: int
+    """
+    1 for the first attempt.
+    """
+    worker: str | None = None
+    """
+    The worker that ran it.
+    """
+    started_at: AwareDatetime
+    """
+    When the attempt started, in UTC.
+    """
+    finished_at: AwareDatetime | None = None
+    """
+    When the attempt ended, in UTC; null while it runs.
+    """
+    outcome: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]
+    """
+    How the attempt ended; `running` until then.
+    """
+    error_type: str | None = None
+    """
+    The class of the exception, or `worker_lost`.
+    """
+    error_message: str | None = None
+    """
+    The message, with secrets hidden.
+    """
+    traceback: str | None = None
+    """
+    The traceback, if any, with secrets hidden.
+    """
 
 
 class TaskType(Model):
@@ -39,6 +78,41 @@ class TaskType(Model):
     time_limit: float | None = None
     """
     The default time limit of one attempt, in seconds. `timeout_seconds` replaces it.
+    """
+
+
+class LogLine(Model):
+    """
+    One line that the body of a task logged or printed.
+    """
+
+    seq: int
+    """
+    Rises over all attempts of the task, with gaps.
+    """
+    at: AwareDatetime
+    """
+    When it was logged, in UTC.
+    """
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    """
+    The level. A level in between counts as the next lower one.
+    """
+    logger: str
+    """
+    The logger's name; `stdout` and `stderr` are printed lines.
+    """
+    message: str
+    """
+    The message with its traceback, if it has one. Secrets are hidden.
+    """
+    attempt: int
+    """
+    The attempt that logged it.
+    """
+    fields: dict[str, Any]
+    """
+    What was given as `extra`. Secrets are hidden.
     """
 
 
@@ -143,138 +217,6 @@ class Artifact(Model):
     """
 
 
-class TaskPriority(RootModel[Literal["low", "normal", "high", "critical"]]):
-    root: Literal["low", "normal", "high", "critical"]
-
-
-class TaskStatus(RootModel[Literal["pending", "running", "succeeded", "failed", "revoked"]]):
-    root: Literal["pending", "running", "succeeded", "failed", "revoked"]
-
-
-class TaskError(Model):
-    """
-    The error of the last attempt.
-    """
-
-    type: str
-    """
-    The class of the exception.
-    """
-    message: str | None = None
-    """
-    The message, with secrets hidden.
-    """
-
-
-class OnConflict(RootModel[Literal["reject", "return", "replace"]]):
-    root: Literal["reject", "return", "replace"]
-    """
-    What a request does whose `unique_key` another task of the user holds.
-    """
-
-
-class AttemptOutcome(
-    RootModel[Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]]
-):
-    root: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]
-
-
-class LogLevel(RootModel[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]]):
-    root: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-    """
-    The levels of `logging`. A level in between counts as the next lower one.
-    """
-
-
-class Deed(RootModel[Literal["cancel", "retry", "delete"]]):
-    root: Literal["cancel", "retry", "delete"]
-
-
-class DeedState(RootModel[Literal["running", "finished", "aborted"]]):
-    root: Literal["running", "finished", "aborted"]
-
-
-class WaitingReason(RootModel[Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]]):
-    root: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]
-    """
-    Why a pending task does not run, in this order: the first that holds.
-    """
-
-
-class Attempt(Model):
-    """
-    One attempt to run a task.
-    """
-
-    number: int
-    """
-    1 for the first attempt.
-    """
-    worker: str | None = None
-    """
-    The worker that ran it.
-    """
-    started_at: AwareDatetime
-    """
-    When the attempt started, in UTC.
-    """
-    finished_at: AwareDatetime | None = None
-    """
-    When the attempt ended, in UTC; null while it runs.
-    """
-    outcome: AttemptOutcome
-    """
-    How the attempt ended; `running` until then.
-    """
-    error_type: str | None = None
-    """
-    The class of the exception, or `worker_lost`.
-    """
-    error_message: str | None = None
-    """
-    The message, with secrets hidden.
-    """
-    traceback: str | None = None
-    """
-    The traceback, if any, with secrets hidden.
-    """
-
-
-class LogLine(Model):
-    """
-    One line that the body of a task logged or printed.
-    """
-
-    seq: int
-    """
-    Rises over all attempts of the task, with gaps.
-    """
-    at: AwareDatetime
-    """
-    When it was logged, in UTC.
-    """
-    level: LogLevel
-    """
-    The level. A level in between counts as the next lower one.
-    """
-    logger: str
-    """
-    The logger's name; `stdout` and `stderr` are printed lines.
-    """
-    message: str
-    """
-    The message with its traceback, if it has one. Secrets are hidden.
-    """
-    attempt: int
-    """
-    The attempt that logged it.
-    """
-    fields: dict[str, Any]
-    """
-    What was given as `extra`. Secrets are hidden.
-    """
-
-
 class BulkDeed(Model):
     """
     A bulk operation and how far it is.
@@ -288,11 +230,11 @@ class BulkDeed(Model):
     """
     The number of tasks that matched when it was accepted, exact.
     """
-    deed: Deed
+    deed: Literal["cancel", "retry", "delete"]
     """
     What is done to the tasks.
     """
-    state: DeedState
+    state: Literal["running", "finished", "aborted"]
     """
     `running`, `finished`, or `aborted`: by a call, or because its user was deactivated.
     """
@@ -318,12 +260,27 @@ class BulkDeed(Model):
     """
 
 
+class TaskError(Model):
+    """
+    The error of the last attempt.
+    """
+
+    type: str
+    """
+    The class of the exception.
+    """
+    message: str | None = None
+    """
+    The message, with secrets hidden.
+    """
+
+
 class WaitingFor(Model):
     """
     Why a pending task does not run yet: the first reason that holds.
     """
 
-    reason: WaitingReason
+    reason: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]
     """
     `schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. `dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. `no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is next in line when a slot is free.
     """
@@ -378,7 +335,7 @@ class Task(Model):
     """
     Keyword arguments. `***` hides values below keys that name a secret.
     """
-    priority: TaskPriority
+    priority: Literal["low", "normal", "high", "critical"]
     """
     The priority.
     """
@@ -386,7 +343,7 @@ class Task(Model):
     """
     The queue: `high_priority`, `default` or `low_priority`.
     """
-    status: TaskStatus
+    status: Literal["pending", "running", "succeeded", "failed", "revoked"]
     """
     The state.
     """
@@ -450,7 +407,7 @@ class Task(Model):
     """
     The key that no other pending or running task of the owner has.
     """
-    on_conflict: OnConflict | None = None
+    on_conflict: Literal["reject", "return", "replace"] | None = None
     """
     As requested. null without a `unique_key`.
     """

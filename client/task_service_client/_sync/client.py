@@ -130,7 +130,7 @@ class Client:
                 yield task
             path, params = next_page(answer), None
 
-    def wait(self, task_id: Id, timeout: float | None = None) -> Task:  # noqa: ASYNC109 (as the other client)
+    def wait(self, task_id: Id, timeout: float | None = None) -> Task:
         """Return a task once it has ended. Raises TimeoutError after `timeout` seconds."""
         deadline = Deadline(timeout)
         while True:

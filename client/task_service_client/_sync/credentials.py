@@ -92,18 +92,14 @@ class StoredLogin(Credentials):
     def _renew(self, send: Send, rejected: str | None) -> None:
         kept = in_thread(lambda: profiles.load(self._profile.name))
         if kept is None or kept.url != self._profile.url or kept.refresh_token is None:
-            raise NotSignedIn(
-                UNAUTHORIZED, {**_NONE, "detail": "the login of this profile has ended: log in again"}, None
-            )
+            raise _ended()
         if kept.access_token == rejected:  # else another process has renewed it
             try:
                 tokens = send(REFRESH, {"json": {"refresh_token": kept.refresh_token}})
             except ApiError as error:
                 if error.status != UNAUTHORIZED:
                     raise
-                raise NotSignedIn(
-                    UNAUTHORIZED, {**_NONE, "detail": "the login has ended: log in again"}, None
-                ) from None
+                raise _ended() from None
             kept = replace(kept, access_token=tokens["access_token"], refresh_token=tokens["refresh_token"])
             renewed = kept
             kept = in_thread(lambda: profiles.save(renewed))
