@@ -46,9 +46,9 @@ class Client:
     `base_url` is the server's, `timeout` the seconds that one request may take to connect, to send and between two
     pieces of its answer. Without credentials they come from TASK_SERVICE_API_KEY, else from the profile that
     `task-service login` saved; so does `base_url`, from TASK_SERVICE_URL or the profile. Requests are repeated where
-    that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. `language` is that of the
-    server's errors (RFC 9110, Accept-Language): `en` or `zh`. All methods raise
+    that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. All methods raise
     `ApiError` where the server refuses, `NotSignedIn` without valid credentials, and `Unreachable` without an answer.
+    The texts of errors are in `language`, `en` or `zh`, as far as they are the server's.
     """
 
     def __init__(

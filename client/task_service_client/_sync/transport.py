@@ -39,9 +39,9 @@ class Transport:
 
     def __init__(self, base_url: str, credentials: Credentials, timeout: float, language: str | None = None) -> None:
         self.credentials, self.timeout = credentials, timeout
-        headers = {"User-Agent": f"task-service-client/{__version__}"} | (
-            {"Accept-Language": language} if language else {}
-        )
+        headers = {"User-Agent": f"task-service-client/{__version__}"}
+        if language is not None:
+            headers["Accept-Language"] = language
         self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers)
 
     def close(self) -> None:
