@@ -107,6 +107,7 @@ LEFT_OUT = {
 PYTEST = ("/srv/mine/myteam/pictures.py", "/srv/mine/conftest.py")
 # Programs that therefore are saved, and not run.
 ONLY_SAVED = {
+    "faq.md": {"/srv/mine/myteam/example.py": "test_own_tasks.py"},
     "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO, **dict.fromkeys(PYTEST, "test_pictures.py beside them")},
     "webhooks.md": {
         "flask_receiver.py": RECEIVERS,
