@@ -30,7 +30,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
     ),
     Tier.DEFAULT: (
         "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
-        "unit/test_conventions.py", "unit/test_documents.py", "unit/test_house.py",
+        "unit/test_chinese_documents.py", "unit/test_conventions.py", "unit/test_documents.py", "unit/test_house.py",
         "unit/test_examples.py", "unit/test_minimum_versions.py", "unit/test_packages.py", "unit/test_portable_sql.py",
         "unit/test_requirements_lock.py", "unit/test_statement_packages.py", "unit/test_worker_start.py",
         "integration/test_account_statements.py", "integration/test_accounts.py", "integration/test_answer_sizes.py", "integration/test_api_keys.py",

@@ -315,6 +315,24 @@ class TestArchitecture:
         assert {path for path in mapped if not (ROOT / path).exists()} == set()
         assert {f"app/{path.parent.name}/" for path in APP.glob("*/__init__.py")} <= mapped
 
+    def test_paths_of_the_short_folder_map_exist(self) -> None:
+        (tree,) = blocks(DOCS / "faq.md", "")
+        mapped = set(map_paths(tree))
+        assert "app/main.py" in mapped
+        assert {path for path in mapped if not (ROOT / path).exists()} == set()
+
+
+class TestDeployment:
+    def test_the_settings_that_it_shows_are_enough_for_development(self) -> None:
+        (shown,) = blocks(DOCS / "deployment.md", "ini")
+        values = dict(line.split("=", 1) for line in shown.splitlines())
+        settings = Settings.model_validate({name.lower(): value for name, value in values.items()})
+        assert settings.database_url
+        assert (
+            settings.database_url.get_secret_value().partition("://")[2] == values["DATABASE_URL"].partition("://")[2]
+        )
+        assert values.keys() - {name.upper() for name in Settings.model_fields} == set()
+
 
 class TestDecisions:
     FILES = sorted(path for path in DECISIONS.glob("[0-9]*.md"))
