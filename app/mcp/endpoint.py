@@ -77,7 +77,7 @@ def check_origin(request: Request, allowed: frozenset[str]) -> None:
     """Raise ForeignOrigin for a request of a web page, unless CORS_ORIGINS names the page's origin.
 
     A page whose host name was rebound to this address would else reach a server in the user's own network. Programs
-    send no Origin. https://modelcontextprotocol.io/specification/2026-07-28/basic/transports#security-warning
+    send no Origin. https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
     """
     origins = request.headers.getlist("origin")
     if origins and "*" not in allowed and not allowed.issuperset(origins):

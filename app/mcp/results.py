@@ -33,15 +33,18 @@ def answer(task: TaskRead, *, is_outcome: bool = True) -> CallToolResult:
 
 
 def refusal(error: ServiceError) -> CallToolResult:
-    """Return the error of a call that the service refuses, with the members of the API's problem documents."""
+    """Return the error of a call that the service refuses: in words, and as JSON as in the API's problem documents.
+
+    Both are texts: the SDK for TypeScript also checks the structured content of errors against the schema of a task.
+    """
     problem: dict[str, Any] = {"code": error.code, "title": error.title, "detail": error.detail}
     if error.retry_after is not None:
         problem["retry_after_seconds"] = error.retry_after
     if isinstance(error, InvalidInput):
         problem["errors"] = error.errors
     after = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
-    text, problem = _encodable([f"{error.code}: {error.detail}{after}", problem])
-    return CallToolResult(content=[TextContent(text=text)], structured_content=problem, is_error=True)
+    texts = (f"{error.code}: {error.detail}{after}", json.dumps(problem, ensure_ascii=False))
+    return CallToolResult(content=[TextContent(text=_encodable(text)) for text in texts], is_error=True)
 
 
 def _remarks(task: TaskRead) -> list[str]:
@@ -56,6 +59,6 @@ def _remarks(task: TaskRead) -> list[str]:
     return []
 
 
-def _encodable(value: Any) -> Any:
-    """Return the JSON value with `?` for lone surrogates: names of arguments may hold them, UTF-8 has none."""
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+def _encodable(text: str) -> str:
+    """Return the text with escapes for lone surrogates: names of arguments may hold them, and UTF-8 has none."""
+    return text.encode("utf-8", "backslashreplace").decode()

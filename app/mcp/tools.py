@@ -35,6 +35,7 @@ class TaskWait(TaskReference):
     ]
 
 
+_WORDS = frozenset({"title", "description", "examples"})  # no member of a task has one of these names
 # The members of a task that tell a client what has become of it.
 SHOWN = (
     *("status", "status_reason", "progress", "progress_detail", "result", "error", "waiting_for", "celery_task_name"),
@@ -75,15 +76,26 @@ def _tool_of(kind: TaskType) -> Tool:
 
 
 def _output_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `results.state_of`: a part of that of TaskRead."""
+    """Return the JSON Schema of `results.state_of`: a part of that of TaskRead.
+
+    Without descriptions: it stands in each tool of the list, which a client may give to its model.
+    """
     whole = TaskRead.model_json_schema(mode="serialization")
     members = {name: whole["properties"][name] for name in SHOWN}
-    return {
+    schema = {
         "type": "object",
         "properties": {"task_id": whole["properties"]["id"], **members},
         "required": ["task_id", *SHOWN],
-        "$defs": whole["$defs"],
+        "$defs": {name: whole["$defs"][name] for name in ("TaskError", "TaskStatus", "WaitingFor", "WaitingReason")},
     }
+    bare: dict[str, Any] = _without_words(schema)
+    return bare
+
+
+def _without_words(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {name: _without_words(each) for name, each in schema.items() if name not in _WORDS}
+    return [_without_words(each) for each in schema] if isinstance(schema, list) else schema
 
 
 _OUTPUT = _output_schema()

@@ -56,10 +56,10 @@ def state(result: CallToolResult) -> dict[str, Any]:
 def refusal(result: CallToolResult) -> tuple[str, str]:
     """The code and the words of an error."""
     assert result.is_error
-    assert isinstance(result.structured_content, dict)
-    (said,) = result.content
+    said, problem = result.content
     assert isinstance(said, TextContent)
-    code = str(result.structured_content["code"])
+    assert isinstance(problem, TextContent)
+    code = str(json.loads(problem.text)["code"])
     assert said.text.startswith(f"{code}: ")
     return code, said.text
 

@@ -92,7 +92,9 @@ class TestAnswers:
     def test_of_a_refusal_have_the_code_and_the_reason(self) -> None:
         error = InvalidArguments(errors=[{"loc": ["kwargs", "seconds"], "msg": "is required", "type": "missing"}])
         found = refusal(error)
-        assert texts(found) == [f"invalid_arguments: {error.detail}"]
-        assert found.structured_content["errors"] == error.errors
+        said, problem = texts(found)
+        assert said == f"invalid_arguments: {error.detail}"
+        assert json.loads(problem)["errors"] == error.errors
+        assert found.structured_content is None  # clients hold it against the schema of a task
         assert found.is_error
         assert texts(refusal(TooManyRequests("Slower", retry_after=7)))[0].endswith(": Slower Try again in 7 s.")
