@@ -24,7 +24,7 @@ class Tier(StrEnum):
 
 TIERS: dict[Tier, tuple[str, ...]] = {
     Tier.QUICK: (
-        "unit/api/", "unit/beat/", "unit/broker/", "unit/core/", "unit/db/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/outbound/",
+        "unit/api/", "unit/beat/", "unit/broker/", "unit/core/", "unit/db/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/mcp/", "unit/outbound/",
         "unit/schedules/", "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/workflows/", "unit/test_routing.py",
         "unit/test_task_status_update.py", "unit/test_tiers.py",
     ),
@@ -51,7 +51,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_interleavings.py", "integration/test_late_commits.py", "integration/test_leaks.py",
         "integration/test_limit_uses.py", "integration/test_limits.py", "integration/resources/",
         "integration/test_login_throttle.py",
-        "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_metrics.py",
+        "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_mcp.py", "integration/test_metrics.py",
         "integration/test_migration_locks.py", "integration/test_migrations.py",
         "integration/test_model.py", "integration/test_monitoring.py", "integration/test_operations.py", "integration/test_outbound.py",
         "integration/test_newest_tasks.py", "integration/test_outbox.py", "integration/test_outside.py", "integration/test_own_tasks.py",

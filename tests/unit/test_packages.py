@@ -20,9 +20,9 @@ def names(requirements: list[str]) -> set[str]:
 
 
 class TestRequirementsFiles:
-    def test_the_image_holds_the_dependencies_the_tables_the_models_and_every_driver(self) -> None:
+    def test_the_image_holds_the_dependencies_the_tables_the_models_mcp_and_every_driver(self) -> None:
         assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(
-            EXTRAS["data"] + EXTRAS["ml"] + EXTRAS["mysql"]
+            EXTRAS["data"] + EXTRAS["mcp"] + EXTRAS["ml"] + EXTRAS["mysql"]
         )
 
     def test_beside_it_are_the_embedded_servers_and_the_tools_of_the_unit_tests(self) -> None:
@@ -31,7 +31,7 @@ class TestRequirementsFiles:
 
 class TestRanges:
     def test_hold_the_tested_version(self) -> None:
-        ranges = [Requirement(line) for extra in ("ml", "mysql", "embedded") for line in EXTRAS[extra]]
+        ranges = [Requirement(line) for extra in ("mcp", "ml", "mysql", "embedded") for line in EXTRAS[extra]]
         ranges += map(Requirement, PROJECT["dependencies"])
         tested = [*beside_the_image().items(), *((pin.name, pin.version) for pin in locked())]
         of = {
