@@ -1,5 +1,6 @@
 """Commands of the service: `python -m app`, or `task-service-server` where the package is installed."""
 
+import argparse
 import logging
 import sys
 from collections import Counter
@@ -21,6 +22,9 @@ from app.core.setting_warnings import setting_warnings
 from app.db.session import SessionLocal, engine
 from app.db.sql import roles
 from app.errors import InvalidInput, ServiceError
+from app.launcher.bootstrap import become
+from app.launcher.options import DEFAULT_PORT
+from app.launcher.parts import api_command
 from app.messaging.application import celery_app
 from app.messaging.loader import check_task_modules
 from app.services.accounts.passwords import check_first_admin
@@ -41,6 +45,12 @@ cli = typer.Typer(
 )
 
 
+# What a command does not know itself goes to the program that it starts, in the order in which it was written.
+PASSES_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+# Docker and systemd wait for ten seconds by default, or longer.
+GRACE_SECONDS = 10
+
+
 def told(body: Callable[P, None]) -> Callable[P, None]:
     """A command whose expected errors are one line each on stderr, and exit code 1."""
 
@@ -57,6 +67,35 @@ def told(body: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
 
     return run
+
+
+@cli.command(context_settings=PASSES_ON)
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = DEFAULT_PORT,
+    workers: Annotated[int, typer.Option(min=1, help="API processes.")] = 1,
+) -> None:
+    """Run the API with uvicorn, as docs/deployment.md does. All other options are uvicorn's."""
+    options = argparse.Namespace(host=host, api_workers=workers)
+    _run_module([*api_command(options, port, grace=GRACE_SECONDS), *context.args])
+
+
+@cli.command(context_settings=PASSES_ON, add_help_option=False)
+def worker(context: typer.Context) -> None:
+    """Run a worker: `celery -A app.celery_app worker` with the same options."""
+    _run_module(["celery", "-A", "app.celery_app", "worker", *context.args])
+
+
+@cli.command(context_settings=PASSES_ON, add_help_option=False)
+def beat(context: typer.Context) -> None:
+    """Run beat: `celery -A app.celery_app beat` with the same options."""
+    _run_module(["celery", "-A", "app.celery_app", "beat", *context.args])
+
+
+def _run_module(words: list[str]) -> None:
+    """In the place of this process, which holds Alembic and all services, and would be run anew in each API process."""
+    raise typer.Exit(become([sys.executable, "-m", *words]))
 
 
 @cli.command()
