@@ -2,10 +2,12 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from enum import StrEnum
 from functools import wraps
 from typing import Annotated, ParamSpec
 
@@ -21,6 +23,10 @@ from app.core.config import ConfigurationError, get_settings
 from app.core.setting_warnings import setting_warnings
 from app.db.session import SessionLocal, engine
 from app.db.sql import roles
+from app.doctor import report
+from app.doctor.checks import examine
+from app.doctor.findings import Level
+from app.doctor.running import left_running
 from app.errors import InvalidInput, ServiceError
 from app.launcher.bootstrap import become
 from app.launcher.options import DEFAULT_PORT
@@ -174,6 +180,37 @@ def check() -> None:
     typer.echo(f"{sum(not missing for missing in closed.values())} tasks can be created", err=True)
     if findings:
         raise typer.Exit(1)
+
+
+class Output(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+@cli.command()
+def doctor(
+    output: Annotated[Output, typer.Option("--output", "-o", help="The form of the report.")] = Output.TEXT,
+) -> None:
+    """Say what is wrong with this installation and how to put it right. Exits with 1 if a check fails.
+
+    Each line: ok, warn or FAIL, the check, what is seen, what to do. In Chinese where LC_ALL or LANG begins with zh.
+    """
+    logging.disable(logging.CRITICAL)  # the report tells it
+    language = report.language_of(os.environ)
+    results = []
+    for result in examine(get_settings):
+        results.append(result)
+        if output == Output.TEXT:
+            colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            for line in report.lines([result], language, colours=colours):
+                print(line, flush=True)
+    if output == Output.JSON:
+        print(report.as_json(results, language), flush=True)
+    logging.disable(logging.NOTSET)
+    code = int(any(finding.level == Level.FAIL for _, findings in results for finding in findings))
+    if left_running():
+        os._exit(code)  # a thread that hangs in a driver would hold up the end of the process
+    raise typer.Exit(code)
 
 
 @cli.command()
