@@ -29,14 +29,13 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
                 say("{} is not set", name.upper()),
                 say("set it in .env or in the environment, or start everything with `python3 run_server.py`"),
             )
+    new_key = say('set it to the output of `python3 -c "import secrets; print(secrets.token_hex(32))"`')
     if settings.secret_key is None:
         wrong = True
-        yield warn(
-            say("SECRET_KEY is not set: each process signs tokens with a key of its own"),
-            say('set it to the output of `python3 -c "import secrets; print(secrets.token_hex(32))"`'),
-        )
+        yield warn(say("SECRET_KEY is not set: each process signs tokens with a key of its own"), new_key)
     for line in setting_warnings(settings):
         wrong = True
-        yield warn(say("{}", line.removeprefix(_PREFIX)), say("correct or remove it"))
+        is_of_key = line.startswith("SECRET_KEY ")
+        yield warn(say("{}", line.removeprefix(_PREFIX)), new_key if is_of_key else say("correct or remove it"))
     if not wrong:
         yield ok(say("APP_ENV={}", settings.app_env))

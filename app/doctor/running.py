@@ -53,7 +53,12 @@ def run_check(check: Check) -> list[Finding]:
     try:
         return answer.get(timeout=check.seconds) or [ok(say("nothing is wrong"))]
     except Empty:
-        return [fail(say("no answer within {} s", f"{check.seconds:g}"))]
+        return [
+            fail(
+                say("no answer within {} s", f"{check.seconds:g}"),
+                say("look whether this machine reaches the server, and what the server does"),
+            )
+        ]
 
 
 def left_running() -> bool:

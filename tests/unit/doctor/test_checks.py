@@ -158,6 +158,9 @@ class TestTheBroker:
         monkeypatch.setattr(broker, "open_broker", refuse)
         assert told(broker.check_reachable(settings)) == "FAIL redis://:***@host/0 does not answer: Connection refused"
 
+    def test_one_that_is_not_named(self) -> None:
+        assert told(broker.check_reachable(Settings(celery_broker_url=None))) == "FAIL CELERY_BROKER_URL is not set"
+
     def test_one_that_permits_no_info(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         from redis.exceptions import NoPermissionError
 
