@@ -53,7 +53,7 @@ class TestImage:
         lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
         assert "*" in lines
         let_through = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
-        assert let_through == {"requirements.lock", "alembic.ini", "app"}
+        assert let_through == {"requirements.lock", "alembic.ini", "app", "client"}
         copied = {text.split()[0] for name, text in dockerfile() if name == "COPY" and "--from" not in text}
         assert copied == let_through
 
