@@ -24,12 +24,12 @@ class Tier(StrEnum):
 
 TIERS: dict[Tier, tuple[str, ...]] = {
     Tier.QUICK: (
-        "unit/api/", "unit/beat/", "unit/broker/", "unit/core/", "unit/db/", "unit/doctor/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/mcp/", "unit/outbound/",
+        "unit/api/", "unit/beat/", "unit/broker/", "unit/client/", "unit/core/", "unit/db/", "unit/doctor/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/mcp/", "unit/outbound/",
         "unit/schedules/", "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/workflows/", "unit/test_routing.py",
         "unit/test_task_status_update.py", "unit/test_tiers.py",
     ),
     Tier.DEFAULT: (
-        "unit/client/", "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
+        "unit/client/test_cli_start.py", "unit/client/test_requests.py", "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
         "unit/test_chinese_documents.py", "unit/test_conventions.py", "unit/test_documents.py", "unit/test_house.py",
         "unit/test_examples.py", "unit/test_minimum_versions.py", "unit/test_packages.py", "unit/test_portable_sql.py",
         "unit/test_requirements_lock.py", "unit/test_statement_packages.py", "unit/test_worker_start.py",
@@ -44,7 +44,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_error_groups.py", "integration/test_error_groups_api.py",
         "integration/test_error_groups_list.py", "integration/test_events.py", "integration/test_events_hints.py",
         "integration/test_every_process.py", "integration/test_express_slot.py", "integration/test_first_start.py",
-        "integration/client/test_client.py", "integration/files/", "integration/test_golden_sql.py", "integration/test_groups.py", "integration/test_harness.py",
+        "integration/client/", "integration/files/", "integration/test_golden_sql.py", "integration/test_groups.py", "integration/test_harness.py",
         "integration/test_held_tasks.py",
         "integration/test_hidden_values.py", "integration/test_hostile_input.py", "integration/test_hostile_items.py",
         "integration/test_http_clients.py", "integration/test_idempotency.py", "integration/test_idle_connections.py",

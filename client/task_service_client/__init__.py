@@ -5,25 +5,16 @@ with Client("http://localhost:8000", api_key="tsk_…") as client:
     print(client.wait(task.id).status)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from task_service_client._sync.client import Client
-from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
-from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
 from task_service_client.version import __version__
 
 if TYPE_CHECKING:
     from task_service_client._async.client import AsyncClient
-
-
-def __getattr__(name: str) -> Any:
-    """Import AsyncClient when it is first used: few programs use both clients."""
-    if name == "AsyncClient":
-        from task_service_client._async.client import AsyncClient
-
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
+    from task_service_client._sync.client import Client
+    from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
+    from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
 
 __all__ = [
     "ApiError",
@@ -41,3 +32,15 @@ __all__ = [
     "Unreachable",
     "__version__",
 ]
+_ERRORS = {"ApiError", "Damaged", "NotSignedIn", "TaskServiceError", "Unreachable"}
+_CLIENTS = {"AsyncClient": "_async.client", "Client": "_sync.client"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: the command line's help needs neither httpx nor pydantic."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _CLIENTS.get(name) or ("errors" if name in _ERRORS else "models")
+    found = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = found
+    return found

@@ -48,14 +48,15 @@ class AsyncClient:
     `task-service login` saved; so does `base_url`, from TASK_SERVICE_URL or the profile. Requests are repeated where
     that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. All methods raise
     `ApiError` where the server refuses, `NotSignedIn` without valid credentials, and `Unreachable` without an answer.
+    The texts of errors are in `language`, `en` or `zh`, as far as they are the server's.
     """
 
     def __init__(
         self, base_url: str | None = None, *, api_key: str | None = None, username: str | None = None,
-        password: str | None = None, timeout: float = TIMEOUT_SECONDS,
+        password: str | None = None, timeout: float = TIMEOUT_SECONDS, language: str | None = None,
     ) -> None:  # fmt: skip
         url = url_of(base_url)
-        self._transport = AsyncTransport(url, credentials_of(url, api_key, username, password), timeout)
+        self._transport = AsyncTransport(url, credentials_of(url, api_key, username, password), timeout, language)
 
     async def __aenter__(self) -> Self:
         return self

@@ -37,11 +37,12 @@ class Sending:
 class Transport:
     """The connections to one server."""
 
-    def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, timeout: float, language: str | None = None) -> None:
         self.credentials, self.timeout = credentials, timeout
-        self._http = httpx.Client(
-            base_url=base_url, timeout=timeout, headers={"User-Agent": f"task-service-client/{__version__}"}
-        )
+        headers = {"User-Agent": f"task-service-client/{__version__}"}
+        if language is not None:
+            headers["Accept-Language"] = language
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=headers)
 
     def close(self) -> None:
         self._http.close()

@@ -213,7 +213,7 @@ def test_the_generated_files_are_those_of_their_sources() -> None:
 
 
 def test_the_import_loads_neither_the_command_line_nor_the_other_client() -> None:
-    code = "import sys, httpx, pydantic; before = {*sys.modules}; import task_service_client; print(*({*sys.modules} - before))"
+    code = "import sys, httpx, pydantic; before = {*sys.modules}; from task_service_client import Client; print(*({*sys.modules} - before))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "client", capture_output=True, text=True, check=True
     ).stdout.split()

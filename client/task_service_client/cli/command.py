@@ -1,0 +1,126 @@
+"""What all commands have: the options of the server and of the output, and what becomes of their errors."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from task_service_client.cli import exits
+from task_service_client.cli.language import t
+from task_service_client.cli.run import FORMATS, Run
+
+Body = Callable[..., None]
+_PANEL = t("Server and output")
+
+
+def profile_names(incomplete: str) -> list[str]:
+    """Complete the name of a profile. It never raises: what it prints would be in the midst of a command line."""
+    from task_service_client import profiles
+
+    try:
+        return [name for name in profiles.names() if name.startswith(incomplete)]
+    except (OSError, ValueError):
+        return []
+
+
+def _formats(incomplete: str) -> list[str]:
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def _checked(value: str | None) -> str | None:
+    if value is not None and value not in FORMATS:
+        raise typer.BadParameter(t("one of {values}", values=", ".join(FORMATS)))
+    return value
+
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FORMAT", callback=_checked, autocompletion=_formats, rich_help_panel=_PANEL,
+        help=t("text (the default), json, or jsonl: an object a line."),
+    ),
+]  # fmt: skip
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        "--fields", metavar="A,B,…", rich_help_panel=_PANEL, help=t("Only these fields, such as id,status,error.type.")
+    ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", metavar="NAME", autocompletion=profile_names, rich_help_panel=_PANEL,
+        help=t("The profile that `login` saved. Default: the last one."),
+    ),
+]  # fmt: skip
+Url = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", rich_help_panel=_PANEL, help=t("The server. Default: that of the profile.")),
+]
+COMMON = {"output": Output, "fields": Fields, "profile": ProfileName, "url": Url}
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def run_of(context: typer.Context, given: dict[str, str | None]) -> Run:
+    """Return what a command runs with: its own options, else those before its name."""
+    run: Run = context.obj or Run()
+    context.obj = run = run.with_options(**given)
+    return run
+
+
+def as_command(body: Body) -> Body:
+    """Return a body, which takes a Run first, as a function for typer with the common options."""
+    own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
+    common = {name: kind for name, kind in COMMON.items() if name not in {each.name for each in own}}
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        *(each.replace(kind=_KEYWORD) for each in own),
+        *(inspect.Parameter(name, _KEYWORD, default=None, annotation=kind) for name, kind in common.items()),
+    ]
+
+    @wraps(body)
+    def command(context: typer.Context, **values: Any) -> None:
+        run = run_of(context, {name: values.pop(name) if name in common else None for name in COMMON})
+        said = guarded(lambda: body(run, **values))
+        if said:
+            raise typer.Exit(said)
+
+    del command.__wrapped__  # typer would read the body's signature
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def guarded(call: Callable[[], None]) -> int:
+    """Call, and return the exit code. An error that is expected is one message on stderr."""
+    try:
+        call()
+    except typer.Exit as ended:
+        return ended.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print(file=sys.stderr)  # behind the ^C
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        raise  # typer ends the program in silence
+    except Exception as error:
+        refused = exits.explained(error) or _explained_answer(error)
+        if refused is None:
+            raise
+        print(refused.message, file=sys.stderr)
+        return refused.code
+    return exits.OK
+
+
+def _explained_answer(error: Exception) -> exits.Refused | None:
+    """An answer with success that no service of this kind gives: pydantic and json raise ValueErrors."""
+    if isinstance(error, ValueError) and (type(error).__module__ or "").partition(".")[0] in ("json", "pydantic_core"):
+        return exits.Refused(t("What answers is not the task service: {reason}", reason=error), exits.UNREACHABLE)
+    return None
+
+
+def add(app: typer.Typer, name: str, body: Body, summary: str | None = None, panel: str | None = None) -> None:
+    """Add a command. Its help is the docstring of its body, unless a summary is given."""
+    app.command(name, help=t(summary or inspect.getdoc(body) or ""), rich_help_panel=panel)(as_command(body))

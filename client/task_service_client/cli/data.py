@@ -1,0 +1,89 @@
+"""Data on stdout: as JSON, as lines, as a table on a terminal and as values between tabs elsewhere."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from task_service_client.cli.exits import Refused
+from task_service_client.cli.language import t
+from task_service_client.cli.run import Run
+from task_service_client.cli.texts import compact
+
+Row = Mapping[str, Any]
+
+
+def value_at(row: Row, path: str) -> Any:
+    """Return the value of a field; `error.type` is one in another. None where there is none on the way."""
+    found: Any = row
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def write_list(run: Run, rows: Iterable[Row], columns: Sequence["Any"]) -> int:
+    """Write objects, and return how many they are. `columns` (table.Column) are those of the text."""
+    if run.output == "jsonl":
+        return sum(write_line(run, row) for row in rows)
+    found = [_chosen(run, row) for row in rows] if run.output == "json" else [*rows]
+    if run.output == "json":
+        _print(json.dumps(found, ensure_ascii=False, indent=2))
+    elif sys.stdout.isatty():
+        from task_service_client.cli import table
+
+        _check_fields(run, found[:1])
+        table.show(found, table.of_fields(columns, run.fields))
+    else:
+        _check_fields(run, found[:1])
+        for row in found:
+            write_values(row, run.fields or [column.path for column in columns])
+    return len(found)
+
+
+def write_one(run: Run, row: Row) -> None:
+    """Write one object: in text as its fields, one a line."""
+    if run.output == "jsonl":
+        write_line(run, row)
+    elif run.output == "json":
+        _print(json.dumps(_chosen(run, row), ensure_ascii=False, indent=2))
+    elif run.fields:
+        _check_fields(run, [row])
+        write_values(row, run.fields)
+    elif sys.stdout.isatty():
+        from task_service_client.cli import table
+
+        table.show_one(row)
+    else:
+        for key, value in row.items():
+            _print(f"{key}\t{_in_line(compact(value))}")
+
+
+def write_line(run: Run, row: Row) -> int:
+    """Write an object as one line of JSON at once. Returns 1."""
+    _print(json.dumps(_chosen(run, row), ensure_ascii=False, separators=(",", ":")))
+    return 1
+
+
+def write_values(row: Row, paths: Iterable[str]) -> None:
+    """Write values in one line, with tabs between them."""
+    _print("\t".join(_in_line(compact(value_at(row, path))) for path in paths))
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _in_line(text: str) -> str:
+    return " ".join(text.split()) if any(character in text for character in "\t\n\r\v\f") else text
+
+
+def _chosen(run: Run, row: Row) -> Row:
+    _check_fields(run, [row])
+    return {path: value_at(row, path) for path in run.fields} if run.fields else row
+
+
+def _check_fields(run: Run, rows: Iterable[Row]) -> None:
+    for row in rows:
+        for path in run.fields:
+            if path.partition(".")[0] not in row:
+                raise Refused(t("There is no field {name}. There are: {names}", name=path, names=", ".join(row)))

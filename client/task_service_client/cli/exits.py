@@ -1,0 +1,43 @@
+"""Exit codes, and the words and the code for each error that a command expects."""
+
+from task_service_client.cli.language import t
+from task_service_client.errors import ApiError, Damaged, NotSignedIn, Unreachable
+
+OK, FAILED, USAGE, UNREACHABLE, NOT_SIGNED_IN, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 124, 130
+UNPROCESSABLE = 422
+
+
+class Refused(Exception):
+    """A command ends with this message and exit code."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        self.message, self.code = message, code
+        super().__init__(message)
+
+
+def explained(error: BaseException) -> Refused | None:  # noqa: PLR0911 (one for each kind of error)
+    """Return what a command says of an error, and its exit code; None for one that is a fault of the program."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, NotSignedIn):
+        return Refused(t("Not signed in: {reason}. Run `task-service login`.", reason=error.detail), NOT_SIGNED_IN)
+    if isinstance(error, ApiError):
+        return _of_answer(error)
+    if isinstance(error, Unreachable):
+        return Refused(t("No answer from the server: {reason}", reason=error), UNREACHABLE)
+    if isinstance(error, TimeoutError):
+        return Refused(t("The time is over."), TIMEOUT)
+    if isinstance(error, Damaged | OSError):
+        return Refused(str(error), FAILED)
+    return None
+
+
+def _of_answer(error: ApiError) -> Refused:
+    if error.code.startswith("http_"):  # no problem of this service: a proxy, or another server
+        return Refused(t("No answer from the service: {reason}", reason=error.detail), UNREACHABLE)
+    lines = [f"{error.detail} ({error.code})"]
+    for fault in error.errors:
+        line = ".".join(str(part) for part in fault.get("loc", ()) if part != "body") + f": {fault.get('msg', '')}"
+        if line not in error.detail:
+            lines.append(f"  {line}")
+    return Refused("\n".join(lines), USAGE if error.status == UNPROCESSABLE else FAILED)

@@ -1,0 +1,155 @@
+"""`login` and `logout`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from task_service_client.cli import exits
+from task_service_client.cli.exits import Refused
+from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
+from task_service_client.cli.run import Run
+
+if TYPE_CHECKING:
+    from task_service_client import Client
+    from task_service_client.profiles import Profile
+
+DEFAULT_URL = "http://localhost:8000"
+OTP_REQUIRED = "second_factor_required"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def login(
+    run: Run,
+    url: Annotated[str | None, argument("[URL]", "The server, such as http://localhost:8000.")] = None,
+    username: Annotated[str | None, option("--username -u", "A username or an e-mail address.")] = None,
+    password_stdin: Annotated[bool, option("--password-stdin", "Read the password from stdin.")] = False,
+    api_key_stdin: Annotated[bool, option("--api-key-stdin", "Read an API key from stdin.")] = False,
+    otp: Annotated[str | None, option("--otp", "A one-time code of a second factor.", "CODE")] = None,
+) -> None:  # fmt: skip
+    """Sign in to a server, and keep that as a profile. It asks for what is not given, on a terminal."""
+    from task_service_client import profiles
+
+    if password_stdin and api_key_stdin:
+        raise Refused(t("--password-stdin and --api-key-stdin are two ways of signing in: name one."))
+    profile = profiles.Profile(profiles.chosen_name(run.profile), _url(run, url))
+    parts = urlsplit(profile.url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        run.say(t("Warning: {url} is not https: what is sent there can be read on the way.", url=profile.url))
+    if api_key_stdin:
+        profile = _with_key(profile, _from_stdin())
+    else:
+        username = username or _asked(run, t("Username"), "--username")
+        password = _from_stdin() if password_stdin else _asked(run, t("Password"), "--password-stdin", is_hidden=True)
+        profile = _with_tokens(run, profile, username, password, otp)
+    with profiles.locked(profile.name):
+        profiles.save(profile, as_current=True)
+    known_as = f"{profile.username}, {profile.url}" if profile.username else profile.url
+    run.say(t("Signed in: {profile} ({name}).", profile=known_as, name=profile.name))
+
+
+def logout(run: Run) -> None:
+    """End the login of a profile, and forget it."""
+    from task_service_client import Client, NotSignedIn, Unreachable, profiles
+
+    name = profiles.chosen_name(run.profile)
+    profile = profiles.load(name)
+    if profile is None:
+        raise Refused(t("There is no profile {name}.", name=name), exits.NOT_SIGNED_IN)
+    run.with_options(None, None, name, None).choose_profile()
+    unreachable: Unreachable | None = None
+    if profile.api_key is None:
+        try:
+            with Client(profile.url) as client:
+                client.request("POST", "/api/v1/auth/logout")
+        except NotSignedIn:
+            pass  # it has ended before
+        except Unreachable as error:
+            unreachable = error
+    with profiles.locked(name):
+        profiles.delete(name)
+    run.say(t("Signed out: {name}.", name=name))
+    if profile.api_key is not None:
+        run.say(t("The API key itself stays valid: `task-service keys rm` revokes it."))
+    if unreachable is not None:
+        run.say(t("The server was not told: the login itself ends there by its time."))
+        raise unreachable
+
+
+def _url(run: Run, named: str | None) -> str:
+    from task_service_client import profiles
+    from task_service_client.requests import url_of
+
+    kept = profiles.load(profiles.chosen_name(run.profile))
+    if found := named or run.url or (kept.url if kept and run.profile else None):
+        if "://" not in found:
+            found = f"http://{found}" if found.partition(":")[0] in LOOPBACK else f"https://{found}"
+    else:
+        import os
+
+        found = os.environ.get("TASK_SERVICE_URL") or (kept.url if kept else None)
+        if found is None or run.can_ask:
+            found = _asked(run, "URL", "URL", default=found or DEFAULT_URL)
+    try:
+        return url_of(found)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def _asked(run: Run, what: str, option: str, *, is_hidden: bool = False, default: str | None = None) -> str:
+    if not run.can_ask:
+        raise Refused(t("{option} is needed where there is no terminal to ask on.", option=option))
+    return str(typer.prompt(what, default=default, hide_input=is_hidden, err=True))
+
+
+def _from_stdin() -> str:
+    """Return stdin without its line end."""
+    found = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    if not found:
+        raise Refused(t("There is nothing on stdin."))
+    return found
+
+
+def _with_key(profile: "Profile", key: str) -> "Profile":
+    """Return the profile with this key. Raises NotSignedIn where the server does not take it."""
+    from dataclasses import replace
+
+    from task_service_client import ApiError, Client
+
+    with Client(profile.url, api_key=key) as client:
+        try:
+            user: dict[str, Any] = client.request("GET", "/api/v1/users/me").json()
+        except ApiError as error:
+            if error.code != "insufficient_scope":  # a key that may not read is one, too
+                raise
+            user = {}
+    return replace(profile, api_key=key, username=user.get("username"))
+
+
+def _with_tokens(run: Run, profile: "Profile", username: str, password: str, otp: str | None) -> "Profile":
+    from dataclasses import replace
+
+    from task_service_client import Client, NotSignedIn
+
+    with Client(profile.url, api_key="") as client:
+        while True:
+            try:
+                tokens = _tokens(client, username, password, otp)
+                break
+            except NotSignedIn as error:
+                if error.code != OTP_REQUIRED or not run.can_ask:
+                    raise Refused(f"{error.detail} ({error.code})", exits.NOT_SIGNED_IN) from None
+                if otp is not None:
+                    run.say(t("This code is wrong or was used before."))
+            otp = _asked(run, t("One-time code"), "--otp")
+    return replace(
+        profile, username=username, access_token=tokens["access_token"], refresh_token=tokens["refresh_token"]
+    )
+
+
+def _tokens(client: "Client", username: str, password: str, otp: str | None) -> dict[str, str]:
+    form = {"username": username, "password": password, **({"otp": otp} if otp else {})}
+    tokens: dict[str, str] = client.request("POST", "/api/v1/auth/login", data=form).json()
+    return tokens

@@ -1,0 +1,176 @@
+"""The other resources of the service: each is its path, its columns, and what can be done to one of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from task_service_client.cli import columns, files, keys
+from task_service_client.cli.columns import Column
+from task_service_client.cli.data import write_line, write_list, write_one, write_values
+from task_service_client.cli.language import t
+from task_service_client.cli.options import argument, option
+from task_service_client.cli.run import Run, rows
+
+API = "/api/v1/"
+Body = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What is done to one object: a request below its path, and its help."""
+
+    summary: str
+    method: str = "POST"
+    path: str = ""
+    # An option, which is the member of the body that it fills, and its help; None for a request without a body.
+    option: str | None = None
+    option_help: str = ""
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of object. `key` is the member that names one; `own` are commands with code of their own."""
+
+    summary: str
+    path: str
+    columns: Sequence[Column]
+    ls: str
+    key: str = "id"
+    show: str | None = None
+    deeds: Mapping[str, Deed] = field(default_factory=dict)
+    own: Mapping[str, Body] = field(default_factory=dict)
+
+
+RESOURCES = {
+    "files": Resource(
+        "What tasks read and save.", "files/", columns.FILES, "List files.",
+        deeds={"rm": Deed("Delete files.", "DELETE")},
+        own={"ls": files.ls, "upload": files.upload, "download": files.download},
+    ),
+    "schedules": Resource(
+        "Tasks again and again.", "schedules/", columns.SCHEDULES, "List schedules.", show="Show schedules.",
+        deeds={
+            "pause": Deed("Pause schedules.", path="/pause"),
+            "resume": Deed("Resume schedules.", path="/resume"),
+            "trigger": Deed("Create a task of a schedule now.", path="/trigger"),
+            "rm": Deed("Delete schedules.", "DELETE"),
+        },
+    ),
+    "workflows": Resource(
+        "Tasks one after the other.", "workflows/", columns.WORKFLOWS, "List workflows, the newest first.",
+        show="Show workflows.",
+        deeds={
+            "cancel": Deed("Cancel workflows.", path="/cancel"),
+            "retry": Deed("Run again what failed or was revoked.", path="/retry"),
+            "rm": Deed("Delete ended workflows with their tasks.", "DELETE"),
+        },
+    ),
+    "queues": Resource(
+        "What waits where.", "queues/", columns.QUEUES, "List queues.", key="name",
+        deeds={
+            "pause": Deed(
+                "Start nothing more of queues.", path="/pause", option="reason", option_help="Shown to all users.",
+                default="paused from the command line",
+            ),
+            "resume": Deed("Resume queues.", path="/resume"),
+        },
+    ),
+    "workers": Resource(
+        "What runs the tasks.", "workers/", columns.WORKERS, "List workers.", key="name",
+        deeds={"drain": Deed("Let workers finish what they run, and leave.", path="/drain")},
+    ),
+    "limits": Resource(
+        "How many run at once, or start within a time.", "limits/", columns.LIMITS, "List limits.", key="name"
+    ),
+    "webhooks": Resource(
+        "Who is told of what.", "webhooks/", columns.WEBHOOKS, "List webhooks.",
+        deeds={"test": Deed("Send a test event.", path="/test")},
+    ),
+    "errors": Resource(
+        "Failures in groups.", "errors/", columns.ERRORS, "List groups of failures.", key="fingerprint",
+        show="Show groups of failures.",
+        deeds={
+            "resolve": Deed("Mark groups as resolved; a new failure opens them again.", path="/resolve"),
+            "ignore": Deed(
+                "Ignore groups.", path="/ignore", option="until",
+                option_help="Until this time; without it until they are reopened.",
+            ),
+            "reopen": Deed("Open groups again.", path="/reopen"),
+        },
+    ),
+    "keys": Resource(
+        "API keys for machines.", "auth/api-keys", columns.KEYS, "List your API keys.",
+        deeds={"rm": Deed("Revoke API keys.", "DELETE")},
+        own={"create": keys.create},
+    ),
+    "users": Resource("Who may sign in; for administrators.", "users/", columns.USERS, "List users."),
+}  # fmt: skip
+
+
+def commands(resource: Resource) -> dict[str, tuple[Body, str | None]]:
+    """Return the commands of a resource by name, with their help where a docstring does not say it."""
+    made: dict[str, tuple[Body, str | None]] = {"ls": (_ls(resource), resource.ls)}
+    if resource.show is not None:
+        made["show"] = (_show(resource), resource.show)
+    made |= {name: (body, None) for name, body in resource.own.items()}
+    return made | {name: (_deed(resource, deed), deed.summary) for name, deed in resource.deeds.items()}
+
+
+def _path(resource: Resource, name: str) -> str:
+    return f"{API}{resource.path.rstrip('/')}/{quote(name, safe='@')}"
+
+
+def _ls(resource: Resource) -> Body:
+    def ls(run: Run) -> None:
+        with run.client() as client:
+            count = write_list(run, rows(client, API + resource.path), resource.columns)
+        if count == 0 and run.output == "text":
+            run.say(t("There are none."))
+
+    return ls
+
+
+def _names(resource: Resource) -> Any:
+    return Annotated[list[str], argument(f"{resource.key.upper()}...", "Which.")]
+
+
+def _show(resource: Resource) -> Body:
+    def show(run: Run, names: _names(resource)) -> None:  # type: ignore[valid-type]
+        with run.client() as client:
+            for name in names:
+                write_one(run, client.request("GET", _path(resource, name)).json())
+
+    return show
+
+
+def _deed(resource: Resource, deed: Deed) -> Body:
+    def call(run: Run, names: Sequence[str], body: dict[str, str] | None) -> None:
+        with run.client() as client:
+            for name in names:
+                answer = client.request(deed.method, _path(resource, name) + deed.path, json=body)
+                _write(run, resource, name, answer.json() if answer.content else {})
+
+    if deed.option is None:
+
+        def plain(run: Run, names: _names(resource)) -> None:  # type: ignore[valid-type]
+            call(run, names, None)
+
+        return plain
+    named = Annotated[str | None, option(f"--{deed.option}", deed.option_help)]
+
+    def with_option(run: Run, names: _names(resource), value: named = deed.default) -> None:  # type: ignore[valid-type]
+        call(run, names, {str(deed.option): value} if value is not None else {})
+
+    return with_option
+
+
+def _write(run: Run, resource: Resource, name: str, answer: dict[str, Any]) -> None:
+    """Write the answer; in text the name of the object, or that of what the deed has made."""
+    if run.output == "text" and not run.fields:
+        write_values({"name": answer.get(resource.key, name)}, ["name"])
+    elif run.output == "jsonl" or not answer:
+        write_line(run, answer or {resource.key: name})
+    else:
+        write_one(run, answer)

@@ -1,0 +1,69 @@
+"""Values as people read them: times, durations, sizes, and texts that may come from strangers."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+# What a terminal would obey: C0 and C1 without tab and line feed, and what turns the direction of writing.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+KIB = 1024
+
+
+def safe(text: str) -> str:
+    """Return the text without characters that steer a terminal."""
+    return _CONTROL.sub("�", text)
+
+
+def one_line(text: str) -> str:
+    return safe(" ".join(text.split()))
+
+
+def moment(value: str) -> datetime:
+    """Return a time of an answer (RFC 3339)."""
+    return datetime.fromisoformat(value)
+
+
+def ago(value: str, now: datetime | None = None) -> str:
+    """Return how long ago a time was: `12s`, `5m`, `3h`, `8d`; of one to come, `in 5m`."""
+    seconds = ((now or datetime.now(UTC)) - moment(value)).total_seconds()
+    return short(seconds) if seconds >= 0 else f"in {short(-seconds)}"
+
+
+def short(seconds: float) -> str:
+    """Return a duration in its largest unit."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it: `0:07`, `1:02:03`."""
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def local(value: str) -> str:
+    """Return a time in the zone of this machine."""
+    return moment(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the unit that fits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < KIB:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= KIB
+    return f"{count:.1f} TiB"
+
+
+def compact(value: Any) -> str:
+    """Return a value in one line: texts as they are, nothing for null and what is empty, JSON for all else."""
+    if value is None or value in ([], {}):
+        return ""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

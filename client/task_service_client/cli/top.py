@@ -1,0 +1,80 @@
+"""`top`: a live view of queues, workers and running tasks that fills the terminal."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from task_service_client.cli.data import write_one
+from task_service_client.cli.ids import TASKS, filters_of
+from task_service_client.cli.options import option
+from task_service_client.cli.run import Run, console, rows
+
+if TYPE_CHECKING:
+    from task_service_client import Client
+
+MOST_TASKS = 200
+QUIT = ("q", "Q", "\x1b", "\x03")
+
+
+def top(
+    run: Run,
+    query: Annotated[str | None, option("--query -q", "Only the tasks of this search.")] = None,
+    interval: Annotated[float, option("--interval", "Between two looks.", "SECONDS", least=0.2)] = 2.0,
+) -> None:  # fmt: skip
+    """Show queues, workers and running tasks, live. Elsewhere than on a terminal it prints one look as JSON.
+
+    q ends it, space looks at once.
+    """
+    with run.client() as client:
+        filters = filters_of(client, query or "")
+        if run.output != "text" or not sys.stdout.isatty() or not sys.stdin.isatty():
+            write_one(
+                run if run.output != "text" else run.with_options("json", None, None, None), look(client, filters)
+            )
+            return
+        _live(client, filters, interval, query)
+
+
+def look(client: "Client", filters: dict[str, Any]) -> dict[str, Any]:
+    """Return what the view shows. `workers` is null for who may not see them."""
+    from task_service_client import ApiError
+
+    counts = client.request("GET", f"{TASKS}count", params=filters or None).json()
+    # What a search says of states concerns the counts.
+    others = {name: value for name, value in filters.items() if name != "status"}
+    running = []
+    for task in rows(client, TASKS, {"limit": 100, **others, "status": "running"}):
+        running.append(task)
+        if len(running) == MOST_TASKS:
+            break
+    try:
+        workers = [*rows(client, "/api/v1/workers/")]
+    except ApiError as error:
+        if error.status != 403:  # noqa: PLR2004 (Forbidden)
+            raise
+        workers = None
+    recent = client.request("GET", TASKS, params={"limit": 20, **filters}).json()
+    queues = [*rows(client, "/api/v1/queues/")]
+    return {"counts": counts, "queues": queues, "workers": workers, "running": running, "recent": recent}
+
+
+def _live(client: "Client", filters: dict[str, Any], interval: float, query: str | None) -> None:
+    from rich.live import Live
+
+    from task_service_client import Unreachable
+    from task_service_client.cli.keyboard import keys
+    from task_service_client.cli.screen import Screen
+
+    screen = Screen(query or "")
+    screen.take(look(client, filters))
+    with Live(screen, console=console(), screen=True, refresh_per_second=4, redirect_stderr=False), keys() as pressed:
+        while True:
+            key = pressed(interval)
+            if key in QUIT:
+                return
+            started = time.monotonic()
+            try:
+                screen.take(look(client, filters))
+            except Unreachable as error:
+                screen.trouble = str(error)
+            screen.seconds = time.monotonic() - started

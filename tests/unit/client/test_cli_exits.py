@@ -1,0 +1,59 @@
+"""Exit codes of errors, and what is said of them."""
+
+import json
+from typing import Any
+
+import pytest
+import typer
+from pydantic import ValidationError
+
+from task_service_client import ApiError, Damaged, NotSignedIn, Task, Unreachable
+from task_service_client.cli.command import guarded
+from task_service_client.cli.exits import Refused
+
+
+def refused(status: int, **problem: Any) -> ApiError:
+    kind = NotSignedIn if status == 401 else ApiError
+    return kind(status, problem, None)
+
+
+def not_json() -> ValueError:
+    try:
+        json.loads("<html>")
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def no_task() -> ValidationError:
+    try:
+        Task.model_validate({})
+    except ValidationError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (Refused("no"), 2, "no"), (refused(401, code="not_authenticated", detail="log in"), 4, "task-service login"),
+        (refused(404, code="task_not_found", detail="gone"), 1, "gone (task_not_found)"), (refused(409, code="x", detail="d"), 1, "d (x)"),
+        (refused(422, code="v", detail="d", errors=[{"loc": ["body", "k"], "msg": "m"}]), 2, "  k: m"), (refused(500, code="internal", detail="d"), 1, "d"),
+        (refused(502, detail="a proxy"), 3, "a proxy"), (refused(404, detail="another server"), 3, "another"), (Unreachable("refused"), 3, "refused"),
+        (TimeoutError(), 124, "over"), (KeyboardInterrupt(), 130, ""), (typer.Abort(), 130, ""), (typer.Exit(7), 7, ""), (Damaged("sha"), 1, "sha"),
+        (OSError("disk"), 1, "disk"), (not_json(), 3, "not the task service"), (no_task(), 3, "not the task service"),
+    ],
+)  # fmt: skip
+def test_of_errors(error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def call() -> None:
+        raise error
+
+    assert guarded(call) == code
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert words in said
+
+
+def test_a_fault_of_the_program_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: 1 / 0)  # type: ignore[arg-type,return-value]

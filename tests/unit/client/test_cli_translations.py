@@ -1,0 +1,82 @@
+"""Each text of the command line has a Chinese one, with the same places for values."""
+
+import ast
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from task_service_client.cli import (
+    bulk,
+    columns,
+    deeds,
+    files,
+    keys,
+    login,
+    resources,
+    stats,
+    submit,
+    tasks,
+    top,
+    watch,
+)
+from task_service_client.cli.table import STATES
+
+FOLDER = Path(resources.__file__).parent
+ZH: dict[str, str] = json.loads((FOLDER / "zh.json").read_text(encoding="utf-8"))
+BODIES = (
+    login.login, login.logout, submit.submit, watch.watch, tasks.ls, tasks.show, tasks.logs, tasks.output, top.top, deeds.cancel,
+    deeds.retry, deeds.delete, files.ls, files.upload, files.download, keys.create, stats.stats,
+)  # fmt: skip
+
+
+# What takes a text to translate, and at which place.
+PLACES = {"t": 0, "option": 1, "argument": 1, "_of_task": 1, "_waiting": 1}
+
+
+def written() -> Iterator[str]:
+    """The texts of calls of `t`, and of those that call it with the help of an option."""
+    for path in FOLDER.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            place = PLACES.get(node.func.id, len(node.args))
+            if place < len(node.args) and isinstance(node.args[place], ast.Constant):
+                yield node.args[place].value
+
+
+def declared() -> Iterator[str]:
+    """The texts that are translated where they are used: titles, summaries, docstrings of commands, states."""
+    for value in vars(columns).values():
+        if isinstance(value, tuple):
+            yield from (column.title for column in value)
+    yield from (column.title for column in stats.COLUMNS)
+    for resource in resources.RESOURCES.values():
+        yield from (resource.summary, *(deed.summary for deed in resource.deeds.values()))
+        yield from (deed.option_help for deed in resource.deeds.values() if deed.option)
+        yield from (text for text in (None if "ls" in resource.own else resource.ls, resource.show) if text)
+    yield from (inspect.getdoc(body) or "" for body in BODIES)
+    yield from bulk.QUESTIONS.values()
+    yield from STATES
+
+
+TEXTS = {*written(), *declared()}
+
+
+def test_each_text_has_a_chinese_one():
+    assert sorted(TEXTS - ZH.keys()) == []
+
+
+def test_no_translation_is_left_over():
+    assert sorted(ZH.keys() - TEXTS) == []
+
+
+def test_translations_have_the_same_places():
+    places = re.compile(r"\{[a-z]+\}")
+    assert [text for text, said in ZH.items() if sorted(places.findall(text)) != sorted(places.findall(said))] == []
+
+
+def test_translations_keep_what_is_typed():
+    typed = re.compile(r"`[^`]*`|--[a-z-]+")
+    assert [text for text, said in ZH.items() if {*typed.findall(text)} - {*typed.findall(said)}] == []
