@@ -5,9 +5,12 @@ ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS packages
 # The packages that the service needs at run time, each file checked by its hash (`make lock`).
 COPY requirements.lock /tmp/
+# task-service-client, whose packages are among them.
+COPY client /tmp/client
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
        -r /tmp/requirements.lock \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /tmp/client \
     && /venv/bin/pip uninstall --yes pip
 
 FROM ${PYTHON_IMAGE}

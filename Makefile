@@ -51,7 +51,8 @@ lock: ## write requirements.lock (the image's packages) and requirements-dev.loc
 	$(PYTHON) -m venv --clear .data/lock
 	.data/lock/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $(UV)
 	sed '/^# ----/,$$d' requirements.txt | $(COMPILE) $(UPGRADE) --output-file requirements.lock -
-	$(COMPILE) $(UPGRADE) --constraint requirements.lock --output-file requirements-dev.lock requirements.txt \
+	sed '/^-e /d' requirements.txt | \
+		$(COMPILE) $(UPGRADE) --constraint requirements.lock --output-file requirements-dev.lock - \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
 	$(PYTHON) -c "from app.launcher.locks import *; print(MARK + digest(open('requirements.txt').read()))" \
 		>> requirements-dev.lock

@@ -1,10 +1,13 @@
 """Commands of the service: `python -m app`, or `task-service-server` where the package is installed."""
 
+import argparse
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from enum import StrEnum
 from functools import wraps
 from typing import Annotated, ParamSpec
 
@@ -20,7 +23,14 @@ from app.core.config import ConfigurationError, get_settings
 from app.core.setting_warnings import setting_warnings
 from app.db.session import SessionLocal, engine
 from app.db.sql import roles
+from app.doctor import report
+from app.doctor.checks import examine
+from app.doctor.findings import Level
+from app.doctor.running import left_running
 from app.errors import InvalidInput, ServiceError
+from app.launcher.bootstrap import become
+from app.launcher.options import DEFAULT_PORT
+from app.launcher.parts import api_command
 from app.messaging.application import celery_app
 from app.messaging.loader import check_task_modules
 from app.services.accounts.passwords import check_first_admin
@@ -41,6 +51,12 @@ cli = typer.Typer(
 )
 
 
+# What a command does not know itself goes to the program that it starts, in the order in which it was written.
+PASSES_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+# Docker and systemd wait for ten seconds by default, or longer.
+GRACE_SECONDS = 10
+
+
 def told(body: Callable[P, None]) -> Callable[P, None]:
     """A command whose expected errors are one line each on stderr, and exit code 1."""
 
@@ -57,6 +73,35 @@ def told(body: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
 
     return run
+
+
+@cli.command(context_settings=PASSES_ON)
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = DEFAULT_PORT,
+    workers: Annotated[int, typer.Option(min=1, help="API processes.")] = 1,
+) -> None:
+    """Run the API with uvicorn, as docs/deployment.md does. All other options are uvicorn's."""
+    options = argparse.Namespace(host=host, api_workers=workers)
+    _run_module([*api_command(options, port, grace=GRACE_SECONDS), *context.args])
+
+
+@cli.command(context_settings=PASSES_ON, add_help_option=False)
+def worker(context: typer.Context) -> None:
+    """Run a worker: `celery -A app.celery_app worker` with the same options."""
+    _run_module(["celery", "-A", "app.celery_app", "worker", *context.args])
+
+
+@cli.command(context_settings=PASSES_ON, add_help_option=False)
+def beat(context: typer.Context) -> None:
+    """Run beat: `celery -A app.celery_app beat` with the same options."""
+    _run_module(["celery", "-A", "app.celery_app", "beat", *context.args])
+
+
+def _run_module(words: list[str]) -> None:
+    """In the place of this process, which holds Alembic and all services, and would be run anew in each API process."""
+    raise typer.Exit(become([sys.executable, "-m", *words]))
 
 
 @cli.command()
@@ -135,6 +180,37 @@ def check() -> None:
     typer.echo(f"{sum(not missing for missing in closed.values())} tasks can be created", err=True)
     if findings:
         raise typer.Exit(1)
+
+
+class Output(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+@cli.command()
+def doctor(
+    output: Annotated[Output, typer.Option("--output", "-o", help="The form of the report.")] = Output.TEXT,
+) -> None:
+    """Say what is wrong with this installation and how to put it right. Exits with 1 if a check fails.
+
+    Each line: ok, warn or FAIL, the check, what is seen, what to do. In Chinese where LC_ALL or LANG begins with zh.
+    """
+    logging.disable(logging.CRITICAL)  # the report tells it
+    language = report.language_of(os.environ)
+    results = []
+    for result in examine(get_settings):
+        results.append(result)
+        if output == Output.TEXT:
+            colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            for line in report.lines([result], language, colours=colours):
+                print(line, flush=True)
+    if output == Output.JSON:
+        print(report.as_json(results, language), flush=True)
+    logging.disable(logging.NOTSET)
+    code = int(any(finding.level == Level.FAIL for _, findings in results for finding in findings))
+    if left_running():
+        os._exit(code)  # a thread that hangs in a driver would hold up the end of the process
+    raise typer.Exit(code)
 
 
 @cli.command()

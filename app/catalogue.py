@@ -35,6 +35,7 @@ class TaskType:
     celery_task_name: str
     summary: str
     description: str
+    first_paragraph: str
     parameters: dict[str, Any]
     default_queue: str
     queue: str | None
@@ -160,12 +161,14 @@ def type_of(task: Any) -> TaskType:
             "app.celery_app.SQLAlchemyTask. `catalogue=False` says that it is no task of the API"
         )
     parameters = parameters_of_task(task)
-    summary, _, description = (inspect.getdoc(task) or task.name).partition("\n")
+    text = inspect.getdoc(task) or task.name
+    summary, _, description = text.partition("\n")
     attempts, named = _attempts(task)
     return TaskType(
         celery_task_name=task.name,
         summary=summary.strip(),
         description=description.strip(),
+        first_paragraph=" ".join(text.strip().partition("\n\n")[0].split()),
         parameters=parameters.json_schema,
         default_queue=getattr(task, "queue", None) or DEFAULT_QUEUE,
         queue=getattr(task, "queue", None),

@@ -3,7 +3,7 @@
     ServiceError
     ├── Unauthenticated        InvalidCredentials, InvalidToken, SecondFactorRequired
     ├── Forbidden              AdminOnly, TaskNotAllowed, PriorityNotAllowed, InsufficientScope, LoginOnly,
-    │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin
+    │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin: ForeignOrigin
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
     │                          BulkDeedNotFound, ErrorGroupNotFound, WebhookNotFound, DeliveryNotFound,
@@ -133,6 +133,12 @@ class CrossOrigin(Forbidden):
     """A form of the pages that none of them sent: another site, or a program without a browser's headers."""
 
     code, title = "cross_origin", "The form was not sent from a page of this service"
+
+
+class ForeignOrigin(CrossOrigin):
+    """A request of a web page to the MCP endpoint, which only pages of the origins in CORS_ORIGINS may use."""
+
+    code, title = "foreign_origin", "Pages of this origin may not use this endpoint"
 
 
 class NotFound(ServiceError):

@@ -9,7 +9,7 @@ gc.disable()
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -18,11 +18,12 @@ import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.routing import BaseRoute
 
 from app.api.deps import check_token, get_scoped_user, oauth2_scheme
 from app.api.endpoints.tasks import render_page
 from app.api.http.body_route import LARGE_JSON, bound_bodies
-from app.api.http.cors import Cors
+from app.api.http.cors import MCP_HEADERS, Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
@@ -116,7 +117,8 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestMetrics)
     app.add_middleware(UnhandledErrors)
     if settings.cors_origins:
-        app.add_middleware(Cors, origins=settings.cors_origins)
+        more_headers = MCP_HEADERS if settings.mcp_enabled else ()
+        app.add_middleware(Cors, origins=settings.cors_origins, more_headers=more_headers)
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")
     if settings.web_ui:
         from app.web.application import create_pages, internal_page
@@ -124,8 +126,24 @@ def create_app() -> FastAPI:
         # Before the other routes: else each page is compared with the path of each of them first.
         app.mount("/ui", UnhandledErrors(create_pages(settings), internal_page))
     add_routes(app)
+    if settings.mcp_enabled:
+        app.router.routes.extend(_mcp_routes(settings))
     bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     return app
+
+
+def _mcp_routes(settings: Settings) -> Sequence[BaseRoute]:
+    """Return the routes of the MCP endpoint. Raises ConfigurationError without the package."""
+    try:
+        # Here: it takes half a second and 20 MiB.
+        from app.mcp.endpoint import routes
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "mcp":
+            raise
+        raise ConfigurationError(
+            "configuration: MCP_ENABLED=true needs the package mcp: pip install 'task-service[mcp]'"
+        ) from None
+    return routes(settings)
 
 
 @asynccontextmanager
@@ -154,9 +172,14 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
                 "refusals": Refusals(),
                 "untrusted_proxies": proxies,
             }
-            async with gate.looking(), running_watcher(settings) as watcher, _groups(settings) as groups:
+            async with (
+                gate.looking(),
+                running_watcher(settings) as watcher,
+                _groups(settings) as groups,
+                _mcp(settings) as mcp,
+            ):
                 with _rarely_collected(), on_shutdown(watcher.close):
-                    yield {"watcher": watcher, **state, **groups}
+                    yield {"watcher": watcher, **state, **groups, **mcp}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)
@@ -198,6 +221,19 @@ async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     finally:
         for group in (authenticator, submitter, task_lookup, task_lists):
             await group.close()
+
+
+@asynccontextmanager
+async def _mcp(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """What answers the requests of the MCP endpoint, if there is one."""
+    if not settings.mcp_enabled:
+        yield {}
+        return
+    from app.mcp.endpoint import max_body_bytes
+    from app.mcp.server import STATE, running
+
+    async with running(settings, max_body_bytes(settings)) as manager:
+        yield {STATE: manager}
 
 
 def _tell_of_an_unbounded_server(settings: Settings) -> None:

@@ -24,13 +24,13 @@ class Tier(StrEnum):
 
 TIERS: dict[Tier, tuple[str, ...]] = {
     Tier.QUICK: (
-        "unit/api/", "unit/beat/", "unit/broker/", "unit/client/", "unit/core/", "unit/db/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/outbound/",
+        "unit/api/", "unit/beat/", "unit/broker/", "unit/client/", "unit/core/", "unit/db/", "unit/doctor/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/mcp/", "unit/outbound/",
         "unit/schedules/", "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/workflows/", "unit/test_routing.py",
         "unit/test_task_status_update.py", "unit/test_tiers.py",
     ),
     Tier.DEFAULT: (
-        "unit/client/test_cli_start.py", "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
-        "unit/test_conventions.py", "unit/test_documents.py", "unit/test_house.py",
+        "unit/client/test_cli_start.py", "unit/client/test_requests.py", "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
+        "unit/test_chinese_documents.py", "unit/test_conventions.py", "unit/test_documents.py", "unit/test_house.py",
         "unit/test_examples.py", "unit/test_minimum_versions.py", "unit/test_packages.py", "unit/test_portable_sql.py",
         "unit/test_requirements_lock.py", "unit/test_statement_packages.py", "unit/test_worker_start.py",
         "integration/test_account_statements.py", "integration/test_accounts.py", "integration/test_answer_sizes.py", "integration/test_api_keys.py",
@@ -51,10 +51,11 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_interleavings.py", "integration/test_late_commits.py", "integration/test_leaks.py",
         "integration/test_limit_uses.py", "integration/test_limits.py", "integration/resources/",
         "integration/test_login_throttle.py",
-        "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_metrics.py",
+        "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_mcp.py", "integration/test_metrics.py",
         "integration/test_migration_locks.py", "integration/test_migrations.py",
         "integration/test_model.py", "integration/test_monitoring.py", "integration/test_operations.py", "integration/test_outbound.py",
         "integration/test_newest_tasks.py", "integration/test_outbox.py", "integration/test_outside.py", "integration/test_own_tasks.py",
+        "integration/test_doctor.py", "integration/test_part_commands.py",
         "integration/pages/",
         "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
         "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
@@ -171,7 +172,7 @@ NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_from_celery.py", "integration/test_generated_clients.py", "integration/test_golden_sql.py", "integration/test_harness.py",
     "integration/test_hostile_broker.py", "integration/test_hostile_items.py", "integration/test_http_clients.py",
     "integration/test_http_server.py", "integration/test_interleavings.py", "integration/test_loop_time.py",
-    "integration/test_full_disk.py", "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_openapi_conformance.py", "integration/pages/test_new_task.py", "integration/test_plans.py",
+    "integration/test_full_disk.py", "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_part_commands.py", "integration/test_openapi_conformance.py", "integration/pages/test_new_task.py", "integration/test_plans.py",
     "integration/test_pythons.py", "integration/test_scripts.py", "integration/test_sealed_image.py",
     "integration/test_sending.py", "integration/test_server_logs.py", "integration/test_signed_messages.py",
     "integration/test_transport.py", "integration/webhooks/test_receivers.py", "integration/test_wheel.py",

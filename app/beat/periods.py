@@ -28,6 +28,13 @@ def last_fired(db: Session, name: str) -> tuple[datetime, datetime]:
     return row[0], row[1]
 
 
+def seconds_since_fired(db: Session) -> dict[str, float]:
+    """Return how many seconds ago each entry fired last; a new one counts from when a beat first saw it."""
+    with transaction(db):
+        rows = db.execute(select(Period.name, Period.fired_at, NOW)).all()
+    return {name: (now - fired_at).total_seconds() for name, fired_at, now in rows}
+
+
 def take(db: Session, name: str, fired_at: datetime) -> datetime | None:
     """Fire the period that follows `fired_at`. Returns the new time to one caller, None to all others."""
     # Another time than before also within a millisecond, which is all that SQLite's clock tells.

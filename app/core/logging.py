@@ -90,8 +90,13 @@ def guard(logger: logging.Logger, settings: Settings) -> None:
 
 def formatter(inner: logging.Formatter, settings: Settings) -> "SafeFormatter":
     """Return the formatter that LOG_FORMAT selects; text lines have the layout of `inner`."""
-    known_secrets.hide("settings", _secrets_of(settings))
+    hide_secrets(settings)
     return JSONFormatter() if settings.logs_json else TextFormatter(inner)
+
+
+def hide_secrets(settings: Settings) -> None:
+    """Have `redact_text` hide the secrets of the settings wherever they stand in a text of this process."""
+    known_secrets.hide("settings", _secrets_of(settings))
 
 
 def write_event(message: str, settings: Settings, level: int = logging.INFO) -> None:

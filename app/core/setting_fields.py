@@ -314,6 +314,17 @@ class SettingFields(BaseSettings):
         examples=["https://app.example.com"],
         description="Origins whose web pages may call the API: `https://app.example.com`. Empty: none.",
     )
+    mcp_enabled: bool = Field(
+        False,
+        description="Serves the tasks as tools at `/mcp` (Model Context Protocol, docs/mcp.md). Needs the extra `mcp`.",
+    )
+    mcp_call_seconds: float = Field(
+        50,
+        gt=0,
+        le=3600,
+        description="How long a call of a tool waits for its task, at most. Then it answers with the task's id and "
+        "state. Many clients and proxies give up after 60 seconds.",
+    )
 
     events_streams_per_user: int = Field(
         50, ge=1, description="Event streams that one user may have open on one API process; else 429."

@@ -18,10 +18,16 @@ OLDEST = {"postgresql": ("PostgreSQL", (17,)), "mysql": ("MySQL", (8, 0, 19)), "
 _OWN_FOREIGN_KEYS = (9, 6)
 
 
+def server_name(connection: Connection) -> str:
+    """Return the product and the version of the server, such as `PostgreSQL 18.1`."""
+    name, _ = _product(connection)
+    return f"{name or connection.dialect.name} {_dotted(_version(connection))}"
+
+
 def version_fault(connection: Connection) -> str | None:
     """Return which version or option is needed and which one is there, in one line; None if the server can be used."""
     dialect = connection.dialect
-    name, oldest = OLDEST.get("mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name, ("", ()))
+    name, oldest = _product(connection)
     if _version(connection) < oldest:
         dialect.initialize(connection)  # a process that waits would not notice that the server has been upgraded
     version = _version(connection)
@@ -34,6 +40,11 @@ def version_fault(connection: Connection) -> str | None:
     if dialect.name == "mysql" and mysql.logs_statements(connection):
         return "binlog_format=STATEMENT refuses every write of the service: set it to ROW or MIXED"
     return None
+
+
+def _product(connection: Connection) -> tuple[str, tuple[int, ...]]:
+    dialect = connection.dialect
+    return OLDEST.get("mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name, ("", ()))
 
 
 def _version(connection: Connection) -> tuple[Any, ...]:

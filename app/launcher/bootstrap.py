@@ -30,7 +30,7 @@ def run_in_venv(root: str, module: str, requirements: Sequence[str], *, options:
     if runs_in(place / ".venv"):
         return _run_here(module)
     command = [str(python), os.path.abspath(sys.argv[0]), *sys.argv[1:]]  # noqa: PTH100 - resolve() would follow links
-    return _become(command)
+    return become(command)
 
 
 def _run_here(module: str) -> int:
@@ -40,7 +40,11 @@ def _run_here(module: str) -> int:
         return 130
 
 
-def _become(command: list[str]) -> int:
+def become(command: list[str]) -> int:
+    """Run this command in the place of this process: its signals and its exit code are the command's.
+
+    On Windows it is a child process, and its exit code is returned.
+    """
     if sys.platform == "win32":
         return subprocess.call(command)  # exec on Windows returns to the shell at once
     sys.stdout.flush()

@@ -9,11 +9,11 @@ EXPRESS = "express"
 EXPRESS_QUEUE = "high_priority"
 
 
-def api_command(options: argparse.Namespace, port: int) -> list[str]:
-    """The API on this port."""
+def api_command(options: argparse.Namespace, port: int, *, grace: int = 5) -> list[str]:
+    """The API on this port. Requests that are under way have `grace` seconds once it is told to stop."""
     command = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(port), "--no-server-header",
                "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
-               "--timeout-graceful-shutdown", "5"]  # fmt: skip
+               "--timeout-graceful-shutdown", str(grace)]  # fmt: skip
     if not os.environ.get("FORWARDED_ALLOW_IPS"):
         # uvicorn would trust any client of this machine to name its address, by which logins are throttled.
         command.append("--no-proxy-headers")

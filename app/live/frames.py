@@ -18,19 +18,20 @@ _VERSION = re.compile(r"[0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`data` is the task's JSON, as in `GET /tasks/{id}`."""
+    """`data` is the task's JSON, as in `GET /tasks/{id}`; `progress` stands in it, too, in percent."""
 
     task_id: UUID
     version: int
     ended: bool
     data: bytes
+    progress: int = 0
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Frame":
         """Render a row, as `TaskRead` takes it."""
         shown = TaskRead.model_validate(row)
         data = shown.model_dump_json().encode("utf-8", "backslashreplace")
-        return cls(shown.id, shown.version, shown.status in TERMINAL, data)
+        return cls(shown.id, shown.version, shown.status in TERMINAL, data, shown.progress)
 
     def event(self, event_id: str) -> bytes:
         """Return the frame as a server-sent event. JSON escapes line breaks, so the data is one line."""

@@ -184,14 +184,27 @@ class TaskStream(Stream):
             self._frame, self._version = frame, frame.version
             self._wake.set()
 
+    async def next_frame(self) -> Frame | None:
+        """Return the next state once there is one, None at the end: for a caller that sends no events."""
+        while True:
+            self._wake.clear()
+            frame = self._take_frame()
+            if frame is not None or self.closed:
+                return frame
+            await self._wake.wait()
+
     def end_task(self) -> None:
         """End: the task was deleted."""
         self.close()
 
-    def _take(self) -> bytes | None:
+    def _take_frame(self) -> Frame | None:
         frame, self._frame = self._frame, None
         if frame is not None and frame.ended:
             self.closed = True
+        return frame
+
+    def _take(self) -> bytes | None:
+        frame = self._take_frame()
         prefix = b"" if self._opened else opening(is_empty=frame is None)
         self._opened = True
         return prefix + (frame.event(str(frame.version)) if frame else b"") or None

@@ -5,7 +5,8 @@ Each check is bounded; no state names an address or a secret.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -108,26 +109,36 @@ def check_migrations() -> str:
 
 
 def check_broker() -> str:
-    """Return "ok", or why the broker is unavailable. One round trip.
-
-    kombu is imported here, because only processes that check need it.
-    """
-    kombu: Any = import_module("kombu")  # typed only in part
+    """Return "ok", or why the broker is unavailable. One round trip."""
     url = get_settings().celery_broker_url
     if url is None:
         return "CELERY_BROKER_URL is not set"
-    bounds = {"socket_timeout": CHECK_SECONDS, "socket_connect_timeout": CHECK_SECONDS}
     try:
-        with kombu.Connection(
-            url.get_secret_value(), connect_timeout=CHECK_SECONDS, transport_options=bounds
-        ) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CHECK_SECONDS)
-            if connection.transport.driver_type == "redis":
-                # kombu connects to Redis lazily: only a command reaches the server.
-                connection.default_channel.client.ping()
+        with open_broker(url.get_secret_value(), CHECK_SECONDS):
+            return OK
     except Exception:  # noqa: BLE001 (each transport has its own errors)
         return _SILENT
-    return OK
+
+
+@contextmanager
+def open_broker(url: str, seconds: float) -> Iterator[Any]:
+    """A connection of kombu to this broker, which has answered. Raises the errors of its transport.
+
+    kombu is imported here, because only processes that check need it. `redis_client` gives the client of Redis.
+    """
+    kombu: Any = import_module("kombu")  # typed only in part
+    bounds = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    with kombu.Connection(url, connect_timeout=seconds, transport_options=bounds) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=seconds)
+        client = redis_client(connection)
+        if client is not None:
+            client.ping()  # kombu connects to Redis lazily: only a command reaches the server
+        yield connection
+
+
+def redis_client(connection: Any) -> Any:
+    """Return the client of a connection to Redis or Valkey; None for another broker."""
+    return connection.default_channel.client if connection.transport.driver_type == "redis" else None
 
 
 health_service = HealthService()

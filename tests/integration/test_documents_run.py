@@ -45,6 +45,7 @@ DJANGO = FLASK.replace("Flask", "Django")
 APPLICATION = "test_from_celery.py"
 RECEIVERS = "needs a framework of the receiver's: webhooks/test_receivers.py"
 LEFT_OUT = {
+    "client.md": {"pip install ./client": INSTALLED},
     "clients.md": {
         "pip install openapi-python-client": INSTALLED,
         "pip install datamodel-code-generator": INSTALLED,
@@ -64,11 +65,14 @@ LEFT_OUT = {
         "python -m app prune-audit": "needs the two roles: test_audit_roles.py",
     },
     "deployment.md": {
+        "python3 -m venv .venv": "changes .venv",
+        "pip install -r requirements.txt": "changes .venv",
         "for name in SECRET_KEY": "needs a Docker engine: test_containers.py, test_compose.py",
         "docker compose up": "needs a Docker engine: test_containers.py, test_compose.py",
         ". ./.env": "of the containers: test_compose.py",
         "curl -sS $TASK_SERVICE_URL/api/v1/auth/login -d username=admin": "of the containers: test_compose.py",
     },
+    "faq.md": {"pytest tests/unit": SUITE, "pip install pytest-cov": INSTALLED, "pytest --cov=app": SUITE},
     "from-celery.md": {
         "PYTHONPATH=/srv/shop": APPLICATION,
         "curl -sS": APPLICATION,
@@ -104,6 +108,7 @@ LEFT_OUT = {
 PYTEST = ("/srv/mine/myteam/pictures.py", "/srv/mine/conftest.py")
 # Programs that therefore are saved, and not run.
 ONLY_SAVED = {
+    "faq.md": {"/srv/mine/myteam/example.py": "test_own_tasks.py"},
     "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO, **dict.fromkeys(PYTEST, "test_pictures.py beside them")},
     "webhooks.md": {
         "flask_receiver.py": RECEIVERS,
@@ -119,14 +124,16 @@ TOOLS = shutil.which("curl") and shutil.which("openssl")
 # Blocks that are no commands.
 NO_COMMANDS = {
     "acl": "test_broker_security.py",
+    "bat": "needs Windows: test_launch_scripts.py",
     "console": "what run_server.py prints: tests/e2e",
     "http": "what a receiver gets: test_outbound.py",
+    "ini": "what a reader writes to .env: tests/unit/test_documents.py",
     "mermaid": "a diagram",
     "nginx": "needs nginx and a certificate",
     "sql": "test_audit_roles.py, test_task_counts.py",
 }
 # Blocks that stand below no command.
-ALONE = {"architecture.md": "the map of folders", "operations.md": "a line of the log"}
+ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "operations.md": "a line of the log"}
 
 
 # What stands before the blocks of a page. The tour sleeps until a task runs; on a machine with other work that takes longer.

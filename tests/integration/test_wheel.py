@@ -54,9 +54,11 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def data() -> set[str]:
-    """What app/ holds beside code: the files of the pages, the texts of errors, and the schema of each engine."""
+    """What app/ holds beside code: the files of the pages, the texts of errors and of the doctor, and the schema of each engine."""
     pages = {path for path in (ROOT / "app" / "web").rglob("*.*") if path.suffix in OF_PAGES}
-    texts = set((ROOT / "app" / "core" / "translations").glob("*.json"))
+    texts = {
+        path for package in ("core", "doctor") for path in (ROOT / "app" / package / "translations").glob("*.json")
+    }
     baselines = set((ROOT / "app" / "migrations" / "baselines").glob("*.sql"))
     assert len(baselines) == 3
     return {path.relative_to(ROOT).as_posix() for path in pages | texts | baselines} | {"app/py.typed"}

@@ -47,7 +47,8 @@ def tools() -> dict[str, Version]:
 
 def _pins(text: str) -> dict[str, Version]:
     bare = [line.split("#")[0].strip() for line in text.splitlines()]
-    return {canonicalize_name(each.name): _exactly(each) for each in map(Requirement, filter(None, bare))}
+    packages = [line for line in bare if line and not line.startswith("-e ")]  # the client, a folder here
+    return {canonicalize_name(each.name): _exactly(each) for each in map(Requirement, packages)}
 
 
 def locked(lock: Path = LOCK) -> list[Pin]:

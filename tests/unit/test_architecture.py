@@ -22,8 +22,8 @@ PACKAGES = (
     "app.live", "app.maintenance", "app.beat",
     "app.worker.shared", "app.worker.child", "app.worker.parent", "app.worker",
     "app.celery_app", "app.celery", "app.tasks", "app.testing",
-    "app.api.http", "app.api", "app.web", "app.main",
-    "app.migrations.baselines", "app.migrations", "app.launcher", "app.__main__",
+    "app.api.http", "app.api", "app.mcp", "app.web", "app.main",
+    "app.migrations.baselines", "app.migrations", "app.launcher", "app.doctor", "app.client", "app.__main__",
 )  # fmt: skip
 # They stand in one order above, but know nothing of each other.
 STRANGERS = (

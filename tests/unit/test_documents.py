@@ -3,11 +3,13 @@
 import ast
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.__main__ import cli
 from app.api.http.openapi import describe
 from app.api.http.problems import HTTP_PROBLEMS
 from app.catalogue import catalogue
@@ -133,10 +135,10 @@ class TestEveryDocument:
         )
 
     def test_settings_that_it_names_exist(self) -> None:
-        """A variable is a setting, one that the reference names beside them, or one that a script of the root asks for."""
+        """A variable is a setting, one that the reference names beside them, or one that a script of the root or the client asks for."""
         known = {name.upper() for name in Settings.model_fields}
         known |= set(BACKTICKED.findall(section(DOCS / "configuration.md", "Variables of other programs")))
-        scripts = "\n".join(map(text_of, ROOT.glob("*.py")))
+        scripts = "\n".join(map(text_of, [*ROOT.glob("*.py"), *(ROOT / "client").rglob("*.py")]))
         known |= set(re.findall(r'environ\W+get\W+"?(\w+)', scripts))
         settings = named(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`\n]*)?`", prose)
         assert_none(f"{place}: there is no setting {name}" for place, name in settings if name not in known)
@@ -179,8 +181,9 @@ class TestReadme:
 
     def test_says_what_is_not_there_yet(self) -> None:
         """When one of these is built, the list in the README has to shrink."""
-        missing = {"/mcp"}
-        assert missing & described_paths() == set()
+        commands = {command.name or command.callback.__name__ for command in cli.registered_commands}
+        assert "migrate" in commands
+        assert_none(f"{name} is there" for name in ("export", "import") if name in commands)
 
 
 class TestIndex:
@@ -314,6 +317,24 @@ class TestArchitecture:
         mapped = set(map_paths(tree))
         assert {path for path in mapped if not (ROOT / path).exists()} == set()
         assert {f"app/{path.parent.name}/" for path in APP.glob("*/__init__.py")} <= mapped
+
+    def test_paths_of_the_short_folder_map_exist(self) -> None:
+        (tree,) = blocks(DOCS / "faq.md", "")
+        mapped = set(map_paths(tree))
+        assert "app/main.py" in mapped
+        assert {path for path in mapped if not (ROOT / path).exists()} == set()
+
+
+class TestDeployment:
+    def test_the_settings_that_it_shows_are_enough_for_development(self) -> None:
+        (shown,) = blocks(DOCS / "deployment.md", "ini")
+        values = dict(line.split("=", 1) for line in shown.splitlines())
+        settings = Settings.model_validate({name.lower(): value for name, value in values.items()})
+        assert settings.database_url
+        assert (
+            settings.database_url.get_secret_value().partition("://")[2] == values["DATABASE_URL"].partition("://")[2]
+        )
+        assert values.keys() - {name.upper() for name in Settings.model_fields} == set()
 
 
 class TestDecisions:

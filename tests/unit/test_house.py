@@ -100,7 +100,7 @@ WORKER_START = "import app.celery_app; app.celery_app.celery_app.loader.import_d
 # every process in which a password was ever set; and the leaky ecdsa that comes along with python-jose.
 NEVER = {
     "sklearn", "numpy", "scipy", "polars", "skops", "pandas", "matplotlib", "pyarrow", "alembic", "ecdsa", "zxcvbn", "frequency_lists",
-    "passlib", "argon2", "httpx",
+    "passlib", "argon2", "httpx", "mcp", "mcp_types", "httpx2", "sse_starlette",
 }  # fmt: skip
 # The first token imports it, with ciphers: 8 MiB.
 OF_TOKENS = {"jose", "cryptography.hazmat.bindings._rust"}

@@ -1,18 +1,21 @@
 """pyproject.toml names what requirements.txt pins, in ranges; each package stands in one place."""
 
+import tomllib
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.__main__ import main
-from tests.support.requirements_files import PROJECT, beside_the_image, direct, locked
+from tests.support.requirements_files import PROJECT, ROOT, beside_the_image, direct, locked
 from tests.support.sources import assert_none
 
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # The service imports these itself; requirements.txt leaves them to celery[redis].
 OF_CELERY = {"billiard", "kombu"}
-UNIT_TESTS = {"httpx", "pytest", "pytest-timeout"}
+UNIT_TESTS = {"pytest", "pytest-timeout"}
+CLIENT: dict[str, Any] = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -20,9 +23,9 @@ def names(requirements: list[str]) -> set[str]:
 
 
 class TestRequirementsFiles:
-    def test_the_image_holds_the_dependencies_the_tables_the_models_and_every_driver(self) -> None:
+    def test_the_image_holds_the_dependencies_the_client_s_the_tables_the_models_mcp_and_every_driver(self) -> None:
         assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(
-            EXTRAS["data"] + EXTRAS["ml"] + EXTRAS["mysql"]
+            CLIENT["dependencies"] + EXTRAS["data"] + EXTRAS["mcp"] + EXTRAS["ml"] + EXTRAS["mysql"]
         )
 
     def test_beside_it_are_the_embedded_servers_and_the_tools_of_the_unit_tests(self) -> None:
@@ -31,8 +34,8 @@ class TestRequirementsFiles:
 
 class TestRanges:
     def test_hold_the_tested_version(self) -> None:
-        ranges = [Requirement(line) for extra in ("ml", "mysql", "embedded") for line in EXTRAS[extra]]
-        ranges += map(Requirement, PROJECT["dependencies"])
+        ranges = [Requirement(line) for extra in ("mcp", "ml", "mysql", "embedded") for line in EXTRAS[extra]]
+        ranges += map(Requirement, PROJECT["dependencies"] + CLIENT["dependencies"])
         tested = [*beside_the_image().items(), *((pin.name, pin.version) for pin in locked())]
         of = {
             str(wanted): [each for name, each in tested if name == canonicalize_name(wanted.name)] for wanted in ranges

@@ -14,6 +14,8 @@ from app.api.http.problems import http_problem
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # Headers beyond those that browsers allow by default.
 REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "X-Request-ID")
+# Those of MCP's transport.
+MCP_HEADERS = ("Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version", "Mcp-Session-Id")
 EXPOSED_HEADERS = (
     "ETag",
     "Idempotency-Replayed",
@@ -28,12 +30,12 @@ EXPOSED_HEADERS = (
 class Cors(CORSMiddleware):
     """Starlette's CORS middleware, with a problem document for a refused preflight request."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str], more_headers: Sequence[str] = ()) -> None:
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=METHODS,
-            allow_headers=REQUEST_HEADERS,
+            allow_headers=(*REQUEST_HEADERS, *more_headers),
             expose_headers=EXPOSED_HEADERS,
         )
 

@@ -35,9 +35,15 @@ def read_task_numbers() -> TaskNumbers:
         running = queue_depths.read_running(db)
         loads = _worker_loads(db, running)
         depths = _depths(db, running, {queue for worker in loads for queue in worker.queues})
-        since: Any = db.scalar(_SINCE_MAINTENANCE)
+        since = maintenance_seconds(db)
         sums = task_sums.read(db)
-    return TaskNumbers(depths, sums, loads, float("inf") if since is None else max(0.0, float(since)))
+    return TaskNumbers(depths, sums, loads, since)
+
+
+def maintenance_seconds(db: Session) -> float:
+    """Return how many seconds ago a round of maintenance began; infinity before the first one."""
+    since: Any = db.scalar(_SINCE_MAINTENANCE)
+    return float("inf") if since is None else max(0.0, float(since))
 
 
 def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]) -> list[QueueDepth]:

@@ -50,5 +50,9 @@ class TestOthers:
         command = api_command(parser().parse_args([]), 8123)
         assert not {"--no-proxy-headers", "--workers"} & set(command)
 
+    def test_the_api_has_some_seconds_to_end_its_requests(self) -> None:
+        command = api_command(parser().parse_args([]), 8123, grace=10)
+        assert option(command, "--timeout-graceful-shutdown") == "10"
+
     def test_beat_keeps_its_schedule_in_the_data_directory(self) -> None:
         assert option(beat_command(parser().parse_args([]), Path("/data/schedule")), "-s") == "/data/schedule"

@@ -50,6 +50,26 @@ async def stream() -> TaskStream:
     return task_stream()
 
 
+class TestFrames:
+    """The states without the form of events."""
+
+    async def test_come_one_by_one_until_the_last(self, stream: TaskStream) -> None:
+        stream.offer(frame(1))
+        assert await stream.next_frame() == frame(1)
+        waiting = asyncio.create_task(stream.next_frame())
+        await asyncio.sleep(0)
+        stream.offer(frame(2))
+        stream.offer(frame(3, ended=True))
+        assert await waiting == frame(3, ended=True)
+        assert await stream.next_frame() is None
+
+    async def test_end_when_the_stream_is_closed(self, stream: TaskStream) -> None:
+        waiting = asyncio.create_task(stream.next_frame())
+        await asyncio.sleep(0)
+        stream.close()
+        assert await waiting is None
+
+
 class Reader:
     """Stands for the database: answers with these, and notes what it was asked for."""
 

@@ -1,0 +1,111 @@
+"""Who works: workers, the queues that they serve, maintenance, beat."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from app.beat import periods
+from app.core.config import Settings
+from app.core.version import VERSION
+from app.db.session import SessionLocal
+from app.doctor.findings import Finding, fail, ok, say, warn
+from app.messaging.application import celery_app
+from app.models.worker import WorkerState
+from app.services.operations.queue_service import QueueState, list_queues
+from app.services.operations.task_numbers import maintenance_seconds
+from app.services.operations.worker_service import WorkerInfo, list_workers
+
+# A round begins twice a second. A leader that dies is replaced after its lease.
+LATE_ROUND_SECONDS = 10.0
+LATE_PERIOD = 1.1
+
+
+def check_workers() -> Iterator[Finding]:
+    """Read the heartbeats."""
+    with SessionLocal() as db:
+        yield from states(list_workers(db))
+
+
+def check_queues() -> Iterator[Finding]:
+    """Look for queues that no living worker serves."""
+    with SessionLocal() as db:
+        yield from unserved(list_queues(db))
+
+
+def check_maintenance(settings: Settings) -> Iterator[Finding]:
+    """Look when the last round of maintenance began, in whichever worker or beat."""
+    with SessionLocal() as db:
+        seconds = maintenance_seconds(db)
+    remedy = say("start a worker or beat: each of them can run maintenance")
+    if seconds == float("inf"):
+        yield fail(say("it has never run"), remedy)
+    elif seconds > max(LATE_ROUND_SECONDS, 3 * settings.maintenance_lease_seconds):
+        yield fail(say("its last round began {} ago", _time(seconds)), remedy)
+    else:
+        yield ok(say("its last round began {} ago", _time(seconds)))
+
+
+def check_beat() -> Iterator[Finding]:
+    """Look whether the periodic tasks have fired. Beat sends no heartbeat: a short absence cannot be seen."""
+    with SessionLocal() as db:
+        fired = periods.seconds_since_fired(db)
+    entries = {name: entry["schedule"] for name, entry in celery_app.conf.beat_schedule.items()}
+    yield from late({name: each for name, each in entries.items() if isinstance(each, timedelta)}, fired)
+
+
+def states(workers: list[WorkerInfo]) -> Iterator[Finding]:
+    """Yield which workers live, which are lost, and which are of another release."""
+    living = [worker for worker in workers if worker.state != WorkerState.LOST]
+    if living:
+        yield ok(say("{} alive: {}", len(living), ", ".join(worker.name for worker in living)))
+    else:
+        yield fail(say("no worker sends heartbeats: no task starts"), say("start one: `python -m app worker -l info`"))
+    for worker in workers:
+        if worker.state == WorkerState.LOST:
+            yield warn(
+                say("{} was lost: its last heartbeat was at {}", worker.name, f"{worker.last_heartbeat_at:%F %TZ}"),
+                say("look at its machine; its tasks run again elsewhere"),
+            )
+        elif worker.version not in (None, VERSION):
+            yield warn(
+                say("{} runs version {}, and this is {}", worker.name, worker.version, VERSION),
+                say("restart it with the new release"),
+            )
+
+
+def unserved(queues: list[QueueState]) -> Iterator[Finding]:
+    """Yield the queues that no living worker serves: with due tasks, and without."""
+    without = [queue for queue in queues if not queue.workers]
+    remedy = say("start a worker that serves them: `python -m app worker -l info -Q {}`", _names(without))
+    waiting = [queue for queue in without if queue.ready]
+    idle = [queue for queue in without if not queue.ready]
+    if waiting:
+        yield fail(say("due tasks wait in queues without a worker: {}", _names(waiting)), remedy)
+    if idle:
+        yield warn(say("queues without a worker: {}", _names(idle)), remedy)
+    if not without:
+        yield ok(say("each has a worker: {}", _names(queues)))
+
+
+def late(entries: dict[str, timedelta], fired: dict[str, float]) -> Iterator[Finding]:
+    """Yield the entries that have not fired for longer than their period."""
+    remedy = say("start beat: `python -m app beat -l info`")
+    unknown = [name for name in entries if name not in fired]
+    overdue = {
+        name: fired[name]
+        for name, period in entries.items()
+        if name in fired and fired[name] > LATE_PERIOD * period.total_seconds()
+    }
+    if unknown:
+        yield warn(say("never sent: {}", ", ".join(unknown)), remedy)
+    for name, seconds in overdue.items():
+        yield warn(say("{} was last sent {} ago", name, _time(seconds)), remedy)
+    if not unknown and not overdue:
+        yield ok(say("no periodic task is late"))
+
+
+def _names(queues: list[QueueState]) -> str:
+    return ",".join(queue.name for queue in queues)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < LATE_ROUND_SECONDS else str(timedelta(seconds=round(seconds)))

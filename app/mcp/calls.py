@@ -1,0 +1,150 @@
+"""The calls of tools: each does what the same call of the HTTP API does, with the same rights, quotas and records."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+from mcp.types import CallToolResult
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+
+from app.api.http.denials import answer_to
+from app.api.http.error_handlers import database_error
+from app.api.http.turns import check_rights_again
+from app.catalogue import TaskType, catalogue, find_type
+from app.core.fair_threads import FairThreads
+from app.core.json_text import SMALL_BYTES
+from app.core.validation_errors import parsed
+from app.db.session import SessionLocal
+from app.errors import InvalidInput, ServiceError
+from app.live.watcher import Watcher
+from app.mcp.arguments import by_place
+from app.mcp.names import CANCEL_TASK, GET_TASK, WAIT_TASK, task_name
+from app.mcp.results import answer, refusal
+from app.mcp.tools import TaskReference, TaskWait, scope_of
+from app.mcp.waiting import Report, wait_for_end
+from app.models.api_key import Scope
+from app.models.task import TERMINAL
+from app.schemas.task import TaskCreate, TaskRead
+from app.services.accounts.auth_service import Principal
+from app.services.batched.submitter import Submitter
+from app.services.batched.task_lookup import TaskLookup
+from app.services.task_service import task_service
+from app.services.tasks.permissions import check_may_create
+
+# The category of the tasks that tools create.
+TASK_TYPE = "mcp"
+
+
+class UnknownTool(Exception):
+    """There is no tool of this name."""
+
+
+class Call:
+    """One call of a tool, by the API key of an authenticated request."""
+
+    def __init__(self, request: Request, seconds: float, body_bytes: int, report: Report | None) -> None:
+        self._request, self._report = request, report
+        self._until = asyncio.get_running_loop().time() + seconds
+        self._is_large = body_bytes > SMALL_BYTES
+        self._user: Principal = request.scope["state"]["principal"]
+
+    async def run(self, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        """Return what the tool answers, an error of the service in words. Raises UnknownTool.
+
+        If the caller is gone, the wait ends and the task goes on.
+        """
+        call = self._find(tool)
+        try:
+            self._user.check_scope(scope_of(tool))
+            return await call(arguments)
+        except ServiceError as error:
+            return await self._refused(error)
+        except (DBAPIError, PoolTimeoutError) as error:
+            expected = database_error(self._request, error)
+            if expected is None:
+                raise
+            return refusal(expected)
+
+    def _find(self, tool: str) -> Callable[[Mapping[str, Any]], Awaitable[CallToolResult]]:
+        own = {GET_TASK: self._get, WAIT_TASK: self._wait, CANCEL_TASK: self._cancel}.get(tool)
+        if own is not None:
+            return own
+        name = task_name(tool, catalogue())
+        if name is None:
+            raise UnknownTool
+        return partial(self._create, name)
+
+    async def _refused(self, error: ServiceError) -> CallToolResult:
+        """Record a denial, as that of any other request, before the answer is sent: there is no hook behind it."""
+        told, record = answer_to(self._request, error)
+        if record is not None:
+            await record()
+        return refusal(told)
+
+    # -- the tools ---------------------------------------------------------------------------------------------------
+
+    async def _create(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        kind, user = find_type(name), self._user
+        wanted = await self._in_turn(partial(_wanted, kind, arguments))
+        check_may_create([wanted], user.id, user.role, user.max_priority)
+        submitter: Submitter = self._request.state.submitter
+        accepted = await submitter.submit(wanted, user.id, None, user.followers)
+        if Scope.TASKS_READ not in user.scopes:  # it may create tasks, and not see what becomes of them
+            return answer(accepted.task)
+        return await self._ended(accepted.task, float("inf"))
+
+    async def _get(self, arguments: Mapping[str, Any]) -> CallToolResult:
+        return answer(await self._read(parsed(TaskReference, arguments, InvalidInput).task_id), is_outcome=False)
+
+    async def _wait(self, arguments: Mapping[str, Any]) -> CallToolResult:
+        wanted = parsed(TaskWait, arguments, InvalidInput)
+        seconds = float("inf") if wanted.seconds is None else wanted.seconds
+        return await self._ended(await self._read(wanted.task_id), seconds)
+
+    async def _cancel(self, arguments: Mapping[str, Any]) -> CallToolResult:
+        task_id = parsed(TaskReference, arguments, InvalidInput).task_id
+        threads: FairThreads = self._request.state.threads
+        cancel = partial(_cancel, task_id, self._user.owner)
+        check_again = partial(check_rights_again, self._request)
+        return answer(await threads.run(self._user.id, cancel, check_again=check_again), is_outcome=False)
+
+    async def _ended(self, task: TaskRead, seconds: float) -> CallToolResult:
+        """Return the state once the task has ended, or its time is over. The key is authenticated again."""
+        if task.status not in TERMINAL:
+            seconds = min(seconds, self._until - asyncio.get_running_loop().time())
+            watcher: Watcher = self._request.state.watcher
+            await wait_for_end(watcher, task.id, self._user, max(0, seconds), self._report)
+            await check_rights_again(self._request)
+            task = await self._read(task.id)
+        return answer(task)
+
+    async def _read(self, task_id: UUID) -> TaskRead:
+        lookup: TaskLookup = self._request.state.task_lookup
+        return (await lookup.read(task_id, self._user)).task
+
+    async def _in_turn(self, function: Callable[[], TaskCreate]) -> TaskCreate:
+        """Call it, for large arguments in a thread: the event loop must not be held up."""
+        if not self._is_large:
+            return function()
+        threads: FairThreads = self._request.state.threads
+        return await threads.run(self._user.id, function)
+
+
+def _wanted(kind: TaskType, arguments: Mapping[str, Any]) -> TaskCreate:
+    args, kwargs = by_place(kind.task_parameters.signature, arguments)
+    fields = {
+        "name": kind.celery_task_name,
+        "task_type": TASK_TYPE,
+        "celery_task_name": kind.celery_task_name,
+        "args": args,
+        "kwargs": kwargs,
+    }
+    return parsed(TaskCreate, fields, InvalidInput)
+
+
+def _cancel(task_id: UUID, owner: UUID | None) -> TaskRead:
+    with SessionLocal() as db:
+        return TaskRead.model_validate(task_service.cancel(db, task_id, owner=owner))

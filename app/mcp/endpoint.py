@@ -1,0 +1,94 @@
+"""`POST /mcp`: what stands in front of the SDK. The origin, the API key, and the bounds of the body."""
+
+from fastapi import Request
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from app.api.deps import authenticated, oauth2_scheme, unauthenticated
+from app.api.endpoints.tasks import task_bytes
+from app.api.http.body_limits import limited, refuse_length
+from app.core.config import Settings
+from app.core.json_text import SMALL_BYTES, has_more_values
+from app.errors import ForeignOrigin, InvalidInput, Unauthenticated
+from app.mcp.server import BODY_BYTES, STATE
+from app.services.batched.authenticator import login_claims
+
+PATH = "/mcp"
+
+
+def routes(settings: Settings) -> list[Route]:
+    """Return the routes of the endpoint. They answer other methods than POST with 405: there are no sessions."""
+    endpoint = Endpoint(settings)
+    return [_NamedRoute(path, endpoint, methods=["POST"], include_in_schema=False) for path in (PATH, f"{PATH}/")]
+
+
+def max_body_bytes(settings: Settings) -> int:
+    """Return the limit of a body: that of `POST /tasks/`."""
+    return min(task_bytes(settings), settings.max_body_bytes)
+
+
+class _NamedRoute(Route):
+    """Tells metrics and audit which route it is, as FastAPI's own routes do."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self} if found else found
+
+
+class Endpoint:
+    """The ASGI application of the endpoint."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._origins = frozenset(settings.cors_origins)
+        self._max_bytes, self._max_values = max_body_bytes(settings), settings.max_json_values
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ForeignOrigin, Unauthenticated, InvalidToken, TooManyInProgress, InvalidInput, HTTPException."""
+        request = Request(scope, receive)
+        check_origin(request, self._origins)
+        token = await oauth2_scheme(request)
+        if not token:
+            raise unauthenticated(request)
+        if login_claims(token) is not None:
+            raise Unauthenticated("This endpoint takes API keys (tsk_…), and no logins")
+        await authenticated(request, token)
+        try:
+            body = await self._body(request)
+        except ClientDisconnect:  # there is nobody to answer
+            return
+        scope["state"][BODY_BYTES] = len(body)
+        manager: StreamableHTTPSessionManager = scope["state"][STATE]
+        await manager.handle_request(scope, _replayed(body, receive), send)
+
+    async def _body(self, request: Request) -> bytes:
+        too_large = await refuse_length(request.scope, request.receive, self._max_bytes)
+        if too_large is not None:
+            raise too_large
+        body = await Request(request.scope, limited(request.receive, self._max_bytes)).body()
+        if len(body) > SMALL_BYTES and has_more_values(body, self._max_values):
+            message = f"The body has more than {self._max_values} JSON values"
+            raise InvalidInput(errors=[{"loc": [], "msg": message, "type": "too_many_values"}])
+        return body
+
+
+def check_origin(request: Request, allowed: frozenset[str]) -> None:
+    """Raise ForeignOrigin for a request of a web page, unless CORS_ORIGINS names the page's origin.
+
+    A page whose host name was rebound to this address would else reach a server in the user's own network. Programs
+    send no Origin. https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
+    """
+    origins = request.headers.getlist("origin")
+    if origins and "*" not in allowed and not allowed.issuperset(origins):
+        raise ForeignOrigin
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body once more, then what comes behind it."""
+    left = [body]
+
+    async def receive_again() -> Message:
+        return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
+
+    return receive_again

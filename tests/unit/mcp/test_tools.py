@@ -1,0 +1,100 @@
+"""Which tools a key has, and what they say of themselves."""
+
+import json
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import jsonschema
+import pytest
+from mcp.types import CallToolResult, TextContent
+
+from app.catalogue import catalogue
+from app.errors import InvalidArguments, TooManyRequests
+from app.mcp.results import answer, refusal
+from app.mcp.tools import input_schema, tools_for
+from app.schemas.task import TASK, TaskRead
+from app.services.accounts.auth_service import Principal
+
+USER = Principal(UUID(int=1), "ada", "user", "critical", api_key_id=UUID(int=2))
+FIRST = "app.tasks.common_tasks.long_running_task"
+
+
+def names(*scopes: str) -> list[str]:
+    return [tool.name for tool in tools_for(replace(USER, scopes=scopes))]
+
+
+def task(**fields: Any) -> TaskRead:
+    return TaskRead.model_validate({**TASK, "metadata_": {}, **fields})
+
+
+class TestTools:
+    def test_are_those_of_the_scopes(self) -> None:
+        assert names() == []
+        assert names("tasks:read") == ["get_task", "wait_task"]
+        assert names("tasks:write")[0] == "cancel_task"
+        assert {*names("tasks:write", "tasks:read")} == {*names("tasks:write"), *names("tasks:read")}
+        assert FIRST.replace(".", "-") in names("tasks:write")
+
+    @pytest.mark.parametrize("tool", ["get_task", "wait_task", "cancel_task", FIRST.replace(".", "-")])
+    def test_have_the_schema_of_an_object(self, tool: str) -> None:
+        schema = input_schema(tool)
+        assert schema is not None
+        assert schema["type"] == "object"
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+    def test_of_tasks_have_the_schema_of_the_catalogue(self) -> None:
+        assert input_schema(FIRST.replace(".", "-")) == catalogue()[FIRST].parameters
+        assert input_schema("no-such_task") is None
+
+    def test_are_described_by_the_first_paragraph(self) -> None:
+        described = {tool.title: tool.description for tool in tools_for(USER)}
+        for name, kind in catalogue().items():
+            if name in described:
+                assert described[name] == kind.first_paragraph
+                assert kind.first_paragraph.startswith(kind.summary)
+
+
+def texts(result: CallToolResult) -> list[str]:
+    return [each.text for each in result.content if isinstance(each, TextContent)]
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("fields", "remark", "is_error"),
+        [
+            ({"status": "succeeded", "result": {"rows": 3}}, None, False),
+            ({"status": "running", "progress": 40}, "is running, at 40 %. It goes on: call wait_task", False),
+            (
+                {"status": "failed", "error": {"type": "ValueError", "message": "no"}},
+                "has failed: ValueError: no",
+                True,
+            ),
+            ({"status": "revoked", "status_reason": "cancelled"}, "was revoked: cancelled", True),
+        ],
+    )
+    def test_are_the_state_in_words_and_as_the_schema_says(
+        self, fields: dict[str, Any], remark: str | None, is_error: bool
+    ) -> None:
+        found = answer(task(**fields))
+        *remarks, last = texts(found)
+        assert json.loads(last) == found.structured_content
+        assert [remark in each for each in remarks if remark] == ([True] if remark else [])
+        assert found.is_error is is_error
+        assert not answer(task(**fields), is_outcome=False).is_error
+        (schema,) = {json.dumps(tool.output_schema) for tool in tools_for(USER)}
+        jsonschema.validate(found.structured_content, json.loads(schema))
+
+    def test_with_what_utf_8_cannot_hold_can_be_sent(self) -> None:
+        error = InvalidArguments(errors=[{"loc": ["kwargs", "\ud800"], "msg": "unknown argument", "type": "arguments"}])
+        assert refusal(error).model_dump_json()
+
+    def test_of_a_refusal_have_the_code_and_the_reason(self) -> None:
+        error = InvalidArguments(errors=[{"loc": ["kwargs", "seconds"], "msg": "is required", "type": "missing"}])
+        found = refusal(error)
+        said, problem = texts(found)
+        assert said == f"invalid_arguments: {error.detail}"
+        assert json.loads(problem)["errors"] == error.errors
+        assert found.structured_content is None  # clients hold it against the schema of a task
+        assert found.is_error
+        assert texts(refusal(TooManyRequests("Slower", retry_after=7)))[0].endswith(": Slower Try again in 7 s.")
