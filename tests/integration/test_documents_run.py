@@ -46,6 +46,7 @@ APPLICATION = "test_from_celery.py"
 RECEIVERS = "needs a framework of the receiver's: webhooks/test_receivers.py"
 LEFT_OUT = {
     "client.md": {"pip install ./client": INSTALLED},
+    "command-line.md": {"pip install ./client": INSTALLED},
     "clients.md": {
         "pip install openapi-python-client": INSTALLED,
         "pip install datamodel-code-generator": INSTALLED,

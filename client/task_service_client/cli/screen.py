@@ -16,10 +16,10 @@ MOST_WORKERS = 6
 
 
 class Screen:
-    """The last look at the service. `seconds`: how long it took; `trouble`: why there is no newer one."""
+    """The last look at the service. `trouble` says why there is no newer one."""
 
     def __init__(self, query: str) -> None:
-        self.query, self.seconds, self.trouble = query, 0.0, ""
+        self.query, self.trouble = query, ""
         self._seen: dict[str, Any] = {}
         self._at = datetime.now().astimezone()
 

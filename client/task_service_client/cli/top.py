@@ -1,7 +1,6 @@
 """`top`: a live view of queues, workers and running tasks that fills the terminal."""
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from task_service_client.cli.data import write_one
@@ -67,14 +66,13 @@ def _live(client: "Client", filters: dict[str, Any], interval: float, query: str
 
     screen = Screen(query or "")
     screen.take(look(client, filters))
-    with Live(screen, console=console(), screen=True, refresh_per_second=4, redirect_stderr=False), keys() as pressed:
+    live = Live(screen, console=console(), screen=True, refresh_per_second=4, redirect_stderr=False)
+    with keys() as pressed, live:  # keys that are typed before are lost
         while True:
             key = pressed(interval)
             if key in QUIT:
                 return
-            started = time.monotonic()
             try:
                 screen.take(look(client, filters))
             except Unreachable as error:
                 screen.trouble = str(error)
-            screen.seconds = time.monotonic() - started

@@ -7,10 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 
 from tests.support.accounts import PASSWORD
@@ -335,6 +336,43 @@ class TestTheTerminal:
         assert "\x07" not in shown
         assert ("\x1b[32m" in shown) is has_colour
 
+    def test_asks(self, signed_out: Cli, running: Running) -> None:
+        user, _ = running.stack.make_user()
+        answers = [
+            ("URL", f"{running.stack.url}\n"),
+            ("Username", f"{user['username']}\n"),
+            ("Password: ", f"{PASSWORD}\n"),
+        ]
+        shown = on_a_terminal(signed_out, "login", typed=answers)
+        assert "Signed in" in shown
+        assert PASSWORD not in shown
+        task_id = signed_out("submit", "echo", "--delay", "600", "--type", "asked").stdout.strip()
+        kept = on_a_terminal(signed_out, "cancel", "-q", "type:asked", typed=[("[y/N]", "n\n")], code=1)
+        assert "Cancel 1 tasks?" in kept
+        assert running.status(task_id) == "pending"
+        assert "finished" in on_a_terminal(signed_out, "cancel", "-q", "type:asked", typed=[("[y/N]", "y\n")])
+        assert running.status(task_id) == "revoked"
+
+    def test_asks_for_a_one_time_code(self, signed_out: Cli, running: Running) -> None:
+        user, token = running.stack.make_user()
+        with running.stack.api(token) as http:
+            secret = http.post("/api/v1/users/me/totp", json={"current_password": PASSWORD}).json()["secret"]
+            confirmed = http.post("/api/v1/users/me/totp/confirm", json={"otp": pyotp.TOTP(secret).now()})
+        first, second, *_ = confirmed.json()["recovery_codes"]
+        words = ("login", running.stack.url, "-u", user["username"])
+        refused = signed_out(*words, "--password-stdin", stdin=PASSWORD, code=4)
+        assert "second_factor_required" in refused.stderr
+        signed_out(*words, "--password-stdin", "--otp", first, stdin=PASSWORD)
+        shown = on_a_terminal(
+            signed_out, *words, typed=[("Password: ", f"{PASSWORD}\n"), ("One-time code", f"{second}\n")]
+        )
+        assert "Signed in" in shown
+
+    def test_fills_itself_until_q(self, cli: Cli) -> None:
+        shown = on_a_terminal(cli, "top", typed=[("q ends it", " "), ("QUEUE", "q")])
+        assert "\x1b[?1049h" in shown  # the other screen of the terminal
+        assert shown.rstrip().endswith("\x1b[?25h\x1b[?1049l")  # and back, with its cursor
+
     def test_draws_bars(self, cli: Cli) -> None:
         shown = on_a_terminal(cli, "submit", "long_running_task", "duration=1", "steps=10", "--wait")
         assert "━" in shown
@@ -342,19 +380,24 @@ class TestTheTerminal:
         assert '"steps":10' in shown
 
 
-def on_a_terminal(cli: Cli, *words: str, **env: str) -> str:
-    """What the command writes to a terminal of 120 columns."""
+def on_a_terminal(cli: Cli, *words: str, typed: Sequence[tuple[str, str]] = (), code: int = 0, **env: str) -> str:
+    """What the command writes to a terminal of 120 columns. Each text of `typed` is typed once its question is there."""
     ours, theirs = pty.openpty()
     variables = {**cli.env, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30", **env}
-    ran = subprocess.Popen([*COMMAND, *words], env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
+    ran = subprocess.Popen(
+        [*COMMAND, *words], env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
     os.close(theirs)
-    shown = b""
+    shown, left = b"", [*typed]
     try:
         while piece := os.read(ours, 65536):
             shown += piece
+            if left and left[0][0] in shown.decode(errors="replace"):
+                os.write(ours, left.pop(0)[1].encode())
     except OSError:  # EIO: the other end is closed
         pass
     finally:
         os.close(ours)
-    assert ran.wait(SECONDS) == 0, shown
+    assert ran.wait(SECONDS) == code, shown
+    assert left == []
     return shown.decode()
