@@ -83,6 +83,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "faults/test_webhooks.py::test_a_leader_that_dies_behind_a_request_sends_it_again_with_its_id",
     ),
     Tier.FULL: (
+        "unit/client/test_cli_start.py::TestCPU",
         "integration/test_audit_roles.py::TestPruning", "integration/test_audit_roles.py::TestTheCommand",
         "integration/test_migrations.py::TestFromNothing::test_a_question_makes_no_schema",
         "integration/test_migrations.py::TestFromNothing::test_a_second_time_there_is_nothing_to_do",

@@ -13,6 +13,7 @@ from task_service_client.cli.language import t
 from task_service_client.cli.run import FORMATS, Run
 
 Body = Callable[..., None]
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 _PANEL = t("Server and output")
 
 
@@ -121,6 +122,7 @@ def _explained_answer(error: Exception) -> exits.Refused | None:
     return None
 
 
-def add(app: typer.Typer, name: str, body: Body, summary: str | None = None, panel: str | None = None) -> None:
-    """Add a command. Its help is the docstring of its body, unless a summary is given."""
-    app.command(name, help=t(summary or inspect.getdoc(body) or ""), rich_help_panel=panel)(as_command(body))
+def add(app: typer.Typer, name: str, body: Body, summary: str) -> None:
+    """Add a command. Its help is the summary, and what the docstring of its body says besides."""
+    _, _, more = (inspect.getdoc(body) or "").partition("\n\n")
+    app.command(name, help="\n\n".join([t(summary), *([t(more)] if more else [])]))(as_command(body))

@@ -58,6 +58,17 @@ def write_one(run: Run, row: Row) -> None:
             _print(f"{key}\t{_in_line(compact(value))}")
 
 
+def write_each(run: Run, rows: Sequence[Row]) -> None:
+    """Write objects each by itself; as a list where they are JSON and not one."""
+    if run.output == "json" and len(rows) != 1:
+        write_list(run, rows, ())
+        return
+    for number, row in enumerate(rows):
+        if number and run.output == "text" and not run.fields:
+            _print("")
+        write_one(run, row)
+
+
 def write_line(run: Run, row: Row) -> int:
     """Write an object as one line of JSON at once. Returns 1."""
     _print(json.dumps(_chosen(run, row), ensure_ascii=False, separators=(",", ":")))

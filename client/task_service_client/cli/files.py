@@ -21,7 +21,7 @@ def ls(
     run: Run,
     task: Annotated[str | None, option("--task", "What this task has saved.", "ID")] = None,
 ) -> None:  # fmt: skip
-    """List files, the newest first; with --task the artifacts of a task."""
+    """List files, or the artifacts of a task."""
     with run.client() as client:
         if task is None:
             write_list(run, rows(client, PATH, {"limit": 100}), FILES)
@@ -54,7 +54,10 @@ def download(
     file_id: Annotated[str, argument("ID", "A file or an artifact.")],
     to: Annotated[str, argument("[PATH]", "A file or a directory; - is stdout.")] = ".",
 ) -> None:
-    """Download a file or an artifact, and print its path. It is there whole or not at all."""
+    """Download a file or an artifact.
+
+    It is there whole or not at all.
+    """
     import shutil
     import tempfile
 

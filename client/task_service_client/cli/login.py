@@ -29,7 +29,10 @@ def login(
     api_key_stdin: Annotated[bool, option("--api-key-stdin", "Read an API key from stdin.")] = False,
     otp: Annotated[str | None, option("--otp", "A one-time code of a second factor.", "CODE")] = None,
 ) -> None:  # fmt: skip
-    """Sign in to a server, and keep that as a profile. It asks for what is not given, on a terminal."""
+    """Sign in, and save a profile.
+
+    On a terminal it asks for what is not given.
+    """
     from task_service_client import profiles
 
     if password_stdin and api_key_stdin:

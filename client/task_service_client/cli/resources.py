@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import typer
+
 from task_service_client.cli import columns, files, keys
 from task_service_client.cli.columns import Column
-from task_service_client.cli.data import write_line, write_list, write_one, write_values
+from task_service_client.cli.command import CONTEXT, Fields, Output, ProfileName, Url, add, as_command, run_of
+from task_service_client.cli.data import write_each, write_list, write_values
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run, rows
@@ -33,24 +36,27 @@ class Deed:
 class Resource:
     """A kind of object. `key` is the member that names one; `own` are commands with code of their own."""
 
-    summary: str
     path: str
     columns: Sequence[Column]
     ls: str
     key: str = "id"
     show: str | None = None
     deeds: Mapping[str, Deed] = field(default_factory=dict)
-    own: Mapping[str, Body] = field(default_factory=dict)
+    own: Mapping[str, tuple[Body, str]] = field(default_factory=dict)
 
 
 RESOURCES = {
     "files": Resource(
-        "What tasks read and save.", "files/", columns.FILES, "List files.",
+        "files/", columns.FILES, "List files.",
         deeds={"rm": Deed("Delete files.", "DELETE")},
-        own={"ls": files.ls, "upload": files.upload, "download": files.download},
+        own={
+            "ls": (files.ls, "List files, the newest first."),
+            "upload": (files.upload, "Upload files, and print their ids."),
+            "download": (files.download, "Download a file or an artifact, and print its path."),
+        },
     ),
     "schedules": Resource(
-        "Tasks again and again.", "schedules/", columns.SCHEDULES, "List schedules.", show="Show schedules.",
+        "schedules/", columns.SCHEDULES, "List schedules.", show="Show schedules.",
         deeds={
             "pause": Deed("Pause schedules.", path="/pause"),
             "resume": Deed("Resume schedules.", path="/resume"),
@@ -59,7 +65,7 @@ RESOURCES = {
         },
     ),
     "workflows": Resource(
-        "Tasks one after the other.", "workflows/", columns.WORKFLOWS, "List workflows, the newest first.",
+        "workflows/", columns.WORKFLOWS, "List workflows, the newest first.",
         show="Show workflows.",
         deeds={
             "cancel": Deed("Cancel workflows.", path="/cancel"),
@@ -68,7 +74,7 @@ RESOURCES = {
         },
     ),
     "queues": Resource(
-        "What waits where.", "queues/", columns.QUEUES, "List queues.", key="name",
+        "queues/", columns.QUEUES, "List queues.", key="name",
         deeds={
             "pause": Deed(
                 "Start nothing more of queues.", path="/pause", option="reason", option_help="Shown to all users.",
@@ -78,18 +84,18 @@ RESOURCES = {
         },
     ),
     "workers": Resource(
-        "What runs the tasks.", "workers/", columns.WORKERS, "List workers.", key="name",
+        "workers/", columns.WORKERS, "List workers.", key="name",
         deeds={"drain": Deed("Let workers finish what they run, and leave.", path="/drain")},
     ),
     "limits": Resource(
-        "How many run at once, or start within a time.", "limits/", columns.LIMITS, "List limits.", key="name"
+        "limits/", columns.LIMITS, "List limits.", key="name"
     ),
     "webhooks": Resource(
-        "Who is told of what.", "webhooks/", columns.WEBHOOKS, "List webhooks.",
+        "webhooks/", columns.WEBHOOKS, "List webhooks.",
         deeds={"test": Deed("Send a test event.", path="/test")},
     ),
     "errors": Resource(
-        "Failures in groups.", "errors/", columns.ERRORS, "List groups of failures.", key="fingerprint",
+        "errors/", columns.ERRORS, "List groups of failures.", key="fingerprint",
         show="Show groups of failures.",
         deeds={
             "resolve": Deed("Mark groups as resolved; a new failure opens them again.", path="/resolve"),
@@ -101,21 +107,49 @@ RESOURCES = {
         },
     ),
     "keys": Resource(
-        "API keys for machines.", "auth/api-keys", columns.KEYS, "List your API keys.",
+        "auth/api-keys", columns.KEYS, "List your API keys.",
         deeds={"rm": Deed("Revoke API keys.", "DELETE")},
-        own={"create": keys.create},
+        own={"create": (keys.create, "Create an API key, and print it: it is shown this once.")},
     ),
-    "users": Resource("Who may sign in; for administrators.", "users/", columns.USERS, "List users."),
+    "users": Resource("users/", columns.USERS, "List users."),
 }  # fmt: skip
 
 
-def commands(resource: Resource) -> dict[str, tuple[Body, str | None]]:
-    """Return the commands of a resource by name, with their help where a docstring does not say it."""
-    made: dict[str, tuple[Body, str | None]] = {"ls": (_ls(resource), resource.ls)}
+def commands(resource: Resource) -> dict[str, tuple[Body, str]]:
+    """Return the commands of a resource by name, with their help."""
+    made = {"ls": (_ls(resource), resource.ls)}
     if resource.show is not None:
         made["show"] = (_show(resource), resource.show)
-    made |= {name: (body, None) for name, body in resource.own.items()}
-    return made | {name: (_deed(resource, deed), deed.summary) for name, deed in resource.deeds.items()}
+    return (
+        made | {**resource.own} | {name: (_deed(resource, deed), deed.summary) for name, deed in resource.deeds.items()}
+    )
+
+
+def group(resource: Resource, summary: str) -> typer.Typer:
+    """Return the commands of a resource. Without one of them it is listed."""
+    app = typer.Typer(
+        help=t(summary), invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False,
+        context_settings=CONTEXT,
+    )  # fmt: skip
+    bodies = commands(resource)
+    ls = as_command(bodies["ls"][0])
+
+    def listed(
+        context: typer.Context,
+        output: Output = None,
+        fields: Fields = None,
+        profile: ProfileName = None,
+        url: Url = None,
+    ) -> None:
+        given: dict[str, str | None] = {"output": output, "fields": fields, "profile": profile, "url": url}
+        run_of(context, given)
+        if context.invoked_subcommand is None:
+            ls(context, **given)
+
+    app.callback()(listed)
+    for name, (body, about) in bodies.items():
+        add(app, name, body, about)
+    return app
 
 
 def _path(resource: Resource, name: str) -> str:
@@ -139,18 +173,22 @@ def _names(resource: Resource) -> Any:
 def _show(resource: Resource) -> Body:
     def show(run: Run, names: _names(resource)) -> None:  # type: ignore[valid-type]
         with run.client() as client:
-            for name in names:
-                write_one(run, client.request("GET", _path(resource, name)).json())
+            write_each(run, [client.request("GET", _path(resource, name)).json() for name in names])
 
     return show
 
 
 def _deed(resource: Resource, deed: Deed) -> Body:
     def call(run: Run, names: Sequence[str], body: dict[str, str] | None) -> None:
+        found: list[dict[str, Any]] = []
         with run.client() as client:
             for name in names:
                 answer = client.request(deed.method, _path(resource, name) + deed.path, json=body)
-                _write(run, resource, name, answer.json() if answer.content else {})
+                found.append(answer.json() if answer.content else {resource.key: name})
+                if run.output == "text" and not run.fields:
+                    write_values({"name": found[-1].get(resource.key, name)}, ["name"])
+        if run.output != "text" or run.fields:
+            write_each(run, found)
 
     if deed.option is None:
 
@@ -164,13 +202,3 @@ def _deed(resource: Resource, deed: Deed) -> Body:
         call(run, names, {str(deed.option): value} if value is not None else {})
 
     return with_option
-
-
-def _write(run: Run, resource: Resource, name: str, answer: dict[str, Any]) -> None:
-    """Write the answer; in text the name of the object, or that of what the deed has made."""
-    if run.output == "text" and not run.fields:
-        write_values({"name": answer.get(resource.key, name)}, ["name"])
-    elif run.output == "jsonl" or not answer:
-        write_line(run, answer or {resource.key: name})
-    else:
-        write_one(run, answer)

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 from task_service_client.cli.columns import TASKS as COLUMNS
-from task_service_client.cli.data import write_line, write_list, write_one
+from task_service_client.cli.data import write_each, write_line, write_list
 from task_service_client.cli.ids import TASKS, checked_id, checked_ids, filters_of
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
@@ -48,7 +48,7 @@ def ls(
         written = write_list(run, islice(found(), limit or None), COLUMNS)
         if written == 0 and run.output == "text":
             run.say(t("No task matches."))
-        elif written == limit and following and run.output == "text":
+        elif written == limit == PAGE and following and run.output == "text":
             run.say(t("These are the newest {count}. --limit 0 lists all.", count=written))
 
 
@@ -57,13 +57,7 @@ def show(run: Run, ids: Annotated[list[str], argument("ID...", "Tasks; - reads i
     wanted = checked_ids(ids)
     with run.client() as client:
         found = [client.request("GET", TASKS + task_id).json() for task_id in wanted]
-    if run.output == "json" and len(found) != 1:
-        write_list(run, found, COLUMNS)
-        return
-    for number, task in enumerate(found):
-        if number and run.output == "text" and not run.fields:
-            print()
-        write_one(run, task)
+    write_each(run, found)
 
 
 def logs(
@@ -93,7 +87,10 @@ def output(
     after: Annotated[int | None, option("--after", "Behind the chunk of this number.", "SEQ")] = None,
     timeout: Timeout = None,
 ) -> None:  # fmt: skip
-    """Print what a task has emitted. Where an attempt begins anew, a message says so."""
+    """Print what a task has emitted.
+
+    Where an attempt begins anew, a message says so.
+    """
     wanted, write = checked_id(task_id), _Chunks(run)
     _said(run, lambda client: client.output(wanted, follow=follow, stream=stream, after=after), write, timeout)
 

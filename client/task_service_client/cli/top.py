@@ -21,9 +21,9 @@ def top(
     query: Annotated[str | None, option("--query -q", "Only the tasks of this search.")] = None,
     interval: Annotated[float, option("--interval", "Between two looks.", "SECONDS", least=0.2)] = 2.0,
 ) -> None:  # fmt: skip
-    """Show queues, workers and running tasks, live. Elsewhere than on a terminal it prints one look as JSON.
+    """Show the service, live.
 
-    q ends it, space looks at once.
+    q ends it, space looks at once. Elsewhere than on a terminal it prints one look as JSON.
     """
     with run.client() as client:
         filters = filters_of(client, query or "")

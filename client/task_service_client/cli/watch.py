@@ -24,7 +24,10 @@ def watch(
     query: Annotated[str | None, option("--query -q", "The tasks that this search finds now.")] = None,
     timeout: Annotated[float | None, option("--timeout", "Watch no longer: exit 124.", "SECONDS", least=0)] = None,
 ) -> None:  # fmt: skip
-    """Show tasks as they run, until all have ended. Exit 1 where one has failed or was revoked."""
+    """Show tasks until they have ended.
+
+    Exit 1 where one has failed or was revoked. Ctrl-C leaves them running.
+    """
     if (ids is None) == (query is None):
         raise Refused(t("Name tasks by their ids, or by --query."))
     if query is not None:

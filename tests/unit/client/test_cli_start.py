@@ -1,6 +1,7 @@
 """Help and completion are quick: they load none of what the commands need."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,38 @@ def test_profiles_are_completed(tmp_path: Path) -> None:
     assert modules(tmp_path, **words)[0].split() == ["one"]
     (tmp_path / "profiles.json").write_text("[broken", encoding="utf-8")
     assert modules(tmp_path, **words)[0].split() == []
+
+
+class TestCPU:
+    """Beside an application of typer with one command that says hello."""
+
+    HELLO = """
+import typer
+app = typer.Typer()
+@app.command()
+def hello(name: str = "you") -> None:
+    print(f"Hello {name}")
+app(prog_name="hello")
+"""
+    OURS = "from task_service_client.cli import main; main()"
+    MOST = 1.5
+
+    def test_of_help(self) -> None:
+        assert self.seconds(self.OURS, "--help") <= self.MOST * self.seconds(self.HELLO, "--help")
+
+    def test_of_completion(self) -> None:
+        ours = {"_TASK_SERVICE_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "task-service wo"}
+        hello = {"_HELLO_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "hello --"}
+        assert self.seconds(self.OURS, **ours) <= self.MOST * self.seconds(self.HELLO, **hello)
+
+    @staticmethod
+    def seconds(program: str, *words: str, **env: str) -> float:
+        """The CPU seconds of a run, the least of nine: others share the caches of the processor."""
+        variables = {**os.environ, "PYTHONPATH": str(ROOT / "client"), **env}
+        found = []
+        for _ in range(9):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", program, *words], env=variables, check=True, capture_output=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(found)

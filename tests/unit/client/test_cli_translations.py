@@ -4,31 +4,15 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
-from task_service_client.cli import (
-    bulk,
-    columns,
-    deeds,
-    files,
-    keys,
-    login,
-    resources,
-    stats,
-    submit,
-    tasks,
-    top,
-    watch,
-)
+from task_service_client.cli import app, bulk, columns, resources, stats
 from task_service_client.cli.table import STATES
 
 FOLDER = Path(resources.__file__).parent
 ZH: dict[str, str] = json.loads((FOLDER / "zh.json").read_text(encoding="utf-8"))
-BODIES = (
-    login.login, login.logout, submit.submit, watch.watch, tasks.ls, tasks.show, tasks.logs, tasks.output, top.top, deeds.cancel,
-    deeds.retry, deeds.delete, files.ls, files.upload, files.download, keys.create, stats.stats,
-)  # fmt: skip
 
 
 # What takes a text to translate, and at which place.
@@ -46,22 +30,32 @@ def written() -> Iterator[str]:
                 yield node.args[place].value
 
 
+def more(body: Callable[..., None]) -> str:
+    """What the help of a command says behind its summary."""
+    return (inspect.getdoc(body) or "").partition("\n\n")[2]
+
+
 def declared() -> Iterator[str]:
     """The texts that are translated where they are used: titles, summaries, docstrings of commands, states."""
     for value in vars(columns).values():
         if isinstance(value, tuple):
             yield from (column.title for column in value)
     yield from (column.title for column in stats.COLUMNS)
+    for panel, commands in app.PANELS.items():
+        yield from (panel, *(summary for _, summary in commands.values()))
     for resource in resources.RESOURCES.values():
-        yield from (resource.summary, *(deed.summary for deed in resource.deeds.values()))
+        yield from (summary for _, summary in resources.commands(resource).values())
         yield from (deed.option_help for deed in resource.deeds.values() if deed.option)
-        yield from (text for text in (None if "ls" in resource.own else resource.ls, resource.show) if text)
-    yield from (inspect.getdoc(body) or "" for body in BODIES)
+        yield from (more(body) for body, _ in resource.own.values())
+    for function, _ in {**app.ACCESS, **app.TASKS, **app.SERVICE}.values():
+        if function:
+            module, _, name = function.partition(".")
+            yield more(getattr(import_module(f"task_service_client.cli.{module}"), name))
     yield from bulk.QUESTIONS.values()
     yield from STATES
 
 
-TEXTS = {*written(), *declared()}
+TEXTS = {*written(), *declared()} - {""}
 
 
 def test_each_text_has_a_chinese_one():
