@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Waits so many seconds for a key, and returns it; "" where none came.
+# Waits so many seconds for keys, and returns those that were typed. One that is a sequence, such as an arrow, is none.
 Pressed = Callable[[float], str]
 
 if sys.platform == "win32":
@@ -38,7 +38,8 @@ else:
 
         def pressed(seconds: float) -> str:
             ready, _, _ = select.select([descriptor], [], [], seconds)
-            return os.read(descriptor, 16).decode(errors="replace") if ready else ""
+            typed = os.read(descriptor, 64).decode(errors="replace") if ready else ""
+            return "" if typed.startswith("\x1b") else typed
 
         try:
             tty.setcbreak(descriptor)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from task_service_client import Client
 
 MOST_TASKS = 200
-QUIT = ("q", "Q", "\x1b", "\x03")
+QUIT = {"q", "Q", "\x03"}
 
 
 def top(
@@ -69,8 +69,7 @@ def _live(client: "Client", filters: dict[str, Any], interval: float, query: str
     live = Live(screen, console=console(), screen=True, refresh_per_second=4, redirect_stderr=False)
     with keys() as pressed, live:  # keys that are typed before are lost
         while True:
-            key = pressed(interval)
-            if key in QUIT:
+            if QUIT & {*pressed(interval)}:
                 return
             try:
                 screen.take(look(client, filters))
