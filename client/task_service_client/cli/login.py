@@ -37,6 +37,7 @@ def login(
 
     if password_stdin and api_key_stdin:
         raise Refused(t("--password-stdin and --api-key-stdin are two ways of signing in: name one."))
+    run.check_profiles()
     profile = profiles.Profile(profiles.chosen_name(run.profile), _url(run, url))
     parts = urlsplit(profile.url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -57,6 +58,7 @@ def logout(run: Run) -> None:
     """End the login of a profile, and forget it."""
     from task_service_client import Client, NotSignedIn, Unreachable, profiles
 
+    run.choose_profile()
     name = profiles.chosen_name(run.profile)
     profile = profiles.load(name)
     if profile is None:

@@ -43,13 +43,22 @@ class Run:
 
     # The server
 
-    def choose_profile(self) -> None:
-        """Let the client find the profile that `--profile` names. It goes before what the environment names."""
+    def check_profiles(self) -> list[str]:
+        """Return the names of the profiles. Raises Refused where their file holds none."""
         from task_service_client import profiles
 
+        try:
+            return profiles.names()
+        except ValueError as error:
+            path = profiles.directory() / "profiles.json"
+            raise Refused(t("{path} cannot be read: {reason}", path=path, reason=error)) from None
+
+    def choose_profile(self) -> None:
+        """Let the client find the profile that `--profile` names. It goes before what the environment names."""
+        known = self.check_profiles()
         if self.profile is None:
             return
-        if self.profile not in (known := profiles.names()):
+        if self.profile not in known:
             names = ", ".join(known) or t("none")
             raise Refused(t("There is no profile {name}. There are: {names}", name=self.profile, names=names))
         os.environ["TASK_SERVICE_PROFILE"] = self.profile

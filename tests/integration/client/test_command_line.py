@@ -308,6 +308,14 @@ class TestAccess:
         assert cli("ls", code=4).stdout == ""
         assert not (cli.folder / "profiles.json").exists()
 
+    def test_says_where_profiles_are_broken(self, signed_out: Cli, running: Running) -> None:
+        cli = signed_out
+        cli.folder.mkdir()
+        for broken in ("{", "[]"):
+            (cli.folder / "profiles.json").write_text(broken, encoding="utf-8")
+            for words in (["ls"], ["logout"], ["login", running.stack.url, "--api-key-stdin"]):
+                assert "profiles.json" in cli(*words, stdin="tsk_x", code=2).stderr
+
     def test_needs_a_server(self, cli: Cli) -> None:
         ran = cli("ls", "--url", "http://127.0.0.1:1", code=3)
         assert (ran.stdout, "Traceback" in ran.stderr) == ("", False)

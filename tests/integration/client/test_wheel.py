@@ -49,5 +49,9 @@ def test_holds_the_client_and_its_command_and_nothing_of_the_service(tmp_path: P
     assert modules == ""
     help_text = run("-m", "task_service_client.cli", "--help", directory=tmp_path, PYTHONPATH=str(alone), NO_COLOR="1")
     assert "submit" in help_text
+    chinese = run(
+        "-m", "task_service_client.cli", "--help", directory=tmp_path, PYTHONPATH=str(alone), LC_ALL="zh_CN.UTF-8"
+    )
+    assert "任务" in chinese
     assert (alone / "task_service_client" / "py.typed").exists()
     assert (alone / "bin" / "task-service").exists()
