@@ -26,7 +26,8 @@ SCHEMAS = {
 }  # fmt: skip
 SYNC = {
     "AsyncClient": "Client", "AsyncTransport": "Transport", "AsyncTurns": "Turns", "async_sleep": "sleep",
-    "async_in_thread": "in_thread", "aread": "read", "aclose": "close", "aiter_bytes": "iter_bytes",
+    "async_in_thread": "in_thread", "async_as_a_whole": "as_a_whole", "async_rest": "rest",
+    "aread": "read", "aclose": "close", "aiter_bytes": "iter_bytes",
     "asynccontextmanager": "contextmanager", "_async": "_sync",
 }  # fmt: skip
 HEADER = '''"""The models of answers, made by `client/generate.py`: change nothing here."""

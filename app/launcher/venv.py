@@ -188,7 +188,7 @@ def _without_folders(venv: Path, requirements: Path) -> Path:
     """Return a file with the packages alone: the path of a folder holds where the file is, not where pip is run."""
     if not _folders(requirements):
         return requirements
-    packages = venv / "packages.txt"
+    packages = venv / f"packages-of-{requirements.parent.name}-{requirements.name}"
     packages.write_text(EDITABLE.sub("", requirements.read_text(encoding="utf-8")), encoding="utf-8")
     return packages
 

@@ -27,6 +27,35 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
+_begun: set[Any] = set()
+
+
+async def async_as_a_whole(work: Callable[[], Any]) -> Any:
+    """Return what a coroutine returns. It goes on to its end also where the caller is cancelled meanwhile."""
+    import asyncio
+
+    task = asyncio.ensure_future(work())
+    _begun.add(task)
+    task.add_done_callback(_begun.discard)
+    return await asyncio.shield(task)
+
+
+def as_a_whole(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+async def async_rest() -> None:
+    """Wait until what was begun as a whole in this event loop has ended."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*(task for task in _begun if task.get_loop() is loop), return_exceptions=True)
+
+
+def rest() -> None:
+    """Nothing is left: a call has ended when it returns."""
+
+
 async def async_in_thread(call: Callable[[], T]) -> T:
     """Return what a call returns that may wait."""
     import asyncio

@@ -3,7 +3,7 @@
 import hashlib
 import mimetypes
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,8 +40,17 @@ def content_of(source: Source, name: str | None) -> Iterator[Content]:
 
 
 def target_of(path: Path, name: str) -> Path:
-    """Return the path of a download to `path`: in a directory the file's name, without what leads out of it."""
-    return path / Path(name).name if path.is_dir() else path
+    """Return the path of a download to `path`: in a directory the file's name, which its author has chosen.
+
+    Raises ValueError for a name that a directory should not get so, and FileExistsError.
+    """
+    if not path.is_dir():
+        return path
+    if name != Path(name).name or name.startswith(".") or not name.isprintable():
+        raise ValueError(f"{name!r} is no name for a file here: name the file to write to")
+    if (path / name).exists():
+        raise FileExistsError(f"{path / name} is there: name the file to write to")
+    return path / name
 
 
 class Part:
@@ -74,10 +83,9 @@ class Part:
 @contextmanager
 def part_of(target: Path) -> Iterator[Part]:
     """Open a file beside `target`, which is gone at the end unless it is finished. Raises OSError."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}-")
-    path = Path(name)
+    path = target.with_name(f".{target.name[:100]}-{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with path.open("xb") as file:
             yield Part(target, file, path)
     finally:
         path.unlink(missing_ok=True)

@@ -19,6 +19,10 @@ class Unreachable(TaskServiceError):
     """The server did not answer."""
 
 
+class BadProfile(TaskServiceError):
+    """A profile cannot be read."""
+
+
 class Damaged(TaskServiceError):
     """The bytes that came have another SHA-256 than the file."""
 
@@ -26,12 +30,14 @@ class Damaged(TaskServiceError):
 class ApiError(TaskServiceError):
     """An answer with a problem (RFC 9457). Branch on `code`: docs/http-api.md lists them.
 
+    `is_of_service` is false for the answer of a proxy, or of another server.
     `errors` are the faults of single fields, each with `loc`, `msg` and `type`. `retry_after` is in seconds, None where
     waiting does not help.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None) -> None:
         self.status, self.retry_after = status, retry_after
+        self.is_of_service = "code" in problem
         self.code = str(problem.get("code", f"http_{status}"))
         self.detail = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
         self.errors: list[dict[str, Any]] = list(problem.get("errors") or [])

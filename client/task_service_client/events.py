@@ -15,16 +15,25 @@ class Event:
 
 @dataclass
 class EventParser:
-    """Takes the lines of a stream. `last_id` is what a new connection is to send, `retry` its delay in seconds."""
+    """Takes the lines of a stream. `last_id` is what a new connection is to send, `retry` its delay in seconds.
+
+    It is the id of an event that has come as a whole: one that is cut off is sent again.
+    """
 
     last_id: str | None = None
     retry: float | None = None
+    _id: str | None = None
     _name: str = ""
     _data: list[str] = field(default_factory=list)
+
+    def restart(self) -> None:
+        """Begin with a new connection: forget what has come of an event."""
+        self._id, self._name, self._data = self.last_id, "", []
 
     def feed(self, line: str) -> Iterator[Event]:
         """Yield the event that ends with this line, which has no line end."""
         if not line:
+            self.last_id = self._id
             if self._data:
                 yield Event(self._name or "message", "\n".join(self._data), self.last_id)
             self._name, self._data = "", []
@@ -40,6 +49,6 @@ class EventParser:
         elif name == "data":
             self._data.append(value)
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry = int(value) / 1000

@@ -8,11 +8,14 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from task_service_client.errors import BadProfile
 
 DEFAULT = "default"
 SERVICE = "task-service"
@@ -52,22 +55,29 @@ def load(name: str | None = None) -> Profile | None:
     fields = _read().get("profiles", {}).get(name)
     if fields is None:
         return None
-    profile = Profile(name, **{key: value for key, value in fields.items() if key in Profile.__dataclass_fields__})
+    try:
+        profile = Profile(name, **{key: value for key, value in fields.items() if key in Profile.__dataclass_fields__})
+    except (AttributeError, TypeError):
+        raise _bad() from None
     if not profile.in_keyring:
         return profile
     keyring = _keyring()
-    kept = keyring.get_password(SERVICE, name) if keyring is not None else None
-    return replace(profile, **json.loads(kept)) if kept else profile
+    try:
+        kept = json.loads((keyring.get_password(SERVICE, name) if keyring is not None else None) or "{}")
+    except Exception as error:  # noqa: BLE001 (each backend has its own)
+        raise BadProfile(f"the keyring does not give the tokens of the profile {name} ({error}): unlock it") from None
+    # Another folder of profiles may have one of this name, of another server.
+    secrets = {key: value for key, value in kept.items() if key in SECRETS} if kept.get("url") == profile.url else {}
+    return replace(profile, **secrets)
 
 
 def save(profile: Profile, *, as_current: bool = False) -> Profile:
-    """Keep a profile, and return it as it is kept. Hold `locked` of it meanwhile."""
-    keyring = _keyring()
-    profile = replace(profile, in_keyring=keyring is not None)
+    """Keep a profile, and return it as it is kept. Hold `lock_of` it meanwhile."""
+    profile = replace(profile, in_keyring=_is_in_keyring(profile))
     fields = asdict(profile)
     name = fields.pop("name")
-    if keyring is not None:
-        keyring.set_password(SERVICE, name, json.dumps({key: fields.pop(key) for key in SECRETS}))
+    if profile.in_keyring:
+        fields = {key: value for key, value in fields.items() if key not in SECRETS}
     with _locked("profiles"):
         kept = _read()
         kept.setdefault("profiles", {})[name] = {key: value for key, value in fields.items() if value is not None}
@@ -94,11 +104,26 @@ def names() -> list[str]:
     return sorted(_read().get("profiles", {}))
 
 
+class Lock:
+    """The lock of an open file, which ends with it."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def take(self) -> bool:
+        """Take the lock, unless another process has it. Say whether it is taken."""
+        try:
+            _lock(self._file.fileno())
+        except OSError:
+            return False
+        return True
+
+
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold the tokens of a profile: of all processes of this user, one renews them at a time."""
-    with _locked(f"profile-{name.encode().hex()}"):
-        yield
+def lock_of(name: str) -> Iterator[Lock]:
+    """Open the lock of the tokens of a profile: of all processes of this user, one renews them at a time."""
+    with _lock_file(f"profile-{name.encode().hex()}") as lock:
+        yield lock
 
 
 def _read() -> dict[str, Any]:
@@ -106,9 +131,28 @@ def _read() -> dict[str, Any]:
         found = json.loads((directory() / "profiles.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    if not isinstance(found, dict):
-        raise ValueError(f"{directory() / 'profiles.json'} holds no profiles: delete it and log in again")  # noqa: TRY004
+    except ValueError:
+        raise _bad() from None
+    if not isinstance(found, dict) or not isinstance(found.get("profiles", {}), dict):
+        raise _bad()
     return found
+
+
+def _bad() -> BadProfile:
+    return BadProfile(f"{directory() / 'profiles.json'} holds no profiles: delete it and log in again")
+
+
+def _is_in_keyring(profile: Profile) -> bool:
+    """Keep the tokens in the keyring; say whether that was possible."""
+    keyring = _keyring()
+    if keyring is None:
+        return False
+    kept = {"url": profile.url, **{key: getattr(profile, key) for key in SECRETS}}
+    try:
+        keyring.set_password(SERVICE, profile.name, json.dumps(kept))
+    except Exception:  # noqa: BLE001 (each backend has its own; the file takes them then)
+        return False
+    return True
 
 
 def _write(kept: dict[str, Any]) -> None:
@@ -122,23 +166,37 @@ def _write(kept: dict[str, Any]) -> None:
 
 
 @contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the tokens of a profile, once no other process does."""
+    with _locked(f"profile-{name.encode().hex()}"):
+        yield
+
+
+@contextmanager
 def _locked(name: str) -> Iterator[None]:
+    with _lock_file(name) as lock:
+        while not lock.take():
+            time.sleep(0.01)  # for as long as another process writes a small file
+        yield
+
+
+@contextmanager
+def _lock_file(name: str) -> Iterator[Lock]:
     directory().mkdir(parents=True, exist_ok=True, mode=0o700)
     with (directory() / f"{name}.lock").open("a+") as file:
-        _lock(file.fileno())
-        yield  # the end of the file's use ends its lock
+        yield Lock(file)
 
 
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _keyring() -> Any:

@@ -24,8 +24,11 @@ def url_of(base_url: str | None) -> str:
         if profile is None:
             raise ValueError("no server is named: pass base_url, set TASK_SERVICE_URL, or run `task-service login URL`")
         found = profile.url
-    if urlsplit(found).scheme not in ("http", "https"):
+    url = urlsplit(found)
+    if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"{found!r} is no URL of a server: it begins with http:// or https://")
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        raise ValueError("the URL of a server has no user, no password, no ? and no #")
     return found.rstrip("/")
 
 
@@ -45,10 +48,10 @@ def as_body(
     }
 
 
-def next_page(answer: httpx.Response) -> str:
-    """Return the path of the page behind this one (RFC 8288); "" for none. Never another host: a token goes there."""
-    url = urlsplit(answer.links.get("next", {}).get("url", ""))
-    return f"{url.path}?{url.query}" if url.path else ""
+def next_page(path: str, answer: httpx.Response) -> str:
+    """Return the page behind this one (RFC 8288), below the same path of the same server; "" for none."""
+    query = urlsplit(answer.links.get("next", {}).get("url", "")).query
+    return f"{path.partition('?')[0]}?{query}" if query else ""
 
 
 class Deadline:

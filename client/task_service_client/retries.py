@@ -1,5 +1,6 @@
 """When a request is sent again, and after how long."""
 
+import math
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +24,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if said is None:
         return None
     try:
-        return max(0.0, float(said))
+        seconds = float(said)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
@@ -41,10 +43,11 @@ def backoff(attempt: int) -> float:
 def delay_of(answer: ApiError, attempt: int, *, is_repeatable: bool) -> float | None:
     """Return the seconds after which this answer is worth another attempt; None where it is the answer."""
     status, asked = answer.status, answer.retry_after
-    if status in OF_PROXIES and is_repeatable:
-        return backoff(attempt) if asked is None else asked
-    if status not in (TOO_MANY, UNAVAILABLE) and answer.code != IN_FLIGHT:
+    is_of_proxy = status in OF_PROXIES or (status == UNAVAILABLE and not answer.is_of_service)
+    if is_of_proxy and not is_repeatable:
+        return None
+    if not is_of_proxy and status not in (TOO_MANY, UNAVAILABLE) and answer.code != IN_FLIGHT:
         return None
     if asked is None:
-        return backoff(attempt) if status == UNAVAILABLE else None
+        return backoff(attempt) if status != TOO_MANY else None
     return asked + random.uniform(0, 0.25) if asked <= MOST_RETRY_AFTER_SECONDS else None  # noqa: S311 (no secret)

@@ -128,7 +128,7 @@ class AsyncClient:
             answer = await self._transport.request("GET", path, params=params)
             for task in tasks_of(answer.content):
                 yield task
-            path, params = next_page(answer), None
+            path, params = next_page(TASKS, answer), None
 
     async def wait(self, task_id: Id, timeout: float | None = None) -> Task:
         """Return a task once it has ended. Raises TimeoutError after `timeout` seconds."""
@@ -136,7 +136,7 @@ class AsyncClient:
         while True:
             seconds = max(0, min(WAIT_SECONDS, deadline.left()))
             answer = await self._transport.request(
-                "GET", f"{TASKS}{task_id}", params={"wait": seconds},
+                "GET", f"{TASKS}{task_id}", params={"wait": seconds}, deadline=deadline,
                 timeout=httpx.Timeout(self._transport.timeout, read=self._transport.timeout + seconds),
             )  # fmt: skip
             task = _model(Task, answer)
@@ -151,9 +151,8 @@ class AsyncClient:
         Any number of tasks takes one connection, which is opened again where it ends. A task that is deleted meanwhile
         is not yielded any more.
         """
-        if len(task_ids) == 1:
-            return watch_one(self._transport, str(task_ids[0]))
-        return watch_all(self._transport, [str(each) for each in task_ids])
+        ids = [str(UUID(str(each))) for each in task_ids]
+        return watch_one(self._transport, ids[0]) if len(ids) == 1 else watch_all(self._transport, ids)
 
     async def cancel(self, task_id: Id) -> Task:
         """Cancel a task, and return it: revoked, or running until its body notices."""
@@ -238,7 +237,7 @@ class AsyncClient:
             answer = await self._transport.request("GET", path)
             for file in files_of(answer.content):
                 yield file
-            path = next_page(answer)
+            path = next_page(FILES, answer)
 
     async def delete_file(self, file_id: Id) -> None:
         """Delete a file."""

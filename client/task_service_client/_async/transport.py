@@ -8,18 +8,22 @@ from typing import Any
 import httpx
 
 from task_service_client._async.credentials import Credentials
-from task_service_client._pair import async_sleep
+from task_service_client._pair import async_rest, async_sleep
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
 from task_service_client.events import Event, EventParser
+from task_service_client.requests import Deadline
 from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
 from task_service_client.version import __version__
 
 Options = Callable[[], dict[str, Any]]
-REFUSED, UNAUTHORIZED, NO_CONTENT = 400, 401, 204
+REDIRECTED, REFUSED, UNAUTHORIZED, NOT_FOUND, NO_CONTENT = 300, 400, 401, 404, 204
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 IDEMPOTENCY_KEY = "Idempotency-Key"
 # A stream says each 15 seconds that it lives. It is opened again for some minutes.
 SILENT_SECONDS, STREAM_ATTEMPTS = 50.0, 30
+
+
+NEVER = Deadline(None)
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Sending:
     attempts: int = ATTEMPTS
     is_signed: bool = True
     is_repeatable: bool = False
+    deadline: Deadline = NEVER
 
 
 class AsyncTransport:
@@ -45,14 +50,18 @@ class AsyncTransport:
         self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, headers=headers)
 
     async def close(self) -> None:
+        await async_rest()
         await self._http.aclose()
 
-    async def request(self, method: str, path: str, *, repeatable: bool = False, **options: Any) -> httpx.Response:
+    async def request(
+        self, method: str, path: str, *, repeatable: bool = False, deadline: Deadline | None = None, **options: Any
+    ) -> httpx.Response:
         """Send a request and return its whole answer. Raises ApiError, Unreachable.
 
-        `repeatable`: it may be sent again when its answer is lost, also without an idempotency key.
+        `repeatable`: it may be sent again when its answer is lost, also without an idempotency key. Nothing is sent
+        again after the deadline.
         """
-        sending = Sending(method, path, lambda: dict(options), is_repeatable=repeatable)
+        sending = Sending(method, path, lambda: dict(options), is_repeatable=repeatable, deadline=deadline or NEVER)
         return await self._answer(sending, whole=True)
 
     @asynccontextmanager
@@ -83,6 +92,7 @@ class AsyncTransport:
         fruitless = 0
         while fruitless < STREAM_ATTEMPTS:
             fruitless += 1
+            parser.restart()
             try:
                 async with self.stream("GET", path, options, attempts=STREAM_ATTEMPTS) as response:
                     if response.status_code == NO_CONTENT:
@@ -99,7 +109,7 @@ class AsyncTransport:
         raise Unreachable(f"GET {path}: the stream ends whenever it is opened")
 
     async def _answer(self, sending: Sending, *, whole: bool) -> httpx.Response:
-        is_renewed = False
+        is_renewed = is_lost = False
         attempt = 0
         while True:
             token = await self.credentials.token(self.send) if sending.is_signed else None
@@ -107,25 +117,31 @@ class AsyncTransport:
             is_repeatable = sending.is_repeatable or request.method in REPEATABLE or IDEMPOTENCY_KEY in request.headers
             try:
                 response = await self._http.send(request, stream=True)
-                if whole or response.status_code >= REFUSED:
+                if whole or response.status_code >= REDIRECTED:
                     await response.aread()
+            except httpx.LocalProtocolError as bad:  # whose text may hold a header
+                raise Unreachable(f"{request.method} {request.url}: the request is no valid HTTP") from bad
             except httpx.TransportError as lost:
                 was_sent = not isinstance(lost, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-                if attempt + 1 >= sending.attempts or (was_sent and not is_repeatable):
+                is_lost = is_lost or was_sent
+                over = attempt + 1 >= sending.attempts or sending.deadline.left() <= 0
+                if over or (was_sent and not is_repeatable):
                     raise Unreachable(f"{request.method} {request.url}: {_words(lost)}") from lost
                 await async_sleep(backoff(attempt))
                 attempt += 1
                 continue
-            if response.status_code < REFUSED:
+            if response.status_code < REDIRECTED:
                 return response
             await response.aclose()
+            if is_lost and request.method == "DELETE" and response.status_code == NOT_FOUND:
+                return response  # the first request has deleted it
             if response.status_code == UNAUTHORIZED and sending.is_signed and not is_renewed:
                 is_renewed = True
                 if await self.credentials.renew(self.send, token):
                     continue
             error = _error_of(response)
             delay = delay_of(error, attempt, is_repeatable=is_repeatable)
-            if delay is None or attempt + 1 >= sending.attempts:
+            if delay is None or attempt + 1 >= sending.attempts or delay > sending.deadline.left():
                 raise error
             await async_sleep(delay)
             attempt += 1
@@ -155,6 +171,9 @@ def _error_of(response: httpx.Response) -> ApiError:
         problem = response.json()
     except ValueError:
         problem = None
+    if REDIRECTED <= response.status_code < REFUSED:
+        place = response.headers.get("location", "another place")
+        problem = {"code": "redirected", "detail": f"{response.request.url} is at {place}: name that server"}
     if not isinstance(problem, dict):
         problem = {"detail": f"{response.request.url} is answered with {response.status_code}, and not by this service"}
     kind = NotSignedIn if response.status_code == UNAUTHORIZED else ApiError

@@ -1,18 +1,23 @@
 """What a request is signed in with: an API key, or the tokens of a login, which are renewed as they expire."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from task_service_client import profiles
-from task_service_client._pair import Turns, in_thread
-from task_service_client.errors import ApiError, NotSignedIn
+from task_service_client._pair import Turns, as_a_whole, in_thread, sleep
+from task_service_client.errors import ApiError, NotSignedIn, Unreachable
+from task_service_client.requests import Deadline
 
 # Sends a request without credentials, once if its answer is lost, and returns the JSON of the answer.
 Send = Callable[[str, dict[str, Any]], Any]
 UNAUTHORIZED = 401
+LOCK_SECONDS, LOCK_POLL_SECONDS = 120.0, 0.05
+# What a header may hold (RFC 9110, token68).
+KEY = re.compile(r"[!-~]+")
 LOGIN, REFRESH = "/api/v1/auth/login", "/api/v1/auth/refresh"
 
 
@@ -32,7 +37,9 @@ class ApiKey(Credentials):
     """An API key, which nothing renews."""
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        self._key = key.strip()
+        if not KEY.fullmatch(self._key):
+            raise ValueError("the API key holds characters that no key has: copy it again")
 
     def token(self, send: Send) -> str | None:
         return self._key
@@ -83,11 +90,15 @@ class StoredLogin(Credentials):
         return self._profile.access_token
 
     def renew(self, send: Send, rejected: str | None) -> bool:
+        # The server has used a refresh token up before its successor is saved.
+        as_a_whole(lambda: self._renew_in_turn(send, rejected))
+        return True
+
+    def _renew_in_turn(self, send: Send, rejected: str | None) -> None:
         with self._turns:
             if self._profile.access_token == rejected:
                 with _locked(self._profile.name):
                     self._renew(send, rejected)
-        return True
 
     def _renew(self, send: Send, rejected: str | None) -> None:
         kept = in_thread(lambda: profiles.load(self._profile.name))
@@ -110,7 +121,9 @@ def credentials_of(url: str, api_key: str | None, username: str | None, password
     """Return what is given, else the API key of TASK_SERVICE_API_KEY, else the profile's, if it is of this server."""
     if api_key is not None:
         return ApiKey(api_key)
-    if username is not None and password is not None:
+    if username is not None or password is not None:
+        if username is None or password is None:
+            raise ValueError("a login needs both username and password")
         return Login(username, password)
     if key := os.environ.get("TASK_SERVICE_API_KEY"):
         return ApiKey(key)
@@ -127,9 +140,11 @@ def _ended() -> NotSignedIn:
 
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
-    lock = profiles.locked(name)
-    in_thread(lock.__enter__)
-    try:
+    """Hold the lock of a profile. Raises Unreachable where another process does not let go of it."""
+    deadline = Deadline(LOCK_SECONDS)
+    with profiles.lock_of(name) as lock:
+        while not lock.take():
+            if deadline.left() <= 0:
+                raise Unreachable(f"another process holds the login of the profile {name} for too long")
+            sleep(LOCK_POLL_SECONDS)
         yield
-    finally:
-        lock.__exit__(None, None, None)

@@ -1,7 +1,8 @@
 """Tasks as they change: one by its own stream, several by the stream of all."""
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from task_service_client._sync.transport import Transport
 from task_service_client.adapters import tasks_of
@@ -11,10 +12,10 @@ from task_service_client.models import Task
 from task_service_client.requests import ENDED, PAGE, TASKS, next_page
 
 NOT_FOUND = 404
-# After so many signs of life without an event, one of the tasks is asked for: a deleted one has no events.
-QUIET = 2
 # So many tasks are asked for one by one.
 FEW = 20
+# How often some are asked for, whatever the stream says: a deleted one has no events, nor has one of another user.
+LOOK_SECONDS = 20.0
 
 
 def watch_one(transport: Transport, task_id: str) -> Iterator[Task]:
@@ -48,21 +49,22 @@ class _Watched:
 
     transport: Transport
     left: dict[str, int]
-    quiet: int = 0
+    looked: float = field(default_factory=time.monotonic)
 
     def news(self, event: Event) -> list[Task]:
         """Return the tasks that this event shows in a newer version, or that are asked for because of it."""
-        self.quiet = self.quiet + 1 if event.name == "" else 0
+        found: list[Task] = []
         if event.name == "task":
-            return self._newer([Task.model_validate_json(event.data)])
-        if event.name == "reset" or (event.name == "open" and event.id is None):
-            return self._newer(self._now([*self.left]))
-        if self.quiet < QUIET:
-            return []
-        self.quiet = 0
-        first = next(iter(self.left))
-        self.left[first] = self.left.pop(first)  # another one, the next time
-        return self._newer(self._now([first]))
+            found += self._newer([Task.model_validate_json(event.data)])
+        elif event.name == "reset" or (event.name == "open" and event.id is None):
+            found += self._newer(self._now([*self.left]))
+        if time.monotonic() - self.looked < LOOK_SECONDS:
+            return found
+        some = [*self.left][:FEW]
+        for each in some:
+            self.left[each] = self.left.pop(each)  # others, the next time
+        self.looked = time.monotonic()
+        return found + self._newer(self._now(some))
 
     def _newer(self, tasks: Iterable[Task]) -> list[Task]:
         found = [task for task in tasks if task.version > self.left.get(str(task.id), task.version)]
@@ -98,5 +100,5 @@ def _listed(transport: Transport, wanted: Collection[str]) -> list[Task]:
         answer = transport.request("GET", path)
         page = tasks_of(answer.content)
         found += [task for task in page if str(task.id) in wanted]
-        path = next_page(answer) if page and str(page[-1].id) > oldest else ""
+        path = next_page(TASKS, answer) if page and str(page[-1].id) > oldest else ""
     return found

@@ -121,7 +121,7 @@ def rows(client: "Client", path: str, params: Mapping[str, Any] | None = None) -
     while path:
         answer: httpx.Response = client.request("GET", path, params=following)
         yield from answer.json()
-        path, following = next_page(answer), None
+        path, following = next_page(path, answer), None
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def ls(
         params = filters_of(client, " ".join([*(words or []), *([query] if query else [])]))
         size = min(MOST_IN_A_PAGE, limit or MOST_IN_A_PAGE)
         answer = client.request("GET", TASKS, params={"limit": size, **params})
-        following = next_page(answer)
+        following = next_page(TASKS, answer)
 
         def found() -> Iterator[dict[str, Any]]:
             yield from answer.json()
