@@ -106,7 +106,7 @@ class Transport:
             sleep(parser.retry if parser.retry is not None else backoff(fruitless))
         raise Unreachable(f"GET {path}: the stream ends whenever it is opened")
 
-    def _answer(self, sending: Sending, *, whole: bool) -> httpx.Response:  # noqa: C901 (one loop over what may happen)
+    def _answer(self, sending: Sending, *, whole: bool) -> httpx.Response:
         is_renewed = is_lost = False
         attempt = 0
         while True:
