@@ -1,14 +1,18 @@
 """What signs the client in: keys, logins, and profiles whose tokens several processes renew."""
 
+import asyncio
 import json
 import stat
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from task_service_client import Client, NotSignedIn, profiles
+from task_service_client import AsyncClient, Client, NotSignedIn, profiles
+from task_service_client.errors import BadProfile
 from task_service_client.profiles import Profile
 from tests.unit.client.conftest import URL, Server, problem, task
 
@@ -36,6 +40,14 @@ class TestKey:
         server.answers = [problem(401, "invalid_token")]
         with pytest.raises(NotSignedIn):
             client.get("x")
+
+    @pytest.mark.parametrize("key", ["tsk_a b", "tsk_a\x00", "tsk_é", ""])
+    def test_of_other_characters_is_refused_without_being_told(self, key: str) -> None:
+        with pytest.raises(ValueError, match="the API key holds characters that no key has: copy it again"):
+            Client(URL, api_key=key)
+        Client(URL, api_key="tsk_a\n").close()
+        with pytest.raises(ValueError, match="a login needs both username and password"):
+            Client(URL, username="anna")
 
 
 class TestLogin:
@@ -84,9 +96,26 @@ class TestProfile:
 
     def test_of_a_damaged_file_says_what_to_do(self) -> None:
         profiles.directory().mkdir(parents=True)
-        (profiles.directory() / "profiles.json").write_text("[]")
-        with pytest.raises(ValueError, match="holds no profiles: delete it and log in again"):
-            profiles.load()
+        for text in ("[]", "{", '{"profiles": []}', '{"profiles": {"default": {}}}', '{"profiles": {"default": 1}}'):
+            (profiles.directory() / "profiles.json").write_text(text)
+            with pytest.raises(BadProfile, match="holds no profiles: delete it and log in again"):
+                profiles.load("default")
+
+    def test_in_the_keyring_names_its_server(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Two folders of profiles share the keyring."""
+        kept: dict[tuple[str, str], str] = {}
+        keyring = SimpleNamespace(
+            set_password=lambda service, name, text: kept.update({(service, name): text}),
+            get_password=lambda service, name: kept.get((service, name)),
+        )
+        monkeypatch.setattr(profiles, "_keyring", lambda: keyring)
+        profiles.save(Profile("default", "https://a", access_token="of a"))
+        assert "of a" not in (profiles.directory() / "profiles.json").read_text()
+        assert profiles.load() == Profile("default", "https://a", access_token="of a", in_keyring=True)
+        monkeypatch.setenv("TASK_SERVICE_CONFIG", str(tmp_path / "other"))
+        profiles.save(Profile("default", "https://b", access_token="of b"))
+        monkeypatch.setenv("TASK_SERVICE_CONFIG", str(tmp_path / "config"))
+        assert profiles.load() == Profile("default", "https://a", in_keyring=True)
 
     def test_takes_the_tokens_that_another_process_has_renewed(self, server: Server) -> None:
         profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
@@ -110,6 +139,25 @@ class TestProfile:
 
         with server.connect(Client()) as client, pytest.raises(Unreachable):
             client.get("x")
+
+    def test_is_saved_although_the_call_was_given_up(self) -> None:
+        """The server has used the refresh token up: a second use would end the login."""
+        profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("refresh"):
+                await asyncio.sleep(0.2)
+                return httpx.Response(200, json=tokens(1))
+            return problem(401, "invalid_token")
+
+        async def give_up() -> None:
+            async with AsyncClient() as client:
+                client._transport._http = httpx.AsyncClient(base_url=URL, transport=httpx.MockTransport(answer))
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.get("x"), 0.05)
+
+        asyncio.run(give_up())
+        assert profiles.load() == Profile("default", URL, access_token="a1", refresh_token="r1")
 
     def test_of_ten_clients_is_renewed_once(self) -> None:
         profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
 
 from task_service_client import ApiError, Client, NotSignedIn, Unreachable
+from task_service_client._sync import following
 from tests.support.sources import ROOT
 from tests.unit.client.conftest import URL, Server, events, problem, task
 
@@ -118,7 +120,7 @@ class TestStreams:
 
     def test_end_where_there_is_nothing_more(self, server: Server, client: Client) -> None:
         server.answers = [events(task(version=3, status="running")), httpx.Response(204)]
-        assert len([*client.watch("x")]) == 1
+        assert len([*client.watch(task()["id"])]) == 1
 
     def test_of_all_tasks_show_those_that_are_watched(self, server: Server, client: Client) -> None:
         one, two = ({"id": task()["id"]} for _ in range(2))
@@ -144,6 +146,33 @@ class TestStreams:
         stream = httpx.Response(200, text=f"event: output\nid: 1\ndata: {line}\n\n: ping\n\n")
         server.answers = [stream, httpx.Response(204)]
         assert [each.chunk for each in client.output("x", follow=True)] == [text]
+
+    @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95, 0.999])
+    def test_that_are_cut_inside_an_event_ask_for_it_again(
+        self, server: Server, client: Client, share: float
+    ) -> None:  # fmt: skip
+        one = {"id": task()["id"]}
+        last = events(task(**one, version=9, status="succeeded"))
+        whole = events(task(**one, version=3, status="running")).content + last.content
+        cut = len(whole) - len(last.content) + int(len(last.content) * share)
+        server.answers = [httpx.Response(200, content=whole[:cut]), last]
+        assert [each.version for each in client.watch(one["id"])] == [3, 9]
+        assert server.headers("last-event-id") == [None, "3"]
+
+    def test_of_all_tasks_look_at_them_by_the_clock(
+        self, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A deleted task has no events, however many there are of others."""
+        monkeypatch.setattr(following, "LOOK_SECONDS", 0.0)
+        one, two = (task()["id"] for _ in range(2))
+        shown = {one: httpx.Response(200, json=task(id=one)), two: httpx.Response(200, json=task(id=two))}
+        gone = problem(404, "task_not_found")
+
+        def first(request: httpx.Request) -> httpx.Response:
+            return shown[str(request.url).rpartition("/")[2]]
+
+        server.answers = [events(task(), task()), *[first] * 4, gone, gone]
+        assert {str(each.id) for each in client.watch(one.upper(), two)} == {one, two}
 
 
 class TestDownloads:
@@ -187,8 +216,57 @@ class TestDownloads:
         client.upload(self.CONTENT, "a.csv")
         assert all(self.CONTENT in request.content for request in server.requests)
 
+    def test_overwrite_nothing_by_a_name_that_the_server_gave(
+        self, server: Server, client: Client, tmp_path: Path
+    ) -> None:  # fmt: skip
+        (tmp_path / "data.csv").write_text("mine")
+        server.answers = [self.known()]
+        with pytest.raises(FileExistsError, match=r"data\.csv is there: name the file to write to"):
+            client.download("x", tmp_path)
+        for name in (".bashrc", "..", "a/b", "a\x1bb"):
+            server.answers = [httpx.Response(200, json={**self.known().json(), "name": name})]
+            with pytest.raises(ValueError, match="is no name for a file here"):
+                client.download("x", tmp_path)
+        server.answers = [self.known(), httpx.Response(200, content=self.CONTENT)]
+        assert client.download("x", tmp_path / "data.csv").read_bytes() == self.CONTENT
+
 
 class TestServer:
+    @pytest.mark.parametrize("url", ["http://anna:secret@x", "http://x/?a=b", "ftp://x", "http://"])
+    def test_is_a_url_alone(self, url: str) -> None:
+        with pytest.raises(ValueError, match=r"the URL of a server has no user|is no URL of a server") as caught:
+            Client(url)
+        assert "secret" not in str(caught.value)
+
+    def test_that_redirects_has_done_nothing(self, server: Server, client: Client) -> None:
+        server.answers = [httpx.Response(308, headers={"Location": "https://service.example/x"})]
+        with pytest.raises(ApiError, match=r"redirected: .* is at https://service.example/x: name that server"):
+            client.delete("x")
+
+    def test_a_deletion_whose_answer_was_lost_has_succeeded(self, server: Server, client: Client) -> None:
+        server.answers = [LOST, problem(404, "task_not_found")]
+        client.delete("x")
+        server.answers = [NEVER_SENT, problem(404, "task_not_found")]
+        with pytest.raises(ApiError, match="task_not_found"):
+            client.delete("x")
+
+    def test_behind_a_proxy_that_fails_is_asked_nothing_twice_that_may_be_done_twice(
+        self, server: Server, client: Client
+    ) -> None:
+        reset = httpx.Response(503, text="upstream connect error or disconnect/reset before headers")
+        server.answers = [reset]
+        with pytest.raises(ApiError, match="http_503"):
+            client.retry("x")
+        server.answers = [httpx.Response(504, headers={"Retry-After": "86400"})]
+        with pytest.raises(ApiError, match="http_504"):
+            client.get("x")
+
+    def test_wait_does_not_sleep_beyond_its_seconds(self, server: Server, client: Client) -> None:
+        server.answers = [problem(503, "unavailable", **{"Retry-After": "60"})]
+        with pytest.raises(ApiError, match="unavailable"):
+            client.wait("x", timeout=5)
+        assert server.slept == []
+
     def test_has_to_be_named(self) -> None:
         with pytest.raises(ValueError, match="no server is named"):
             Client()
