@@ -118,9 +118,12 @@ class StoredLogin(Credentials):
 
 
 def credentials_of(url: str, api_key: str | None, username: str | None, password: str | None) -> Credentials:
-    """Return what is given, else the API key of TASK_SERVICE_API_KEY, else the profile's, if it is of this server."""
+    """Return what is given, else the API key of TASK_SERVICE_API_KEY, else the profile's, if it is of this server.
+
+    An empty API key is none of them.
+    """
     if api_key is not None:
-        return ApiKey(api_key)
+        return ApiKey(api_key) if api_key else Credentials()
     if username is not None or password is not None:
         if username is None or password is None:
             raise ValueError("a login needs both username and password")
