@@ -45,6 +45,7 @@ P = ParamSpec("P")
 cli = typer.Typer(
     name="task-service-server",
     help="Commands of the task service.",
+    epilog="Those of task-service (login, submit, watch, ls, …) are here too, where task-service-client is installed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -273,10 +274,26 @@ def import_beat_schedule(
         typer.echo("Take these out of beat_schedule now: until then both make the task", err=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command that `argv` (default: the process's arguments) names. Returns its exit code."""
+def _commands_of_client() -> set[str]:
     try:
-        cli(argv, prog_name="task-service-server")
+        from task_service_client.cli.app import PANELS
+    except ModuleNotFoundError:
+        return set()
+    return {name for panel in PANELS.values() for name in panel}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that `argv` (default: the process's arguments) names. Returns its exit code.
+
+    The commands of `task-service` are among them where task-service-client is installed.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        if words and words[0] in _commands_of_client():
+            from task_service_client.cli.app import application
+
+            application()(words, prog_name="python -m app")
+        cli(words, prog_name="task-service-server")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
