@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := uv==0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run fmt lint types check test-fast test test-full mutants lock sbom
+.PHONY: help venv run fmt lint types check test-fast test-client test test-full mutants lock sbom client
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ check: lint types test-fast ## lint, types and the quick tests: what a commit sh
 
 test-fast: venv ## run the quick tests alone
 	$(BIN)/python -m pytest tests/unit --tier quick -q -n 2
+
+test-client: venv ## run the tests of the client and its command line
+	$(BIN)/python -m pytest tests/unit/client tests/integration/client -q -n 2
+
+client: venv ## make what is generated in client/: one client of the other, the models of the OpenAPI document
+	$(BIN)/python client/generate.py
 
 test: ## run the default tier and write reports/index.html: what a change must pass
 	$(PYTHON) run_tests.py
