@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from task_service_client.cli.language import t
+from task_service_client.cli.language import language, t
 
 # As they stand in the library; what a place holds ends where the text goes on.
 REASONS = (
@@ -22,11 +22,15 @@ REASONS = (
     "the keyring does not give the tokens of the profile {name} ({reason}): unlock it",
     "{path}: what came has another SHA-256 than the file {id}: download it again",
 )
+# In characters: a longer text is a server's, and takes its time to be compared.
+MOST = 2000
 
 
 def reason_of(error: object) -> str:
     """Return the text of an error, or a text, translated where the library has made it."""
     text = str(error)
+    if language() == "en" or len(text) > MOST:
+        return text
     for reason in REASONS:
         if found := _pattern(reason).fullmatch(text):
             return t(reason, **found.groupdict())

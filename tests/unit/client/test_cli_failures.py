@@ -278,11 +278,3 @@ class TestTop:
     def test_ends_where_nobody_is_signed_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(NotSignedIn):
             self.live(monkeypatch, [None, NotSignedIn(401, {"code": "x"}, None)], lambda: "")
-
-    def test_says_below_its_head_what_is_wrong(self) -> None:
-        from tests.unit.client.test_cli_tables import drawn
-
-        shown = screen.Screen("")
-        shown.take(SEEN)
-        shown.trouble = "it broke\n\x1b[31m (internal)"
-        assert drawn(shown, 80)[1] == "it broke �[31m (internal)"

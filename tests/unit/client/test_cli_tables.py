@@ -79,8 +79,9 @@ def test_the_screen_fits_any_height(height: int) -> None:
         lines = drawn(screen, 80, height)
         assert len(lines) <= height
         assert all(cell_len(line) <= 80 for line in lines)
-    screen.trouble = "no answer"
+    screen.trouble = "it broke\n\x1b[31m (internal)"
     assert "no answer since" in drawn(screen, 120, height)[0]
+    assert drawn(screen, 120, height)[1] == "it broke �[31m (internal)"
 
 
 def test_times_and_sizes_are_short() -> None:

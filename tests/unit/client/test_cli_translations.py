@@ -130,3 +130,4 @@ def test_what_the_library_says_is_chinese(monkeypatch: pytest.MonkeyPatch) -> No
         == "GET /api/v1/tasks/events：数据流每次打开都会结束"
     )
     assert reason_of("of another origin") == "of another origin"
+    assert reason_of(" " * 100_000) == " " * 100_000  # at once
