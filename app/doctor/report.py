@@ -1,6 +1,7 @@
 """The report of the checks: lines of text in English or Chinese, or JSON."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -12,6 +13,8 @@ from app.doctor.findings import Finding, Level, Text
 from app.doctor.running import Result
 
 WIDTH = 20
+# What a terminal would obey: C0, C1, and what turns the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # SGR codes of ECMA-48: green, yellow, bold red.
 COLOURS = {Level.OK: "32", Level.WARN: "33", Level.FAIL: "1;31"}
 
@@ -29,8 +32,8 @@ def lines(results: Iterable[Result], language: str, *, colours: bool) -> Iterato
         for finding in findings:
             level = f"{finding.level:<4}"
             shown = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m" if colours else level
-            parts = [shown, _padded(translated(name, language)), *_texts(finding, language)]
-            yield "  ".join(part.replace("\n", " ") for part in parts)
+            parts = [_padded(translated(name, language)), *_texts(finding, language)]
+            yield "  ".join([shown, *(_CONTROL.sub(" ", part) for part in parts)])
 
 
 def as_json(results: Iterable[Result], language: str) -> str:

@@ -11,6 +11,7 @@ import typer
 from task_service_client.cli import exits
 from task_service_client.cli.language import t
 from task_service_client.cli.run import FORMATS, Run
+from task_service_client.cli.texts import safe
 
 Body = Callable[..., None]
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -23,7 +24,7 @@ def profile_names(incomplete: str) -> list[str]:
 
     try:
         return [name for name in profiles.names() if name.startswith(incomplete)]
-    except (OSError, ValueError):
+    except Exception:  # noqa: BLE001 (a damaged file of profiles, or one that may not be read)
         return []
 
 
@@ -110,7 +111,7 @@ def guarded(call: Callable[[], None]) -> int:
         refused = exits.explained(error) or _explained_answer(error)
         if refused is None:
             raise
-        print(refused.message, file=sys.stderr)
+        print(safe(refused.message), file=sys.stderr)
         return refused.code
     return exits.OK
 

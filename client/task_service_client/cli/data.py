@@ -1,6 +1,5 @@
 """Data on stdout: as JSON, as lines, as a table on a terminal and as values between tabs elsewhere."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 from task_service_client.cli.run import Run
-from task_service_client.cli.texts import compact
+from task_service_client.cli.texts import as_json, compact, safe
 
 Row = Mapping[str, Any]
 
@@ -27,7 +26,7 @@ def write_list(run: Run, rows: Iterable[Row], columns: Sequence["Any"]) -> int:
         return sum(write_line(run, row) for row in rows)
     found = [_chosen(run, row) for row in rows] if run.output == "json" else [*rows]
     if run.output == "json":
-        _print(json.dumps(found, ensure_ascii=False, indent=2))
+        _print(as_json(found, indent=2))
     elif sys.stdout.isatty():
         from task_service_client.cli import table
 
@@ -45,7 +44,7 @@ def write_one(run: Run, row: Row) -> None:
     if run.output == "jsonl":
         write_line(run, row)
     elif run.output == "json":
-        _print(json.dumps(_chosen(run, row), ensure_ascii=False, indent=2))
+        _print(as_json(_chosen(run, row), indent=2))
     elif run.fields:
         _check_fields(run, [row])
         write_values(row, run.fields)
@@ -71,7 +70,7 @@ def write_each(run: Run, rows: Sequence[Row]) -> None:
 
 def write_line(run: Run, row: Row) -> int:
     """Write an object as one line of JSON at once. Returns 1."""
-    _print(json.dumps(_chosen(run, row), ensure_ascii=False, separators=(",", ":")))
+    _print(as_json(_chosen(run, row), separators=(",", ":")))
     return 1
 
 
@@ -81,7 +80,8 @@ def write_values(row: Row, paths: Iterable[str]) -> None:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)
+    """Print a line. A terminal gets nothing that steers it, a file or a pipe gets what the service has."""
+    print(safe(line) if sys.stdout.isatty() else line, flush=True)
 
 
 def _in_line(text: str) -> str:

@@ -1,7 +1,8 @@
 """Exit codes, and the words and the code for each error that a command expects."""
 
 from task_service_client.cli.language import t
-from task_service_client.errors import ApiError, Damaged, NotSignedIn, Unreachable
+from task_service_client.cli.reasons import reason_of
+from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, Unreachable
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_SIGNED_IN, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 124, 130
 UNPROCESSABLE = 422
@@ -20,22 +21,26 @@ def explained(error: BaseException) -> Refused | None:  # noqa: PLR0911 (one for
     if isinstance(error, Refused):
         return error
     if isinstance(error, NotSignedIn):
-        return Refused(t("Not signed in: {reason}. Run `task-service login`.", reason=error.detail), NOT_SIGNED_IN)
+        return Refused(
+            t("Not signed in: {reason}. Run `task-service login`.", reason=reason_of(error.detail)), NOT_SIGNED_IN
+        )
     if isinstance(error, ApiError):
         return _of_answer(error)
     if isinstance(error, Unreachable):
-        return Refused(t("No answer from the server: {reason}", reason=error), UNREACHABLE)
+        return Refused(t("No answer from the server: {reason}", reason=reason_of(error)), UNREACHABLE)
     if isinstance(error, TimeoutError):
         return Refused(t("The time is over."), TIMEOUT)
+    if isinstance(error, BadProfile):
+        return Refused(reason_of(error))
     if isinstance(error, Damaged | OSError):
-        return Refused(str(error), FAILED)
+        return Refused(reason_of(error), FAILED)
     return None
 
 
 def _of_answer(error: ApiError) -> Refused:
     if error.code.startswith("http_"):  # no problem of this service: a proxy, or another server
-        return Refused(t("No answer from the service: {reason}", reason=error.detail), UNREACHABLE)
-    lines = [f"{error.detail} ({error.code})"]
+        return Refused(t("No answer from the service: {reason}", reason=reason_of(error.detail)), UNREACHABLE)
+    lines = [f"{reason_of(error.detail)} ({error.code})"]
     for fault in error.errors:
         line = ".".join(str(part) for part in fault.get("loc", ()) if part != "body") + f": {fault.get('msg', '')}"
         if line not in error.detail:

@@ -53,7 +53,8 @@ def download(
     run: Run,
     file_id: Annotated[str, argument("ID", "A file or an artifact.")],
     to: Annotated[str, argument("[PATH]", "A file or a directory; - is stdout.")] = ".",
-) -> None:
+    force: Annotated[bool, option("--force", "Overwrite what a directory has of this name.")] = False,
+) -> None:  # fmt: skip
     """Download a file or an artifact.
 
     It is there whole or not at all.
@@ -64,13 +65,34 @@ def download(
     wanted = checked_id(file_id)
     with run.client() as client:
         if to != "-":
-            path = client.download(wanted, to)
+            path = client.download(wanted, _target(client, wanted, Path(to), is_forced=force))
             run.say(t("Written: {path}", path=path)) if sys.stdout.isatty() else print(path)
             return
         with tempfile.TemporaryDirectory() as folder:
             with client.download(wanted, Path(folder) / "content").open("rb") as content:
                 shutil.copyfileobj(content, sys.stdout.buffer)
             sys.stdout.flush()
+
+
+def _target(client: "Client", file_id: str, to: Path, *, is_forced: bool) -> Path:
+    """Return the path to write to: in a directory the name that the server gives. Raises Refused where it is unfit."""
+    from task_service_client.cli import exits
+    from task_service_client.cli.exits import Refused
+    from task_service_client.contents import target_of
+
+    if not to.is_dir():
+        return to
+    name = str(client.request("GET", PATH + file_id).json()["name"])
+    try:
+        return target_of(to, name)
+    except FileExistsError:
+        if is_forced and not (to / name).is_dir():
+            return to / name
+        said = t("{path} is there: name the file to write to, or add --force.", path=to / name)
+        raise Refused(said, exits.FAILED) from None
+    except ValueError:
+        said = t("The file has the name {name}, which is not taken here: name the file to write to.", name=repr(name))
+        raise Refused(said, exits.FAILED) from None
 
 
 def uploaded(run: Run, client: "Client", path: str, name: str | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`login` and `logout`."""
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
@@ -8,16 +9,17 @@ import typer
 
 from task_service_client.cli import exits
 from task_service_client.cli.exits import Refused
-from task_service_client.cli.language import t
+from task_service_client.cli.language import language, t
 from task_service_client.cli.options import argument, option
+from task_service_client.cli.reasons import reason_of
 from task_service_client.cli.run import Run
 
 if TYPE_CHECKING:
-    from task_service_client import Client
     from task_service_client.profiles import Profile
 
 DEFAULT_URL = "http://localhost:8000"
 OTP_REQUIRED = "second_factor_required"
+LOGIN_SECONDS = 30.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -37,8 +39,8 @@ def login(
 
     if password_stdin and api_key_stdin:
         raise Refused(t("--password-stdin and --api-key-stdin are two ways of signing in: name one."))
-    run.check_profiles()
-    profile = profiles.Profile(profiles.chosen_name(run.profile), _url(run, url))
+    name, kept = _kept(run)
+    profile = profiles.Profile(name, _url(run, url, kept))
     parts = urlsplit(profile.url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         run.say(t("Warning: {url} is not https: what is sent there can be read on the way.", url=profile.url))
@@ -49,14 +51,14 @@ def login(
         password = _from_stdin() if password_stdin else _asked(run, t("Password"), "--password-stdin", is_hidden=True)
         profile = _with_tokens(run, profile, username, password, otp)
     with profiles.locked(profile.name):
-        profiles.save(profile, as_current=True)
+        _save(profile)
     known_as = f"{profile.username}, {profile.url}" if profile.username else profile.url
     run.say(t("Signed in: {profile} ({name}).", profile=known_as, name=profile.name))
 
 
 def logout(run: Run) -> None:
     """End the login of a profile, and forget it."""
-    from task_service_client import Client, NotSignedIn, Unreachable, profiles
+    from task_service_client import Client, NotSignedIn, TaskServiceError, profiles
 
     run.choose_profile()
     name = profiles.chosen_name(run.profile)
@@ -64,30 +66,59 @@ def logout(run: Run) -> None:
     if profile is None:
         raise Refused(t("There is no profile {name}.", name=name), exits.NOT_SIGNED_IN)
     run.with_options(None, None, name, None).choose_profile()
-    unreachable: Unreachable | None = None
+    failure: Exception | None = None
     if profile.api_key is None:
         try:
             with Client(profile.url) as client:
                 client.request("POST", "/api/v1/auth/logout")
         except NotSignedIn:
             pass  # it has ended before
-        except Unreachable as error:
-            unreachable = error
+        except TaskServiceError as error:
+            failure = error
+        except ValueError as error:  # the profile's URL is none
+            failure = Refused(reason_of(error))
     with profiles.locked(name):
         profiles.delete(name)
     run.say(t("Signed out: {name}.", name=name))
     if profile.api_key is not None:
         run.say(t("The API key itself stays valid: `task-service keys rm` revokes it."))
-    if unreachable is not None:
-        run.say(t("The server was not told: the login itself ends there by its time."))
-        raise unreachable
+    if failure is not None:
+        run.say(t("The server has not confirmed it: the login may last there until its time."))
+        raise failure
 
 
-def _url(run: Run, named: str | None) -> str:
+def _kept(run: Run) -> tuple[str, "Profile | None"]:
+    """Return the name of the profile, and what is kept of it; None also for what is damaged, which is overwritten."""
+    import os
+
     from task_service_client import profiles
+    from task_service_client.errors import BadProfile
+
+    try:
+        name = profiles.chosen_name(run.profile)
+    except BadProfile:
+        return run.profile or os.environ.get("TASK_SERVICE_PROFILE") or profiles.DEFAULT, None
+    try:
+        return name, profiles.load(name)
+    except BadProfile:
+        return name, None
+
+
+def _save(profile: "Profile") -> None:
+    """Keep a profile. A damaged file is replaced; of one whose other profiles can be read these stay."""
+    from task_service_client import profiles
+    from task_service_client.errors import BadProfile
+
+    try:
+        profiles.names()
+    except BadProfile:
+        (profiles.directory() / "profiles.json").unlink()
+    profiles.save(profile, as_current=True)
+
+
+def _url(run: Run, named: str | None, kept: "Profile | None") -> str:
     from task_service_client.requests import url_of
 
-    kept = profiles.load(profiles.chosen_name(run.profile))
     if found := named or run.url or (kept.url if kept and run.profile else None):
         if "://" not in found:
             found = f"http://{found}" if found.partition(":")[0] in LOOPBACK else f"https://{found}"
@@ -100,7 +131,7 @@ def _url(run: Run, named: str | None) -> str:
     try:
         return url_of(found)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise Refused(reason_of(error)) from None
 
 
 def _asked(run: Run, what: str, option: str, *, is_hidden: bool = False, default: str | None = None) -> str:
@@ -123,7 +154,11 @@ def _with_key(profile: "Profile", key: str) -> "Profile":
 
     from task_service_client import ApiError, Client
 
-    with Client(profile.url, api_key=key) as client:
+    try:
+        made = Client(profile.url, api_key=key, language=language())
+    except ValueError as error:  # of no key
+        raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
+    with made as client:
         try:
             user: dict[str, Any] = client.request("GET", "/api/v1/users/me").json()
         except ApiError as error:
@@ -136,12 +171,15 @@ def _with_key(profile: "Profile", key: str) -> "Profile":
 def _with_tokens(run: Run, profile: "Profile", username: str, password: str, otp: str | None) -> "Profile":
     from dataclasses import replace
 
-    from task_service_client import Client, NotSignedIn
+    from task_service_client import NotSignedIn
+    from task_service_client._sync.credentials import LOGIN, Credentials
+    from task_service_client._sync.transport import Transport
 
-    with Client(profile.url, api_key="") as client:
+    with closing(Transport(profile.url, Credentials(), LOGIN_SECONDS, language())) as transport:
         while True:
+            form = {"username": username, "password": password, **({"otp": otp} if otp else {})}
             try:
-                tokens = _tokens(client, username, password, otp)
+                tokens: dict[str, str] = transport.send(LOGIN, {"data": form})
                 break
             except NotSignedIn as error:
                 if error.code != OTP_REQUIRED or not run.can_ask:
@@ -152,9 +190,3 @@ def _with_tokens(run: Run, profile: "Profile", username: str, password: str, otp
     return replace(
         profile, username=username, access_token=tokens["access_token"], refresh_token=tokens["refresh_token"]
     )
-
-
-def _tokens(client: "Client", username: str, password: str, otp: str | None) -> dict[str, str]:
-    form = {"username": username, "password": password, **({"otp": otp} if otp else {})}
-    tokens: dict[str, str] = client.request("POST", "/api/v1/auth/login", data=form).json()
-    return tokens

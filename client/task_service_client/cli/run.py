@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from task_service_client.cli import exits
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import language, t
+from task_service_client.cli.reasons import reason_of
 from task_service_client.cli.texts import safe
 
 if TYPE_CHECKING:
@@ -43,21 +43,13 @@ class Run:
 
     # The server
 
-    def check_profiles(self) -> list[str]:
-        """Return the names of the profiles. Raises Refused where their file holds none."""
-        from task_service_client import profiles
-
-        try:
-            return profiles.names()
-        except ValueError as error:
-            path = profiles.directory() / "profiles.json"
-            raise Refused(t("{path} cannot be read: {reason}", path=path, reason=error)) from None
-
     def choose_profile(self) -> None:
         """Let the client find the profile that `--profile` names. It goes before what the environment names."""
-        known = self.check_profiles()
+        from task_service_client import profiles
+
         if self.profile is None:
             return
+        known = profiles.names()
         if self.profile not in known:
             names = ", ".join(known) or t("none")
             raise Refused(t("There is no profile {name}. There are: {names}", name=self.profile, names=names))
@@ -70,13 +62,19 @@ class Run:
         from task_service_client import Client
 
         self._check_server()
-        return Client(self.url, timeout=timeout, language=language())
+        try:
+            return Client(self.url, timeout=timeout, language=language())
+        except ValueError as error:  # of no API key
+            raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
 
     def async_client(self) -> "AsyncClient":
         from task_service_client import AsyncClient
 
         self._check_server()
-        return AsyncClient(self.url, language=language())
+        try:
+            return AsyncClient(self.url, language=language())
+        except ValueError as error:
+            raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
 
     def _check_server(self) -> None:
         from task_service_client.requests import url_of
@@ -86,7 +84,7 @@ class Run:
             url_of(self.url)
         except ValueError as error:
             if self.url or os.environ.get("TASK_SERVICE_URL"):
-                raise Refused(str(error)) from None
+                raise Refused(reason_of(error)) from None
             raise Refused(t("No server is known. Run `task-service login URL`."), exits.NOT_SIGNED_IN) from None
 
     # stdout and stderr
@@ -122,9 +120,3 @@ def rows(client: "Client", path: str, params: Mapping[str, Any] | None = None) -
         answer: httpx.Response = client.request("GET", path, params=following)
         yield from answer.json()
         path, following = next_page(path, answer), None
-
-
-@contextmanager
-def listed(run: Run, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-    with run.client() as client:
-        yield rows(client, path, params)

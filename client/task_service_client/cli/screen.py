@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from task_service_client.cli import table
+from task_service_client.cli import table, texts
 from task_service_client.cli.bars import lines
 from task_service_client.cli.columns import QUEUES, TASKS, WORKERS
 from task_service_client.cli.language import t
@@ -29,7 +29,7 @@ class Screen:
 
     def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
         width, left = options.max_width, (options.height or out.height) - 1
-        parts: list[Any] = [self._head(width), Text()]
+        parts: list[Any] = [self._head(width), self._why(width)]
         left -= 2
         for found, columns, most in (
             (self._seen["queues"], QUEUES, left // 3),
@@ -61,6 +61,12 @@ class Screen:
             head.append(f"{self._at:%H:%M:%S}  " + t("q ends it"), "dim")
         head.truncate(width, overflow="ellipsis")
         return head
+
+    def _why(self, width: int) -> Text:
+        """Return the line below the head: why there is no newer look, else nothing."""
+        why = Text(texts.one_line(self.trouble), "red", no_wrap=True, overflow="ellipsis")
+        why.truncate(width, overflow="ellipsis")
+        return why
 
 
 def _title(text: str, count: int, shown: int) -> Text:

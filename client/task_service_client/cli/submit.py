@@ -77,16 +77,24 @@ def _create(
 ) -> dict[str, Any]:  # fmt: skip
     from uuid import uuid4
 
+    from task_service_client import ApiError, Unreachable
     from task_service_client.cli.values import arguments
     from task_service_client.requests import TASKS, as_body, url_of
 
     found = task_types.named(task_types.fetched(client, url_of(run.url)), name)
-    kwargs = {key: _uploaded(run, client, value) for key, value in arguments(items, found["parameters"]).items()}
+    kwargs = {k: _uploaded(run, client, value) for k, value in arguments(items, found["parameters"]).items()}
     body = as_body(
         found["celery_task_name"], [], kwargs, fields.pop("name", None), fields.pop("task_type", None), fields
     )
-    headers = {"Idempotency-Key": key or str(uuid4())}
-    created: dict[str, Any] = client.request("POST", TASKS, json=body, headers=headers).json()
+    key = key or str(uuid4())
+    try:
+        answer = client.request("POST", TASKS, json=body, headers={"Idempotency-Key": key})
+    except (Unreachable, ApiError, KeyboardInterrupt) as error:
+        if not isinstance(error, ApiError) or not error.is_of_service:
+            run.say(t("It is not known whether there is a task. To ask again for the same one:"))
+            run.say(f"--idempotency-key {key}")
+        raise
+    created: dict[str, Any] = answer.json()
     return created
 
 

@@ -25,7 +25,7 @@ GAP = 2
 
 def status(value: Any) -> Text:
     word = texts.compact(value)
-    return Text(t(word) if word in STATES else word, STATUS_STYLES.get(word, ""))
+    return Text(t(word) if word in STATES else texts.one_line(word), STATUS_STYLES.get(word, ""))
 
 
 def percent(value: Any) -> Text:
@@ -121,17 +121,12 @@ def _field(key: str, value: Any) -> Text:
     if key == "progress":
         return percent(value)
     if isinstance(value, str) and key.endswith(("_at", "_seen", "_until")):
-        return Text(f"{texts.local(value)}  ({_since(value)})")
+        return Text(f"{texts.local(value)}  ({texts.since(value)})")
     if key in ("size", "memory_bytes") and isinstance(value, int):
         return Text(texts.size(value))
     if key == "error" and isinstance(value, Mapping):
         return Text(texts.safe(f"{value.get('type')}: {value.get('message')}"), "red")
     return Text(texts.safe(_pretty(value)))
-
-
-def _since(value: str) -> str:
-    found = texts.ago(value)
-    return t("in {duration}", duration=found[3:]) if found.startswith("in ") else t("{duration} ago", duration=found)
 
 
 def _pretty(value: Any) -> str:

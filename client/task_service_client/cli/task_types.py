@@ -50,7 +50,7 @@ def completed(incomplete: str) -> Sequence[str]:
     """Return the names that begin so, or whose last part does. It takes a second at most, and never raises."""
     try:
         names = _names()
-    except (OSError, ValueError):
+    except Exception:  # noqa: BLE001 (what it prints would be in the midst of a command line)
         return []
     whole = [name for name in names if name.startswith(incomplete)]
     return whole or sorted({last for name in names if (last := name.rpartition(".")[2]).startswith(incomplete)})
@@ -70,12 +70,17 @@ def _names() -> list[str]:
 
 
 def _refresh(url: str) -> None:
-    from task_service_client import Client, TaskServiceError
+    """Ask for the names, without a login that may be renewed: the process may end before the new token is saved."""
+    from task_service_client import Client, profiles
 
     try:
-        with Client(url, timeout=QUICK_SECONDS) as client:
-            fetched(client, url)
-    except (TaskServiceError, OSError, ValueError):
+        key = os.environ.get("TASK_SERVICE_API_KEY")
+        if not key and (profile := profiles.load()) is not None and profile.url == url:
+            key = profile.api_key or profile.access_token
+        if key:
+            with Client(url, api_key=key, timeout=QUICK_SECONDS) as client:
+                fetched(client, url)
+    except Exception:  # noqa: BLE001 (a thread would print it)
         return  # what is kept does
 
 

@@ -5,8 +5,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from task_service_client.cli.language import t
+
 # What a terminal would obey: C0 and C1 without tab and line feed, and what turns the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Of these, what JSON may hold as it is (RFC 8259, section 7).
+_UNESCAPED = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 KIB = 1024
 
@@ -14,6 +18,12 @@ KIB = 1024
 def safe(text: str) -> str:
     """Return the text without characters that steer a terminal."""
     return _CONTROL.sub("�", text)
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """Return a value as JSON without characters that steer a terminal: they are escaped. `options` are json.dumps'."""
+    written = json.dumps(value, ensure_ascii=False, **options)
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def one_line(text: str) -> str:
@@ -27,8 +37,18 @@ def moment(value: str) -> datetime:
 
 def ago(value: str, now: datetime | None = None) -> str:
     """Return how long ago a time was: `12s`, `5m`, `3h`, `8d`; of one to come, `in 5m`."""
-    seconds = ((now or datetime.now(UTC)) - moment(value)).total_seconds()
-    return short(seconds) if seconds >= 0 else f"in {short(-seconds)}"
+    seconds = _age(value, now)
+    return short(seconds) if seconds >= 0 else t("in {duration}", duration=short(-seconds))
+
+
+def since(value: str, now: datetime | None = None) -> str:
+    """Return the same as a phrase: `5m ago`."""
+    seconds = _age(value, now)
+    return t("{duration} ago", duration=short(seconds)) if seconds >= 0 else ago(value, now)
+
+
+def _age(value: str, now: datetime | None) -> float:
+    return ((now or datetime.now(UTC)) - moment(value)).total_seconds()
 
 
 def short(seconds: float) -> str:

@@ -9,9 +9,13 @@ from task_service_client.cli.options import option
 from task_service_client.cli.run import Run, console, rows
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from task_service_client import Client
 
 MOST_TASKS = 200
+# How often keys are looked for while the server is asked.
+POLL_SECONDS = 0.05
 QUIT = {"q", "Q", "\x03"}
 
 
@@ -60,7 +64,8 @@ def look(client: "Client", filters: dict[str, Any]) -> dict[str, Any]:
 def _live(client: "Client", filters: dict[str, Any], interval: float, query: str | None) -> None:
     from rich.live import Live
 
-    from task_service_client import Unreachable
+    from task_service_client import NotSignedIn, TaskServiceError
+    from task_service_client.cli.exits import explained
     from task_service_client.cli.keyboard import keys
     from task_service_client.cli.screen import Screen
 
@@ -71,7 +76,31 @@ def _live(client: "Client", filters: dict[str, Any], interval: float, query: str
         while True:
             if QUIT & {*pressed(interval)}:
                 return
+            looked = _begun(client, filters)
+            while not looked.done():
+                if QUIT & {*pressed(POLL_SECONDS)}:
+                    return
             try:
-                screen.take(look(client, filters))
-            except Unreachable as error:
-                screen.trouble = str(error)
+                screen.take(looked.result())
+            except NotSignedIn:
+                raise
+            except TaskServiceError as error:
+                refused = explained(error)
+                screen.trouble = refused.message if refused else str(error)
+
+
+def _begun(client: "Client", filters: dict[str, Any]) -> "Future[dict[str, Any]]":
+    """Begin a look in a thread, which does not keep the process: a server may be slow to answer, or not answer."""
+    from concurrent.futures import Future
+    from threading import Thread
+
+    looked: Future[dict[str, Any]] = Future()
+
+    def work() -> None:
+        try:
+            looked.set_result(look(client, filters))
+        except Exception as error:  # noqa: BLE001 (it is raised where the result is asked for)
+            looked.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return looked

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ Schema = Mapping[str, Any]
 FILE_ID = "file-id"
 _ORDER = ("integer", "number", "boolean", "file", "string", "array", "object", "null", "any")
 _OPENED = {"[": "array", "{": "object"}
+_INTEGER, _NUMBER = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -126,18 +128,19 @@ def _boolean(text: str) -> bool:
 
 def _integer(text: str) -> int:
     try:
+        if not _INTEGER.fullmatch(text):
+            raise ValueError(text)
         return int(text)
-    except ValueError:
+    except ValueError:  # also one of more digits than Python reads
         raise Misfit(t("an integer")) from None
 
 
 def _number(text: str) -> float:
     """Return a number of JSON: an integer where it is written as one."""
     try:
-        number = float(text)
-        if not math.isfinite(number):
+        if not _NUMBER.fullmatch(text):
             raise ValueError(text)
-        return int(text) if text.lstrip("+-").isdigit() else number
+        return int(text) if _INTEGER.fullmatch(text) else _finite(text)
     except ValueError:
         raise Misfit(t("a number")) from None
 
@@ -162,7 +165,7 @@ def _array(text: str, kind: Schema, root: Schema) -> Any:
 
 def _typed_json(text: str, kind: type, words: str) -> Any:
     try:
-        value = json.loads(text)
+        value = _loads(text)
     except ValueError:
         raise Misfit(words) from None
     if not isinstance(value, kind):
@@ -173,14 +176,30 @@ def _typed_json(text: str, kind: type, words: str) -> Any:
 def _anything(text: str) -> Any:
     """Return JSON where the text is some, else the text: the parameter has no type."""
     try:
-        return json.loads(text)
+        return _loads(text)
     except ValueError:
         return text
 
 
+def _loads(text: str) -> Any:
+    """Return JSON (RFC 8259), which has no NaN and no infinity. Raises ValueError."""
+    return json.loads(text, parse_float=_finite, parse_constant=_no_constant)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _loads(text)
     except ValueError as error:
         raise Misfit(t("JSON after :=, and this is none ({reason})", reason=error)) from None
 

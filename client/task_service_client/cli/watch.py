@@ -13,9 +13,10 @@ from task_service_client.cli.ids import checked_ids, found_ids
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
+from task_service_client.errors import TaskServiceError
 
 Task = dict[str, Any]
-MOST_SHOWN = 5
+MOST_SHOWN, NOT_FOUND = 5, 404
 
 
 def watch(
@@ -50,6 +51,13 @@ def until_ended(
         left = [each for each in ids if each not in ends.tasks]
         _say_left(run, left, timeout if isinstance(stopped, TimeoutError) else None)
         raise typer.Exit(exits.TIMEOUT if isinstance(stopped, TimeoutError) else exits.INTERRUPTED) from None
+    except TaskServiceError as error:
+        ends.finish()
+        left = [each for each in ids if each not in ends.tasks]
+        if left and getattr(error, "status", None) != NOT_FOUND:
+            run.say(t("Watching has failed. The end is not known of: {count}.", count=len(left)))
+            _say_commands(run, left)
+        raise
     ends.finish()
     for missing in (each for each in ids if each not in ends.tasks):
         run.say(t("There is no task {name}.", name=missing))
@@ -144,10 +152,14 @@ def _board(run: Run, ids: Sequence[str], known: Sequence[Task]) -> tuple[Any, An
 
 
 def _say_left(run: Run, left: Sequence[str], timeout: float | None) -> None:
-    shown = " ".join(left[:MOST_SHOWN]) + (" …" if len(left) > MOST_SHOWN else "")
     if timeout is not None:
         run.say(t("The {seconds} seconds are over. Not ended: {count}.", seconds=f"{timeout:g}", count=len(left)))
     else:
         run.say(t("Stopped watching. The tasks run on: {count}.", count=len(left)))
+    _say_commands(run, left)
+
+
+def _say_commands(run: Run, left: Sequence[str]) -> None:
+    shown = " ".join(left[:MOST_SHOWN]) + (" …" if len(left) > MOST_SHOWN else "")
     run.say(f"task-service watch {shown}")
     run.say(f"task-service cancel {shown}")

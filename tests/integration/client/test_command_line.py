@@ -313,8 +313,10 @@ class TestAccess:
         cli.folder.mkdir()
         for broken in ("{", "[]"):
             (cli.folder / "profiles.json").write_text(broken, encoding="utf-8")
-            for words in (["ls"], ["logout"], ["login", running.stack.url, "--api-key-stdin"]):
-                assert "profiles.json" in cli(*words, stdin="tsk_x", code=2).stderr
+            for words in (["ls"], ["logout"]):
+                assert "profiles.json" in cli(*words, code=2).stderr
+            cli("login", running.stack.url, "--api-key-stdin", stdin=running.token)
+            assert cli("queues").stdout != ""
 
     def test_needs_a_server(self, cli: Cli) -> None:
         ran = cli("ls", "--url", "http://127.0.0.1:1", code=3)

@@ -79,8 +79,9 @@ def test_the_screen_fits_any_height(height: int) -> None:
         lines = drawn(screen, 80, height)
         assert len(lines) <= height
         assert all(cell_len(line) <= 80 for line in lines)
-    screen.trouble = "no answer"
+    screen.trouble = "it broke\n\x1b[31m (internal)"
     assert "no answer since" in drawn(screen, 120, height)[0]
+    assert drawn(screen, 120, height)[1] == "it broke �[31m (internal)"
 
 
 def test_times_and_sizes_are_short() -> None:
@@ -95,6 +96,14 @@ def test_times_and_sizes_are_short() -> None:
     assert [texts.clock(seconds) for seconds in (7, 65, 3723)] == ["0:07", "1:05", "1:02:03"]
     assert [texts.size(count) for count in (0, 1023, 1024, 5 * 1024**3)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB"]
     assert texts.ago((NOW + timedelta(minutes=5)).isoformat(), NOW) == "in 5m"
+    assert texts.since((NOW - timedelta(minutes=5)).isoformat(), NOW) == "5m ago"
+
+
+def test_times_to_come_are_chinese_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    soon = (NOW + timedelta(minutes=5, seconds=30)).isoformat()
+    assert texts.ago(soon, NOW) == texts.since(soon, NOW) == "5m 后"
+    assert "5m 后" in drawn(table.made([{"next_run_at": soon}], columns.SCHEDULES, 200), 200)[1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
+from task_service_client import NotSignedIn
 from task_service_client.cli import app, bulk, columns, resources, stats
+from task_service_client.cli.exits import explained
+from task_service_client.cli.reasons import REASONS, reason_of
 from task_service_client.cli.table import STATES
 
 FOLDER = Path(resources.__file__).parent
@@ -53,6 +58,37 @@ def declared() -> Iterator[str]:
             yield more(getattr(import_module(f"task_service_client.cli.{module}"), name))
     yield from bulk.QUESTIONS.values()
     yield from STATES
+    yield from REASONS
+
+
+# What the library says to programs alone; the command line has words of its own for it.
+OF_PROGRAMS = {
+    "a login needs both username and password",
+    "no server is named: pass base_url, set TASK_SERVICE_URL, or run `task-service login URL`",
+    "the task {} is {} after {} seconds", "{} is no name for a file here: name the file to write to",
+    "{} is there: name the file to write to",
+}  # fmt: skip
+ERRORS = ("Unreachable", "BadProfile", "Damaged", "ValueError", "FileExistsError", "TimeoutError")
+
+
+def said_by_the_library() -> Iterator[str]:
+    """The texts of its errors, with {} in the place of values."""
+    for path in (*FOLDER.parent.glob("*.py"), *(FOLDER.parent / "_async").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+                yield from map(template, node.args[:1])
+            if isinstance(node, ast.Dict):
+                yield from (
+                    template(value)
+                    for key, value in zip(node.keys, node.values, strict=True)
+                    if isinstance(key, ast.Constant) and key.value == "detail"
+                )
+
+
+def template(text: ast.expr) -> str:
+    if isinstance(text, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in text.values)
+    return str(ast.literal_eval(text))
 
 
 TEXTS = {*written(), *declared()} - {""}
@@ -74,3 +110,24 @@ def test_translations_have_the_same_places():
 def test_translations_keep_what_is_typed():
     typed = re.compile(r"`[^`]*`|--[a-z-]+")
     assert [text for text, said in ZH.items() if {*typed.findall(text)} - {*typed.findall(said)}] == []
+
+
+def test_what_the_library_says_is_known():
+    known = {re.sub(r"\{[a-z]+\}", "{}", reason) for reason in REASONS} - {"the server gave no reason"}
+    said = {re.sub(r"^(GET|POST) ", "{} ", text) for text in said_by_the_library()}
+    assert said - OF_PROGRAMS - {"{} {}: {}"} == known
+    assert said >= OF_PROGRAMS
+
+
+def test_what_the_library_says_is_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    ended = NotSignedIn(401, {"code": "not_authenticated", "detail": "the login has ended: log in again"}, None)
+    refused = explained(ended)
+    assert refused is not None
+    assert "登录已失效：请重新登录" in refused.message
+    assert (
+        reason_of("GET /api/v1/tasks/events: the stream ends whenever it is opened")
+        == "GET /api/v1/tasks/events：数据流每次打开都会结束"
+    )
+    assert reason_of("of another origin") == "of another origin"
+    assert reason_of(" " * 100_000) == " " * 100_000  # at once

@@ -89,6 +89,10 @@ class TestTheReport:
             "FAIL  queues                a b  raise maxmemory",
         ]
 
+    def test_steers_no_terminal(self) -> None:
+        seen = [(Text("broker"), [warn(Text("{}", ("a\x1b[2J\x07\x9b\u202eb",)), Text("c\rd"))])]
+        assert list(report.lines(seen, "en", colours=False)) == ["warn  broker                a [2J   b  c d"]
+
     def test_is_chinese_in_columns(self) -> None:
         first, second = report.lines(RESULTS, "zh", colours=False)
         assert first == "ok    数据库                x 有回应"
