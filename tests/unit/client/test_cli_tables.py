@@ -103,7 +103,8 @@ def test_times_to_come_are_chinese_in_cells(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     soon = (NOW + timedelta(minutes=5, seconds=30)).isoformat()
     assert texts.ago(soon, NOW) == texts.since(soon, NOW) == "5m 后"
-    assert "5m 后" in drawn(table.made([{"next_run_at": soon}], columns.SCHEDULES, 200), 200)[1]
+    later = (datetime.now(UTC) + timedelta(days=5, hours=12)).isoformat()
+    assert "5d 后" in drawn(table.made([{"next_run_at": later}], columns.SCHEDULES, 200), 200)[1]
 
 
 @pytest.mark.parametrize(
