@@ -13,13 +13,14 @@ from task_service_client.version import __version__
 if TYPE_CHECKING:
     from task_service_client._async.client import AsyncClient
     from task_service_client._sync.client import Client
-    from task_service_client.errors import ApiError, Damaged, NotSignedIn, TaskServiceError, Unreachable
+    from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, TaskServiceError, Unreachable
     from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
 
 __all__ = [
     "ApiError",
     "Artifact",
     "AsyncClient",
+    "BadProfile",
     "Client",
     "Damaged",
     "File",
@@ -32,7 +33,7 @@ __all__ = [
     "Unreachable",
     "__version__",
 ]
-_ERRORS = {"ApiError", "Damaged", "NotSignedIn", "TaskServiceError", "Unreachable"}
+_ERRORS = {"ApiError", "BadProfile", "Damaged", "NotSignedIn", "TaskServiceError", "Unreachable"}
 _CLIENTS = {"AsyncClient": "_async.client", "Client": "_sync.client"}
 
 
