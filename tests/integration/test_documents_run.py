@@ -129,12 +129,18 @@ NO_COMMANDS = {
     "console": "what run_server.py prints: tests/e2e",
     "http": "what a receiver gets: test_outbound.py",
     "ini": "what a reader writes to .env: tests/unit/test_documents.py",
+    "jsonc": "a file of another program",
     "mermaid": "a diagram",
     "nginx": "needs nginx and a certificate",
     "sql": "test_audit_roles.py, test_task_counts.py",
 }
 # Blocks that stand below no command.
-ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "operations.md": "a line of the log"}
+ALONE = {
+    "architecture.md": "the map of folders",
+    "mcp.md": "files of other programs",
+    "faq.md": "a part of it",
+    "operations.md": "a line of the log",
+}
 
 
 # What stands before the blocks of a page. The tour sleeps until a task runs; on a machine with other work that takes longer.
