@@ -137,7 +137,6 @@ NO_COMMANDS = {
 # Blocks that stand below no command.
 ALONE = {
     "architecture.md": "the map of folders",
-    "mcp.md": "files of other programs",
     "faq.md": "a part of it",
     "operations.md": "a line of the log",
 }
