@@ -319,8 +319,14 @@ class TestExport:
         assert (secret.encode() in text, other.encode() in text, b"hidden" in text) == (True, False, False)
 
     def test_of_nothing_is_empty(self, running: Running) -> None:
-        done = running.run("app.tasks.common_tasks.export_tasks", kwargs={"filter": {"task_type": "none"}})
-        assert (done["status"], done["result"]["rows"]) == ("succeeded", 0)
+        for output in ("csv", "parquet"):
+            done = running.run(
+                "app.tasks.common_tasks.export_tasks", kwargs={"filter": {"task_type": "none"}, "output": output}
+            )
+            assert (done["status"], done["result"]["rows"]) == ("succeeded", 0)
+            profiled = running.run("app.tasks.common_tasks.profile_data", kwargs={"file": done["result"]["artifact"]})
+            assert profiled["result"]["rows"] == 0, running.attempts(profiled["id"])
+            assert {"id", "status"} <= {column["name"] for column in profiled["result"]["columns"]}
 
     def test_of_an_unknown_filter_names_it(self, running: Running) -> None:
         done = running.run("app.tasks.common_tasks.export_tasks", kwargs={"filter": {"staus": "failed"}})

@@ -417,3 +417,13 @@ class TestParquet:
         for damaged in (content[:-1], content[:-20] + content[-8:], b"PAR1" + b"x" * 50 + b"\x20\0\0\0PAR1", b"PAR1"):
             with pytest.raises(UnusableData, match="damaged"):
                 open_table(damaged)
+
+
+def test_temporary_files_are_beside_the_file(tmp_path: Path) -> None:
+    """There the next process deletes what a killed one has left."""
+    file = tmp_path / "a.gz"
+    file.write_bytes(gzip.compress(b"a\n1\n"))
+    with opened(file, "a.csv", max_bytes=1000) as data:
+        assert data.rows == 1
+        assert [path.name for path in tmp_path.glob("table-*/unpacked")] == ["unpacked"]
+    assert [*tmp_path.iterdir()] == [file]

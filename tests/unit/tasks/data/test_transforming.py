@@ -218,6 +218,16 @@ class TestFirstLinesOfJson:
         return data.is_converted
 
 
+@pytest.mark.parametrize(("operator", "wanted"), [("and", ["a", "2"]), ("or", ["a", "1", "2", "3"])])
+def test_a_condition_may_have_thousands_of_parts(
+    open_table: Open, out: Path, operator: str, wanted: list[str]
+) -> None:  # fmt: skip
+    """Nested in each other, they would take minutes."""
+    parts = [op("=" if operator == "and" else "<>", prop("a"), 2)] * 3000 + [op("=", prop("a"), 2)]
+    run(open_table("a\n1\n2\n3\n"), out, filter=op(operator, *parts))
+    assert lines(out) == wanted
+
+
 class TestOutput:
     def test_of_csv_has_no_formulas(self, open_table: Open, out: Path) -> None:
         cells = [
