@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.names import check_names, distinct_names
-from app.tasks.data.text_encoding import in_utf8
+from app.tasks.data.text_encoding import in_utf8, whole_lines
 
 SEPARATORS = ",;\t|"
 PIECE = 1 << 20
@@ -147,7 +147,7 @@ def _count(path: Path, separator: str) -> _Counts:
     counts, last = _Counts(separator.encode()), b"\n"
     with path.open("rb") as file:
         file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
-        while lines := file.read(PIECE) + file.readline():
+        for lines in whole_lines(file, PIECE):
             if not counts.records:
                 counts.begins_blank = lines.lstrip(b"\r").startswith(b"\n")
             counts.add(lines)

@@ -18,7 +18,7 @@ from app.tasks.data.engine import Panic, Watch, new_file, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.json_depth import check_depth
 from app.tasks.data.names import check_names
-from app.tasks.data.text_encoding import in_utf8, without_mark
+from app.tasks.data.text_encoding import in_utf8, whole_lines, without_mark
 
 CHECKED_LINES = 10_000
 PIECE = 4 << 20
@@ -91,7 +91,7 @@ class JsonlTable:
     def _check_depth(self) -> None:
         seen = 0
         with self._path.open("rb") as file:
-            while lines := file.read(PIECE) + file.readline():
+            for lines in whole_lines(file, PIECE):
                 check_depth(lines, self._name, seen)
                 seen += lines.count(b"\n")
 
@@ -99,7 +99,7 @@ class JsonlTable:
         """Return the types of all lines. polars could look at them in one go, in which nothing could stop it."""
         types: dict[str, pl.DataType] = {}
         with self._path.open("rb") as file:
-            while lines := file.read(PIECE) + file.readline():
+            for lines in whole_lines(file, PIECE):
                 self._watch.check()
                 for name, dtype in _types_of(lines).items():
                     types[name] = _merged(types.get(name, pl.Null()), dtype)

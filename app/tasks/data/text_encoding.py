@@ -99,6 +99,12 @@ def _windows_1252(piece: bytes) -> str:
     return codecs.charmap_decode(piece, "strict", WINDOWS_1252)[0]
 
 
+def whole_lines(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """Yield what is left of the file in pieces of whole lines, each of `size` bytes and the rest of its last line."""
+    while lines := file.read(size) + file.readline():
+        yield lines
+
+
 def without_mark(path: Path, folder: Path) -> Path:
     """Return the path of the same text in UTF-8 without a byte order mark."""
     with path.open("rb") as source:
