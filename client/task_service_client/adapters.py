@@ -1,36 +1,22 @@
 """Lists of models, parsed. They are built when they are first used."""
 
-from typing import Any
+from typing import Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter
 
+from task_service_client.base import Model
 from task_service_client.models import Artifact, File, Task, TaskType
 
-_LATER = ConfigDict(defer_build=True)
+M = TypeVar("M", bound=Model)
 
 
-def _list_of(model: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(list[model], config=_LATER)
+class _ListOf(Generic[M]):
+    def __init__(self, model: type[M]) -> None:
+        self._adapter: TypeAdapter[list[M]] = TypeAdapter(list[model], config=ConfigDict(defer_build=True))  # type: ignore[valid-type]
+
+    def __call__(self, content: bytes) -> list[M]:
+        """Return the models that this JSON holds. Raises ValidationError."""
+        return self._adapter.validate_json(content)
 
 
-_TASKS, _TYPES, _FILES, _ARTIFACTS = map(_list_of, (Task, TaskType, File, Artifact))
-
-
-def tasks_of(content: bytes) -> list[Task]:
-    found: list[Task] = _TASKS.validate_json(content)
-    return found
-
-
-def types_of(content: bytes) -> list[TaskType]:
-    found: list[TaskType] = _TYPES.validate_json(content)
-    return found
-
-
-def files_of(content: bytes) -> list[File]:
-    found: list[File] = _FILES.validate_json(content)
-    return found
-
-
-def artifacts_of(content: bytes) -> list[Artifact]:
-    found: list[Artifact] = _ARTIFACTS.validate_json(content)
-    return found
+tasks_of, types_of, files_of, artifacts_of = _ListOf(Task), _ListOf(TaskType), _ListOf(File), _ListOf(Artifact)

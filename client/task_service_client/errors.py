@@ -2,8 +2,9 @@
 
 TaskServiceError
 ├── Unreachable      no answer, however often it was tried
-├── NotSignedIn      no credentials, or the server takes them no longer (401)
 ├── ApiError         the server has refused a request: `status`, `code`, `detail`
+│   └── NotSignedIn  no credentials, or the server takes them no longer (401)
+├── BadProfile       a profile cannot be read
 └── Damaged          a content is another one than the server's digest says
 """
 

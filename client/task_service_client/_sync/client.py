@@ -25,7 +25,6 @@ from task_service_client.requests import (
     WAIT_SECONDS,
     Deadline,
     as_body,
-    next_page,
     url_of,
 )
 
@@ -78,6 +77,10 @@ class Client:
         """Send any request, with httpx's options, and return its answer."""
         return self._transport.request(method, path, **options)
 
+    def pages(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
+        """Yield the answers of any list, page by page."""
+        return self._transport.pages(path, params)
+
     # Tasks
 
     def submit(
@@ -122,13 +125,9 @@ class Client:
 
         The filters are those of `GET /tasks/`. `limit` is the size of a page.
         """
-        path: str = TASKS
-        params: dict[str, Any] | None = {"limit": PAGE, **filters}
-        while path:
-            answer = self._transport.request("GET", path, params=params)
+        for answer in self.pages(TASKS, {"limit": PAGE, **filters}):
             for task in tasks_of(answer.content):
                 yield task
-            path, params = next_page(TASKS, answer), None
 
     def wait(self, task_id: Id, timeout: float | None = None) -> Task:
         """Return a task once it has ended. Raises TimeoutError after `timeout` seconds."""
@@ -230,12 +229,9 @@ class Client:
 
     def files(self) -> Iterator[File]:
         """Yield your files, the newest first."""
-        path = f"{FILES}?limit={PAGE}"
-        while path:
-            answer = self._transport.request("GET", path)
+        for answer in self.pages(FILES, {"limit": PAGE}):
             for file in files_of(answer.content):
                 yield file
-            path = next_page(FILES, answer)
 
     def delete_file(self, file_id: Id) -> None:
         """Delete a file."""

@@ -9,7 +9,7 @@ from task_service_client.adapters import tasks_of
 from task_service_client.errors import ApiError
 from task_service_client.events import Event
 from task_service_client.models import Task
-from task_service_client.requests import ENDED, PAGE, TASKS, next_page
+from task_service_client.requests import ENDED, PAGE, TASKS
 
 NOT_FOUND = 404
 # So many tasks are asked for one by one.
@@ -95,10 +95,10 @@ class _Watched:
 def _listed(transport: Transport, wanted: Collection[str]) -> list[Task]:
     """Return those of these tasks that the list of the newest ones has."""
     found: list[Task] = []
-    oldest, path = min(wanted), f"{TASKS}?limit={PAGE}"  # ids sort by time
-    while path and len(found) < len(wanted):
-        answer = transport.request("GET", path)
+    oldest = min(wanted)  # ids sort by time
+    for answer in transport.pages(TASKS, {"limit": PAGE}):
         page = tasks_of(answer.content)
         found += [task for task in page if str(task.id) in wanted]
-        path = next_page(TASKS, answer) if page and str(page[-1].id) > oldest else ""
+        if len(found) == len(wanted) or not page or str(page[-1].id) <= oldest:
+            break
     return found

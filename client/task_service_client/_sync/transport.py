@@ -1,6 +1,6 @@
 """Requests: signed in, repeated where that is safe and may help, and as errors where they are refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from task_service_client._pair import rest, sleep
 from task_service_client._sync.credentials import Credentials
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
 from task_service_client.events import Event, EventParser
-from task_service_client.requests import Deadline
+from task_service_client.requests import Deadline, next_page
 from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
 from task_service_client.version import __version__
 
@@ -63,6 +63,14 @@ class Transport:
         """
         sending = Sending(method, path, lambda: dict(options), is_repeatable=repeatable, deadline=deadline or NEVER)
         return self._answer(sending, whole=True)
+
+    def pages(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
+        """Yield the answers of a list, page by page. Raises ApiError, Unreachable."""
+        following = path
+        while following:
+            answer = self.request("GET", following, params=params)
+            yield answer
+            following, params = next_page(path, answer), None
 
     @contextmanager
     def stream(self, method: str, path: str, options: Options, *, attempts: int = ATTEMPTS) -> Iterator[httpx.Response]:

@@ -13,7 +13,6 @@ from task_service_client.cli.reasons import reason_of
 from task_service_client.cli.texts import safe
 
 if TYPE_CHECKING:
-    import httpx
     from rich.console import Console
 
     from task_service_client import AsyncClient, Client
@@ -113,10 +112,5 @@ def console(*, of_messages: bool = False) -> "Console":
 
 def rows(client: "Client", path: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list of the service, page by page, as the answers have them."""
-    from task_service_client.requests import next_page
-
-    following: Mapping[str, Any] | None = params
-    while path:
-        answer: httpx.Response = client.request("GET", path, params=following)
+    for answer in client.pages(path, params):
         yield from answer.json()
-        path, following = next_page(path, answer), None

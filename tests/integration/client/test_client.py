@@ -17,6 +17,7 @@ import pytest
 
 from task_service_client import ApiError, AsyncClient, Client, profiles
 from tests.support.accounts import PASSWORD
+from tests.support.client_profiles import forget_this_machine
 from tests.support.running import Running, example_stack
 from tests.support.services import ROOT, Services
 from tests.support.tasks import LONG_RUNNING
@@ -35,10 +36,7 @@ def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No profile and no variable of this machine."""
-    monkeypatch.setenv("TASK_SERVICE_CONFIG", str(tmp_path / "config"))
-    for name in ("TASK_SERVICE_URL", "TASK_SERVICE_API_KEY", "TASK_SERVICE_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    forget_this_machine(tmp_path, monkeypatch)
 
 
 @pytest.fixture

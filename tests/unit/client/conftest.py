@@ -10,6 +10,7 @@ import pytest
 
 from task_service_client import Client
 from task_service_client._sync import transport
+from tests.support.client_profiles import forget_this_machine
 
 URL = "http://service.example"
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
@@ -41,10 +42,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No profile and no variable of this machine."""
-    monkeypatch.setenv("TASK_SERVICE_CONFIG", str(tmp_path / "config"))
-    for name in ("TASK_SERVICE_URL", "TASK_SERVICE_API_KEY", "TASK_SERVICE_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    forget_this_machine(tmp_path, monkeypatch)
 
 
 @pytest.fixture
