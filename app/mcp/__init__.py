@@ -1,4 +1,4 @@
-"""The MCP endpoint (Model Context Protocol): the tasks that an API key may run, as tools of a language model's client.
+"""The MCP endpoint (Model Context Protocol): the tasks that an API key may run, as tools.
 
 https://modelcontextprotocol.io/specification/latest
 """
