@@ -111,8 +111,10 @@ def _cleaned(schema: Any, schemas: dict[str, Any]) -> Any:
             kept[key] = [name for name in value if {"type": "null"} not in schema["properties"][name].get("anyOf", ())]
         elif key == "$ref":
             name = value.rpartition("/")[2]
-            is_enum = "enum" in schemas[name]
-            kept |= {"enum": schemas[name]["enum"]} if is_enum else {key: f"#/$defs/{SCHEMAS.get(name, name)}"}
+            if "enum" in schemas[name]:  # a newer server may have values that are not known here
+                kept["anyOf"] = [{"enum": schemas[name]["enum"]}, {"type": "string"}]
+            else:
+                kept[key] = f"#/$defs/{SCHEMAS.get(name, name)}"
         elif key not in ("title", "examples"):
             kept[key] = _cleaned(value, schemas)
     return kept

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+GRACE_SECONDS = 5.0
 Turns = threading.Lock
 """One thread at a time."""
 
@@ -41,7 +42,25 @@ async def async_as_a_whole(work: Callable[[], Any]) -> Any:
 
 
 def as_a_whole(work: Callable[[], Any]) -> Any:
-    return work()
+    """Return what a call returns. Where Ctrl-C interrupts the caller, the call has some seconds to end."""
+    from concurrent.futures import Future
+
+    done: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller)
+            done.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        thread.join(GRACE_SECONDS)
+        raise
+    return done.result()
 
 
 async def async_rest() -> None:

@@ -32,7 +32,7 @@ class Attempt(Model):
     """
     When the attempt ended, in UTC; null while it runs.
     """
-    outcome: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"]
+    outcome: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"] | str
     """
     How the attempt ended; `running` until then.
     """
@@ -94,7 +94,7 @@ class LogLine(Model):
     """
     When it was logged, in UTC.
     """
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | str
     """
     The level. A level in between counts as the next lower one.
     """
@@ -230,11 +230,11 @@ class BulkDeed(Model):
     """
     The number of tasks that matched when it was accepted, exact.
     """
-    deed: Literal["cancel", "retry", "delete"]
+    deed: Literal["cancel", "retry", "delete"] | str
     """
     What is done to the tasks.
     """
-    state: Literal["running", "finished", "aborted"]
+    state: Literal["running", "finished", "aborted"] | str
     """
     `running`, `finished`, or `aborted`: by a call, or because its user was deactivated.
     """
@@ -280,7 +280,7 @@ class WaitingFor(Model):
     Why a pending task does not run yet: the first reason that holds.
     """
 
-    reason: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"]
+    reason: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"] | str
     """
     `schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. `dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. `no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is next in line when a slot is free.
     """
@@ -335,7 +335,7 @@ class Task(Model):
     """
     Keyword arguments. `***` hides values below keys that name a secret.
     """
-    priority: Literal["low", "normal", "high", "critical"]
+    priority: Literal["low", "normal", "high", "critical"] | str
     """
     The priority.
     """
@@ -343,7 +343,7 @@ class Task(Model):
     """
     The queue: `high_priority`, `default` or `low_priority`.
     """
-    status: Literal["pending", "running", "succeeded", "failed", "revoked"]
+    status: Literal["pending", "running", "succeeded", "failed", "revoked"] | str
     """
     The state.
     """
@@ -407,7 +407,7 @@ class Task(Model):
     """
     The key that no other pending or running task of the owner has.
     """
-    on_conflict: Literal["reject", "return", "replace"] | None = None
+    on_conflict: Literal["reject", "return", "replace"] | str | None = None
     """
     As requested. null without a `unique_key`.
     """

@@ -100,6 +100,11 @@ def delete(name: str) -> None:
         _write(kept)
 
 
+def has_keyring() -> bool:
+    """Whether tokens should be in a keyring."""
+    return _keyring() is not None
+
+
 def names() -> list[str]:
     return sorted(_read().get("profiles", {}))
 

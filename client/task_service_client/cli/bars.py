@@ -46,7 +46,7 @@ class Board:
     def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
         height = max(1, (options.height or out.height) - SPARE_LINES)
         known = [task for task in self.tasks.values() if task]
-        ordered = known if len(known) <= height else sorted(known, key=lambda task: ORDER.index(task["status"]))
+        ordered = known if len(known) <= height else sorted(known, key=lambda task: _order(task["status"]))
         if ordered:
             yield lines(ordered[:height], options.max_width)
         if len(self.tasks) > 1:
@@ -56,12 +56,16 @@ class Board:
         counts = self.counts()
         ended = sum(counts.get(status, 0) for status in ENDED)
         line = Text(t("{ended} of {total} ended", ended=ended, total=len(self.tasks)), "bold")
-        for status in ORDER:
-            if counts.get(status):
-                line.append(f"  {counts[status]} {t(status)}", STATUS_STYLES.get(status, ""))
+        for status in sorted(counts, key=_order):
+            line.append(f"  {counts[status]} {t(status)}", STATUS_STYLES.get(status, ""))
         if hidden:
             line.append("  " + t("({count} not shown)", count=hidden), "dim")
         return line
+
+
+def _order(status: str) -> int:
+    """Return where this state stands; one that only a newer server has comes last."""
+    return ORDER.index(status) if status in ORDER else len(ORDER)
 
 
 def lines(tasks: Sequence[Task], width: int) -> Table:

@@ -51,7 +51,10 @@ def login(
         password = _from_stdin() if password_stdin else _asked(run, t("Password"), "--password-stdin", is_hidden=True)
         profile = _with_tokens(run, profile, username, password, otp)
     with profiles.locked(profile.name):
-        _save(profile)
+        saved = _save(profile)
+    if profiles.has_keyring() and not saved.in_keyring:
+        path = profiles.directory() / "profiles.json"
+        run.say(t("Warning: the keyring takes nothing: the tokens are in {path}, which you alone can read.", path=path))
     known_as = f"{profile.username}, {profile.url}" if profile.username else profile.url
     run.say(t("Signed in: {profile} ({name}).", profile=known_as, name=profile.name))
 
@@ -104,8 +107,11 @@ def _kept(run: Run) -> tuple[str, "Profile | None"]:
         return name, None
 
 
-def _save(profile: "Profile") -> None:
-    """Keep a profile. A damaged file is replaced; of one whose other profiles can be read these stay."""
+def _save(profile: "Profile") -> "Profile":
+    """Keep a profile, and return it as it is kept.
+
+    A damaged file is replaced; of one whose other profiles can be read these stay.
+    """
     from task_service_client import profiles
     from task_service_client.errors import BadProfile
 
@@ -113,7 +119,7 @@ def _save(profile: "Profile") -> None:
         profiles.names()
     except BadProfile:
         (profiles.directory() / "profiles.json").unlink()
-    profiles.save(profile, as_current=True)
+    return profiles.save(profile, as_current=True)
 
 
 def _url(run: Run, named: str | None, kept: "Profile | None") -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -164,6 +165,18 @@ class TestDamagedProfiles:
         service.answers = {"GET /users/me": httpx.Response(200, json={"username": "u"})}
         assert run("login", URL, "--api-key-stdin", stdin="tsk_key").exit_code == 0
         assert profiles.names() == ["default", "other"]
+
+
+def test_a_keyring_that_refuses_is_told_at_the_login(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: str) -> None:
+        raise OSError("it is locked")
+
+    monkeypatch.setattr(profiles, "_keyring", lambda: SimpleNamespace(set_password=refuse))
+    service.answers = {"GET /users/me": httpx.Response(200, json={"username": "u"})}
+    ran = run("login", URL, "--api-key-stdin", stdin="tsk_key")
+    assert ran.exit_code == 0
+    assert f"Warning: the keyring takes nothing: the tokens are in {kept()}" in ran.stderr
+    assert profiles.load() == profiles.Profile("default", URL, username="u", api_key="tsk_key")
 
 
 @pytest.mark.usefixtures("service")

@@ -57,6 +57,8 @@ def test_boards_show_what_runs_first_and_count_the_rest() -> None:
     assert lines[0].startswith("n49")
     assert len(lines) <= 10
     assert lines[-1].split() == ["49", "of", "50", "ended", "1", "running", "49", "succeeded", "(43", "not", "shown)"]
+    board.take(task(id="0", status="suspended"))  # a newer server's
+    assert "1 suspended" in drawn(board, 80, 10)[-1]
 
 
 @pytest.mark.parametrize("height", [5, 10, 24, 60])

@@ -1,5 +1,6 @@
 """What signs the client in: keys, logins, and profiles whose tokens several processes renew."""
 
+import _thread
 import asyncio
 import json
 import stat
@@ -157,6 +158,18 @@ class TestProfile:
                     await asyncio.wait_for(client.get("x"), 0.05)
 
         asyncio.run(give_up())
+        assert profiles.load() == Profile("default", URL, access_token="a1", refresh_token="r1")
+
+    def test_is_saved_although_ctrl_c_came(self, server: Server) -> None:
+        profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
+
+        def interrupted(request: httpx.Request) -> httpx.Response:
+            _thread.interrupt_main()
+            return httpx.Response(200, json=tokens(1))
+
+        server.answers = [problem(401, "invalid_token"), interrupted]
+        with pytest.raises(KeyboardInterrupt), server.connect(Client()) as client:
+            client.get("x")
         assert profiles.load() == Profile("default", URL, access_token="a1", refresh_token="r1")
 
     def test_of_ten_clients_is_renewed_once(self) -> None:

@@ -104,6 +104,16 @@ class TestPages:
         server.answers = [httpx.Response(200, json=task(colour="red"))]
         assert client.get("x").model_extra == {"colour": "red"}
 
+    def test_of_a_newer_server_may_have_more_states(self, server: Server, client: Client) -> None:
+        waits = {"reason": "moon"}
+        server.answers = [made(status="suspended", priority="urgent", waiting_for=waits)]
+        found = client.get("x")
+        assert (found.status, found.priority, found.waiting_for and found.waiting_for.reason) == (
+            "suspended",
+            "urgent",
+            "moon",
+        )
+
 
 class TestStreams:
     def test_go_on_where_they_ended(self, server: Server, client: Client) -> None:
