@@ -5,13 +5,13 @@ ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS packages
 # The packages that the service needs at run time, each file checked by its hash (`make lock`).
 COPY requirements.lock /tmp/
-# task-service-client, whose packages are among them.
+# task-service-client, whose packages are among them, and the lock of its build.
 COPY client /tmp/client
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
-       -r /tmp/requirements.lock \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /tmp/client \
-    && /venv/bin/pip uninstall --yes pip
+       -r /tmp/requirements.lock -r /tmp/client/build.lock \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation /tmp/client \
+    && /venv/bin/pip uninstall --yes setuptools pip
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin app \

@@ -15,6 +15,7 @@ REQUIREMENTS = ROOT / "requirements.txt"
 TESTS = ROOT / "tests" / "requirements.txt"
 LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
+BUILD_LOCK = ROOT / "client" / "build.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DASHES = "# ----"
 
@@ -38,6 +39,12 @@ def direct() -> dict[str, Version]:
 def beside_the_image() -> dict[str, Version]:
     """{name: pinned version} of the packages below that line: the embedded servers and the tools of the unit tests."""
     return _pins(REQUIREMENTS.read_text(encoding="utf-8").split(DASHES, 1)[1].partition("\n")[2])
+
+
+def of_the_build() -> dict[str, Version]:
+    """{name: pinned version} of what builds the client."""
+    system = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    return _pins("\n".join(system["requires"]))
 
 
 def tools() -> dict[str, Version]:

@@ -37,13 +37,14 @@ class TestImage:
         (install,) = [text for name, text in dockerfile() if name == "RUN" and "pip install" in text]
         packages, client, *none = install.split("pip install")[1:]
         assert none == []
-        assert " ".join(client.split()).startswith("--no-cache-dir --disable-pip-version-check --no-deps /tmp/client")
         assert {"--require-hashes", "--only-binary", ":all:"} <= set(packages.split())
-        assert "-r /tmp/requirements.lock" in " ".join(packages.split())
+        assert "-r /tmp/requirements.lock -r /tmp/client/build.lock &&" in " ".join(packages.split())
+        # Nothing is fetched for the client: its packages and its build's are installed.
+        assert {"--no-deps", "--no-build-isolation", "/tmp/client"} <= set(client.split())
         assert not any("requirements.txt" in text for _, text in dockerfile())
 
     def test_has_no_installer_left(self) -> None:
-        assert any("pip uninstall --yes pip" in text for name, text in dockerfile() if name == "RUN")
+        assert any("pip uninstall --yes setuptools pip" in text for name, text in dockerfile() if name == "RUN")
 
     def test_leaves_its_files_to_root(self) -> None:
         """A process that is taken over can change no code, whatever the file system says."""

@@ -9,35 +9,45 @@ from pathlib import Path
 import pytest
 
 from app.launcher.locks import why_unlocked
-from tests.support.requirements_files import DEV_LOCK, LOCK, ROOT, beside_the_image, direct, locked, tools
+from tests.support.requirements_files import (
+    BUILD_LOCK,
+    DEV_LOCK,
+    LOCK,
+    ROOT,
+    beside_the_image,
+    direct,
+    locked,
+    of_the_build,
+    tools,
+)  # fmt: skip
 from tests.support.sources import assert_none
 
 # Python 3.12 and newer take another numpy and scipy than 3.11.
 MARKED_TWICE = {"numpy", "scipy"}
 
 
-LOCKS = {LOCK: direct(), DEV_LOCK: beside_the_image()}
+LOCKS = {LOCK: direct(), DEV_LOCK: beside_the_image(), BUILD_LOCK: of_the_build()}
 
 
-class TestBothFiles:
-    """The image's packages; what requirements.txt names beside them; and what these need."""
+class TestEachFile:
+    """The image's packages; what requirements.txt names beside them; what builds the client; and what these need."""
 
-    def test_pin_what_requirements_txt_pins(self) -> None:
+    def test_pins_what_its_source_pins(self) -> None:
         """After a change of requirements.txt: `make lock`. Else `run_server.py` installs without comparing hashes."""
         for lock, named in LOCKS.items():
             assert {pin.name: pin.version for pin in locked(lock) if pin.name in named} == named, lock.name
-            assert len(locked(lock)) > len(named)
+            assert len(locked(lock)) > len(named) or lock == BUILD_LOCK
         assert why_unlocked(ROOT) == ""
 
-    def test_have_hashes_of_every_package(self) -> None:
+    def test_has_hashes_of_every_package(self) -> None:
         assert_none(f"{lock.name}: {pin.name} has no hash" for lock in LOCKS for pin in locked(lock) if not pin.hashes)
 
-    def test_hold_nothing_of_the_other_and_nothing_of_the_tests(self) -> None:
-        image, beside = ({pin.name for pin in locked(lock)} for lock in LOCKS)
+    def test_holds_nothing_of_the_other_and_nothing_of_the_tests(self) -> None:
+        image, beside = ({pin.name for pin in locked(lock)} for lock in (LOCK, DEV_LOCK))
         assert image & beside == set()
         assert (image | beside_the_image().keys()) & tools().keys() == set()
 
-    def test_refuse_source_distributions_and_name_no_index(self) -> None:
+    def test_refuses_source_distributions_and_name_no_index(self) -> None:
         """The installation chooses the index; the hashes prove that the files are the same."""
         texts = {lock.name: lock.read_text(encoding="utf-8") for lock in LOCKS}
         wrong = [name for name, text in texts.items() if "\n--only-binary :all:\n" not in text]
@@ -66,6 +76,9 @@ def test_pip_can_install_them(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     command = [tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--dry-run", "--quiet"]
-    options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", LOCK, "-r", DEV_LOCK]
-    done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
+    files = [option for lock in LOCKS for option in ("-r", lock)]
+    done = subprocess.run(
+        [*command, *options, *files], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
