@@ -31,7 +31,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 # Responses with tokens or personal data must not be stored. Those of tasks belong to one user: no shared cache may keep
 # them, and the user's own cache revalidates with the ETag each time.
 _REVALIDATED = re.compile(r"/api/v1/tasks(/|$)")
-_API = ("/api/v1/", "/mcp")
+_API = re.compile(r"/api/v1/|/mcp(/|$)")
 
 # One year, without subdomains: they may belong to other services.
 HSTS = "max-age=31536000"
@@ -206,7 +206,7 @@ class RequestLimits:
 
 
 def _cache_control(path: str) -> list[tuple[bytes, bytes]]:
-    if not path.startswith(_API):
+    if not _API.match(path):
         return []
     return _REVALIDATE if _REVALIDATED.match(path) else _NO_STORE_HEADER
 

@@ -114,7 +114,7 @@ class TestHeaders:
         stored = {
             "/api/v1/auth/x": "no-store", "/api/v1/auth/nowhere": "no-store", "/api/v1/users/me": "no-store",
             "/api/v1/tasks/x": "private, no-cache", "/api/v1/tasks": "private, no-cache", "/api/v1/tasksets": "no-store",
-            "/id": None,
+            "/mcp": "no-store", "/mcp/x": "no-store", "/mcpx": None, "/id": None,
         }  # fmt: skip
         for prefix in ("", "/svc"):
             client = TestClient(app, root_path=prefix)
