@@ -95,7 +95,7 @@ class TestTheReport:
 
     def test_is_chinese_in_columns(self) -> None:
         first, second = report.lines(RESULTS, "zh", colours=False)
-        assert first == "ok    数据库                x 有回应"
+        assert first == "ok    数据库                x 有响应"
         assert second == "FAIL  队列                  a b  请调高 maxmemory"
 
     def test_has_colours_where_asked_for(self) -> None:
