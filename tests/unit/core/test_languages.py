@@ -128,7 +128,7 @@ def test_what_stands_in_the_gaps_is_kept() -> None:
         ("Cannot retry a task that is running", "不能重试状态为 running 的任务"),
         ("unknown field, did you mean name", "未知字段，是否想写 name"),
         ("The body is a form: send JSON with Content-Type: application/json",
-         "请求体是表单：请以 Content-Type: application/json 发送JSON"),
+         "请求体是表单。需要的格式：JSON，Content-Type: application/json"),
         ("no such text", "no such text"),
     ])  # fmt: skip
 
