@@ -34,6 +34,7 @@ BOUND = 6.0
 TRIES = 4
 KILO, MEGA = 1024, 1024 * 1024
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+ANSWERS = {303, 400, 403, 404, 413, 415, 422, 429}  # of a form of the pages
 PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nc\r\n'
 ITEMS = {
     "objects": b"{},", "lists": b"[],", "nested lists": b"[[]],", "numbers": b"1,", "floats": b"1.5,", "texts": b'"",',
@@ -87,14 +88,14 @@ class Loop:
                 return answer
         raise AssertionError(f"{method} {path[:60]}: the loop stood still for {min(seen):.1f} references")
 
-    def form(self, path: str, content: bytes) -> httpx.Response:
+    def form(self, path: str, content: bytes, kind: str = FORM) -> httpx.Response:
         """Send a form of the pages as their reader's browser does, and assert the same."""
         if not self.cookie or self._page("GET", "/ui/account").status_code != 200:  # a form has ended the login
             body = {"username": self.name, "password": PASSWORD}
             (self.cookie,) = self._page("POST", "/ui/sign-in", data=body).headers.get_list("set-cookie")
             self.cookie = self.cookie.partition(";")[0]
             self.http.cookies.clear()
-        answer = self.request("POST", f"/ui{path}", content, FORM, token="", Cookie=self.cookie, **SAME)
+        answer = self.request("POST", f"/ui{path}", content, kind, token="", Cookie=self.cookie, **SAME)
         if self.http.get(f"{API}/users/me", headers=bearer(self.admin)).status_code == 401:  # it ends all other logins
             self.admin = login(self.http, self.name)["access_token"]
         return answer
@@ -193,7 +194,9 @@ def test_every_form_of_the_pages(loop: Loop, path: str) -> None:
         b"a=1&" * (size // 4),
         b"&" * size,
     ):
-        assert loop.form(form_path(route), content).status_code in {303, 400, 403, 404, 413, 422, 429}
+        assert loop.form(form_path(route), content).status_code in ANSWERS
+    parts = PART * (size // len(PART)) + b"--x--\r\n"
+    assert loop.form(form_path(route), parts, MULTIPART).status_code in ANSWERS
 
 
 class TestLargeTasks:

@@ -13,6 +13,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
+PROFILE = "app.tasks.common_tasks.profile_data"
 TASK: dict[str, Any] = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
 LATER = TASK | {"delay_seconds": 3600}
 DEEDS = ("cancel", "retry", "delete")
@@ -165,6 +166,8 @@ def _schedules(boss: _Caller) -> None:
     boss("GET", f"/tasks/?schedule_id={path.rpartition('/')[2]}")
     for deed in ("pause", "resume"):
         boss("POST", f"{path}/{deed}")
+    # The state of a workflow follows those of its tasks.
+    wait_for(lambda: boss("GET", path).json()["status"] == "revoked", 30, "the workflow to end")
     boss("DELETE", path)
     boss("GET", path)
     boss("POST", "/schedules/", json=body, headers=once)
@@ -227,9 +230,11 @@ def _files(mine: _Caller) -> None:
     tag = mine("GET", f"/files/{file_id}/content").headers["etag"]
     for headers in ({"Range": "bytes=0-1"}, {"Range": "bytes=9-"}, {"If-None-Match": tag}):
         mine("GET", f"/files/{file_id}/content", headers=headers)
+    task_id = mine.task(celery_task_name=PROFILE, args=[file_id])
+    mine("GET", f"/tasks/{task_id}?wait=30")
     mine("DELETE", f"/files/{file_id}")
-    task_id = mine.task()
     mine("GET", f"/tasks/{task_id}/artifacts")
+    mine("GET", f"/tasks/{task_id}/artifacts/profile.json")
     mine("GET", f"/tasks/{task_id}/artifacts/none")
 
 

@@ -74,7 +74,7 @@ class Answer:
         if self.operation is None:
             return {"$ref": "#/components/schemas/Problem"}
         content = self.operation["responses"][str(self.status)].get("content")
-        return None if content is None else dict(content[self.media_type]["schema"])
+        return None if content is None else dict((content.get(self.media_type) or content["*/*"])["schema"])
 
 
 class Recorder:

@@ -13,21 +13,24 @@ from app.api.http.etags import etag, not_modified
 from app.db.session import SessionLocal
 from app.errors import RangeNotSatisfiable
 from app.models.stored_file import StoredFile
+from app.services.files.contents import BINARY
 from app.storage.store import key_of, storage
 
 T = TypeVar("T")
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+# Generators of clients read the first, and know no ranges of types.
+_CONTENT = {BINARY: _BYTES, "*/*": _BYTES}
 BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes",
-        "content": {"*/*": _BINARY},
+        "content": _CONTENT,
         "headers": {
             "ETag": {"description": "The SHA-256 of all bytes", "schema": {"type": "string"}},
             "Accept-Ranges": {"description": "`bytes`", "schema": {"type": "string"}},
         },
     },
-    206: {"description": "The range that was asked for", "content": {"*/*": _BINARY}},
+    206: {"description": "The range that was asked for", "content": _CONTENT},
     304: {"description": "You have them: `If-None-Match` names the `ETag`"},
 }
 """The answers of an endpoint that sends a content, beside its problems."""
