@@ -13,7 +13,15 @@ from task_service_client.version import __version__
 if TYPE_CHECKING:
     from task_service_client._async.client import AsyncClient
     from task_service_client._sync.client import Client
-    from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, TaskServiceError, Unreachable
+    from task_service_client.errors import (
+        ApiError,
+        BadProfile,
+        Damaged,
+        NotSignedIn,
+        TaskServiceError,
+        Unexpected,
+        Unreachable,
+    )  # fmt: skip
     from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
 
 __all__ = [
@@ -30,10 +38,11 @@ __all__ = [
     "Task",
     "TaskServiceError",
     "TaskType",
+    "Unexpected",
     "Unreachable",
     "__version__",
 ]
-_ERRORS = {"ApiError", "BadProfile", "Damaged", "NotSignedIn", "TaskServiceError", "Unreachable"}
+_ERRORS = {"ApiError", "BadProfile", "Damaged", "NotSignedIn", "TaskServiceError", "Unexpected", "Unreachable"}
 _CLIENTS = {"AsyncClient": "_async.client", "Client": "_sync.client"}
 
 

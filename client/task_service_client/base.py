@@ -1,6 +1,11 @@
 """The base of the models."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+# As it may stand in a header (RFC 9110, token68, and what else is visible).
+Token: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]
 
 
 class Model(BaseModel):
@@ -10,3 +15,10 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", defer_build=True, protected_namespaces=())
+
+
+class Tokens(Model):
+    """The answer to a login."""
+
+    access_token: Token
+    refresh_token: Token

@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,10 +43,14 @@ def content_of(source: Source, name: str | None) -> Iterator[Content]:
 def target_of(path: Path, name: str) -> Path:
     """Return the path of a download to `path`: in a directory the file's name, which its author has chosen.
 
-    Raises ValueError for a name that a directory should not get so, and FileExistsError.
+    A symbolic link is followed. Raises ValueError for a name that a directory should not get so, FileExistsError, and
+    SpecialFileError for a device or a pipe, which a file would replace.
     """
     if not path.is_dir():
-        return path
+        found = path.resolve()
+        if found.exists() and not found.is_file():
+            raise shutil.SpecialFileError(f"{path} is no regular file, and stays as it is: name another one")
+        return found
     if name != Path(name).name or name.startswith(".") or not name.isprintable():
         raise ValueError(f"{name!r} is no name for a file here: name the file to write to")
     if (path / name).exists():
@@ -75,15 +80,17 @@ class Part:
         return self._hash.hexdigest()
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Give the file its name. It has the mode of the file that it replaces."""
         self._file.close()
+        if self._target.exists():
+            shutil.copymode(self._target, self._path)
         self._path.replace(self._target)
 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Part]:
     """Open a file beside `target`, which is gone at the end unless it is finished. Raises OSError."""
-    path = target.with_name(f".{target.name[:100]}-{secrets.token_hex(4)}.part")
+    path = target.with_name(f".task-service-{secrets.token_hex(8)}.part")
     try:
         with path.open("xb") as file:
             yield Part(target, file, path)

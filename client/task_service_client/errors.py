@@ -4,6 +4,7 @@ TaskServiceError
 ├── Unreachable      no answer, however often it was tried
 ├── ApiError         the server has refused a request: `status`, `code`, `detail`
 │   └── NotSignedIn  no credentials, or the server takes them no longer (401)
+├── Unexpected       an answer with success that this service does not give: another server answers
 ├── BadProfile       a profile cannot be read
 └── Damaged          a content is another one than the server's digest says
 """
@@ -18,6 +19,14 @@ class TaskServiceError(Exception):
 
 class Unreachable(TaskServiceError):
     """The server did not answer."""
+
+
+class Unexpected(TaskServiceError):
+    """An answer with success that this service does not give; `reason` says what is wrong with it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"what answers is not the task service: {reason}")
 
 
 class BadProfile(TaskServiceError):
@@ -41,7 +50,7 @@ class ApiError(TaskServiceError):
         self.is_of_service = "code" in problem
         self.code = str(problem.get("code", f"http_{status}"))
         self.detail = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
-        self.errors: list[dict[str, Any]] = list(problem.get("errors") or [])
+        self.errors = _faults(problem.get("errors"))
         super().__init__("; ".join([f"{self.code}: {self.detail}", *map(_of_field, self.errors)]))
 
 
@@ -49,6 +58,12 @@ class NotSignedIn(ApiError):
     """401: log in, or send another API key."""
 
 
+def _faults(errors: Any) -> list[dict[str, Any]]:
+    """Return those that are objects, each with a list as its place: another server may send anything."""
+    found = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    return [each if isinstance(each.get("loc"), list) else {**each, "loc": []} for each in found]
+
+
 def _of_field(error: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in error.get("loc", ()) if part != "body")
+    place = ".".join(str(part) for part in error["loc"] if part != "body")
     return f"{place}: {error.get('msg', '')}"

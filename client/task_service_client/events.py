@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+MOST_RETRY_SECONDS = 60.0
+
 
 @dataclass
 class Event:
@@ -17,7 +19,8 @@ class Event:
 class EventParser:
     """Takes the lines of a stream. `last_id` is what a new connection is to send, `retry` its delay in seconds.
 
-    It is the id of an event that has come as a whole: one that is cut off is sent again.
+    It is the id of an event that has come as a whole: one that is cut off is sent again. Only an id that a header can
+    hold is one.
     """
 
     last_id: str | None = None
@@ -48,7 +51,7 @@ class EventParser:
             self._name = value
         elif name == "data":
             self._data.append(value)
-        elif name == "id" and "\0" not in value:
+        elif name == "id" and value.isascii() and value.isprintable():
             self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
-            self.retry = int(value) / 1000
+            self.retry = min(MOST_RETRY_SECONDS, int(value[:9]) / 1000)

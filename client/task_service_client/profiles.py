@@ -59,6 +59,9 @@ def load(name: str | None = None) -> Profile | None:
         profile = Profile(name, **{key: value for key, value in fields.items() if key in Profile.__dataclass_fields__})
     except (AttributeError, TypeError):
         raise _bad() from None
+    texts = (profile.url, profile.username, *(getattr(profile, key) for key in SECRETS))
+    if not all(each is None or isinstance(each, str) for each in texts) or profile.url is None:
+        raise _bad()
     if not profile.in_keyring:
         return profile
     keyring = _keyring()
@@ -139,6 +142,8 @@ def _read() -> dict[str, Any]:
     except ValueError:
         raise _bad() from None
     if not isinstance(found, dict) or not isinstance(found.get("profiles", {}), dict):
+        raise _bad()
+    if not isinstance(found.get("current", ""), str):
         raise _bad()
     return found
 

@@ -24,12 +24,17 @@ def url_of(base_url: str | None) -> str:
         if profile is None:
             raise ValueError("no server is named: pass base_url, set TASK_SERVICE_URL, or run `task-service login URL`")
         found = profile.url
-    url = urlsplit(found)
-    if url.scheme not in ("http", "https") or not url.hostname:
+    try:
+        url = urlsplit(found)
+        is_one = url.scheme in ("http", "https") and (url.hostname or "").encode("idna") and url.port != 0
+        httpx.URL(found)
+    except (ValueError, httpx.InvalidURL):  # of its port, or its host's name
+        is_one = False
+    if not is_one or not found.isprintable() or " " in found:
         raise ValueError(f"{found!r} is no URL of a server: it begins with http:// or https://")
     if url.username is not None or url.password is not None or url.query or url.fragment:
         raise ValueError("the URL of a server has no user, no password, no ? and no #")
-    return found.rstrip("/")
+    return url._replace(netloc=url.netloc.lower()).geturl().rstrip("/")
 
 
 def as_body(
@@ -50,8 +55,11 @@ def as_body(
 
 def next_page(path: str, answer: httpx.Response) -> str:
     """Return the page behind this one (RFC 8288), below the same path of the same server; "" for none."""
-    query = urlsplit(answer.links.get("next", {}).get("url", "")).query
-    return f"{path.partition('?')[0]}?{query}" if query else ""
+    try:
+        query = urlsplit(answer.links.get("next", {}).get("url", "")).query
+    except ValueError:
+        return ""
+    return f"{path.partition('?')[0]}?{query}" if query and query.isprintable() else ""
 
 
 class Deadline:

@@ -11,10 +11,10 @@ import httpx
 from task_service_client._async.credentials import Login, credentials_of
 from task_service_client._async.following import watch_all, watch_one
 from task_service_client._async.transport import IDEMPOTENCY_KEY, AsyncTransport
-from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
+from task_service_client.adapters import ListOf, artifacts_of, chunks_of, files_of, lines_of, parsed, tasks_of, types_of
 from task_service_client.base import Model
 from task_service_client.contents import Part, Source, content_of, part_of, target_of
-from task_service_client.errors import Damaged, Unreachable
+from task_service_client.errors import ApiError, Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
     BATCH,
@@ -29,6 +29,7 @@ from task_service_client.requests import (
 )
 
 M = TypeVar("M", bound=Model)
+Piece = TypeVar("Piece", LogLine, OutputChunk)
 Id = UUID | str
 # The method `list` hides the type in the class.
 Tasks: TypeAlias = list[Task]
@@ -36,7 +37,7 @@ TaskTypes: TypeAlias = list[TaskType]
 Artifacts: TypeAlias = list[Artifact]
 Bodies: TypeAlias = list[Mapping[str, Any]]
 TIMEOUT_SECONDS = 30.0
-DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT = 10, 206
+DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT, OUT_OF_RANGE = 10, 206, 416
 
 
 class AsyncClient:
@@ -46,7 +47,8 @@ class AsyncClient:
     pieces of its answer. Without credentials they come from TASK_SERVICE_API_KEY, else from the profile that
     `task-service login` saved; so does `base_url`, from TASK_SERVICE_URL or the profile. Requests are repeated where
     that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. All methods raise
-    `ApiError` where the server refuses, `NotSignedIn` without valid credentials, and `Unreachable` without an answer.
+    `ApiError` where the server refuses, `NotSignedIn` without valid credentials, `Unreachable` without an answer, and
+    `Unexpected` for the answer of another server.
     The texts of errors are in `language`, `en` or `zh`, as far as they are the server's.
     """
 
@@ -74,7 +76,10 @@ class AsyncClient:
         self._transport.credentials = login
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send any request, with httpx's options, and return its answer."""
+        """Send any request, with httpx's options, and return its answer.
+
+        `path` is one of the server, which gets the credentials: it begins with one `/`. Raises ValueError.
+        """
         return await self._transport.request(method, path, **options)
 
     def pages(self, path: str, params: Mapping[str, Any] | None = None) -> AsyncIterator[httpx.Response]:
@@ -114,7 +119,7 @@ class AsyncClient:
     async def _create(self, tasks: Bodies) -> Tasks:
         headers = {IDEMPOTENCY_KEY: str(uuid4())}
         answer = await self._transport.request("POST", f"{TASKS}batch", json={"tasks": tasks}, headers=headers)
-        return TaskBatch.model_validate_json(answer.content).tasks
+        return parsed(TaskBatch, answer.content).tasks
 
     async def get(self, task_id: Id) -> Task:
         """Return a task."""
@@ -181,7 +186,7 @@ class AsyncClient:
         attempt: int | None = None,
     ) -> AsyncIterator[LogLine]:  # fmt: skip
         """Yield the log lines of a task, with `follow` until it has ended, after the one of `seq` `after`."""
-        async for line in self._said(LogLine, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
+        async for line in self._said(lines_of, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
             yield line
 
     async def output(
@@ -191,26 +196,26 @@ class AsyncClient:
 
         A chunk of a higher `attempt` begins anew.
         """
-        async for chunk in self._said(OutputChunk, f"{TASKS}{task_id}/output", follow, after, stream=stream):
+        async for chunk in self._said(chunks_of, f"{TASKS}{task_id}/output", follow, after, stream=stream):
             yield chunk
 
     async def _said(
-        self, model: type[M], path: str, follow: bool, after: int | None, **filters: Any
-    ) -> AsyncIterator[M]:
+        self, read: ListOf[Piece], path: str, follow: bool, after: int | None, **filters: Any
+    ) -> AsyncIterator[Piece]:
         params = {name: value for name, value in (filters | {"after": after}).items() if value is not None}
         if follow:
             async for event in self._transport.events(path, {**params, "follow": "true"}):
                 if event.name in ("log", "output"):
-                    yield model.model_validate_json(event.data)
+                    yield parsed(read.model, event.data)
             return
         while True:
             answer = await self._transport.request("GET", path, params=params)
-            page = answer.json()
+            page = read(answer.content)
             for each in page:
-                yield model.model_validate(each)
+                yield each
             if not page or "next" not in answer.links:
                 return
-            params["after"] = page[-1]["seq"]
+            params["after"] = page[-1].seq
 
     # Files
 
@@ -258,6 +263,10 @@ class AsyncClient:
                 except Unreachable:
                     if attempt + 1 == DOWNLOAD_ATTEMPTS:
                         raise
+                except ApiError as error:
+                    if error.status != OUT_OF_RANGE:  # else the file is shorter than the server says
+                        raise
+                    break
                 if part.size >= known.size:
                     break
             if part.sha256() != known.sha256:
@@ -278,7 +287,9 @@ class AsyncClient:
                 part.restart()
             async for piece in answer.aiter_bytes():
                 part.write(piece)
+                if part.size > known.size:
+                    return  # and not what it should be
 
 
 def _model(model: type[M], answer: httpx.Response) -> M:
-    return model.model_validate_json(answer.content)
+    return parsed(model, answer.content)

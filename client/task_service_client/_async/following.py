@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from task_service_client._async.transport import AsyncTransport
-from task_service_client.adapters import tasks_of
+from task_service_client.adapters import parsed, tasks_of
 from task_service_client.errors import ApiError
 from task_service_client.events import Event
 from task_service_client.models import Task
@@ -23,7 +23,7 @@ async def watch_one(transport: AsyncTransport, task_id: str) -> AsyncIterator[Ta
     version = -1
     async for event in transport.events(f"{TASKS}{task_id}/events"):
         if event.name == "task":
-            task = Task.model_validate_json(event.data)
+            task = parsed(Task, event.data)
             if task.version > version:
                 version = task.version
                 yield task
@@ -55,7 +55,7 @@ class _Watched:
         """Return the tasks that this event shows in a newer version, or that are asked for because of it."""
         found: list[Task] = []
         if event.name == "task":
-            found += self._newer([Task.model_validate_json(event.data)])
+            found += self._newer([parsed(Task, event.data)])
         elif event.name == "reset" or (event.name == "open" and event.id is None):
             found += self._newer(await self._now([*self.left]))
         if time.monotonic() - self.looked < LOOK_SECONDS:
@@ -88,7 +88,7 @@ class _Watched:
                     raise
                 del self.left[task_id]
             else:
-                found.append(Task.model_validate_json(answer.content))
+                found.append(parsed(Task, answer.content))
         return found
 
 

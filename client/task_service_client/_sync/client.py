@@ -11,10 +11,10 @@ import httpx
 from task_service_client._sync.credentials import Login, credentials_of
 from task_service_client._sync.following import watch_all, watch_one
 from task_service_client._sync.transport import IDEMPOTENCY_KEY, Transport
-from task_service_client.adapters import artifacts_of, files_of, tasks_of, types_of
+from task_service_client.adapters import ListOf, artifacts_of, chunks_of, files_of, lines_of, parsed, tasks_of, types_of
 from task_service_client.base import Model
 from task_service_client.contents import Part, Source, content_of, part_of, target_of
-from task_service_client.errors import Damaged, Unreachable
+from task_service_client.errors import ApiError, Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
 from task_service_client.requests import (
     BATCH,
@@ -29,6 +29,7 @@ from task_service_client.requests import (
 )
 
 M = TypeVar("M", bound=Model)
+Piece = TypeVar("Piece", LogLine, OutputChunk)
 Id = UUID | str
 # The method `list` hides the type in the class.
 Tasks: TypeAlias = list[Task]
@@ -36,7 +37,7 @@ TaskTypes: TypeAlias = list[TaskType]
 Artifacts: TypeAlias = list[Artifact]
 Bodies: TypeAlias = list[Mapping[str, Any]]
 TIMEOUT_SECONDS = 30.0
-DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT = 10, 206
+DOWNLOAD_ATTEMPTS, PARTIAL_CONTENT, OUT_OF_RANGE = 10, 206, 416
 
 
 class Client:
@@ -46,7 +47,8 @@ class Client:
     pieces of its answer. Without credentials they come from TASK_SERVICE_API_KEY, else from the profile that
     `task-service login` saved; so does `base_url`, from TASK_SERVICE_URL or the profile. Requests are repeated where
     that is safe: after a lost connection, and after 429 and 503 once `Retry-After` has passed. All methods raise
-    `ApiError` where the server refuses, `NotSignedIn` without valid credentials, and `Unreachable` without an answer.
+    `ApiError` where the server refuses, `NotSignedIn` without valid credentials, `Unreachable` without an answer, and
+    `Unexpected` for the answer of another server.
     The texts of errors are in `language`, `en` or `zh`, as far as they are the server's.
     """
 
@@ -74,7 +76,10 @@ class Client:
         self._transport.credentials = login
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send any request, with httpx's options, and return its answer."""
+        """Send any request, with httpx's options, and return its answer.
+
+        `path` is one of the server, which gets the credentials: it begins with one `/`. Raises ValueError.
+        """
         return self._transport.request(method, path, **options)
 
     def pages(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
@@ -114,7 +119,7 @@ class Client:
     def _create(self, tasks: Bodies) -> Tasks:
         headers = {IDEMPOTENCY_KEY: str(uuid4())}
         answer = self._transport.request("POST", f"{TASKS}batch", json={"tasks": tasks}, headers=headers)
-        return TaskBatch.model_validate_json(answer.content).tasks
+        return parsed(TaskBatch, answer.content).tasks
 
     def get(self, task_id: Id) -> Task:
         """Return a task."""
@@ -181,7 +186,7 @@ class Client:
         attempt: int | None = None,
     ) -> Iterator[LogLine]:  # fmt: skip
         """Yield the log lines of a task, with `follow` until it has ended, after the one of `seq` `after`."""
-        for line in self._said(LogLine, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
+        for line in self._said(lines_of, f"{TASKS}{task_id}/logs", follow, after, level=level, attempt=attempt):
             yield line
 
     def output(
@@ -191,24 +196,24 @@ class Client:
 
         A chunk of a higher `attempt` begins anew.
         """
-        for chunk in self._said(OutputChunk, f"{TASKS}{task_id}/output", follow, after, stream=stream):
+        for chunk in self._said(chunks_of, f"{TASKS}{task_id}/output", follow, after, stream=stream):
             yield chunk
 
-    def _said(self, model: type[M], path: str, follow: bool, after: int | None, **filters: Any) -> Iterator[M]:
+    def _said(self, read: ListOf[Piece], path: str, follow: bool, after: int | None, **filters: Any) -> Iterator[Piece]:
         params = {name: value for name, value in (filters | {"after": after}).items() if value is not None}
         if follow:
             for event in self._transport.events(path, {**params, "follow": "true"}):
                 if event.name in ("log", "output"):
-                    yield model.model_validate_json(event.data)
+                    yield parsed(read.model, event.data)
             return
         while True:
             answer = self._transport.request("GET", path, params=params)
-            page = answer.json()
+            page = read(answer.content)
             for each in page:
-                yield model.model_validate(each)
+                yield each
             if not page or "next" not in answer.links:
                 return
-            params["after"] = page[-1]["seq"]
+            params["after"] = page[-1].seq
 
     # Files
 
@@ -256,6 +261,10 @@ class Client:
                 except Unreachable:
                     if attempt + 1 == DOWNLOAD_ATTEMPTS:
                         raise
+                except ApiError as error:
+                    if error.status != OUT_OF_RANGE:  # else the file is shorter than the server says
+                        raise
+                    break
                 if part.size >= known.size:
                     break
             if part.sha256() != known.sha256:
@@ -276,7 +285,9 @@ class Client:
                 part.restart()
             for piece in answer.iter_bytes():
                 part.write(piece)
+                if part.size > known.size:
+                    return  # and not what it should be
 
 
 def _model(model: type[M], answer: httpx.Response) -> M:
-    return model.model_validate_json(answer.content)
+    return parsed(model, answer.content)

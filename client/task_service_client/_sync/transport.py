@@ -9,7 +9,9 @@ import httpx
 
 from task_service_client._pair import rest, sleep
 from task_service_client._sync.credentials import Credentials
-from task_service_client.errors import ApiError, NotSignedIn, Unreachable
+from task_service_client.adapters import parsed
+from task_service_client.base import Tokens
+from task_service_client.errors import ApiError, NotSignedIn, Unexpected, Unreachable
 from task_service_client.events import Event, EventParser
 from task_service_client.requests import Deadline, next_page
 from task_service_client.retries import ATTEMPTS, backoff, delay_of, retry_after
@@ -21,6 +23,8 @@ REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 IDEMPOTENCY_KEY = "Idempotency-Key"
 # A stream says each 15 seconds that it lives. It is opened again for some minutes.
 SILENT_SECONDS, STREAM_ATTEMPTS = 50.0, 30
+# An event holds a task or a chunk: mebibytes at most.
+MOST_LINE_BYTES = 2**26
 
 
 NEVER = Deadline(None)
@@ -81,7 +85,7 @@ class Transport:
         response = self._answer(Sending(method, path, options, attempts), whole=False)
         try:
             yield response
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Unreachable(f"{method} {path}: the answer ended early ({_words(error)})") from error
         finally:
             response.close()
@@ -103,6 +107,8 @@ class Transport:
                 with self.stream("GET", path, options, attempts=STREAM_ATTEMPTS) as response:
                     if response.status_code == NO_CONTENT:
                         return
+                    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                        raise Unexpected("no stream of events")
                     yield Event("open", "", parser.last_id)
                     for line in _lines(response.iter_bytes()):
                         for event in parser.feed(line):
@@ -127,6 +133,8 @@ class Transport:
                     response.read()
             except httpx.LocalProtocolError as bad:  # whose text may hold a header
                 raise Unreachable(f"{request.method} {request.url}: the request is no valid HTTP") from bad
+            except httpx.DecodingError as bad:
+                raise Unexpected(_words(bad)) from bad
             except httpx.TransportError as lost:
                 was_sent = not isinstance(lost, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
                 is_lost = is_lost or was_sent
@@ -153,14 +161,19 @@ class Transport:
             attempt += 1
 
     def _request(self, sending: Sending, token: str | None) -> httpx.Request:
+        if not sending.path.startswith("/") or sending.path.startswith("//"):
+            raise ValueError(f"{sending.path!r} is no path of the server (it begins with one /)")
         options = sending.options()
         headers = {**(options.pop("headers", None) or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
-        return self._http.build_request(sending.method, sending.path, headers=headers, **options)
+        try:
+            return self._http.build_request(sending.method, sending.path, headers=headers, **options)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"{sending.path!r} is no path of the server ({error})") from None
 
     def send(self, path: str, options: dict[str, Any]) -> Any:
-        """Send a request without credentials, and return the JSON of its answer."""
+        """Send a request without credentials that gives tokens, and return these."""
         answer = self._answer(Sending("POST", path, lambda: dict(options), is_signed=False), whole=True)
-        return answer.json()
+        return parsed(Tokens, answer.content).model_dump()
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
@@ -169,13 +182,15 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
     for piece in pieces:
         *lines, held = (held + piece).split(b"\n")
         for line in lines:
-            yield line.removesuffix(b"\r").decode()
+            yield line.removesuffix(b"\r").decode(errors="replace")
+        if len(held) > MOST_LINE_BYTES:
+            raise Unexpected("a line without an end")
 
 
 def _error_of(response: httpx.Response) -> ApiError:
     try:
         problem = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if REDIRECTED <= response.status_code < REFUSED:
         place = response.headers.get("location", "another place")

@@ -2,7 +2,7 @@
 
 from task_service_client.cli.language import t
 from task_service_client.cli.reasons import reason_of
-from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, Unreachable
+from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, Unexpected, Unreachable
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_SIGNED_IN, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 124, 130
 UNPROCESSABLE = 422
@@ -28,6 +28,8 @@ def explained(error: BaseException) -> Refused | None:  # noqa: PLR0911 (one for
         return _of_answer(error)
     if isinstance(error, Unreachable):
         return Refused(t("No answer from the server: {reason}", reason=reason_of(error)), UNREACHABLE)
+    if isinstance(error, Unexpected):
+        return Refused(t("What answers is not the task service: {reason}", reason=error.reason), UNREACHABLE)
     if isinstance(error, TimeoutError):
         return Refused(t("The time is over."), TIMEOUT)
     if isinstance(error, BadProfile):

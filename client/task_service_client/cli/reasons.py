@@ -20,6 +20,7 @@ REASONS = (
     "{url} is answered with {status}, and not by this service",
     "{path} holds no profiles: delete it and log in again",
     "the keyring does not give the tokens of the profile {name} ({reason}): unlock it",
+    "{path} is no regular file, and stays as it is: name another one",
     "{path}: what came has another SHA-256 than the file {id}: download it again",
 )
 # In characters: a longer text is a server's, and takes its time to be compared.

@@ -66,16 +66,17 @@ OF_PROGRAMS = {
     "a login needs both username and password",
     "no server is named: pass base_url, set TASK_SERVICE_URL, or run `task-service login URL`",
     "the task {} is {} after {} seconds", "{} is no name for a file here: name the file to write to",
-    "{} is there: name the file to write to",
+    "{} is there: name the file to write to", "{} is no path of the server ({})",
+    "{} is no path of the server (it begins with one /)",
 }  # fmt: skip
-ERRORS = ("Unreachable", "BadProfile", "Damaged", "ValueError", "FileExistsError", "TimeoutError")
+ERRORS = ("Unreachable", "BadProfile", "Damaged", "ValueError", "FileExistsError", "SpecialFileError", "TimeoutError")
 
 
 def said_by_the_library() -> Iterator[str]:
     """The texts of its errors, with {} in the place of values."""
     for path in (*FOLDER.parent.glob("*.py"), *(FOLDER.parent / "_async").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ERRORS:
                 yield from map(template, node.args[:1])
             if isinstance(node, ast.Dict):
                 yield from (

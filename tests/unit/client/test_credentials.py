@@ -97,10 +97,11 @@ class TestProfile:
 
     def test_of_a_damaged_file_says_what_to_do(self) -> None:
         profiles.directory().mkdir(parents=True)
-        for text in ("[]", "{", '{"profiles": []}', '{"profiles": {"default": {}}}', '{"profiles": {"default": 1}}'):
+        for text in ("[]", "{", '{"profiles": []}', '{"profiles": {"default": {}}}', '{"profiles": {"default": 1}}', '{"profiles": {"default": {"url": 5}}}',
+                     '{"current": ["a"]}', '{"profiles": {"default": {"url": "https://a", "api_key": 5}}}'):  # fmt: skip
             (profiles.directory() / "profiles.json").write_text(text)
             with pytest.raises(BadProfile, match="holds no profiles: delete it and log in again"):
-                profiles.load("default")
+                profiles.load()
 
     def test_in_the_keyring_names_its_server(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Two folders of profiles share the keyring."""

@@ -1,20 +1,25 @@
 """Requests of the client: what is repeated, after how long, and what is an error at once."""
 
+import os
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from task_service_client import ApiError, Client, NotSignedIn, Unreachable
-from task_service_client._sync import following
+from task_service_client import ApiError, Client, Damaged, NotSignedIn, Unexpected, Unreachable
+from task_service_client._sync import following, transport
 from tests.support.sources import ROOT
 from tests.unit.client.conftest import URL, Server, events, problem, task
 
+STREAM = {"Content-Type": "text/event-stream"}
 LOST, NEVER_SENT = httpx.ReadError("reset"), httpx.ConnectError("refused")
 CREATED = {"celery_task_name": "app.tasks.common_tasks.long_running_task"}
 
@@ -153,7 +158,7 @@ class TestStreams:
     def test_keep_the_line_separators_that_json_may_hold(self, server: Server, client: Client) -> None:
         text = "a\u2028b\x85c"
         line = '{"seq": 1, "at": "2026-12-01T08:00:00Z", "stream": "s", "attempt": 1, "chunk": "' + text + '"}'
-        stream = httpx.Response(200, text=f"event: output\nid: 1\ndata: {line}\n\n: ping\n\n")
+        stream = httpx.Response(200, text=f"event: output\nid: 1\ndata: {line}\n\n: ping\n\n", headers=STREAM)
         server.answers = [stream, httpx.Response(204)]
         assert [each.chunk for each in client.output("x", follow=True)] == [text]
 
@@ -165,7 +170,7 @@ class TestStreams:
         last = events(task(**one, version=9, status="succeeded"))
         whole = events(task(**one, version=3, status="running")).content + last.content
         cut = len(whole) - len(last.content) + int(len(last.content) * share)
-        server.answers = [httpx.Response(200, content=whole[:cut]), last]
+        server.answers = [httpx.Response(200, content=whole[:cut], headers=STREAM), last]
         assert [each.version for each in client.watch(one["id"])] == [3, 9]
         assert server.headers("last-event-id") == [None, "3"]
 
@@ -214,12 +219,45 @@ class TestDownloads:
         assert client.download("x", tmp_path / "whole").read_bytes() == self.CONTENT
 
     def test_of_other_bytes_leave_nothing(self, server: Server, client: Client, tmp_path: object) -> None:
-        from task_service_client import Damaged
-
         server.answers = [self.known(), httpx.Response(200, content=self.CONTENT[::-1])]
         with pytest.raises(Damaged, match="another SHA-256"):
             client.download("x", tmp_path)
         assert [*tmp_path.iterdir()] == []
+
+    def test_of_another_length_end_where_it_is_seen(self, server: Server, client: Client, tmp_path: Path) -> None:
+        taken: list[int] = []
+
+        def pieces() -> Iterator[bytes]:
+            for _ in range(1000):
+                taken.append(1)
+                yield self.CONTENT
+
+        server.answers = [self.known(), httpx.Response(200, content=pieces())]
+        with pytest.raises(Damaged, match="another SHA-256"):
+            client.download("x", tmp_path)
+        assert len(taken) == 2
+        server.answers = [self.known(), self.cut(4000), problem(416, "range_not_satisfiable")]
+        with pytest.raises(Damaged, match="another SHA-256"):
+            client.download("x", tmp_path)
+
+    def test_have_any_name_that_a_file_may_have(self, server: Server, client: Client, tmp_path: Path) -> None:
+        longest = "名" * 84 + ".py"  # 255 bytes
+        server.answers = [self.known(), httpx.Response(200, content=self.CONTENT)]
+        assert client.download("x", tmp_path / longest).read_bytes() == self.CONTENT
+
+    def test_replace_no_pipe_and_no_link(self, server: Server, client: Client, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        server.answers = [self.known()]
+        with pytest.raises(OSError, match="pipe is no regular file, and stays as it is: name another one"):
+            client.download("x", tmp_path / "pipe")
+        assert (tmp_path / "pipe").is_fifo()
+        (tmp_path / "kept").touch(0o600)
+        (tmp_path / "link").symlink_to("kept")
+        server.answers = [self.known(), httpx.Response(200, content=self.CONTENT)]
+        client.download("x", tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "kept").read_bytes() == self.CONTENT
+        assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o600
 
     def test_an_upload_is_sent_anew_from_its_start(self, server: Server, client: Client) -> None:
         server.answers = [problem(503, "unavailable"), httpx.Response(201, json=self.known().json())]
@@ -241,8 +279,84 @@ class TestDownloads:
         assert client.download("x", tmp_path / "data.csv").read_bytes() == self.CONTENT
 
 
+class TestAnotherServer:
+    """What answers may be any program."""
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"{}", b"null", b'"x"', b"<html>", b'{"id": "\xff"}', b"[" * 100_000, b'{"id": ' + b"9" * 10_000 + b"}"],
+    )
+    def test_answers_are_named(self, server: Server, client: Client, content: bytes) -> None:
+        for call in (lambda: client.get("x"), lambda: [*client.list()], lambda: [*client.logs("x")]):
+            server.answers = [httpx.Response(200, content=content)]
+            with pytest.raises(Unexpected, match="what answers is not the task service: "):
+                call()
+        server.answers = [httpx.Response(200, content=content)]
+        with pytest.raises(Unexpected):
+            client.login("anna", "secret")
+
+    @pytest.mark.parametrize("token", ["a\r\nX-Y: z", "", 5, None])
+    def test_tokens_can_stand_in_a_header(self, server: Server, client: Client, token: object) -> None:
+        server.answers = [httpx.Response(200, json={"access_token": token, "refresh_token": "r"})]
+        with pytest.raises(Unexpected, match="access_token: "):
+            client.login("anna", "secret")
+
+    @pytest.mark.parametrize(
+        "errors", [5, [1], [{"loc": 5}], [{"loc": None, "msg": 5}], [{}], {"a": 1}, [{"loc": ["a"], "msg": "m"}]]
+    )
+    def test_refusals_are_errors_of_the_client(self, server: Server, client: Client, errors: object) -> None:
+        server.answers = [httpx.Response(400, json={"code": "x", "detail": "d", "errors": errors})]
+        with pytest.raises(ApiError, match="x: d"):
+            client.get("x")
+        server.answers = [httpx.Response(400, content=b"[" * 100_000)]
+        with pytest.raises(ApiError, match="not by this service"):
+            client.get("x")
+
+    def test_what_cannot_be_unpacked_is_named(self, server: Server, client: Client) -> None:
+        def packed(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+
+        server.answers = [packed]
+        with pytest.raises(Unexpected):
+            client.get("x")
+
+    @pytest.mark.parametrize("link", ["<http://[::1>", "<?a=\x01 b>"])
+    def test_links_that_are_none_are_followed_nowhere(self, server: Server, client: Client, link: str) -> None:
+        server.answers = [httpx.Response(200, json=[task()], headers={"Link": f'{link}; rel="next"'})]
+        assert len([*client.list()]) == 1
+
+    def test_streams_that_are_none_are_named(self, server: Server, client: Client) -> None:
+        server.answers = [httpx.Response(200, json={})]
+        with pytest.raises(Unexpected, match="no stream of events"):
+            [*client.watch(task()["id"])]
+
+    def test_a_line_without_an_end_is_named(self, server: Server, client: Client, monkeypatch: Any) -> None:
+        monkeypatch.setattr(transport, "MOST_LINE_BYTES", 1000)
+        server.answers = [httpx.Response(200, content=b"data: " + b"x" * 1000, headers=STREAM)]
+        with pytest.raises(Unexpected, match="a line without an end"):
+            [*client.watch(task()["id"])]
+
+    def test_odd_lines_of_a_stream_are_read(self, server: Server, client: Client) -> None:
+        lines = "retry: 99999999999999999999999\nid: \u540d\n".encode() + b": \xff\n\n"
+        ended = events(task(version=3, status="succeeded"))
+        server.answers = [httpx.Response(200, content=lines, headers=STREAM), ended]
+        assert [each.version for each in client.watch(task()["id"])] == [3]
+        assert server.headers("last-event-id") == [None, None]
+        assert server.slept == [60]
+
+    @pytest.mark.parametrize("path", ["http://other.example/x", "//other.example/x", "x", "", "/a\nb"])
+    def test_gets_no_credentials_by_a_path(self, server: Server, client: Client, path: str) -> None:
+        with pytest.raises(ValueError, match="is no path of the server"):
+            client.request("GET", path)
+        assert server.requests == []
+
+
 class TestServer:
-    @pytest.mark.parametrize("url", ["http://anna:secret@x", "http://x/?a=b", "ftp://x", "http://"])
+    @pytest.mark.parametrize(
+        "url",
+        ["http://anna:secret@x", "http://x/?a=b", "ftp://x", "http://", "http://x:abc", "http://a..b", "http://x\ny",
+         "http://" + "a" * 300, "http://[::1", "http://x:99999", "http://xn--\ud800", "http://a b"],
+    )  # fmt: skip
     def test_is_a_url_alone(self, url: str) -> None:
         with pytest.raises(ValueError, match=r"the URL of a server has no user|is no URL of a server") as caught:
             Client(url)
