@@ -183,6 +183,9 @@ def get_settings() -> Settings:
             for line in _plain(problem["msg"]).splitlines()
         ]
         raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
+    except UnicodeDecodeError as error:
+        said = f"configuration: .env is not in UTF-8 (byte {error.start + 1}): save it in that encoding"
+        raise ConfigurationError(said) from None
 
 
 def _stretched(key: str) -> str:

@@ -15,6 +15,8 @@ from app.doctor.running import Result
 WIDTH = 20
 # What a terminal would obey: C0, C1, and what turns the direction of writing.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Those of them that JSON may hold as they are.
+_UNESCAPED = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # SGR codes of ECMA-48: green, yellow, bold red.
 COLOURS = {Level.OK: "32", Level.WARN: "33", Level.FAIL: "1;31"}
 
@@ -48,7 +50,7 @@ def as_json(results: Iterable[Result], language: str) -> str:
         for name, findings in results
         for finding in findings
     ]
-    return json.dumps(found, ensure_ascii=False, indent=2)
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(found, ensure_ascii=False, indent=2))
 
 
 def translated(text: Text, language: str) -> str:

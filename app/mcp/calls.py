@@ -26,7 +26,7 @@ from app.mcp.results import answer, refusal
 from app.mcp.tools import TaskReference, TaskWait, scope_of
 from app.mcp.waiting import Report, wait_for_end
 from app.models.api_key import Scope
-from app.models.task import TERMINAL
+from app.models.task import TERMINAL, TaskPriority
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal
 from app.services.batched.submitter import Submitter
@@ -88,12 +88,12 @@ class Call:
 
     async def _create(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
         kind, user = find_type(name), self._user
-        wanted = await self._in_turn(partial(_wanted, kind, arguments))
+        wanted = await self._in_turn(partial(wanted_task, kind, arguments, user.max_priority))
         check_may_create([wanted], user.id, user.role, user.max_priority)
         submitter: Submitter = self._request.state.submitter
         accepted = await submitter.submit(wanted, user.id, None, user.followers)
         if Scope.TASKS_READ not in user.scopes:  # it may create tasks, and not see what becomes of them
-            return answer(accepted.task)
+            return answer(accepted.task, may_wait=False)
         return await self._ended(accepted.task, float("inf"))
 
     async def _get(self, arguments: Mapping[str, Any]) -> CallToolResult:
@@ -133,7 +133,12 @@ class Call:
         return await threads.run(self._user.id, function)
 
 
-def _wanted(kind: TaskType, arguments: Mapping[str, Any]) -> TaskCreate:
+def wanted_task(kind: TaskType, arguments: Mapping[str, Any], max_priority: str) -> TaskCreate:
+    """Return the task of a call. Its priority is normal, or the highest one of the user where that is lower.
+
+    Raises InvalidInput.
+    """
+    highest = TaskPriority(max_priority)
     args, kwargs = by_place(kind.task_parameters.signature, arguments)
     fields = {
         "name": kind.celery_task_name,
@@ -141,6 +146,7 @@ def _wanted(kind: TaskType, arguments: Mapping[str, Any]) -> TaskCreate:
         "celery_task_name": kind.celery_task_name,
         "args": args,
         "kwargs": kwargs,
+        "priority": highest if TaskPriority.NORMAL.is_above(highest) else TaskPriority.NORMAL,
     }
     return parsed(TaskCreate, fields, InvalidInput)
 

@@ -18,13 +18,14 @@ def state_of(task: TaskRead) -> dict[str, Any]:
     return {"task_id": str(task.id), **{name: shown[name] for name in SHOWN}}
 
 
-def answer(task: TaskRead, *, is_outcome: bool = True) -> CallToolResult:
+def answer(task: TaskRead, *, is_outcome: bool = True, may_wait: bool = True) -> CallToolResult:
     """Return the state as structured content and as JSON text, behind a sentence where there is more to say.
 
-    `is_outcome`: the call stands for the run of the task, so that its failure is an error of the tool.
+    `is_outcome`: the call stands for the run of the task, so that its failure is an error of the tool. `may_wait`: the
+    key may read tasks.
     """
     state = state_of(task)
-    texts = [*_remarks(task), json.dumps(state, ensure_ascii=False)]
+    texts = [*_remarks(task, may_wait=may_wait), json.dumps(state, ensure_ascii=False)]
     return CallToolResult(
         content=[TextContent(text=text) for text in texts],
         structured_content=state,
@@ -47,11 +48,10 @@ def refusal(error: ServiceError) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=_encodable(text)) for text in texts], is_error=True)
 
 
-def _remarks(task: TaskRead) -> list[str]:
+def _remarks(task: TaskRead, *, may_wait: bool) -> list[str]:
     if task.status not in TERMINAL:
-        return [
-            f"The task {task.id} is {task.status}, at {task.progress} %. It goes on: call {WAIT_TASK} with this id."
-        ]
+        further = f": call {WAIT_TASK} with this id" if may_wait else ""
+        return [f"The task {task.id} is {task.status}, at {task.progress} %. It goes on{further}."]
     if task.status is TaskStatus.FAILED and task.error is not None:
         return [f"The task has failed: {task.error.type}: {task.error.message or ''}"]
     if task.status is TaskStatus.REVOKED:

@@ -15,10 +15,10 @@ Report = Callable[[int], Awaitable[None]]
 
 
 async def wait_for_end(watcher: Watcher, task_id: UUID, user: Principal, seconds: float, report: Report | None) -> None:
-    """Return when the task has ended or was deleted, after `seconds`, on shutdown, or when the key is revoked.
+    """Return when the task has ended or was deleted, after `seconds`, or on shutdown.
 
-    With `report`, the wait is one of the event streams of its user (EVENTS_STREAMS_PER_USER). Beyond their number the
-    progress is left out.
+    With `report`, the wait is one of the event streams of its user (EVENTS_STREAMS_PER_USER), and also returns when the
+    key is revoked. Beyond their number the progress is left out.
     """
     if report is None or not await _report_until_end(watcher, task_id, user, seconds, report):
         await watcher.wait_for_end(task_id, seconds)

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import tomllib
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -61,6 +62,13 @@ class TestExampleFile:
 
     def test_holds_no_usable_secret(self) -> None:
         assert all(not value for name, value in example_lines() if re.search("SECRET|PASSWORD(?!LESS)", name))
+
+
+def test_a_file_in_another_encoding_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("# 中文".encode("gbk"))
+    monkeypatch.setitem(Settings.model_config, "env_file", str(tmp_path / ".env"))
+    with settings({}), pytest.raises(ConfigurationError, match=r"^configuration: .env is not in UTF-8 \(byte 3\)"):
+        get_settings()
 
 
 class TestProduction:

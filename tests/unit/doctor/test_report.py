@@ -91,6 +91,8 @@ class TestTheReport:
 
     def test_steers_no_terminal(self) -> None:
         seen = [(Text("broker"), [warn(Text("{}", ("a\x1b[2J\x07\x9b\u202eb",)), Text("c\rd"))])]
+        assert json.loads(report.as_json(seen, "en"))[0]["seen"] == "a\x1b[2J\x07\x9b\u202eb"
+        assert not set(report.as_json(seen, "en")) & set("\x1b\x07\x9b\u202e")
         assert list(report.lines(seen, "en", colours=False)) == ["warn  broker                a [2J   b  c d"]
 
     def test_is_chinese_in_columns(self) -> None:

@@ -11,6 +11,7 @@ from mcp.types import CallToolResult, TextContent
 
 from app.catalogue import catalogue
 from app.errors import InvalidArguments, TooManyRequests
+from app.mcp.calls import wanted_task
 from app.mcp.results import answer, refusal
 from app.mcp.tools import input_schema, tools_for
 from app.schemas.task import TASK, TaskRead
@@ -59,6 +60,13 @@ def texts(result: CallToolResult) -> list[str]:
     return [each.text for each in result.content if isinstance(each, TextContent)]
 
 
+@pytest.mark.parametrize(
+    ("highest", "given"), [("low", "low"), ("normal", "normal"), ("high", "normal"), ("critical", "normal")]
+)
+def test_a_task_has_a_priority_that_its_user_may_give(highest: str, given: str) -> None:
+    assert wanted_task(catalogue()[FIRST], {"duration": 1}, highest).priority == given
+
+
 class TestAnswers:
     @pytest.mark.parametrize(
         ("fields", "remark", "is_error"),
@@ -84,6 +92,10 @@ class TestAnswers:
         assert not answer(task(**fields), is_outcome=False).is_error
         (schema,) = {json.dumps(tool.output_schema) for tool in tools_for(USER)}
         jsonschema.validate(found.structured_content, json.loads(schema))
+
+    def test_name_no_tool_that_the_key_may_not_call(self) -> None:
+        (remark, _) = texts(answer(task(status="pending"), may_wait=False))
+        assert remark.endswith("is pending, at 50 %. It goes on.")
 
     def test_with_what_utf_8_cannot_hold_can_be_sent(self) -> None:
         error = InvalidArguments(errors=[{"loc": ["kwargs", "\ud800"], "msg": "unknown argument", "type": "arguments"}])
