@@ -15,7 +15,7 @@ from rich.text import Text
 from task_service_client.cli import texts
 from task_service_client.cli.language import t
 from task_service_client.cli.run import console
-from task_service_client.cli.table import STATUS_STYLES
+from task_service_client.cli.table import percent, status as styled
 from task_service_client.requests import ENDED
 
 # What is shown first where there are more tasks than lines.
@@ -57,7 +57,7 @@ class Board:
         ended = sum(counts.get(status, 0) for status in ENDED)
         line = Text(t("{ended} of {total} ended", ended=ended, total=len(self.tasks)), "bold")
         for status in sorted(counts, key=_order):
-            line.append(f"  {counts[status]} {t(status)}", STATUS_STYLES.get(status, ""))
+            line.append(f"  {counts[status]} ").append_text(styled(status))
         if hidden:
             line.append("  " + t("({count} not shown)", count=hidden), "dim")
         return line
@@ -86,8 +86,8 @@ def lines(tasks: Sequence[Task], width: int) -> Table:
         status = task["status"]
         style = BAR_STYLES.get(status, "cyan")
         bar = ProgressBar(100, task["progress"], style="dim", complete_style=style, finished_style=style)
-        cells: list[RenderableType] = [Text(texts.one_line(task["name"])), bar, Text(f"{task['progress']}%")]
-        cells += [Text(t(status), STATUS_STYLES.get(status, "")), Text(_time(task))]
+        cells: list[RenderableType] = [Text(texts.one_line(task["name"])), bar, percent(task["progress"])]
+        cells += [styled(status), Text(_time(task))]
         table.add_row(*cells, *([Text(_words(task), "red" if status == "failed" else "dim")] if has_words else []))
     return table
 
@@ -95,15 +95,18 @@ def lines(tasks: Sequence[Task], width: int) -> Table:
 def _time(task: Task) -> str:
     if not task["started_at"]:
         return ""
-    end = texts.moment(task["finished_at"]) if task["finished_at"] else datetime.now(UTC)
-    return texts.clock(max(0.0, (end - texts.moment(task["started_at"])).total_seconds()))
+    try:
+        end = texts.moment(task["finished_at"]) if task["finished_at"] else datetime.now(UTC)
+        return texts.clock(max(0.0, (end - texts.moment(task["started_at"])).total_seconds()))
+    except ValueError:  # a time in another form than RFC 3339
+        return ""
 
 
 def _words(task: Task) -> str:
     if task["error"]:
         return texts.one_line(f"{task['error']['type']}: {task['error']['message']}")
     if task["waiting_for"]:
-        return t("waits: {reason}", reason=task["waiting_for"]["reason"])
+        return t("waits: {reason}", reason=texts.one_line(task["waiting_for"]["reason"]))
     return texts.one_line(texts.compact(task["progress_detail"])) if task["status"] == "running" else ""
 
 

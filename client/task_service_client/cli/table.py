@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from rich.cells import cell_len
@@ -29,7 +30,7 @@ def status(value: Any) -> Text:
 
 
 def percent(value: Any) -> Text:
-    return Text("" if value is None else f"{value}%")
+    return Text("" if value is None else f"{texts.one_line(texts.compact(value))}%")
 
 
 def _count(value: Any) -> Text:
@@ -46,6 +47,14 @@ def _time(show: Callable[[Any], str]) -> Callable[[Any], Text]:
 
 def _text(value: Any) -> Text:
     return Text(texts.one_line(texts.compact(value)))
+
+
+def _fitted(show: Callable[[Any], Text], value: Any) -> Text:
+    """Return a value as its kind is shown; one that is not of this kind, such as a time that is none, as it is."""
+    try:
+        return show(value)
+    except (TypeError, ValueError, OverflowError):
+        return _text(value)
 
 
 KINDS: dict[str, Callable[[Any], Text]] = {
@@ -100,7 +109,7 @@ def made(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: in
 
 
 def _measured(column: Column, rows: Sequence[Mapping[str, Any]]) -> _Shown:
-    cells = [KINDS.get(column.kind, _text)(value_at(row, column.path)) for row in rows]
+    cells = [_fitted(KINDS.get(column.kind, _text), value_at(row, column.path)) for row in rows]
     return _Shown(column, cells, max([cell_len(t(column.title)), *(cell.cell_len for cell in cells)]))
 
 
@@ -111,7 +120,7 @@ def show_one(row: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for key, value in row.items():
         if value is not None and value not in ([], {}, ""):
-            table.add_row(key, _field(key, value))
+            table.add_row(Text(texts.one_line(key)), _fitted(partial(_field, key), value))
     console().print(table)
 
 

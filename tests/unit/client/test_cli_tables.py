@@ -40,6 +40,17 @@ def test_fit_any_width(width: int, name: str) -> None:
         assert "\x1b" not in "".join(lines)
 
 
+def test_bars_show_nothing_that_steers() -> None:
+    steering = "\x1b]0;x\x07\x9b31m\u202e"
+    of_server = {"name": steering, "status": steering, "waiting_for": {"reason": steering}, "started_at": "1700000000"}
+    board = bars.Board(["1", "2"])
+    board.take(task(id="1", **of_server))
+    board.take(task(id="2", error={"type": steering, "message": steering}))
+    shown = "".join(drawn(board, 200))
+    assert "waits: �]0;x" in shown
+    assert not {*shown} & {*"\x1b\x07\x9b\u202e"}
+
+
 def test_leave_out_the_least_columns_first() -> None:
     narrow, wide = (
         drawn(table.made([task(name="n" * 30)], columns.TASKS, width), width)[0].split() for width in (80, 200)
