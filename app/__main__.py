@@ -1,6 +1,7 @@
 """Commands of the service: `python -m app`, or `task-service-server` where the package is installed."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -9,36 +10,42 @@ from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, ParamSpec
 
-import typer
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
+INTERRUPTED = 130
 
-from app.beat import entries, importing
-from app.catalogue import read_tasks, tasks_kept_out
-from app.core.config import ConfigurationError, get_settings
-from app.core.setting_warnings import setting_warnings
-from app.db.session import SessionLocal, engine
-from app.db.sql import roles
-from app.doctor import report
-from app.doctor.checks import examine
-from app.doctor.findings import Level
-from app.doctor.running import left_running
-from app.errors import InvalidInput, ServiceError
-from app.launcher.bootstrap import become
-from app.launcher.options import DEFAULT_PORT
-from app.launcher.parts import api_command
-from app.messaging.application import celery_app
-from app.messaging.loader import check_task_modules
-from app.services.accounts.passwords import check_first_admin
-from app.services.accounts.totp_service import totp_service
-from app.services.audit.audit_service import audit_service
-from app.services.execution.queue_shares import check_queue_shares
-from app.services.user_service import user_service
-from app.services.webhook_service import webhook_service
+try:
+    import typer
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.beat import entries, importing
+    from app.catalogue import read_tasks, tasks_kept_out
+    from app.core.config import ConfigurationError, get_settings
+    from app.core.setting_warnings import setting_warnings
+    from app.db.session import SessionLocal, engine
+    from app.db.sql import roles
+    from app.doctor import report
+    from app.doctor.checks import examine
+    from app.doctor.findings import Level
+    from app.doctor.running import left_running
+    from app.errors import InvalidInput, ServiceError
+    from app.launcher.bootstrap import become
+    from app.launcher.options import DEFAULT_PORT
+    from app.launcher.parts import api_command
+    from app.messaging.application import celery_app
+    from app.messaging.loader import check_task_modules
+    from app.services.accounts.passwords import check_first_admin
+    from app.services.accounts.totp_service import totp_service
+    from app.services.audit.audit_service import audit_service
+    from app.services.execution.queue_shares import check_queue_shares
+    from app.services.user_service import user_service
+    from app.services.webhook_service import webhook_service
+except KeyboardInterrupt:  # they take a second
+    sys.exit(INTERRUPTED)
 
 P = ParamSpec("P")
 
@@ -282,6 +289,16 @@ def _commands_of_client() -> set[str]:
     return {name for panel in PANELS.values() for name in panel}
 
 
+def _prepare_streams() -> None:
+    """Have standard streams that take any text, as those of task-service. A closed one becomes the null device."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (it stays open)
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="replace")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's arguments) names. Returns its exit code.
 
@@ -289,11 +306,14 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     try:
+        _prepare_streams()
         if words and words[0] in _commands_of_client():
-            from task_service_client.cli.app import application
+            from task_service_client.cli import main as run_client
 
-            application()(words, prog_name="python -m app")
+            run_client(words, prog_name="python -m app")
         cli(words, prog_name="task-service-server")
+    except KeyboardInterrupt:  # before or behind a command
+        return INTERRUPTED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

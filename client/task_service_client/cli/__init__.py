@@ -1,17 +1,50 @@
 """The command line `task-service`."""
 
-INTERRUPTED = 130
+from collections.abc import Sequence
+
+INTERRUPTED, TERMINATED = 130, 143
 
 
-def main() -> None:
-    """Run it, and end the process with its exit code."""
+def main(words: Sequence[str] | None = None, prog_name: str = "task-service") -> None:
+    """Run the command of these words, by default those of the process, and end the process with its exit code."""
+    import signal
     import sys
 
+    before = signal.getsignal(signal.SIGTERM)
     try:
+        prepare_streams()
+        signal.signal(signal.SIGTERM, _end)
         from task_service_client.cli.app import application
 
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name may be beyond the locale's encoding
-        application()(prog_name="task-service")
+        application()(words, prog_name=prog_name)
     except KeyboardInterrupt:  # before or behind a command
         sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def prepare_streams() -> None:
+    """Have standard streams that take any text. One that the caller has closed becomes the null device.
+
+    A name of the service may be beyond the locale's encoding; so may bytes of stdin.
+    """
+    import io
+    import os
+    import sys
+    from pathlib import Path
+
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (it stays open)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if mode == "w" else "surrogateescape")
+
+
+def _end(*_: object) -> None:
+    """End the process as an error does: a terminal is put back, a half file is deleted. A second SIGTERM kills it."""
+    import signal
+    import sys
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.exit(TERMINATED)

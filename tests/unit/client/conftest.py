@@ -7,9 +7,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from task_service_client import Client
 from task_service_client._sync import transport
+from task_service_client.cli.app import application
 from tests.support.client_profiles import forget_this_machine
 
 URL = "http://service.example"
@@ -86,3 +89,47 @@ def events(*sent: dict[str, Any], name: str = "task") -> httpx.Response:
 
     text = "".join(f"event: {name}\nid: {each['version']}\ndata: {json.dumps(each)}\n\n" for each in sent)
     return httpx.Response(200, text="retry: 10\n\n" + text, headers={"Content-Type": "text/event-stream"})
+
+
+class Service:
+    """Answers all requests of this process by their method and path."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, httpx.Response | Exception] = {}
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers[f"{request.method} {request.url.path.removeprefix('/api/v1')}"]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    made = Service()
+
+    async def answered(_: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        return made(request)
+
+    def answer(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        request.read()
+        return made(request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answered)
+    monkeypatch.setattr(transport, "sleep", lambda _: None)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    return made
+
+
+@pytest.fixture
+def signed_in(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    monkeypatch.setenv("TASK_SERVICE_URL", URL)
+    monkeypatch.setenv("TASK_SERVICE_API_KEY", "tsk_key")
+    return service
+
+
+def run(*words: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(application(), [*words], input=stdin)

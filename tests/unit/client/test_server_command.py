@@ -1,11 +1,17 @@
 """`python -m app` has the commands of `task-service` beside its own."""
 
 import importlib
+import io
+import os
+import subprocess
 import sys
 
 import pytest
 
+import app.__main__ as program
 from app.__main__ import main
+from app.doctor.findings import Text, ok
+from tests.support.services import ROOT
 
 
 def test_has_the_commands_of_the_client(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +31,37 @@ def test_has_its_own_alone_without_the_client(
     assert "No such command" in capsys.readouterr().err
     assert main(["--help"]) == 0
     assert "migrate" in capsys.readouterr().out
+
+
+def test_takes_streams_of_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding="ascii", write_through=True) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["ls", "--help"]) == 0
+        assert b"???" in written.getvalue()
+
+
+def test_takes_a_closed_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "examine", lambda _: [(Text("database"), [ok(Text("it answers"))])])
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["doctor"]) == 0
+    assert sys.stdout.name == os.devnull
+    sys.stdout.close()
+
+
+def test_ctrl_c_is_one_exit_code_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "cli", interrupt)
+    assert main(["check"]) == 130
+    begun = "import sys, signal; sys.meta_path.insert(0, type('F', (), {'find_spec': staticmethod(lambda name, *_: "
+    begun += "signal.raise_signal(signal.SIGINT) if name == 'alembic' else None)})); import app.__main__"
+    ran = subprocess.run(
+        [sys.executable, "-c", begun], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (130, "")
 
 
 def test_app_client_is_the_client_and_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
