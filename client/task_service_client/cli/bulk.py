@@ -3,10 +3,12 @@
 import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import typer
 
 from task_service_client.cli import exits
+from task_service_client.cli.answers import read, shape
 from task_service_client.cli.columns import TASKS as COLUMNS
 from task_service_client.cli.data import write_one
 from task_service_client.cli.exits import Refused
@@ -24,11 +26,13 @@ QUESTIONS = {"cancel": "Cancel {count} tasks?", "retry": "Retry {count} tasks?",
 
 def do(run: Run, deed: str, query: str, timeout: float | None, *, yes: bool, dry_run: bool) -> None:
     """Show what the search finds, ask, do it, and write the operation once it has ended. Raises Refused, typer.Exit."""
+    from task_service_client.models import BulkPreview
+
     with run.client() as client:
         filters = filters_of(client, query)
         if not filters:
             raise Refused(t("An empty search means all tasks: name what is meant, such as status:failed."))
-        preview = client.request("POST", BULK + deed, json={"filter": filters, "dry_run": True}).json()
+        preview = read(client.request("POST", BULK + deed, json={"filter": filters, "dry_run": True}), BulkPreview)
         if dry_run:
             write_one(run, {"matched": preview["matched"], "sample": preview["sample"]} if run.output != "text" else
                       {"matched": preview["matched"]})  # fmt: skip
@@ -40,7 +44,8 @@ def do(run: Run, deed: str, query: str, timeout: float | None, *, yes: bool, dry
             return
         if not yes:
             _ask(run, deed, preview["matched"])
-        accepted = client.request("POST", BULK + deed, json={"token": preview["token"]}).json()
+        answer = client.request("POST", BULK + deed, json={"token": preview["token"]})
+        accepted = read(answer, shape(id=UUID, matched=int))
         ended = _ended(run, client, accepted, timeout)
     write_one(run, ended)
     if ended["failed"] or ended["state"] == "aborted":
@@ -70,6 +75,7 @@ def _ask(run: Run, deed: str, count: int) -> None:
 
 def _ended(run: Run, client: "Client", accepted: dict[str, Any], timeout: float | None) -> dict[str, Any]:
     """Return the operation once it has ended. Raises typer.Exit at Ctrl-C and at the end of the time: it goes on."""
+    from task_service_client.models import BulkDeed
     from task_service_client.requests import Deadline
 
     path = BULK + str(accepted["id"])
@@ -78,7 +84,7 @@ def _ended(run: Run, client: "Client", accepted: dict[str, Any], timeout: float 
     try:
         with bar as tell:
             while True:
-                state: dict[str, Any] = client.request("GET", path).json()
+                state: dict[str, Any] = read(client.request("GET", path), BulkDeed)
                 tell(state["done"] + state["failed"] + sum(state["skipped"].values()))
                 if state["state"] != "running":
                     return state

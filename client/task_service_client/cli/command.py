@@ -2,19 +2,23 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
 from task_service_client.cli import exits
+from task_service_client.cli.answers import why
+from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 from task_service_client.cli.run import FORMATS, Run
 from task_service_client.cli.texts import safe
 
 Body = Callable[..., None]
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+# A wait of the system takes no more than some hundred years.
+MOST_SECONDS = 1e9
 _PANEL = t("Server and output")
 
 
@@ -23,7 +27,7 @@ def profile_names(incomplete: str) -> list[str]:
     from task_service_client import profiles
 
     try:
-        return [name for name in profiles.names() if name.startswith(incomplete)]
+        return [name for name in profiles.names() if name.startswith(incomplete) and name.isprintable()]
     except Exception:  # noqa: BLE001 (a damaged file of profiles, or one that may not be read)
         return []
 
@@ -86,7 +90,12 @@ def as_command(body: Body) -> Body:
     @wraps(body)
     def command(context: typer.Context, **values: Any) -> None:
         run = run_of(context, {name: values.pop(name) if name in common else None for name in COMMON})
-        said = guarded(lambda: body(run, **values))
+
+        def call() -> None:
+            _check_numbers(values)
+            body(run, **values)
+
+        said = guarded(call)
         if said:
             raise typer.Exit(said)
 
@@ -94,6 +103,14 @@ def as_command(body: Body) -> Body:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    """Raise Refused for a number that nothing can be counted with: nan, inf, and what is too large for the system."""
+    for name, value in values.items():
+        most = MOST_SECONDS if isinstance(value, float) else sys.maxsize
+        if isinstance(value, int | float) and not abs(value) <= most:
+            raise Refused(t("{option} does not take {value}.", option=f"--{name.replace('_', '-')}", value=value))
 
 
 def guarded(call: Callable[[], None]) -> int:
@@ -116,10 +133,10 @@ def guarded(call: Callable[[], None]) -> int:
     return exits.OK
 
 
-def _explained_answer(error: Exception) -> exits.Refused | None:
+def _explained_answer(error: Exception) -> Refused | None:
     """An answer with success that no service of this kind gives: pydantic and json raise ValueErrors."""
     if isinstance(error, ValueError) and (type(error).__module__ or "").partition(".")[0] in ("json", "pydantic_core"):
-        return exits.Refused(t("What answers is not the task service: {reason}", reason=error), exits.UNREACHABLE)
+        return Refused(t("What answers is not the task service: {reason}", reason=why(error)), exits.UNREACHABLE)
     return None
 
 

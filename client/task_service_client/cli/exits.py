@@ -34,9 +34,21 @@ def explained(error: BaseException) -> Refused | None:  # noqa: PLR0911 (one for
         return Refused(t("The time is over."), TIMEOUT)
     if isinstance(error, BadProfile):
         return Refused(reason_of(error))
+    if isinstance(error, UnicodeEncodeError):  # bytes of the command line that are no text, or too many for its locale
+        bad = repr(error.object[error.start : error.end])
+        return Refused(t("{text} cannot be encoded in {encoding}.", text=bad, encoding=error.encoding))
+    if _is_of_url(error):
+        return Refused(t("The URL is not valid: {reason}", reason=error))
     if isinstance(error, Damaged | OSError):
         return Refused(reason_of(error), FAILED)
     return None
+
+
+def _is_of_url(error: BaseException) -> bool:
+    """Say whether httpx, or the codec of names of hosts, refuses a URL."""
+    if isinstance(error, UnicodeError):
+        return not isinstance(error, UnicodeDecodeError)
+    return type(error).__name__ == "InvalidURL"  # of httpx, which is not imported where no request was made
 
 
 def _of_answer(error: ApiError) -> Refused:

@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from task_service_client.cli.answers import read, rows, shape
 from task_service_client.cli.columns import ARTIFACTS, FILES
 from task_service_client.cli.data import write_list, write_one
 from task_service_client.cli.ids import TASKS, checked_id
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
-from task_service_client.cli.run import Run, rows
+from task_service_client.cli.run import Run
 
 if TYPE_CHECKING:
     from task_service_client import Client
@@ -24,9 +25,9 @@ def ls(
     """List files, or the artifacts of a task."""
     with run.client() as client:
         if task is None:
-            write_list(run, rows(client, PATH, {"limit": 100}), FILES)
+            write_list(run, rows(client, PATH, shape(id=str), {"limit": 100}), FILES)
         else:
-            write_list(run, rows(client, f"{TASKS}{checked_id(task)}/artifacts"), ARTIFACTS)
+            write_list(run, rows(client, f"{TASKS}{checked_id(task)}/artifacts", shape(id=str)), ARTIFACTS)
 
 
 def upload(
@@ -82,7 +83,7 @@ def _target(client: "Client", file_id: str, to: Path, *, is_forced: bool) -> Pat
 
     if not to.is_dir():
         return to
-    name = str(client.request("GET", PATH + file_id).json()["name"])
+    name = str(read(client.request("GET", PATH + file_id), shape(name=str))["name"])
     try:
         return target_of(to, name)
     except FileExistsError:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from task_service_client.cli.answers import rows, shape
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
-from task_service_client.cli.run import rows
 from task_service_client.cli.search import parsed
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def filters_of(client: "Client", query: str) -> dict[str, Any]:
     try:
         return {**filters, "user_id": str(UUID(user))}
     except ValueError:
-        found = next((each["id"] for each in rows(client, USERS, {"limit": 200}) if each["username"] == user), None)
+        users = rows(client, USERS, shape(id=str, username=str), {"limit": 200})
+        found = next((each["id"] for each in users if each["username"] == user), None)
     if found is None:
         raise Refused(t("There is no user {name}.", name=user))
     return {**filters, "user_id": found}
@@ -52,7 +53,7 @@ def found_ids(client: "Client", query: str) -> list[str]:
     """Return the newest tasks of a search that have not ended, at most a thousand."""
     filters = {"status": ["pending", "running"], **filters_of(client, query)}
     found = []
-    for row in rows(client, TASKS, {"limit": 100, **filters}):
+    for row in rows(client, TASKS, shape(id=str), {"limit": 100, **filters}):
         found.append(row["id"])
         if len(found) == MOST_WATCHED:
             break

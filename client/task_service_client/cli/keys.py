@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from task_service_client.cli.data import write_one
+from task_service_client.cli.answers import read, shape
+from task_service_client.cli.data import write_one, write_values
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
@@ -22,9 +23,9 @@ def create(
     if expires_at is not None:
         body["expires_at"] = expires_at
     with run.client() as client:
-        created = client.request("POST", "/api/v1/auth/api-keys", json=body).json()
+        created = read(client.request("POST", "/api/v1/auth/api-keys", json=body), shape(id=str, key=str))
     if run.output == "text" and not run.fields:
         run.say(t("The key {name} ({id}) is shown this once:", name=name, id=created["id"]))
-        print(created["key"])
+        write_values(created, ["key"])
     else:
         write_one(run, created)

@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 import typer
 
 from task_service_client.cli import exits
+from task_service_client.cli.answers import read, shape
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import language, t
 from task_service_client.cli.options import argument, option
 from task_service_client.cli.reasons import reason_of
-from task_service_client.cli.run import Run
+from task_service_client.cli.run import Run, signed_in
 
 if TYPE_CHECKING:
     from task_service_client.profiles import Profile
@@ -40,10 +41,13 @@ def login(
     if password_stdin and api_key_stdin:
         raise Refused(t("--password-stdin and --api-key-stdin are two ways of signing in: name one."))
     name, kept = _kept(run)
+    if not name.isprintable():
+        raise Refused(t("{name} is no name of a profile: it cannot be printed.", name=repr(name)))
     profile = profiles.Profile(name, _url(run, url, kept))
     parts = urlsplit(profile.url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         run.say(t("Warning: {url} is not https: what is sent there can be read on the way.", url=profile.url))
+    _check_folder()
     if api_key_stdin:
         profile = _with_key(profile, _from_stdin())
     else:
@@ -88,6 +92,18 @@ def logout(run: Run) -> None:
     if failure is not None:
         run.say(t("The server has not confirmed it: the login may last there until its time."))
         raise failure
+
+
+def _check_folder() -> None:
+    """Raise OSError where no profile can be saved, before the server is asked."""
+    import tempfile
+
+    from task_service_client import profiles
+
+    folder = profiles.directory()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryFile(dir=folder):
+        return
 
 
 def _kept(run: Run) -> tuple[str, "Profile | None"]:
@@ -160,13 +176,9 @@ def _with_key(profile: "Profile", key: str) -> "Profile":
 
     from task_service_client import ApiError, Client
 
-    try:
-        made = Client(profile.url, api_key=key, language=language())
-    except ValueError as error:  # of no key
-        raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
-    with made as client:
+    with signed_in(lambda: Client(profile.url, api_key=key, language=language())) as client:
         try:
-            user: dict[str, Any] = client.request("GET", "/api/v1/users/me").json()
+            user: dict[str, Any] = read(client.request("GET", "/api/v1/users/me"), shape(username=str))
         except ApiError as error:
             if error.code != "insufficient_scope":  # a key that may not read is one, too
                 raise
@@ -177,15 +189,19 @@ def _with_key(profile: "Profile", key: str) -> "Profile":
 def _with_tokens(run: Run, profile: "Profile", username: str, password: str, otp: str | None) -> "Profile":
     from dataclasses import replace
 
+    from pydantic import StringConstraints
+
     from task_service_client import NotSignedIn
-    from task_service_client._sync.credentials import LOGIN, Credentials
+    from task_service_client._sync.credentials import KEY, LOGIN, Credentials
     from task_service_client._sync.transport import Transport
 
+    token = Annotated[str, StringConstraints(pattern=f"^{KEY.pattern}$")]
+    form = shape(access_token=token, refresh_token=token)
     with closing(Transport(profile.url, Credentials(), LOGIN_SECONDS, language())) as transport:
         while True:
-            form = {"username": username, "password": password, **({"otp": otp} if otp else {})}
+            said = {"username": username, "password": password, **({"otp": otp} if otp else {})}
             try:
-                tokens: dict[str, str] = transport.send(LOGIN, {"data": form})
+                tokens = read(transport.request("POST", LOGIN, data=said), form)
                 break
             except NotSignedIn as error:
                 if error.code != OTP_REQUIRED or not run.can_ask:

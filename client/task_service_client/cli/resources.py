@@ -8,12 +8,13 @@ from urllib.parse import quote
 import typer
 
 from task_service_client.cli import columns, files, keys
+from task_service_client.cli.answers import read, rows, shape
 from task_service_client.cli.columns import Column
 from task_service_client.cli.command import CONTEXT, Fields, Output, ProfileName, Url, add, as_command, run_of
 from task_service_client.cli.data import write_each, write_list, write_values
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
-from task_service_client.cli.run import Run, rows
+from task_service_client.cli.run import Run
 
 API = "/api/v1/"
 Body = Callable[..., None]
@@ -156,10 +157,14 @@ def _path(resource: Resource, name: str) -> str:
     return f"{API}{resource.path.rstrip('/')}/{quote(name, safe='@')}"
 
 
+def _form(resource: Resource) -> Any:
+    return shape(**{resource.key: str})
+
+
 def _ls(resource: Resource) -> Body:
     def ls(run: Run) -> None:
         with run.client() as client:
-            count = write_list(run, rows(client, API + resource.path), resource.columns)
+            count = write_list(run, rows(client, API + resource.path, _form(resource)), resource.columns)
         if count == 0 and run.output == "text":
             run.say(t("There are none."))
 
@@ -173,7 +178,7 @@ def _names(resource: Resource) -> Any:
 def _show(resource: Resource) -> Body:
     def show(run: Run, names: _names(resource)) -> None:  # type: ignore[valid-type]
         with run.client() as client:
-            write_each(run, [client.request("GET", _path(resource, name)).json() for name in names])
+            write_each(run, [read(client.request("GET", _path(resource, name)), _form(resource)) for name in names])
 
     return show
 
@@ -184,7 +189,7 @@ def _deed(resource: Resource, deed: Deed) -> Body:
         with run.client() as client:
             for name in names:
                 answer = client.request(deed.method, _path(resource, name) + deed.path, json=body)
-                found.append(answer.json() if answer.content else {resource.key: name})
+                found.append(read(answer, _form(resource)) if answer.content else {resource.key: name})
                 if run.output == "text" and not run.fields:
                     write_values({"name": found[-1].get(resource.key, name)}, ["name"])
         if run.output != "text" or run.fields:

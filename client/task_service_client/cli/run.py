@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from task_service_client.cli import exits
 from task_service_client.cli.exits import Refused
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from task_service_client import AsyncClient, Client
 
 FORMATS = ("text", "json", "jsonl")
-PAGE = 100
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,13 @@ class Run:
         from task_service_client import Client
 
         self._check_server()
-        try:
-            return Client(self.url, timeout=timeout, language=language())
-        except ValueError as error:  # of no API key
-            raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
+        return signed_in(lambda: Client(self.url, timeout=timeout, language=language()))
 
     def async_client(self) -> "AsyncClient":
         from task_service_client import AsyncClient
 
         self._check_server()
-        try:
-            return AsyncClient(self.url, language=language())
-        except ValueError as error:
-            raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
+        return signed_in(lambda: AsyncClient(self.url, language=language()))
 
     def _check_server(self) -> None:
         from task_service_client.requests import url_of
@@ -102,15 +96,19 @@ class Run:
         return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def signed_in(make: Callable[[], C]) -> C:
+    """Return the client that is made. Raises Refused where what is to sign it in is no API key."""
+    try:
+        return make()
+    except UnicodeError:  # a ValueError, and of the URL
+        raise
+    except ValueError as error:
+        raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
+
+
 def console(*, of_messages: bool = False) -> "Console":
     """Return the console of stdout, or of stderr: colours on a terminal alone, and none with NO_COLOR."""
     from rich.console import Console
 
     stream = sys.stderr if of_messages else sys.stdout
     return Console(file=stream, force_terminal=stream.isatty(), highlight=False, emoji=False, markup=False)
-
-
-def rows(client: "Client", path: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a list of the service, page by page, as the answers have them."""
-    for answer in client.pages(path, params):
-        yield from answer.json()

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from task_service_client.cli.answers import read, shape
 from task_service_client.cli.columns import Column
 from task_service_client.cli.data import write_line, write_list, write_one
 from task_service_client.cli.language import t
@@ -18,8 +19,11 @@ def stats(
     by: Annotated[str, option("--by", "type, queue or priority.", "KIND")] = "type",
 ) -> None:
     """Count the tasks of a window by their type, queue or priority."""
+    percentiles = dict[str, float | None]
+    series = shape(key=str, **dict.fromkeys(COUNTS, list[int]))
+    form = shape(series=list[series], wait_seconds=percentiles, run_seconds=percentiles)  # type: ignore[valid-type]
     with run.client() as client:
-        found: dict[str, Any] = client.request("GET", "/api/v1/stats", params={"window": window, "by": by}).json()
+        found: dict[str, Any] = read(client.request("GET", "/api/v1/stats", params={"window": window, "by": by}), form)
     if run.output == "json":
         write_one(run, found)
     elif run.output == "jsonl":

@@ -1,9 +1,11 @@
 """`submit`."""
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from task_service_client.cli import task_types
+from task_service_client.cli.answers import read
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _of_task, _waiting = partial(option, panel=t("The task")), partial(option, panel=t("Waiting"))
 Text = str | None
+# What the service takes; a header has no space around its value (RFC 9110, section 5.5).
+KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 def _priorities(incomplete: str) -> list[str]:
@@ -49,9 +53,12 @@ def submit(  # noqa: PLR0917 (typer calls it by names)
     `task-service submit long_running_task duration=5 --wait`
     """
     from task_service_client.cli import watch
+    from task_service_client.cli.data import write_one, write_values
 
     if timeout is not None and not wait:
         raise Refused(t("--timeout is the time of --wait. That of the task is --time-limit."))
+    if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
+        raise Refused(t("--idempotency-key takes printable ASCII, 255 characters at most."))
     fields = {
         "name": name, "task_type": task_type, "priority": priority, "delay_seconds": delay, "run_at": run_at,
         "expires_at": expires_at, "timeout_seconds": time_limit, "max_attempts": attempts, "tags": tag,
@@ -65,10 +72,8 @@ def submit(  # noqa: PLR0917 (typer calls it by names)
     if wait:
         watch.until_ended(run, [created["id"]], timeout, known=[created], as_list=False)
     elif run.output == "text" and not run.fields:
-        print(created["id"], flush=True)
+        write_values(created, ["id"])
     else:
-        from task_service_client.cli.data import write_one
-
         write_one(run, created)
 
 
@@ -77,7 +82,7 @@ def _create(
 ) -> dict[str, Any]:  # fmt: skip
     from uuid import uuid4
 
-    from task_service_client import ApiError, Unreachable
+    from task_service_client import ApiError, Task, Unreachable
     from task_service_client.cli.values import arguments
     from task_service_client.requests import TASKS, as_body, url_of
 
@@ -89,12 +94,12 @@ def _create(
     key = key or str(uuid4())
     try:
         answer = client.request("POST", TASKS, json=body, headers={"Idempotency-Key": key})
-    except (Unreachable, ApiError, KeyboardInterrupt) as error:
+        created: dict[str, Any] = read(answer, Task)
+    except (Unreachable, ApiError, Refused, KeyboardInterrupt) as error:
         if not isinstance(error, ApiError) or not error.is_of_service:
             run.say(t("It is not known whether there is a task. To ask again for the same one:"))
             run.say(f"--idempotency-key {key}")
         raise
-    created: dict[str, Any] = answer.json()
     return created
 
 

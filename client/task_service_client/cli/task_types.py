@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 import time
@@ -11,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from task_service_client.cli.answers import read, shape
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 
@@ -21,11 +23,13 @@ TYPES = "/api/v1/tasks/types"
 # Names that are older are asked for again, for so long: a person waits for the completion.
 FRESH_SECONDS, QUICK_SECONDS = 300.0, 1.0
 ANSWER = list[dict[str, Any]]
+# Names that are completed. Another one may be submitted, but a shell or a terminal could obey what it holds.
+_NAME = re.compile(r"[\w.:-]+")
 
 
 def fetched(client: "Client", url: str) -> ANSWER:
     """Return the task types of the server, and keep their names."""
-    types: ANSWER = client.request("GET", TYPES).json()
+    types: ANSWER = read(client.request("GET", TYPES), list[shape(celery_task_name=str, parameters=dict)])  # type: ignore[misc]
     _keep(url, [each["celery_task_name"] for each in types])
     return types
 
@@ -87,7 +91,7 @@ def _refresh(url: str) -> None:
 def _kept(url: str) -> dict[str, Any] | None:
     try:
         found = json.loads(_path(url).read_text(encoding="utf-8"))
-        return {"at": float(found["at"]), "names": [str(name) for name in found["names"]]}
+        return {"at": float(found["at"]), "names": [name for name in found["names"] if _NAME.fullmatch(name)]}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

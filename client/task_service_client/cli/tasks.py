@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
+from task_service_client.cli.answers import read, rows, shape
 from task_service_client.cli.columns import TASKS as COLUMNS
 from task_service_client.cli.data import write_each, write_line, write_list
 from task_service_client.cli.ids import TASKS, checked_id, checked_ids, filters_of
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
-from task_service_client.cli.run import Run, rows
+from task_service_client.cli.run import Run
 
 if TYPE_CHECKING:
     from task_service_client import AsyncClient
@@ -34,6 +35,7 @@ def ls(
     """
     from task_service_client.requests import next_page
 
+    form = shape(id=str)
     with run.client() as client:
         params = filters_of(client, " ".join([*(words or []), *([query] if query else [])]))
         size = min(MOST_IN_A_PAGE, limit or MOST_IN_A_PAGE)
@@ -41,9 +43,9 @@ def ls(
         following = next_page(TASKS, answer)
 
         def found() -> Iterator[dict[str, Any]]:
-            yield from answer.json()
+            yield from read(answer, list[form])  # type: ignore[valid-type]
             if following:
-                yield from rows(client, following)
+                yield from rows(client, following, form)
 
         written = write_list(run, islice(found(), limit or None), COLUMNS)
         if written == 0 and run.output == "text":
@@ -54,9 +56,11 @@ def ls(
 
 def show(run: Run, ids: Annotated[list[str], argument("ID...", "Tasks; - reads ids from stdin.")]) -> None:
     """Show tasks with all their fields."""
+    from task_service_client import Task
+
     wanted = checked_ids(ids)
     with run.client() as client:
-        found = [client.request("GET", TASKS + task_id).json() for task_id in wanted]
+        found = [read(client.request("GET", TASKS + task_id), Task) for task_id in wanted]
     write_each(run, found)
 
 
@@ -125,12 +129,13 @@ def _said(
 
 def _log_line(line: dict[str, Any]) -> None:
     """Print a line with its time on the clock of this machine; elsewhere than on a terminal with the whole time."""
-    from task_service_client.cli.texts import local, safe
+    from task_service_client.cli.texts import local, one_line, safe
 
     level, message = line["level"], line["message"]
     if not sys.stdout.isatty():
         print(line["at"], level, message, flush=True)
         return
+    level = one_line(level)
     from rich.text import Text
 
     from task_service_client.cli.run import console

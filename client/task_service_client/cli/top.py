@@ -3,10 +3,12 @@
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
+from task_service_client.cli.answers import read, rows, shape
 from task_service_client.cli.data import write_one
 from task_service_client.cli.ids import TASKS, filters_of
 from task_service_client.cli.options import option
-from task_service_client.cli.run import Run, console, rows
+from task_service_client.cli.run import Run, console
+from task_service_client.cli.search import STATUSES
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -40,24 +42,25 @@ def top(
 
 def look(client: "Client", filters: dict[str, Any]) -> dict[str, Any]:
     """Return what the view shows. `workers` is null for who may not see them."""
-    from task_service_client import ApiError
+    from task_service_client import ApiError, Task
 
-    counts = client.request("GET", f"{TASKS}count", params=filters or None).json()
+    form = shape(**dict.fromkeys(STATUSES, int))
+    counts = read(client.request("GET", f"{TASKS}count", params=filters or None), form)
     # What a search says of states concerns the counts.
     others = {name: value for name, value in filters.items() if name != "status"}
     running = []
-    for task in rows(client, TASKS, {"limit": 100, **others, "status": "running"}):
+    for task in rows(client, TASKS, Task, {"limit": 100, **others, "status": "running"}):
         running.append(task)
         if len(running) == MOST_TASKS:
             break
     try:
-        workers = [*rows(client, "/api/v1/workers/")]
+        workers = [*rows(client, "/api/v1/workers/", shape(name=str))]
     except ApiError as error:
         if error.status != 403:  # noqa: PLR2004 (Forbidden)
             raise
         workers = None
-    recent = client.request("GET", TASKS, params={"limit": 20, **filters}).json()
-    queues = [*rows(client, "/api/v1/queues/")]
+    recent = read(client.request("GET", TASKS, params={"limit": 20, **filters}), list[Task])
+    queues = [*rows(client, "/api/v1/queues/", shape(name=str))]
     return {"counts": counts, "queues": queues, "workers": workers, "running": running, "recent": recent}
 
 
@@ -65,7 +68,7 @@ def _live(client: "Client", filters: dict[str, Any], interval: float, query: str
     from rich.live import Live
 
     from task_service_client import NotSignedIn, TaskServiceError
-    from task_service_client.cli.exits import explained
+    from task_service_client.cli.exits import Refused, explained
     from task_service_client.cli.keyboard import keys
     from task_service_client.cli.screen import Screen
 
@@ -84,7 +87,7 @@ def _live(client: "Client", filters: dict[str, Any], interval: float, query: str
                 screen.take(looked.result())
             except NotSignedIn:
                 raise
-            except TaskServiceError as error:
+            except (TaskServiceError, Refused) as error:
                 refused = explained(error)
                 screen.trouble = refused.message if refused else str(error)
 

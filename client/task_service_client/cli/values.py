@@ -165,7 +165,7 @@ def _array(text: str, kind: Schema, root: Schema) -> Any:
 
 def _typed_json(text: str, kind: type, words: str) -> Any:
     try:
-        value = _loads(text)
+        value = loads(text)
     except ValueError:
         raise Misfit(words) from None
     if not isinstance(value, kind):
@@ -176,14 +176,17 @@ def _typed_json(text: str, kind: type, words: str) -> Any:
 def _anything(text: str) -> Any:
     """Return JSON where the text is some, else the text: the parameter has no type."""
     try:
-        return _loads(text)
+        return loads(text)
     except ValueError:
         return text
 
 
-def _loads(text: str) -> Any:
+def loads(text: str | bytes) -> Any:
     """Return JSON (RFC 8259), which has no NaN and no infinity. Raises ValueError."""
-    return json.loads(text, parse_float=_finite, parse_constant=_no_constant)
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _finite(text: str) -> float:
@@ -199,7 +202,7 @@ def _no_constant(text: str) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return _loads(text)
+        return loads(text)
     except ValueError as error:
         raise Misfit(t("JSON after :=, and this is none ({reason})", reason=error)) from None
 

@@ -1,8 +1,10 @@
 """Exit codes of errors, and what is said of them."""
 
 import json
+from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 import typer
 from pydantic import ValidationError
@@ -41,7 +43,9 @@ def no_task() -> ValidationError:
         (refused(422, code="v", detail="d", errors=[{"loc": ["body", "k"], "msg": "m"}]), 2, "  k: m"), (refused(500, code="internal", detail="d"), 1, "d"),
         (refused(502, detail="a proxy"), 3, "a proxy"), (refused(404, detail="another server"), 3, "another"), (Unreachable("refused"), 3, "refused"),
         (TimeoutError(), 124, "over"), (KeyboardInterrupt(), 130, ""), (typer.Abort(), 130, ""), (typer.Exit(7), 7, ""), (Damaged("sha"), 1, "sha"),
-        (OSError("disk"), 1, "disk"), (not_json(), 3, "not the task service"), (no_task(), 3, "not the task service"),
+        (OSError("disk"), 1, "disk"), (not_json(), 3, "not the task service"), (no_task(), 3, "id: Field required"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 2, "'\\udcff' cannot be encoded in utf-8"),
+        (UnicodeError("encoding with 'idna' codec failed"), 2, "URL"), (httpx.InvalidURL("Invalid port"), 2, "URL is not valid: Invalid port"),
     ],
 )  # fmt: skip
 def test_of_errors(error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,3 +61,10 @@ def test_of_errors(error: BaseException, code: int, words: str, capsys: pytest.C
 def test_a_fault_of_the_program_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         guarded(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+    for error in (KeyError("id"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), RecursionError(), TypeError()):
+        with pytest.raises(type(error)):
+            guarded(partial(_raise, error))
+
+
+def _raise(error: BaseException) -> None:
+    raise error
