@@ -31,7 +31,7 @@ def read(answer: "httpx.Response", form: Any) -> Any:
         TypeAdapter(form).validate_json(answer.content, strict=True)
         return loads(answer.content)
     except ValueError as error:
-        said = t("What answers at {url} is not the task service: {reason}", url=answer.request.url, reason=why(error))
+        said = t("What answers at {url} is not the task service: {reason}", url=answer.request.url, reason=_why(error))
         raise Refused(said, exits.UNREACHABLE) from None
 
 
@@ -43,7 +43,7 @@ def rows(
         yield from read(answer, list[form])  # type: ignore[valid-type]
 
 
-def why(error: ValueError) -> str:
+def _why(error: ValueError) -> str:
     """Return in one line what an answer lacks: pydantic tells it in several."""
     from pydantic import ValidationError
 

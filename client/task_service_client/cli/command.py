@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from task_service_client.cli import exits
-from task_service_client.cli.answers import why
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 from task_service_client.cli.run import FORMATS, Run
@@ -125,19 +124,12 @@ def guarded(call: Callable[[], None]) -> int:
     except BrokenPipeError:
         raise  # typer ends the program in silence
     except Exception as error:
-        refused = exits.explained(error) or _explained_answer(error)
+        refused = exits.explained(error)
         if refused is None:
             raise
         print(safe(refused.message), file=sys.stderr)
         return refused.code
     return exits.OK
-
-
-def _explained_answer(error: Exception) -> Refused | None:
-    """An answer with success that no service of this kind gives: pydantic and json raise ValueErrors."""
-    if isinstance(error, ValueError) and (type(error).__module__ or "").partition(".")[0] in ("json", "pydantic_core"):
-        return Refused(t("What answers is not the task service: {reason}", reason=why(error)), exits.UNREACHABLE)
-    return None
 
 
 def add(app: typer.Typer, name: str, body: Body, summary: str) -> None:

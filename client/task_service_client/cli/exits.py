@@ -34,21 +34,20 @@ def explained(error: BaseException) -> Refused | None:  # noqa: PLR0911 (one for
         return Refused(t("The time is over."), TIMEOUT)
     if isinstance(error, BadProfile):
         return Refused(reason_of(error))
-    if isinstance(error, UnicodeEncodeError):  # bytes of the command line that are no text, or too many for its locale
-        bad = repr(error.object[error.start : error.end])
-        return Refused(t("{text} cannot be encoded in {encoding}.", text=bad, encoding=error.encoding))
-    if _is_of_url(error):
-        return Refused(t("The URL is not valid: {reason}", reason=error))
     if isinstance(error, Damaged | OSError):
         return Refused(reason_of(error), FAILED)
+    return _of_words(error)
+
+
+def _of_words(error: BaseException) -> Refused | None:
+    """Return what is said of words of the command line that no request can hold; None for another error."""
+    if isinstance(error, UnicodeEncodeError):  # bytes that are no text, or a text beyond the locale's encoding
+        bad = repr(error.object[error.start : error.end])
+        return Refused(t("{text} cannot be encoded in {encoding}.", text=bad, encoding=error.encoding))
+    is_of_host = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)  # of the codec idna
+    if is_of_host or type(error).__name__ == "InvalidURL":  # of httpx, which may not be imported
+        return Refused(t("The URL is not valid: {reason}", reason=error))
     return None
-
-
-def _is_of_url(error: BaseException) -> bool:
-    """Say whether httpx, or the codec of names of hosts, refuses a URL."""
-    if isinstance(error, UnicodeError):
-        return not isinstance(error, UnicodeDecodeError)
-    return type(error).__name__ == "InvalidURL"  # of httpx, which is not imported where no request was made
 
 
 def _of_answer(error: ApiError) -> Refused:

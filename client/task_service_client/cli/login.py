@@ -189,19 +189,16 @@ def _with_key(profile: "Profile", key: str) -> "Profile":
 def _with_tokens(run: Run, profile: "Profile", username: str, password: str, otp: str | None) -> "Profile":
     from dataclasses import replace
 
-    from pydantic import StringConstraints
-
     from task_service_client import NotSignedIn
-    from task_service_client._sync.credentials import KEY, LOGIN, Credentials
+    from task_service_client._sync.credentials import LOGIN, Credentials
     from task_service_client._sync.transport import Transport
+    from task_service_client.base import Tokens
 
-    token = Annotated[str, StringConstraints(pattern=f"^{KEY.pattern}$")]
-    form = shape(access_token=token, refresh_token=token)
     with closing(Transport(profile.url, Credentials(), LOGIN_SECONDS, language())) as transport:
         while True:
-            said = {"username": username, "password": password, **({"otp": otp} if otp else {})}
+            form = {"username": username, "password": password, **({"otp": otp} if otp else {})}
             try:
-                tokens = read(transport.request("POST", LOGIN, data=said), form)
+                tokens = read(transport.request("POST", LOGIN, data=form), Tokens)
                 break
             except NotSignedIn as error:
                 if error.code != OTP_REQUIRED or not run.can_ask:

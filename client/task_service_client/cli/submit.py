@@ -82,7 +82,7 @@ def _create(
 ) -> dict[str, Any]:  # fmt: skip
     from uuid import uuid4
 
-    from task_service_client import ApiError, Task, Unreachable
+    from task_service_client import ApiError, Task, TaskServiceError
     from task_service_client.cli.values import arguments
     from task_service_client.requests import TASKS, as_body, url_of
 
@@ -95,7 +95,7 @@ def _create(
     try:
         answer = client.request("POST", TASKS, json=body, headers={"Idempotency-Key": key})
         created: dict[str, Any] = read(answer, Task)
-    except (Unreachable, ApiError, Refused, KeyboardInterrupt) as error:
+    except (TaskServiceError, Refused, KeyboardInterrupt) as error:
         if not isinstance(error, ApiError) or not error.is_of_service:
             run.say(t("It is not known whether there is a task. To ask again for the same one:"))
             run.say(f"--idempotency-key {key}")

@@ -61,7 +61,16 @@ def test_an_idempotency_key_is_what_the_service_takes(signed_in: Service, key: s
 
 
 @pytest.mark.parametrize(
-    "url", ["http://host:abc", "http://xn--a.example", "http://a\nb", "http://é..x", f"http://{BYTES}.example"]
+    "url",
+    [
+        "http://host:abc",
+        "http://xn--a.example",
+        "http://a..b",
+        "http://" + "a" * 300,
+        "http://a\nb",
+        "http://é..x",
+        f"http://{BYTES}.example",
+    ],
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     for words in (["ls"], ["watch", ID], ["login", "--api-key-stdin"]):
