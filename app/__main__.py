@@ -13,41 +13,37 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
-INTERRUPTED = 130
+import typer
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
-try:
-    import typer
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from app.beat import entries, importing
-    from app.catalogue import read_tasks, tasks_kept_out
-    from app.core.config import ConfigurationError, get_settings
-    from app.core.setting_warnings import setting_warnings
-    from app.db.session import SessionLocal, engine
-    from app.db.sql import roles
-    from app.doctor import report
-    from app.doctor.checks import examine
-    from app.doctor.findings import Level
-    from app.doctor.running import left_running
-    from app.errors import InvalidInput, ServiceError
-    from app.launcher.bootstrap import become
-    from app.launcher.options import DEFAULT_PORT
-    from app.launcher.parts import api_command
-    from app.messaging.application import celery_app
-    from app.messaging.loader import check_task_modules
-    from app.services.accounts.passwords import check_first_admin
-    from app.services.accounts.totp_service import totp_service
-    from app.services.audit.audit_service import audit_service
-    from app.services.execution.queue_shares import check_queue_shares
-    from app.services.user_service import user_service
-    from app.services.webhook_service import webhook_service
-except KeyboardInterrupt:  # they take a second
-    sys.exit(INTERRUPTED)
+from app.beat import entries, importing
+from app.catalogue import read_tasks, tasks_kept_out
+from app.core.config import ConfigurationError, get_settings
+from app.core.setting_warnings import setting_warnings
+from app.db.session import SessionLocal, engine
+from app.db.sql import roles
+from app.doctor import report
+from app.doctor.checks import examine
+from app.doctor.findings import Level
+from app.doctor.running import left_running
+from app.errors import InvalidInput, ServiceError
+from app.launcher.bootstrap import become
+from app.launcher.options import DEFAULT_PORT
+from app.launcher.parts import api_command
+from app.messaging.application import celery_app
+from app.messaging.loader import check_task_modules
+from app.services.accounts.passwords import check_first_admin
+from app.services.accounts.totp_service import totp_service
+from app.services.audit.audit_service import audit_service
+from app.services.execution.queue_shares import check_queue_shares
+from app.services.user_service import user_service
+from app.services.webhook_service import webhook_service
 
 P = ParamSpec("P")
+INTERRUPTED = 130
 
 cli = typer.Typer(
     name="task-service-server",

@@ -87,7 +87,7 @@ def _target(client: "Client", file_id: str, to: Path, *, is_forced: bool) -> Pat
     try:
         return target_of(to, name)
     except FileExistsError:
-        if is_forced and not (to / name).is_dir():
+        if is_forced and (to / name).is_file() and not (to / name).is_symlink():  # the server has chosen the name
             return to / name
         said = t("{path} is there: name the file to write to, or add --force.", path=to / name)
         raise Refused(said, exits.FAILED) from None

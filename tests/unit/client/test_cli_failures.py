@@ -180,6 +180,9 @@ class TestDownload:
         ran = run("files", "download", FILE, str(tmp_path))
         assert (ran.exit_code, "--force" in ran.stderr, there.read_text(encoding="utf-8")) == (1, True, "mine")
         assert run("files", "download", FILE, str(tmp_path), "--force").stdout == f"{there}\n"
+        there.rename(elsewhere := tmp_path / "elsewhere")
+        there.symlink_to(elsewhere)  # the name is the server's
+        assert run("files", "download", FILE, str(tmp_path), "--force").exit_code == 1
         assert there.read_text(encoding="utf-8") == ""
 
     @pytest.mark.parametrize("name", ["../x", ".profile", "a\x1bb", ".."])
