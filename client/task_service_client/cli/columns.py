@@ -116,7 +116,7 @@ KEYS = (
     Column("scopes", "SCOPES", rank=2, least=10),
     Column("last_used_at", "USED", "ago", rank=4),
     Column("expires_at", "EXPIRES", "ago", rank=3, only_if_any=True),
-    Column("revoked_at", "REVOKED", "ago", rank=1, only_if_any=True),
+    Column("revoked_at", "REVOKED AT", "ago", rank=1, only_if_any=True),
     Column("created_at", "AGE", "ago", rank=6),
 )
 USERS = (
