@@ -286,7 +286,10 @@ def _commands_of_client() -> set[str]:
 
 
 def _prepare_streams() -> None:
-    """Have standard streams that take any text, as those of task-service. A closed one becomes the null device."""
+    """Have standard streams that take any text. A closed one becomes the null device.
+
+    As `task_service_client.cli` does, which need not be installed here.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:

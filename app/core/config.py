@@ -184,7 +184,8 @@ def get_settings() -> Settings:
         ]
         raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
     except UnicodeDecodeError as error:
-        said = f"configuration: .env is not in UTF-8 (byte {error.start + 1}): save it in that encoding"
+        file = Settings.model_config.get("env_file")
+        said = f"configuration: {file} is not in UTF-8 (byte {error.start + 1}): save it in that encoding"
         raise ConfigurationError(said) from None
 
 

@@ -43,7 +43,7 @@ async def async_as_a_whole(work: Callable[[], Any]) -> Any:
 
 def as_a_whole(work: Callable[[], Any]) -> Any:
     """Return what a call returns. Where Ctrl-C interrupts the caller, the call has some seconds to end."""
-    from concurrent.futures import Future
+    from concurrent.futures import Future, wait
 
     done: Future[Any] = Future()
 
@@ -53,12 +53,11 @@ def as_a_whole(work: Callable[[], Any]) -> Any:
         except BaseException as error:  # noqa: BLE001 (raised again in the caller)
             done.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
     try:
-        thread.join()
+        threading.Thread(target=run, daemon=True).start()
+        wait([done])  # before Python 3.13, a join that was interrupted counts as done
     except BaseException:
-        thread.join(GRACE_SECONDS)
+        wait([done], GRACE_SECONDS)
         raise
     return done.result()
 

@@ -47,7 +47,7 @@ def target_of(path: Path, name: str) -> Path:
     SpecialFileError for a device or a pipe, which a file would replace.
     """
     if not path.is_dir():
-        found = path.resolve()
+        found = Path(os.path.realpath(path)) if path.is_symlink() else path
         if found.exists() and not found.is_file():
             raise shutil.SpecialFileError(f"{path} is no regular file, and stays as it is: name another one")
         return found
@@ -80,19 +80,22 @@ class Part:
         return self._hash.hexdigest()
 
     def finish(self) -> None:
-        """Give the file its name. It has the mode of the file that it replaces."""
+        """Give the file its name."""
         self._file.close()
-        if self._target.exists():
-            shutil.copymode(self._target, self._path)
         self._path.replace(self._target)
 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Part]:
-    """Open a file beside `target`, which is gone at the end unless it is finished. Raises OSError."""
+    """Open a file beside `target`, which is gone at the end unless it is finished. Raises OSError.
+
+    It has the mode of the file that it replaces.
+    """
     path = target.with_name(f".task-service-{secrets.token_hex(8)}.part")
     try:
         with path.open("xb") as file:
+            if target.exists():
+                shutil.copymode(target, path)
             yield Part(target, file, path)
     finally:
         path.unlink(missing_ok=True)

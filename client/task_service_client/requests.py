@@ -24,10 +24,15 @@ def url_of(base_url: str | None) -> str:
         if profile is None:
             raise ValueError("no server is named: pass base_url, set TASK_SERVICE_URL, or run `task-service login URL`")
         found = profile.url
+    return normalised(found)
+
+
+def normalised(found: str) -> str:
+    """Return the URL of a server in the form in which two are compared. Raises ValueError."""
     try:
         url = urlsplit(found)
-        is_one = url.scheme in ("http", "https") and (url.hostname or "").encode("idna") and url.port != 0
-        httpx.URL(found)
+        is_one = url.scheme in ("http", "https") and bool((url.hostname or "").encode("idna")) and url.port != 0
+        is_one = is_one and bool(httpx.URL(found).host)  # which decodes its name
     except (ValueError, httpx.InvalidURL):  # of its port, or its host's name
         is_one = False
     if not is_one or not found.isprintable() or " " in found:

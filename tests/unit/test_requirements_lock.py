@@ -47,7 +47,7 @@ class TestEachFile:
         assert image & beside == set()
         assert (image | beside_the_image().keys()) & tools().keys() == set()
 
-    def test_refuses_source_distributions_and_name_no_index(self) -> None:
+    def test_refuses_source_distributions_and_names_no_index(self) -> None:
         """The installation chooses the index; the hashes prove that the files are the same."""
         texts = {lock.name: lock.read_text(encoding="utf-8") for lock in LOCKS}
         wrong = [name for name, text in texts.items() if "\n--only-binary :all:\n" not in text]

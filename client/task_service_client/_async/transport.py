@@ -60,7 +60,7 @@ class AsyncTransport:
     async def request(
         self, method: str, path: str, *, repeatable: bool = False, deadline: Deadline | None = None, **options: Any
     ) -> httpx.Response:
-        """Send a request and return its whole answer. Raises ApiError, Unreachable.
+        """Send a request and return its whole answer. Raises ApiError, Unreachable, Unexpected, ValueError.
 
         `repeatable`: it may be sent again when its answer is lost, also without an idempotency key. Nothing is sent
         again after the deadline.
@@ -69,7 +69,7 @@ class AsyncTransport:
         return await self._answer(sending, whole=True)
 
     async def pages(self, path: str, params: Mapping[str, Any] | None = None) -> AsyncIterator[httpx.Response]:
-        """Yield the answers of a list, page by page. Raises ApiError, Unreachable."""
+        """Yield the answers of a list, page by page. Raises as `request`."""
         following = path
         while following:
             answer = await self.request("GET", following, params=params)
@@ -82,12 +82,14 @@ class AsyncTransport:
     ) -> AsyncIterator[httpx.Response]:
         """Send a request, and close its answer at the end. `options` are made anew for each attempt.
 
-        Raises ApiError, Unreachable.
+        Raises as `request`.
         """
         response = await self._answer(Sending(method, path, options, attempts), whole=False)
         try:
             yield response
-        except httpx.RequestError as error:
+        except httpx.DecodingError as error:
+            raise Unexpected(_words(error)) from error
+        except httpx.TransportError as error:
             raise Unreachable(f"{method} {path}: the answer ended early ({_words(error)})") from error
         finally:
             await response.aclose()
@@ -109,7 +111,7 @@ class AsyncTransport:
                 async with self.stream("GET", path, options, attempts=STREAM_ATTEMPTS) as response:
                     if response.status_code == NO_CONTENT:
                         return
-                    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
                         raise Unexpected("no stream of events")
                     yield Event("open", "", parser.last_id)
                     async for line in _lines(response.aiter_bytes()):

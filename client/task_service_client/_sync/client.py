@@ -250,7 +250,7 @@ class Client:
         """Write the content of a file, or of an artifact, to this path, and return it; in a directory under its name.
 
         It is there whole or not at all: a connection that ends is gone on with, and the SHA-256 is compared. Raises
-        Damaged.
+        Damaged, ValueError for a name that no file should have, and OSError, also for a device or a pipe.
         """
         known = _model(File, self._transport.request("GET", f"{FILES}{file_id}"))
         target = target_of(Path(to), known.name)

@@ -10,9 +10,9 @@ from typing import Any
 from task_service_client import profiles
 from task_service_client._pair import Turns, as_a_whole, in_thread, sleep
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
-from task_service_client.requests import Deadline
+from task_service_client.requests import Deadline, normalised
 
-# Sends a request without credentials, once if its answer is lost, and returns the JSON of the answer.
+# Sends a request without credentials, once if its answer is lost, and returns the tokens of the answer.
 Send = Callable[[str, dict[str, Any]], Any]
 UNAUTHORIZED = 401
 LOCK_SECONDS, LOCK_POLL_SECONDS = 120.0, 0.05
@@ -131,7 +131,7 @@ def credentials_of(url: str, api_key: str | None, username: str | None, password
     if key := os.environ.get("TASK_SERVICE_API_KEY"):
         return ApiKey(key)
     profile = profiles.load()
-    if profile is None or profile.url != url:
+    if profile is None or normalised(profile.url) != url:
         return Credentials()
     return StoredLogin(profile) if profile.api_key is None else ApiKey(profile.api_key)
 

@@ -60,7 +60,7 @@ class Transport:
     def request(
         self, method: str, path: str, *, repeatable: bool = False, deadline: Deadline | None = None, **options: Any
     ) -> httpx.Response:
-        """Send a request and return its whole answer. Raises ApiError, Unreachable.
+        """Send a request and return its whole answer. Raises ApiError, Unreachable, Unexpected, ValueError.
 
         `repeatable`: it may be sent again when its answer is lost, also without an idempotency key. Nothing is sent
         again after the deadline.
@@ -69,7 +69,7 @@ class Transport:
         return self._answer(sending, whole=True)
 
     def pages(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
-        """Yield the answers of a list, page by page. Raises ApiError, Unreachable."""
+        """Yield the answers of a list, page by page. Raises as `request`."""
         following = path
         while following:
             answer = self.request("GET", following, params=params)
@@ -80,12 +80,14 @@ class Transport:
     def stream(self, method: str, path: str, options: Options, *, attempts: int = ATTEMPTS) -> Iterator[httpx.Response]:
         """Send a request, and close its answer at the end. `options` are made anew for each attempt.
 
-        Raises ApiError, Unreachable.
+        Raises as `request`.
         """
         response = self._answer(Sending(method, path, options, attempts), whole=False)
         try:
             yield response
-        except httpx.RequestError as error:
+        except httpx.DecodingError as error:
+            raise Unexpected(_words(error)) from error
+        except httpx.TransportError as error:
             raise Unreachable(f"{method} {path}: the answer ended early ({_words(error)})") from error
         finally:
             response.close()
@@ -107,7 +109,7 @@ class Transport:
                 with self.stream("GET", path, options, attempts=STREAM_ATTEMPTS) as response:
                     if response.status_code == NO_CONTENT:
                         return
-                    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
                         raise Unexpected("no stream of events")
                     yield Event("open", "", parser.last_id)
                     for line in _lines(response.iter_bytes()):

@@ -1,6 +1,7 @@
 """Answers of the service, in the form that a command reads. What has another form comes from another server."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from task_service_client.cli import exits
@@ -10,7 +11,7 @@ from task_service_client.cli.values import loads
 
 if TYPE_CHECKING:
     import httpx
-    from pydantic import BaseModel
+    from pydantic import BaseModel, TypeAdapter
 
     from task_service_client import Client
 
@@ -27,27 +28,29 @@ def read(answer: "httpx.Response", form: Any) -> Any:
     """Return the JSON of an answer as it came. Raises Refused where it is none, or is not of this form."""
     from pydantic import TypeAdapter
 
-    try:
-        TypeAdapter(form).validate_json(answer.content, strict=True)
-        return loads(answer.content)
-    except ValueError as error:
-        said = t("What answers at {url} is not the task service: {reason}", url=answer.request.url, reason=_why(error))
-        raise Refused(said, exits.UNREACHABLE) from None
+    return _checked(answer, TypeAdapter(form))
 
 
 def rows(
     client: "Client", path: str, form: "type[BaseModel]", params: Mapping[str, Any] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list of the service, page by page, as the answers have them."""
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(list[form])  # type: ignore[valid-type]
     for answer in client.pages(path, params):
-        yield from read(answer, list[form])  # type: ignore[valid-type]
+        yield from _checked(answer, adapter)
 
 
-def _why(error: ValueError) -> str:
-    """Return in one line what an answer lacks: pydantic tells it in several."""
-    from pydantic import ValidationError
+def _checked(answer: "httpx.Response", adapter: "TypeAdapter[Any]") -> Any:
+    from task_service_client.adapters import valid
+    from task_service_client.errors import Unexpected
 
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return ": ".join([*([".".join(map(str, first["loc"]))] if first["loc"] else []), first["msg"]])
+    try:
+        found = loads(answer.content)
+        valid(partial(adapter.validate_json, strict=True), adapter.validate_python, answer.content)
+    except (ValueError, Unexpected) as error:
+        why = getattr(error, "reason", error)
+        said = t("What answers at {url} is not the task service: {reason}", url=answer.request.url, reason=why)
+        raise Refused(said, exits.UNREACHABLE) from None
+    return found

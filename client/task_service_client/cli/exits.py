@@ -46,7 +46,7 @@ def _of_words(error: BaseException) -> Refused | None:
         return Refused(t("{text} cannot be encoded in {encoding}.", text=bad, encoding=error.encoding))
     is_of_host = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)  # of the codec idna
     if is_of_host or type(error).__name__ == "InvalidURL":  # of httpx, which may not be imported
-        return Refused(t("The URL is not valid: {reason}", reason=error))
+        return Refused(t("A URL is not valid: {reason}", reason=error))
     return None
 
 

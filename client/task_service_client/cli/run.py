@@ -100,8 +100,6 @@ def signed_in(make: Callable[[], C]) -> C:
     """Return the client that is made. Raises Refused where what is to sign it in is no API key."""
     try:
         return make()
-    except UnicodeError:  # a ValueError, and of the URL
-        raise
     except ValueError as error:
         raise Refused(reason_of(error), exits.NOT_SIGNED_IN) from None
 

@@ -95,7 +95,7 @@ def _create(
     try:
         answer = client.request("POST", TASKS, json=body, headers={"Idempotency-Key": key})
         created: dict[str, Any] = read(answer, Task)
-    except (TaskServiceError, Refused, KeyboardInterrupt) as error:
+    except (TaskServiceError, Refused, KeyboardInterrupt, SystemExit) as error:
         if not isinstance(error, ApiError) or not error.is_of_service:
             run.say(t("It is not known whether there is a task. To ask again for the same one:"))
             run.say(f"--idempotency-key {key}")

@@ -76,10 +76,11 @@ def _names() -> list[str]:
 def _refresh(url: str) -> None:
     """Ask for the names, without a login that may be renewed: the process may end before the new token is saved."""
     from task_service_client import Client, profiles
+    from task_service_client.requests import normalised
 
     try:
         key = os.environ.get("TASK_SERVICE_API_KEY")
-        if not key and (profile := profiles.load()) is not None and profile.url == url:
+        if not key and (profile := profiles.load()) is not None and normalised(profile.url) == url:
             key = profile.api_key or profile.access_token
         if key:
             with Client(url, api_key=key, timeout=QUICK_SECONDS) as client:

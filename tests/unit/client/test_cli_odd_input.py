@@ -73,9 +73,9 @@ def test_an_idempotency_key_is_what_the_service_takes(signed_in: Service, key: s
     ],
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
-    for words in (["ls"], ["watch", ID], ["login", "--api-key-stdin"]):
-        ran = run(*words, "--url", url, stdin="tsk_key")
-        assert (ran.exit_code, "URL" in ran.stderr) == (2, True), words
+    for words in (["ls", "--url", url], ["watch", ID, "--url", url], ["login", url, "--api-key-stdin"]):
+        ran = run(*words, stdin="tsk_key")
+        assert (ran.exit_code, " URL " in ran.stderr, "Usage" in ran.stderr) == (2, True, False), words
 
 
 def test_a_login_that_cannot_be_saved_is_not_made(

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from task_service_client.cli import main
+from task_service_client.cli import app, main
 from tests.support.services import ROOT
 from tests.unit.client.conftest import URL, Service
 
@@ -27,6 +28,20 @@ def test_closed_streams_are_as_the_null_device(tmp_path: Path, command: str, cod
     program = f"exec {sys.executable} -m task_service_client.cli {command}"
     ran = subprocess.run(["sh", "-c", program], env=kept, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, "Traceback" in ran.stderr) == (code, False)
+
+
+def test_sigterm_stays_as_the_caller_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(app, "application", lambda: lambda *_, **__: seen.append(signal.getsignal(signal.SIGTERM)))
+    thread = threading.Thread(target=main)  # which may set no handler
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [before, signal.SIG_IGN]
 
 
 def test_sigterm_leaves_no_half_download(signed_in: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

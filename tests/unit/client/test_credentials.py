@@ -1,10 +1,12 @@
 """What signs the client in: keys, logins, and profiles whose tokens several processes renew."""
 
-import _thread
 import asyncio
 import json
+import os
+import signal
 import stat
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,6 +97,14 @@ class TestProfile:
             client.get("x")
         assert server.headers("authorization") == [None]
 
+    def test_is_of_its_server_in_any_spelling(self, server: Server) -> None:
+        profiles.save(Profile("default", "HTTPS://Service.Example/", api_key="tsk_key"))
+        for url in (None, "https://service.example", "https://SERVICE.example/"):
+            server.answers = [shown()]
+            with server.connect(Client(url)) as client:
+                client.get("x")
+        assert server.headers("authorization") == ["Bearer tsk_key"] * 3
+
     def test_of_a_damaged_file_says_what_to_do(self) -> None:
         profiles.directory().mkdir(parents=True)
         for text in ("[]", "{", '{"profiles": []}', '{"profiles": {"default": {}}}', '{"profiles": {"default": 1}}', '{"profiles": {"default": {"url": 5}}}',
@@ -165,7 +175,8 @@ class TestProfile:
         profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
 
         def interrupted(request: httpx.Request) -> httpx.Response:
-            _thread.interrupt_main()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # as an answer takes its time
             return httpx.Response(200, json=tokens(1))
 
         server.answers = [problem(401, "invalid_token"), interrupted]

@@ -109,6 +109,15 @@ class TestPages:
         server.answers = [httpx.Response(200, json=task(colour="red"))]
         assert client.get("x").model_extra == {"colour": "red"}
 
+    def test_are_as_deep_as_the_service_takes_them(self, server: Server, client: Client) -> None:
+        deep: object = 1
+        for _ in range(200):
+            deep = [deep]
+        chunk = {"seq": 1, "at": "2026-12-01T08:00:00Z", "stream": "s", "attempt": 1, "chunk": deep}
+        server.answers = [httpx.Response(200, json=[chunk]), httpx.Response(200, json=[task(result=deep)])]
+        assert [each.chunk for each in client.output("x")] == [deep]
+        assert [each.result for each in client.list()] == [deep]
+
     def test_of_a_newer_server_may_have_more_states(self, server: Server, client: Client) -> None:
         waits = {"reason": "moon"}
         server.answers = [made(status="suspended", priority="urgent", waiting_for=waits)]
@@ -245,7 +254,26 @@ class TestDownloads:
         server.answers = [self.known(), httpx.Response(200, content=self.CONTENT)]
         assert client.download("x", tmp_path / longest).read_bytes() == self.CONTENT
 
-    def test_replace_no_pipe_and_no_link(self, server: Server, client: Client, tmp_path: Path) -> None:
+    def test_return_the_path_that_was_named(
+        self, server: Server, client: Client, monkeypatch: Any, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        server.answers = [self.known(), httpx.Response(200, content=self.CONTENT)]
+        assert client.download("x", "data.csv") == Path("data.csv")
+
+    def test_are_as_private_as_what_they_replace(self, server: Server, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "kept").touch(0o600)
+        modes: list[int] = []
+
+        def pieces() -> Iterator[bytes]:
+            modes.extend(stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir())
+            yield self.CONTENT
+
+        server.answers = [self.known(), httpx.Response(200, content=pieces())]
+        client.download("x", tmp_path / "kept")
+        assert modes == [0o600, 0o600]
+
+    def test_replace_no_pipe_and_follow_a_link(self, server: Server, client: Client, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         server.answers = [self.known()]
         with pytest.raises(OSError, match="pipe is no regular file, and stays as it is: name another one"):
@@ -355,7 +383,7 @@ class TestServer:
     @pytest.mark.parametrize(
         "url",
         ["http://anna:secret@x", "http://x/?a=b", "ftp://x", "http://", "http://x:abc", "http://a..b", "http://x\ny",
-         "http://" + "a" * 300, "http://[::1", "http://x:99999", "http://xn--\ud800", "http://a b"],
+         "http://" + "a" * 300, "http://[::1", "http://x:99999", "http://xn--\ud800", "http://xn--a.example", "http://a b"],
     )  # fmt: skip
     def test_is_a_url_alone(self, url: str) -> None:
         with pytest.raises(ValueError, match=r"the URL of a server has no user|is no URL of a server") as caught:
