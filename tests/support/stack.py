@@ -166,13 +166,14 @@ class Stack:
         queues: str | None = None,
         env: dict[str, str] | None = None,
         options: Sequence[str] = (),
+        until: str = " ready.",
     ) -> Part:
-        """A Celery worker, started as the README says, once it is ready to take tasks."""
+        """A Celery worker, started as the README says, once its log says that it is ready to take tasks, or `until`."""
         number = 1 + sum(part.name.startswith("worker") for part in self.parts)
         named = ["-l", "info", "-c", str(concurrency), "-n", f"worker{number}@test"]
         chosen = ["-Q", queues] if queues else []
         part = self.start_part("worker", ["celery", "-A", self.application, "worker", *named, *chosen, *options], env)
-        part.await_line(" ready.")
+        part.await_line(until)
         return part
 
     def beat(self, env: dict[str, str] | None = None) -> Part:

@@ -26,9 +26,9 @@ class Leaders:
         """The whole one is killed wherever it is; the other leads, and dies at the next point; a whole one follows."""
         point = next(self._points)
         once = self._scene.stack.directory / f"died-{sum(self.deaths.values())}"
-        doomed = self._scene.stack.worker(
-            concurrency=1, env=failpoints({**point, "do": "kill", "once_file": str(once)})
-        )
+        deadly = failpoints({**point, "do": "kill", "once_file": str(once)})
+        # Not until it is ready: it may lead, and die, before that.
+        doomed = self._scene.stack.worker(concurrency=1, env=deadly, until="[tasks]")
         time.sleep(random.uniform(0, 1))
         self.whole.kill()
         wait_for(once.exists, DEATH_SECONDS, f"a death {point['when']} {point['at']}")
