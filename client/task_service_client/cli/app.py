@@ -41,6 +41,7 @@ SERVICE = {
     "webhooks": ("", "Who is told of what."),
     "stats": ("stats.stats", "Count the tasks of a window by their type, queue or priority."),
     "errors": ("", "Failures in groups."),
+    "types": ("", "What can be submitted."),
     "keys": ("", "API keys for machines."),
     "users": ("", "Who may sign in; for administrators."),
 }

@@ -21,6 +21,11 @@ from task_service_client.requests import ENDED
 # What is shown first where there are more tasks than lines.
 ORDER = ("running", "failed", "revoked", "pending", "succeeded")
 BAR_STYLES = {"succeeded": "green", "failed": "red", "revoked": "magenta"}
+WAITS = {
+    "schedule": "for its time", "retry": "to be tried again", "paused": "for its queue, which is paused",
+    "dependency": "for other tasks", "limit": "for a place of its limit", "no_worker": "for a worker",
+    "turn": "for its turn",
+}  # fmt: skip
 SPARE_LINES = 3
 # In characters: of a name, of a bar, of the words beside it; and all that is between and behind them.
 LEAST_NAME, LEAST_BAR, MOST_BAR, LEAST_WORDS, REST = 20, 20, 40, 20, 25
@@ -106,7 +111,10 @@ def _words(task: Task) -> str:
     if task["error"]:
         return texts.one_line(f"{task['error']['type']}: {task['error']['message']}")
     if task["waiting_for"]:
-        return t("waits: {reason}", reason=texts.one_line(task["waiting_for"]["reason"]))
+        reason = task["waiting_for"]["reason"]
+        known = WAITS.get(reason) if isinstance(reason, str) else None
+        said = texts.one_line(texts.compact(reason)) if known is None else t(known)
+        return t("waits: {reason}", reason=said)
     return texts.one_line(texts.compact(task["progress_detail"])) if task["status"] == "running" else ""
 
 

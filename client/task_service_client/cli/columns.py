@@ -109,6 +109,11 @@ ERRORS = (
     Column("message", "MESSAGE", rank=2, least=12),
     Column("celery_task_name", "TASK", rank=3, least=20),
 )
+TYPES = (
+    Column("celery_task_name", "TASK", least=20),
+    Column("summary", "WHAT IT DOES", rank=1, least=20),
+    Column("default_queue", "QUEUE", rank=3),
+)
 KEYS = (
     _ID,
     _NAME,

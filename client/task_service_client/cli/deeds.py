@@ -1,5 +1,6 @@
 """`cancel`, `retry` and `delete`: of tasks by their ids, or of all that a search finds."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +118,8 @@ def _each(run: Run, client: "Client", one: Deed, ids: list[str]) -> int:
             write_line(run, task)
         elif run.output == "text":
             write_values(task, run.fields or ("id", "status"))
+            if task.get("cancel_requested_at") and task["status"] == "running" and sys.stderr.isatty():
+                run.say(t("It was asked to stop."))
     if run.output == "json":
         write_list(run, done, ())
     return code

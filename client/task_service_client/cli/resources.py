@@ -107,6 +107,7 @@ RESOURCES = {
             "reopen": Deed("Open groups again.", path="/reopen"),
         },
     ),
+    "types": Resource("tasks/types", columns.TYPES, "List the tasks that can be submitted.", key="celery_task_name"),
     "keys": Resource(
         "auth/api-keys", columns.KEYS, "List your API keys.",
         deeds={"rm": Deed("Revoke API keys.", "DELETE")},

@@ -74,11 +74,27 @@ class Run:
 
         self.choose_profile()
         try:
-            url_of(self.url)
+            url = url_of(self.url)
         except ValueError as error:
             if self.url or os.environ.get("TASK_SERVICE_URL"):
                 raise Refused(reason_of(error)) from None
             raise Refused(t("No server is known. Run `task-service login URL`."), exits.NOT_SIGNED_IN) from None
+        if not os.environ.get("TASK_SERVICE_API_KEY"):
+            self._tell_of_another(url)
+
+    def _tell_of_another(self, url: str) -> None:
+        """Say where the profile is of another server, which alone gets its credentials."""
+        from task_service_client import profiles
+        from task_service_client.errors import BadProfile
+        from task_service_client.requests import normalised
+
+        try:
+            kept = profiles.load()
+            its = url if kept is None else normalised(kept.url)
+        except (BadProfile, ValueError):
+            return  # the client says what it is not signed in with
+        if kept is not None and its != url:
+            self.say(t("The profile {name} is of {its}, and not of {url}.", name=kept.name, its=its, url=url))
 
     # stdout and stderr
 

@@ -140,7 +140,7 @@ def _log_line(line: dict[str, Any]) -> None:
 
     from task_service_client.cli.run import console
 
-    words = Text(local(line["at"])[11:], "dim")
+    words = Text(local(line["at"])[11:19], "dim")
     words.append(f" {level:<8} ", LEVELS.get(level, ""))
     words.append(safe(message))
     console().print(words, soft_wrap=True)

@@ -67,8 +67,8 @@ def clock(seconds: float) -> str:
 
 
 def local(value: str) -> str:
-    """Return a time in the zone of this machine."""
-    return moment(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time in the zone of this machine, in the form that `after:` takes."""
+    return moment(value).astimezone().isoformat(timespec="seconds")
 
 
 def size(count: float) -> str:

@@ -245,3 +245,14 @@ class TestTop:
     def test_ends_where_nobody_is_signed_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(NotSignedIn):
             self.live(monkeypatch, [None, NotSignedIn(401, {"code": "x"}, None)], lambda: "")
+
+
+def test_a_profile_of_another_server_is_named(service: Service) -> None:
+    profiles.save(Profile("default", "http://other.example", access_token="a"))
+    service.answers = {"GET /tasks/": problem(401, "not_authenticated")}
+    ran = run("ls", "--url", URL)
+    assert (ran.exit_code, ran.stderr.splitlines()[0]) == (
+        4,
+        f"The profile default is of http://other.example, and not of {URL}.",
+    )
+    assert service.requests[0].headers.get("authorization") is None

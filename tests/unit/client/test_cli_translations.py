@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from task_service_client import NotSignedIn
-from task_service_client.cli import app, bulk, columns, resources, stats
+from task_service_client.cli import app, bars, bulk, columns, resources, stats
 from task_service_client.cli.exits import explained
 from task_service_client.cli.reasons import REASONS, reason_of
 from task_service_client.cli.table import STATES
@@ -25,14 +26,18 @@ PLACES = {"t": 0, "option": 1, "argument": 1, "_of_task": 1, "_waiting": 1}
 
 
 def written() -> Iterator[str]:
-    """The texts of calls of `t`, and of those that call it with the help of an option."""
+    return (text for _, text in called())
+
+
+def called() -> Iterator[tuple[str, str]]:
+    """The functions that are called with a text to translate: `t`, and those that call it with the help of an option."""
     for path in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             place = PLACES.get(node.func.id, len(node.args))
-            if place < len(node.args) and isinstance(node.args[place], ast.Constant):
-                yield node.args[place].value
+            if place < len(node.args) and isinstance(node.args[place], ast.Constant) and node.args[place].value:
+                yield node.func.id, node.args[place].value
 
 
 def more(body: Callable[..., None]) -> str:
@@ -58,6 +63,7 @@ def declared() -> Iterator[str]:
             yield more(getattr(import_module(f"task_service_client.cli.{module}"), name))
     yield from bulk.QUESTIONS.values()
     yield from STATES
+    yield from bars.WAITS.values()
     yield from REASONS
 
 
@@ -106,6 +112,12 @@ def test_no_translation_is_left_over():
 def test_translations_have_the_same_places():
     places = re.compile(r"\{[a-z]+\}")
     assert [text for text, said in ZH.items() if sorted(places.findall(text)) != sorted(places.findall(said))] == []
+
+
+def test_help_of_options_is_broken_in_lines() -> None:
+    """A terminal of 80 columns has 35 of them for it: what is longer, without a space, is cut off."""
+    helps = {text for name, text in called() if name != "t"}
+    assert [ZH[text] for text in sorted(helps) if max(map(cell_len, ZH[text].split())) > 35] == []
 
 
 def test_translations_keep_what_is_typed():
