@@ -171,6 +171,7 @@ def _plain(value: Any) -> Any:
 
 def without_value(kind: str, message: str, value: Any) -> str:
     """Return the message without the value: its part before a colon or comma, or a general message."""
+    message = message.removeprefix("Value error, ")  # pydantic's, before the text of a ValueError
     if kind == "union_tag_invalid":
         return _TAG
     if message.startswith("value is not a valid email address"):

@@ -107,6 +107,21 @@ def test_every_text_of_an_error_has_one() -> None:
     assert sorted(text for text in texts if in_chinese(text) == text) == []
 
 
+def test_so_has_what_is_wrong_with_a_url_and_its_headers() -> None:
+    texts = {
+        "it is not a public address, and not allowed by OUTBOUND_ALLOW",
+        "is not the id of a file, as POST /files/ answers it",
+    }
+    for name in ("urls", "headers"):
+        tree = ast.parse((ROOT / "app" / "outbound" / f"{name}.py").read_text(encoding="utf-8"))
+        calls = (
+            node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "InvalidRequest"
+        )
+        texts |= {text for call in calls if (text := _text(call.args[0])) is not None}
+    assert len(texts) > 15
+    assert sorted(text for text in texts if in_chinese(text) == text) == []
+
+
 def test_so_has_every_advice_on_a_password() -> None:
     """zxcvbn gives one warning and some suggestions, each one or two sentences."""
     tree = ast.parse(Path(zxcvbn.feedback.__file__).read_text(encoding="utf-8"))

@@ -113,3 +113,7 @@ def test_known_patterns_are_told_in_words() -> None:
 def test_of_two_types_one_reason_is_told() -> None:
     (error,) = errors_of(UserOrAll, "admin")
     assert (error["loc"], error["msg"]) == ([], "must be a UUID or 'all'")
+
+
+def test_a_value_error_is_told_in_its_own_words() -> None:
+    assert without_value("value_error", "Value error, is no file", "x.csv") == "is no file"

@@ -144,7 +144,7 @@ class TestFetch:
 
     def test_of_a_bad_name_is_refused(self, web: Web) -> None:
         for name in ("a/b", "..", "a\nb"):
-            with pytest.raises(InvalidArguments, match=r"kwargs.name: .* a name has no /"):
+            with pytest.raises(InvalidArguments, match=r"kwargs.name: a name has no /"):
                 TaskRunner().run(fetch_to_file, web.url("/a"), name=name)
 
     @pytest.mark.parametrize(
