@@ -166,8 +166,6 @@ def _schedules(boss: _Caller) -> None:
     boss("GET", f"/tasks/?schedule_id={path.rpartition('/')[2]}")
     for deed in ("pause", "resume"):
         boss("POST", f"{path}/{deed}")
-    # The state of a workflow follows those of its tasks.
-    wait_for(lambda: boss("GET", path).json()["status"] == "revoked", 30, "the workflow to end")
     boss("DELETE", path)
     boss("GET", path)
     boss("POST", "/schedules/", json=body, headers=once)
@@ -186,6 +184,8 @@ def _workflows(boss: _Caller) -> None:
     boss("DELETE", path)
     for deed in ("retry", "cancel", "cancel", "retry", "cancel"):
         boss("POST", f"{path}/{deed}")
+    # The state of a workflow follows those of its tasks.
+    wait_for(lambda: boss("GET", path).json()["status"] == "revoked", 30, "the workflow to end")
     boss("DELETE", path)
     boss("GET", path)
     boss("POST", "/workflows/", json=body, headers=once)
