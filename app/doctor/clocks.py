@@ -17,7 +17,7 @@ def compare(ask: Callable[[], datetime], now: Callable[[], datetime] = lambda: d
     after = now()
     ahead = (theirs - (before + (after - before) / 2)).total_seconds()
     certain = max(0.0, abs(ahead) - (after - before).total_seconds() / 2)
-    seen = say("{} s ahead of this machine", f"{round(ahead, 2) + 0.0:+.2f}")
+    seen = say("{} s ahead of this machine", f"{round(ahead, 2) + 0.0:+.2f}")  # -0.0 + 0.0 is 0.0
     remedy = say("synchronise the clocks of all machines (chrony, systemd-timesyncd)")
     if certain > FAIL_SECONDS:
         yield fail(seen, remedy)

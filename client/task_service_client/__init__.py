@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         TaskServiceError,
         Unexpected,
         Unreachable,
-    )  # fmt: skip
+    )
     from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskType
 
 __all__ = [

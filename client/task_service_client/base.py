@@ -4,8 +4,9 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-# As it may stand in a header (RFC 9110, token68, and what else is visible).
-Token: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[!-~]+$")]
+# What a header may hold of a key or a token (RFC 9110, token68, and what else is visible).
+CREDENTIAL = r"[!-~]+"
+Token: TypeAlias = Annotated[str, StringConstraints(pattern=f"^{CREDENTIAL}$")]
 
 
 class Model(BaseModel):

@@ -51,7 +51,7 @@ class ApiError(TaskServiceError):
         self.code = str(problem.get("code", f"http_{status}"))
         self.detail = str(problem.get("detail") or problem.get("title") or "the server gave no reason")
         self.errors = _faults(problem.get("errors"))
-        super().__init__("; ".join([f"{self.code}: {self.detail}", *map(_of_field, self.errors)]))
+        super().__init__("; ".join([f"{self.code}: {self.detail}", *map(of_field, self.errors)]))
 
 
 class NotSignedIn(ApiError):
@@ -64,6 +64,7 @@ def _faults(errors: Any) -> list[dict[str, Any]]:
     return [each if isinstance(each.get("loc"), list) else {**each, "loc": []} for each in found]
 
 
-def _of_field(error: Mapping[str, Any]) -> str:
+def of_field(error: Mapping[str, Any]) -> str:
+    """Return one of the faults of an ApiError in a line: where it is, and what it is."""
     place = ".".join(str(part) for part in error["loc"] if part != "body")
     return f"{place}: {error.get('msg', '')}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from task_service_client import profiles
 from task_service_client._pair import AsyncTurns, async_as_a_whole, async_in_thread, async_sleep
+from task_service_client.base import CREDENTIAL
 from task_service_client.errors import ApiError, NotSignedIn, Unreachable
 from task_service_client.requests import Deadline, normalised
 
@@ -16,8 +17,7 @@ from task_service_client.requests import Deadline, normalised
 Send = Callable[[str, dict[str, Any]], Any]
 UNAUTHORIZED = 401
 LOCK_SECONDS, LOCK_POLL_SECONDS = 120.0, 0.05
-# What a header may hold (RFC 9110, token68).
-KEY = re.compile(r"[!-~]+")
+KEY = re.compile(CREDENTIAL)
 LOGIN, REFRESH = "/api/v1/auth/login", "/api/v1/auth/refresh"
 
 

@@ -2,7 +2,7 @@
 
 from task_service_client.cli.language import t
 from task_service_client.cli.reasons import reason_of
-from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, Unexpected, Unreachable
+from task_service_client.errors import ApiError, BadProfile, Damaged, NotSignedIn, Unexpected, Unreachable, of_field
 
 OK, FAILED, USAGE, UNREACHABLE, NOT_SIGNED_IN, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 124, 130
 UNPROCESSABLE = 422
@@ -55,7 +55,7 @@ def _of_answer(error: ApiError) -> Refused:
         return Refused(t("No answer from the service: {reason}", reason=reason_of(error.detail)), UNREACHABLE)
     lines = [f"{reason_of(error.detail)} ({error.code})"]
     for fault in error.errors:
-        line = ".".join(str(part) for part in fault.get("loc", ()) if part != "body") + f": {fault.get('msg', '')}"
+        line = of_field(fault)
         if line not in error.detail:
             lines.append(f"  {line}")
     return Refused("\n".join(lines), USAGE if error.status == UNPROCESSABLE else FAILED)

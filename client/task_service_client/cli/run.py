@@ -73,13 +73,14 @@ class Run:
         from task_service_client.requests import url_of
 
         self.choose_profile()
+        named = self.url or os.environ.get("TASK_SERVICE_URL")
         try:
-            url = url_of(self.url)
+            url = url_of(named)
         except ValueError as error:
-            if self.url or os.environ.get("TASK_SERVICE_URL"):
+            if named:
                 raise Refused(reason_of(error)) from None
             raise Refused(t("No server is known. Run `task-service login URL`."), exits.NOT_SIGNED_IN) from None
-        if not os.environ.get("TASK_SERVICE_API_KEY"):
+        if named and not os.environ.get("TASK_SERVICE_API_KEY"):  # else the URL is the profile's
             self._tell_of_another(url)
 
     def _tell_of_another(self, url: str) -> None:
