@@ -15,12 +15,12 @@ from app.api.http.error_handlers import database_error
 from app.api.http.turns import check_rights_again
 from app.catalogue import TaskType, catalogue, find_type
 from app.core.fair_threads import FairThreads
-from app.core.json_text import SMALL_BYTES
 from app.core.validation_errors import parsed
 from app.db.session import SessionLocal
 from app.errors import InvalidInput, ServiceError
 from app.live.watcher import Watcher
 from app.mcp.arguments import by_place
+from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
 from app.mcp.names import CANCEL_TASK, GET_TASK, WAIT_TASK, task_name
 from app.mcp.results import answer, refusal
 from app.mcp.tools import TaskReference, TaskWait, scope_of
@@ -45,10 +45,10 @@ class UnknownTool(Exception):
 class Call:
     """One call of a tool, by the API key of an authenticated request."""
 
-    def __init__(self, request: Request, seconds: float, body_bytes: int, report: Report | None) -> None:
+    def __init__(self, request: Request, seconds: float, report: Report | None) -> None:
         self._request, self._report = request, report
         self._until = asyncio.get_running_loop().time() + seconds
-        self._is_large = body_bytes > SMALL_BYTES
+        self._large: LargeArguments | None = request.scope["state"].get(LARGE_ARGUMENTS)
         self._user: Principal = request.scope["state"]["principal"]
 
     async def run(self, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
@@ -87,14 +87,23 @@ class Call:
     # -- the tools ---------------------------------------------------------------------------------------------------
 
     async def _create(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        if Scope.TASKS_READ not in self._user.scopes:  # it may create tasks, and not see what becomes of them
+            return answer(await self._submit(name, arguments), may_wait=False)
+        return await self._ended(await self._submit(name, arguments), float("inf"))
+
+    async def _submit(self, name: str, arguments: Mapping[str, Any]) -> TaskRead:
         kind, user = find_type(name), self._user
-        wanted = await self._in_turn(partial(wanted_task, kind, arguments, user.max_priority))
+        wanted = await self._in_turn(partial(self._wanted, kind, arguments))
         check_may_create([wanted], user.id, user.role, user.max_priority)
         submitter: Submitter = self._request.state.submitter
         accepted = await submitter.submit(wanted, user.id, None, user.followers)
-        if Scope.TASKS_READ not in user.scopes:  # it may create tasks, and not see what becomes of them
-            return answer(accepted.task, may_wait=False)
-        return await self._ended(accepted.task, float("inf"))
+        if self._large is not None:
+            self._large.forget()
+        return accepted.task
+
+    def _wanted(self, kind: TaskType, arguments: Mapping[str, Any]) -> TaskCreate:
+        large = None if self._large is None else self._large.given
+        return wanted_task(kind, arguments if large is None else large, self._user.max_priority)
 
     async def _get(self, arguments: Mapping[str, Any]) -> CallToolResult:
         return answer(await self._read(parsed(TaskReference, arguments, InvalidInput).task_id), is_outcome=False)
@@ -114,11 +123,13 @@ class Call:
     async def _ended(self, task: TaskRead, seconds: float) -> CallToolResult:
         """Return the state once the task has ended, or its time is over. The key is authenticated again."""
         if task.status not in TERMINAL:
+            task_id = task.id
+            del task  # its arguments may be large
             seconds = min(seconds, self._until - asyncio.get_running_loop().time())
             watcher: Watcher = self._request.state.watcher
-            await wait_for_end(watcher, task.id, self._user, max(0, seconds), self._report)
+            await wait_for_end(watcher, task_id, self._user, max(0, seconds), self._report)
             await check_rights_again(self._request)
-            task = await self._read(task.id)
+            task = await self._read(task_id)
         return answer(task)
 
     async def _read(self, task_id: UUID) -> TaskRead:
@@ -127,7 +138,7 @@ class Call:
 
     async def _in_turn(self, function: Callable[[], TaskCreate]) -> TaskCreate:
         """Call it, for large arguments in a thread: the event loop must not be held up."""
-        if not self._is_large:
+        if self._large is None:
             return function()
         threads: FairThreads = self._request.state.threads
         return await threads.run(self._user.id, function)

@@ -1,5 +1,8 @@
 """`POST /mcp`: what stands in front of the SDK. The origin, the API key, and the bounds of the body."""
 
+from functools import partial
+
+from anyio import to_thread
 from fastapi import Request
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import ClientDisconnect
@@ -9,10 +12,14 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.deps import authenticated, oauth2_scheme, unauthenticated
 from app.api.endpoints.tasks import task_bytes
 from app.api.http.body_limits import limited, refuse_length
+from app.api.http.body_route import LARGE_JSON
+from app.api.http.turns import check_rights_again
 from app.core.config import Settings
-from app.core.json_text import SMALL_BYTES, has_more_values
-from app.errors import ForeignOrigin, InvalidInput, Unauthenticated
-from app.mcp.server import BODY_BYTES, STATE
+from app.core.fair_threads import CallerGone
+from app.core.json_text import SMALL_BYTES
+from app.errors import ForeignOrigin, Unauthenticated
+from app.mcp.large_bodies import LARGE_ARGUMENTS, UserTurns, without_arguments
+from app.mcp.server import STATE
 from app.services.batched.authenticator import login_claims
 
 PATH = "/mcp"
@@ -43,6 +50,7 @@ class Endpoint:
     def __init__(self, settings: Settings) -> None:
         self._origins = frozenset(settings.cors_origins)
         self._max_bytes, self._max_values = max_body_bytes(settings), settings.max_json_values
+        self._turns = UserTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ForeignOrigin, Unauthenticated, InvalidToken, TooManyInProgress, InvalidInput, HTTPException."""
@@ -56,21 +64,36 @@ class Endpoint:
         await authenticated(request, token)
         try:
             body = await self._body(request)
-        except ClientDisconnect:  # there is nobody to answer
+            if len(body) <= SMALL_BYTES:
+                await _answer(body, scope, receive, send)
+            else:
+                await self._answer_large(body, request, send)
+        except (ClientDisconnect, CallerGone):  # there is nobody to answer
             return
-        scope["state"][BODY_BYTES] = len(body)
-        manager: StreamableHTTPSessionManager = scope["state"][STATE]
-        await manager.handle_request(scope, _replayed(body, receive), send)
 
     async def _body(self, request: Request) -> bytes:
         too_large = await refuse_length(request.scope, request.receive, self._max_bytes)
         if too_large is not None:
             raise too_large
-        body = await Request(request.scope, limited(request.receive, self._max_bytes)).body()
-        if len(body) > SMALL_BYTES and has_more_values(body, self._max_values):
-            message = f"The body has more than {self._max_values} JSON values"
-            raise InvalidInput(errors=[{"loc": [], "msg": message, "type": "too_many_values"}])
-        return body
+        return await Request(request.scope, limited(request.receive, self._max_bytes)).body()
+
+    async def _answer_large(self, body: bytes, request: Request, send: Send) -> None:
+        state = request.scope["state"]
+        is_gone = Request(request.scope, request.receive).is_disconnected
+        state[LARGE_ARGUMENTS], has_waited = await self._turns.begin(state["principal"].id, is_gone)
+        try:
+            if has_waited:
+                await check_rights_again(request)
+            parse = partial(without_arguments, body, self._max_values)
+            body, state[LARGE_ARGUMENTS].given = await to_thread.run_sync(parse, limiter=state[LARGE_JSON])
+            await _answer(body, request.scope, request.receive, send)
+        finally:
+            state[LARGE_ARGUMENTS].forget()
+
+
+async def _answer(body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    manager: StreamableHTTPSessionManager = scope["state"][STATE]
+    await manager.handle_request(scope, _replayed(body, receive), send)
 
 
 def check_origin(request: Request, allowed: frozenset[str]) -> None:

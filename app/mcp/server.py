@@ -22,8 +22,6 @@ from app.mcp.waiting import Report
 
 # The key in the state of the application, and of each request, of the SDK's manager.
 STATE = "mcp"
-# The key in the state of a request of the number of bytes of its body.
-BODY_BYTES = "mcp_body_bytes"
 
 INSTRUCTIONS = (
     "Each tool runs a background task and waits for its end. If the task takes longer than a call may last, the answer "
@@ -52,7 +50,7 @@ def _server(settings: Settings) -> Server[Any]:
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
         request = _request(context)
-        call = Call(request, settings.mcp_call_seconds, request.scope["state"][BODY_BYTES], _report(context))
+        call = Call(request, settings.mcp_call_seconds, _report(context))
         try:
             return await call.run(params.name, params.arguments or {})
         except UnknownTool:

@@ -110,6 +110,30 @@ class TestACall:
             "kwargs": {"more": 3},
         }
 
+    @pytest.mark.parametrize("mode", MODES)
+    def test_may_have_large_arguments(self, running: Running, key: str, mode: str) -> None:
+        large = ["数据" * 1000] * 20
+        assert state(call(running, key, "tests-echo", mode=mode, large=large))["result"]["kwargs"] == {"large": large}
+        code, said = refusal(call(running, key, "tests-hold", mode=mode, unknown=large))
+        assert (code, "kwargs.unknown" in said) == ("invalid_arguments", True)
+
+    def test_that_waits_for_a_large_task_lets_the_next_one_begin(
+        self, running: Running, key: str, tmp_path: Path
+    ) -> None:
+        gate, large = tmp_path / "gate", "x" * 20_000
+
+        async def talk(client: Client) -> CallToolResult:
+            arguments = {"gate": str(gate), "ledger": str(tmp_path / "ledger"), "answer": large}
+            calling = asyncio.create_task(client.call_tool("tests-hold_deaf", arguments))
+            await asyncio.to_thread(started, tmp_path / "ledger")
+            echoed = await client.call_tool("tests-echo", {"large": large})
+            assert not calling.done()
+            gate.touch()
+            await calling
+            return echoed
+
+        assert state(ask(running, key, talk))["status"] == "succeeded"
+
     def test_that_fails_says_so(self, running: Running, key: str, tmp_path: Path) -> None:
         result = call(running, key, "tests-say_and_fail", words="the words of the error")
         assert result.is_error
@@ -288,6 +312,11 @@ class TestTransport:
         assert post(running, huge, **bearer).status_code == 413
         many = {**PING, "params": {"x": [1] * 200_000}}
         refused = post(running, many, **bearer)
+        large = {**PING, "params": {"_meta": {"x": "a" * 20_000}}}
+        assert (post(running, large, **bearer).status_code, post(running, [1] * 9_000, **bearer).status_code) == (
+            413,
+            422,
+        )
         assert (refused.status_code, refused.json()["errors"][0]["type"]) == (422, "too_many_values")
         deep: Any = 1
         for _ in range(900):

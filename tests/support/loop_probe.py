@@ -2,7 +2,8 @@
 
 `GET /longest-stretch` answers the longest time in which the loop could not run anything since the last such request, in
 milliseconds of the process's CPU time. A thread that holds the interpreter's lock counts as well, waiting for a
-processor does not. `reference` is the CPU time of a fixed computation, by which tests scale their bounds.
+processor does not. `busy` is the CPU time that the loop's own thread has taken since. `reference` is the CPU time of a
+fixed computation, by which tests scale their bounds.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ class LoopProbe:
     """Measures the time between two turns of the loop that runs the application."""
 
     def __init__(self) -> None:
-        self._longest = 0.0
+        self._longest = self._busy_until = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +32,8 @@ class LoopProbe:
             return
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
-        seen = {"longest": self._longest * 1000, "reference": _reference() * 1000}
+        busy = time.thread_time() - self._busy_until
+        seen = {"longest": self._longest * 1000, "busy": busy * 1000, "reference": _reference() * 1000}
         await asyncio.sleep(TICK_SECONDS * 3)  # the reference's own stretch is over
         self._longest = 0.0
         await send(
@@ -42,6 +44,7 @@ class LoopProbe:
             }
         )
         await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+        self._busy_until = time.thread_time()
 
     async def _tick(self) -> None:
         last = time.process_time()

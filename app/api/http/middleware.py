@@ -16,7 +16,7 @@ import uuid_utils
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.body_limits import closing_unless_read, limited, refuse_length
-from app.api.http.forms import refuse_charset
+from app.api.http.forms import refuse_content_type
 from app.api.http.hosts import refuse_host
 from app.api.http.problems import http_problem, internal_problem
 from app.api.http.singletons import refuse_repeated
@@ -145,7 +145,7 @@ class RequestMetrics:
 class RequestLimits:
     """Refuses malformed and oversized requests before routing.
 
-    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad form charset. 413: the body is too large;
+    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad Content-Type. 413: the body is too large;
     a route may have a lower limit (`BodyRoute`). 431: too many or too large headers. The limits are exact;
     `BoundedProtocol` limits how much the server reads at all.
     """
@@ -201,7 +201,7 @@ class RequestLimits:
             return 400, "The path or query contains a NUL or an unescaped byte"
         reason = refuse_repeated(headers, fields) or refuse_host(scope, fields.get(b"host"), self.allowed_hosts)
         if b"content-type" in fields:
-            reason = reason or refuse_charset(fields[b"content-type"])
+            reason = reason or refuse_content_type(fields[b"content-type"])
         return None if reason is None else (400, reason)
 
 

@@ -1,16 +1,24 @@
 """The endpoint without a service: off, refused before the database is asked, and its start without the package."""
 
+import asyncio
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from fastapi import HTTPException
 from starlette.testclient import TestClient
 
 from app.core import exit_codes
 from app.core.api_key_tokens import new_api_key
+from app.core.fair_threads import CallerGone
+from app.core.json_text import SMALL_BYTES
 from app.core.security import create_access_token
+from app.errors import InvalidInput
 from app.main import create_app
+from app.mcp.large_bodies import UserTurns, without_arguments
 from tests.support.settings import settings
 from tests.support.sources import run_program
 
@@ -78,3 +86,76 @@ def test_without_the_package_the_start_says_which_extra_brings_it() -> None:
     said, code = run_program(WITHOUT_THE_PACKAGE, SECRET_KEY="x" * 40, MCP_ENABLED="true").splitlines()
     assert said == "configuration: MCP_ENABLED=true needs the package mcp: pip install 'task-service[mcp]'"
     assert code == str(exit_codes.CONFIGURATION)
+
+
+def request(method: str = "tools/call", name: str = "app-tasks-x", **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": name, **params}}
+
+
+LARGE = {"x": ["a" * 100] * 1000}
+
+
+class TestALargeBody:
+    def test_is_a_call_without_its_arguments_and_these(self) -> None:
+        body, arguments = without_arguments(json.dumps(request(arguments=LARGE, _meta={"y": 1})).encode(), 10_000)
+        assert (json.loads(body), arguments) == (request(_meta={"y": 1}), LARGE)
+        assert len(body) < SMALL_BYTES
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            request("initialize", arguments=LARGE),
+            request("ping", arguments=LARGE),
+            request(name="get_task", arguments=LARGE),
+            request(arguments={}, _meta=LARGE),
+        ],
+        ids=["initialize", "ping", "get_task", "_meta"],
+    )
+    def test_of_another_request_is_413(self, body: dict[str, Any]) -> None:
+        with pytest.raises(HTTPException, match="413"):
+            without_arguments(json.dumps(body).encode(), 10_000)
+
+    @pytest.mark.parametrize(
+        ("body", "kind"),
+        [
+            ([1] * 20_000, "too_many_values"),
+            ("{" * 20_000, "invalid_request"),
+            (request(arguments=[1] * 9_000), "invalid_request"),
+            ({**request(arguments=LARGE), "jsonrpc": "1.0"}, "invalid_request"),
+            (
+                {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "x", "arguments": LARGE}},
+                "invalid_request",
+            ),
+            ({"jsonrpc": "2.0", "id": 1, "result": LARGE}, "invalid_request"),
+        ],
+    )
+    def test_that_is_no_request_is_refused(self, body: Any, kind: str) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            without_arguments(json.dumps(body).encode(), 10_000)
+        assert refused.value.errors[0]["type"] == kind
+        with pytest.raises(InvalidInput):
+            without_arguments(b"[" * 1000, 10_000)
+
+
+def test_one_large_call_of_a_user_is_in_progress_at_a_time() -> None:
+    async def here() -> bool:
+        return False
+
+    async def gone() -> bool:
+        return True
+
+    async def scenario() -> None:
+        turns, user, other = UserTurns(), uuid4(), uuid4()
+        first, has_waited = await turns.begin(user, here)
+        assert not has_waited
+        await turns.begin(other, here)
+        second = asyncio.create_task(turns.begin(user, here))
+        await asyncio.sleep(0)
+        assert not second.done()
+        first.forget()
+        first.forget()  # ends no other turn
+        assert (await second)[1]
+        with pytest.raises(CallerGone):
+            await turns.begin(user, gone)
+
+    asyncio.run(scenario())
