@@ -54,6 +54,8 @@ class StoredFile(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     touched_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime | None]
+    # Of a content that the storage would not delete: when it is tried again.
+    delete_after: Mapped[datetime | None]
 
     __table_args__ = (
         one_of("state", FileState),

@@ -2,7 +2,8 @@
 
 obstore writes and reads them, a directory as S3: what is written is there whole, or not at all. It starts threads at
 its first call, and these are not there in a forked child, which would wait for them for ever. So no process calls it
-that forks afterwards: the worker's parent has another process delete (`app/storage/deleting.py`).
+that forks afterwards: the worker's parent has another process delete from S3 (`app/services/files/deleting.py`). From a
+directory any process deletes, without obstore.
 """
 
 import logging
@@ -121,18 +122,25 @@ class Storage:
                 piece = await obstore.get_range_async(self._store, key, start=at, length=length)
             yield memoryview(piece)
 
+    @property
+    def deletes_in_process(self) -> bool:
+        """Whether any process may delete, also one that forks."""
+        return self._is_local
+
     def delete(self, keys: Sequence[str]) -> None:
         """Delete these contents, as far as they are there, and what a process that was killed has left of one."""
+        for key in keys:
+            path = self.path(key)
+            if path is None:
+                self._delete_object(key)
+            else:
+                _unlink(path)
+
+    def _delete_object(self, key: str) -> None:
         import obstore
 
-        with _told():
-            for key in keys:
-                with suppress(FileNotFoundError):
-                    obstore.delete(self._store, key)
-                path = self.path(key)
-                if path is not None:  # obstore writes to such a file, and gives it its name once all is there
-                    for part in path.parent.glob(f"{path.name}#*"):
-                        part.unlink(missing_ok=True)
+        with _told(), suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
 
     def path(self, key: str) -> Path | None:
         """Return the file of a content; None where the storage is no directory."""
@@ -180,6 +188,16 @@ class Handed:
 def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
     for at in range(start, end, READ_BYTES):
         yield at, min(READ_BYTES, end - at)
+
+
+def _unlink(path: Path) -> None:
+    """Delete a file or a link, and never what a link names. Raises StorageUnavailable, also for a directory."""
+    try:
+        path.unlink(missing_ok=True)
+        for part in path.parent.glob(f"{path.name}#*"):  # obstore writes to such a file, and renames it at the end
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageUnavailable from error
 
 
 @contextmanager

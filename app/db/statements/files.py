@@ -22,6 +22,13 @@ _USES = cast("Table", FileUse.__table__)
 _ACTIVE = (TaskStatus.PENDING.value, TaskStatus.RUNNING.value)
 # An upload that has not said for so long that it goes on is over: its process is gone.
 SILENT_AFTER = timedelta(minutes=5)
+# A content that the storage does not delete is tried again after a wait: until so long after it was dropped, this one.
+_TRIED_AGAIN = (
+    (timedelta(minutes=1), timedelta(seconds=10)),
+    (timedelta(minutes=10), timedelta(minutes=1)),
+    (timedelta(hours=2), timedelta(minutes=10)),
+)
+LONGEST_WAIT = timedelta(hours=1)
 
 IS_ARTIFACT = _F.c.attempt.is_not(None)
 _ITS_TASK, _OWNED = TASKS.alias("its_task"), TASKS.alias("owned_by")
@@ -105,7 +112,7 @@ def finish_artifact(db: Session, file_id: UUID, of: Attempt, size: int, sha256: 
 
 def drop(db: Session, *which: ColumnElement[bool]) -> int:
     """Have maintenance delete these. Returns how many."""
-    values = {"state": FileState.DROPPED.value, "size": 0}
+    values = {"state": FileState.DROPPED.value, "size": 0, "touched_at": STATEMENT_TIME}
     return _change(db, values, *which, _F.c.state != FileState.DROPPED.value)
 
 
@@ -228,11 +235,20 @@ def drop_what_is_over(db: Session, limit: int) -> int:
     )  # fmt: skip
 
 
-def dropped(db: Session, limit: int, after: UUID | None = None) -> Sequence[UUID]:
-    """Contents whose bytes are to be deleted, by their ids from behind `after` on."""
-    behind = [] if after is None else [_F.c.id > after]
-    found = select(_F.c.id).where(_F.c.state == FileState.DROPPED.value, *behind)
+def dropped(db: Session, limit: int) -> Sequence[UUID]:
+    """Contents whose bytes are to be deleted now, without those that wait for another try."""
+    is_due = or_(_F.c.delete_after.is_(None), _F.c.delete_after <= STATEMENT_TIME)
+    found = select(_F.c.id).where(_F.c.state == FileState.DROPPED.value, is_due)
     return list(db.scalars(found.order_by(_F.c.id).limit(limit)))
+
+
+def postpone(db: Session, ids: Collection[UUID]) -> None:
+    """Have the bytes of these tried again later: the longer ago they were dropped, the later."""
+    again = case(
+        *((_F.c.touched_at > STATEMENT_TIME - since, STATEMENT_TIME + wait) for since, wait in _TRIED_AGAIN),
+        else_=STATEMENT_TIME + LONGEST_WAIT,
+    )
+    _change(db, {"delete_after": again}, _F.c.id.in_(ids), _F.c.state == FileState.DROPPED.value)
 
 
 def _drop_unowned(db: Session, limit: int) -> int:

@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 from app.db.session import transaction
 from app.db.statements import files
 from app.maintenance.rounds import Needs, Pass, Round
+from app.services.files.deleting import delete_dropped, reason_of
+from app.storage.store import storage
 
 logger = logging.getLogger(__name__)
 
 EACH_SECONDS, EACH_HOUR, BATCH = 2.0, 3600.0, 500
-# An object store that does not answer: obstore gives up before.
+# An object store that does not answer: the process gives up before.
 DELETE_SECONDS = 120
 
 
@@ -27,15 +29,23 @@ def _delete(db: Session, _: Round) -> None:
     db.rollback()
     if not waiting:
         return
+    if storage().deletes_in_process:
+        error = delete_dropped(db)
+        reason = None if error is None else reason_of(error)
+    else:
+        reason = _delete_in_another_process()
+    if reason is not None:
+        logger.warning("contents of deleted files stay in the storage for now: %s. See STORAGE_URL", reason)
+
+
+def _delete_in_another_process() -> str | None:
+    """Return why something stays."""
     command = [sys.executable, "-m", "app.services.files.deleting"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DELETE_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        logger.warning("contents of deleted files stay in the storage: it does not answer. See STORAGE_URL")
-        return
-    if done.returncode:
-        reason = done.stderr.strip().rpartition("\n")[2]
-        logger.warning("contents of deleted files stay in the storage: %s. See STORAGE_URL", reason)
+        return "it does not answer"
+    return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
 
 
 def _forget(db: Session, this: Round) -> float | None:

@@ -1,10 +1,11 @@
 """Deletes the bytes of what is dropped, then the rows: `python -m app.services.files.deleting`, a process of its own.
 
-Maintenance starts it, whose own process forks: such a one must not call the storage (`app/storage/store.py`).
+Maintenance starts it where the contents are in S3: its own process forks, and must not call obstore
+(`app/storage/store.py`). A content that the storage does not delete is tried again later, and keeps no other.
 """
 
 import sys
-from uuid import UUID
+import time
 
 from sqlalchemy.orm import Session
 
@@ -14,34 +15,46 @@ from app.errors import ServiceError
 from app.storage.store import key_of, storage
 
 BATCH = 200
+# Of one run. A storage that does not answer takes ten seconds for each content.
+RUN_SECONDS = 60.0
 
 
 def delete_dropped(db: Session, limit: int = BATCH) -> ServiceError | None:
-    """Delete all. What cannot be deleted stays, and keeps nothing else: returns its error, the last one."""
+    """Delete all, for RUN_SECONDS. Returns the last error of what stays and is tried again later."""
     refused: ServiceError | None = None
-    after: UUID | None = None
-    while ids := files.dropped(db, limit, after):
+    until = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < until and (ids := files.dropped(db, limit)):
         db.rollback()  # no transaction is idle while the storage works
-        after, deleted = ids[-1], []
+        deleted, kept = [], []
         for each in ids:
             try:
                 storage().delete([key_of(each)])
             except ServiceError as error:
                 refused = error
+                kept.append(each)
             else:
                 deleted.append(each)
+            if time.monotonic() >= until:
+                break
         with transaction(db):
             files.forget(db, deleted)
+            files.postpone(db, kept)
     db.rollback()
     return refused
 
 
+def reason_of(error: ServiceError) -> str:
+    """Return why the storage did not delete, in one line. The lines below it are how obstore writes its error."""
+    lines = [line.strip() for line in str(error.__cause__ or "").splitlines()]
+    return f"{error.code}: {next(filter(None, lines), error.detail)}"
+
+
 def main() -> None:
-    """Delete all. Exits with 1, and says why on stderr, where the storage refuses."""
+    """Delete all. Exits with 1, and says why in the last line on stderr, where the storage refuses."""
     with SessionLocal() as db:
         error = delete_dropped(db)
     if error is not None:
-        sys.exit(f"{error.code}: {error.__cause__ or error.detail}")
+        sys.exit(reason_of(error))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 import base64
 import hashlib
 import re
+import shutil
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,8 +21,11 @@ from app.core.config import get_settings
 from app.core.security import access_token_life, create_access_token, read_access_token
 from app.db.session import SessionLocal
 from app.db.statements import files as statements
+from app.db.statements.expressions import seconds_between
 from app.ddl.clock import NOW
 from app.errors import StorageUnavailable, TooManyBytesStored
+from app.maintenance.passes.files import DELETE
+from app.maintenance.rounds import Round
 from app.models import StoredFile
 from app.services.accounts.login_queries import revoke_sessions_of
 from app.services.file_service import STEP_BYTES, file_service
@@ -369,7 +375,75 @@ def test_one_that_cannot_be_deleted_keeps_no_other(tasks: TaskClient, monkeypatc
             assert isinstance(deleting.delete_dropped(db), StorageUnavailable)
     assert (states(), len(bytes_kept())) == (["dropped"], 1)
     swept()
+    assert states() == ["dropped"]  # it waits
+    changed(first["id"], delete_after=NOW)
+    swept()
     assert states() == []
+
+
+def test_why_a_storage_refuses_is_the_first_line_of_its_error() -> None:
+    """obstore writes its error over many lines; the last one is `}`."""
+    error = StorageUnavailable()
+    error.__cause__ = OSError("\nGeneric S3 error: access denied\n\nDebug source:\nGeneric {\n}")
+    assert deleting.reason_of(error) == "storage_unavailable: Generic S3 error: access denied"
+
+
+class TestAStorageThatDoesNotDelete:
+    @pytest.fixture(autouse=True)
+    def no_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A directory needs none."""
+        monkeypatch.setattr(subprocess, "run", None)
+
+    @pytest.fixture
+    def stuck(self, tasks: TaskClient) -> Iterator[str]:
+        """The id of a file that is deleted, and whose bytes are not: a directory is in their place."""
+        file_id = str(made(upload(tasks))["id"])
+        (path,) = bytes_kept()
+        path.unlink()
+        path.mkdir()
+        assert tasks.http.delete(f"{FILES}{file_id}", headers=tasks.headers).status_code == 204
+        yield file_id
+        path.rmdir()
+        changed(file_id, delete_after=NOW)
+
+    def looked(self) -> None:
+        with SessionLocal() as db:
+            DELETE.run(db, Round(get_settings(), None, threading.Event()))
+
+    def wait_of(self, file_id: str) -> float:
+        with SessionLocal() as db:
+            waits = seconds_between(NOW, StoredFile.delete_after)
+            return float(db.scalars(select(waits).where(StoredFile.id == UUID(file_id))).one())
+
+    def test_is_told_in_words_and_asked_again_later(
+        self, tasks: TaskClient, stuck: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        other = made(upload(tasks))
+        assert tasks.http.delete(f"{FILES}{other['id']}", headers=tasks.headers).status_code == 204
+        with caplog.at_level("WARNING"):
+            for _ in range(3):
+                self.looked()
+        (said,) = caplog.messages
+        assert "storage_unavailable: [Errno" in said
+        assert "directory" in said
+        assert (states(), bytes_kept()) == (["dropped"], [])
+        with SessionLocal() as db:
+            assert statements.dropped(db, 10) == []
+
+    @pytest.mark.parametrize(("minutes", "most"), [(0, 10), (5, 60), (60, 600), (60 * 24, 3600)])
+    def test_is_asked_the_later_the_longer_it_refuses(self, stuck: str, minutes: int, most: int) -> None:
+        changed(stuck, touched_at=NOW - timedelta(minutes=minutes))
+        self.looked()
+        assert most - 9 < self.wait_of(stuck) <= most
+
+    def test_loses_nothing_behind_a_link(self, tasks: TaskClient, tmp_path: Path) -> None:
+        file_id = made(upload(tasks))["id"]
+        (path,) = bytes_kept()
+        elsewhere = Path(shutil.move(path, tmp_path / "elsewhere"))
+        path.symlink_to(elsewhere)
+        assert tasks.http.delete(f"{FILES}{file_id}", headers=tasks.headers).status_code == 204
+        self.looked()
+        assert (states(), path.is_symlink(), elsewhere.exists()) == ([], False, True)
 
 
 class TestDeletion:
