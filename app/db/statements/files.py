@@ -37,10 +37,24 @@ _HAS_SUCCEEDED = exists().where(
     _ITS_TASK.c.status == TaskStatus.SUCCEEDED.value,
     _ITS_TASK.c.attempt == _F.c.attempt,
 )
-IS_VISIBLE = or_(
-    _F.c.state == FileState.KEPT.value,
-    _F.c.state == FileState.PARTIAL.value,
-    (_F.c.state == FileState.HELD.value) & _HAS_SUCCEEDED,
+_WAS_LOST = exists().where(
+    TaskAttempt.task_id == _F.c.task_id,
+    TaskAttempt.number == _F.c.attempt,
+    # No IN: a worker prepares the statement, and an IN has a text for each number of values.
+    or_(TaskAttempt.outcome == AttemptOutcome.WORKER_LOST, TaskAttempt.outcome == AttemptOutcome.HANDED_BACK),
+)
+_IS_FILE: ColumnElement[bool] = ~IS_ARTIFACT & (_F.c.state == FileState.KEPT.value)
+_IS_OF_USER = _F.c.user_id.is_not(None)  # else the user was deleted
+_IS_OF_TASK = _F.c.task_id.is_not(None)
+# By the rows of the task and its attempt, not by what maintenance has made of them since.
+IS_VISIBLE = _IS_OF_USER & or_(
+    _IS_FILE,
+    _IS_OF_TASK
+    & or_(
+        _F.c.state == FileState.KEPT.value,
+        (_F.c.state == FileState.PARTIAL.value) & ~_WAS_LOST,
+        (_F.c.state == FileState.HELD.value) & _HAS_SUCCEEDED,
+    ),
 )
 """The condition that a user sees it: a file once it is there, an artifact as docs/files.md says."""
 
@@ -129,7 +143,7 @@ def find(db: Session, file_id: UUID, owner: UUID | None, *which: ColumnElement[b
 
 def page_of_files(db: Session, owner: UUID | None, limit: int, before: UUID | None) -> Page[StoredFile, UUID]:
     """Files, the newest first, without artifacts."""
-    which = [~IS_ARTIFACT, StoredFile.state == FileState.KEPT.value]
+    which: list[ColumnElement[bool]] = [_IS_FILE, _IS_OF_USER]
     which += [] if owner is None else [StoredFile.user_id == owner]
     which += [] if before is None else [StoredFile.id < before]
     rows = list(db.scalars(select(StoredFile).where(*which).order_by(StoredFile.id.desc()).limit(limit + 1)))
@@ -196,7 +210,7 @@ def has_used_artifact(task_id: ColumnElement[UUID]) -> ColumnElement[bool]:
 def lock(db: Session, file_id: UUID, owner: UUID | None) -> UUID | None:
     """Lock a file, no artifact, until the commit: nothing new names it. Returns None where there is none."""
     own = [] if owner is None else [_F.c.user_id == owner]
-    wanted = select(_F.c.id).where(_F.c.id == file_id, ~IS_ARTIFACT, _F.c.state == FileState.KEPT.value, *own)
+    wanted = select(_F.c.id).where(_F.c.id == file_id, _IS_FILE, _IS_OF_USER, *own)
     return db.scalar(wanted.with_for_update())
 
 
@@ -269,14 +283,8 @@ def _drop_silent(db: Session, limit: int) -> int:
 
 def _settle_artifacts(db: Session, limit: int) -> int:
     """Keep or drop those whose attempt is over: of one that has succeeded all stay, of a lost one none."""
-
-    lost = exists().where(
-        TaskAttempt.task_id == _F.c.task_id,
-        TaskAttempt.number == _F.c.attempt,
-        TaskAttempt.outcome.in_([AttemptOutcome.WORKER_LOST, AttemptOutcome.HANDED_BACK]),
-    )
     runs = (TASKS.c.status == TaskStatus.RUNNING.value) & (TASKS.c.attempt == _F.c.attempt)
-    stays = case((_HAS_SUCCEEDED, True), (_F.c.state == FileState.PARTIAL.value, ~lost), else_=False)
+    stays = case((_HAS_SUCCEEDED, True), (_F.c.state == FileState.PARTIAL.value, ~_WAS_LOST), else_=False)
     waiting = [FileState.WRITING.value, FileState.HELD.value, FileState.PARTIAL.value]
     over = (
         select(_F.c.id, _F.c.state, stays.label("stays"))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,21 +19,26 @@ import pytest
 from sqlalchemy import select, update
 
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.core.security import access_token_life, create_access_token, read_access_token
 from app.db.session import SessionLocal
 from app.db.statements import files as statements
 from app.db.statements.expressions import seconds_between
+from app.db.statements.files import Attempt
 from app.ddl.clock import NOW
 from app.errors import StorageUnavailable, TooManyBytesStored
 from app.maintenance.passes.files import DELETE
 from app.maintenance.rounds import Round
 from app.models import StoredFile
 from app.services.accounts.login_queries import revoke_sessions_of
+from app.services.execution import ends
+from app.services.execution.attempts import NextTry
 from app.services.file_service import STEP_BYTES, file_service
 from app.services.files import deleting
-from app.storage.store import Storage
+from app.storage.store import Storage, key_of, storage
 from tests.support.accounts import MakeUser
 from tests.support.task_client import TaskClient, module_client, task_client
+from tests.support.tasks import ERROR, claim, finish, new_task
 from tests.support.waiting import wait_for
 
 client = module_client()
@@ -446,6 +452,85 @@ class TestAStorageThatDoesNotDelete:
         assert (states(), path.is_symlink(), elsewhere.exists()) == ([], False, True)
 
 
+class TestArtifactsBeforeMaintenanceComes:
+    """What is seen is decided by the rows of the task and its attempt."""
+
+    def saved(self, attempt: Attempt, name: str, *, partial: bool) -> str:
+        artifact_id, content = new_id(), name.encode()
+        with SessionLocal() as db:
+            assert statements.begin_artifact(db, artifact_id, attempt, name, "text/plain")
+            storage().write(key_of(artifact_id), [content])
+            digest = hashlib.sha256(content).hexdigest()
+            assert statements.finish_artifact(db, artifact_id, attempt, len(content), digest, partial=partial)
+            db.commit()
+        return str(artifact_id)
+
+    def saved_twice(self, tasks: TaskClient, end: Callable[[], ends.Ending]) -> tuple[str, dict[str, str]]:
+        """A task, with an artifact of each kind of its first attempt, which ends so, and of the second, which succeeds."""
+        saved = {}
+        with SessionLocal() as db:
+            task = new_task(db, UUID(tasks.user["id"]), max_attempts=3)
+            for number, ending in ((1, end()), (2, ends.succeeded(None))):
+                attempt = Attempt(task.id, claim(db, task).attempt)
+                for partial in (False, True):
+                    name = f"{number}-{'partial' if partial else 'held'}"
+                    saved[name] = self.saved(attempt, name, partial=partial)
+                assert ends.end_attempt(db, task.id, attempt.number, ending)
+                db.commit()
+        return str(task.id), saved
+
+    def seen(self, tasks: TaskClient, task_id: str, saved: dict[str, str]) -> set[str]:
+        """The names, which all readers agree on."""
+        listed = {each["name"] for each in tasks.get(f"{task_id}/artifacts").json()}
+        with SessionLocal() as db:
+            another = new_task(db, UUID(tasks.user["id"])).id
+            for name, artifact_id in saved.items():
+                id_, found = UUID(artifact_id), 200 if name in listed else 404
+                assert [
+                    get(tasks, artifact_id).status_code,
+                    content(tasks, artifact_id).status_code,
+                    tasks.get(f"{task_id}/artifacts/{name}").status_code,
+                ] == [found] * 3
+                assert [
+                    statements.read_for(db, id_, another) is not None,
+                    id_ in statements.lock_named(db, [id_], UUID(tasks.user["id"])),
+                    statements.add_use(db, id_, another),
+                ] == [name in listed] * 3
+                db.rollback()
+        return listed
+
+    def test_of_a_lost_attempt_are_none(self, tasks: TaskClient) -> None:
+        for end in (partial(ends.lost, "killed"), partial(ends.handed_back, "the worker leaves")):
+            task_id, saved = self.saved_twice(tasks, end)
+            assert self.seen(tasks, task_id, saved) == {"2-held", "2-partial"}
+
+    def test_of_a_failed_attempt_are_the_partial_ones(self, tasks: TaskClient) -> None:
+        retried = partial(ends.retried, ERROR, NextTry(0))
+        task_id, saved = self.saved_twice(tasks, retried)
+        assert self.seen(tasks, task_id, saved) == {"1-partial", "2-held", "2-partial"}
+
+    def test_go_with_their_task(self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient) -> None:
+        admin = task_client(client, make_user, "admin")
+        for sweep in (False, True):
+            task_id, saved = self.saved_twice(tasks, partial(ends.lost, "killed"))
+            if sweep:
+                swept()
+            assert tasks.delete(task_id).status_code == 204
+            for artifact_id in saved.values():
+                assert refused(content(admin, artifact_id))[:2] == (404, "file_not_found")
+                assert refused(get(admin, artifact_id))[:2] == (404, "file_not_found")
+
+    def test_of_another_user_are_not_read_by_a_body(self, client: httpx.Client, make_user: MakeUser) -> None:
+        tasks, other = task_client(client, make_user), task_client(client, make_user)
+        _, saved = self.saved_twice(tasks, partial(ends.lost, "killed"))
+        file_id = UUID(made(upload(tasks))["id"])
+        with SessionLocal() as db:
+            own, foreign = (new_task(db, UUID(each.user["id"])).id for each in (tasks, other))
+            for each in (file_id, UUID(saved["2-held"])):
+                assert statements.read_for(db, each, own) is not None
+                assert statements.read_for(db, each, foreign) is None
+
+
 class TestDeletion:
     def test_takes_the_bytes(self, tasks: TaskClient) -> None:
         file = made(upload(tasks))
@@ -468,6 +553,28 @@ class TestDeletion:
         swept()
         assert refused(get(tasks, file["id"]))[0] == 404
         assert bytes_kept() == []
+
+    def test_after_its_days_waits_for_those_that_name_it(self, tasks: TaskClient) -> None:
+        named, other = (made(upload(tasks))["id"] for _ in range(2))
+        with SessionLocal() as db:
+            task = new_task(db, UUID(tasks.user["id"]))
+            assert statements.add_use(db, UUID(named), task.id)
+            db.commit()
+            for each in (named, other):
+                changed(each, expires_at=NOW - timedelta(seconds=1))
+            swept()
+            assert [get(tasks, each).status_code for each in (named, other)] == [200, 404]
+            finish(db, task)
+        changed(named, expires_at=NOW - timedelta(seconds=1))
+        swept()
+        assert states() == []
+
+    def test_of_the_user_takes_the_files_at_once(self, client: httpx.Client, make_user: MakeUser) -> None:
+        tasks, admin = task_client(client, make_user), task_client(client, make_user, "admin")
+        file = made(upload(tasks))
+        assert client.delete(f"/api/v1/users/{tasks.user['id']}", headers=admin.headers).status_code == 204
+        assert refused(content(admin, file["id"]))[:2] == (404, "file_not_found")
+        assert [each["id"] for each in get(admin, "").json()] == []
 
     def test_of_an_upload_that_fell_silent(self, tasks: TaskClient) -> None:
         """As one is left by a process that was killed between the row and the last byte."""
