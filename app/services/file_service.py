@@ -20,9 +20,6 @@ from app.services.task_service import task_service
 from app.services.tasks.load import Load
 from app.services.tasks.quotas import Reservation, quotas
 
-# Quota is reserved for so many bytes more of a file whose length is not known.
-STEP_BYTES = 16 * 1024 * 1024
-
 
 @dataclass
 class StartedFile:
@@ -32,6 +29,11 @@ class StartedFile:
     user_id: UUID
     reservations: list[Reservation]
     reserved: int
+
+    def add(self, reservation: Reservation) -> None:
+        """Note quota that is reserved for more bytes."""
+        self.reservations[-1:] = self.reservations[-1].joined(reservation)
+        self.reserved += reservation.wanted.stored
 
 
 class FileService:
@@ -52,12 +54,18 @@ class FileService:
             raise
         return started
 
+    def reserve_known(self, started: StartedFile, size: int) -> bool:
+        """Reserve quota for so many bytes of it by what is known. Returns False where `reserve_up_to` has to look."""
+        more = Load(0, 0, max(0, size - started.reserved))
+        reservation = quotas.reserve_known(started.user_id, more) if more.stored else None
+        if reservation is not None:
+            started.add(reservation)
+        return size <= started.reserved
+
     def reserve_up_to(self, db: Session, started: StartedFile, size: int) -> None:
-        """Reserve quota for so many bytes of it. Raises TooManyBytesStored."""
+        """Reserve quota for so many bytes of it, and for none that have not come. Raises TooManyBytesStored."""
         if size > started.reserved:
-            more = max(STEP_BYTES, size - started.reserved)
-            started.reservations.append(quotas.reserve(db, started.user_id, Load(0, 0, more)))
-            started.reserved += more
+            started.add(quotas.reserve(db, started.user_id, Load(0, 0, size - started.reserved)))
 
     def touch(self, db: Session, file_id: UUID) -> bool:
         """Say that its bytes still come, each minute at least. Returns False if that is too late."""

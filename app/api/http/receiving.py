@@ -30,7 +30,8 @@ async def receive_file(request: Request, user_id: UUID, most_bytes: int) -> Stor
     try:
         name, content_type = await upload.head()
         length = content_length(request.scope)
-        started = await in_session(file_service.begin, user_id, name, content_type, length)
+        size = None if length is None else upload.file_bytes(length)
+        started = await in_session(file_service.begin, user_id, name, content_type, size)
         try:
             await storage().write_async(key_of(started.id), _accounted(started, upload))
             await upload.check()
@@ -56,7 +57,7 @@ async def _accounted(started: StartedFile, upload: Upload) -> AsyncIterator[byte
     """
     touched = time.monotonic()
     async for piece in upload.pieces():
-        if upload.content.size > started.reserved:
+        if not file_service.reserve_known(started, upload.content.size):
             await in_session(file_service.reserve_up_to, started, upload.content.size)
         if time.monotonic() - touched > TOUCH_SECONDS:
             touched = time.monotonic()

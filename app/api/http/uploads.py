@@ -47,7 +47,8 @@ class Upload:
         self._taken: Callable[[int], None] = (
             request.scope.get("extensions", {}).get(BODY_TAKEN, {}).get("call", _nothing)
         )
-        self._held = 0
+        self._held = self._fed = 0
+        self._tail_bytes = len(b"\r\n--") + len(boundary) + len(b"--")
         self.content, self._most = Measure(most_bytes), most_bytes
         self._wanted = _digest_of(request.headers.get("content-digest"))
         self._whole = None if self._wanted is None else hashlib.sha256()
@@ -85,6 +86,11 @@ class Upload:
         self._part_digest = _digest_of(self._headers.get(b"content-digest", b"").decode("latin-1"))
         return name, media_type(self._headers.get(b"content-type", b"").decode("latin-1"))
 
+    def file_bytes(self, length: int) -> int:
+        """Return how many bytes the file has by the length of the body. Call it behind `head`."""
+        around = self._fed - sum(map(len, self._pieces)) + (0 if self._is_over else self._tail_bytes)
+        return max(0, length - around)
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes of the file as they come."""
         while self._pieces or not self._is_over:
@@ -121,6 +127,7 @@ class Upload:
         self._taken(self._held)
         chunk = await anext(self._chunks, b"")
         self._held = len(chunk)
+        self._fed += len(chunk)
         if self._whole is not None:
             self._whole.update(chunk)
         try:

@@ -93,6 +93,13 @@ class Reservation(NamedTuple):
     usage: Usage | None
     wanted: Load
 
+    def joined(self, more: "Reservation") -> Iterator["Reservation"]:
+        """Yield one reservation in the place of both, or both where they are of different usages."""
+        if self.usage is more.usage:
+            yield Reservation(self.usage, self.wanted + more.wanted)
+        else:
+            yield from (self, more)
+
     def commit(self) -> None:
         """Count the tasks as committed."""
         if self.usage is not None:
@@ -146,6 +153,24 @@ class Quotas:
         self._reserve_after_refresh(db, user_id, usage, wanted, settings)
         return Reservation(usage, wanted)
 
+    def reserve_known(self, user_id: UUID, wanted: Load) -> "Reservation | None":
+        """Return a reservation by what is known of the usage; None where `reserve` has to ask the database or refuses.
+
+        It waits for nothing: an event loop may call it.
+        """
+        settings = get_settings()
+        if not _limits_anything(settings):
+            return Reservation(None, wanted)
+        usage = self._usage(user_id)
+        with usage.lock:
+            refusal = _refusal(settings, usage, wanted)
+            if refusal is not None or _needs_sum(settings, usage):
+                return None
+            if not _is_early(usage) and _needs_refresh(settings, usage):
+                return None
+            _reserve(usage, wanted, refusal)
+        return Reservation(usage, wanted)
+
     def keeps_too_much(self, db: Session, user_id: UUID) -> bool:
         """Return whether the user keeps more than QUOTA_STORED_BYTES, as it was known at most STORED_SECONDS ago."""
         settings = get_settings()
@@ -171,8 +196,7 @@ class Quotas:
     ) -> None:
         with usage.lock:
             refusal = _refusal(settings, usage, wanted)
-            early = time.monotonic() - usage.queried_at < usage.interval
-            enough = early or (refusal is None and not _needs_refresh(settings, usage))
+            enough = _is_early(usage) or (refusal is None and not _needs_refresh(settings, usage))
             if enough and not _needs_sum(settings, usage):
                 _reserve(usage, wanted, refusal)
                 return
@@ -220,6 +244,11 @@ class Quotas:
                 self._refresh(db, usage, parameters)
         except SQLAlchemyError as error:
             logger.warning("cannot refresh the quotas of a user: %s", first_line(error))
+
+
+def _is_early(usage: Usage) -> bool:
+    """Return whether it is too early for the next query."""
+    return time.monotonic() - usage.queried_at < usage.interval
 
 
 def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:

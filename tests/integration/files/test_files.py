@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -33,8 +34,9 @@ from app.models import StoredFile
 from app.services.accounts.login_queries import revoke_sessions_of
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
-from app.services.file_service import STEP_BYTES, file_service
+from app.services.file_service import StartedFile, file_service
 from app.services.files import deleting
+from app.services.tasks.quotas import quotas
 from app.storage.store import Storage, key_of, storage
 from tests.support.accounts import MakeUser
 from tests.support.task_client import TaskClient, module_client, task_client
@@ -232,24 +234,66 @@ class TestUpload:
         assert (status, code) == (429, "stored_bytes_quota")
         assert re.search(r"6\d{4} of 100000 bytes are kept", detail)
 
-    def test_of_unknown_length_reserves_quota_as_it_comes(self, tasks: TaskClient) -> None:
-        """Else many at once could take what one may."""
+    def test_of_unknown_length_reserves_what_has_come(self, tasks: TaskClient) -> None:
+        """Many at once take together what one may, and one that fits is not refused for what others may still send."""
         user_id = UUID(tasks.user["id"])
-        with setting("QUOTA_STORED_BYTES", STEP_BYTES + 100_000), SessionLocal() as db:
+        with setting("QUOTA_STORED_BYTES", 100_000), SessionLocal() as db:
             one, other = (file_service.begin(db, user_id, name, "text/csv", None) for name in ("one", "other"))
-            file_service.reserve_up_to(db, one, 1)
+            for size in range(10_000, 70_000, 10_000):
+                file_service.reserve_up_to(db, one, size)
+            file_service.reserve_up_to(db, other, 40_000)
+            assert not file_service.reserve_known(other, 40_001)
             with pytest.raises(TooManyBytesStored):
-                file_service.reserve_up_to(db, other, 1)
+                file_service.reserve_up_to(db, other, 40_001)
             file_service.give_up(db, one)
-            file_service.reserve_up_to(db, other, STEP_BYTES)
-            with pytest.raises(TooManyBytesStored):
-                file_service.reserve_up_to(db, other, STEP_BYTES + 1)
+            assert file_service.reserve_known(other, 100_000)
+            assert len(other.reservations) == 1
             file_service.give_up(db, other)
+            assert quotas.keeps_too_much(db, user_id) is False
+            file_service.give_up(db, file_service.begin(db, user_id, "all", "text/csv", 100_000))
+
+    @pytest.mark.parametrize("is_chunked", [False, True])
+    def test_of_any_length_fails_only_if_its_bytes_do_not_fit(self, tasks: TaskClient, is_chunked: bool) -> None:
+        def send(size: int) -> httpx.Response:
+            whole = httpx.Request("POST", "http://x/", files={"file": ("a.csv", bytes(size))})
+            headers = {**tasks.headers, "Content-Type": whole.headers["content-type"]}
+            content = iter([whole.read()]) if is_chunked else whole.read()
+            return tasks.http.post(FILES, content=content, headers=headers)
+
+        with setting("QUOTA_STORED_BYTES", 99_999):
+            assert refused(send(100_000))[:2] == (429, "stored_bytes_quota")
+            made(send(99_999))
+            assert refused(send(1))[:2] == (429, "stored_bytes_quota")
+
+    def test_of_unknown_length_beyond_the_quota_is_refused(self, tasks: TaskClient) -> None:
         with setting("QUOTA_STORED_BYTES", len(CONTENT) + 100_000):
             made(upload(tasks, CONTENT))
             assert refused(upload_in_two(tasks, lambda: None))[:2] == (429, "stored_bytes_quota")
-        swept()
-        assert len(bytes_kept()) == 1
+
+    def test_at_once_with_others_exceeds_no_quota(self, tasks: TaskClient) -> None:
+        """Each has sent half before any sends the other half."""
+        user_id, half, uploads = UUID(tasks.user["id"]), 10_000, 8
+        barrier = threading.Barrier(uploads)
+
+        def send(_: int) -> StartedFile | None:
+            with SessionLocal() as db:
+                started = file_service.begin(db, user_id, "a.csv", "text/csv", None)
+                if not file_service.reserve_known(started, half):
+                    file_service.reserve_up_to(db, started, half)
+                barrier.wait(20)
+                try:
+                    file_service.reserve_up_to(db, started, 2 * half)
+                except TooManyBytesStored:
+                    file_service.give_up(db, started)
+                    return None
+                return started
+
+        with setting("QUOTA_STORED_BYTES", 100_000), ThreadPoolExecutor(uploads) as threads:
+            kept = [each for each in threads.map(send, range(uploads)) if each is not None]
+            assert 2 <= len(kept) <= 5
+            with SessionLocal() as db:
+                for each in kept:
+                    file_service.give_up(db, each)
 
 
 class TestDigests:
