@@ -1,6 +1,7 @@
 """Another user's objects: they look as if they did not exist, and none of their fields can be set."""
 
 import re
+import time
 from typing import Any
 
 import httpx
@@ -26,6 +27,9 @@ CALLS: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/output", None),
     ("GET", "/output?follow=true", None),
 )
+# After so long maintenance has made an artifact of a task that has succeeded one that stays; nothing tells of it.
+KEPT_SECONDS = 3.0
+EXPORT = "app.tasks.common_tasks.export_tasks"
 SAME_BUT_FOR = {"instance", "request_id"}
 
 
@@ -74,6 +78,29 @@ def foreign_item(target: Target) -> None:
             one = re.sub(r"\{\w+\}", UNKNOWN, one)  # of what stands below it
             expect_unknown(target, method, one, key, options_of(document, method, path).get("json"))
         target.as_alice("DELETE", f"{collection.rstrip('/')}/{key}")
+
+
+@check(OBJECTS)
+def artifacts_of_deleted_tasks(target: Target) -> None:
+    """From the deletion of a task on nobody reads its artifacts"""
+    types = {each["celery_task_name"] for each in target.as_mallory("GET", "/tasks/types").json()}
+    if EXPORT not in types:
+        return  # an installation without tables
+    body = {"name": "security test", "task_type": "security_test", "celery_task_name": EXPORT,
+            "kwargs": {"filter": {}, "output": "csv"}}  # fmt: skip
+    task = expect_status(target.as_mallory("POST", "/tasks/", json=body), 201, "an export").json()
+    for _ in range(4):  # the first table of a worker takes seconds
+        ended = target.as_mallory("GET", f"/tasks/{task['id']}?wait=10").json()
+        if ended["status"] in {"succeeded", "failed"}:
+            break
+    found = target.as_mallory("GET", f"/tasks/{task['id']}/artifacts").json()
+    if not found:
+        expect(ended["status"] != "succeeded", "an export without an artifact")
+        return  # no worker runs
+    time.sleep(KEPT_SECONDS)
+    expect_status(target.as_mallory("DELETE", f"/tasks/{task['id']}"), 204, "the deletion")
+    for path in ("", "/content"):
+        expect_status(target.as_mallory("GET", f"/files/{found[0]['id']}{path}"), 404, f"its artifact{path}")
 
 
 @check(OBJECTS)

@@ -1,16 +1,19 @@
 """What one client can make the server do: bounded work for everything. What is throttled comes last of all."""
 
 import json
+import time
 from collections.abc import Mapping
 from itertools import count
 
-from tests.security.registry import REFUSED, RESOURCES, check, expect, expect_status
+from tests.security.registry import HANDLED, REFUSED, RESOURCES, check, expect, expect_status
 from tests.security.target import Target, task_body
 
 JSON = {"Content-Type": "application/json"}
 # A server that takes the address from X-Forwarded-For, as uvicorn does from its own machine, counts the account after 100.
 MAX_GUESSES = 110
 MAX_CHANGES = 120
+LONG_HEADER = 30_000
+MOST_TIMES = 20
 LARGE = 12_000_000
 SHORT_ANSWER = 20_000
 
@@ -90,6 +93,54 @@ def header_floods(target: Target) -> None:
         refused = not status or b" 431 " in status or b" 400 " in status  # or hung up on
         expect(refused, f"{what}: {status.decode('latin-1')!r}")
     expect_status(target.ask("GET", "//healthz"), 200, "afterwards")
+
+
+@check(RESOURCES)
+def long_content_types(target: Target) -> None:
+    """A Content-Type of 30 KB is refused: parsers of it take time with the square of its length"""
+    for begun in ("multipart/form-data; boundary=x", "multipart/form-data; charset=utf-8", "text/plain"):
+        for method, path in (("GET", "//healthz"), ("POST", "/files/"), ("POST", "/auth/login")):
+            answer = target.ask(method, path, headers={"Content-Type": begun + ";" * LONG_HEADER})
+            expect_status(answer, {400, 415, 431}, f"{method} {path} with {begun};;;…")
+
+
+@check(RESOURCES)
+def long_ranges(target: Target) -> None:
+    """A Range of 30 KB takes no longer than another header of that length"""
+    uploaded = target.as_mallory("POST", "/files/", files={"file": ("a.txt", b"a" * 100, "text/plain")})
+    path = f"/files/{expect_status(uploaded, 201, 'an upload').json()['id']}/content"
+    value = "bytes=" + " " * LONG_HEADER + "x"
+
+    def seconds(name: str) -> float:
+        begun = time.perf_counter()
+        expect_status(target.as_mallory("GET", path, headers={name: value}), HANDLED, name)
+        return time.perf_counter() - begun
+
+    control, measured = (min(seconds(name) for _ in range(3)) for name in ("X-Nothing", "Range"))
+    expect(measured < control * MOST_TIMES + 0.1, f"{measured:.3f} s, and {control:.3f} s with another header")
+
+
+@check(RESOURCES)
+def large_requests_of_mcp(target: Target) -> None:
+    """Where /mcp is on, a large request that is no call of a task's tool is refused"""
+    key = expect_status(
+        target.as_mallory("POST", "/auth/api-keys", json={"name": "security test", "scopes": ["tasks:read"]}),
+        201,
+        "a key",
+    ).json()["key"]
+    values = {"x": [{}] * 20_000}
+    for method, params in (
+        ("initialize", {"protocolVersion": "2025-06-18", "capabilities": {"experimental": values},
+                        "clientInfo": {"name": "x", "version": "1"}}),
+        ("ping", {"_meta": values}),
+        ("tools/list", {"_meta": values}),
+        ("tools/call", {"name": "get_task", "arguments": values}),
+    ):  # fmt: skip
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = target.ask("POST", "//mcp", key, json=body, headers={"Accept": "application/json, text/event-stream"})
+        if answer.status_code == 404:
+            return  # closed: better still
+        expect_status(answer, {400, 413, 422}, method)
 
 
 @check(RESOURCES)

@@ -15,7 +15,8 @@ import pytest
 
 import security_test
 from app.launcher.ports import free_loopback_port
-from tests.security import injection, tokens
+from tests.security import injection, objects, resources, tokens
+from tests.security.objects import EXPORT
 from tests.security.registry import CHECKS, GROUPS, Check, run_one
 from tests.security.target import Account, Target
 from tests.support.leftovers import API, Leftovers
@@ -66,6 +67,13 @@ CHANGE = {
 }
 DESCRIBED: dict[str, Answer] = {"GET //openapi.json": says(200, CHANGE)}
 FETCHES: dict[str, Answer] = {"POST /tasks/t2/cancel": says(200), "PATCH /tasks/t2": says(422)}
+EXPORTED: dict[str, Answer] = {
+    "GET /tasks/types": says(200, [{"celery_task_name": EXPORT}]),
+    "GET /tasks/t2": says(200, {"status": "succeeded"}),
+    "GET /tasks/t2/artifacts": says(200, [{"id": "f1"}]),
+    "DELETE /tasks/t2": says(204),
+    "GET /files/f1": says(200),
+}
 LOGIN = {"access_token": "new", "refresh_token": "r"}
 
 
@@ -280,6 +288,9 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("page_policy",
      {**signed_in(), "GET //ui/sign-in": says(200, Content_Security_Policy="frame-ancestors 'none'; default-src 'none'")},
      "/sign-in may be kept: ''"),
+    # artifacts
+    ("artifacts_of_deleted_tasks", EXPORTED, "its artifact: 200"),
+    ("artifacts_of_deleted_tasks", {**EXPORTED, "GET /tasks/t2/artifacts": says(200, [])}, "an export without an artifact"),
     # resources
     ("page_size", everything(200), "limit=0: 200"),
     ("deep_bodies", everything(500), "depth 1000: 500"),
@@ -289,6 +300,9 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("many_unknown_fields", everything(422, "x" * 20_000), "an answer of 20002 bytes"),
     ("large_bodies_without_a_token", everything(422), "token None: 422"),
     ("large_arguments", {}, "POST /api/v1/tasks/: 201"),
+    ("long_content_types", everything(200), "GET //healthz with multipart/form-data"),
+    ("long_ranges", {"POST /files/": says(201, {"id": "f1"})}, "127.000 s, and 1.000 s with another header"),
+    ("large_requests_of_mcp", {"POST //mcp": says(200)}, "initialize: 200"),
     ("header_floods", {"raw": b"HTTP/1.1 200 OK\r\n"}, "many headers: 'HTTP/1.1 200 OK'"),
     ("odd_bodies", {}, "bad UTF-8: 201"),
     ("stored_oddities", {"GET /tasks/": says(500)}, "the list after metadata "),
@@ -305,6 +319,9 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
 def test_every_check_fails_on_a_service_that_is_weak_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = iter(range(0, 1000, 4))
     monkeypatch.setattr(injection, "time", SimpleNamespace(monotonic=lambda: next(slow)))
+    slower = (number**3 for number in range(1000))
+    monkeypatch.setattr(resources, "time", SimpleNamespace(perf_counter=lambda: next(slower)))
+    monkeypatch.setattr(objects, "time", SimpleNamespace(sleep=lambda _: None))
     checks = {check.key: check for check in CHECKS}
     wrong = [f"{key}: no service is weak in it" for key in checks.keys() - {row[0] for row in WEAK}]
     for key, row, finding in WEAK:
