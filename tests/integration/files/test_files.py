@@ -361,7 +361,9 @@ class TestDownload:
         assert (answer.status_code, answer.headers["content-range"]) == (206, f"bytes {first}-{end - 1}/100")
         assert answer.content == bytes(range(first, end))
 
-    @pytest.mark.parametrize("wanted", ["bytes=0-1,5-6", "items=0-1", "bytes=5-1", "bytes=", "bytes=-", "x"])
+    @pytest.mark.parametrize(
+        "wanted", ["bytes=0-1,5-6", "items=0-1", "bytes=5-1", "bytes=", "bytes=-", "x", f"bytes={' ' * 200}0-1"]
+    )
     def test_of_no_single_range_is_whole(self, tasks: TaskClient, file_id: str, wanted: str) -> None:
         answer = content(tasks, file_id, Range=wanted)
         assert (answer.status_code, len(answer.content)) == (200, 100)

@@ -301,6 +301,14 @@ class TestMetrics:
         assert "/no/such/path" not in text
 
 
+def test_a_content_type_that_takes_long_to_parse_is_400() -> None:
+    def check(kind: bytes) -> None:
+        assert refused({"headers": [(b"content-type", kind + b";" * 512)]})
+        assert call({"headers": [(b"content-type", kind + b"; a=" + b"b" * 400)]}, [])[0]["status"] == 200
+
+    check_rows(check, [b"multipart/form-data; boundary=x", b"text/plain", b"x"])
+
+
 class TestCharsetOfAForm:
     def test_another_than_utf_8_is_400(self) -> None:
         def check(charset: bytes) -> None:
