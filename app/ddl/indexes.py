@@ -7,7 +7,7 @@ indexes, and indexes by the expressions below.
 
 from typing import Any
 
-from sqlalchemy import ColumnClause, Index, TextClause, text
+from sqlalchemy import ColumnClause, Index, Text, TextClause, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -19,6 +19,9 @@ TASK_KIND = (
 )
 # True where the time in the id is more than a minute from `created_at`, or the id holds no time.
 ODD_ID = "(created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE"
+# The nominal time of a task of a schedule, as its metadata tell it. Compared by bytes, so that a range is one of times.
+_SCHEDULED_FOR = """((metadata ->> 'scheduled_for') COLLATE "C")"""
+_SCHEDULED_FOR_OF_SQLITE = "json_extract(metadata, '$.scheduled_for')"
 # The first twelve digits of the id are the milliseconds since 1970.
 _ODD_ID_OF_SQLITE = (
     "substr(id, 1, 12) NOT BETWEEN printf('%012x', created_at / 1000 - 60000)"
@@ -66,6 +69,31 @@ def _by_column(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str
 
 
 HAS_ODD_ID = _HasOddId()
+
+
+class _ScheduledFor(ColumnClause[str]):
+    """The nominal time of a task, in the words of the index `ix_tasks_scheduled_for`."""
+
+    inherit_cache = True
+
+    def __init__(self) -> None:
+        super().__init__(_SCHEDULED_FOR, Text(), is_literal=True)
+
+
+@compiles(_ScheduledFor, SQLITE)
+def _scheduled_for_of_sqlite(element: _ScheduledFor, compiler: SQLCompiler, **options: Any) -> str:
+    del element, compiler, options
+    return _SCHEDULED_FOR_OF_SQLITE
+
+
+@compiles(_ScheduledFor, MYSQL)
+def _scheduled_for_by_column(element: _ScheduledFor, compiler: SQLCompiler, **options: Any) -> str:
+    """The column of `app/ddl/own_columns.py`."""
+    del element, compiler, options
+    return "scheduled_for"
+
+
+SCHEDULED_FOR = _ScheduledFor()
 
 
 def task_indexes() -> tuple[Index, ...]:
@@ -121,6 +149,12 @@ def task_indexes() -> tuple[Index, ...]:
         _partial("ix_tasks_ended", "user_id", "finished_at", where="finished_at IS NOT NULL"),
         # The tasks of one schedule, newest first.
         _partial("ix_tasks_schedule", "schedule_id", descending("id"), where="schedule_id IS NOT NULL"),
+        # Those of its nominal times, for a backfill.
+        _of_postgresql("ix_tasks_scheduled_for", "schedule_id", text(_SCHEDULED_FOR), where="schedule_id IS NOT NULL"),
+        Index(
+            *("ix_tasks_scheduled_for", "schedule_id", text(_SCHEDULED_FOR_OF_SQLITE)),
+            sqlite_where=text("schedule_id IS NOT NULL"),
+        ).ddl_if(dialect=SQLITE),
         _partial("ix_tasks_delete_requested", "id", where="delete_requested_at IS NOT NULL"),
         # Unique with or without its condition, which spares the tasks without a key an entry.
         _partial(UNIQUE_KEY, "user_id", "active_key", where="active_key IS NOT NULL", unique=True),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import app.models  # noqa: F401 (fills the metadata)
 from app.core.ids import new_id
 from app.db.schema_version import schema_fault
 from app.db.session import SessionLocal
+from app.db.statements.schedules import times_of_tasks
 from app.ddl.base import Base
 from app.ddl.clock import NOW
 from app.migrations.baselines import BASELINE, create_all
@@ -23,6 +25,7 @@ from app.models import Task, TaskAttempt, User
 from app.models.outbox import OutboxRow
 from app.services.operations import task_sums
 from app.services.outbox import Consumer, deliver_batch
+from app.services.schedules.requests import time_text
 from app.services.tasks import task_counts
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.plans import plan_of
@@ -239,6 +242,24 @@ class TestCountersOf0024:
             assert (counted.name, counted.queue) == ("c", "default")
             assert (counted.numbers["revoked"], counted.numbers["retried"]) == (ends, ends - 1)
             end_and_retry(outbox)
+
+
+class TestIndexOf0041:
+    def test_has_the_tasks_that_were_there(self, outbox: sa.Engine) -> None:
+        assert said(url_of(outbox), "alembic", "downgrade", "0040")[0] == 0
+        schedule, first = new_id(), datetime(2026, 3, 27, tzinfo=UTC)
+        times = [first + timedelta(hours=at) for at in range(6)]
+        with outbox.begin() as connection:
+            for at, task in enumerate(connection.scalars(sa.select(Task.id).limit(7)).all()):
+                # One is of no schedule, whatever its metadata say.
+                values = {
+                    "metadata_": {"scheduled_for": time_text(times[at - 1])},
+                    "schedule_id": schedule if at else None,
+                }
+                connection.execute(sa.update(Task).where(Task.id == task).values(values))
+        assert said(url_of(outbox), *UPGRADE)[0] == 0
+        with Session(outbox) as db:
+            assert times_of_tasks(db, schedule, times[1], times[3]) == {*map(time_text, times[1:4])}
 
 
 # What the migrations before have left: PostgreSQL's columns in another order, and triggers of another text.

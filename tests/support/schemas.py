@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import sqlalchemy as sa
@@ -79,11 +80,13 @@ def _kept(url: str) -> dict[str, str]:
             str(row)
             for row in rows(url, f"SELECT name, type, [notnull], dflt_value, pk FROM pragma_table_xinfo('{table}')")
         ]
-        parts = (
-            inspector.get_check_constraints(table),
-            inspector.get_foreign_keys(table),
-            inspector.get_unique_constraints(table),
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipped unsupported reflection of expression-based index")
+            parts = (
+                inspector.get_check_constraints(table),
+                inspector.get_foreign_keys(table),
+                inspector.get_unique_constraints(table),
+            )
         ((made,),) = rows(url, f"SELECT sql FROM sqlite_master WHERE type = 'table' AND name = '{table}'")
         columns += ["AUTOINCREMENT"] if "AUTOINCREMENT" in made else []
         constraints = [" ".join(str(each).replace("\\n", " ").split()) for part in parts for each in part]

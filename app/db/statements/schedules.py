@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from app.db.statements.expressions import octet_length
 from app.db.statements.tables import SCHEDULE_RUNS, SCHEDULES
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.columns import UTCDateTime
+from app.ddl.indexes import SCHEDULED_FOR
 from app.models.schedule import RunKind, Schedule
 from app.models.task import Task
 from app.schedules.policies import Overlap
@@ -98,6 +99,14 @@ def times_done(db: Session, ids: Collection[UUID]) -> dict[UUID, set[datetime]]:
     for schedule_id, time in db.execute(ahead, {"ids": list(ids)}):
         found.setdefault(schedule_id, set()).add(time)
     return found
+
+
+def times_of_tasks(db: Session, schedule_id: UUID, first: datetime, last: datetime) -> set[str]:
+    """Return the nominal times of this schedule's tasks from the first to the last one, as their metadata tell them."""
+    begin, end = (each.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") for each in (first, last))
+    # Of whole seconds: as a text, the `.` of a fraction comes before the `Z` of a second without one.
+    within = SCHEDULED_FOR.between(begin, f"{end}Z")
+    return set(db.scalars(select(SCHEDULED_FOR).select_from(Task).where(_T.schedule_id == schedule_id, within)))
 
 
 def active_tasks(db: Session, ids: Collection[UUID]) -> dict[UUID, list[UUID]]:

@@ -5,31 +5,26 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.ids import first_id_at
+from app.db.statements import schedules as statements
 from app.db.statements.tables import SCHEDULE_RUNS
 from app.db.statements.upserting import upsert
 from app.ddl.clock import NOW
 from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
-from app.models.task import Task
 from app.schedules.times import Timing
 from app.services.schedules.requests import row_for, time_text
-from app.services.schedules.runs import KEPT
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import Created
 from app.services.tasks.permissions import Wanted
-from app.services.tasks.task_requests import SCHEDULED_FOR
 
 # Tasks of one backfill, and times that it looks at.
 MOST, MOST_TIMES = 1000, 100_000
 # Of the rows that are built and written at once.
 PART_BYTES = 4 * 1024 * 1024
 _TICK = timedelta(microseconds=1)
-# Ids of processes whose clock is late.
-_SLACK_SECONDS = 61
 
 
 def times_between(timing: Timing, begin: datetime, end: datetime) -> list[datetime]:
@@ -56,23 +51,15 @@ def without_task(db: Session, schedule: Schedule, times: Sequence[datetime]) -> 
     if not times:
         return []
     run = ScheduleRun
-    of_times = (run.schedule_id == schedule.id, run.kind == RunKind.TIME.value)
-    rows = select(run.scheduled_for).where(*of_times, run.scheduled_for.between(times[0], times[-1]))
-    done = {time_text(time) for time in db.scalars(rows.where(run.task_id.is_not(None)))}
-    oldest = db.scalar(select(func.min(run.scheduled_for)).where(*of_times))
-    if schedule.runs + schedule.skipped > KEPT or oldest is None or times[0] < oldest:
-        done |= _of_tasks(db, schedule.id, times[0])
+    rows = select(run.scheduled_for).where(run.schedule_id == schedule.id, run.kind == RunKind.TIME.value)
+    rows = rows.where(run.scheduled_for.between(times[0], times[-1]), run.task_id.is_not(None))
+    done = {time_text(time) for time in db.scalars(rows)}
+    # The rows of some are deleted, and their tasks are there.
+    done |= statements.times_of_tasks(db, schedule.id, times[0], times[-1])
     found = [time for time in times if time_text(time) not in done]
     if len(found) > MOST:
         raise TooManyTimes(f"until then {len(found):,} times have no task, and a backfill makes {MOST:,} at most")
     return found
-
-
-def _of_tasks(db: Session, schedule_id: UUID, since: datetime) -> set[str]:
-    """The times of the tasks that are there, as their metadata tell: the rows of some may be deleted."""
-    first = first_id_at(since.timestamp() - _SLACK_SECONDS)
-    metadata = db.scalars(select(Task.metadata_).where(Task.schedule_id == schedule_id, Task.id >= first))
-    return {str(each.get(SCHEDULED_FOR)) for each in metadata}
 
 
 def make(

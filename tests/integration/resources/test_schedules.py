@@ -499,6 +499,23 @@ class TestBackfilling:
         db.execute(ScheduleRun.__table__.delete())  # type: ignore[attr-defined]
         assert schedule_service.preview_backfill(db, schedule.id, *times) == times[1:]
 
+    def test_knows_a_task_whose_row_was_the_oldest_and_is_gone(self, db: Session) -> None:
+        schedule = new_schedule(db)
+        times = rewind(db, schedule, times=3)
+        schedule_service.backfill(db, schedule.id, times[0], times[1])
+        db.delete(rows(db, schedule)[0])
+        assert schedule_service.preview_backfill(db, schedule.id, times[0], times[-1]) == times[2:]
+
+    def test_knows_the_first_and_the_last_task_of_its_range(self, db: Session) -> None:
+        """Their times are compared as texts: `02:00:00.25Z` comes before `02:00:00Z`."""
+        start = datetime(2026, 3, 27, tzinfo=UTC)
+        schedule = new_schedule(db, every_seconds=1.25, start_at=start)
+        times = [start + timedelta(seconds=1.25 * at) for at in range(9)]
+        schedule_service.backfill(db, schedule.id, times[0], times[-1])
+        db.execute(ScheduleRun.__table__.delete())  # type: ignore[attr-defined]
+        for first, last in ((0, 8), (1, 7), (3, 4)):  # one or both have a fraction of a second
+            assert schedule_service.preview_backfill(db, schedule.id, times[first], times[last]) == []
+
     @pytest.mark.parametrize("metadata", [{}, {"a": 1, "scheduled_for": "never"}])
     def test_knows_tasks_whose_metadata_were_changed(self, db: Session, metadata: dict[str, Any]) -> None:
         schedule = new_schedule(db)

@@ -5,17 +5,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.maintenance.passes import schedules as fire
-from app.models import Schedule, User
-from app.services.schedules import firing, runs
-from app.services.schedules.timing import now_of
+from app.models import Schedule, ScheduleRun, User
+from app.services.schedule_service import schedule_service
+from app.services.schedules import backfilling, firing, runs
+from app.services.schedules.timing import now_of, whole_second
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import NewTask
+from tests.support.databases import DIALECT
+from tests.support.plans import plan_of
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
 from tests.support.statements import before_each_statement
 from tests.support.tasks import new_user
@@ -134,3 +137,21 @@ class TestCost:
         assert fire_all(db) == 3
         assert sizes == [3, 1, 1, 1]
         assert [told(db, each) for each in schedules] == [["run"]] * 3
+
+    def test_of_a_preview_is_the_tasks_of_its_range(self, db: Session) -> None:
+        """A schedule with many tasks, whose rows are gone: those of ten times are read, by an index."""
+        schedule = new_schedule(db, every_seconds=1)
+        end = whole_second(now_of(db))
+        schedule_service.backfill(db, schedule.id, end - timedelta(seconds=backfilling.MOST - 1), end)
+        db.execute(delete(ScheduleRun))
+        if DIALECT == "postgresql":
+            db.execute(text("ANALYZE tasks"))
+        sent: list[tuple[str, Any]] = []
+        begin = end - timedelta(seconds=backfilling.MOST)
+        with before_each_statement(lambda *each: sent.append(each)):
+            preview = schedule_service.preview_backfill(db, schedule.id, begin, begin + timedelta(seconds=9))
+        assert preview == [begin]
+        ((statement, parameters),) = [each for each in sent if "FROM tasks" in each[0]]
+        assert len(db.connection().exec_driver_sql(statement, parameters).all()) <= 10
+        plan = plan_of(db.connection(), statement, parameters)
+        assert (*plan.indexes, plan.scans) == ("ix_tasks_scheduled_for", False), plan.text
