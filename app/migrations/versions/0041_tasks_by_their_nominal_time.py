@@ -1,6 +1,7 @@
 """an index of a schedule's tasks by their nominal times"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,7 +30,7 @@ _ADD_COLUMN = """ALTER TABLE tasks ADD COLUMN scheduled_for VARCHAR(32) AS (
 def upgrade() -> None:
     engine = op.get_bind().dialect.name
     execute_for_engine({POSTGRESQL: [], SQLITE: [], MYSQL: [_ADD_COLUMN]})
-    where = {} if engine == MYSQL else {f"{engine}_where": sa.text("schedule_id IS NOT NULL")}
+    where: dict[str, Any] = {} if engine == MYSQL else {f"{engine}_where": sa.text("schedule_id IS NOT NULL")}
     time = _TIME[engine] if engine == MYSQL else sa.text(_TIME[engine])
     op.create_index(_NAME, "tasks", ["schedule_id", time], **where)
 
