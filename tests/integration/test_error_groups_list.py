@@ -5,19 +5,27 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.error_keys import error_key
 from app.core.ids import new_id
+from app.db.statements.error_groups import newest_tasks
+from app.db.statements.tables import TASKS
 from app.errors import InvalidCursor
-from app.models.error_group import ErrorState
+from app.models.error_group import ErrorState, error_times
+from app.models.task_stats import begin_of_step
 from app.services.execution.attempts import AttemptError
 from app.services.operations import error_group_service
+from app.services.operations.error_adding import HOUR
 from app.services.operations.error_group_service import ErrorFilter, ErrorSort
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
+from tests.support.databases import DIALECT
 from tests.support.error_groups import failed, groups
+from tests.support.plans import plan_of
 from tests.support.spelling import spelled
+from tests.support.statements import before_each_statement, statements
 from tests.support.tables import check_rows
 from tests.support.tasks import ERROR, new_user
 
@@ -108,6 +116,37 @@ class TestTheOrder:
             first, numbers = error_group_service.failures_by_hour(db, name, hours)
             assert (len(numbers), sum(numbers), numbers[-1] + numbers[-2]) == (hours, 3, 3)
             assert timedelta(hours=hours - 1) <= datetime.now(UTC) - first < timedelta(hours=hours, seconds=5)
+
+    def test_an_hour_to_come_is_left_out(self, db: Session, user: UUID) -> None:
+        """It has begun since the clock was read, or the clock was put back."""
+        name = next(name for name, group in groups(db, user).items() if group.error_type == "GammaError")
+        ahead = begin_of_step(datetime.now(UTC), HOUR) + timedelta(hours=2)
+        db.execute(insert(error_times).values(fingerprint=name, at=ahead, number=5))
+        assert sum(groups(db, user)[name].last_24h) == 3
+        assert sum(task_service.get_error_group(db, name).last_24h) == 3
+        assert sum(error_group_service.failures_by_hour(db, name, 168)[1]) == 3
+
+    def test_a_page_is_as_many_statements_as_a_group(self, db: Session, user: UUID) -> None:
+        sent: dict[int, list[str]] = {}
+        for number in (1, 4):
+            with statements() as sent[number]:
+                page = task_service.list_error_groups(db, ErrorFilter(user), number, None, ErrorSort.COUNT)
+            assert len(page.items) == number
+        assert len(sent[1]) == len(sent[4])
+        assert [len(group.sample_task_ids) for group in page.items] == [4, 3, 2, 1]
+
+    def test_the_newest_tasks_of_a_group_are_read_by_their_index(self, db: Session, user: UUID) -> None:
+        """Also where another group has nearly all tasks: those of one with few are not looked for among them."""
+        task = db.execute(select(TASKS).where(TASKS.c.user_id == user).limit(1)).mappings().one()
+        db.execute(insert(TASKS), [{**task, "id": new_id(), "celery_id": new_id()} for _ in range(2000)])
+        if DIALECT == "postgresql":
+            db.execute(text("ANALYZE tasks"))
+        sent: list[tuple[str, Any]] = []
+        with before_each_statement(lambda *each: sent.append(each)):
+            newest_tasks(db, list(groups(db, user)), 5)
+        plan = plan_of(db.connection(), *sent[-1])
+        assert plan.text.count("ix_tasks_error") >= 5, plan.text
+        assert not plan.sorts, plan.text
 
 
 class TestRecentFailures:

@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Text, case, delete, func, literal_column, select
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
+from app.core.engines import POSTGRESQL
 from app.db.rows import changed_rows
 from app.db.statements.batches import delete_batch
 from app.db.statements.expressions import greatest, least
@@ -59,20 +61,47 @@ def add_times(db: Session, rows: Rows) -> None:
     upsert(db, error_times, rows, lambda old, new: {"number": old.number + new.number})
 
 
-_NEWEST = (
-    select(Task.id)
-    .where(Task.error_fingerprint == bindparam("fingerprint"))
-    .order_by(Task.id.desc())
-    .limit(bindparam("each"))
-)
+class _OfGroup(ColumnElement[bool]):
+    """Whether a task is in the group."""
+
+    inherit_cache = True
+
+
+class _NewestFirst(ColumnElement[Any]):
+    """The order of the tasks of a group."""
+
+    inherit_cache = True
+
+
+@compiles(_OfGroup)
+def _is_its_error(*_: Any, **__: Any) -> str:
+    return "tasks.error_fingerprint = error_groups.fingerprint"
+
+
+@compiles(_NewestFirst)
+def _by_id(*_: Any, **__: Any) -> str:
+    return "tasks.id DESC"
+
+
+# By the id alone PostgreSQL would read the newest tasks of all, if some groups have many, to find those of a group with
+# few. So the order is that of `ix_tasks_error`; and a range, since `=` takes the column out of the order.
+@compiles(_OfGroup, POSTGRESQL)
+def _within_its_error(*_: Any, **__: Any) -> str:
+    return "tasks.error_fingerprint BETWEEN error_groups.fingerprint AND error_groups.fingerprint"
+
+
+@compiles(_NewestFirst, POSTGRESQL)
+def _by_error_and_id(*_: Any, **__: Any) -> str:
+    return "tasks.error_fingerprint, tasks.id DESC"
 
 
 def newest_tasks(db: Session, fingerprints: Sequence[str], each: int) -> dict[str, list[UUID]]:
-    """The ids of the newest tasks that are failed with each of these, at most `each`.
-
-    A statement for each: for a list of them no engine stops at the newest ones.
-    """
-    return {name: list(db.scalars(_NEWEST, {"fingerprint": name, "each": each})) for name in fingerprints}
+    """The ids of the newest tasks that are failed with each of these, at most `each`."""
+    # The first, the second and so on of each: of all the tasks of several groups, no engine stops at the newest ones.
+    newest = select(Task.id).where(_OfGroup()).order_by(_NewestFirst()).limit(1)
+    ids = [newest.offset(place).scalar_subquery() for place in range(each)]
+    rows = db.execute(select(ErrorGroup.fingerprint, *ids).where(ErrorGroup.fingerprint.in_(fingerprints)))
+    return {name: [task_id for task_id in found if task_id is not None] for name, *found in rows}
 
 
 _UNUSED = ErrorGroup.number == 0

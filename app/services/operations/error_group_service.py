@@ -284,7 +284,7 @@ def _fill(db: Session, groups: Sequence[ErrorGroupState]) -> None:
     newest = statements.newest_tasks(db, names, SAMPLES)
     hours = _by_hour(db, names, _hours_ago(db, HOURS_SHOWN), HOURS_SHOWN)
     for group in groups:
-        group.sample_task_ids = newest[group.fingerprint]
+        group.sample_task_ids = newest.get(group.fingerprint, [])
         group.last_24h = hours[group.fingerprint]
 
 
@@ -295,9 +295,10 @@ def _hours_ago(db: Session, hours: int) -> datetime:
 
 
 def _by_hour(db: Session, fingerprints: Sequence[str], first: datetime, hours: int) -> dict[str, list[int]]:
-    times = error_times.c
+    """Without an hour to come: one may have begun since `first` was read, or the clock was put back."""
+    times, end = error_times.c, first + timedelta(seconds=HOUR * hours)
     rows = select(times.fingerprint, times.at, times.number).where(
-        times.fingerprint.in_(fingerprints), times.at >= first
+        times.fingerprint.in_(fingerprints), times.at >= first, times.at < end
     )
     found = {fingerprint: [0] * hours for fingerprint in fingerprints}
     for fingerprint, at, number in db.execute(rows):
