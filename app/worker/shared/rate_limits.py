@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 if sys.platform != "win32":  # where no pool forks
     import fcntl
@@ -22,11 +23,18 @@ if sys.platform != "win32":  # where no pool forks
 _TIME = struct.Struct("=d")
 
 
+class Token(NamedTuple):
+    """When its name had one, and when it has the next one, which was written as this one was taken."""
+
+    at: float
+    next_at: float
+
+
 @dataclass(frozen=True)
 class Taken:
     """The tokens that a process holds for one claim; `missing` are the names that have none until `next_at`."""
 
-    tokens: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
     next_at: float = math.inf
     """Monotonic seconds."""
@@ -65,17 +73,22 @@ class RateLimits:
                 if now < at:
                     missing[name] = at
                     continue
-                tokens[name] = at
-                _TIME.pack_into(self._times, offset, now + self._periods[name])
+                tokens[name] = Token(at, now + self._periods[name])
+                _TIME.pack_into(self._times, offset, tokens[name].next_at)
         return Taken(tokens, frozenset(missing), min(missing.values(), default=math.inf))
 
     def give_back(self, taken: Taken, used: str | None) -> None:
-        """All but the token of this name."""
-        left = {name: at for name, at in taken.tokens.items() if name != used}
+        """Give back all but the token of this name, and but those after which another process has taken one.
+
+        A claim may last longer than a period: that process has started a task, and the next start is a period later.
+        """
+        left = {name: token for name, token in taken.tokens.items() if name != used}
         if left:
             with self._alone():
-                for name, at in left.items():
-                    _TIME.pack_into(self._times, self._offsets[name], at)
+                for name, token in left.items():
+                    offset = self._offsets[name]
+                    if _TIME.unpack_from(self._times, offset) == (token.next_at,):
+                        _TIME.pack_into(self._times, offset, token.at)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -48,6 +48,16 @@ def test_what_a_claim_did_not_need_is_there_again(clock: Clock, limits: RateLimi
     assert set(limits.take().tokens) == {"b"}
 
 
+def test_what_comes_back_after_the_next_one_was_taken_lets_no_start_through(clock: Clock, limits: RateLimits) -> None:
+    late = limits.take()
+    clock.now += 0.5
+    assert set(limits.take().tokens) == {"b"}
+    limits.give_back(late, used=None)
+    clock.now += 0.4
+    again = limits.take()
+    assert (set(again.tokens), again.missing, again.next_at) == ({"a"}, {"b"}, 1001.0)
+
+
 def test_without_limits_there_is_nothing_to_take() -> None:
     limits = RateLimits({})
     limits.close()
