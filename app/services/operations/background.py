@@ -33,7 +33,7 @@ class Background(Generic[T]):
         """Have these done. Never blocks."""
         with self._changed:
             self._things.update(things)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
@@ -47,7 +47,7 @@ class Background(Generic[T]):
         while (things := self._next()) is not None:
             try:
                 time.sleep(self._do(things))
-            except Exception as error:
+            except BaseException as error:  # SystemExit would end the thread without a word
                 if is_passing(error):
                     logger.warning("%s is left to maintenance: %s", self._what, first_line(error))
                 else:

@@ -1,0 +1,55 @@
+"""A thread for work behind a commit: it goes on whatever its work raises."""
+
+import logging
+import threading
+
+import pytest
+
+from app.services.operations import background
+from app.services.operations.background import Background
+from tests.support.waiting import wait_for
+
+SECONDS = 2.0
+
+
+class _Work:
+    """Notes what it is given, and fails on `bad` things."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.done = error, list[str]()
+
+    def __call__(self, things: set[str]) -> float:
+        if "bad" in things:
+            raise self.error
+        self.done += sorted(things)
+        return 0
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), KeyboardInterrupt()])
+def test_goes_on_after_any_error_and_logs_it(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    work = _Work(error)
+    made = Background("of a test", "a thing", work)
+    made.enqueue(["bad"])
+    assert made.flush(SECONDS)
+    made.enqueue(["good", "better"])
+    assert (made.flush(SECONDS), work.done) == (True, ["better", "good"])
+    ((_, level, message),) = caplog.record_tuples
+    assert (level, message) == (logging.ERROR, "a thing is left to maintenance")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_begins_again_where_its_thread_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what came meanwhile."""
+    work = _Work(ValueError("no"))
+    made = Background("that dies", "a thing", work)
+
+    def die(*_: object) -> None:
+        made.enqueue(["waits"])
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(background.logger, "exception", die)
+        made.enqueue(["bad"])
+        wait_for(lambda: all(each.name != "that dies" for each in threading.enumerate()), SECONDS)
+    made.enqueue(["good"])
+    assert (made.flush(SECONDS), work.done) == (True, ["good", "waits"])
