@@ -71,8 +71,8 @@ def last_outcomes(db: Session, ids: Sequence[UUID], most: int) -> dict[UUID, lis
 def trouble_of(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the last one, if the last `_TROUBLE` that tell something were all failed or skipped; else None.
 
-    A task that has not ended tells nothing yet, nor does a time that was skipped since a task ran on, or was missed.
-    Three or more that were skipped so tell something where nothing else is there.
+    A task that has not ended tells nothing yet, nor does a time that was missed, or skipped for such a task. Three or
+    more that were skipped so tell something where nothing else is there.
     """
     told = [each for each in outcomes if each.kind not in _TELLS_NOTHING]
     weighty = [each for each in told if each.code != SkipCode.OVERLAP]

@@ -22,7 +22,7 @@ from app.services.schedules.history import Fate, outcome_of
 from app.services.schedules.runs import RunState
 from app.services.schedules.timing import now_of, timing_of
 from app.services.user_service import user_service
-from app.web import charts
+from app.web import charts, shown_schedules
 from app.web.access import PageUser, rights_of
 from app.web.confirming import Confirmed, ask
 from app.web.json_shown import JSONTexts
@@ -68,6 +68,7 @@ def _shown(
     zone = zone_of(row.timezone)
     values: dict[str, Any] = {
         "schedule": ScheduleRead.model_validate(row),
+        "health": shown_schedules.health_of(db, [row])[row.id],
         "zone": zone,
         "words": in_words(timing_of(row), language_of(request).code),
         "owner": user_service.usernames(db, {row.user_id}).get(row.user_id) if user.is_admin else None,

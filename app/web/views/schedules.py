@@ -14,38 +14,28 @@ from app.models.schedule import Schedule
 from app.schedules.words import in_words
 from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
-from app.services.schedules import history
-from app.services.schedules.history import Outcome
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.timing import timing_of
 from app.services.user_service import user_service
-from app.web import charts
+from app.web import charts, shown_schedules
 from app.web.access import PageUser
 from app.web.rendering import NavigationEntry, language_of, page
+from app.web.shown_schedules import LAST_RUNS, Health
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/schedules", "Schedules"),)
 
 ROWS = 50
-# Runs of the picture in a row of the list.
-LAST_RUNS = 30
-# What a schedule is in that the service has paused: its own reason is shown.
-_PAUSED = Outcome("paused")
 Text = Annotated[str, Query(max_length=200)]
 
 
 class Row(NamedTuple):
-    """A schedule, its times in words, the picture of the kinds of its last outcomes, and what is wrong with these.
-
-    `error`: of the task that failed.
-    """
+    """A schedule, its times in words, the picture of the kinds of its last outcomes, and whether it works."""
 
     schedule: Schedule
     words: str
     bars: Mapping[str, str]
-    outcomes: list[str]
-    trouble: Outcome | None
-    error: str | None
+    health: Health
 
 
 @router.get("/schedules")
@@ -72,7 +62,7 @@ def list_schedules(
     rows = _rows(request, db, found.items)
     values = {
         "rows": rows,
-        "troubled": [row for row in rows if row.trouble],
+        "troubled": [row for row in rows if row.health.trouble],
         "most": LAST_RUNS,
         "owners": _owners(db, user, found.items, user_id),
         "whose": user_id,
@@ -86,24 +76,9 @@ def list_schedules(
 
 
 def _rows(request: Request, db: SessionDep, schedules: list[Schedule]) -> list[Row]:
-    language = language_of(request).code
-    last = history.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
-    troubles = {schedule.id: _trouble_of(schedule, last[schedule.id]) for schedule in schedules}
-    errors = history.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
-    rows = []
-    for schedule in schedules:
-        kinds, trouble = [each.kind for each in last[schedule.id]], troubles[schedule.id]
-        error = errors.get(trouble.task_id) if trouble and trouble.task_id else None
-        words = in_words(timing_of(schedule), language)
-        rows.append(Row(schedule, words, charts.outcomes(kinds, LAST_RUNS), kinds, trouble, error))
-    return rows
-
-
-def _trouble_of(schedule: Schedule, outcomes: list[Outcome]) -> Outcome | None:
-    """Return why the schedule does not work. One that its owner has paused, or that has ended, is to do nothing."""
-    if schedule.pause_reason is not None:
-        return _PAUSED
-    return None if schedule.next_run_at is None else history.trouble_of(outcomes)
+    language, health = language_of(request).code, shown_schedules.health_of(db, schedules)
+    pictures = {each: charts.outcomes(its.outcomes, LAST_RUNS) for each, its in health.items()}
+    return [Row(each, in_words(timing_of(each), language), pictures[each.id], health[each.id]) for each in schedules]
 
 
 def _owners(db: SessionDep, user: Principal, schedules: list[Schedule], chosen: UUID | None) -> dict[UUID, str]:

@@ -519,6 +519,31 @@ class TestTheList:
         assert [row[1] for row in (skips, fails, weekly)] == ["in trouble", "in trouble", "active"]
         assert "skipped: its task is gone, or does not take these arguments any more" in skips[0]
         assert "failed: ValueError: " in fails[0]
+        with SessionLocal() as db:
+            ids = {row.name: row.id for row in schedule_service.list_schedules(db).items}
+        for row, name in ((skips, "skipping"), (fails, "good"), (weekly, "weekly")):
+            shown = words(reader.get(f"/schedules/{ids[name]}").text)
+            assert f"{name} {row[1]} Change" in shown
+            assert row[0].partition(": ")[2] in shown
+
+    @pytest.mark.parametrize(
+        ("language", "state", "why"),
+        [
+            ("en", "in trouble", "skipped: the task before had not ended"),
+            ("zh", "有问题", "跳过：上一个任务尚未结束"),
+        ],
+    )
+    def test_says_of_a_task_that_waits_for_a_slot_that_it_has_not_ended(
+        self, reader: Reader, tasks: TaskClient, language: str, state: str, why: str
+    ) -> None:
+        reader.cookies["language"] = language
+        schedule = fired(tasks, times=5, catch_up="all", catch_up_seconds=86_400)
+        (row,) = cells(reader.get("/schedules").text, "schedules")
+        assert (row[1], why in row[0]) == (state, True)
+        page = reader.get(f"/schedules/{schedule['id']}").text
+        assert f"hourly {state}" in words(page)
+        assert why in words(page)
+        assert sum(why.endswith(run[2]) for run in cells(page, "runs") if run[2]) == 4
 
     def test_has_the_filters_of_the_api(self, reader: Reader, tasks: TaskClient) -> None:
         made(tasks, name="Alpha", tags=["x"])

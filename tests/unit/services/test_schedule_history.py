@@ -16,7 +16,7 @@ def test_a_schedule_is_in_trouble_if_its_last_outcomes_were_all_bad() -> None:
         ([], None), ([WAITS], None), ([MISSED], None), ([GOOD], None), ([Outcome("revoked"), Outcome("deleted")], None),
         ([BAD], BAD), ([SKIPPED], SKIPPED), ([BAD, WAITS, MISSED], BAD), ([BAD, BAD, SKIPPED], SKIPPED),
         ([GOOD, BAD, BAD], None), ([GOOD, BAD, SKIPPED, BAD], BAD), ([BAD, BAD, BAD, GOOD], None),
-        # The task before still ran: what that became tells more.
+        # The task before had not ended: what that became tells more.
         ([GOOD, OVERLAP, OVERLAP, OVERLAP], None), ([BAD, OVERLAP], BAD), ([WAITS, OVERLAP, OVERLAP], None),
         ([WAITS, OVERLAP, OVERLAP, OVERLAP], OVERLAP),
     ]  # fmt: skip
