@@ -71,6 +71,15 @@ class TestNumbers:
         db.commit()
         assert numbers(db) == (1, 0, 1, 0, 2)
 
+    def test_retries_that_are_added_up_together_are_all_counted(self, db: Session) -> None:
+        task = new_task(db, max_attempts=4)
+        fold(db)
+        for _ in range(3):
+            task = task_service.get_task(db, task.id)
+            claim(db, task)
+            retried(db, task_service.get_task(db, task.id))
+        assert numbers(db) == (1, 0, 0, 0, 3)
+
     @pytest.mark.parametrize(
         ("ending", "expected"),
         [

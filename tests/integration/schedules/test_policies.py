@@ -57,6 +57,15 @@ class TestOverlap:
         fire_all(db)
         assert sorted(told(db, schedule)) == ["run"] * 4
 
+    def test_does_not_count_a_task_of_a_backfill_that_was_retried(self, db: Session) -> None:
+        schedule, now = new_schedule(db), now_of(db)
+        (task_id,) = schedule_service.backfill(db, schedule.id, now - 3 * HOUR, now - 2 * HOUR)
+        task_service.cancel(db, task_id)
+        task_service.retry_task(db, task_id)
+        rewind(db, schedule)
+        fire_all(db)
+        assert told(db, schedule) == ["run", "run"]
+
     def test_may_be_allowed(self, db: Session) -> None:
         schedule = new_schedule(db, overlap="allow", catch_up="all", catch_up_seconds=86_400)
         rewind(db, schedule, times=3)
