@@ -220,7 +220,7 @@ class ScheduleRead(ResponseModel):
     last_run_at: datetime | None = Field(description="When it made a task last, in UTC.")
     last_task_id: UUID | None = Field(description="That task.")
     runs: int = Field(description="How many tasks it has made.", examples=[12])
-    skipped: int = Field(description="How many of its times were skipped.", examples=[0])
+    skipped: int = Field(description="How many of its times were skipped or missed.", examples=[0])
 
 
 class ScheduledTime(ResponseModel):

@@ -315,6 +315,10 @@ class TestASchedule:
         link = f'<a href="/ui/schedules/{schedule["id"]}"><bdi>hourly</bdi></a>'
         assert link in reader.get(f"/tasks/{listed[0]['id']}").text
 
+    def test_counts_missed_times_with_the_skipped_ones_and_says_so(self, reader: Reader, tasks: TaskClient) -> None:
+        schedule = fired(tasks, times=5, catch_up="latest", catch_up_seconds=86_400)
+        assert "Times skipped or missed 4 " in words(reader.get(f"/schedules/{schedule['id']}").text)
+
     def test_says_why_a_time_was_skipped(self, reader: Reader, tasks: TaskClient) -> None:
         schedule = made(tasks)
         with SessionLocal() as db:
