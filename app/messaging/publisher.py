@@ -46,7 +46,7 @@ class Publisher:
         """Have slots woken for a row in each of these queues. Never blocks, never raises an error of the broker."""
         with self._changed:
             self._ready.update(queues)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
                 self._thread.start()
             self._changed.notify_all()

@@ -2,6 +2,7 @@
 that is down to maintenance."""
 
 import logging
+import sys
 import threading
 from typing import Any
 
@@ -11,6 +12,7 @@ from app.messaging import publisher as module
 from app.messaging.publisher import Publisher
 from app.messaging.wakeups import Woken
 from tests.support.ahead import Ahead
+from tests.support.waiting import wait_for
 
 SECONDS = 10
 ROOM = 4
@@ -108,6 +110,18 @@ class TestSending:
                 thread.join(SECONDS)
                 assert not thread.is_alive()
             assert (len(broker.sent), broker.closed) == (number, number)
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_starts_another_thread_where_it_has_died(
+        self, broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = set(threading.enumerate())
+        with monkeypatch.context() as patched:
+            patched.setattr(module.BrokerLink, "producer", lambda _: sys.exit())
+            publisher.enqueue(["lost"])
+            wait_for(lambda: set(threading.enumerate()) <= before, SECONDS)
+        sent(publisher, "default")
+        assert broker.sent == [("default", 1)]
 
 
 class TestTheLengthOfAQueue:
