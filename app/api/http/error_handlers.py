@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from app.api.http.denials import answer_to
 from app.api.http.problems import http_problem, internal_problem, service_problem
+from app.api.http.route_paths import route_path
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.outage import NO_COLUMN, NO_TABLE, first_line, is_timeout, sqlstate
 from app.errors import (
@@ -114,7 +115,7 @@ def _methods_of_fixed_path(request: Request) -> str:
 
 
 def _methods(request: Request, *, fixed: bool) -> str:
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    path = route_path(request.scope)
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         pattern = getattr(route, "path_regex", None)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.body_limits import content_length
 from app.api.http.body_route import dependencies_of
+from app.api.http.route_paths import route_path
 from app.core.json_text import SMALL_BYTES
 
 FastReader = Callable[[Request, Sequence[str]], Awaitable[Response | None]]
@@ -92,7 +93,7 @@ class FastPath:
 
     def _route(self, scope: Scope) -> tuple[APIRoute, Sequence[str]] | None:
         """Return the matching route and its scopes, and record the route in the ASGI scope as FastAPI does."""
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = route_path(scope)
         found = self._routes.get((scope["method"], *_key(path, _ID)))
         if found is not None:
             scope["route"] = found[0]

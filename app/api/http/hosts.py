@@ -7,6 +7,8 @@ from ipaddress import AddressValueError, IPv6Address
 
 from starlette.types import Scope
 
+from app.api.http.route_paths import route_path
+
 # Health checks address the server by its IP address. These responses name no host, so ALLOWED_HOSTS does not apply.
 PROBES = frozenset({"/healthz", "/readyz"})
 
@@ -22,8 +24,7 @@ def refuse_host(scope: Scope, given: bytes | None, allowed: Sequence[str]) -> st
     host = _parse(given)
     if host is None:
         return "The Host header is malformed"
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    if not allowed or path in PROBES or is_allowed(host, allowed):
+    if not allowed or route_path(scope) in PROBES or is_allowed(host, allowed):
         return None
     return "The service does not accept this Host"
 

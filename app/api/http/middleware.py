@@ -19,6 +19,7 @@ from app.api.http.body_limits import closing_unless_read, limited, refuse_length
 from app.api.http.forms import refuse_content_type
 from app.api.http.hosts import refuse_host
 from app.api.http.problems import http_problem, internal_problem
+from app.api.http.route_paths import route_path
 from app.api.http.singletons import refuse_repeated
 from app.core.logging import request_id
 from app.core.metrics import count_request
@@ -69,7 +70,7 @@ class RequestContext:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                more = [*_SECURITY, *_cache_control(scope["path"].removeprefix(scope.get("root_path", "")))]
+                more = [*_SECURITY, *_cache_control(route_path(scope))]
                 if self.hsts and scope["scheme"] == "https":
                     more.append(_HSTS)
                 # Built as bytes: Starlette's MutableHeaders would search the whole list for each header.
@@ -177,7 +178,7 @@ class RequestLimits:
         if refused is not None:
             await http_problem(scope, *refused)(scope, receive, send)
             return
-        most = self.uploads.get(scope["path"].rstrip("/"), 0) if scope["method"] == "POST" and self.uploads else 0
+        most = self.uploads.get(route_path(scope).rstrip("/"), 0) if scope["method"] == "POST" and self.uploads else 0
         most = max(most, self.max_body_bytes)
         if b"content-length" in fields:
             too_large = await refuse_length(scope, receive, most)

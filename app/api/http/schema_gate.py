@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.http.problems import service_problem
+from app.api.http.route_paths import route_path
 from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.db.schema_version import LOOK_SECONDS, OncePerMinute, SchemaPreparation
@@ -113,7 +114,7 @@ class RefuseUnmigrated:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state: dict[str, Any] = scope.get("state", {})
         gate: SchemaGate | None = state.get(STATE)
-        if gate is not None and gate.fault and scope["type"] == "http" and scope["path"].startswith("/api/"):
+        if gate is not None and gate.fault and scope["type"] == "http" and route_path(scope).startswith("/api/"):
             await anyio.to_thread.run_sync(gate.look_again)
             if gate.fault:
                 await service_problem(scope, NotMigrated(gate.fault, retry_after=5))(scope, receive, send)

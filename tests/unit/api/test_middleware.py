@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -224,6 +225,18 @@ class TestHost:
         client = TestClient(RequestLimits(app, LIMIT, allowed_hosts=["tasks.example.com"]), root_path="/svc")
         for path, status in (("/healthz", 404), ("/readyz", 404), ("/healthz/x", 400), ("/id", 400)):
             assert client.get(f"/svc{path}", headers={"Host": "10.0.0.7:8000"}).status_code == status, path
+
+
+class TestUploads:
+    def test_have_a_limit_of_their_own_below_a_prefix_too(self) -> None:
+        """Without a route nothing of the body is read: Content-Length alone says that it is too large."""
+        client_of = partial(TestClient, RequestLimits(FastAPI(), LIMIT, uploads={"/files": 3 * LIMIT}))
+        for prefix in ("", "/svc", "/svc/", "/files"):
+            client, base = client_of(root_path=prefix), prefix.rstrip("/")
+            paths = {"/files": 404, "/files/": 404, "/tasks": 413, "/files/x": 413, f"{base}/tasks": 413}
+            sent = {path: client.post(f"{base}{path}", content=b"x" * 2 * LIMIT).status_code for path in paths}
+            assert sent == paths, prefix
+            assert client.post(f"{base}/files", content=b"x" * 4 * LIMIT).status_code == 413, prefix
 
 
 class TestHsts:

@@ -96,7 +96,7 @@ class TestReadiness:
             assert (gate.state(), gate.fault) == ("not migrated", "not migrated")
         assert gate.state() == "ok"
 
-    async def passes(self, gate: SchemaGate) -> bool:
+    async def passes(self, gate: SchemaGate, path: str = "/api/v1/tasks/", root_path: str = "") -> bool:
         """Whether a request reaches the application."""
         reached = []
 
@@ -105,9 +105,16 @@ class TestReadiness:
 
         async def send(_: Any) -> None: ...
 
-        scope = {"type": "http", "path": "/api/v1/tasks/", "headers": [], "state": {schema_gate.STATE: gate}}
+        scope = {"type": "http", "path": root_path + path, "headers": [], "state": {schema_gate.STATE: gate}}
+        scope["root_path"] = root_path
         await schema_gate.RefuseUnmigrated(application)(scope, send, send)
         return bool(reached)
+
+    def test_is_for_the_api_alone_below_a_prefix_too(self, meets: Meets) -> None:
+        gate = meets("not migrated")
+        for root_path in ("", "/svc"):
+            assert not anyio.run(self.passes, gate, "/api/v1/tasks/", root_path)
+            assert anyio.run(self.passes, gate, "/readyz", root_path)
 
     def test_of_another_process_lets_the_next_request_pass(self, meets: Meets, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each API process has a gate of its own."""
