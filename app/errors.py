@@ -14,9 +14,9 @@
     │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted,
     │                          FileInUse
     ├── PreconditionFailed
-    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
-    │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch, UnknownParameter,
-    │                          RepeatedParameter, InvalidSchedule, TooManyTimes, InvalidUpload
+    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidSearch, InvalidTask,
+    │                          IdempotencyKeyReused, WeakPassword, PreviewRequired, TokenExpired, TokenMismatch,
+    │                          UnknownParameter, RepeatedParameter, InvalidSchedule, TooManyTimes, InvalidUpload
     ├── RangeNotSatisfiable
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
     │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
@@ -491,6 +491,13 @@ class InvalidCursor(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__(errors=[{"loc": [], "msg": self.title, "type": "cursor"}])
+
+
+class InvalidSearch(InvalidInput):
+    code, title = "invalid_search", "The search is not understood"
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(errors=[{"loc": ["q"], "msg": reason, "type": "search"} for reason in reasons])
 
 
 class IdempotencyKeyReused(InvalidInput):

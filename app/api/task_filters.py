@@ -1,16 +1,24 @@
 """The filter of lists and counts of tasks, and the users whose tasks a caller may read."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 
 from app.api.deps import TaskReader
+from app.api.http.query_parameters import MAX_NAMED
+from app.api.http.turns import caller
+from app.db.session import SessionLocal
+from app.errors import InvalidSearch
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.task_filter import TaskFilterQuery, named_fields
 from app.services.accounts.auth_service import Principal
+from app.services.tasks.search import ALL, Search, parse
+from app.services.user_service import user_service
 
 WhoseByDefaultAll = Annotated[
     UUID | Literal["all"] | None,
@@ -18,10 +26,41 @@ WhoseByDefaultAll = Annotated[
 ]
 
 
-async def task_filter(user: TaskReader, query: Annotated[TaskFilterQuery, Query()]) -> TaskFilter:
-    """Return the requested filter. Raises AdminOnly or InsufficientScope for tasks of other users."""
+async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskFilterQuery, Query()]) -> TaskFilter:
+    """Return the requested filter. Raises AdminOnly or InsufficientScope for tasks of other users.
+
+    Raises InvalidSearch for a search that means nothing, or that names again what a parameter names.
+    """
     # `async`, because two thread switches would cost more.
-    return filter_of(user, **named_fields(query))
+    fields = named_fields(query)
+    text = fields.pop("q", None)
+    return filter_of(user, **fields if text is None else await _with_search(request, user, fields, text))
+
+
+async def _with_search(request: Request, user: Principal, fields: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the fields with those of a search."""
+    parsed = partial(parse, text, user, datetime.now(UTC), _find_user)
+    # A name is looked up in the database.
+    search = await request.state.threads.run(caller(), parsed) if user.is_admin and "user:" in text else parsed()
+    reasons = search.reasons[:MAX_NAMED]
+    reasons += [f"{name} is a parameter, too: send one of both" for name in search.fields if name in fields]
+    if reasons:
+        raise InvalidSearch(reasons)
+    return fields | search.fields
+
+
+def _find_user(name: str) -> UUID | None:
+    with SessionLocal() as db:
+        return user_service.find_id(db, name)
+
+
+def filter_of_search(user: Principal, search: Search) -> TaskFilter:
+    """Return the filter of a search on the pages: administrators see everybody's tasks, unless it names a user.
+
+    Raises AdminOnly for the tasks of others.
+    """
+    fields = dict(search.fields)
+    return filter_of(user, fields.pop("user_id", ALL if user.is_admin else None), **fields)
 
 
 def filter_of(

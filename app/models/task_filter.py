@@ -1,7 +1,7 @@
 """What to list or count: each field of the filter is declared here, and nowhere else.
 
-From the declaration derive the query parameters, the filter in bodies (`app/schemas/task_filter.py`), the search of the
-pages (`app/web/task_search.py`) and, for the equality with a column, the condition.
+From the declaration derive the query parameters, the filter in bodies (`app/schemas/task_filter.py`), the search
+(`app/services/tasks/search.py`) and, for the equality with a column, the condition.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ from uuid import UUID
 from app.ddl.trigger_terms import KIND
 from app.models.error_group import FINGERPRINT
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
+
+MAX_SEARCH = 500  # characters
 
 
 class Condition(StrEnum):
@@ -38,7 +40,7 @@ class FilterField:
     """What is said of a field besides its name and type."""
 
     description: str
-    # What precedes the value in the search of the pages: `key:value`.
+    # What precedes the value in a search: `key:value`.
     key: str
     condition: Condition = Condition.COLUMN
     # Of texts: the greatest length, or a regular expression.

@@ -25,12 +25,13 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from app.core.validation_errors import errors_of_model
 from app.errors import InvalidInput
 from app.models.task import TaskPriority
-from app.models.task_filter import FIELDS, FilterField, TaskFilter
+from app.models.task_filter import FIELDS, MAX_SEARCH, FilterField, TaskFilter
 from app.schemas.base import RequestModel
 from app.schemas.json_value import without_nul
 from app.schemas.task_values import Moment, PriorityIn
 
 MAX_VALUES = 20
+_KEYS = ", ".join(f"`{field.key}:`" for field in FIELDS.values())
 
 
 class _OneOrMany:
@@ -115,6 +116,15 @@ class TaskFilterIn(_BodyFields):
 
 class TaskFilterQuery(_QueryFields):
     """The query parameters of lists and counts of tasks."""
+
+    q: str | None = Field(
+        None,
+        max_length=MAX_SEARCH,
+        description="A search as on the pages: `status:failed type:import after:24h`. A task matches it and all other "
+        f"parameters; each filter is said once, here or by its parameter. The keys are {_KEYS}. "
+        "Words without a key are a part of the name.",
+        examples=["status:failed type:import after:24h"],
+    )
 
 
 def filter_from(fields: Mapping[str, Any]) -> TaskFilter:

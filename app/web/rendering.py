@@ -14,12 +14,12 @@ from app.api.http.body_route import BodyRoute
 from app.api.http.query_parameters import unknown
 from app.core.languages import NAMES
 from app.core.version import VERSION
+from app.services.tasks.search import said_as
 from app.web import cookies, languages
 from app.web.compression import compressed
 from app.web.languages import Language
 from app.web.moments import in_zone
 from app.web.static_files import static_version
-from app.web.task_search import said_as
 
 
 class NavigationEntry(NamedTuple):

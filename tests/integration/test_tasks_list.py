@@ -199,6 +199,70 @@ def many_rows(of: TaskClient) -> Iterator[None]:
 LOCK = {"postgresql": "LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE", "mysql": "LOCK TABLES tasks WRITE"}
 
 
+class TestSearch:
+    """`q` is the search of the pages."""
+
+    def found(self, tasks: TaskClient, **query: Any) -> list[str]:
+        listed = names(tasks.get(**query))
+        assert tasks.get("count", **query).json()["total"] == len(listed)
+        return listed
+
+    def test_finds_what_the_filters_find(self, tasks: TaskClient) -> None:
+        tasks.create(name="monthly report", task_type="import", tags=["a", "b c"])
+        tasks.create(name="report of the month", task_type="export", tags=["a"])
+        tasks.task_in("failed", name="ended badly", task_type="import")
+        searches = {
+            "": ["ended badly", "report of the month", "monthly report"],
+            "status:failed type:import after:24h": ["ended badly"],
+            "status:failed status:pending before:1d": [],
+            'tag:a tag:"b c"': ["monthly report"],
+            '"monthly report"': ["monthly report"],
+            "report of": ["report of the month"],
+            f"task:{LONG_RUNNING} type:export": ["report of the month"],
+            f"user:{tasks.user['id']} user:me type:export": ["report of the month"],
+        }
+        assert {text: self.found(tasks, q=text) for text in searches} == searches
+        assert self.found(tasks, q="report", task_type="import", status="pending") == ["monthly report"]
+        first = tasks.get(q="type:import", limit=1)
+        assert names(tasks.http.get(first.links["next"]["url"], headers=tasks.headers)) == ["monthly report"]
+
+    def test_what_means_nothing_is_refused_in_words_that_repeat_nothing(self, tasks: TaskClient) -> None:
+        refused: dict[str, tuple[dict[str, Any], list[str]]] = {
+            "a value": ({"q": "tag:a status:xyzzy"}, ["word 2: status must be 'pending', 'running', 'succeeded', 'failed' or 'revoked'"]),
+            "two": ({"q": "xyzzy:1 after:xyzzy"}, ["word 1: unknown key", "word 2: after must be a time such as 24h, 7d, 2026-11-30 or 2026-11-30T08:00Z"]),
+            "twice": ({"q": "tag:a xyzzy", "tag": "b", "name": "c"}, ["tag is a parameter, too: send one of both", "name is a parameter, too: send one of both"]),
+            "many": ({"q": "xyzzy:1 " * 60}, [f"word {number}: unknown key" for number in range(1, 11)]),
+            "others": ({"q": "user:xyzzy"}, ["word 1: user must be one that you may see: me, all, a UUID, or a name"]),
+        }  # fmt: skip
+        with cases() as case:
+            for (name, (query, reasons)), path in itertools.product(refused.items(), ("", "count")):
+                with case(name, path):
+                    answer = tasks.get(path, **query)
+                    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_search"), answer.text
+                    assert [each["msg"] for each in answer.json()["errors"]] == reasons
+                    assert {tuple(each["loc"]) for each in answer.json()["errors"]} == {("query", "q")}
+                    assert "xyzzy" not in answer.text
+        headers = {"Accept-Language": "zh"}
+        chinese = tasks.request("GET", "", params={"q": "tag:a status:xyzzy"}, headers=headers).json()
+        assert chinese["errors"][0]["msg"].startswith("第 2 个词：status 必须是 'pending'")
+        assert tasks.get(q="x" * 501).json()["errors"][0]["msg"] == "must have 500 characters at most"
+        assert tasks.get(q=["a", "b"]).json()["code"] == "repeated_parameter"
+
+    def test_only_administrators_search_the_tasks_of_others(
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
+    ) -> None:
+        admin = task_client(client, make_user, "admin")
+        name = tasks.user["username"]
+        tasks.create(name=f"of {name}")
+        for whose in (tasks.user["id"], name, name.upper(), "all"):
+            assert self.found(admin, q=f"user:{whose} name:{name}") == [f"of {name}"], whose
+        assert self.found(admin, q=f"name:{name}") == []
+        assert admin.get(q=f"user:{name}x").status_code == 422
+        for path, whose in itertools.product(("", "count"), (admin.user["id"], "all")):
+            assert tasks.get(path, q=f"user:{whose}").json()["code"] == "admin_only"
+        assert tasks.get(q=f"user:{admin.user['username']}").status_code == 422
+
+
 class TestMisspelt:
     def test_a_filter_that_is_none_matches_nothing(self, tasks: TaskClient) -> None:
         tasks.create(tags=["x"])

@@ -25,7 +25,7 @@ CODES = {
     *("task_not_found", "user_not_found", "session_not_found", "api_key_not_found", "second_factor_not_found"),
     *("invalid_transition", "task_active", "user_exists", "user_has_tasks", "last_admin", "precondition_failed"),
     *("second_factor_set",),
-    *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
+    *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "invalid_search", "weak_password"),
     *("queue_not_found", "worker_not_found", "error_group_not_found"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
     *("webhook_not_found", "delivery_not_found", "webhook_limit", "webhook_disabled"),

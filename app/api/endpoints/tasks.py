@@ -31,6 +31,7 @@ from app.errors import (
     InvalidArguments,
     InvalidCursor,
     InvalidInput,
+    InvalidSearch,
     InvalidTransition,
     KeptTasksTooLarge,
     LimitReached,
@@ -303,7 +304,10 @@ def create_tasks(
     "/",
     response_model=list[TaskRead],
     response_description="Tasks, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, AdminOnly, InvalidCursor)},
+    responses={
+        200: {"headers": LINK_HEADER},
+        **problems(401, InsufficientScope, AdminOnly, InvalidCursor, InvalidSearch),
+    },
 )
 @read_fast(_list_fast)
 @costly(lambda arguments: task_pages.reads_many(arguments["wanted"], arguments["skip"]))
@@ -326,7 +330,9 @@ def list_tasks(
 
 
 @router.get(
-    "/count", response_description="The numbers of tasks", responses=problems(401, InsufficientScope, AdminOnly)
+    "/count",
+    response_description="The numbers of tasks",
+    responses=problems(401, InsufficientScope, AdminOnly, InvalidSearch),
 )
 @read_fast(_count_fast)
 @costly(lambda arguments: bool(arguments["by"]) or task_counts.reads_many(arguments["wanted"]))

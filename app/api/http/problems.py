@@ -22,6 +22,7 @@ from app.errors import (
     InsufficientScope,
     InvalidCursor,
     InvalidInput,
+    InvalidSearch,
     InvalidToken,
     NotFound,
     NotReady,
@@ -62,6 +63,7 @@ STATUS: dict[type[BaseException], int] = {
 # The location of refused fields, if it is not the body.
 _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     InvalidCursor: ("query", "cursor"),
+    InvalidSearch: ("query",),
     UnknownParameter: ("query",),
     RepeatedParameter: ("query",),
     IdempotencyKeyReused: ("header", "Idempotency-Key"),

@@ -20,15 +20,17 @@ from app.api.http.paging import read_cursor
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
+from app.api.task_filters import filter_of_search
 from app.errors import InvalidInput
 from app.models.bulk_deed import BulkDeed, Deed, DeedState
+from app.models.task_filter import MAX_SEARCH
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
+from app.services.tasks.search import parse, text_of
 from app.services.user_service import user_service
 from app.web.access import PageUser
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
-from app.web.task_search import MAX_LENGTH, parse, text_of
 
 router = SlashRouter()
 
@@ -43,7 +45,7 @@ def preview(
     db: SessionDep,
     user: PageUser,
     deed: Deed,
-    text: Annotated[str, Form(alias="q", max_length=MAX_LENGTH)] = "",
+    text: Annotated[str, Form(alias="q", max_length=MAX_SEARCH)] = "",
     ids: Annotated[list[UUID], Form(max_length=1000)] = [],  # noqa: B006 (FastAPI copies it)
     every: Annotated[bool, Form(alias="all")] = False,
 ) -> Response:
@@ -70,7 +72,7 @@ def _preview(
     if search.problems:  # without them the search would find more than was meant
         raise InvalidInput(f"Not understood: {' '.join(search.problems)}")
     search.fields.setdefault("status", STATES_OF[deed])
-    which = {"wanted": search.filter(user)} if every else {"ids": [*ids]}
+    which = {"wanted": filter_of_search(user, search)} if every else {"ids": [*ids]}
     found = task_service.preview_bulk(db, deed, user_id=user.id, as_admin=user.is_admin, **which)
     values = {
         "deed": deed.value,
@@ -98,7 +100,7 @@ def start(
     token: Annotated[str, Form(max_length=65536)],
     matched: Annotated[int | None, Form(ge=0)] = None,
     typed: Annotated[str, Form(max_length=20)] = "",
-    text: Annotated[str, Form(alias="q", max_length=MAX_LENGTH)] = "",
+    text: Annotated[str, Form(alias="q", max_length=MAX_SEARCH)] = "",
 ) -> Response:
     """Begin it. A mistyped number shows the preview again, with the tasks that the search finds then."""
     if matched is not None and re.sub(r"\D", "", typed) != str(matched):

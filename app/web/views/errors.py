@@ -11,6 +11,7 @@ from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import visible_to_admin
+from app.core.moments import moment
 from app.errors import InvalidInput
 from app.models.error_group import FINGERPRINT, ErrorState
 from app.services.operations import error_group_service
@@ -18,7 +19,6 @@ from app.services.operations.error_group_service import LOOK, ErrorFilter, Error
 from app.services.user_service import user_service
 from app.web import charts
 from app.web.access import PageUser
-from app.web.moments import moment
 from app.web.rendering import NavigationEntry, page, redirect
 from app.web.returning import Back, checked
 

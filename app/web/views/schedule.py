@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.api.deps import SessionDep
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
+from app.core.moments import moment
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
 from app.schedules.coming import with_changes
@@ -26,7 +27,7 @@ from app.web import charts, shown_schedules
 from app.web.access import PageUser, rights_of
 from app.web.confirming import Confirmed, ask
 from app.web.json_shown import JSONTexts
-from app.web.moments import moment, zone_of
+from app.web.moments import zone_of
 from app.web.rendering import language_of, page, redirect
 
 router = SlashRouter()

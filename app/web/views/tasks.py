@@ -14,22 +14,23 @@ from app.api.http.paging import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
+from app.api.task_filters import filter_of_search
 from app.catalogue import known_queues
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
-from app.models.task_filter import Longest, TaskFilter
+from app.models.task_filter import MAX_SEARCH, Longest, TaskFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_facets, task_pages
 from app.services.tasks.permissions import types_for
+from app.services.tasks.search import ALL, KEYS, Search, parse
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
 from app.web.rendering import NavigationEntry, page
 from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown, waited_of
-from app.web.task_search import KEYS, MAX_LENGTH, Search, parse
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(2, "/tasks", "Tasks"),)
 
-Text = Annotated[str, Query(alias="q", max_length=MAX_LENGTH)]
+Text = Annotated[str, Query(alias="q", max_length=MAX_SEARCH)]
 # The key of the search for each of the facets, in their order.
 FACETS = {"status": "status", "queue": "queue", "task": "celery_task_name", "tag": "tag", "user": "user_id"}
 
@@ -47,7 +48,7 @@ def list_tasks(
     filters: Annotated[bool, Query()] = False,
 ) -> Response:
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
-    wanted = search.filter(user)
+    wanted = filter_of_search(user, search)
     rows, following = _rows(db, wanted, cursor, sort, skip)
     tasks = shown(rows)
     owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
@@ -80,7 +81,7 @@ def list_tasks(
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
     """The facets of a search, for a page that is open."""
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
-    return page(request, "facets.html", {"facets": _facets(db, search, search.filter(user), user)})
+    return page(request, "facets.html", {"facets": _facets(db, search, filter_of_search(user, search), user)})
 
 
 def _rows(
@@ -117,7 +118,7 @@ def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) 
 
 def _users(search: Search) -> set[UUID]:
     """Return the user whom the search names."""
-    return {search.fields["user_id"]} if "user_id" in search.fields else set()
+    return {search.fields["user_id"]} - {ALL} if "user_id" in search.fields else set()
 
 
 def _completions(user: PageUser) -> dict[str, list[str]]:
@@ -138,7 +139,7 @@ def _completions(user: PageUser) -> dict[str, list[str]]:
 def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | None:
     """Return the numbers of the tabs: of the same search with each status. None where that would read the rows."""
     others = Search(search.text, {name: value for name, value in search.fields.items() if name != "status"})
-    wanted = others.filter(user)
+    wanted = filter_of_search(user, others)
     if task_counts.reads_many(wanted) or task_pages.reads_many(wanted):
         return None
     return task_service.show_counts(db, wanted)

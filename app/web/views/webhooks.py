@@ -12,6 +12,7 @@ from app.api.deps import SessionDep
 from app.api.http.paging import Cursor, read_cursor
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
+from app.core.moments import moment
 from app.errors import (
     InvalidInput,
     InvalidWebhook,
@@ -29,7 +30,6 @@ from app.services.webhooks.deliveries import Queued
 from app.web.access import PageUser
 from app.web.confirming import Confirmed, ask
 from app.web.forms import by_field
-from app.web.moments import moment
 from app.web.rendering import page, redirect
 from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of
 

@@ -128,7 +128,8 @@ class Client:
     def list(self, **filters: Any) -> Iterator[Task]:
         """Yield the tasks that match, the newest first, page by page: `status=["failed"]`, `tag="nightly"`, …
 
-        The filters are those of `GET /tasks/`. `limit` is the size of a page.
+        The filters are those of `GET /tasks/`; `q="status:failed after:24h"` is the search of the pages. `limit` is the
+        size of a page.
         """
         for answer in self.pages(TASKS, {"limit": PAGE, **filters}):
             for task in tasks_of(answer.content):

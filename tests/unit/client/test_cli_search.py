@@ -9,7 +9,7 @@ import pytest
 
 from app.models.task_filter import FIELDS
 from app.services.accounts.auth_service import Principal
-from app.web.task_search import KEYS as KEYS_OF_PAGES, parse
+from app.services.tasks.search import KEYS as KEYS_OF_PAGES, parse
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.search import KEYS, PRIORITIES, REASONS, STATUSES, parsed
 

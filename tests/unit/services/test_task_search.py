@@ -1,14 +1,19 @@
 """The search of the list of tasks."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from uuid import UUID, uuid4
 
 import pytest
 
+from app.api.task_filters import filter_of_search
+from app.core.languages import in_chinese
 from app.errors import AdminOnly
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
+from app.models.task_filter import FIELDS
 from app.services.accounts.auth_service import Principal
-from app.web.task_search import Search, parse, said_as, text_of
+from app.services.tasks.search import Search, parse, said_as, text_of
 from tests.support.tables import check_rows
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
@@ -43,6 +48,7 @@ def test_a_search_is_a_filter() -> None:
         ("before:2030-01-01", {"created_before": datetime(2030, 1, 1, tzinfo=UTC)}),
         ("before:2030-01-01T00:00:00.5+01:00:30.5", {"created_before": datetime(2029, 12, 31, 22, 59, 30, tzinfo=UTC)}),
         ("user:me", {"user_id": USER.id}),
+        ("user:all", {"user_id": "all"}),
     ])  # fmt: skip
 
 
@@ -65,6 +71,25 @@ def test_a_word_that_means_nothing_is_told_and_left_out() -> None:
             "colour:red",
         ],
     )
+
+
+def test_the_reason_is_told_in_both_languages_without_the_word() -> None:
+    reasons = {
+        "colour:xyzzy": "word 2: unknown key",
+        "statsu:xyzzy": "word 2: unknown key, did you mean status",
+        "status:xyzzy": "word 2: status must be 'pending', 'running', 'succeeded', 'failed' or 'revoked'",
+        'priority:"xyz zy"': "word 2: priority must be 'low', 'normal', 'high' or 'critical'",
+        "after:xyzzy": "word 2: after must be a time such as 24h, 7d, 2026-11-30 or 2026-11-30T08:00Z",
+        "error:xyzzy": "word 2: error must be 32 hexadecimal digits",
+        "schedule:xyzzy": "word 2: schedule must be a UUID",
+        "user:xyzzy": "word 2: user must be one that you may see: me, all, a UUID, or a name",
+        "queue:xyzzy": "word 2: queue is there with another value",
+    }
+    for word, reason in reasons.items():
+        assert parse(f"queue:default {word}", USER, NOW).reasons == [reason]
+        assert re.findall(r"word|must|there|unknown| or ", in_chinese(reason)) == []
+    kinds = {FIELDS[name].value_type for name in FIELDS}
+    assert {str, datetime, UUID} | {kind for kind in kinds if issubclass(kind, StrEnum)} == kinds
 
 
 def test_a_key_that_a_task_has_once_is_asked_for_once() -> None:
@@ -96,15 +121,16 @@ def test_a_value_is_added_where_a_task_can_have_several_of_its_key() -> None:
 
 
 def test_users_see_their_own_tasks_and_administrators_all() -> None:
-    assert parse("", USER, NOW).filter(USER).user_id == USER.id
-    assert parse("", ADMIN, NOW).filter(ADMIN).user_id is None
-    assert parse(f"user:{SOMEONE}", ADMIN, NOW).filter(ADMIN).user_id == SOMEONE
-    with pytest.raises(AdminOnly):
-        parse(f"user:{SOMEONE}", USER, NOW).filter(USER)
+    assert filter_of_search(USER, parse("", USER, NOW)).user_id == USER.id
+    assert filter_of_search(ADMIN, parse("", ADMIN, NOW)).user_id is None
+    assert filter_of_search(ADMIN, parse(f"user:{SOMEONE}", ADMIN, NOW)).user_id == SOMEONE
+    for whose in (SOMEONE, "all"):
+        with pytest.raises(AdminOnly):
+            filter_of_search(USER, parse(f"user:{whose}", USER, NOW))
 
 
 def test_what_waits_is_pending() -> None:
-    assert Search("", {"waiting_for": WaitingReason.TURN}).filter(USER).status == [TaskStatus.PENDING]
+    assert filter_of_search(USER, Search("", {"waiting_for": WaitingReason.TURN})).status == [TaskStatus.PENDING]
 
 
 def test_a_search_is_bounded_and_has_no_nul() -> None:

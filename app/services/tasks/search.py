@@ -1,7 +1,7 @@
 """A search for tasks as a person writes it: `status:failed tag:nightly report` as a filter, and as chips.
 
-Words without a key are a part of the name. A value with spaces stands in quotes: `name:"monthly report"`; in them a
-backslash stands before a quote or a backslash.
+It is the `q` of lists and counts, and what is typed on the pages. Words without a key are a part of the name. A value
+with spaces stands in quotes: `name:"monthly report"`; in them a backslash stands before a quote or a backslash.
 """
 
 import dataclasses
@@ -9,15 +9,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from app.api.task_filters import filter_of
-from app.models.task_filter import FIELDS, Condition, TaskFilter
+from app.core.moments import moment
+from app.core.nearest import did_you_mean
+from app.core.validation_errors import PATTERNS
+from app.models.task_filter import FIELDS, MAX_SEARCH, Condition, FilterField
 from app.services.accounts.auth_service import Principal
-from app.web.moments import moment
 
-MAX_LENGTH = 500
+# In the place of a user: everybody.
+ALL = "all"
 _TOKEN = re.compile(r'(?:([a-z]+):)?(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 # The key of the search, and the field of the filter.
 _NAMES = {field.key: name for name, field in FIELDS.items()}
@@ -39,21 +42,16 @@ class Chip:
 
 @dataclass
 class Search:
-    """What a reader looks for. `problems` are the parts that mean nothing, which are left out of the filter."""
+    """What a reader looks for. `problems` are the parts that mean nothing, which are left out of the fields.
+
+    `reasons` say what is wrong with each, without repeating it.
+    """
 
     text: str
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     chips: list[Chip] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
-
-    def filter(self, user: Principal) -> TaskFilter:
-        """Return the filter. Ordinary users see their own tasks, administrators everybody's, unless `user:` names one.
-
-        Raises AdminOnly for the tasks of others.
-        """
-        fields = dict(self.fields)
-        wanted = fields.pop("user_id", "all" if user.is_admin else None)
-        return filter_of(user, wanted, **fields)
+    reasons: list[str] = dataclasses.field(default_factory=list)
 
     def with_value(self, key: str, value: str | None) -> str:
         """Return the search with this value of the key: in place of another one, unless tasks have several of it."""
@@ -69,7 +67,7 @@ def parse(text: str, user: Principal, now: datetime, find_user: FindUser = lambd
 
     `find_user` returns the id of the user of a name, for administrators, who may name a user so.
     """
-    search = Search(text[:MAX_LENGTH].replace("\x00", " ").strip())
+    search = Search(text[:MAX_SEARCH].replace("\x00", " ").strip())
     tokens = [
         (match[0], match[1], match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2]))
         for match in _TOKEN.finditer(search.text)
@@ -78,18 +76,13 @@ def parse(text: str, user: Principal, now: datetime, find_user: FindUser = lambd
     for at, (whole, key, value) in enumerate(tokens):
         rest = " ".join(other for number, (other, *_) in enumerate(tokens) if number != at)
         search.chips.append(Chip(whole, rest))
-        name = _NAMES.get(key or "name")
         try:
-            if name is None:
-                raise ValueError(key)
+            name = _name_of(key or "name")
             meant = _meaning(name, value, user, now, find_user) if key else words
-        except ValueError:
+            _add(search.fields, name, meant)
+        except _MeansNothing as reason:
             search.problems.append(whole)
-            continue
-        if FIELDS[name].is_list:
-            search.fields.setdefault(name, []).append(meant)
-        elif search.fields.setdefault(name, meant) != meant:  # a task has one of each
-            search.problems.append(whole)
+            search.reasons.append(f"word {at + 1}: {reason}")
     return search
 
 
@@ -106,24 +99,69 @@ def text_of(fields: Mapping[str, Any]) -> str | None:
         (name, each) for name, value in fields.items() for each in (value if isinstance(value, list) else [value])
     ]
     found = " ".join(said_as(value, FIELDS[name].key) for name, value in values)
-    return found if all(str(value) for _, value in values) and len(found) <= MAX_LENGTH else None
+    return found if all(str(value) for _, value in values) and len(found) <= MAX_SEARCH else None
+
+
+class _MeansNothing(ValueError):
+    """The reason why a part of a search means nothing."""
+
+
+def _name_of(key: str) -> str:
+    """Return the field of the filter. Raises _MeansNothing."""
+    if key not in _NAMES:
+        raise _MeansNothing(f"unknown key{did_you_mean(key, KEYS)}")
+    return _NAMES[key]
+
+
+def _add(fields: dict[str, Any], name: str, meant: Any) -> None:
+    """Add a value to the fields. Raises _MeansNothing for another one where a task has one of each."""
+    if FIELDS[name].is_list:
+        fields.setdefault(name, []).append(meant)
+    elif fields.setdefault(name, meant) != meant:
+        raise _MeansNothing(f"{FIELDS[name].key} is there with another value")
 
 
 def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: FindUser) -> Any:
-    """Return the value as the filter takes it. Raises ValueError."""
+    """Return the value as the filter takes it. Raises _MeansNothing."""
     field = FIELDS[name]
-    if field.or_all and value == "me":
-        return user.id
+    try:
+        return _user(value, user, find_user) if field.or_all else _value(field, value, now)
+    except ValueError:
+        raise _MeansNothing(f"{field.key} {_wanted(field)}") from None
+
+
+def _user(value: str, user: Principal, find_user: FindUser) -> UUID | str:
+    """Return the id of a user, or ALL. Raises ValueError."""
+    if value in ("me", ALL):
+        return user.id if value == "me" else ALL
+    try:
+        return UUID(value)  # a name that looks like an id is none: links name users by their ids
+    except ValueError:
+        if user.is_admin and (found := find_user(value)):
+            return found
+        raise
+
+
+def _value(field: FilterField, value: str, now: datetime) -> Any:
     if field.value_type is datetime:
         return _moment(value, now)
     if field.pattern is not None and not re.fullmatch(field.pattern, value):
         raise ValueError(value)
-    try:
-        return field.value_type(value)
-    except ValueError:  # a name that looks like an id is none: links name users by their ids
-        if field.or_all and user.is_admin and (found := find_user(value)):
-            return found
-        raise
+    return field.value_type(value)
+
+
+def _wanted(field: FilterField) -> str:
+    """Return what a value has to be, as in other errors of fields."""
+    if field.or_all:
+        return "must be one that you may see: me, all, a UUID, or a name"
+    if field.value_type is datetime:
+        return "must be a time such as 24h, 7d, 2026-11-30 or 2026-11-30T08:00Z"
+    if field.pattern is not None:
+        return PATTERNS[field.pattern]
+    if issubclass(field.value_type, StrEnum):
+        *values, last = map(repr, map(str, field.value_type))
+        return f"must be {', '.join(values)} or {last}"
+    return "must be a UUID"
 
 
 def _moment(value: str, now: datetime) -> datetime:
