@@ -133,7 +133,7 @@ def find_type(celery_task_name: str) -> TaskType:
     found = catalogue().get(celery_task_name)
     if found is None or (found.needs_settings and found.missing_settings(get_settings())):
         message = (
-            f"is none of GET /api/v1/tasks/types{_did_you_mean(celery_task_name)}; if it is yours, "
+            f"is no task that can be created{_did_you_mean(celery_task_name)}; if it is yours, "
             "`python -m app check` says why"
         )
         if celery_task_name in EXTRAS:

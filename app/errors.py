@@ -389,10 +389,10 @@ MOST_TOLD = 3
 
 
 def told(title: str, errors: Sequence[FieldError]) -> str:
-    """Return the title with the place and the reason of the first errors, such as `…: kwargs.steps: is required`."""
+    """Return the place and the reason of the first errors, such as `kwargs.steps: is required`; else the title."""
     first = [(_place(each["loc"], each["msg"]), each["msg"]) for each in errors[:MOST_TOLD]]
     reasons = [f"{place}: {reason}" if place else reason for place, reason in first if reason != title]
-    return f"{title}: {'; '.join(reasons)}" if reasons else title
+    return "; ".join(reasons) or title
 
 
 def _place(loc: Sequence[str | int], reason: str) -> str:
@@ -417,7 +417,7 @@ class InvalidTask(InvalidInput):
 
 
 class UnknownTask(InvalidInput):
-    code, title = "unknown_task", "This task cannot be created: see GET /tasks/types"
+    code, title = "unknown_task", "This task cannot be created"
 
 
 class InvalidArguments(InvalidInput):
@@ -427,18 +427,15 @@ class InvalidArguments(InvalidInput):
 class UnknownLimit(InvalidInput):
     """`meant`: the nearest of the limits that there are, as `, did you mean X`, for a caller that may list them."""
 
-    code, title = "unknown_limit", "There is no such limit: see GET /limits/"
+    code, title = "unknown_limit", "There is no such limit"
 
     def __init__(self, name: str | None = None, meant: str = "") -> None:
         self.name, self._meant = name, meant
         if name is None:
             super().__init__()
             return
-        text = (
-            f"There is no limit {name[:100]}{meant}. An administrator makes one: PUT /limits/{{name}}, or "
-            "`task_service.put_limit` in Python"
-        )
-        super().__init__(text, errors=[{"loc": ["limit"], "msg": text, "type": self.code}])
+        errors: list[FieldError] = [{"loc": ["limit"], "msg": f"is no limit{meant}", "type": self.code}]
+        super().__init__(f"There is no limit {name[:100]}{meant}", errors=errors)
 
     def without_nearest(self) -> Self:
         """Leave the nearest out, for a caller that may not list the limits. Returns the error itself."""
@@ -487,7 +484,7 @@ class RangeNotSatisfiable(ServiceError):
 
 
 class InvalidCursor(InvalidInput):
-    code, title = "invalid_cursor", "The cursor is not valid: use one of a Link header"
+    code, title = "invalid_cursor", "The cursor is not valid"
 
     def __init__(self) -> None:
         super().__init__(errors=[{"loc": [], "msg": self.title, "type": "cursor"}])
@@ -523,7 +520,7 @@ class PreviewRequired(InvalidInput):
 class TokenExpired(InvalidInput):
     """The token is older than ten minutes, or none of this user's."""
 
-    code, title = "token_expired", "The token is too old or unknown: send the filter with dry_run again"
+    code, title = "token_expired", "The token is too old or unknown: preview it again"
 
     def __init__(self) -> None:
         super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])

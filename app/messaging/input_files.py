@@ -137,7 +137,7 @@ def _input_file(text: str) -> InputFile:
     except ValueError:
         file_id = None
     if file_id is None or str(file_id) != text:
-        raise ValueError("is not the id of a file, as POST /files/ answers it")
+        raise ValueError("is not the id of a file")
     return _look.get()(file_id)
 
 

@@ -98,7 +98,7 @@ def parse(cron: str) -> Line:
     line = Line(*(_field(part, text) for part, text in zip(PARTS, texts, strict=True)))
     day = line.day.values[0]
     if line.needs_both_days and all(day > _DAYS[month] for month in line.month.values):
-        raise InvalidTiming("cron", f"never fires: none of its months has a day {day}")
+        raise InvalidTiming("cron", "never fires: none of its months has such a day")
     return line
 
 
@@ -121,10 +121,10 @@ def _field(part: Part, text: str) -> Field:
 def _term(part: Part, term: str) -> tuple[str, range]:
     """Return a term in numbers, and its values. `5-5/2` becomes `5`: cronsim 2.8 would take it for `5-59/2`."""
     if _OF_QUARTZ.fullmatch(term):
-        raise _refused(part, f"{term!r} is of Quartz, and no cron line has it: write values, ranges (1-5) or *")
+        raise _refused(part, "L, W, # and ? are of Quartz, and no cron line has them: write values, ranges (1-5) or *")
     found = _TERM.fullmatch(term)
     if found is None:
-        raise _refused(part, f"{term!r} is no value, range (1-5) or step (*/5, 10-50/5)")
+        raise _refused(part, "must have values, ranges (1-5) or steps (*/5, 10-50/5), separated by commas")
     step = _number(part, found["step"]) if found["step"] else 1
     if step == 0:
         raise _refused(part, "a step is 1 or more")
@@ -132,10 +132,10 @@ def _term(part: Part, term: str) -> tuple[str, range]:
         return "*" if step == 1 else f"*/{step}", range(part.low, part.high + 1, step)
     first = _value(part, found["first"])
     if found["step"] and not found["last"]:
-        raise _refused(part, f"a step needs a range: {found['first']}-{part.high}/{step}")
+        raise _refused(part, f"a step needs a range, such as {part.low}-{part.high}/2")
     last = _value(part, found["last"]) if found["last"] else first
     if last < first:
-        raise _refused(part, f"the range {found['first']}-{found['last']} runs backwards")
+        raise _refused(part, "a range runs backwards")
     text = str(first) if first == last else f"{first}-{last}" + ("" if step == 1 else f"/{step}")
     return text, range(first, last + 1, step)
 
@@ -145,13 +145,13 @@ def _value(part: Part, text: str) -> int:
         return part.low + part.names.index(text)
     value = _number(part, text)
     if not part.low <= value <= part.high:
-        raise _refused(part, f"{value} is not within {part.low} and {part.high}")
+        raise _refused(part, f"must be from {part.low} to {part.high}")
     return value
 
 
 def _number(part: Part, text: str) -> int:
     if not text.isdigit():
-        raise _refused(part, f"{text!r} is no number" + (f" and none of {', '.join(part.names)}" if part.names else ""))
+        raise _refused(part, "must have numbers" + (f", or names: {', '.join(part.names)}" if part.names else ""))
     return int(text)
 
 

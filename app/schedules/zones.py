@@ -35,8 +35,8 @@ def zone(name: str) -> ZoneInfo:
     """Return the zone of an IANA name; `UnknownZone` if the package has none. The files of the host are never read."""
     if name not in _known():
         meant = _meant(name)
-        hint = "write an IANA name, such as Europe/Berlin" if meant is None else f"did you mean {meant}"
-        raise UnknownZone(f"is no time zone: {name[:100]}, {hint}")
+        hint = ": write an IANA name, such as Europe/Berlin" if meant is None else f", did you mean {meant}"
+        raise UnknownZone(f"is no time zone{hint}")
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 

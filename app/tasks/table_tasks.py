@@ -122,7 +122,7 @@ def export_tasks(
     such as `kwargs`, is a text of JSON. The result names the artifact `tasks.csv`, `.parquet` or `.jsonl`.
     """
     if task_id is None:
-        raise ValueError("export_tasks needs a record: create it with POST /tasks/")
+        raise ValueError("export_tasks needs a record: create it by the service, not by Celery")
     owner = task_service.get_task(self.db, UUID(task_id)).user_id
     wanted = filter_from({**filter, "user_id": owner})
     settings = get_settings()

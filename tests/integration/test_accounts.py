@@ -74,7 +74,7 @@ class TestEasyPasswords:
         ):
             with (
                 SessionLocal() as db,
-                pytest.raises(WeakPassword, match=r"^FIRST_ADMIN_PASSWORD: The password is too easy") as refused,
+                pytest.raises(WeakPassword, match=r"^FIRST_ADMIN_PASSWORD: ") as refused,
             ):
                 user_service.ensure_first_admin(db, name, password)
             assert password not in str(refused.value)

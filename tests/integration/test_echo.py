@@ -1,5 +1,9 @@
-"""No error repeats what was sent: for each route of the OpenAPI document, a marker in every place where it takes one."""
+"""No error repeats what was sent: for each route of the OpenAPI document, a marker in every place where it takes one.
 
+The reasons of `errors` repeat no value at all, also one that is well-formed; a detail may tell a name that is unknown.
+"""
+
+import copy
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -11,11 +15,14 @@ import httpx
 from app.api.http.openapi import describe
 from app.main import create_app
 from tests.support.accounts import MakeUser
+from tests.support.by_example import example_of
 from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 
 client = module_client(EVENTS_MAX_SECONDS="0.1")  # this client waits for a stream's end
 MARK = "m4rk<\"'>é"
+# What names and numbers may be.
+WORD, NUMBER = "zqxjkv7", 7070177
 
 
 @cache
@@ -45,9 +52,11 @@ def requests_of(method: str, path: str, task_id: str) -> Iterator[tuple[str, dic
             option = "params" if each["in"] == "query" else "headers"
             marked[each["in"]][each["name"]] = value
             yield filled, {option: {each["name"]: value}}
+            yield filled, {option: {each["name"]: WORD}}
     yield filled, {"headers": {"Authorization": "Bearer " + MARK.encode("ascii", "ignore").decode()}}
     yield filled, {"headers": {"X-Request-ID": MARK.encode("ascii", "ignore").decode()}, "params": {"cursor": MARK}}
     yield filled, {"params": marked["query"], "headers": marked["header"]}
+    yield filled, {"params": {WORD: WORD}}
     yield from ((filled, options) for options in _bodies(operation, known))
 
 
@@ -56,17 +65,41 @@ def _bodies(operation: dict[str, Any], known: dict[str, Any]) -> Iterator[dict[s
         fields = resolved(content["schema"], known)["properties"]
         if kind != "application/json":
             yield {"data": dict.fromkeys(fields, MARK)}
+            yield {"data": dict.fromkeys(fields, WORD)}
             yield {"content": MARK.encode(), "headers": {"Content-Type": f"multipart/form-data; boundary={MARK[:4]}<"}}
             continue
+        example = example_of(document(), content)
         for name in fields:
-            for value in (MARK, [MARK], {"a": MARK}, {"kwargs": MARK}, -1):
+            for value in (MARK, [MARK], {"a": MARK}, -1):
                 yield {"json": {name: value}}
-                yield {"json": BODY | {name: value}}
+                yield {"json": example | {name: value}}
+            yield from ({"json": body} for body in _one_changed(example, name, fields[name]))
         yield {"json": dict.fromkeys(fields, MARK)}
+        yield {"json": example | {WORD: WORD}}
         yield {"json": MARK}
         for raw in (MARK, f'{{"{MARK}', f'["{MARK}"', f'{{"name": {MARK}}}'):
             yield {"content": raw.encode(), "headers": {"Content-Type": "application/json"}}
-        yield {"json": BODY, "headers": {"Content-Type": MARK.encode("ascii", "ignore").decode()}}
+        yield {"json": example, "headers": {"Content-Type": MARK.encode("ascii", "ignore").decode()}}
+
+
+def _one_changed(example: dict[str, Any], name: str, field: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The example with another value at each place of this field."""
+    whole = example | {name: example[name] if name in example else example_of(document(), field)}
+    for place in _places(whole[name], (name,)):
+        for value in (WORD, NUMBER, {WORD: WORD}):
+            changed = copy.deepcopy(whole)
+            inside: Any = changed
+            for part in place[:-1]:
+                inside = inside[part]
+            inside[place[-1]] = value
+            yield changed
+
+
+def _places(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    yield place
+    if isinstance(value, dict | list):
+        for part in value if isinstance(value, dict) else range(len(value)):
+            yield from _places(value[part], (*place, part))
 
 
 def test_no_error_repeats_what_was_sent(client: httpx.Client, make_user: MakeUser) -> None:
@@ -90,6 +123,12 @@ def is_refused_without_a_mark(admin: TaskClient, method: str, target: str, optio
     if answer.status_code < 400:
         return False
     body = answer.json()
+    reasons = json.dumps([each["msg"] for each in body.get("errors", ())])
+    assert WORD not in reasons, reasons
+    assert str(NUMBER) not in reasons, reasons
+    assert body["detail"] == body["title"] or not body["detail"].startswith(body["title"]), body["detail"]
+    if body["code"] == "queue_not_found":
+        body.pop("detail")  # names it
     instance = body.pop("instance")
     assert "m4rk" not in json.dumps(body)
     assert "m4rk" not in str({k: v for k, v in answer.headers.items() if k != "allow"})

@@ -125,6 +125,8 @@ class TestPausing:
     def test_of_an_unknown_queue_finds_nothing(self, ask: Callable[..., Any]) -> None:
         for answer in (ask("POST", "nowhere/pause", {"reason": "x"}), ask("POST", "nowhere/resume")):
             assert (answer.status_code, answer.json()["code"]) == (404, "queue_not_found")
+            assert answer.json()["detail"] == "There is no queue nowhere"
+        assert ask("POST", "defualt/resume").json()["detail"] == "There is no queue defualt, did you mean default"
 
     def test_reaches_a_queue_whose_name_has_a_slash(
         self, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

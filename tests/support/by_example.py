@@ -47,19 +47,19 @@ def options_of(document: Mapping[str, Any], method: str, path: str) -> dict[str,
     if not body.get("required"):
         return {}
     ((kind, media),) = body["content"].items()
-    example = _example(document, media)
+    example = example_of(document, media)
     return {"files": {name: ("a.csv", text) for name, text in example.items()}} if kind == FORM else {"json": example}
 
 
-def _example(document: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
+def example_of(document: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
     """The example of a media type or a schema, or one of its required fields' examples."""
     if "$ref" in described:
-        return _example(document, document["components"]["schemas"][described["$ref"].rpartition("/")[2]])
+        return example_of(document, document["components"]["schemas"][described["$ref"].rpartition("/")[2]])
     if "example" in described:
         return described["example"]
     if described.get("examples"):
         examples = described["examples"]
         return next(iter(examples.values()))["value"] if isinstance(examples, dict) else examples[0]
     if "schema" in described:
-        return _example(document, described["schema"])
-    return {name: _example(document, described["properties"][name]) for name in described.get("required", ())}
+        return example_of(document, described["schema"])
+    return {name: example_of(document, described["properties"][name]) for name in described.get("required", ())}

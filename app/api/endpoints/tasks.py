@@ -152,8 +152,8 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
         count_for_user(request, claims.user_id)
         try:
             return _created(request, await submitter.submit_of_login(body, claims))
-        except Forbidden:
-            return None  # the long way knows the user by name, whose denial it counts and records
+        except (Forbidden, UnknownLimit):
+            return None  # the long way knows the user, whose denial it counts and records, and what they may list
     user = await authenticated(request, token, *scopes)
     return await create_task(request, user, submitter, body)
 

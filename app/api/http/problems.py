@@ -32,6 +32,7 @@ from app.errors import (
     RepeatedParameter,
     ServiceError,
     StorageFull,
+    TokenExpired,
     TookTooLong,
     TooManyDeeds,
     TooManyInProgress,
@@ -40,7 +41,9 @@ from app.errors import (
     Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
+    UnknownLimit,
     UnknownParameter,
+    UnknownTask,
     told,
 )
 
@@ -69,6 +72,14 @@ _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     IdempotencyKeyReused: ("header", "Idempotency-Key"),
 }
 
+# Where the API has what an error speaks of: services know no HTTP.
+_ADVICE: dict[type[ServiceError], str] = {
+    UnknownTask: "GET /api/v1/tasks/types lists the tasks that can be created",
+    UnknownLimit: "An administrator makes one with PUT /api/v1/limits/{name}",
+    InvalidCursor: "Use one of a Link header",
+    TokenExpired: "Send the filter with dry_run again",
+}
+
 # Errors that Starlette and FastAPI raise. Their titles are fixed: `HTTPStatus` phrases differ between Python versions.
 HTTP_PROBLEMS = {
     400: ("bad_request", "The request is malformed"),
@@ -91,11 +102,18 @@ def problem_response(
     errors: Sequence[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
+    advice: str = "",
 ) -> Response:
-    """Return the response of a problem. `extensions` are members that only one kind of problem has."""
+    """Return the response of a problem. `extensions` are members that only one kind of problem has.
+
+    `advice` stands behind the detail, or in its place where that says no more than the title.
+    """
     language = preferred(_accept_language(scope))
     if language == CHINESE:
         title, detail, errors = in_chinese(title), _detail_in_chinese(title, detail, errors), _in_chinese(errors)
+        advice = in_chinese(advice)
+    if advice:
+        detail = advice if detail == title else f"{detail}。{advice}" if language == CHINESE else f"{detail}. {advice}"
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,
@@ -171,6 +189,7 @@ def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldErr
         errors=located(error) if errors is None and isinstance(error, InvalidInput) else errors,
         headers=headers,
         extensions=_extensions(error),
+        advice=_ADVICE.get(type(error), ""),
     )
 
 
@@ -272,7 +291,7 @@ def _example(error: int | type[ServiceError]) -> dict[str, Any]:
         status = error
     else:
         kind = _BY_STATUS[error] if isinstance(error, int) else error
-        code, title, detail, status = kind.code, kind.title, kind.title, status_of(kind)
+        code, title, detail, status = kind.code, kind.title, _ADVICE.get(kind, kind.title), status_of(kind)
     example: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,

@@ -12,9 +12,7 @@ def check_strength(password: str, username: str, email: str, *, field: str) -> N
     """
     weak = weakness(password, (username, email))
     if weak is not None:
-        raise WeakPassword(
-            f"{WeakPassword.title}. {weak.advice}", [{"loc": [field], "msg": weak.advice, "type": weak.kind}]
-        )
+        raise WeakPassword(weak.advice, [{"loc": [field], "msg": weak.advice, "type": weak.kind}])
 
 
 def check_first_admin(settings: Settings) -> None:

@@ -1,14 +1,17 @@
 """Queues: what waits and runs in each, pause and resume. Each function is one transaction."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
 from app.core.config import get_settings
+from app.core.nearest import MAX_CHARACTERS, did_you_mean
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
 from app.db.session import transaction
@@ -116,10 +119,10 @@ def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
 
 def get_queue(db: Session, name: str, *, to_admin: bool = True) -> QueueState:
     """Return one of them. Has DATABASE_COSTLY_READ_SECONDS. Raises QueueNotFound."""
-    for queue in list_queues(db, to_admin=to_admin):
-        if queue.name == name:
-            return queue
-    raise QueueNotFound
+    queues = {queue.name: queue for queue in list_queues(db, to_admin=to_admin)}
+    if name not in queues:
+        raise _not_found(name, queues)
+    return queues[name]
 
 
 def queue_lines(db: Session, name: str) -> QueueLines:
@@ -168,7 +171,11 @@ def resume_queue(db: Session, name: str, *, commit: bool = True) -> PauseState:
 
 def _check_known(db: Session, name: str) -> None:
     """Raise QueueNotFound, unless the queue is declared, served or paused, or has tasks. Counts nothing."""
-    if name in known_queues() or any(name in worker.queues for worker in workers.live(db, lease())):
+    known = {*QUEUES, *known_queues(), *chain.from_iterable(worker.queues for worker in workers.live(db, lease()))}
+    if name in known or claim_holds.is_held(db, HoldKind.QUEUE, name) or queue_depths.has_unfinished(db, name):
         return
-    if not claim_holds.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
-        raise QueueNotFound
+    raise _not_found(name, known)
+
+
+def _not_found(name: str, known: Iterable[str]) -> QueueNotFound:
+    return QueueNotFound(f"There is no queue {name[:MAX_CHARACTERS]}{did_you_mean(name, known)}")

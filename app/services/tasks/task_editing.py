@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue, find_type
 from app.core.json_text import json_size
+from app.core.nearest import did_you_mean
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.statements import workflows
 from app.errors import FieldError, InvalidTask, InvalidTransition
@@ -113,14 +114,14 @@ def _check_references(db: Session, task: Task, values: dict[str, Any], *, by_own
             found = set(references.find(values[name]))
         except references.MalformedReference as error:
             raise _refused(name, str(error), "malformed_reference") from None
-        if not by_owner and (new := found - set(references.find([task.args, task.kwargs]))):
-            what = min(new, key=str)
-            message = f"only the task's owner may refer to the result of {what}, in which values may be hidden"
+        if not by_owner and found - set(references.find([task.args, task.kwargs])):
+            message = "only the task's owner may refer to another result, in which values may be hidden"
             raise _refused(name, message, "hidden_value")
         wanted = {each.ref for each in found}
-        unknown = wanted - workflows.refs_of_parents(db, task.id) if wanted else set()
-        if unknown:
-            raise _refused(name, f"the task does not depend on {min(unknown)[:100]!r}", "unknown_ref")
+        known = workflows.refs_of_parents(db, task.id) if wanted else set()
+        if unknown := wanted - known:
+            meant = did_you_mean(min(unknown), known)
+            raise _refused(name, f"refers to a task on which this one does not depend{meant}", "unknown_ref")
 
 
 def _keep_files(db: Session, task: Task, values: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from app.schemas.task import TaskCreate
 from app.services.outbox import add_followers
 from app.services.tasks.new_rows import NewTask
 
-UNKNOWN = "there is no such file of yours: upload it with POST /files/"
+UNKNOWN = "there is no such file of yours: upload it first"
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def repeated(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> T
     if task.status not in TERMINAL:
         raise InvalidTransition(f"Cannot retry a task that is {task.status}")
     if changes.get("celery_task_name", task.celery_task_name) != task.celery_task_name:
-        message = "A retry runs the same task: create another one with POST /tasks/"
+        message = "a retry runs the same task: create a new one for another"
         raise _refused(["celery_task_name"], message, "another_task")
     if task.workflow_id is not None:
         _check_no_references(task, changes)

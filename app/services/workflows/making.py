@@ -1,6 +1,6 @@
 """Makes a workflow of a request: its tasks, the edges between them, and its nodes, in one transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.core.nearest import did_you_mean
 from app.db.statements import workflows
 from app.errors import FieldError, InvalidArguments, InvalidInput, InvalidWorkflow
 from app.models.outbox import ConsumerNumber
@@ -20,6 +21,7 @@ from app.workflows import graph, references
 from app.workflows.references import MalformedReference
 
 _ARGUMENTS = ("args", "kwargs")
+_CYCLE = "these tasks wait for each other"
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ def check(wanted: WorkflowCreate, user_id: UUID) -> NewWorkflow:
     try:
         order = graph.order(parents)
     except graph.Cycle as cycle:
-        names = [wanted.tasks[node].ref for node in cycle.nodes]
-        text = f"these tasks wait for each other: {' → '.join([*names, names[0]])}"
-        raise _refused([cycle.nodes[0], "depends_on"], text, "cycle") from None
+        message = f"{_CYCLE}: {_chain(map(_at, cycle.nodes))}"
+        detail = f"{_CYCLE}: {_chain(wanted.tasks[node].ref for node in cycle.nodes)}"
+        raise _refused([cycle.nodes[0], "depends_on"], message, "cycle", detail) from None
     workflow_id, ids = new_id(), dict[int, UUID]()
     for at in order:  # parents have the lower ids: what reads in their order finds them first
         ids[at] = new_id()
@@ -80,22 +82,33 @@ def _positions(tasks: Sequence[WorkflowTask]) -> dict[str, int]:
     found: dict[str, int] = {}
     for at, task in enumerate(tasks):
         if found.setdefault(task.ref, at) != at:
-            raise _refused([at, "ref"], f"tasks[{found[task.ref]}] has this ref", "repeated_ref")
+            raise _refused([at, "ref"], f"{_at(found[task.ref])} has this ref", "repeated_ref")
     return found
 
 
 def _parents(at: int, task: WorkflowTask, positions: dict[str, int]) -> list[int]:
     """Return the positions of what the task waits for. Raises InvalidWorkflow."""
-    named = [("depends_on", ref) for ref in task.depends_on]
+    named: list[tuple[list[str | int], str]] = [(["depends_on", n], ref) for n, ref in enumerate(task.depends_on)]
     for field in _ARGUMENTS:
         try:
-            named += [(field, reference.ref) for reference in references.find(getattr(task, field))]
+            named += [([field], reference.ref) for reference in references.find(getattr(task, field))]
         except MalformedReference as error:
             raise _refused([at, field], str(error), "malformed_reference") from None
-    for field, ref in named:
+    for place, ref in named:
         if ref not in positions:
-            raise _refused([at, field], f"no task of the workflow has the ref {ref[:100]!r}", "unknown_ref")
+            message = f"no task of the workflow has this ref{did_you_mean(ref, positions)}"
+            raise _refused([at, *place], message, "unknown_ref")
     return [*dict.fromkeys(positions[ref] for _, ref in named)]
+
+
+def _at(position: int) -> str:
+    return f"tasks[{position}]"
+
+
+def _chain(names: Iterable[str]) -> str:
+    """Return the names in the order of their waiting, up to the first one again."""
+    first, *others = names
+    return " → ".join([first, *others, first])
 
 
 def _row(
@@ -112,6 +125,6 @@ def _row(
     return row
 
 
-def _refused(where: list[str | int], message: str, kind: str) -> InvalidWorkflow:
+def _refused(where: list[str | int], message: str, kind: str, detail: str | None = None) -> InvalidWorkflow:
     error: FieldError = {"loc": ["tasks", *where], "msg": message, "type": kind}
-    return InvalidWorkflow(errors=[error])
+    return InvalidWorkflow(detail, [error])

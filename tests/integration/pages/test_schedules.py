@@ -31,7 +31,7 @@ NEW = {
     "schedule.name": "nightly", "schedule.by": "cron", "schedule.cron": "30 9 * * MON-FRI",
     "schedule.timezone": "Europe/Berlin",
 }  # fmt: skip
-NO_ZONE = "is no time zone: Mars/Base, write an IANA name, such as Europe/Berlin"
+NO_ZONE = "is no time zone: write an IANA name, such as Europe/Berlin"
 
 
 def made(tasks: TaskClient, **fields: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class TestTheForm:
     @pytest.mark.parametrize(
         ("typed", "at", "said"),
         [
-            ({"schedule.cron": "61 * * * *"}, "schedule.cron", "61 is not within 0 and 59"),
+            ({"schedule.cron": "61 * * * *"}, "schedule.cron", "must be from 0 to 59"),
             ({"schedule.cron": ""}, "schedule.cron", "is required"),
             ({"schedule.timezone": "Europe/Berlim"}, "schedule.timezone", "did you mean Europe/Berlin"),
             ({"schedule.name": ""}, "schedule.name", "is required"),
@@ -99,7 +99,7 @@ class TestTheForm:
             ({"kwargs.duration": "x"}, "kwargs.duration", "must be a number"),
             ({"kwargs.duration": ""}, "kwargs.duration", "is required"),
             ({"max_attempts": "0"}, "max_attempts", "must be 1 or more"),
-            ({"limit": "none"}, "limit", "There is no"),
+            ({"limit": "none"}, "limit", "is no limit"),
         ],
     )  # fmt: skip
     def test_says_what_is_wrong_at_its_field(
@@ -228,7 +228,7 @@ class TestThePreview:
         typed = {"schedule.by": "every", "schedule.every_seconds": "90", "schedule.timezone": "Mars"}
         page = preview(reader, typed)
         assert (len(self.times(page.text)), "every 90 s UTC When" in words(page.text)) == (5, True)
-        assert "Time zone: is no time zone: Mars" in words(page.text)
+        assert "Time zone: is no time zone" in words(page.text)
 
     def test_is_of_the_page_without_javascript(self, reader: Reader, tasks: TaskClient) -> None:
         page = reader.post("/schedules/new", **NEW, show="preview").text
@@ -283,7 +283,7 @@ class TestAChange:
             db.commit()
         path = f"/schedules/{schedule['id']}/change"
         page = reader.get(path)
-        assert (page.status_code, "is none of GET /api/v1/tasks/types" in page.text) == (422, True)
+        assert (page.status_code, "is no task that can be created" in page.text) == (422, True)
         form = Controls(page.text).fields | {"kwargs.duration": "3"}
         assert reader.post(path, **form).status_code == 303
         assert found(tasks, schedule["id"])["task"]["kwargs"] == {"duration": 3}

@@ -188,10 +188,11 @@ class TestATask:
     ) -> None:
         with SessionLocal() as db:
             task_service.put_limit(db, "mailserver", concurrency=1)
-        told = {}
+        callers, told = {"login": tasks.headers}, {}
         for name, scopes in (("writer", ["tasks:write"]), ("reader", ["tasks:read", "tasks:write"])):
             made = client.post("/api/v1/auth/api-keys", headers=tasks.headers, json={"name": name, "scopes": scopes})
-            key = bearer(made.json()["key"])
+            callers[name] = bearer(made.json()["key"])
+        for name, key in callers.items():
             answers = [
                 client.post("/api/v1/tasks/", headers=key, json=BODY | {"limit": "mailservr"}),
                 client.post("/api/v1/tasks/batch", headers=key, json={"tasks": [BODY | {"limit": "mailservr"}]}),
@@ -199,7 +200,8 @@ class TestATask:
             assert [answer.json()["code"] for answer in answers] == ["unknown_limit"] * 2
             assert all("mailservr" in answer.json()["detail"] for answer in answers)
             told[name] = ["mailserver" in answer.text for answer in answers]
-        assert told == {"writer": [False, False], "reader": [True, True]}
+            assert all("PUT /api/v1/limits/{name}" in answer.json()["detail"] for answer in answers)
+        assert told == {"writer": [False, False], "reader": [True, True], "login": [True, True]}
 
     def test_takes_the_limit_of_its_decorator(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         kind = catalogue()[LONG_RUNNING]

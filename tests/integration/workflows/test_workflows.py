@@ -159,8 +159,8 @@ class TestRequest:
         ("tasks", "told"),
         [
             ([sleep("a"), sleep("a")], "tasks.1.ref: tasks[0] has this ref"),
-            ([sleep("a", "b")], "tasks.0.depends_on: no task of the workflow has the ref 'b'"),
-            ([sleep("a", args=[{"$result": "b"}])], "tasks.0.args: no task of the workflow has the ref 'b'"),
+            ([sleep("a", "b")], "tasks.0.depends_on.0: no task of the workflow has this ref"),
+            ([sleep("a", args=[{"$result": "b"}])], "tasks.0.args: no task of the workflow has this ref"),
             ([sleep("a", "b"), sleep("b", "a")], "these tasks wait for each other: "),
             ([sleep("a", args=[{"$result": "a"}])], "these tasks wait for each other: a → a"),
             ([sleep("a", args=[{"$result": 7}])], "$result is the ref of a task, a text"),
@@ -545,7 +545,7 @@ class TestPatch:
         changed = task_service.update_task(db, second, {"args": [{"$result": "a", "path": ["n"]}]})
         assert changed.args == [{"$result": "a", "path": ["n"]}]
         for wrong, told in (
-            ([{"$result": "other"}], "args: the task does not depend on 'other'"),
+            ([{"$result": "other"}], "args: refers to a task on which this one does not depend"),
             ([{"$result": 7}], "args: $result is the ref of a task"),
             (["no number"], "args.duration: must be a number"),
         ):
@@ -555,7 +555,7 @@ class TestPatch:
     def test_of_another_user_refers_to_no_more_results(self, db: Session, second: UUID) -> None:
         """A result may hold what is hidden from them, and the task would show it as an argument of another name."""
         for args in ([{"$result": "a", "path": ["token"]}], [[{"$result": "a"}, {"$result": "a", "path": [0]}]]):
-            with pytest.raises(InvalidInput, match="only the task's owner may refer to the result of 'a'"):
+            with pytest.raises(InvalidInput, match="only the task's owner may refer to another result"):
                 task_service.update_task(db, second, {"args": args}, owns=lambda _: False)
         changed = task_service.update_task(db, second, {"args": [{"$result": "a"}, 3]}, owns=lambda _: False)
         assert changed.args == [{"$result": "a"}, 3]

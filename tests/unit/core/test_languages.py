@@ -1,6 +1,7 @@
 """Errors in Chinese: every title and every text has a translation; the rest of a text goes into its gaps."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -13,9 +14,10 @@ from app.core import validation_errors
 from app.core.languages import error_texts, in_chinese, preferred
 from app.core.password_guesses import OWN_WORDS_ADVICE
 from app.core.password_strength import weakness
-from app.errors import ServiceError, WeakPassword
+from app.errors import ServiceError
 from tests.support.error_titles import error_titles
 from tests.support.services import ROOT
+from tests.support.sources import app_files, name_of, text_of
 from tests.support.tables import check_rows
 
 
@@ -46,7 +48,7 @@ GAPS = {
     "{why}",
     "it is {why}",
     "unknown field7",
-    "is none of GET /api/v1/tasks/types7; if it is yours, `python -m app check` says why",
+    "is no task that can be created7; if it is yours, `python -m app check` says why",
 }
 FILLED = {
     "Unknown query parameter: 7. 7": "Unknown query parameter: x, did you mean y. Known: y, z",
@@ -59,10 +61,11 @@ FILLED = {
     (same := "7 keeps a hidden value only for the same task: send the value itself"): same.replace("7", "***"),
     (none := "7 replaces a hidden value, but none is stored here: send the value itself"): none.replace("7", "***"),
     "7 recorded actions 7": "7 recorded actions a minute",
-    "There is no limit 77. An administrator makes one: PUT /limits/{name}, or `task_service.put_limit` in Python": (
-        "There is no limit x, did you mean y. An administrator makes one: PUT /limits/{name}, or "
-        "`task_service.put_limit` in Python"
-    ),
+    "7: 7": "these tasks wait for each other: tasks[0] → tasks[0]",
+    "no task of the workflow has this ref7": "no task of the workflow has this ref, did you mean y",
+    "There is no queue 77": "There is no queue x, did you mean y",
+    "There is no limit 77": "There is no limit x, did you mean y",
+    "is no limit7": "is no limit, did you mean y",
 }
 
 
@@ -107,10 +110,36 @@ def test_every_text_of_an_error_has_one() -> None:
     assert sorted(text for text in texts if in_chinese(text) == text) == []
 
 
+# What speaks of the API: its own layer, its documents, and the pages.
+OF_HTTP = (
+    "app/api/",
+    "app/mcp/",
+    "app/web/",
+    "app/schemas/",
+    "app/models/task_filter.py",
+    "app/core/setting_fields.py",
+)
+
+
+def test_those_of_the_python_api_do_not_speak_of_http() -> None:
+    """The HTTP layer adds which call helps (`app/api/http/problems.py`)."""
+    told = [*error_titles()]
+    for path in app_files():
+        if name_of(path).startswith(OF_HTTP):
+            continue
+        tree = ast.parse(text_of(path))
+        lone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in lone)
+        told += [node.value for node in constants if isinstance(node.value, str)]
+    assert [
+        text for text in told if re.search(r"\b(GET|PUT|POST|PATCH|DELETE) /|\bLink header|dry_run again", text)
+    ] == []
+
+
 def test_so_has_what_is_wrong_with_a_url_and_its_headers() -> None:
     texts = {
         "it is not a public address, and not allowed by OUTBOUND_ALLOW",
-        "is not the id of a file, as POST /files/ answers it",
+        "is not the id of a file",
     }
     for name in ("urls", "headers"):
         tree = ast.parse((ROOT / "app" / "outbound" / f"{name}.py").read_text(encoding="utf-8"))
@@ -129,7 +158,7 @@ def test_so_has_every_advice_on_a_password() -> None:
     advice = {*map(ast.literal_eval, (call.args[0] for call in calls)), OWN_WORDS_ADVICE, weakness("short", ()).advice}
     assert len(advice) > 20
     assert [text for text in advice if in_chinese(text) == text] == []
-    assert in_chinese(f"{WeakPassword.title}. {OWN_WORDS_ADVICE}").startswith("密码过于简单，容易被猜到。其中包含")
+    assert in_chinese(OWN_WORDS_ADVICE).startswith("其中包含")
 
 
 def test_what_stands_in_the_gaps_is_kept() -> None:

@@ -43,8 +43,8 @@ def test_what_is_no_zone_is_refused(name: str) -> None:
     with pytest.raises(UnknownZone) as refused:
         zones.zone(name)
     assert refused.value.field == "timezone"
-    assert str(refused.value).startswith(f"is no time zone: {name}")
-    assert in_chinese(str(refused.value)).startswith("不是时区：")
+    assert str(refused.value).startswith("is no time zone")
+    assert in_chinese(str(refused.value)).startswith("不是时区")
 
 
 def test_a_typing_error_gets_the_name_that_was_meant() -> None:
@@ -55,7 +55,7 @@ def test_a_typing_error_gets_the_name_that_was_meant() -> None:
     for typed, name in meant.items():
         with pytest.raises(UnknownZone) as refused:
             zones.zone(typed)
-        assert str(refused.value) == f"is no time zone: {typed}, did you mean {name}"
+        assert str(refused.value) == f"is no time zone, did you mean {name}"
 
 
 def test_an_abbreviation_or_an_offset_gets_no_other_one() -> None:
@@ -63,7 +63,7 @@ def test_an_abbreviation_or_an_offset_gets_no_other_one() -> None:
     for typed in ("CEST", "UTC+2", "Istanbul", "Mars/Olympus"):
         with pytest.raises(UnknownZone) as refused:
             zones.zone(typed)
-        assert str(refused.value) == f"is no time zone: {typed}, write an IANA name, such as Europe/Berlin"
+        assert str(refused.value) == "is no time zone: write an IANA name, such as Europe/Berlin"
 
 
 def test_the_version_is_that_of_the_package() -> None:
