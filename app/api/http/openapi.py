@@ -76,13 +76,17 @@ def _accept_api_keys(operation: dict[str, Any]) -> None:
         return
     denials = operation["responses"].get("403", {}).get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
     if LoginOnly.code in denials:
-        operation["description"] += "\n\nAPI keys cannot call this operation."
+        _add_to_description(operation, "API keys cannot call this operation.")
         return
     (scopes,) = operation["security"][0].values()
     anonymous: list[dict[str, list[str]]] = [] if "401" in operation["responses"] else [{}]
     operation["security"] = [*anonymous, *operation["security"], {_API_KEY: scopes}]
     needed = " and ".join(f"the scope `{scope}`" for scope in scopes) or "no scope"
-    operation["description"] += f"\n\nAPI keys need {needed}."
+    _add_to_description(operation, f"API keys need {needed}.")
+
+
+def _add_to_description(operation: dict[str, Any], sentence: str) -> None:
+    operation["description"] = f"{operation.get('description', '')}\n\n{sentence}".lstrip()
 
 
 def _drop_impossible_errors(operation: dict[str, Any]) -> None:
@@ -93,5 +97,5 @@ def _drop_impossible_errors(operation: dict[str, Any]) -> None:
     if "requestBody" not in operation:
         for status in ("413", "415"):
             operation["responses"].pop(status, None)
-        if "parameters" not in operation and "operations" in operation["tags"]:
+        if "parameters" not in operation and "operations" in operation.get("tags", ()):
             operation["responses"].pop("422", None)

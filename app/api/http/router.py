@@ -9,9 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from app.api.http.body_route import BodyRoute
-from app.api.http.turns import in_turn
+from app.api.http.turns import in_turn, run_in_turn
+
+_OPTIONS = inspect.signature(APIRouter.add_api_route).parameters.keys() - {
+    "self", "path", "endpoint", "route_class_override",
+}  # fmt: skip
 
 
 class SlashRouter(APIRouter):
@@ -44,3 +49,37 @@ class SlashRouter(APIRouter):
             tags = [*self.tags, *(options.get("tags") or ())]
             more = {"tags": tags, "route_class_override": route_class}
             app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | more))
+
+
+def add_plain(router: APIRouter, app: FastAPI, prefix: str, route_class: type[BodyRoute]) -> None:
+    """Add the routes of any other router of FastAPI, with the bounds of the service, with and without the slash.
+
+    They answer as FastAPI has them answer: by its response classes and options. A class of routes of their own stays
+    inside the bounds. What is no route of FastAPI, such as a mounted application, is included as it is.
+    """
+    for route in iter_route_contexts(router.routes):
+        original = route.original_route
+        if not isinstance(original, APIRoute):
+            rest = APIRouter()
+            rest.routes.append(getattr(route, "starlette_route", None) or original)
+            app.include_router(rest, prefix=prefix)
+            continue
+        kind = type(original)
+        bounded = route_class if issubclass(route_class, kind) else type(kind.__name__, (route_class, kind), {})
+        options = {name: getattr(route, name) for name in _OPTIONS if hasattr(route, name)}
+        endpoint = run_in_turn(original.endpoint) if _is_plain(original.endpoint) else original.endpoint
+        for path, more in _twins(prefix, route):
+            app.router.add_api_route(path, endpoint, **(options | more), route_class_override=bounded)
+
+
+def _is_plain(endpoint: Callable[..., Any]) -> bool:
+    """Return whether it is a function that FastAPI would call in a thread."""
+    is_awaited = inspect.iscoroutinefunction(endpoint) or inspect.isasyncgenfunction(endpoint)
+    return inspect.isroutine(endpoint) and not is_awaited and not inspect.isgeneratorfunction(endpoint)
+
+
+def _twins(prefix: str, route: RouteContext) -> list[tuple[str, dict[str, bool]]]:
+    """Return the path as it is declared, and the other form, which the document leaves out."""
+    path = prefix + str(route.path)
+    other = path.rstrip("/") if path.endswith("/") else path + "/"
+    return [(path, {}), (other, {"include_in_schema": False})]

@@ -48,22 +48,31 @@ def in_turn(endpoint: Callable[..., Any], status: int | None, response_model: An
     The endpoint's signature is kept; where it has no `request` parameter, one is added. Without a model, its return
     annotation is the model.
     """
-    signature = inspect.signature(endpoint)
+    render = _renderer(endpoint, status or HTTPStatus.OK, response_model)
+    return _in_turn(endpoint, lambda arguments: _answer(endpoint, arguments, render))
+
+
+def run_in_turn(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a coroutine function that calls `endpoint` in a thread, and leaves its result to FastAPI."""
+    return _in_turn(endpoint, lambda arguments: endpoint(**arguments))
+
+
+def _in_turn(endpoint: Callable[..., Any], answer: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
+    signature = inspect.signature(endpoint, eval_str=True)
     parameters = list(signature.parameters.values())
     takes_request = "request" in signature.parameters
     if not takes_request:
         parameters.insert(0, inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request))
         parameters.sort(key=lambda each: each.kind)
     is_costly: IsCostly = endpoint.__dict__.get(_IS_COSTLY, lambda _: False)
-    render = _renderer(endpoint, status or HTTPStatus.OK, response_model)
 
-    async def call(**arguments: Any) -> Response:
+    async def call(**arguments: Any) -> Any:
         request = arguments["request"] if takes_request else arguments.pop("request")
         threads: FairThreads = request.state.threads
         try:
             return await threads.run(
                 caller(),
-                partial(_answer, endpoint, arguments, render),
+                partial(answer, arguments),
                 is_costly=is_costly(arguments),
                 is_gone=partial(_is_gone, request),
                 check_again=partial(check_rights_again, request),
