@@ -28,7 +28,7 @@ def _priorities(incomplete: str) -> list[str]:
 def submit(  # noqa: PLR0917 (typer calls it by names)
     run: Run,
     task: Annotated[str, argument("NAME", "The task, or the end of its name.", task_types.completed)],
-    items: Annotated[list[str] | None, argument("[K=V]...", "Arguments: key=value, key:=JSON, key=@file.")] = None,
+    items: Annotated[list[str] | None, argument("[K=V]...", "key=value, key:=JSON, key=@file or key=@-.")] = None,
     wait: Annotated[bool, _waiting("--wait -w", "Wait for its end: exit 1 where it fails.")] = False,
     timeout: Annotated[float | None, _waiting("--timeout", "Wait no longer: exit 124.", "SECONDS", least=0)] = None,
     name: Annotated[Text, _of_task("--name", "A name for people.")] = None,

@@ -3,7 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from task_service_client.cli.exits import Refused
@@ -27,11 +29,20 @@ class Upload(str):
     __slots__ = ()
 
 
-def arguments(items: Iterable[str], parameters: Schema) -> dict[str, Any]:
-    """Return the arguments that `k=v`, `k:=JSON` and `k=@path` mean. A key that comes again makes a list.
+class Content(str):
+    """What a file holds. Its last line may end, also where it is a number."""
 
-    Raises Refused for a text that does not fit, and for a parameter that the task does not have.
+    __slots__ = ()
+
+
+def arguments(items: Sequence[str], parameters: Schema) -> dict[str, Any]:
+    """Return the arguments that `k=v`, `k:=JSON`, `k=@path` and `k:=@path` mean. A key that comes again makes a list.
+
+    Raises Refused for a text that does not fit, for a parameter that the task does not have, and for a file that
+    cannot be read.
     """
+    if sum(item.partition("=")[2] == "@-" for item in items) > 1:
+        raise Refused(t("stdin is read once: name @- for one argument"))
     found: dict[str, Any] = {}
     properties: Mapping[str, Schema] = parameters.get("properties", {})
     is_open = parameters.get("additionalProperties", True) is not False
@@ -42,6 +53,8 @@ def arguments(items: Iterable[str], parameters: Schema) -> dict[str, Any]:
             raise Refused(t("{item}: there is no parameter {key}. There are: {names}", item=item, key=key, names=names))
         kinds = [*_kinds(properties.get(key, {}), parameters)]
         try:
+            if text.startswith("@") and (is_json or not any(_is_file(kind, parameters) for kind in kinds)):
+                text = _content(text[1:])
             value = _json(text) if is_json else _of_kinds(text, kinds, parameters)
         except Misfit as misfit:
             raise Refused(t("{item}: {key} is {wanted}", item=item, key=key, wanted=misfit)) from None
@@ -66,6 +79,25 @@ def _split(item: str) -> tuple[str, bool, str]:
     if not equals or not key.removesuffix(":"):
         raise Refused(t("{item}: write key=value, key:=JSON, or key=@path for a file", item=item))
     return (key[:-1], True, text) if key.endswith(":") else (key, False, text)
+
+
+def _is_file(kind: Schema, root: Schema) -> bool:
+    """Return whether the parameter takes a file, or a list of files, which are uploaded."""
+    items = kind.get("items")
+    if kind.get("type") == "array" and isinstance(items, Mapping):
+        return any(_is_file(each, root) for each in _kinds(items, root))
+    return kind.get("format") == FILE_ID
+
+
+def _content(path: str) -> Content:
+    """Return the text of a file; `-` is stdin. Raises Refused where there is none."""
+    try:
+        found = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
+        return Content(found.decode())
+    except (OSError, RuntimeError) as error:  # no home for `~`
+        raise Refused(f"@{path}: {getattr(error, 'strerror', None) or error}") from None
+    except UnicodeDecodeError:
+        raise Refused(t("@{path}: it is no text in UTF-8", path=path)) from None
 
 
 def _kinds(schema: Schema, root: Schema) -> Iterator[Schema]:
@@ -98,12 +130,16 @@ def _of_kinds(text: str, kinds: list[Schema], root: Schema) -> Any:
 
 
 def _breadth(kind: Schema, text: str) -> int:
-    if "enum" in kind or "const" in kind or kind.get("type", "any") == _OPENED.get(text[:1]):
+    begins = text.lstrip() if isinstance(text, Content) else text
+    if "enum" in kind or "const" in kind or kind.get("type", "any") == _OPENED.get(begins[:1]):
         return 0
     return 1 + _ORDER.index("file" if kind.get("format") == FILE_ID else kind.get("type", "any"))
 
 
 def _of_kind(text: str, kind: Schema, root: Schema) -> Any:
+    is_plain = kind.get("type", "any") in _AS_THEY_ARE and not kind.keys() & {"enum", "const", "format"}
+    if isinstance(text, Content) and not is_plain:
+        text = text.strip()
     if "enum" in kind or "const" in kind:
         return _choice(text, kind.get("enum", [kind.get("const")]))
     if kind.get("format") == FILE_ID:
@@ -156,7 +192,7 @@ def _object(text: str) -> Any:
 
 def _array(text: str, kind: Schema, root: Schema) -> Any:
     """Return a JSON array, or one element of the list."""
-    if text.startswith("["):
+    if (text.lstrip() if isinstance(text, Content) else text).startswith("["):
         return _typed_json(text, list, t("a JSON array"))
     items = kind.get("items")
     elements = [*_kinds(items, root)] if isinstance(items, Mapping) else [{}]
@@ -178,7 +214,7 @@ def _anything(text: str) -> Any:
     try:
         return loads(text)
     except ValueError:
-        return text
+        return str(text)
 
 
 def loads(text: str | bytes) -> Any:
@@ -207,6 +243,8 @@ def _json(text: str) -> Any:
         raise Misfit(t("JSON after :=, and this is none ({reason})", reason=error)) from None
 
 
+# Of a file: the others have no space around them.
+_AS_THEY_ARE = ("string", "array", "any")
 _READ: Mapping[str, Callable[[str], Any]] = {
     "string": str, "boolean": _boolean, "integer": _integer, "number": _number, "object": _object, "null": _null,
 }  # fmt: skip
