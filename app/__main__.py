@@ -11,13 +11,14 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
+from typer.core import TyperCommand, TyperGroup
 
 from app.beat import entries, importing
 from app.catalogue import read_tasks, tasks_kept_out
@@ -45,10 +46,34 @@ from app.services.webhook_service import webhook_service
 P = ParamSpec("P")
 INTERRUPTED = 130
 
+
+class _Commands(TyperGroup):
+    """The commands below, and in the help those of `task-service`, which `main` hands over before."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {**self.commands, **_commands_of_client()}
+
+
+def _commands_of_client() -> dict[str, TyperCommand]:
+    """Return the commands of `task-service` with their help; none where task-service-client is not installed."""
+    try:
+        from task_service_client.cli.app import PANELS
+        from task_service_client.cli.language import t
+    except ModuleNotFoundError:
+        return {}
+    return {
+        name: TyperCommand(name, help=t(summary), rich_help_panel=f"task-service: {t(panel)}")
+        for panel, commands in PANELS.items()
+        for name, (_, summary) in commands.items()
+    }
+
+
 cli = typer.Typer(
     name="task-service-server",
+    cls=_Commands,
     help="Commands of the task service.",
-    epilog="Those of task-service (login, submit, watch, ls, …) are here too, where task-service-client is installed.",
+    epilog="The commands of task-service are here where task-service-client is installed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -275,14 +300,6 @@ def import_beat_schedule(
         typer.echo("They are paused: resume each when you take its entry out of beat_schedule", err=True)
     elif apply and created:
         typer.echo("Take these out of beat_schedule now: until then both make the task", err=True)
-
-
-def _commands_of_client() -> set[str]:
-    try:
-        from task_service_client.cli.app import PANELS
-    except ModuleNotFoundError:
-        return set()
-    return {name for panel in PANELS.values() for name in panel}
 
 
 def _prepare_streams() -> None:

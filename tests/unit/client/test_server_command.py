@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import re
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import app.__main__ as program
 from app.__main__ import main
 from app.doctor.findings import Text, ok
+from task_service_client.cli.app import ACCESS, SERVICE, TASKS
 
 
 def test_has_the_commands_of_the_client(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,6 +19,12 @@ def test_has_the_commands_of_the_client(capsys: pytest.CaptureFixture[str]) -> N
     assert "Run `task-service login URL`" in capsys.readouterr().err
     assert main(["submit", "--help"]) == 0
     assert "--wait" in capsys.readouterr().out
+
+
+def test_lists_the_commands_of_the_client(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = set(re.findall(r"^│ ([a-z-]+) ", capsys.readouterr().out, re.MULTILINE))
+    assert {*ACCESS, *TASKS, *SERVICE, "serve", "migrate"} <= listed
 
 
 def test_has_its_own_alone_without_the_client(
