@@ -42,10 +42,7 @@ def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> d
     Up to MOST_ROWS tasks are counted. Of more, the ended ones are read from the sums where these have the filter and
     the field; other numbers are those of the newest tasks, and are marked. Has DATABASE_COSTLY_READ_SECONDS.
     """
-    reads.limit_read(db, get_settings().costly_read_seconds)
-    if wanted.waiting_for is not None:
-        look_at_workers(db)
-    rows, is_all = newest_tasks.values_of(db, wanted, _COLUMNS, MOST_ROWS, LOOK)
+    rows, is_all = _newest(db, wanted, _COLUMNS)
     newest = {field: _counted(field, rows) for field in fields}
     if is_all or reads_many(wanted) or own_index(wanted) is not None:
         return {field: _largest(numbers, is_more=not is_all) for field, numbers in newest.items()}
@@ -56,6 +53,22 @@ def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> d
         else _largest(numbers, is_more=True)
         for field, numbers in newest.items()
     }
+
+
+def number_of(db: Session, wanted: TaskFilter) -> tuple[int, bool]:
+    """Return how many tasks match, MOST_ROWS of the newest at most, and whether there are more.
+
+    Has DATABASE_COSTLY_READ_SECONDS.
+    """
+    rows, is_all = _newest(db, wanted, ("id",))
+    return len(rows), not is_all
+
+
+def _newest(db: Session, wanted: TaskFilter, columns: Sequence[str]) -> tuple[Sequence[sa.Row[Any]], bool]:
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    if wanted.waiting_for is not None:
+        look_at_workers(db)
+    return newest_tasks.values_of(db, wanted, columns, MOST_ROWS, LOOK)
 
 
 def _counted(field: str, rows: Iterable[sa.Row[Any]]) -> Counter[Any]:

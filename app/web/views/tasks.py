@@ -53,6 +53,8 @@ def list_tasks(
     tasks = shown(rows)
     owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
     counts = _counts(db, search, user)
+    is_first = cursor is None and sort is None
+    is_all = is_first and following is None
     values = {
         "search": search,
         "keys": KEYS,
@@ -66,12 +68,12 @@ def list_tasks(
         "waited_of": waited_of,
         "left_of": left_of,
         "counts": counts,
-        "matching": counts and sum(counts[status] for status in search.fields.get("status", TaskStatus)),
+        "matching": (len(tasks), False) if is_all else _matching(db, search, wanted, counts),
         "sort": sort and sort.value,
         "newest": task_pages.LOOK,
         "facets": _facets(db, search, wanted, user) if filters else None,
         "next_page": "/tasks?" + urlencode({"q": search.text, **following}) if following else None,
-        "is_first": cursor is None and sort is None,
+        "is_first": is_first,
     }
     return page(request, "tasks.html", values | {"now": datetime.now(UTC)})
 
@@ -143,6 +145,15 @@ def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | 
     if task_counts.reads_many(wanted) or task_pages.reads_many(wanted):
         return None
     return task_service.show_counts(db, wanted)
+
+
+def _matching(
+    db: SessionDep, search: Search, wanted: TaskFilter, counts: dict[str, int] | None
+) -> tuple[int, bool]:  # fmt: skip
+    """Return how many tasks the search finds, and whether these are only the ones that were looked at."""
+    if counts is None:
+        return task_facets.number_of(db, wanted)
+    return sum(counts[status] for status in search.fields.get("status", TaskStatus)), False
 
 
 def _possible(search: Search) -> list[str]:

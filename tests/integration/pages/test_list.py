@@ -35,6 +35,26 @@ class TestARow:
         assert cell(reader.get(path).text, "owner") == []
 
 
+class TestTheSelectionOfAll:
+    def selected(self, reader: Reader, query: str) -> str:
+        (label,) = re.findall(r"data-select-all> <span>([^<]+)</span>", reader.get(f"/tasks?{query}").text)
+        return str(label)
+
+    def test_says_how_many_match_whatever_is_searched(
+        self, reader: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(3):
+            tasks.create(name=f"report {number}", tags=["a"])
+        tasks.create()
+        searches = {"": "4", "q=status:pending": "4", "q=tag:a": "3", "q=report": "3", "q=tag:a&sort=wait": "3"}
+        found = {query: f"all {number} that match" for query, number in searches.items()}
+        assert {query: self.selected(reader, query) for query in searches} == found
+        monkeypatch.setattr("app.web.views.tasks.ROWS", 1)  # more than a page
+        assert {query: self.selected(reader, query) for query in searches} == found
+        monkeypatch.setattr("app.services.tasks.task_facets.MOST_ROWS", 2)
+        assert self.selected(reader, "q=tag:a") == "all 2+ that match"
+
+
 class TestSorting:
     def test_says_among_how_many_and_follows_no_newer_ones(self, reader: Reader, tasks: TaskClient) -> None:
         tasks.task_in("pending")
