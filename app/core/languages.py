@@ -15,6 +15,7 @@ _QUALITY = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)")
 _BETWEEN_SENTENCES = re.compile(r"(?<=\.) ")
 _OR, _OR_IN_CHINESE = re.compile(r"(?<=') or (?=')"), " 或 "
 _LONGEST = 1000  # of a text that has gaps: the patterns look at each part of it again and again
+_MOST_SENTENCES = 10  # each is compared with all texts that have gaps
 _MOST_LANGUAGES = 20  # of Accept-Language that are looked at
 
 
@@ -62,7 +63,7 @@ def _gap_in_chinese(text: str) -> str:
 def _sentences_in_chinese(text: str) -> str:
     """Return a text of several sentences in Chinese, where each of them has a translation of its own."""
     sentences = [sentence.removesuffix(".") for sentence in _BETWEEN_SENTENCES.split(text)]
-    if len(sentences) == 1 and sentences[0] == text:
+    if (len(sentences) == 1 and sentences[0] == text) or len(sentences) > _MOST_SENTENCES:
         return text
     translated = [in_chinese(sentence) for sentence in sentences]
     return text if any(map(str.__eq__, sentences, translated)) else "".join(f"{each}。" for each in translated)

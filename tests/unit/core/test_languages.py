@@ -10,7 +10,7 @@ import pytest
 import zxcvbn.feedback
 
 from app import errors
-from app.core import validation_errors
+from app.core import languages, validation_errors
 from app.core.languages import error_texts, in_chinese, preferred
 from app.core.password_guesses import OWN_WORDS_ADVICE
 from app.core.password_strength import weakness
@@ -159,6 +159,14 @@ def test_so_has_every_advice_on_a_password() -> None:
     assert len(advice) > 20
     assert [text for text in advice if in_chinese(text) == text] == []
     assert in_chinese(OWN_WORDS_ADVICE).startswith("其中包含")
+
+
+def test_a_text_of_many_sentences_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is none of the service's own: each sentence would be compared with a hundred patterns, in the event loop."""
+    compared: list[None] = []
+    monkeypatch.setattr(languages, "_templates", lambda: compared.append(None) or ())  # type: ignore[func-returns-value]
+    assert in_chinese(text := ". " * 490) == text
+    assert len(compared) == 1
 
 
 def test_what_stands_in_the_gaps_is_kept() -> None:
