@@ -1,8 +1,9 @@
-"""For which attempt the present thread works: the body of an attempt runs in it, or has given it work.
+"""For which attempt a thread works: the body of an attempt runs in it, or has given it work.
 
 A context variable says so, which asyncio and `asyncio.to_thread` pass on. Threads and executors do not: `Thread.start`
 and `ThreadPoolExecutor.submit` are wrapped to hand it on. A thread that an earlier body left behind still belongs to
-that body's attempt, which has ended: nothing of it gets into another user's task.
+that body's attempt, which has ended: nothing of it gets into another user's task. A thread of the service's own works
+for none, whichever body has caused its start.
 """
 
 import os
@@ -15,7 +16,11 @@ from typing import Any
 
 # The attempt (`app.worker.child.attempt_run.AttemptRun`) whose body runs in this context.
 _of_context: ContextVar[Any | None] = ContextVar("attempt_of_body", default=None)
-_OF_THREAD = "_task_service_attempt"
+# What a thread has: the attempt whose code has started it, and the one whose call it runs now as an executor's thread.
+_OF_THREAD, _OF_CALL = "_task_service_attempt", "_task_service_call_of"
+_OF_EXECUTOR, _OF_SERVICE = "_task_service_of_executor", "_task_service_of_service"
+# In a thread that hands a call to an executor, which may start a thread for it.
+_handing_on = threading.local()
 
 
 class _Process:
@@ -54,6 +59,39 @@ def belongs_to(attempt: Any | None) -> Iterator[None]:
         _of_context.reset(token)
 
 
+def start_for_service(thread: threading.Thread) -> None:
+    """Start a thread of the service's own."""
+    setattr(thread, _OF_SERVICE, True)
+    thread.start()
+
+
+def is_of_service(thread: threading.Thread) -> bool:
+    """Whether `start_for_service` has started the thread."""
+    return hasattr(thread, _OF_SERVICE)
+
+
+def goes_on(thread: threading.Thread) -> bool:
+    """Whether the thread runs.
+
+    Not by `is_alive`: once an exception of a signal's handler has broken off a `join`, that is False of a thread that
+    runs, up to Python 3.12.
+    """
+    return thread in threading.enumerate()
+
+
+def threads_of(attempt: Any) -> list[threading.Thread]:
+    """Return the threads that run still and that its code has started, and those of executors that run a call of it.
+
+    A thread of an executor that waits for its next call is none of them.
+    """
+    return [
+        thread
+        for thread in threading.enumerate()
+        if getattr(thread, _OF_CALL, None) is attempt
+        or (getattr(thread, _OF_THREAD, None) is attempt and not hasattr(thread, _OF_EXECUTOR))
+    ]
+
+
 def hand_on() -> None:
     """From now on, threads work for the attempt that started them. A second call changes nothing."""
     _Process.runs_bodies = True
@@ -76,9 +114,11 @@ def _replace(owner: Any, name: str, by: Any) -> None:
 
 def _start(start: Callable[[threading.Thread], None]) -> Any:
     def started(self: threading.Thread) -> None:
-        attempt = present_attempt()
+        attempt = None if is_of_service(self) else present_attempt()
         if attempt is not None:
             setattr(self, _OF_THREAD, attempt)
+        if getattr(_handing_on, "is_so", False):
+            setattr(self, _OF_EXECUTOR, True)
         start(self)
 
     return started
@@ -87,7 +127,11 @@ def _start(start: Callable[[threading.Thread], None]) -> Any:
 def _submit(submit: Callable[..., Any]) -> Any:
     def submitted(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         attempt = present_attempt()
-        return submit(self, fn if attempt is None else _Of(attempt, fn), *args, **kwargs)
+        _handing_on.is_so = True
+        try:
+            return submit(self, fn if attempt is None else _Of(attempt, fn), *args, **kwargs)
+        finally:
+            _handing_on.is_so = False
 
     return submitted
 
@@ -99,5 +143,10 @@ class _Of:
         self._attempt, self._function = attempt, function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with belongs_to(self._attempt):
-            return self._function(*args, **kwargs)
+        thread = threading.current_thread()
+        setattr(thread, _OF_CALL, self._attempt)
+        try:
+            with belongs_to(self._attempt):
+                return self._function(*args, **kwargs)
+        finally:
+            delattr(thread, _OF_CALL)

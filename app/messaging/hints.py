@@ -19,6 +19,7 @@ from redis import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from app.core.body_threads import start_for_service
 from app.core.fork import PerProcess
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
@@ -102,7 +103,7 @@ class HintSender:
         if self._thread is None:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name="live-hints", daemon=True)
-            self._thread.start()
+            start_for_service(self._thread)
 
     def stop(self) -> None:
         """Stop the thread and all publishing. Waits for at most STOP_SECONDS."""

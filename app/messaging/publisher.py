@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from app.core.body_threads import start_for_service
 from app.core.fork import PerProcess
 from app.db.outage import first_line
 from app.messaging.sending import BrokerLink
@@ -48,7 +49,7 @@ class Publisher:
             self._ready.update(queues)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-                self._thread.start()
+                start_for_service(self._thread)
             self._changed.notify_all()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+from app.core.body_threads import start_for_service
 from app.db.outage import first_line, is_passing
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Background(Generic[T]):
             self._things.update(things)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                start_for_service(self._thread)
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:

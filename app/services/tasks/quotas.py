@@ -21,6 +21,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.core.body_threads import start_for_service
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
 from app.db.outage import first_line
@@ -205,7 +206,7 @@ class Quotas:
             self._refresh_sum(db, usage, parameters)
         elif usage.is_slow and refusal is None:
             refresh, given = self._refresh_in_background, (usage, parameters)
-            threading.Thread(target=refresh, args=given, name="quota-usage", daemon=True).start()
+            start_for_service(threading.Thread(target=refresh, args=given, name="quota-usage", daemon=True))
         else:
             self._refresh(db, usage, parameters)
         with usage.lock:

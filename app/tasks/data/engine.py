@@ -1,14 +1,17 @@
 """Run polars with progress, with an end on request, and with errors in words without its internals."""
 
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import polars as pl
+from celery.exceptions import SoftTimeLimitExceeded
 
 from app.tasks.data.errors import UnusableData
 
@@ -16,6 +19,8 @@ from app.tasks.data.errors import UnusableData
 Panic: type[BaseException] = pl.exceptions.PanicException
 
 POLL_SECONDS = 0.2
+# For a query to end that its body leaves at the soft time limit.
+GRACE_SECONDS = 5.0
 # Of the values of some ten thousand rows. A file can say in a few bytes that they are all the same long text.
 MAX_BATCH_BYTES = 1 << 30
 SHOWN_CHARACTERS = 80
@@ -73,35 +78,82 @@ class Watch:
         return batch
 
 
+class _Query(Generic[Result]):
+    """A function that runs in a thread of its own."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work = work
+        self._done: list[Result] = []
+        self._failed: list[BaseException] = []
+        self._has_ended = False
+        # Held while it runs. `Thread.join` and `is_alive` are not to be trusted after an exception of a signal's
+        # handler: CPython up to 3.12 then takes the thread for one that has ended.
+        self._running = Lock()
+
+    def start(self) -> None:
+        self._running.acquire()
+        Thread(target=self._run, name="polars-query").start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end, for so many seconds at most. Returns whether it has ended."""
+        if not self._has_ended:
+            self._running.acquire(timeout=seconds)
+        return self._has_ended
+
+    def result(self) -> Result:
+        """Return what the function has returned, or raise what it has raised, once it has ended."""
+        if self._failed:
+            raise self._failed[0]
+        return self._done[0]
+
+    def _run(self) -> None:
+        try:
+            self._done.append(self._work())
+        except BaseException as error:  # noqa: BLE001 - a Panic is no Exception; `result` raises it again
+            self._failed.append(error)
+        finally:
+            self._has_ended = True
+            self._running.release()
+
+
 def run(work: Callable[[], Result], watches: Iterable[Watch], report: Callable[[], None]) -> Result:
     """Return the result of `work`, which runs in a thread. `report` is called a few times a second meanwhile.
 
-    Whatever `report` raises stops the frames under `watches`, and is raised here once `work` has ended: nothing goes
-    on.
+    Whatever `report` or the handler of a signal raises stops the frames under `watches`, and is raised here once `work`
+    has ended: nothing goes on. A native call that looks at no watch goes on all the same. After a cancellation, the
+    worker kills the process that waits here. At the soft time limit the body ends GRACE_SECONDS later, and the worker
+    ends the process after it.
     """
-    done: list[Result] = []
-    failed: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:  # noqa: BLE001 - a Panic is no Exception; it is raised again below
-            failed.append(error)
-
-    thread = Thread(target=body, name="polars-query")
-    thread.start()
+    query = _Query(work)
     try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        query.start()
+        has_ended = False
+        while not has_ended:
+            has_ended = query.wait(POLL_SECONDS)
             report()
-    finally:
-        if thread.is_alive():
+    except BaseException as error:
+        last = _stop(query, tuple(watches), error)
+        if last is not error:
+            raise last from error
+        raise
+    return query.result()
+
+
+def _stop(query: _Query[Any], watches: Collection[Watch], error: BaseException) -> BaseException:
+    """Stop the query because of the error, and wait for its end. Returns the last error: another may come meanwhile."""
+    while True:
+        try:
             for watch in watches:
                 watch.stop()
-            thread.join()
-    if failed:
-        raise failed[0]
-    return done[0]
+            if isinstance(error, SystemExit | KeyboardInterrupt):  # the process ends
+                return error
+            until = time.monotonic() + GRACE_SECONDS if isinstance(error, SoftTimeLimitExceeded) else math.inf
+            while not query.wait(POLL_SECONDS) and time.monotonic() < until:
+                pass
+        except BaseException as later:  # noqa: BLE001 - it is raised once the query has ended
+            error = later
+        else:
+            return error
 
 
 def check_batch(batch: pl.DataFrame) -> None:

@@ -8,7 +8,6 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +44,15 @@ class JsonlTable:
         self._name, self._folder, self._watch = name, folder, watch
         text, self.about_rows = in_utf8(path, name, folder)
         self._path = without_mark(text, folder)
+        self._types: dict[str, pl.DataType] | None = None
         self._check_depth()
 
     def schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the first lines. Later lines may have more, and values of other types."""
-        return self._sampled
+        if self._types is None:
+            with self._path.open("rb") as file, polars_errors(f"{self._name} cannot be read as JSON Lines"):
+                self._types = _types_of(file.read(SAMPLE_BYTES) + file.readline())
+        return self._types
 
     def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame | None:
         """Return a watched frame over the file itself, with the types of its first lines.
@@ -57,9 +60,9 @@ class JsonlTable:
         A query fails if a later value has another type. None if only a look at all lines tells: what the columns are,
         where they are not given; or the type of a column without values yet, or with nested or huge ones.
         """
-        if not columns or any(self._sampled.get(name) not in STRICT for name in columns):
+        if not columns or any(self.schema().get(name) not in STRICT for name in columns):
             return None
-        types = {name: self._sampled[name] for name in columns}
+        types = {name: self.schema()[name] for name in columns}
         scanned = pl.scan_ndjson(self._path, schema=types)
         floats = [_not_huge(name).alias(name) for name, dtype in types.items() if dtype == pl.Float64]
         return self._watch.over(scanned.with_columns(floats))
@@ -82,11 +85,6 @@ class JsonlTable:
             schema = {name: _type_of(found) or pl.String() for name, found in kinds.items()}
         with polars_errors(f"{self._name} cannot be read as JSON Lines: check its lines"):
             return self._write(schema=schema)
-
-    @cached_property
-    def _sampled(self) -> dict[str, pl.DataType]:
-        with self._path.open("rb") as file, polars_errors(f"{self._name} cannot be read as JSON Lines"):
-            return _types_of(file.read(SAMPLE_BYTES) + file.readline())
 
     def _check_depth(self) -> None:
         seen = 0

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -58,25 +57,34 @@ class Data:
         self.about_rows = about_rows
         self._load = load
         self._table = table
+        self._frame: pl.LazyFrame | None = None
+        self._rows: int | None = None
 
-    @cached_property
+    # Not `cached_property`, here and in the tables: up to Python 3.11 all objects of a class share one lock, which a
+    # query that goes on would hold.
+
+    @property
     def frame(self) -> pl.LazyFrame:
         """A scan that streams. The first access converts text into a temporary file, which takes about one parse.
 
         Raises UnusableData where the content is at fault.
         """
-        return self._load()
+        if self._frame is None:
+            self._frame = self._load()
+        return self._frame
 
-    @cached_property
+    @property
     def rows(self) -> int:
         """The number of rows; the first access converts a text."""
-        with polars_errors(f"{self.name} cannot be read: its content is damaged"):
-            return int(self.frame.select(pl.len()).collect(engine="streaming").item())
+        if self._rows is None:
+            with polars_errors(f"{self.name} cannot be read: its content is damaged"):
+                self._rows = int(self.frame.select(pl.len()).collect(engine="streaming").item())
+        return self._rows
 
     @property
     def is_converted(self) -> bool:
         """Say whether `watched` is over the converted file, or there is nothing to convert."""
-        return self._table is None or "frame" in self.__dict__
+        return self._table is None or self._frame is not None
 
     def convert(self) -> None:
         """Convert a text now, and count its rows."""

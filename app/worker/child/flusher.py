@@ -7,6 +7,7 @@ from collections import deque
 from typing import ClassVar, Protocol
 from uuid import UUID
 
+from app.core.body_threads import start_for_service
 from app.db.outage import first_line
 from app.db.sql import prepared
 from app.messaging import hints
@@ -18,8 +19,6 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 2.0
 # Writing takes a fifth of the time at most, however fast a body logs: the interpreter's lock is the body's.
 SHARE = 4
-# As it is before `app.core.body_threads` replaces it: this thread works for all attempts.
-_start = threading.Thread.start
 
 
 class Waiting(Protocol):
@@ -52,7 +51,7 @@ class Flusher:
             with self._lock:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="task-logs", daemon=True)
-                    _start(self._thread)
+                    start_for_service(self._thread)
         self._some.set()
 
     def _run(self) -> None:

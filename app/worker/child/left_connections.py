@@ -11,13 +11,11 @@ from typing import Any
 
 from sqlalchemy import event
 
+from app.core.body_threads import goes_on, is_of_service
 from app.core.engines import SQLITE
 from app.db.session import engine
 
 logger = logging.getLogger(__name__)
-
-# The service's own, beside a body or after it.
-SERVICE_THREADS = frozenset({"admitter", "live-hints", "publisher", "quota-usage", "task-logs"})
 
 _TOLD = "left_by_a_body"
 # The connections of the engine that are in use by other threads, each with the one that took it.
@@ -38,7 +36,7 @@ def roll_back_left() -> None:
     """
     for record, thread in [*_held.items()]:
         connection = record.dbapi_connection
-        may_be_busy = thread.is_alive() and thread is not threading.main_thread()
+        may_be_busy = goes_on(thread) and thread is not threading.main_thread()
         if connection is None or (may_be_busy and not _is_sqlite()):
             continue
         if not record.info.get(_TOLD):  # it may be kept for as long as this process lives
@@ -53,7 +51,7 @@ def _is_sqlite() -> bool:
 
 def _taken(_connection: Any, record: Any, _proxy: Any) -> None:
     thread = threading.current_thread()
-    if thread.name not in SERVICE_THREADS:
+    if not is_of_service(thread):
         _held[record] = thread
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from app.core.body_threads import start_for_service
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.services.execution.results import check_percent, is_plainly_small
 
@@ -75,6 +76,11 @@ class ProgressReporter:
         if self._stop is not None:
             raise self._stop
 
+    @property
+    def has_told_to_stop(self) -> bool:
+        """Whether a report has raised the reason to stop, or would."""
+        return self._stop is not None
+
     def close(self) -> None:
         """Write what waits and stop the timer. Never raises: the attempt is about to end one way or another."""
         with self._lock:
@@ -98,7 +104,7 @@ class ProgressReporter:
     def _start_timer(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self._on_timer)
         timer.daemon = True
-        timer.start()
+        start_for_service(timer)
         self._timer = timer  # once it runs: `keep` relies on it
 
     def _on_timer(self) -> None:

@@ -1,13 +1,17 @@
 """What a body keeps of the engine's connections is rolled back after each body, and told once."""
 
 import logging
+import os
+import signal
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
+from app.core.body_threads import start_for_service
 from app.worker.child import left_connections
 
 
@@ -27,9 +31,13 @@ def taken(name: str) -> Any:
     return record
 
 
-def in_thread(name: str, record: str, until: threading.Event | None = None) -> threading.Thread:
-    thread = threading.Thread(target=lambda: (taken(record), until and until.wait(10)), name=name)
-    thread.start()
+def in_thread(
+    record: str,
+    until: threading.Event | None = None,
+    start: Callable[[threading.Thread], None] = threading.Thread.start,
+) -> threading.Thread:
+    thread = threading.Thread(target=lambda: (taken(record), until and until.wait(10)))
+    start(thread)
     return thread
 
 
@@ -49,10 +57,30 @@ def test_is_none_that_was_returned(rolled_back: list[Any]) -> None:
 
 def test_of_threads_those_that_have_ended_count_and_not_the_services(rolled_back: list[Any]) -> None:
     goes_on = threading.Event()
-    runs = in_thread("body", "busy", goes_on)
-    for name, record in (("body", "left"), ("admitter", "of the service")):
-        in_thread(name, record).join()
+    runs = in_thread("busy", goes_on)
+    in_thread("left").join()
+    in_thread("of the service", start=start_for_service).join()
     left_connections.roll_back_left()
     goes_on.set()
     runs.join()
     assert rolled_back == ["left"]
+
+
+def test_of_a_thread_whose_join_was_broken_off_are_left_to_it(rolled_back: list[Any]) -> None:
+    """Up to Python 3.12, `is_alive` is False of a thread that runs, once a signal's handler has raised in its `join`."""
+    goes_on = threading.Event()
+    runs = in_thread("busy", goes_on)
+
+    def refuse(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGUSR2, refuse)
+    try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+        with pytest.raises(InterruptedError):
+            runs.join(10)
+        left_connections.roll_back_left()
+        assert rolled_back == []
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+        goes_on.set()
