@@ -2,8 +2,6 @@
 
 import mimetypes
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,13 +20,13 @@ from app.messaging.input_files import FoundFile, InputFile
 from app.models.stored_file import StoredFile
 from app.services.files.contents import BINARY, Measure, TooLarge, media_type, name_fault
 from app.storage.store import key_of, storage
+from app.worker.child.own_directory import OwnDirectory, delete_left
 
 T = TypeVar("T")
 Deliver = Callable[[Callable[[Any], T]], T]
 
 PIECE_BYTES, NAME_BYTES = 1024 * 1024, 255
 GONE = "is the id of no file of the task's user: it was deleted, or its task has not succeeded"
-_PREFIX = "task-service-files-"
 
 
 class AttemptFiles:
@@ -36,7 +34,7 @@ class AttemptFiles:
 
     def __init__(self, task_id: UUID, attempt: int, most_bytes: int, deliver: Deliver[Any]) -> None:
         self._of, self._most, self._deliver = Attempt(task_id, attempt), most_bytes, deliver
-        self._directory: Path | None = None
+        self._directory: OwnDirectory | None = None
         # Whether arguments hold results of other tasks: what they name was not noted when the task was created.
         self.notes_uses = False
 
@@ -76,14 +74,14 @@ class AttemptFiles:
     def directory(self) -> Path:
         """Return a directory of the attempt's own, which is there for the time of the body."""
         if self._directory is None:
-            _delete_left()
-            self._directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-        return self._directory
+            delete_left()
+            self._directory = OwnDirectory()
+        return self._directory.path
 
     def close(self) -> None:
         """Delete what `InputFile.path` has made."""
         if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.delete()
             self._directory = None
 
     def _notes_use(self, file_id: UUID) -> bool:
@@ -162,21 +160,3 @@ def _read(file: Any) -> Iterator[bytes]:
         if not piece:
             return
         yield piece.encode() if isinstance(piece, str) else bytes(piece)
-
-
-def _delete_left() -> None:
-    """Delete the directories of processes that were killed."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # another user's
-    return True
