@@ -64,7 +64,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_rights_at_the_answer.py", "integration/test_round_trips.py",
         "integration/test_route_matrix.py", "integration/test_run_now.py", "integration/test_running.py",
         "integration/test_running_bodies.py", "integration/test_running_messages.py",
-        "integration/test_running_quota.py", "integration/test_running_stops.py", "integration/test_sending.py",
+        "integration/test_running_quota.py", "integration/test_running_stops.py", "integration/test_sending.py", "integration/test_stuck_bodies.py",
         "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_sizes.py",
         "integration/test_state_machine.py", "integration/test_statements.py", "integration/test_stats.py",
         "integration/test_task_counts.py", "integration/test_task_lists.py",

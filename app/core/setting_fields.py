@@ -448,7 +448,10 @@ class SettingFields(BaseSettings):
         30, gt=0, description="Seconds without a heartbeat after which a worker is lost and its tasks run again."
     )
     cancel_grace_seconds: float = Field(
-        5, gt=0, description="Seconds that a cancelled body has to end after the exception, before SIGKILL."
+        5,
+        gt=0,
+        description="Seconds that a cancelled body has to end after the exception, before SIGKILL. A soft time limit has "
+        "as long to reach a body.",
     )
     task_time_limit_seconds: float = Field(
         86_400,

@@ -132,10 +132,14 @@ def lost(how: str) -> Ending:
     return Ending(Cause.LOST, {"p_max_crashes": get_settings().max_crashes, "p_error_message": how})
 
 
-def overran(limit: float) -> Ending:
-    """The process was killed at the hard time limit of `limit` seconds: a failure, after which it may be retried."""
-    message = f"hard time limit ({limit:g} s) exceeded"
-    error = error_parameters(("TimeLimitExceeded", message, None))
+def overran(limit: float, *, is_soft: bool = False) -> Ending:
+    """The process was killed at the time limit of `limit` seconds: a failure, after which it may be retried.
+
+    `is_soft`: after the soft one, which did not reach its body.
+    """
+    name, kind = ("soft", "SoftTimeLimitExceeded") if is_soft else ("hard", "TimeLimitExceeded")
+    message = f"{name} time limit ({limit:g} s) exceeded"
+    error = error_parameters((kind, message, None))
     return Ending(Cause.OVERRAN, {**error, "p_error_key": error_key(message)})
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
-from app.core.body_threads import belongs_to
+from app.core.body_threads import belongs_to, threads_of
 from app.core.coroutines import coroutine_runner
 from app.core.json_text import dump_json
 from app.db.sql import prepared, task_output
@@ -76,7 +76,7 @@ class AttemptRun:
         self.unfit: Exception | None = None
         # Why it was told to stop, and whether that has to wait until a statement of this class is through.
         self.stopped: type[BodyStop] | None = None
-        self._writing = False
+        self._is_over_soft_limit = self._writing = False
         settings = child.settings
         self._seconds = patience(child, settings.worker_lease_seconds * DELIVERY_LEASES)
         self._progress = ProgressReporter(
@@ -99,11 +99,17 @@ class AttemptRun:
     def _stop(self, why: Stop) -> None:
         """Runs in the signal's handler, wherever the body is."""
         if why is Stop.SOFT_TIME_LIMIT:
+            self._is_over_soft_limit = True
             raise SoftTimeLimitExceeded
         self.stopped = BODY_STOPS[why]
         self._progress.stop(self.stopped)
         if not self._writing and not coroutine_runner().cancel():
             raise self.stopped
+
+    def left_threads(self) -> list[threading.Thread]:
+        """Return the threads that its body has left running, if it was told to stop or was over its soft time limit."""
+        was_told = self.stopped is not None or self._is_over_soft_limit or self._progress.has_told_to_stop
+        return threads_of(self) if was_told else []
 
     @property
     def task_id(self) -> UUID:

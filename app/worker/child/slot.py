@@ -90,8 +90,10 @@ class Slot:
         listener = self._listener
         why = None if listener is None else self.order()
         if listener is not None and why is not None:
-            if why is not Stop.SOFT_TIME_LIMIT:  # which a body may catch, and go on until another order
+            if why is not Stop.SOFT_TIME_LIMIT:
                 self._listener = None  # first: what the listener raises must not meet a second order on its way out
+            elif self._table is not None:  # a body may catch it, and go on until another order
+                self._table.soft_limit_met(self._number, self._begun)
             listener(why)
 
     def _write(self, phase: Phase, task_id: UUID, attempt: int, deadlines: Deadlines = NO_LIMITS) -> None:

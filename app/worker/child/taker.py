@@ -37,6 +37,7 @@ SHORT_SECONDS = 0.005
 TOGETHER_SECONDS = BEGIN_SECONDS / 2
 # How many of the last runs the average is of, about.
 WEIGHT = 8
+_NAMED_THREADS = 5
 
 
 def rows_together(most: float, longest: float) -> int:
@@ -165,12 +166,29 @@ class Taker:
                 self._child.slot.not_begun()
                 self._give_back(claims[number:])
                 break
-            self._trace(AttemptRun(claim, self._child, now - received_at if number else 0.0))
+            run = AttemptRun(claim, self._child, now - received_at if number else 0.0)
+            self._trace(run)
             ended = time.monotonic()
             before = self._durations.get(claim.celery_task_name, ended - now)
             self._durations[claim.celery_task_name] = before + (ended - now - before) / WEIGHT
             now = ended
+            if self._must_end(run):
+                if left:
+                    self._give_back(claims[number + 1 :])
+                break
         return now
+
+    def _must_end(self, run: AttemptRun) -> bool:
+        """Whether this process ends because a body that was stopped has left threads, which nothing else can stop."""
+        threads = run.left_threads()
+        if not threads or not self._child.tasks_left.end():
+            return False
+        names = ", ".join(thread.name for thread in threads[:_NAMED_THREADS])
+        logger.warning(
+            "task %s: attempt %d was stopped, and its body has left %d threads running (%s): this process ends",
+            run.task_id, run.claim.attempt, len(threads), names,
+        )  # fmt: skip
+        return True
 
     def _give_back(self, claims: Sequence[ReadyClaim]) -> None:
         self._is_woken = True  # they stand below the floors
@@ -184,7 +202,8 @@ class Taker:
     def _deadlines(self, claim: ReadyClaim) -> Deadlines:
         task, now = self._app.tasks[claim.celery_task_name], time.monotonic()
         hard = claim.timeout_seconds or task.time_limit or self._default_limit
-        return Deadlines(now + (task.soft_time_limit or self._default_soft_limit), now + hard, hard)
+        soft = task.soft_time_limit or self._default_soft_limit
+        return Deadlines(now + soft, now + hard, hard, soft)
 
     def _trace(self, run: AttemptRun) -> None:
         claim = run.claim

@@ -12,10 +12,20 @@ from celery import signals
 
 
 class TasksLeft:
-    """How many tasks this process runs until another one takes its place; without a limit it goes on for ever."""
+    """How many tasks this process runs until another one takes its place; without a limit it goes on for ever.
 
-    def __init__(self, most: int | None = None) -> None:
+    `may_end`: whether it is a process of a pool that puts another one in its place.
+    """
+
+    def __init__(self, most: int | None = None, *, may_end: bool = False) -> None:
         self.number = math.inf if most is None else most
+        self._may_end = may_end
+
+    def end(self) -> bool:
+        """Have this process run no task any more, and end. Returns False where it goes on."""
+        if self._may_end:
+            self.number = 0
+        return self._may_end
 
     def count(self, task: Any, **_: Any) -> None:
         """Receiver of `task_prerun`: one more is begun."""
@@ -27,10 +37,11 @@ def count_tasks() -> TasksLeft:
     """Before a pool process takes messages: take the count of its tasks over from the pool."""
     loop: Any = getattr(current_process(), "_target", None)  # billiard's `Worker`, which it passes to no signal
     most = getattr(loop, "maxtasks", None)
-    left = TasksLeft(most)
+    left = TasksLeft(most, may_end=loop is not None)
     if most is not None:
         loop.maxtasks = None
         signals.task_prerun.connect(left.count, weak=False)
+    if loop is not None:
         loop.wait_for_job = _until_none_is_left(left, loop.wait_for_job)
     return left
 

@@ -363,8 +363,8 @@ class Agent:
     def _ending(self, loss: Loss, why: Stop | None) -> ends.Ending:
         if why is None:
             return ends.lost(self._cause(loss))
-        if why is Stop.OVERRAN:
-            return ends.overran(self._stopper.limit_of(loss.pid))
+        if why in {Stop.OVERRAN, Stop.SOFT_TIME_LIMIT}:
+            return ends.overran(self._stopper.limit_of(loss.pid), is_soft=why is Stop.SOFT_TIME_LIMIT)
         return ends.lost(STOP_TEXTS[why]) if why is Stop.UNWRITTEN else ends.handed_back(STOP_TEXTS[why])
 
     def _cause(self, loss: Loss) -> str:

@@ -63,15 +63,24 @@ class BodyStopper:
         return self._ended.get(pid)
 
     def limit_of(self, pid: int) -> float:
-        """The hard time limit, in seconds, of the body that this child ran when it was killed."""
+        """The time limit, in seconds, of the body that this child ran when it was killed for it."""
         return self._limits[pid]
 
     def interrupt(self, state: SlotState) -> None:
         """Raise SoftTimeLimitExceeded in the body of this attempt, unless it has been told to stop."""
         with self._lock:
-            if (state.task_id, state.attempt) not in self._orders and not has_ended(state.pid):
+            if not self._is_ordered(state) and not has_ended(state.pid):
                 self._table.order(state, Stop.SOFT_TIME_LIMIT)
                 _send(state.pid, STOP_SIGNAL)
+
+    def end_uninterrupted(self, state: SlotState) -> None:
+        """End the child if the soft time limit has not reached its body: it is in a call that nothing interrupts."""
+        with self._lock:
+            if not self._is_ordered(state) and not self._table.has_met_soft_limit(state):
+                self._kill(state, Stop.SOFT_TIME_LIMIT)
+
+    def _is_ordered(self, state: SlotState) -> bool:
+        return (state.task_id, state.attempt) in self._orders
 
     def forget(self, busy: list[SlotState]) -> None:
         """Drop the orders of attempts that are gone."""
@@ -89,7 +98,8 @@ class BodyStopper:
             return
         logger.warning("task %s: attempt %d is killed: %s", state.task_id, state.attempt, why.name.lower())
         self._ended[state.pid] = why
-        self._limits[state.pid] = state.deadlines.limit
+        is_soft = why is Stop.SOFT_TIME_LIMIT
+        self._limits[state.pid] = state.deadlines.soft_limit if is_soft else state.deadlines.limit
         _send(state.pid, signal.SIGKILL)
 
 

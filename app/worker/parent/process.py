@@ -29,7 +29,13 @@ class ParentProcess:
         self.stopper = BodyStopper(self.table, settings.cancel_grace_seconds)
         self._completions = Completions(self.hand_over, settings.worker_lease_seconds * DELIVERY_LEASES, self.table)
         self.agent = Agent(self.id, settings, self.table, self.stopper, self._completions)
-        self._time_limits = TimeLimits(self.table, self.stopper, self.agent.take_back, lambda: self.agent.is_answered)
+        self._time_limits = TimeLimits(
+            self.table,
+            self.stopper,
+            self.agent.take_back,
+            lambda: self.agent.is_answered,
+            settings.cancel_grace_seconds,
+        )
         self._maintenance = Maintenance(settings)
         self._hints = hint_sender()  # made here, for the children to inherit its memory
 

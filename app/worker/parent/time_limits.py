@@ -31,12 +31,18 @@ class TimeLimits:
         stopper: BodyStopper,
         take_back: Callable[[SlotState], None],
         is_answered: Callable[[], bool],
+        grace_seconds: float,
     ) -> None:
-        """`is_answered`: whether the database answers this process."""
+        """`is_answered`: whether the database answers this process.
+
+        `grace_seconds`: how long the soft time limit may take to reach a body.
+        """
         self._table, self._stopper, self._take_back, self._is_answered = table, stopper, take_back, is_answered
         self._delivering: dict[int, tuple[SlotState, float]] = {}
         self._taken_back: dict[int, float] = {}
-        self._interrupted: dict[int, tuple[UUID, int]] = {}
+        self._grace_seconds = grace_seconds
+        # Of each slot the attempt that was interrupted last, and when.
+        self._interrupted: dict[int, tuple[tuple[UUID, int], float]] = {}
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -65,10 +71,19 @@ class TimeLimits:
                 limit = state.deadlines.limit
                 logger.error("task %s: hard time limit (%gs) exceeded, its process is killed", state.task_id, limit)
                 self._stopper.kill(state, Stop.OVERRAN)
-            elif now >= state.deadlines.soft and self._interrupted.get(state.slot) != (state.task_id, state.attempt):
-                self._interrupted[state.slot] = state.task_id, state.attempt
-                logger.warning("task %s: soft time limit exceeded", state.task_id)
-                self._stopper.interrupt(state)
+            elif now >= state.deadlines.soft:
+                self._interrupt(state, now)
+
+    def _interrupt(self, state: SlotState, now: float) -> None:
+        """Interrupt a body over its soft time limit, once; end its process where that does not reach it in time."""
+        attempt = state.task_id, state.attempt
+        interrupted, since = self._interrupted.get(state.slot, (None, now))
+        if interrupted != attempt:
+            self._interrupted[state.slot] = attempt, now
+            logger.warning("task %s: soft time limit exceeded", state.task_id)
+            self._stopper.interrupt(state)
+        elif now >= since + self._grace_seconds:
+            self._stopper.end_uninterrupted(state)
 
     def _end_delivery(self, state: SlotState, now: float) -> None:
         """Kill a child that has been writing the end of one attempt for too long. Without a time limit it may go on."""

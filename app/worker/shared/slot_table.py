@@ -21,17 +21,18 @@ SLOTS = 256
 STOP_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 NO_TASK = UUID(int=0)
 
-# pid, claims so far, phase, attempt, rows left, rows begun so far, name, soft and hard deadline, hard limit,
+# pid, claims so far, phase, attempt, rows left, rows begun so far, name, soft and hard deadline, hard and soft limit,
 # time of the claim, task, its Celery id
-_STATE = struct.Struct("=qqqqqqqdddd16s16s")
+_STATE = struct.Struct("=qqqqqqqddddd16s16s")
 # why, attempt, task
 _ORDER = struct.Struct("=qq16s")
-# A slot: how often it was written, its state twice (the even and the odd time), its order, and the last state of the
-# child that had it before. Whole words, so that the number is written at once. In front, of the whole worker: whether
-# it leaves, whether it sends events of tasks, whether its heartbeats get through, and whether it is behind.
+# A slot: how often it was written, its state twice (the even and the odd time), its order, the last state of the child
+# that had it before, and the row (by the number of those begun) whose body has met its soft time limit. Whole words, so
+# that the numbers are written at once. In front, of the whole worker: whether it leaves, whether it sends events of
+# tasks, whether its heartbeats get through, and whether it is behind.
 _WORD = 8
 _FRONT = 4 * _WORD
-_SLOT = _WORD + 3 * _STATE.size + _ORDER.size
+_SLOT = 2 * _WORD + 3 * _STATE.size + _ORDER.size
 
 
 class Phase(IntEnum):
@@ -72,17 +73,19 @@ STOP_TEXTS = {
     Stop.HANDED_BACK: "its worker was shut down",
     Stop.NO_HEARTBEAT: "its worker could not reach the database",
     Stop.OVERRAN: "killed at its time limit",
+    Stop.SOFT_TIME_LIMIT: "killed after its soft time limit, which did not reach its body",
     Stop.UNWRITTEN: "its process could not write how the body ended",
 }
 
 
 @dataclass(frozen=True)
 class Deadlines:
-    """Monotonic seconds, infinite where there is no limit; `limit` is the hard time limit in seconds."""
+    """Monotonic seconds, infinite where there is no limit; `limit` and `soft_limit` are the time limits in seconds."""
 
     soft: float = math.inf
     hard: float = math.inf
     limit: float = math.inf
+    soft_limit: float = math.inf
 
 
 NO_LIMITS = Deadlines()
@@ -208,6 +211,14 @@ class SlotTable:
         """By the parent: have the child stop this attempt. It looks when it is signalled, and when a body starts."""
         _ORDER.pack_into(self._memory, _order_at(state.slot), int(why), state.attempt, state.task_id.bytes)
 
+    def soft_limit_met(self, slot: int, begun: int) -> None:
+        """By the child: its body meets the soft time limit; `begun` as in its state."""
+        self._words[_met_at(slot) // _WORD] = begun
+
+    def has_met_soft_limit(self, state: SlotState) -> bool:
+        """Whether the soft time limit has reached this body, which may go on nevertheless."""
+        return self._words[_met_at(state.slot) // _WORD] == state.begun
+
     def ordered(self, slot: int, task_id: UUID, attempt: int) -> Stop | None:
         """Why this attempt must stop, or None."""
         why, meant, task = _ORDER.unpack_from(self._memory, _order_at(slot))
@@ -217,7 +228,8 @@ class SlotTable:
 def _packed(state: SlotState) -> tuple[Any, ...]:
     ends = state.deadlines
     numbers = (state.pid, state.claims, int(state.phase), state.attempt, state.left, state.begun, state.task_name)
-    return *numbers, ends.soft, ends.hard, ends.limit, state.claimed_at, state.task_id.bytes, state.celery_id.bytes
+    times = (ends.soft, ends.hard, ends.limit, ends.soft_limit, state.claimed_at)
+    return *numbers, *times, state.task_id.bytes, state.celery_id.bytes
 
 
 def _unpacked(slot: int, packed: tuple[Any, ...]) -> SlotState:
@@ -241,3 +253,7 @@ def _order_at(slot: int) -> int:
 
 def _before_at(slot: int) -> int:
     return _order_at(slot) + _ORDER.size
+
+
+def _met_at(slot: int) -> int:
+    return _before_at(slot) + _STATE.size

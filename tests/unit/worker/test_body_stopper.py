@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from app.worker.parent import body_stopper, heartbeat_guard, held_attempts
 from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended
 from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
-from app.worker.shared.slot_table import STOP_SIGNAL, Phase, SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import STOP_SIGNAL, Deadlines, Phase, SlotState, SlotTable, Stop
 from tests.support.waiting import wait_for
 
 Fork = Callable[..., int]
@@ -127,6 +128,34 @@ class TestKill:
         stopper.kill(table.busy()[0], Stop.UNWRITTEN)
         wait_for(lambda: has_ended(pid), what="the child to be killed")
         assert stopper.why_ended(pid) is Stop.UNWRITTEN
+
+
+class TestABodyThatItsSoftLimitDoesNotReach:
+    LIMITS = Deadlines(soft=1.0, soft_limit=3)
+
+    def held(self, table: SlotTable, fork: Fork) -> SlotState:
+        fork(new_id())
+        held = replace(table.busy()[0], deadlines=self.LIMITS, begun=7)
+        table.write(held)
+        return held
+
+    def test_is_ended_with_its_process(self, table: SlotTable, stopper: BodyStopper, fork: Fork) -> None:
+        held = self.held(table, fork)
+        table.soft_limit_met(held.slot, held.begun - 1)  # by the row before
+        stopper.end_uninterrupted(held)
+        wait_for(lambda: has_ended(held.pid), what="the child to be killed")
+        assert (stopper.why_ended(held.pid), stopper.limit_of(held.pid)) == (Stop.SOFT_TIME_LIMIT, 3)
+
+    def test_is_none_that_has_met_it_or_is_told_to_stop(
+        self, table: SlotTable, stopper: BodyStopper, fork: Fork
+    ) -> None:
+        held = self.held(table, fork)
+        table.soft_limit_met(held.slot, held.begun)
+        stopper.end_uninterrupted(held)
+        table.soft_limit_met(held.slot, 0)
+        stopper.stop(held, Stop.CANCELLED)
+        stopper.end_uninterrupted(held)
+        assert stopper.why_ended(held.pid) is None
 
 
 class TestTheHeartbeatGuard:

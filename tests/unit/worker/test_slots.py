@@ -129,6 +129,15 @@ class TestListening:
             slot.on_signal()
         assert heard == [Stop.HANDED_BACK]
 
+    def test_a_soft_time_limit_is_told_to_have_reached_this_body(self, slot: Slot, table: SlotTable) -> None:
+        with slot.listening(lambda _: None):
+            table.order(table.busy()[0], Stop.SOFT_TIME_LIMIT)
+            assert not table.has_met_soft_limit(table.busy()[0])
+            slot.on_signal()
+            assert table.has_met_soft_limit(table.busy()[0])
+        slot.running(new_id(), 1)
+        assert not table.has_met_soft_limit(table.busy()[0])
+
     def test_what_the_listener_raises_goes_through_the_body(self, slot: Slot, table: SlotTable) -> None:
         def refuse(why: Stop) -> None:
             raise KeyError(why)

@@ -1,16 +1,22 @@
 """How many rows of short tasks a pool process claims together, and when it claims none."""
 
-from collections.abc import Callable
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from app.core.body_threads import belongs_to, hand_on, hand_on_no_more
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.sql import claims as statements
 from app.db.statements.claim_requests import MOST_ROWS, Names
+from app.errors import TaskCancelled
 from app.messaging.application import celery_app
-from app.services.execution.claims import Claims
+from app.services.execution.claims import Claims, ReadyClaim
+from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
 from app.worker.child.taker import SHORT_SECONDS, Taker, rows_together
 from app.worker.child.tasks_left import TasksLeft
@@ -19,6 +25,11 @@ from app.worker.shared.slot_table import SlotTable
 MOST = 4 * MOST_ROWS
 QUEUES = ("high_priority", "default")
 NOOP, MAIL = "noop", "send_email"
+NAME = "celery.accumulate"  # one that Celery brings
+CLAIMS = [
+    ReadyClaim(new_id(), 1, [], {}, 0, 1, False, None, NAME, new_id(), "default", "normal", None, None, None, None)
+    for _ in range(3)
+]
 
 
 class TestRowsTogether:
@@ -107,3 +118,63 @@ class TestWhatIsAskedFor:
         taker._durations.update(took)  # as after runs of these tasks
         taker.serve()
         assert [(each.most, each.short) for each in asked] == [(expected, list(took))]
+
+
+class TestABodyThatLeavesThreads:
+    """Of a claim of three rows: the first one is cancelled, and its thread runs on."""
+
+    @pytest.fixture
+    def gate(self) -> Iterator[threading.Event]:
+        hand_on()
+        gate = threading.Event()
+        yield gate
+        gate.set()
+        hand_on_no_more()
+
+    @pytest.fixture
+    def given_back(self, monkeypatch: pytest.MonkeyPatch) -> list[ReadyClaim]:
+        found: list[ReadyClaim] = []
+        monkeypatch.setattr("app.worker.child.taker.deliver", lambda statement, _: statement(None))
+        monkeypatch.setattr("app.worker.child.taker.give_back", lambda _, claims: found.extend(claims))
+        return found
+
+    def run(
+        self, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool, left: TasksLeft
+    ) -> int:
+        """Run the claimed rows. Returns how many were begun."""
+        begun: list[AttemptRun] = []
+
+        def trace(_: Taker, run: AttemptRun) -> None:
+            begun.append(run)
+            if len(begun) == 1:
+                run.stopped = TaskCancelled if is_cancelled else None
+                with belongs_to(run):
+                    threading.Thread(target=gate.wait, name="left-behind").start()
+
+        monkeypatch.setattr(Taker, "_trace", trace)
+        monkeypatch.setattr("app.messaging.publisher.publish", lambda _: None)
+        taker = Taker(celery_app, "w@test", ChildProcess(new_id(), get_settings(), tasks_left=left), QUEUES, None)
+        taker._run_all(CLAIMS, time.monotonic())
+        return len(begun)
+
+    def test_ends_its_process_and_gives_the_other_rows_back(
+        self,
+        gate: threading.Event,
+        given_back: list[ReadyClaim],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        left = TasksLeft(may_end=True)
+        assert self.run(gate, monkeypatch, is_cancelled=True, left=left) == 1
+        assert (given_back, left.number) == (CLAIMS[1:], 0)
+        assert [
+            str(CLAIMS[0].id) in line and "1 threads running (left-behind)" in line for line in caplog.messages
+        ] == [True]
+
+    @pytest.mark.parametrize("is_cancelled", [False, True])
+    def test_goes_on_where_it_has_succeeded_or_where_no_process_can_end(
+        self, gate: threading.Event, given_back: list[ReadyClaim], monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+    ) -> None:
+        left = TasksLeft(may_end=not is_cancelled)
+        assert self.run(gate, monkeypatch, is_cancelled=is_cancelled, left=left) == len(CLAIMS)
+        assert (given_back, left.number) == ([], math.inf)

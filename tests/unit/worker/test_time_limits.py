@@ -9,15 +9,22 @@ from app.worker.child.slot import Slot
 from app.worker.parent.time_limits import DELIVERY_SECONDS, TimeLimits
 from app.worker.shared.slot_table import NO_LIMITS, Deadlines, Phase, SlotState, SlotTable, Stop
 
-PID = 4711
+PID, GRACE = 4711, 5.0
 
 
 class Stopper:
     def __init__(self) -> None:
         self.killed: list[tuple[Phase, Stop]] = []
+        self.interrupted: list[str] = []
 
     def kill(self, state: SlotState, why: Stop) -> None:
         self.killed.append((state.phase, why))
+
+    def interrupt(self, state: SlotState) -> None:
+        self.interrupted.append(f"attempt {state.attempt}")
+
+    def end_uninterrupted(self, state: SlotState) -> None:
+        self.interrupted.append(f"end of attempt {state.attempt}")
 
 
 class Database:
@@ -36,7 +43,7 @@ def slot(table: SlotTable) -> Slot:
 
 @pytest.fixture
 def limits(table: SlotTable, stopper: Any) -> TimeLimits:
-    return TimeLimits(table, stopper, lambda _: None, lambda: Database.answers)
+    return TimeLimits(table, stopper, lambda _: None, lambda: Database.answers, GRACE)
 
 
 class TestTheWritingOfAnEnd:
@@ -93,3 +100,25 @@ def test_a_body_over_its_hard_limit_is_killed_at_once(slot: Slot, limits: TimeLi
     assert stopper.killed == []
     limits.look(100.0)
     assert stopper.killed == [(Phase.RUNNING, Stop.OVERRAN)]
+
+
+class TestABodyOverItsSoftLimit:
+    def begin(self, slot: Slot, attempt: int = 1) -> None:
+        slot.claiming()
+        slot.running(new_id(), attempt, Deadlines(soft=100.0))
+
+    def test_is_interrupted_once_and_ended_where_that_does_not_reach_it_in_time(
+        self, slot: Slot, limits: TimeLimits, stopper: Stopper
+    ) -> None:
+        self.begin(slot)
+        for now in (99.9, 110.0, 110.1, 110.0 + GRACE - 0.1):  # the first look after the limit may be late
+            limits.look(now)
+        assert stopper.interrupted == ["attempt 1"]
+        limits.look(110.0 + GRACE)
+        assert stopper.interrupted == ["attempt 1", "end of attempt 1"]
+
+    def test_has_its_own_time(self, slot: Slot, limits: TimeLimits, stopper: Stopper) -> None:
+        for attempt in (1, 2):
+            self.begin(slot, attempt)
+            limits.look(200.0 * attempt)
+        assert stopper.interrupted == ["attempt 1", "attempt 2"]
