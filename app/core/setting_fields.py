@@ -450,8 +450,8 @@ class SettingFields(BaseSettings):
     cancel_grace_seconds: float = Field(
         5,
         gt=0,
-        description="Seconds that a cancelled body has to end after the exception, before SIGKILL. A soft time limit has "
-        "as long to reach a body.",
+        description="Seconds that a cancelled body has to end after the exception, before SIGKILL. A soft time limit "
+        "has as long to reach a body.",
     )
     task_time_limit_seconds: float = Field(
         86_400,

@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "security_test.py"
 def test_every_check_passes(services: Services, tmp_path: Path) -> None:
     with Stack(services, tmp_path, WEB_UI="true") as stack:
         admin, _ = stack.make_user("admin")
+        stack.worker()
         environment = process_environment({"TEST_USERNAME": admin["username"], "TEST_PASSWORD": accounts.PASSWORD})
         command = [sys.executable, str(SCRIPT), stack.url]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)

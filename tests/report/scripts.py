@@ -55,6 +55,7 @@ def _security(output: Path) -> int:
             Stack(services, Path(directory), WEB_UI="true") as stack,
         ):
             admin, _ = stack.make_user("admin")
+            stack.worker()
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
     finally:

@@ -13,4 +13,5 @@ from tests.security import (  # noqa: F401 (imported for their registration)
     objects,
     pages,
     resources,
+    tables,
 )

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from uuid import UUID
 
 from billiard import current_process
@@ -39,11 +38,11 @@ class ChildProcess:
     logs: TaskLogs | None = None
     """Where the lines of bodies go; None where none are kept."""
     pid: int = field(default_factory=os.getpid)  # asked once: it is a system call
+    flusher: Flusher = field(init=False)
+    """What writes the lines and the output of running bodies. There before any of their threads, which share it."""
 
-    @cached_property
-    def flusher(self) -> Flusher:
-        """What writes the lines and the output of running bodies."""
-        return Flusher(self.settings.progress_interval_seconds)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flusher", Flusher(self.settings.progress_interval_seconds))
 
     def is_leaving(self) -> bool:
         """Whether the worker shuts down: this process takes nothing more."""

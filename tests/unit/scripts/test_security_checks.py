@@ -6,6 +6,7 @@ On one that behaves all of them pass: the suite `security` and tests/integration
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +16,7 @@ import pytest
 
 import security_test
 from app.launcher.ports import free_loopback_port
-from tests.security import injection, objects, resources, tokens
+from tests.security import injection, objects, resources, tables, tokens
 from tests.security.objects import EXPORT
 from tests.security.registry import CHECKS, GROUPS, Check, run_one
 from tests.security.target import Account, Target
@@ -74,6 +75,9 @@ EXPORTED: dict[str, Answer] = {
     "DELETE /tasks/t2": says(204),
     "GET /files/f1": says(200),
 }
+UPLOADS: dict[str, Answer] = {"POST /files/": says(201, {"id": "f1"}), "POST /tasks/t2/cancel": says(202)}
+READING = says(200, {**OWN, "status": "running", "progress_detail": {"stage": "reading"}})
+REVOKED = says(200, {**OWN, "status": "revoked"})
 LOGIN = {"access_token": "new", "refresh_token": "r"}
 
 
@@ -291,6 +295,10 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     # artifacts
     ("artifacts_of_deleted_tasks", EXPORTED, "its artifact: 200"),
     ("artifacts_of_deleted_tasks", {**EXPORTED, "GET /tasks/t2/artifacts": says(200, [])}, "an export without an artifact"),
+    # tables
+    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": READING}, "2 of 2 cancelled tasks are not over after 30 s"),
+    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": [READING, READING, REVOKED, REVOKED, READING]},
+     "8 of 8 small tables are not read after 30 s"),
     # resources
     ("page_size", everything(200), "limit=0: 200"),
     ("deep_bodies", everything(500), "depth 1000: 500"),
@@ -322,6 +330,8 @@ def test_every_check_fails_on_a_service_that_is_weak_in_it(monkeypatch: pytest.M
     slower = (number**3 for number in range(1000))
     monkeypatch.setattr(resources, "time", SimpleNamespace(perf_counter=lambda: next(slower)))
     monkeypatch.setattr(objects, "time", SimpleNamespace(sleep=lambda _: None))
+    late = count(0, 10)
+    monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: next(late), sleep=lambda _: None))
     checks = {check.key: check for check in CHECKS}
     wrong = [f"{key}: no service is weak in it" for key in checks.keys() - {row[0] for row in WEAK}]
     for key, row, finding in WEAK:
