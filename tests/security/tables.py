@@ -53,7 +53,12 @@ def _file(target: Target, owner: Account, name: str, content: bytes) -> Iterator
 
 
 def _profile(target: Target, owner: Account, file_id: str, format: str) -> str:  # noqa: A002 (the service's word)
-    fields = {"celery_task_name": PROFILE, "args": [], "kwargs": {"file": file_id, "format": format}, "run_at": None}
+    fields: dict[str, Any] = {
+        "celery_task_name": PROFILE,
+        "args": [],
+        "kwargs": {"file": file_id, "format": format},
+        "run_at": None,
+    }
     return str(expect_status(target.new_task(owner, **fields), 201, "a profile of a table").json()["id"])
 
 
