@@ -42,7 +42,7 @@ def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> d
     Up to MOST_ROWS tasks are counted. Of more, the ended ones are read from the sums where these have the filter and
     the field; other numbers are those of the newest tasks, and are marked. Has DATABASE_COSTLY_READ_SECONDS.
     """
-    rows, is_all = _newest(db, wanted, _COLUMNS)
+    rows, is_all = _newest(db, wanted, _COLUMNS, get_settings().costly_read_seconds)
     newest = {field: _counted(field, rows) for field in fields}
     if is_all or reads_many(wanted) or own_index(wanted) is not None:
         return {field: _largest(numbers, is_more=not is_all) for field, numbers in newest.items()}
@@ -60,12 +60,14 @@ def number_of(db: Session, wanted: TaskFilter) -> tuple[int, bool]:
 
     Has DATABASE_COSTLY_READ_SECONDS.
     """
-    rows, is_all = _newest(db, wanted, ("id",))
+    rows, is_all = _newest(db, wanted, ("id",), get_settings().costly_read_seconds)
     return len(rows), not is_all
 
 
-def _newest(db: Session, wanted: TaskFilter, columns: Sequence[str]) -> tuple[Sequence[sa.Row[Any]], bool]:
-    reads.limit_read(db, get_settings().costly_read_seconds)
+def _newest(
+    db: Session, wanted: TaskFilter, columns: Sequence[str], seconds: float
+) -> tuple[Sequence[sa.Row[Any]], bool]:  # fmt: skip
+    reads.limit_read(db, seconds)
     if wanted.waiting_for is not None:
         look_at_workers(db)
     return newest_tasks.values_of(db, wanted, columns, MOST_ROWS, LOOK)
