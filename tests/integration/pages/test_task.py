@@ -146,6 +146,13 @@ def test_the_traceback_of_the_last_failure_stands_open_and_leads_to_its_group(
     assert f'href="/ui/errors/{fingerprint}"' in page
 
 
+def test_what_is_hidden_and_what_not_stands_where_it_is_hidden(reader: Reader, tasks: TaskClient) -> None:
+    said = "A secret below another name or in a plain text, such as a result, is shown."
+    for metadata, times in (({"password": "x1y2z3"}, 1), ({"note": "x1y2z3"}, 0)):
+        text = reader.get(f"/tasks/{tasks.create(metadata=metadata)['id']}").text
+        assert (text.count(said), "x1y2z3" in text) == (times, not times)
+
+
 def test_a_result_comes_before_the_arguments(reader: Reader, tasks: TaskClient) -> None:
     page = reader.get(f"/tasks/{tasks.task_in('succeeded', args=[5])}").text
     assert 0 < page.index('id="result"') < page.index('id="args"')
