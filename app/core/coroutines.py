@@ -21,6 +21,8 @@ class CoroutineRunner:
         self._local = threading.local()
         # The loop and the task of the coroutine that the main thread runs.
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        # What it raises instead of asyncio's CancelledError.
+        self._error: Exception | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it to its end on this thread's loop. Raises RuntimeError inside a running loop, as asyncio does."""
@@ -47,8 +49,12 @@ class CoroutineRunner:
         self._running = asyncio.get_running_loop(), task
         try:
             return await coroutine
+        except asyncio.CancelledError:
+            if self._error is None:
+                raise
+            raise self._error from None
         finally:
-            self._running = None
+            self._running = self._error = None
 
     def cancel(self) -> bool:
         """Cancel the main thread's coroutine, as asyncio does. For a signal's handler. False where none runs."""
@@ -57,6 +63,17 @@ class CoroutineRunner:
         loop, task = self._running
         loop.call_soon_threadsafe(task.cancel)  # only this variant wakes a loop that waits for I/O
         return True
+
+    def time_out(self, error: Exception) -> bool:
+        """Cancel the main thread's coroutine if it waits, and have it raise `error`, unless it returns something.
+
+        For a signal's handler, which raises the error itself where this returns False: the code of a coroutine runs, or
+        none does. Raised in a loop that waits, it would leave the coroutine there, to go on beside the next task's.
+        """
+        if self._running is None or asyncio.current_task(self._running[0]) is not None:
+            return False
+        self._error = error
+        return self.cancel()
 
     def close(self) -> None:
         """Close this thread's loop; the next coroutine gets another one."""

@@ -26,6 +26,7 @@ TABLE = ("table.jsonl", b'{"a": 1, "b": 2}\n' * 3, "application/jsonl")
 # Seconds in which a fresh process has imported scikit-learn.
 LIMIT = 4
 FILES = "/api/v1/files/"
+SOFT = "billiard.exceptions.SoftTimeLimitExceeded"
 URL = {"url": "http://127.0.0.1:9/"}
 OF_FILES: dict[str, dict[str, Any]] = {
     "profile_data": {},
@@ -114,9 +115,15 @@ class TestASoftTimeLimit:
         pid = int(started(ledger)[0])
         ended = running.ended(task_id)
         assert (ended["status"], running.outcomes(task_id)) == ("failed", ["failed"])
-        assert "SoftTimeLimitExceeded" in ended["error"]["type"]
+        assert ended["error"]["type"] == SOFT
         wait_for(lambda: pid not in running.worker.children(), 20, "its process to be replaced")
         assert running.run("echo", 1)["attempt"] == 1
+
+    def test_ends_a_coroutine_and_leaves_nothing_of_it_on_the_loop(self, running: Running, ledger: Path) -> None:
+        ended = running.run("wait_long", str(ledger))
+        assert (ended["status"], ended["error"]["type"]) == ("failed", SOFT)
+        assert running.run("wait_longer")["status"] == "succeeded"
+        assert lines(ledger) == [str(pid) for pid in running.worker.children()]
 
 
 class TestThreadsOfABody:
@@ -170,5 +177,5 @@ class TestEachTaskOfTheService:
     @pytest.mark.parametrize("name", [*STUCK_IN])
     def test_ends_at_its_soft_time_limit(self, soon_over: Running, told: Path, name: str) -> None:
         task_id = stuck(soon_over, told, name)
-        assert "SoftTimeLimitExceeded" in soon_over.ended(task_id)["error"]["type"]
+        assert soon_over.ended(task_id)["error"]["type"] == SOFT
         slot_is_free(soon_over, told)

@@ -5,6 +5,7 @@ In the service's own tasks, the function that `STUCK_IN` names stays in it.
 
 import asyncio
 import ctypes
+import importlib
 import os
 import pkgutil
 import threading
@@ -52,6 +53,13 @@ def _stay_if_told() -> None:
         stay()
 
 
+@signals.worker_init.connect(weak=False)
+def _import_polars(**_: Any) -> None:
+    """Import it before the pool forks: in a fresh process that takes longer than the limits of the tests."""
+    if STUCK_WHILE in os.environ:
+        importlib.import_module("app.tasks.data.engine")
+
+
 @signals.task_prerun.connect(weak=False)
 def _be_stuck(task: Any, **_: Any) -> None:
     """Replace the function of this task, once, in the process that runs it."""
@@ -87,6 +95,20 @@ def stuck_query(self: Any, ledger: str) -> None:
     engine.GRACE_SECONDS = 0.2
     note(ledger, os.getpid())
     engine.run(stay, [], lambda: self.update_progress(None))
+
+
+@celery_app.task(name="tests.wait_long", soft_time_limit=1)
+async def wait_long(ledger: str) -> None:
+    """Wait beyond the soft time limit, and say whether that goes on."""
+    note(ledger, os.getpid())
+    await asyncio.sleep(1.5)
+    note(ledger, "went on")
+
+
+@celery_app.task(name="tests.wait_longer")
+async def wait_longer() -> None:
+    """Have the loop of the process run for longer than `wait_long` waits."""
+    await asyncio.sleep(1)
 
 
 @celery_app.task(name="tests.leave_thread")

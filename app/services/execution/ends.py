@@ -20,6 +20,9 @@ from app.db.statements.ends import ENDS, Cause, error_parameters
 from app.messaging import hints
 from app.services.execution.attempts import AttemptError, NextTry
 
+# What `celery.exceptions` has is billiard's.
+SOFT = "billiard.exceptions.SoftTimeLimitExceeded"
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -135,9 +138,9 @@ def lost(how: str) -> Ending:
 def overran(limit: float, *, is_soft: bool = False) -> Ending:
     """The process was killed at the time limit of `limit` seconds: a failure, after which it may be retried.
 
-    `is_soft`: after the soft one, which did not reach its body.
+    `is_soft`: after the soft one, which did not reach its body. The error is called as if it had.
     """
-    name, kind = ("soft", "SoftTimeLimitExceeded") if is_soft else ("hard", "TimeLimitExceeded")
+    name, kind = ("soft", SOFT) if is_soft else ("hard", "TimeLimitExceeded")
     message = f"{name} time limit ({limit:g} s) exceeded"
     error = error_parameters((kind, message, None))
     return Ending(Cause.OVERRAN, {**error, "p_error_key": error_key(message)})
