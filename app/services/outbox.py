@@ -1,8 +1,9 @@
 """The outbox: hands what became of tasks to those that follow them (docs/adr/0052).
 
 A consumer gets each row of its tasks at least once, those of one task in their order; the order among tasks is not
-promised. The rows are found because they are there, not by a position in a sequence: so a row whose transaction
-commits late is not missed. What a consumer writes is committed together with the deletion of its row, and is done once.
+promised. Users take turns: a batch has as many rows of each, so that none waits for the thousands of another one. The
+rows are found because they are there, not by a position in a sequence: so a row whose transaction commits late is not
+missed. What a consumer writes is committed together with the deletion of its row, and is done once.
 
 A row on which its consumer has failed five times is set aside: it stays in the table, and the others go on, also the
 later ones of its task.
@@ -12,6 +13,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from math import ceil
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -23,6 +26,7 @@ from app.db.outage import first_line, is_outage, is_passing
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements.conditions import is_one_of
+from app.db.statements.skipping import walk_values
 from app.ddl.clock import NOW, seconds
 from app.ddl.trigger_terms import MOST_CONSUMERS
 from app.models.outbox import OutboxRow
@@ -30,12 +34,15 @@ from app.models.task import Task
 
 logger = logging.getLogger(__name__)
 
-# Rows that are locked and handed over in one transaction.
+# Rows that are locked and handed over in one transaction, unless the consumer says so many.
 BATCH = 50
+# Users of whom a batch has rows.
+USERS_AT_ONCE = 16
 MOST_FAILURES = 5
 # Before the second try; each further one waits twice as long.
 RETRY_SECONDS = 1.0
 ERROR_CHARACTERS = 500
+_NOBODY = UUID(int=0)
 
 
 class TaskEvent(NamedTuple):
@@ -74,6 +81,7 @@ class Consumer:
     handle: Callable[[Session, TaskEvent], None]
     handle_all: Callable[[Session, Sequence[TaskEvent]], None] | None = None
     """As `handle` for several events, where that costs less. What it fails on is handed over one by one."""
+    batch: int = BATCH
 
     def __post_init__(self) -> None:
         if not 0 <= self.number < MOST_CONSUMERS:
@@ -83,6 +91,13 @@ class Consumer:
     def bit(self) -> int:
         """Its bit in `tasks.followers`."""
         return 1 << self.number
+
+
+@dataclass(slots=True)
+class Turn:
+    """Whose turn it is at a consumer: that of the users behind this one."""
+
+    user_id: UUID = _NOBODY
 
 
 def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]) -> int:
@@ -102,19 +117,20 @@ def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int
 
 
 def deliver_batch(
-    db: Session, consumer: Consumer, size: int = BATCH, of: Sequence[UUID] | None = None
+    db: Session, consumer: Consumer, *, of: Sequence[UUID] | None = None, turn: Turn | None = None
 ) -> int:  # fmt: skip
-    """Hand at most `size` rows to the consumer, in one transaction. Returns how many rows it was.
+    """Hand a batch to the consumer, in one transaction. Returns how many rows it was: 0 if none is ready.
 
-    Of each task it is the first row that is left. `of`: of these tasks alone. Raises SQLAlchemyError if the
-    outbox itself cannot be read or written.
+    Of each task it is the first row that is left. `of`: of these tasks alone. `turn`, which the call moves on, says of
+    which users. Raises SQLAlchemyError if the outbox itself cannot be read or written.
     """
     at: tuple[TaskEvent, int] | None = None
     rows: Sequence[Any] = ()
     all_handled = False
     try:
         with transaction(db):
-            rows = _lock_rows(db, consumer, size, of)
+            ids = _first_of_users(db, consumer, turn or Turn()) if of is None else _first_of_tasks(db, consumer, of)
+            rows = db.execute(_LOCK, {"consumer": consumer.number, "ids": ids}).all() if ids else ()
             if len(rows) == 1:
                 failures, *values = rows[0]
                 at = TaskEvent(*values), failures + 1
@@ -125,11 +141,11 @@ def deliver_batch(
             all_handled = True
     except Exception as error:
         # The transaction is gone, with what it had handed over.
+        if len(rows) > 1 and (all_handled or at is None):
+            # The COMMIT failed, or what was done together: that does not say for which row. A batch of one does.
+            return sum(deliver_batch(db, consumer, of=[TaskEvent(*values).task_id]) for _, *values in rows)
         if at is None:
             raise
-        if all_handled and len(rows) > 1:
-            # The COMMIT failed, which does not say for which row. A batch of one does.
-            return sum(deliver_batch(db, consumer, 1, [TaskEvent(*values).task_id]) for _, *values in rows)
         # Of the connection, a lock or a time limit; or the COMMIT of this row alone.
         with transaction(db):
             _write_failure(db, consumer, *at, error)
@@ -174,7 +190,14 @@ _WAITS = sa.exists().where(
     _BEFORE.c.id < _ROWS.id,
     _BEFORE.c.set_aside_at.is_(None),
 )
-_FIRST = sa.select(_ROWS.id).where(*_IS_READY, ~_WAITS).order_by(_ROWS.id).limit(sa.bindparam("size", type_=sa.Integer))
+
+
+def _users() -> sa.Select[Any]:
+    """The users with rows, behind the parameter `after`."""
+    return walk_values(_ROWS.user_id, _IS_READY[0], _ROWS.set_aside_at.is_(None), most=USERS_AT_ONCE)
+
+
+_USERS = _users()
 # Of some tasks, by their index alone: with the look for rows before each one, PostgreSQL took some 90 times as long.
 _FIRST_OF = (
     sa.select(sa.func.min(_ROWS.id))
@@ -190,16 +213,43 @@ _LOCK = (
 _DONE = sa.delete(_OUTBOX).where(is_one_of(_ROWS.id, "ids"))
 
 
-def _lock_rows(db: Session, consumer: Consumer, size: int, of: Sequence[UUID] | None) -> Sequence[Any]:
-    """The rows to hand over now: `failures`, and the columns of a TaskEvent. A row waits for the one before it.
+@cache
+def _first_of(number: int) -> Any:
+    """The SELECT of the first rows of so many users, as many of each."""
+    of_users = [
+        sa.select(_ROWS.id)
+        .where(*_IS_READY, _ROWS.user_id == sa.bindparam(f"user_{each}", type_=_ROWS.user_id.type), ~_WAITS)
+        .order_by(_ROWS.id)
+        .limit(sa.bindparam("each", type_=sa.Integer))
+        for each in range(number)
+    ]
+    return of_users[0] if number == 1 else sa.union_all(*(sa.select(each.subquery()) for each in of_users))
+
+
+def _first_of_users(db: Session, consumer: Consumer, turn: Turn) -> Sequence[int]:
+    """The ids of rows to hand over now, of the users whose turn it is. A row waits for the one of its task before it.
 
     The look locks nothing, so that it sees all rows at one moment: MySQL would lock rows as they are now, and look for
     the ones before them as they were when the statement began.
     """
-    values: dict[str, Any] = {"consumer": consumer.number}
-    first = _FIRST if of is None else _FIRST_OF
-    ids = db.execute(first, {**values, "size": size, "of": list(of or ())}).scalars().all()
-    return db.execute(_LOCK, {**values, "ids": list(ids)}).all() if ids else ()
+    sees_all = turn.user_id == _NOBODY
+    while True:
+        users: Sequence[UUID] = db.scalars(_USERS, {"consumer": consumer.number, "after": turn.user_id}).all()
+        is_end = len(users) < USERS_AT_ONCE
+        turn.user_id = _NOBODY if is_end else users[-1]
+        if users:
+            whose = {f"user_{number}": each for number, each in enumerate(users)}
+            values = {"consumer": consumer.number, "each": ceil(consumer.batch / len(users)), **whose}
+            if ids := db.scalars(_first_of(len(users)), values).all():
+                return ids
+        if is_end and sees_all:
+            return ()
+        sees_all |= is_end
+
+
+def _first_of_tasks(db: Session, consumer: Consumer, of: Sequence[UUID]) -> Sequence[int]:
+    """The ids of rows to hand over now, of these tasks."""
+    return db.scalars(_FIRST_OF, {"consumer": consumer.number, "of": list(of)}).all()
 
 
 def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -> None:

@@ -5,18 +5,20 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, event, func, select, update
+from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.core.task_metrics import OutboxLag
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.ddl.clock import NOW
@@ -29,7 +31,7 @@ from app.models.task import Task
 from app.services import consumers, outbox
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
-from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, deliver_batch, follow_tasks
+from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, Turn, deliver_batch, follow_tasks
 from app.services.task_service import task_service
 from app.services.tasks.new_rows import parse, rows_of
 from app.services.tasks.task_creation import create_from_rows
@@ -389,6 +391,81 @@ class TestFailures:
         deliver(db, heard)
         assert heard.rows == [(good.id, "failed", 1)]
         assert [(row.task_id, row.failures) for row in db.scalars(select(OutboxRow))] == [(bad.id, 1)]
+
+
+def outbox_rows(db: Session, user: UUID, number: int, **values: Any) -> None:
+    """So many events of this user, of different tasks."""
+    row = {"consumer": 0, "user_id": user, "event": "failed", "generation": 1}
+    db.execute(insert(OutboxRow).values(values), [{**row, "task_id": new_id()} for _ in range(number)])
+    db.commit()
+
+
+class TestUsers:
+    USERS = (UUID(int=1), UUID(int=2), UUID(int=3))
+
+    @pytest.fixture
+    def told(self) -> list[UUID]:
+        """The users of what was handed over, in this order."""
+        return []
+
+    @pytest.fixture
+    def consumer(self, told: list[UUID]) -> Consumer:
+        return Consumer("test", 0, lambda _, row: told.append(row.user_id))
+
+    def test_do_not_wait_for_the_many_rows_of_another_one(
+        self, db: Session, told: list[UUID], consumer: Consumer
+    ) -> None:  # fmt: skip
+        busy, other, _ = self.USERS
+        outbox_rows(db, busy, 60)
+        outbox_rows(db, other, 1)
+        deliver_batch(db, consumer)
+        assert set(told) == {busy, other}
+
+    def test_take_turns_from_one_batch_to_the_next(
+        self, db: Session, told: list[UUID], consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox, "USERS_AT_ONCE", 2)
+        monkeypatch.setattr(outbox, "_USERS", outbox._users())
+        for each in self.USERS:
+            outbox_rows(db, each, 2)
+        turn, one = Turn(), replace(consumer, batch=2)
+        batches = []
+        while deliver_batch(db, one, turn=turn):
+            batches.append(sorted(each.int for each in told))
+            told.clear()
+        assert batches == [[1, 2], [3, 3], [1, 2]]
+
+    def test_all_of_whose_rows_wait_hide_no_other_one(
+        self, db: Session, told: list[UUID], consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox, "USERS_AT_ONCE", 1)
+        monkeypatch.setattr(outbox, "_USERS", outbox._users())
+        first, second, third = self.USERS
+        for each in (first, third):
+            outbox_rows(db, each, 1, next_try_at=NOW + timedelta(hours=1))
+        outbox_rows(db, second, 1)
+        assert deliver_batch(db, consumer, turn=Turn(third)) == 1
+        assert deliver_batch(db, consumer) == 0
+        assert told == [second]
+
+
+def test_rows_that_a_time_limit_stops_together_are_handed_over_each_by_itself(db: Session) -> None:
+    """One row may be the cause each time, and would keep all others from the consumer."""
+    outbox_rows(db, UUID(int=1), 3)
+    bad = db.scalars(select(OutboxRow.id).order_by(OutboxRow.id)).all()[1]
+    told = list[int]()
+
+    def handle_all(db: Session, events: Sequence[TaskEvent]) -> None:
+        db.add_all(Period(name=f"test {each.id}") for each in events)
+        db.flush()
+        if bad in [each.id for each in events]:
+            raise OperationalError("", None, sqlite3.OperationalError())
+        told.extend(each.id for each in events)
+
+    consumer = Consumer("test", 0, lambda db, event: handle_all(db, [event]), handle_all)
+    assert deliver_batch(db, consumer) == 3
+    assert [(row.id, row.failures) for row in db.scalars(select(OutboxRow))] == [(bad, 1)]
+    assert db.scalar(select(func.count()).where(Period.name.startswith("test "))) == len(told) == 2
 
 
 def test_a_pass_of_its_own_serves_each_consumer_until_nothing_is_left(db: Session, heard: Heard) -> None:

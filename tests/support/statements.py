@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import psycopg2.extensions
-from sqlalchemy import event
+from sqlalchemy import Connection, Engine, event
 
 from app.db.postgresql.prepared import Prepared, PreparedConnection
 from app.db.session import dispose_engine, engine, group_engine
@@ -46,6 +46,21 @@ def statements() -> Iterator[list[str]]:
     seen: list[str] = []
     with before_each_statement(lambda statement, _: seen.append(statement)):
         yield seen
+
+
+@contextmanager
+def sent_by(source: Engine | Connection) -> Iterator[list[tuple[str, Any]]]:
+    """The statements of this engine or connection from now on, with their parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(source, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(source, "before_cursor_execute", note)
 
 
 class Cursor(psycopg2.extensions.cursor):

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.statements.conditions import is_one_of
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent
 from app.models.user import User
@@ -26,6 +27,8 @@ from app.services.webhooks.bodies import body_of
 
 # The sender looks at each lane, and a user may name any number of hosts. Those of one lane wait for each other.
 LANES_OF_URLS = 64
+# Ends of tasks that are recorded in one transaction: 200 took half the time of four times 50, and 500 hardly less.
+ENDS_AT_ONCE = 200
 
 _DELIVERIES: Any = WebhookDelivery.__table__
 _TYPES = {
@@ -34,10 +37,10 @@ _TYPES = {
     OutboxEvent.REVOKED: EventType.TASK_REVOKED,
 }
 _ENDPOINTS = (
-    sa.select(WebhookEndpoint.id, WebhookEndpoint.events)
+    sa.select(WebhookEndpoint.id, WebhookEndpoint.user_id, WebhookEndpoint.events)
     .add_columns(WebhookEndpoint.filter_task_type, WebhookEndpoint.filter_tag, WebhookEndpoint.filter_celery_task_name)
     .join(User, User.id == WebhookEndpoint.user_id)
-    .where(WebhookEndpoint.user_id == sa.bindparam("user"), WebhookEndpoint.enabled, User.is_active)
+    .where(is_one_of(WebhookEndpoint.user_id, "users"), WebhookEndpoint.enabled, User.is_active)
     .order_by(WebhookEndpoint.id)
 )
 
@@ -54,7 +57,7 @@ class Event:
 
 def find_endpoints(db: Session, user_id: UUID, kind: EventType) -> list[Any]:
     """Return the endpoints of the user that want these events, as far as their filters match."""
-    return [endpoint for endpoint in db.execute(_ENDPOINTS, {"user": user_id}) if kind in endpoint.events]
+    return [endpoint for endpoint in db.execute(_ENDPOINTS, {"users": [user_id]}) if kind in endpoint.events]
 
 
 def record_events(
@@ -94,15 +97,27 @@ def record_made(
     db.execute(sa.insert(_DELIVERIES), rows)
 
 
-def record_end(db: Session, told: TaskEvent) -> None:
-    """Record the end of a task: the consumer of the outbox. Its body is made when it is first sent."""
-    kind = _TYPES.get(OutboxEvent(told.event)) if told.event in set(OutboxEvent) else None
-    if kind is None:
+def record_ends(db: Session, told: Sequence[TaskEvent]) -> None:
+    """Record these ends of tasks: the consumer of the outbox. Their bodies are made when they are first sent.
+
+    One SELECT of the endpoints of all their users, and one INSERT.
+    """
+    ends = [(each, _TYPES[OutboxEvent(each.event)]) for each in told if each.event in _TYPES]
+    if not ends:
         return
-    found = find_endpoints(db, told.user_id, kind)
-    receivers = [
-        _of_endpoint(each) for each in _matching(found, told.task_type, told.celery_task_name, told.tags or ())
-    ]
+    endpoints: dict[UUID, list[Any]] = {each.user_id: [] for each, _ in ends}
+    for endpoint in db.execute(_ENDPOINTS, {"users": sorted(endpoints)}):
+        endpoints[endpoint.user_id].append(endpoint)
+    moment: datetime = db.execute(sa.select(NOW)).scalar_one()
+    rows = [row for each, kind in ends for row in _rows_of_end(each, kind, endpoints[each.user_id], moment)]
+    if rows:
+        db.execute(sa.insert(_DELIVERIES), rows)
+
+
+def _rows_of_end(told: TaskEvent, kind: EventType, endpoints: Sequence[Any], moment: datetime) -> list[dict[str, Any]]:
+    wanting = [each for each in endpoints if kind in each.events]
+    found = _matching(wanting, told.task_type, told.celery_task_name, told.tags or ())
+    receivers = [_of_endpoint(each) for each in found]
     if told.webhook_url is not None:
         receivers.append({"url": told.webhook_url, "lane": lane_of_url(told.user_id, told.webhook_url)})
     event = {
@@ -112,10 +127,14 @@ def record_end(db: Session, told: TaskEvent) -> None:
         "type": kind.value,
         "event_at": told.finished_at or told.created_at,
     }
-    _insert(db, event, receivers)
+    return _rows(event, receivers, DELIVERY_BYTES, moment)
 
 
-CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, record_end)
+def _record_end(db: Session, told: TaskEvent) -> None:
+    record_ends(db, [told])
+
+
+CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, _record_end, record_ends, ENDS_AT_ONCE)
 
 
 def lane_of_url(user_id: UUID, url: str) -> UUID:
@@ -145,9 +164,3 @@ def _rows(
     """One row for each receiver, all with the event's id. The rows of an event are due in the order of their ids."""
     whole = {"endpoint_id": None, "url": None, **event, "event_id": new_id(), "attempts": [], "next_attempt_at": due}
     return [{"id": new_id(), **whole, **each, "bytes": size + len(each.get("url", "").encode())} for each in receivers]
-
-
-def _insert(db: Session, event: dict[str, Any], receivers: Sequence[dict[str, Any]]) -> None:
-    """Of an event whose body is made when it is first sent."""
-    if receivers:
-        db.execute(sa.insert(_DELIVERIES).values(_rows(event, receivers, DELIVERY_BYTES, NOW)))

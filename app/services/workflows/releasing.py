@@ -34,7 +34,7 @@ def _release(ids: Collection[UUID]) -> float:
 
 def _note(ids: Collection[UUID]) -> float:
     with SessionLocal() as db:
-        deliver_batch(db, CONSUMER, len(ids), of=list(ids))
+        deliver_batch(db, CONSUMER, of=list(ids))
     return PACE_SECONDS
 
 

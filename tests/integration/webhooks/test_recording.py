@@ -6,15 +6,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.ddl.clock import NOW
 from app.models import Schedule, ScheduleRun, Task, User
+from app.models.outbox import OutboxRow
 from app.models.webhook import WebhookEndpoint
 from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
+from app.services.outbox import deliver_batch
 from app.services.schedule_service import schedule_service
 from app.services.schedules import firing
 from app.services.schedules.timing import now_of
@@ -22,7 +25,9 @@ from app.services.task_service import task_service
 from app.services.tasks import quotas as usage
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import following, recording
+from app.services.webhooks.recording import CONSUMER
 from tests.support.schedules import TASK, fire_all, move_on, new_schedule, rewind, tasks_of, told
+from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_task, new_user
 from tests.support.webhooks import (
     bodies,
@@ -36,6 +41,13 @@ from tests.support.webhooks import (
 from tests.unit.outbound.web_server import Web
 
 pytestmark = pytest.mark.usefixtures("allowed")
+
+
+def told_ends(db: Session, user: UUID, number: int, **values: Any) -> None:
+    """So many ends of tasks of this user, in the outbox."""
+    row = {"consumer": CONSUMER.number, "user_id": user, "event": "succeeded", "generation": 1, **values}
+    db.execute(insert(OutboxRow), [{**row, "task_id": new_id()} for _ in range(number)])
+    db.commit()
 
 
 class TestWhatIsRecorded:
@@ -84,6 +96,29 @@ class TestWhatIsRecorded:
         task_service.delete(db, task.id, force=True)
         record(db)
         assert deliveries(db) == []
+
+    def test_many_ends_with_as_many_statements_as_one(self, db: Session, user: UUID) -> None:
+        endpoint(db, user)
+        counts = []
+        for number in (2, 20):
+            told_ends(db, user, number)
+            with sent_by(db.connection()) as sent:
+                assert deliver_batch(db, CONSUMER) == number
+            counts.append(len(sent))
+        assert counts[0] == counts[1] > 0
+        assert len(deliveries(db)) == 22
+
+    def test_each_end_once_where_one_among_them_cannot_be(self, db: Session, user: UUID) -> None:
+        endpoint(db, user)
+        told_ends(db, user, 2)
+        told_ends(db, user, 1, webhook_url="no URL")
+        told_ends(db, user, 2)
+        assert deliver_batch(db, CONSUMER) == 5
+        [left] = db.scalars(select(OutboxRow))
+        assert (left.webhook_url, left.failures) == ("no URL", 1)
+        found = deliveries(db)
+        assert len(found) == len({each.task_id for each in found}) == 4
+        assert left.task_id not in {each.task_id for each in found}
 
     def test_a_plain_task_has_no_followers_and_one_that_is_retried_has_those_of_now(
         self, db: Session, user: UUID
