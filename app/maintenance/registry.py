@@ -48,5 +48,6 @@ PASSES: tuple[Pass, ...] = (
     webhooks.SEND,
     webhooks.FOLLOW,
     webhooks.DROP,
+    webhooks.RECOVER,
     webhooks.FORGET,
 )

@@ -29,7 +29,7 @@ from app.models.task_output import TaskOutput
 from app.models.task_step import TaskStep
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
-from app.models.webhook import WebhookDelivery, WebhookEndpoint
+from app.models.webhook import ClosedLane, WebhookDelivery, WebhookEndpoint, WebhookRecovery
 from app.models.worker import WorkerProcess
 from app.models.workflow import Workflow, WorkflowNode
 
@@ -40,6 +40,7 @@ __all__ = [
     "BulkDeed",
     "ClaimHold",
     "ClaimedTurn",
+    "ClosedLane",
     "DailyCount",
     "ErrorGroup",
     "ErrorState",
@@ -70,6 +71,7 @@ __all__ = [
     "UserTurn",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "WebhookRecovery",
     "WorkerProcess",
     "Workflow",
     "WorkflowNode",

@@ -17,6 +17,7 @@ from app.ddl.base import Base
 from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Bytes, JSONText, LongText, ShortText, TextList, Word
+from app.ddl.indexes import webhook_delivery_indexes
 from app.models.recorded_event import RecordedEvent
 
 KEPT = timedelta(days=30)
@@ -106,6 +107,14 @@ class WebhookEndpoint(Base):
     old_secret_until: Mapped[datetime | None]
     # The first failure since something got through.
     failing_since: Mapped[datetime | None]
+    # Of its deliveries; NULL: its id. Another one each time it is enabled again, so that nothing of before is sent.
+    lane: Mapped[UUID | None]
+
+    @property
+    def present_lane(self) -> UUID:
+        """The lane of what is queued for it now."""
+        return self.lane or self.id
+
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
@@ -117,6 +126,35 @@ class WebhookEndpoint(Base):
             "tag": self.filter_tag,
             "celery_task_name": self.filter_celery_task_name,
         }
+
+
+PRESENT_LANE: sa.ColumnElement[UUID] = sa.func.coalesce(WebhookEndpoint.lane, WebhookEndpoint.id)
+
+
+class ClosedLane(Base):
+    """A lane of which nothing is to be sent any more, until maintenance has dropped what is queued in it."""
+
+    __tablename__ = "webhook_closed_lanes"
+
+    lane: Mapped[UUID] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[UUID]
+
+
+class WebhookRecovery(Base):
+    """A wish to have sent again what an endpoint has missed. Maintenance works it off in batches, and deletes it.
+
+    It is for the deliveries with ids behind `after`, which moves on with each batch, up to `until`.
+    """
+
+    __tablename__ = "webhook_recoveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    endpoint_id: Mapped[UUID] = mapped_column(sa.ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    # NULL: only what waits for another attempt.
+    since: Mapped[datetime | None]
+    after: Mapped[UUID]
+    until: Mapped[UUID]
 
 
 class WebhookDelivery(Base):
@@ -138,14 +176,7 @@ class WebhookDelivery(Base):
         one_of("state", DeliveryState),
         sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_is_due"),
         sa.CheckConstraint("(state = 'pending') = (lane IS NOT NULL)", name="pending_has_lane"),
-        # The sender: the lanes, and the first rows of each.
-        sa.Index("ix_webhook_deliveries_due", "lane", "next_attempt_at", "id"),
-        sa.Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id"),
-        sa.Index("ix_webhook_deliveries_task", "task_id", "id"),
-        # The first attempts that one of the same task waits for.
-        sa.Index("ix_webhook_deliveries_before", "task_id", "lane", "tries", "generation"),
-        # The quota: a sum that reads no row.
-        sa.Index("ix_webhook_deliveries_user", "user_id", "bytes"),
+        *webhook_delivery_indexes(),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

@@ -158,7 +158,7 @@ class WebhookRotated(ResponseModel):
 class WebhookRecovered(ResponseModel):
     """What is sent again."""
 
-    count: int = Field(description="The number of deliveries.", examples=[3])
+    count: int = Field(description="The number of deliveries that matched when it was accepted.", examples=[3])
 
 
 class DeliveryAttempt(ResponseModel):

@@ -27,11 +27,11 @@ from app.outbound.urls import parse
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch, WebhookRecover
 from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
-from app.services.webhooks import deliveries, dropping, endpoints, following, secrets
+from app.services.webhooks import deliveries, dropping, endpoints, following, recoveries, secrets
 
 MAX_ENDPOINTS = 20
-# Of one user, within LOGIN_WINDOW_SECONDS: `recover` takes any number.
-MOST_REDELIVERIES = 1000
+# Of one user, within LOGIN_WINDOW_SECONDS. A recovery is of any number of deliveries.
+MOST_REDELIVERIES, MOST_RECOVERIES = 1000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +139,15 @@ class WebhookService:
         """
         wanted = parsed(WebhookPatch, changes, InvalidWebhook).model_dump(exclude_unset=True)
         with transaction(db, commit=commit):
-            was_enabled = endpoints.find(db, user_id, endpoint_id).enabled
-        if wanted.get("enabled") and not was_enabled:  # what maintenance has not dropped yet
-            dropping.drop_queue(db, endpoint_id, commit=commit)
-        with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id, lock=True)
             values = endpoints.columns_of(wanted)
             if "url" in values or (wanted.get("enabled") and not row.enabled):
                 values |= {"failing_since": None}
-            if wanted.get("enabled"):
-                values |= {"disabled_at": None, "disabled_reason": None}
-            elif "enabled" in wanted and row.enabled:
-                values |= {"disabled_at": NOW, "disabled_reason": None}
+            if wanted.get("enabled", row.enabled) != row.enabled:
+                dropping.close_lane(db, row)
+                values |= {"disabled_at": NOW} if row.enabled else {"disabled_at": None, "lane": new_id()}
+                values |= {"disabled_reason": None}
             if not values:
                 return row
             endpoints.write(db, endpoint_id, values)
@@ -171,6 +167,7 @@ class WebhookService:
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id, lock=True)
+            dropping.close_lane(db, row)
             gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
             db.execute(gone.execution_options(synchronize_session=False))
             db.expunge(row)
@@ -265,9 +262,9 @@ class WebhookService:
         settings = get_settings()
         its = WebhookDelivery.id == delivery_id, WebhookDelivery.endpoint_id == endpoint_id
         with transaction(db, commit=commit):
-            endpoints.find_enabled(db, user_id, endpoint_id)
+            endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
             count_deed(db, settings, "redeliveries of webhooks", {str(user_id): MOST_REDELIVERIES})
-            deliveries.queue_again(db, endpoint_id, *its, ~deliveries.is_soon())
+            deliveries.queue_again(db, endpoint, *its, ~deliveries.is_soon(endpoint))
             row = db.scalars(sa.select(WebhookDelivery).where(*its).execution_options(populate_existing=True)).first()
             if row is None:
                 raise DeliveryNotFound
@@ -276,22 +273,28 @@ class WebhookService:
     def recover(
         self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime, *, commit: bool = True
     ) -> int:  # fmt: skip
-        """Send all deliveries to this endpoint now that failed or were dropped since then, or wait for another attempt.
+        """Have all sent again that failed or was dropped since then, or waits for another attempt.
 
-        Returns how many. A transaction for each batch of them. Raises WebhookNotFound, WebhookDisabled, and
-        InvalidWebhook for a time without an offset.
+        Maintenance queues it. Returns how many deliveries match now. Raises WebhookNotFound, WebhookDisabled,
+        TooManyRequests, and InvalidWebhook for a time without an offset.
         """
         moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
         return self._recover(db, user_id, endpoint_id, moment, commit=commit)
 
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
-        """The same of those alone that wait for another attempt. Raises WebhookNotFound, WebhookDisabled."""
+        """The same of those alone that wait for another attempt.
+
+        Raises WebhookNotFound, WebhookDisabled, TooManyRequests.
+        """
         return self._recover(db, user_id, endpoint_id, None, commit=commit)
 
+    @repeated_with_a_fresh_session
     def _recover(self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime | None, *, commit: bool) -> int:
+        settings = get_settings()
         with transaction(db, commit=commit):
-            endpoints.find_enabled(db, user_id, endpoint_id)
-        return deliveries.recover(db, endpoint_id, since, commit=commit)
+            endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
+            count_deed(db, settings, "recoveries of webhooks", {str(user_id): MOST_RECOVERIES})
+            return recoveries.accept(db, endpoint, since)
 
     # The operator
 

@@ -1,6 +1,7 @@
 """Endpoints, events and deliveries, for the tests of webhooks. Those that send allow it by `settings(ALLOWED)`."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,8 @@ from app.core.host_rules import HostRules
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.ddl.clock import NOW
+from app.maintenance.passes.webhooks import RECOVERIES
+from app.maintenance.steps import take_steps
 from app.models import Task
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.outbound import Bounds, Client
@@ -20,7 +23,7 @@ from app.outbound.policy import Policy
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.webhook_service import NewEndpoint, webhook_service
-from app.services.webhooks import health, outcomes, sending
+from app.services.webhooks import dropping, health, outcomes, sending
 from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.recording import CONSUMER
@@ -62,6 +65,13 @@ def send(db: Session, by: Sender | None = None) -> None:
     one = by or sender()
     # A step that has dropped what it looked for tells of nothing under way; the next look finds what is left.
     while one.step(db) or one.step(db):
+        pass
+
+
+def work_off(db: Session) -> None:
+    """As maintenance does: drop what stands in closed lanes, and queue what is to be recovered."""
+    dropping.drop_closed(db, threading.Event())
+    while take_steps(db, RECOVERIES, threading.Event()):
         pass
 
 

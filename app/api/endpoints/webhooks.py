@@ -179,11 +179,15 @@ def redeliver_webhook(
     "/{webhook_id}/recover",
     response_model=WebhookRecovered,
     status_code=status.HTTP_202_ACCEPTED,
-    response_description="How many are sent again",
-    responses=problems(401, InsufficientScope, WebhookNotFound, WebhookDisabled),
+    response_description="How many match now; they are sent again from now on",
+    responses=problems(401, InsufficientScope, WebhookNotFound, WebhookDisabled, TooManyRequests),
 )
 def recover_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookRecover
 ) -> WebhookRecovered:  # fmt: skip
-    """Send all deliveries to the endpoint now that failed or were dropped since a time, or wait for another attempt."""
+    """Send all deliveries to the endpoint that failed or were dropped since a time, or wait for another attempt.
+
+    They are queued within seconds, in batches, also if this process is stopped. An endpoint that is disabled meanwhile
+    gets no more of them.
+    """
     return WebhookRecovered(count=webhook_service.recover(db, user.id, webhook_id, body.since))

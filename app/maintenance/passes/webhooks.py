@@ -1,16 +1,21 @@
-"""Sends webhooks, follows the tasks of users with new endpoints, drops what nobody wants, deletes old deliveries."""
+"""Sends webhooks, queues them again, follows the tasks of users with new endpoints, drops and deletes deliveries."""
 
 from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, Needs, Pass, Round
+from app.maintenance.steps import Steps, take_steps
 from app.outbound.policy import Policy
-from app.services.webhooks import dropping, following, forgetting
+from app.services.webhooks import dropping, following, forgetting, recoveries
 from app.services.webhooks.sender import Sender, sender_of
 
 IDLE_SECONDS = 0.5
 # Nothing waits for it: what is taken of a disabled endpoint is dropped as well.
 DROP_SECONDS = 5.0
+
+RECOVERIES = Steps(
+    "webhooks: a batch of recovery", recoveries.running, recoveries.step, "its user can disable the endpoint"
+)
 
 # What is under way outlasts a run of the pass.
 SENDER: PerProcess[Sender | None] = PerProcess(lambda: None)
@@ -29,7 +34,11 @@ def _follow(db: Session, this: Round) -> None:
 
 
 def _drop(db: Session, this: Round) -> None:
-    dropping.drop_unwanted(db, this.stopping)
+    dropping.drop_closed(db, this.stopping)
+
+
+def _recover(db: Session, this: Round) -> float | None:
+    return AT_NEXT_ROUND if take_steps(db, RECOVERIES, this.stopping) else None
 
 
 def _forget(db: Session, this: Round) -> float | None:
@@ -39,4 +48,5 @@ def _forget(db: Session, this: Round) -> float | None:
 SEND = Pass("send_webhooks", IDLE_SECONDS, Needs.THREAD, _send)
 FOLLOW = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow)
 DROP = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop)
+RECOVER = Pass("recover_webhooks", IDLE_SECONDS, Needs.THREAD, _recover)
 FORGET = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget)

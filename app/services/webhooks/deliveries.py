@@ -1,31 +1,27 @@
-"""Deliveries as the API shows and repeats them. None of these functions commits, but for `recover`."""
+"""Deliveries as the API shows and repeats them. None of these functions commits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, defer
 
-from app.core.ids import first_id_at, new_id
-from app.db.deadlocks import repeated
+from app.core.ids import new_id
 from app.db.page import Page, page_of
 from app.db.rows import changed_rows
-from app.db.session import transaction
 from app.ddl.clock import NOW
-from app.models.webhook import DELIVERY_BYTES, TEST_EVENT, DeliveryState, WebhookDelivery, WebhookEndpoint
+from app.models.webhook import (
+    DELIVERY_BYTES,
+    PRESENT_LANE,
+    TEST_EVENT,
+    DeliveryState,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from app.services.webhooks.bodies import body_of
 from app.services.webhooks.queue import LEASE
-
-# Rows that a recovery looks at in one transaction.
-RECOVER_BATCH = 500
-# An API process whose clock is behind may have made the id of a delivery.
-_CLOCKS = timedelta(minutes=5)
-# Nothing is older, and no engine needs to know of times that are.
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOST = WebhookDelivery.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
-_WAITS = sa.and_(WebhookDelivery.lane.is_not(None), WebhookDelivery.tries > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
         event_at=now,
         body=body,
         attempts=[],
-        lane=endpoint.id,
+        lane=endpoint.present_lane,
         next_attempt_at=now,
         bytes=DELIVERY_BYTES + len(body),
     )
@@ -59,48 +55,41 @@ def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
     return delivery
 
 
-def is_soon() -> sa.ColumnElement[bool]:
-    """The condition that a delivery is under way, or is sent within a minute.
+def is_soon(endpoint: WebhookEndpoint) -> sa.ColumnElement[bool]:
+    """The condition that a delivery to this endpoint is under way, or is sent within a minute.
 
     Queued anew, what its request comes to would be written nowhere.
     """
-    row = WebhookDelivery
-    return sa.and_(row.state == DeliveryState.PENDING.value, row.next_attempt_at <= NOW + LEASE)
+    return sa.and_(_is_queued(endpoint), WebhookDelivery.next_attempt_at <= NOW + LEASE)
 
 
-def queue_again(db: Session, endpoint_id: UUID, *which: sa.ColumnElement[bool]) -> int:
-    """Have these deliveries to an endpoint sent now, by a schedule that begins anew. Returns how many."""
-    values = {"state": DeliveryState.PENDING.value, "lane": endpoint_id, "next_attempt_at": NOW, "tries": 0}
-    queued = sa.update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id, *which).values(values)
-    return changed_rows(db.execute(queued.execution_options(synchronize_session=False)))
+def is_lost(endpoint: WebhookEndpoint, since: datetime | None) -> sa.ColumnElement[bool]:
+    """The condition that a delivery to this endpoint failed, was dropped or waits for another attempt, since then.
 
-
-def recover(db: Session, endpoint_id: UUID, since: datetime | None, *, commit: bool) -> int:
-    """Have what failed, was dropped, or waits for another attempt since then sent now. Returns how many.
-
-    Without a time: all that waits for another attempt, and nothing else. One that is under way just now may be sent
-    twice. A transaction for each batch; with `commit=False` in the caller's.
+    Without a time: that it waits for another attempt.
     """
-    row, oldest = WebhookDelivery, max(since or _EPOCH, _EPOCH)
-    last = first_id_at((oldest - _CLOCKS).timestamp())  # an index has these
-    which = _WAITS if since is None else sa.and_(sa.or_(_LOST, _WAITS), row.created_at >= oldest)
+    row = WebhookDelivery
+    waits = sa.and_(_is_queued(endpoint), row.tries > 0)
+    if since is None:
+        return waits
+    is_over = row.state.in_([DeliveryState.FAILED.value, DeliveryState.DROPPED.value])
+    # What stands in a closed lane is dropped, as soon as maintenance comes to it.
+    is_dropped = sa.and_(row.state == DeliveryState.PENDING.value, ~_is_queued(endpoint))
+    return sa.and_(sa.or_(is_over, is_dropped, waits), row.created_at >= since)
 
-    def queue_batch() -> tuple[Sequence[UUID], int]:
-        """The next ids, whatever became of them: so no statement reads more rows, however few of them are queued."""
-        ids = sa.select(row.id).where(row.endpoint_id == endpoint_id, row.id > last).order_by(row.id)
-        with transaction(db, commit=commit):
-            seen = db.scalars(ids.limit(RECOVER_BATCH)).all()
-            locked = sa.select(row.id).where(row.id.in_(seen), which).order_by(row.id).with_for_update()
-            these = db.scalars(locked).all() if seen else ()
-            return seen, queue_again(db, endpoint_id, row.id.in_(these)) if these else 0
 
-    number = 0
-    while True:
-        seen, queued_now = repeated(queue_batch) if commit else queue_batch()
-        number += queued_now
-        if len(seen) < RECOVER_BATCH:
-            return number
-        last = seen[-1]
+def _is_queued(endpoint: WebhookEndpoint) -> sa.ColumnElement[bool]:
+    # Never NULL, as the lane alone is once a delivery is over.
+    is_pending = WebhookDelivery.state == DeliveryState.PENDING.value
+    return sa.and_(is_pending, WebhookDelivery.lane == endpoint.present_lane)
+
+
+def queue_again(db: Session, endpoint: WebhookEndpoint, *which: sa.ColumnElement[bool]) -> int:
+    """Have these deliveries to the endpoint sent now, by a schedule that begins anew. Returns how many."""
+    lane = endpoint.present_lane
+    values = {"state": DeliveryState.PENDING.value, "lane": lane, "next_attempt_at": NOW, "tries": 0}
+    queued = sa.update(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint.id, *which).values(values)
+    return changed_rows(db.execute(queued.execution_options(synchronize_session=False)))
 
 
 def page(
@@ -130,7 +119,8 @@ def newest(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDel
 def queued(db: Session, endpoint_id: UUID, most: int) -> Queued:
     """Return what waits for this endpoint; no more than `most` are counted, those that are due first."""
     row = WebhookDelivery
-    due = sa.select(row.tries, row.next_attempt_at).where(row.lane == endpoint_id)
+    its_lane = sa.select(PRESENT_LANE).where(WebhookEndpoint.id == endpoint_id).scalar_subquery()
+    due = sa.select(row.tries, row.next_attempt_at).where(row.lane == its_lane)
     first = due.order_by(row.next_attempt_at, row.id).limit(most).subquery()
     next_at = sa.case((first.c.tries > 0, first.c.next_attempt_at))  # NULL, which is not counted
     found = db.execute(sa.select(sa.func.count(), sa.func.count(next_at), sa.func.min(next_at)).select_from(first))

@@ -1,10 +1,12 @@
-"""Drops what is queued for endpoints that are disabled or gone, in batches: a queue may have a million rows.
+"""Drops what was queued for endpoints until they were disabled or deleted, in batches: it may be a million rows.
 
-So whoever disables or deletes an endpoint writes its row alone. What is taken for it meanwhile is dropped as well.
+So whoever disables, enables or deletes an endpoint writes its row, and that its lane is closed. What is taken of that
+lane meanwhile is dropped as well.
 """
 
 import threading
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,10 +15,11 @@ from sqlalchemy.orm import Session
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements.batches import lock_batch
-from app.models.webhook import DeliveryState, WebhookDelivery
-from app.services.webhooks.due_lanes import find_unwanted
+from app.db.statements.upserting import upsert
+from app.models.webhook import PRESENT_LANE, ClosedLane, DeliveryState, WebhookDelivery, WebhookEndpoint
 
 BATCH = 500
+_CLOSED: Any = ClosedLane.__table__
 
 
 def drop(db: Session, ids: Collection[UUID]) -> int:
@@ -28,19 +31,36 @@ def drop(db: Session, ids: Collection[UUID]) -> int:
     return changed_rows(db.execute(pending.values(values).execution_options(synchronize_session=False)))
 
 
-def drop_queue(db: Session, endpoint_id: UUID, *, commit: bool = True, stopping: threading.Event | None = None) -> None:
-    """Drop all that is queued for this endpoint, in a transaction for each batch; with `commit=False` in the caller's.
+def close_lane(db: Session, row: WebhookEndpoint) -> None:
+    """Have nothing sent that is queued for this endpoint now.
 
-    What another transaction has in hand just now is left out.
+    The caller disables it, or deletes it, or enables it with another lane; and commits.
     """
-    queued = sa.select(WebhookDelivery.id).where(WebhookDelivery.lane == endpoint_id)
-    is_full = True
-    while is_full and not (stopping and stopping.is_set()):
-        with transaction(db, commit=commit):
-            is_full = drop(db, lock_batch(db, queued, BATCH)) == BATCH
+    upsert(db, _CLOSED, [{"lane": row.present_lane, "endpoint_id": row.id}])
 
 
-def drop_unwanted(db: Session, stopping: threading.Event) -> None:
-    """Drop what is queued for all endpoints that are disabled or gone. A transaction for each batch."""
-    for endpoint_id in find_unwanted(db):
-        drop_queue(db, endpoint_id, stopping=stopping)
+def drop_closed(db: Session, stopping: threading.Event) -> None:
+    """Drop what is queued in closed lanes. A transaction for each batch."""
+    with transaction(db):
+        lanes = db.scalars(sa.select(ClosedLane.lane).order_by(ClosedLane.lane)).all()
+    for lane in lanes:
+        while not stopping.is_set() and _drop_batch(db, lane):
+            """More is left."""
+
+
+def _drop_batch(db: Session, lane: UUID) -> bool:
+    """Drop a batch; the lane is forgotten with the last one. Returns whether more may be left.
+
+    What another transaction has in hand just now is left out: the sender drops it, should it be sent.
+    """
+    closed, endpoint = ClosedLane, WebhookEndpoint
+    # A process of a release that knew no lanes may have enabled the endpoint again.
+    is_open = sa.exists().where(endpoint.id == closed.endpoint_id, endpoint.enabled, closed.lane == PRESENT_LANE)
+    queued = sa.select(WebhookDelivery.id).where(WebhookDelivery.lane == lane)
+    with transaction(db):
+        found = db.scalar(sa.select(is_open).where(closed.lane == lane))
+        if found is False and drop(db, lock_batch(db, queued, BATCH)) == BATCH:
+            return True
+        gone = sa.delete(closed).where(closed.lane == lane)
+        db.execute(gone.execution_options(synchronize_session=False))
+        return False

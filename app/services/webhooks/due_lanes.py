@@ -1,9 +1,14 @@
-"""Which lanes have something queued: those that are due, and those of endpoints that are disabled or gone.
+"""Which lanes have something due, at the cost of those alone.
 
-The walk takes two index lookups for each lane. DISTINCT would read every row, of which a dead receiver may have any
-number.
+A sender remembers which lanes were due at its last look, and looks at these and at what has become due since. Now and
+then it walks through all lanes, so that it also finds a row whose transaction was committed late. The walk takes two
+look-ups in an index for each lane: DISTINCT would read every row, of which a dead receiver may have any number.
 """
 
+import time
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -11,80 +16,103 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.ddl.clock import NOW
+from app.db.statements.skipping import walk
+from app.ddl.clock import NOW, STATEMENT_TIME
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.webhooks.lanes import DueLane
 
-# Lanes that one statement finds.
-LANES_AT_ONCE = 1000
+# Lanes that one statement of the walk finds, and that one statement is asked about.
+LANES_AT_ONCE, LANES_ASKED = 1000, 100
+WALK_SECONDS = 30.0
+# Most rows are committed within this time after the one at which they are due.
+OVERLAP = timedelta(seconds=2)
 
 _DELIVERIES: Any = WebhookDelivery.__table__
+_ROW = _DELIVERIES.c
+_BECAME_DUE = (
+    sa.select(_ROW.lane)
+    .where(_ROW.next_attempt_at > sa.bindparam("since", type_=_ROW.next_attempt_at.type))
+    .where(_ROW.next_attempt_at <= STATEMENT_TIME)
+    .distinct()
+)
 
 
-def _walk() -> sa.CTE:
-    """The lanes behind `after`, each with its number."""
-    row = _DELIVERIES.c
-
-    def first(behind: Any) -> Any:
-        return sa.select(row.lane).where(row.lane > behind).order_by(row.lane).limit(1)
-
-    start = first(sa.bindparam("after", type_=row.lane.type)).scalar_subquery()
-    steps = sa.select(start.label("lane"), sa.literal(1, sa.Integer).label("number")).cte("lanes", recursive=True)
-    following = first(steps.c.lane).correlate(steps).scalar_subquery()
-    more = sa.select(following, steps.c.number + 1).where(steps.c.lane.is_not(None), steps.c.number < LANES_AT_ONCE)
-    return steps.union_all(more)
-
-
-def _of_first(found: sa.CTE, column: Any) -> Any:
-    """This column of the row of each lane that is due before the others."""
-    row = _DELIVERIES.c
-    first = sa.select(column).where(row.lane == found.c.lane).order_by(row.next_attempt_at, row.id).limit(1)
-    return first.correlate(found).scalar_subquery()
-
-
-def _lanes() -> sa.Select[*tuple[Any, ...]]:
-    """The lanes with the first time at which a row of each is due, its user, and whether nothing gets through to it."""
-    row, found, endpoint = _DELIVERIES.c, _walk(), WebhookEndpoint
-    due, whose = _of_first(found, row.next_attempt_at), _of_first(found, row.user_id)
-    is_said = sa.exists().where(endpoint.id == found.c.lane, endpoint.failing_since.is_not(None)).correlate(found)
+def _state_of(lanes: sa.CTE) -> sa.Select[*tuple[Any, ...]]:
+    """These lanes with what is due first of each: when, whose, and whether nothing gets through; and the time."""
+    head, endpoint = _DELIVERIES.alias("head"), WebhookEndpoint.__table__
+    first = sa.select(_ROW.id).where(_ROW.lane == lanes.c.value).order_by(_ROW.next_attempt_at, _ROW.id).limit(1)
     # The URLs of tasks have no endpoint that says so: what is due first has failed before.
-    failing = sa.or_(is_said, _of_first(found, row.tries) > 0)
-    return sa.select(found.c.lane, due, whose, failing, NOW).where(found.c.lane.is_not(None)).order_by(found.c.number)
-
-
-def _unwanted() -> sa.Select[*tuple[Any, ...]]:
-    """The lanes, and whether it is that of an endpoint which is disabled or gone."""
-    found, endpoint = _walk(), WebhookEndpoint
-    of_endpoint = _of_first(found, _DELIVERIES.c.endpoint_id).is_not(None)
-    enabled = sa.exists().where(endpoint.id == found.c.lane, endpoint.enabled).correlate(found)
+    failing = sa.or_(endpoint.c.failing_since.is_not(None), head.c.tries > 0)
     return (
-        sa.select(found.c.lane, sa.and_(of_endpoint, ~enabled))
-        .where(found.c.lane.is_not(None))
-        .order_by(found.c.number)
+        sa.select(lanes.c.value, head.c.next_attempt_at, head.c.user_id, failing, NOW)
+        .select_from(lanes)
+        .outerjoin(head, head.c.id == first.correlate(lanes).scalar_subquery())
+        .outerjoin(endpoint, endpoint.c.id == head.c.endpoint_id)
+        .where(lanes.c.value.is_not(None))
     )
 
 
-_LANES, _UNWANTED = _lanes(), _unwanted()
+def _all_lanes() -> sa.Select[*tuple[Any, ...]]:
+    found = walk(_ROW.lane, most=LANES_AT_ONCE)
+    return _state_of(found).order_by(found.c.number)
+
+
+_ALL_LANES = _all_lanes()
+
+
+@cache
+def _so_many_lanes(number: int) -> sa.Select[*tuple[Any, ...]]:
+    """The SELECT of the lanes `lane_0` to `lane_{number - 1}`."""
+    named = [sa.select(sa.bindparam(f"lane_{each}", type_=_ROW.lane.type).label("value")) for each in range(number)]
+    return _state_of((sa.union_all(*named) if number > 1 else named[0]).cte("found"))
+
+
+class DueLanes:
+    """What one sender knows of the lanes. One thread uses it."""
+
+    def __init__(self) -> None:
+        self._known = set[UUID]()
+        self._since: datetime | None = None
+        self._walked_at = float("-inf")
+
+    def find(self, db: Session) -> list[DueLane]:
+        """Return the lanes of which a row is due."""
+        with transaction(db):
+            now: datetime = db.execute(sa.select(NOW)).scalar_one()
+        if self._since is None or time.monotonic() - self._walked_at >= WALK_SECONDS:
+            self._walked_at = time.monotonic()
+            found = find_due(db)
+        else:
+            found = self._of_some(db, min(self._since, now) - OVERLAP)
+        self._since, self._known = now, {each.lane for each in found}
+        return found
+
+    def add(self, lanes: Iterable[UUID]) -> None:
+        """Look at these next time, whose rows are due at an earlier time than they were."""
+        self._known.update(lanes)
+
+    def _of_some(self, db: Session, since: datetime) -> list[DueLane]:
+        with transaction(db):
+            asked = sorted({*self._known, *db.scalars(_BECAME_DUE, {"since": since})})
+            rows = list[Any]()
+            for at in range(0, len(asked), LANES_ASKED):
+                lanes = asked[at : at + LANES_ASKED]
+                values = {f"lane_{number}": lane for number, lane in enumerate(lanes)}
+                rows += db.execute(_so_many_lanes(len(lanes)), values)
+        return _due(rows)
 
 
 def find_due(db: Session) -> list[DueLane]:
-    """Return the lanes of which a row is due."""
-    found = _all_of(db, _LANES)
-    return [DueLane(row[0], row[2], bool(row[3])) for row in found if None not in row[:3] and row[1] <= row[4]]
-
-
-def find_unwanted(db: Session) -> list[UUID]:
-    """Return the endpoints that are disabled or gone, and for which something is queued."""
-    return [row[0] for row in _all_of(db, _UNWANTED) if row[1]]
-
-
-def _all_of(db: Session, lanes: sa.Select[*tuple[Any, ...]]) -> list[Any]:
-    """The rows of this walk over all lanes; a transaction for each statement."""
+    """Return the lanes of which a row is due, by a walk through all lanes; a transaction for each statement."""
     rows, last = list[Any](), UUID(int=0)
     while True:
         with transaction(db):
-            found = db.execute(lanes, {"after": last}).all()
+            found = db.execute(_ALL_LANES, {"after": last}).all()
         rows += found
         if len(found) < LANES_AT_ONCE:
-            return rows
-        last = found[-1].lane
+            return _due(rows)
+        last = found[-1][0]
+
+
+def _due(rows: Collection[Any]) -> list[DueLane]:
+    return [DueLane(lane, user, bool(failing)) for lane, at, user, failing, now in rows if at is not None and at <= now]

@@ -13,7 +13,7 @@ from app.db.session import transaction
 from app.ddl.clock import NOW
 from app.models.webhook import DisabledReason, WebhookEndpoint, WebhookEvent
 from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.webhooks import dropping, endpoints
 from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.sending import Outcome
 
@@ -75,7 +75,7 @@ def _disabled(reason: DisabledReason) -> dict[str, Any]:
 
 
 def _write(db: Session, state: _State, values: dict[str, Any]) -> None:
-    """Write this of an endpoint; the audit says where it is disabled by it. Maintenance drops what is queued for it.
+    """Write this of an endpoint; where it is disabled by it, the audit says so, and what is queued is not sent.
 
     The user's tasks stay followed until the user disables or deletes the endpoint: then the user's row is locked.
     """
@@ -83,7 +83,9 @@ def _write(db: Session, state: _State, values: dict[str, Any]) -> None:
     written = sa.update(row).where(row.id == endpoint_id).values(values)
     db.execute(written.execution_options(synchronize_session=False))
     if reason := values.get("disabled_reason"):
-        owner = db.scalar(sa.select(row.user_id).where(row.id == endpoint_id))
-        subject = Subject("webhook", str(endpoint_id))
+        disabled = endpoints.find(db, None, endpoint_id)
+        dropping.close_lane(db, disabled)
+        owner = disabled.user_id
+        subject = endpoints.subject_of(disabled)
         audit.record(db, WebhookEvent.DISABLED, subject, actor=None, reason=reason, owner=str(owner))
         logger.warning("webhooks: endpoint %s of user %s is disabled: %s", endpoint_id, owner, reason)

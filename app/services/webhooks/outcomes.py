@@ -65,7 +65,10 @@ def _values_of(taken: Taken, outcome: Outcome, now: datetime) -> dict[str, Any]:
     attempts = [*taken.attempts, outcome.as_attempt()]
     if outcome.succeeded:
         return _values(taken, DeliveryState.DELIVERED, attempts)
-    delay = None if outcome.is_gone else delay_after(taken.tries + 1, outcome.retry_after)
+    tries = taken.tries + 1
+    first = datetime.fromisoformat(attempts[-min(tries, len(attempts))]["at"])
+    elapsed = max(0.0, (outcome.at - first).total_seconds())
+    delay = None if outcome.is_gone else delay_after(tries, outcome.retry_after, elapsed)
     if delay is None:
         return _values(taken, DeliveryState.FAILED, attempts)
     return _values(taken, DeliveryState.PENDING, attempts, now + timedelta(seconds=delay))

@@ -65,7 +65,8 @@ class _Signer(NamedTuple):
 def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> list[Taken]:
     """Take so many rows of each lane, those first that have been due for longest. `service`: its keys of secrets.
 
-    What an endpoint is to get that is disabled or gone, or whose owner is not active or may not send, is dropped.
+    What an endpoint is to get that is disabled or gone, or has been disabled since, or whose owner is not active or may
+    not send, is dropped.
     """
     with transaction(db):
         ids = [found for lanes in _batches(wanted) for found in db.scalars(_first_of(lanes))]
@@ -125,7 +126,9 @@ def _receivers(
 
 
 def _is_wanted(row: WebhookDelivery, endpoints: Mapping[UUID | None, WebhookEndpoint]) -> bool:
-    return row.endpoint_id is None or row.endpoint_id in endpoints
+    return row.endpoint_id is None or (
+        row.endpoint_id in endpoints and endpoints[row.endpoint_id].present_lane == row.lane
+    )
 
 
 def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:

@@ -20,7 +20,7 @@ from app.db.statements.conditions import is_one_of
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent
 from app.models.user import User
-from app.models.webhook import DELIVERY_BYTES, EventType, WebhookDelivery, WebhookEndpoint
+from app.models.webhook import DELIVERY_BYTES, PRESENT_LANE, EventType, WebhookDelivery, WebhookEndpoint
 from app.outbound.urls import parse
 from app.services.outbox import Consumer, TaskEvent
 from app.services.webhooks.bodies import body_of
@@ -37,7 +37,7 @@ _TYPES = {
     OutboxEvent.REVOKED: EventType.TASK_REVOKED,
 }
 _ENDPOINTS = (
-    sa.select(WebhookEndpoint.id, WebhookEndpoint.user_id, WebhookEndpoint.events)
+    sa.select(WebhookEndpoint.id, WebhookEndpoint.user_id, WebhookEndpoint.events, PRESENT_LANE.label("lane"))
     .add_columns(WebhookEndpoint.filter_task_type, WebhookEndpoint.filter_tag, WebhookEndpoint.filter_celery_task_name)
     .join(User, User.id == WebhookEndpoint.user_id)
     .where(is_one_of(WebhookEndpoint.user_id, "users"), WebhookEndpoint.enabled, User.is_active)
@@ -73,7 +73,7 @@ def record_events(
     for event in events:
         receivers = _matching(endpoints, event.task_type, event.celery_task_name, event.tags)
         whole = {"user_id": user_id, "schedule_id": event.schedule_id, "type": kind.value, "event_at": moment}
-        rows += _rows(whole, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES, moment)
+        rows += _rows(whole, receivers, DELIVERY_BYTES, moment)
         told += [event] if receivers else []
     if rows:
         db.execute(sa.insert(_DELIVERIES), rows)
@@ -93,7 +93,7 @@ def record_made(
     moment: datetime = db.execute(sa.select(NOW)).scalar_one()
     body = body_of(kind, moment, shown.model_dump(mode="json"))
     event = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
-    rows = _rows(event, [_of_endpoint(each) for each in receivers], DELIVERY_BYTES + len(body), moment)
+    rows = _rows(event, receivers, DELIVERY_BYTES + len(body), moment)
     db.execute(sa.insert(_DELIVERIES), rows)
 
 
@@ -116,8 +116,7 @@ def record_ends(db: Session, told: Sequence[TaskEvent]) -> None:
 
 def _rows_of_end(told: TaskEvent, kind: EventType, endpoints: Sequence[Any], moment: datetime) -> list[dict[str, Any]]:
     wanting = [each for each in endpoints if kind in each.events]
-    found = _matching(wanting, told.task_type, told.celery_task_name, told.tags or ())
-    receivers = [_of_endpoint(each) for each in found]
+    receivers = _matching(wanting, told.task_type, told.celery_task_name, told.tags or ())
     if told.webhook_url is not None:
         receivers.append({"url": told.webhook_url, "lane": lane_of_url(told.user_id, told.webhook_url)})
     event = {
@@ -144,18 +143,15 @@ def lane_of_url(user_id: UUID, url: str) -> UUID:
 
 def _matching(
     endpoints: Sequence[Any], task_type: str | None, celery_task_name: str | None, tags: Collection[str]
-) -> list[UUID]:
+) -> list[dict[str, Any]]:
+    """The receivers of an event: what their rows have of the endpoints whose filters match."""
     return [
-        endpoint.id
+        {"endpoint_id": endpoint.id, "lane": endpoint.lane}
         for endpoint in endpoints
         if endpoint.filter_task_type in {None, task_type}
         and endpoint.filter_celery_task_name in {None, celery_task_name}
         and (endpoint.filter_tag is None or endpoint.filter_tag in tags)
     ]
-
-
-def _of_endpoint(endpoint_id: UUID) -> dict[str, Any]:
-    return {"endpoint_id": endpoint_id, "lane": endpoint_id}
 
 
 def _rows(

@@ -19,7 +19,8 @@ from app.db.outage import first_line, is_outage, is_passing
 from app.outbound import Client
 from app.outbound.client import default_tls
 from app.outbound.policy import Policy
-from app.services.webhooks import due_lanes, health, outcomes, queue, sending
+from app.services.webhooks import health, outcomes, queue, sending
+from app.services.webhooks.due_lanes import DueLanes
 from app.services.webhooks.lanes import PLACES, DueLane, Lanes
 from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.queue import SEND_WITHIN_SECONDS, Taken
@@ -45,6 +46,7 @@ class Sender:
     def __init__(self, client: Client, service: Sequence[str]) -> None:
         self._client, self._service = client, service
         self._lanes: Lanes[tuple[Taken, float]] = Lanes()
+        self._due_lanes = DueLanes()
         self._lock = threading.Lock()
         self._jobs, self._ended = SimpleQueue[UUID](), SimpleQueue[Ended]()
         self._threads = 0
@@ -89,7 +91,7 @@ class Sender:
         if now - self._looked_at < LOOK_SECONDS and (self._due or not self._lanes.is_idle):
             return False
         self._discard(db)
-        self._due, self._looked_at = due_lanes.find_due(db), now
+        self._due, self._looked_at = self._due_lanes.find(db), now
         with self._lock:
             self._lanes.forget(each.lane for each in self._due)
         return True
@@ -103,6 +105,7 @@ class Sender:
             with self._lock:
                 discarded = self._lanes.discard(lambda item: item[0].id in stale)
             queue.give_back(db, [taken for taken, _ in discarded])
+            self._due_lanes.add(taken.lane for taken, _ in discarded)
 
     def _start(self) -> None:
         """Have threads serve the lanes that have something ready and a place. The caller holds the lock."""

@@ -49,6 +49,11 @@ def send() -> None:
         webhooks.send(db)
 
 
+def work_off() -> None:
+    with SessionLocal() as db:
+        webhooks.work_off(db)
+
+
 def change(**values: Any) -> None:
     with SessionLocal() as db:
         db.execute(update(WebhookEndpoint).values(values))
@@ -84,6 +89,17 @@ class TestEndpoints:
         assert heading(reader.post(f"/webhooks/{one}/delete").text) == f"Delete: {FORM['url']}"
         assert reader.post(f"/webhooks/{one}/delete", confirmed="true").status_code == 303
         assert reader.get(f"/webhooks/{one}").status_code == 404
+
+    @pytest.mark.parametrize("language", ["en", "zh"])
+    def test_say_of_each_event_when_it_is_sent(self, reader: Reader, language: str) -> None:
+        """All that can be chosen is sent: recording takes these types, and no other."""
+        reader.cookies["language"] = language
+        form = reader.get("/webhooks/new").text
+        said = dict(re.findall(r'<code>([\w.]+)</code> <span class="quiet">(.*?)</span>', form))
+        assert said.keys() == {each.value for each in EventType}
+        assert len(set(said.values())) == len(said)
+        assert not [each for each in said.values() if "version" in each or "版本" in each]
+        assert all(each.isascii() == (language == "en") for each in said.values())
 
     @pytest.mark.parametrize(
         ("typed", "field", "said"),
@@ -246,8 +262,10 @@ class TestDeliveries:
         reader.post(f"/webhooks/{one}/test")
         reader.post(f"/webhooks/{one}/disable", confirmed="true")
         reader.post(f"/webhooks/{one}/enable")
+        work_off()
         assert cells(reader.get(f"/webhooks/{one}").text, "deliveries")[0][1] == "dropped"
         reader.post(f"/webhooks/{one}/recover", since="0001-01-01")
+        work_off()
         page = reader.get(f"/webhooks/{one}").text
         assert "What failed, was dropped or waited since then is sent now." in page
         assert cells(page, "deliveries")[0][1] == "pending"
@@ -281,6 +299,7 @@ class TestDeliveries:
         assert "verdict well" not in page
         web.answer["/"] = reply(204)
         assert reader.post(f"/webhooks/{one}/send-waiting").headers["location"] == f"/ui/webhooks/{one}"
+        work_off()
         page = reader.get(f"/webhooks/{one}").text
         assert ("What waited for another attempt is sent now." in page, "/send-waiting" in page) == (True, False)
         send()

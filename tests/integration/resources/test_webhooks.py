@@ -25,6 +25,7 @@ from tests.support.shared import module_running
 from tests.support.task_client import BODY, module_client
 from tests.support.tasks import new_login
 from tests.support.waiting import wait_for
+from tests.support.webhooks import work_off
 from tests.unit.outbound.web_server import Web, reply, web_server
 
 shared = module_client()
@@ -210,6 +211,8 @@ class TestDeliveries:
             answer = ask("POST", f"{one}/{path}", body)
             assert (answer.status_code, answer.json()["code"]) == (409, "webhook_disabled")
         ask("PATCH", one, {"enabled": True})
+        with SessionLocal() as db:
+            work_off(db)
         assert {each["state"] for each in ask("GET", f"{one}/deliveries").json()} == {"dropped"}
         again = ask("POST", f"{one}/deliveries/{sent[0].json()['id']}/redeliver")
         assert (again.status_code, again.json()["state"]) == (202, "pending")

@@ -1,11 +1,13 @@
 """What becomes of a delivery that fails, or whose sender dies, and of its endpoint."""
 
 import itertools
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from app.core.config import get_settings
 from app.ddl.clock import NOW
@@ -22,6 +24,7 @@ from tests.support.webhooks import (
     ended,
     endpoint,
     send,
+    work_off,
     write,
 )
 from tests.unit.outbound.web_server import Web, reply
@@ -29,6 +32,17 @@ from tests.unit.outbound.web_server import Web, reply
 pytestmark = pytest.mark.usefixtures("allowed")
 
 GONE = {"state": "failed", "lane": None, "next_attempt_at": None}
+
+
+def let_pass(db: Session, time: timedelta) -> None:
+    """As if so much time went by for the one delivery, which is due then."""
+    row = delivery(db)
+    for each in row.attempts:
+        each["at"] = (datetime.fromisoformat(each["at"]) - time).isoformat()
+    row.attempts = [*row.attempts]
+    flag_modified(row, "attempts")
+    db.commit()
+    due_again(db)
 
 
 class TestFailures:
@@ -62,6 +76,22 @@ class TestFailures:
         found = db.execute(select(WebhookDelivery.next_attempt_at, NOW)).one()
         assert (found[0] - found[1]).total_seconds() == pytest.approx(seconds, rel=0.15, abs=2)
 
+    def test_end_after_three_days_also_where_the_receiver_asks_for_a_day_each_time(
+        self, db: Session, user: UUID, web: Web
+    ) -> None:
+        web.answer["/"] = reply(429, Retry_After="86400")
+        endpoint(db, user, web.url())
+        ended(db, user)
+        waits = list[timedelta]()
+        while delivery(db).state == "pending":
+            send(db)
+            if found := delivery(db).next_attempt_at:
+                waits.append(found - db.execute(select(NOW)).scalar_one())
+                let_pass(db, waits[-1])
+        assert len(web.seen) == 3
+        assert all(each > timedelta(hours=23) for each in waits)
+        assert sum(waits, timedelta()) <= timedelta(days=3)
+
     def test_410_disables_the_endpoint_and_drops_what_is_queued(self, db: Session, user: UUID, web: Web) -> None:
         web.answer["/"] = reply(410)
         made = endpoint(db, user, web.url()).row
@@ -79,6 +109,7 @@ class TestFailures:
         webhook_service.update_endpoint(db, user, made.id, {"enabled": True})
         since = deliveries(db)[0].created_at
         assert webhook_service.recover(db, user, made.id, since) == 3
+        work_off(db)
         send(db)
         assert {each.state for each in deliveries(db)} == {"delivered"}
 
@@ -127,6 +158,7 @@ class TestAfterAnOutage:
     ) -> None:
         since = deliveries(db)[1].created_at
         assert webhook_service.recover(db, user, made.id, since) == 2
+        work_off(db)
         assert webhook_service.recover(db, user, made.id, since) == 0  # these are on their way already
         assert [each.tries for each in deliveries(db)] == [1, 0, 0]
         send(db)
@@ -140,6 +172,7 @@ class TestAfterAnOutage:
         db.execute(update(WebhookDelivery).where(WebhookDelivery.id == deliveries(db)[0].id).values(GONE))
         ended(db, user)
         assert webhook_service.send_waiting(db, user, made.id) == 2
+        work_off(db)
         queued = webhook_service.count_queued(db, made.id, 10)
         assert (queued.number, queued.again, queued.next_at) == (3, 0, None)
         send(db)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionLocal
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries, endpoints, secrets
+from app.services.webhooks import deliveries, endpoints, recoveries, secrets
 from tests.support.database_errors import said
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
@@ -73,7 +73,7 @@ def encrypted_anew(secret: bytes, endpoint_id: UUID) -> bytes:
             lambda db, row: webhook_service.redeliver(db, row.user_id, row.id, delivery_id()),
         ),
         (
-            (deliveries, "queue_again"),
+            (recoveries, "accept"),
             lambda db, row: webhook_service.recover(db, row.user_id, row.id, datetime(2020, 1, 1, tzinfo=UTC)),
         ),
         ((endpoints, "renew"), lambda db, row: webhook_service.renew_encryption(db)),

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,7 @@ from tests.support.webhooks import (
     endpoint,
     send,
     sender,
+    work_off,
     write,
 )
 from tests.unit.outbound.web_server import Web, reply
@@ -73,7 +74,7 @@ def change(db: Session, row: WebhookEndpoint, **fields: Any) -> None:
 
 
 def queue_anew(db: Session, row: WebhookEndpoint, taken: Taken) -> None:
-    assert rows.queue_again(db, row.id, WebhookDelivery.id == taken.id) == 1
+    assert rows.queue_again(db, row, WebhookDelivery.id == taken.id) == 1
     db.commit()
 
 
@@ -87,6 +88,7 @@ class TestALateOutcome:
         taken = take(db, made)
         change(db, made, enabled=False)
         change(db, made, enabled=True)
+        work_off(db)
         assert delivery(db).state == "dropped"
         write(db, (taken, outcome(status)))
         found = delivery(db)
@@ -165,7 +167,8 @@ class TestWhatIsReady:
         deed: str, state: str, path: str | None,
     ) -> None:  # fmt: skip
         monkeypatch.setattr(sending_passes, "LOOK_SECONDS", 0.0)
-        copy_deliveries(db, delivery(db), self.NUMBER - 1)
+        # What is given back is due at the time at which it was recorded, long before the last look.
+        copy_deliveries(db, delivery(db), self.NUMBER - 1, created_at=datetime.now(UTC) - timedelta(hours=1))
         one, go_on = sender(), threading.Event()
 
         def answer(request: BaseHTTPRequestHandler) -> None:
@@ -200,6 +203,14 @@ class TestWhatIsReady:
         queue.give_back(db, [taken])
         assert delivery(db).next_attempt_at > delivery(db).created_at
 
+    def test_is_sent_before_what_came_later_once_it_is_given_back(self, db: Session, made: WebhookEndpoint) -> None:
+        first = delivery(db)
+        later = first.created_at + timedelta(microseconds=1000)
+        copy_deliveries(db, first, 1, created_at=later, next_attempt_at=later)
+        taken = take(db, made)
+        queue.give_back(db, [taken])
+        assert (taken.id, take(db, made).id) == (first.id, first.id)
+
 
 class TestAnOutcomeThatCannotBeWritten:
     def test_costs_the_others_nothing(
@@ -212,7 +223,7 @@ class TestAnOutcomeThatCannotBeWritten:
 
         def odd(_client: object, message: sending.Message) -> Outcome:
             if message.event_id == UUID(int=1):
-                return outcome(503, retry_after=float("inf"))  # no time of the database
+                return outcome(503, error=object())  # no JSON
             time.sleep(0.02)  # so that several are written at once
             return outcome(204)
 

@@ -1,19 +1,22 @@
 """Long queues of webhooks: what disables or deletes an endpoint writes its row alone, all else goes in batches."""
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.models.webhook import WebhookEndpoint
+from app.errors import TooManyRequests
+from app.models.webhook import ClosedLane, WebhookEndpoint
+from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries as rows, dropping, due_lanes, queue
+from app.services.webhooks import deliveries as rows, dropping, queue, recoveries
 from tests.support.tasks import new_user
-from tests.support.webhooks import answered, copy_deliveries, deliveries, delivery, ended, endpoint, send
+from tests.support.webhooks import answered, copy_deliveries, deliveries, delivery, ended, endpoint, send, work_off
 from tests.unit.outbound.web_server import Web, reply
 
 NUMBER = 5
@@ -23,7 +26,7 @@ NUMBER = 5
 def _small_batches(allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     del allowed
     monkeypatch.setattr(dropping, "BATCH", 2)
-    monkeypatch.setattr(rows, "RECOVER_BATCH", 2)
+    monkeypatch.setattr(recoveries, "BATCH", 2)
 
 
 @pytest.fixture
@@ -42,6 +45,15 @@ def states(db: Session) -> list[str]:
 
 def disable(db: Session, row: WebhookEndpoint) -> None:
     webhook_service.update_endpoint(db, row.user_id, row.id, {"enabled": False})
+
+
+def enable(db: Session, row: WebhookEndpoint, **options: Any) -> None:
+    webhook_service.update_endpoint(db, row.user_id, row.id, {"enabled": True}, **options)
+
+
+def closed(db: Session) -> list[UUID]:
+    """The lanes that maintenance has to empty."""
+    return list(db.scalars(select(ClosedLane.lane)))
 
 
 def remove(db: Session, row: WebhookEndpoint) -> None:
@@ -72,10 +84,10 @@ class TestAnEndpointThatIsDisabledOrGone:
         ended(db, made.user_id)  # for both
         deed(db, made)
         assert states(db) == ["pending"] * (NUMBER + 2)
-        assert due_lanes.find_unwanted(db) == [made.id]
-        assert commits(db, lambda: dropping.drop_unwanted(db, threading.Event())) > (NUMBER + 1) / dropping.BATCH
+        assert closed(db) == [made.id]
+        assert commits(db, lambda: work_off(db)) > (NUMBER + 1) / dropping.BATCH
         assert sorted(states(db)) == ["dropped"] * (NUMBER + 1) + ["pending"]
-        assert due_lanes.find_unwanted(db) == []
+        assert closed(db) == []
 
     @pytest.mark.parametrize("deed", [disable, remove])
     def test_is_sent_nothing_meanwhile(
@@ -92,54 +104,127 @@ class TestAnEndpointThatIsDisabledOrGone:
         assert not webhook_service.get_endpoint(db, made.user_id, made.id).enabled
         assert sorted(states(db)) == ["failed"] + ["pending"] * (NUMBER - 1)
 
-    def test_begins_anew_once_what_is_left_is_dropped(self, db: Session, made: WebhookEndpoint, web: Web) -> None:
+    def test_begins_anew_in_one_transaction_and_gets_nothing_of_before(
+        self, db: Session, made: WebhookEndpoint, web: Web
+    ) -> None:  # fmt: skip
         disable(db, made)
-        webhook_service.update_endpoint(db, made.user_id, made.id, {"enabled": True})
-        assert states(db) == ["dropped"] * NUMBER
+        assert commits(db, lambda: enable(db, made)) == 1
+        ended(db, made.user_id)
         send(db)
-        assert web.seen == []
+        assert len(web.seen) == 1
+        assert set(states(db)) == {"delivered", "pending", "dropped"}
+        work_off(db)
+        assert sorted(states(db)) == ["delivered"] + ["dropped"] * NUMBER
+
+    def test_begins_anew_while_maintenance_drops_what_was_queued_before(
+        self, db: Session, made: WebhookEndpoint, web: Web
+    ) -> None:
+        disable(db, made)
+        enable(db, made)
+        ended(db, made.user_id)
+        work_off(db)
+        assert sorted(states(db)) == ["dropped"] * NUMBER + ["pending"]
+        send(db)
+        assert len(web.seen) == 1
+
+    def test_that_a_release_without_lanes_has_enabled_loses_nothing(self, db: Session, made: WebhookEndpoint) -> None:
+        disable(db, made)
+        db.execute(update(WebhookEndpoint).values(enabled=True))
+        db.commit()
+        work_off(db)
+        assert (states(db), closed(db)) == (["pending"] * NUMBER, [])
 
     def test_begins_anew_in_the_callers_transaction(self, db: Session, made: WebhookEndpoint) -> None:
         disable(db, made)
 
-        def enable() -> None:
-            webhook_service.update_endpoint(db, made.user_id, made.id, {"enabled": True}, commit=False)
-
-        assert commits(db, enable) == 0
+        assert commits(db, lambda: enable(db, made, commit=False)) == 0
         db.rollback()
-        assert states(db) == ["pending"] * NUMBER
+        assert not webhook_service.get_endpoint(db, made.user_id, made.id).enabled
 
     def test_that_is_enabled_keeps_what_is_queued(self, db: Session, made: WebhookEndpoint) -> None:
-        webhook_service.update_endpoint(db, made.user_id, made.id, {"enabled": True})
+        enable(db, made)
+        work_off(db)
         assert states(db) == ["pending"] * NUMBER
 
     def test_are_not_those_of_the_urls_of_tasks(self, db: Session, made: WebhookEndpoint, web: Web) -> None:
         ended(db, made.user_id, webhook_url=web.url("/own"))
-        assert due_lanes.find_unwanted(db) == []
+        disable(db, made)
+        send(db)
+        assert [seen.path for seen in web.seen] == ["/own"]
 
 
 class TestRecovery:
     @pytest.fixture(autouse=True)
     def _lost(self, db: Session, made: WebhookEndpoint) -> None:
         disable(db, made)
-        webhook_service.update_endpoint(db, made.user_id, made.id, {"enabled": True})
+        enable(db, made)
 
-    def test_queues_all_in_batches(self, db: Session, made: WebhookEndpoint) -> None:
-        since, found = deliveries(db)[0].created_at, list[int]()
+    @staticmethod
+    def recover(db: Session, row: WebhookEndpoint, **options: Any) -> int:
+        return webhook_service.recover(db, row.user_id, row.id, deliveries(db)[0].created_at, **options)
 
-        def recover() -> None:
-            found.append(webhook_service.recover(db, made.user_id, made.id, since))
+    @pytest.mark.parametrize("is_dropped", [True, False])
+    def test_is_accepted_in_one_transaction_and_queues_all_in_batches(
+        self, db: Session, made: WebhookEndpoint, web: Web, is_dropped: bool
+    ) -> None:
+        if is_dropped:
+            work_off(db)
+        found = list[int]()
+        assert commits(db, lambda: found.append(self.recover(db, made))) == 1
+        assert (found, {each.tries for each in deliveries(db)}) == ([NUMBER], {0})
+        assert commits(db, lambda: work_off(db)) > NUMBER / recoveries.BATCH
+        assert (states(db), recoveries.running(db)) == (["pending"] * NUMBER, {})
+        send(db)
+        assert (len(web.seen), set(states(db))) == (NUMBER, {"delivered"})
 
-        assert commits(db, recover) > NUMBER / rows.RECOVER_BATCH
-        assert (found, states(db)) == ([NUMBER], ["pending"] * NUMBER)
+    def test_goes_on_behind_the_batches_that_were_done_before_the_process_died(
+        self, db: Session, made: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        work_off(db)
+        self.recover(db, made)
+        [[its]] = recoveries.running(db).values()
+        assert recoveries.step(db, its)
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(rows, "queue_again", die)
+            with pytest.raises(KeyboardInterrupt):
+                recoveries.step(db, its)
+        db.rollback()
+        assert states(db).count("pending") == recoveries.BATCH
+        send(db)  # what is sent by now is not queued once more
+        work_off(db)
+        assert sorted(states(db)) == ["delivered"] * recoveries.BATCH + ["pending"] * (NUMBER - recoveries.BATCH)
+
+    def test_of_an_endpoint_that_is_disabled_meanwhile_is_over(self, db: Session, made: WebhookEndpoint) -> None:
+        work_off(db)
+        self.recover(db, made)
+        disable(db, made)
+        work_off(db)
+        assert (states(db), recoveries.running(db)) == (["dropped"] * NUMBER, {})
 
     def test_is_the_callers_without_a_commit(self, db: Session, made: WebhookEndpoint) -> None:
-        since = deliveries(db)[0].created_at
-        assert commits(db, lambda: webhook_service.recover(db, made.user_id, made.id, since, commit=False)) == 0
+        assert commits(db, lambda: self.recover(db, made, commit=False)) == 0
         db.rollback()
-        assert states(db) == ["dropped"] * NUMBER
+        assert recoveries.running(db) == {}
 
     @pytest.mark.parametrize(("year", "number"), [(1, NUMBER), (1969, NUMBER), (9999, 0)])
     def test_since_any_time(self, db: Session, made: WebhookEndpoint, year: int, number: int) -> None:
         since = datetime(year, 1, 1, tzinfo=UTC)
         assert webhook_service.recover(db, made.user_id, made.id, since) == number
+
+    def test_is_one_of_a_hundred(self, db: Session, made: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(services, "MOST_RECOVERIES", 1)
+        self.recover(db, made)
+        with pytest.raises(TooManyRequests, match="recoveries of webhooks"):
+            webhook_service.send_waiting(db, made.user_id, made.id)
+
+    def test_a_redelivery_is_sent_although_what_was_queued_before_is_to_be_dropped(
+        self, db: Session, made: WebhookEndpoint, web: Web
+    ) -> None:
+        webhook_service.redeliver(db, made.user_id, made.id, deliveries(db)[0].id)
+        work_off(db)
+        send(db)
+        assert (len(web.seen), sorted(states(db))) == (1, ["delivered"] + ["dropped"] * (NUMBER - 1))

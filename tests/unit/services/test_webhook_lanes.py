@@ -172,6 +172,20 @@ class TestPlaces:
         assert simulation.most[its.lane] == 1
         assert len(simulation.ended[its.lane]) == int(100 / DEAD_SECONDS)
 
+    def test_of_a_lane_that_begins_to_fail_are_given_back_but_one(self) -> None:
+        its, known = Receiver(events=10), Lanes[int]()
+        known.choose([DueLane(its.lane, its.user)])
+        known.add(its.lane, 0)
+        assert known.startable() == [its.lane]
+        assert known.next_of(its.lane) == 0
+        known.note(its.lane, seconds=its.seconds, succeeded=True)
+        for each in range(1, 10):
+            known.add(its.lane, each)
+        known.startable()
+        assert known.places == PLACES_OF_LANE
+        known.note(its.lane, seconds=its.seconds, succeeded=False)
+        assert [known.next_of(its.lane) for _ in range(PLACES_OF_LANE)] == [None, None, None, 1]
+
     @pytest.mark.parametrize("known", [True, False])
     def test_of_lanes_that_failed_or_of_which_nothing_is_known_are_so_many_together(self, known: bool) -> None:
         simulation = Simulation(*(dead() for _ in range(100)))

@@ -203,5 +203,25 @@ class TestRetries:
         assert delay is not None
         assert least <= delay <= max(11.0, asked or 0)
 
+    @pytest.mark.parametrize(
+        ("elapsed", "asked", "latest"),
+        [
+            (0.0, 86_400.0, 86_400.0),
+            (retries.LASTS - 7200, 3600.0, 7200.0),
+            (retries.LASTS - 3600, 7200.0, None),
+            (retries.LASTS - 60, None, 60.0),
+            (retries.LASTS, None, None),
+        ],
+    )
+    def test_are_made_within_three_days_and_no_earlier_than_the_receiver_asks(
+        self, elapsed: float, asked: float | None, latest: float | None
+    ) -> None:
+        delay = retries.delay_after(5, asked, elapsed)
+        if latest is None:
+            assert delay is None
+        else:
+            assert delay is not None
+            assert (asked or 0) <= delay <= latest
+
     def test_end_also_if_the_receiver_asks_for_more(self) -> None:
         assert retries.delay_after(len(retries.DELAYS) + 1, 60.0) is None
