@@ -190,14 +190,9 @@ _WAITS = sa.exists().where(
     _BEFORE.c.id < _ROWS.id,
     _BEFORE.c.set_aside_at.is_(None),
 )
-
-
-def _users() -> sa.Select[Any]:
-    """The users with rows, behind the parameter `after`."""
-    return walk_values(_ROWS.user_id, _IS_READY[0], _ROWS.set_aside_at.is_(None), most=USERS_AT_ONCE)
-
-
-_USERS = _users()
+_USERS = walk_values(
+    _ROWS.user_id, _IS_READY[0], _ROWS.set_aside_at.is_(None), most=sa.bindparam("most", type_=sa.Integer)
+)
 # Of some tasks, by their index alone: with the look for rows before each one, PostgreSQL took some 90 times as long.
 _FIRST_OF = (
     sa.select(sa.func.min(_ROWS.id))
@@ -232,14 +227,14 @@ def _first_of_users(db: Session, consumer: Consumer, turn: Turn) -> Sequence[int
     The look locks nothing, so that it sees all rows at one moment: MySQL would lock rows as they are now, and look for
     the ones before them as they were when the statement began.
     """
-    sees_all = turn.user_id == _NOBODY
+    which, sees_all = {"consumer": consumer.number}, turn.user_id == _NOBODY
     while True:
-        users: Sequence[UUID] = db.scalars(_USERS, {"consumer": consumer.number, "after": turn.user_id}).all()
+        users: Sequence[UUID] = db.scalars(_USERS, {**which, "after": turn.user_id, "most": USERS_AT_ONCE}).all()
         is_end = len(users) < USERS_AT_ONCE
         turn.user_id = _NOBODY if is_end else users[-1]
         if users:
             whose = {f"user_{number}": each for number, each in enumerate(users)}
-            values = {"consumer": consumer.number, "each": ceil(consumer.batch / len(users)), **whose}
+            values = {**which, **whose, "each": ceil(consumer.batch / len(users))}
             if ids := db.scalars(_first_of(len(users)), values).all():
                 return ids
         if is_end and sees_all:

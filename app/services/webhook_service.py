@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.core.validation_errors import parsed
@@ -270,6 +270,7 @@ class WebhookService:
                 raise DeliveryNotFound
             return row
 
+    @repeated_with_a_fresh_session
     def recover(
         self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime, *, commit: bool = True
     ) -> int:  # fmt: skip
@@ -279,18 +280,19 @@ class WebhookService:
         TooManyRequests, and InvalidWebhook for a time without an offset.
         """
         moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
-        return self._recover(db, user_id, endpoint_id, moment, commit=commit)
+        return self._recover(db, get_settings(), user_id, endpoint_id, moment, commit=commit)
 
+    @repeated_with_a_fresh_session
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
         """The same of those alone that wait for another attempt.
 
         Raises WebhookNotFound, WebhookDisabled, TooManyRequests.
         """
-        return self._recover(db, user_id, endpoint_id, None, commit=commit)
+        return self._recover(db, get_settings(), user_id, endpoint_id, None, commit=commit)
 
-    @repeated_with_a_fresh_session
-    def _recover(self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime | None, *, commit: bool) -> int:
-        settings = get_settings()
+    def _recover(
+        self, db: Session, settings: Settings, user_id: UUID, endpoint_id: UUID, since: datetime | None, *, commit: bool
+    ) -> int:
         with transaction(db, commit=commit):
             endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
             count_deed(db, settings, "recoveries of webhooks", {str(user_id): MOST_RECOVERIES})

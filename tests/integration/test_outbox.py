@@ -425,7 +425,6 @@ class TestUsers:
         self, db: Session, told: list[UUID], consumer: Consumer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(outbox, "USERS_AT_ONCE", 2)
-        monkeypatch.setattr(outbox, "_USERS", outbox._users())
         for each in self.USERS:
             outbox_rows(db, each, 2)
         turn, one = Turn(), replace(consumer, batch=2)
@@ -439,7 +438,6 @@ class TestUsers:
         self, db: Session, told: list[UUID], consumer: Consumer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(outbox, "USERS_AT_ONCE", 1)
-        monkeypatch.setattr(outbox, "_USERS", outbox._users())
         first, second, third = self.USERS
         for each in (first, third):
             outbox_rows(db, each, 1, next_try_at=NOW + timedelta(hours=1))

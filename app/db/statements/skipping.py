@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 
-def walk(column: Any, *which: sa.ColumnElement[bool], most: int) -> sa.CTE:
-    """Return the next `most` values behind the parameter `after`, as `value`, each with its `number`.
+def walk(column: Any, *which: sa.ColumnElement[bool], most: Any) -> sa.CTE:
+    """Return the next `most` values (a number, or a parameter) behind the parameter `after`, each with its `number`.
 
     An index begins with the columns that `which` names, and goes on with this one. The last row may be NULL.
     """
@@ -25,7 +25,7 @@ def walk(column: Any, *which: sa.ColumnElement[bool], most: int) -> sa.CTE:
     )
 
 
-def walk_values(column: Any, *which: sa.ColumnElement[bool], most: int) -> sa.Select[Any]:
+def walk_values(column: Any, *which: sa.ColumnElement[bool], most: Any) -> sa.Select[Any]:
     """Return the SELECT of these values alone, in their order."""
     found = walk(column, *which, most=most)
     return sa.select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)

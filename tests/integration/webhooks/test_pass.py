@@ -20,8 +20,8 @@ from app.maintenance.rounds import Round
 from app.models.webhook import DeliveryState, WebhookDelivery
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.webhooks import due_lanes, forgetting, queue, recording, sender as sending_passes
-from app.services.webhooks.sender import Sender
+from app.services.webhooks import due_lanes, forgetting, queue, recording
+from app.services.webhooks.due_lanes import DueLanes
 from tests.support.plans import plan_of
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_user
@@ -97,50 +97,46 @@ class TestTheLook:
     WAITING = 30
 
     @pytest.fixture
-    def one(self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch) -> Sender:
-        """A sender that has looked once, while many lanes wait for a later time."""
-        monkeypatch.setattr(sending_passes, "LOOK_SECONDS", 0.0)
+    def lanes(self, db: Session, user: UUID) -> DueLanes:
+        """Of a sender that has looked once, while many lanes wait for a later time."""
         endpoint(db, user)
         ended(db, user)
         its = delivery(db)
         for _ in range(self.WAITING):
             later = its.created_at + timedelta(hours=10)
             copy_deliveries(db, its, 1, lane=new_id(), next_attempt_at=later)
-        one = sender()
-        one._look(db)
-        return one
+        lanes = DueLanes()
+        lanes.find(db)
+        return lanes
 
-    def test_reads_what_is_due_and_nothing_of_the_lanes_that_wait(self, db: Session, one: Sender) -> None:
+    def test_reads_what_is_due_and_nothing_of_the_lanes_that_wait(self, db: Session, lanes: DueLanes) -> None:
         with sent_by(db.connection()) as sent:
-            one._look(db)
+            assert len(lanes.find(db)) == 1
         looks = [each for each in sent if each[0].startswith(("SELECT", "WITH")) and "webhook_deliveries" in each[0]]
         read = [len(db.connection().exec_driver_sql(*each).all()) for each in looks]
-        assert len(one._due) == 1
         assert 0 < sum(read) < 5
         assert "ix_webhook_deliveries_next" in plan_of(db.connection(), *looks[0]).indexes
 
     def test_finds_what_has_become_due_since(
-        self, db: Session, user: UUID, one: Sender, monkeypatch: pytest.MonkeyPatch
+        self, db: Session, user: UUID, lanes: DueLanes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(due_lanes, "find_due", lambda _: pytest.fail("it walks through all lanes"))
         [waiting, *_] = [each for each in deliveries(db) if each.next_attempt_at > each.created_at]
         db.execute(update(WebhookDelivery).where(WebhookDelivery.id == waiting.id).values(next_attempt_at=NOW))
         other = endpoint(db, user).row
         ended(db, user)
-        one._look(db)
-        assert {waiting.lane, other.id} < {each.lane for each in one._due}
+        assert {waiting.lane, other.id} < {each.lane for each in lanes.find(db)}
 
     @pytest.mark.parametrize(("seconds_late", "after_seconds"), [(1.0, 30.0), (20.0, 0.0)])
     def test_finds_what_is_committed_after_the_time_at_which_it_is_due(
-        self, db: Session, one: Sender, monkeypatch: pytest.MonkeyPatch, seconds_late: float, after_seconds: float
+        self, db: Session, lanes: DueLanes, monkeypatch: pytest.MonkeyPatch, seconds_late: float, after_seconds: float
     ) -> None:
         """Soon; or by the walk through all lanes, if it is too late for that."""
         monkeypatch.setattr(due_lanes, "WALK_SECONDS", after_seconds)
         lane = new_id()
         due = db.execute(select(NOW)).scalar_one() - timedelta(seconds=seconds_late)
         copy_deliveries(db, deliveries(db)[0], 1, lane=lane, next_attempt_at=due)
-        one._look(db)
-        assert lane in {each.lane for each in one._due}
+        assert lane in {each.lane for each in lanes.find(db)}
 
 
 class TestFairness:
