@@ -9,7 +9,7 @@ from app.core.engines import MYSQL
 from app.migrations.changes import repeatable
 
 revision: str = "0042"
-down_revision: str | None = "0040"
+down_revision: str | None = "0041"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

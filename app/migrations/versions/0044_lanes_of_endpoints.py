@@ -8,8 +8,8 @@ from alembic import op
 from app.ddl.columns import Id, UTCDateTime
 from app.migrations.changes import change_table, copy_grants, repeatable
 
-revision: str = "0042b"
-down_revision: str | None = "0042a"
+revision: str = "0044"
+down_revision: str | None = "0043"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -7,7 +7,7 @@ from alembic import op
 
 from app.migrations.changes import repeatable
 
-revision: str = "0042a"
+revision: str = "0043"
 down_revision: str | None = "0042"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None

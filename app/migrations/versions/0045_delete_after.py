@@ -8,8 +8,8 @@ from alembic import op
 from app.ddl.columns import UTCDateTime
 from app.migrations.changes import repeatable
 
-revision: str = "0043"
-down_revision: str | None = "0041"
+revision: str = "0045"
+down_revision: str | None = "0044"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
