@@ -130,7 +130,7 @@ def deliver_batch(
     try:
         with transaction(db):
             ids = _first_of_users(db, consumer, turn or Turn()) if of is None else _first_of_tasks(db, consumer, of)
-            rows = db.execute(_LOCK, {"consumer": consumer.number, "ids": ids}).all() if ids else ()
+            rows = db.execute(_LOCK, {"ids": ids}).all() if ids else ()
             if len(rows) == 1:
                 failures, *values = rows[0]
                 at = TaskEvent(*values), failures + 1
@@ -184,11 +184,14 @@ _IS_READY = (
     _ROWS.set_aside_at.is_(None),
     _ROWS.next_try_at.is_(None) | (_ROWS.next_try_at <= NOW),
 )
-_WAITS = sa.exists().where(
-    _BEFORE.c.consumer == _ROWS.consumer,
-    _BEFORE.c.task_id == _ROWS.task_id,
-    _BEFORE.c.id < _ROWS.id,
-    _BEFORE.c.set_aside_at.is_(None),
+# One look into the index of tasks for each row. Of NOT EXISTS, PostgreSQL made a join with all rows of the consumer, for
+# each of them, as long as its statistics knew of none: 70 ms with 4,000 rows, now 0.3. With `set_aside_at IS NULL` as a
+# condition it read the index of what is ready instead.
+_IS_FIRST = (
+    _ROWS.id
+    == sa.select(sa.func.min(sa.case((_BEFORE.c.set_aside_at.is_(None), _BEFORE.c.id))))
+    .where(_BEFORE.c.consumer == _ROWS.consumer, _BEFORE.c.task_id == _ROWS.task_id)
+    .scalar_subquery()
 )
 _USERS = walk_values(
     _ROWS.user_id, _IS_READY[0], _ROWS.set_aside_at.is_(None), most=sa.bindparam("most", type_=sa.Integer)
@@ -201,7 +204,7 @@ _FIRST_OF = (
 )
 _LOCK = (
     sa.select(_ROWS.failures, *(_ROWS[name] for name in TaskEvent._fields))
-    .where(is_one_of(_ROWS.id, "ids"), *_IS_READY)
+    .where(is_one_of(_ROWS.id, "ids"), *_IS_READY[1:])  # the ids are the consumer's
     .order_by(_ROWS.id)
     .with_for_update(skip_locked=True)
 )
@@ -213,7 +216,7 @@ def _first_of(number: int) -> Any:
     """The SELECT of the first rows of so many users, as many of each."""
     of_users = [
         sa.select(_ROWS.id)
-        .where(*_IS_READY, _ROWS.user_id == sa.bindparam(f"user_{each}", type_=_ROWS.user_id.type), ~_WAITS)
+        .where(*_IS_READY, _ROWS.user_id == sa.bindparam(f"user_{each}", type_=_ROWS.user_id.type), _IS_FIRST)
         .order_by(_ROWS.id)
         .limit(sa.bindparam("each", type_=sa.Integer))
         for each in range(number)
