@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnClause, Index, Text, TextClause, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 
@@ -46,54 +47,31 @@ def descending(column: str) -> TextClause:
     return text(f"{column} DESC")
 
 
-class _HasOddId(ColumnClause[bool]):
-    """ODD_ID as a condition, in the words of the index `ix_tasks_odd_ids`."""
+class _Indexed(ColumnClause[Any]):
+    """An expression in the words of an index; on MySQL a column of `app/ddl/own_columns.py`."""
 
     inherit_cache = True
 
-    def __init__(self) -> None:
-        super().__init__(ODD_ID, is_literal=True)  # a Boolean would be compared with 1 on SQLite
+    def __init__(self, text: str, of_sqlite: str, of_mysql: str, kind: TypeEngine[Any] | None = None) -> None:
+        super().__init__(text, kind, is_literal=True)
+        self.of_sqlite, self.of_mysql = of_sqlite, of_mysql
 
 
-@compiles(_HasOddId, SQLITE)
-def _of_sqlite(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str:
-    del element, compiler, options
-    return _ODD_ID_OF_SQLITE
+@compiles(_Indexed, SQLITE)
+def _of_sqlite(element: _Indexed, compiler: SQLCompiler, **options: Any) -> str:
+    del compiler, options
+    return element.of_sqlite
 
 
-@compiles(_HasOddId, MYSQL)
-def _by_column(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str:
-    """The column of `app/ddl/own_columns.py`."""
-    del element, compiler, options
-    return "odd_id = 1"
+@compiles(_Indexed, MYSQL)
+def _by_column(element: _Indexed, compiler: SQLCompiler, **options: Any) -> str:
+    del compiler, options
+    return element.of_mysql
 
 
-HAS_ODD_ID = _HasOddId()
-
-
-class _ScheduledFor(ColumnClause[str]):
-    """The nominal time of a task, in the words of the index `ix_tasks_scheduled_for`."""
-
-    inherit_cache = True
-
-    def __init__(self) -> None:
-        super().__init__(_SCHEDULED_FOR, Text(), is_literal=True)
-
-
-@compiles(_ScheduledFor, SQLITE)
-def _scheduled_for_of_sqlite(element: _ScheduledFor, compiler: SQLCompiler, **options: Any) -> str:
-    del element, compiler, options
-    return _SCHEDULED_FOR_OF_SQLITE
-
-
-@compiles(_ScheduledFor, MYSQL)
-def _scheduled_for_by_column(element: _ScheduledFor, compiler: SQLCompiler, **options: Any) -> str:
-    """The column of `app/ddl/own_columns.py`."""
-    del element, compiler, options
-    return "scheduled_for"
-
-
-SCHEDULED_FOR = _ScheduledFor()
+# ODD_ID as a condition: a Boolean would be compared with 1 on SQLite. And the nominal time of a task.
+HAS_ODD_ID = _Indexed(ODD_ID, _ODD_ID_OF_SQLITE, "odd_id = 1")
+SCHEDULED_FOR = _Indexed(_SCHEDULED_FOR, _SCHEDULED_FOR_OF_SQLITE, "scheduled_for", Text())
 
 
 def task_indexes() -> tuple[Index, ...]:
