@@ -6,7 +6,7 @@ Celery imports the task modules by their names, when the catalogue is first read
 import functools
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -45,6 +45,7 @@ class TaskType:
     rerun_lost: bool
     needs_settings: tuple[str, ...]
     users_setting: str | None
+    reads_tasks: bool
     limit: str | None
     limit_key: str | None
     task_parameters: TaskParameters = field(repr=False)
@@ -63,6 +64,15 @@ class TaskType:
         if self.users_setting is None:
             return True
         return not {"*", f"role:{role}", str(user_id)}.isdisjoint(getattr(settings, self.users_setting))
+
+    @property
+    def always_reads(self) -> bool:
+        """Whether each task of this type reads tasks or files of its user."""
+        return self.reads_tasks or self.task_parameters.requires_files
+
+    def reads(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Return whether a task with these arguments reads tasks or files of its user."""
+        return self.reads_tasks or self.task_parameters.names_files(args, kwargs)
 
 
 def redact_args(celery_task_name: str, args: list[Any]) -> list[Any]:
@@ -178,6 +188,7 @@ def type_of(task: Any) -> TaskType:
         rerun_lost=task.rerun_lost,
         needs_settings=task.needs_settings,
         users_setting=task.users_setting,
+        reads_tasks=task.reads_tasks,
         limit=task.limit,
         limit_key=task.limit_key,
         task_parameters=parameters,

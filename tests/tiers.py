@@ -62,7 +62,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_random_updates.py", "integration/test_retry_with_changes.py",
         "integration/test_revisions.py", "integration/schedules/",
         "integration/test_rights_at_the_answer.py", "integration/test_round_trips.py",
-        "integration/test_route_matrix.py", "integration/test_run_now.py", "integration/test_running.py",
+        "integration/test_route_matrix.py", "integration/test_rules_and_callers.py", "integration/test_run_now.py", "integration/test_running.py",
         "integration/test_running_bodies.py", "integration/test_running_messages.py",
         "integration/test_running_quota.py", "integration/test_running_stops.py", "integration/test_sending.py", "integration/test_stuck_bodies.py",
         "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_sizes.py",

@@ -17,6 +17,7 @@ from app.models.schedule import Schedule
 from app.models.user import User
 from app.schedules.words import in_words
 from app.schemas.schedule import ScheduleCreate
+from app.services.accounts.rights import Rights
 from app.services.operations.live_workers import lease
 from app.services.schedule_service import schedule_service
 from app.services.schedules import changing, requests
@@ -84,7 +85,7 @@ def import_entries(
                 lines.append(line)
                 if wanted is not None and apply:
                     wanted.paused = paused
-                    schedule_service.accept(db, wanted, user_id, commit=False)
+                    schedule_service.accept(db, wanted, user_id, rights=_rights(owner), commit=False)
     return lines
 
 
@@ -109,6 +110,10 @@ def _is_known(name: str, served: Sequence[Iterable[str] | None]) -> bool:
     return not served or any(names is None or name in names for names in served)
 
 
+def _rights(owner: Any) -> Rights:
+    return Rights(owner.id, owner.role, owner.max_priority)
+
+
 def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tuple[Line, ScheduleCreate | None]:
     """Return what becomes of the entry, and the schedule that it is; checked as when one is made."""
     try:
@@ -117,7 +122,7 @@ def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tupl
         wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
         schedule = changing.new_schedule(wanted, owner.id, now)
         requests.check_request(schedule.task, owner.id, schedule.id, now)
-        check_may_create([wanted.task], owner.id, owner.role, owner.max_priority)
+        check_may_create([wanted.task], _rights(owner))
     except CannotCarryOver as error:
         return Line(name, Outcome.LEAVE, str(error)), None
     except InvalidInput as error:

@@ -32,7 +32,6 @@ from app.services.accounts.auth_service import Principal
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
 from app.services.task_service import task_service
-from app.services.tasks.permissions import check_may_create
 
 # The category of the tasks that tools create.
 TASK_TYPE = "mcp"
@@ -94,9 +93,8 @@ class Call:
     async def _submit(self, name: str, arguments: Mapping[str, Any]) -> TaskRead:
         kind, user = find_type(name), self._user
         wanted = await self._in_turn(partial(self._wanted, kind, arguments))
-        check_may_create([wanted], user.id, user.role, user.max_priority)
         submitter: Submitter = self._request.state.submitter
-        accepted = await submitter.submit(wanted, user.id, None, user.followers)
+        accepted = await submitter.submit(wanted, user)
         if self._large is not None:
             self._large.forget()
         return accepted.task

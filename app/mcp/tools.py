@@ -47,7 +47,7 @@ def tools_for(user: Principal) -> list[Tool]:
     """Return the tools of this user, those of the tasks by name."""
     tools = [_TOOLS[name] for name in (GET_TASK, WAIT_TASK, CANCEL_TASK) if scope_of(name) in user.scopes]
     if Scope.TASKS_WRITE in user.scopes:
-        tools += [_tool_of(kind) for kind in types_for(user.id, user.role)]
+        tools += [_tool_of(kind) for kind in types_for(user.rights)]
     return tools
 
 

@@ -95,6 +95,30 @@ class TaskParameters:
         """Whether one of the parameters names a file."""
         return f'"{FORMAT}"' in dump_json(self.json_schema)
 
+    @functools.cached_property
+    def file_parameters(self) -> frozenset[str]:
+        """The names of the parameters whose value may hold ids of files."""
+        in_models = f'"{FORMAT}"' in dump_json(self.json_schema.get("$defs", {}))
+        written = {name: dump_json(schema) for name, schema in self.json_schema.get("properties", {}).items()}
+        return frozenset(
+            name for name, text in written.items() if f'"{FORMAT}"' in text or (in_models and '"$ref"' in text)
+        )
+
+    @property
+    def requires_files(self) -> bool:
+        """Whether a parameter without a default names a file."""
+        return not self.file_parameters.isdisjoint(self.json_schema.get("required", ()))
+
+    def names_files(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Return whether these arguments may name a file: a reference of a workflow may become the id of one."""
+        if not self.takes_files:  # nearly always
+            return False
+        try:
+            values = self._values(self._bind(args, kwargs))
+        except InvalidArguments:
+            return True  # of a former signature: nothing is known of them
+        return any(values.get(name) not in (None, [], {}, ()) for name in self.file_parameters)
+
     def files(self, args: list[Any], kwargs: Mapping[str, Any]) -> list[UUID]:
         """Return the ids of the files that these arguments name, wherever else they are at fault."""
         if not self.takes_files:  # nearly always

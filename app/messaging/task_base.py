@@ -38,7 +38,8 @@ class SQLAlchemyTask(Task):
     Options of the decorator beyond Celery's own: `max_attempts` (how often the body may fail), `rerun_lost` (False:
     a lost worker fails the task instead of running it again), `catalogue` (False: not to be created through the API),
     `needs_settings` (names of settings without which it cannot be created), `users_setting` (the name of the setting
-    that lists who may create it), `daily_limit` (a `DailyLimit` of what one user's attempts may do in a day), `limit`
+    that lists who may create it), `reads_tasks` (True: its body reads its user's tasks, so that an API key needs
+    `tasks:read` to create it), `daily_limit` (a `DailyLimit` of what one user's attempts may do in a day), `limit`
     and `limit_key` (the name of a limit of `/limits/`, and a key of it, where the request names none),
     `offload_result` (True: a result of more than MAX_RESULT_BYTES becomes the artifact `result.json`).
     """
@@ -53,6 +54,7 @@ class SQLAlchemyTask(Task):
     catalogue: bool = True
     needs_settings: tuple[str, ...] = ()
     users_setting: str | None = None
+    reads_tasks: bool = False
     daily_limit: Any = None
     limit: str | None = None
     limit_key: str | None = None

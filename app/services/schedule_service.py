@@ -31,6 +31,7 @@ from app.errors import (
 from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
 from app.schemas.schedule import BackfillRequest, ScheduleCreate
+from app.services.accounts.rights import Rights
 from app.services.accounts.user_queries import of_new_tasks
 from app.services.audit.recording import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
@@ -38,9 +39,7 @@ from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState
 from app.services.tasks import idempotency, limited_tasks, task_creation, task_files
 from app.services.tasks.new_rows import NewTask
-from app.services.tasks.permissions import Wanted, check_priorities
-
-Check = Callable[[Wanted], None]
+from app.services.tasks.permissions import check_may_create, check_priorities
 
 
 class NextTime(NamedTuple):
@@ -70,17 +69,20 @@ class ScheduleService:
         PriorityNotAllowed, UserNotFound; with `within_quota` TooManySchedules.
         """
         wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
-        return self.accept(db, wanted, user_id, commit=commit, within_quota=within_quota).schedule
+        return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).schedule
 
     @repeated_with_a_fresh_session
     def accept(
-        self, db: Session, wanted: ScheduleCreate, user_id: UUID, key: str | None = None, *, commit: bool = True,
-        within_quota: bool = True,
+        self, db: Session, wanted: ScheduleCreate, user_id: UUID, key: str | None = None, *, rights: Rights | None,
+        commit: bool = True, within_quota: bool = True,
     ) -> Accepted:  # fmt: skip
-        """Make the schedule of a request, once for this idempotency key.
+        """Make the schedule of a request, once for this idempotency key. `rights`: the caller's, None for code.
 
-        Raises IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentScheduleDeleted besides.
+        Raises TaskNotAllowed, InsufficientScope, IdempotencyKeyReused, IdempotencyKeyInFlight,
+        IdempotentScheduleDeleted besides.
         """
+        if rights is not None:
+            check_may_create([wanted.task], rights)
         most = get_settings().quota_schedules
         fingerprint = b"" if key is None else idempotency.fingerprint_of(wanted)
         with transaction(db, commit=commit):
@@ -144,13 +146,14 @@ class ScheduleService:
     @repeated_with_a_fresh_session
     def update_schedule(
         self, db: Session, schedule_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None,
-        commit: bool = True, check: Check | None = None, owns: Callable[[UUID], bool] | None = None,
+        commit: bool = True, rights: Rights | None = None, owns: Callable[[UUID], bool] | None = None,
     ) -> Schedule:  # fmt: skip
         """Change the fields that PATCH may change (SchedulePatch). A changed timing counts from now.
 
-        `check` is called with the task where that is changed; its exceptions are passed on. `owns` is called with the
-        owner's id: where it returns False, a `***` keeps its secret only beside arguments that are otherwise unchanged.
-        Raises ScheduleNotFound, InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, WebhooksOff.
+        A changed task is checked against the caller's `rights`. `owns` is called with the owner's id: where it returns
+        False, a `***` keeps its secret only beside arguments that are otherwise unchanged. Raises TaskNotAllowed,
+        PriorityNotAllowed, InsufficientScope, ScheduleNotFound, InvalidSchedule, InvalidTask, UnknownTask,
+        InvalidArguments, UnknownLimit, WebhooksOff.
         """
         with transaction(db, commit=commit):
             schedule, now = _find(db, schedule_id, owner, lock=True), timing.now_of(db)
@@ -159,8 +162,8 @@ class ScheduleService:
             changed = changing.changed(schedule, changes, now, by_owner=by_owner)
             if "task" in changes:
                 row = requests.check_request(changed.task, schedule.user_id, schedule.id, now)
-                if check is not None:
-                    check(row.wanted)
+                if rights is not None:
+                    check_may_create([row.wanted], rights)
                 _check_task(db, row, schedule.id)
             if changed.done_until < schedule.done_until:  # the clock was ahead
                 changed.skipped -= runs.take_back(db, schedule.id, changed.done_until)
@@ -205,13 +208,13 @@ class ScheduleService:
     @repeated_with_a_fresh_session
     def trigger(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True,
-        within_quota: bool = False, check: Check | None = None,
+        within_quota: bool = False, rights: Rights | None = None,
     ) -> tuple[Task, bool]:  # fmt: skip
         """Make its task now, also while it is paused. Neither obeys `overlap` nor counts for it.
 
         Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
-        `check` is called with the task. Raises ScheduleNotFound, and as `create_task` does; with `within_quota` also
-        QuotaExceeded.
+        Raises ScheduleNotFound, and as `create_task` does; with `rights`, those of the caller, TaskNotAllowed and
+        InsufficientScope; with `within_quota` also QuotaExceeded.
         """
         with transaction(db, commit=commit):
             known = _find(db, schedule_id, owner)
@@ -220,8 +223,8 @@ class ScheduleService:
             schedule = _find(db, known.id, owner, lock=True)
             time = runs.next_trigger(db, schedule.id, timing.now_of(db))
             row = requests.row_for(schedule, time, jittered=False)
-            if check is not None:
-                check(row.wanted)
+            if rights is not None:
+                check_may_create([row.wanted], rights)
             with task_creation.creating(db, [row], commit=False, within_quota=within_quota) as created:
                 (task,) = task_creation.as_tasks(db, created)
             runs.record(db, [Run(schedule, time, task.id, kind=RunKind.TRIGGER)])
@@ -245,7 +248,7 @@ class ScheduleService:
     @repeated_with_a_fresh_session
     def backfill(
         self, db: Session, schedule_id: UUID, begin: datetime, end: datetime, *, owner: UUID | None = None,
-        commit: bool = True, within_quota: bool = False, check: Check | None = None,
+        commit: bool = True, within_quota: bool = False, rights: Rights | None = None,
     ) -> list[UUID]:  # fmt: skip
         """Make the tasks of all its times from `begin` to `end` that have none, at most until now. All or none.
 
@@ -260,7 +263,7 @@ class ScheduleService:
             if schedule.version != known.version:
                 times = _times(db, schedule, begin, end)
             times = backfilling.without_task(db, schedule, times)
-            ids = backfilling.make(db, schedule, times, within_quota=within_quota, check=check)
+            ids = backfilling.make(db, schedule, times, within_quota=within_quota, rights=rights)
             if ids:
                 now = timing.now_of(db)
                 held = None if schedule.held_for in times else schedule.held_for

@@ -28,6 +28,7 @@ from app.errors import (
     TaskCancelled,
     TaskNotFound,
 )
+from app.models.api_key import Scope
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkDeed, Deed
 from app.models.outbox import ConsumerNumber
@@ -38,6 +39,7 @@ from app.models.task_output import TaskOutput
 from app.models.task_step import TaskStep
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import filter_from
+from app.services.accounts.rights import Rights
 from app.services.audit import recording as audit
 from app.services.bulk import deeds
 from app.services.bulk.deeds import Caller, Preview, SelectedTask
@@ -64,7 +66,7 @@ from app.services.tasks import (
     waking,
 )
 from app.services.tasks.load import load_of
-from app.services.tasks.permissions import Wanted
+from app.services.tasks.permissions import check_may_create, check_priority
 from app.services.tasks.quotas import quotas
 from app.services.workflow_service import workflow_service
 from app.services.workflows import changing, releasing
@@ -125,12 +127,14 @@ class TaskService:
         return [task for task, _ in created]
 
     @repeated_with_a_fresh_session
-    def create_or_find(self, db: Session, wanted: TaskCreate, user_id: UUID) -> tuple[Task, bool]:
-        """As `create_tasks` for one task, within the quotas.
+    def create_or_find(self, db: Session, wanted: TaskCreate, rights: Rights) -> tuple[Task, bool]:
+        """As `create_tasks` for one task of a caller with these rights, within the quotas.
 
-        Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
+        Raises TaskNotAllowed, InsufficientScope besides. Returns it, and whether it is new: not if another task has the
+        `unique_key`, and `on_conflict` allows it.
         """
-        rows = new_rows.rows_of([wanted], user_id)
+        check_may_create([wanted], rights)
+        rows = new_rows.rows_of([wanted], rights.user_id)
         (created,) = task_creation.create_from_rows(db, rows, commit=True, within_quota=True)
         return created
 
@@ -313,6 +317,7 @@ class TaskService:
         check_version: Callable[[int], None] | None = None,
         commit: bool = True,
         within_quota: bool = False,
+        rights: Rights | None = None,
         owns: Callable[[UUID], bool] | None = None,
     ) -> Task:
         """Change the fields that PATCH may change (TaskPatch).
@@ -321,10 +326,13 @@ class TaskService:
         arguments that are otherwise unchanged.
 
         Raises TaskNotFound, InvalidTransition, InvalidTask, InvalidArguments, UnknownTask; with `within_quota`
-        QuotaExceeded for larger arguments. `check_version` is called with the version that is changed. `check_admin` is
-        called with a description if the change sets the task's state. Their exceptions are passed on.
+        QuotaExceeded for larger arguments; with `rights`, those of the caller, PriorityNotAllowed, and for changed
+        arguments TaskNotAllowed, InsufficientScope. `check_version` is called with the version that is changed.
+        `check_admin` is called with a description if the change sets the task's state. Their exceptions are passed on.
         """
         fields, state = task_editing.split(changes, check_admin)
+        if rights is not None:
+            check_priority(fields.get("priority"), rights.max_priority)
         with ExitStack() as until_commit, transaction(db, commit=commit):
             for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
@@ -332,7 +340,7 @@ class TaskService:
                     check_version(task.version)
                 by_owner = owns is None or owns(task.user_id)
                 if not fields or task_editing.edit(
-                    db, task, fields, until_commit if within_quota else None, by_owner=by_owner
+                    db, task, fields, until_commit if within_quota else None, rights=rights, by_owner=by_owner
                 ):
                     break
             else:
@@ -388,19 +396,18 @@ class TaskService:
     @repeated_with_a_fresh_session
     def retry_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, from_start: bool = False,
-        commit: bool = True, within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+        commit: bool = True, within_quota: bool = False, rights: Rights | None = None,
     ) -> Task:  # fmt: skip
         """Run a failed or revoked task again under the same id. It counts again in its owner's quotas.
 
-        It keeps the results of its steps, and forgets them with `from_start`.
-        `check` is called with the task before anything is changed; its exceptions are passed on. Raises TaskNotFound,
-        InvalidTransition, UniqueKeyTaken, UnknownLimit, ParentFailed, ParentDeleted; with `within_quota` also
-        QuotaExceeded.
+        It keeps the results of its steps, and forgets them with `from_start`. Raises TaskNotFound, InvalidTransition,
+        UniqueKeyTaken, UnknownLimit, ParentFailed, ParentDeleted; with `rights`, those of the caller, TaskNotAllowed,
+        PriorityNotAllowed, InsufficientScope; with `within_quota` QuotaExceeded.
         """
         task = self.get_task(db, task_id, owner=owner)
         task_id = task.id
-        if check is not None:
-            check(task)
+        if rights is not None:
+            check_may_create([task], rights)
         queues_again = within_quota and task.status in UNSUCCESSFUL
         reservation = quotas.reserved(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
@@ -425,19 +432,19 @@ class TaskService:
     @repeated_with_a_fresh_session
     def retry_with_changes(
         self, db: Session, task_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None, commit: bool = True,
-        within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+        within_quota: bool = False, rights: Rights | None = None,
         owns: Callable[[UUID], bool] | None = None,
     ) -> tuple[Task, bool]:  # fmt: skip
         """Create a new task of the same user that repeats an ended one, with some fields replaced (TaskRetry).
 
         Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
-        `check` is called with the request for the new task; its exceptions are passed on. `owns` as in `update_task`.
-        Raises TaskNotFound, InvalidTransition, and as `create_tasks` does; with `within_quota` also QuotaExceeded.
+        `owns` as in `update_task`. Raises TaskNotFound, InvalidTransition, and as `create_tasks` does; with `rights`,
+        those of the caller, TaskNotAllowed, InsufficientScope; with `within_quota` QuotaExceeded.
         """
         old = self.get_task(db, _id(task_id), owner=owner)
         wanted = task_requests.repeated(old, changes, by_owner=owns is None or owns(old.user_id))
-        if check is not None:
-            check(wanted)
+        if rights is not None:
+            check_may_create([wanted], rights)
         rows = new_rows.rows_of([wanted], old.user_id, retry_of=old.id)
         with task_creation.creating(db, rows, commit=commit, within_quota=within_quota) as created:
             (task,) = task_creation.as_tasks(db, created)
@@ -523,15 +530,18 @@ class TaskService:
     def start_bulk(
         self, db: Session, deed: Deed | str, *, user_id: UUID, ids: Sequence[UUID] | None = None,
         wanted: TaskFilter | None = None, token: str | None = None, as_admin: bool = False,
-        within_quota: bool = False, commit: bool = True,
+        within_quota: bool = False, rights: Rights | None = None, commit: bool = True,
     ) -> BulkDeed:  # fmt: skip
         """Cancel, retry or delete the tasks with these ids, or all that match the filter or token now.
 
         Returns at once; maintenance does it, and `get_bulk` tells how far it is. It ends even if processes are killed.
         With a `token`, tasks that were created after its preview stay as they are, and the same token again returns the
-        same deed. `within_quota` is set by the API. Raises TokenExpired, TokenMismatch, AdminOnly, TooManyBulkDeeds.
+        same deed. `within_quota` is set by the API, and `rights`, those of the caller: an API key without the scope
+        `tasks:read` retries no tasks of a type that reads tasks or takes files. Raises TokenExpired, TokenMismatch,
+        AdminOnly, TooManyBulkDeeds.
         """
-        caller = Caller(_user_id(user_id), as_admin, within_quota)
+        may_read = rights is None or Scope.TASKS_READ in rights.scopes
+        caller = Caller(_user_id(user_id), as_admin, within_quota, may_read)
         with transaction(db, commit=commit):
             return deeds.start(
                 db,

@@ -4,7 +4,7 @@ Each method is one transaction; with `commit=False` the caller commits. `owner` 
 another user's raises WorkflowNotFound, like one that does not exist.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +22,11 @@ from app.db.statements import workflows
 from app.errors import IdempotencyKeyInFlight, IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
 from app.models.workflow import Workflow, WorkflowEvent
 from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
+from app.services.accounts.rights import Rights
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.tasks import idempotency
-from app.services.tasks.permissions import Wanted
+from app.services.tasks.permissions import check_may_create
 from app.services.workflows import changing, making, progress, reading, releasing
 from app.services.workflows.reading import WorkflowFilter
 from app.workflows.canvas import UnusableCanvas, write
@@ -55,7 +56,7 @@ class WorkflowService:
         """
         fields = {"name": name, "tasks": list(tasks), "on_failure": on_failure}
         wanted = parsed(WorkflowCreate, fields, InvalidWorkflow)
-        return self.accept(db, wanted, user_id, commit=commit, within_quota=within_quota).workflow
+        return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).workflow
 
     def create_from_canvas(
         self, db: Session, canvas: Any, *, user_id: UUID, name: str | None = None, on_failure: str = "cancel",
@@ -77,13 +78,16 @@ class WorkflowService:
 
     @repeated_with_a_fresh_session
     def accept(
-        self, db: Session, wanted: WorkflowCreate, user_id: UUID, key: str | None = None, *, commit: bool = True,
-        within_quota: bool = True,
+        self, db: Session, wanted: WorkflowCreate, user_id: UUID, key: str | None = None, *, rights: Rights | None,
+        commit: bool = True, within_quota: bool = True,
     ) -> Accepted:  # fmt: skip
-        """Create the workflow of a request, once for this idempotency key.
+        """Create the workflow of a request, once for this idempotency key. `rights`: the caller's, None for code.
 
-        Raises as `create_workflow`, and IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentWorkflowDeleted.
+        Raises as `create_workflow`, and TaskNotAllowed, InsufficientScope, IdempotencyKeyReused,
+        IdempotencyKeyInFlight, IdempotentWorkflowDeleted.
         """
+        if rights is not None:
+            check_may_create(wanted.tasks, rights)
         fingerprint = b"" if key is None else idempotency.fingerprint_of(wanted)
         if key is not None:
             with transaction(db, commit=commit):
@@ -128,16 +132,17 @@ class WorkflowService:
     @repeated_with_a_fresh_session
     def retry_workflow(
         self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True,
-        within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+        within_quota: bool = False, rights: Rights | None = None,
     ) -> WorkflowRead:  # fmt: skip
-        """Run again what failed or was revoked; what has succeeded stays. `check` is called with each of these tasks.
+        """Run again what failed or was revoked; what has succeeded stays.
 
         Raises WorkflowNotFound, WorkflowTransition if there is nothing to retry, ParentDeleted, UniqueKeyTaken,
-        UnknownLimit; with `within_quota` also QuotaExceeded.
+        UnknownLimit; with `rights`, those of the caller, TaskNotAllowed, PriorityNotAllowed and InsufficientScope; with
+        `within_quota` QuotaExceeded.
         """
         with ExitStack() as until_commit, transaction(db, commit=commit):
             workflow = _lock(db, workflow_id, owner)
-            changing.retry(db, workflow_id, until_commit, check=check, within_quota=within_quota)
+            changing.retry(db, workflow_id, until_commit, rights=rights, within_quota=within_quota)
             _record(db, WorkflowEvent.RETRIED, workflow)
             return self.get_workflow(db, workflow_id)
 

@@ -108,7 +108,12 @@ def transform_data(
         return {**done, "artifact": self.save_artifact(*named(file.name, output, folder / "output"))}
 
 
-@celery_app.task(bind=True, name="app.tasks.common_tasks.export_tasks", dont_autoretry_for=(ValueError, InvalidInput))
+@celery_app.task(
+    bind=True,
+    name="app.tasks.common_tasks.export_tasks",
+    dont_autoretry_for=(ValueError, InvalidInput),
+    reads_tasks=True,
+)
 def export_tasks(
     self: Any,
     filter: Annotated[dict[str, Any], Field(max_length=30)],  # noqa: A002 (as the bulk operations call it)

@@ -1,6 +1,5 @@
 """Who may use a page: the login behind the cookie, and no other site on the reader's behalf."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Annotated
@@ -14,7 +13,6 @@ from app.errors import AdminOnly, CrossOrigin, InvalidToken, ServiceError, Unaut
 from app.live.streams import Credential
 from app.services.accounts.auth_service import Principal
 from app.services.batched.authenticator import Authenticator
-from app.services.tasks.permissions import Wanted, check_may_create
 from app.web.cookies import session_token
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -71,11 +69,6 @@ async def page_admin(user: PageUser) -> Principal:
 
 
 PageAdmin = Annotated[Principal, Depends(page_admin)]
-
-
-def rights_of(user: Principal) -> Callable[[Wanted], None]:
-    """Return the check of what this user may create. It raises TaskNotAllowed, PriorityNotAllowed."""
-    return lambda wanted: check_may_create([wanted], user.id, user.role, user.max_priority)
 
 
 def credential_of(request: Request, user: Principal) -> Credential:

@@ -100,7 +100,7 @@ def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body:
         raise PreviewRequired
     accepted = task_service.start_bulk(
         db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted, token=body.token,
-        within_quota=True,
+        within_quota=True, rights=user.rights,
     )  # fmt: skip
     location = f"{request.scope['path'].rpartition('/')[0]}/{accepted.id}"
     return rendered(BulkAccepted.model_validate(accepted), status.HTTP_202_ACCEPTED, {"Location": location})

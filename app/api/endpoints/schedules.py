@@ -49,10 +49,8 @@ from app.schemas.schedule import (
 )
 from app.schemas.task import TaskRead
 from app.schemas.task_changes import named_in
-from app.services.accounts.auth_service import Principal
-from app.services.schedule_service import Check, NextTime, schedule_service
+from app.services.schedule_service import NextTime, schedule_service
 from app.services.schedules.listing import ScheduleFilter
-from app.services.tasks.permissions import Wanted, check_may_create
 
 router = SlashRouter(prefix="/schedules", tags=["schedules"])
 TAG_DESCRIPTION = "Make tasks again and again: by cron lines in time zones, or at intervals."
@@ -82,13 +80,6 @@ _SUBMIT_PROBLEMS = (
 _PROBLEMS = problems(401, InsufficientScope, ScheduleNotFound)
 
 
-def _check_of(user: Principal) -> Check:
-    def check(wanted: Wanted) -> None:
-        check_may_create([wanted], user.id, user.role, user.max_priority)
-
-    return check
-
-
 @router.post(
     "/",
     status_code=status.HTTP_201_CREATED,
@@ -108,8 +99,7 @@ def create_schedule(
     Each nominal time has one task, which carries `schedule_id` and `metadata.scheduled_for`. Around clock changes, a
     cron line fires as Debian's cron does. Times before the creation are not made up: a backfill does that.
     """
-    _check_of(user)(body.task)
-    accepted = schedule_service.accept(db, body, user.id, idempotency_key)
+    accepted = schedule_service.accept(db, body, user.id, idempotency_key, rights=user.rights)
     headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.schedule.id}"}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -161,7 +151,7 @@ def update_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId, b
     A changed timing counts from now on: no time of the past is made up. Tasks that were made stay as they are.
     """
     return schedule_service.update_schedule(
-        db, schedule_id, named_in(body), owner=user.owner, check=_check_of(user), owns=user.owns
+        db, schedule_id, named_in(body), owner=user.owner, rights=user.rights, owns=user.owns
     )
 
 
@@ -230,7 +220,7 @@ def trigger_schedule(request: Request, db: SessionDep, user: TaskWriter, schedul
     The task neither obeys `overlap` nor counts for it. Errors are those of `POST /tasks/`.
     """
     task, is_new = schedule_service.trigger(
-        db, schedule_id, owner=user.owner, within_quota=True, check=_check_of(user)
+        db, schedule_id, owner=user.owner, within_quota=True, rights=user.rights
     )  # fmt: skip
     prefix = request.scope["path"].partition(router.prefix)[0]
     code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
@@ -278,6 +268,6 @@ def backfill_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId,
         times = schedule_service.preview_backfill(db, schedule_id, body.from_, body.to, owner=user.owner)
         return rendered(BackfillPreview(count=len(times), scheduled_for=times[:PREVIEWED]))
     ids = schedule_service.backfill(
-        db, schedule_id, body.from_, body.to, owner=user.owner, within_quota=True, check=_check_of(user)
+        db, schedule_id, body.from_, body.to, owner=user.owner, within_quota=True, rights=user.rights
     )
     return rendered(BackfillRead(count=len(ids), task_ids=ids), status.HTTP_201_CREATED)

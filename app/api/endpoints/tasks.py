@@ -71,7 +71,7 @@ from app.services.batched.task_lookup import ReadTask, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.services.tasks.idempotency import Accepted
-from app.services.tasks.permissions import Wanted, check_may_create, check_priority, types_for
+from app.services.tasks.permissions import types_for
 from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -268,8 +268,7 @@ async def create_task(
     the exhausted quota, and `Retry-After` says when to try again. Of your pending and running tasks, one at most has a
     `unique_key`. `on_conflict` says what happens if another task has it; a 409 names that task as `task_id`.
     """
-    check_may_create([body], user.id, user.role, user.max_priority)
-    return _created(request, await submitter.submit(body, user.id, idempotency_key, user.followers))
+    return _created(request, await submitter.submit(body, user, idempotency_key))
 
 
 @router.post(
@@ -295,8 +294,7 @@ def create_tasks(
     against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered. A
     `unique_key` that stands twice in the batch counts as taken by the first of the two.
     """
-    check_may_create(body.tasks, user.id, user.role, user.max_priority)
-    accepted = submitter.submit_all(body.tasks, user.id, idempotency_key, user.followers)
+    accepted = submitter.submit_all(body.tasks, user, idempotency_key)
     return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
 
@@ -357,7 +355,7 @@ def count_tasks(db: SessionDep, wanted: TaskFilterDep, by: CountBy = None) -> Ta
 )
 def list_task_types(user: TaskReader) -> list[TaskType]:
     """List the tasks that you can create, with the JSON Schema of their parameters."""
-    return types_for(user.id, user.role)
+    return types_for(user.rights)
 
 
 @router.get(
@@ -410,12 +408,12 @@ def update_task(
     or an API key, it does so only where every other argument is as it was.
     """
     changes = named_in(body)
-    check_priority(changes.get("priority"), user.max_priority)
     task = task_service.update_task(
         db,
         task_id,
         changes,
         owner=user.owner,
+        rights=user.rights,
         check_admin=user.check_admin,
         check_version=lambda version: check_if_match(if_match, version),
         within_quota=True,
@@ -486,17 +484,13 @@ def retry_task(
     argument is as it was. The rest is copied, but for `unique_key`, `run_at`, `delay_seconds` and
     `expires_at`. Each such request creates a task, also with an `Idempotency-Key`: a `unique_key` avoids that.
     """
-
-    def check(wanted: Wanted) -> None:
-        check_may_create([wanted], user.id, user.role, user.max_priority)
-
     changes = named_in(body)
     if not changes:
         return task_service.retry_task(
-            db, task_id, owner=user.owner, from_start=from_start, within_quota=True, check=check
+            db, task_id, owner=user.owner, from_start=from_start, within_quota=True, rights=user.rights
         )
     task, is_new = task_service.retry_with_changes(
-        db, task_id, changes, owner=user.owner, within_quota=True, check=check, owns=user.owns
+        db, task_id, changes, owner=user.owner, within_quota=True, rights=user.rights, owns=user.owns
     )
     response.status_code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
     tasks = request.scope["path"].rstrip("/").rsplit("/", 2)[0]

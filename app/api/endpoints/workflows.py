@@ -45,7 +45,6 @@ from app.models.task import TERMINAL, TaskStatus
 from app.schemas.json_value import ShortText
 from app.schemas.task_values import Moment
 from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
-from app.services.tasks.permissions import Wanted, check_may_create
 from app.services.workflow_service import workflow_service
 from app.services.workflows.reading import WorkflowFilter
 
@@ -92,8 +91,7 @@ def create_workflow(
     All are accepted, or none. In `args` and `kwargs`, `$result` stands for the result of another task. It is filled in
     as the task starts, and the arguments are checked then. Each task counts against the quotas.
     """
-    check_may_create(body.tasks, user.id, user.role, user.max_priority)
-    accepted = workflow_service.accept(db, body, user.id, idempotency_key)
+    accepted = workflow_service.accept(db, body, user.id, idempotency_key, rights=user.rights)
     headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.workflow.id}"}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -190,11 +188,9 @@ def cancel_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -
 )
 def retry_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
     """Run again what failed or was revoked. What has succeeded stays."""
-
-    def check(wanted: Wanted) -> None:
-        check_may_create([wanted], user.id, user.role, user.max_priority)
-
-    found = workflow_service.retry_workflow(db, workflow_id, owner=user.owner, within_quota=True, check=check)
+    found = workflow_service.retry_workflow(
+        db, workflow_id, owner=user.owner, within_quota=True, rights=user.rights
+    )  # fmt: skip
     return rendered(found)
 
 

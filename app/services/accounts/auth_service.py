@@ -29,7 +29,6 @@ from app.db.statements.logins import lock_user_unchanged
 from app.ddl.clock import STATEMENT_TIME
 from app.errors import (
     AdminOnly,
-    InsufficientScope,
     InvalidCredentials,
     InvalidToken,
     LoginOnly,
@@ -42,6 +41,7 @@ from app.models.user import Role
 from app.services.accounts import login_queries as queries, login_throttle
 from app.services.accounts.api_key_queries import LiveKey
 from app.services.accounts.login_queries import Client
+from app.services.accounts.rights import Rights
 from app.services.accounts.second_factor import Factor, check_code
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -83,6 +83,11 @@ class Principal:
         return cls(*user, api_key_id=key.id, scopes=scopes, followers=key.followers)
 
     @property
+    def rights(self) -> Rights:
+        """What the principal may have run."""
+        return Rights(self.id, self.role, self.max_priority, self.scopes)
+
+    @property
     def is_admin(self) -> bool:
         """Whether the user is an administrator and the scopes include `admin`."""
         return self.role == Role.ADMIN and Scope.ADMIN in self.scopes
@@ -98,8 +103,7 @@ class Principal:
 
     def check_scope(self, scope: str) -> None:
         """Raise InsufficientScope unless the principal has the scope."""
-        if scope not in self.scopes:
-            raise InsufficientScope(scope)
+        self.rights.check_scope(scope)
 
     def check_login(self) -> None:
         """Raise LoginOnly unless the user is authenticated by a login."""

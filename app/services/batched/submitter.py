@@ -18,7 +18,9 @@ from app.db.deadlocks import repeated
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidInput, InvalidToken, UnknownLimit
 from app.schemas.task import TaskCreate, TaskRead
+from app.services.accounts.auth_service import Principal
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
+from app.services.accounts.rights import Rights
 from app.services.tasks import new_rows, task_creation, unique_keys
 from app.services.tasks.idempotency import Accepted, create_once
 from app.services.tasks.new_rows import NewTask
@@ -47,14 +49,15 @@ class Submitter:
             _identify_and_accept, "submitter", threads.prompt
         )
 
-    async def submit(
-        self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None, followers: int | None = None
-    ) -> Accepted:
-        """Return the committed task; with a key that already has a task, that task. `followers` are the user's.
+    async def submit(self, wanted: TaskCreate, user: Principal, idempotency_key: str | None = None) -> Accepted:
+        """Return the committed task; with a key that already has a task, that task.
 
-        Raises QuotaExceeded, UnknownTask, InvalidArguments, TooManyWaiting, Overloaded; with a key also
-        IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted; with a unique_key also UniqueKeyTaken.
+        Raises TaskNotAllowed, PriorityNotAllowed, InsufficientScope, QuotaExceeded, UnknownTask, InvalidArguments,
+        TooManyWaiting, Overloaded; with a key also IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted;
+        with a unique_key also UniqueKeyTaken.
         """
+        check_may_create([wanted], user.rights)
+        user_id, followers = user.id, user.followers
         if idempotency_key is not None or wanted.unique_key is not None:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock. And a batch would
             # wait for another transaction that takes the same unique_key.
@@ -80,15 +83,15 @@ class Submitter:
     def submit_all(
         self,
         wanted: Sequence[TaskCreate],
-        user_id: UUID,
+        user: Principal,
         idempotency_key: str | None = None,
-        followers: int | None = None,
     ) -> Accepted:
         """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
         Then none is accepted; the location of an error names the index of its task.
         """
-        return repeated(partial(_accept_all, wanted, user_id, idempotency_key, followers))
+        check_may_create(wanted, user.rights)
+        return repeated(partial(_accept_all, wanted, user.id, idempotency_key, user.followers))
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""
@@ -155,7 +158,7 @@ def _rows_of_login(item: _TokenRequest, session: LiveSession | None) -> _Rows | 
     if session is None:
         return InvalidToken()
     try:
-        check_may_create([item.wanted], session.user_id, session.role, session.max_priority)
+        check_may_create([item.wanted], Rights(session.user_id, session.role, session.max_priority))
         return new_rows.rows_of([item.wanted], session.user_id, session.followers)
     except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem

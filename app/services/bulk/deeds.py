@@ -15,7 +15,7 @@ from app.db.page import Page
 from app.db.rows import changed_rows
 from app.db.statements import reads
 from app.ddl.clock import NOW
-from app.errors import BulkDeedNotFound, BulkDeedOver, InvalidInput, TokenMismatch, TooManyBulkDeeds
+from app.errors import BulkDeedNotFound, BulkDeedOver, InsufficientScope, InvalidInput, TokenMismatch, TooManyBulkDeeds
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
 from app.models.task import Task
 from app.services.audit import recording as audit
@@ -23,6 +23,7 @@ from app.services.audit.recording import Subject
 from app.services.bulk import token as tokens
 from app.services.bulk.selection import Selection
 from app.services.bulk.token import Token
+from app.services.tasks.permissions import names_that_may_read
 
 RETRY_SECONDS = 5
 
@@ -50,6 +51,7 @@ class Caller:
     user_id: UUID
     as_admin: bool = False
     within_quota: bool = False
+    may_read: bool = True
 
     @property
     def owner(self) -> UUID | None:
@@ -111,8 +113,11 @@ def _accept(
         if known is None:
             raise
         return known
-    matched = selection.collect(db, deed_id, caller.owner, until)
-    db.execute(_update(BulkDeed.id == deed_id).values(matched=matched))
+    kept_from = () if caller.may_read or deed is not Deed.RETRY else names_that_may_read()
+    collected = selection.collect(db, deed_id, caller.owner, until, kept_from)
+    skipped = {InsufficientScope.code: collected.left_out} if collected.left_out else {}
+    matched = collected.matched
+    db.execute(_update(BulkDeed.id == deed_id).values(matched=matched, skipped=skipped))
     about = Subject("bulk_deed", str(deed_id))
     audit.record(db, BulkEvent.STARTED, about, deed=deed.value, matched=matched, **selection.told())
     return _read(db, deed_id)

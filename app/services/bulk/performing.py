@@ -18,9 +18,10 @@ from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChild
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
 from app.models.user import Role
+from app.services.accounts.rights import Rights
 from app.services.tasks import task_changes, unique_keys, waking
 from app.services.tasks.load import load_of_row
-from app.services.tasks.permissions import check_may_create
+from app.services.tasks.permissions import check_may_run
 from app.services.tasks.quotas import quotas
 from app.services.workflows import changing
 from app.services.workflows.restarting import Restart
@@ -177,7 +178,7 @@ def _check(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> N
     if task.status not in UNSUCCESSFUL:
         raise InvalidTransition
     if doer.within_quota:
-        check_may_create([task], doer.user_id, doer.role, doer.max_priority)
+        check_may_run(task, Rights(doer.user_id, doer.role, doer.max_priority))
     if task.limit is not None and task.limit not in known_limits:
         raise UnknownLimit
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -23,6 +23,13 @@ SAMPLE = 10
 # Of the filter, in one record of the audit.
 MAX_TOLD, MAX_TOLD_BYTES = 20, 2000
 _FILTER = TypeAdapter(TaskFilter)
+
+
+class Collected(NamedTuple):
+    """How many tasks match, and how many of them the deed leaves out."""
+
+    matched: int
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,24 +91,32 @@ class Selection:
             page = task_pages.shown(db, self.wanted, SAMPLE, before=page.last)
         return page.items
 
-    def collect(self, db: Session, deed_id: UUID, owner: UUID | None, until: ColumnElement[bool] | None) -> int:
-        """Write the batches of the deed. Returns how many tasks there are now.
+    def collect(
+        self, db: Session, deed_id: UUID, owner: UUID | None, until: ColumnElement[bool] | None,
+        kept_from: Sequence[str] = (),
+    ) -> Collected:  # fmt: skip
+        """Write the batches of the deed, without the tasks of the types that the caller is `kept_from`.
 
         `until` limits a filter. A list of ids is written with those that name no task, which are skipped.
         """
+        of_types = Task.celery_task_name.in_(kept_from)
         if self.wanted is not None:
             if self.wanted.waiting_for is not None:
                 look(db)
-            return bulk.collect(
-                db, deed_id, [*task_filter.conditions(self.wanted), *([] if until is None else [until])]
-            )
-        ids = self.ids or ()
+            conditions = [*task_filter.conditions(self.wanted), *([] if until is None else [until])]
+            if not kept_from:
+                return Collected(bulk.collect(db, deed_id, conditions))
+            left_out = db.scalars(select(func.count()).select_from(Task).where(*conditions, of_types)).one()
+            return Collected(bulk.collect(db, deed_id, [*conditions, ~of_types]) + left_out, left_out)
+        denied = set(db.scalars(select(Task.id).where(*self._of_ids(owner), of_types))) if kept_from else set()
+        ids = [each for each in self.ids or () if each not in denied]
         batches = [
             {"deed_id": deed_id, "number": number, "task_ids": pack_ids(ids[at : at + BATCH])}
             for number, at in enumerate(range(0, len(ids), BATCH))
         ]
-        db.execute(insert(BulkBatch), batches)
-        return self.count(db, owner)
+        if batches:
+            db.execute(insert(BulkBatch), batches)
+        return Collected(self.count(db, owner), len(denied))
 
     def told(self) -> dict[str, Any]:
         """What the audit tells of it."""

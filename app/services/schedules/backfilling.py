@@ -1,6 +1,6 @@
 """Backfills: the tasks of nominal times of the past that have none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,10 +15,11 @@ from app.ddl.clock import NOW
 from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
 from app.schedules.times import Timing
+from app.services.accounts.rights import Rights
 from app.services.schedules.requests import row_for, time_text
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import Created
-from app.services.tasks.permissions import Wanted
+from app.services.tasks.permissions import check_may_create
 
 # Tasks of one backfill, and times that it looks at.
 MOST, MOST_TIMES = 1000, 100_000
@@ -68,7 +69,7 @@ def make(
     times: Sequence[datetime],
     *,
     within_quota: bool,
-    check: Callable[[Wanted], None] | None,
+    rights: Rights | None,
 ) -> list[UUID]:
     """Make the tasks of these times, in the caller's transaction, and return their ids. Raises as `creating` does.
 
@@ -77,8 +78,8 @@ def make(
     ids = list[UUID]()
     while len(ids) < len(times):
         rows = [row_for(schedule, times[len(ids)], jittered=False)]
-        if check is not None and not ids:
-            check(rows[0].wanted)
+        if rights is not None and not ids:
+            check_may_create([rows[0].wanted], rights)
         part = times[len(ids) : len(ids) + max(PART_BYTES // len(rows[0].text), 1)]
         rows += [row_for(schedule, time, jittered=False) for time in part[1:]]
         with task_creation.creating(db, rows, commit=False, within_quota=within_quota) as created:

@@ -30,6 +30,7 @@ from app.schedules import zones
 from app.schedules.errors import InvalidTiming
 from app.schedules.policies import CatchUp, CaughtUp, Decision, Overlap, Window, catch_up, decide
 from app.schedules.times import Span
+from app.services.accounts.rights import Rights
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.schedules import runs
@@ -244,7 +245,7 @@ def _make(db: Session, looks: Sequence[Look], owners: Mapping[UUID, Owner]) -> N
         for time in look.decision.run:
             try:
                 row = row_for(look.schedule, time).followed(user.followers)
-                check_may_create([row.wanted], user.id, user.role, user.max_priority)
+                check_may_create([row.wanted], Rights(user.id, user.role, user.max_priority))
             except ServiceError as error:
                 look.runs.append(Run(look.schedule, time, skipped=code_of(error)))
                 continue

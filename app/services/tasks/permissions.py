@@ -2,48 +2,76 @@
 
 A task of the catalogue may name a setting that lists its users. Administrators set the highest priority of each user.
 
-What a request of the API does is checked against its caller. Python code that calls `task_service` is trusted, as with
-quotas, but for one thing: the tasks that it creates keep to the highest priority of the user whose they will be.
+What a request does is checked against the `Rights` of its caller. Python code that calls `task_service` is trusted, as
+with quotas, but for one thing: the tasks that it creates keep to the highest priority of the user whose they will be.
+
+A scope limits an API key: what reads the tasks or files of its user needs `tasks:read`, also where a task is what
+reads. It is checked when a key names such a task. What the service runs later by itself, for a schedule or in a
+workflow, has the rights of the user.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType, catalogue
 from app.core.config import get_settings
-from app.errors import PriorityNotAllowed, TaskNotAllowed
+from app.errors import InsufficientScope, PriorityNotAllowed, TaskNotAllowed
+from app.models.api_key import Scope
 from app.models.task import TaskPriority
+from app.services.accounts.rights import Rights
 from app.services.accounts.user_queries import of_new_tasks
 
 
-class Wanted(Protocol):
-    """A task to be created, or one that is to run again."""
+class Named(Protocol):
+    """A task of which its type and its priority are known."""
 
     @property
     def celery_task_name(self) -> str: ...
 
     @property
-    def priority(self) -> TaskPriority: ...
+    def priority(self) -> TaskPriority | None: ...
 
 
-def check_may_create(tasks: Iterable[Wanted], user_id: UUID, role: str, max_priority: str) -> None:
-    """Raise TaskNotAllowed or PriorityNotAllowed unless a user with these properties may create these tasks.
+class Wanted(Named, Protocol):
+    """A task to be created, or one that is to run again."""
+
+    @property
+    def args(self) -> Sequence[Any]: ...
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]: ...
+
+
+def check_may_create(tasks: Iterable[Wanted], rights: Rights) -> None:
+    """Raise TaskNotAllowed, PriorityNotAllowed or InsufficientScope unless a caller may create these tasks.
 
     Ignores unknown names.
     """
-    known = catalogue()
+    may_read = Scope.TASKS_READ in rights.scopes
     for task in tasks:
-        name = task.celery_task_name
-        kind = known.get(name)
-        if kind is not None and kind.users_setting and not kind.may_be_created_by(user_id, role, get_settings()):
-            raise TaskNotAllowed(f"You may not create {name}: ask the operator")
-        check_priority(task.priority, max_priority)
+        check_may_run(task, rights)
+        if not may_read and reads(task.celery_task_name, task.args, task.kwargs):
+            raise InsufficientScope(Scope.TASKS_READ)
         if getattr(task, "webhook_url", None) is not None:  # one that runs again has none to be checked
-            check_may_send(user_id, role)
+            check_may_send(rights.user_id, rights.role)
+
+
+def check_may_run(task: Named, rights: Rights) -> None:
+    """Raise TaskNotAllowed or PriorityNotAllowed unless the caller's user may have this task run."""
+    kind = catalogue().get(task.celery_task_name)
+    if kind is not None and not kind.may_be_created_by(rights.user_id, rights.role, get_settings()):
+        raise TaskNotAllowed(f"You may not create {task.celery_task_name}: ask the operator")
+    check_priority(task.priority, rights.max_priority)
+
+
+def reads(celery_task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether a task with these arguments reads tasks or files of its user. False for an unknown name."""
+    kind = catalogue().get(celery_task_name)
+    return kind is not None and kind.reads(args, kwargs)
 
 
 def may_send(user_id: UUID, role: str) -> bool:
@@ -79,12 +107,20 @@ def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> int
     return followers
 
 
-def types_for(user_id: UUID, role: str) -> list[TaskType]:
-    """Return the tasks that a user with this id and role may create now, by name, with their time limits."""
+def types_for(rights: Rights) -> list[TaskType]:
+    """Return the tasks that a caller may create now, by name, with their time limits."""
     settings = get_settings()
     default = settings.task_time_limit_seconds or None
+    may_read = Scope.TASKS_READ in rights.scopes
     return [
         kind if kind.time_limit else replace(kind, time_limit=default)
         for kind in catalogue().values()
-        if not kind.missing_settings(settings) and kind.may_be_created_by(user_id, role, settings)
+        if not kind.missing_settings(settings)
+        and kind.may_be_created_by(rights.user_id, rights.role, settings)
+        and (may_read or not kind.always_reads)
     ]
+
+
+def names_that_may_read() -> list[str]:
+    """Return the names of the tasks that read their user's tasks, or take files."""
+    return [name for name, kind in catalogue().items() if kind.reads_tasks or kind.task_parameters.takes_files]

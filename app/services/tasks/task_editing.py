@@ -1,6 +1,6 @@
 """The changes that a PATCH may make, and how a change of a pending task affects its turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,9 +17,11 @@ from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.schemas.task_changes import PENDING_ONLY, TaskPatch
 from app.schemas.task_values import PriorityIn
+from app.services.accounts.rights import Rights
 from app.services.tasks import task_changes, task_files
 from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
 from app.services.tasks.new_rows import parse
+from app.services.tasks.permissions import check_may_create
 from app.services.tasks.quotas import quotas
 from app.services.tasks.task_requests import ARGUMENTS, IDENTITY, checked, restored, with_its_time
 from app.workflows import references
@@ -55,12 +57,14 @@ def _priority(value: Any) -> TaskPriority:
 
 
 def edit(
-    db: Session, task: Task, changes: dict[str, Any], until_commit: ExitStack | None = None, *, by_owner: bool = True
-) -> bool:
+    db: Session, task: Task, changes: dict[str, Any], until_commit: ExitStack | None = None, *, rights: Rights | None,
+    by_owner: bool = True,
+) -> bool:  # fmt: skip
     """Change this version of the task. Returns False if it has changed since. `by_owner`: `task_requests.restored`.
 
     With `until_commit`, larger arguments take from the quota of the task's user; the caller closes it after the commit.
-    Raises InvalidTransition, InvalidTask, InvalidArguments, UnknownTask, QuotaExceeded.
+    Raises InvalidTransition, InvalidTask, InvalidArguments, UnknownTask, QuotaExceeded; with `rights`, those of the
+    caller, TaskNotAllowed and InsufficientScope for new arguments.
     """
     pending_only = changes.keys() & PENDING_ONLY
     if pending_only and task.status is not TaskStatus.PENDING:
@@ -70,6 +74,8 @@ def edit(
     values = _values(task, changes, restored(task, changes, by_owner=by_owner))
     if task.workflow_id is not None:
         _check_references(db, task, values, by_owner=by_owner)
+    if rights is not None and ARGUMENTS & values.keys():
+        check_may_create([_Changed(task, values)], rights)
     with ExitStack() as reserved:
         reservation = None
         if until_commit is not None and ARGUMENTS & values.keys():
@@ -85,6 +91,17 @@ def edit(
             reserved.pop_all()
             until_commit.push(reservation.end)
     return changed
+
+
+class _Changed:
+    """The task with its new arguments. Of its priority another check knows."""
+
+    priority = None
+
+    def __init__(self, task: Task, values: Mapping[str, Any]) -> None:
+        self.celery_task_name = task.celery_task_name
+        self.args: list[Any] = values.get("args", task.args)
+        self.kwargs: dict[str, Any] = values.get("kwargs", task.kwargs)
 
 
 def _values(task: Task, changes: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Cancels, retries and deletes whole workflows. The caller has locked the workflow, and commits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from uuid import UUID
@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from app.db.statements import bulk, workflows
 from app.errors import ParentDeleted, TaskHasChildren, WorkflowActive, WorkflowTransition
+from app.models.api_key import Scope
 from app.models.task import ACTIVE, UNSUCCESSFUL, TaskStatus
+from app.services.accounts.rights import Rights
 from app.services.tasks import limited_tasks, task_changes, task_queries, unique_keys, waking
 from app.services.tasks.load import load_of_row, sum_of
-from app.services.tasks.permissions import Wanted
+from app.services.tasks.permissions import check_may_create, check_may_run
 from app.services.tasks.quotas import quotas
 from app.services.workflows.reading import final
 from app.services.workflows.restarting import Restart
@@ -46,13 +48,12 @@ def cancel(db: Session, workflow_id: UUID) -> list[UUID] | None:
 
 
 def retry(
-    db: Session, workflow_id: UUID, until_commit: ExitStack, *, check: Callable[[Wanted], None] | None,
-    within_quota: bool,
+    db: Session, workflow_id: UUID, until_commit: ExitStack, *, rights: Rights | None, within_quota: bool
 ) -> None:  # fmt: skip
     """Have what failed or was revoked run again, and wait for each other as before.
 
-    What has succeeded stays. `check` is called with each task; its exceptions are passed on. Raises WorkflowTransition
-    if there is nothing to retry, ParentDeleted, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
+    What has succeeded stays. Raises WorkflowTransition if there is nothing to retry, ParentDeleted, UniqueKeyTaken,
+    UnknownLimit; with `rights`, those of the caller, what `check_may_create` raises; with `within_quota` QuotaExceeded.
     """
     nodes = workflows.nodes(db, workflow_id)
     # Those that are active as well: none of them fails, and revokes what waits for it, until the commit.
@@ -60,9 +61,9 @@ def retry(
     tasks = [task for task in bulk.lock_tasks(db, ids, wait=True) if task.status in UNSUCCESSFUL] if ids else []
     if not tasks:
         raise WorkflowTransition("Nothing of the workflow has failed or was revoked")
-    if check is not None:
+    if rights is not None:
         for task in tasks:
-            check(task)
+            _check(db, task, rights)
     check_parents_kept(db, workflow_id, [task.id for task in tasks])
     if within_quota:
         load = sum_of(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
@@ -76,6 +77,13 @@ def retry(
     task_changes.restart_all(db, [task.id for task in tasks if task.unique_key is None])
     restart.apply(db, [task.id for task in tasks])
     waking.wake_all_due(db, {task.id: task.queue for task in tasks})
+
+
+def _check(db: Session, task: bulk.LockedTask, rights: Rights) -> None:
+    """Raise what `check_may_create` raises. The arguments, which may be large, are read for an API key alone."""
+    check_may_run(task, rights)
+    if Scope.TASKS_READ not in rights.scopes:
+        check_may_create([task_queries.read(db, task.id)], rights)
 
 
 def delete(db: Session, workflow_id: UUID) -> None:

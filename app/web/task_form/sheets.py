@@ -109,13 +109,13 @@ def _name(celery_task_name: str) -> str:
 
 def kind_for(user: Principal, name: str | None) -> TaskType | None:
     """Return the task of this name, or another one, that the user may create; None if there is none."""
-    by_name = {each.celery_task_name: each for each in types_for(user.id, user.role)}
+    by_name = {each.celery_task_name: each for each in types_for(user.rights)}
     return by_name.get(name or _FIRST) or next(iter(by_name.values()), None)
 
 
 def _groups(user: Principal) -> list[tuple[str, list[str]]]:
     """Return the names of the tasks that the user may create, by their modules."""
-    names = sorted(each.celery_task_name.rpartition(".") for each in types_for(user.id, user.role))
+    names = sorted(each.celery_task_name.rpartition(".") for each in types_for(user.rights))
     return [(module, ["".join(name) for name in of]) for module, of in groupby(names, lambda name: name[0])]
 
 

@@ -106,7 +106,9 @@ def start(
     if matched is not None and re.sub(r"\D", "", typed) != str(matched):
         error = InvalidInput(f"The number that was typed is not {matched}: nothing is done")
         return _preview(request, db, user, deed, text, every=True, typed=typed, error=error)
-    started = task_service.start_bulk(db, deed, user_id=user.id, as_admin=user.is_admin, token=token, within_quota=True)
+    started = task_service.start_bulk(
+        db, deed, user_id=user.id, as_admin=user.is_admin, token=token, within_quota=True, rights=user.rights
+    )
     return redirect(request, f"/bulk/{started.id}", "bulk_started")
 
 

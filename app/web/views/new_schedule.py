@@ -31,7 +31,7 @@ from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
 from app.services.schedules.changing import parse
 from app.web import schedule_fields
-from app.web.access import PageUser, rights_of
+from app.web.access import PageUser
 from app.web.rendering import language_of, page, redirect
 from app.web.task_form.filling import editable, filled_with
 from app.web.task_form.options import DEFAULTS
@@ -154,8 +154,7 @@ class _Form:
     def _create(self, task: dict[str, Any]) -> Schedule:
         values = schedule_fields.read(self._typed, self._settings.max_json_values)
         wanted: ScheduleCreate = parse(ScheduleCreate, {**values, "task": task})
-        rights_of(self._user)(wanted.task)
-        return schedule_service.accept(self._db, wanted, self._user.id).schedule
+        return schedule_service.accept(self._db, wanted, self._user.id, rights=self._user.rights).schedule
 
     def _change(self, schedule: Schedule, task: dict[str, Any], form: Mapping[str, str]) -> Schedule:
         shown = ScheduleRead.model_validate(schedule)
@@ -167,7 +166,7 @@ class _Form:
             return schedule
         user = self._user
         return schedule_service.update_schedule(
-            self._db, schedule.id, changes, owner=user.owner, check=rights_of(user), owns=user.owns
+            self._db, schedule.id, changes, owner=user.owner, rights=user.rights, owns=user.owns
         )
 
     def page(self, sheet: Sheet) -> Response:

@@ -20,7 +20,7 @@ from app.schemas.task import TaskCreate
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 from app.services.tasks import new_rows
-from app.web.access import PageUser, rights_of
+from app.web.access import PageUser
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import shown
 from app.web.task_form.filling import typed_of
@@ -73,8 +73,7 @@ def create_task(
         if (sheet := turned(user, settings, name, form)) is not None:
             return _page(request, db, user, settings, sheet)
         wanted = _wanted(name, form, settings)
-        rights_of(user)(wanted)
-        task, is_new = task_service.create_or_find(db, wanted, user.id)
+        task, is_new = task_service.create_or_find(db, wanted, user.rights)
     except _REFUSALS as error:
         return _page(request, db, user, settings, Sheet(kind_for(user, name), form, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, wanted.on_conflict))
@@ -101,7 +100,7 @@ def retry_with_changes(
         if form.get("by") != "json":
             changes = {**_EMPTY, **changes}
         task, is_new = task_service.retry_with_changes(
-            db, task_id, changes, owner=user.owner, within_quota=True, check=rights_of(user), owns=user.owns
+            db, task_id, changes, owner=user.owner, within_quota=True, rights=user.rights, owns=user.owns
         )
     except _REFUSALS as error:
         return _page(request, db, user, settings, Sheet(find_type(name), form, task_id, error=error))

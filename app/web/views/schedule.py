@@ -24,7 +24,7 @@ from app.services.schedules.runs import RunState
 from app.services.schedules.timing import now_of, timing_of
 from app.services.user_service import user_service
 from app.web import charts, shown_schedules
-from app.web.access import PageUser, rights_of
+from app.web.access import PageUser
 from app.web.confirming import Confirmed, ask
 from app.web.json_shown import JSONTexts
 from app.web.moments import zone_of
@@ -153,7 +153,7 @@ def resume_schedule(request: Request, db: SessionDep, user: PageUser, schedule_i
 def trigger_schedule(request: Request, db: SessionDep, user: PageUser, schedule_id: UUID) -> Response:
     try:
         task, is_new = schedule_service.trigger(
-            db, schedule_id, owner=user.owner, within_quota=True, check=rights_of(user)
+            db, schedule_id, owner=user.owner, within_quota=True, rights=user.rights
         )
     except _REFUSALS as error:
         return _shown(request, db, user, schedule_id, refused=error)
@@ -189,7 +189,7 @@ def backfill_schedule(
             values = {"schedule": schedule, "zone": zone, "number": len(times), "coming": shown}
             return page(request, "backfill.html", {**values, "since": since, "until": until})
         schedule_service.backfill(
-            db, schedule_id, since, until, owner=user.owner, within_quota=True, check=rights_of(user)
+            db, schedule_id, since, until, owner=user.owner, within_quota=True, rights=user.rights
         )
     except _REFUSALS as error:
         db.rollback()

@@ -30,7 +30,7 @@ from app.services.tasks.task_logs import LogFilter
 from app.services.user_service import user_service
 from app.services.webhooks import deliveries
 from app.web import shown_schedules
-from app.web.access import PageUser, credential_of, rights_of
+from app.web.access import PageUser, credential_of
 from app.web.confirming import Confirmed, ask
 from app.web.curl import curl_of
 from app.web.json_shown import JSONTexts
@@ -172,9 +172,7 @@ def run_task_now(request: Request, db: SessionDep, user: PageUser, task_id: UUID
 def retry_task(
     request: Request, db: SessionDep, user: PageUser, task_id: UUID, from_start: Annotated[bool, Form()] = False
 ) -> Response:
-    task_service.retry_task(
-        db, task_id, owner=user.owner, from_start=from_start, within_quota=True, check=rights_of(user)
-    )
+    task_service.retry_task(db, task_id, owner=user.owner, from_start=from_start, within_quota=True, rights=user.rights)
     return redirect(request, f"/tasks/{task_id}", "retried")
 
 

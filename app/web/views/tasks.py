@@ -128,7 +128,7 @@ def _completions(user: PageUser) -> dict[str, list[str]]:
     return {
         "status": [status.value for status in TaskStatus],
         "queue": sorted(known_queues()),
-        "task": [each.celery_task_name for each in types_for(user.id, user.role)],
+        "task": [each.celery_task_name for each in types_for(user.rights)],
         "priority": [priority.value for priority in TaskPriority],
         "waiting": [reason.value for reason in WaitingReason],
         "user": ["me"],

@@ -247,7 +247,7 @@ def _form(
         "changed": changed,
         "form": typed,
         "events": [each.value for each in EventType],
-        "task_names": sorted(each.celery_task_name for each in types_for(user.id, user.role)),
+        "task_names": sorted(each.celery_task_name for each in types_for(user.rights)),
         "wrong": places,
         "error": None if error is None or places else error,
     }

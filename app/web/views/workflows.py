@@ -20,7 +20,7 @@ from app.services.user_service import user_service
 from app.services.workflow_service import workflow_service
 from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
-from app.web.access import PageUser, rights_of
+from app.web.access import PageUser
 from app.web.charts import SPARK_HEIGHT, SPARK_WIDTH, Bar
 from app.web.confirming import Confirmed, ask
 from app.web.rendering import NavigationEntry, page, redirect
@@ -100,7 +100,7 @@ def cancel_workflow(
 
 @router.post("/workflows/{workflow_id}/retry")
 def retry_workflow(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID) -> Response:
-    workflow_service.retry_workflow(db, workflow_id, owner=user.owner, within_quota=True, check=rights_of(user))
+    workflow_service.retry_workflow(db, workflow_id, owner=user.owner, within_quota=True, rights=user.rights)
     return redirect(request, f"/workflows/{workflow_id}", "workflow_retried")
 
 

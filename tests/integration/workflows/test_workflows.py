@@ -20,6 +20,7 @@ from app.errors import (
     LimitReached,
     ParentDeleted,
     ParentFailed,
+    PriorityNotAllowed,
     TaskHasChildren,
     UniqueKeyTaken,
     UnknownTask,
@@ -34,6 +35,7 @@ from app.models.task_filter import TaskFilter
 from app.models.user import User
 from app.models.workflow import Workflow, WorkflowNode
 from app.schemas.workflow import WorkflowRead
+from app.services.accounts.rights import Rights
 from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.task_service import task_service
@@ -329,14 +331,14 @@ class TestRetry:
         task_service.delete_task(db, id_of(workflow, "a"))
         assert workflow_service.retry_workflow(db, workflow.id).status == "running"
 
-    def test_counts_in_the_quota(self, db: Session, user: UUID) -> None:
+    def test_keeps_to_the_rights_of_the_caller(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, sleep("a", priority="high"))
         workflow_service.cancel_workflow(db, workflow.id)
-        asked: list[str] = []
-        workflow_service.retry_workflow(
-            db, workflow.id, check=lambda task: asked.append(task.priority), within_quota=True
-        )  # fmt: skip
-        assert asked == ["high"]
+        with pytest.raises(PriorityNotAllowed):
+            workflow_service.retry_workflow(
+                db, workflow.id, rights=Rights(user, "user", "normal"), within_quota=True
+            )  # fmt: skip
+        workflow_service.retry_workflow(db, workflow.id, rights=Rights(user, "user", "high"), within_quota=True)
 
 
 class TestDelete:
