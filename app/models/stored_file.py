@@ -12,6 +12,13 @@ from app.ddl.base import Base
 from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import ShortText, Word
+from app.models.recorded_event import RecordedEvent
+
+
+class FileEvent(RecordedEvent):
+    """What the audit records of files. Uploads are not recorded, nor what time and their tasks delete."""
+
+    DELETED = "file.deleted"
 
 
 class FileState(StrEnum):

@@ -32,6 +32,8 @@ class WebhookEvent(RecordedEvent):
     # Its fields `fields` were changed by a PATCH.
     CHANGED = "webhook.changed"
     SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105 (no password)
+    # The user's own, which signs what goes to the `webhook_url` of tasks.
+    SECRET_READ = "webhook.secret_read"  # noqa: S105 (no password)
     DELETED = "webhook.deleted"
     # By the service, for the reason that stands beside it.
     DISABLED = "webhook.disabled"

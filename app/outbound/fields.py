@@ -1,6 +1,6 @@
 """Types for task parameters. They check at submission (422) what the URL alone shows.
 
-The addresses of a name are known, and checked, only when the connection is made.
+The addresses of a name are known, and checked, only when the connection is made, but for those of local names.
 """
 
 from typing import Annotated
@@ -20,10 +20,14 @@ def _checked_url(url: str) -> str:
         target = parse(url)
     except InvalidRequest as error:
         raise PydanticCustomError("url_refused", "{why}", {"why": str(error)}) from None
-    if target.address is not None:
-        reason = Policy.of(get_settings()).refusal(target.host, target.port, target.address)
-        if reason is not None:
-            raise PydanticCustomError("url_refused", "it is {why}", {"why": reason})
+    policy, address = Policy.of(get_settings()), target.address
+    reason = (
+        policy.refusal_of_name(target.host, target.port)
+        if address is None
+        else policy.refusal(target.host, target.port, address)
+    )
+    if reason is not None:
+        raise PydanticCustomError("url_refused", "it is {why}", {"why": reason})
     return url
 
 

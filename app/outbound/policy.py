@@ -68,6 +68,20 @@ def nat64_target(address: IPAddress) -> IPAddress:
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address
 
 
+# Names that lead to the machine itself or to its host without any resolver of the internet (RFC 6761, /etc/hosts of
+# distributions, Google's metadata), and where they lead.
+_LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+LOCAL_NAMES: dict[str, tuple[IPAddress, ...]] = {
+    **dict.fromkeys(("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"), _LOOPBACK),
+    "metadata.google.internal": (ipaddress.IPv4Address("169.254.169.254"),),
+}
+
+
+def addresses_of_name(host: str) -> tuple[IPAddress, ...]:
+    """Return the addresses of a local name, in lower case, without a look-up. Of any other name none is known."""
+    return _LOOPBACK if host.endswith(".localhost") else LOCAL_NAMES.get(host, ())
+
+
 NO_RULES = HostRules()
 
 
@@ -82,6 +96,11 @@ class Policy:
     def of(cls, settings: Settings) -> Self:
         """Return the policy of the settings OUTBOUND_ALLOW and OUTBOUND_DENY."""
         return cls(HostRules.of(settings.outbound_allow), HostRules.of(settings.outbound_deny))
+
+    def refusal_of_name(self, host: str, port: int) -> str | None:
+        """Return why no connection to this name can be allowed, as far as the name alone tells."""
+        reasons = [self.refusal(host, port, address) for address in addresses_of_name(host)]
+        return reasons[0] if reasons and None not in reasons else None
 
     def refusal(self, host: str, port: int, address: IPAddress) -> str | None:
         """Return why a connection to this address of this host is refused, or None if it is allowed."""

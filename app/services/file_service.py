@@ -14,7 +14,9 @@ from app.db.page import Page
 from app.db.session import transaction
 from app.db.statements import files
 from app.errors import ArtifactNotFound, FileInUse, FileNotFound
-from app.models.stored_file import StoredFile
+from app.models.stored_file import FileEvent, StoredFile
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
 from app.services.files.contents import Measure
 from app.services.task_service import task_service
 from app.services.tasks.load import Load
@@ -108,11 +110,14 @@ class FileService:
     def delete_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> None:
         """Delete a file. Raises FileNotFound, also for an artifact, which goes with its task; FileInUse."""
         with transaction(db, commit=commit):
-            if files.lock(db, file_id, owner) is None:
+            file = files.lock(db, file_id, owner)
+            if file is None:
                 raise FileNotFound
             if files.is_named(db, file_id):
                 raise FileInUse
             files.drop(db, StoredFile.id == file_id)
+            about = Subject("file", str(file_id))
+            audit.record(db, FileEvent.DELETED, about, owner=str(file.user_id), name=file.name)
 
     def list_artifacts(self, db: Session, task_id: UUID, *, owner: UUID | None = None) -> Sequence[StoredFile]:
         """Return the artifacts of a task that are to be seen, by name. Raises TaskNotFound."""

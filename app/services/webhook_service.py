@@ -63,6 +63,14 @@ class WebhookService:
         """Return the secret with which the user's receivers verify webhooks, as `whsec_…`. Raises WebhooksOff."""
         return encode_secret(secrets.keys_of_user(user_id)[0])
 
+    @repeated_with_a_fresh_session
+    def show_secret(self, db: Session, user_id: UUID, *, commit: bool = True) -> str:
+        """As `secret_of_user`, at the user's own request, which the audit records. Raises WebhooksOff."""
+        secret = self.secret_of_user(user_id)
+        with transaction(db, commit=commit):
+            audit.record(db, WebhookEvent.SECRET_READ, audit.Subject.user(user_id))
+        return secret
+
     def keys_for_task(self, db: Session, task_id: UUID) -> list[bytes]:
         """Return the signing keys of the task's owner. Raises TaskNotFound, WebhooksOff."""
         owner = db.scalar(sa.select(Task.user_id).where(Task.id == task_id))

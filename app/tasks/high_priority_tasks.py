@@ -1,6 +1,7 @@
 """Notifications: tasks that run before all others because users wait for them."""
 
 import logging
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -20,7 +21,7 @@ from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.files import InputFile
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
-from app.tasks.mail import Draft, compose, read_attachments, recipient_refusal
+from app.tasks.mail import Draft, address_refusal, compose, header_refusal, read_attachments, recipient_refusal
 from app.tasks.smtp import MailDeferred, MailRefused
 from app.tasks.webhook import make_webhook
 
@@ -39,6 +40,17 @@ def _checked_recipients(to: str | list[str]) -> str | list[str]:
         if reason is not None:
             raise PydanticCustomError("recipient_refused", "{why}", {"why": reason})
     return to
+
+
+def _checked_by(refusal: Callable[[str], str | None]) -> AfterValidator:
+    """Return a validator of texts that raises what `refusal` returns."""
+
+    def check(text: str) -> str:
+        if (reason := refusal(text)) is not None:
+            raise PydanticCustomError("header_refused", "{why}", {"why": reason})
+        return text
+
+    return AfterValidator(check)
 
 
 # RFC 5321's maximal length of an address.
@@ -79,10 +91,10 @@ class HighPriorityTask(SQLAlchemyTask):
 def send_email(
     self: Any,
     to: Recipients,
-    subject: Annotated[str, Field(max_length=500)],
+    subject: Annotated[str, Field(max_length=500), _checked_by(header_refusal)],
     body: str,
     html: str | None = None,
-    reply_to: Address | None = None,
+    reply_to: Annotated[Address, _checked_by(address_refusal)] | None = None,
     attachments: Annotated[list[InputFile], Field(max_length=20)] | None = None,
     task_id: str | None = None,
 ) -> dict[str, Any]:

@@ -54,6 +54,27 @@ def recipient_refusal(address: str, domains: Sequence[str]) -> str | None:
     return None
 
 
+def header_refusal(text: str) -> str | None:
+    """Return why a text may not stand in a header, None if it may: it could end it and begin another one.
+
+    Also where it is encoded: the package decodes it. The reason repeats nothing of the text.
+    """
+    if ENCODED_WORD.search(text):
+        return "encoded words (RFC 2047) are not allowed: send the text itself"
+    if any(unicodedata.category(character) in LINE_BREAKING for character in text):
+        return "line breaks and other control characters are not allowed"
+    return None
+
+
+def address_refusal(address: str) -> str | None:
+    """Return why a header may not name this address, None if it may."""
+    try:
+        _ascii(_checked(address, "reply_to"), "reply_to")
+    except ValueError:
+        return header_refusal(address) or "not an e-mail address"
+    return None
+
+
 class Attachment(NamedTuple):
     """A file that goes with a mail."""
 
@@ -151,11 +172,9 @@ def _ascii(address: _Address, name: str) -> _Address:
 
 
 def _one_line(text: str, name: str) -> str:
-    """Refuse characters that could end a header and begin another one, also encoded: the package decodes them."""
-    if ENCODED_WORD.search(text):
-        raise ValueError(f"{name}: encoded words (RFC 2047) are not allowed: send the text itself")
-    if any(unicodedata.category(character) in LINE_BREAKING for character in text):
-        raise ValueError(f"{name}: line breaks and other control characters are not allowed")
+    reason = header_refusal(text)
+    if reason is not None:
+        raise ValueError(f"{name}: {reason}")
     return _unicode(text, name)
 
 

@@ -1,6 +1,7 @@
 """fetch_url and send_webhook as users meet them: through the API, run by a real worker."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -91,9 +92,14 @@ class TestGuarded:
         assert web.seen == []
 
     def test_a_name_that_leads_inside_fails_the_task_and_tells_nothing(self, guarded: Running, web: Web) -> None:
-        ended = guarded.run(FETCH, web.url("/?secret", host="localhost"))
+        name = socket.gethostname().lower()  # `localhost` and its like are refused at submission
+        try:
+            socket.getaddrinfo(name, web.port)
+        except OSError:
+            pytest.skip("the name of this machine leads nowhere")
+        ended = guarded.run(FETCH, web.url("/?secret", host=name))
         assert (ended["status"], ended["attempt"]) == ("failed", 1)
-        says = f"localhost port {web.port} is not a public address, and not allowed by OUTBOUND_ALLOW"
+        says = f"{name} port {web.port} is not a public address, and not allowed by OUTBOUND_ALLOW"
         assert ended["error"]["message"] == says
         assert web.seen == []
 

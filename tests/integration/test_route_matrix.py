@@ -16,6 +16,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
 from sqlalchemy import select, text
 
 from app.api.http.openapi import describe
@@ -31,6 +32,7 @@ from app.services.tasks import task_counts
 from app.storage.store import key_of, storage
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.audit import recorded
 from tests.support.by_example import options_of, resources
 from tests.support.second_factors import begin
 from tests.support.services import Services
@@ -147,19 +149,27 @@ class World:
 
     def ask_as(self, route: str, *tokens: str | None, options: dict[str, Any] | None = None) -> list[httpx.Response]:
         """The same with each of these tokens, about one new object; with `options` in the place of the table's."""
+        ask = self.prepared(route, options)
+        return [ask(token) for token in tokens]
+
+    def prepared(
+        self, route: str, options: dict[str, Any] | None = None
+    ) -> Callable[[str | None], httpx.Response]:  # fmt: skip
+        """Make what the call is about. What is returned makes the call, with a token."""
         method, template = route.split()
         path = re.sub(
             r"\{(\w+)\}", lambda found: getattr(self, found[1], partial(self.by_example, found[1]))(route), template
         )
         options = options or self.options(route)
-        headers = [bearer(token) if token else {} for token in tokens]
-        answers = [self.http.request(method, path, headers=each, **options) for each in headers]
-        # Where a known caller is unknown now, this row fails, and not all behind it.
-        if route in ENDS_LOGINS or any(
-            token and answer.status_code == 401 for token, answer in zip(tokens, answers, strict=True)
-        ):
-            self._tokens.clear()
-        return answers
+
+        def ask(token: str | None) -> httpx.Response:
+            answer = self.http.request(method, path, headers=bearer(token) if token else {}, **options)
+            # Where a known caller is unknown now, this row fails, and not all behind it.
+            if route in ENDS_LOGINS or (token and answer.status_code == 401):
+                self._tokens.clear()
+            return answer
+
+        return ask
 
     def token(self, caller: str) -> str:
         """Of a login that stands."""
@@ -356,6 +366,44 @@ def test_answers_as_its_route_declares(world: World, caller: str) -> None:
                 answer = world.ask(None if caller == "nobody" else world.token(caller), route)
                 assert answer.status_code == row[CALLERS.index(caller)], answer.text
                 assert answer.status_code != 403 or answer.json()["code"] == "admin_only"
+
+
+# What changes something and leaves no record in the audit, and why.
+_MADE = "what is created tells by itself whose it is, and since when"
+_OF_CALL = "nothing is changed by this call, as the table has it"
+UNRECORDED = {
+    **{f"POST /api/v1/{path}": _MADE for path in ("tasks/", "tasks/batch", "workflows/", "files/")},
+    "POST /api/v1/auth/refresh": "a login goes on; its replay is recorded, and its end",
+    "POST /api/v1/users/me/totp/confirm": f"{_OF_CALL}: `test_totp.py` has it",
+    "DELETE /api/v1/users/me/totp": f"{_OF_CALL}: `test_totp.py` has it",
+    "PATCH /api/v1/users/me": f"{_OF_CALL}: `test_audit_events.py` has it",
+    "PATCH /api/v1/users/{user_id}": f"{_OF_CALL}: `test_audit_events.py` has it",
+    "POST /api/v1/schedules/{schedule_id}/resume": f"{_OF_CALL}: `schedules/test_runs.py` has it",
+    "POST /api/v1/webhooks/{webhook_id}/test": "sends a text of the service's to an address that is recorded",
+    "POST /api/v1/webhooks/{webhook_id}/recover": "sends again what was to be sent",
+    "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": "sends again what was to be sent",
+}
+READS_A_SECRET = "GET /api/v1/users/me/webhook-secret"
+
+
+def test_every_route_that_changes_something_leaves_a_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the audit, by whoever made the call; else it stands in UNRECORDED with a reason, and leaves none."""
+    monkeypatch.setattr(
+        get_settings(), "webhook_secret", SecretStr("whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISE=")
+    )
+    routes_ = [route for route in table().rows if not route.startswith("GET ")]
+    with cases() as case:
+        for route in (*routes_, READS_A_SECRET):
+            with case(route):
+                caller = "admin" if table().needs[route] == "admin" else "owner"
+                token = world.token(caller)
+                prepared = world.prepared(route)
+                before = {each.id for each in recorded()}
+                answer = prepared(None if table().needs[route] == "open" else token)
+                new = [each.event for each in recorded() if each.id not in before]
+                assert answer.status_code < 300 or UNRECORDED.get(route, "").startswith(_OF_CALL), answer.text
+                assert bool(new) == (route not in UNRECORDED), new
+    assert UNRECORDED.keys() <= {*routes_}
 
 
 @pytest.mark.parametrize("scope", SCOPES)

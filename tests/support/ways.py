@@ -60,11 +60,16 @@ class Caller:
         self.asked(f"/tasks/{task_id}/cancel")
         return task_id
 
+    def waiting_workflow(self, task: Task) -> str:
+        """A workflow of one task, which waits for a time."""
+        tasks = [{**task, "ref": "a", "delay_seconds": 3600}]
+        return str(self.asked("/workflows/", {"name": "w", "tasks": tasks})["id"])
+
     def workflow(self, task: Task) -> str:
-        """A workflow of one task, which was cancelled."""
-        workflow = self.asked("/workflows/", {"name": "w", "tasks": [{**task, "ref": "a", "delay_seconds": 3600}]})
-        self.asked(f"/workflows/{workflow['id']}/cancel")
-        return str(workflow["id"])
+        """One that was cancelled."""
+        workflow_id = self.waiting_workflow(task)
+        self.asked(f"/workflows/{workflow_id}/cancel")
+        return workflow_id
 
     def schedule(self, task: Task) -> str:
         """A paused schedule of the task."""

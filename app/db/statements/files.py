@@ -207,11 +207,19 @@ def has_used_artifact(task_id: ColumnElement[UUID]) -> ColumnElement[bool]:
     return exists().where(_F.c.task_id == task_id, IS_ARTIFACT, is_used(_F.c.id))
 
 
-def lock(db: Session, file_id: UUID, owner: UUID | None) -> UUID | None:
+class LockedFile(NamedTuple):
+    """What is told of a file that is deleted."""
+
+    name: str
+    user_id: UUID
+
+
+def lock(db: Session, file_id: UUID, owner: UUID | None) -> LockedFile | None:
     """Lock a file, no artifact, until the commit: nothing new names it. Returns None where there is none."""
     own = [] if owner is None else [_F.c.user_id == owner]
-    wanted = select(_F.c.id).where(_F.c.id == file_id, _IS_FILE, _IS_OF_USER, *own)
-    return db.scalar(wanted.with_for_update())
+    wanted = select(_F.c.name, _F.c.user_id).where(_F.c.id == file_id, _IS_FILE, _IS_OF_USER, *own)
+    found = db.execute(wanted.with_for_update()).one_or_none()
+    return None if found is None else LockedFile(*found)
 
 
 def is_named(db: Session, file_id: UUID) -> bool:

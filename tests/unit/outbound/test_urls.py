@@ -1,5 +1,6 @@
 """One reading of each URL, or none."""
 
+import json
 from ipaddress import IPv6Address
 
 import pytest
@@ -113,6 +114,9 @@ class TestAtSubmission:
         check_rows(check, [
             "http://127.0.0.1/secret", "http://169.254.169.254/secret", "http://[::1]/secret",
             "http://[::ffff:10.0.0.1]/secret", "http://8.8.8.8:25/secret", "http://１２７.0.0.1/secret",
+            "http://localhost/secret", "http://LocalHost.:8000/secret", "http://a.localhost/secret",
+            "http://ip6-localhost/secret", "http://ip6-loopback/secret", "http://localhost.localdomain/secret",
+            "http://metadata.google.internal/secret", "http://ｌocalhost/secret",
         ])  # fmt: skip
 
     def test_so_is_what_is_no_url_and_no_header(self) -> None:
@@ -122,7 +126,15 @@ class TestAtSubmission:
         assert self.refused("http://e.com/", headers={"X": "secret\r\nY: z"}).startswith("headers: the value")
 
     def test_names_and_allowed_addresses_are_taken(self) -> None:
-        """Where a name leads is known only at the connection."""
-        with settings({"OUTBOUND_ALLOW": '["127.0.0.0/8"]'}):
-            find_type(FETCH).check(["http://127.0.0.1:9/"], {})
-        find_type(FETCH).check(["http://localhost/"], {})
+        """Where a name leads is known only at the connection, but for local ones."""
+        for allowed, url in (
+            ("127.0.0.0/8", "http://127.0.0.1:9/"),
+            ("127.0.0.0/8", "http://localhost:9/"),
+            ("::1", "http://ip6-localhost/"),
+            ("localhost", "http://localhost:22/"),
+            ("*.localhost", "http://a.localhost/"),
+            ("169.254.169.254", "http://metadata.google.internal/"),
+            ("10.0.0.1", "http://mylocalhost.example/"),
+        ):
+            with settings({"OUTBOUND_ALLOW": json.dumps([allowed])}):
+                find_type(FETCH).check([url], {})

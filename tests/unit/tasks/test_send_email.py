@@ -172,6 +172,26 @@ class TestInput:
             send(**{field: value})
 
 
+class TestAtSubmission:
+    def test_what_breaks_a_header_is_refused(self, mail_to: Configure) -> None:
+        mail_to(25)
+        kind = find_type(send_email.name)
+        kind.check(["ann@example.org", "任务 — done", "body\n"], {"reply_to": "desk@example.com"})
+        for field, sent in (
+            *(
+                ("subject", f"a{broken}Bcc: b@example.org")
+                for broken in ("\n", "\r", "\u2028", "\x00", "=?utf-8?q?=0A?=")
+            ),
+            *(("reply_to", each) for each in ("a@b.example\nBcc: c@d.example", "nobody", "用户@example.org")),
+        ):
+            values = {"to": "ann@example.org", "subject": "s", "body": "b", field: sent}
+            with pytest.raises(InvalidArguments) as caught:
+                kind.check([], values)
+            (error,) = caught.value.errors
+            assert (error["loc"], error["type"]) == (["kwargs", field], "header_refused")
+            assert sent not in error["msg"]
+
+
 class TestAsTask:
     def test_progress_tells_the_stage(self, server: Mailbox) -> None:
         run = self.run()
