@@ -30,7 +30,7 @@ from tests.report.children import stop_on_sigterm
 from tests.report.recorded import Recorded
 
 RESULTS = ROOT / "reports" / "mutants.json"
-COPIED = ("app", "tests", "alembic", "alembic.ini", "pyproject.toml", "run_server.py", "run_tests.py", "security_test.py",
+COPIED = ("app", "client", "tests", "alembic", "alembic.ini", "pyproject.toml", "run_server.py", "run_tests.py", "security_test.py",
           "performance_test.py", "requirements.txt", "docs", "README.md", ".env.example")  # fmt: skip
 TEST_SECONDS = 600
 PAST_ITS_LIMIT = "+ Timeout +"  # pytest-timeout's words

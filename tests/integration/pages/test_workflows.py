@@ -48,6 +48,16 @@ class TestTheList:
 
 
 class TestOne:
+    def test_its_name_is_a_text(self, reader: Reader, tasks: TaskClient) -> None:
+        workflow = made(tasks, sleep("<i>ref</i>", name="<i>task</i>"), name="<i>name</i>")
+        reader.post(f"/workflows/{workflow['id']}/cancel", confirmed="true")
+        for path in ("/workflows", f"/workflows/{workflow['id']}", "/workflows?name=<i>"):
+            page = reader.get(path).text
+            assert "&lt;i&gt;name" in page
+            assert "<i>" not in page
+        asked = reader.post(f"/workflows/{workflow['id']}/delete").text
+        assert ("&lt;i&gt;name" in asked, "<i>" in asked) == (True, False)
+
     def test_folds_equal_siblings_and_shows_when_they_ran(self, reader: Reader, tasks: TaskClient) -> None:
         workflow = made(tasks, *FAN)
         run_next()

@@ -17,8 +17,10 @@ from app.db.statements import bulk
 from app.models.task import Task, TaskStatus
 from app.models.task_dependency import TaskDependency
 from app.services.execution import ends
+from app.services.execution.claims import give_back
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
+from app.services.tasks import task_changes
 from app.services.workflow_service import workflow_service
 from app.services.workflows.settling import CONSUMER, settle
 from tests.support.lock_waits import after_the_commit, needs_row_locks
@@ -206,3 +208,22 @@ def _deliver_all() -> None:
     with SessionLocal() as db:
         while deliver_batch(db, CONSUMER):
             pass
+
+
+@needs_row_locks
+def test_a_cancellation_takes_what_is_given_back_meanwhile(user: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that runs, and waits again before it is asked to stop, is met by neither of the two statements."""
+    with SessionLocal() as db, SessionLocal() as worker:
+        workflow = workflow_service.create_workflow(db, "w", [sleep("a")], user_id=user)
+        claims = claim_next(worker)
+        worker.commit()
+        ask = task_changes.request_all_cancels
+
+        def ask_behind(*arguments: Any) -> Any:
+            if claims:
+                give_back(worker, [claims.pop()])
+                worker.commit()
+            return ask(*arguments)
+
+        monkeypatch.setattr(task_changes, "request_all_cancels", ask_behind)
+        assert workflow_service.cancel_workflow(db, workflow.id).status == TaskStatus.REVOKED

@@ -314,6 +314,13 @@ class TestRetry:
         with pytest.raises(ParentDeleted):
             task_service.retry_task(db, id_of(workflow, "b"))
 
+    def test_whose_parents_result_is_gone_from_its_named_arguments_too(self, db: Session, user: UUID) -> None:
+        workflow = make(db, user, sleep("a"), sleep("b", kwargs={"duration": {"$result": "a"}}))
+        run(db, workflow, b=FAILED)
+        task_service.delete_task(db, id_of(workflow, "a"))
+        with pytest.raises(ParentDeleted):
+            workflow_service.retry_workflow(db, workflow.id)
+
     def test_whose_failed_parent_is_deleted_is_refused_but_for_continue(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, sleep("a"), sleep("b", "a"))
         run(db, workflow, a=FAILED)

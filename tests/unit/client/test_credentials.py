@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from task_service_client import AsyncClient, Client, NotSignedIn, profiles
+from task_service_client import AsyncClient, Client, NotSignedIn, Unreachable, profiles
 from task_service_client.errors import BadProfile
 from task_service_client.profiles import Profile
 from tests.unit.client.conftest import URL, Server, problem, task
@@ -54,6 +54,40 @@ class TestKey:
 
 
 class TestLogin:
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_does_not_send_a_refresh_token_twice(self, is_async: bool) -> None:
+        """Not even after an answer that was lost: the server would take it for a thief's, and end the login."""
+        seen = list[str]()
+        logins = iter(range(1, 9))
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            seen.append(request.url.path.rpartition("/")[2])
+            if seen[-1] == "login":
+                return httpx.Response(200, json=tokens(next(logins)))
+            if seen[-1] == "refresh":
+                raise httpx.ReadError("reset")
+            return shown() if request.headers["authorization"] == "Bearer a2" else problem(401, "invalid_token")
+
+        transport = httpx.MockTransport(answer)
+
+        def ask() -> None:
+            client = Client(URL, username="anna", password="pw")
+            client._transport._http = httpx.Client(base_url=URL, transport=transport)
+            with client, pytest.raises(Unreachable):
+                client.get("x")
+            client._transport._http = httpx.Client(base_url=URL, transport=transport)
+            client.get("x")
+
+        async def ask_async() -> None:
+            client = AsyncClient(URL, username="anna", password="pw")
+            client._transport._http = httpx.AsyncClient(base_url=URL, transport=transport)
+            with pytest.raises(Unreachable):
+                await client.get("x")
+            await client.get("x")
+
+        asyncio.run(ask_async()) if is_async else ask()
+        assert seen == ["login", "x", "refresh", "x", "login", "x"]
+
     def test_is_made_at_the_first_request_and_renewed(self, server: Server) -> None:
         server.answers = [
             httpx.Response(200, json=tokens(1)), shown(),
@@ -147,7 +181,6 @@ class TestProfile:
         """The server would take the second one for a thief's, and end the login."""
         profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
         server.answers = [problem(401, "invalid_token"), httpx.ReadError("reset")]
-        from task_service_client import Unreachable
 
         with server.connect(Client()) as client, pytest.raises(Unreachable):
             client.get("x")
