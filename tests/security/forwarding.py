@@ -12,6 +12,7 @@ INTERNAL = (
     "http://10.0.0.1/", "http://172.16.0.1/", "http://192.168.0.1/", "http://100.64.0.1/", "http://[fe80::1]/",
     "http://[fd00::1]/", "http://[64:ff9b::7f00:1]/",
 )  # fmt: skip
+LOCAL_NAMES = ("localhost", "LOCALHOST.", "a.localhost", "ip6-localhost", "metadata.google.internal")
 NO_WEB = (
     "file:///etc/passwd", "gopher://8.8.8.8/", "ftp://8.8.8.8/", "http://user:password@8.8.8.8/", "//8.8.8.8/",
     "http://8.8.8.8\r\nX-Injected: yes/",
@@ -28,6 +29,15 @@ def internal_urls(target: Target) -> None:
     """URLs of the inner network are refused, in whatever form the address is written"""
     for url in INTERNAL:
         _refused(target, url)
+
+
+@check(OUTBOUND)
+def local_names(target: Target) -> None:
+    """Names that lead to the machine itself or to its host are refused when they are named, without a look-up"""
+    for name in LOCAL_NAMES:
+        _refused(target, f"http://{name}:8000/")
+        answer = target.new_task(webhook_url=f"http://{name}:8000/")
+        expect_status(answer, 422, f"a webhook_url of {name}")
 
 
 @check(OUTBOUND)

@@ -68,6 +68,22 @@ def audit_is_for_administrators(target: Target) -> None:
 
 
 @check(FUNCTIONS)
+def what_is_deleted_or_shown_in_clear_is_in_the_audit(target: Target) -> None:
+    """The deletion of a file and the reading of a webhook's secret leave a record in the audit"""
+    uploaded = target.as_mallory("POST", "/files/", files={"file": ("a.csv", b"a\n", "text/csv")})
+    path = f"/files/{expect_status(uploaded, 201, 'uploading a file').json()['id']}"
+    expect_status(target.as_mallory("DELETE", path), 204, "deleting it")
+    shown = target.as_mallory("GET", "/users/me/webhook-secret").status_code == 200  # 409: WEBHOOK_SECRET is not set
+    admin = target.leftovers.admin_token
+    if admin is None:  # only an administrator reads the audit
+        return
+    records = target.ask("GET", f"/audit?actor_id={target.mallory.id}&limit=200", admin).json()
+    found = {(each["event"], each["object_id"]) for each in records}
+    expect(("file.deleted", path.rpartition("/")[2]) in found, "the deletion of a file leaves no record")
+    expect(not shown or "webhook.secret_read" in {event for event, _ in found}, "reading a secret leaves no record")
+
+
+@check(FUNCTIONS)
 def queues_and_workers_are_steered_by_administrators(target: Target) -> None:
     """Queues and workers are steered, and workers shown, by administrators alone"""
     # Calls that do no harm to a service which follows them.

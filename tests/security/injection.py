@@ -15,6 +15,7 @@ SQL = (
     "$$",
     "'\"`;",
 )
+MAIL = "app.tasks.high_priority_tasks.send_email"
 SLEEP = "' || pg_sleep(4) || '"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 FILTERS = (
@@ -111,6 +112,16 @@ def header_splitting(target: Target) -> None:
         head = target.raw(request.encode()).partition(b"\r\n\r\n")[0].lower()
         injected = [line for line in head.replace(b"\r", b"\n").split(b"\n") if line.startswith(b"x-injected:")]
         expect(not injected, f"injected by {request.splitlines()[0][:70]}")
+
+
+@check(INJECTION)
+def line_breaks_in_a_mail(target: Target) -> None:
+    """Line breaks in the headers of a mail are refused when the mail is submitted"""
+    mail = {"to": "security@example.com", "subject": "s", "body": "b"}
+    for field in ("subject", "reply_to"):
+        kwargs = {**mail, field: "a@example.com\r\nBcc: b@example.com"}
+        answer = target.new_task(celery_task_name=MAIL, args=[], kwargs=kwargs)
+        expect_status(answer, {403, 422}, f"a line break in {field}")  # 403: MAIL_USERS leaves Mallory out
 
 
 @check(INJECTION)

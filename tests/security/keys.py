@@ -8,6 +8,7 @@ from tests.security.registry import AUTHENTICATION, FUNCTIONS, OBJECTS, PROPERTI
 from tests.security.target import Target, task_body
 
 KEYS = "/auth/api-keys"
+EXPORT, PROFILE = (f"app.tasks.common_tasks.{name}" for name in ("export_tasks", "profile_data"))
 SESSIONS = "/auth/sessions"
 
 
@@ -35,6 +36,35 @@ def key_for_writing_finds_nothing(target: Target) -> None:
     body = {"filter": {"status": "pending"}, "dry_run": True}
     answer = expect_status(target.ask("POST", "/tasks/bulk/cancel", writer, json=body), 200, "the preview")
     expect(not answer.json()["sample"], "the preview shows tasks")
+
+
+@check(FUNCTIONS)
+def write_key_has_nothing_read_for_it(target: Target) -> None:
+    """A key without tasks:read cannot have a task read the owner's tasks or files, on any way to a task"""
+    writer = _new_key(target, target.mallory.token, "tasks:write")["key"]
+    uploaded = target.as_mallory("POST", "/files/", files={"file": ("a.csv", b"a,b\n1,2\n", "text/csv")})
+    file_id = expect_status(uploaded, 201, "uploading a file").json()["id"]
+    export = {**task_body(), "celery_task_name": EXPORT, "args": [], "kwargs": {"filter": {}}}
+    profile = {**task_body(), "celery_task_name": PROFILE, "args": [], "kwargs": {"file": file_id}}
+    of_export = {"file": {"$result": "a", "path": ["artifact"]}}
+    scheduled = {name: value for name, value in export.items() if name != "run_at"}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("/tasks/", export),
+        ("/tasks/", profile),
+        ("/tasks/batch", {"tasks": [export]}),
+        ("/workflows/", {"name": "w", "tasks": [{**export, "ref": "a"}, {**profile, "ref": "b", "kwargs": of_export}]}),
+        ("/schedules/", {"name": "s", "cron": "0 0 1 1 *", "paused": True, "task": scheduled}),
+    ]
+    try:
+        for path, body in calls:
+            answer = target.ask("POST", path, writer, json=body)
+            if answer.status_code == 422 and answer.json()["code"] == "unknown_task":  # its packages are not installed
+                continue
+            if answer.status_code == 201 and path == "/schedules/":
+                target.as_mallory("DELETE", f"/schedules/{answer.json()['id']}")
+            expect_status(answer, 403, f"a key that only writes: POST {path} with {body.get('celery_task_name', path)}")
+    finally:
+        target.as_mallory("DELETE", f"/files/{file_id}")
 
 
 @check(PROPERTIES)

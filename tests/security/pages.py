@@ -23,6 +23,7 @@ from tests.security.registry import (
 )
 from tests.security.target import Account, Target
 
+LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 SAME = {"Sec-Fetch-Site": "same-origin"}  # what a browser sends with a form of the pages themselves
 ELSEWHERE = ("//evil.example", "/\\evil.example", "/\t/evil.example", EVIL, "evil.example", "javascript:alert(1)")
 
@@ -52,6 +53,21 @@ def page_cookie(target: Target) -> None:
             secure = cookie["secure"] and cookie.key.startswith("__Host-")
             flags = {name: value for name, value in cookie.items() if value}
             expect(hidden and own and (secure or not headers), f"{headers or 'here'}: {cookie.key} with {flags}")
+
+
+@check(MISCONFIGURATION)
+@of_pages
+def numbers_in_forms(target: Target) -> None:
+    """A number of 420 digits in a form is no error of the server"""
+    task_id = expect_status(target.new_task(), 201, "creating a task").json()["id"]
+    expect_status(target.as_mallory("POST", f"/tasks/{task_id}/cancel"), 200, "cancelling it")
+    headers = {**SAME, "Cookie": signed_in_to_pages(target, target.mallory)}
+    form = {"celery_task_name": LONG_RUNNING, "name": "security test", "task_type": "t", "kwargs.duration": "1"}
+    for path in (f"/tasks/{task_id}/change", "/new", "/schedules/new"):
+        for field in ("kwargs.duration", "timeout_seconds", "max_attempts"):
+            for number in ("9" * 420, "-" + "9" * 420, "1e999"):
+                answer = target.ask("POST", f"//ui{path}", headers=headers, data={**form, field: number})
+                expect(answer.status_code < 500, f"POST {path} with {number[:5]}… as {field}: {answer.status_code}")
 
 
 @check(AUTHENTICATION)
