@@ -161,6 +161,34 @@ def test_every_caller_keeps_the_rule(caller: Caller, name: str, monkeypatch: pyt
                 assert answer.is_as(rule.refused), answer
 
 
+def test_whoever_may_not_send_names_no_receiver(
+    client: TestClient, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The callers of `check_may_send`: tasks with a `webhook_url`, and endpoints of webhooks, by HTTP and on pages."""
+    assert builders_of("check_may_send") == {
+        "services.tasks.permissions.check_may_create",
+        "api.endpoints.webhooks.create_webhook",
+        "api.endpoints.webhooks.update_webhook",
+        "web.views.webhooks.create_endpoint",
+        "web.views.webhooks.change_endpoint",
+    }
+    endpoint = Things(caller).endpoint_id()
+    RULES["type"].change(caller, monkeypatch)
+    url, headers = {"url": "https://example.com/elsewhere"}, bearer(caller.token)
+    made = {**url, "events": ["task.failed"]}
+    with cases() as case:
+        for method, path, body in (
+            ("POST", "/webhooks/", made),
+            ("PATCH", f"/webhooks/{endpoint}", url),
+            ("POST", "/tasks/", BODY | {"webhook_url": url["url"]}),
+        ):
+            with case(method, path):
+                assert client.request(method, f"/api/v1{path}", json=body, headers=headers).status_code == 403
+        for path in ("/webhooks", f"/webhooks/{endpoint}/change"):
+            with case("page", path):
+                assert caller.reader.post(path, **made).status_code == 403
+
+
 class TestReading:
     """What a key without `tasks:read` may not have read for it."""
 
