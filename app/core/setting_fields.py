@@ -459,6 +459,15 @@ class SettingFields(BaseSettings):
         description="Hard time limit of an attempt whose task names none: no `timeout_seconds` in the request, no "
         "`time_limit` of the task or of Celery. For tasks with a record. 0: no limit.",
     )
+    task_memory_bytes: int | None = Field(
+        None,
+        ge=16 * 1024**2,
+        examples=[1024**3],
+        description="Bytes of memory that an attempt may take beyond what its process had before. One that takes more "
+        "is killed within a few tenths of a second. Its task fails with `MemoryLimitExceeded` and is not tried again; "
+        "other tasks go on. For tasks with a record, on Linux, in a pool of processes. Processes that a task starts "
+        "are not counted. Choose it so that all slots together fit into the machine. Empty: no limit.",
+    )
     shutdown_grace_seconds: float = Field(
         20,
         ge=0,

@@ -112,6 +112,32 @@ class TestALivingBody:
         assert running.ended(lost)["status"] == "succeeded"
 
 
+class TestTheMemoryLimit:
+    LIMIT = 160 * 2**20
+
+    def test_ends_what_takes_more_at_the_first_attempt_and_nothing_else(
+        self, start: Start, tmp_path: Path, gate: Path
+    ) -> None:
+        running = start(**GRACE, TASK_MEMORY_BYTES=str(self.LIMIT))
+        running.stack.worker(concurrency=3)
+        neighbour = running.create("hold_deaf", str(gate), str(tmp_path / "neighbour"), "unhurt")
+        started(tmp_path / "neighbour")
+        taking = {
+            how: running.create("take_memory", str(tmp_path / how), how, max_attempts=3, retry_backoff_seconds=0)
+            for how in ("in Python", "natively")
+        }
+        for how, task_id in taking.items():
+            ended = running.ended(task_id)
+            assert (ended["status"], ended["error"]["type"]) == ("failed", "MemoryLimitExceeded"), ended
+            assert f"TASK_MEMORY_BYTES, {self.LIMIT} bytes" in ended["error"]["message"]
+            assert (running.outcomes(task_id), len(lines(tmp_path / how))) == (["failed"], 1)
+        running.worker.await_line("killed, since it took more memory than TASK_MEMORY_BYTES")
+        # Their slots are free again; a process that has taken memory before is not blamed for it.
+        assert [running.run("echo", number)["status"] for number in range(4)] == ["succeeded"] * 4
+        gate.touch()
+        assert (running.ended(neighbour)["result"], running.outcomes(neighbour)) == ("unhurt", ["succeeded"])
+
+
 class TestTheDefaultTimeLimit:
     LIMIT = "2"
 

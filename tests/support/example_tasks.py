@@ -138,6 +138,23 @@ def hold_deaf(self: Any, gate: str, ledger: str, answer: Any = None) -> Any:
     return answer
 
 
+@celery_app.task(bind=True, name="tests.take_memory")
+def take_memory(self: Any, ledger: str, how: str) -> int:
+    """Take 400 MiB piece by piece, by Python or by native code that asks for it itself, and keep them for a while."""
+    note(ledger, os.getpid())
+    kept: list[Any] = []
+    for _ in range(25):
+        if how == "natively":
+            import polars as pl
+
+            kept.append(pl.repeat(1.0, 2**21, eager=True))
+        else:
+            kept.append(bytearray(2**24))
+        time.sleep(0.01)
+    time.sleep(2)
+    return len(kept)
+
+
 @celery_app.task(bind=True, name="tests.hold_each")
 def hold_each(self: Any, gate: str, ledger: str) -> int:
     """The same with a gate for each start: `<gate>-1`, `<gate>-2`, …"""

@@ -146,6 +146,15 @@ def overran(limit: float, *, is_soft: bool = False) -> Ending:
     return Ending(Cause.OVERRAN, {**error, "p_error_key": error_key(message)})
 
 
+def out_of_memory(limit: int | None) -> Ending:
+    """The process was killed, since the attempt had taken more than `limit` bytes: the task would do so again."""
+    message = (
+        f"the task took more memory than TASK_MEMORY_BYTES, {limit} bytes, and its process was killed: "
+        "give it less data at once, or have the worker's operator allow more"
+    )
+    return failed(AttemptError("MemoryLimitExceeded", message))
+
+
 def expired() -> Ending:
     """A task that waits past its `expires_at`: it never starts."""
     return Ending(Cause.EXPIRED)

@@ -78,7 +78,7 @@ def start_child(
     slot = Slot()
     number = getattr(current_process(), "index", None)
     if STOP_SIGNAL is not None and number is not None and number < len(table):
-        slot = Slot(table, number, os.getpid())
+        slot = Slot(table, number, os.getpid(), tells_memory=settings.task_memory_bytes is not None)
         signal.signal(STOP_SIGNAL, slot.on_signal)
     child_process.replace(
         ChildProcess(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from app.worker.shared.private_memory import private_bytes
 from app.worker.shared.slot_table import NO_LIMITS, NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
 Listener = Callable[[Stop], None]
@@ -12,7 +13,11 @@ Listener = Callable[[Stop], None]
 class Slot:
     """This child's slot in the table. Without one (a pool that does not fork) nothing is written and no order comes."""
 
-    def __init__(self, table: SlotTable | None = None, number: int = 0, pid: int = 0) -> None:
+    def __init__(
+        self, table: SlotTable | None = None, number: int = 0, pid: int = 0, *, tells_memory: bool = False
+    ) -> None:
+        """`tells_memory`: the parent is to see how much memory the process had when an attempt began."""
+        self._tells_memory, self._memory = tells_memory, 0
         self._table, self._number, self._pid = table, number, pid
         self._claims, self._claimed_at, self._left, self._begun = 0, 0.0, 0, 0
         self._named: tuple[int, UUID] = (-1, NO_TASK)
@@ -52,6 +57,8 @@ class Slot:
         self._claimed_at, self._left, self._named = claimed_at, left, named
         self._begun += 1
         self._deadlines = deadlines
+        if self._tells_memory:
+            self._memory = private_bytes(self._pid) or 0
         self._write(Phase.RUNNING, task_id, attempt, deadlines)
 
     def not_begun(self) -> None:
@@ -99,6 +106,6 @@ class Slot:
     def _write(self, phase: Phase, task_id: UUID, attempt: int, deadlines: Deadlines = NO_LIMITS) -> None:
         self._state = (task_id, attempt)
         if self._table is not None:
-            extra = (deadlines, self._claimed_at, self._left, self._begun, *self._named)
+            extra = (deadlines, self._claimed_at, self._left, self._begun, *self._named, self._memory)
             state = SlotState(self._number, self._pid, self._claims, phase, attempt, task_id, *extra)
             self._table.write(state)

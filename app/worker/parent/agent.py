@@ -365,6 +365,8 @@ class Agent:
             return ends.lost(self._cause(loss))
         if why in {Stop.OVERRAN, Stop.SOFT_TIME_LIMIT}:
             return ends.overran(self._stopper.limit_of(loss.pid), is_soft=why is Stop.SOFT_TIME_LIMIT)
+        if why is Stop.OUT_OF_MEMORY:
+            return ends.out_of_memory(self._settings.task_memory_bytes)
         return ends.lost(STOP_TEXTS[why]) if why is Stop.UNWRITTEN else ends.handed_back(STOP_TEXTS[why])
 
     def _cause(self, loss: Loss) -> str:

@@ -12,6 +12,7 @@ from app.messaging.hints import hint_sender
 from app.worker.parent.agent import Agent, Node
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
+from app.worker.parent.memory_limit import MemoryLimit
 from app.worker.parent.time_limits import TimeLimits
 from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.hand_over import HandOver
@@ -36,6 +37,7 @@ class ParentProcess:
             lambda: self.agent.is_answered,
             settings.cancel_grace_seconds,
         )
+        self._memory_limit = MemoryLimit(self.table, self.stopper, settings.task_memory_bytes)
         self._maintenance = Maintenance(settings)
         self._hints = hint_sender()  # made here, for the children to inherit its memory
 
@@ -53,6 +55,7 @@ class ParentProcess:
             )
         )
         self._time_limits.start()
+        self._memory_limit.start()
         self._maintenance.start()
         self._hints.start()
 
@@ -65,6 +68,7 @@ class ParentProcess:
         self._maintenance.stop()
         self._completions.stop(self.agent.patience)  # before the agent hands back what is left
         self._time_limits.stop()
+        self._memory_limit.stop()
         self.agent.stop()
         self._hints.stop()
 

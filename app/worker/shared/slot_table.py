@@ -22,8 +22,8 @@ STOP_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 NO_TASK = UUID(int=0)
 
 # pid, claims so far, phase, attempt, rows left, rows begun so far, name, soft and hard deadline, hard and soft limit,
-# time of the claim, task, its Celery id
-_STATE = struct.Struct("=qqqqqqqddddd16s16s")
+# time of the claim, memory at the start, task, its Celery id
+_STATE = struct.Struct("=qqqqqqqdddddq16s16s")
 # why, attempt, task
 _ORDER = struct.Struct("=qq16s")
 # A slot: how often it was written, its state twice (the even and the odd time), its order, the last state of the child
@@ -64,6 +64,8 @@ class Stop(IntEnum):
     SOFT_TIME_LIMIT = 6
     UNWRITTEN = 7
     """The body has ended, and its process cannot write how, while the worker shuts down."""
+    OUT_OF_MEMORY = 8
+    """The attempt has taken more memory than TASK_MEMORY_BYTES."""
 
 
 # As the history of the attempts shows it.
@@ -75,6 +77,7 @@ STOP_TEXTS = {
     Stop.OVERRAN: "killed at its time limit",
     Stop.SOFT_TIME_LIMIT: "killed after its soft time limit, which did not reach its body",
     Stop.UNWRITTEN: "its process could not write how the body ended",
+    Stop.OUT_OF_MEMORY: "killed, since it took more memory than TASK_MEMORY_BYTES",
 }
 
 
@@ -111,6 +114,8 @@ class SlotState:
     task_name: int = -1
     """The place of the task's name among all in their order: parent and children have the same."""
     celery_id: UUID = NO_TASK
+    memory: int = 0
+    """Bytes of the process when the attempt began (`private_memory.py`); 0 where no setting bounds them."""
 
     @property
     def in_body(self) -> bool:
@@ -226,16 +231,16 @@ class SlotTable:
 
 
 def _packed(state: SlotState) -> tuple[Any, ...]:
-    ends = state.deadlines
+    ends, ids = state.deadlines, (state.task_id.bytes, state.celery_id.bytes)
     numbers = (state.pid, state.claims, int(state.phase), state.attempt, state.left, state.begun, state.task_name)
     times = (ends.soft, ends.hard, ends.limit, ends.soft_limit, state.claimed_at)
-    return *numbers, *times, state.task_id.bytes, state.celery_id.bytes
+    return *numbers, *times, state.memory, *ids
 
 
 def _unpacked(slot: int, packed: tuple[Any, ...]) -> SlotState:
-    pid, claims, phase, attempt, left, begun, name, *ends, claimed_at, task_id, celery_id = packed
+    pid, claims, phase, attempt, left, begun, name, *ends, claimed_at, memory, task_id, celery_id = packed
     task, limits = UUID(bytes=task_id), Deadlines(*ends)
-    about = (limits, claimed_at, left, begun, name, UUID(bytes=celery_id))
+    about = (limits, claimed_at, left, begun, name, UUID(bytes=celery_id), memory)
     return SlotState(slot, pid, claims, Phase(phase), attempt, task, *about)
 
 

@@ -139,6 +139,10 @@ class TestAnEndThatIsNotWrittenAtAShutdown:
         )
         assert agent._ending(Loss(self.PID), Stop.HANDED_BACK).cause is Cause.HANDED_BACK
 
+    def test_is_a_failure_for_good_where_the_body_took_too_much_memory(self, agent: Agent) -> None:
+        ending = agent._ending(Loss(self.PID), Stop.OUT_OF_MEMORY)
+        assert (ending.cause, ending.parameters["p_error_type"]) == (Cause.FAILED, "MemoryLimitExceeded")
+
 
 class TestWhetherTheDatabaseAnswers:
     @pytest.fixture

@@ -1,11 +1,13 @@
-"""What the parent does about a child whose time is over, by what its slot shows."""
+"""What the parent does about a child whose time is over, or which takes too much memory, by what its slot shows."""
 
+import threading
 from typing import Any
 
 import pytest
 
 from app.core.ids import new_id
 from app.worker.child.slot import Slot
+from app.worker.parent.memory_limit import MemoryLimit
 from app.worker.parent.time_limits import DELIVERY_SECONDS, TimeLimits
 from app.worker.shared.slot_table import NO_LIMITS, Deadlines, Phase, SlotState, SlotTable, Stop
 
@@ -122,3 +124,55 @@ class TestABodyOverItsSoftLimit:
             self.begin(slot, attempt)
             limits.look(200.0 * attempt)
         assert stopper.interrupted == ["attempt 1", "attempt 2"]
+
+
+class TestTheMemoryOfABody:
+    LIMIT, BEFORE = 1000, 50_000
+
+    @pytest.fixture
+    def sizes(self, monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+        """What the processes have, by their ids."""
+        found = {PID: self.BEFORE}
+        for module in ("app.worker.child.slot", "app.worker.parent.memory_limit"):
+            monkeypatch.setattr(f"{module}.private_bytes", found.get)
+        return found
+
+    @pytest.fixture
+    def limit(self, table: SlotTable, stopper: Any) -> MemoryLimit:
+        return MemoryLimit(table, stopper, self.LIMIT)
+
+    def test_counts_from_the_start_of_the_attempt(
+        self, table: SlotTable, stopper: Stopper, limit: MemoryLimit, sizes: dict[int, int]
+    ) -> None:
+        slot = Slot(table, 0, PID, tells_memory=True)
+        slot.running(new_id(), 1)
+        sizes[PID] += self.LIMIT
+        limit.look(self.LIMIT)
+        slot.running(new_id(), 1)  # with what the one before has left
+        sizes[PID] += self.LIMIT
+        limit.look(self.LIMIT)
+        assert stopper.killed == []
+        sizes[PID] += 1
+        limit.look(self.LIMIT)
+        assert stopper.killed == [(Phase.RUNNING, Stop.OUT_OF_MEMORY)]
+
+    def test_is_no_concern_of_it_once_the_body_has_ended_or_its_process(
+        self, table: SlotTable, stopper: Stopper, limit: MemoryLimit, sizes: dict[int, int]
+    ) -> None:
+        slot = Slot(table, 0, PID, tells_memory=True)
+        slot.running(new_id(), 1)
+        slot.delivering()
+        sizes[PID] += 2 * self.LIMIT
+        limit.look(self.LIMIT)
+        slot.running(new_id(), 1)
+        sizes.clear()
+        limit.look(self.LIMIT)
+        assert stopper.killed == []
+
+    def test_is_not_looked_at_without_a_limit(self, table: SlotTable, stopper: Any, sizes: dict[int, int]) -> None:
+        slot = Slot(table, 0, PID)
+        slot.running(new_id(), 1)
+        assert table.read(0).memory == 0
+        threads = threading.active_count()
+        MemoryLimit(table, stopper, None).start()
+        assert threading.active_count() == threads
