@@ -8,7 +8,7 @@ import polars as pl
 
 from app.tasks.data.csv_text import prepare, rewrite
 from app.tasks.data.csv_types import ColumnType, guess, settle
-from app.tasks.data.engine import Panic, Watch, new_file, polars_errors
+from app.tasks.data.engine import Panic, Watch, batch_rows, new_file, polars_errors
 
 
 class CsvTable:
@@ -68,7 +68,8 @@ class CsvTable:
         target = self._folder / "table.parquet"
         self._watch.restart()
         with new_file(target) as file:
-            typed.sink_parquet(file, compression="uncompressed", statistics=False)
+            rows = batch_rows(len(self._text.names))
+            typed.sink_parquet(file, compression="uncompressed", statistics=False, row_group_size=rows)
         return pl.scan_parquet(target, glob=False)
 
     def _guessed(self) -> pl.LazyFrame:

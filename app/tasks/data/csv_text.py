@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.tasks.data.errors import UnusableData
-from app.tasks.data.names import check_names, distinct_names
+from app.tasks.data.names import MAX_COLUMNS, check_cells, check_names, check_number, distinct_names
 from app.tasks.data.text_encoding import in_utf8, whole_lines
 
 SEPARATORS = ",;\t|"
@@ -24,6 +24,8 @@ PIECE = 1 << 20
 SAMPLE = 65536
 SAMPLE_RECORDS = 50
 CHECKED_LINES = 10_000
+# More than a line with MAX_COLUMNS fields has, however many of them hold separators in quotes.
+MAX_SEPARATORS = 50 * MAX_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def prepare(path: Path, name: str, folder: Path) -> CsvText:
     """
     path, lines = in_utf8(path, name, folder)
     separator, header = _read_header(path, name)
+    check_number(len(header), name)
+    check_cells(len(header), lines - 1, name)
     names = distinct_names(header)
     check_names(names, name)
     return CsvText(path, separator, names, lines)
@@ -164,7 +168,7 @@ def _text_of(path: Path) -> Iterator[IO[str]]:
 
 def _records(source: IO[str], separator: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each record with the number of its last line. Raises UnusableData if a quote is out of place."""
-    reader: Any = csv.reader(source, delimiter=separator, strict=True)
+    reader: Any = csv.reader(_not_endless(source, separator, name), delimiter=separator, strict=True)
     while True:
         try:
             record = next(reader)
@@ -175,6 +179,16 @@ def _records(source: IO[str], separator: str, name: str) -> Iterator[tuple[int, 
                 f"{name}: line {reader.line_num} cannot be read ({error}): check its quotation marks"
             ) from None
         yield reader.line_num, record
+
+
+def _not_endless(source: IO[str], separator: str, name: str) -> Iterator[str]:
+    """Yield the lines. Raises UnusableData for one that would become a list of millions."""
+    for number, line in enumerate(source, start=1):
+        if line.count(separator) > MAX_SEPARATORS:
+            raise UnusableData(
+                f"{name}: line {number} has more than {MAX_SEPARATORS} fields: send at most {MAX_COLUMNS} columns"
+            )
+        yield line
 
 
 def _spoken(separator: str) -> str:

@@ -16,6 +16,8 @@ Kind = Literal["text", "integer", "number", "boolean", "date", "time"]
 
 SAMPLE_ROWS = 10_000
 SAMPLE_CELLS = 2_000_000
+# Columns: polars takes some 40 KB for the check of each.
+CHECKED_TOGETHER = 2000
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(nan|NaN|NAN|inf|Inf|INF)")
@@ -135,8 +137,11 @@ def _narrowest(frame: pl.LazyFrame, choices: dict[str, list[ColumnType]]) -> dic
     while choices:
         found |= {name: types[0] for name, types in choices.items()}
         checked = [name for name in choices if found[name] != TEXT]
-        checks = [found[name].fits(pl.col(name)).all().alias(name) for name in checked]
-        fits = frame.select(checks).collect(engine="streaming").row(0, named=True) if checks else {}
+        fits: dict[str, bool] = {}
+        for start in range(0, len(checked), CHECKED_TOGETHER):
+            part = checked[start : start + CHECKED_TOGETHER]
+            checks = [found[name].fits(pl.col(name)).all().alias(name) for name in part]
+            fits |= frame.select(checks).collect(engine="streaming").row(0, named=True)
         choices = {name: choices[name][1:] for name in checked if not fits[name]}
     return found
 

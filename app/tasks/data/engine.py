@@ -1,9 +1,10 @@
 """Run polars with progress, with an end on request, and with errors in words without its internals."""
 
 import math
+import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from app.tasks.data.errors import UnusableData
 
+# How much of a text polars parses at once in each thread, and it has some such pieces at a time. A byte can be a cell
+# of 16 bytes and more: with its own choice, 40 MB of commas took 600 MiB.
+for setting in ("POLARS_CSV_CHUNK_SIZE", "POLARS_NDJSON_CHUNK_SIZE"):
+    os.environ.setdefault(setting, str(256 << 10))
+
 # A fault of polars itself, for which it has no error: for example on some damaged files. Not an Exception.
 Panic: type[BaseException] = pl.exceptions.PanicException
 
@@ -23,6 +29,11 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
 # Of the values of some ten thousand rows. A file can say in a few bytes that they are all the same long text.
 MAX_BATCH_BYTES = 1 << 30
+# Of the rows that a writer holds at a time. By itself polars holds some 120,000 rows, however wide they are.
+BATCH_CELLS = 8_000_000
+ROW_GROUP = 122_880
+TEXT_BYTES = 16  # polars' view of a text: its length, and where it is
+NUMBER_BYTES = 8
 SHOWN_CHARACTERS = 80
 UNCONVERTED = re.compile(
     r"conversion from `(?P<from>.+?)` to `(?P<to>.+?)` failed in column .*?: \[(?P<values>.*?)\]\n", re.DOTALL
@@ -154,6 +165,16 @@ def _stop(query: _Query[Any], watches: Collection[Watch], error: BaseException) 
             error = later
         else:
             return error
+
+
+def row_bytes(schema: Mapping[str, pl.DataType]) -> int:
+    """Return how many bytes a row of these columns takes in memory, at least."""
+    return sum(TEXT_BYTES if dtype in (pl.String, pl.Binary) else NUMBER_BYTES for dtype in schema.values())
+
+
+def batch_rows(columns: int) -> int:
+    """Return how many rows of a table so wide a writer may hold at a time."""
+    return max(1, min(ROW_GROUP, BATCH_CELLS // max(1, columns)))
 
 
 def check_batch(batch: pl.DataFrame) -> None:

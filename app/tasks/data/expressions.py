@@ -18,6 +18,8 @@ from app.tasks.data.terms import Term, column
 MAX_DEPTH = 20
 MAX_PARTS = 10_000
 MAX_TEXT = 10_000
+# Texts in all `concat` of an expression: each may be a long one.
+MAX_JOINED = 1000
 INTEGERS = range(-(2**63), 2**63)
 Schema = Mapping[str, pl.DataType]
 
@@ -38,7 +40,7 @@ def compile_filter(value: Any, schema: Schema, place: str = "filter") -> pl.Expr
 class _Compiler:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._parts = 0
+        self._parts = self._joined = 0
         self._forms: dict[str, Callable[[Any, str], Term]] = {
             "property": self._property,
             "date": _date,
@@ -75,6 +77,9 @@ class _Compiler:
             raise InvalidExpression(f"{place}.args: must be a list of arguments")
         if not operator.least <= len(args) <= (operator.most or len(args)):
             raise InvalidExpression(f"{place}.args: {name} takes {operator.arguments()}, not {len(args)}")
+        self._joined += len(args) if name == "concat" else 0
+        if self._joined > MAX_JOINED:
+            raise InvalidExpression(f"{place[:100]}: the expression joins more than {MAX_JOINED} texts: join fewer")
         literals: list[Any] = []
         if len(args) > 1 and operator.second == "literal":
             args, literals = args[:1], args[1:]

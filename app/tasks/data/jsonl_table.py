@@ -6,21 +6,25 @@ everything else as JSON. Integers beyond 64 bits become text with all digits.
 
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
-from app.tasks.data.engine import Panic, Watch, new_file, polars_errors
+from app.tasks.data.engine import Panic, Watch, batch_rows, new_file, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.json_depth import check_depth
-from app.tasks.data.names import check_names
+from app.tasks.data.names import MAX_COLUMNS, MAX_WIDE_CELLS, check_cells, check_names
 from app.tasks.data.text_encoding import in_utf8, whole_lines, without_mark
 
 CHECKED_LINES = 10_000
-PIECE = 4 << 20
+PIECE = 1 << 20
+# Of lines whose types polars finds out at once: its time grows with the square of the names that they have, 16,000 took
+# half a minute, and nothing can stop it meanwhile. It takes a second for those that find room here.
+TYPED_PIECE = 64 << 10
 SAMPLE_BYTES = 1 << 20
 # polars reads a value of another kind as an error where the type is one of these. It reads any value as text.
 STRICT = (pl.Boolean, pl.Int64, pl.Float64, pl.String)
@@ -45,13 +49,14 @@ class JsonlTable:
         text, self.about_rows = in_utf8(path, name, folder)
         self._path = without_mark(text, folder)
         self._types: dict[str, pl.DataType] | None = None
+        self._densest = 0
         self._check_depth()
 
     def schema(self) -> Mapping[str, pl.DataType]:
         """Return the columns of the first lines. Later lines may have more, and values of other types."""
         if self._types is None:
             with self._path.open("rb") as file, polars_errors(f"{self._name} cannot be read as JSON Lines"):
-                self._types = _types_of(file.read(SAMPLE_BYTES) + file.readline())
+                self._types = self._typed(file, SAMPLE_BYTES)
         return self._types
 
     def checked(self, columns: Collection[str] | None = None) -> pl.LazyFrame | None:
@@ -91,17 +96,36 @@ class JsonlTable:
         with self._path.open("rb") as file:
             for lines in whole_lines(file, PIECE):
                 check_depth(lines, self._name, seen)
-                seen += lines.count(b"\n")
+                found = lines.count(b"\n")
+                seen, self._densest = seen + found, max(self._densest, found)
 
     def _schema(self) -> dict[str, pl.DataType]:
         """Return the types of all lines. polars could look at them in one go, in which nothing could stop it."""
-        types: dict[str, pl.DataType] = {}
         with self._path.open("rb") as file:
-            for lines in whole_lines(file, PIECE):
-                self._watch.check()
-                for name, dtype in _types_of(lines).items():
-                    types[name] = _merged(types.get(name, pl.Null()), dtype)
+            return self._typed(file)
+
+    def _typed(self, file: IO[bytes], size: float = math.inf) -> dict[str, pl.DataType]:
+        """Return the types of the lines of the first `size` bytes."""
+        types: dict[str, pl.DataType] = {}
+        for lines in whole_lines(file, TYPED_PIECE):
+            self._watch.check()
+            for name, dtype in _types_of(lines).items():
+                types[name] = _merged(types.get(name, pl.Null()), dtype)
+            self._check_width(sum(map(_width, types.values())))
+            if file.tell() >= size:
+                break
         return types
+
+    def _check_width(self, columns: int) -> None:
+        """Raise UnusableData where the table is too wide for its lines. Names within values count as columns do."""
+        if columns > MAX_COLUMNS:
+            raise UnusableData(f"{self._name} has more than {MAX_COLUMNS} names in its objects: send fewer columns")
+        check_cells(columns, self.about_rows, self._name)
+        if columns * self._densest > MAX_WIDE_CELLS:  # a line of two bytes has a cell of each column
+            raise UnusableData(
+                f"{self._name} has {columns} names and {self._densest} lines in a MiB, which leave out most of them: "
+                "split it by columns"
+            )
 
     def _write(self, **options: Any) -> pl.LazyFrame:
         scanned = pl.scan_ndjson(self._path, **options)
@@ -112,7 +136,9 @@ class JsonlTable:
         typed = scanned.with_columns(pl.col(as_text).cast(pl.String))
         self._watch.restart()
         with new_file(target) as file:
-            self._watch.over(typed).sink_parquet(file, compression="uncompressed", statistics=False)
+            rows = batch_rows(sum(map(_width, schema.dtypes())))
+            watched = self._watch.over(typed)
+            watched.sink_parquet(file, compression="uncompressed", statistics=False, row_group_size=rows)
         return pl.scan_parquet(target, glob=False)
 
     def _look_through(self) -> dict[str, set[str]]:
@@ -126,6 +152,7 @@ class JsonlTable:
                     continue
                 for name, value in self._object(line, number).items():
                     kinds[name] |= _kind_of(value)
+                self._check_width(len(kinds))
         return kinds
 
     def _object(self, line: str, number: int) -> dict[str, Any]:
@@ -151,7 +178,7 @@ def _not_huge(name: str) -> pl.Expr:
     return pl.when(pl.when(is_huge).then(value).otherwise(0.0).cast(pl.Int64) == 0).then(value)
 
 
-def _merged(one: pl.DataType, other: pl.DataType) -> pl.DataType:
+def _merged(one: Any, other: Any) -> Any:
     """Return the type that holds the values of both. Raises an error of polars where nested ones differ."""
     if other in (one, pl.Null()):
         return one
@@ -159,9 +186,23 @@ def _merged(one: pl.DataType, other: pl.DataType) -> pl.DataType:
         return other
     if {one, other} == {pl.Int64(), pl.Float64()}:
         return pl.Float64()
+    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
+        fields = one.to_schema()
+        for name, dtype in other.to_schema().items():
+            fields[name] = _merged(fields.get(name, pl.Null()), dtype)
+        return pl.Struct(fields)
+    if isinstance(one, pl.List) and isinstance(other, pl.List):
+        return pl.List(_merged(one.inner, other.inner))
     if one.is_nested() or other.is_nested():
         raise pl.exceptions.SchemaError(f"{one} and {other}")
     return pl.String()
+
+
+def _width(dtype: Any) -> int:
+    """Return how many columns of plain values this is."""
+    if isinstance(dtype, pl.Struct):
+        return sum(_width(field.dtype) for field in dtype.fields)
+    return _width(dtype.inner) if isinstance(dtype, pl.List) else 1
 
 
 def _kind_of(value: Any) -> set[str]:

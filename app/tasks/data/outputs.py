@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from app.core.nearest import did_you_mean
-from app.tasks.data.engine import new_file
+from app.tasks.data.engine import ROW_GROUP, batch_rows, new_file
 from app.tasks.data.errors import InvalidExpression, UnusableData
 from app.tasks.data.formats import FORMATS, Format
 
@@ -48,13 +48,28 @@ def sink(frame: pl.LazyFrame, destination: Path, output: Format, max_bytes: int 
 
     Raises errors of polars, and UnusableData where that takes more than `max_bytes` bytes.
     """
+    schema = frame.collect_schema()
+    rows = batch_rows(len(schema))
     with new_file(destination, max_bytes) as file:
         if output == "parquet":
-            frame.sink_parquet(file)
+            frame.sink_parquet(file, row_group_size=rows)
+        elif rows < ROW_GROUP:
+            _sink_batches(frame, file, output, rows)
         elif output == "jsonl":
             frame.sink_ndjson(file)
         else:
             frame.sink_csv(file)
+
+
+def _sink_batches(frame: pl.LazyFrame, file: Any, output: Format, rows: int) -> None:
+    """Write a text by so many rows at a time."""
+    if output == "csv":
+        pl.DataFrame(schema=frame.collect_schema()).write_csv(file)
+    for batch in frame.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming"):
+        if output == "csv":
+            batch.write_csv(file, include_header=False)
+        else:
+            batch.write_ndjson(file)
 
 
 def escape(text: pl.Expr) -> pl.Expr:

@@ -14,6 +14,8 @@ from app.tasks.data.formats import PARQUET
 
 TAIL = 8  # the length of the footer, and the magic bytes
 MAX_FOOTER_BYTES = 64 << 20
+# Of lists and structures: a file of 60 KB, compressed, can say that it has 60 million of them.
+MAX_PARTS = 2_000_000
 MAX_DEPTH = 32
 # Of columns within columns: the time that polars takes grows with the square, and it crashes at some thousands.
 MAX_LEVELS = 64
@@ -47,6 +49,10 @@ def read_footer(path: Path, name: str) -> Footer:
         return Footer(rows=sum(rows), bytes=sum(max(0, int(group[TOTAL_BYTE_SIZE])) for group in groups))
     except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         raise UnusableData(f"{name} is a damaged Parquet file: write it again") from None
+    except _TooManyPartsError:
+        raise UnusableData(
+            f"{name} has a footer of more than {MAX_PARTS} parts: write fewer columns, or larger row groups"
+        ) from None
 
 
 def _check_levels(elements: list[Any]) -> None:
@@ -74,16 +80,22 @@ def _footer_bytes(path: Path) -> bytes:
         return file.read(length)
 
 
+class _TooManyPartsError(Exception):
+    """The footer has more than MAX_PARTS parts."""
+
+
 class _Reader:
     """Reads values of the compact protocol. Raises IndexError or ValueError where there are none."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._at = 0
+        self._parts = 0
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         if depth > MAX_DEPTH:
             raise ValueError(depth)
+        self._count(1)
         fields: dict[int, Any] = {}
         number = 0
         while (head := self._byte()) != STOP:
@@ -116,10 +128,16 @@ class _Reader:
         size = head >> 4 if head >> 4 != 15 else self._varint()  # noqa: PLR2004 - the size follows
         if size > len(self._content):
             raise ValueError(size)
+        self._count(size)
         kind = head & 15
         if kind in (TRUE, FALSE):
             return [self._byte() == TRUE for _ in range(size)]
         return [self._value(kind, depth + 1) for _ in range(size)]
+
+    def _count(self, parts: int) -> None:
+        self._parts += parts
+        if self._parts > MAX_PARTS:
+            raise _TooManyPartsError
 
     def _skip(self, size: int) -> None:
         self._at += size

@@ -1,6 +1,6 @@
 """The arguments of `transform_data` as one query: join, filter, group or select, sort."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from app.tasks.data.errors import InvalidExpression
 from app.tasks.data.expressions import Schema, check_column, compile_expression, compile_filter
 from app.tasks.data.names import MAX_COLUMNS, is_pattern
 from app.tasks.data.terms import column, unify
+
+Bound = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 # How each join keeps the order of rows.
 JOINS = {
@@ -52,8 +54,11 @@ class Plan:
             return None
         return {name for expr in exprs for name in expr.meta.root_names()}
 
-    def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None) -> pl.LazyFrame:
-        """Return the query. Raises InvalidExpression where an argument does not fit the columns."""
+    def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None, held: Bound) -> pl.LazyFrame:
+        """Return the query. Raises InvalidExpression where an argument does not fit the columns.
+
+        `held` bounds the rows of a join that a step after it holds in memory.
+        """
         if other is not None:
             frame = self._joined(frame, other)
         elif self.join_on:
@@ -61,6 +66,8 @@ class Plan:
         schema = frame.collect_schema()
         if self.filter is not None:
             frame = frame.filter(compile_filter(self.filter, schema))
+        if other is not None and (self.groups or self.sort):
+            frame = held(frame)
         if self.groups:
             frame = self._grouped(frame, schema)
         elif self.select is not None:

@@ -1,12 +1,15 @@
 """The transformation of a table: a filter, an aggregation, a join or a new form, written as a file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.tasks.data.engine import Watch, query_errors, run
+import polars as pl
+
+from app.tasks.data.engine import Watch, query_errors, row_bytes, run
 from app.tasks.data.errors import InvalidExpression, UnusableData
+from app.tasks.data.names import check_cells
 from app.tasks.data.outputs import check_output, sink, writable
 from app.tasks.data.plans import Plan
 from app.tasks.data.reading import Data, Format
@@ -47,8 +50,8 @@ def transform(
     plan = Plan(select, filter, group_by, aggregate, sort, join_on, join_how)
     sources = [data] if join is None else [data, join]
     steps = plan.whole_steps(joins=join is not None)
-    _refuse_large(steps, sources, max_bytes)
-    transformation = _Transformation(plan, sources, destination, check_output(output), max_output_bytes)
+    _refuse_large(steps, sum(source.bytes for source in sources), max_bytes)
+    transformation = _Transformation(plan, sources, destination, check_output(output), max_bytes, max_output_bytes)
     share = WHOLE_PERCENT if steps else STREAMED_PERCENT
 
     def poll() -> None:
@@ -66,13 +69,20 @@ class _Transformation:
     """The query: run on the files themselves, and again on converted ones if their types turn out to be others."""
 
     def __init__(
-        self, plan: Plan, sources: Sequence[Data], destination: Path, output: Format, max_bytes: int | None
-    ) -> None:  # fmt: skip
+        self,
+        plan: Plan,
+        sources: Sequence[Data],
+        destination: Path,
+        output: Format,
+        max_bytes: int,
+        max_output_bytes: int | None,
+    ) -> None:
         self._plan = plan
         self._sources = sources
         self._destination = destination
         self._output = output
         self._max_bytes = max_bytes
+        self._max_output_bytes = max_output_bytes
         self.written = Watch()
 
     def run(self) -> tuple[list[str], int, int]:
@@ -93,14 +103,44 @@ class _Transformation:
         with query_errors():
             needed = self._plan.columns(self._sources[0].schema()) if len(self._sources) == 1 else None
             frames = [source.watched(needed) for source in self._sources]
-            query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None)
+            self._refuse_many_cells(frames, needed)
+            query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None, self._held)
             columns = query.collect_schema().names()
-            sink(self.written.over(writable(query, self._output)), self._destination, self._output, self._max_bytes)
+            check_cells(len(columns), self._sources[0].about_rows or 0, "the output")
+            sink(
+                self.written.over(writable(query, self._output)),
+                self._destination,
+                self._output,
+                self._max_output_bytes,
+            )
         return columns, self._sources[0].watch.rows, self.written.rows
 
+    def _refuse_many_cells(self, frames: Sequence[pl.LazyFrame], needed: Collection[str] | None) -> None:
+        size = 0
+        for source, frame in zip(self._sources, frames, strict=True):
+            schema = frame.collect_schema()
+            held = {name: dtype for name, dtype in schema.items() if needed is None or name in needed}
+            size += (source.about_rows or 0) * row_bytes(held)
+        _refuse_large(self._plan.whole_steps(joins=len(frames) > 1), size, self._max_bytes)
 
-def _refuse_large(steps: Sequence[str], sources: Sequence[Data], max_bytes: int) -> None:
-    size = sum(source.bytes for source in sources)
+    def _held(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Return the frame of a join, whose query fails once its rows take more memory than they may."""
+        most, rows = self._max_bytes // row_bytes(frame.collect_schema()), 0
+
+        def count(batch: pl.DataFrame) -> pl.DataFrame:
+            nonlocal rows
+            rows += batch.height  # the threads that add at the same time lose little
+            if rows > most:
+                raise UnusableData(
+                    f"the join gives more than {most} rows, which the next step needs in memory: "
+                    "filter, or join on columns with fewer equal values"
+                )
+            return batch
+
+        return frame.map_batches(count, streamable=True, projection_pushdown=True, validate_output_schema=False)
+
+
+def _refuse_large(steps: Sequence[str], size: int, max_bytes: int) -> None:
     if steps and size > max_bytes:
         raise UnusableData(
             f"{' and '.join(steps)}: all rows are needed in memory, and the data has {size} bytes, "

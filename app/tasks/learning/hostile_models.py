@@ -27,7 +27,9 @@ from app.tasks.learning.pipelines import make_pipeline
 
 # 50 classes with all rounds make 5,000 trees of 3 members each, and a schema of 20 MiB.
 MAX_MEMBERS = 30_000
-MAX_SCHEMA_BYTES = 64 * 2**20
+MAX_SCHEMA_BYTES = 24 * 2**20
+# Of JSON: each becomes an object of 64 bytes and more, of two bytes in the file. Those of skops take 65 bytes each.
+MAX_SCHEMA_VALUES = 600_000
 MAX_BYTES = 256 * 2**20  # unpacked
 PIECE_BYTES = 2**16
 
@@ -100,6 +102,12 @@ def _check_members(members: Sequence[zipfile.ZipInfo], needed: Sequence[str]) ->
         raise UnusableModel("the file is no model of this service: an archive of another compression")
     if sum(sizes.values()) > MAX_BYTES or any(sizes[name] > MAX_SCHEMA_BYTES for name in needed):
         raise UnusableModel("the model file is refused: unpacked it is larger than a model can be")
+
+
+def check_values(text: bytes) -> None:
+    """Raise UnusableModel if this text of JSON, which is not parsed yet, has more values than a model can have."""
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_SCHEMA_VALUES:
+        raise UnusableModel("the model file is refused: its description has more values than a model can have")
 
 
 def check_types(schema: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from app.tasks.data.engine import polars_errors
+from app.tasks.data.engine import batch_rows, polars_errors
 from app.tasks.learning.columns import MAX_NUMBER, Column
 
 # Rows of one batch. At 20 columns a batch is 10 MiB of numbers, and scikit-learn makes two or three copies of it.
@@ -54,7 +54,8 @@ def batches(frame: pl.LazyFrame, names: Iterable[str], file: str) -> Iterator[tu
     """
     rows = 0
     query = frame.select([*names])
-    reading = iter(query.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"))
+    size = min(BATCH_ROWS, batch_rows(len(query.collect_schema())))
+    reading = iter(query.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"))
     while True:
         with polars_errors(f"{file} cannot be read: its content is damaged"):
             batch = next(reading, None)

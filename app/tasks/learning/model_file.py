@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from app.tasks.learning.card import FORMAT, Card, installed_versions
-from app.tasks.learning.hostile_models import TYPES, UnusableModel, check_pipeline, check_types, unpacked
+from app.tasks.learning.hostile_models import TYPES, UnusableModel, check_pipeline, check_types, check_values, unpacked
 
 CARD = "model.json"
 SCHEMA = "schema.json"
@@ -61,8 +61,11 @@ def load_model(path: Path) -> TrainedModel:
     try:
         unpacked_file = unpacked(path, (CARD, SCHEMA))
         with zipfile.ZipFile(unpacked_file) as archive:
-            card = _read_card(archive.read(CARD))
-            check_types(json.loads(archive.read(SCHEMA)))
+            texts = {name: archive.read(name) for name in (CARD, SCHEMA)}
+            for text in texts.values():
+                check_values(text)
+            card = _read_card(texts[CARD])
+            check_types(json.loads(texts[SCHEMA]))
         return TrainedModel(card, _read_pipeline(unpacked_file, card))
     except UnusableModel:
         raise

@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data import text_encoding
+from app.tasks.data import jsonl_table, text_encoding
 from app.tasks.data.reading import Data, UnusableData, detect, opened
 from app.tasks.data.unpacking import HAS_ZSTD
 from tests.support.properties import given, st
 from tests.unit.tasks.data.conftest import Open
-from tests.unit.tasks.data.parquet_bytes import nested, repeated
+from tests.unit.tasks.data.parquet_bytes import footer, nested, repeated
 
 
 def columns(data: Data) -> dict[str, list[Any]]:
@@ -203,11 +203,69 @@ class TestLines:
         assert {*frame.row(1)} == {None}
 
     def test_of_too_many_columns_are_refused(self, open_table: Open) -> None:
-        with pytest.raises(UnusableData, match="20001 columns: send between 1 and 20000"):
-            open_table("," * 20_000 + "\n")
+        with pytest.raises(UnusableData, match="10001 columns: send between 1 and 10000"):
+            open_table("," * 10_000 + "\n")
 
     def test_name_columns_apart(self, open_table: Open) -> None:
         assert [*columns(open_table("a, a ,a_2,\n1,2,3,4\n"))] == ["a", "a_3", "a_2", "column_4"]
+
+
+class TestMemory:
+    """What a small file may have a task hold in memory: peaks of 40 MB of commas were 1.3 GiB."""
+
+    def test_cells_of_a_wide_csv_file_are_counted_before_it_is_read(self, open_table: Open) -> None:
+        wide = ",".join(map(str, range(1001))) + "\n"
+        assert open_table(wide + "," * 1000 + "\n").rows == 1
+        too_many = gzip.compress((wide + ("," * 1000 + "\n") * 25_000).encode())
+        with pytest.raises(UnusableData, match="1001 columns and 25000 rows: a table of more than 1000 columns has at"):
+            open_table(too_many, "data.csv.gz")
+
+    def test_a_line_of_a_million_commas_is_no_list_of_them(self, open_table: Open) -> None:
+        endless = "," * 1_000_000
+        with pytest.raises(UnusableData, match="line 1 has more than 500000 fields: send at most 10000 columns"):
+            open_table(f"{endless}\n1\n")
+        with pytest.raises(UnusableData, match="line 2 has more than 500000 fields"):
+            _ = open_table(f"a,b\n{endless}\n1,2\n").frame
+
+    @pytest.mark.parametrize("line", ['{"k%d":1}\n', '{"a":{"k%d":1}}\n'], ids=["names", "names within a value"])
+    def test_names_of_json_lines_are_counted_piece_by_piece(
+        self, open_table: Open, line: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Polars takes time by the square of the names that it sees at once."""
+        seen: list[int] = []
+        read = jsonl_table._types_of
+        monkeypatch.setattr(jsonl_table, "_types_of", lambda lines: seen.append(len(lines)) or read(lines))
+        content = "".join(line % number for number in range(16_000))
+        with pytest.raises(UnusableData, match="columns and 16000 rows: a table of more than 1000 columns has at most"):
+            _ = open_table(content, "data.jsonl").frame
+        assert (len(seen), max(seen) < len(content) / 2) == (1, True)
+
+    def test_more_names_than_columns_are_refused(self, open_table: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(jsonl_table, "MAX_COLUMNS", 100)
+        content = "".join(f'{{"k{number}":1}}\n' for number in range(101))
+        with pytest.raises(UnusableData, match="more than 100 names in its objects: send fewer columns"):
+            _ = open_table(content, "data.jsonl").frame
+
+    def test_lines_that_leave_out_most_names_are_cells_too(self, open_table: Open) -> None:
+        names = json.dumps(dict.fromkeys((f"k{number}" for number in range(200)), 1))
+        assert open_table(names + "\n{}" * 1000, "data.jsonl").rows == 1001
+        with pytest.raises(UnusableData, match="lines in a MiB, which leave out most of them"):
+            _ = open_table(names + "\n{}" * 200_000, "data.jsonl").frame
+
+    def test_names_within_values_may_differ_from_piece_to_piece(
+        self, open_table: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(jsonl_table, "TYPED_PIECE", 1)
+        rows = [{"a": {"x": 1, "l": []}}, {"a": {"x": 2.5, "l": [1]}}, {"a": {"y": {"z": "t"}}}, {}]
+        frame = open_table("\n".join(map(json.dumps, rows)), "data.jsonl").frame.collect()
+        assert frame["a"].to_list() == [
+            {"x": 1.0, "l": [], "y": None}, {"x": 2.5, "l": [1], "y": None}, {"x": None, "l": None, "y": {"z": "t"}},
+            None,
+        ]  # fmt: skip
+
+    def test_parts_of_a_footer_are_counted_while_it_is_read(self, open_table: Open) -> None:
+        with pytest.raises(UnusableData, match="a footer of more than 2000000 parts: write fewer columns"):
+            open_table(b"PAR1" + footer([], 0, [b"\0"] * 2_000_001))
 
 
 class TestTypesOfCsv:

@@ -19,7 +19,7 @@ import skops.io
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
 
-from app.tasks.learning import hostile_models
+from app.tasks.learning import hostile_models, model_file
 from app.tasks.learning.hostile_models import TYPES, UnusableModel
 from app.tasks.learning.model_file import TrainedModel, load_model, save_model
 
@@ -184,6 +184,18 @@ class TestBombs:
         monkeypatch.setattr(hostile_models, "MAX_BYTES", 2**20)
         with pytest.raises(UnusableModel, match="unpacked it is larger than a model can be"):
             load_model(path)
+
+    @pytest.mark.parametrize("member", ["schema.json", "model.json"])
+    def test_of_many_values_are_refused_before_they_are_parsed(
+        self, changed: Any, monkeypatch: pytest.MonkeyPatch, member: str
+    ) -> None:
+        """14 MiB of `{}` in a file of 17 KB took 415 MiB."""
+        path = changed(lambda members: members.update({member: b"[" + b"{}," * 600_000 + b"{}]"}))
+        parsed: list[int] = []
+        monkeypatch.setattr(model_file.json, "loads", lambda text: parsed.append(len(text)))
+        with pytest.raises(UnusableModel, match="its description has more values than a model can have"):
+            load_model(path)
+        assert not parsed
 
     def test_that_name_a_small_size_are_not_unpacked_either(self, models: Models, tmp_path: Path) -> None:
         path = tmp_path / "bomb.skops"
