@@ -19,6 +19,7 @@ SCRIPT = Path(__file__).parents[2] / "security_test.py"
 @pytest.mark.skipif(ENGINE == "postgresql", reason="the suite `security` runs it there")
 def test_every_check_passes(services: Services, tmp_path: Path) -> None:
     with Stack(services, tmp_path, WEB_UI="true") as stack:
+        stack.worker(concurrency=2)
         admin, _ = stack.make_user("admin")
         stack.worker()
         environment = process_environment({"TEST_USERNAME": admin["username"], "TEST_PASSWORD": accounts.PASSWORD})

@@ -10,6 +10,7 @@ from tests.security import (  # noqa: F401 (imported for their registration)
     hygiene,
     injection,
     keys,
+    memory,
     objects,
     pages,
     resources,
