@@ -11,9 +11,11 @@ from tests.support.services import SECRET_KEY
 from tests.support.sources import app_files, assert_none, name_of, run_program, text_of, without_users_tasks
 
 # The launcher and the command start processes, which need a whole environment; PROMETHEUS_MULTIPROC_DIR is read by
-# prometheus_client itself, and `metrics.py` asks whether it is there.
+# prometheus_client itself, and `metrics.py` asks whether it is there; polars takes the size of its pieces from nothing
+# else, and `engine.py` writes it there.
 READS_THE_ENVIRONMENT = (
     "app/core/config.py", "app/core/setting_warnings.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py", "app/api/http/telemetry.py",
+    "app/tasks/data/engine.py",
 )  # fmt: skip
 # All but the shell around HTTP, and what starts processes.
 BELOW = (
