@@ -210,7 +210,9 @@ def _deliver_all() -> None:
             pass
 
 
-@needs_row_locks
+@pytest.mark.postgresql(
+    "InnoDB locks the rows that the first statement looks at, so that nothing comes between the two"
+)
 def test_a_cancellation_takes_what_is_given_back_meanwhile(user: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that runs, and waits again before it is asked to stop, is met by neither of the two statements."""
     with SessionLocal() as db, SessionLocal() as worker:
