@@ -128,7 +128,7 @@ def large_requests_of_mcp(target: Target) -> None:
         201,
         "a key",
     ).json()["key"]
-    values = {"x": [{}] * 20_000}
+    values: dict[str, object] = {"x": [{}] * 20_000}
     for method, params in (
         ("initialize", {"protocolVersion": "2025-06-18", "capabilities": {"experimental": values},
                         "clientInfo": {"name": "x", "version": "1"}}),
