@@ -14,7 +14,7 @@ from app.api.http.denials import answer_to
 from app.api.http.error_handlers import database_error
 from app.api.http.turns import check_rights_again
 from app.catalogue import TaskType, catalogue, find_type
-from app.core.fair_threads import FairThreads
+from app.core.fair_threads import CallerGone, FairThreads
 from app.core.validation_errors import parsed
 from app.db.session import SessionLocal
 from app.errors import InvalidInput, ServiceError
@@ -100,8 +100,10 @@ class Call:
         return accepted.task
 
     def _wanted(self, kind: TaskType, arguments: Mapping[str, Any]) -> TaskCreate:
-        large = None if self._large is None else self._large.given
-        return wanted_task(kind, arguments if large is None else large, self._user.max_priority)
+        given = arguments if self._large is None else self._large.given
+        if given is None:  # the caller went away, and what it had sent is forgotten
+            raise CallerGone
+        return wanted_task(kind, given, self._user.max_priority)
 
     async def _get(self, arguments: Mapping[str, Any]) -> CallToolResult:
         return answer(await self._read(parsed(TaskReference, arguments, InvalidInput).task_id), is_outcome=False)

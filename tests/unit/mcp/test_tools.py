@@ -1,17 +1,22 @@
 """Which tools a key has, and what they say of themselves."""
 
+import asyncio
 import json
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import jsonschema
 import pytest
+from fastapi import Request
 from mcp.types import CallToolResult, TextContent
 
 from app.catalogue import catalogue
+from app.core.fair_threads import CallerGone
 from app.errors import InvalidArguments, TooManyRequests
-from app.mcp.calls import wanted_task
+from app.mcp.calls import Call, wanted_task
+from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
 from app.mcp.results import answer, refusal
 from app.mcp.tools import input_schema, tools_for
 from app.schemas.task import TASK, TaskRead
@@ -56,6 +61,23 @@ class TestTools:
             if name in described:
                 assert described[name] == kind.first_paragraph
                 assert kind.first_paragraph.startswith(kind.summary)
+
+
+def test_a_large_call_whose_arguments_are_forgotten_makes_no_task() -> None:
+    """Its caller has gone. What the SDK was given of it is an empty object, with which a task could start."""
+
+    async def call() -> Call:
+        return Call(
+            cast("Request", SimpleNamespace(scope={"state": {"principal": USER, LARGE_ARGUMENTS: large}})), 1, None
+        )
+
+    large = LargeArguments(lambda: None)
+    large.given = {"duration": 1}
+    begun = asyncio.run(call())
+    assert begun._wanted(catalogue()[FIRST], {}).kwargs == {"duration": 1}
+    large.forget()
+    with pytest.raises(CallerGone):
+        begun._wanted(catalogue()[FIRST], {})
 
 
 def texts(result: CallToolResult) -> list[str]:
