@@ -50,6 +50,9 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
 
 
+PriorityText = Annotated[PriorityIn, BeforeValidator(_number)]
+
+
 def _user_or_all(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
     try:
         return checked(value)
@@ -94,7 +97,7 @@ def _declare_in_query(field: FilterField) -> Any:
     if field.is_list:
         return _list_of(kind), Field([], max_length=MAX_VALUES, description=f"{field.description} Repeatable.")
     if field.value_type is TaskPriority:
-        kind = Annotated[kind, BeforeValidator(_number)]
+        kind = PriorityText
     return kind | None, Field(None, description=field.description)
 
 

@@ -13,10 +13,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from app.core.moments import moment
 from app.core.nearest import did_you_mean
 from app.core.validation_errors import PATTERNS
+from app.models.task import TaskPriority
 from app.models.task_filter import FIELDS, MAX_SEARCH, Condition, FilterField
+from app.schemas.task_filter import MAX_VALUES, PriorityText
 from app.services.accounts.auth_service import Principal
 
 # In the place of a user: everybody.
@@ -26,6 +30,7 @@ _TOKEN = re.compile(r'(?:([a-z]+):)?(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 _NAMES = {field.key: name for name, field in FIELDS.items()}
 KEYS = tuple(_NAMES)
 _AGO = re.compile(r"([0-9]{1,5})([mhd])")
+_PRIORITY: TypeAdapter[TaskPriority] = TypeAdapter(PriorityText)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -114,9 +119,12 @@ def _name_of(key: str) -> str:
 
 
 def _add(fields: dict[str, Any], name: str, meant: Any) -> None:
-    """Add a value to the fields. Raises _MeansNothing for another one where a task has one of each."""
+    """Add a value to the fields. Raises _MeansNothing for another one where a task has one, and for too many."""
     if FIELDS[name].is_list:
-        fields.setdefault(name, []).append(meant)
+        values = fields.setdefault(name, [])
+        if len(values) == MAX_VALUES:
+            raise _MeansNothing(f"{FIELDS[name].key} is there {MAX_VALUES} times already")
+        values.append(meant)
     elif fields.setdefault(name, meant) != meant:
         raise _MeansNothing(f"{FIELDS[name].key} is there with another value")
 
@@ -145,6 +153,8 @@ def _user(value: str, user: Principal, find_user: FindUser) -> UUID | str:
 def _value(field: FilterField, value: str, now: datetime) -> Any:
     if field.value_type is datetime:
         return _moment(value, now)
+    if field.value_type is TaskPriority:
+        return _PRIORITY.validate_python(value)
     if field.pattern is not None and not re.fullmatch(field.pattern, value):
         raise ValueError(value)
     return field.value_type(value)

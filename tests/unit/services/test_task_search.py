@@ -47,6 +47,8 @@ def test_a_search_is_a_filter() -> None:
         ("after:24h", {"created_after": NOW - timedelta(hours=24)}),
         ("before:2030-01-01", {"created_before": datetime(2030, 1, 1, tzinfo=UTC)}),
         ("before:2030-01-01T00:00:00.5+01:00:30.5", {"created_before": datetime(2029, 12, 31, 22, 59, 30, tzinfo=UTC)}),
+        ("priority:urgent", {"priority": "critical"}),
+        ("priority:2", {"priority": "normal"}),
         ("user:me", {"user_id": USER.id}),
         ("user:all", {"user_id": "all"}),
     ])  # fmt: skip
@@ -88,6 +90,10 @@ def test_the_reason_is_told_in_both_languages_without_the_word() -> None:
     for word, reason in reasons.items():
         assert parse(f"queue:default {word}", USER, NOW).reasons == [reason]
         assert re.findall(r"word|must|there|unknown| or ", in_chinese(reason)) == []
+    twenty = " ".join(f"tag:{number}" for number in range(20))
+    assert len(parse(twenty, USER, NOW).fields["tag"]) == 20
+    assert parse(f"{twenty} tag:xyzzy", USER, NOW).reasons == ["word 21: tag is there 20 times already"]
+    assert in_chinese("word 21: tag is there 20 times already") == "第 21 个词：tag 已出现 20 次"
     kinds = {FIELDS[name].value_type for name in FIELDS}
     assert {str, datetime, UUID} | {kind for kind in kinds if issubclass(kind, StrEnum)} == kinds
 
