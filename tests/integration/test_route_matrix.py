@@ -26,7 +26,7 @@ from app.db.session import SessionLocal
 from app.main import create_app
 from app.models import StoredFile, User, WorkerProcess
 from app.models.stored_file import FileState
-from app.models.task import TaskStatus
+from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
 from app.services.tasks import task_counts
 from app.storage.store import key_of, storage
@@ -260,7 +260,8 @@ class World:
         """Of the task that stands in the path before it."""
         row = {"name": "report.txt", "content_type": "text/plain", "sha256": "00", "state": FileState.KEPT.value}
         with SessionLocal.begin() as db:
-            made = StoredFile(id=new_id(), task_id=UUID(self._task), attempt=1, size=1, **row)
+            task = db.get_one(Task, UUID(self._task))
+            made = StoredFile(id=new_id(), task_id=task.id, user_id=task.user_id, attempt=1, size=1, **row)
             storage().write(key_of(made.id), [b"x"])
             db.add(made)
         return "report.txt"
