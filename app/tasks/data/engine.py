@@ -100,10 +100,17 @@ class _Query(Generic[Result]):
         # Held while it runs. `Thread.join` and `is_alive` are not to be trusted after an exception of a signal's
         # handler: CPython up to 3.12 then takes the thread for one that has ended.
         self._running = Lock()
+        self._begun = Lock()  # taken by its thread, or by a `start` that has failed before: the other one does nothing
 
     def start(self) -> None:
+        """Start its thread. Where that fails before any work, it has ended, and no work is done later."""
         self._running.acquire()
-        Thread(target=self._run, name="polars-query").start()
+        try:
+            Thread(target=self._run, name="polars-query").start()
+        except BaseException:
+            if self._begun.acquire(blocking=False):
+                self._has_ended = True
+            raise
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end, for so many seconds at most. Returns whether it has ended."""
@@ -118,6 +125,8 @@ class _Query(Generic[Result]):
         return self._done[0]
 
     def _run(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return
         try:
             self._done.append(self._work())
         except BaseException as error:  # noqa: BLE001 - a Panic is no Exception; `result` raises it again

@@ -128,3 +128,30 @@ class TestARunThatIsInterrupted:
             assert watch.is_stopped
         finally:
             gate.set()
+
+
+def test_a_query_whose_thread_cannot_start_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system refuses another thread: nothing runs that could be waited for, nor does anything begin later."""
+    threads: list[threading.Thread] = []
+    errors: list[BaseException] = []
+    ran: list[bool] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        threads.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    def run() -> None:
+        try:
+            engine.run(lambda: ran.append(True), [], lambda: None)
+        except RuntimeError as error:
+            errors.append(error)
+
+    waiting = threading.Thread(target=run, daemon=True)  # for ever, where the query does not end
+    with monkeypatch.context() as patched:
+        start = threading.Thread.start
+        patched.setattr(threading.Thread, "start", lambda self: (start if self is waiting else refuse)(self))
+        waiting.start()
+        waiting.join(2)
+    assert [str(error) for error in errors] == ["can't start new thread"]
+    threads[0].run()  # as where an exception of a signal's handler has broken off its start
+    assert ran == []
