@@ -79,6 +79,41 @@ def goes_on(thread: threading.Thread) -> bool:
     return thread in threading.enumerate()
 
 
+class ServiceThread:
+    """A thread of the service's own, which each `start` starts where it does not run."""
+
+    def __init__(self, target: Callable[[], Any], name: str) -> None:
+        self._target, self._name = target, name
+        self._lock = threading.RLock()  # the handler of a signal may call `start` as well
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread unless it runs. The thread itself catches what its work raises, and goes on."""
+        if self._goes_on():
+            return
+        with self._lock:
+            if not self._goes_on():
+                # Noted before: what the handler of a signal raises in its start leaves it running.
+                self._thread = threading.Thread(target=self._target, name=self._name, daemon=True)
+                start_for_service(self._thread)
+
+    def leave(self) -> None:
+        """In the thread, which does nothing more: the next `start` starts another one."""
+        with self._lock:
+            if self._thread is threading.current_thread():
+                self._thread = None
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, for so many seconds at most."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
+    def _goes_on(self) -> bool:
+        thread = self._thread
+        return thread is not None and goes_on(thread)
+
+
 def threads_of(attempt: Any) -> list[threading.Thread]:
     """Return the threads that run still and that its code has started, and those of executors that run a call of it.
 

@@ -19,7 +19,7 @@ from redis import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from app.core.body_threads import start_for_service
+from app.core.body_threads import ServiceThread
 from app.core.fork import PerProcess
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
@@ -87,7 +87,7 @@ class HintSender:
         self._channel = Channel(1.0)
         self._sender = Sender()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: ServiceThread | None = None
         self._failed = False
 
     def in_child(self) -> "HintSender":
@@ -102,8 +102,8 @@ class HintSender:
         """Ask Redis once a second, and send, in a thread until `stop`."""
         if self._thread is None:
             self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="live-hints", daemon=True)
-            start_for_service(self._thread)
+            self._thread = ServiceThread(self._run, "live-hints")
+        self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread and all publishing. Waits for at most STOP_SECONDS."""
@@ -116,8 +116,10 @@ class HintSender:
 
     def put(self, task_ids: tuple[UUID, ...]) -> None:
         """Have the thread send these; without a thread, send them now."""
-        if self._thread is not None:
+        thread = self._thread
+        if thread is not None:
             self._queue.put(task_ids)
+            thread.start()
         else:
             self._sender.send(task_ids)
 
@@ -129,13 +131,20 @@ class HintSender:
             self._stopping.wait()
             return
         while not self._stopping.is_set():
-            if time.monotonic() >= next_look:
-                self._look()
+            try:
+                if time.monotonic() >= next_look:
+                    self._look()
+                    next_look = time.monotonic() + LOOK_SECONDS
+                self._send(self._waiting(next_look - time.monotonic()))
+            except BaseException:  # SystemExit would end the thread without a word
+                self._channel.close()
                 next_look = time.monotonic() + LOOK_SECONDS
-            waiting = self._waiting(next_look - time.monotonic())
-            for at in range(0, len(waiting), MOST_IDS):
-                self._sender.send(waiting[at : at + MOST_IDS])
+                logger.exception("live events: an unexpected error, some hints are not sent")
         self._channel.close()
+
+    def _send(self, waiting: list[UUID]) -> None:
+        for at in range(0, len(waiting), MOST_IDS):
+            self._sender.send(waiting[at : at + MOST_IDS])
 
     def _waiting(self, seconds: float) -> list[UUID]:
         """All that waits to be sent, each task once; empty when nothing has come in `seconds`."""

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from app.core.body_threads import start_for_service
+from app.core.body_threads import ServiceThread
 from app.core.fork import PerProcess
 from app.db.outage import first_line
 from app.messaging.sending import BrokerLink
@@ -37,7 +37,7 @@ class Publisher:
     def __init__(self) -> None:
         self._ready: Counter[str] = Counter()
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._thread = ServiceThread(self._run, "publisher")
         self._is_sending = False
         self._link = BrokerLink()
         self._broker_down_until = 0.0
@@ -47,9 +47,7 @@ class Publisher:
         """Have slots woken for a row in each of these queues. Never blocks, never raises an error of the broker."""
         with self._changed:
             self._ready.update(queues)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-                start_for_service(self._thread)
+            self._thread.start()
             self._changed.notify_all()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
@@ -59,7 +57,11 @@ class Publisher:
 
     def _run(self) -> None:
         while (ready := self._next()) is not None:
-            self._send(ready)
+            try:
+                self._send(ready)
+            except BaseException:  # SystemExit would end the thread without a word
+                self._link.close()
+                logger.exception("waking slots is left to maintenance: an unexpected error")
 
     def _next(self) -> "Counter[str] | None":
         """The queues with new rows; None when none has come for a while: then the thread ends."""
@@ -68,7 +70,7 @@ class Publisher:
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: bool(self._ready), IDLE_SECONDS):
                 self._link.close()
-                self._thread = None
+                self._thread.leave()
                 return None
             ready, self._ready = self._ready, Counter()
             self._is_sending = True

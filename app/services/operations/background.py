@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from app.core.body_threads import start_for_service
+from app.core.body_threads import ServiceThread
 from app.db.outage import first_line, is_passing
 
 T = TypeVar("T")
@@ -24,19 +24,17 @@ class Background(Generic[T]):
     """
 
     def __init__(self, name: str, what: str, do: Callable[[set[T]], float]) -> None:
-        self._name, self._what, self._do = name, what, do
+        self._what, self._do = what, do
         self._things = set[T]()
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._thread = ServiceThread(self._run, name)
         self._is_busy = False
 
     def enqueue(self, things: Iterable[T]) -> None:
         """Have these done. Never blocks."""
         with self._changed:
             self._things.update(things)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                start_for_service(self._thread)
+            self._thread.start()
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
@@ -60,7 +58,7 @@ class Background(Generic[T]):
             self._is_busy = False
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: bool(self._things), IDLE_SECONDS):
-                self._thread = None
+                self._thread.leave()
                 return None
             things, self._things = self._things, set()
             self._is_busy = True

@@ -7,7 +7,7 @@ from collections import deque
 from typing import ClassVar, Protocol
 from uuid import UUID
 
-from app.core.body_threads import start_for_service
+from app.core.body_threads import ServiceThread
 from app.db.outage import first_line
 from app.db.sql import prepared
 from app.messaging import hints
@@ -41,17 +41,12 @@ class Flusher:
         self._interval = interval
         self._woken: deque[Waiting] = deque()
         self._some = threading.Event()
-        self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
+        self._thread = ServiceThread(self._run, "task-logs")
 
     def wake(self, waiting: Waiting) -> None:
         """There is something to write. Called from the body: takes no time but for the first time in the process."""
         self._woken.append(waiting)
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="task-logs", daemon=True)
-                    start_for_service(self._thread)
+        self._thread.start()
         self._some.set()
 
     def _run(self) -> None:
@@ -63,7 +58,7 @@ class Flusher:
             begun = time.monotonic()
             try:
                 failed = not self.flush()
-            except Exception:  # no other thread would ever write it
+            except BaseException:  # no other thread writes it meanwhile
                 logger.exception("what bodies have written waits: an unexpected error")
                 self._some.set()
                 failed = True
@@ -73,11 +68,14 @@ class Flusher:
         """Write what waits. Returns False where that was not possible, and will be tried again."""
         done = True
         for _ in range(len(self._woken)):
-            waiting = self._woken.popleft()
-            if not self._write(waiting):
-                self._woken.append(waiting)
-                self._some.set()
-                done = False
+            waiting, is_written = self._woken.popleft(), False
+            try:
+                is_written = self._write(waiting)
+            finally:
+                if not is_written:
+                    self._woken.append(waiting)
+                    self._some.set()
+                    done = False
         return done
 
     def _write(self, waiting: Waiting) -> bool:
@@ -91,6 +89,6 @@ class Flusher:
             return True
         try:
             hints.changed(waiting.task_id)
-        except Exception:  # it is written: who follows finds it a little later
+        except BaseException:  # it is written: who follows finds it a little later
             logger.exception("no hint that task %s has new %s", waiting.task_id, waiting.what)
         return True

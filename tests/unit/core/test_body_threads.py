@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.core.body_threads import belongs_to, goes_on, hand_on, hand_on_no_more, start_for_service, threads_of
+from app.core.body_threads import (
+    ServiceThread,
+    belongs_to,
+    goes_on,
+    hand_on,
+    hand_on_no_more,
+    start_for_service,
+    threads_of,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +78,58 @@ class TestThreadsOfABody:
             call.result()
             shared.submit(int).result()
             assert names(self.BODY) == []
+
+
+class TestAThreadOfTheService:
+    NAME = "of-the-service"
+
+    def running(self) -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == self.NAME]
+
+    def test_is_started_where_it_does_not_run(self, gate: threading.Event) -> None:
+        made = ServiceThread(gate.wait, self.NAME)
+        for _ in range(2):
+            made.start()
+        (first,) = self.running()
+        gate.set()
+        first.join(10)
+        gate.clear()
+        made.start()
+        (second,) = self.running()
+        assert second is not first
+
+    def test_runs_on_after_an_exception_of_a_signals_handler_in_its_start(
+        self, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`is_alive` may be False of it: the next start makes no second one."""
+        made = ServiceThread(gate.wait, self.NAME)
+        start = threading.Thread.start
+
+        def interrupted(thread: threading.Thread) -> None:
+            start(thread)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                made.start()
+        monkeypatch.setattr(threading.Thread, "is_alive", lambda _: False)
+        made.start()
+        assert len(self.running()) == 1
+        gate.set()
+        monkeypatch.undo()
+        self.running()[0].join(10)
+
+    def test_that_leaves_is_followed_by_another_one_and_takes_no_other_one_with_it(self, gate: threading.Event) -> None:
+        left = threading.Event()
+        made = ServiceThread(lambda: (made.leave(), left.set(), gate.wait()), self.NAME)
+        for number in (1, 2):
+            made.start()
+            assert left.wait(10)
+            left.clear()
+            assert len(self.running()) == number
+        staying = ServiceThread(gate.wait, self.NAME)
+        staying.start()
+        staying.leave()  # in another thread than its own
+        staying.start()
+        assert len(self.running()) == 3

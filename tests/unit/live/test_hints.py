@@ -134,6 +134,16 @@ class TestTheThread:
         sender.stop()
         assert [task_id for message in channel.published for task_id in message] == ids
 
+    def test_goes_on_after_any_error_and_logs_it(
+        self, channel: Channel, sender: hints.HintSender, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        channel.failure = SystemExit(1)
+        wait_for(lambda: "live events: an unexpected error" in caplog.text, 10, "the error")
+        channel.failure, channel.listened = None, True
+        self._look_twice(channel)
+        hints.changed(new_id())
+        wait_for(lambda: len(channel.published) == 1, 10, "the hint")
+
     @staticmethod
     def _look_twice(channel: Channel) -> None:
         """The second look has begun after what was set before the call, and the first one is over."""

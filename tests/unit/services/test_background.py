@@ -53,3 +53,14 @@ def test_begins_again_where_its_thread_has_died(monkeypatch: pytest.MonkeyPatch)
         wait_for(lambda: all(each.name != "that dies" for each in threading.enumerate()), SECONDS)
     made.enqueue(["good"])
     assert (made.flush(SECONDS), work.done) == (True, ["good", "waits"])
+
+
+def test_starts_no_second_thread_where_is_alive_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an exception of a signal's handler in the thread that starts it, up to Python 3.12."""
+    made = Background("of one thread", "a thing", _Work(ValueError("no")))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "is_alive", lambda _: False)
+        for _ in range(2):
+            made.enqueue(["good"])
+            assert made.flush(SECONDS)
+        assert [each.name for each in threading.enumerate()].count("of one thread") == 1

@@ -343,13 +343,14 @@ class TestTheFlusher:
         add(other, "c")
         wait_for(lambda: table.messages == ["a", "c"], 30, "the next line")
 
+    @pytest.mark.parametrize("error", [ValueError("unexpected"), SystemExit(1)], ids=repr)
     def test_goes_on_after_an_error_that_nobody_expects(
-        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
     ) -> None:
         monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
 
         def fails(*_: object) -> None:
-            raise ValueError("unexpected")
+            raise error
 
         writer = Flusher(interval=0.01)
         log, other = new_log(wake=writer.wake), new_log(wake=writer.wake)
@@ -358,9 +359,25 @@ class TestTheFlusher:
             add(log, "a")
             add(other, "b")
             wait_for(lambda: caplog.text.count("no hint that task") == 2, 30, "both hints")
+        wait_for(lambda: len(table.messages) == 2, 30, "both lines")
         assert sorted(table.messages) == ["a", "b"]
         with monkeypatch.context() as patched:
             patched.setattr(writer, "flush", fails)
             add(log, "c")
             wait_for(lambda: "waits: an unexpected error" in caplog.text, 30, "the error")
         wait_for(lambda: table.messages[2:] == ["c"], 30, "the line after it")
+
+    def test_loses_no_line_by_an_error_that_ends_threads(
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
+
+        def fails(*_: object, **__: object) -> None:
+            raise SystemExit(1)
+
+        log = new_log(wake=Flusher(interval=0.01).wake)
+        with monkeypatch.context() as patched:
+            patched.setattr(flusher, "deliver", fails)
+            add(log, "a")
+            wait_for(lambda: "waits: an unexpected error" in caplog.text, 30, "the error")
+        wait_for(lambda: table.messages == ["a"], 30, "the line")
