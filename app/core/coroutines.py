@@ -6,7 +6,7 @@ What a body keeps on the loop (an HTTP client, a connection pool) can so be used
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from app.core.fork import PerProcess
@@ -64,22 +64,31 @@ class CoroutineRunner:
         loop.call_soon_threadsafe(task.cancel)  # only this variant wakes a loop that waits for I/O
         return True
 
-    def time_out(self, error: Exception) -> bool:
+    def time_out(self, error: Exception, reached: Callable[[], None]) -> bool:
         """Cancel the main thread's coroutine if it waits, and have it raise `error`, unless it returns something.
 
-        For a signal's handler, which raises the error itself where this returns False: the code of a coroutine runs, or
-        none does. Raised in a loop that waits, it would leave the coroutine there, to go on beside the next task's.
+        For a signal's handler, which raises the error itself where this returns False: the code of the coroutine runs,
+        or there is none. Raised in a loop that waits, it would leave the coroutine there, to go on beside the next
+        task's; raised in another task of the loop, it would be that task's failure. `reached` is called once the
+        coroutine has been cancelled, which is never where another task does not let the loop go on.
         """
-        if self._running is None or asyncio.current_task(self._running[0]) is not None:
+        if self._running is None or asyncio.current_task(self._running[0]) is self._running[1]:
             return False
         self._error = error
-        return self.cancel()
+        loop, task = self._running
+        loop.call_soon_threadsafe(_cancel, loop, task, reached)
+        return True
 
     def close(self) -> None:
         """Close this thread's loop; the next coroutine gets another one."""
         runner: asyncio.Runner | None = self._local.__dict__.pop("runner", None)
         if runner is not None:
             runner.close()
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any], reached: Callable[[], None]) -> None:
+    if task.cancel():
+        loop.call_soon(reached)  # behind the task's own next step, which this has scheduled
 
 
 coroutine_runner = PerProcess(CoroutineRunner)

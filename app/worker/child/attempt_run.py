@@ -100,8 +100,10 @@ class AttemptRun:
         """Runs in the signal's handler, wherever the body is."""
         if why is Stop.SOFT_TIME_LIMIT:
             self._is_over_soft_limit = True
-            if coroutine_runner().time_out(SoftTimeLimitExceeded()):
+            met = self._child.slot.soft_limit_met()
+            if coroutine_runner().time_out(SoftTimeLimitExceeded(), met):
                 return
+            met()
             raise SoftTimeLimitExceeded
         self.stopped = BODY_STOPS[why]
         self._progress.stop(self.stopped)

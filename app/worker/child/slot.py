@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 from app.worker.shared.private_memory import private_bytes
 from app.worker.shared.slot_table import NO_LIMITS, NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
 Listener = Callable[[Stop], None]
+
+
+def _nothing() -> None:
+    pass
 
 
 class Slot:
@@ -75,6 +80,10 @@ class Slot:
         """The deadlines stay: for the writing of the end, too, there is a time."""
         self._write(Phase.DELIVERING, *self._state, self._deadlines)
 
+    def soft_limit_met(self) -> Callable[[], None]:
+        """Return what notes that the soft time limit has reached the attempt that is in the slot now."""
+        return _nothing if self._table is None else partial(self._table.soft_limit_met, self._number, self._begun)
+
     def order(self) -> Stop | None:
         """Why the attempt in this slot must stop, or None."""
         return None if self._table is None else self._table.ordered(self._number, *self._state)
@@ -97,10 +106,8 @@ class Slot:
         listener = self._listener
         why = None if listener is None else self.order()
         if listener is not None and why is not None:
-            if why is not Stop.SOFT_TIME_LIMIT:
+            if why is not Stop.SOFT_TIME_LIMIT:  # which a body may catch, and go on until another order
                 self._listener = None  # first: what the listener raises must not meet a second order on its way out
-            elif self._table is not None:  # a body may catch it, and go on until another order
-                self._table.soft_limit_met(self._number, self._begun)
             listener(why)
 
     def _write(self, phase: Phase, task_id: UUID, attempt: int, deadlines: Deadlines = NO_LIMITS) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,17 @@ class OverLimit(Exception):
 
 
 @pytest.fixture
-def runner() -> Iterator[CoroutineRunner]:
+def met() -> list[str]:
+    """One for each time that the limit has reached the body."""
+    return []
+
+
+@pytest.fixture
+def runner(met: list[str]) -> Iterator[CoroutineRunner]:
     made = CoroutineRunner()
 
     def handle(*_: object) -> None:
-        if not made.time_out(OverLimit()):
+        if not made.time_out(OverLimit(), lambda: met.append("met")):
             raise OverLimit
 
     before = signal.signal(signal.SIGUSR2, handle)
@@ -70,3 +77,67 @@ class TestATimeLimit:
             return "never"
 
         assert runner.run(wait()) == "cleaned up"
+
+
+async def in_group(child: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(child)
+
+
+async def gathered(child: Coroutine[Any, Any, None]) -> None:
+    await asyncio.gather(child, return_exceptions=True)
+
+
+async def beside(child: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(child)
+    try:
+        await asyncio.sleep(5)
+    finally:
+        task.cancel()
+
+
+class TestATimeLimitWhileAnotherTaskOfTheLoopRuns:
+    @pytest.mark.parametrize("body", [in_group, gathered, beside])
+    def test_ends_the_body_and_no_task_alone(
+        self, runner: CoroutineRunner, met: list[str], body: Callable[[Any], Coroutine[Any, Any, None]]
+    ) -> None:
+        noted: list[list[str]] = []
+
+        async def child() -> None:
+            signal.raise_signal(signal.SIGUSR2)
+            noted.append(list(met))
+            await asyncio.sleep(5)
+
+        with pytest.raises(OverLimit):
+            runner.run(body(child()))
+        assert noted == [[]], "it has not reached the body while this task runs"
+
+    def test_has_reached_the_body_once_that_is_cancelled(self, runner: CoroutineRunner, met: list[str]) -> None:
+        """A body that cleans up for long is not one that the limit does not reach."""
+
+        async def wait() -> None:
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGUSR2)
+            try:
+                await asyncio.sleep(5)
+            finally:
+                before = list(met)
+                await asyncio.sleep(0)
+                assert (before, met) == ([], ["met"])
+
+        with pytest.raises(OverLimit):
+            runner.run(wait())
+
+    def test_does_not_reach_a_body_that_has_returned(self, runner: CoroutineRunner, met: list[str]) -> None:
+        """Nor the one after it."""
+
+        async def child() -> None:
+            signal.raise_signal(signal.SIGUSR2)
+
+        async def end() -> str:
+            task = asyncio.create_task(child())
+            await asyncio.sleep(0)
+            return "ended" if task.done() else "too early"
+
+        assert runner.run(end()) == "ended"
+        runner.run(asyncio.sleep(0.01))
+        assert met == []

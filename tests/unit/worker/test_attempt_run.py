@@ -1,13 +1,17 @@
 """What an attempt does with its log and its output where the database does not take them at once."""
 
+import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 import psycopg2
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
+from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.redacted_text import known_secrets
 from app.db.statements.ends import Cause
@@ -20,7 +24,9 @@ from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.flusher import Flusher
 from app.worker.child.log_entries import printed
 from app.worker.child.process import ChildProcess, child_process
+from app.worker.child.slot import Slot
 from app.worker.shared.delivery import Undeliverable
+from app.worker.shared.slot_table import SlotTable, Stop
 from tests.support.database_errors import said
 
 REFUSED = said(psycopg2.DataError, "22001")
@@ -126,6 +132,44 @@ def test_without_an_end_to_wait_for_lines_are_left_to_the_flusher_without_secret
     database.failures = 0
     logs.log.write(None)  # type: ignore[arg-type]
     assert database.written == ["a line, ***"]
+
+
+class TestASoftTimeLimit:
+    """Whose process is ended at the grace time where it has not reached its body."""
+
+    @pytest.fixture
+    def begun(self, table: SlotTable, monkeypatch: pytest.MonkeyPatch) -> AttemptRun:
+        """Whose soft time limit has passed: the next signal, or the start of its body, tells it."""
+        made = AttemptRun(claimed(), ChildProcess(new_id(), child_process().settings, slot=Slot(table, 0, os.getpid())))
+        made._child.slot.running(made.task_id, 1)
+        return made
+
+    def test_has_reached_a_plain_body(self, begun: AttemptRun, table: SlotTable) -> None:
+        with begun.body():
+            table.order(table.read(0), Stop.SOFT_TIME_LIMIT)
+            with pytest.raises(SoftTimeLimitExceeded):
+                begun._child.slot.on_signal()
+        assert table.has_met_soft_limit(table.read(0))
+
+    def test_has_reached_no_coroutine_while_another_task_of_its_loop_runs(
+        self, begun: AttemptRun, table: SlotTable
+    ) -> None:
+        met: list[bool] = []
+
+        async def child() -> None:
+            table.order(table.read(0), Stop.SOFT_TIME_LIMIT)
+            begun._child.slot.on_signal()
+            met.append(table.has_met_soft_limit(table.read(0)))
+            await asyncio.sleep(5)
+
+        async def body() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+
+        with pytest.raises(SoftTimeLimitExceeded), begun.body():
+            coroutine_runner().run(body())
+        met.append(table.has_met_soft_limit(table.read(0)))
+        assert met == [False, True]
 
 
 class TestOutput:
