@@ -103,8 +103,9 @@ class Slot:
 
     def on_signal(self, *_: object) -> None:
         """The handler of STOP_SIGNAL: pass an order on, once, where a body listens and the order names its attempt."""
-        listener = self._listener
-        why = None if listener is None else self.order()
+        listener, why = self._listener, self.order()
+        if listener is None and why is Stop.SOFT_TIME_LIMIT:
+            self.soft_limit_met()()  # before the body, which is told at its start, or after it
         if listener is not None and why is not None:
             if why is not Stop.SOFT_TIME_LIMIT:  # which a body may catch, and go on until another order
                 self._listener = None  # first: what the listener raises must not meet a second order on its way out

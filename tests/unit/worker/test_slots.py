@@ -140,6 +140,15 @@ class TestListening:
         met_late()  # by the attempt before
         assert not table.has_met_soft_limit(table.busy()[0])
 
+    def test_a_soft_time_limit_before_the_body_is_told_at_its_start(self, slot: Slot, table: SlotTable) -> None:
+        """It takes time to read the arguments: that process is in no call that nothing interrupts."""
+        heard: list[Stop] = []
+        table.order(table.busy()[0], Stop.SOFT_TIME_LIMIT)
+        slot.on_signal()
+        assert table.has_met_soft_limit(table.busy()[0])
+        with slot.listening(heard.append):
+            assert heard == [Stop.SOFT_TIME_LIMIT]
+
     def test_what_the_listener_raises_goes_through_the_body(self, slot: Slot, table: SlotTable) -> None:
         def refuse(why: Stop) -> None:
             raise KeyError(why)
