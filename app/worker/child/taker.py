@@ -181,14 +181,16 @@ class Taker:
     def _must_end(self, run: AttemptRun) -> bool:
         """Whether this process ends because a body that was stopped has left threads, which nothing else can stop."""
         threads = run.left_threads()
-        if not threads or not self._child.tasks_left.end():
+        if not threads:
             return False
+        ends = self._child.tasks_left.end()
         names = ", ".join(thread.name for thread in threads[:_NAMED_THREADS])
         logger.warning(
-            "task %s: attempt %d was stopped, and its body has left %d threads running (%s): this process ends",
+            "task %s: attempt %d was stopped, and its body has left %d threads running (%s): %s",
             run.task_id, run.claim.attempt, len(threads), names,
+            "this process ends" if ends else "they go on, no process of a pool ends",
         )  # fmt: skip
-        return True
+        return ends
 
     def _give_back(self, claims: Sequence[ReadyClaim]) -> None:
         self._is_woken = True  # they stand below the floors

@@ -173,8 +173,17 @@ class TestABodyThatLeavesThreads:
 
     @pytest.mark.parametrize("is_cancelled", [False, True])
     def test_goes_on_where_it_has_succeeded_or_where_no_process_can_end(
-        self, gate: threading.Event, given_back: list[ReadyClaim], monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+        self,
+        gate: threading.Event,
+        given_back: list[ReadyClaim],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        is_cancelled: bool,
     ) -> None:
         left = TasksLeft(may_end=not is_cancelled)
         assert self.run(gate, monkeypatch, is_cancelled=is_cancelled, left=left) == len(CLAIMS)
         assert (given_back, left.number) == ([], math.inf)
+        said = f"task {CLAIMS[0].id}: attempt 1 was stopped, and its body has left 1 threads running (left-behind): "
+        assert [line.removeprefix(said) for line in caplog.messages] == [
+            "they go on, no process of a pool ends"
+        ] * is_cancelled
