@@ -20,7 +20,7 @@ from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
 from app.ddl.clock import NOW
-from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, WebhookLimit
+from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, TookTooLong, WebhookLimit
 from app.models.task import Task
 from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from app.outbound.urls import parse
@@ -285,7 +285,8 @@ class WebhookService:
         """Have all sent again that failed or was dropped since then, or waits for another attempt.
 
         Maintenance queues it. Returns how many deliveries match now. Raises WebhookNotFound, WebhookDisabled,
-        TooManyRequests, and InvalidWebhook for a time without an offset.
+        TooManyRequests, InvalidWebhook for a time without an offset; and TookTooLong where it is accepted, but too many
+        to be counted in time.
         """
         moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
         return self._recover(db, get_settings(), user_id, endpoint_id, moment, commit=commit)
@@ -294,7 +295,7 @@ class WebhookService:
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
         """The same of those alone that wait for another attempt.
 
-        Raises WebhookNotFound, WebhookDisabled, TooManyRequests.
+        Raises WebhookNotFound, WebhookDisabled, TooManyRequests, TookTooLong.
         """
         return self._recover(db, get_settings(), user_id, endpoint_id, None, commit=commit)
 
@@ -304,7 +305,10 @@ class WebhookService:
         with transaction(db, commit=commit):
             endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
             count_deed(db, settings, "recoveries of webhooks", {str(user_id): MOST_RECOVERIES})
-            return recoveries.accept(db, endpoint, since)
+            number = recoveries.accept(db, endpoint, since)
+        if number is None:
+            raise TookTooLong("The recovery is accepted, but what it sends could not be counted in time")
+        return number
 
     # The operator
 

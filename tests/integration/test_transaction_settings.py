@@ -13,21 +13,12 @@ from app.db.session import SessionLocal
 from app.db.sql import prepared
 from app.db.statements import reads, workers
 from app.db.statements.executing import wait_briefly
-from tests.support.databases import ENGINE
+from tests.support.databases import ENGINE, SLOW
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.tasks import new_user
 from tests.support.waiting import wait_for
-
-# Reads for minutes, unless it is stopped.
-SLOW = {
-    "postgresql": "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b",
-    "mariadb": "SELECT count(*) FROM seq_1_to_100000 AS a, seq_1_to_100000 AS b WHERE a.seq + b.seq = 7",
-    "mysql": f"SELECT count(*) FROM {', '.join(f'information_schema.collations AS {each}' for each in 'abcd')}",
-    "sqlite": """WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
-        SELECT count(*) FROM numbers""",
-}
 
 
 @pytest.fixture(scope="module", autouse=True)

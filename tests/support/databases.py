@@ -20,6 +20,14 @@ from app.launcher.process import ManagedProcess
 from tests.support.waiting import wait_for
 
 ENGINE = os.environ.get("TEST_DATABASE", "postgresql")
+# Reads for minutes, unless it is stopped.
+SLOW = {
+    "postgresql": "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b",
+    "mariadb": "SELECT count(*) FROM seq_1_to_100000 AS a, seq_1_to_100000 AS b WHERE a.seq + b.seq = 7",
+    "mysql": f"SELECT count(*) FROM {', '.join(f'information_schema.collations AS {each}' for each in 'abcd')}",
+    "sqlite": """WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
+        SELECT count(*) FROM numbers""",
+}
 # The statements of both are the same.
 DIALECT = "mysql" if ENGINE == "mariadb" else ENGINE
 # What names an engine to code that is imported before a test has a database.

@@ -17,6 +17,7 @@ from app.errors import (
     InvalidInput,
     InvalidWebhook,
     ServiceError,
+    TookTooLong,
     TooManyRequests,
     WebhookDisabled,
     WebhookLimit,
@@ -183,7 +184,7 @@ def recover(
     except ValueError:
         wrong = InvalidInput("A time is like 2026-11-24 12:00, in UTC")
         return _endpoint(request, db, user, endpoint_id, error=wrong, since=since)
-    except (WebhookDisabled, TooManyRequests) as error:
+    except (WebhookDisabled, TooManyRequests, TookTooLong) as error:
         return _endpoint(request, db, user, endpoint_id, error=error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_recovered" if number else "webhook_nothing_lost")
 
@@ -192,7 +193,7 @@ def recover(
 def send_waiting(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
     try:
         webhook_service.send_waiting(db, user.id, endpoint_id)
-    except (WebhookDisabled, TooManyRequests) as error:
+    except (WebhookDisabled, TooManyRequests, TookTooLong) as error:
         return _endpoint(request, db, user, endpoint_id, error=error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_hurried")
 

@@ -15,7 +15,7 @@ from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.webhook import EventType, WebhookEndpoint
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import recording
+from app.services.webhooks import recording, recoveries
 from app.services.webhooks.recording import Event
 from tests.support import webhooks
 from tests.support.page_reader import Reader, cells, heading, words, wrong
@@ -269,6 +269,16 @@ class TestDeliveries:
         page = reader.get(f"/webhooks/{one}").text
         assert "What failed, was dropped or waited since then is sent now." in page
         assert cells(page, "deliveries")[0][1] == "pending"
+
+    @pytest.mark.parametrize(("deed", "form"), [("recover", {"since": "2026-11-24 12:00"}), ("send-waiting", {})])
+    def test_a_recovery_of_too_many_to_be_counted_is_said_to_be_accepted(
+        self, reader: Reader, web: Web, monkeypatch: pytest.MonkeyPatch, deed: str, form: dict[str, str]
+    ) -> None:
+        one = create(reader, url=web.url())
+        monkeypatch.setattr(recoveries, "accept", lambda *_: None)
+        answer = reader.post(f"/webhooks/{one}/{deed}", **form)
+        assert (answer.status_code, "The recovery is accepted, but" in answer.text) == (503, True)
+        assert "Deliveries" in answer.text
 
     def test_one_that_fails_is_told_with_its_error_and_its_next_attempt(self, reader: Reader, web: Web) -> None:
         web.answer["/"] = reply(503, b"later")

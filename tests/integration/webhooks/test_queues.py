@@ -2,19 +2,22 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.errors import TooManyRequests
+from app.errors import TookTooLong, TooManyRequests
 from app.models.webhook import ClosedLane, WebhookEndpoint
 from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries as rows, dropping, queue, recoveries
+from tests.support.databases import ENGINE, SLOW
+from tests.support.statements import sent_by
 from tests.support.tasks import new_user
 from tests.support.webhooks import answered, copy_deliveries, deliveries, delivery, ended, endpoint, send, work_off
 from tests.unit.outbound.web_server import Web, reply
@@ -65,7 +68,8 @@ def commits(db: Session, deed: Callable[[], object]) -> int:
     seen = list[Session]()
 
     def note(session: Session) -> None:
-        seen.append(session)
+        if not session.in_nested_transaction():
+            seen.append(session)
 
     event.listen(db, "after_commit", note)
     try:
@@ -214,6 +218,29 @@ class TestRecovery:
     def test_since_any_time(self, db: Session, made: WebhookEndpoint, year: int, number: int) -> None:
         since = datetime(year, 1, 1, tzinfo=UTC)
         assert webhook_service.recover(db, made.user_id, made.id, since) == number
+
+    @pytest.mark.parametrize("is_since", [True, False])
+    def test_is_accepted_although_its_number_takes_too_long(
+        self, db: Session, made: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch, is_since: bool
+    ) -> None:
+        work_off(db)
+        monkeypatch.setattr(get_settings(), "database_costly_read_seconds", 0.05)
+        with monkeypatch.context() as patched:
+            slow = text(f"({SLOW[ENGINE]}) > 0")
+            patched.setattr(rows, "is_lost", lambda *_: slow)
+            waiting = partial(webhook_service.send_waiting, user_id=made.user_id, endpoint_id=made.id)
+            call = partial(self.recover, row=made) if is_since else waiting
+            with pytest.raises(TookTooLong, match="is accepted"):
+                call(db)
+        assert list(recoveries.running(db)) == [made.user_id]
+        work_off(db)
+        assert states(db) == ["pending" if is_since else "dropped"] * NUMBER
+
+    def test_of_what_waits_is_counted_by_its_lane(self, db: Session, made: WebhookEndpoint) -> None:
+        with sent_by(db.connection()) as said:
+            webhook_service.send_waiting(db, made.user_id, made.id)
+        [count] = [each for each, _ in said if "count(*)" in each]
+        assert ("lane" in count, "endpoint_id" in count) == (True, False)
 
     def test_is_one_of_a_hundred(self, db: Session, made: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "MOST_RECOVERIES", 1)
