@@ -3,7 +3,7 @@
 A delivery is a row for each event and receiver. It is pending until its receiver has taken it, or no attempt is left.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.ids import new_id
+from app.core.ids import new_id, time_of
 from app.core.redacted_text import redact_text
 from app.ddl.base import Base
 from app.ddl.checks import one_of
@@ -116,6 +116,19 @@ class WebhookEndpoint(Base):
     def present_lane(self) -> UUID:
         """The lane of what is queued for it now."""
         return self.lane or self.id
+
+    @property
+    def enabled_again_at(self) -> datetime | None:
+        """When it was enabled again last, which gave it the present lane. None: never."""
+        return None if self.lane is None else datetime.fromtimestamp(time_of(self.lane), UTC)
+
+    def is_sent(self, lane: UUID, recorded_at: datetime) -> bool:
+        """Return whether a delivery of this lane is for it, enabled as it is.
+
+        A leader of a release that knew no lanes records in that of its id, also once it is enabled again.
+        """
+        again = self.enabled_again_at
+        return lane == self.present_lane or (again is not None and lane == self.id and recorded_at >= again)
 
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -16,7 +16,7 @@ from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements.batches import lock_batch
 from app.db.statements.upserting import upsert
-from app.models.webhook import PRESENT_LANE, ClosedLane, DeliveryState, WebhookDelivery, WebhookEndpoint
+from app.models.webhook import ClosedLane, DeliveryState, WebhookDelivery, WebhookEndpoint
 
 BATCH = 500
 _CLOSED: Any = ClosedLane.__table__
@@ -53,13 +53,20 @@ def _drop_batch(db: Session, lane: UUID) -> bool:
 
     What another transaction has in hand just now is left out: the sender drops it, should it be sent.
     """
-    closed, endpoint = ClosedLane, WebhookEndpoint
-    # A process of a release that knew no lanes may have enabled the endpoint again.
-    is_open = sa.exists().where(endpoint.id == closed.endpoint_id, endpoint.enabled, closed.lane == PRESENT_LANE)
-    queued = sa.select(WebhookDelivery.id).where(WebhookDelivery.lane == lane)
+    closed, endpoint, row = ClosedLane, WebhookEndpoint, WebhookDelivery
+    queued = sa.select(row.id).where(row.lane == lane)
+    its = sa.and_(endpoint.id == closed.endpoint_id, endpoint.enabled)
+    of_lane = sa.select(closed, endpoint).outerjoin(endpoint, its).where(closed.lane == lane)
     with transaction(db):
-        found = db.scalar(sa.select(is_open).where(closed.lane == lane))
-        if found is False and drop(db, lock_batch(db, queued, BATCH)) == BATCH:
+        found = db.execute(of_lane.execution_options(populate_existing=True)).one_or_none()
+        if found is None:
+            return False
+        now: WebhookEndpoint | None = found[1]
+        if now is not None and now.enabled_again_at is not None:
+            queued = queued.where(row.created_at < now.enabled_again_at)
+        # A process of a release that knew no lanes may have enabled the endpoint again.
+        is_open = now is not None and now.present_lane == lane
+        if not is_open and drop(db, lock_batch(db, queued, BATCH)) == BATCH:
             return True
         gone = sa.delete(closed).where(closed.lane == lane)
         db.execute(gone.execution_options(synchronize_session=False))

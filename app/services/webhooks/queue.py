@@ -126,9 +126,10 @@ def _receivers(
 
 
 def _is_wanted(row: WebhookDelivery, endpoints: Mapping[UUID | None, WebhookEndpoint]) -> bool:
-    return row.endpoint_id is None or (
-        row.endpoint_id in endpoints and endpoints[row.endpoint_id].present_lane == row.lane
-    )
+    if row.endpoint_id is None:
+        return True
+    endpoint = endpoints.get(row.endpoint_id)
+    return endpoint is not None and row.lane is not None and endpoint.is_sent(row.lane, row.created_at)
 
 
 def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.ddl.clock import NOW
 from app.errors import TookTooLong, TooManyRequests
-from app.models.webhook import ClosedLane, WebhookEndpoint
+from app.models.webhook import ClosedLane, WebhookDelivery, WebhookEndpoint
 from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries as rows, dropping, queue, recoveries
@@ -57,6 +58,12 @@ def enable(db: Session, row: WebhookEndpoint, **options: Any) -> None:
 def closed(db: Session) -> list[UUID]:
     """The lanes that maintenance has to empty."""
     return list(db.scalars(select(ClosedLane.lane)))
+
+
+def send_all(db: Session) -> None:
+    """As `send`, also where each of many looks drops what it took."""
+    for _ in range(NUMBER):
+        send(db)
 
 
 def remove(db: Session, row: WebhookEndpoint) -> None:
@@ -137,6 +144,27 @@ class TestAnEndpointThatIsDisabledOrGone:
         db.commit()
         work_off(db)
         assert (states(db), closed(db)) == (["pending"] * NUMBER, [])
+
+    @pytest.mark.parametrize("is_emptied_first", [True, False])
+    def test_is_told_of_what_a_leader_without_lanes_has_recorded_since(
+        self, db: Session, made: WebhookEndpoint, web: Web, is_emptied_first: bool
+    ) -> None:
+        disable(db, made)
+        enable(db, made)
+        ended(db, made.user_id)
+        db.execute(update(WebhookDelivery).where(WebhookDelivery.lane == made.present_lane).values(lane=made.id))
+        db.commit()
+        if is_emptied_first:
+            work_off(db)
+        send_all(db)
+        work_off(db)
+        assert (states(db), len(web.seen)) == (["dropped"] * NUMBER + ["delivered"], 1)
+        disable(db, made)
+        enable(db, made)
+        db.execute(update(WebhookDelivery).values(state="pending", lane=made.id, next_attempt_at=NOW))
+        db.commit()
+        send_all(db)  # recorded before it was enabled for the last time
+        assert states(db) == ["dropped"] * (NUMBER + 1)
 
     def test_begins_anew_in_the_callers_transaction(self, db: Session, made: WebhookEndpoint) -> None:
         disable(db, made)
