@@ -27,7 +27,7 @@ from app.db.statements import files as statements
 from app.db.statements.expressions import seconds_between
 from app.db.statements.files import Attempt
 from app.ddl.clock import NOW
-from app.errors import StorageUnavailable, TooManyBytesStored
+from app.errors import FileNotFound, StorageUnavailable, TooManyBytesStored
 from app.maintenance.passes.files import DELETE
 from app.maintenance.rounds import Round
 from app.models import StoredFile
@@ -36,6 +36,7 @@ from app.services.execution import ends
 from app.services.execution.attempts import NextTry
 from app.services.file_service import StartedFile, file_service
 from app.services.files import deleting
+from app.services.files.contents import Measure
 from app.services.tasks.quotas import quotas
 from app.storage.store import Storage, key_of, storage
 from tests.support.accounts import MakeUser
@@ -251,6 +252,16 @@ class TestUpload:
             file_service.give_up(db, other)
             assert quotas.keeps_too_much(db, user_id) is False
             file_service.give_up(db, file_service.begin(db, user_id, "all", "text/csv", 100_000))
+
+    def test_of_a_user_who_is_deleted_at_its_end_is_too_late(self, tasks: TaskClient) -> None:
+        with SessionLocal() as db:
+            started = file_service.begin(db, UUID(tasks.user["id"]), "a", "text/csv", None)
+            db.execute(update(StoredFile).values(user_id=None))
+            db.commit()
+            with pytest.raises(FileNotFound):
+                file_service.finish(db, started, Measure(1))
+            assert states() == ["writing"]
+            file_service.give_up(db, started)
 
     @pytest.mark.parametrize("is_chunked", [False, True])
     def test_of_any_length_fails_only_if_its_bytes_do_not_fit(self, tasks: TaskClient, is_chunked: bool) -> None:
