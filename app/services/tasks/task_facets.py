@@ -55,13 +55,14 @@ def facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FIELDS) -> d
     }
 
 
-def number_of(db: Session, wanted: TaskFilter) -> tuple[int, bool]:
+def number_of(db: Session, wanted: TaskFilter) -> tuple[int, bool] | None:
     """Return how many tasks match, MOST_ROWS of the newest at most, and whether there are more.
 
-    Has DATABASE_COSTLY_READ_SECONDS.
+    None if that takes longer than DATABASE_COSTLY_READ_SECONDS.
     """
-    rows, is_all = _newest(db, wanted, ("id",), get_settings().costly_read_seconds)
-    return len(rows), not is_all
+    seconds = get_settings().costly_read_seconds
+    found = reads.read_within(db, seconds, lambda: _newest(db, wanted, ("id",), seconds))
+    return None if found is None else (len(found[0]), not found[1])
 
 
 def _newest(

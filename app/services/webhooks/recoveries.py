@@ -8,13 +8,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import first_id_at
 from app.db.deadlocks import repeated
-from app.db.outage import is_timeout
 from app.db.session import transaction
 from app.db.statements import reads
 from app.models.webhook import WebhookDelivery, WebhookEndpoint, WebhookRecovery
@@ -43,24 +41,13 @@ def accept(db: Session, endpoint: WebhookEndpoint, since: datetime | None) -> in
     start = None if since is None else oldest
     # The index of the lanes has few rows of an endpoint that lost many; that of the ids has what came since then.
     within = [] if since is None else [row.endpoint_id == endpoint.id, row.id > after, row.id <= until]
-    number = _count(db, *within, deliveries.is_lost(endpoint, start))
+    count = sa.select(sa.func.count()).select_from(row).where(*within, deliveries.is_lost(endpoint, start))
+    number = reads.read_within(db, get_settings().costly_read_seconds, lambda: db.scalars(count).one())
     if number != 0:
         values = {"since": start, "after": after, "until": until}
         db.add(WebhookRecovery(endpoint_id=endpoint.id, user_id=endpoint.user_id, **values))
         db.flush()
     return number
-
-
-def _count(db: Session, *which: sa.ColumnElement[bool]) -> int | None:
-    """Count these deliveries. Returns None where that takes too long, and leaves the transaction usable."""
-    try:
-        with db.begin_nested():
-            reads.limit_read(db, get_settings().costly_read_seconds)
-            return db.scalars(sa.select(sa.func.count()).select_from(WebhookDelivery).where(*which)).one()
-    except DBAPIError as error:
-        if not is_timeout(error):
-            raise
-        return None
 
 
 def running(db: Session) -> dict[UUID, list[UUID]]:

@@ -53,6 +53,7 @@ def list_tasks(
     tasks = shown(rows)
     owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
     counts = _counts(db, search, user)
+    found = _found(db, search, wanted, user) if filters else {}
     is_first = cursor is None and sort is None
     is_all = is_first and following is None
     values = {
@@ -68,10 +69,10 @@ def list_tasks(
         "waited_of": waited_of,
         "left_of": left_of,
         "counts": counts,
-        "matching": (len(tasks), False) if is_all else _matching(db, search, wanted, counts),
+        "matching": (len(tasks), False) if is_all else _matching(db, search, wanted, counts, found.get("status")),
         "sort": sort and sort.value,
         "newest": task_pages.LOOK,
-        "facets": _facets(db, search, wanted, user) if filters else None,
+        "facets": _facets(db, search, found) if filters else None,
         "next_page": "/tasks?" + urlencode({"q": search.text, **following}) if following else None,
         "is_first": is_first,
     }
@@ -83,7 +84,8 @@ def list_tasks(
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
     """The facets of a search, for a page that is open."""
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
-    return page(request, "facets.html", {"facets": _facets(db, search, filter_of_search(user, search), user)})
+    found = _found(db, search, filter_of_search(user, search), user)
+    return page(request, "facets.html", {"facets": _facets(db, search, found)})
 
 
 def _rows(
@@ -97,12 +99,16 @@ def _rows(
     return rows, None if behind is None else {"sort": sort.value, "skip": str(behind)}
 
 
-def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) -> list[dict[str, Any]]:
-    """Return the values that occur most of each key, each with the search for it. Chosen ones are left out."""
-    keys = {key: field for key, field in FACETS.items() if key != "user" or user.is_admin}
-    if search.problems:  # without them it finds more than was meant
-        return []
-    found = task_facets.facets(db, wanted, tuple(keys.values()))
+def _found(
+    db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser
+) -> dict[str, list[task_facets.Value]]:  # fmt: skip
+    """Return the values that occur most of each field; none of a search that finds more than was meant."""
+    fields = [field for key, field in FACETS.items() if key != "user" or user.is_admin]
+    return {} if search.problems else task_facets.facets(db, wanted, fields)
+
+
+def _facets(db: SessionDep, search: Search, found: dict[str, list[task_facets.Value]]) -> list[dict[str, Any]]:
+    """Return what was found of each key, each value with the search for it. Chosen ones are left out."""
     chosen = {name: value if isinstance(value, list) else [value] for name, value in search.fields.items()}
     names = user_service.usernames(db, {each.value for each in found.get("user_id", ())})
     return [
@@ -114,7 +120,8 @@ def _facets(db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser) 
                 if each.value not in chosen.get(field, ())
             ],
         }
-        for key, field in keys.items()
+        for key, field in FACETS.items()
+        if field in found
     ]
 
 
@@ -148,12 +155,18 @@ def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | 
 
 
 def _matching(
-    db: SessionDep, search: Search, wanted: TaskFilter, counts: dict[str, int] | None
-) -> tuple[int, bool]:  # fmt: skip
-    """Return how many tasks the search finds, and whether these are only the ones that were looked at."""
-    if counts is None:
-        return task_facets.number_of(db, wanted)
-    return sum(counts[status] for status in search.fields.get("status", TaskStatus)), False
+    db: SessionDep, search: Search, wanted: TaskFilter, counts: dict[str, int] | None,
+    by_status: Sequence[task_facets.Value] | None,
+) -> tuple[int, bool] | None:  # fmt: skip
+    """Return how many tasks the search finds, and whether these are only the ones that were looked at.
+
+    None if counting them takes too long. `by_status`: the facet, if it was read.
+    """
+    if counts is not None:
+        return sum(counts[status] for status in search.fields.get("status", TaskStatus)), False
+    if by_status is not None:  # it holds all states, and has read the same rows
+        return sum(each.number for each in by_status), any(each.is_more for each in by_status)
+    return task_facets.number_of(db, wanted)
 
 
 def _possible(search: Search) -> list[str]:

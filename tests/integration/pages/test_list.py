@@ -3,7 +3,11 @@
 import re
 
 import pytest
+from sqlalchemy import text
 
+from app.core.config import get_settings
+from app.db.statements import newest_tasks
+from tests.support.databases import ENGINE, SLOW
 from tests.support.page_reader import Reader, words
 from tests.support.task_client import TaskClient
 
@@ -53,6 +57,27 @@ class TestTheSelectionOfAll:
         assert {query: self.selected(reader, query) for query in searches} == found
         monkeypatch.setattr("app.services.tasks.task_facets.MOST_ROWS", 2)
         assert self.selected(reader, "q=tag:a") == "all 2+ that match"
+
+    def test_reads_the_rows_of_the_filters_once(
+        self, reader: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(3):
+            tasks.create(tags=["a"])
+        monkeypatch.setattr("app.web.views.tasks.ROWS", 1)
+        monkeypatch.delattr("app.services.tasks.task_facets.number_of")
+        assert self.selected(reader, "q=tag:a&filters=true") == "all 3 that match"
+        monkeypatch.setattr("app.services.tasks.task_facets.MOST_ROWS", 2)
+        assert self.selected(reader, "q=tag:a&filters=true") == "all 2+ that match"
+
+    def test_has_no_number_where_counting_takes_too_long(
+        self, reader: Reader, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(2):
+            tasks.create(tags=["a"])
+        monkeypatch.setattr("app.web.views.tasks.ROWS", 1)
+        monkeypatch.setattr(get_settings(), "database_costly_read_seconds", 0.5)
+        monkeypatch.setattr(newest_tasks, "values_of", lambda db, *_: db.execute(text(SLOW[ENGINE])))
+        assert self.selected(reader, "q=tag:a") == "all that match"
 
 
 class TestSorting:
