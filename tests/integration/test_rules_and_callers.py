@@ -281,6 +281,23 @@ class TestWhatRunsLater:
             assert read["skipped"] == {rule.refused.code: 1}
             assert read["matched"] == read["done"] + 1
 
+    def test_a_bulk_retry_by_a_key_that_only_writes_takes_what_names_no_file(
+        self, caller: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "smtp_host", "localhost")
+        monkeypatch.setattr(get_settings(), "mail_domains", ["example.com"])
+        monkeypatch.setattr(get_settings(), "mail_users", ["*"])
+        mail = {"to": "a@example.com", "subject": "s", "body": "b"}
+        body = BODY | {"celery_task_name": "app.tasks.high_priority_tasks.send_email", "args": []}
+        plain = caller.ended(body | {"kwargs": mail})
+        attached = caller.ended(body | {"kwargs": mail | {"attachments": [Things(caller).file_id()]}})
+        key = bearer(caller.key("tasks:write"))
+        deed = caller.http.post("/api/v1/tasks/bulk/retry", json={"ids": [plain, attached]}, headers=key).json()
+        run()
+        read = caller.http.get(f"/api/v1/tasks/bulk/{deed['id']}", headers=bearer(caller.token)).json()
+        assert (read["matched"], read["done"], read["skipped"]) == (2, 1, {"insufficient_scope": 1})
+        assert caller.http.get(f"/api/v1/tasks/{plain}", headers=bearer(caller.token)).json()["status"] == "pending"
+
     def test_an_import_of_beats_entries_leaves(
         self, caller: Caller, id_: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -202,6 +202,11 @@ def is_used(file_id: ColumnElement[UUID]) -> ColumnElement[bool]:
     return or_(by_task, by_schedule)
 
 
+def names_files(user: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """The condition that the arguments of this task or schedule name files that are there."""
+    return exists().where(_USES.c.used_by == user)
+
+
 def has_used_artifact(task_id: ColumnElement[UUID]) -> ColumnElement[bool]:
     """The condition that a pending or running task, or a schedule, names an artifact of this task."""
     return exists().where(_F.c.task_id == task_id, IS_ARTIFACT, is_used(_F.c.id))

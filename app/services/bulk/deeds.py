@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.page import Page
 from app.db.rows import changed_rows
-from app.db.statements import reads
+from app.db.statements import files, reads
 from app.ddl.clock import NOW
 from app.errors import BulkDeedNotFound, BulkDeedOver, InsufficientScope, InvalidInput, TokenMismatch, TooManyBulkDeeds
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
@@ -23,7 +23,7 @@ from app.services.audit.recording import Subject
 from app.services.bulk import token as tokens
 from app.services.bulk.selection import Selection
 from app.services.bulk.token import Token
-from app.services.tasks.permissions import names_that_may_read
+from app.services.tasks.permissions import names_that_always_read, names_that_take_files
 
 RETRY_SECONDS = 5
 
@@ -113,14 +113,21 @@ def _accept(
         if known is None:
             raise
         return known
-    kept_from = () if caller.may_read or deed is not Deed.RETRY else names_that_may_read()
-    collected = selection.collect(db, deed_id, caller.owner, until, kept_from)
+    without = None if caller.may_read or deed is not Deed.RETRY else _may_read()
+    collected = selection.collect(db, deed_id, caller.owner, until, without)
     skipped = {InsufficientScope.code: collected.left_out} if collected.left_out else {}
     matched = collected.matched
     db.execute(_update(BulkDeed.id == deed_id).values(matched=matched, skipped=skipped))
     about = Subject("bulk_deed", str(deed_id))
     audit.record(db, BulkEvent.STARTED, about, deed=deed.value, matched=matched, **selection.told())
     return _read(db, deed_id)
+
+
+def _may_read() -> ColumnElement[bool]:
+    """The condition that a task reads tasks or files of its user; a reference in a workflow may become a file."""
+    may_name = or_(Task.workflow_id.is_not(None), files.names_files(Task.__table__.c.id))
+    takes_files = Task.celery_task_name.in_(names_that_take_files())
+    return or_(Task.celery_task_name.in_(names_that_always_read()), and_(takes_files, may_name))
 
 
 def _check_number(db: Session, user_id: UUID, most: int) -> None:

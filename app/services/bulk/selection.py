@@ -93,22 +93,23 @@ class Selection:
 
     def collect(
         self, db: Session, deed_id: UUID, owner: UUID | None, until: ColumnElement[bool] | None,
-        kept_from: Sequence[str] = (),
+        without: ColumnElement[bool] | None = None,
     ) -> Collected:  # fmt: skip
-        """Write the batches of the deed, without the tasks of the types that the caller is `kept_from`.
+        """Write the batches of the deed, without the tasks that match `without`.
 
         `until` limits a filter. A list of ids is written with those that name no task, which are skipped.
         """
-        of_types = Task.celery_task_name.in_(kept_from)
         if self.wanted is not None:
             if self.wanted.waiting_for is not None:
                 look(db)
             conditions = [*task_filter.conditions(self.wanted), *([] if until is None else [until])]
-            if not kept_from:
+            if without is None:
                 return Collected(bulk.collect(db, deed_id, conditions))
-            left_out = db.scalars(select(func.count()).select_from(Task).where(*conditions, of_types)).one()
-            return Collected(bulk.collect(db, deed_id, [*conditions, ~of_types]) + left_out, left_out)
-        denied = set(db.scalars(select(Task.id).where(*self._of_ids(owner), of_types))) if kept_from else set()
+            left_out = db.scalars(select(func.count()).select_from(Task).where(*conditions, without)).one()
+            return Collected(bulk.collect(db, deed_id, [*conditions, ~without]) + left_out, left_out)
+        denied = (
+            set[UUID]() if without is None else set(db.scalars(select(Task.id).where(*self._of_ids(owner), without)))
+        )
         ids = [each for each in self.ids or () if each not in denied]
         batches = [
             {"deed_id": deed_id, "number": number, "task_ids": pack_ids(ids[at : at + BATCH])}

@@ -121,6 +121,11 @@ def types_for(rights: Rights) -> list[TaskType]:
     ]
 
 
-def names_that_may_read() -> list[str]:
-    """Return the names of the tasks that read their user's tasks, or take files."""
-    return [name for name, kind in catalogue().items() if kind.reads_tasks or kind.task_parameters.takes_files]
+def names_that_always_read() -> list[str]:
+    """Return the names of the tasks that read tasks or files of their user, whatever their arguments."""
+    return [name for name, kind in catalogue().items() if kind.always_reads]
+
+
+def names_that_take_files() -> list[str]:
+    """Return the names of the tasks whose arguments may name files."""
+    return [name for name, kind in catalogue().items() if kind.task_parameters.takes_files]
