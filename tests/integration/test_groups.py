@@ -19,6 +19,7 @@ from app.db.sql import new_tasks
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
 from app.models.task import Task
 from app.schemas.task import TaskCreate
+from app.services.accounts.auth_service import Principal
 from app.services.batched.authenticator import Authenticator, proof_of
 from app.services.batched.submitter import Submitter
 from app.services.tasks import new_rows
@@ -57,9 +58,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return kept
 
 
+def logged_in(user: UUID) -> Principal:
+    return Principal(user, "ada", "user", "critical")
+
+
 def submitted(*users: UUID) -> list[Any]:
     """The outcomes of a task of each of these users, all in one group."""
-    return together(Submitter, *(methodcaller("submit", WANTED, user) for user in users))
+    return together(Submitter, *(methodcaller("submit", WANTED, logged_in(user)) for user in users))
 
 
 def stored(user_id: UUID) -> int:
@@ -218,7 +223,7 @@ class TestLogins:
         asked = [(WANTED, mine), (WANTED, over), (unknown, mine), (odd, mine), (WANTED, theirs)]
         outcomes = together(
             Submitter,
-            methodcaller("submit", WANTED, UUID(first["id"])),
+            methodcaller("submit", WANTED, logged_in(UUID(first["id"]))),
             *(methodcaller("submit_of_login", task, read_access_token(token)) for task, token in asked),
         )
         kinds = [Accepted, Accepted, InvalidToken, UnknownTask, RuntimeError, Accepted]

@@ -121,7 +121,7 @@ ELSEWHERE = {
     ("web.views.bulk.start", "TaskService.start_bulk"): "TestWhatRunsLater::test_a_bulk_retry_skips",
 }
 WITHOUT = {
-    "priority": {"mcp.calls.Call._create"},  # it gives the highest one that its user may give
+    "priority": {"mcp.calls.Call._submit"},  # it gives the highest one that its user may give
     "quota": {  # they create no task
         "api.endpoints.tasks.update_task",
         "api.endpoints.schedules.create_schedule",

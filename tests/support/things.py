@@ -44,7 +44,7 @@ class Things:
     def name(self) -> str:
         """An artifact of the task before it; of anything else a name."""
         if self._task:
-            self._file("image.png", "image/png", task_id=UUID(self._task), attempt=1)
+            self._file("image.png", "image/png", user_id=self._id, task_id=UUID(self._task), attempt=1)
         return "theme" if self._template.startswith("/choices") else "image.png"
 
     def file_id(self) -> str:

@@ -162,7 +162,7 @@ WAYS: dict[tuple[str, str], Way] = {
     ("api.endpoints.schedules.backfill_schedule", "ScheduleService.backfill"): _api(
         Caller.schedule, "/schedules/{}/backfill", lambda _: RANGE
     ),
-    ("mcp.calls.Call._create", "Submitter.submit"): Way(Caller.nothing, _tool),
+    ("mcp.calls.Call._submit", "Submitter.submit"): Way(Caller.nothing, _tool),
     ("web.views.new_task.create_task", "TaskService.create_or_find"): _page(Caller.nothing, "/new", _form),
     ("web.views.new_task.retry_with_changes", "TaskService.retry_with_changes"): _page(
         Caller.ended, "/tasks/{}/change", _form

@@ -3,6 +3,8 @@
 On one that behaves all of them pass: the suite `security` and tests/integration/test_scripts.py run them on real servers.
 """
 
+import io
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +18,7 @@ import pytest
 
 import security_test
 from app.launcher.ports import free_loopback_port
-from tests.security import injection, objects, resources, tables, tokens
+from tests.security import injection, memory, objects, resources, tables, tokens
 from tests.security.objects import EXPORT
 from tests.security.registry import CHECKS, GROUPS, Check, run_one
 from tests.security.target import Account, Target
@@ -75,7 +77,14 @@ EXPORTED: dict[str, Answer] = {
     "DELETE /tasks/t2": says(204),
     "GET /files/f1": says(200),
 }
+UPLOADED: dict[str, Answer] = {"POST /files/": says(201, {"id": "f1"}), "DELETE /files/f1": says(204)}
 UPLOADS: dict[str, Answer] = {"POST /files/": says(201, {"id": "f1"}), "POST /tasks/t2/cancel": says(202)}
+TYPES = says(
+    200, [{"celery_task_name": name} for name in (f"{memory.TASKS}.transform_data", f"{memory.MODELS}.train_model")]
+)
+UNUSABLE = says(200, {**OWN, "status": "failed", "error": {"type": "x.UnusableData"}, "attempt": 1})
+CRASHED = says(200, {**OWN, "status": "failed", "error": {"type": "WorkerLostError"}, "attempt": 3})
+TRAINED = says(200, {**OWN, "status": "succeeded", "result": {"model": "m1"}, "error": None})
 READING = says(200, {**OWN, "status": "running", "progress_detail": {"stage": "reading"}})
 REVOKED = says(200, {**OWN, "status": "revoked"})
 LOGIN = {"access_token": "new", "refresh_token": "r"}
@@ -115,7 +124,7 @@ class Service:
 
     def target(self) -> Target:
         http = httpx.Client(transport=httpx.MockTransport(self), base_url="http://127.0.0.1:1")
-        made = Target(Address("127.0.0.1", 1), http, ALICE, MALLORY, Leftovers(http), TASK)
+        made = Target(Address("127.0.0.1", 1), http, ALICE, MALLORY, Leftovers(http, admin_token="chief"), TASK)
         made.raw = lambda _: self.row["raw"]  # type: ignore[method-assign]
         return made
 
@@ -127,6 +136,14 @@ def everything(status: int, body: Any = None, **headers: str) -> dict[str, Answe
 def signed_in(*cookies: str) -> dict[str, Answer]:
     answers = [says(303, Set_Cookie=each, Location="/ui/") for each in cookies or [COOKIE]]
     return {**SIGN_IN, "POST //ui/sign-in": answers}
+
+
+def model_file() -> httpx.Response:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as model:
+        model.writestr("model.json", "{}")
+        model.writestr("schema.json", '{"protocol": 1}')
+    return httpx.Response(200, content=content.getvalue())
 
 
 # The check, what the service answers, and how the finding begins. A check with several points has a row for each.
@@ -177,6 +194,8 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("hostile_forms", {**signed_in(), "POST //ui/new": says(500)}, "POST /new with '9999"),
     # forwarding
     ("internal_urls", {}, 'fetching "http://127.0.0.1/": 201'),
+    ("local_names", {}, 'fetching "http://localhost:8000/": 201'),
+    ("local_names", {"POST /tasks/": [says(422), says(201, OWN)]}, "a webhook_url of localhost: 201"),
     ("other_schemes", {}, 'fetching "file:///etc/passwd": 201'),
     ("smuggled_headers", {}, 'fetching "http://8.8.8.8/": 201'),
     # functions
@@ -186,6 +205,12 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("claimed_role", {"GET /users/me": says(200, {"id": "alice"})}, "GET /users/me with claims is another user"),
     ("method_override", {}, "X-HTTP-Method-Override was obeyed"),
     ("audit_is_for_administrators", {"GET /audit": [says(401), says(200)]}, "GET /audit: 200"),
+    ("what_is_deleted_or_shown_in_clear_is_in_the_audit", {**UPLOADED, "GET /audit": says(200, [])},
+     "the deletion of a file leaves no record"),
+    ("what_is_deleted_or_shown_in_clear_is_in_the_audit",
+     {**UPLOADED, "GET /users/me/webhook-secret": says(200),
+      "GET /audit": says(200, [{"event": "file.deleted", "object_id": "f1"}])},
+     "reading a secret leaves no record"),
     ("queues_and_workers_are_steered_by_administrators", {"*": [says(401), says(200)]}, "POST /queues/default/resume: 200"),
     # hygiene
     ("problem_documents", everything(200), "GET /api/v1/users/me: 200"),
@@ -214,6 +239,8 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("sql_in_login", {}, "' OR '1'='1' --: 200"),
     ("wildcards_in_names", everything(200, [OWN]), "name=%: 200"),
     ("nul_characters", everything(500), "{'name': 'a\\x00b'}: 500"),
+    ("line_breaks_in_a_mail", {}, "a line break in subject: 201"),
+    ("line_breaks_in_a_mail", {"POST /tasks/": [says(422), says(201, OWN)]}, "a line break in reply_to: 201"),
     ("header_splitting", {"raw": b"HTTP/1.1 404 No\r\nX-Injected: yes\r\n\r\n"}, "injected by GET /api/v1/tasks/?limit=1"),
     ("stored_markup", {"GET /tasks/t2": says(200, **HTML)}, "GET /tasks/t2: Content-Type 'text/html'"),
     ("stored_markup", {"GET /tasks/t2": says(200)}, "GET /tasks/t2: no nosniff"),
@@ -251,6 +278,10 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("key_scopes", {"GET /tasks/": says(200)}, "a key for reading creates: 201"),
     ("key_scopes", {"GET /tasks/": says(200), "POST /tasks/": says(403)}, "a key for writing lists: 200"),
     ("key_for_writing_finds_nothing", {"POST /tasks/bulk/cancel": says(200, {"sample": [OWN]})}, "the preview shows tasks"),
+    ("write_key_has_nothing_read_for_it", UPLOADED,
+     "a key that only writes: POST /tasks/ with app.tasks.common_tasks.export_tasks: 201"),
+    ("write_key_has_nothing_read_for_it", {**UPLOADED, "*": says(403), f"POST {KEYS}": BEHAVES[f"POST {KEYS}"],
+     "POST /schedules/": says(201, {"id": "s1"})}, "a key that only writes: POST /schedules/ with /schedules/: 201"),
     ("kept_secret_of_a_changed_task", {**FETCHES, "PATCH /tasks/t2": says(200)}, "PATCH with another url: 200"),
     ("kept_secret_of_a_changed_task", {**FETCHES, "POST /tasks/t2/retry": says(201, OWN)}, "a retry with another url: 201"),
     ("key_manages_nothing", {}, f"POST {KEYS} with a key: 201"),
@@ -265,6 +296,8 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("page_cookie", signed_in("s=1; Path=/"), "here: s with {"),
     ("page_cookie", signed_in("s=1; Path=/; HttpOnly; SameSite=Lax"), "{'X-Forwarded-Proto': 'https'}: s with {"),
     ("page_cookie", SIGN_IN, "the sign-in sets no cookie"),
+    ("numbers_in_forms", {**signed_in(), "POST /tasks/t2/cancel": says(200), "POST //ui/tasks/t2/change": says(500)},
+     "POST /tasks/t2/change with 99999… as kwargs.duration: 500"),
     ("planted_page_cookie", signed_in(), "the sign-in keeps it"),
     ("planted_page_cookie",
      {**signed_in(COOKIE, COOKIE.replace("1", "2")), "GET //ui/account": says(200, {"username": "alice"})},
@@ -299,6 +332,15 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": READING}, "2 of 2 cancelled tasks are not over after 30 s"),
     ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": [READING, READING, REVOKED, REVOKED, READING]},
      "8 of 8 small tables are not read after 30 s"),
+    # memory
+    ("wide_tables_of_few_bytes", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": CRASHED},
+     "40 million cells: ('failed', 'WorkerLostError', 3)"),
+    ("wide_tables_of_few_bytes", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [UNUSABLE, CRASHED]},
+     "8,000 names: ('failed', 'WorkerLostError', 3)"),
+    ("models_of_many_values", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": CRASHED}, "a small model is not trained"),
+    ("models_of_many_values",
+     {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [TRAINED, CRASHED], "GET /files/m1/content": model_file()},
+     "14 MiB of {}: ('failed', 'WorkerLostError', 3)"),
     # resources
     ("page_size", everything(200), "limit=0: 200"),
     ("deep_bodies", everything(500), "depth 1000: 500"),
@@ -332,6 +374,7 @@ def test_every_check_fails_on_a_service_that_is_weak_in_it(monkeypatch: pytest.M
     monkeypatch.setattr(objects, "time", SimpleNamespace(sleep=lambda _: None))
     late = count(0, 10)
     monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: next(late), sleep=lambda _: None))
+    monkeypatch.setattr(memory, "gzip", SimpleNamespace(compress=lambda _: b""))  # 40 MB, which nobody reads here
     checks = {check.key: check for check in CHECKS}
     wrong = [f"{key}: no service is weak in it" for key in checks.keys() - {row[0] for row in WEAK}]
     for key, row, finding in WEAK:
