@@ -18,7 +18,7 @@ import pytest
 
 import security_test
 from app.launcher.ports import free_loopback_port
-from tests.security import injection, memory, objects, resources, tables, tokens
+from tests.security import bodies, injection, memory, objects, resources, tokens
 from tests.security.objects import EXPORT
 from tests.security.registry import CHECKS, GROUPS, Check, run_one
 from tests.security.target import Account, Target
@@ -77,14 +77,22 @@ EXPORTED: dict[str, Answer] = {
     "DELETE /tasks/t2": says(204),
     "GET /files/f1": says(200),
 }
-UPLOADED: dict[str, Answer] = {"POST /files/": says(201, {"id": "f1"}), "DELETE /files/f1": says(204)}
-UPLOADS: dict[str, Answer] = {"POST /files/": says(201, {"id": "f1"}), "POST /tasks/t2/cancel": says(202)}
+UPLOADED: dict[str, Answer] = {
+    "POST /files/": says(201, {"id": "f1"}),
+    "DELETE /files/f1": says(204),
+    "GET /tasks/": says(200, []),
+}
+UPLOADS: dict[str, Answer] = {**UPLOADED, "POST /tasks/t2/cancel": says(202)}
 TYPES = says(
     200, [{"celery_task_name": name} for name in (f"{memory.TASKS}.transform_data", f"{memory.MODELS}.train_model")]
 )
 UNUSABLE = says(200, {**OWN, "status": "failed", "error": {"type": "x.UnusableData"}, "attempt": 1})
 CRASHED = says(200, {**OWN, "status": "failed", "error": {"type": "WorkerLostError"}, "attempt": 3})
 TRAINED = says(200, {**OWN, "status": "succeeded", "result": {"model": "m1"}, "error": None})
+RUN = says(200, {**OWN, "status": "succeeded"})
+QUEUED, NO_WORKER = (
+    says(200, {**OWN, "status": "pending", "waiting_for": {"reason": reason}}) for reason in ("turn", "no_worker")
+)
 READING = says(200, {**OWN, "status": "running", "progress_detail": {"stage": "reading"}})
 REVOKED = says(200, {**OWN, "status": "revoked"})
 LOGIN = {"access_token": "new", "refresh_token": "r"}
@@ -329,17 +337,18 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("artifacts_of_deleted_tasks", EXPORTED, "its artifact: 200"),
     ("artifacts_of_deleted_tasks", {**EXPORTED, "GET /tasks/t2/artifacts": says(200, [])}, "an export without an artifact"),
     # tables
-    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": READING}, "2 of 2 cancelled tasks are not over after 30 s"),
-    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": [READING, READING, REVOKED, REVOKED, READING]},
+    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": QUEUED}, "no task is run after 60 s"),
+    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": [RUN, READING]}, "2 of 2 cancelled tasks are not over after 30 s"),
+    ("cancelled_tables", {**UPLOADS, "GET /tasks/t2": [RUN, READING, READING, REVOKED, REVOKED, READING]},
      "8 of 8 small tables are not read after 30 s"),
     # memory
-    ("wide_tables_of_few_bytes", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": CRASHED},
+    ("wide_tables_of_few_bytes", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [RUN, CRASHED]},
      "40 million cells: ('failed', 'WorkerLostError', 3)"),
-    ("wide_tables_of_few_bytes", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [UNUSABLE, CRASHED]},
+    ("wide_tables_of_few_bytes", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [RUN, UNUSABLE, CRASHED]},
      "8,000 names: ('failed', 'WorkerLostError', 3)"),
-    ("models_of_many_values", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": CRASHED}, "a small model is not trained"),
+    ("models_of_many_values", {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [RUN, CRASHED]}, "a small model is not trained"),
     ("models_of_many_values",
-     {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [TRAINED, CRASHED], "GET /files/m1/content": model_file()},
+     {**UPLOADED, "GET /tasks/types": TYPES, "GET /tasks/t2": [RUN, TRAINED, CRASHED], "GET /files/m1/content": model_file()},
      "14 MiB of {}: ('failed', 'WorkerLostError', 3)"),
     # resources
     ("page_size", everything(200), "limit=0: 200"),
@@ -373,7 +382,7 @@ def test_every_check_fails_on_a_service_that_is_weak_in_it(monkeypatch: pytest.M
     monkeypatch.setattr(resources, "time", SimpleNamespace(perf_counter=lambda: next(slower)))
     monkeypatch.setattr(objects, "time", SimpleNamespace(sleep=lambda _: None))
     late = count(0, 10)
-    monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: next(late), sleep=lambda _: None))
+    monkeypatch.setattr(bodies, "time", SimpleNamespace(monotonic=lambda: next(late), sleep=lambda _: None))
     monkeypatch.setattr(memory, "gzip", SimpleNamespace(compress=lambda _: b""))  # 40 MB, which nobody reads here
     checks = {check.key: check for check in CHECKS}
     wrong = [f"{key}: no service is weak in it" for key in checks.keys() - {row[0] for row in WEAK}]
@@ -387,6 +396,14 @@ def test_every_check_fails_on_a_service_that_is_weak_in_it(monkeypatch: pytest.M
 def test_every_check_has_a_key_of_its_own_and_a_group_of_the_report() -> None:
     assert len({check.key for check in CHECKS}) == len(CHECKS) >= 40
     assert {check.group for check in CHECKS} == set(GROUPS)
+
+
+def test_where_no_worker_serves_there_is_nothing_to_run() -> None:
+    of_bodies = [
+        check for check in CHECKS if check.run.__module__ in {"tests.security.memory", "tests.security.tables"}
+    ]
+    unserved = {**UPLOADS, "GET /tasks/types": TYPES, "GET /tasks/t2": NO_WORKER}
+    assert {run_one(check, Service(unserved).target()).outcome for check in of_bodies} == {"passed"}
 
 
 def test_where_the_pages_are_turned_off_there_is_nothing_to_probe() -> None:
