@@ -370,7 +370,7 @@ def test_answers_as_its_route_declares(world: World, caller: str) -> None:
 
 
 # What changes something and leaves no record in the audit, and why.
-_MADE = "what is created tells by itself whose it is, and since when"
+_MADE = "what is created tells by itself whose it is, and since when; `REPLACES` has what is replaced"
 _OF_CALL = "nothing is changed by this call, as the table has it"
 UNRECORDED = {
     **{f"POST /api/v1/{path}": _MADE for path in ("tasks/", "tasks/batch", "workflows/", "files/")},
@@ -383,6 +383,11 @@ UNRECORDED = {
     "POST /api/v1/webhooks/{webhook_id}/test": "sends a text of the service's to an address that is recorded",
     "POST /api/v1/webhooks/{webhook_id}/recover": "sends again what was to be sent",
     "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": "sends again what was to be sent",
+}
+REPLACES = {
+    "POST /api/v1/tasks/": lambda task: task,
+    "POST /api/v1/tasks/batch": lambda task: {"tasks": [task]},
+    "POST /api/v1/tasks/{task_id}/retry": lambda task: task,
 }
 READS_A_SECRET = "GET /api/v1/users/me/webhook-secret"
 
@@ -405,6 +410,23 @@ def test_every_route_that_changes_something_leaves_a_record(world: World, monkey
                 assert answer.status_code < 300 or UNRECORDED.get(route, "").startswith(_OF_CALL), answer.text
                 assert bool(new) == (route not in UNRECORDED), new
     assert UNRECORDED.keys() <= {*routes_}
+
+
+def test_every_route_that_replaces_a_pending_task_leaves_a_record(world: World) -> None:
+    """It names the fields, and whoever made the call. A task that is only created leaves none."""
+    with cases() as case:
+        for route, body in REPLACES.items():
+            with case(route):
+                task = A_TASK | {"unique_key": route, "on_conflict": "replace", "kwargs": {"steps": 1}}
+                made = world.call("owner", "POST", f"{API}/tasks/", json=task)
+                replaced = made.json()["id"]
+                assert (made.status_code, recorded(object_id=replaced)) == (201, [])
+                sent = {"json": body(task | {"kwargs": {"steps": 2}, "tags": ["s3cret"]})}
+                (answer,) = world.ask_as(route, world.token("owner"), options=sent)
+                assert answer.status_code < 300, answer.text
+                (record,) = recorded(object_id=replaced)
+                assert (record.event, str(record.actor_id)) == ("task.changed", made.json()["user_id"])
+                assert record.detail["fields"] == ["kwargs", "run_at", "tags"]
 
 
 @pytest.mark.parametrize("scope", SCOPES)

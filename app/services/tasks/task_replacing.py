@@ -3,11 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.db.statements import dependencies
 from app.ddl.clock import STATEMENT_TIME
+from app.models.audit import AuditEvent
 from app.models.task import Held, Task
+from app.schemas.task import TaskCreate
+from app.services.audit import recording as audit
 from app.services.tasks import task_changes, task_steps
 from app.services.tasks.load import Load, attached_bytes, attached_to, growth, load_of
 from app.services.tasks.new_rows import COLUMNS, NewTask
@@ -19,6 +23,7 @@ _KEPT = frozenset(
     {"id", "celery_id", "user_id", "celery_task_name", "unique_key", "active_key", "followers", "schedule_id"}
 )
 _COMPUTED = frozenset({"metadata", "max_attempts", "run_at", "held", "attached_bytes"})
+_COLUMN_OF = {"metadata": "metadata_"}
 _REPLACED = [name for name in COLUMNS if name not in _KEPT | _COMPUTED]
 
 
@@ -45,6 +50,7 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     more = after - attached_to(task)
     if not task_changes.patch(db, task.id, task.version, values, pending_only=True, more_bytes=more):
         return False
+    audit.record_task(db, AuditEvent.TASK_CHANGED, task, fields=_changed_fields(task, values))
     if task.depends_on:
         dependencies.delete_edges(db, task.id)  # those of the request are written next
     if task.attempt:
@@ -54,6 +60,19 @@ def replace(db: Session, task: Task, row: NewTask) -> bool:
     elif relimits:
         wake(db, task.id, values["queue"])
     return True
+
+
+def _changed_fields(task: Task, values: dict[str, Any]) -> list[str]:
+    """Return the names of the request's fields in which the task becomes another one."""
+    return sorted(
+        name
+        for name, column in ((name, _COLUMN_OF.get(name, name)) for name in TaskCreate.model_fields)
+        if column in values and _differs(values[column], getattr(task, column))
+    )
+
+
+def _differs(value: Any, before: Any) -> bool:
+    return isinstance(value, ColumnElement) or bool(value != before)
 
 
 def _values(task: Task, row: NewTask) -> dict[str, Any]:
