@@ -41,6 +41,8 @@ class TimeLimits:
         self._delivering: dict[int, tuple[SlotState, float]] = {}
         self._taken_back: dict[int, float] = {}
         self._grace_seconds = grace_seconds
+        # Of each slot the attempt that overran its hard limit last: the kill is tried until it succeeds, and told once.
+        self._overran: dict[int, tuple[UUID, int]] = {}
         # Of each slot the attempt that was interrupted last, and when.
         self._interrupted: dict[int, tuple[tuple[UUID, int], float]] = {}
         self._stopping = threading.Event()
@@ -68,11 +70,18 @@ class TimeLimits:
             if not state.in_body:
                 continue
             if now >= state.deadlines.hard:
-                limit = state.deadlines.limit
-                logger.error("task %s: hard time limit (%gs) exceeded, its process is killed", state.task_id, limit)
-                self._stopper.kill(state, Stop.OVERRAN)
+                self._end_overrun(state)
             elif now >= state.deadlines.soft:
                 self._interrupt(state, now)
+
+    def _end_overrun(self, state: SlotState) -> None:
+        """Kill a body over its hard time limit; the log tells it once."""
+        attempt = state.task_id, state.attempt
+        if self._overran.get(state.slot) != attempt:
+            self._overran[state.slot] = attempt
+            limit = state.deadlines.limit
+            logger.error("task %s: hard time limit (%gs) exceeded, its process is killed", state.task_id, limit)
+        self._stopper.kill(state, Stop.OVERRAN)
 
     def _interrupt(self, state: SlotState, now: float) -> None:
         """Interrupt a body over its soft time limit, once; end its process where that does not reach it in time."""

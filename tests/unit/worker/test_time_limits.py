@@ -104,6 +104,20 @@ def test_a_body_over_its_hard_limit_is_killed_at_once(slot: Slot, limits: TimeLi
     assert stopper.killed == [(Phase.RUNNING, Stop.OVERRAN)]
 
 
+def test_a_body_that_is_there_until_it_is_reaped_is_told_of_once(
+    slot: Slot, limits: TimeLimits, stopper: Stopper, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its slot shows it after the SIGKILL, too. The next attempt that overruns is told of anew."""
+    task_id = new_id()
+    for attempt in (1, 2):
+        slot.claiming()
+        slot.running(task_id, attempt, Deadlines(hard=100.0, limit=5))
+        for now in (100.0, 100.1, 100.2):
+            limits.look(now)
+        told = [record for record in caplog.records if "hard time limit (5s) exceeded" in record.getMessage()]
+        assert (len(told), len(stopper.killed)) == (attempt, 3 * attempt)
+
+
 class TestABodyOverItsSoftLimit:
     def begin(self, slot: Slot, attempt: int = 1) -> None:
         slot.claiming()
