@@ -225,6 +225,27 @@ class TestReading:
         assert self.asked(caller, f"/tasks/{task_id}", changed, method="PATCH") == (403, "insufficient_scope")
         assert self.asked(caller, f"/tasks/{task_id}", {"priority": "low"}, method="PATCH")[0] == 200
 
+    def test_the_time_of_what_stands_already(self, caller: Caller) -> None:
+        """It is not checked: the arguments are those that another caller gave. Those of a change are."""
+        things = Things(caller)
+        task = {**self.PROFILE, "kwargs": {"file": things.file_id()}}
+        path = f"/schedules/{caller.schedule({name: task[name] for name in task if name != 'delay_seconds'})}"
+        with cases() as case:
+            for method, at, body in (
+                ("PATCH", path, {"every_seconds": 7200, "paused": False}),
+                ("POST", f"{path}/pause", None),
+                ("POST", f"{path}/resume", None),
+                ("POST", f"/tasks/{caller.pending(task)}/run-now", None),
+            ):
+                with case(method, at):
+                    assert self.asked(caller, at, body, method=method)[0] == 200
+            for method, at, body in (
+                ("PATCH", path, {"task": {"kwargs": {"file": things.file_id()}}}),
+                ("POST", f"{path}/trigger", None),
+            ):
+                with case(method, at):
+                    assert self.asked(caller, at, body, method=method) == (403, "insufficient_scope")
+
     def test_no_file_where_none_is_named(self) -> None:
         mail = catalogue()["app.tasks.high_priority_tasks.send_email"]
         assert not mail.reads(["a@example.com", "subject", "body"], {"attachments": None})
