@@ -12,6 +12,8 @@ from app.services.webhooks.sender import Sender, sender_of
 IDLE_SECONDS = 0.5
 # Nothing waits for it: what is taken of a disabled endpoint is dropped as well.
 DROP_SECONDS = 5.0
+# A request has said that it is done within seconds.
+RECOVER_SECONDS = 2.0
 
 RECOVERIES = Steps(
     "webhooks: a batch of recovery", recoveries.running, recoveries.step, "its user can disable the endpoint"
@@ -48,5 +50,5 @@ def _forget(db: Session, this: Round) -> float | None:
 SEND = Pass("send_webhooks", IDLE_SECONDS, Needs.THREAD, _send)
 FOLLOW = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow)
 DROP = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop)
-RECOVER = Pass("recover_webhooks", IDLE_SECONDS, Needs.THREAD, _recover)
+RECOVER = Pass("recover_webhooks", RECOVER_SECONDS, Needs.THREAD, _recover)
 FORGET = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget)

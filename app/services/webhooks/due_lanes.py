@@ -29,12 +29,16 @@ OVERLAP = timedelta(seconds=2)
 
 _DELIVERIES: Any = WebhookDelivery.__table__
 _ROW = _DELIVERIES.c
-_BECAME_DUE = (
+_TIME = sa.select(NOW.label("now")).subquery()
+_DUE = (
     sa.select(_ROW.lane)
     .where(_ROW.next_attempt_at > sa.bindparam("since", type_=_ROW.next_attempt_at.type))
     .where(_ROW.next_attempt_at <= STATEMENT_TIME)
     .distinct()
+    .subquery()
 )
+# With the time, in one statement: nearly always it is the only one of a look. A row at least, without a lane.
+_BECAME_DUE = sa.select(_TIME.c.now, _DUE.c.lane).select_from(_TIME.outerjoin(_DUE, sa.true()))
 
 
 def _state_of(lanes: sa.CTE) -> sa.Select[*tuple[Any, ...]]:
@@ -77,14 +81,14 @@ class DueLanes:
 
     def find(self, db: Session) -> list[DueLane]:
         """Return the lanes of which a row is due."""
-        with transaction(db):
-            now: datetime = db.execute(sa.select(NOW)).scalar_one()
         if self._since is None or time.monotonic() - self._walked_at >= WALK_SECONDS:
             self._walked_at = time.monotonic()
+            with transaction(db):
+                self._since = db.execute(sa.select(NOW)).scalar_one()
             found = find_due(db)
         else:
-            found = self._of_some(db, min(self._since, now) - OVERLAP)
-        self._since, self._known = now, {each.lane for each in found}
+            found = self._of_some(db, self._since)
+        self._known = {each.lane for each in found}
         return found
 
     def add(self, lanes: Iterable[UUID]) -> None:
@@ -93,7 +97,11 @@ class DueLanes:
 
     def _of_some(self, db: Session, since: datetime) -> list[DueLane]:
         with transaction(db):
-            asked = sorted({*self._known, *db.scalars(_BECAME_DUE, {"since": since})})
+            due = db.execute(_BECAME_DUE, {"since": since - OVERLAP}).all()
+            self._since = due[0].now
+            if due[0].now < since:  # the clock was put back: only a walk tells what is due by it
+                self._walked_at = float("-inf")
+            asked = sorted({*self._known, *(each.lane for each in due if each.lane is not None)})
             rows = list[Any]()
             for at in range(0, len(asked), LANES_ASKED):
                 lanes = asked[at : at + LANES_ASKED]
