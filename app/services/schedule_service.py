@@ -243,7 +243,7 @@ class ScheduleService:
         Raises ScheduleNotFound, TooManyTimes, and InvalidSchedule for a range that is none, or has no offsets.
         """
         schedule = self.get_schedule(db, schedule_id, owner=owner)
-        return backfilling.without_task(db, schedule, _times(db, schedule, begin, end))
+        return _times(db, schedule, begin, end)
 
     @repeated_with_a_fresh_session
     def backfill(
@@ -262,7 +262,7 @@ class ScheduleService:
             schedule = _find(db, known.id, owner, lock=True)
             if schedule.version != known.version:
                 times = _times(db, schedule, begin, end)
-            times = backfilling.without_task(db, schedule, times)
+            times = backfilling.still_without_task(db, schedule, times)
             ids = backfilling.make(db, schedule, times, within_quota=within_quota, rights=rights)
             if ids:
                 now = timing.now_of(db)
@@ -308,11 +308,14 @@ def _find(db: Session, schedule_id: UUID, owner: UUID | None, *, lock: bool = Fa
 
 
 def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:
-    """Return the nominal times of the range that are not to come. Raises TooManyTimes, InvalidSchedule."""
+    """Return the nominal times of the range that have no task and are not to come.
+
+    Raises TooManyTimes, InvalidSchedule.
+    """
     wanted: BackfillRequest = changing.parse(BackfillRequest, {"from": begin, "to": end})
     timing.check_timing(schedule)
     until = min(wanted.to, timing.now_of(db))
-    return backfilling.times_between(timing.timing_of(schedule), wanted.from_, until)
+    return backfilling.times_without_task(db, schedule, timing.timing_of(schedule), wanted.from_, until)
 
 
 def _check_number(db: Session, user_id: UUID, most: int) -> None:

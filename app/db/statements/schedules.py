@@ -101,12 +101,13 @@ def times_done(db: Session, ids: Collection[UUID]) -> dict[UUID, set[datetime]]:
     return found
 
 
-def times_of_tasks(db: Session, schedule_id: UUID, first: datetime, last: datetime) -> set[str]:
+def times_of_tasks(db: Session, schedule_id: UUID, first: datetime, last: datetime, most: int) -> Sequence[str]:
     """Return the nominal times of this schedule's tasks from the first to the last one, as their metadata tell them."""
     begin, end = (each.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") for each in (first, last))
     # Of whole seconds: as a text, the `.` of a fraction comes before the `Z` of a second without one.
     within = SCHEDULED_FOR.between(begin, f"{end}Z")
-    return set(db.scalars(select(SCHEDULED_FOR).select_from(Task).where(_T.schedule_id == schedule_id, within)))
+    times = select(SCHEDULED_FOR).select_from(Task).where(_T.schedule_id == schedule_id, within)
+    return db.scalars(times.limit(most)).all()
 
 
 def active_tasks(db: Session, ids: Collection[UUID]) -> dict[UUID, list[UUID]]:

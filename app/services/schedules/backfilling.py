@@ -21,20 +21,48 @@ from app.services.tasks import task_creation
 from app.services.tasks.new_rows import Created
 from app.services.tasks.permissions import check_may_create
 
-# Tasks of one backfill, and times that it looks at.
+# Tasks of one backfill, and times with a task that it looks at.
 MOST, MOST_TIMES = 1000, 100_000
 # Of the rows that are built and written at once.
 PART_BYTES = 4 * 1024 * 1024
 _TICK = timedelta(microseconds=1)
 
 
-def times_between(timing: Timing, begin: datetime, end: datetime) -> list[datetime]:
-    """Return the nominal times from `begin` to `end`. Raises TooManyTimes, InvalidTiming."""
-    # No time is before the start, and there is none a moment before the year 1.
-    times = timing.between(max(begin, timing.start_at) - _TICK, end, MOST_TIMES + 1)
-    if len(times) > MOST_TIMES:
-        raise TooManyTimes(f"until then there are more than {MOST_TIMES:,} times, and a backfill looks at no more")
-    return times
+def times_without_task(
+    db: Session, schedule: Schedule, timing: Timing, begin: datetime, end: datetime
+) -> list[datetime]:  # fmt: skip
+    """Return the nominal times from `begin` to `end` that have no task. Raises TooManyTimes, InvalidTiming.
+
+    No more times are computed than have a task, and MOST besides: one more is refused.
+    """
+    begin = max(begin, timing.start_at)  # no time is before it
+    done = _times_with_task(db, schedule.id, begin, end)
+    most = len(done) + MOST
+    times = timing.between(begin - _TICK, end, most + 1)
+    found = [time for time in times if time_text(time) not in done]
+    if len(found) > MOST:
+        raise TooManyTimes(f"until then more than {MOST:,} times have no task, and a backfill makes no more")
+    return found
+
+
+def still_without_task(db: Session, schedule: Schedule, times: Sequence[datetime]) -> list[datetime]:
+    """Return those of these times that have no task yet. Raises TooManyTimes."""
+    if not times:
+        return []
+    done = _times_with_task(db, schedule.id, times[0], times[-1])
+    return [time for time in times if time_text(time) not in done]
+
+
+def _times_with_task(db: Session, schedule_id: UUID, begin: datetime, end: datetime) -> set[str]:
+    run = ScheduleRun
+    rows = select(run.scheduled_for).where(run.schedule_id == schedule_id, run.kind == RunKind.TIME.value)
+    rows = rows.where(run.scheduled_for.between(begin, end), run.task_id.is_not(None)).limit(MOST_TIMES + 1)
+    done = {time_text(time) for time in db.scalars(rows)}
+    # The rows of some are deleted, and their tasks are there.
+    tasks = statements.times_of_tasks(db, schedule_id, begin, end, MOST_TIMES + 1)
+    if max(len(done), len(tasks)) > MOST_TIMES:
+        raise TooManyTimes(f"until then more than {MOST_TIMES:,} times have a task, and a backfill looks at no more")
+    return done.union(tasks)
 
 
 def recent_begin(timing: Timing, now: datetime) -> datetime:
@@ -45,22 +73,6 @@ def recent_begin(timing: Timing, now: datetime) -> datetime:
     a_day_ago = now - timedelta(days=1)
     times = timing.between(a_day_ago, now, MOST + 1)
     return now - (times[MOST - 1] - times[0]) if len(times) > MOST else a_day_ago
-
-
-def without_task(db: Session, schedule: Schedule, times: Sequence[datetime]) -> list[datetime]:
-    """Return those of these times that have no task yet. Raises TooManyTimes for more than MOST."""
-    if not times:
-        return []
-    run = ScheduleRun
-    rows = select(run.scheduled_for).where(run.schedule_id == schedule.id, run.kind == RunKind.TIME.value)
-    rows = rows.where(run.scheduled_for.between(times[0], times[-1]), run.task_id.is_not(None))
-    done = {time_text(time) for time in db.scalars(rows)}
-    # The rows of some are deleted, and their tasks are there.
-    done |= statements.times_of_tasks(db, schedule.id, times[0], times[-1])
-    found = [time for time in times if time_text(time) not in done]
-    if len(found) > MOST:
-        raise TooManyTimes(f"until then {len(found):,} times have no task, and a backfill makes {MOST:,} at most")
-    return found
 
 
 def make(

@@ -451,10 +451,9 @@ class TestDeeds:
         [
             ({"begin": "soon", "end": "2026-03-30T12:00"}, "From: is not a valid date and time"),
             ({"begin": "2026-03-30T12:00", "end": "2026-03-27T12:00"}, "Until: must not be before it begins"),
-            ({"begin": "1970-01-01", "end": "2026-03-27"}, "Until: until then there are more than 100,000 times"),
             (
-                {"begin": "2026-03-26T00:01", "end": "2026-03-27"},
-                "Until: until then 1,440 times have no task, and a backfill makes 1,000 at most",
+                {"begin": "1970-01-01", "end": "2026-03-27"},
+                "Until: until then more than 1,000 times have no task, and a backfill makes no more",
             ),
         ],
     )

@@ -32,6 +32,7 @@ from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, Task, User
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
+from app.schedules import cron_times
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
 from app.services.schedules import backfilling
@@ -542,13 +543,27 @@ class TestBackfilling:
         assert schedule_service.backfill(db, schedule.id, now + HOUR, now + 9 * HOUR) == []
         assert fire_all(db) == 0
 
-    def test_of_too_many_is_refused(self, db: Session) -> None:
-        schedule = new_schedule(db, every_seconds=1)
-        now = now_of(db)
-        with pytest.raises(TooManyTimes, match="times have no task, and a backfill makes 1,000 at most"):
-            schedule_service.backfill(db, schedule.id, now - timedelta(seconds=1500), now)
-        with pytest.raises(TooManyTimes, match="more than 100,000 times"):
-            schedule_service.preview_backfill(db, schedule.id, now - timedelta(days=20), now)
+    def test_of_too_many_is_refused_without_computing_them(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        """Of those that have a task, as many besides."""
+        schedule = new_schedule(db, cron="* * * * *", start_at="2020-01-01T00:00:00Z")
+        now, computed = now_of(db), list[datetime]()
+        late = datetime(2020, 1, 2, tzinfo=UTC)
+        done = len(schedule_service.backfill(db, schedule.id, late, late + HOUR))
+        numbers = cron_times.ascending
+        monkeypatch.setattr(
+            cron_times, "ascending", lambda *of: (computed.append(each) or each for each in numbers(*of))
+        )
+        for ask in (schedule_service.backfill, schedule_service.preview_backfill):
+            computed.clear()
+            with pytest.raises(TooManyTimes, match="more than 1,000 times have no task"):
+                ask(db, schedule.id, datetime(1970, 1, 1, tzinfo=UTC), now)
+            assert done == 61
+            assert len(computed) <= 1000 + 61 + 2  # and one by which the timing is checked
+        monkeypatch.setattr(backfilling, "MOST_TIMES", 60)
+        with pytest.raises(TooManyTimes, match="more than 60 times have a task"):
+            schedule_service.preview_backfill(db, schedule.id, late, now)
 
     def test_is_all_or_nothing(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         schedule = new_schedule(db)
