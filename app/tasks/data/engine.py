@@ -30,7 +30,7 @@ GRACE_SECONDS = 5.0
 # Of the values of some ten thousand rows. A file can say in a few bytes that they are all the same long text.
 MAX_BATCH_BYTES = 1 << 30
 # Of the rows that a writer holds at a time. By itself polars holds some 120,000 rows, however wide they are.
-BATCH_CELLS = 8_000_000
+BATCH_CELLS = 4_000_000
 ROW_GROUP = 122_880
 TEXT_BYTES = 16  # polars' view of a text: its length, and where it is
 NUMBER_BYTES = 8

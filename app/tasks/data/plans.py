@@ -1,6 +1,6 @@
 """The arguments of `transform_data` as one query: join, filter, group or select, sort."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,9 @@ from app.core.nearest import did_you_mean
 from app.tasks.data.aggregates import compile_aggregate
 from app.tasks.data.errors import InvalidExpression
 from app.tasks.data.expressions import Schema, check_column, compile_expression, compile_filter
+from app.tasks.data.held import Held
 from app.tasks.data.names import MAX_COLUMNS, is_pattern
 from app.tasks.data.terms import column, unify
-
-Bound = Callable[[pl.LazyFrame], pl.LazyFrame]
 
 # How each join keeps the order of rows.
 JOINS = {
@@ -54,10 +53,10 @@ class Plan:
             return None
         return {name for expr in exprs for name in expr.meta.root_names()}
 
-    def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None, held: Bound) -> pl.LazyFrame:
+    def query(self, frame: pl.LazyFrame, other: pl.LazyFrame | None, held: Held) -> pl.LazyFrame:
         """Return the query. Raises InvalidExpression where an argument does not fit the columns.
 
-        `held` bounds the rows of a join that a step after it holds in memory.
+        `held` bounds what a group or a sort holds in memory.
         """
         if other is not None:
             frame = self._joined(frame, other)
@@ -67,11 +66,12 @@ class Plan:
         if self.filter is not None:
             frame = frame.filter(compile_filter(self.filter, schema))
         if other is not None and (self.groups or self.sort):
-            frame = held(frame)
+            frame = held.joined(frame)
         if self.groups:
-            frame = self._grouped(frame, schema)
+            frame = self._grouped(frame, schema, held)
         elif self.select is not None:
             frame = _selected(frame, self.select, schema)
+            frame = held.selected(frame) if self.sort else frame
         return self._sorted(frame)
 
     def _joined(self, frame: pl.LazyFrame, other: pl.LazyFrame) -> pl.LazyFrame:
@@ -100,13 +100,16 @@ class Plan:
             maintain_order=JOINS[self.join_how],  # type: ignore[arg-type]
         )
 
-    def _grouped(self, frame: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
+    def _grouped(self, frame: pl.LazyFrame, schema: Schema, held: Held) -> pl.LazyFrame:
         if self.select is not None:
             raise InvalidExpression("select: is not possible with group_by or aggregate, which name the columns")
         keys, values = self._keys(schema), self._values(schema)
         if taken := {*(self.group_by or ())} & {*(self.aggregate or ())}:
             raise InvalidExpression(f"aggregate: {min(taken)} is a name in group_by too: choose another")
-        return frame.group_by(keys, maintain_order=True).agg(values) if keys else frame.select(values)
+        if not keys:
+            return frame.select(values)
+        counted = held.grouped(frame, [*(self.group_by or ())], len(values))
+        return counted.group_by(keys, maintain_order=True).agg(values)
 
     def _keys(self, schema: Schema) -> list[pl.Expr]:
         return [pl.col(check_column(name, schema, "group_by")) for name in _names(self.group_by or [], "group_by")]

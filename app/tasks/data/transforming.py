@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 
 from app.tasks.data.engine import Watch, query_errors, row_bytes, run
-from app.tasks.data.errors import InvalidExpression, UnusableData
+from app.tasks.data.errors import InvalidExpression, TooMuchMemory, UnusableData
+from app.tasks.data.held import Held
+from app.tasks.data.morsels import morsel_rows, morsels, sliced
 from app.tasks.data.names import check_cells
 from app.tasks.data.outputs import check_output, sink, writable
 from app.tasks.data.plans import Plan
@@ -90,6 +92,8 @@ class _Transformation:
         if not all(source.is_converted for source in self._sources):
             try:
                 result = self._run()
+            except TooMuchMemory:
+                raise
             except (UnusableData, InvalidExpression):
                 result = None  # perhaps because of the types: the conversion says
             if result and all(source.is_confirmed() for source in self._sources):
@@ -104,16 +108,19 @@ class _Transformation:
             needed = self._plan.columns(self._sources[0].schema()) if len(self._sources) == 1 else None
             frames = [source.watched(needed) for source in self._sources]
             self._refuse_many_cells(frames, needed)
-            query = self._plan.query(frames[0], frames[1] if len(frames) > 1 else None, self._held)
-            columns = query.collect_schema().names()
+            columns = self._query(frames).collect_schema().names()
             check_cells(len(columns), self._sources[0].about_rows or 0, "the output")
-            sink(
-                self.written.over(writable(query, self._output)),
-                self._destination,
-                self._output,
-                self._max_output_bytes,
-            )
+            joined = sum(len(frame.collect_schema()) for frame in frames) if len(frames) > 1 else 0
+            rows = morsel_rows(max(len(columns), joined))
+            query = self.written.over(writable(self._query([sliced(frame, rows) for frame in frames]), self._output))
+            with morsels(rows):
+                sink(query, self._destination, self._output, self._max_output_bytes)
         return columns, self._sources[0].watch.rows, self.written.rows
+
+    def _query(self, frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+        other = frames[1] if len(frames) > 1 else None
+        held = Held(self._max_bytes, self._sources[0].about_rows if other is None else None)
+        return self._plan.query(frames[0], other, held)
 
     def _refuse_many_cells(self, frames: Sequence[pl.LazyFrame], needed: Collection[str] | None) -> None:
         size = 0
@@ -122,22 +129,6 @@ class _Transformation:
             held = {name: dtype for name, dtype in schema.items() if needed is None or name in needed}
             size += (source.about_rows or 0) * row_bytes(held)
         _refuse_large(self._plan.whole_steps(joins=len(frames) > 1), size, self._max_bytes)
-
-    def _held(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Return the frame of a join, whose query fails once its rows take more memory than they may."""
-        most, rows = self._max_bytes // row_bytes(frame.collect_schema()), 0
-
-        def count(batch: pl.DataFrame) -> pl.DataFrame:
-            nonlocal rows
-            rows += batch.height  # the threads that add at the same time lose little
-            if rows > most:
-                raise UnusableData(
-                    f"the join gives more than {most} rows, which the next step needs in memory: "
-                    "filter, or join on columns with fewer equal values"
-                )
-            return batch
-
-        return frame.map_batches(count, streamable=True, projection_pushdown=True, validate_output_schema=False)
 
 
 def _refuse_large(steps: Sequence[str], size: int, max_bytes: int) -> None:

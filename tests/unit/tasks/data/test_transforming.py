@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data import engine, parquet_footer
-from app.tasks.data.errors import InvalidExpression, UnusableData
+from app.tasks.data import engine, morsels, parquet_footer
+from app.tasks.data.errors import InvalidExpression, TooMuchMemory, UnusableData
+from app.tasks.data.morsels import MORSEL_CELLS
 from app.tasks.data.reading import Data
 from app.tasks.data.transforming import transform
 from tests.unit.tasks.data.conftest import Open
@@ -136,6 +137,20 @@ class TestSteps:
         assert (result["rows_read"], result["rows_written"], lines(out)) == (0, 0, ["a,b"])
 
 
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Is filled with the number of cells of the first batches of 1,000 columns or more; these end their query."""
+    seen: list[int] = []
+
+    def check(batch: pl.DataFrame) -> None:
+        if batch.width >= 1000:
+            seen.append(batch.height * batch.width)
+            raise TooMuchMemory("seen")
+
+    monkeypatch.setattr(engine, "check_batch", check)
+    return seen
+
+
 class TestMemory:
     def test_a_join_of_many_equal_keys_ends_before_it_is_sorted(
         self, open_table: Open, out: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,6 +161,59 @@ class TestMemory:
             run(left, out, **few, sort=["a"])
         assert run(left, out, **few)["rows_written"] == 1_000_000  # in a stream
         assert run(left, out, **few, filter=op("<", prop("a"), 2), sort=["a"])["rows_written"] == 0
+
+    @pytest.mark.parametrize("output", ["csv", "parquet", "jsonl"])
+    def test_few_rows_of_a_wide_selection_are_there_at_a_time(
+        self, open_table: Open, out: Path, cells: list[int], output: str
+    ) -> None:
+        table = open_table("v\n" + "1\n" * 1_000_000)
+        select = {f"a{at}": op("+", prop("v"), at) for at in range(1000)}
+        with pytest.raises(TooMuchMemory, match="seen"):
+            run(table, out, select=select, output=output)
+        assert 0 < max(cells) <= MORSEL_CELLS
+
+    def test_few_rows_of_a_wide_join_are_there_at_a_time(self, open_table: Open, out: Path, cells: list[int]) -> None:
+        table = "k," + ",".join(f"c{at}" for at in range(899)) + "\n" + ("1" + ",1" * 899 + "\n") * 1000
+        with pytest.raises(TooMuchMemory, match="seen"):
+            run(open_table(table), out, join=open_table(table), join_on=["k"])
+        assert 0 < max(cells) <= MORSEL_CELLS
+
+    def test_a_wide_selection_has_all_rows_in_their_order(
+        self, open_table: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(morsels, "MORSEL_CELLS", 4000)
+        select = {f"a{at}": op("+", prop("v"), at) for at in range(40)}
+        table = open_table("v\n" + "".join(f"{at}\n" for at in range(1000)))
+        result = run(table, out, select=select, filter=op(">=", prop("v"), 10))
+        assert (result["rows_read"], result["rows_written"]) == (1000, 990)
+        assert [line.split(",")[0] for line in lines(out)[1:]] == [str(at) for at in range(10, 1000)]
+
+    def test_a_fault_of_a_wide_selection_is_told(self, open_table: Open, out: Path) -> None:
+        select = {f"a{at}": op("cast", prop("v"), "integer") for at in range(40)}
+        with pytest.raises(UnusableData, match=r'a cast failed, because these values have no counterpart: "x"'):
+            run(open_table("v\n1\nx\n"), out, select=select)
+
+    def test_groups_count_by_their_aggregates(self, open_table: Open, out: Path) -> None:
+        table = open_table("k,v\n" + "".join(f"{at % 10},{at}\n" for at in range(10_000)))
+        few = {"aggregate": {f"a{at}": op("sum", prop("v")) for at in range(90)}, "max_bytes": 10_000_000}
+        with pytest.raises(UnusableData, match="there are more than 3462, each with 90 aggregates: group by columns"):
+            run(table, out, group_by=["v"], **few)
+        assert not table.is_converted  # it is not tried again
+        assert run(table, out, group_by=["k"], **few)["rows_written"] == 10
+
+    def test_groups_of_a_join_count_by_their_aggregates(self, open_table: Open, out: Path) -> None:
+        left, right = (open_table(f"k,{name}\n" + "".join(f"1,{at}\n" for at in range(100))) for name in "ab")
+        few = {"aggregate": {f"a{at}": op("sum", prop("a")) for at in range(90)}, "max_bytes": 1_000_000}
+        with pytest.raises(UnusableData, match="there are more than 345, each with 90 aggregates"):
+            run(left, out, join=right, join_on=["k"], group_by=["a", "b"], **few)
+        assert run(left, out, join=right, join_on=["k"], group_by=["a"], **few)["rows_written"] == 100
+
+    def test_what_is_sorted_counts_behind_its_selection(self, open_table: Open, out: Path) -> None:
+        table = open_table("v\n" + "1\n" * 10_000)
+        few = {"select": {f"a{at}": op("+", prop("v"), at) for at in range(90)}, "max_bytes": 5_000_000}
+        with pytest.raises(UnusableData, match="sort: all rows are needed in memory, and these columns have more than"):
+            run(table, out, sort=["a1"], **few)
+        assert run(table, out, **few)["rows_written"] == 10_000
 
     def test_what_is_sorted_counts_by_its_cells(self, open_table: Open, out: Path) -> None:
         table = open_table("a,b,c\n" + ",,\n" * 1000)
