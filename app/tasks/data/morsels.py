@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 # Of all threads together. Of more cells a query is no faster.
 MORSEL_CELLS = 2_000_000
 # A query of so many columns has the morsels that polars chooses.
-NARROW_COLUMNS = 32
+NARROW_COLUMNS = 64
 
 
 def morsel_rows(columns: int) -> int | None:
@@ -39,7 +39,6 @@ def sliced(frame: pl.LazyFrame, rows: int | None) -> pl.LazyFrame:
         query = frame if predicate is None else frame.filter(predicate)
         query = query if columns is None else query.select(columns)
         query = query if limit is None else query.head(limit)
-        for batch in query.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming"):
-            yield from batch.iter_slices(rows)
+        yield from query.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
 
     return register_io_source(slices, schema=frame.collect_schema(), is_pure=True)

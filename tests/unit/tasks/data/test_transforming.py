@@ -181,15 +181,15 @@ class TestMemory:
     def test_a_wide_selection_has_all_rows_in_their_order(
         self, open_table: Open, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(morsels, "MORSEL_CELLS", 4000)
-        select = {f"a{at}": op("+", prop("v"), at) for at in range(40)}
+        monkeypatch.setattr(morsels, "MORSEL_CELLS", 10_000)
+        select = {f"a{at}": op("+", prop("v"), at) for at in range(100)}
         table = open_table("v\n" + "".join(f"{at}\n" for at in range(1000)))
         result = run(table, out, select=select, filter=op(">=", prop("v"), 10))
         assert (result["rows_read"], result["rows_written"]) == (1000, 990)
         assert [line.split(",")[0] for line in lines(out)[1:]] == [str(at) for at in range(10, 1000)]
 
     def test_a_fault_of_a_wide_selection_is_told(self, open_table: Open, out: Path) -> None:
-        select = {f"a{at}": op("cast", prop("v"), "integer") for at in range(40)}
+        select = {f"a{at}": op("cast", prop("v"), "integer") for at in range(100)}
         with pytest.raises(UnusableData, match=r'a cast failed, because these values have no counterpart: "x"'):
             run(open_table("v\n1\nx\n"), out, select=select)
 
