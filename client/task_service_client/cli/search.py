@@ -42,6 +42,13 @@ def _moment(value: str) -> str:
         raise ValueError(t("a time such as 24h, 7d, 2026-11-30 or 2026-11-30T08:00Z")) from None
 
 
+def _priority(value: str) -> str:
+    """Return the priority; the service takes its numbers and `urgent` as well."""
+    return _one_of(PRIORITIES)(
+        {"urgent": PRIORITIES[-1], **dict(zip("1234", PRIORITIES, strict=True))}.get(value, value)
+    )
+
+
 def _fingerprint(value: str) -> str:
     if not _FINGERPRINT.fullmatch(value):
         raise ValueError(t("a fingerprint of `task-service errors`"))
@@ -61,7 +68,7 @@ KEYS: dict[str, tuple[str, Callable[[str], str], bool]] = {
     "status": ("status", _one_of(STATUSES), True),
     "type": ("task_type", str, False),
     "task": ("celery_task_name", str, False),
-    "priority": ("priority", _one_of(PRIORITIES), False),
+    "priority": ("priority", _priority, False),
     "queue": ("queue", str, False),
     "tag": ("tag", str, True),
     "name": ("name", str, False),

@@ -19,7 +19,7 @@ ID, FINGERPRINT = "01a230e1-3000-716d-b27c-436dad5aca49", "c80dc92c1f50a9ebabaee
 MEANT = [
     "", "  ", "report", "monthly report", '"monthly report"', 'name:"monthly report"', r'name:"a \"quoted\" \\ name"', "status:failed",
     "status:failed status:revoked", "status:failed status:failed", "type:import", "type:import type:import", "task:app.tasks.x",
-    "priority:low", "queue:default", "tag:nightly tag:weekly", 'tag:"two words"', "waiting:paused", "waiting:no_worker", "limit:licences",
+    "priority:low", "priority:urgent", "priority:2", "queue:default", "tag:nightly tag:weekly", 'tag:"two words"', "waiting:paused", "waiting:no_worker", "limit:licences",
     f"error:{FINGERPRINT}", f"schedule:{ID}", f"workflow:{ID}", f"user:{ID}", "after:24h", "before:7d", "after:90m", "after:0m",
     "after:2026-11-30", "after:2026-11-30T08:00", "before:2026-11-30T08:00Z", "before:2026-11-30T08:00+08:00", 'after:"2026-11-30 08:00"',
     "status:failed type:import after:24h report", "名称 type:导入", "type:", "a:", ":", "type:a:b", "x type:y z", 'type:""', "TYPE:x",
