@@ -10,6 +10,8 @@ from app.tasks.data.errors import TooMuchMemory
 
 # What an aggregate of a group takes: a sum of integers has 128 bits, and its state and its result are there at once.
 AGGREGATE_BYTES = 32
+# What `n_unique` keeps of a value. It keeps each value of a group once, so a few of them are not counted.
+VALUE_BYTES, FEW_UNIQUE = 48, 8
 SEED = 5
 MERGED_HASHES = 100_000
 
@@ -52,8 +54,17 @@ class Held:
 
         return _counted(frame, count)
 
-    def _rows(self, frame: pl.LazyFrame, sentence: str) -> pl.LazyFrame:
-        most, rows = self._max_bytes // row_bytes(frame.collect_schema()), 0
+    def unique(self, frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
+        """Return the frame to group, whose query fails once so many `n_unique` may keep more than they may."""
+        if number <= FEW_UNIQUE:
+            return frame
+        return self._rows(
+            frame, f"aggregate: {number} of n_unique keep the values of more than {{most}} rows in memory: "
+            f"take {FEW_UNIQUE} at a time, or filter more rows", VALUE_BYTES * number
+        )  # fmt: skip
+
+    def _rows(self, frame: pl.LazyFrame, sentence: str, size: int | None = None) -> pl.LazyFrame:
+        most, rows = self._max_bytes // (size or row_bytes(frame.collect_schema())), 0
 
         def count(batch: pl.DataFrame) -> None:
             nonlocal rows

@@ -109,7 +109,8 @@ class Plan:
         if not keys:
             return frame.select(values)
         counted = held.grouped(frame, [*(self.group_by or ())], len(values))
-        return counted.group_by(keys, maintain_order=True).agg(values)
+        unique = sum(value["op"] == "n_unique" for value in (self.aggregate or {}).values())
+        return held.unique(counted, unique).group_by(keys, maintain_order=True).agg(values)
 
     def _keys(self, schema: Schema) -> list[pl.Expr]:
         return [pl.col(check_column(name, schema, "group_by")) for name in _names(self.group_by or [], "group_by")]

@@ -208,6 +208,13 @@ class TestMemory:
             run(left, out, join=right, join_on=["k"], group_by=["a", "b"], **few)
         assert run(left, out, join=right, join_on=["k"], group_by=["a"], **few)["rows_written"] == 100
 
+    def test_values_that_many_aggregates_keep_are_counted(self, open_table: Open, out: Path) -> None:
+        table = open_table("k,v\n" + "".join(f"{at % 10},{at}\n" for at in range(10_000)))
+        many = {f"a{at}": op("n_unique", prop("v")) for at in range(90)}
+        with pytest.raises(UnusableData, match="90 of n_unique keep the values of more than 2314 rows in memory"):
+            run(table, out, group_by=["k"], aggregate=many, max_bytes=10_000_000)
+        run(table, out, group_by=["k"], aggregate={"a": many["a1"]}, max_bytes=10_000_000)
+
     def test_what_is_sorted_counts_behind_its_selection(self, open_table: Open, out: Path) -> None:
         table = open_table("v\n" + "1\n" * 10_000)
         few = {"select": {f"a{at}": op("+", prop("v"), at) for at in range(90)}, "max_bytes": 5_000_000}
