@@ -25,7 +25,12 @@ def plan_of(connection: Connection, statement: str, parameters: Any) -> Plan:
     rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).mappings().all()
     text = "\n".join(" ".join(str(value) for value in row.values()) for row in rows)
     if ENGINE == "postgresql":
-        return Plan(frozenset(re.findall(r"using (\w+)", text)), "Seq Scan" in text, "Sort" in text, text)
+        return Plan(
+            frozenset(re.findall(r"(?:using|Bitmap Index Scan on) (\w+)", text)),
+            "Seq Scan" in text,
+            "Sort" in text,
+            text,
+        )
     if ENGINE == "sqlite":
         indexes = frozenset(re.findall(r"INDEX (\w+)", text))
         return Plan(indexes, bool(re.search(r"SCAN \w+\b(?! USING)", text)), "B-TREE" in text, text)
