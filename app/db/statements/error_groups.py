@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Text, case, delete, func, literal_column, 
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
-from app.core.engines import POSTGRESQL
+from app.core.engines import MYSQL, POSTGRESQL
 from app.db.rows import changed_rows
 from app.db.statements.batches import delete_batch
 from app.db.statements.expressions import greatest, least
@@ -83,8 +83,9 @@ def _by_id(*_: Any, **__: Any) -> str:
     return "tasks.id DESC"
 
 
-# By the id alone PostgreSQL would read the newest tasks of all, if some groups have many, to find those of a group with
-# few. So the order is that of `ix_tasks_error`; and a range, since `=` takes the column out of the order.
+# By the id alone PostgreSQL and MySQL would read the newest tasks of all, if some groups have many, to find those of a
+# group with few. So the order is that of `ix_tasks_error`; and on PostgreSQL a range, since `=` takes the column out of
+# the order.
 @compiles(_OfGroup, POSTGRESQL)
 def _within_its_error(*_: Any, **__: Any) -> str:
     return "tasks.error_fingerprint BETWEEN error_groups.fingerprint AND error_groups.fingerprint"
@@ -93,6 +94,11 @@ def _within_its_error(*_: Any, **__: Any) -> str:
 @compiles(_NewestFirst, POSTGRESQL)
 def _by_error_and_id(*_: Any, **__: Any) -> str:
     return "tasks.error_fingerprint, tasks.id DESC"
+
+
+@compiles(_NewestFirst, MYSQL)
+def _by_error_and_id_backwards(*_: Any, **__: Any) -> str:
+    return "tasks.error_fingerprint DESC, tasks.id DESC"
 
 
 def newest_tasks(db: Session, fingerprints: Sequence[str], each: int) -> dict[str, list[UUID]]:
