@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.core.error_keys import error_key
@@ -21,9 +21,8 @@ from app.services.operations.error_adding import HOUR
 from app.services.operations.error_group_service import ErrorFilter, ErrorSort
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
-from tests.support.databases import DIALECT
 from tests.support.error_groups import failed, groups
-from tests.support.plans import plan_of
+from tests.support.plans import analyze, plan_of
 from tests.support.spelling import spelled
 from tests.support.statements import before_each_statement, statements
 from tests.support.tables import check_rows
@@ -139,8 +138,7 @@ class TestTheOrder:
         """Also where another group has nearly all tasks: those of one with few are not looked for among them."""
         task = db.execute(select(TASKS).where(TASKS.c.user_id == user).limit(1)).mappings().one()
         db.execute(insert(TASKS), [{**task, "id": new_id(), "celery_id": new_id()} for _ in range(2000)])
-        if DIALECT == "postgresql":
-            db.execute(text("ANALYZE tasks"))
+        analyze(db.connection(), "tasks")
         sent: list[tuple[str, Any]] = []
         with before_each_statement(lambda *each: sent.append(each)):
             newest_tasks(db, list(groups(db, user)), 5)

@@ -27,7 +27,7 @@ from app.services.outbox import Consumer, deliver_batch
 from app.services.schedules.requests import time_text
 from app.services.tasks import task_counts
 from tests.support.databases import DIALECT, ENGINE
-from tests.support.plans import plan_of
+from tests.support.plans import analyze, plan_of
 from tests.support.schemas import VERSION, rows, run, said, schema, version
 from tests.support.services import TEMPLATE, Services, environment, sqlalchemy_url
 from tests.support.settings import settings
@@ -37,7 +37,6 @@ from tests.support.statements import sent_by
 EMPTY = "template1"
 HEAD = ScriptDirectory(str(APP / "migrations")).get_current_head()
 UPGRADE = ("alembic", "upgrade", "head")
-ANALYZE = {"postgresql": "ANALYZE task_outbox", "mysql": "ANALYZE TABLE task_outbox", "sqlite": "ANALYZE task_outbox"}
 
 
 @pytest.fixture
@@ -202,11 +201,13 @@ class TestOutboxOf0020:
     def test_a_look_reads_no_row_that_is_set_aside_and_sorts_nothing(self, outbox: sa.Engine) -> None:
         """Also where the statistics know of no other rows."""
         row = {"consumer": 0, "user_id": new_id(), "event": "failed", "generation": 1}
-        for set_aside_at, after in ((NOW, ANALYZE[DIALECT]), (None, "SELECT 1")):
+        for set_aside_at in (NOW, None):
             with outbox.begin() as connection:
                 insert = sa.insert(OutboxRow).values(set_aside_at=set_aside_at)
                 connection.execute(insert, [{**row, "task_id": new_id()} for _ in range(2000)])
-            rows(url_of(outbox), after)
+            if set_aside_at is not None:
+                with outbox.begin() as connection:
+                    analyze(connection, "task_outbox")
             with Session(outbox) as db:
                 with sent_by(outbox) as looks:
                     deliver_batch(db, Consumer("x", 0, lambda *_: None))

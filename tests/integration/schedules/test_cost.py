@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, update
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
@@ -17,8 +17,7 @@ from app.services.schedules import backfilling, firing, runs
 from app.services.schedules.timing import now_of, whole_second
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import NewTask
-from tests.support.databases import DIALECT
-from tests.support.plans import plan_of
+from tests.support.plans import analyze, plan_of
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, tasks_of, told
 from tests.support.statements import before_each_statement
 from tests.support.tasks import new_user
@@ -144,8 +143,7 @@ class TestCost:
         end = whole_second(now_of(db))
         schedule_service.backfill(db, schedule.id, end - timedelta(seconds=backfilling.MOST - 1), end)
         db.execute(delete(ScheduleRun))
-        if DIALECT == "postgresql":
-            db.execute(text("ANALYZE tasks"))
+        analyze(db.connection(), "tasks")
         sent: list[tuple[str, Any]] = []
         begin = end - timedelta(seconds=backfilling.MOST)
         with before_each_statement(lambda *each: sent.append(each)):
