@@ -43,7 +43,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_direct_requests.py", "integration/test_embedded_services.py",
         "integration/test_error_groups.py", "integration/test_error_groups_api.py",
         "integration/test_error_groups_list.py", "integration/test_events.py", "integration/test_events_hints.py",
-        "integration/test_every_process.py", "integration/test_express_slot.py", "integration/test_first_start.py",
+        "integration/test_every_process.py", "integration/test_express_slot.py", "integration/test_first_start.py", "integration/test_forking.py",
         "integration/client/", "integration/files/", "integration/test_golden_sql.py", "integration/test_groups.py", "integration/test_harness.py",
         "integration/test_held_tasks.py",
         "integration/test_hidden_values.py", "integration/test_hostile_input.py", "integration/test_hostile_items.py",

@@ -5,12 +5,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.launcher.console import Console
 from app.launcher.datadir import DataDir
 from app.launcher.environment import Environment
 from app.launcher.errors import LauncherError
+from app.launcher.forking import ForkedProcess, ForkServer
 from app.launcher.process import ManagedProcess
 
 STEP_SECONDS = 600.0
@@ -30,6 +32,7 @@ class Workshop:
     data: DataDir
     environment: Environment
     console: Console
+    fork_server: ForkServer | None = None
 
     def command(
         self, name: str, arguments: Sequence[str], on_line: Callable[[str], None], death: signal.Signals
@@ -38,7 +41,8 @@ class Workshop:
 
         `death` is the signal that it gets when the launcher dies.
         """
-        return ManagedProcess(
+        kind = ManagedProcess if self.fork_server is None else partial(ForkedProcess, self.fork_server)
+        return kind(
             [sys.executable, "-m", *arguments],
             log=self.data.log(name),
             env=self.environment.for_parts(),

@@ -17,6 +17,7 @@ IMPORT_PATH = "PYTHONPATH"  # no setting, but TASK_MODULES may be found there al
 # Which of these name servers that run_server.py has started itself: in a shell that has sourced the file of an earlier
 # start, they are gone.
 EMBEDDED = "RUN_SERVER_EMBEDDED"
+_NOT_INHERITED = ("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 DEFAULTS = {"FIRST_ADMIN_USERNAME": "admin", "FIRST_ADMIN_EMAIL": "admin@example.com"}
 
 
@@ -70,8 +71,19 @@ class Environment:
 
     def for_parts(self) -> dict[str, str]:
         """The complete environment of a part. Parts run in the project's root, where Python finds `app`."""
-        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONHOME")}
-        return {**inherited, **self.values, "PYTHONUNBUFFERED": "1"}
+        return {**self._inherited(), **self.values, "PYTHONUNBUFFERED": "1"}
+
+    def for_imports(self) -> dict[str, str]:
+        """The environment of the process that imports for the parts, which runs outside of the project's root."""
+        import_path = filter(None, (str(self.root), self.values.get(IMPORT_PATH)))
+        return {**self._inherited(), IMPORT_PATH: os.pathsep.join(import_path), "PYTHONUNBUFFERED": "1"}
+
+    def _inherited(self) -> dict[str, str]:
+        """What Python would not find the application with is gone; what it has compiled is kept, in any case."""
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        if not os.access(self.root / "app", os.W_OK):
+            inherited.setdefault("PYTHONPYCACHEPREFIX", str(self.env_file.parent.absolute() / "pycache"))
+        return inherited
 
 
 def _absolute(import_path: str) -> str:

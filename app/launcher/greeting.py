@@ -2,8 +2,8 @@
 
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 TASK = {
     "name": "my first task",
@@ -13,17 +13,11 @@ TASK = {
 }
 
 
-@dataclass(frozen=True)
-class Admin:
-    """The first administrator. `state`: `created` or `exists`. `password`: None where it must not be shown.
-
-    `where` says in words where the password is.
-    """
+class Admin(NamedTuple):
+    """The first administrator. `password` is the password, or says where it is."""
 
     username: str
-    state: str
-    password: str | None
-    where: str
+    password: str
 
 
 def base_url(host: str, port: int) -> str:
@@ -48,14 +42,13 @@ def curl_line(env_file: Path) -> str:
 
 def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
     """The lines to print once the service is ready."""
-    password = admin.password or admin.where
     return [
         "",
         f"  pages       {url}/ui/",
         f"  API         {url}/docs   (all calls, below {url}/api/v1)",
         f"  health      {url}/healthz   {url}/readyz",
         f"  admin       {admin.username}",
-        f"  password    {password}",
+        f"  password    {admin.password}",
         f"  environment {env_file}",
         "",
         "  Log in and create a task (paste it into another terminal):",

@@ -19,6 +19,7 @@ from app.launcher.console import Console
 from app.launcher.datadir import DataDir
 from app.launcher.environment import BROKER, DATABASE, PASSWORD, URL, Environment
 from app.launcher.errors import LauncherError
+from app.launcher.forking import ForkServer
 from app.launcher.greeting import Admin, base_url, greeting
 from app.launcher.options import DEFAULT_PORT, ROOT, read_options
 from app.launcher.parts import EXPRESS, api_command, beat_command, worker_commands
@@ -55,11 +56,19 @@ class Server:
         self.options, self.data, self.console, self.stop_request = options, data, console, stop
         self.environment = Environment(ROOT, data.env_file)
         self.engine = database.chosen_engine(self.environment.values.get(DATABASE), options.database, data.path)
-        self.shop = Workshop(ROOT, data, self.environment, console)
+        self.fork_server = self._start_to_import()
+        self.shop = Workshop(ROOT, data, self.environment, console, self.fork_server)
         self.supervisor = Supervisor(console, stop)
         self.port = choose_port(options.host, options.port, console)
         self.url = self.environment.values[URL] = base_url(options.host, self.port)
         self.parts: list[CommandPart] = []
+
+    def _start_to_import(self) -> ForkServer | None:
+        """Import the application, which takes longer than to start database and broker, once for all parts."""
+        if sys.platform != "linux":
+            return None
+        log, env = self.data.log("fork-server"), self.environment.for_imports()
+        return ForkServer(self.engine, log, env, self.data.path)
 
     def run(self) -> None:
         """Start all parts and keep them running until a stop is requested; then stop them in order."""
@@ -68,7 +77,7 @@ class Server:
         try:
             self._start_services()
             self._run_once("migrate", ["app", "migrate"])
-            admin = self._create_admin()
+            admin = self._make_admin()
             self._start_parts()
             missing = self._wait_until_ready()
             for line in greeting(self.url, admin, self.data.env_file):
@@ -82,6 +91,8 @@ class Server:
             if self.stop_request.requested:
                 self.console.say("stopping; running tasks may finish (Ctrl-C again to hurry)")
             self.supervisor.stop(*STOP_ORDER)
+            if self.fork_server is not None:
+                self.fork_server.close()
 
     def _check_stop(self) -> None:
         if self.stop_request.requested:
@@ -123,19 +134,18 @@ class Server:
         self._check_stop()
         return lines
 
-    def _create_admin(self) -> Admin:
+    def _make_admin(self) -> Admin:
+        """Make the administrator where its password was generated now; else the API makes it, as everywhere."""
         environment = self.environment
-        lines = self._run_once("create-admin", ["app", "create-admin"])
-        state = next((line.strip() for line in reversed(lines) if line.strip() in ("created", "exists")), "exists")
         username, password = environment.values["FIRST_ADMIN_USERNAME"], environment.values[PASSWORD]
-        if state == "created" and not environment.password_was_given:
-            return Admin(username, state, f"{password}   (made now; kept in the file below)", "")
-        if state == "exists" and environment.password_is_new:
-            del environment.values[PASSWORD]
-            environment.write()
-            return Admin(username, state, None, "the administrator exists already and keeps its password")
-        where = f"in {PASSWORD}" if environment.password_was_given else f"{PASSWORD} in the file below"
-        return Admin(username, state, None, where)
+        if not environment.password_is_new:
+            given = environment.password_was_given
+            return Admin(username, f"in {PASSWORD}" if given else f"{PASSWORD} in the file below")
+        if "created" in self._run_once("create-admin", ["app", "create-admin"]):
+            return Admin(username, f"{password}   (made now; kept in the file below)")
+        del environment.values[PASSWORD]
+        environment.write()
+        return Admin(username, "the administrator exists already and keeps its password")
 
     def _start_parts(self) -> None:
         options, shop = self.options, self.shop

@@ -1,4 +1,4 @@
-"""Keeps parts running: starts a dead one again, with a longer pause each time, and stops all in order."""
+"""Keeps parts running: starts a dead one again, at once and then with longer pauses, and stops all in order."""
 
 import signal
 import threading
@@ -71,10 +71,10 @@ class Watched:
         self.exit_code: int | None = None
 
     def died(self, now: float) -> float:
-        """Count a death and return the pause before the next start: 1, 2, 4 … 30 seconds."""
+        """Count a death and return the pause before the next start: none, then 2, 4 … 30 seconds."""
         if now - self.started_at > STEADY_SECONDS:
             self.deaths = 0
-        pause = min(LONGEST_PAUSE, 2.0**self.deaths)
+        pause = min(LONGEST_PAUSE, 2.0**self.deaths) if self.deaths else 0.0
         self.deaths += 1
         self.again_at = now + pause
         return pause
@@ -135,7 +135,7 @@ class Supervisor:
     def _tell(self, part: Part, what: str, pause: float) -> None:
         for line in part.tail(5):
             self._console.part(part.name, line)
-        self._console.say(f"{part.name} {what}: starting it again in {pause:.0f} s")
+        self._console.say(f"{part.name} {what}: starting it again {f'in {pause:.0f} s' if pause else 'now'}")
 
     def stop(self, *groups: Sequence[str]) -> None:
         """Stop group after group, the parts of a group at the same time. A group lists beginnings of names."""

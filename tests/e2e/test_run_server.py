@@ -16,7 +16,7 @@ import pytest
 from app.launcher.envfile import read_env
 from app.launcher.ports import free_loopback_port
 from app.launcher.process import ManagedProcess
-from app.launcher.processes import group_members
+from app.launcher.processes import command_line, group_members, stat_fields
 from tests.support.accounts import PASSWORD, bearer, login
 from tests.support.faults.proxy import TcpProxy
 from tests.support.running import TASKS
@@ -74,9 +74,20 @@ class Server:
         task = self.http.get(TASKS + task_id).json()
         return task if (task["status"], task["attempt"]) == (status, attempt) else {}
 
+    def pid_of(self, part: str) -> int:
+        return int((self.data / "run" / f"{part}.pid").read_text(encoding="ascii").split()[0])
+
+    def fork_server(self) -> int:
+        """The child of the launcher that forks the parts."""
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        parents = {pid: fields[1] for pid in pids if (fields := stat_fields(pid)) and fields[0] not in "ZX"}
+        mine = [pid for pid, parent in parents.items() if int(parent) == self.process.pid]
+        [found] = [pid for pid in mine if "app.launcher.fork_server" in command_line(pid)]
+        return found
+
     def kill_pool_process(self) -> int:
         """SIGKILL to the one of `worker1`; its process id."""
-        worker = int((self.data / "run" / "worker1.pid").read_text(encoding="ascii").split()[0])
+        worker = self.pid_of("worker1")
         [child] = wait_for(lambda: [pid for pid in group_members(worker) if pid != worker], SECONDS, "a pool process")
         os.kill(child, signal.SIGKILL)
         return int(child)
@@ -142,6 +153,15 @@ class TestWithoutOptions:
         told = f"process {child} ended (signal 9 (SIGKILL)): a new one takes its place"
         wait_for(lambda: quiet.lines(told), SECONDS, told)
         assert len(quiet.lines(str(child))) == 1
+
+    def test_its_parts_go_on_without_what_has_forked_them_and_are_started_again(self, quiet: Server) -> None:
+        os.kill(quiet.fork_server(), signal.SIGKILL)
+        quiet.succeeded(quiet.start_task(0))
+        os.kill(quiet.pid_of("worker1"), signal.SIGKILL)
+        wait_for(lambda: quiet.lines("worker1 runs again"), SECONDS, "the worker to be started again")
+        assert not quiet.lines("api runs again")
+        quiet.succeeded(quiet.start_task(0))
+        assert quiet.fork_server()
 
 
 def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ from app.models import User
 from tests.report import recorded
 from tests.support import reaper
 from tests.support.databases import ENGINE
-from tests.support.fork_server import ForkedProcess, can_fork
 from tests.support.patience import PATIENCE
-from tests.support.services import ROOT, Services, environment, process_environment
+from tests.support.services import ROOT
 from tests.support.stack import Stack
 from tests.support.tasks import new_user
 from tests.support.waiting import wait_for
@@ -90,34 +89,6 @@ class TestStack:
     def test_tells_the_log_of_a_part_that_does_not_start(self, stack: Stack) -> None:
         with pytest.raises(AssertionError, match=r"(?s)worker-1 ended with [12].*no-such-option"):
             stack.worker(options=["--no-such-option"])
-
-
-class TestTheForkServer:
-    def start(self, services: Services, directory: Path, *argv: str) -> ForkedProcess:
-        env = process_environment(environment("sqlite:////nonexistent/none.db", "memory://"))
-        assert can_fork([sys.executable, "-m"], env)
-        part = ForkedProcess([sys.executable, "-m", *argv], log=directory / "log", env=env, cwd=directory)
-        part.start()
-        return part
-
-    def test_gives_a_part_its_log_directory_and_exit_code(self, services: Services, tmp_path: Path) -> None:
-        (tmp_path / "part.py").write_text(
-            "import os, sys; print(os.getcwd(), sys.argv[1]); sys.exit(3)", encoding="utf-8"
-        )
-        part = self.start(services, tmp_path, "part", "an argument")
-        assert part.wait(30) == 3
-        assert (tmp_path / "log").read_text() == f"{tmp_path} an argument\n"
-
-    def test_one_that_is_killed_at_once_ends(self, services: Services, tmp_path: Path) -> None:
-        for _ in range(5):
-            part = self.start(services, tmp_path, "http.server", "0")
-            assert part.kill() == -signal.SIGKILL
-
-    def test_a_variable_that_acts_at_an_import_has_a_part_started_anew(self) -> None:
-        env = process_environment({})
-        assert not can_fork([sys.executable, "-m"], {**env, "FAILPOINTS": "[]"})
-        assert not can_fork([sys.executable, "-m"], {**env, "PYTHONPATH": "/elsewhere"})
-        assert not can_fork(["/elsewhere/python", "-m"], env)
 
 
 class TestAProcessThatDies:

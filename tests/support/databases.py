@@ -30,8 +30,6 @@ SLOW = {
 }
 # The statements of both are the same.
 DIALECT = "mysql" if ENGINE == "mariadb" else ENGINE
-# What names an engine to code that is imported before a test has a database.
-PLACEHOLDERS = {"mysql": "mysql+pymysql://nobody@127.0.0.1:9/none", "sqlite": "sqlite:////nonexistent/none.db"}
 START_SECONDS = 60.0
 # As roomy as the embedded PostgreSQL of the tests; a commit reaches the kernel, so that a kill loses nothing.
 _NOT_DURABLE = ("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0")

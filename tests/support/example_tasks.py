@@ -140,7 +140,7 @@ def hold_deaf(self: Any, gate: str, ledger: str, answer: Any = None) -> Any:
 
 @celery_app.task(bind=True, name="tests.take_memory")
 def take_memory(self: Any, ledger: str, how: str) -> int:
-    """Take 400 MiB piece by piece, by Python or by native code that asks for it itself, and keep them for a while."""
+    """Take 400 MiB piece by piece, by Python or by native code that asks for it itself, and keep them for a minute."""
     note(ledger, os.getpid())
     kept: list[Any] = []
     for _ in range(25):
@@ -151,7 +151,7 @@ def take_memory(self: Any, ledger: str, how: str) -> int:
         else:
             kept.append(bytearray(2**24))
         time.sleep(0.01)
-    time.sleep(2)
+    time.sleep(60)
     return len(kept)
 
 

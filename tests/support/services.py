@@ -25,7 +25,7 @@ from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
 from tests.support import reaper
 from tests.support.databases import ENGINE, MariaDB, SQLiteFiles, database_server
-from tests.support.fork_server import ForkServer
+from tests.support.fork_server import ForkServers
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "migrated"
@@ -88,6 +88,7 @@ class Services:
     def start(self) -> Self:
         self._start_reaper()
         self._outer_mark = os.environ.get(reaper.VARIABLE)
+        ForkServers.begin(self.mark, self.directory)
         os.environ[reaper.VARIABLE] = self.mark  # every process started from now on inherits it
         try:
             self.valkey.start()
@@ -105,7 +106,7 @@ class Services:
         return self
 
     def stop(self) -> None:
-        ForkServer.end(self.mark)
+        ForkServers.end(self.mark)
         self.valkey.stop()
         if not self._shared:
             self.database.stop(grace=5)

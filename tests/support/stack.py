@@ -14,10 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from app.ddl.clock import NOW
 from app.launcher.ports import free_loopback_port
-from app.launcher.process import ManagedProcess
 from app.launcher.processes import group_members
-from tests.support import accounts
-from tests.support.fork_server import ForkedProcess, can_fork
+from tests.support import accounts, fork_server
 from tests.support.services import TEMPLATE, Services, environment, process_environment, sqlalchemy_url
 from tests.support.spelling import spelled
 from tests.support.waiting import answers, wait_for
@@ -33,8 +31,7 @@ class Part:
 
     def __init__(self, name: str, argv: Sequence[str], log: Path, env: dict[str, str]) -> None:
         self.name, self.log = name, log
-        kind = ForkedProcess if can_fork(argv, env) else ManagedProcess
-        self.process = kind(argv, log=log, env=env, cwd=log.parent)
+        self.process = fork_server.process(argv, log=log, env=env)
 
     @property
     def pid(self) -> int:

@@ -86,3 +86,15 @@ def test_the_import_path_is_written_for_any_working_directory(make, monkeypatch,
 
 def test_an_import_path_that_was_not_set_is_not_made_up(make):
     assert "PYTHONPATH" not in make().values
+
+
+def test_parts_write_bytecode_in_any_case(make, tmp_path, monkeypatch):
+    """Below the data directory where the sources cannot be written to."""
+    (tmp_path / "app").mkdir()
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    for of_parts in (make().for_parts(), make().for_imports()):
+        assert "PYTHONDONTWRITEBYTECODE" not in of_parts
+        assert "PYTHONPYCACHEPREFIX" not in of_parts
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for of_parts in (make().for_parts(), make().for_imports()):
+        assert of_parts["PYTHONPYCACHEPREFIX"] == str(tmp_path / "pycache")

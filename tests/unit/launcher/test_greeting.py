@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher.greeting import Admin, base_url, curl_line, greeting
+from app.launcher.greeting import base_url, curl_line
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,3 @@ def test_the_curl_line_is_one_line_of_shell_with_json_in_it():
     body = json.loads(words[words.index("-d") + 1].rstrip(";"))
     assert body["celery_task_name"] == "app.tasks.common_tasks.long_running_task"
     assert body["args"] == [10]
-
-
-def test_a_password_stands_there_only_when_it_was_made_now():
-    env = Path("/data/env")
-    made = "\n".join(greeting("http://h:1", Admin("admin", "created", "s3cret", ""), env))
-    kept = "\n".join(greeting("http://h:1", Admin("admin", "exists", None, "in the file below"), env))
-    assert "s3cret" in made
-    assert "in the file below" in kept
-    assert "s3cret" not in kept

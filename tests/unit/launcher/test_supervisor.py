@@ -73,20 +73,25 @@ def journal():
     return []
 
 
-def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(supervisor, console, journal, clock):
+def test_a_part_that_dies_is_started_again_with_lines_that_say_so(supervisor, console, journal, clock):
     part = FakePart("beat", journal)
     supervisor.start(part)
     part.code = 3
     supervisor.look()
-    assert console.lines == ["beat | last words", "beat ended with exit code 3: starting it again in 1 s"]
+    assert console.lines == ["beat | last words", "beat ended with exit code 3: starting it again now"]
     assert (supervisor.exit_code("beat"), supervisor.last_line("beat")) == (3, "last words")
-    clock.now += 0.9
     supervisor.look()
-    assert journal == ["start beat"]
+    assert journal == ["start beat"] * 2
+    assert console.lines[-1] == "beat runs again"
+    part.code = 3
+    supervisor.look()
+    assert console.lines[-1] == "beat ended with exit code 3: starting it again in 2 s"
+    clock.now += 1.9
+    supervisor.look()
+    assert journal == ["start beat"] * 2
     clock.now += 0.2
     supervisor.look()
-    assert journal == ["start beat", "start beat"]
-    assert console.lines[-1] == "beat runs again"
+    assert journal == ["start beat"] * 3
 
 
 @pytest.mark.parametrize("code", [3, 0])
@@ -117,10 +122,10 @@ def test_a_start_that_fails_is_tried_again(supervisor, console, journal, clock):
     assert console.lines[-1] == "database runs again"
 
 
-def test_pauses_double_to_half_a_minute_and_begin_anew_after_a_steady_minute(clock):
+def test_the_second_pause_is_doubled_to_half_a_minute_and_none_comes_first_after_a_steady_minute(clock):
     watched = Watched(FakePart("api", []))
-    assert [watched.died(clock.now) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
-    assert watched.died(clock.now + 61) == 1
+    assert [watched.died(clock.now) for _ in range(7)] == [0, 2, 4, 8, 16, 30, 30]
+    assert watched.died(clock.now + 61) == 0
 
 
 def test_parts_stop_group_by_group(supervisor, journal):

@@ -1,0 +1,153 @@
+"""Parts that the fork server starts: children of the process that asks for them, which the fork server may outlive or not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.launcher.forking import ForkedProcess, ForkServer
+from app.launcher.processes import command_line, stat_fields
+from tests.support.fork_server import can_fork
+from tests.support.services import ROOT, process_environment
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux's prctl")
+
+TELL = """
+import json, os, sys, app.core.config
+open("told", "w").write(json.dumps({
+    "directory": os.getcwd(), "words": sys.argv, "variable": os.environ.get("TOLD"), "main": __name__,
+    "has_imported": "app.services.task_service" in sys.modules, "signals": os.getpgid(0) == os.getpid(),
+    "key": app.core.config.get_settings().secret_key.get_secret_value(),
+}))
+print("a line", flush=True)
+print("another one, on stderr", file=sys.stderr)
+sys.exit(3)
+"""
+KEY = "of-this-part-0123456789abcdef0123456789abcdef"
+Start = Callable[..., ForkedProcess]
+
+
+@pytest.fixture(scope="module")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    directory = tmp_path_factory.mktemp("fork-server")
+    made = ForkServer("postgresql", directory / "log", process_environment({}), directory)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start(fork_server: ForkServer, tmp_path: Path) -> Iterator[Start]:
+    """`start("module", …)` in a directory with the module `tell`."""
+    (tmp_path / "tell.py").write_text(TELL, encoding="utf-8")
+    made = list[ForkedProcess]()
+
+    def begin(*argv: str, **options: object) -> ForkedProcess:
+        env = process_environment({"SECRET_KEY": KEY, "TOLD": "by its environment", "CELERY_BROKER_URL": "memory://"})
+        each = ForkedProcess(
+            fork_server, [sys.executable, "-m", *argv], log=tmp_path / "log", env=env, cwd=tmp_path, **options
+        )
+        made.append(each)
+        each.start()
+        return each
+
+    yield begin
+    for each in made:
+        each.kill()
+
+
+class TestAPart:
+    def test_is_as_if_it_was_started_by_python(self, start: Start, tmp_path: Path) -> None:
+        assert start("tell", "an argument").wait(30) == 3
+        told = json.loads((tmp_path / "told").read_text(encoding="utf-8"))
+        assert told == {
+            "directory": str(tmp_path), "words": [str(tmp_path / "tell.py"), "an argument"], "main": "__main__",
+            "variable": "by its environment", "has_imported": True, "signals": True, "key": KEY,
+        }  # fmt: skip
+        assert (tmp_path / "log").read_text(encoding="utf-8") == "a line\nanother one, on stderr\n"
+
+    def test_whose_output_is_read_is_read_to_its_end(self, start: Start) -> None:
+        lines = list[str]()
+        assert start("tell", on_line=lines.append).wait(30) == 3
+        assert lines == ["a line", "another one, on stderr"]
+
+    def test_is_a_child_of_this_process_and_shows_its_command(self, start: Start) -> None:
+        part = start("http.server", "0")
+        assert int(stat_fields(part.pid)[1]) == os.getpid()
+        wait_for(lambda: "-m http.server 0" in command_line(part.pid), 10, "the command line of the part")
+        assert part.kill() == -signal.SIGKILL
+
+    def test_that_is_killed_at_once_ends(self, start: Start) -> None:
+        for _ in range(5):
+            assert start("http.server", "0").kill() == -signal.SIGKILL
+
+    def test_ends_with_its_parent(self, tmp_path: Path) -> None:
+        """By the signal that was asked for, although it was forked by another process."""
+        program = f"""
+import signal, sys
+from pathlib import Path
+from app.launcher.forking import ForkedProcess, ForkServer
+here = Path({str(tmp_path)!r})
+server = ForkServer("postgresql", here / "log", {process_environment({})!r}, here)
+part = ForkedProcess(server, [sys.executable, "-m", "http.server", "0"], log=here / "part.log", cwd=here,
+                     env={process_environment({})!r}, death_signal=signal.SIGTERM)
+part.start()
+print(part.pid, flush=True)
+signal.pause()
+"""
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT, env=process_environment({})
+        )
+        try:
+            assert launcher.stdout is not None
+            pid = int(launcher.stdout.readline())
+            assert stat_fields(pid)
+        finally:
+            launcher.kill()
+            launcher.communicate()
+        wait_for(lambda: not stat_fields(pid) or stat_fields(pid)[0] == "Z", 10, "the part to end")
+
+
+class TestTheForkServer:
+    def test_that_is_killed_leaves_its_parts_alone_and_is_started_again(
+        self, start: Start, fork_server: ForkServer
+    ) -> None:
+        part = start("http.server", "0")
+        killed = fork_server.pid
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: not stat_fields(killed) or stat_fields(killed)[0] == "Z", 10, "the fork server to end")
+        assert start("tell").wait(60) == 3
+        assert fork_server.pid != killed
+        assert part.running
+
+    def test_that_cannot_import_has_the_part_started_in_the_usual_way(self, tmp_path: Path) -> None:
+        (tmp_path / "app").mkdir()
+        (tmp_path / "app" / "__init__.py").touch()
+        (tmp_path / "tell.py").write_text("import sys; sys.exit(3)", encoding="utf-8")
+        said = list[str]()
+        env = {**process_environment({}), "PYTHONPATH": ""}
+        broken = ForkServer("postgresql", tmp_path / "log", env, tmp_path)
+        part = ForkedProcess(
+            broken, [sys.executable, "-m", "tell"], log=tmp_path / "part.log", env=env, cwd=tmp_path, tell=said.append
+        )
+        try:
+            part.start()
+            assert part.wait(30) == 3
+        finally:
+            broken.close()
+        [line] = said
+        assert str(tmp_path / "log") in line
+        assert "No module named 'app.launcher'" in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_a_variable_that_acts_at_an_import_has_a_part_of_a_test_started_anew() -> None:
+    env = process_environment({})
+    assert can_fork([sys.executable, "-m"], env)
+    assert not can_fork([sys.executable, "-m"], {**env, "FAILPOINTS": "[]"})
+    assert not can_fork([sys.executable, "-m"], {**env, "PYTHONPATH": "/elsewhere"})
+    assert not can_fork(["/elsewhere/python", "-m"], env)
