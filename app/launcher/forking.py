@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,73 +30,73 @@ class CannotFork(Exception):
 
 
 class ForkServer:
-    """The process that imports the application. It is started at once, and again when it is gone.
+    """The process that imports the application and forks parts; itself a part, which a supervisor starts again.
 
     `engine` is the name of the database's engine, `log` receives its output, `env` its environment.
     """
+
+    name = "fork-server"
 
     def __init__(self, engine: str, log: Path, env: Mapping[str, str], cwd: Path) -> None:
         self._engine, self._log, self._env, self._cwd = engine, log, dict(env), cwd
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
-
-    def _start(self) -> None:
-        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_ready = False
+
+    def start(self) -> None:
+        """Have it import the application; what is to be forked waits for that."""
+        self.stop()
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.launcher.fork_server", self._engine, PADDING],
-                stdin=theirs.fileno(), stdout=output, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd,
-                start_new_session=True,
-            )  # fmt: skip
+        with self._lock, self._log.open("ab") as output:
+            self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._is_ready = False
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "app.launcher.fork_server", self._engine, PADDING],
+                    stdin=theirs.fileno(), stdout=output, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd,
+                    start_new_session=True,
+                )  # fmt: skip
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process else 0
+    def poll(self) -> int | None:
+        return self._process.poll() if self._process else None
 
-    def fork(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, output: int, death_signal: int
-    ) -> int:  # fmt: skip
+    def tail(self, lines: int = 5) -> list[str]:
+        """The last lines that it has written."""
+        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+
+    def stop(self, *, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End it. The parts go on."""
+        del hurry
+        with self._lock:
+            if self._process is not None:
+                self._orders.close()
+                self._process.kill()
+                self._process.wait()
+                self._process = None
+
+    def fork(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, output: int, death_signal: int) -> int:
         """Start `python -m argv` and return its pid: it is a child of this process. Raises CannotFork."""
         order = {"argv": [*argv], "env": {**env}, "cwd": cwd, "death_signal": death_signal, "parent": os.getpid()}
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._end()
-                self._start()
             try:
-                self._await_ready()
+                if self._process is None:
+                    raise ProcessLookupError("it was stopped")
+                if not self._is_ready:
+                    self._orders.settimeout(IMPORT_SECONDS)
+                    self._receive()
+                    self._is_ready = True
                 with _adopting():
                     self._orders.settimeout(FORK_SECONDS)
                     socket.send_fds(self._orders, [json.dumps(order).encode()], [output])
-                    pid = self._receive()["pid"]
+                    return int(self._receive()["pid"])
             except (OSError, ValueError) as error:
-                self._end()
-                raise CannotFork(f"the process that forks the parts has ended ({error}): see {self._log}") from error
-        return int(pid)
-
-    def _await_ready(self) -> None:
-        if not self._is_ready:
-            self._orders.settimeout(IMPORT_SECONDS)
-            self._receive()
-            self._is_ready = True
+                raise CannotFork(
+                    f"the process that forks the parts does not answer ({error}): see {self._log}"
+                ) from error
 
     def _receive(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(self._orders.recv(LONGEST_ORDER))  # nothing, where it has ended: ValueError
         return told
-
-    def close(self) -> None:
-        """End it. The parts go on."""
-        with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        self._orders.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ READY_SECONDS = 120.0
 OUTAGE_SECONDS = 5.0  # so long a server that the API misses is waited for without a word
 ALLOWED_DEATHS = 3
 BANNER_SECONDS = 15.0  # the greeting waits at most so long for the ready lines of workers and beat
-STOP_ORDER = (["api"], ["beat"], ["worker", EXPRESS], ["broker"], ["database"])
+STOP_ORDER = (["api", ForkServer.name], ["beat"], ["worker", EXPRESS], ["broker"], ["database"])
 
 
 def choose_port(host: str, asked: int | None, console: Console) -> int:
@@ -56,25 +56,25 @@ class Server:
         self.options, self.data, self.console, self.stop_request = options, data, console, stop
         self.environment = Environment(ROOT, data.env_file)
         self.engine = database.chosen_engine(self.environment.values.get(DATABASE), options.database, data.path)
-        self.fork_server = self._start_to_import()
+        self.fork_server = self._fork_server()
         self.shop = Workshop(ROOT, data, self.environment, console, self.fork_server)
         self.supervisor = Supervisor(console, stop)
         self.port = choose_port(options.host, options.port, console)
         self.url = self.environment.values[URL] = base_url(options.host, self.port)
         self.parts: list[CommandPart] = []
 
-    def _start_to_import(self) -> ForkServer | None:
-        """Import the application, which takes longer than to start database and broker, once for all parts."""
+    def _fork_server(self) -> ForkServer | None:
         if sys.platform != "linux":
             return None
-        log, env = self.data.log("fork-server"), self.environment.for_imports()
-        return ForkServer(self.engine, log, env, self.data.path)
+        return ForkServer(self.engine, self.data.log(ForkServer.name), self.environment.for_imports(), self.data.path)
 
     def run(self) -> None:
         """Start all parts and keep them running until a stop is requested; then stop them in order."""
         for name in self.data.end_survivors():
             self.console.say(f"{name}: ended a process that an earlier run_server.py, which was killed, had left")
         try:
+            if self.fork_server is not None:  # first: it imports while database and broker start
+                self.supervisor.start(self.fork_server)
             self._start_services()
             self._run_once("migrate", ["app", "migrate"])
             admin = self._make_admin()
@@ -91,8 +91,6 @@ class Server:
             if self.stop_request.requested:
                 self.console.say("stopping; running tasks may finish (Ctrl-C again to hurry)")
             self.supervisor.stop(*STOP_ORDER)
-            if self.fork_server is not None:
-                self.fork_server.close()
 
     def _check_stop(self) -> None:
         if self.stop_request.requested:

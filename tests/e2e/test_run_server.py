@@ -157,11 +157,11 @@ class TestWithoutOptions:
     def test_its_parts_go_on_without_what_has_forked_them_and_are_started_again(self, quiet: Server) -> None:
         os.kill(quiet.fork_server(), signal.SIGKILL)
         quiet.succeeded(quiet.start_task(0))
+        wait_for(lambda: quiet.lines("fork-server runs again"), SECONDS, "what forks the parts to be started again")
         os.kill(quiet.pid_of("worker1"), signal.SIGKILL)
         wait_for(lambda: quiet.lines("worker1 runs again"), SECONDS, "the worker to be started again")
         assert not quiet.lines("api runs again")
         quiet.succeeded(quiet.start_task(0))
-        assert quiet.fork_server()
 
 
 def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ Start = Callable[..., ForkedProcess]
 def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     directory = tmp_path_factory.mktemp("fork-server")
     made = ForkServer("postgresql", directory / "log", process_environment({}), directory)
+    made.start()
     yield made
-    made.close()
+    made.stop()
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ from pathlib import Path
 from app.launcher.forking import ForkedProcess, ForkServer
 here = Path({str(tmp_path)!r})
 server = ForkServer("postgresql", here / "log", {process_environment({})!r}, here)
+server.start()
 part = ForkedProcess(server, [sys.executable, "-m", "http.server", "0"], log=here / "part.log", cwd=here,
                      env={process_environment({})!r}, death_signal=signal.SIGTERM)
 part.start()
@@ -114,16 +116,17 @@ signal.pause()
 
 
 class TestTheForkServer:
-    def test_that_is_killed_leaves_its_parts_alone_and_is_started_again(
+    def test_that_has_ended_leaves_its_parts_alone_and_what_is_started_then_imports_itself(
         self, start: Start, fork_server: ForkServer
     ) -> None:
-        part = start("http.server", "0")
-        killed = fork_server.pid
-        os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: not stat_fields(killed) or stat_fields(killed)[0] == "Z", 10, "the fork server to end")
-        assert start("tell").wait(60) == 3
-        assert fork_server.pid != killed
+        part, said = start("http.server", "0"), list[str]()
+        fork_server.stop()
+        assert start("tell", tell=said.append).wait(60) == 3
+        assert [line.partition(" (")[0] for line in said] == ["the process that forks the parts does not answer"]
         assert part.running
+        fork_server.start()
+        assert start("tell", tell=said.append).wait(60) == 3
+        assert len(said) == 1
 
     def test_that_cannot_import_has_the_part_started_in_the_usual_way(self, tmp_path: Path) -> None:
         (tmp_path / "app").mkdir()
@@ -132,6 +135,7 @@ class TestTheForkServer:
         said = list[str]()
         env = {**process_environment({}), "PYTHONPATH": ""}
         broken = ForkServer("postgresql", tmp_path / "log", env, tmp_path)
+        broken.start()
         part = ForkedProcess(
             broken, [sys.executable, "-m", "tell"], log=tmp_path / "part.log", env=env, cwd=tmp_path, tell=said.append
         )
@@ -139,7 +143,7 @@ class TestTheForkServer:
             part.start()
             assert part.wait(30) == 3
         finally:
-            broken.close()
+            broken.stop()
         [line] = said
         assert str(tmp_path / "log") in line
         assert "No module named 'app.launcher'" in (tmp_path / "log").read_text(encoding="utf-8")

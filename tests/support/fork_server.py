@@ -69,6 +69,7 @@ class ForkServers:
                 directory = cls._directories[mark]
                 env = process_environment({})
                 cls._made[mark] = ForkServer(DIALECT, directory / "fork-server.log", env, directory)
+                cls._made[mark].start()
             return cls._made[mark]
 
     @classmethod
@@ -76,4 +77,4 @@ class ForkServers:
         """End it; what it has forked goes on."""
         fork_server = cls._made.pop(mark, None)
         if fork_server is not None:
-            fork_server.close()
+            fork_server.stop()
