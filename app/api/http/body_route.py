@@ -17,9 +17,11 @@ from fastapi.params import Form as FormParam
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import FormData
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match, compile_path, get_name
+from starlette.types import Scope
 
 from app.api.http.body_limits import content_length, limited, refuse_length
+from app.api.http.route_paths import route_path
 from app.api.http.url_encoded import URL_ENCODED, parse_form
 from app.core.config import Settings
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
@@ -38,6 +40,9 @@ JSON = "application/json"
 FORMS = frozenset({URL_ENCODED, "multipart/form-data"})
 
 _LIMIT = "body_limit"
+_MADE_OF_PATH = frozenset({"path_regex", "path_format", "param_convertors"})
+# The attributes that a route has once FastAPI has read its endpoint.
+_MADE_OF_ENDPOINT = APIRoute.__annotations__.keys() | {"app", "form_limits"}
 
 
 def body_limit(limit: Callable[[Settings], int]) -> Callable[[Endpoint], Endpoint]:
@@ -61,22 +66,59 @@ def bound_bodies(
     """
     for route in routes:
         if isinstance(route, BodyRoute):
-            route.check_token = check_token if _depends_on(route.dependant, scheme) else None
-        if not isinstance(route, APIRoute) or route.body_field is None:
-            continue
-        if not isinstance(route, BodyRoute):
+            wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
+            route.max_bytes = min(wanted(settings), settings.max_body_bytes)
+            route.max_values = settings.max_json_values
+            route.guard = (scheme, check_token)
+        elif isinstance(route, APIRoute) and route.body_field is not None:
             raise TypeError(f"{route.path}: a route with a body needs route_class=BodyRoute")
-        wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
-        route.max_bytes = min(wanted(settings), settings.max_body_bytes)
-        route.max_values = settings.max_json_values
 
 
 class BodyRoute(APIRoute):
-    """A route whose body is bounded before it is read. `bound_bodies` sets the limits and the check of the token."""
+    """A route whose body is bounded before it is read. `bound_bodies` sets the limits and the check of the token.
+
+    FastAPI reads the signatures of the endpoint and of its dependencies, and makes validators of them: two milliseconds
+    for each of 220 routes, of which most processes serve few. That is done when the route is first used; until then
+    the route has what it is found by. Its pattern is compiled by the first request that begins as its path does.
+    """
 
     max_bytes = DEFAULT_BYTES
     max_values = MAX_VALUES
-    check_token: TokenCheck | None = None
+    # The dependency that reads the token, and the check of a request whose route has that dependency.
+    guard: tuple[Callable[..., Any], TokenCheck] | None = None
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.path, self.endpoint, self._options = path, endpoint, options
+        self._begins = path.partition("{")[0]
+        self.methods = {method.upper() for method in options.get("methods") or ["GET"]}
+        self.name = options.get("name") or get_name(endpoint)
+        self.include_in_schema = options.get("include_in_schema", True)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what is made of the path, or what FastAPI makes of the endpoint. It is made now."""
+        if name in _MADE_OF_PATH:
+            self.path_regex, self.path_format, self.param_convertors = compile_path(self.path)
+        elif name in _MADE_OF_ENDPOINT:
+            self.build()
+        else:
+            raise AttributeError(name)
+        return self.__dict__[name]
+
+    def build(self) -> None:
+        """Make all that FastAPI makes of the endpoint. A second thread that does so meanwhile makes the same."""
+        super().__init__(self.path, self.endpoint, **self._options)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return how well the route matches, and what it adds to the scope."""
+        return super().matches(scope) if route_path(scope).startswith(self._begins) else (Match.NONE, {})
+
+    @cached_property
+    def check_token(self) -> TokenCheck | None:
+        """The check of the token, for a route that depends on one."""
+        if self.guard is None:
+            return None
+        scheme, check = self.guard
+        return check if _depends_on(self.dependant, scheme) else None
 
     @cached_property
     def query_parameters(self) -> dict[str, bool]:

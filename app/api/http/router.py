@@ -70,6 +70,9 @@ def add_plain(router: APIRouter, app: FastAPI, prefix: str, route_class: type[Bo
         endpoint = run_in_turn(original.endpoint) if _is_plain(original.endpoint) else original.endpoint
         for path, more in _twins(prefix, route):
             app.router.add_api_route(path, endpoint, **(options | more), route_class_override=bounded)
+            added = app.router.routes[-1]
+            assert isinstance(added, BodyRoute)
+            added.build()  # what its own class makes of it is not known here
 
 
 def _is_plain(endpoint: Callable[..., Any]) -> bool:

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 from anyio import CapacityLimiter
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from pydantic import Field
 from starlette.testclient import TestClient
 from starlette.types import Message
@@ -25,7 +26,7 @@ from app.api.http.body_route import (
 )
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestLimits
-from app.api.http.router import SlashRouter
+from app.api.http.router import SlashRouter, add_plain
 from app.api.routes import add_routes
 from app.core.config import Settings, get_settings
 from app.core.json_text import SMALL_BYTES
@@ -170,6 +171,40 @@ class TestToken:
             assert (sent[0]["status"], read) == (status, 0)
             assert (b"connection", b"close") in sent[0]["headers"]
             assert (b"connection", b"close") not in call(path, {"Content-Length": "10"}, [b"{"])[0][0]["headers"]
+
+
+class TestBuilding:
+    """FastAPI takes two milliseconds for a route, and there are 220."""
+
+    def test_a_route_is_made_of_its_endpoint_at_its_first_use(self, token: str) -> None:
+        made = make_app()
+        with TestClient(made) as client:
+            assert built(made) == set()
+            assert post(client, "/open/", b'{"name": "x"}', token).status_code == 200
+            assert built(made) == {"/open/"}
+            assert client.get("/nowhere").status_code == 404
+            assert client.get("/open/").status_code == 405
+            assert built(made) == {"/open/"}
+
+    def test_an_attribute_that_no_route_has_is_an_error_that_makes_none(self) -> None:
+        made = make_app()
+        assert not hasattr(made.router.routes[-1], "lane")
+        assert built(made) == set()
+
+    def test_a_route_of_another_class_is_made_at_the_start(self) -> None:
+        class Told(APIRoute):
+            pass
+
+        plain = APIRouter(route_class=Told)
+        plain.add_api_route("/told", lambda: None)
+        made = FastAPI()
+        add_plain(plain, made, "", BodyRoute)
+        assert built(made) == {"/told", "/told/"}
+
+
+def built(made: FastAPI) -> set[str]:
+    """The paths of the routes of which FastAPI has read the endpoint."""
+    return {route.path for route in made.router.routes if isinstance(route, BodyRoute) and "dependant" in vars(route)}
 
 
 class TestLimit:
