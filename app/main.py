@@ -14,6 +14,11 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
+from app.core.deferred_models import deferred_models
+
+with deferred_models():  # forty of the OpenAPI document, which few processes are asked for
+    import fastapi.openapi.models  # noqa: F401
+
 import anyio
 import anyio.to_thread
 from fastapi import FastAPI

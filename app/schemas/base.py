@@ -1,5 +1,6 @@
 """The base classes of request and response bodies."""
 
+import warnings
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -12,12 +13,18 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from app.core.validation_errors import MAX_ERRORS
 
 Item = TypeVar("Item", bound=BaseModel)
 
+
+# The validator of a body is built at its first use (`defer_build`): no process takes bodies of all kinds, and most
+# parts take none. FastAPI gives a body's model an alias that pydantic warns of. It silences that warning, but only
+# while it makes the route.
+warnings.filterwarnings("ignore", "The 'alias' attribute with value", UnsupportedFieldAttributeWarning)
 
 # Far more than any body has. pydantic would make an error of each unknown field.
 MAX_FIELDS = 100
@@ -26,7 +33,7 @@ MAX_FIELDS = 100
 class RequestModel(BaseModel):
     """A request body. An unknown field is an error; more than MAX_FIELDS fields are one error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -41,7 +48,7 @@ class RequestModel(BaseModel):
 class ResponseModel(BaseModel):
     """A response body, read from an object's attributes. Every field is always present, so the schema requires all."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True, defer_build=True)
 
 
 class PatchModel(RequestModel):

@@ -16,31 +16,28 @@ from app.services.schedules.changing import parse
 from app.services.schedules.timing import TIMING, field_error, whole_second
 from app.web.task_form.fields import Field
 from app.web.task_form.reading import value_of
-from app.web.task_form.shapes import Kind, Shape, as_json, as_text, shape_of
+from app.web.task_form.shapes import Kind, Shape, Shapes, as_json, as_text, shape_of
 
 PREFIX = "schedule."
 PREVIEWED = 5
 # Which of the two fields of a timing is typed, and which one is not read then.
 BY = "by"
 _NOT_READ = {"cron": "every_seconds", "every": "cron"}
-_SCHEMA = ScheduleCreate.model_json_schema()
 _KEPT = frozenset({"default", "description", "pattern"})
 _TICK = timedelta(microseconds=1)
 # What stands in the form of a new schedule.
 TYPED_DEFAULTS = MappingProxyType({BY: "cron", "timezone": "UTC"})
 
 
-def _shape(name: str, schema: Mapping[str, Any]) -> Shape:
-    found = shape_of(schema, _SCHEMA["$defs"])
+def _shape(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Shape:
+    found = shape_of(schema, definitions)
     without = {key: value for key, value in found.schema.items() if key not in _KEPT}
     if name in {"jitter_seconds", "catch_up_seconds"}:
         without["default"] = schema["default"]
     return Shape(without, found.definitions, in_one_line=name == "tags")
 
 
-FIELDS: Mapping[str, Shape] = {
-    name: _shape(name, schema) for name, schema in _SCHEMA["properties"].items() if name != "task"
-}
+FIELDS = Shapes(ScheduleCreate, _shape, without=("task",))
 
 
 @dataclass(frozen=True)

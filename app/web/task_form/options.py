@@ -5,10 +5,9 @@ from typing import Any
 
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
-from app.web.task_form.shapes import Shape, shape_of
+from app.web.task_form.shapes import Shape, Shapes, shape_of
 
 _NOT_OPTIONS = ("celery_task_name", "args", "kwargs")
-_SCHEMA = TaskCreate.model_json_schema()
 # What a field is without being sent. A form that sends nothing says the same.
 DEFAULTS: Mapping[str, Any] = {
     name: each.get_default(call_default_factory=True)
@@ -19,14 +18,12 @@ DEFAULTS: Mapping[str, Any] = {
 TYPED_DEFAULTS = {"task_type": "manual", "priority": TaskPriority.NORMAL.value}
 
 
-def _shape(name: str, schema: Mapping[str, Any]) -> Shape:
+def _shape(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Shape:
     if name == "priority":  # its other spellings are for the API alone
         return Shape({"enum": [each.value for each in TaskPriority]}, {})
-    found = shape_of(schema, _SCHEMA["$defs"])
+    found = shape_of(schema, definitions)
     without = {key: value for key, value in found.schema.items() if key not in {"description", "default", "pattern"}}
     return Shape(without, found.definitions, in_one_line=name in {"tags", "depends_on"})
 
 
-OPTIONS: Mapping[str, Shape] = {
-    name: _shape(name, schema) for name, schema in _SCHEMA["properties"].items() if name not in _NOT_OPTIONS
-}
+OPTIONS = Shapes(TaskCreate, _shape, without=_NOT_OPTIONS)

@@ -2,11 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
+
+from pydantic import BaseModel
 
 # Deeper models and lists are typed as JSON.
 MAX_DEPTH = 4
@@ -146,6 +148,39 @@ class Shape:
         found += [] if self.description else [_FORMAT_HINTS.get(self.schema.get("format", ""), "")]
         found += [f"/{self.schema['pattern']}/"] if self.kind is Kind.TEXT and "pattern" in self.schema else []
         return ", ".join(filter(None, found))
+
+
+class Shapes(Mapping[str, Shape]):
+    """The places of a model's fields, by their names, but for those in `without`.
+
+    They are made when the first form is shown: a JSON Schema needs the model's validator, which few processes use.
+    """
+
+    def __init__(
+        self,
+        model: type[BaseModel],
+        shape: Callable[[str, Mapping[str, Any], Mapping[str, Any]], Shape],
+        without: Collection[str],
+    ) -> None:
+        self._model, self._shape, self._without = model, shape, without
+
+    @cached_property
+    def _made(self) -> Mapping[str, Shape]:
+        schema = self._model.model_json_schema()
+        return {
+            name: self._shape(name, each, schema["$defs"])
+            for name, each in schema["properties"].items()
+            if name not in self._without
+        }
+
+    def __getitem__(self, name: str) -> Shape:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 def shape_of(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int = 0) -> Shape:
