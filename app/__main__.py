@@ -1,6 +1,11 @@
-"""Commands of the service: `python -m app`, or `task-service-server` where the package is installed."""
+"""Commands of the service: `python -m app`, or `task-service-server` where the package is installed.
+
+Each command imports what it needs as it runs: Alembic, Celery and all services take a second and a half together, and
+`serve`, `worker` and `beat` need none of them.
+"""
 
 import argparse
+import gc
 import io
 import logging
 import os
@@ -14,44 +19,34 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperCommand, TyperGroup
 
-from app.beat import entries, importing
-from app.catalogue import read_tasks, tasks_kept_out
-from app.core.config import ConfigurationError, get_settings
-from app.core.setting_warnings import setting_warnings
-from app.db.session import SessionLocal, engine
-from app.db.sql import roles
-from app.doctor import report
-from app.doctor.checks import examine
-from app.doctor.findings import Level
-from app.doctor.running import left_running
-from app.errors import InvalidInput, ServiceError
 from app.launcher.bootstrap import become
 from app.launcher.options import DEFAULT_PORT
 from app.launcher.parts import api_command
-from app.messaging.application import celery_app
-from app.messaging.loader import check_task_modules
-from app.services.accounts.passwords import check_first_admin
-from app.services.accounts.totp_service import totp_service
-from app.services.audit.audit_service import audit_service
-from app.services.execution.queue_shares import check_queue_shares
-from app.services.user_service import user_service
-from app.services.webhook_service import webhook_service
 
 P = ParamSpec("P")
 INTERRUPTED = 130
+# A command's time is that of its imports. What is imported stays: Python's 700 has the collector walk through it again
+# and again.
+GC_THRESHOLDS = (20_000, 20, 20)
 
 
 class _Commands(TyperGroup):
     """The commands below, and in the help those of `task-service`, which `main` hands over before."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, for the help."""
+        self._add_those_of_client()
+        return super().list_commands(ctx)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find a command. A misspelt one is compared with all names."""
+        if args[0] not in self.commands:
+            self._add_those_of_client()
+        return super().resolve_command(ctx, args)
+
+    def _add_those_of_client(self) -> None:
         self.commands = {**self.commands, **_commands_of_client()}
 
 
@@ -91,12 +86,17 @@ def told(body: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from app.core.config import ConfigurationError
+        from app.errors import ServiceError
+
         try:
             body(*args, **kwargs)
         except ConfigurationError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
-        except (CommandError, ServiceError, SQLAlchemyError) as error:
+        except (ServiceError, SQLAlchemyError) as error:
             # The first line of a database error is the server's message; the statement follows.
             typer.echo(f"{body.__name__.replace('_', '-')}: {str(error).partition(chr(10))[0]}", err=True)
             raise typer.Exit(1) from None
@@ -119,17 +119,17 @@ def serve(
 @cli.command(context_settings=PASSES_ON, add_help_option=False)
 def worker(context: typer.Context) -> None:
     """Run a worker: `celery -A app.celery_app worker` with the same options."""
-    _run_module(["celery", "-A", "app.celery_app", "worker", *context.args])
+    _run_module(["app.messaging.command_line", "worker", *context.args])
 
 
 @cli.command(context_settings=PASSES_ON, add_help_option=False)
 def beat(context: typer.Context) -> None:
     """Run beat: `celery -A app.celery_app beat` with the same options."""
-    _run_module(["celery", "-A", "app.celery_app", "beat", *context.args])
+    _run_module(["app.messaging.command_line", "beat", *context.args])
 
 
 def _run_module(words: list[str]) -> None:
-    """In the place of this process, which holds Alembic and all services, and would be run anew in each API process."""
+    """In the place of this process, which would be run anew in each API process."""
     raise typer.Exit(become([sys.executable, "-m", *words]))
 
 
@@ -137,16 +137,30 @@ def _run_module(words: list[str]) -> None:
 @told
 def migrate() -> None:
     """Bring the database of DATABASE_URL to the newest schema, as `alembic upgrade head` does in a checkout."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    from app.core.config import get_settings
+    from app.errors import ServiceError
+
     get_settings()  # Alembic's environment would end the process without a word of what is wrong
     config = Config()
     config.set_main_option("script_location", "app:migrations")
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ServiceError(str(error)) from None
 
 
 @cli.command()
 @told
 def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and beat.")]) -> None:
     """Let ROLE run the service on the tables of DATABASE_URL, which another role owns. Run it after each migration."""
+    from app.core.config import get_settings
+    from app.db.session import engine
+    from app.db.sql import roles
+
     get_settings()
     with engine().begin() as connection:
         roles.grant_to_service(connection, role)
@@ -156,6 +170,12 @@ def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and
 @told
 def create_admin() -> None:
     """Create the administrator that FIRST_ADMIN_* names. Prints `created`, or `exists` if the name is taken."""
+    from app.core.config import get_settings
+    from app.db.session import SessionLocal
+    from app.errors import InvalidInput
+    from app.services.accounts.passwords import check_first_admin
+    from app.services.user_service import user_service
+
     settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         raise InvalidInput("set FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD")
@@ -174,6 +194,10 @@ def create_admin() -> None:
 @told
 def renew_encryption() -> None:
     """Encrypt with SECRET_KEY the secrets that a key of SECRET_KEY_PREVIOUS has encrypted. Prints their number."""
+    from app.db.session import SessionLocal
+    from app.services.accounts.totp_service import totp_service
+    from app.services.webhook_service import webhook_service
+
     with SessionLocal() as db:
         typer.echo(totp_service.renew_encryption(db) + webhook_service.renew_encryption(db))
 
@@ -185,6 +209,12 @@ def check() -> None:
 
     A setting that is probably misspelt, and a weak SECRET_KEY in development, are warnings.
     """
+    from app.catalogue import read_tasks, tasks_kept_out
+    from app.core.config import get_settings
+    from app.core.setting_warnings import setting_warnings
+    from app.messaging.loader import check_task_modules
+    from app.services.execution.queue_shares import check_queue_shares
+
     settings = get_settings()
     for line in setting_warnings(settings):
         typer.echo(line, err=True)
@@ -224,6 +254,12 @@ def doctor(
 
     Each line: ok, warn or FAIL, the check, what is seen, what to do. In Chinese where LC_ALL or LANG begins with zh.
     """
+    from app.core.config import get_settings
+    from app.doctor import report
+    from app.doctor.checks import examine
+    from app.doctor.findings import Level
+    from app.doctor.running import left_running
+
     logging.disable(logging.CRITICAL)  # the report tells it
     language = report.language_of(os.environ)
     results = []
@@ -253,6 +289,9 @@ def prune_audit(
 
     Each batch leaves a record of how many it deleted. Whatever writes to the audit waits for the batch under way.
     """
+    from app.db.session import SessionLocal
+    from app.services.audit.audit_service import audit_service
+
     with SessionLocal() as db:
         number, before = audit_service.count_older(db, timedelta(days=older_than))
         if not dry_run:
@@ -274,6 +313,15 @@ def import_beat_schedule(
 
     The entries are those of the service's application, and of what TASK_MODULES name. Run twice, it makes none twice.
     """
+    from app.beat import entries, importing
+    from app.catalogue import read_tasks
+    from app.core.config import get_settings
+    from app.db.session import SessionLocal
+    from app.errors import InvalidInput
+    from app.messaging.application import celery_app
+    from app.messaging.loader import check_task_modules
+    from app.services.user_service import user_service
+
     check_task_modules(get_settings())
     logging.disable(logging.ERROR)  # a module that cannot be imported is told below
     read_tasks()
@@ -302,6 +350,11 @@ def import_beat_schedule(
         typer.echo("Take these out of beat_schedule now: until then both make the task", err=True)
 
 
+OWN = frozenset(
+    str(command.callback.__name__).replace("_", "-") for command in cli.registered_commands if command.callback
+)
+
+
 def _prepare_streams() -> None:
     """Have standard streams that take any text. A closed one becomes the null device.
 
@@ -321,9 +374,11 @@ def main(argv: list[str] | None = None) -> int:
     The commands of `task-service` are among them where task-service-client is installed.
     """
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        gc.set_threshold(*GC_THRESHOLDS)
     try:
         _prepare_streams()
-        if words and words[0] in _commands_of_client():
+        if words and words[0] not in OWN and words[0] in _commands_of_client():
             from task_service_client.cli import main as run_client
 
             run_client(words, prog_name="python -m app")

@@ -10,6 +10,7 @@ from celery import signals
 from celery.loaders.app import AppLoader
 from kombu.utils.imports import symbol_by_name
 
+from app.core.collector import paused_collector
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.db.outage import first_line
 from app.db.schema_version import await_schema
@@ -49,7 +50,8 @@ class Loader(AppLoader):
             settings = _checked_settings()
             await_schema(settings)
             dispose_engine()  # worker and beat set a time after which the server ends idle transactions
-            super().init_worker()
+            with paused_collector():
+                super().init_worker()
         except ConfigurationError as error:
             raise SystemExit(str(error)) from None
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.requirements_files import locked
 from tests.support.services import SECRET_KEY
 from tests.support.sources import app_files, assert_none, name_of, run_program, text_of, without_users_tasks
@@ -97,29 +99,47 @@ assert schema_fault
 assert weakness("passwordpassword", [])
 read_access_token(create_access_token(uuid4(), uuid4(), datetime.now(UTC)))
 """
-WORKER_START = "import app.celery_app; app.celery_app.celery_app.loader.import_default_modules()"
+# The command's words are read, the part does not run.
+PART_START = """
+from app.messaging.command_line import main
+try:
+    main(["{part}", "--help"])
+except SystemExit:
+    import app.celery_app
+    app.celery_app.celery_app.loader.import_default_modules()
+"""
+WORKER_START = PART_START.format(part="worker") + "import app.worker.bootsteps"
+BEAT_START = PART_START.format(part="beat") + "import app.beat.scheduler, app.beat.process"
+# Its database is not there; the command has imported all that it needs by then.
+COMMAND = "from app.__main__ import main; main(['{command}'])"
+NO_DATABASE = "postgresql://nobody@127.0.0.1:9/none"
 # What one task or another process needs: scientific packages, and the word lists of passwords, fourteen megabytes more in
 # every process in which a password was ever set; and the leaky ecdsa that comes along with python-jose.
 NEVER = {
     "sklearn", "numpy", "scipy", "polars", "skops", "pandas", "matplotlib", "pyarrow", "alembic", "ecdsa", "zxcvbn", "frequency_lists",
-    "passlib", "argon2", "httpx", "mcp", "mcp_types", "httpx2", "sse_starlette",
+    "passlib", "argon2", "httpx", "mcp", "mcp_types", "httpx2", "sse_starlette", "app.doctor",
 }  # fmt: skip
+# What Celery's command line brings along, in these tests with Flower, and typer for its help.
+OF_TERMINALS = {"prompt_toolkit", "click_repl", "wcwidth", "pygments", "rich", "flower", "tornado"}
+OF_CELERY = {"celery", "kombu", "amqp", "redis", "app.tasks", "app.messaging.application"}
+OF_HTTP = {"fastapi", "starlette", "uvicorn", "jinja2", "app.api", "app.web", "app.mcp"}
 # The first token imports it, with ciphers: 8 MiB.
 OF_TOKENS = {"jose", "cryptography.hazmat.bindings._rust"}
 
 
 def loaded_by(program: str, **settings: str) -> set[str]:
     """The modules, and the packages that they belong to, of a process that has run this."""
-    loaded = run_program(
+    said = run_program(
         without_users_tasks(f"{program}\nimport sys; print(*sys.modules)"), SECRET_KEY=SECRET_KEY, **settings
-    ).split()
+    )
+    loaded = said.splitlines()[-1].split()
     return {name for module in loaded for name in (module, module.partition(".")[0])}
 
 
 class TestWhatIsLoaded:
     def test_the_api_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
         loaded = loaded_by(API_START)
-        assert (NEVER | {"celery.concurrency.prefork", "billiard.pool"}) & loaded == set()
+        assert (NEVER | OF_TERMINALS | {"typer", "celery.concurrency.prefork", "billiard.pool"}) & loaded == set()
         assert {name for name in loaded if name.startswith("app.worker")} == set()
 
     def test_the_api_loads_the_pages_where_they_are_served(self) -> None:
@@ -128,8 +148,40 @@ class TestWhatIsLoaded:
         assert loaded & OF_TOKENS == set()
         assert {name for name in loaded if name == "jinja2" or name.startswith("app.web.views")} == set()
 
-    def test_a_worker_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
-        assert (NEVER | OF_TOKENS | {"fastapi"}) & loaded_by(WORKER_START) == set()
+    def test_the_api_builds_validators_at_their_first_use(self) -> None:
+        """Those of the bodies, of the pages' forms, and of FastAPI's models of the OpenAPI document."""
+        program = """
+import app.main, fastapi.openapi.models
+from app.schemas.base import RequestModel, ResponseModel
+def below(kind):
+    return [kind, *(found for each in kind.__subclasses__() for found in below(each))]
+kinds = [*below(RequestModel), *below(ResponseModel), fastapi.openapi.models.PathItem]
+assert len(kinds) > 50
+print(*(kind.__name__ for kind in kinds if kind.__pydantic_complete__))
+"""
+        assert run_program(program, SECRET_KEY=SECRET_KEY).split() == ["WaitingFor"]  # of which there are constants
+
+    @pytest.mark.parametrize("start", [WORKER_START, BEAT_START], ids=["worker", "beat"])
+    def test_a_worker_and_beat_load_nothing_that_one_task_or_another_process_needs(self, start: str) -> None:
+        assert (NEVER | OF_TOKENS | OF_TERMINALS | OF_HTTP | {"typer"}) & loaded_by(start) == set()
+
+    def test_migrate_loads_the_tables_and_alembic(self) -> None:
+        loaded = loaded_by(COMMAND.format(command="migrate"), DATABASE_URL=NO_DATABASE)
+        assert {"alembic", "app.models"} <= loaded
+        # Alembic's templates bring pygments along.
+        kept_out = NEVER - {"alembic"} | OF_TERMINALS - {"pygments"} | OF_CELERY | OF_HTTP | {"app.services"}
+        assert kept_out & loaded == set()
+
+    def test_create_admin_loads_what_makes_a_user(self) -> None:
+        admin = {"FIRST_ADMIN_USERNAME": "root", "FIRST_ADMIN_PASSWORD": "correct horse battery staple"}
+        loaded = loaded_by(COMMAND.format(command="create-admin"), DATABASE_URL=NO_DATABASE, **admin)
+        assert "app.services.user_service" in loaded
+        assert (NEVER - {"passlib", "argon2"} | OF_TERMINALS | OF_CELERY | OF_HTTP) & loaded == set()
+
+    @pytest.mark.parametrize("command", ["worker", "beat", "serve"])
+    def test_a_command_that_gives_way_to_another_program_loads_none_of_it(self, command: str) -> None:
+        program = f"from unittest.mock import patch\nwith patch('os.execv', return_value=0): {COMMAND.format(command=command)}"
+        assert {"celery", "sqlalchemy", "pydantic", "uvicorn", "alembic"} & loaded_by(program) == set()
 
 
 # Each line is imported by a process that has nothing of the service yet: a fork of one that has what takes long. Any

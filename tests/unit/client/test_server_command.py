@@ -49,7 +49,7 @@ def test_takes_streams_of_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_takes_a_closed_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "examine", lambda _: [(Text("database"), [ok(Text("it answers"))])])
+    monkeypatch.setattr("app.doctor.checks.examine", lambda _: [(Text("database"), [ok(Text("it answers"))])])
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["doctor"]) == 0
     assert sys.stdout.name == os.devnull

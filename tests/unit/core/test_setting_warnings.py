@@ -89,7 +89,7 @@ def test_each_is_logged_once_in_a_process(monkeypatch: pytest.MonkeyPatch, caplo
 
 
 def test_the_command_that_checks_says_them_and_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.__main__.read_tasks", lambda: ({}, []))
+    monkeypatch.setattr("app.catalogue.read_tasks", lambda: ({}, []))
     with settings({"QUOTA_RUNING_TASKS": "5", "SECRET_KEY": "short"}):
         answer = CliRunner().invoke(cli, ["check"])
     assert answer.exit_code == 0

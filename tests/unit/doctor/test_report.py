@@ -142,7 +142,9 @@ class TestTranslations:
 class TestTheCommand:
     @pytest.mark.parametrize(("level", "code"), [(Level.OK, 0), (Level.WARN, 0), (Level.FAIL, 1)])
     def test_fails_if_a_check_does(self, level: Level, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(program, "examine", lambda _: iter([(Text("broker"), [Finding(level, Text("x"))])]))
-        monkeypatch.setattr(program, "left_running", lambda: False)
+        monkeypatch.setattr(
+            "app.doctor.checks.examine", lambda _: iter([(Text("broker"), [Finding(level, Text("x"))])])
+        )
+        monkeypatch.setattr("app.doctor.running.left_running", lambda: False)
         ended = CliRunner().invoke(program.cli, ["doctor"])
         assert (ended.exit_code, ended.output) == (code, f"{level:<4}  broker                x\n")
