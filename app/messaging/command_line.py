@@ -1,7 +1,7 @@
 """`python -m app.messaging.command_line worker …`: Celery's command with the same options, and less imported.
 
 `celery -A app.celery_app worker` imports all commands of Celery and of its plugins first, among them a shell for the
-terminal (prompt_toolkit): a quarter of a worker's start.
+terminal (prompt_toolkit): a sixth of a worker's start.
 """
 
 import sys
