@@ -32,9 +32,9 @@ PLACEHOLDERS = {MYSQL: "mysql+pymysql://nobody@127.0.0.1:9/none", SQLITE: "sqlit
 MADE_ANEW = "app.main"
 # What migration, workers, beat and API import, by name: the launcher needs nothing of the service.
 IMPORTED = (
-    "app.__main__", "celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.worker.consumer",
-    "celery.concurrency.prefork", "app.celery_app", "app.worker.bootsteps", "uvicorn", "uvloop",
-    "app.api.http.protocol", MADE_ANEW,
+    "app.__main__", "alembic.command", "alembic.script", "app.messaging.command_line", "app.celery_app",
+    "celery.bin.worker", "celery.bin.beat", "celery.apps.worker", "celery.apps.beat", "celery.worker.consumer",
+    "celery.concurrency.prefork", "app.worker.bootsteps", "uvicorn", "uvloop", "app.api.http.protocol", MADE_ANEW,
 )  # fmt: skip
 # The fields of /proc/self/stat, counted behind the command's name, that say where the command line stands.
 _ARGUMENTS_BEGIN, _ARGUMENTS_END = 45, 46

@@ -40,4 +40,4 @@ def beat_command(options: argparse.Namespace, schedule: Path) -> list[str]:
 
 
 def _celery(options: argparse.Namespace) -> list[str]:
-    return ["celery", "-A", "app.celery_app", *([] if options.verbose else ["--quiet"])]
+    return ["app.messaging.command_line", *([] if options.verbose else ["--quiet"])]
