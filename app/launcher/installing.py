@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,24 +57,26 @@ def run_installer(command: Sequence[str], lock: int | None, environment: Mapping
         raise CannotInstall
 
 
-def pip_wheel() -> Path | None:
-    """The wheel of pip that Python brings, which runs as it is: to install it takes ensurepip three seconds."""
+def unpack_pip(packages: Path) -> list[str]:
+    """Unpack the wheel of pip that Python brings, unless there is a pip. Returns its path, to install its programs.
+
+    ensurepip would take three seconds. `python -m pip` runs what is unpacked.
+    """
     ensurepip = importlib.util.find_spec("ensurepip")
-    if ensurepip is None or ensurepip.origin is None:
-        return None
+    if ensurepip is None or ensurepip.origin is None or (packages / "pip").exists():
+        return []
     folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or Path(ensurepip.origin).with_name("_bundled")
-    return next(Path(folder).glob("pip-*.whl"), None)
-
-
-def pip_command(python: Path) -> list[str]:
-    """What begins each command of pip for the environment of this Python."""
-    wheel = pip_wheel()
-    return [str(python), f"{wheel}/pip"] if wheel else [str(python), "-m", "pip"]
+    wheels = sorted(Path(folder).glob("pip-*.whl"))[-1:]
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(packages)
+    return [str(wheel) for wheel in wheels]
 
 
 def pip_installer(python: Path) -> Installer:
     """Return pip. It writes no bytecode, as uv: the parts compile what they import, a tenth of all files."""
-    return Installer([*pip_command(python), "install", "--disable-pip-version-check", "--no-input", "--no-compile"])
+    words = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+    return Installer([str(python), *words])
 
 
 def uv_installer(uv: str, python: Path, listed: str = "") -> Installer:
@@ -95,17 +98,17 @@ def working_uv(directories: str | None = None) -> str | None:
 
 def fetched_uv(directory: Path, python: Path, lock: int | None) -> Installer | None:
     """Have pip install uv in the directory, the wheel that UV_LOCK names by its hash. None where it cannot."""
-    with subprocess.Popen(
-        [*pip_command(python), "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as settings:  # meanwhile: each start of pip takes a second
-        words = ["--retries", "2", "--require-hashes", "--upgrade", "--target", str(directory), "-r", str(UV_LOCK)]
-        try:
-            pip_installer(python).install(words, lock)
-        except CannotInstall:
-            return None
-        listed, _ = settings.communicate()
+    words = ["--retries", "2", "--require-hashes", "--upgrade", "--target", str(directory), "-r", str(UV_LOCK)]
+    try:
+        pip_installer(python).install(words, lock)
+    except CannotInstall:
+        return None
     uv = working_uv(str(directory / "bin"))
-    return uv_installer(uv, python, listed) if uv else None
+    if uv is None:
+        return None
+    listing = [str(python), "-m", "pip", "config", "list"]
+    listed = subprocess.run(listing, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    return uv_installer(uv, python, listed)
 
 
 def variables_for_uv(listed: str) -> dict[str, str]:

@@ -24,8 +24,8 @@ from app.launcher.installing import (
     Installer,
     fetched_uv,
     pip_installer,
-    pip_wheel,
     run_installer,
+    unpack_pip,
     uv_installer,
     without_optional,
     working_uv,
@@ -61,6 +61,10 @@ def ensure_venv(root: Path, requirements: Sequence[str], say: Say = print) -> Pa
 def python_of(venv: Path) -> Path:
     """The path of an environment's Python."""
     return venv / "Scripts" / "python.exe" if sys.platform == "win32" else venv / "bin" / "python"
+
+
+def _packages_of(venv: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(venv)}))
 
 
 def runs_in(venv: Path) -> bool:
@@ -124,8 +128,9 @@ def _install_somehow(venv: Path, requirements: Sequence[str], say: Say, lock: in
     others = _folders(venv.parent, requirements)
     with contextlib.suppress(CannotInstall):
         if not python_of(venv).exists():
-            _create(venv, lock)
-            others += [str(wheel)] if (wheel := pip_wheel()) else []  # pip itself, for whoever wants more packages
+            base = getattr(sys, "_base_executable", None) or sys.executable
+            run_installer([base, "-m", "venv", "--without-pip", str(venv)], lock)
+        others += unpack_pip(_packages_of(venv))  # then also `.venv/bin/pip`, for its user
         for installer in _installers(venv, say, lock):
             with contextlib.suppress(CannotInstall):
                 _install(venv, installer, requirements, say, lock)
@@ -171,12 +176,6 @@ def _is_of_this_python(venv: Path) -> bool:
     except OSError:
         return False
     return done.returncode == 0 and done.stdout.strip() == sys.implementation.cache_tag
-
-
-def _create(venv: Path, lock: int | None) -> None:
-    base = getattr(sys, "_base_executable", None) or sys.executable
-    without = ["--without-pip"] if pip_wheel() or missing_modules() else []
-    run_installer([base, "-m", "venv", *without, str(venv)], lock)
 
 
 def _install(venv: Path, installer: Installer, requirements: Sequence[str], say: Say, lock: int | None) -> None:

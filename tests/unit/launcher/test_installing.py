@@ -15,9 +15,8 @@ from app.launcher.installing import (
     SETTINGS,
     CannotInstall,
     fetched_uv,
-    pip_command,
-    pip_wheel,
     run_installer,
+    unpack_pip,
     variables_for_uv,
     without_optional,
 )
@@ -68,10 +67,16 @@ class TestSettings:
         assert variables_for_uv("") == {}
 
 
-@pytest.mark.skipif(pip_wheel() is None, reason="this Python brings no pip")
-def test_the_pip_that_python_brings_runs_from_its_wheel():
-    done = subprocess.run([*pip_command(Path(sys.executable)), "--version"], capture_output=True, text=True, check=True)
-    assert f" from {pip_wheel()}" in done.stdout
+@pytest.mark.skipif(find_spec("ensurepip") is None, reason="this Python brings no pip")
+def test_the_pip_that_python_brings_is_unpacked_once_and_runs(tmp_path):
+    (wheel,) = unpack_pip(tmp_path)
+    assert Path(wheel).name.startswith("pip-")
+    assert unpack_pip(tmp_path) == []
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "--version"], env=variables, capture_output=True, check=True
+    ).stdout
+    assert f"from {tmp_path}/pip" in said.decode()
 
 
 @pytest.mark.skipif(find_spec("pip") is None, reason="this environment has no pip")
@@ -80,9 +85,6 @@ class TestFetchedUv:
 
     @pytest.fixture
     def wheel(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(
-            module, "pip_wheel", lambda: None
-        )  # the environment's pip has its bytecode: four times as quick
         path = tmp_path / "uv-1.0-py3-none-any.whl"
         meta = "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n"
         with zipfile.ZipFile(path, "w") as archive:
