@@ -247,6 +247,57 @@ class TestTop:
             self.live(monkeypatch, [None, NotSignedIn(401, {"code": "x"}, None)], lambda: "")
 
 
+class TestDeeds:
+    def test_go_on_behind_a_task_that_refuses(self, signed_in: Service) -> None:
+        """Each is done once, in whatever spelling its id stands there again."""
+        first, second = (str(uuid4()) for _ in range(2))
+        signed_in.answers = {
+            f"POST /tasks/{first}/cancel": problem(409, "task_not_active"),
+            f"POST /tasks/{second}/cancel": httpx.Response(200, json=task(id=second, status="revoked")),
+        }
+        ran = run("cancel", first, "-", second, stdin=f"{second.upper()}\n")
+        assert (ran.exit_code, ran.stdout) == (1, f"{second}\trevoked\n")
+        assert len(signed_in.requests) == 2
+
+    @pytest.mark.parametrize(("state", "failed", "code"), [("finished", 0, 0), ("finished", 1, 1), ("aborted", 0, 1)])
+    def test_of_a_search_fail_unless_all_is_done(self, signed_in: Service, state: str, failed: int, code: int) -> None:
+        preview = {"matched": 2, "sample": [], "token": "t"}
+        operation = {
+            "id": str(uuid4()), "deed": "cancel", "matched": 2, "state": state, "done": 1, "failed": failed, "skipped": {},
+            "created_at": TASK["created_at"],
+        }  # fmt: skip
+        signed_in.answers = {
+            "POST /tasks/bulk/cancel": httpx.Response(200, json=preview | operation),
+            f"GET /tasks/bulk/{operation['id']}": httpx.Response(200, json=operation),
+        }
+        assert run("cancel", "--query", "type:x", "--yes").exit_code == code
+
+
+def test_a_watch_of_a_task_that_is_gone_fails(signed_in: Service) -> None:
+    gone = str(uuid4())
+    signed_in.answers = {
+        "GET /tasks/events": httpx.Response(200, content=b"", headers={"Content-Type": "text/event-stream"}),
+        f"GET /tasks/{gone}": problem(404, "task_not_found"),
+        f"GET /tasks/{TASK['id']}": httpx.Response(200, json={**TASK, "status": "succeeded"}),
+    }
+    ran = run("watch", gone, TASK["id"])
+    assert (ran.exit_code, ran.stderr) == (1, f"There is no task {gone}.\n")
+
+
+def test_a_named_profile_sends_its_own_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's is of another server."""
+    for name, value in (("URL", "http://other.example"), ("API_KEY", "tsk_other"), ("PROFILE", "other")):
+        monkeypatch.setenv(f"TASK_SERVICE_{name}", value)
+    profiles.save(Profile("work", URL, api_key="tsk_key"))
+    service.answers = {"GET /tasks/": httpx.Response(200, json=[])}
+    assert run("ls", "--profile", "work").exit_code == 0
+    (sent,) = service.requests
+    assert (str(sent.url.copy_with(path="/", query=None)), sent.headers["authorization"]) == (
+        f"{URL}/",
+        "Bearer tsk_key",
+    )
+
+
 def test_a_profile_of_another_server_is_named(service: Service) -> None:
     profiles.save(Profile("default", "http://other.example", access_token="a"))
     service.answers = {"GET /tasks/": problem(401, "not_authenticated")}

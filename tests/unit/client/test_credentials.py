@@ -163,6 +163,19 @@ class TestProfile:
         monkeypatch.setenv("TASK_SERVICE_CONFIG", str(tmp_path / "config"))
         assert profiles.load() == Profile("default", "https://a", in_keyring=True)
 
+    def test_in_the_keyring_is_deleted_there_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kept: dict[tuple[str, str], str] = {}
+        keyring = SimpleNamespace(
+            set_password=lambda service, name, text: kept.update({(service, name): text}),
+            delete_password=lambda service, name: kept.pop((service, name)),
+        )
+        profiles.save(Profile("before", URL, access_token="a"))
+        monkeypatch.setattr(profiles, "_keyring", lambda: keyring)
+        profiles.save(Profile("since", URL, access_token="a"))
+        for name in ("before", "since", "no-such"):
+            profiles.delete(name)
+        assert (profiles.names(), kept) == ([], {})
+
     def test_takes_the_tokens_that_another_process_has_renewed(self, server: Server) -> None:
         profiles.save(Profile("default", URL, access_token=EXPIRED, refresh_token="r0"))
         server.answers = [problem(401, "invalid_token"), shown()]

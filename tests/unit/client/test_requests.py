@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from task_service_client import ApiError, Client, Damaged, NotSignedIn, Unexpected, Unreachable
-from task_service_client._sync import following, transport
+from task_service_client._sync import client as sync_client, following, transport
 from tests.support.sources import ROOT
 from tests.unit.client.conftest import URL, Server, events, problem, task
 
@@ -42,6 +42,19 @@ class TestRepeats:
         assert 0 < server.slept[0] < 0.3
         assert 1 <= server.slept[1] < 1.3
 
+    def test_a_thousand_of_a_batch_whose_answer_is_lost_with_its_idempotency_key(
+        self, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sync_client, "BATCH", 2)
+
+        def created(*names: str) -> httpx.Response:
+            return httpx.Response(201, json={"tasks": [task(name=name) for name in names]})
+
+        server.answers = [LOST, created("a", "b"), created("c")]
+        assert [each.name for each in client.batch([CREATED] * 3)] == ["a", "b", "c"]
+        first, again, second = server.headers("idempotency-key")
+        assert (first, first == again, first == second) == (str(UUID(first)), True, False)
+
     def test_what_may_be_done_twice_alone(self, server: Server, client: Client) -> None:
         server.answers = [LOST, httpx.Response(200, json=task())]
         client.get("x")
@@ -62,6 +75,12 @@ class TestRepeats:
         server.answers = [problem(status, "quota", **{"Retry-After": said}), made()]
         client.submit("c")
         assert (20 <= server.slept[0] <= 31) if is_date else (2 <= server.slept[0] <= 2.3)
+
+    def test_at_once_where_the_date_of_retry_after_is_over(self, server: Server, client: Client) -> None:
+        over = format_datetime(datetime.now(UTC) - timedelta(seconds=30))
+        server.answers = [problem(503, "unavailable", **{"Retry-After": over}), made()]
+        client.submit("c")
+        assert 0 <= server.slept[0] < 0.3
 
     def test_no_answer_for_which_waiting_does_not_help(self, server: Server, client: Client) -> None:
         for answer in (
@@ -103,6 +122,27 @@ class TestPages:
         assert [str(request.url) for request in server.requests] == [
             f"{URL}/api/v1/tasks/?limit=2&status=failed&status=revoked",
             f"{URL}/api/v1/tasks/?cursor=a&limit=2",
+        ]
+
+    def test_of_lines_begin_behind_the_last_one(self, server: Server, client: Client) -> None:
+        line = {
+            "at": "2026-12-01T08:00:00Z",
+            "level": "INFO",
+            "logger": "l",
+            "message": "m",
+            "attempt": 1,
+            "fields": {},
+        }
+        server.answers = [
+            httpx.Response(
+                200, json=[line | {"seq": 3}, line | {"seq": 7}], headers={"Link": '<?after=7>; rel="next"'}
+            ),
+            httpx.Response(200, json=[line | {"seq": 9}]),
+        ]
+        assert [each.seq for each in client.logs("x", level="INFO")] == [3, 7, 9]
+        assert [dict(request.url.params) for request in server.requests] == [
+            {"level": "INFO"},
+            {"level": "INFO", "after": "7"},
         ]
 
     def test_of_a_newer_server_may_have_more_fields(self, server: Server, client: Client) -> None:
@@ -179,9 +219,22 @@ class TestStreams:
         last = events(task(**one, version=9, status="succeeded"))
         whole = events(task(**one, version=3, status="running")).content + last.content
         cut = len(whole) - len(last.content) + int(len(last.content) * share)
-        server.answers = [httpx.Response(200, content=whole[:cut], headers=STREAM), last]
+        server.answers = [httpx.Response(200, content=whole[:cut], headers=STREAM), events(), last]
         assert [each.version for each in client.watch(one["id"])] == [3, 9]
-        assert server.headers("last-event-id") == [None, "3"]
+        assert server.headers("last-event-id") == [None, "3", "3"]
+
+    def test_end_with_a_task_that_is_revoked(self, server: Server, client: Client) -> None:
+        revoked = task(version=3, status="revoked")
+        server.answers = [events(revoked), httpx.Response(200, json=revoked)]
+        assert [each.status for each in client.watch(revoked["id"])] == ["revoked"]
+        assert client.wait(revoked["id"]).status == "revoked"
+
+    def test_of_many_tasks_look_at_them_by_their_list(self, server: Server, client: Client) -> None:
+        ids = sorted((task()["id"] for _ in range(following.FEW + 1)), reverse=True)
+        pages = [httpx.Response(200, json=[task(id=each) for each in part]) for part in (ids[:11], ids[11:])]
+        pages[0].headers["Link"] = '<?cursor=a>; rel="next"'
+        server.answers = [events(*(task(id=each, version=2, status="succeeded") for each in ids)), *pages]
+        assert len([*client.watch(*ids)]) == 2 * len(ids)
 
     def test_of_all_tasks_look_at_them_by_the_clock(
         self, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ FEWEST = 80
 PACKAGES = {
     "app/api", "app/beat", "app/core", "app/db", "app/launcher", "app/live", "app/maintenance", "app/messaging",
     "app/migrations", "app/models", "app/outbound", "app/schemas", "app/services", "app/tasks", "app/web", "app/worker",
+    "client/task_service_client",
 }  # fmt: skip
 
 
