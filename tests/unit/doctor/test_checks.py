@@ -201,6 +201,7 @@ class TestWorkers:
         assert told(workers.states([self.worker()])) == ""
         lost = told(workers.states([self.worker(), self.worker(WorkerState.LOST)]))
         assert lost == "warn w@h was lost: its last heartbeat was at 2026-11-30 12:00:00Z"
+        assert told(workers.states([self.worker(WorkerState.LOST)])).startswith("FAIL no worker sends heartbeats")
         assert told(workers.states([self.worker(version="0.0.9")])).startswith("warn w@h runs version 0.0.9")
 
     def test_queues_that_none_serves(self) -> None:
@@ -218,6 +219,11 @@ class TestWorkers:
                 with case(seconds):
                     monkeypatch.setattr(workers, "maintenance_seconds", lambda _, seconds=seconds: seconds)
                     assert told(workers.check_maintenance(Settings())) == expected
+
+    def test_maintenance_that_waits_for_a_long_lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(workers, "maintenance_seconds", lambda _: 70.0)
+        assert told(workers.check_maintenance(Settings(maintenance_lease_seconds=30))) == ""
+        assert told(workers.check_maintenance(Settings(maintenance_lease_seconds=20))).startswith("FAIL its last round")
 
     def test_periodic_tasks_that_are_late(self) -> None:
         entries = {"hourly": timedelta(hours=1), "daily": timedelta(days=1)}
@@ -242,6 +248,11 @@ class TestPlaces:
             == f"FAIL {tmp_path}/a/b does not exist, and {tmp_path} is not writable"
         )
         assert [*tmp_path.iterdir()] == []
+
+    def test_a_storage_that_works_keeps_nothing_of_it(self, tmp_path: Path) -> None:
+        found = said(places.check_storage(Settings(storage_url=tmp_path.as_uri())))
+        assert found == [(OK, f"{tmp_path.as_uri()} takes and gives contents")]
+        assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
 
     def test_a_storage_that_gives_other_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Storage:
@@ -279,6 +290,11 @@ class TestTasks:
 
     def test_modules_that_do_not_exist(self) -> None:
         assert told(tasks.check_tasks(Settings(task_modules=["no.such.module"]))).startswith("FAIL TASK_MODULES names")
+
+    def test_shares_of_a_queue_that_does_not_exist(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tasks, "read_tasks", lambda: (dict.fromkeys(EXTRAS, self.kind()), []))
+        found = told(tasks.check_tasks(Settings(queue_shares={"no_such_queue": 3})))
+        assert found.startswith("FAIL QUEUE_SHARES: no queue no_such_queue (there are ")
 
     def test_extras_that_are_missing(self) -> None:
         found = list(tasks.extras([name for name, extra in EXTRAS.items() if extra != "ml"]))

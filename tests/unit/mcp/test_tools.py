@@ -14,11 +14,12 @@ from mcp.types import CallToolResult, TextContent
 
 from app.catalogue import catalogue
 from app.core.fair_threads import CallerGone
-from app.errors import InvalidArguments, TooManyRequests
+from app.errors import InvalidArguments, TooManyRequests, TooManyStreams
 from app.mcp.calls import Call, wanted_task
 from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
 from app.mcp.results import answer, refusal
 from app.mcp.tools import input_schema, tools_for
+from app.mcp.waiting import wait_for_end
 from app.schemas.task import TASK, TaskRead
 from app.services.accounts.auth_service import Principal
 
@@ -78,6 +79,60 @@ def test_a_large_call_whose_arguments_are_forgotten_makes_no_task() -> None:
     large.forget()
     with pytest.raises(CallerGone):
         begun._wanted(catalogue()[FIRST], {})
+
+
+@pytest.mark.parametrize(
+    ("tool", "scope"),
+    [("get_task", "tasks:write"), ("wait_task", "tasks:write"), ("cancel_task", "tasks:read"), (FIRST.replace(".", "-"), "tasks:read")],
+)  # fmt: skip
+def test_a_call_needs_the_scope_of_its_tool(tool: str, scope: str) -> None:
+    async def call() -> CallToolResult:
+        state = {"principal": replace(USER, scopes=(scope,))}
+        return await Call(cast("Request", SimpleNamespace(scope={"state": state})), 1, None).run(tool, {})
+
+    assert texts(asyncio.run(call()))[0].startswith("insufficient_scope: The API key lacks the scope tasks:")
+
+
+class TestProgress:
+    """Of a call whose client has asked for it."""
+
+    async def told(self, watcher: Any) -> list[int]:
+        found: list[int] = []
+
+        async def report(percent: int) -> None:
+            found.append(percent)
+
+        await wait_for_end(watcher, UUID(int=7), USER, 5, report)
+        return found
+
+    def test_only_rises(self) -> None:
+        """An attempt that is repeated begins at 0."""
+
+        async def talk() -> list[int]:
+            frames = iter([0, 40, 40, 0, 30, 60])
+
+            async def next_frame() -> Any:
+                progress = next(frames, None)
+                return None if progress is None else SimpleNamespace(progress=progress)
+
+            async def follow(*_: Any) -> Any:
+                return SimpleNamespace(next_frame=next_frame)
+
+            return await self.told(SimpleNamespace(follow=follow, leave=lambda _: None))
+
+        assert asyncio.run(talk()) == [40, 60]
+
+    def test_is_left_out_where_the_user_has_as_many_streams_as_allowed(self) -> None:
+        waited: list[tuple[UUID, float]] = []
+
+        async def follow(*_: Any) -> Any:
+            raise TooManyStreams("close one first", retry_after=5)
+
+        async def wait(task_id: UUID, seconds: float) -> None:
+            waited.append((task_id, seconds))
+
+        assert asyncio.run(self.told(SimpleNamespace(follow=follow, wait_for_end=wait))) == []
+        assert waited == [(UUID(int=7), 5)]
 
 
 def texts(result: CallToolResult) -> list[str]:

@@ -20,9 +20,9 @@ from tests.tiers import Tier
 MUTANTS = read_mutants()
 FEWEST = 80
 PACKAGES = {
-    "app/api", "app/beat", "app/core", "app/db", "app/launcher", "app/live", "app/maintenance", "app/messaging",
-    "app/migrations", "app/models", "app/outbound", "app/schemas", "app/services", "app/tasks", "app/web", "app/worker",
-    "client/task_service_client",
+    "app/api", "app/beat", "app/core", "app/db", "app/doctor", "app/launcher", "app/live", "app/maintenance", "app/mcp",
+    "app/messaging", "app/migrations", "app/models", "app/outbound", "app/schemas", "app/services", "app/tasks", "app/web",
+    "app/worker", "client/task_service_client",
 }  # fmt: skip
 
 
