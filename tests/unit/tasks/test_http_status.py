@@ -15,3 +15,8 @@ DATES = st.builds(
 def test_any_retry_after_is_a_time_within_an_hour_or_none(value: str) -> None:
     seconds = retryable_error("http://a.example", 503, {"retry-after": value}).retry_after
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS
+
+
+def test_a_date_that_is_over_is_now() -> None:
+    over = {"retry-after": "Fri, 13 Nov 2020 07:00:00 GMT"}
+    assert retryable_error("http://a.example", 503, over).retry_after == 0
