@@ -3,14 +3,14 @@
 import pytest
 
 from app.launcher.envfile import read_env
-from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
+from app.launcher.environment import BROKER, DATABASE, PASSWORD, STORAGE, Environment
 
 NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_KEY", "WEBHOOK_SECRET", "RETENTION_DAYS")
 
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    for name in (*NAMES, "FIRST_ADMIN_USERNAME", "FIRST_ADMIN_EMAIL", PASSWORD, "PYTHONPATH"):
+    for name in (*NAMES, "FIRST_ADMIN_USERNAME", "FIRST_ADMIN_EMAIL", PASSWORD, STORAGE, "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     return lambda: Environment(tmp_path, tmp_path / "env")
 
@@ -40,6 +40,14 @@ def test_a_server_named_in_dotenv_is_used_and_no_other_is_made_up(make, tmp_path
     assert values[DATABASE] == "postgresql://u:p@h/d"
     assert BROKER not in values
     assert "CELERY_RESULT_BACKEND" not in values
+
+
+def test_files_are_in_the_data_directory_unless_another_storage_is_named(make, tmp_path, monkeypatch):
+    assert make().values[STORAGE] == (tmp_path / "files").as_uri()
+    (tmp_path / ".env").write_text("STORAGE_URL=s3://from-dotenv\n")
+    assert make().values[STORAGE] == "s3://from-dotenv"
+    monkeypatch.setenv(STORAGE, "s3://from-environment")
+    assert make().values[STORAGE] == "s3://from-environment"
 
 
 def test_the_embedded_servers_of_an_earlier_start_are_not_taken_for_given(make):
