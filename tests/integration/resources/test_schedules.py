@@ -35,7 +35,7 @@ from app.models.task import TaskStatus
 from app.schedules import cron_times
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
-from app.services.schedules import backfilling
+from app.services.schedules import backfilling, timing
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
@@ -303,6 +303,7 @@ class TestChanging:
         schedule_service.update_schedule(db, schedule.id, {"end_at": past})
         rewind_to = schedule_service.get_schedule(db, schedule.id)
         assert rewind_to.next_run_at is None
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(done_until=past))  # nobody looks at it
         schedule_service.update_schedule(db, schedule.id, {"end_at": None})
         assert fire_all(db) == 0
         assert schedule_service.get_schedule(db, schedule.id).next_run_at is not None
@@ -381,14 +382,16 @@ class TestChanging:
     def test_resuming_where_the_zone_is_gone_is_refused(self, db: Session) -> None:
         schedule = new_schedule(db)
         schedule_service.pause(db, schedule.id)
-        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(timezone="Mars/Olympus"))
+        gone = {"timezone": "Mars/Olympus", "pause_reason": "timezone: is no time zone"}
+        db.execute(update(Schedule).where(Schedule.id == schedule.id).values(gone))
         db.commit()
         with pytest.raises(InvalidSchedule, match="timezone"):
             schedule_service.resume(db, schedule.id)
         with pytest.raises(InvalidSchedule, match="timezone"):
             schedule_service.next_times(db, schedule.id)
         schedule_service.update_schedule(db, schedule.id, {"timezone": "UTC", "paused": False})
-        assert schedule_service.get_schedule(db, schedule.id).next_run_at is not None
+        resumed = schedule_service.get_schedule(db, schedule.id)
+        assert (resumed.next_run_at is not None, resumed.pause_reason) == (True, None)
 
 
 class TestTriggering:
@@ -410,6 +413,13 @@ class TestTriggering:
 
     def test_several_at_once_are_several(self, db: Session) -> None:
         schedule = new_schedule(db)
+        for _ in range(3):
+            schedule_service.trigger(db, schedule.id)
+        assert told(db, schedule) == ["run"] * 3
+
+    def test_several_in_one_moment_are_several(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        schedule, moment = new_schedule(db), now_of(db)
+        monkeypatch.setattr(timing, "now_of", lambda _: moment)
         for _ in range(3):
             schedule_service.trigger(db, schedule.id)
         assert told(db, schedule) == ["run"] * 3

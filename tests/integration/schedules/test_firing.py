@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from app.models import Schedule, ScheduleRun
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
 from app.schedules import zones
+from app.schedules.errors import InvalidTiming
 from app.schemas.schedule import ScheduleRead
 from app.services.schedule_service import schedule_service
 from app.services.schedules import firing, making, rezoning, timing
@@ -181,6 +183,13 @@ class TestAZoneThatIsGone:
         assert (record.object_id, record.actor_id, record.detail["owner"]) == (str(bad.id), None, str(user))
         assert record.detail["reason"] == shown.pause_reason
         assert fire_all(db) == 0
+
+    def test_pauses_none_that_was_mended_meanwhile(self, db: Session) -> None:
+        schedule = new_schedule(db)
+        read: Any = SimpleNamespace(id=schedule.id, version=schedule.version)
+        schedule_service.update_schedule(db, schedule.id, {"timezone": "Europe/Berlin"})
+        firing.pause_broken(db, read, InvalidTiming("timezone", "is no time zone"))
+        assert schedule_service.get_schedule(db, schedule.id).paused is False
 
     def test_next_times_are_computed_anew_by_another_version(self, db: Session) -> None:
         good, bad, paused = (new_schedule(db, cron="0 3 * * *", timezone="Europe/Berlin") for _ in range(3))
