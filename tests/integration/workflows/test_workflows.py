@@ -119,6 +119,12 @@ class TestLife:
         assert [node.ref for node in workflow.tasks] == ["end", "right", "left", "top"]
         assert run(db, workflow) == [["top"], ["left", "right"], ["end"]]
 
+    def test_waits_for_what_its_arguments_refer_to(self, db: Session, user: UUID) -> None:
+        named = sleep("b", kwargs={"duration": {"$result": "a"}})
+        workflow = make(db, user, sleep("a"), named, sleep("c", args=[{"$result": "b"}]))
+        assert [node.depends_on for node in workflow.tasks] == [[], ["a"], ["b"]]
+        assert run(db, workflow) == [["a"], ["b"], ["c"]]
+
     def test_of_1000_tasks_is_one_transaction(self, db: Session, user: UUID) -> None:
         middle = [sleep(f"n{number}", "first") for number in range(998)]
         workflow = make(db, user, sleep("first"), *middle, sleep("last", *(task["ref"] for task in middle)))
@@ -362,12 +368,12 @@ class TestDelete:
             assert db.scalar(select(func.count()).select_from(model)) == 0
 
     def test_of_one_that_a_pending_task_needs_is_refused(self, db: Session, user: UUID) -> None:
-        workflow = make(db, user, sleep("a"))
+        workflow = make(db, user, sleep("a"), sleep("b"))
         new_task(db, user, depends_on=[id_of(workflow, "a")], delay_seconds=3600)
         run(db, workflow)
         with pytest.raises(TaskHasChildren):
             workflow_service.delete_workflow(db, workflow.id)
-        assert now(db, workflow).status == "succeeded"
+        assert (now(db, workflow).status, now(db, workflow).counts.succeeded) == ("succeeded", 2)
 
     def test_of_a_task_leaves_its_node(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, *DIAMOND)
