@@ -18,6 +18,7 @@ from uuid import UUID
 import httpx
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from app.core.config import get_settings
 from app.core.ids import new_id
@@ -37,9 +38,11 @@ from app.services.execution.attempts import NextTry
 from app.services.file_service import StartedFile, file_service
 from app.services.files import deleting
 from app.services.files.contents import Measure
+from app.services.schedule_service import schedule_service
 from app.services.tasks.quotas import quotas
 from app.storage.store import Storage, key_of, storage
 from tests.support.accounts import MakeUser
+from tests.support.schedules import new_schedule
 from tests.support.task_client import TaskClient, module_client, task_client
 from tests.support.tasks import ERROR, claim, finish, new_task
 from tests.support.waiting import wait_for
@@ -252,6 +255,18 @@ class TestUpload:
             file_service.give_up(db, other)
             assert quotas.keeps_too_much(db, user_id) is False
             file_service.give_up(db, file_service.begin(db, user_id, "all", "text/csv", 100_000))
+
+    def test_that_cannot_begin_reserves_nothing(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise OperationalError("INSERT", None, Exception("the database is away"))
+
+        user_id = UUID(tasks.user["id"])
+        with setting("QUOTA_STORED_BYTES", 100_000), SessionLocal() as db:
+            with monkeypatch.context() as patched:
+                patched.setattr(statements, "begin_file", refuse)
+                with pytest.raises(OperationalError):
+                    file_service.begin(db, user_id, "one", "text/csv", 100_000)
+            file_service.give_up(db, file_service.begin(db, user_id, "other", "text/csv", 100_000))
 
     def test_of_a_user_who_is_deleted_at_its_end_is_too_late(self, tasks: TaskClient) -> None:
         with SessionLocal() as db:
@@ -566,6 +581,28 @@ class TestArtifactsBeforeMaintenanceComes:
         task_id, saved = self.saved_twice(tasks, retried)
         assert self.seen(tasks, task_id, saved) == {"1-partial", "2-held", "2-partial"}
 
+    def test_of_an_earlier_attempt_stay_while_a_task_names_them(self, tasks: TaskClient) -> None:
+        saved, user_id = list[str](), UUID(tasks.user["id"])
+        with SessionLocal() as db:
+            task = new_task(db, user_id, max_attempts=3)
+            for ending in (ends.retried(ERROR, NextTry(0)), ends.succeeded(None)):
+                attempt = Attempt(task.id, claim(db, task).attempt)
+                saved.append(self.saved(attempt, "same", partial=True))
+                assert ends.end_attempt(db, task.id, attempt.number, ending)
+                db.commit()
+                swept()
+                assert statements.add_use(db, UUID(saved[0]), new_task(db, user_id).id)
+                db.commit()
+        assert [content(tasks, each).status_code for each in saved] == [200, 200]
+
+    def test_are_no_files(self, tasks: TaskClient) -> None:
+        _, saved = self.saved_twice(tasks, partial(ends.lost, "killed"))
+        file = made(upload(tasks))
+        assert [each["id"] for each in tasks.http.get(FILES, headers=tasks.headers).json()] == [file["id"]]
+        refusal = tasks.http.delete(f"{FILES}{saved['2-held']}", headers=tasks.headers)
+        assert refused(refusal)[:2] == (404, "file_not_found")
+        assert content(tasks, saved["2-held"]).status_code == 200
+
     def test_go_with_their_task(self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient) -> None:
         admin = task_client(client, make_user, "admin")
         for sweep in (False, True):
@@ -577,9 +614,12 @@ class TestArtifactsBeforeMaintenanceComes:
                 assert refused(content(admin, artifact_id))[:2] == (404, "file_not_found")
                 assert refused(get(admin, artifact_id))[:2] == (404, "file_not_found")
 
-    def test_of_another_user_are_not_read_by_a_body(self, client: httpx.Client, make_user: MakeUser) -> None:
+    def test_of_another_user_are_read_by_no_body_and_not_downloaded(
+        self, client: httpx.Client, make_user: MakeUser
+    ) -> None:
         tasks, other = task_client(client, make_user), task_client(client, make_user)
-        _, saved = self.saved_twice(tasks, partial(ends.lost, "killed"))
+        task_id, saved = self.saved_twice(tasks, partial(ends.lost, "killed"))
+        assert refused(other.get(f"{task_id}/artifacts/2-held"))[:2] == (404, "task_not_found")
         file_id = UUID(made(upload(tasks))["id"])
         with SessionLocal() as db:
             own, foreign = (new_task(db, UUID(each.user["id"])).id for each in (tasks, other))
@@ -612,17 +652,21 @@ class TestDeletion:
         assert bytes_kept() == []
 
     def test_after_its_days_waits_for_those_that_name_it(self, tasks: TaskClient) -> None:
-        named, other = (made(upload(tasks))["id"] for _ in range(2))
+        named, scheduled, other = (made(upload(tasks))["id"] for _ in range(3))
         with SessionLocal() as db:
-            task = new_task(db, UUID(tasks.user["id"]))
-            assert statements.add_use(db, UUID(named), task.id)
+            user_id = UUID(tasks.user["id"])
+            task, schedule = new_task(db, user_id), new_schedule(db, user_id)
+            for each, by in ((named, task.id), (scheduled, schedule.id)):
+                assert statements.add_use(db, UUID(each), by)
             db.commit()
-            for each in (named, other):
+            for each in (named, scheduled, other):
                 changed(each, expires_at=NOW - timedelta(seconds=1))
             swept()
-            assert [get(tasks, each).status_code for each in (named, other)] == [200, 404]
+            assert [get(tasks, each).status_code for each in (named, scheduled, other)] == [200, 200, 404]
             finish(db, task)
-        changed(named, expires_at=NOW - timedelta(seconds=1))
+            schedule_service.delete_schedule(db, schedule.id)
+        for each in (named, scheduled):
+            changed(each, expires_at=NOW - timedelta(seconds=1))
         swept()
         assert states() == []
 
