@@ -221,6 +221,12 @@ class TestDeliveries:
         nowhere = ask("POST", f"{one}/deliveries/{uuid4()}/redeliver")
         assert (nowhere.status_code, nowhere.json()["code"]) == (404, "delivery_not_found")
 
+    def test_of_another_users_task_are_not_there(self, ask: Caller, shared: TestClient) -> None:
+        task = ask("POST", TASKS, BODY).json()
+        assert ask("GET", f"{TASKS}{task['id']}/deliveries").json() == []
+        answer = Caller(shared, new_token())("GET", f"{TASKS}{task['id']}/deliveries")
+        assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
+
     def test_count_in_the_quota_of_bytes(self, ask: Caller) -> None:
         made = ask.create()
         ask("POST", f"{HOOKS}{made['id']}/test")

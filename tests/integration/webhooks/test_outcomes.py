@@ -138,6 +138,13 @@ class TestARedelivery:
         webhook_service.redeliver(db, made.user_id, made.id, delivery(db).id)
         assert take(db, made).id == delivery(db).id
 
+    def test_of_what_failed_days_ago_has_its_three_days_from_now_on(self, db: Session, made: WebhookEndpoint) -> None:
+        days_ago = Outcome(datetime.now(UTC) - timedelta(days=4), 0.1, 503, retry_after=3600.0)
+        write(db, (take(db, made), days_ago))
+        webhook_service.redeliver(db, made.user_id, made.id, delivery(db).id)
+        write(db, (take(db, made), outcome(503)))
+        assert (delivery(db).state, len(delivery(db).attempts)) == ("pending", 2)
+
     def test_is_one_of_a_thousand(
         self, db: Session, made: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:  # fmt: skip
