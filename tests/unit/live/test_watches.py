@@ -6,9 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from app.live.frames import Frame, moment_of
-from app.live.queries import Found
+from app.core.config import Settings
+from app.errors import TooManyStreams
+from app.live import queries
+from app.live.frames import Frame, cursor_of, moment_of
+from app.live.queries import Found, Standing
 from app.live.streams import Credential, Feed, Reloaded, RowsStream, TaskStream
+from app.live.watcher import REPLAY_TASKS, Watcher
 from app.live.watches import MAX_KNOWN, UserWatch, Watches
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +141,56 @@ async def test_streams_are_counted_by_user_until_they_leave(world: World) -> Non
     assert (world.watches.stream_count(USER), world.watches.stream_count(OTHER)) == (2, 0)
     for _ in range(2):
         world.watches.leave(world.stream)
+    assert world.watches.stream_count(USER) == 1
+    for _ in range(2):
         world.watches.leave(world.feeds[USER])
     assert world.watches.stream_count(USER) == 0
     assert not world.watches._streams_by_user
+
+
+class TestTheWatcher:
+    """What it asks the database is told here."""
+
+    @pytest.fixture
+    async def watcher(self, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+        monkeypatch.setattr(Watcher, "_start_listening", lambda _: None)
+        monkeypatch.setattr(queries, "now", lambda: START)
+        return Watcher(Settings(events_streams=2))
+
+    async def test_of_one_change_more_than_it_sends_again_says_reset(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def changed(_user: UUID, _since: datetime, limit: int) -> list[UUID]:
+            return [UUID(int=number) for number in range(min(limit, there))]
+
+        monkeypatch.setattr(queries, "changed_since", changed)
+        for there, resets in ((REPLAY_TASKS, False), (REPLAY_TASKS + 1, True)):
+            feed = await watcher.feed(USER, CREDENTIAL, cursor_of(START - timedelta(seconds=1)))
+            assert (b"event: reset" in (feed._take() or b""), len(feed._waiting)) == (resets, 0 if resets else there)
+            watcher.leave(feed)
+
+    async def test_takes_a_cursor_of_the_future_for_now(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The database's clock was put back: what changes from now on is behind the cursor that is sent."""
+        monkeypatch.setattr(queries, "changed_since", lambda _user, since, _limit: [UUID(int=7)] * (since <= START))
+        feed = await watcher.feed(USER, CREDENTIAL, cursor_of(START + timedelta(hours=1)))
+        assert f"id: {cursor_of(START)}\n".encode() in (feed._take() or b"")
+        assert [*feed._waiting] == [UUID(int=7)]
+
+    async def test_has_so_many_streams_of_all_users(self, watcher: Watcher) -> None:
+        for user in (USER, OTHER):
+            await watcher.feed(user, CREDENTIAL, None)
+        with pytest.raises(TooManyStreams, match="This API process has too many"):
+            await watcher.feed(UUID(int=4), CREDENTIAL, None)
+
+    async def test_ends_a_stream_with_the_time_of_its_credential(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        until = Credential(CREDENTIAL.id, is_key=False, role="user", expires_at=START + timedelta(seconds=2))
+        feed = await watcher.feed(USER, until, None)
+        for second, ends in ((1, False), (2, True)):
+            standing = Standing({until.id: "user"}, START + timedelta(seconds=second))
+            monkeypatch.setattr(queries, "standing", lambda *_, standing=standing: standing)
+            await watcher._check_credentials()
+            assert feed.closed is ends
