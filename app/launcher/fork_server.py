@@ -49,7 +49,11 @@ def main() -> None:
     orders.send(b"{}")
     order = _serve(orders)
     _become(order)
-    runpy.run_module(order["argv"][0], run_name="__main__", alter_sys=True)
+    module = order["argv"][0]
+    if module in sys.modules:  # it is executed as `__main__`, and what it imports is there
+        is_package = hasattr(sys.modules[module], "__path__")
+        sys.modules.pop(f"{module}.__main__" if is_package else module, None)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def import_the_application(engine: str) -> None:
