@@ -141,7 +141,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-# What `app/db` promises, on every engine: SQLite and MariaDB have these in each run, MySQL where a change may concern it.
+# What `app/db` promises, on every engine: SQLite, MariaDB and MySQL have these where a change may concern them.
 STATEMENTS: tuple[str, ...] = (
     "integration/test_account_statements.py", "integration/test_audit_pruning.py",
     "integration/test_bulk_steps.py",
@@ -158,7 +158,18 @@ STATEMENTS: tuple[str, ...] = (
     "integration/webhooks/", "integration/workflows/",
 )  # fmt: skip
 
-# Of these, what takes long or asks through HTTP, and is seen on PostgreSQL in each run: on the other engines it is of the
+# Of these, what SQLite has in each other run: the statements themselves, without the services around them.
+CORE: tuple[str, ...] = (
+    "integration/test_account_statements.py", "integration/test_audit_pruning.py", "integration/test_bulk_steps.py",
+    "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
+    "integration/test_deadlocks.py", "integration/test_held_tasks.py", "integration/test_late_commits.py",
+    "integration/test_limit_uses.py", "integration/test_maintenance.py", "integration/test_outbox.py",
+    "integration/test_periods.py", "integration/test_queues.py", "integration/test_state_machine.py",
+    "integration/test_statements.py", "integration/test_task_counts.py", "integration/test_task_service.py",
+    "integration/test_task_steps.py", "integration/test_triggers.py", "integration/test_turns.py",
+)  # fmt: skip
+
+# Of the statements, what takes long or asks through HTTP, and is seen on PostgreSQL in each run: on the other engines it is of the
 # full tier.
 ON_POSTGRESQL: tuple[str, ...] = (
     "integration/test_bulk_steps.py::TestABatch::test_of_a_killed_process_is_lost_nowhere",
@@ -240,14 +251,15 @@ def may_have_tests_of(tier: Tier, file: str) -> bool:
     return file.startswith("faults/") or any(each.is_in(tier) for each in (own, *within))
 
 
-def runs_on(engine: str, tier: Tier, file: str) -> bool:
+def runs_on(engine: str, tier: Tier, file: str, *, core: bool = False) -> bool:
+    """Whether a run of the tier has the file on this engine; `core`: one that leaves other engines the core."""
     if engine == "postgresql":
         return True
     if not file.startswith(("integration/", "faults/")):
         return False
     if any(_fits(entry, file) for entry in NOT_OF_ENGINES):
         return False
-    return tier is Tier.FULL or any(_fits(entry, file) for entry in STATEMENTS)
+    return tier is Tier.FULL or any(_fits(entry, file) for entry in (CORE if core else STATEMENTS))
 
 
 def is_timed(file: str) -> bool:

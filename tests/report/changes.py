@@ -1,6 +1,7 @@
-"""Which suites a run of the default tier has: MySQL's only where the change may concern it.
+"""Which engines a run of the default tier has beside PostgreSQL: MariaDB, MySQL and all statements on SQLite where the
+change may concern them, else only the core of the statements on SQLite.
 
-MySQL gets the statements of MariaDB, which each run has. `python -m tests.report.changes` exits with 0 where it may.
+`python -m tests.report.changes` exits with 0 where it may.
 """
 
 import subprocess
@@ -11,18 +12,22 @@ from tests.report.model import ROOT
 from tests.tiers import STATEMENTS
 
 LONG_ONLY = ("load",)
+BY_PATH = ("mariadb", "mysql")
+# A mutant that is tried on another engine lies in one of these.
 CONCERNING = (
-    "app/db/", "app/ddl/", "app/models/", "app/migrations/", "requirements.txt", "tests/support/databases.py",
+    "app/db/", "app/ddl/", "app/models/", "app/migrations/", "app/core/engines.py", "app/maintenance/lease.py", "app/services/tasks/unique_keys.py",
+    "requirements.txt", "tests/support/databases.py",
     *(f"tests/{file}" for file in STATEMENTS),
 )  # fmt: skip
 
 
-def default_suites(suites: Sequence[str]) -> list[str]:
-    left_out = {*LONG_ONLY} | (set() if concerns_mysql() else {"mysql"})
+def default_suites(suites: Sequence[str], *, engines: bool) -> list[str]:
+    """Return the suites of a default run; `engines`: of a change that may concern them."""
+    left_out = {*LONG_ONLY, *(() if engines else BY_PATH)}
     return [name for name in suites if name not in left_out]
 
 
-def concerns_mysql() -> bool:
+def concern_engines() -> bool:
     """Whether the difference to origin/main, on main to its parent, touches those paths, or no base is known."""
     base = _git("merge-base", "HEAD", "origin/main")
     if base == _git("rev-parse", "HEAD"):
@@ -44,4 +49,4 @@ def _git(*arguments: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if concerns_mysql() else 1)
+    sys.exit(0 if concern_engines() else 1)

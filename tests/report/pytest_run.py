@@ -35,7 +35,8 @@ FEW_FILES = 4  # so many are read by one process before others have started
 @dataclass(frozen=True)
 class Options:
     """`jobs` is how many processes share PostgreSQL's tests, `engine_jobs` those of each other engine, where PostgreSQL has
-    none; `seed` is that of Hypothesis and of the random faults; `marked` is an expression of pytest's `-m`.
+    none; `seed` is that of Hypothesis and of the random faults; `marked` is an expression of pytest's `-m`; `core` leaves
+    other engines the core of the statements.
     """
 
     keyword: str | None
@@ -46,6 +47,7 @@ class Options:
     seed: int
     patience: float
     marked: str = ""
+    core: bool = False
 
 
 def run(suites: Sequence[str], reports: Path, options: Options) -> tuple[list[Recorded], list[Flaky]]:
@@ -101,6 +103,7 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
         paths = [path for path in named if path.startswith(tuple(f"{folder}/" for folder in paths))] or paths
     chosen = ["-k", options.keyword] if options.keyword else []
     chosen += ["-m", options.marked] if options.marked else []
+    chosen += ["--core"] if options.core else []
     return ["-m", "pytest", *paths, "--suites", ",".join(suites), "--tier", options.tier, *chosen]
 
 

@@ -58,8 +58,10 @@ def _say(line: str) -> None:
 def _run_once(named: Sequence[str], options: argparse.Namespace) -> int:
     """One run: of the default tier, or with --full of everything that was named."""
     _fresh_reports()
-    run = _run(named or (SUITES if options.full else changes.default_suites(SUITES)), options)
-    return _finish(run, [] if options.full else _left_out(run))
+    engines = bool(named) or options.full or changes.concern_engines()
+    suites = named or (SUITES if options.full else changes.default_suites(SUITES, engines=engines))
+    run = _run(suites, options, core=not engines)
+    return _finish(run, [] if options.full else _left_out(run, core=not engines))
 
 
 def _run_parts(options: argparse.Namespace) -> int:
@@ -98,7 +100,7 @@ def _fresh_reports() -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "") -> Run:
+def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "", *, core: bool = False) -> Run:
     begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     sbom.write()
     patience = measure_patience() * (COVERAGE_SLOWS if options.coverage else 1)
@@ -109,7 +111,7 @@ def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "") -
     # One more in the full tier: a soak of 26 minutes uses a tenth of a core.
     engine_jobs = min(options.jobs, (os.cpu_count() or 1) + options.full)
     chosen = pytest_run.Options(
-        options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience, marked
+        options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience, marked, core
     )
     of_pytest = [name for name in suites if name in OF_PYTEST]
     found, flaky = pytest_run.run(of_pytest, REPORTS, chosen)
@@ -147,10 +149,11 @@ def _json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _left_out(run: Run) -> list[str]:
+def _left_out(run: Run, *, core: bool) -> list[str]:
     ran = {suite.name for suite in run.suites}
     absent = [name for name in SUITES if name not in ran]
     more = f", and all of {', '.join(absent)}" if absent else ""
+    more += ", and of sqlite what is not of the core" if core else ""
     parts = ", ".join(f"--part {name}" for name in PARTS)
     further = " ".join(f"--part {name}" for name in FURTHER)
     told = f"left out: the tests of the full tier{more}: `python3 run_tests.py --full` runs all ({parts})"

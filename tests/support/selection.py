@@ -2,6 +2,7 @@
 
 --tier NAME       the tests of this tier and of those below it, as `tests/tiers.py` lists them
 --suites A,B      those of these suites: folders of `tests/`, and engines other than PostgreSQL
+--core            on another engine than PostgreSQL only the core of the statements
 --only FILE       those that FILE names: a JSON list of `[suite, node id]`
 
 Without these options pytest runs what its arguments name, but for tests marked `full`.
@@ -24,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the long tests as well (marked `full`)")
     parser.addoption("--tier", choices=[*Tier], help="only the tests of this tier and of those below it")
     parser.addoption("--suites", help="only the tests of these suites, separated by commas")
+    parser.addoption("--core", action="store_true", help="on another engine only the core of the statements")
     parser.addoption("--only", type=Path, help="only the tests that this JSON file names: [[suite, node id], …]")
 
 
@@ -47,7 +49,10 @@ def _is_chosen(file: str, config: pytest.Config) -> bool:
     tier, suites = config.getoption("tier"), config.getoption("suites")
     if suites and suite_of(f"tests/{file}") not in suites.split(","):
         return False
-    return not tier or (tiers.may_have_tests_of(Tier(tier), file) and tiers.runs_on(ENGINE, Tier(tier), file))
+    if not tier:
+        return True
+    core = bool(config.getoption("core"))
+    return tiers.may_have_tests_of(Tier(tier), file) and tiers.runs_on(ENGINE, Tier(tier), file, core=core)
 
 
 def _only(config: pytest.Config) -> set[str] | None:

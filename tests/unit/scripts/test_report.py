@@ -82,7 +82,12 @@ class TestASession:
         assert {"tests/unit", "tests/integration", "tests/faults"} <= {*command}
         assert command[command.index("--suites") + 1] == "unit,integration,sqlite"
         assert command[command.index("--tier") + 1] == "default"
+        assert "--core" not in command
         assert variables["SOAK_SEED"] == "7"
+
+    def test_leaves_other_engines_the_core_where_a_change_concerns_none(self, tmp_path: Path) -> None:
+        command = pytest_run._command(["unit", "sqlite"], tmp_path, replace(OPTIONS, core=True))
+        assert "--core" in command
 
     def test_load_has_a_process_of_its_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         *_, started = self.run(monkeypatch, tmp_path, ["unit", "load"], (0, [GOOD]), (5, []))
@@ -188,7 +193,7 @@ class TestTheCommand:
         """The suites of each run; all of them pass, but for a part that is named in `failing`."""
         found: list[list[str]] = []
 
-        def run(suites: Sequence[str], *_: object) -> Run:
+        def run(suites: Sequence[str], *_: object, **__: object) -> Run:
             found.append([*suites])
             return Run([SuiteResult(name, [case("passed")]) for name in suites], "today", 1.0, "a machine")
 
@@ -211,14 +216,15 @@ class TestTheCommand:
         assert ran == [suites]
 
     @pytest.mark.parametrize("concerned", [True, False])
-    def test_runs_the_default_tier_with_mysql_where_a_change_may_concern_it(
+    def test_runs_the_default_tier_with_other_engines_where_a_change_may_concern_them(
         self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], concerned: bool
     ) -> None:
-        monkeypatch.setattr(changes, "concerns_mysql", lambda: concerned)
+        monkeypatch.setattr(changes, "concern_engines", lambda: concerned)
         assert runner.main([]) == 0
-        assert ("mysql" in ran[0]) is concerned
-        assert {"unit", "integration", "mariadb", "sqlite", "e2e", "faults", "security", "performance"} <= {*ran[0]}
+        assert {"mariadb", "mysql"} & {*ran[0]} == ({"mariadb", "mysql"} if concerned else set())
+        assert {"unit", "integration", "sqlite", "e2e", "faults", "security", "performance"} <= {*ran[0]}
         told = capsys.readouterr().out
+        assert ("of sqlite what is not of the core" in told) is not concerned
         assert "left out: the tests of the full tier" in told
         assert "python3 run_tests.py --full" in told
 
@@ -347,20 +353,27 @@ class TestChanges:
         [
             ({"merge-base": "a", "rev-parse HEAD": "b", "diff": "app/web/forms.py\nREADME.md"}, False),
             ({"merge-base": "a", "rev-parse HEAD": "b", "diff": "app/db/sql.py"}, True),
+            ({"merge-base": "a", "rev-parse HEAD": "b", "diff": "app/maintenance/lease.py"}, True),
             ({"merge-base": "b", "rev-parse HEAD": "b", "rev-parse --verify": "a", "diff": "app/models/task.py"}, True),
             ({"merge-base": "b", "rev-parse HEAD": "b", "rev-parse --verify": "a", "diff": "docs/faq.md"}, False),
             ({"merge-base": "b", "rev-parse HEAD": "b"}, True),  # main has one commit alone
             ({}, True),  # no base, no git
         ],
     )
-    def test_of_the_folders_with_statements_concern_mysql(
+    def test_of_the_folders_with_statements_concern_other_engines(
         self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], concerned: bool
     ) -> None:
         def git(*arguments: str) -> str | None:
             return next((said for asked, said in answers.items() if " ".join(arguments).startswith(asked)), None)
 
         monkeypatch.setattr(changes, "_git", git)
-        assert changes.concerns_mysql() is concerned
+        assert changes.concern_engines() is concerned
+
+    def test_that_break_another_engine_concern_it(self) -> None:
+        """Else a mutant that only MariaDB or SQLite sees would not be seen by the run of its change."""
+        mutants = [mutant for mutant in read_mutants() if mutant.engine != "postgresql"]
+        assert mutants
+        assert [mutant.name for mutant in mutants if not mutant.file.startswith(changes.CONCERNING)] == []
 
 
 @pytest.mark.parametrize(
@@ -371,7 +384,7 @@ def test_exit_code_and_last_line(
 ) -> None:
     monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
     suites = [SuiteResult("unit", [case(outcome) for outcome in outcomes])]
-    monkeypatch.setattr(runner, "_run", lambda *_: Run(suites, "today", 1.0, "a machine"))
+    monkeypatch.setattr(runner, "_run", lambda *_, **__: Run(suites, "today", 1.0, "a machine"))
     assert runner.main(["--suite", "unit"]) == code
     counts = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
     assert capsys.readouterr().out.splitlines()[-1] == counts
