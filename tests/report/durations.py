@@ -1,61 +1,89 @@
-"""How long each test takes, kept in `tests/durations.json` from one run to the next: {suite: {file: {test: seconds}}}.
+"""How long each test takes. A green run that nothing disturbed leaves it in `reports/durations.json`, and
+`python -m tests.report.durations [FILE]` takes that into `tests/durations.json`, which the scheduler and the rule of the
+budget read. It notes in `tests/flaky.json` the tests that were flaky in the run, with its time.
 
-The scheduler takes the longest file first. After a run, `python -m tests.report.durations` merges what it measured, and
-notes in `tests/flaky.json` the tests that were flaky in it, with its time.
+A run tells {suite: {file: {test: seconds}}} of what passed; tests with a marker that decides on their tier stand apart,
+under "suite marker". What is kept names the tests that take half a second or more, and counts and adds up the others of each file.
 """
 
 import json
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tests import tiers
+from tests.report.changes import BY_PATH
 from tests.report.model import REPORTS, ROOT
-from tests.report.recorded import Recorded
+from tests.report.options import ENGINES
+from tests.report.recorded import MARKERS, Recorded
 from tests.support.selection import suite_of
+from tests.tiers import Tier
 
 KEPT, FLAKY = ROOT / "tests" / "durations.json", ROOT / "tests" / "flaky.json"
+NAMED_SECONDS = 0.5
+# Of each test that no kept run has had: a new file comes early, so that it is not the one that the others wait for.
 UNKNOWN_SECONDS = 5.0
-Durations = dict[str, dict[str, dict[str, float]]]
+Measured = dict[str, dict[str, dict[str, float]]]
 
 
-def read(path: Path = KEPT) -> Durations:
-    found: Durations = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+@dataclass
+class FileDurations:
+    """Those of a file: `named` by test; `quick` is how many others there are, and `quick_seconds` their sum."""
+
+    named: dict[str, float] = field(default_factory=dict)
+    quick: int = 0
+    quick_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, tests: Mapping[str, float]) -> "FileDurations":
+        named = {name: round(seconds, 1) for name, seconds in sorted(tests.items()) if seconds >= NAMED_SECONDS}
+        others = [seconds for name, seconds in tests.items() if name not in named]
+        return cls(named, len(others), round(sum(others), 1))
+
+    def of_tests(self, names: Iterable[str]) -> float:
+        """Return the seconds of these tests; of each that is not known it is a guess."""
+        asked = [*names]
+        named = [self.named[name] for name in asked if name in self.named]
+        others = len(asked) - len(named)
+        quick = self.quick_seconds * min(1, others / self.quick) if self.quick else 0.0
+        return sum(named) + quick + UNKNOWN_SECONDS * max(0, others - self.quick)
+
+
+Kept = dict[str, dict[str, FileDurations]]
+
+
+def read(path: Path = KEPT) -> Kept:
+    found = _json(path)
+    return {suite: {file: FileDurations(**each) for file, each in files.items()} for suite, files in found.items()}
 
 
 def write(tests: Iterable[Recorded], path: Path) -> None:
-    found: Durations = {}
+    found: Measured = {}
     for test in tests:
         file, _, name = test.nodeid.partition("::")
         if name and test.outcome == "passed":
-            found.setdefault(test.suite, {}).setdefault(file, {})[name] = round(test.seconds, 2)
-    path.write_text(_text(found), encoding="utf-8")
+            found.setdefault(_section(test.suite, test.marker), {}).setdefault(file, {})[name] = round(test.seconds, 2)
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def merge(paths: Iterable[Path], into: Path) -> None:
     """One file of several runs that had no test in common."""
-    found: Durations = {}
+    found: Measured = {}
     for path in paths:
-        _add(found, read(path))
-    into.write_text(_text(found), encoding="utf-8")
+        for suite, files in _json(path).items():
+            for file, tests in files.items():
+                found.setdefault(suite, {}).setdefault(file, {}).update(tests)
+    into.write_text(json.dumps(found), encoding="utf-8")
 
 
-def _add(known: Durations, more: Durations) -> None:
-    for suite, files in more.items():
-        for file, tests in files.items():
-            known.setdefault(suite, {}).setdefault(file, {}).update(tests)
+def _section(suite: str, marker: str) -> str:
+    return f"{suite} {marker}".rstrip()
 
 
-def _text(durations: Durations) -> str:
-    """A line for each file, so that a change is seen where it is."""
-    suites = (
-        f"{json.dumps(suite)}: {{\n"
-        + ",\n".join(
-            f"{json.dumps(file)}: {json.dumps(tests, sort_keys=True)}" for file, tests in sorted(files.items())
-        )
-        + "\n}"
-        for suite, files in sorted(durations.items())
-    )
-    return "{" + ",\n".join(suites) + "}\n"
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def of_tests() -> Callable[[str, str, Iterable[str]], float]:
@@ -63,31 +91,97 @@ def of_tests() -> Callable[[str, str, Iterable[str]], float]:
     kept = read()
 
     def seconds(engine: str, file: str, nodeids: Iterable[str]) -> float:
-        tests = kept.get(suite_of(file, engine), {}).get(file, {})
-        known = [tests[name] for nodeid in nodeids if (name := nodeid.partition("::")[2]) in tests]
-        return sum(known) if known else UNKNOWN_SECONDS
+        whole = FileDurations()
+        for marker in ("", *MARKERS):
+            part = kept.get(_section(suite_of(file, engine), marker), {}).get(file, FileDurations())
+            quick, quick_seconds = whole.quick + part.quick, whole.quick_seconds + part.quick_seconds
+            whole = FileDurations({**whole.named, **part.named}, quick, quick_seconds)
+        return whole.of_tests(nodeid.partition("::")[2] for nodeid in nodeids)
 
     return seconds
 
 
-def keep() -> None:
-    """Merge the last run's durations, file by file, and count its flaky tests."""
-    durations, measured = read(), read(REPORTS / "durations.json")
-    flaky = json.loads((REPORTS / "flaky.json").read_text(encoding="utf-8"))
-    _add(durations, measured)
-    for suite, files in measured.items():
+def of_default_tier(kept: Kept) -> dict[tuple[str, str], float]:
+    """Return the seconds of each test of a default run that concerns no other engine, by section and node id.
+
+    What is quick in a file stands under the file's name.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for section, files in kept.items():
+        suite, _, marker = section.partition(" ")
+        if marker == "full" or suite in BY_PATH:
+            continue
+        engine = suite if suite in ENGINES else "postgresql"
+        for file, durations in files.items():
+            listed = file.removeprefix("tests/")
+            if not tiers.runs_on(engine, Tier.DEFAULT, listed, core=True):
+                continue
+            tests = {f"{file}::{name}": seconds for name, seconds in durations.named.items()}
+            for nodeid, seconds in {file: durations.quick_seconds, **tests}.items():
+                listed, every = nodeid.removeprefix("tests/"), marker == "every_engine"
+                if tiers.tier_of(listed, engine=engine, every_engine=every).is_in(Tier.DEFAULT):
+                    found[section, nodeid] = seconds
+    return found
+
+
+def keep(path: Path, kept: Path = KEPT) -> None:
+    """Merge a run's durations, test by test, and forget the tests and files that are gone."""
+    durations, measured = read(kept), _json(path)
+    _forget(durations, measured)
+    for section, files in measured.items():
         for file, tests in files.items():
-            known = durations[suite][file]
-            measured_again = {name.partition("[")[0] for name in tests}
-            written = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
-            for name in known.keys() - tests.keys():
-                function = name.partition("[")[0]
-                if function in measured_again or f"def {function.rpartition('::')[2]}(" not in written:
-                    del known[name]
-    present = {file for files in durations.values() for file in files if (ROOT / file).exists()}
-    durations = {suite: {f: t for f, t in files.items() if f in present} for suite, files in durations.items()}
-    KEPT.write_text(_text(durations), encoding="utf-8")
-    runs: dict[str, list[str]] = json.loads(FLAKY.read_text(encoding="utf-8")) if FLAKY.exists() else {}
+            known, new = durations.setdefault(section, {}).get(file, FileDurations()), FileDurations.of(tests)
+            if new.quick < known.quick and len(tests) < known.quick:  # a run of a few tests tells nothing of the others
+                new.quick, new.quick_seconds = known.quick, known.quick_seconds
+            new.named = {**known.named, **new.named}
+            durations[section][file] = new
+    kept.write_text(_text(durations), encoding="utf-8")
+
+
+def _forget(known: Kept, measured: Measured) -> None:
+    """Take out what the run has measured again, and what is in no file any more. Tests of another tier stay."""
+    again = {
+        (_suite(section), file, _function(name))
+        for section, files in measured.items()
+        for file, tests in files.items()
+        for name in tests
+    }
+    for section, files in known.items():
+        for file in [file for file in files if not (ROOT / file).exists()]:
+            del files[file]
+        for file, durations in files.items():
+            written = (ROOT / file).read_text(encoding="utf-8")
+            durations.named = {
+                name: seconds
+                for name, seconds in durations.named.items()
+                if (_suite(section), file, _function(name)) not in again
+                and f"def {_function(name).rpartition('::')[2]}(" in written
+            }
+
+
+def _suite(section: str) -> str:
+    return section.partition(" ")[0]
+
+
+def _function(name: str) -> str:
+    return name.partition("[")[0]
+
+
+def _text(kept: Kept) -> str:
+    """A line for each file, so that a change is seen where it is."""
+    suites = (
+        f"{json.dumps(suite)}: {{\n"
+        + ",\n".join(
+            f"{json.dumps(file)}: {json.dumps(vars(each), sort_keys=True)}" for file, each in sorted(files.items())
+        )
+        + "\n}"
+        for suite, files in sorted(kept.items())
+    )
+    return "{" + ",\n".join(suites) + "}\n"
+
+
+def note_flaky(path: Path) -> None:
+    flaky, runs = json.loads(path.read_text(encoding="utf-8")), _json(FLAKY)
     for test in flaky:
         name = f"{test['suite']}: {test['nodeid']}"
         runs[name] = sorted({*runs.get(name, []), test["started"]})
@@ -95,4 +189,8 @@ def keep() -> None:
 
 
 if __name__ == "__main__":
-    keep()
+    measured = Path(sys.argv[1]) if len(sys.argv) > 1 else REPORTS / "durations.json"
+    if not measured.exists():
+        sys.exit(f"{measured} is missing: a run leaves it that is green, and that nothing on the machine disturbed")
+    keep(measured)
+    note_flaky(measured.with_name("flaky.json"))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.report import coverage_data, durations, recorded
+from tests.report import coverage_data, recorded
 from tests.report.children import run_child
 from tests.report.model import ROOT, Flaky
 from tests.report.options import ENGINES
@@ -99,7 +99,7 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
     folders = {"integration", "faults"} if {*ENGINES} & {*suites} else set()
     paths = [f"tests/{name}" for name in sorted((folders | {*suites}) - {*ENGINES})]
     if options.keyword and (named := files_of(options.keyword)):
-        sys.stdout.write(f"-k: looked for in {len(named)} files, whose text or kept durations have a word of it\n")
+        sys.stdout.write(f"-k: looked for in {len(named)} files, whose name or text has a word of it\n")
         paths = [path for path in named if path.startswith(tuple(f"{folder}/" for folder in paths))] or paths
     chosen = ["-k", options.keyword] if options.keyword else []
     chosen += ["-m", options.marked] if options.marked else []
@@ -111,19 +111,17 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
 def files_of(keyword: str) -> list[str]:
     """The files that may have a test which matches: to collect all takes ten seconds and more. Empty: it may be any.
 
-    `-k` looks at names of files, classes and tests, and at parameters, which the kept durations have.
+    `-k` looks at names of files, classes and tests, and at parameters. A word that stands in no file may be a parameter
+    that one makes.
     """
     words = {word.lower() for word in re.findall(r"\w+", keyword)} - {"and", "or"}
     if "not" in words or not words:
         return []
-    known = {file: " ".join(tests) for files in durations.read().values() for file, tests in files.items()}
-
-    def may_match(path: Path) -> bool:
-        file = path.relative_to(ROOT).as_posix()
-        text = f"{file} {known.get(file, '')} {path.read_text(encoding='utf-8')}".lower()
-        return any(word in text for word in words)
-
-    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py") if may_match(path))
+    paths = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    texts = {path: f"{path} {(ROOT / path).read_text(encoding='utf-8')}".lower() for path in paths}
+    if any(all(word not in text for text in texts.values()) for word in words):
+        return []
+    return [path for path, text in texts.items() if any(word in text for word in words)]
 
 
 def _session(name: str, command: Sequence[str], reports: Path, options: Options) -> list[Recorded]:

@@ -13,6 +13,8 @@ from tests.report.model import Outcome
 # In a report's `user_properties`, and the name of a marker: no second run may turn this failure green.
 PROMISE = "promise"
 SESSION = "the session itself"
+# Those that decide on a test's tier, whatever `tests/tiers.py` says of it.
+MARKERS = ("full", "every_engine")
 
 
 class BrokenPromise(AssertionError):
@@ -32,7 +34,7 @@ def is_promised() -> Iterator[None]:
 class Recorded:
     """One test. `nodeid` begins with `tests/`; `text` has a failure's traceback and logs, or why it was skipped.
 
-    `not_run`: it failed since the session ended before it."""
+    `not_run`: it failed since the session ended before it. `marker`: which of MARKERS it has."""
 
     suite: str
     nodeid: str
@@ -41,10 +43,12 @@ class Recorded:
     text: str = ""
     promise: bool = False
     not_run: bool = False
+    marker: str = ""
 
     def add(self, report: pytest.TestReport, *, keep_output: bool = False) -> None:
         """Its setup, its call or its teardown. `keep_output`: also what a test says that passes."""
         self.seconds += report.duration
+        self.marker = next((marker for marker in MARKERS if marker in report.keywords), "")
         logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
         if report.failed:
             self.outcome = "failed"

@@ -26,6 +26,8 @@ from tests.tiers import FURTHER, MARKED, PARTS, Tier
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 # Which one sets for pytest; here the options say what is run, and on which engine.
 NOT_PASSED_ON = ("TEST_DATABASE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+# The patience up to which durations tell of the tests, and not of what else the machine did.
+QUIET = 1.3
 # Processes of tests took 1.2 times the CPU while they were measured, on Python 3.11 tests of generated examples twice.
 COVERAGE_SLOWS = 2
 
@@ -119,7 +121,9 @@ def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "", *
     results += [_script(name, options) for name in suites if name not in OF_PYTEST]
     flaky = [replace(test, started=started) for test in flaky]
     run = Run(results, started, time.monotonic() - begun, _machine(), flaky=flaky)
-    durations.write(found, REPORTS / "durations.json")
+    disturbed = max(patience, measure_patience()) > QUIET
+    if not disturbed and not run.count("failed"):
+        durations.write(found, REPORTS / "durations.json")
     run.coverage = coverage_data.collect(REPORTS)
     run.security = _json(REPORTS / "security.json")
     run.performance = _json(REPORTS / "performance.json")
@@ -183,6 +187,8 @@ def _summarise(run: Run, told: Sequence[str]) -> None:
         _say(f"coverage of app: {run.coverage['percent']:.1f} % of the lines")
     elif (REPORTS / "coverage.ini").exists():
         _say("coverage of app: could not be read, see reports/coverage")
+    if (REPORTS / "durations.json").exists():
+        _say("durations: `python -m tests.report.durations` takes those of this run into tests/durations.json")
     for line in told:
         _say(line)
     _say(f"report: {REPORTS / 'index.html'} ({run.seconds:.0f} s in all)")

@@ -149,6 +149,9 @@ class TestASession:
         assert "tests/unit/scripts/test_report.py" in pytest_run.files_of("test_a_word_names_the_files")
         assert pytest_run.files_of("not a_word") == []
 
+    def test_a_word_that_stands_nowhere_may_be_of_any_file(self) -> None:
+        assert pytest_run.files_of(f"test_report or {'nowhere' * 2}") == []
+
 
 class TestAnEngineWithoutAServer:
     @pytest.mark.parametrize(
@@ -334,7 +337,7 @@ class TestTheCommand:
             kept_parts.keep(name, run, reports, "one")
             assert not kept_parts.files_of_a_run(reports)
         run = kept_parts.merged(["faults", "outside"], reports)
-        assert {*durations.read(reports / "durations.json")} == {"integration", "unit"}
+        assert {*json.loads((reports / "durations.json").read_text(encoding="utf-8"))} == {"integration", "unit"}
         assert {path.stem for path in reports.glob("*.png")} == {"faults", "outside"}
         covered = json.loads((reports / "coverage.json").read_text(encoding="utf-8"))["totals"]["covered_lines"]
         assert run.coverage is not None
