@@ -2,8 +2,9 @@
 `python -m tests.report.durations [FILE]` takes that into `tests/durations.json`, which the scheduler and the rule of the
 budget read. It notes in `tests/flaky.json` the tests that were flaky in the run, with its time.
 
-A run tells {suite: {file: {test: seconds}}} of what passed; tests with a marker that decides on their tier stand apart,
-under "suite marker". What is kept names the tests that take half a second or more, and counts and adds up the others of each file.
+A run tells {suite: {file: {test: seconds}}} of what passed, and under FIXTURES what the fixtures of these tests took, which
+the first one that uses them would seem to take; tests with a marker that decides on their tier stand apart, under "suite marker".
+What is kept names the tests that take half a second or more, and counts and adds up the others of each file.
 """
 
 import json
@@ -25,6 +26,7 @@ KEPT, FLAKY = ROOT / "tests" / "durations.json", ROOT / "tests" / "flaky.json"
 NAMED_SECONDS = 0.5
 # Of each test that no kept run has had: a new file comes early, so that it is not the one that the others wait for.
 UNKNOWN_SECONDS = 5.0
+FIXTURES = ""
 Measured = dict[str, dict[str, dict[str, float]]]
 
 
@@ -35,12 +37,14 @@ class FileDurations:
     named: dict[str, float] = field(default_factory=dict)
     quick: int = 0
     quick_seconds: float = 0.0
+    fixtures: float = 0.0
 
     @classmethod
     def of(cls, tests: Mapping[str, float]) -> "FileDurations":
         named = {name: round(seconds, 1) for name, seconds in sorted(tests.items()) if seconds >= NAMED_SECONDS}
-        others = [seconds for name, seconds in tests.items() if name not in named]
-        return cls(named, len(others), round(sum(others), 1))
+        fixtures = named.pop(FIXTURES, tests.get(FIXTURES, 0.0))
+        others = [seconds for name, seconds in tests.items() if name not in {*named, FIXTURES}]
+        return cls(named, len(others), round(sum(others), 1), round(fixtures, 1))
 
     def of_tests(self, names: Iterable[str]) -> float:
         """Return the seconds of these tests; of each that is not known it is a guess."""
@@ -48,7 +52,7 @@ class FileDurations:
         named = [self.named[name] for name in asked if name in self.named]
         others = len(asked) - len(named)
         quick = self.quick_seconds * min(1, others / self.quick) if self.quick else 0.0
-        return sum(named) + quick + UNKNOWN_SECONDS * max(0, others - self.quick)
+        return self.fixtures + sum(named) + quick + UNKNOWN_SECONDS * max(0, others - self.quick)
 
 
 Kept = dict[str, dict[str, FileDurations]]
@@ -64,7 +68,9 @@ def write(tests: Iterable[Recorded], path: Path) -> None:
     for test in tests:
         file, _, name = test.nodeid.partition("::")
         if name and test.outcome == "passed":
-            found.setdefault(_section(test.suite, test.marker), {}).setdefault(file, {})[name] = round(test.seconds, 2)
+            tests_of_file = found.setdefault(_section(test.suite, test.marker), {}).setdefault(file, {FIXTURES: 0.0})
+            tests_of_file[name] = round(test.seconds - test.fixtures, 2)
+            tests_of_file[FIXTURES] = round(tests_of_file[FIXTURES] + test.fixtures, 2)
     path.write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -94,8 +100,8 @@ def of_tests() -> Callable[[str, str, Iterable[str]], float]:
         whole = FileDurations()
         for marker in ("", *MARKERS):
             part = kept.get(_section(suite_of(file, engine), marker), {}).get(file, FileDurations())
-            quick, quick_seconds = whole.quick + part.quick, whole.quick_seconds + part.quick_seconds
-            whole = FileDurations({**whole.named, **part.named}, quick, quick_seconds)
+            numbers = (getattr(whole, name) + getattr(part, name) for name in ("quick", "quick_seconds", "fixtures"))
+            whole = FileDurations({**whole.named, **part.named}, *numbers)
         return whole.of_tests(nodeid.partition("::")[2] for nodeid in nodeids)
 
     return seconds
@@ -104,7 +110,7 @@ def of_tests() -> Callable[[str, str, Iterable[str]], float]:
 def of_default_tier(kept: Kept) -> dict[tuple[str, str], float]:
     """Return the seconds of each test of a default run that concerns no other engine, by section and node id.
 
-    What is quick in a file stands under the file's name.
+    What is quick in a file, and its fixtures, stand under the file's name.
     """
     found: dict[tuple[str, str], float] = {}
     for section, files in kept.items():
@@ -117,7 +123,7 @@ def of_default_tier(kept: Kept) -> dict[tuple[str, str], float]:
             if not tiers.runs_on(engine, Tier.DEFAULT, listed, core=True):
                 continue
             tests = {f"{file}::{name}": seconds for name, seconds in durations.named.items()}
-            for nodeid, seconds in {file: durations.quick_seconds, **tests}.items():
+            for nodeid, seconds in {file: durations.quick_seconds + durations.fixtures, **tests}.items():
                 listed, every = nodeid.removeprefix("tests/"), marker == "every_engine"
                 if tiers.tier_of(listed, engine=engine, every_engine=every).is_in(Tier.DEFAULT):
                     found[section, nodeid] = seconds
@@ -132,7 +138,7 @@ def keep(path: Path, kept: Path = KEPT) -> None:
         for file, tests in files.items():
             known, new = durations.setdefault(section, {}).get(file, FileDurations()), FileDurations.of(tests)
             if new.quick < known.quick and len(tests) < known.quick:  # a run of a few tests tells nothing of the others
-                new.quick, new.quick_seconds = known.quick, known.quick_seconds
+                new.quick, new.quick_seconds, new.fixtures = known.quick, known.quick_seconds, known.fixtures
             new.named = {**known.named, **new.named}
             durations[section][file] = new
     kept.write_text(_text(durations), encoding="utf-8")
@@ -155,7 +161,7 @@ def _forget(known: Kept, measured: Measured) -> None:
                 name: seconds
                 for name, seconds in durations.named.items()
                 if (_suite(section), file, _function(name)) not in again
-                and f"def {_function(name).rpartition('::')[2]}(" in written
+                and all(word in written for word in _defined(_function(name)))
             }
 
 
@@ -165,6 +171,11 @@ def _suite(section: str) -> str:
 
 def _function(name: str) -> str:
     return name.partition("[")[0]
+
+
+def _defined(function: str) -> list[str]:
+    *classes, test = function.split("::")
+    return [f"def {test}(", *(f"class {name}" for name in classes)]
 
 
 def _text(kept: Kept) -> str:

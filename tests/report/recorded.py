@@ -34,7 +34,8 @@ def is_promised() -> Iterator[None]:
 class Recorded:
     """One test. `nodeid` begins with `tests/`; `text` has a failure's traceback and logs, or why it was skipped.
 
-    `not_run`: it failed since the session ended before it. `marker`: which of MARKERS it has."""
+    `not_run`: it failed since the session ended before it. `marker`: which of MARKERS it has. `fixtures`: which of the
+    seconds its fixtures took, among them those that others use too."""
 
     suite: str
     nodeid: str
@@ -44,10 +45,12 @@ class Recorded:
     promise: bool = False
     not_run: bool = False
     marker: str = ""
+    fixtures: float = 0.0
 
     def add(self, report: pytest.TestReport, *, keep_output: bool = False) -> None:
         """Its setup, its call or its teardown. `keep_output`: also what a test says that passes."""
         self.seconds += report.duration
+        self.fixtures += report.duration if report.when != "call" else 0.0
         self.marker = next((marker for marker in MARKERS if marker in report.keywords), "")
         logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
         if report.failed:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.report import durations, pytest_run, runner
-from tests.report.durations import UNKNOWN_SECONDS, FileDurations
+from tests.report.durations import FIXTURES, UNKNOWN_SECONDS, FileDurations
 from tests.report.options import read_options
 from tests.report.recorded import Recorded
 
 FILE = "tests/unit/scripts/test_durations.py"
 HERE = "TestWhatIsKept::test_names_what_is_slow_and_adds_up_the_others"
-TESTS = {HERE: 2.04, "TestRun::test_a": 0.3, "TestRun::test_b": 0.12}
+TESTS = {FIXTURES: 1.52, HERE: 2.04, "TestRun::test_a": 0.3, "TestRun::test_b": 0.12}
 
 
 def leave(path: Path, tests: dict[str, float], section: str = "unit") -> Path:
@@ -29,7 +29,7 @@ def kept(tmp_path: Path) -> Path:
 
 class TestWhatIsKept:
     def test_names_what_is_slow_and_adds_up_the_others(self, kept: Path) -> None:
-        assert durations.read(kept) == {"unit": {FILE: FileDurations({HERE: 2.0}, 2, 0.4)}}
+        assert durations.read(kept) == {"unit": {FILE: FileDurations({HERE: 2.0}, 2, 0.4, 1.5)}}
 
     def test_tests_of_which_nothing_is_known_count_as_long_ones(self) -> None:
         file = FileDurations({"test_slow": 3.0}, 2, 0.4)
@@ -39,7 +39,7 @@ class TestWhatIsKept:
 
     def test_a_run_of_a_few_tests_changes_those_alone(self, kept: Path, tmp_path: Path) -> None:
         durations.keep(leave(tmp_path / "run.json", {HERE: 1.0}), kept)
-        assert durations.read(kept) == {"unit": {FILE: FileDurations({HERE: 1.0}, 2, 0.4)}}
+        assert durations.read(kept) == {"unit": {FILE: FileDurations({HERE: 1.0}, 2, 0.4, 1.5)}}
 
     def test_forgets_what_is_gone(self, kept: Path, tmp_path: Path) -> None:
         gone = {"TestGone::test_that_is_in_no_file_but_as_a_word": 5.0, f"{HERE}[old]": 5.0}
@@ -51,7 +51,7 @@ class TestWhatIsKept:
         durations.keep(leave(tmp_path / "run.json", {HERE: 3.0}, "unit full"), kept)
         assert durations.read(kept)["unit full"][FILE].named == {HERE: 3.0}
         assert durations.read(kept)["unit"][FILE].named == {}
-        assert durations.of_default_tier(durations.read(kept)) == {("unit", FILE): 0.4}
+        assert durations.of_default_tier(durations.read(kept)) == {("unit", FILE): pytest.approx(1.9)}
 
     def test_of_the_default_tier_is_what_each_run_has(self) -> None:
         faults, core, other = "tests/faults/test_fence.py", "integration/test_turns.py", "integration/test_stats.py"
@@ -83,6 +83,7 @@ class TestRun:
         assert (tmp_path / "durations.json").exists() is left
 
     def test_marks_what_decides_on_a_tier(self, tmp_path: Path) -> None:
-        durations.write([Recorded("faults", f"{FILE}::test_a", marker="every_engine")], tmp_path / "durations.json")
+        test = Recorded("faults", f"{FILE}::test_a", seconds=3.0, fixtures=2.0, marker="every_engine")
+        durations.write([test], tmp_path / "durations.json")
         told = json.loads((tmp_path / "durations.json").read_text(encoding="utf-8"))
-        assert told == {"faults every_engine": {FILE: {"test_a": 0.0}}}
+        assert told == {"faults every_engine": {FILE: {FIXTURES: 2.0, "test_a": 1.0}}}
