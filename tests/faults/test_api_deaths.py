@@ -38,7 +38,7 @@ class TestAnyMoment:
     @pytest.mark.parametrize(
         "number",
         [
-            pytest.param(None, marks=pytest.mark.every_engine("kill of the API"), id="of a task"),
+            pytest.param(None, id="of a task"),
             pytest.param(3, marks=pytest.mark.every_engine("a batch is atomic"), id="of a batch"),
         ],
     )

@@ -194,7 +194,6 @@ class TestAParent:
 
 
 @needs_server
-@pytest.mark.every_engine("restart of the database")
 class TestTheDatabase:
     def test_restarted_in_the_middle_costs_no_end(self, scene: Callable[..., Scene], own_services: Services) -> None:
         running = scene(on=own_services, **DEFAULT_LEASE)

@@ -23,6 +23,7 @@ from app.schemas.task import TaskCreate
 from app.services.execution import attempts, ends
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
+from tests.support.amounts import amount
 from tests.support.databases import ENGINE
 from tests.support.faults.invariants import Witness
 from tests.support.faults.scene import Scene
@@ -31,7 +32,7 @@ from tests.support.settings import settings
 from tests.support.stack import Stack
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
 
-RACES, ALONE = (1000 if ENGINE == "postgresql" else 300), 15
+RACES, ALONE = amount(day=200, night=1000 if ENGINE == "postgresql" else 300), 15
 SEED = 28
 
 

@@ -29,7 +29,6 @@ class TestAChildDies:
             class_scene.check()
         assert counts(class_scene, task_id) == ("succeeded", 1, 0, 0)
 
-    @pytest.mark.every_engine("kill of a pool child")
     def test_after_the_claims_commit_the_attempt_is_consumed(self, class_scene: Scene) -> None:
         """Row 6. It had not begun: that is no crash of the task's."""
         with doomed(class_scene, CLAIMED, "before"):
@@ -39,7 +38,6 @@ class TestAChildDies:
         assert [line.attempt for line in class_scene.lines(task_id, "start")] == [2]
         assert class_scene.outcomes(task_id) == ["handed_back", "succeeded"]
 
-    @pytest.mark.every_engine("kill of a pool child")
     @pytest.mark.parametrize(
         ("finish", "fail", "ended"),
         [
@@ -64,10 +62,10 @@ class TestAChildDies:
         assert [line.attempt for line in class_scene.lines(task_id, "start")] == [1]
 
 
-@pytest.mark.every_engine("kill of a worker's parent")
 class TestAParentDies:
     """With a success in its hands that a child has left it."""
 
+    @pytest.mark.every_engine("kill of a worker's parent")
     def test_before_it_is_written_the_task_runs_again(self, class_scene: Scene) -> None:
         with doomed(class_scene, TOGETHER, "before") as await_death:
             task_id = class_scene.work()

@@ -83,9 +83,7 @@ class TestAKilledParent:
 
 
 class TestABodyThatRunsOn:
-    @pytest.mark.parametrize(
-        "deed", ["revoked", pytest.param("retried", marks=pytest.mark.every_engine("retry")), "deleted"]
-    )
+    @pytest.mark.parametrize("deed", ["revoked", "retried", "deleted"])
     def test_keeps_its_place_after_its_task_was_ended_from_outside(
         self, scene: Scene, admin: httpx.Client, deed: str, tmp_path_factory: pytest.TempPathFactory
     ) -> None:

@@ -45,7 +45,6 @@ class TestAnAttemptThatEnds:
         class_scene.stack.worker(concurrency=4)
         return class_scene
 
-    @pytest.mark.every_engine("kill of a pool child")
     def test_by_a_kill_at_any_point_repeats_the_one_step_that_was_not_committed(self, scene: Scene) -> None:
         ends = [(step, place) for step in range(1, NUMBER + 1) for place in PLACES]
         bodies = [scene.body("ledger.steps", end=["kill", *end]) for end in ends]

@@ -153,7 +153,7 @@ def test_no_route_answers_with_more_than_its_bound(
     key_id = client.get(f"{API}/auth/api-keys", headers=caller.headers).json()[0]["id"]
     gets = {path: calls["get"] for path, calls in client.get("/openapi.json").json()["paths"].items() if "get" in calls}
     for path in sorted(gets.keys() - STREAMS):
-        for task_id in (ids["task_id"], ids["wordy"]):
+        for task_id in (ids["task_id"], ids["wordy"])[: 2 if "{task_id}" in path else 1]:
             named = {
                 "key_id": key_id,
                 "name": "none",

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from app.core.redaction import redact
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
+from tests.support.amounts import amount, some_of
 from tests.support.tables import cases
 from tests.support.task_client import BODY, TaskClient, module_client, stored
 
@@ -72,7 +73,7 @@ class TestJsonBodies:
     def test_in_a_patch(self, admin: TaskClient) -> None:
         task = admin.task_in("running")
         with cases() as case:
-            for (name, raw), field in itertools.product(VALUES.items(), CHANGEABLE):
+            for (name, raw), field in some_of(VALUES.items(), CHANGEABLE):
                 with case(name, field):
                     for value in (raw, f'{{"a": {raw}}}', f"[{raw}]"):
                         answer = admin.request("PATCH", task, content=with_value({}, field, value), headers=JSON)
@@ -83,7 +84,7 @@ class TestJsonBodies:
     def test_in_a_new_task(self, tasks: TaskClient) -> None:
         fields = (*BODY, "kwargs", "metadata", "tags", "priority", "delay_seconds", "max_attempts", "x")
         with cases() as case:
-            for (name, raw), field in itertools.product(VALUES.items(), fields):
+            for (name, raw), field in some_of(VALUES.items(), fields):
                 with case(name, field):
                     for value in (raw, f'{{"a": {raw}}}', f"[{raw}]"):
                         clean(tasks.request("POST", content=with_value(BODY, field, value), headers=JSON))
@@ -298,7 +299,11 @@ def without_nul(value: Any) -> Any:
 class TestRoundTrip:
     """Whatever is accepted comes back unchanged: from POST, from GET and in the list."""
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=amount(day=15, night=60),
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
     @given(
         args=st.lists(VALUE, max_size=3),
         kwargs=st.dictionaries(JSON_TEXT, VALUE, max_size=3),

@@ -152,8 +152,9 @@ class TestPlace:
     def test_every_one_does_within_one_pass_however_many_there_are(self, db: Session, maintenance: Maintenance) -> None:
         users = [new_user(db) for _ in range(3)]
         number = 2 * claim_requests.PLACE_BATCH + 7
-        for nth in range(number):
-            new_task(db, users[nth % 3], delay_seconds=3600)
+        later = TaskCreate.model_validate(TASK.model_dump(exclude_unset=True) | {"delay_seconds": 3600})
+        for nth, user in enumerate(users):
+            task_service.create_tasks(db, [later] * len(range(nth, number, 3)), user)
         db.execute(spelled("UPDATE tasks SET run_at = now() - interval '1 s', due_at = now() - interval '1 s'"))
         db.commit()
         maintenance.run_once(db)

@@ -19,6 +19,7 @@ from app.db.statements import workers
 from app.ddl.clock import NOW
 from app.maintenance.passes import expired_tasks, forgetting, lost_attempts, requested_deletions
 from app.models import WorkerProcess
+from tests.support.amounts import amount
 from tests.support.both_sides import BothSides
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits, run_machine
 from tests.support.model_maintenance import LEASE, ModelWorker, forgotten_among, lost_among
@@ -111,7 +112,7 @@ class TestModel:
     @pytest.mark.timeout(600)
     def test_the_rows_do_what_the_model_does_whatever_happens(self) -> None:
         """The same sequences each time."""
-        run_machine(Everything, 50, 50, derandomize=True)
+        run_machine(Everything, amount(day=12, night=50), 50, derandomize=True)
 
     @pytest.mark.full
     @pytest.mark.timeout(1800)

@@ -32,6 +32,7 @@ from app.services.operations import admission
 from app.services.operations.user_admission import UserAdmission
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
+from tests.support.amounts import amount
 from tests.support.limited import (
     LINES,
     ONE_AT_A_TIME,
@@ -537,7 +538,7 @@ class TestConcurrently:
         quota(self.QUOTA)
         task_service.put_limit(real, "three", concurrency=3)
         users = [new_user(real) for _ in range(3)]
-        for at in range(150):
+        for at in range(amount(day=24, night=150)):
             fields = {"limit": "three"} if at % 2 else {}
             new_task(real, users[at % 3], **fields, priority=random.choice(["low", "normal"]))
         owner = {row.id: str(row.user_id) for row in real.scalars(select(Task))}

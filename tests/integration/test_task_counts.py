@@ -32,6 +32,7 @@ from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
+from tests.support.amounts import amount
 from tests.support.databases import ENGINE
 from tests.support.services import ROOT
 from tests.support.spelling import spelled
@@ -219,6 +220,9 @@ def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
             task_service.delete(db, task.id)
 
 
+MOVES = amount(day=20, night=60)
+
+
 @contextmanager
 def crowd(users: list[UUID]) -> Iterator[Callable[[], bool]]:
     """Threads that end, retry, delete, purge and fold; whether the first ones still have to do their share."""
@@ -233,7 +237,7 @@ def crowd(users: list[UUID]) -> Iterator[Callable[[], bool]]:
                 step(db, chance)
 
     with ThreadPoolExecutor(6) as pool:
-        enders = [pool.submit(repeat, lambda db, chance: end_one(db, chance, users), seed, 60) for seed in range(3)]
+        enders = [pool.submit(repeat, lambda db, chance: end_one(db, chance, users), seed, MOVES) for seed in range(3)]
         others = [pool.submit(repeat, lambda db, _: task_counts.fold(db), 9) for _ in range(2)]
         purge = pool.submit(repeat, lambda db, chance: task_service.purge_finished(db, chance.random() * 1e-5), 9)
         try:

@@ -32,6 +32,7 @@ from app.services.execution.attempts import NextTry
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims, ReadyClaim, give_back
 from app.services.operations import queue_service
 from app.services.task_service import task_service
+from tests.support.amounts import amount
 from tests.support.machine import KEEP_WAITING, NothingFits, choose, run_machine
 from tests.support.services import Services, environment
 from tests.support.settings import settings
@@ -278,7 +279,7 @@ class TestWhoRunsNext:
     @pytest.mark.timeout(600)
     def test_a_claim_takes_the_rows_that_the_model_names(self) -> None:
         """The same sequences each time."""
-        run_machine(Turns, 24, 40, derandomize=True)
+        run_machine(Turns, amount(day=4, night=24), 40, derandomize=True)
 
     @pytest.mark.full
     @pytest.mark.timeout(1800)

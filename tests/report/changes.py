@@ -1,5 +1,5 @@
-"""Which engines a run of the default tier has beside PostgreSQL: MariaDB, MySQL and all statements on SQLite where the
-change may concern them, else only the core of the statements on SQLite.
+"""Whether a run of the default tier has MariaDB, MySQL, all statements on SQLite, and the migrations: where the change may
+concern them. Else it has the core of the statements on SQLite.
 
 `python -m tests.report.changes` exits with 0 where it may.
 """
@@ -13,10 +13,10 @@ from tests.tiers import STATEMENTS
 
 LONG_ONLY = ("load",)
 BY_PATH = ("mariadb", "mysql")
-# A mutant that is tried on another engine lies in one of these.
+# A mutant that only these tests see lies in one of these.
 CONCERNING = (
-    "app/db/", "app/ddl/", "app/models/", "app/migrations/", "app/core/engines.py", "app/maintenance/lease.py", "app/services/tasks/unique_keys.py",
-    "requirements.txt", "tests/support/databases.py",
+    "alembic", "app/db/", "app/ddl/", "app/models/", "app/migrations/", "app/core/engines.py", "app/maintenance/lease.py", "app/services/tasks/unique_keys.py",
+    "requirements.txt", "tests/support/databases.py", "tests/support/example_revisions/", "tests/support/schemas.py",
     *(f"tests/{file}" for file in STATEMENTS),
 )  # fmt: skip
 

@@ -157,7 +157,7 @@ def _left_out(run: Run, *, core: bool) -> list[str]:
     ran = {suite.name for suite in run.suites}
     absent = [name for name in SUITES if name not in ran]
     more = f", and all of {', '.join(absent)}" if absent else ""
-    more += ", and of sqlite what is not of the core" if core else ""
+    more += ", and what concerns the schema or another engine alone" if core else ""
     parts = ", ".join(f"--part {name}" for name in PARTS)
     further = " ".join(f"--part {name}" for name in FURTHER)
     told = f"left out: the tests of the full tier{more}: `python3 run_tests.py --full` runs all ({parts})"

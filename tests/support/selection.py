@@ -2,7 +2,7 @@
 
 --tier NAME       the tests of this tier and of those below it, as `tests/tiers.py` lists them
 --suites A,B      those of these suites: folders of `tests/`, and engines other than PostgreSQL
---core            on another engine than PostgreSQL only the core of the statements
+--core            without what a change concerns that touches the schema or other engines: see `tests/tiers.py`
 --only FILE       those that FILE names: a JSON list of `[suite, node id]`
 
 Without these options pytest runs what its arguments name, but for tests marked `full`.
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiers
+from tests.support import amounts
 from tests.support.databases import ENGINE
 from tests.tiers import Tier
 
@@ -25,8 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the long tests as well (marked `full`)")
     parser.addoption("--tier", choices=[*Tier], help="only the tests of this tier and of those below it")
     parser.addoption("--suites", help="only the tests of these suites, separated by commas")
-    parser.addoption("--core", action="store_true", help="on another engine only the core of the statements")
+    parser.addoption("--core", action="store_true", help="without what the schema or other engines concern alone")
     parser.addoption("--only", type=Path, help="only the tests that this JSON file names: [[suite, node id], …]")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    amounts.NIGHT = config.getoption("full") or config.getoption("tier") == Tier.FULL
 
 
 def suite_of(nodeid: str, engine: str = ENGINE) -> str:

@@ -1,6 +1,7 @@
 """What PostgreSQL has of its own stands for the portable functions of the same names, with the same parameters."""
 
 import ast
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -40,6 +41,12 @@ def outside() -> list[Path]:
     return [path for path in app_files() if not inside & {path, *path.parents}]
 
 
+@functools.cache
+def wanted() -> list[tuple[str, str]]:
+    """Return what the code outside asks for: modules of the seam, and their names."""
+    return sorted({each for path in outside() for each in asked(text_of(path))})
+
+
 def parameters(function: Callable[..., Any]) -> list[tuple[str, str, str]]:
     """The name, kind and default of each. SQL may be another one on each engine."""
     found = inspect.signature(function).parameters.values()
@@ -59,14 +66,13 @@ def differs(name: str, what: str) -> str:
 
 
 def test_an_override_has_the_parameters_of_the_portable_function() -> None:
-    wanted = sorted({each for path in outside() for each in asked(text_of(path))})
-    assert len({name for name, _ in wanted}) > 10
-    assert_none(filter(None, (differs(name, what) for name, what in wanted if name in BOTH)))
+    assert len({name for name, _ in wanted()}) > 10
+    assert_none(filter(None, (differs(name, what) for name, what in wanted() if name in BOTH)))
 
 
 def test_each_module_that_is_asked_for_is_there_on_every_engine() -> None:
-    wanted = {name for path in outside() for name, _ in asked(text_of(path))}
-    assert_none(f"there is no {name_of(OF_ALL)}/{name}.py" for name in wanted if not (OF_ALL / f"{name}.py").exists())
+    names = {name for name, _ in wanted()}
+    assert_none(f"there is no {name_of(OF_ALL)}/{name}.py" for name in names if not (OF_ALL / f"{name}.py").exists())
 
 
 def test_the_code_outside_asks_for_no_engine() -> None:

@@ -23,21 +23,22 @@ def test_every_file_has_a_tier() -> None:
 def test_every_entry_is_there() -> None:
     listed = [entry for entries in TIERS.values() for entry in entries]
     assert len(listed) == len({*listed})
-    entries = [*listed, *STATEMENTS, *tiers.CORE, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
+    entries = [*listed, *STATEMENTS, *tiers.CORE, *tiers.SCHEMA, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
     assert [entry for entry in entries if not is_there(entry)] == []
     assert {entry.split("/")[0] for entry in entries} <= {*OF_PYTEST}, "no suite has the others"
 
 
 def test_statements_are_of_every_engine() -> None:
     assert {*STATEMENTS}.isdisjoint(tiers.NOT_OF_ENGINES)
-    assert {*tiers.CORE} <= {*STATEMENTS}
+    assert {*tiers.CORE, *tiers.SCHEMA} <= {*STATEMENTS}
 
 
-def test_a_run_of_the_core_has_no_other_file_of_sqlite() -> None:
+def test_a_change_of_neither_schema_nor_engines_needs_the_core_alone() -> None:
     core, other = tiers.CORE[0], "integration/test_random_updates.py"
     assert [tiers.runs_on("sqlite", Tier.DEFAULT, file, core=True) for file in (core, other)] == [True, False]
     assert tiers.runs_on("sqlite", Tier.DEFAULT, other)
     assert tiers.runs_on("postgresql", Tier.DEFAULT, other, core=True)
+    assert not tiers.runs_on("postgresql", Tier.DEFAULT, tiers.SCHEMA[0], core=True)
 
 
 def test_the_longest_entry_decides(monkeypatch: pytest.MonkeyPatch) -> None:

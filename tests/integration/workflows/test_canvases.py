@@ -18,7 +18,7 @@ def compare(services: Services, number: int, seed: int) -> None:
 
 
 def test_of_random_canvases_both_results_are_the_same(services: Services) -> None:
-    compare(services, 40, random.randrange(MOST_SEEDS))
+    compare(services, 10, random.randrange(MOST_SEEDS))
 
 
 @pytest.mark.full

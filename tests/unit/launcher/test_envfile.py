@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.launcher.envfile import quoted, read_env, write_env
+from tests.support.amounts import amount
 from tests.support.properties import HealthCheck, given, settings, st
 
 AWKWARD = [
@@ -37,7 +38,9 @@ def test_awkward_values_mean_the_same_to_both(tmp_path):
     check(tmp_path, AWKWARD)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=amount(day=10, night=40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     values=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, max_size=20)
 )

@@ -83,7 +83,7 @@ def triples(seed: int, count: int) -> Iterator[tuple[str, Window, datetime]]:
                 parse(line)
 
 
-@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.full)])
 def test_the_next_times_are_those_of_the_model(count: int) -> None:
     wrong, fired = [], 0
     for line, window, instant in triples(2028, count):
@@ -98,7 +98,7 @@ def test_the_next_times_are_those_of_the_model(count: int) -> None:
     assert fired > count
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [100, pytest.param(3000, marks=pytest.mark.full)])
 def test_the_latest_and_the_span_are_those_of_the_list(count: int) -> None:
     rng = random.Random(7)
     for line, window, instant in triples(2029, count):

@@ -9,6 +9,7 @@ from app.web.task_form.fields import MAX_INPUTS, fields_of
 from app.web.task_form.filling import Filled, editable, filled_with, typed_of
 from app.web.task_form.options import DEFAULTS
 from app.web.task_form.reading import Reading
+from tests.support.amounts import amount
 from tests.support.form_tasks import INVOICE, PAINT, kind_of
 from tests.support.properties import given, settings, st
 from tests.support.tables import check_rows
@@ -182,7 +183,7 @@ def told(task: dict[str, Any]) -> str:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=amount(day=60, night=300))
 @given(FORMS)
 def test_whatever_was_typed_comes_back(form: dict[str, str]) -> None:
     task = read(form)
@@ -195,7 +196,7 @@ def test_spaces_that_the_form_takes_for_an_empty_input_are_lost() -> None:
     assert filled(day=" ").lost == ["kwargs.day"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=amount(day=60, night=300))
 @given(st.dictionaries(st.sampled_from([name for name in TYPED if "." not in name]), JSON, max_size=5))
 def test_whatever_is_not_lost_comes_back(kwargs: dict[str, Any]) -> None:
     found = filled(**kwargs)
