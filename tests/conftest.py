@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support import fork_server
 from tests.support.databases import ENGINE
 from tests.support.faults.every_engine import check_row

@@ -20,7 +20,6 @@ from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
-from tests.support.amounts import amount
 from tests.support.limited import (
     LINES,
     SECONDS,
@@ -329,7 +328,7 @@ class TestConcurrently:
         """Eight claimers, ends from outside, retries, deletions: a witness beside the database counts the bodies."""
         task_service.put_limit(real, "both", concurrency=self.CONCURRENCY, concurrency_per_key=self.PER_KEY)
         users = [new_user(real) for _ in range(3)]
-        for at in range(amount(day=24, night=160)):
+        for at in range(160):
             fields = {"limit": "both", "limit_key": f"{at % 4}", "priority": random.choice(["low", "normal"])}
             new_task(real, users[at % 3], **fields)
         keys = {task.id: str(task.limit_key) for task in real.scalars(select(Task))}

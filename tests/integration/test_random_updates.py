@@ -122,7 +122,7 @@ def attempted(db: Session, task_id: UUID, assignments: dict[str, str]) -> dict[s
 class TestAnyUpdate:
     @pytest.mark.timeout(600)
     @pytest.mark.parametrize(
-        "examples", [pytest.param(300, id="some"), pytest.param(8_000, marks=pytest.mark.full, id="many")]
+        "examples", [pytest.param(150, id="some"), pytest.param(8_000, marks=pytest.mark.full, id="many")]
     )
     def test_that_gets_past_checks_and_trigger_is_a_legal_move(self, db: Session, examples: int) -> None:
         tasks = prepared(db)

@@ -220,7 +220,7 @@ def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
             task_service.delete(db, task.id)
 
 
-MOVES = amount(day=20, night=60)
+MOVES = amount(day=12, night=60)
 
 
 @contextmanager

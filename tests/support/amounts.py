@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 NIGHT = False  # set by `tests/support/selection.py`, before a test file is read
-PART_OF_PAIRS = 7
+PART_OF_PAIRS = 11
 First, Second = TypeVar("First"), TypeVar("Second")
 
 
@@ -13,8 +13,8 @@ def amount(*, day: int, night: int) -> int:
     return night if NIGHT else day
 
 
-def some_of(ones: Iterable[First], others: Iterable[Second]) -> list[tuple[First, Second]]:
-    """Return all pairs at night, by day a seventh of them, in which each has its part."""
+def some_of(ones: Iterable[First], others: Iterable[Second], part: int = PART_OF_PAIRS) -> list[tuple[First, Second]]:
+    """Return all pairs at night, by day one of so many, spread over both."""
     pairs = itertools.product(enumerate(ones), enumerate(others))
-    part = amount(day=PART_OF_PAIRS, night=1)
-    return [(one, other) for (at, one), (other_at, other) in pairs if (at + other_at) % part == 0]
+    step = amount(day=part, night=1)
+    return [(one, other) for (at, one), (other_at, other) in pairs if (at + other_at) % step == 0]

@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+from tests.support.amounts import amount
 from tests.support.tools import needs
 
 try:
@@ -28,11 +29,17 @@ except ModuleNotFoundError:
     def settings(*_args: Any, **_kwargs: Any) -> Any:
         return lambda test: test
 
+    def load_profile() -> None:
+        """Do nothing."""
+
     HealthCheck = st = _Absent()
 else:
-    # Hypothesis gives an example 0.2 s, which on a busy machine says something of the machine alone.
-    settings.register_profile("unhurried", settings(), deadline=None)
-    settings.load_profile("unhurried")
+
+    def load_profile() -> None:
+        """Give each property its examples, a fifth by day, and all time: 0.2 s for one tells of a busy machine alone."""
+        settings.register_profile("unhurried", settings(), deadline=None, max_examples=amount(day=20, night=100))
+        settings.load_profile("unhurried")
+
 
 # Any value of JSON, of a few levels.
 JSON = st.recursive(

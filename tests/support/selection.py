@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiers
-from tests.support import amounts
+from tests.support import amounts, properties
 from tests.support.databases import ENGINE
 from tests.tiers import Tier
 
@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     amounts.NIGHT = config.getoption("full") or config.getoption("tier") == Tier.FULL
+    properties.load_profile()
 
 
 def suite_of(nodeid: str, engine: str = ENGINE) -> str:

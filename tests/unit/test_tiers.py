@@ -6,14 +6,31 @@ from pathlib import Path
 import pytest
 
 from tests import tiers
+from tests.mutants.mutants import read_mutants
 from tests.report import durations
 from tests.report.options import OF_PYTEST
 from tests.support.sources import is_there, text_of
-from tests.tiers import PARTS, STATEMENTS, TIERS, Tier
+from tests.tiers import PARTS, STATEMENTS, TIERS, Tier, tier_of
 
 TESTS = Path(__file__).parents[1]
 FILES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
 MOST_FLAKY = 2
+# Of a default run that concerns neither schema nor other engines, by the kept durations. What needs more takes it from something
+# else. Some were measured on a busy machine: with those of a quiet run it becomes 3,000, and 2,700 with one baseline.
+BUDGET_SECONDS = 3460
+MOST_SECONDS = 6.0
+# What reads all sources or asks all routes, and what a user does from the start on: they take the time of these.
+LONG = (
+    "tests/e2e/", "tests/integration/pages/test_records.py", "tests/integration/test_route_matrix.py",
+    "tests/unit/client/test_requests.py", "tests/unit/core/test_languages.py", "tests/unit/test_architecture.py",
+    "tests/unit/test_documents.py", "tests/unit/test_house.py", "tests/unit/test_portable_sql.py",
+)  # fmt: skip
+# They took longer beside other work: a quiet run tells.
+TO_MEASURE = (
+    "tests/integration/test_accounts.py", "tests/integration/test_answer_sizes.py", "tests/integration/test_first_start.py",
+    "tests/integration/test_doctor.py", "tests/integration/test_operations.py", "tests/integration/test_running_messages.py",
+    "tests/integration/workflows/test_model.py",
+)  # fmt: skip
 
 
 def test_every_file_has_a_tier() -> None:
@@ -76,6 +93,39 @@ def test_the_parts_of_the_full_tier_have_every_suite_once() -> None:
     one_of_two = {name: suites for name, suites in PARTS.items() if name != "length"}
     assert sorted(suite for suites in one_of_two.values() for suite in suites) == sorted(SUITES)
     assert PARTS["length"] == PARTS["postgresql"]
+
+
+def test_every_file_of_the_default_tier_has_a_duration() -> None:
+    """Else it is not in the budget. `run_tests.py -k test_x` measures a new one, and `tests.report.durations` keeps it."""
+    known = {file.removeprefix("tests/") for files in durations.read().values() for file in files}
+    listed = [file for file in FILES if any(tier_of(each) is not Tier.FULL for each in (file, *entries_within(file)))]
+    assert [file for file in listed if file not in known] == []
+
+
+def entries_within(file: str) -> list[str]:
+    return [entry for entries in TIERS.values() for entry in entries if entry.startswith(f"{file}::")]
+
+
+def test_the_default_tier_keeps_its_budget() -> None:
+    """By the kept durations alone, never by a run's own: what takes longer on a busy machine breaks no rule."""
+    assert sum(durations.of_default_tier(durations.read()).values()) <= BUDGET_SECONDS
+
+
+def test_a_test_of_the_default_tier_is_quick_unless_a_mutant_needs_it() -> None:
+    """Or it is a fault that each run has, or one of LONG. Fewer examples by day (`amount`), or the full tier."""
+    named = {test for mutant in read_mutants() for test in mutant.tests}
+    needed = tuple(f"{test}{end}" for test in named for end in ("[", "::"))
+    assert {
+        nodeid: seconds
+        for (section, nodeid), seconds in durations.of_default_tier(durations.read()).items()
+        if "::" in nodeid and seconds > MOST_SECONDS
+        if not (
+            nodeid in named
+            or nodeid.startswith(needed)
+            or nodeid.startswith((*LONG, *TO_MEASURE))
+            or section.endswith("every_engine")
+        )
+    } == {}
 
 
 def test_no_test_was_flaky_in_three_runs() -> None:
