@@ -14,7 +14,6 @@ import io
 import json
 import os
 import runpy
-import signal
 import socket
 import sys
 import threading
@@ -23,6 +22,7 @@ from importlib import import_module
 from typing import Any
 
 from app.core.engines import MYSQL, SQLITE
+from app.launcher.processes import stat_fields
 
 PR_SET_PDEATHSIG = 1
 LONGEST_ORDER = 1 << 18
@@ -87,7 +87,9 @@ def _serve(orders: socket.socket) -> dict[str, Any]:
             if os.fork() != 0:
                 os._exit(0)
             return _adopted(orders, heard, {**order, "output": files[0]})
-        os.waitpid(between, 0)  # from here on the part is the child of the one that ordered it
+        _, status = os.waitpid(between, 0)  # from here on the part is the child of the one that ordered it
+        if status != 0:
+            orders.send(json.dumps({"error": "no process could be made"}).encode())
         for each in (tell, heard, *files):
             os.close(each)
 
@@ -98,11 +100,13 @@ def _adopted(orders: socket.socket, heard: int, order: dict[str, Any]) -> dict[s
     os.close(heard)
     os.setsid()  # before it is told: whoever kills the part then kills its group
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, order["death_signal"], 0, 0, 0)
-    if os.getppid() == order["parent"]:
-        orders.send(json.dumps({"pid": os.getpid()}).encode())
-        orders.close()
-        return order
-    os._exit(1)
+    is_adopted = os.getppid() == order["parent"]
+    told = {"pid": os.getpid()} if is_adopted else {"error": "its parent is another process"}
+    orders.send(json.dumps(told).encode())  # raises where the one that ordered it no longer waits: then it ends
+    if not is_adopted:
+        os._exit(1)
+    orders.close()
+    return order
 
 
 def _become(order: dict[str, Any]) -> None:
@@ -130,13 +134,13 @@ def _become(order: dict[str, Any]) -> None:
 
 def _show_as(command: list[str]) -> None:
     """Have `ps` show this command line, as far as there is room: that of the process that forked is padded."""
-    with open("/proc/self/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123
-        fields = stat.read().rpartition(")")[2].split()
+    fields = stat_fields(os.getpid())
+    if not fields:  # without /proc
+        return
     begin, end = int(fields[_ARGUMENTS_BEGIN]), int(fields[_ARGUMENTS_END])
     shown = b"\0".join(os.fsencode(word) for word in command)[: end - begin - 1]
     ctypes.memmove(begin, shown.ljust(end - begin, b"\0"), end - begin)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     main()

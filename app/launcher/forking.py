@@ -21,6 +21,7 @@ from app.launcher.process import ManagedProcess
 
 PR_SET_CHILD_SUBREAPER = 36
 IMPORT_SECONDS, FORK_SECONDS = 120.0, 20.0
+MOST_FAILURES = 3
 # Room for the command line of a part, where `ps` reads it.
 PADDING = "-" * 400
 
@@ -41,13 +42,13 @@ class ForkServer:
         self._engine, self._log, self._env, self._cwd = engine, log, dict(env), cwd
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_ready = False
+        self._is_ready, self._failures = False, 0
 
     def start(self) -> None:
         """Have it import the application; what is to be forked waits for that."""
         self.stop()
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock, self._log.open("ab") as output:
+        with self._lock, self._log.open("wb") as output:
             self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._is_ready = False
             with theirs:
@@ -57,12 +58,41 @@ class ForkServer:
                     start_new_session=True,
                 )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
     def poll(self) -> int | None:
-        return self._process.poll() if self._process else None
+        """The exit code; None while it runs, and once it could not import MOST_FAILURES times: it stays away then."""
+        if self._process is None or self._failures >= MOST_FAILURES:
+            return None
+        code = self._process.poll()
+        if code is not None:
+            self._failures = 0 if self._is_ready else self._failures + 1
+        return code
+
+    def is_importing(self) -> bool:
+        """Whether what is to be forked would wait."""
+        with self._lock:
+            if self._is_ready or self._process is None:
+                return False
+            try:
+                self._orders.setblocking(False)
+                self._receive()
+                self._is_ready = True
+            except BlockingIOError:
+                return True
+            except (OSError, ValueError):  # it has ended: `fork` says so
+                return False
+            return False
 
     def tail(self, lines: int = 5) -> list[str]:
         """The last lines that it has written."""
-        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        with contextlib.suppress(OSError):
+            return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        return []
 
     def stop(self, *, hurry: Callable[[], bool] = lambda: False) -> None:
         """End it. The parts go on."""
@@ -88,11 +118,20 @@ class ForkServer:
                 with _adopting():
                     self._orders.settimeout(FORK_SECONDS)
                     socket.send_fds(self._orders, [json.dumps(order).encode()], [output])
-                    return int(self._receive()["pid"])
+                    told = self._receive()
             except (OSError, ValueError) as error:
-                raise CannotFork(
-                    f"the process that forks the parts does not answer ({error}): see {self._log}"
-                ) from error
+                # What it answers later would be taken for the answer to the next order. A part that was forked ends.
+                self._give_up()
+                why = f"the process that forks the parts does not answer ({error}): see {self._log}"
+                raise CannotFork(why) from error
+        if "pid" not in told:
+            raise CannotFork(f"a part could not be forked: {told['error']}")
+        return int(told["pid"])
+
+    def _give_up(self) -> None:
+        if self._process is not None:
+            self._orders.close()
+            self._process.kill()
 
     def _receive(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(self._orders.recv(LONGEST_ORDER))  # nothing, where it has ended: ValueError
@@ -149,7 +188,10 @@ class Forked:
     def poll(self) -> int | None:
         with self._lock:
             if self._code is None:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                try:
+                    pid, status = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # SIGCHLD is ignored: nobody is told how it ended, as with Popen
+                    pid, status = self.pid, 0
                 self._code = os.waitstatus_to_exitcode(status) if pid else None
             return self._code
 

@@ -76,6 +76,7 @@ class Server:
             if self.fork_server is not None:  # first: it imports while database and broker start
                 self.supervisor.start(self.fork_server)
             self._start_services()
+            self._await_the_import()
             self._run_once("migrate", ["app", "migrate"])
             admin = self._make_admin()
             self._start_parts()
@@ -91,6 +92,11 @@ class Server:
             if self.stop_request.requested:
                 self.console.say("stopping; running tasks may finish (Ctrl-C again to hurry)")
             self.supervisor.stop(*STOP_ORDER)
+
+    def _await_the_import(self) -> None:
+        while self.fork_server is not None and self.fork_server.is_importing():
+            if self.stop_request.wait(0.02):
+                raise Stopped
 
     def _check_stop(self) -> None:
         if self.stop_request.requested:

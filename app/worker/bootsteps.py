@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+from functools import cache
 from typing import Any
 
 from billiard.util import get_pdeathsig
@@ -32,8 +33,6 @@ from app.worker.shared.rate_limits import RateLimits
 
 MAINTAIN_SECONDS = 0.5
 NO_LIMIT = 1e9  # seconds: None would have the pool apply its own
-# Python 3.12 starts with a few hundred frozen objects, other versions with none.
-_FROZEN_AT_START = gc.get_freeze_count()
 
 
 class ServiceStep(bootsteps.StartStopStep):
@@ -147,17 +146,17 @@ def _periods(worker: Any) -> dict[str, float]:
     return {name: 1 / per_second for name, per_second in rates.items() if per_second}
 
 
+@cache
 def prepare_fork() -> None:
     """Before the first fork: do once what each child would do for itself, so that they share its pages.
 
     The objects are frozen: a child's garbage collections would write to all of them.
     """
-    if gc.get_freeze_count() <= _FROZEN_AT_START:
-        with contextlib.suppress(OSError):  # not Linux
-            get_pdeathsig()  # billiard's setter, called in every child, loads a whole parser of C by way of cffi
-        symbol_by_name(SQLAlchemyTask.RecordRunner)
-        catalogue()  # the model of each signature
-        attempts.build_statements()
-        claims.build_statements()
-        gc.collect()
-        gc.freeze()
+    with contextlib.suppress(OSError):  # not Linux
+        get_pdeathsig()  # billiard's setter, called in every child, loads a whole parser of C by way of cffi
+    symbol_by_name(SQLAlchemyTask.RecordRunner)
+    catalogue()  # the model of each signature
+    attempts.build_statements()
+    claims.build_statements()
+    gc.collect()
+    gc.freeze()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.launcher import forking
 from app.launcher.forking import ForkedProcess, ForkServer
 from app.launcher.processes import command_line, stat_fields
 from tests.support.fork_server import can_fork
@@ -28,6 +29,13 @@ open("told", "w").write(json.dumps({
 print("a line", flush=True)
 print("another one, on stderr", file=sys.stderr)
 sys.exit(3)
+"""
+PREPARE = """
+import gc, sys
+from app.worker.bootsteps import prepare_fork
+frozen = gc.get_freeze_count()
+prepare_fork()
+sys.exit(3 if gc.get_freeze_count() > frozen and "app.tasks.common_tasks" in sys.modules else 1)
 """
 KEY = "of-this-part-0123456789abcdef0123456789abcdef"
 Start = Callable[..., ForkedProcess]
@@ -83,6 +91,10 @@ class TestAPart:
         wait_for(lambda: "-m http.server 0" in command_line(part.pid), 10, "the command line of the part")
         assert part.kill() == -signal.SIGKILL
 
+    def test_that_is_a_worker_freezes_what_its_children_share(self, start: Start, tmp_path: Path) -> None:
+        (tmp_path / "prepare.py").write_text(PREPARE, encoding="utf-8")
+        assert start("prepare").wait(30) == 3
+
     def test_that_is_killed_at_once_ends(self, start: Start) -> None:
         for _ in range(5):
             assert start("http.server", "0").kill() == -signal.SIGKILL
@@ -92,6 +104,7 @@ class TestAPart:
         program = f"""
 import signal, sys
 from pathlib import Path
+from app.launcher import forking
 from app.launcher.forking import ForkedProcess, ForkServer
 here = Path({str(tmp_path)!r})
 server = ForkServer("postgresql", here / "log", {process_environment({})!r}, here)
@@ -128,6 +141,21 @@ class TestTheForkServer:
         assert start("tell", tell=said.append).wait(60) == 3
         assert len(said) == 1
 
+    def test_that_does_not_answer_is_given_up_with_what_it_forks_later(
+        self, start: Start, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert start("tell").wait(60) == 3
+        os.kill(fork_server.pid, signal.SIGSTOP)
+        monkeypatch.setattr(forking, "FORK_SECONDS", 0.1)
+        said = list[str]()
+        assert start("tell", tell=said.append).wait(60) == 3
+        assert len(said) == 1
+        wait_for(lambda: fork_server.poll() == -signal.SIGKILL, 10, "the fork server to be given up")
+        monkeypatch.undo()
+        fork_server.start()
+        assert start("tell", tell=said.append).wait(60) == 3
+        assert len(said) == 1
+
     def test_that_cannot_import_has_the_part_started_in_the_usual_way(self, tmp_path: Path) -> None:
         (tmp_path / "app").mkdir()
         (tmp_path / "app" / "__init__.py").touch()
@@ -142,6 +170,12 @@ class TestTheForkServer:
         try:
             part.start()
             assert part.wait(30) == 3
+            for _ in range(forking.MOST_FAILURES):
+                broken.start()
+                wait_for(lambda: broken.poll() == 1, 30, "the import to fail")
+            broken.start()
+            wait_for(lambda: not broken.is_importing(), 30, "the import to fail")
+            assert broken.poll() is None  # it is not started again and again
         finally:
             broken.stop()
         [line] = said

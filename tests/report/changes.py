@@ -16,7 +16,8 @@ BY_PATH = ("mariadb", "mysql")
 # A mutant that only these tests see lies in one of these.
 CONCERNING = (
     "alembic", "app/db/", "app/ddl/", "app/models/", "app/migrations/", "app/core/engines.py", "app/maintenance/lease.py", "app/services/tasks/unique_keys.py",
-    "requirements.txt", "tests/support/databases.py", "tests/support/example_revisions/", "tests/support/schemas.py",
+    "app/core/config.py", "app/core/setting_fields.py",
+    "requirements", "tests/support/databases.py", "tests/support/example_revisions/", "tests/support/schemas.py",
     *(f"tests/{file}" for file in STATEMENTS),
 )  # fmt: skip
 

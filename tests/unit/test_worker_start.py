@@ -113,6 +113,7 @@ def test_what_every_child_does_first_is_done_before_the_fork() -> None:
 
 def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
     gc.unfreeze()
+    prepare_fork.cache_clear()
     try:
         prepare_fork()
         frozen = gc.get_freeze_count()

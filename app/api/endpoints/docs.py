@@ -7,6 +7,7 @@ from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
@@ -87,7 +88,7 @@ async def pages(request: Request, settings: SettingsDep) -> Response:
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    return JSONResponse(_describe_here(request))
+    return JSONResponse(await anyio.to_thread.run_sync(_describe_here, request))  # it takes half a second, once
 
 
 @router.get("/docs")

@@ -106,7 +106,10 @@ class BodyRoute(APIRoute):
 
     def build(self) -> None:
         """Make all that FastAPI makes of the endpoint. A second thread that does so meanwhile makes the same."""
-        super().__init__(self.path, self.endpoint, **self._options)
+        try:
+            super().__init__(self.path, self.endpoint, **self._options)
+        except AttributeError as error:  # of `__getattr__` it would say that the route has no such attribute
+            raise TypeError(f"{self.path}: {error}") from error
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how well the route matches, and what it adds to the scope."""
