@@ -76,12 +76,10 @@ class ForkServer:
     def is_importing(self) -> bool:
         """Whether what is to be forked would wait."""
         with self._lock:
-            if self._is_ready or self._process is None:
+            if self._process is None:
                 return False
             try:
-                self._orders.setblocking(False)
-                self._receive()
-                self._is_ready = True
+                self._await_the_import(0)
             except BlockingIOError:
                 return True
             except (OSError, ValueError):  # it has ended: `fork` says so
@@ -99,8 +97,7 @@ class ForkServer:
         del hurry
         with self._lock:
             if self._process is not None:
-                self._orders.close()
-                self._process.kill()
+                self._give_up(self._process)
                 self._process.wait()
                 self._process = None
 
@@ -111,27 +108,30 @@ class ForkServer:
             try:
                 if self._process is None:
                     raise ProcessLookupError("it was stopped")
-                if not self._is_ready:
-                    self._orders.settimeout(IMPORT_SECONDS)
-                    self._receive()
-                    self._is_ready = True
+                self._await_the_import(IMPORT_SECONDS)
                 with _adopting():
                     self._orders.settimeout(FORK_SECONDS)
                     socket.send_fds(self._orders, [json.dumps(order).encode()], [output])
                     told = self._receive()
             except (OSError, ValueError) as error:
                 # What it answers later would be taken for the answer to the next order. A part that was forked ends.
-                self._give_up()
+                if self._process is not None:
+                    self._give_up(self._process)
                 why = f"the process that forks the parts does not answer ({error}): see {self._log}"
                 raise CannotFork(why) from error
         if "pid" not in told:
             raise CannotFork(f"a part could not be forked: {told['error']}")
         return int(told["pid"])
 
-    def _give_up(self) -> None:
-        if self._process is not None:
-            self._orders.close()
-            self._process.kill()
+    def _give_up(self, process: subprocess.Popen[bytes]) -> None:
+        self._orders.close()
+        process.kill()
+
+    def _await_the_import(self, seconds: float) -> None:
+        if not self._is_ready:
+            self._orders.settimeout(seconds)
+            self._receive()
+            self._is_ready = True
 
     def _receive(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(self._orders.recv(LONGEST_ORDER))  # nothing, where it has ended: ValueError
@@ -158,21 +158,24 @@ class ForkedProcess(ManagedProcess):
 
     def _spawn(self, output: IO[bytes] | int) -> Any:
         try:
-            if output != subprocess.PIPE:
-                return Forked(self._fork(output), None)
+            if not isinstance(output, int):
+                return Forked(self._fork(output.fileno()), None)
             reading, writing = os.pipe()
-            with open(writing, "wb") as theirs, contextlib.ExitStack() as undo:  # noqa: PTH123
-                stream = undo.enter_context(open(reading, "rb"))  # noqa: PTH123
-                pid = self._fork(theirs)
-                undo.pop_all()
-                return Forked(pid, stream)
+            try:
+                pid = self._fork(writing)
+            except BaseException:
+                os.close(reading)
+                raise
+            finally:
+                os.close(writing)
+            return Forked(pid, open(reading, "rb"))  # noqa: PTH123 (its reader closes it)
         except CannotFork as error:
             self.tell(f"{error}; this part imports the application itself")
             return super()._spawn(output)
 
-    def _fork(self, output: Any) -> int:
+    def _fork(self, output: int) -> int:
         env, cwd = self.env if self.env is not None else os.environ, str(self.cwd or Path.cwd())
-        return self._fork_server.fork(self.argv[2:], env, cwd, output.fileno(), int(self.death_signal))
+        return self._fork_server.fork(self.argv[2:], env, cwd, output, int(self.death_signal))
 
 
 class Forked:
