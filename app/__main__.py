@@ -21,15 +21,13 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from app.core.collector import GC_THRESHOLDS
 from app.launcher.bootstrap import become
 from app.launcher.options import DEFAULT_PORT
 from app.launcher.parts import api_command
 
 P = ParamSpec("P")
 INTERRUPTED = 130
-# A command's time is that of its imports. What is imported stays: Python's 700 has the collector walk through it again
-# and again.
-GC_THRESHOLDS = (20_000, 20, 20)
 
 
 class _Commands(TyperGroup):

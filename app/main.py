@@ -44,6 +44,7 @@ from app.api.routes import PREFIX, TAGS, add_routes
 from app.catalogue import catalogue
 from app.core import exit_codes
 from app.core.allocator import single_malloc_arena
+from app.core.collector import GC_THRESHOLDS
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.fair_threads import FairThreads
 from app.core.logging import configure_logging, optimize_access_log
@@ -67,10 +68,6 @@ from app.services.user_service import user_service
 from app.services.webhook_service import webhook_service
 
 logger = logging.getLogger(__name__)
-
-# Objects more than were freed until the collector looks for circles. Python's 700 has it walk through a batch of a
-# thousand tasks again and again while that is being read.
-GC_THRESHOLDS = (20_000, 20, 20)
 
 DESCRIPTION = """\
 Create background tasks, follow their progress, cancel them and retry them. Celery runs the tasks; a database stores
