@@ -257,20 +257,36 @@ ON_POSTGRESQL: tuple[str, ...] = (
     "integration/workflows/test_workflows.py::TestPatch", "integration/workflows/test_workflows.py::TestRequest",
 )  # fmt: skip
 
-# Of `tests/integration` and `tests/faults`, what has nothing to do with the engine, or is of PostgreSQL alone.
+# Of `tests/integration`, what has nothing to do with the engine, is of PostgreSQL alone, or tells of processes and of HTTP what is the
+# same on each engine by construction: they send the statements of `app/db`, which STATEMENTS holds to one contract on all four,
+# and each route sends its own on each engine in `test_route_matrix.py`.
 NOT_OF_ENGINES: tuple[str, ...] = (
-    "integration/test_broker_security.py", "integration/test_celery_commands.py",
-    "integration/test_documents_run.py", "integration/test_embedded_services.py",
-    "integration/test_from_celery.py", "integration/test_generated_clients.py", "integration/test_golden_sql.py", "integration/test_harness.py",
-    "integration/test_hostile_broker.py", "integration/test_hostile_items.py", "integration/test_http_clients.py",
-    "integration/test_http_server.py", "integration/test_interleavings.py", "integration/test_loop_time.py",
-    "integration/test_full_disk.py", "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_part_commands.py", "integration/test_openapi_conformance.py", "integration/pages/test_new_task.py", "integration/test_plans.py",
-    "integration/test_pythons.py", "integration/test_scripts.py", "integration/test_sealed_image.py",
-    "integration/test_sending.py", "integration/test_server_logs.py", "integration/test_signed_messages.py",
-    "integration/test_transport.py", "integration/webhooks/test_receivers.py", "integration/test_wheel.py",
+    "integration/client/", "integration/pages/", "integration/files/test_tasks.py", "integration/webhooks/test_receivers.py",
+    "integration/test_answer_sizes.py", "integration/test_beat_import.py", "integration/test_broker_security.py",
+    "integration/test_celery_commands.py", "integration/test_documents_run.py", "integration/test_echo.py",
+    "integration/test_embedded_services.py", "integration/test_events.py", "integration/test_events_end.py",
+    "integration/test_events_hints.py", "integration/test_every_process.py", "integration/test_express_slot.py",
+    "integration/test_forking.py", "integration/test_from_celery.py", "integration/test_full_disk.py",
+    "integration/test_generated_clients.py", "integration/test_golden_sql.py", "integration/test_harness.py",
+    "integration/test_hidden_values.py", "integration/test_hostile_broker.py", "integration/test_hostile_items.py",
+    "integration/test_http_clients.py", "integration/test_http_server.py", "integration/test_interleavings.py",
+    "integration/test_leaks.py", "integration/test_loop_time.py", "integration/test_mcp.py",
+    "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_openapi_conformance.py",
+    "integration/test_outbound.py", "integration/test_outside.py", "integration/test_own_tasks.py",
+    "integration/test_part_commands.py", "integration/test_periodic_recipe.py", "integration/test_plans.py",
+    "integration/test_pythons.py", "integration/test_records_in_celery.py", "integration/test_rules_and_callers.py",
+    "integration/test_running_bodies.py", "integration/test_running_messages.py", "integration/test_running_stops.py",
+    "integration/test_scripts.py", "integration/test_sealed_image.py", "integration/test_sending.py",
+    "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_stuck_bodies.py",
+    "integration/test_transport.py", "integration/test_wheel.py", "integration/test_without_models.py",
 )  # fmt: skip
 
-# The full tier, each part at most 50 minutes on two cores.
+# Of the faults, what each engine has besides those that are marked `every_engine`: what its server does, and random ones.
+FAULTS_OF_ENGINES: tuple[str, ...] = (
+    "faults/test_cancel_races.py", "faults/test_database.py", "faults/test_database_file.py", "faults/test_soak.py",
+)  # fmt: skip
+
+# The full tier.
 PARTS: dict[str, tuple[str, ...]] = {
     "postgresql": ("unit", "integration"),
     "length": ("unit", "integration"),
@@ -326,6 +342,12 @@ def runs_on(engine: str, tier: Tier, file: str, *, core: bool = False) -> bool:
     if any(_fits(entry, file) for entry in NOT_OF_ENGINES):
         return False
     return tier is Tier.FULL or any(_fits(entry, file) for entry in (CORE if core else STATEMENTS))
+
+
+def is_of_engine(engine: str, nodeid: str, *, every_engine: bool) -> bool:
+    """Whether the engine has this test of a file that it runs: of the faults, those that depend on it."""
+    is_fault = engine != "postgresql" and nodeid.startswith("faults/")
+    return every_engine or not is_fault or any(_fits(entry, nodeid) for entry in FAULTS_OF_ENGINES)
 
 
 def is_timed(file: str) -> bool:

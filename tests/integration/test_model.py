@@ -21,6 +21,7 @@ from app.maintenance.passes import expired_tasks, forgetting, lost_attempts, req
 from app.models import WorkerProcess
 from tests.support.amounts import amount
 from tests.support.both_sides import BothSides
+from tests.support.databases import ENGINE
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits, run_machine
 from tests.support.model_maintenance import LEASE, ModelWorker, forgotten_among, lost_among
 from tests.support.services import Services, environment
@@ -117,4 +118,4 @@ class TestModel:
     @pytest.mark.full
     @pytest.mark.timeout(1800)
     def test_the_rows_do_what_the_model_does_in_sequences_never_tried_before(self) -> None:
-        run_machine(Everything, 400, 80, derandomize=False)
+        run_machine(Everything, 120 if ENGINE == "postgresql" else 40, 80, derandomize=False)

@@ -71,8 +71,16 @@ def _only(config: pytest.Config) -> set[str] | None:
 def tier_of(item: pytest.Item) -> Tier:
     if item.get_closest_marker("full"):
         return Tier.FULL
-    fault = item.get_closest_marker("every_engine") is not None
-    return tiers.tier_of(item.nodeid.removeprefix("tests/"), engine=ENGINE, every_engine=fault)
+    return tiers.tier_of(item.nodeid.removeprefix("tests/"), engine=ENGINE, every_engine=_is_of_every_engine(item))
+
+
+def _is_of_every_engine(item: pytest.Item) -> bool:
+    return item.get_closest_marker("every_engine") is not None
+
+
+def _is_in(tier: str, item: pytest.Item) -> bool:
+    listed, every = item.nodeid.removeprefix("tests/"), _is_of_every_engine(item)
+    return tier_of(item).is_in(Tier(tier)) and tiers.is_of_engine(ENGINE, listed, every_engine=every)
 
 
 @pytest.hookimpl(trylast=True)
@@ -85,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     chosen = [
         item for item in items
-        if (only is None or item.nodeid in only) and (tier is None or tier_of(item).is_in(Tier(tier)))
+        if (only is None or item.nodeid in only) and (tier is None or _is_in(tier, item))
         and _is_chosen(item.nodeid.partition("::")[0].removeprefix("tests/"), config)  # pytest ignores no file that is named
     ]  # fmt: skip
     config.hook.pytest_deselected(items=[item for item in items if item not in {*chosen}])

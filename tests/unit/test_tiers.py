@@ -41,6 +41,7 @@ def test_every_entry_is_there() -> None:
     listed = [entry for entries in TIERS.values() for entry in entries]
     assert len(listed) == len({*listed})
     entries = [*listed, *STATEMENTS, *tiers.CORE, *tiers.SCHEMA, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
+    entries += tiers.FAULTS_OF_ENGINES
     assert [entry for entry in entries if not is_there(entry)] == []
     assert {entry.split("/")[0] for entry in entries} <= {*OF_PYTEST}, "no suite has the others"
 
@@ -85,6 +86,16 @@ def test_what_takes_long_on_other_engines_waits_for_the_full_tier() -> None:
 
 def test_faults_that_every_engine_stands_are_of_each_run() -> None:
     assert tiers.tier_of("faults/test_fence.py::test_a", every_engine=True) is Tier.DEFAULT
+
+
+def test_an_engine_has_the_faults_that_depend_on_it() -> None:
+    own, other = tiers.FAULTS_OF_ENGINES[0], "faults/test_fence.py"
+    assert [tiers.is_of_engine("mysql", f"{file}::test_a", every_engine=False) for file in (own, other)] == [
+        True,
+        False,
+    ]
+    assert tiers.is_of_engine("mysql", f"{other}::test_a", every_engine=True)
+    assert tiers.is_of_engine("postgresql", f"{other}::test_a", every_engine=False)
 
 
 def test_the_parts_of_the_full_tier_have_every_suite_once() -> None:

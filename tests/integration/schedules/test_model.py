@@ -23,6 +23,7 @@ from app.schedules import policies
 from app.services.schedule_service import schedule_service
 from app.services.schedules import firing, timing
 from app.services.task_service import task_service
+from tests.support.databases import ENGINE
 from tests.support.machine import run_machine
 from tests.support.schedule_model import Model
 from tests.support.schedules import TASK, dies_at_commit
@@ -217,4 +218,4 @@ class TestOneSchedule:
     @pytest.mark.full
     @pytest.mark.timeout(1800)
     def test_does_what_the_model_says_in_sequences_never_tried_before(self) -> None:
-        run_machine(Schedules, 300, 40, derandomize=False)
+        run_machine(Schedules, 100 if ENGINE == "postgresql" else 30, 40, derandomize=False)
