@@ -34,12 +34,14 @@ logger = logging.getLogger("soak")
 
 Heal = Callable[[], object]
 Fault = Callable[[], Heal]
+Pause = tuple[float, float]
 LOGIN = f"{accounts.API}/auth/login"
 ME = f"{accounts.API}/users/me"
 WORKERS = 2
 CONCURRENCY = 3
 OVERLAPPING = 2
-PAUSE = (0.2, 1.5)
+# Between two faults, seconds: of the short run, which lets more work be done between them, and of the long ones.
+PAUSE, NO_PAUSE = (0.2, 1.5), (0.0, 0.2)
 # At most so many bodies at the same time.
 LIMIT, PLACES = "soak", 2
 LIMITS = f"{accounts.API}/limits/"
@@ -148,16 +150,16 @@ WORK: list[Callable[[random.Random], dict[str, Any]]] = [
 class Soak:
     """`Soak(scene, services, broker, database_proxy, broker_proxy, seed).run(seconds)`.
 
-    `without` names faults that are left out. Without those that freeze a body, the limit is looked at too.
+    `without` names faults that are left out, `pause` is that between two. Without those that freeze a body, the limit is looked at too.
     """
 
     def __init__(
         self, scene: Scene, services: Services, broker: BrokerServer, to_database: TcpProxy, to_broker: TcpProxy,
-        seed: int, without: Collection[str] = (),
+        seed: int, without: Collection[str] = (), pause: Pause = PAUSE,
     ) -> None:  # fmt: skip
         self.scene, self.services, self.broker = scene, services, broker
         self.to_database, self.to_broker = to_database, to_broker
-        self.seed, self._without = seed, without
+        self.seed, self._without, self._pause = seed, without, pause
         self.done: list[str] = []
         self._random = random.Random(seed)
         self._workers: list[Part] = []
@@ -206,7 +208,7 @@ class Soak:
             logger.warning("soak: %s", name)
             self.done.append(name)
             self._open.append((name, fault()))
-        time.sleep(self._random.uniform(*PAUSE))
+        time.sleep(self._random.uniform(*self._pause))
 
     def _heal(self, count: int = OVERLAPPING) -> None:
         # Servers first: a process that is to start needs them.
