@@ -1,7 +1,10 @@
 """The failpoints of the fault tests, in processes of their own: they change whatever module they are installed in."""
 
+import importlib
+import re
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from tests.support.services import ROOT
 # A function that another module has imported by name, and a classmethod.
 NAME = "app.core.host_rules:normal_name"
 RULES = "app.core.host_rules:HostRules.of"
+# How tests name what they break or stop in other processes; the application is what `uvicorn` starts.
+PLACE = re.compile(r'"(app\.(?!main:)[a-z_.]+):([A-Za-z_.]+)"')
 PROGRAM = """
 import app.core.host_rules, app.outbound.urls, tests.support.faults.failpoints
 for call in (lambda: app.outbound.urls.normal_name("A"),) * 2 + ({more}):
@@ -48,3 +53,12 @@ def test_a_point_raises_so_many_times_in_every_module_that_imported_the_function
     waiting = {"at": NAME, "do": f"wait:{gate}"}
     more = "lambda: app.core.host_rules.HostRules.of([]),"
     assert run(raising, waiting, method, more=more) == (0, ["Ignore", "Ignore", "KeyError"])
+
+
+def test_every_place_that_a_test_names_is_there() -> None:
+    """Else the process that is to die there does not start, and that is seen at night alone."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("*.py"))]
+    places = {found.groups() for text in texts for found in PLACE.finditer(text)}
+    assert len(places) > 30
+    for module, path in sorted(places):
+        reduce(getattr, path.split("."), importlib.import_module(module))
