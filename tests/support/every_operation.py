@@ -267,7 +267,14 @@ def _tasks(mine: _Caller) -> None:
     mine("GET", f"/tasks/{running}?wait=1")
     mine("DELETE", f"/tasks/{running}?force=true")
     mine("POST", "/tasks/batch", json={"tasks": [LATER, LATER]})
-    for path in ("/tasks/?limit=2", "/tasks/count", "/tasks/types", "/tasks/?cursor=x", "/tasks/?user_id=all"):
+    for path in (
+        "/tasks/?limit=2",
+        "/tasks/count",
+        "/tasks/types",
+        "/tasks/?cursor=x",
+        "/tasks/?q=status:x",
+        "/tasks/?user_id=all",
+    ):
         mine("GET", path)
 
 
