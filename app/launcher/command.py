@@ -93,9 +93,11 @@ class CommandPart:
         grace: float,
         death: signal.Signals = signal.SIGTERM,
         before_kill: signal.Signals | None = None,
+        to_leave: signal.Signals | None = None,
         ready: str = "",
     ) -> None:
         self.name = name
+        self.to_leave = to_leave  # the signal after which it ends once it has done what it has begun
         self.is_ready = not ready  # true once it has written a line that ends with this text
         self._console, self._ready = shop.console, ready
         self._grace, self._before_kill = grace, before_kill
@@ -111,6 +113,11 @@ class CommandPart:
 
     def poll(self) -> int | None:
         return self._process.poll()
+
+    def leave(self) -> None:
+        """Send `to_leave`."""
+        if self.to_leave:
+            self._process.send(self.to_leave)
 
     def tail(self, lines: int = 5) -> list[str]:
         """No lines: the console has shown them already."""

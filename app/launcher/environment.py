@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -13,6 +14,7 @@ In a shell: set -a; . THIS_FILE; set +a"""
 DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
 STORAGE = "STORAGE_URL"
 URL = "TASK_SERVICE_URL"  # no setting: the address of the API, for clients and for what the documents have one paste
+TASK_MODULES = "TASK_MODULES"
 IMPORT_PATH = "PYTHONPATH"  # no setting, but TASK_MODULES may be found there alone
 # Which of these name servers that run_server.py has started itself: in a shell that has sourced the file of an earlier
 # start, they are gone.
@@ -69,14 +71,21 @@ class Environment:
         """Replace `<data-dir>/env`."""
         write_env(self.env_file, self.values, HEADING)
 
+    def task_packages(self) -> set[str]:
+        """The packages of TASK_MODULES, which is a list with commas or one of JSON."""
+        return {module.partition(".")[0] for module in re.findall(r"[\w.]+", self.given.get(TASK_MODULES, ""))}
+
+    def import_path(self) -> list[str]:
+        """The folders in which the parts find modules, beside those of Python itself."""
+        return [str(self.root), *filter(None, self.values.get(IMPORT_PATH, "").split(os.pathsep))]
+
     def for_parts(self) -> dict[str, str]:
         """The complete environment of a part. Parts run in the project's root, where Python finds `app`."""
         return {**self._inherited(), **self.values, "PYTHONUNBUFFERED": "1"}
 
     def for_imports(self) -> dict[str, str]:
         """The environment of the process that imports for the parts, which runs outside of the project's root."""
-        import_path = filter(None, (str(self.root), self.values.get(IMPORT_PATH)))
-        return {**self._inherited(), IMPORT_PATH: os.pathsep.join(import_path), "PYTHONUNBUFFERED": "1"}
+        return {**self._inherited(), IMPORT_PATH: os.pathsep.join(self.import_path()), "PYTHONUNBUFFERED": "1"}
 
     def _inherited(self) -> dict[str, str]:
         """What Python would not find the application with is gone; what it has compiled is kept, in any case."""

@@ -4,8 +4,9 @@ An import takes seconds of CPU for each part, a fork milliseconds. A part is for
 the process that ordered it: that one waits for it and is followed by it, and this process may be killed meanwhile.
 
 Orders come over the socket that is its standard input, as JSON: `argv` of `python -m argv`, `env`, `cwd` and the number
-of the signal that the part gets when its parent dies, with the file of its output. The part answers with its pid. When
-the socket is closed, this process ends. `app/launcher/forking.py` is the other side.
+of the signal that the part gets when its parent dies, with the file of its output and, if it has one, that of its
+input. The part answers with its pid. When the socket is closed, this process ends. `app/launcher/forking.py` is the
+other side.
 """
 
 import ctypes
@@ -22,6 +23,7 @@ from importlib import import_module
 from typing import Any
 
 from app.core.engines import MYSQL, SQLITE
+from app.core.import_errors import described
 from app.launcher.processes import stat_fields
 
 PR_SET_PDEATHSIG = 1
@@ -36,6 +38,12 @@ IMPORTED = (
     "celery.bin.worker", "celery.bin.beat", "celery.apps.worker", "celery.apps.beat", "celery.worker.consumer",
     "celery.concurrency.prefork", "app.worker.bootsteps", "uvicorn", "uvloop", "app.api.http.protocol", MADE_ANEW,
 )  # fmt: skip
+# In the place of an engine: packages alone are imported, and the fork server that is forked imports the application.
+PACKAGES = "packages"
+IMPORTED_PACKAGES = (
+    *(name for name in IMPORTED if name.partition(".")[0] != "app"), "fastapi.openapi.utils", "jinja2", "jose.jwt",
+    "prometheus_client", "pydantic_settings", "redis.client", "sqlalchemy.orm",
+)  # fmt: skip
 # The fields of /proc/self/stat, counted behind the command's name, that say where the command line stands.
 _ARGUMENTS_BEGIN, _ARGUMENTS_END = 45, 46
 
@@ -43,17 +51,34 @@ _ARGUMENTS_BEGIN, _ARGUMENTS_END = 45, 46
 def main() -> None:
     """Import the application, and be each part that is ordered."""
     orders = socket.socket(fileno=os.dup(0))
-    import_the_application(sys.argv[1])
+    engine = sys.argv[1]
+    try:
+        if engine == PACKAGES:
+            import_packages()
+        else:
+            import_the_application(engine)
+    except (Exception, SystemExit) as error:
+        orders.send(json.dumps({"error": described(error)}).encode())
+        raise
     gc.collect()
     gc.freeze()  # else the collector of each part would write to every page of what they share
     orders.send(b"{}")
     order = _serve(orders)
     _become(order)
+    if engine == PACKAGES:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
+            del sys.modules[name]
     module = order["argv"][0]
     if module in sys.modules:  # it is executed as `__main__`, and what it imports is there
         is_package = hasattr(sys.modules[module], "__path__")
         sys.modules.pop(f"{module}.__main__" if is_package else module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def import_packages() -> None:
+    """Import what the application needs, and nothing of the application but what this module itself needs."""
+    for module in IMPORTED_PACKAGES:
+        import_module(module)
 
 
 def import_the_application(engine: str) -> None:
@@ -76,7 +101,7 @@ def import_the_application(engine: str) -> None:
 def _serve(orders: socket.socket) -> dict[str, Any]:
     """Fork at each order. Returns the order in the part, and never in this process."""
     while True:
-        told, files, *_ = socket.recv_fds(orders, LONGEST_ORDER, 1)
+        told, files, *_ = socket.recv_fds(orders, LONGEST_ORDER, 2)
         if not told:
             os._exit(0)
         order = json.loads(told)
@@ -86,7 +111,7 @@ def _serve(orders: socket.socket) -> dict[str, Any]:
             os.close(tell)
             if os.fork() != 0:
                 os._exit(0)
-            return _adopted(orders, heard, {**order, "output": files[0]})
+            return _adopted(orders, heard, {**order, "files": files})
         _, status = os.waitpid(between, 0)  # from here on the part is the child of the one that ordered it
         if status != 0:
             orders.send(json.dumps({"error": "no process could be made"}).encode())
@@ -112,11 +137,12 @@ def _adopted(orders: socket.socket, heard: int, order: dict[str, Any]) -> dict[s
 def _become(order: dict[str, Any]) -> None:
     """What a process is that was started as `python -m argv`."""
     os.chdir(order["cwd"])
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (order["output"], 1), (order["output"], 2)):
+    output, *given = order["files"]
+    standard_input = given[0] if given else os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((standard_input, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
-    os.close(nothing)
-    os.close(order["output"])
+    os.close(standard_input)
+    os.close(output)
     for name, number in (("stdout", 1), ("stderr", 2)):  # unbuffered; those of before knew another kind of file
         stream = getattr(sys, name)
         raw: Any = io.FileIO(number, "w", closefd=False)

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,16 +34,19 @@ class CannotFork(Exception):
 class ForkServer:
     """The process that imports the application and forks parts; itself a part, which a supervisor starts again.
 
-    `engine` is the name of the database's engine, `log` receives its output, `env` its environment.
+    `engine` is the name of the database's engine, `log` receives its output, `env` its environment. With `base`, a fork
+    server of PACKAGES, it is forked by that one and imports the application alone.
     """
 
     name = "fork-server"
 
-    def __init__(self, engine: str, log: Path, env: Mapping[str, str], cwd: Path) -> None:
-        self._engine, self._log, self._env, self._cwd = engine, log, dict(env), cwd
+    def __init__(
+        self, engine: str, log: Path, env: Mapping[str, str], cwd: Path, base: "ForkServer | None" = None
+    ) -> None:
+        self._engine, self._log, self._env, self._cwd, self._base = engine, log, dict(env), cwd, base
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_ready, self._failures = False, 0
+        self._process: subprocess.Popen[bytes] | Forked | None = None
+        self._is_ready, self._failures, self._error = False, 0, ""
 
     def start(self) -> None:
         """Have it import the application; what is to be forked waits for that."""
@@ -50,13 +54,19 @@ class ForkServer:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._log.open("wb") as output:
             self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._is_ready = False
+            self._is_ready, self._error = False, ""
             with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "app.launcher.fork_server", self._engine, PADDING],
-                    stdin=theirs.fileno(), stdout=output, stderr=subprocess.STDOUT, env=self._env, cwd=self._cwd,
-                    start_new_session=True,
-                )  # fmt: skip
+                self._process = self._spawn(theirs.fileno(), output.fileno())
+
+    def _spawn(self, orders: int, output: int) -> "subprocess.Popen[bytes] | Forked":
+        argv = ["app.launcher.fork_server", self._engine, PADDING]
+        if self._base is not None:
+            with contextlib.suppress(CannotFork):
+                return Forked(self._base.fork(argv, self._env, str(self._cwd), output, signal.SIGKILL, orders), None)
+        return subprocess.Popen(
+            [sys.executable, "-m", *argv], stdin=orders, stdout=output, stderr=subprocess.STDOUT, env=self._env,
+            cwd=self._cwd, start_new_session=True,
+        )  # fmt: skip
 
     @property
     def pid(self) -> int:
@@ -86,6 +96,11 @@ class ForkServer:
                 return False
             return False
 
+    @property
+    def refusal(self) -> str:
+        """Why it cannot fork, once it imports no more: the error with its file and line; "" where it can."""
+        return "" if self._is_ready else self._error or " ".join(line.strip() for line in self.tail())
+
     def tail(self, lines: int = 5) -> list[str]:
         """The last lines that it has written."""
         with contextlib.suppress(OSError):
@@ -101,8 +116,13 @@ class ForkServer:
                 self._process.wait()
                 self._process = None
 
-    def fork(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, output: int, death_signal: int) -> int:
-        """Start `python -m argv` and return its pid: it is a child of this process. Raises CannotFork."""
+    def fork(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, output: int, death_signal: int, *orders: int
+    ) -> int:
+        """Start `python -m argv` and return its pid: it is a child of this process. Raises CannotFork.
+
+        `orders` is the file of its standard input, if it has one.
+        """
         order = {"argv": [*argv], "env": {**env}, "cwd": cwd, "death_signal": death_signal, "parent": os.getpid()}
         with self._lock:
             try:
@@ -111,7 +131,7 @@ class ForkServer:
                 self._await_the_import(IMPORT_SECONDS)
                 with _adopting():
                     self._orders.settimeout(FORK_SECONDS)
-                    socket.send_fds(self._orders, [json.dumps(order).encode()], [output])
+                    socket.send_fds(self._orders, [json.dumps(order).encode()], [output, *orders])
                     told = self._receive()
             except (OSError, ValueError) as error:
                 # What it answers later would be taken for the answer to the next order. A part that was forked ends.
@@ -123,14 +143,16 @@ class ForkServer:
             raise CannotFork(f"a part could not be forked: {told['error']}")
         return int(told["pid"])
 
-    def _give_up(self, process: subprocess.Popen[bytes]) -> None:
+    def _give_up(self, process: "subprocess.Popen[bytes] | Forked") -> None:
         self._orders.close()
         process.kill()
 
     def _await_the_import(self, seconds: float) -> None:
         if not self._is_ready:
             self._orders.settimeout(seconds)
-            self._receive()
+            self._error = self._receive().get("error", "")
+            if self._error:
+                raise ValueError(self._error)
             self._is_ready = True
 
     def _receive(self) -> dict[str, Any]:
@@ -205,6 +227,9 @@ class Forked:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
             time.sleep(0.005)
         return code
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:

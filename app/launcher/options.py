@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
                       help="tasks that each worker runs at once (default: %(default)s)")  # fmt: skip
     made.add_argument("--no-worker", action="store_true", help="start no worker")
     made.add_argument("--no-beat", action="store_true", help="start no beat")
+    made.add_argument("--reload", action="store_true",
+                      help="have API, workers and beat run the new code once a file of app/ or of the packages of "
+                      "TASK_MODULES has changed; for development")  # fmt: skip
     made.add_argument("--verbose", action="store_true",
                       help="show Celery's banners and warnings, and tracebacks of dead processes")  # fmt: skip
     return made

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # Serves the queue of critical and high tasks alone: one of them starts at once, whatever fills the other workers.
@@ -22,16 +23,19 @@ def api_command(options: argparse.Namespace, port: int, *, grace: int = 5) -> li
     return command
 
 
-def worker_commands(options: argparse.Namespace) -> dict[str, list[str]]:
-    """The workers by their names: as many as the options ask for, and the express slot."""
+def worker_commands(options: argparse.Namespace, name_of: Callable[[str], str] = str) -> dict[str, list[str]]:
+    """The workers by their names: as many as the options ask for, and the express slot.
+
+    `name_of` gives each another name than a worker that is still there.
+    """
     if options.no_worker:
         return {}
-    commands = {
-        name: [*_celery(options), "worker", "-l", "info", "-n", f"{name}@%h", "-c", str(options.concurrency)]
-        for name in (f"worker{number + 1}" for number in range(options.workers))
+    kinds = {f"worker{number + 1}": ["-c", str(options.concurrency)] for number in range(options.workers)}
+    kinds[EXPRESS] = ["-c", "1", "-Q", EXPRESS_QUEUE]
+    named = {name_of(name): more for name, more in kinds.items()}
+    return {
+        name: [*_celery(options), "worker", "-l", "info", "-n", f"{name}@%h", *more] for name, more in named.items()
     }
-    express = [*_celery(options), "worker", "-l", "info", "-n", f"{EXPRESS}@%h", "-c", "1", "-Q", EXPRESS_QUEUE]
-    return {**commands, EXPRESS: express}
 
 
 def beat_command(options: argparse.Namespace, schedule: Path) -> list[str]:

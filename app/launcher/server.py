@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.core import exit_codes
 from app.core.engines import SQLITE
@@ -27,6 +27,9 @@ from app.launcher.ports import is_free, next_free
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.valkey import EmbeddedValkey
+
+if TYPE_CHECKING:
+    from app.launcher.reloading import Reloader
 
 READY_SECONDS = 120.0
 OUTAGE_SECONDS = 5.0  # so long a server that the API misses is waited for without a word
@@ -61,37 +64,50 @@ class Server:
         self.supervisor = Supervisor(console, stop)
         self.port = choose_port(options.host, options.port, console)
         self.url = self.environment.values[URL] = base_url(options.host, self.port)
+        self.reloader = self._reloader() if options.reload else None
         self.parts: list[CommandPart] = []
 
-    def _fork_server(self) -> ForkServer | None:
+    def _reloader(self) -> "Reloader":
+        from app.launcher.reloading import Reloader  # what watches the files is imported for this option alone
+
+        return Reloader(
+            self.shop, self.supervisor, self.stop_request, self._fork_server, self._start_parts, self._are_ready
+        )
+
+    def _fork_server(self, engine: str | None = None, base: ForkServer | None = None) -> ForkServer | None:
         if sys.platform != "linux":
             return None
-        return ForkServer(self.engine, self.data.log(ForkServer.name), self.environment.for_imports(), self.data.path)
+        log = self.data.log("-".join(filter(None, (ForkServer.name, engine))))
+        return ForkServer(engine or self.engine, log, self.environment.for_imports(), self.data.path, base)
 
     def run(self) -> None:
         """Start all parts and keep them running until a stop is requested; then stop them in order."""
         for name in self.data.end_survivors():
             self.console.say(f"{name}: ended a process that an earlier run_server.py, which was killed, had left")
         try:
+            if self.reloader is not None:
+                self.reloader.start()
             if self.fork_server is not None:  # first: it imports while database and broker start
                 self.supervisor.start(self.fork_server)
             self._start_services()
             self._await_the_import()
             self._run_once("migrate", ["app", "migrate"])
             admin = self._make_admin()
-            self._start_parts()
+            self._start_parts(self.shop)
             missing = self._wait_until_ready()
             for line in greeting(self.url, admin, self.data.env_file):
                 self.console.say(line)
             if missing:
                 self._watch_until_ready(missing)
-            self.supervisor.watch()
+            self.supervisor.watch(self.reloader.look if self.reloader else lambda: None)
         except Stopped:
             self.console.say("stopped while starting")
         finally:
             if self.stop_request.requested:
                 self.console.say("stopping; running tasks may finish (Ctrl-C again to hurry)")
             self.supervisor.stop(*STOP_ORDER)
+            if self.reloader is not None:
+                self.reloader.stop()
 
     def _await_the_import(self) -> None:
         while self.fork_server is not None and self.fork_server.is_importing():
@@ -151,27 +167,40 @@ class Server:
         environment.write()
         return Admin(username, "the administrator exists already and keeps its password")
 
-    def _start_parts(self) -> None:
-        options, shop = self.options, self.shop
-        self.parts = [CommandPart(shop, "api", api_command(options, self.port), grace=10)]
-        for name, command in worker_commands(options).items():
-            self.parts.append(
-                CommandPart(
-                    shop,
-                    name,
-                    command,
-                    grace=60,
-                    death=signal.SIGKILL,
-                    before_kill=signal.SIGQUIT,
-                    ready=" ready.",
-                )
+    def _start_parts(self, shop: Workshop) -> None:
+        """Start workers, API and beat in this shop. Those that run are replaced, and workers end their tasks first."""
+        for part in self.parts:
+            if part.to_leave:
+                part.leave()
+                self.supervisor.let_leave(part.name)
+        self.parts = self._make_parts(shop)
+        for part in self.parts:
+            self.supervisor.replace(part)
+
+    def _make_parts(self, shop: Workshop) -> list[CommandPart]:
+        options = self.options
+        made = [
+            CommandPart(
+                shop,
+                name,
+                command,
+                grace=60,
+                death=signal.SIGKILL,
+                before_kill=signal.SIGQUIT,
+                to_leave=signal.SIGUSR2,
+                ready=" ready.",
             )
+            for name, command in worker_commands(options, self.supervisor.free_name).items()
+        ]
+        made.append(CommandPart(shop, "api", api_command(options, self.port), grace=10))
         if not options.no_beat:
             command = beat_command(options, self.data.path / "beat" / "schedule")
             # It first sends what it has taken, and gives it back after 5 s where the broker does not answer.
-            self.parts.append(CommandPart(shop, "beat", command, grace=15, ready="beat: Starting..."))
-        for part in self.parts:
-            self.supervisor.start(part)
+            made.append(CommandPart(shop, "beat", command, grace=15, ready="beat: Starting..."))
+        return made
+
+    def _are_ready(self) -> bool:
+        return all(part.is_ready for part in self.parts) and readiness(self.url).is_up
 
     def _wait_until_ready(self) -> str:
         """Wait until /readyz answers 200, and start parts that die again. Returns what is missing, "" if nothing is.

@@ -68,6 +68,7 @@ class Watched:
         self.started_at = time.monotonic()
         self.deaths = 0
         self.again_at: float | None = None
+        self.is_leaving = False
         self.exit_code: int | None = None
 
     def died(self, now: float) -> float:
@@ -93,6 +94,30 @@ class Supervisor:
         part.start()
         self._watched[part.name].started_at = time.monotonic()
 
+    def adopt(self, part: Part) -> None:
+        """Keep a part running that was started already, in the place of the one of this name, which is stopped."""
+        self._stop_one(part.name)
+        self._watched[part.name] = Watched(part)
+
+    def replace(self, part: Part) -> None:
+        """Stop the part of this name, if there is one, and start this one."""
+        self._stop_one(part.name)
+        self.start(part)
+
+    def let_leave(self, name: str) -> None:
+        """A part has been told to leave: it is not started again, and forgotten once it has ended."""
+        self._watched[name].is_leaving = True
+        self._watched[name].again_at = None
+
+    def free_name(self, name: str) -> str:
+        """This name, or with a number behind it while parts of that name are still there."""
+        names = (name, *(f"{name}-{number}" for number in range(2, len(self._watched) + 3)))
+        return next(each for each in names if each not in self._watched)
+
+    def _stop_one(self, name: str) -> None:
+        if watched := self._watched.pop(name, None):
+            watched.part.stop(hurry=self._stop.hurry)
+
     def deaths(self, name: str) -> int:
         """How often a part has died since its last steady run."""
         return self._watched[name].deaths
@@ -105,18 +130,21 @@ class Supervisor:
         """What a part has said last."""
         return next(filter(str.strip, reversed(self._watched[name].part.tail(5))), "")
 
-    def watch(self) -> None:
-        """Keep the parts running until a stop is requested."""
+    def watch(self, beside: Callable[[], None] = lambda: None) -> None:
+        """Keep the parts running until a stop is requested, and call `beside` now and then."""
         while not self._stop.wait(WATCH_SECONDS):
             self.look()
+            beside()
 
     def look(self) -> None:
         """Notice deaths and start the parts that are due, once."""
         now = time.monotonic()
-        for watched in self._watched.values():
+        for name, watched in list(self._watched.items()):
             if watched.again_at is None:
                 code = watched.part.poll()
-                if code is not None:
+                if code is not None and watched.is_leaving:
+                    self._stop_one(name)
+                elif code is not None:
                     watched.exit_code = code
                     self._tell(watched.part, how_it_ended(code), watched.died(now))
             elif now >= watched.again_at:

@@ -1,7 +1,6 @@
 """Celery's loader: what a worker and beat do before their own start, and the import of the task modules."""
 
 import logging
-import traceback
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +11,7 @@ from kombu.utils.imports import symbol_by_name
 
 from app.core.collector import paused_collector
 from app.core.config import ConfigurationError, Settings, get_settings
+from app.core.import_errors import place_of
 from app.db.outage import first_line
 from app.db.schema_version import await_schema
 from app.db.session import dispose_engine
@@ -104,15 +104,8 @@ def _exists(module: str) -> bool:
 
 def _told(error: BaseException) -> tuple[str, str]:
     """Return an import's error in one line, and the file and line where it was raised."""
-    place = "an unknown place"
-    if isinstance(error, SyntaxError) and error.filename:
-        place = f"{error.filename}:{error.lineno}"
-    else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-        if frames:
-            place = f"{frames[-1].filename}:{frames[-1].lineno}"
     said = error.msg if isinstance(error, SyntaxError) else first_line(error)
-    return f"{type(error).__name__}: {said}", place
+    return f"{type(error).__name__}: {said}", place_of(error)
 
 
 def _checked_settings() -> Settings:

@@ -2,13 +2,16 @@
 
 import contextlib
 import gc
+import math
 from functools import cache
 from typing import Any
 
 from billiard.util import get_pdeathsig
-from celery import bootsteps, signals
+from celery import bootsteps, platforms, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.platforms import EX_OK
 from celery.utils.time import rate
+from celery.worker import state
 from kombu.utils.imports import symbol_by_name
 
 from app.catalogue import catalogue
@@ -32,6 +35,7 @@ from app.worker.parent.quiet import filter_logs
 from app.worker.shared.rate_limits import RateLimits
 
 MAINTAIN_SECONDS = 0.5
+LEAVE = "SIGUSR2"  # a shutdown like that of SIGTERM, which waits for what runs however long that is
 NO_LIMIT = 1e9  # seconds: None would have the pool apply its own
 
 
@@ -76,6 +80,7 @@ class ServiceStep(bootsteps.StartStopStep):
             end_idle_transactions()
         else:
             self._take_records()
+        platforms.signals[LEAVE] = self._on_leave
         self.process.start(worker)
 
     def close(self, _worker: Any) -> None:
@@ -103,6 +108,7 @@ class ServiceStep(bootsteps.StartStopStep):
         prepare_fork()
 
     def _in_child(self, **_: Any) -> None:
+        platforms.signals.reset(LEAVE)
         process = self.process
         start_child(process.id, process.table, process.hand_over, count_tasks(), self._rate_limits)
         watch_connections()
@@ -127,6 +133,11 @@ class ServiceStep(bootsteps.StartStopStep):
     def _on_shutting_down(self, how: str, **_: Any) -> None:
         """SIGTERM shuts down warm, SIGQUIT cold."""
         self.process.shut_down(how)
+
+    def _on_leave(self, *_: Any) -> None:
+        """Take no more tasks, and end once those that run have ended. SIGTERM still ends it in the grace time."""
+        self.process.agent.shut_down(math.inf)
+        state.should_stop = EX_OK
 
     def _on_shutdown(self, **_: Any) -> None:
         # Not in the step's `stop`: that comes before the pool has drained.

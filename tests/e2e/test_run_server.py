@@ -49,9 +49,9 @@ class Server:
         pair = login(self.http, kept["FIRST_ADMIN_USERNAME"], kept["FIRST_ADMIN_PASSWORD"])
         self.http.headers.update(bearer(pair["access_token"]))
 
-    def start_task(self, seconds: float = 600) -> str:
-        body = {"name": "e2e", "task_type": "e2e", "celery_task_name": "app.tasks.common_tasks.long_running_task"}
-        answer = self.http.post(TASKS, json=body | {"args": [seconds]})
+    def start_task(self, argument: float | str = 600, name: str = "app.tasks.common_tasks.long_running_task") -> str:
+        body = {"name": "e2e", "task_type": "e2e", "celery_task_name": name, "args": [argument]}
+        answer = self.http.post(TASKS, json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
@@ -162,6 +162,63 @@ class TestWithoutOptions:
         wait_for(lambda: quiet.lines("worker1 runs again"), SECONDS, "the worker to be started again")
         assert not quiet.lines("api runs again")
         quiet.succeeded(quiet.start_task(0))
+
+
+RELOADED = """
+import time
+from pathlib import Path
+
+from app.celery_app import celery_app
+
+
+@celery_app.task(name="reloaded.say")
+def say(gate: str) -> str:
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return "first"
+"""
+
+
+def test_reload_has_new_tasks_run_the_new_code_while_a_busy_slot_ends_its_task_with_the_old(
+    services: Services, tmp_path: Path
+) -> None:
+    module, gate, open_gate = tmp_path / "reloaded.py", tmp_path / "gate", tmp_path / "open"
+    module.write_text(RELOADED, encoding="utf-8")
+    open_gate.touch()
+    settings = {
+        **on(services),
+        "TASK_MODULES": "reloaded",
+        "PYTHONPATH": f"{ROOT}:{tmp_path}",
+        "SHUTDOWN_GRACE_SECONDS": "0",
+    }
+
+    def save(source: str, *told: str) -> None:
+        before = len(server.lines(*told))
+        module.write_text(source, encoding="utf-8")
+        wait_for(lambda: len(server.lines(*told)) > before, SECONDS, f"the line of {told}")
+
+    def run() -> dict[str, Any]:
+        return server.succeeded(server.start_task(str(open_gate), "reloaded.say"))
+
+    with run_server(settings, tmp_path, "--reload") as server:
+        busy = server.start_task(str(gate), "reloaded.say")
+        wait_for(lambda: server.http.get(TASKS + busy).json()["status"] == "running", SECONDS, "the task to run")
+        save(RELOADED.replace("first", "second"), "reload: reloaded.py: ready after")
+        second = run()
+        assert second["result"] == "second"
+        running = server.http.get(TASKS + busy).json()
+        assert (running["status"], running["attempt"]) == ("running", 1)
+        gate.touch()
+        first = server.succeeded(busy)
+        assert (first["result"], first["worker"] != second["worker"]) == ("first", True)
+
+        save(
+            f"{RELOADED}\nx = (\n", "reload: ", f"SyntaxError: '(' was never closed ({module}:14): the old code goes on"
+        )
+        assert run()["result"] == "second"
+        save(RELOADED.replace("first", "third"), "reload: reloaded.py: ready after")
+        assert run()["result"] == "third"
+        assert server.lines("Traceback") == server.lines("starting it again") == []
 
 
 def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from app.launcher import forking
+from app.launcher.fork_server import PACKAGES
 from app.launcher.forking import ForkedProcess, ForkServer
 from app.launcher.processes import command_line, stat_fields
+from app.launcher.trial import REFUSED
 from tests.support.fork_server import can_fork
 from tests.support.services import ROOT, process_environment
 from tests.support.waiting import wait_for
@@ -128,7 +131,61 @@ signal.pause()
         wait_for(lambda: not stat_fields(pid) or stat_fields(pid)[0] == "Z", 10, "the part to end")
 
 
+class TestATrial:
+    """Of the modules of tasks, before the parts run them."""
+
+    @pytest.mark.parametrize(
+        ("source", "told"),
+        [
+            ("import os", None),
+            ("x = (", "module mine cannot be imported, its tasks are left out: SyntaxError: '(' was never closed ({}/mine.py:1)"),
+            ("import json\n\njson.loads('')", "module mine cannot be imported, its tasks are left out: JSONDecodeError: Expecting value: line 1 column 1 (char 0) ({}/mine.py:3)"),
+            ("import helper", "module mine cannot be imported, its tasks are left out: ZeroDivisionError: division by zero ({}/helper.py:2)"),
+            ("from app.celery_app import celery_app\ncelery_app.task(daily_limit=0, bind=3)(1)", "({}/mine.py:2)"),
+            (None, "refused: TASK_MODULES names mine, which does not exist"),
+        ],
+    )  # fmt: skip
+    def test_names_the_file_and_line_of_the_user(
+        self, fork_server: ForkServer, tmp_path: Path, source: str | None, told: str | None
+    ) -> None:
+        (tmp_path / "helper.py").write_text("\n1 / 0\n", encoding="utf-8")
+        if source is not None:
+            (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+        lines = list[str]()
+        env = process_environment({"SECRET_KEY": KEY, "CELERY_BROKER_URL": "memory://", "TASK_MODULES": "mine"})
+        argv = [sys.executable, "-m", "app.launcher.trial"]
+        trial = ForkedProcess(fork_server, argv, log=tmp_path / "log", env=env, cwd=tmp_path, on_line=lines.append)
+        trial.start()
+        refused = [line for line in lines if line.startswith(REFUSED)] if trial.wait(30) else []
+        assert len(refused) == (told is not None), lines
+        assert told is None or told.format(tmp_path) in refused[0]
+
+
 class TestTheForkServer:
+    def test_that_cannot_import_says_why_with_file_and_line(self, tmp_path: Path) -> None:
+        """It tells what it knows, and else the last of what Python has written."""
+        for name in ("__init__", "core/__init__", "core/engines", "core/import_errors",
+                     "launcher/__init__", "launcher/fork_server", "launcher/processes"):  # fmt: skip
+            copy = tmp_path / "app" / f"{name}.py"
+            copy.parent.mkdir(exist_ok=True, parents=True)
+            copy.write_text((ROOT / "app" / f"{name}.py").read_text(encoding="utf-8"), encoding="utf-8")
+        config = tmp_path / "app" / "core" / "config.py"
+        config.write_text("import os\n1 / 0\n", encoding="utf-8")
+        broken = ForkServer(
+            "postgresql", tmp_path / "log", process_environment({"PYTHONPATH": str(tmp_path)}), tmp_path
+        )
+        try:
+            broken.start()
+            wait_for(lambda: not broken.is_importing(), 30, "the import to fail")
+            assert broken.refusal == f"ZeroDivisionError: division by zero ({config}:2)"
+            (tmp_path / "app" / "core" / "engines.py").write_text("\nx = (\n", encoding="utf-8")
+            broken.start()
+            wait_for(lambda: not broken.is_importing(), 30, "the import to fail")
+            assert f'File "{tmp_path}/app/core/engines.py", line 2' in broken.refusal
+            assert "SyntaxError: '(' was never closed" in broken.refusal
+        finally:
+            broken.stop()
+
     def test_that_has_ended_leaves_its_parts_alone_and_what_is_started_then_imports_itself(
         self, start: Start, fork_server: ForkServer
     ) -> None:
@@ -155,6 +212,33 @@ class TestTheForkServer:
         fork_server.start()
         assert start("tell", tell=said.append).wait(60) == 3
         assert len(said) == 1
+
+    def test_that_was_forked_by_one_of_packages_imports_the_application_as_it_is_now(
+        self, tmp_path: Path, start: Start
+    ) -> None:
+        copy, env = tmp_path / "copy", process_environment({"PYTHONPATH": str(tmp_path / "copy")})
+        shutil.copytree(ROOT / "app", copy / "app")
+        packages = ForkServer(PACKAGES, tmp_path / "packages.log", env, tmp_path)
+        packages.start()
+        made = ForkServer("postgresql", tmp_path / "made.log", env, tmp_path, packages)
+        try:
+            for module in ("core/ids.py", "core/engines.py"):  # the second one is imported by a fork server itself
+                with (copy / "app" / module).open("a", encoding="utf-8") as code:
+                    code.write("\nSAVED = 1\n")
+            made.start()
+            told = tmp_path / "saved.py"
+            told.write_text("import sys; from app.core import engines, ids; sys.exit(ids.SAVED + engines.SAVED)")
+            argv = [sys.executable, "-m", "saved"]
+            part = ForkedProcess(made, argv, log=tmp_path / "part.log", env=env, cwd=tmp_path)
+            part.start()
+            assert (part.wait(60), made.refusal) == (2, ""), made.tail()
+            assert int(stat_fields(made.pid)[1]) == os.getpid()
+            packages.stop()
+            made.start()
+            assert made.poll() is None, "without them it is started in the usual way"
+        finally:
+            packages.stop()
+            made.stop()
 
     def test_that_cannot_import_has_the_part_started_in_the_usual_way(self, tmp_path: Path) -> None:
         (tmp_path / "app").mkdir()

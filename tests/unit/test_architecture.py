@@ -41,6 +41,7 @@ ASKS_FOR_SETTINGS = {
     # It puts a process together,
     "app.main",
     "app.__main__",
+    "app.launcher.trial",
     "app.beat.process",
     "app.db.postgresql.prepared",
     "app.db.session",
@@ -200,10 +201,10 @@ def test_no_test_file_imports_another() -> None:
 
 
 def test_the_launcher_needs_nothing_of_the_service() -> None:
-    """But for the settings, which it reads to know what to start, the engines that DATABASE_URL may name, and exit codes."""
+    """But for settings, which say what to start, engines that DATABASE_URL may name, exit codes, and places of errors."""
     own = [module for module in MODULES if module.startswith(STANDS_ALONE)]
     others = {found for module in own for _, found, _ in all_imports()[module] if not found.startswith(STANDS_ALONE)}
-    assert others == {"app.core.config", "app.core.engines", "app.core.exit_codes"}
+    assert others == {"app.core.config", "app.core.engines", "app.core.exit_codes", "app.core.import_errors"}
 
 
 def test_services_know_no_http() -> None:

@@ -106,3 +106,16 @@ def test_parts_write_bytecode_in_any_case(make, tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     for of_parts in (make().for_parts(), make().for_imports()):
         assert of_parts["PYTHONPYCACHEPREFIX"] == str(tmp_path / "pycache")
+
+
+@pytest.mark.parametrize("named", ["shop.tasks,shop.more pages", '["shop.tasks", "pages"]'])
+def test_the_packages_of_the_task_modules_are_known(make, monkeypatch, named):
+    monkeypatch.setenv("TASK_MODULES", named)
+    assert make().task_packages() == {"shop", "pages"}
+
+
+def test_modules_are_found_in_the_project_and_on_the_import_path(make, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert make().import_path() == [str(tmp_path)]
+    monkeypatch.setenv("PYTHONPATH", "mine:/srv/theirs")
+    assert make().import_path() == [str(tmp_path), f"{tmp_path}/mine", "/srv/theirs"]

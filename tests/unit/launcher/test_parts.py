@@ -32,6 +32,13 @@ class TestWorkers:
         assert (option(express, "-c"), option(express, "-Q")) == ("1", EXPRESS_QUEUE)
         assert QUEUE_OF[TaskPriority.CRITICAL] == EXPRESS_QUEUE
 
+    def test_have_another_name_than_those_that_are_still_there(self) -> None:
+        commands = worker_commands(parser().parse_args([]), lambda name: f"{name}-2")
+        assert [(name, option(command, "-n")) for name, command in commands.items()] == [
+            ("worker1-2", "worker1-2@%h"),
+            ("express-2", "express-2@%h"),
+        ]
+
     def test_may_be_none(self) -> None:
         assert workers("--no-worker", "--workers", "2") == {}
 

@@ -37,6 +37,7 @@ class FakePart:
         return self.code
 
     def stop(self, *, hurry):
+        self.code = self.code or 0
         self.journal.append(f"stop {self.name}{' in a hurry' if hurry() else ''}")
 
     def tail(self, lines=5):
@@ -145,6 +146,61 @@ def test_a_part_whose_first_start_failed_is_stopped_as_well(supervisor, journal)
         supervisor.start(part)
     supervisor.stop(["database"])
     assert journal == ["start database", "stop database"]
+
+
+class TestReplacing:
+    def test_stops_the_part_of_the_name_before_the_other_one_starts(self, supervisor, journal):
+        supervisor.replace(FakePart("api", journal))
+        supervisor.replace(FakePart("api", journal))
+        assert journal == ["start api", "stop api", "start api"]
+        supervisor.look()
+        assert len(journal) == 3
+
+    def test_adopts_what_runs_already(self, supervisor, journal):
+        supervisor.start(FakePart("fork-server", journal))
+        fresh = FakePart("fork-server", journal)
+        supervisor.adopt(fresh)
+        assert journal == ["start fork-server", "stop fork-server"]
+        fresh.code = 1
+        supervisor.look()
+        supervisor.look()
+        assert journal[2:] == ["start fork-server"]
+
+    def test_a_part_that_leaves_keeps_its_name_until_it_has_ended_and_is_not_started_again(
+        self, supervisor, console, journal
+    ):
+        old = FakePart("worker1", journal)
+        assert supervisor.free_name("worker1") == "worker1"
+        supervisor.start(old)
+        supervisor.let_leave("worker1")
+        assert supervisor.free_name("worker1") == "worker1-2"
+        supervisor.start(FakePart("worker1-2", journal))
+        assert supervisor.free_name("worker1") == "worker1-3"
+        supervisor.look()
+        old.code = 0
+        supervisor.look()
+        assert journal == ["start worker1", "start worker1-2", "stop worker1"]  # what it has left of its group
+        assert console.lines == []
+        assert supervisor.free_name("worker1") == "worker1"
+
+    def test_a_part_that_is_dead_leaves_at_once(self, supervisor, journal, clock):
+        old = FakePart("worker1", journal)
+        supervisor.start(old)
+        for _ in range(3):
+            old.code = 1
+            supervisor.look()
+        old.code = 1
+        supervisor.let_leave("worker1")
+        clock.now += 60
+        supervisor.look()
+        assert journal == ["start worker1", "start worker1", "stop worker1"]
+
+    def test_a_part_that_leaves_is_stopped_with_the_others(self, supervisor, journal):
+        for name in ("worker1", "worker1-2"):
+            supervisor.start(FakePart(name, journal))
+        supervisor.let_leave("worker1")
+        supervisor.stop(*STOP_ORDER)
+        assert sorted(journal[2:]) == ["stop worker1", "stop worker1-2"]
 
 
 def test_the_first_signal_asks_and_the_second_hurries():

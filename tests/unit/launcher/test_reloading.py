@@ -1,0 +1,199 @@
+"""What becomes of changed code: the parts run it if it can be imported, and else go on as they are."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.launcher import reloading
+from app.launcher.command import Workshop
+from app.launcher.reloading import Reloader
+from app.launcher.watching import OWN
+
+MINE, OURS = Path("/mine/tasks.py"), OWN / "core" / "ids.py"
+
+
+class Watcher:
+    def __init__(self, *_: Any) -> None:
+        self.changed = set[Path]()
+
+    @property
+    def has_seen(self) -> bool:
+        return bool(self.changed)
+
+    def take(self) -> set[Path]:
+        taken, self.changed = self.changed, set()
+        return taken
+
+
+class Process:
+    """The trial: it ends with these lines once it has been looked at."""
+
+    log = Path("/data/log/reload.log")
+
+    def __init__(self, scene: "Scene", on_line: Any) -> None:
+        self.scene, self.on_line, self.looks = scene, on_line, 2
+
+    def start(self) -> None:
+        self.scene.journal.append("try")
+        self.scene.meanwhile()
+
+    @property
+    def running(self) -> bool:
+        self.looks -= 1
+        return self.looks > 0
+
+    def wait(self, _seconds: float) -> int:
+        for line in self.scene.says:
+            self.on_line(line)
+        return 1 if self.scene.says else 0
+
+    def kill(self) -> None:
+        self.scene.journal.append("give up the trial")
+
+
+class Server:
+    """A fork server with the code of the moment at which it was made."""
+
+    def __init__(self, scene: "Scene", name: str) -> None:
+        self.scene, self.name, self.refusal = scene, name, scene.refusal
+
+    def start(self) -> None:
+        self.scene.journal.append(f"import {self.name}")
+        self.scene.meanwhile()
+
+    def is_importing(self) -> bool:
+        return False
+
+    def stop(self) -> None:
+        self.scene.journal.append(f"stop {self.name}")
+
+
+class Scene:
+    """A reloader, and the journal of what it does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, forks: bool = True) -> None:
+        monkeypatch.setattr(reloading, "Watcher", Watcher)
+        self.journal, self.lines = list[str](), list[str]()
+        self.says, self.refusal = list[str](), ""
+        self.then: list[Any] = []  # what happens while the next imports are under way
+        self.stop_requested, self.made, self.forks = False, 0, forks
+        environment = SimpleNamespace(task_packages=lambda: {"mine"}, import_path=lambda: ["/"])
+        console = SimpleNamespace(say=self.lines.append)
+        shop: Any = Shop(Path("/"), None, environment, console, Server(self, "server 0") if forks else None)  # type: ignore[arg-type]
+        shop.scenes.append(self)
+        supervisor: Any = SimpleNamespace(
+            look=lambda: None, adopt=lambda server: self.journal.append(f"adopt {server.name}")
+        )
+        stop: Any = SimpleNamespace(wait=lambda _: self.stop_requested, requested=False)
+        self.reloader = Reloader(shop, supervisor, stop, self.make, self.start, lambda: True)
+        self.watcher: Any = self.reloader._watcher
+        self.reloader.look()
+
+    def meanwhile(self) -> None:
+        if self.then:
+            self.then.pop(0)()
+
+    def make(self, engine: str | None, base: Any) -> Any:
+        if not self.forks:
+            return None
+        if engine:
+            return Server(self, engine)
+        assert base.name == "packages"
+        self.made += 1
+        return Server(self, f"server {self.made}")
+
+    def start(self, shop: Any) -> None:
+        self.journal.append(f"start by {getattr(shop.fork_server, 'name', 'Python')}")
+
+    def save(self, *paths: Path) -> list[str]:
+        """Save the files, and return what is done."""
+        self.journal.clear()
+        self.watcher.changed |= {*paths}
+        self.reloader.look()
+        return [*self.journal]
+
+
+class Shop(Workshop):
+    scenes: list[Scene] = []  # noqa: RUF012
+
+    def command(self, name: str, arguments: Any, on_line: Any, death: Any) -> Any:
+        assert (name, arguments) == ("reload", ["app.launcher.trial"])
+        return Process(self.scenes[-1], on_line)
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+def test_nothing_is_done_without_a_change(scene: Scene) -> None:
+    assert scene.journal == ["import packages"]  # once the service is started, of whose code nothing is among them
+    assert scene.save() == scene.lines == []
+    scene.reloader._watcher.stop = lambda: None
+    scene.reloader.stop()
+    assert scene.journal == ["stop packages"]
+
+
+def test_a_changed_task_is_tried_and_then_run_without_another_import_of_the_service(scene: Scene) -> None:
+    assert scene.save(MINE) == ["try", "start by server 0"]
+    assert scene.lines[0].startswith("reload: tasks.py: ready after ")
+
+
+def test_a_change_of_the_service_is_imported_once_by_what_forks_the_parts(scene: Scene) -> None:
+    assert scene.save(MINE, OURS) == ["import server 1", "try", "adopt server 1", "start by server 1"]
+    assert scene.lines[0].startswith("reload: ids.py and 1 more: ready after ")
+    assert scene.save(MINE) == ["try", "start by server 1"]
+
+
+def test_where_nothing_forks_each_part_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Scene(monkeypatch, forks=False).save(OURS) == ["try", "start by Python"]
+
+
+def test_what_cannot_be_imported_is_a_line_with_its_place_and_the_parts_go_on(scene: Scene) -> None:
+    scene.says = ["a line of the module", "refused: module mine.tasks: SyntaxError: bad (/mine/tasks.py:3)"]
+    assert scene.save(MINE) == ["try"]
+    assert scene.lines == ["reload: module mine.tasks: SyntaxError: bad (/mine/tasks.py:3): the old code goes on"]
+    scene.says = []
+    assert scene.save(MINE) == ["try", "start by server 0"]
+
+
+def test_a_trial_that_ends_without_a_word_is_told_with_where_its_output_is(scene: Scene) -> None:
+    scene.says = ["Fatal Python error: Segmentation fault"]
+    assert scene.save(MINE) == ["try"]
+    assert scene.lines == [
+        "reload: Fatal Python error: Segmentation fault (all of it: /data/log/reload.log): the old code goes on"
+    ]
+
+
+def test_a_service_that_cannot_be_imported_leaves_what_forks_the_parts(scene: Scene) -> None:
+    scene.refusal = f"NameError: name 'x' is not defined ({OURS}:7)"
+    assert scene.save(OURS) == ["import server 1", "stop server 1"]
+    assert scene.lines == [f"reload: {scene.refusal}: the old code goes on"]
+    scene.refusal = ""
+    # What forks the parts has the old code of the service still.
+    assert scene.save(MINE) == ["import server 2", "try", "adopt server 2", "start by server 2"]
+
+
+def test_of_two_saves_the_newest_code_is_run_and_nothing_of_the_first_is_left(scene: Scene) -> None:
+    scene.then = [lambda: None, lambda: scene.watcher.changed.add(MINE)]  # while the trial runs
+    assert scene.save(OURS) == ["import server 1", "try", "give up the trial", "stop server 1"]
+    assert scene.lines == []
+    assert scene.save() == ["import server 2", "try", "adopt server 2", "start by server 2"]
+
+
+def test_a_stop_ends_what_is_under_way(scene: Scene) -> None:
+    scene.stop_requested = True
+    assert scene.save(MINE) == ["try", "give up the trial"]
+    assert scene.lines == []
+
+
+def test_what_python_has_compiled_of_a_changed_file_is_forgotten(scene: Scene, tmp_path: Path) -> None:
+    """Of two saves in one second that leave the size as it is, Python would run the first."""
+    (tmp_path / "module.py").write_text("VALUE = 1")
+    compiled = tmp_path / "__pycache__" / Path(reloading.cache_from_source(str(tmp_path / "module.py"))).name
+    compiled.parent.mkdir()
+    compiled.touch()
+    scene.save(tmp_path / "module.py", tmp_path / "deleted.py", tmp_path / "page.html")
+    assert not compiled.exists()
