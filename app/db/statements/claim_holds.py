@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, select, text
+from sqlalchemy import ColumnElement, String, bindparam, delete, exists, select, text
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL, POSTGRESQL
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
-from app.db.statements.executing import Transaction
+from app.db.statements.executing import Executes, Transaction
 from app.db.statements.upserting import engine_name, upsert
 from app.ddl.base import Base
 from app.models.claim_hold import ClaimHold, HoldKind
@@ -74,8 +74,17 @@ def forget(db: Session, kind: HoldKind, name: str) -> None:
     db.execute(delete(ClaimHold).where(*_of_hold(kind, name)).execution_options(synchronize_session=False))
 
 
-def is_held(db: Session, kind: HoldKind, name: str) -> bool:
-    return bool(db.scalar(select(exists().where(*_of_hold(kind, name)))))
+_IS_HELD = select(
+    exists().where(
+        ClaimHold.kind == bindparam("p_kind", type_=String), ClaimHold.name == bindparam("p_name", type_=String)
+    )
+)
+
+
+def is_held(db: Executes, kind: HoldKind, name: str) -> bool:
+    """Whether the queue is paused, or the worker drains. One round trip on a prepared connection."""
+    (held,) = db.execute(_IS_HELD, {"p_kind": kind.value, "p_name": name}).one_or_none()
+    return bool(held)
 
 
 def _of_hold(kind: HoldKind, name: str) -> tuple[ColumnElement[bool], ...]:

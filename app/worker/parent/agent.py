@@ -24,7 +24,7 @@ from app.core.config import Settings
 from app.core.version import VERSION
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
-from app.db.sql import limits
+from app.db.sql import limits, prepared
 from app.db.statements import claim_holds, workers
 from app.db.statements.limit_places import of_task, of_worker
 from app.db.statements.workers import say_stopped
@@ -39,7 +39,7 @@ from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended, li
 from app.worker.parent.completions import Completions
 from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
-from app.worker.parent.memory import sizes_of
+from app.worker.parent.memory import Sizes
 from app.worker.parent.quiet import PROCESS_ENDED
 from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
@@ -108,8 +108,7 @@ class Agent:
         self._suspects: set[HeldAttempt] = set()
         self._suspected_places: set[HeldAttempt] = set()
         self._told: deque[int] = deque(maxlen=SLOTS)  # the children that the log has told of last
-        self._sizes: dict[int, int] = {}
-        self._sizes_before: dict[int, int] = {}
+        self._sizes = Sizes()
         self._next_beat = 0.0
         self._answered_at = time.monotonic()
         self._delivering: dict[SlotState, float] = {}
@@ -217,10 +216,9 @@ class Agent:
             "task_names": sorted(celery_app.tasks),  # as its children claim them
             "version": VERSION,
         }
-        children = [state.pid for state in living(self._table.used())]
-        # Those of before are needed for a child that has gone since.
-        self._sizes, self._sizes_before = sizes_of([os.getpid(), *children]), self._sizes
-        changing = {"processed": self._processed(), "memory_bytes": sum(self._sizes.values()) or None}
+        if self._sizes.are_due(begun, is_busy=bool(self._table.busy())):
+            self._sizes.look([os.getpid(), *(state.pid for state in living(self._table.used()))], begun)
+        changing = {"processed": self._processed(), "memory_bytes": self._sizes.total}
         with SessionLocal() as db, transaction(db):
             workers.beat(db, self._worker_id, row, changing)
         self._answered_at = begun
@@ -236,7 +234,7 @@ class Agent:
         """Leave as after SIGTERM, once somebody has drained this worker. Until then each claim of it is refused."""
         if self.is_leaving:
             return
-        with SessionLocal() as db, transaction(db):
+        with prepared.prepared_connection() as db:
             drained = claim_holds.is_held(db, HoldKind.WORKER, str(self._worker_id))
         if drained:
             logger.warning("this worker is drained: it takes no more tasks, and leaves")
@@ -373,7 +371,7 @@ class Agent:
         """Return how the child ended: Linux kills with SIGKILL what it has no memory for, and says so to nobody."""
         if "SIGKILL" not in loss.how:
             return loss.how
-        size = (self._sizes_before | self._sizes).get(loss.pid)
+        size = self._sizes.of(loss.pid)
         known = "" if size is None else f"; its process had {size / 2**20:.0f} MiB when it was last looked at"
         return f"{loss.how}, perhaps out of memory{known}"
 

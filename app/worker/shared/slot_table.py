@@ -131,6 +131,7 @@ class SlotTable:
     def __init__(self, slots: int = SLOTS) -> None:
         self._memory = mmap.mmap(-1, _FRONT + slots * _SLOT)  # shared and anonymous: forked children see the same pages
         self._words = memoryview(self._memory).cast("Q")
+        self._times = self._words[_FRONT // _WORD :: _SLOT // _WORD]  # how often each slot was written
         self._slots = slots
 
     def __len__(self) -> int:
@@ -205,8 +206,9 @@ class SlotTable:
 
     def used(self) -> Iterator[SlotState]:
         """The slots that any child has ever written."""
-        states = (self.read(slot) for slot in range(self._slots))
-        return (state for state in states if state.pid)
+        # Nearly all of them never were, and several threads look many times a second.
+        written = (slot for slot, times in enumerate(self._times) if times)
+        return (state for state in map(self.read, written) if state.pid)
 
     def busy(self) -> list[SlotState]:
         """The slots whose children hold an attempt, or are about to."""

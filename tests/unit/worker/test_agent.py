@@ -15,6 +15,7 @@ from app.core.ids import new_id
 from app.db.statements.ends import Cause
 from app.services.execution.ends import Ending
 from app.worker.child.slot import Slot
+from app.worker.parent import memory
 from app.worker.parent.agent import Agent, Loss
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
@@ -87,6 +88,27 @@ class TestTheEndOfAProcess:
         assert self.lines(agent, caplog) == []
 
 
+class TestTheMemoryOfAWorker:
+    def looks(self, monkeypatch: pytest.MonkeyPatch, *, is_busy: bool) -> int:
+        """Return how many looks a hundred seconds of heartbeats make."""
+        looked = list[float]()
+        monkeypatch.setattr(memory, "sizes_of", lambda _: {1: 2**20})
+        sizes = memory.Sizes()
+        for now in range(1, 100, 3):
+            if sizes.are_due(now, is_busy=is_busy):
+                sizes.look([1], now)
+                looked.append(now)
+        assert sizes.total == 2**20
+        return len(looked)
+
+    def test_is_rarely_looked_at_while_nothing_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.looks(monkeypatch, is_busy=False) == 4
+
+    def test_is_looked_at_with_each_heartbeat_while_anything_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The log tells how much a body had that the kernel has killed."""
+        assert self.looks(monkeypatch, is_busy=True) == 33
+
+
 class TestTheCauseOfALoss:
     PID = 4711
 
@@ -99,7 +121,7 @@ class TestTheCauseOfALoss:
 
     def test_of_a_kill_names_the_size_that_was_known_last(self, agent: Agent) -> None:
         assert self.cause(agent, "signal 9 (SIGKILL)") == "signal 9 (SIGKILL), perhaps out of memory"
-        agent._sizes_before = {self.PID: 412 * 2**20}  # at the heartbeat before it went
+        agent._sizes._before = {self.PID: 412 * 2**20}  # at the heartbeat before it went
         assert self.cause(agent, "signal 9 (SIGKILL)") == (
             "signal 9 (SIGKILL), perhaps out of memory; its process had 412 MiB when it was last looked at"
         )

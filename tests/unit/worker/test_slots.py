@@ -34,6 +34,16 @@ class TestASlot:
         assert table.busy() == []
         assert [(state.pid, state.claims, state.begun) for state in table.used()] == [(PID, 1, 1)]
 
+    def test_that_no_child_has_had_costs_a_look_nothing(
+        self, table: SlotTable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Threads of the parent look many times a second."""
+        Slot(table, 2, PID).claiming()
+        read, slots = SlotTable.read, list[int]()
+        monkeypatch.setattr(SlotTable, "read", lambda self, slot: slots.append(slot) or read(self, slot))
+        assert len(table.busy()) == 1
+        assert slots == [2]
+
     def test_a_row_that_is_given_back_is_not_counted(self, table: SlotTable) -> None:
         slot = Slot(table, 2, PID)
         for attempt in (1, 2):
