@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import case, select, update
+from sqlalchemy import Update, bindparam, case, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.db.rows import changed_rows
 from app.db.session import transaction
+from app.db.sql import prepared
 from app.db.statements.assigning import assign
 from app.db.statements.upserting import upsert
 from app.ddl.base import Base
@@ -17,6 +19,12 @@ from app.ddl.clock import NOW
 from app.models.maintenance import LEASE_ROW, MaintenanceLease
 
 _LEASES = Base.metadata.tables[MaintenanceLease.__tablename__]
+_ROW = _LEASES.c
+_ME = bindparam("me", type_=_ROW.holder.type)
+# At its very end too: SQLite tells milliseconds, and a release ends the lease at once.
+_IS_MINE = (_ROW.holder == _ME) | (_ROW.expires_at <= NOW)
+_READ = select(_IS_MINE).where(_ROW.id == LEASE_ROW)
+_MAY_RESCUE = select(_ROW.rescue_after <= NOW).where(_ROW.id == LEASE_ROW)
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,17 @@ def acquire(db: Session, me: UUID, settings: Settings) -> Lease | None:
     After a third of the workers' lease without a renewal, the database or all processes were away, and every heartbeat
     is stale. Rescuing then waits for one lease, in which living workers send a heartbeat.
     """
+    is_mine = _is_mine(db, me)
+    if is_mine is False:
+        return None
+    times = (
+        timedelta(seconds=settings.maintenance_lease_seconds),
+        timedelta(seconds=settings.worker_lease_seconds),
+    )
     with transaction(db):
-        may_rescue = _take_lease(
-            db,
-            me,
-            timedelta(seconds=settings.maintenance_lease_seconds),
-            timedelta(seconds=settings.worker_lease_seconds),
-        )
+        if is_mine is None:
+            _insert(db, me, *times)
+        may_rescue = _take_lease(db, me, *times)
     return None if may_rescue is None else Lease(may_rescue)
 
 
@@ -48,31 +60,43 @@ def release(db: Session, me: UUID) -> None:
         db.execute(update(MaintenanceLease).where(MaintenanceLease.holder == me).values({"expires_at": NOW}))
 
 
+def _is_mine(db: Session, me: UUID) -> bool | None:
+    """Whether this process may take or renew the lease; None where there is no row yet.
+
+    Without a lock, and in one round trip: most processes stand by, and do no more.
+    """
+    if db.bind is not None:
+        return db.execute(_READ, {"me": me}).scalar_one_or_none()
+    with prepared.prepared_connection() as connection:
+        row = connection.execute(_READ, {"me": me}).one_or_none()
+    return None if row is None else bool(row[0])
+
+
 def _take_lease(db: Session, me: UUID, lease: timedelta, rescue_pause: timedelta) -> bool | None:
     """Take or renew the lease for the time `lease`; None while another process holds it.
 
     After a gap of a third of `rescue_pause` without a renewal, and in a new row, rescuing waits for `rescue_pause`.
     Returns whether rescuing is allowed now.
     """
-    row = _LEASES.c
-    # At its very end too: SQLite tells milliseconds, and a release ends the lease at once.
-    mine = (row.holder == me) | (row.expires_at <= NOW)
-    # Read first, without a lock: most processes stand by.
-    is_mine = db.execute(select(mine).where(row.id == LEASE_ROW)).scalar_one_or_none()
-    if is_mine is None:
-        now = db.execute(select(NOW)).scalar_one()
-        first = {"id": LEASE_ROW, "holder": me, "expires_at": now + lease, "rescue_after": now + rescue_pause}
-        upsert(db, _LEASES, [first])
-    elif not is_mine:
+    if not changed_rows(db.execute(_renewal(lease, rescue_pause), {"me": me})):
         return None
-    gap = row.renewed_at < NOW - rescue_pause / 3
+    return db.execute(_MAY_RESCUE).scalar_one()
+
+
+def _insert(db: Session, me: UUID, lease: timedelta, rescue_pause: timedelta) -> None:
+    now = db.execute(select(NOW)).scalar_one()
+    upsert(
+        db, _LEASES, [{"id": LEASE_ROW, "holder": me, "expires_at": now + lease, "rescue_after": now + rescue_pause}]
+    )
+
+
+@cache
+def _renewal(lease: timedelta, rescue_pause: timedelta) -> Update:
+    gap = _ROW.renewed_at < NOW - rescue_pause / 3
     renewed = {
-        "holder": me,
+        "holder": _ME,
         "renewed_at": NOW,
         "expires_at": NOW + lease,
-        "rescue_after": case((gap, NOW + rescue_pause), else_=row.rescue_after),
+        "rescue_after": case((gap, NOW + rescue_pause), else_=_ROW.rescue_after),
     }
-    renewal = assign(update(_LEASES).where(row.id == LEASE_ROW, mine), renewed)
-    if not changed_rows(db.execute(renewal)):
-        return None
-    return db.execute(select(row.rescue_after <= NOW).where(row.id == LEASE_ROW)).scalar_one()
+    return assign(update(_LEASES).where(_ROW.id == LEASE_ROW, _IS_MINE), renewed)

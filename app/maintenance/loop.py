@@ -16,6 +16,7 @@ from app.core.ids import new_id
 from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
 from app.maintenance import lease
+from app.maintenance.looks import Look
 from app.maintenance.registry import PASSES
 from app.maintenance.rounds import Needs, Pass, Round
 from app.messaging.sending import BrokerLink
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
+# Between two looks for what the passes with threads of their own have to do.
+LOOK_SECONDS = 0.5
+# After so long, all passes run that are due, also where none of them has said that it has anything to do.
+ALL_SECONDS = 30.0
 # Between two runs of a pass within one round, at least.
 BETWEEN_SECONDS = 0.02
 
@@ -40,6 +45,9 @@ class Maintenance:
         self._leading = False
         self._in_rounds = [one for one in passes if one.needs is not Needs.THREAD]
         self._by_themselves = [one for one in passes if one.needs is Needs.THREAD]
+        self._round_look, self._thread_look = Look(self._in_rounds), Look(self._by_themselves)
+        self._all_at = time.monotonic() + ALL_SECONDS
+        self._signals = {one: threading.Event() for one in self._thread_look.passes}
         self._due = dict.fromkeys(passes, 0.0)
         # When these want to run, between two rounds.
         self._wanted = dict[Pass, float]()
@@ -49,6 +57,8 @@ class Maintenance:
         if not self._threads:
             self._stopping.clear()
             self._start_thread("maintenance", self._run)
+            if self._thread_look.passes:
+                self._start_thread("maintenance-look", self._look)
             for one in self._by_themselves:
                 self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
 
@@ -64,6 +74,8 @@ class Maintenance:
         if not self._threads:
             return
         self._stopping.set()
+        for signal in self._signals.values():
+            signal.set()
         deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -90,13 +102,27 @@ class Maintenance:
             self._wait(self._settings.maintenance_interval_seconds if led else STANDBY_SECONDS)
 
     def _run_alone(self, one: Pass) -> None:
-        """Run this pass, which has a thread of its own, as long as this process leads."""
+        """Run this pass, which has a thread of its own, as long as this process leads: when it has anything to do."""
+        signal = self._signals.get(one)
         while not self._stopping.is_set():
-            again = None
+            if signal is not None:
+                signal.wait()
+                signal.clear()
+            again: float | None = one.every
             if self._leading:
                 with _outages_logged(), SessionLocal() as db:
                     again = self._run_pass(db, one, Round(self._settings, None, self._stopping))
+            if signal is not None and again is not None:
+                signal.set()  # what is under way, or has failed, is in no row that a look would find
             self._stopping.wait(one.every if again is None else again)
+
+    def _look(self) -> None:
+        """Signal to the passes with threads of their own that they have something to do."""
+        while not self._stopping.wait(LOOK_SECONDS):
+            if self._leading:
+                with _outages_logged(), SessionLocal() as db:
+                    for one in self._thread_look.find(db):
+                        self._signals[one].set()
 
     def _wait(self, seconds: float) -> None:
         """Wait for the next round. Meanwhile run what has asked for it."""
@@ -120,10 +146,18 @@ class Maintenance:
         if held is None:
             return False
         silence = timedelta(seconds=self._settings.worker_lease_seconds) if held.may_rescue else None
+        is_idle = self._is_idle(db)
         for one in self._in_rounds:
-            if time.monotonic() >= self._due[one]:
+            if time.monotonic() >= self._due[one] and not (is_idle and one.has_work):
                 self._run_pass(db, one, self._round(silence))
         return True
+
+    def _is_idle(self, db: Session) -> bool:
+        """Whether no pass of a round has anything to do. If one has, it may make work for those behind it."""
+        if time.monotonic() >= self._all_at:
+            self._all_at = time.monotonic() + ALL_SECONDS
+            return False
+        return not self._round_look.find(db)
 
     def _round(self, silent_for: timedelta | None) -> Round:
         return Round(self._settings, silent_for, self._stopping, self._link)
@@ -131,14 +165,16 @@ class Maintenance:
     def _run_pass(self, db: Session, one: Pass, this: Round) -> float | None:
         """Run the pass. Where it fails the others go on, unless the database is away: each would wait for it.
 
-        Returns what the pass returns: in how many seconds it wants to run again.
+        Returns what the pass returns: in how many seconds it wants to run again. One that has failed runs again after
+        its time.
         """
         begun = time.monotonic()
         self._due[one] = begun + one.every
-        again = None
+        again, failed = None, True
         try:
             again = one.run(db, this)
             db.commit()  # what it has written outside of `transaction`
+            failed = False
         except BaseException as error:  # SystemExit of one pass is no matter of those behind it
             metrics.count_failed_pass(one.name)
             if isinstance(error, KeyboardInterrupt) or is_outage(error):
@@ -155,7 +191,7 @@ class Maintenance:
             self._due[one] = ended + again
             if one.between_rounds:
                 self._wanted[one] = ended + max(again, BETWEEN_SECONDS)
-        return again
+        return one.every if failed else again
 
 
 @contextmanager

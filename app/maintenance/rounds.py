@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
@@ -63,5 +64,8 @@ class Pass:
     needs: Needs
     run: Callable[[Session, Round], float | None]
     """Returns in how many seconds it wants to run again, where `every` is too late: AT_NEXT_ROUND if more is left."""
+    has_work: Callable[[], ColumnElement[bool]] | None = None
+    """The condition that there is anything to do. One statement asks for those of all passes; without one, the pass
+    runs whenever its time has come. It may hold where nothing is to be done, and not the other way round."""
     between_rounds: bool = False
     """Whether it runs at the very time that it has asked for, and not at the next round only."""

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 import redis
 from kombu import Exchange, Queue
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import exists, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from app import catalogue
@@ -27,6 +27,7 @@ from app.messaging.application import celery_app
 from app.messaging.wakeups import MOST_OUT
 from app.models import Task, WorkerProcess
 from app.models.task import TaskPriority, TaskStatus
+from app.models.task_count import task_count_changes
 from app.models.task_stats import ALL_USERS, task_durations
 from app.schemas.task import TaskCreate
 from app.services.execution import claims, ends
@@ -41,6 +42,7 @@ from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.spelling import spelled
+from tests.support.statements import statements
 from tests.support.tasks import LONG_RUNNING, WORKER, claim, give_id, new_task, new_user, task_in
 
 LEASE = timedelta(seconds=30)
@@ -632,6 +634,33 @@ class TestTidying:
             maintenance.run_once(db)
             left.append(self.left(db))
         assert left == [5, 3, 1, 0]
+
+
+class TestAnIdleService:
+    @pytest.fixture
+    def quiet(self, fresh_database: None) -> Iterator[Session]:
+        """On a database of its own: the looks have a connection of their own."""
+        del fresh_database
+        with SessionLocal() as db:
+            yield db
+
+    def test_costs_a_round_of_few_statements(self, quiet: Session) -> None:
+        new_task(quiet, delay_seconds=3600)  # no reason to look at anything
+        maintenance = Maintenance(get_settings())
+        while maintenance.run_once(quiet) and quiet.scalar(select(exists().select_from(task_count_changes))):
+            pass
+        maintenance.run_once(quiet)
+        with statements() as sent:
+            assert maintenance.run_once(quiet)
+        # The lease is read, renewed and read; then one question.
+        assert len(sent) <= 5, sent
+
+    def test_costs_a_process_that_stands_by_one_statement(self, quiet: Session) -> None:
+        assert lease.acquire(quiet, FIRST, get_settings())
+        maintenance = Maintenance(get_settings())
+        with statements() as sent:
+            assert not maintenance.run_once(quiet)
+        assert len(sent) == 1, sent
 
 
 class TestLease:

@@ -2,12 +2,21 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 
 from app.ddl.columns import array_of
+
+
+def has_rows(found: Select[Any]) -> ColumnElement[bool]:
+    """The SELECT, of one column that is never NULL, has a row.
+
+    By LIMIT, and in the order of an index where the SELECT names one: of EXISTS an engine may make a join, or read the
+    table until it finds a row.
+    """
+    return found.limit(literal_column("1", Integer)).scalar_subquery().is_not(None)
 
 
 class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)

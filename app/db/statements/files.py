@@ -5,14 +5,15 @@ from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, case, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, case, exists, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.page import Page
 from app.db.rows import changed_rows
+from app.db.statements.conditions import has_rows
 from app.db.statements.executing import Executes
 from app.db.statements.tables import TASKS
-from app.ddl.clock import STATEMENT_TIME
+from app.ddl.clock import STATEMENT_TIME, seconds
 from app.models.schedule import Schedule
 from app.models.stored_file import FileState, FileUse, StoredFile
 from app.models.task import AttemptOutcome, TaskAttempt, TaskStatus
@@ -31,6 +32,7 @@ _TRIED_AGAIN = (
 LONGEST_WAIT = timedelta(hours=1)
 
 IS_ARTIFACT = _F.c.attempt.is_not(None)
+_WAITING = [FileState.WRITING.value, FileState.HELD.value, FileState.PARTIAL.value]  # artifacts
 _ITS_TASK, _OWNED = TASKS.alias("its_task"), TASKS.alias("owned_by")
 _HAS_SUCCEEDED = exists().where(
     _ITS_TASK.c.id == _F.c.task_id,
@@ -262,11 +264,22 @@ def drop_what_is_over(db: Session, limit: int) -> int:
     )  # fmt: skip
 
 
+def is_any_over() -> ColumnElement[bool]:
+    """The condition that `drop_what_is_over` changes any row."""
+    expired = select(_F.c.id).where(_is_expired()).order_by(_F.c.expires_at)
+    over = select(_F.c.id).select_from(_F).join(TASKS, TASKS.c.id == _F.c.task_id).where(*_is_over())
+    return or_(*map(has_rows, (*_unowned(), _silent(), over, expired)))
+
+
 def dropped(db: Session, limit: int) -> Sequence[UUID]:
     """Contents whose bytes are to be deleted now, without those that wait for another try."""
+    return list(db.scalars(to_be_deleted().order_by(_F.c.id).limit(limit)))
+
+
+def to_be_deleted() -> Select[UUID]:
+    """The SELECT of the ids of `dropped`."""
     is_due = or_(_F.c.delete_after.is_(None), _F.c.delete_after <= STATEMENT_TIME)
-    found = select(_F.c.id).where(_F.c.state == FileState.DROPPED.value, is_due)
-    return list(db.scalars(found.order_by(_F.c.id).limit(limit)))
+    return select(_F.c.id).where(_F.c.state == FileState.DROPPED.value, is_due)
 
 
 def postpone(db: Session, ids: Collection[UUID]) -> None:
@@ -280,40 +293,42 @@ def postpone(db: Session, ids: Collection[UUID]) -> None:
 
 def _drop_unowned(db: Session, limit: int) -> int:
     """Those whose user or task was deleted."""
+    return sum(_drop_found(db, found, limit) for found in _unowned())
+
+
+def _unowned() -> list[Select[UUID]]:
     left = select(_F.c.id).where(_F.c.state != FileState.DROPPED.value)
-    return sum(
-        _drop_found(db, left.where(gone), limit)
-        for gone in (_F.c.user_id.is_(None), _F.c.task_id.is_(None) & IS_ARTIFACT)
-    )
+    return [left.where(gone) for gone in (_F.c.user_id.is_(None), _F.c.task_id.is_(None) & IS_ARTIFACT)]
 
 
 def _drop_silent(db: Session, limit: int) -> int:
-    silent = _F.c.touched_at < STATEMENT_TIME - SILENT_AFTER
-    return _drop_found(
-        db, select(_F.c.id).where(_F.c.state == FileState.WRITING.value, ~IS_ARTIFACT, silent), limit
-    )  # fmt: skip
+    return _drop_found(db, _silent(), limit)
+
+
+def _silent() -> Select[UUID]:
+    silent = _F.c.touched_at < STATEMENT_TIME - seconds(literal(int(SILENT_AFTER.total_seconds())))
+    return select(_F.c.id).where(_F.c.state == FileState.WRITING.value, ~IS_ARTIFACT, silent)
 
 
 def _settle_artifacts(db: Session, limit: int) -> int:
     """Keep or drop those whose attempt is over: of one that has succeeded all stay, of a lost one none."""
-    runs = (TASKS.c.status == TaskStatus.RUNNING.value) & (TASKS.c.attempt == _F.c.attempt)
     stays = case((_HAS_SUCCEEDED, True), (_F.c.state == FileState.PARTIAL.value, ~_WAS_LOST), else_=False)
-    waiting = [FileState.WRITING.value, FileState.HELD.value, FileState.PARTIAL.value]
-    over = (
-        select(_F.c.id, _F.c.state, stays.label("stays"))
-        .join(TASKS, TASKS.c.id == _F.c.task_id)
-        .where(_F.c.state.in_(waiting), IS_ARTIFACT, ~runs)
-        .limit(limit)
-    )
-    rows = db.execute(over).all()
+    over = select(_F.c.id, _F.c.state, stays.label("stays")).join(TASKS, TASKS.c.id == _F.c.task_id)
+    rows = db.execute(over.where(*_is_over()).limit(limit)).all()
     kept = [row.id for row in rows if row.stays and row.state != FileState.WRITING]
     if kept:
-        _change(db, {"state": FileState.KEPT.value}, _F.c.id.in_(kept), _F.c.state.in_(waiting[1:]))
+        _change(db, {"state": FileState.KEPT.value}, _F.c.id.in_(kept), _F.c.state.in_(_WAITING[1:]))
         _drop_superseded(db, kept)
     others = [row.id for row in rows if row.id not in set(kept)]
     if others:
-        drop(db, _F.c.id.in_(others), _F.c.state.in_(waiting))
+        drop(db, _F.c.id.in_(others), _F.c.state.in_(_WAITING))
     return len(rows)
+
+
+def _is_over() -> tuple[ColumnElement[bool], ...]:
+    """Of an artifact, whose task is joined: its attempt is over, and whether it stays is not written yet."""
+    runs = (TASKS.c.status == TaskStatus.RUNNING.value) & (TASKS.c.attempt == _F.c.attempt)
+    return or_(*(_F.c.state == state for state in _WAITING)), IS_ARTIFACT, ~runs
 
 
 def _drop_superseded(db: Session, kept: Collection[UUID]) -> None:
@@ -340,8 +355,7 @@ def forget_uses(db: Session, limit: int) -> int:
 
 def _drop_expired(db: Session, limit: int) -> int:
     """Files whose days are over, unless something names them: these stay for another day."""
-    expired = (_F.c.state == FileState.KEPT.value) & (_F.c.expires_at < STATEMENT_TIME)
-    ids = list(db.scalars(select(_F.c.id).where(expired).limit(limit).with_for_update(skip_locked=True)))
+    ids = list(db.scalars(select(_F.c.id).where(_is_expired()).limit(limit).with_for_update(skip_locked=True)))
     if not ids:
         return 0
     named = set(db.scalars(select(_F.c.id).where(_F.c.id.in_(ids), is_used(_F.c.id))))
@@ -350,6 +364,10 @@ def _drop_expired(db: Session, limit: int) -> int:
     if others := set(ids) - named:
         drop(db, _F.c.id.in_(others))
     return len(ids)
+
+
+def _is_expired() -> ColumnElement[bool]:
+    return (_F.c.state == FileState.KEPT.value) & (_F.c.expires_at < STATEMENT_TIME)
 
 
 def _drop_found(db: Session, found: Select[UUID], limit: int) -> int:

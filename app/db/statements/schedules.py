@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.rows import changed_rows, value_by
@@ -64,11 +64,19 @@ def due(db: Session, most: int) -> list[Found]:
 
 def free_again(db: Session, most: int) -> list[Found]:
     """Those of which a time waits for the end of a task, and that has ended."""
-    active = exists().where(_R.schedule_id == _S.id, _R.is_open, _T.id == _R.task_id, _T.finished_at.is_(None))
-    waiting = select(_S.user_id, _S.id, _BYTES).where(
-        _S.held_for.is_not(None), ~_S.paused, or_(_S.overlap == Overlap.ALLOW.value, ~active)
-    )
+    waiting = select(_S.user_id, _S.id, _BYTES).where(*_is_free_again())
     return [Found(*row) for row in db.execute(waiting.order_by(_S.held_for).limit(most))]
+
+
+def _is_free_again() -> tuple[ColumnElement[bool], ...]:
+    active = exists().where(_R.schedule_id == _S.id, _R.is_open, _T.id == _R.task_id, _T.finished_at.is_(None))
+    return _S.held_for.is_not(None), ~_S.paused, or_(_S.overlap == Overlap.ALLOW.value, ~active)
+
+
+def to_be_fired() -> tuple[Select[UUID], Select[UUID]]:
+    """The SELECTs of the ids of `due` and of `free_again`, in their orders."""
+    is_due = select(_S.id).where(_S.due_at <= STATEMENT_TIME).order_by(_S.due_at)
+    return is_due, select(_S.id).where(*_is_free_again()).order_by(_S.held_for)
 
 
 def read(db: Session, ids: Collection[UUID]) -> tuple[list[Schedule], dict[UUID, set[datetime]]]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from app.core.engines import POSTGRESQL
@@ -28,7 +28,14 @@ from app.db.statements.locked_tasks import clock_of
 from app.db.statements.tables import PLACES, TASKS, USER_TURNS
 from app.db.statements.task_moves import HELD_BY_LIMIT
 from app.db.statements.upserting import engine_name, upsert
-from app.db.statements.user_place_terms import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
+from app.db.statements.user_place_terms import (
+    DUE_WITHOUT_QUOTA,
+    HAS_PLACE,
+    HELD_FOR_USER,
+    OF_USERS,
+    HeldRow,
+    are_used,
+)
 from app.ddl.columns import TextList
 from app.ddl.trigger_terms import USER_LIMIT
 from app.models.task import Held
@@ -101,8 +108,7 @@ def users_at_hand(db: Session) -> list[str]:
 
 def is_used(db: Session) -> bool:
     """Whether any user has a place, or a task that waits for one."""
-    place = exists().where(OF_USERS, TAKEN)
-    return bool(db.scalar(select(or_(place, exists().where(*waits_for(Held.USER))))))
+    return bool(db.scalar(select(are_used())))
 
 
 # -- rows from before the quota, and after it --------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -10,6 +10,7 @@ from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import turns
 from app.db.statements.claim_requests import PLACE_BATCH
+from app.db.statements.conditions import has_rows
 from app.db.statements.held_rows import PENDING
 from app.db.statements.tables import TASKS
 from app.ddl.clock import STATEMENT_TIME
@@ -18,6 +19,7 @@ from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 
 # Where turns are given user by user, the users of so many tasks are looked at in one round.
 MOST_UNPLACED = 100_000
+_DUE = (PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
 
 
 def give_turns(db: Session) -> None:
@@ -28,7 +30,7 @@ def give_turns(db: Session) -> None:
     if _give_all(db):
         return
     # In the order of an index: else SQLite would take another one.
-    rows = select(TASKS.c.user_id).where(PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
+    rows = select(TASKS.c.user_id).where(*_DUE)
     oldest = rows.order_by(TASKS.c.due_at).limit(MOST_UNPLACED).subquery("unplaced")
     with transaction(db):
         users = db.scalars(select(oldest.c.user_id).distinct()).all()
@@ -56,4 +58,9 @@ def _run(db: Session, this: Round) -> None:
     give_turns(db)
 
 
-PASS = Pass("give_turns", EACH_ROUND, Needs.DATABASE, _run)
+def _has_work() -> ColumnElement[bool]:
+    # A task that has its turn and no place of its user is ready: the wake-ups look for these.
+    return has_rows(select(TASKS.c.id).where(*_DUE).order_by(TASKS.c.due_at))
+
+
+PASS = Pass("give_turns", EACH_ROUND, Needs.DATABASE, _run, _has_work)

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.db.statements import files
+from app.db.statements.conditions import has_rows
 from app.maintenance.rounds import Needs, Pass, Round
 from app.services.files.deleting import delete_dropped, reason_of
 from app.storage.store import storage
@@ -60,6 +62,10 @@ def _in_batches(statement: Callable[[Session, int], int], db: Session, this: Rou
     return this.run_batches(db, batch, BATCH)
 
 
-DROP = Pass("drop_files", EACH_SECONDS, Needs.DATABASE, _drop)
-DELETE = Pass("delete_contents", EACH_SECONDS, Needs.THREAD, _delete)
+def _there_are_dropped() -> ColumnElement[bool]:
+    return has_rows(files.to_be_deleted())
+
+
+DROP = Pass("drop_files", EACH_SECONDS, Needs.DATABASE, _drop, files.is_any_over)
+DELETE = Pass("delete_contents", EACH_SECONDS, Needs.THREAD, _delete, _there_are_dropped)
 FORGET = Pass("forget_uses_of_files", EACH_HOUR, Needs.DATABASE, _forget)

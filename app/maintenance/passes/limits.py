@@ -5,12 +5,14 @@ Everything here has been done already, unless a process died, a task was changed
 
 import logging
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits
-from app.db.statements.limit_places import TAKEN, of_limit, of_lost_workers
+from app.db.statements.conditions import has_rows
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit, of_lost_workers
+from app.db.statements.tables import PLACES
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.limit import Limit
 from app.services.operations import admission
@@ -90,7 +92,15 @@ def _take_back(db: Session, admitting: Admission, name: str) -> None:
         admitting.ask_for(of_keys)
 
 
-FREE_PLACES = Pass("free_places_of_lost_workers", EACH_ROUND, Needs.DATABASE, _free_places)
-REPAIR = Pass("repair_limits", EACH_ROUND, Needs.DATABASE, _repair_all)
+def _bodies_have_places() -> ColumnElement[bool]:
+    return has_rows(select(PLACES.c.task_id).where(~UNCLAIMED, TAKEN))
+
+
+def _there_are_limits() -> ColumnElement[bool]:
+    return has_rows(select(Limit.name))
+
+
+FREE_PLACES = Pass("free_places_of_lost_workers", EACH_ROUND, Needs.DATABASE, _free_places, _bodies_have_places)
+REPAIR = Pass("repair_limits", EACH_ROUND, Needs.DATABASE, _repair_all, _there_are_limits)
 # Whenever a rate allows the next start.
-ADMIT = Pass("admit_to_limits", EACH_ROUND, Needs.DATABASE, _admit_all, between_rounds=True)
+ADMIT = Pass("admit_to_limits", EACH_ROUND, Needs.DATABASE, _admit_all, _there_are_limits, between_rounds=True)

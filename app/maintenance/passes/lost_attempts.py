@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.db.statements.batches import lock_batch
+from app.db.statements.conditions import has_rows
 from app.db.statements.expressions import greatest
 from app.ddl.clock import NOW
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
@@ -62,4 +63,8 @@ def _run(db: Session, this: Round) -> None:
     end_lost_attempts(db, silent_for=this.silent_for)
 
 
-PASS = Pass("end_lost_attempts", EACH_ROUND, Needs.DATABASE, _run)
+def _has_work() -> ColumnElement[bool]:
+    return has_rows(select(Task.id).where(IS_RUNNING))
+
+
+PASS = Pass("end_lost_attempts", EACH_ROUND, Needs.DATABASE, _run, _has_work)

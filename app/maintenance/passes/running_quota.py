@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.db.sql import limits, user_places
+from app.db.statements.user_place_terms import are_used
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.services.operations.user_admission import UserAdmission, batches
 
@@ -66,4 +67,4 @@ def _release_held(db: Session) -> None:
             break
 
 
-PASS = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _run)
+PASS = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _run, are_used)

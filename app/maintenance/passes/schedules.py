@@ -6,13 +6,14 @@ from datetime import timedelta
 from time import monotonic
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import transaction
 from app.db.statements import schedules as statements
+from app.db.statements.conditions import has_rows
 from app.db.statements.schedules import Found
 from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_ROUND, Needs, Pass, Round
@@ -219,5 +220,9 @@ def _rezone(db: Session, this: Round) -> float | None:
     return this.run_batches(db, lambda db: rezoning.rezone(db, zones.version()), rezoning.BATCH)
 
 
-FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run, between_rounds=True)
+def _has_work() -> ColumnElement[bool]:
+    return or_(*map(has_rows, statements.to_be_fired()))
+
+
+FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run, _has_work, between_rounds=True)
 REZONE = Pass("rezone_schedules", EACH_HOUR, Needs.DATABASE, _rezone)

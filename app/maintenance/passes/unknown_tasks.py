@@ -2,14 +2,17 @@
 
 import logging
 
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.core.served_tasks import served_tasks
 from app.db.session import transaction
 from app.db.sql import held_tasks
-from app.db.statements.held_rows import Lines
+from app.db.statements.conditions import has_rows
+from app.db.statements.held_rows import PENDING, Lines, is_held
+from app.db.statements.tables import TASKS
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
-from app.models.task import TaskPriority
+from app.models.task import Held, TaskPriority
 from app.services.operations.live_workers import look
 
 logger = logging.getLogger(__name__)
@@ -40,4 +43,9 @@ def _run(db: Session, _this: Round) -> None:
             logger.warning("maintenance: %d tasks of %s wait: no live worker knows them", held, ", ".join(queues))
 
 
-PASS = Pass("hold_unknown_tasks", EACH_ROUND, Needs.DATABASE, _run)
+def _has_work() -> ColumnElement[bool]:
+    # Those to hold are ready: the wake-ups look for these.
+    return has_rows(select(TASKS.c.id).where(PENDING, is_held(Held.NAME)))
+
+
+PASS = Pass("hold_unknown_tasks", EACH_ROUND, Needs.DATABASE, _run, _has_work)

@@ -4,14 +4,19 @@ Whatever is lost on the way (a wake-up, the broker's content, a process between 
 Without the broker the rows stay ready, and the next round tries again.
 """
 
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
 from app.db.session import transaction
 from app.db.sql import turns
 from app.db.statements import claim_holds
+from app.db.statements.conditions import has_rows
+from app.db.statements.held_rows import HAS_PLACE, PENDING
+from app.db.statements.tables import TASKS
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.messaging.wakeups import wake
+from app.models.task import TaskPriority
 
 
 def ready_queues(db: Session) -> list[str]:
@@ -28,4 +33,11 @@ def _run(db: Session, this: Round) -> None:
             wake(producer, queue)
 
 
-PASS = Pass("wake_slots", EACH_ROUND, Needs.BROKER, _run)
+def _has_work() -> ColumnElement[bool]:
+    """A task could start, but for a pause of its queue."""
+    ready = select(TASKS.c.id).where(PENDING, TASKS.c.turn.is_not(None), HAS_PLACE).order_by(TASKS.c.turn, TASKS.c.id)
+    lines = [(queue, priority.value) for queue in sorted(known_queues()) for priority in TaskPriority]
+    return or_(*(has_rows(ready.where(TASKS.c.queue == queue, TASKS.c.priority == value)) for queue, value in lines))
+
+
+PASS = Pass("wake_slots", EACH_ROUND, Needs.BROKER, _run, _has_work)

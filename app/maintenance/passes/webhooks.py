@@ -1,10 +1,14 @@
 """Sends webhooks, queues them again, follows the tasks of users with new endpoints, drops and deletes deliveries."""
 
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
+from app.db.statements.conditions import has_rows
+from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, Needs, Pass, Round
 from app.maintenance.steps import Steps, take_steps
+from app.models.webhook import ClosedLane, WebhookDelivery, WebhookRecovery
 from app.outbound.policy import Policy
 from app.services.webhooks import dropping, following, forgetting, recoveries
 from app.services.webhooks.sender import Sender, sender_of
@@ -47,8 +51,21 @@ def _forget(db: Session, this: Round) -> float | None:
     return this.run_batches(db, forgetting.forget_deliveries, forgetting.FORGET_BATCH)
 
 
-SEND = Pass("send_webhooks", IDLE_SECONDS, Needs.THREAD, _send)
+def _any_is_due() -> ColumnElement[bool]:
+    due_at = WebhookDelivery.next_attempt_at
+    return has_rows(select(WebhookDelivery.id).where(due_at <= STATEMENT_TIME).order_by(due_at))
+
+
+def _there_are_closed_lanes() -> ColumnElement[bool]:
+    return has_rows(select(ClosedLane.lane))
+
+
+def _there_are_recoveries() -> ColumnElement[bool]:
+    return has_rows(select(WebhookRecovery.id))
+
+
+SEND = Pass("send_webhooks", IDLE_SECONDS, Needs.THREAD, _send, _any_is_due)
 FOLLOW = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow)
-DROP = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop)
-RECOVER = Pass("recover_webhooks", RECOVER_SECONDS, Needs.THREAD, _recover)
+DROP = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop, _there_are_closed_lanes)
+RECOVER = Pass("recover_webhooks", RECOVER_SECONDS, Needs.THREAD, _recover, _there_are_recoveries)
 FORGET = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget)

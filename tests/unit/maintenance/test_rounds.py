@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 from redis.exceptions import ConnectionError as BrokerAway
-from sqlalchemy import create_engine, text
+from sqlalchemy import ColumnElement, create_engine, event, false, text, true
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
@@ -21,6 +21,7 @@ from app.core import metrics
 from app.core.config import Settings, get_settings
 from app.maintenance import lease, loop, passes
 from app.maintenance.lease import Lease
+from app.maintenance.looks import Look
 from app.maintenance.loop import Maintenance
 from app.maintenance.registry import PASSES
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round
@@ -46,7 +47,13 @@ class Ran(list[str]):
     """The names of the passes that ran, in their order."""
 
     def one(
-        self, name: str, *does: Any, every: float = EACH_ROUND, needs: Needs = Needs.DATABASE, between: bool = False
+        self,
+        name: str,
+        *does: Any,
+        every: float = EACH_ROUND,
+        needs: Needs = Needs.DATABASE,
+        between: bool = False,
+        has_work: Callable[[], ColumnElement[bool]] | None = None,
     ) -> Pass:
         """A pass that does this at its first run, and so on: raises an error, or returns a value; then returns None."""
         left = iter(does)
@@ -58,7 +65,7 @@ class Ran(list[str]):
                 raise answer
             return answer
 
-        return Pass(name, every, needs, run, between_rounds=between)
+        return Pass(name, every, needs, run, has_work, between_rounds=between)
 
 
 @pytest.fixture
@@ -92,6 +99,10 @@ class TestTheRegistry:
                 there |= {value} if isinstance(value, Pass) else set()
         assert there
         assert there <= {*PASSES}
+
+    def test_asks_each_pass_that_runs_often_whether_it_has_work(self) -> None:
+        often = {one.name for one in PASSES if one.every <= 5 and one.has_work is None}
+        assert often == {"trim_stored"}  # it adds up what users have stored: nothing shorter tells
 
     def test_names_each_pass_once(self) -> None:
         assert len({one.name for one in PASSES}) == len(PASSES)
@@ -146,6 +157,39 @@ class TestARound:
     def test_runs_a_rare_pass_that_failed_when_its_time_has_come(self, ran: Ran) -> None:
         rounds(ran.one("rare", WRONG, every=EACH_MINUTE), number=2)
         assert ran == ["rare"]
+
+
+class TestAnIdleRound:
+    """On a session that is bound to a connection: the conditions are asked on it."""
+
+    def run(self, *of: Pass, number: int = 1) -> list[str]:
+        """Return the statements of so many rounds."""
+        asked = list[str]()
+        written = create_engine("sqlite://", poolclass=StaticPool)
+        event.listen(written, "before_cursor_execute", lambda _1, _2, statement, *_: asked.append(statement))
+        maintenance = Maintenance(get_settings(), of)
+        with Session(written) as db:
+            assert all(maintenance.run_once(db) for _ in range(number))
+        written.dispose()
+        return asked
+
+    def test_is_one_statement_however_many_passes_there_are(self, ran: Ran) -> None:
+        assert len(self.run(*(ran.one(f"pass {n}", has_work=false) for n in range(20)), number=3)) == 3
+        assert ran == []
+
+    def test_runs_the_passes_that_have_no_condition(self, ran: Ran) -> None:
+        self.run(ran.one("asked", has_work=false), ran.one("always"), number=2)
+        assert ran == ["always"] * 2
+
+    def test_is_none_where_one_pass_has_anything_to_do(self, ran: Ran) -> None:
+        """What it writes may be work for those behind it."""
+        self.run(ran.one("due", has_work=true), ran.one("wakes", has_work=false))
+        assert ran == ["due", "wakes"]
+
+    def test_is_none_after_some_time(self, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loop, "ALL_SECONDS", 0.0)
+        self.run(ran.one("asked", has_work=false))
+        assert ran == ["asked"]
 
 
 class TestAPassThatFails:
@@ -257,6 +301,35 @@ class TestAPassWithAThread:
     def test_goes_on_after_what_is_no_exception(self, ran: Ran) -> None:
         with started(ran.one("usual"), ran.one("long", SystemExit(1), every=0.01, needs=Needs.THREAD)):
             wait_for(lambda: ran.count("long") > 2)
+
+    @pytest.fixture
+    def find(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the passes that a look finds."""
+        found = list[str]()
+        monkeypatch.setattr(loop, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(Look, "find", lambda look, _: [one for one in look.passes if one.name in found])
+        return found
+
+    def test_wakes_for_work_alone(self, ran: Ran, find: list[str]) -> None:
+        rare = ran.one("looks", every=0.001, needs=Needs.THREAD)
+        with started(
+            ran.one("usual"), rare, *(ran.one(name, every=0.001, needs=Needs.THREAD, has_work=false) for name in "ab")
+        ):
+            wait_for(lambda: ran.count("looks") > 5)
+            assert not {"a", "b"} & {*ran}
+            find.append("b")
+            wait_for(lambda: ran.count("b") > 1)
+            assert "a" not in ran
+
+    @pytest.mark.parametrize("error", [WRONG, OUTAGE, SystemExit(1)])
+    def test_that_has_failed_runs_again_without_a_look(self, ran: Ran, find: list[str], error: BaseException) -> None:
+        """It may hold what no row tells: outcomes of webhooks, which are to be written."""
+        find.append("fails")
+        once = ran.one("fails", AT_NEXT_ROUND, error, every=0.01, needs=Needs.THREAD, has_work=false)
+        with started(ran.one("usual"), once):
+            wait_for(lambda: "fails" in ran)
+            find.clear()
+            wait_for(lambda: ran.count("fails") >= 3)
 
     def test_runs_in_no_process_that_stands_by(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
         lead(None)
