@@ -37,6 +37,12 @@ IMPORTED = (
     "app.__main__", "alembic.command", "alembic.script", "app.messaging.command_line", "app.celery_app",
     "celery.bin.worker", "celery.bin.beat", "celery.apps.worker", "celery.apps.beat", "celery.worker.consumer",
     "celery.concurrency.prefork", "app.worker.bootsteps", "uvicorn", "uvloop", "app.api.http.protocol", MADE_ANEW,
+    # By name or at their first use: else each part reads its own copy.
+    "kombu.transport.redis", "app.messaging.guard.transport", "app.messaging.guard.commands", "celery.app.log",
+    "celery.app.control", "celery.worker.components", "celery.worker.autoscale", "celery.worker.strategy",
+    "billiard.popen_fork", "billiard.sharedctypes", "app.worker.child.record_runner", "app.worker.parent.consumer",
+    "app.worker.parent.request", "app.worker.parent.strategy", "app.beat.process", "app.beat.scheduler",
+    "uvicorn.lifespan.on", "anyio._backends._asyncio",
 )  # fmt: skip
 # In the place of an engine: packages alone are imported, and the fork server that is forked imports the application.
 PACKAGES = "packages"
@@ -83,6 +89,8 @@ def import_packages() -> None:
 
 def import_the_application(engine: str) -> None:
     """Import what API, worker, beat and the migration import, and keep nothing that has read the settings."""
+    from sqlalchemy.orm import configure_mappers
+
     from app.core.config import Settings, get_settings
 
     for name in Settings.model_fields:  # what is refused is told by the part that has it
@@ -91,6 +99,7 @@ def import_the_application(engine: str) -> None:
     os.environ.update(CELERY_BROKER_URL="memory://", DATABASE_URL=PLACEHOLDERS.get(engine, ""))
     for module in IMPORTED:
         import_module(module)
+    configure_mappers()  # else each part does, at its first statement
     del sys.modules[MADE_ANEW]
     delattr(sys.modules["app"], "main")
     get_settings.cache_clear()

@@ -40,6 +40,12 @@ frozen = gc.get_freeze_count()
 prepare_fork()
 sys.exit(3 if gc.get_freeze_count() > frozen and "app.tasks.common_tasks" in sys.modules else 1)
 """
+SHARES = """
+import sys
+from sqlalchemy import inspect
+from app.models import Task
+sys.exit(3 if inspect(Task).configured and {"kombu.transport.redis", "app.beat.scheduler"} <= {*sys.modules} else 1)
+"""
 KEY = "of-this-part-0123456789abcdef0123456789abcdef"
 Start = Callable[..., ForkedProcess]
 
@@ -74,6 +80,10 @@ def start(fork_server: ForkServer, tmp_path: Path) -> Iterator[Start]:
 
 
 class TestAPart:
+    def test_shares_what_each_part_would_do_at_its_start(self, start: Start, tmp_path: Path) -> None:
+        (tmp_path / "shares.py").write_text(SHARES, encoding="utf-8")
+        assert start("shares").wait(30) == 3
+
     def test_is_as_if_it_was_started_by_python(self, start: Start, tmp_path: Path) -> None:
         assert start("tell", "an argument").wait(30) == 3
         told = json.loads((tmp_path / "told").read_text(encoding="utf-8"))
