@@ -102,11 +102,14 @@ class Maintenance:
             self._wait(self._settings.maintenance_interval_seconds if led else STANDBY_SECONDS)
 
     def _run_alone(self, one: Pass) -> None:
-        """Run this pass, which has a thread of its own, as long as this process leads: when it has anything to do."""
+        """Run this pass, which has a thread of its own, as long as this process leads: when it has anything to do.
+
+        And after ALL_SECONDS in any case.
+        """
         signal = self._signals.get(one)
         while not self._stopping.is_set():
             if signal is not None:
-                signal.wait()
+                signal.wait(ALL_SECONDS)
                 signal.clear()
             again: float | None = one.every
             if self._leading:

@@ -310,6 +310,12 @@ class TestAPassWithAThread:
         monkeypatch.setattr(Look, "find", lambda look, _: [one for one in look.passes if one.name in found])
         return found
 
+    def test_runs_after_some_time_in_any_case(self, ran: Ran, find: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loop, "ALL_SECONDS", 0.01)
+        with started(ran.one("usual"), ran.one("asked", every=0.001, needs=Needs.THREAD, has_work=false)):
+            wait_for(lambda: ran.count("asked") > 2)
+        assert find == []
+
     def test_wakes_for_work_alone(self, ran: Ran, find: list[str]) -> None:
         rare = ran.one("looks", every=0.001, needs=Needs.THREAD)
         with started(
