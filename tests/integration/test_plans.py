@@ -28,6 +28,7 @@ from app.db.statements import retention
 from app.db.statements.claim_requests import MOST_ROWS, PLACE_BATCH, LinesToServe
 from app.live import queries
 from app.maintenance import lease
+from app.maintenance.looks import Look
 from app.maintenance.passes import expired_tasks, wake_ups
 from app.maintenance.passes.retention import trim_stored
 from app.maintenance.registry import PASSES
@@ -136,6 +137,8 @@ def maintenance_pass(db: Session) -> None:
         if one.needs is not Needs.BROKER:
             one.run(db, this)
     wake_ups.ready_queues(db)
+    with engine().connect() as connection, SessionLocal(bind=connection) as bound:  # else prepared, and not seen here
+        Look(PASSES).find(bound)
 
 
 def claims(db: Session) -> None:
