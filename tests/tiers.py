@@ -83,6 +83,9 @@ TIERS: dict[Tier, tuple[str, ...]] = {
     ),
     Tier.FULL: (
         "unit/client/test_cli_start.py::TestCPU",
+        "integration/webhooks/test_recording.py::TestWhatIsRecorded::test_one_event_a_minute_for_each_schedule",
+        "integration/test_outbound.py::TestWebhook::test_is_sent_again_with_the_same_id_and_a_later_time",
+        "integration/test_running_stops.py::TestALivingBody::test_one_that_has_ended_its_attempt_goes_on_to_its_end",
         "integration/test_doctor.py::TestAnInstallation::test_that_is_not_migrated",
         "integration/test_doctor.py::TestAnInstallation::test_whose_settings_are_refused",
         "integration/test_doctor.py::TestAnInstallation::test_whose_storage_cannot_be_written",

@@ -13,6 +13,7 @@ from app.services.task_service import task_service
 from app.services.tasks import waking
 from app.services.workflow_service import workflow_service
 from app.services.workflows import releasing
+from tests.support.amounts import amount
 from tests.support.tasks import ERROR, claim_next, new_user
 from tests.support.workflow_model import ACTIVE, FAILED, REVOKED, SUCCEEDED, UNSUCCESSFUL, Model
 from tests.support.workflows import settle, sleep
@@ -168,7 +169,7 @@ def check(db: Session, seeds: range) -> None:
 
 
 def test_of_random_workflows_each_becomes_what_the_model_says(db: Session) -> None:
-    check(db, range(6))
+    check(db, range(amount(day=3, night=6)))
 
 
 @pytest.mark.full
