@@ -99,7 +99,9 @@ class ForkServer:
     @property
     def refusal(self) -> str:
         """Why it cannot fork, once it imports no more: the error with its file and line; "" where it can."""
-        return "" if self._is_ready else self._error or " ".join(line.strip() for line in self.tail())
+        if self._is_ready:
+            return ""
+        return self._error or " ".join(line.strip() for line in self.tail()) or f"its import has ended: see {self._log}"
 
     def tail(self, lines: int = 5) -> list[str]:
         """The last lines that it has written."""

@@ -1,7 +1,6 @@
 """Has the parts run changed code: `run_server.py --reload` (docs/adr/0064)."""
 
 import contextlib
-import math
 import signal
 import time
 from collections.abc import Callable
@@ -10,8 +9,9 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from app.launcher.command import Workshop, last_words
+from app.launcher.errors import LauncherError
 from app.launcher.fork_server import PACKAGES
-from app.launcher.forking import ForkServer
+from app.launcher.forking import IMPORT_SECONDS, ForkServer
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.trial import REFUSED
 from app.launcher.watching import OWN, Watcher
@@ -56,22 +56,32 @@ class Reloader:
 
     def look(self) -> None:
         """Take up what has changed, if anything has. Called once the service is started, and then again and again."""
-        if self._packages is not None and not self._has_packages:
-            self._has_packages = True
-            self._packages.start()
+        self._look_after_packages()
         changed = self._watcher.take()
         if not changed:
             return
         self._changed |= changed
         _forget_compiled(changed)
         begun, named = time.monotonic(), _named(self._changed)
-        refusals = self._reload()
+        try:
+            refusals = self._reload()
+        except (LauncherError, OSError) as error:  # no room on the disk, for example: the next save tries again
+            refusals = [str(error)]
         for each in refusals or []:
             self._shop.console.say(f"reload: {each}: the old code goes on")
         if refusals == []:
             self._changed.clear()
             if self._wait(self._are_ready, READY_SECONDS):
                 self._shop.console.say(f"reload: {named}: ready after {time.monotonic() - begun:.1f} s")
+
+    def _look_after_packages(self) -> None:
+        if self._packages is None or (self._has_packages and self._packages.poll() is None):
+            return
+        self._has_packages = True
+        try:
+            self._packages.start()
+        except OSError as error:  # an import takes longer then
+            self._shop.console.say(f"reload: {self._packages.name} did not start ({error})")
 
     def _reload(self) -> list[str] | None:
         """Have the parts run the new code. Returns what it cannot be imported for, or None once this is out of date."""
@@ -82,9 +92,11 @@ class Reloader:
         is_adopted = False
         try:
             if server is not None and is_stale:
+                if self._packages is not None and not self._imported(self._packages):
+                    return self._given_up()
                 server.start()
-                if not self._wait(lambda: not server.is_importing()):
-                    return None
+                if not self._imported(server):
+                    return self._given_up()
                 if server.refusal:
                     return [server.refusal]
             refusals = self._try(shop)
@@ -102,16 +114,26 @@ class Reloader:
         """Import the task modules in a process of their own. Returns as `_reload`."""
         lines = list[str]()
         process = shop.command("reload", ["app.launcher.trial"], lines.append, signal.SIGKILL)
-        process.start()
-        if not self._wait(lambda: not process.running):
-            process.kill()
-            return None
-        if process.wait(1) == 0:
-            return []
+        try:
+            process.start()
+            if not self._wait(lambda: not process.running, IMPORT_SECONDS):
+                return self._given_up()
+            if process.wait(1) == 0:
+                return []
+        finally:
+            process.kill()  # what a module has started at its import too
         refused = [line.removeprefix(REFUSED) for line in lines if line.startswith(REFUSED)]
         return refused or [f"{last_words(lines)} (all of it: {process.log})"]
 
-    def _wait(self, is_done: Callable[[], bool], seconds: float = math.inf) -> bool:
+    def _imported(self, server: ForkServer) -> bool:
+        return self._wait(lambda: not server.is_importing(), IMPORT_SECONDS)
+
+    def _given_up(self) -> list[str] | None:
+        """Return what `_reload` returns, after a wait that was in vain."""
+        is_out_of_date = self._watcher.has_seen or self._stop.requested
+        return None if is_out_of_date else ["the import does not end"]
+
+    def _wait(self, is_done: Callable[[], bool], seconds: float) -> bool:
         """Wait, and look after the parts. Returns False once a stop is requested or other files have changed."""
         deadline = time.monotonic() + seconds
         while not is_done():

@@ -100,9 +100,10 @@ class Supervisor:
         self._watched[part.name] = Watched(part)
 
     def replace(self, part: Part) -> None:
-        """Stop the part of this name, if there is one, and start this one."""
+        """Stop the part of this name, if there is one, and start this one, again and again if it does not start."""
         self._stop_one(part.name)
-        self.start(part)
+        watched = self._watched[part.name] = Watched(part)
+        self._try_to_start(watched)
 
     def let_leave(self, name: str) -> None:
         """A part has been told to leave: it is not started again, and forgotten once it has ended."""
@@ -147,18 +148,18 @@ class Supervisor:
                 elif code is not None:
                     watched.exit_code = code
                     self._tell(watched.part, how_it_ended(code), watched.died(now))
-            elif now >= watched.again_at:
-                self._start_again(watched)
+            elif now >= watched.again_at and self._try_to_start(watched):
+                self._console.say(f"{name} runs again")
 
-    def _start_again(self, watched: Watched) -> None:
+    def _try_to_start(self, watched: Watched) -> bool:
         watched.again_at = None
         try:
             watched.part.start()
         except (LauncherError, OSError) as error:
             self._tell(watched.part, f"did not start ({error})", watched.died(time.monotonic()))
-            return
+            return False
         watched.started_at = time.monotonic()
-        self._console.say(f"{watched.part.name} runs again")
+        return True
 
     def _tell(self, part: Part, what: str, pause: float) -> None:
         for line in part.tail(5):

@@ -111,6 +111,8 @@ class Maintenance:
             if signal is not None:
                 signal.wait(ALL_SECONDS)
                 signal.clear()
+                if self._stopping.is_set():
+                    return
             again: float | None = one.every
             if self._leading:
                 with _outages_logged(), SessionLocal() as db:

@@ -11,7 +11,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
+from app.catalogue import known_queues
 from app.core.config import Settings
+from app.core.served_tasks import served_tasks
 from app.messaging.sending import BrokerLink
 
 EACH_ROUND: Final = 0.0
@@ -19,6 +21,12 @@ EACH_MINUTE: Final = 60.0
 AT_NEXT_ROUND: Final = 0.0
 # For the batches of one pass within one round, at most, and at least one batch.
 BATCHES_SECONDS = 0.2
+
+
+def queues() -> frozenset[str]:
+    """Return the names of the queues that this process knows, and of those that live workers serve."""
+    served = served_tasks().served() or []
+    return frozenset(known_queues()).union(*(each.queues for each in served))
 
 
 class Needs(Enum):

@@ -196,6 +196,16 @@ class TestTheForkServer:
         finally:
             broken.stop()
 
+    def test_that_was_killed_while_it_imported_is_not_taken_for_one_that_forks(self, tmp_path: Path) -> None:
+        killed = ForkServer("postgresql", tmp_path / "log", process_environment({}), tmp_path)
+        try:
+            killed.start()
+            os.kill(killed.pid, signal.SIGKILL)
+            wait_for(lambda: not killed.is_importing(), 30, "its end to be seen")
+            assert killed.refusal == f"its import has ended: see {tmp_path / 'log'}"
+        finally:
+            killed.stop()
+
     def test_that_has_ended_leaves_its_parts_alone_and_what_is_started_then_imports_itself(
         self, start: Start, fork_server: ForkServer
     ) -> None:

@@ -14,7 +14,7 @@ from app.db.statements import claim_holds
 from app.db.statements.conditions import has_rows
 from app.db.statements.held_rows import HAS_PLACE, PENDING
 from app.db.statements.tables import TASKS
-from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
+from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round, queues
 from app.messaging.wakeups import wake
 from app.models.task import TaskPriority
 
@@ -34,9 +34,9 @@ def _run(db: Session, this: Round) -> None:
 
 
 def _has_work() -> ColumnElement[bool]:
-    """A task could start, but for a pause of its queue."""
+    """A task could start, but for a pause of its queue, or is to be held since no live worker knows it."""
     ready = select(TASKS.c.id).where(PENDING, TASKS.c.turn.is_not(None), HAS_PLACE).order_by(TASKS.c.turn, TASKS.c.id)
-    lines = [(queue, priority.value) for queue in sorted(known_queues()) for priority in TaskPriority]
+    lines = [(queue, priority.value) for queue in sorted(queues()) for priority in TaskPriority]
     return or_(*(has_rows(ready.where(TASKS.c.queue == queue, TASKS.c.priority == value)) for queue, value in lines))
 
 

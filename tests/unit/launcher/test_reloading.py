@@ -50,7 +50,9 @@ class Process:
         return 1 if self.scene.says else 0
 
     def kill(self) -> None:
-        self.scene.journal.append("give up the trial")
+        if self.looks > 0:
+            self.scene.journal.append("give up the trial")
+        self.scene.cleared += 1
 
 
 class Server:
@@ -58,13 +60,22 @@ class Server:
 
     def __init__(self, scene: "Scene", name: str) -> None:
         self.scene, self.name, self.refusal = scene, name, scene.refusal
+        self.code: int | None = None
+        self.imports = 0  # so many looks find it importing
 
     def start(self) -> None:
+        self.code = None
         self.scene.journal.append(f"import {self.name}")
         self.scene.meanwhile()
 
+    def poll(self) -> int | None:
+        return self.code
+
     def is_importing(self) -> bool:
-        return False
+        self.imports -= 1
+        if self.imports >= 0:
+            self.scene.journal.append(f"wait for {self.name}")
+        return self.imports >= 0
 
     def stop(self) -> None:
         self.scene.journal.append(f"stop {self.name}")
@@ -78,7 +89,7 @@ class Scene:
         self.journal, self.lines = list[str](), list[str]()
         self.says, self.refusal = list[str](), ""
         self.then: list[Any] = []  # what happens while the next imports are under way
-        self.stop_requested, self.made, self.forks = False, 0, forks
+        self.stop_requested, self.made, self.cleared, self.forks = False, 0, 0, forks
         environment = SimpleNamespace(task_packages=lambda: {"mine"}, import_path=lambda: ["/"])
         console = SimpleNamespace(say=self.lines.append)
         shop: Any = Shop(Path("/"), None, environment, console, Server(self, "server 0") if forks else None)  # type: ignore[arg-type]
@@ -86,10 +97,13 @@ class Scene:
         supervisor: Any = SimpleNamespace(
             look=lambda: None, adopt=lambda server: self.journal.append(f"adopt {server.name}")
         )
-        stop: Any = SimpleNamespace(wait=lambda _: self.stop_requested, requested=False)
-        self.reloader = Reloader(shop, supervisor, stop, self.make, self.start, lambda: True)
+        self.stop: Any = SimpleNamespace(wait=lambda _: self.stop_requested, requested=False)
+        self.reloader = Reloader(shop, supervisor, self.stop, self.make, self.start, lambda: True)
         self.watcher: Any = self.reloader._watcher
         self.reloader.look()
+
+    def request_stop(self) -> None:
+        self.stop_requested = self.stop.requested = True
 
     def meanwhile(self) -> None:
         if self.then:
@@ -99,7 +113,8 @@ class Scene:
         if not self.forks:
             return None
         if engine:
-            return Server(self, engine)
+            self.packages = Server(self, engine)
+            return self.packages
         assert base.name == "packages"
         self.made += 1
         return Server(self, f"server {self.made}")
@@ -183,8 +198,42 @@ def test_of_two_saves_the_newest_code_is_run_and_nothing_of_the_first_is_left(sc
     assert scene.save() == ["import server 2", "try", "adopt server 2", "start by server 2"]
 
 
+@pytest.mark.parametrize("at", ["try", "import server 1"])
+def test_what_cannot_be_started_leaves_the_old_code(scene: Scene, at: str) -> None:
+    """A full disk, for example: the parts go on, and the next save tries again."""
+
+    def fail() -> None:
+        raise OSError("No space left on device")
+
+    scene.then = [fail] if at != "try" else [lambda: None, fail]
+    assert scene.save(OURS)[-1] == "stop server 1"
+    assert scene.lines == ["reload: No space left on device: the old code goes on"]
+    assert scene.save(MINE)[-1] == "start by server 2"
+
+
+def test_an_import_that_does_not_end_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "IMPORT_SECONDS", 0.0)
+    monkeypatch.setattr(Process, "running", True)
+    assert scene.save(MINE) == ["try", "give up the trial"]
+    assert scene.lines == ["reload: the import does not end: the old code goes on"]
+
+
+def test_nothing_of_a_trial_is_left(scene: Scene) -> None:
+    """A module may start processes while it is imported."""
+    scene.save(MINE)
+    assert scene.cleared == 1
+
+
+def test_what_imports_the_packages_is_started_again_and_waited_for(scene: Scene) -> None:
+    scene.packages.code = 1
+    assert scene.save() == ["import packages"]
+    assert scene.save() == []
+    scene.packages.imports = 2
+    assert scene.save(OURS)[:2] == ["wait for packages", "wait for packages"]
+
+
 def test_a_stop_ends_what_is_under_way(scene: Scene) -> None:
-    scene.stop_requested = True
+    scene.request_stop()
     assert scene.save(MINE) == ["try", "give up the trial"]
     assert scene.lines == []
 

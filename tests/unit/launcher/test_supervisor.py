@@ -156,6 +156,16 @@ class TestReplacing:
         supervisor.look()
         assert len(journal) == 3
 
+    def test_starts_again_what_did_not_start(self, supervisor, console, journal, clock):
+        """The others go on: a full disk at a reload ends no service."""
+        part = FakePart("worker1", journal)
+        part.refuses = True
+        supervisor.replace(part)
+        assert console.lines == ["worker1 | last words", "worker1 did not start (port taken): starting it again now"]
+        part.refuses = False
+        supervisor.look()
+        assert journal[-1] == "start worker1"
+
     def test_adopts_what_runs_already(self, supervisor, journal):
         supervisor.start(FakePart("fork-server", journal))
         fresh = FakePart("fork-server", journal)

@@ -12,19 +12,20 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 from redis.exceptions import ConnectionError as BrokerAway
-from sqlalchemy import ColumnElement, create_engine, event, false, text, true
+from sqlalchemy import ColumnElement, create_engine, event, false, literal_column, text, true
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from app.core import metrics
 from app.core.config import Settings, get_settings
-from app.maintenance import lease, loop, passes
+from app.core.served_tasks import ServedTasks
+from app.maintenance import lease, loop, passes, rounds as rounds_module
 from app.maintenance.lease import Lease
 from app.maintenance.looks import Look
 from app.maintenance.loop import Maintenance
 from app.maintenance.registry import PASSES
-from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round
+from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round, queues
 from tests.support.waiting import wait_for
 
 OUTAGE = OperationalError("SELECT 1", {}, Exception("gone"), connection_invalidated=True)
@@ -192,6 +193,65 @@ class TestAnIdleRound:
         assert ran == ["asked"]
 
 
+class TestALookThatFails:
+    """One condition that cannot be asked, and the others with it: which pass has work is not known."""
+
+    @staticmethod
+    def cannot_be_asked() -> ColumnElement[bool]:
+        return literal_column("missing.id").is_(None)
+
+    def test_has_all_passes_run_and_is_told(self, ran: Ran, caplog: pytest.LogCaptureFixture) -> None:
+        asked = [ran.one("a", has_work=self.cannot_be_asked), ran.one("b", has_work=false), ran.one("always")]
+        TestAnIdleRound().run(*asked, number=2)
+        assert ran == ["a", "b", "always"] * 2
+        assert "cannot be asked whether it has anything to do" in caplog.text
+
+    def fail(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+        def ask(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(Look, "ask", ask)
+
+    def test_wakes_all_passes_with_threads(self, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fail(WRONG, monkeypatch)
+        monkeypatch.setattr(loop, "LOOK_SECONDS", 0.01)
+        with started(
+            *(ran.one(name, every=0.001, needs=Needs.THREAD, has_work=false) for name in "ab"), ran.one("usual")
+        ):
+            wait_for(lambda: {"a", "b"} <= {*ran})
+
+    def test_of_a_database_that_is_away_ends_the_round(self, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fail(OUTAGE, monkeypatch)
+        with pytest.raises(OperationalError):
+            TestAnIdleRound().run(ran.one("a", has_work=false), ran.one("always"))
+        assert ran == []
+
+
+class TestTheQueuesOfALook:
+    def test_are_those_of_now(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker may begin to consume another one (`add_consumer`), and others may serve what this one does not know."""
+        known, served = {"a"}, ServedTasks()
+        monkeypatch.setattr(rounds_module, "known_queues", lambda: known)
+        monkeypatch.setattr(rounds_module, "served_tasks", lambda: served)
+        built = list[frozenset[str]]()
+
+        def has_work() -> ColumnElement[bool]:
+            built.append(queues())
+            return false()
+
+        look = Look([Ran().one("wakes", has_work=has_work)])
+        written = create_engine("sqlite://", poolclass=StaticPool)
+        with Session(written) as db:
+            for _ in range(2):
+                assert look.find(db) == []
+            known.add("b")
+            look.find(db)
+            served.learn([(["c"], None)])
+            look.find(db)
+        written.dispose()
+        assert built == [{"a"}, {"a", "b"}, {"a", "b", "c"}]
+
+
 class TestAPassThatFails:
     def failures(self, name: str) -> float:
         line = f'maintenance_pass_failures_total{{name="{name}"}} '
@@ -314,6 +374,12 @@ class TestAPassWithAThread:
         monkeypatch.setattr(loop, "ALL_SECONDS", 0.01)
         with started(ran.one("usual"), ran.one("asked", every=0.001, needs=Needs.THREAD, has_work=false)):
             wait_for(lambda: ran.count("asked") > 2)
+        assert find == []
+
+    def test_does_not_run_at_the_stop(self, ran: Ran, find: list[str]) -> None:
+        with started(ran.one("usual"), ran.one("asked", needs=Needs.THREAD, has_work=false)):
+            wait_for(lambda: "usual" in ran)
+        assert "asked" not in ran
         assert find == []
 
     def test_wakes_for_work_alone(self, ran: Ran, find: list[str]) -> None:
