@@ -172,8 +172,6 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_audit_roles.py::TestPruning", "integration/test_audit_roles.py::TestTheCommand",
         "integration/test_migrations.py::TestFromNothing::test_a_question_makes_no_schema",
         "integration/test_migrations.py::TestFromNothing::test_a_second_time_there_is_nothing_to_do",
-        "integration/test_migrations.py::TestFrom0017::test_one_that_waits_for_a_lock_gives_up_and_changes_nothing",
-        "integration/test_migrations.py::TestFrom0017::test_one_whose_triggers_cannot_be_made_anew_keeps_them",
         "integration/test_migrations.py::TestFromNothing::test_there_is_no_way_to_a_schema_before",
         "integration/test_harness.py::TestAProcessThatDies::test_in_a_test_that_hangs_tells_its_stacks",
         "integration/test_harness.py::TestAProcessThatDies::test_outside_of_a_test_is_told",
@@ -244,8 +242,7 @@ SCHEMA: tuple[str, ...] = (
 # Of the statements, what takes long or asks through HTTP, and is seen on PostgreSQL in each run: on the other engines it is of the
 # full tier.
 ON_POSTGRESQL: tuple[str, ...] = (
-    "integration/test_migration_locks.py", "integration/test_migrations.py::TestFrom0017",
-    "integration/test_migrations.py::TestCountersOf0024", "integration/test_migrations.py::TestOutboxOf0020",
+    "integration/test_migration_locks.py", "integration/test_migrations.py::TestFromTheBaseline", "integration/test_migrations.py::TestOutbox",
     "integration/test_outbox.py::test_a_process_that_is_killed_between_any_two_steps_loses_nothing_and_keeps_the_order",
     "integration/test_task_counts.py::TestTimes", "integration/test_turns_shares.py",
     "integration/test_maintenance.py::TestPlace::test_every_one_does_within_one_pass_however_many_there_are",

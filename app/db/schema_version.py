@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 REMEDY = "run `alembic upgrade head` (`task-service-server migrate` where the package is installed)"
 LOOK_SECONDS = 2.0
 REPEAT_SECONDS = 60.0
-# The revisions before the baseline. A database of the last one is brought to it.
-BEFORE_THE_BASELINE = tuple(f"{number:04}" for number in range(1, 18))
-_LAST_COMMIT_BEFORE = "25b4614"
+# The revisions before the baseline, and the last commit that has them. None of them was released.
+BEFORE_THE_BASELINE = frozenset(f"{number:04}" for number in range(1, 40))
+_LAST_COMMIT_BEFORE = "0715a69"
 
 _MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
@@ -67,9 +67,9 @@ def fault_of_version(version: str | None) -> str:
     head, known = read_revisions()
     if version is None:
         return f"the database is not migrated: {REMEDY}"
-    if version in BEFORE_THE_BASELINE[:-1]:
+    if version in BEFORE_THE_BASELINE:
         return f"the database is at migration {version}: migrate it with the code of commit {_LAST_COMMIT_BEFORE} first"
-    if version in known.union(BEFORE_THE_BASELINE):
+    if version in known:
         return f"the database is at migration {version}, the code needs {head}: {REMEDY}"
     return f"the database is at migration {version}, which this code does not know: deploy the newer code"
 

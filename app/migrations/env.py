@@ -20,7 +20,6 @@ from app.db.server_version import version_fault
 from app.db.session import build_engine
 from app.ddl.base import Base
 from app.migrations.baselines import NO_WAY_BELOW
-from app.migrations.revision_0017 import take_over
 
 FIRST = {
     POSTGRESQL: "SET lock_timeout = '5s'",
@@ -94,7 +93,8 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if name == SQLITE:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        _reach_the_baseline(connection)
+        if (version := read_version(connection)) in BEFORE_THE_BASELINE:
+            raise CommandError(fault_of_version(version))
         context.run_migrations()
     connection.commit()  # `alembic stamp --purge base` runs no revision
 
@@ -110,17 +110,6 @@ def _wait_for_another(connection: Connection) -> None:
         text(f"SELECT get_lock('{LOCK}', {STATEMENT_SECONDS})")
     ):
         raise CommandError("another migration runs on this server")
-
-
-def _reach_the_baseline(connection: Connection) -> None:
-    """Bring a database of revision 0017 to it. Raises CommandError for an older one, or if nothing is to be changed."""
-    version = read_version(connection)
-    if version not in BEFORE_THE_BASELINE:
-        return
-    changes = "destination_rev" in context.get_context().opts
-    if version != BEFORE_THE_BASELINE[-1] or not changes:
-        raise CommandError(fault_of_version(version))
-    take_over(connection)
 
 
 if context.is_offline_mode():

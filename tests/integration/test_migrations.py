@@ -3,30 +3,27 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.ids import new_id
 from app.db.schema_version import schema_fault
-from app.db.session import SessionLocal
 from app.db.statements.schedules import times_of_tasks
 from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.migrations.baselines import BASELINE, create_all
-from app.migrations.revision_0017 import take_over
-from app.models import Task, TaskAttempt, User
+from app.migrations.baselines import BASELINE
+from app.models import StoredFile, Task, User, WebhookDelivery, WebhookEndpoint
 from app.models.outbox import OutboxRow
-from app.services.operations import task_sums
 from app.services.outbox import Consumer, deliver_batch
 from app.services.schedules.requests import time_text
-from app.services.tasks import task_counts
-from tests.support.databases import DIALECT, ENGINE
+from tests.support.databases import DIALECT
 from tests.support.plans import analyze, plan_of
 from tests.support.schemas import VERSION, rows, run, said, schema, version
 from tests.support.services import TEMPLATE, Services, environment, sqlalchemy_url
@@ -107,7 +104,7 @@ class TestFromNothing:
         before = schema(url)
         code, lines = said(url, "alembic", "downgrade", "base")
         assert code != 0
-        assert "the schema begins at migration 0018: " in lines[-1]
+        assert "the schema begins at migration 0040: " in lines[-1]
         assert (schema(url), version(url)) == (before, HEAD)
 
     @pytest.mark.skipif(DIALECT != "mysql", reason="on the other engines it is one transaction")
@@ -127,12 +124,12 @@ class TestFromNothing:
     @pytest.mark.skipif(DIALECT == "mysql", reason="it commits each statement")
     def test_an_empty_database_is_migrated_as_a_whole_or_not_at_all(self, new_database: Callable[..., str]) -> None:
         url = new_database()
-        rows(url, "CREATE TABLE task_sums (other integer)")  # of revision 0024
+        rows(url, "CREATE TABLE webhook_recoveries (other integer)")  # of revision 0044
         before = schema(url)
         code, lines = said(url, *UPGRADE)
         assert (code != 0, "already exists" in lines[-1]) == (True, True), lines
         assert schema(url) == before
-        rows(url, "DROP TABLE task_sums")
+        rows(url, "DROP TABLE webhook_recoveries")
         assert said(url, *UPGRADE)[0] == 0
         assert schema(url) == schema(new_database(TEMPLATE))
 
@@ -153,17 +150,22 @@ def user_without_triggers(url: str) -> Iterator[tuple[str, Callable[[], object]]
         rows(url, f"DROP USER {user}@'%'")
 
 
+def add_tasks(connection: sa.Connection, user: UUID, *tasks: UUID, name: str = "u") -> None:
+    """A user and his tasks, which consumer 0 of the outbox follows."""
+    texts = dict.fromkeys(("username", "username_normalized", "email", "email_normalized", "password_hash"), name)
+    connection.execute(sa.insert(User), {**texts, "id": user})
+    task = {"name": "n", "task_type": "t", "celery_task_name": "c", "args": [], "kwargs": {}, "followers": 1}
+    place = {"priority": "normal", "queue": "default", "user_id": user}
+    added = [{**task, **place, "id": each, "celery_id": new_id()} for each in tasks]
+    connection.execute(sa.insert(Task).values(due_at=NOW), added)
+
+
 @pytest.fixture
 def outbox(new_database: Callable[..., str]) -> Iterator[sa.Engine]:
     """A migrated database, with a user and tasks that consumer 0 follows."""
     engine = sa.create_engine(sqlalchemy_url(new_database(TEMPLATE)), poolclass=NullPool)
-    user = dict.fromkeys(("username", "username_normalized", "email", "email_normalized", "password_hash"), "u")
-    task = {"name": "n", "task_type": "t", "celery_task_name": "c", "args": [], "kwargs": {}, "followers": 1}
-    place = {"priority": "normal", "queue": "default"}
     with engine.begin() as connection:
-        connection.execute(sa.insert(User), {**user, "id": (owner := new_id())})
-        rows = [{**task, **place, "id": new_id(), "celery_id": new_id(), "user_id": owner} for _ in range(8)]
-        connection.execute(sa.insert(Task).values(due_at=NOW), rows)
+        add_tasks(connection, new_id(), *(new_id() for _ in range(8)))
     yield engine
     engine.dispose()
 
@@ -180,15 +182,7 @@ def delete_task(engine: sa.Engine) -> list[int]:
         return [*connection.scalars(sa.select(OutboxRow.id).order_by(OutboxRow.id))]
 
 
-class TestOutboxOf0020:
-    def test_its_rows_and_the_triggers_that_write_them_survive_both_ways(self, outbox: sa.Engine) -> None:
-        told = delete_task(outbox)
-        for way in (("downgrade", "0019"), ("upgrade", "head")):
-            assert said(url_of(outbox), "alembic", *way)[0] == 0
-            now = delete_task(outbox)
-            assert (now[:-1], now[-1] > told[-1]) == (told, True)
-            told = now
-
+class TestOutbox:
     def test_no_id_is_used_again(self, outbox: sa.Engine) -> None:
         """A consumer may know by it what it has had. The last row is the one that a database could forget."""
         told: list[int] = []
@@ -219,162 +213,85 @@ class TestOutboxOf0020:
         assert (plan.scans, plan.sorts) == (False, False), plan.text
 
 
-def end_and_retry(engine: sa.Engine) -> None:
-    """One task is revoked; an attempt of another one ends, and is tried again."""
+@pytest.fixture
+def of_the_baseline(new_database: Callable[..., str]) -> Iterator[sa.Engine]:
+    """A database of the baseline, with rows in each table that a later revision changes."""
+    url = new_database()
+    assert said(url, "alembic", "upgrade", BASELINE)[0] == 0
+    engine = sa.create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    user, task, endpoint = new_id(), new_id(), new_id()
+    owned = {"user_id": user, "created_at": NOW}
     with engine.begin() as connection:
-        pending = sa.select(Task.id).where(Task.status == "pending").limit(2)
-        ended, tried = connection.scalars(pending).all()
-        revoked = {"status": "revoked", "finished_at": NOW, "due_at": None, "turn": None}
-        connection.execute(sa.update(Task).where(Task.id == ended).values(revoked))
-        attempt = {"task_id": tried, "number": 1, "started_at": NOW, "finished_at": NOW, "outcome": "retried"}
-        connection.execute(sa.insert(TaskAttempt).values(attempt))
-        connection.execute(sa.delete(TaskAttempt))
+        add_tasks(connection, user, task)
+        connection.execute(
+            sa.insert(OutboxRow).values(consumer=0, task_id=task, user_id=user, event="failed", generation=1)
+        )
+        events = {"events": ["*"], "url": "https://example.com/", "secret": b"s"}
+        connection.execute(sa.insert(WebhookEndpoint).values(**owned, **events, id=endpoint))
+        event = {"event_id": new_id(), "type": "task.failed", "event_at": NOW, "attempts": []}
+        for state, lane, next_attempt_at in (("pending", endpoint, NOW), ("failed", None, None)):
+            sent = {"endpoint_id": endpoint, "state": state, "lane": lane, "next_attempt_at": next_attempt_at}
+            connection.execute(sa.insert(WebhookDelivery).values(**owned, **event, **sent, id=new_id()))
+        stored = {"name": "a.csv", "content_type": "text/csv", "size": 3, "sha256": "0" * 64, "state": "kept"}
+        connection.execute(sa.insert(StoredFile).values(**owned, **stored, id=new_id()))
+    yield engine
+    engine.dispose()
 
 
-class TestCountersOf0024:
-    def test_begin_with_what_no_release_before_has_taken(self, outbox: sa.Engine) -> None:
-        url = url_of(outbox)
-        assert said(url, "alembic", "downgrade", "0021")[0] == 0
-        end_and_retry(outbox)
-        assert said(url, *UPGRADE)[0] == 0
-        for ends in (1, 2):
-            with settings(environment(url, "memory://")), SessionLocal() as db:
-                task_counts.fold(db)
-                (counted,) = task_sums.read(db)
-            assert (counted.name, counted.queue) == ("c", "default")
-            assert (counted.numbers["revoked"], counted.numbers["retried"]) == (ends, ends - 1)
-            end_and_retry(outbox)
+def rows_of_all_tables(engine: sa.Engine, tables: dict[str, sa.Table]) -> dict[str, list[Any]]:
+    """In these columns, in the order of the ids."""
+    with engine.connect() as connection:
+        return {
+            name: [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key))]
+            for name, table in tables.items()
+        }
 
 
-class TestIndexOf0041:
-    def test_has_the_tasks_that_were_there(self, outbox: sa.Engine) -> None:
-        assert said(url_of(outbox), "alembic", "downgrade", "0040")[0] == 0
+class TestFromTheBaseline:
+    """As a database of commit 0715a69, which is at it, is upgraded and taken back."""
+
+    def test_every_row_is_kept_both_ways(self, of_the_baseline: sa.Engine) -> None:
+        there = sa.MetaData()
+        there.reflect(of_the_baseline)
+        there.remove(there.tables[VERSION])
+        before = rows_of_all_tables(of_the_baseline, dict(there.tables))
+        filled = {name for name, found in before.items() if found}
+        assert filled >= {"users", "tasks", "task_outbox", "webhook_endpoints", "webhook_deliveries", "files"}
+        for way in (("upgrade", "head"), ("downgrade", BASELINE)):
+            assert said(url_of(of_the_baseline), "alembic", *way)[0] == 0
+            assert rows_of_all_tables(of_the_baseline, dict(there.tables)) == before
+
+    def test_the_index_of_0041_has_the_tasks_that_were_there(self, of_the_baseline: sa.Engine) -> None:
         schedule, first = new_id(), datetime(2026, 3, 27, tzinfo=UTC)
         times = [first + timedelta(hours=at) for at in range(6)]
-        with outbox.begin() as connection:
-            for at, task in enumerate(connection.scalars(sa.select(Task.id).limit(7)).all()):
+        with of_the_baseline.begin() as connection:
+            add_tasks(connection, owner := new_id(), *(tasks := [new_id() for _ in range(7)]), name="another")
+            for at, task in enumerate(tasks):
                 # One is of no schedule, whatever its metadata say.
                 values = {
                     "metadata_": {"scheduled_for": time_text(times[at - 1])},
                     "schedule_id": schedule if at else None,
                 }
-                connection.execute(sa.update(Task).where(Task.id == task).values(values))
-        assert said(url_of(outbox), *UPGRADE)[0] == 0
-        with Session(outbox) as db:
+                connection.execute(sa.update(Task).where(Task.id == task, Task.user_id == owner).values(values))
+        assert said(url_of(of_the_baseline), *UPGRADE)[0] == 0
+        with Session(of_the_baseline) as db:
             assert {*times_of_tasks(db, schedule, times[1], times[3], 10)} == {*map(time_text, times[1:4])}
 
-
-# What the migrations before have left: PostgreSQL's columns in another order, and triggers of another text.
-AS_OF_0017 = {
-    "postgresql": (
-        "ALTER TABLE tasks DROP COLUMN retry_of", "ALTER TABLE tasks ADD COLUMN retry_of uuid",
-        "DROP TRIGGER tasks_guard ON tasks", "ALTER FUNCTION waits_for STABLE STRICT",
-    ),
-    "mysql": ("DROP TRIGGER tasks_guard", "DROP TRIGGER users_delete_tasks"),
-    "sqlite": ("DROP TRIGGER tasks_guard", "DROP TRIGGER audit_events_no_replace"),
-}  # fmt: skip
-# A change of a table, what tells of it, and a change that takes it back.
-COLUMN = ("ALTER TABLE tasks ADD COLUMN mine integer", "mine int", "ALTER TABLE tasks DROP COLUMN mine")
-OF_SERVERS = (
-    ("ALTER TABLE tasks ALTER COLUMN progress SET DEFAULT 1", "progress int", "ALTER TABLE tasks ALTER COLUMN progress SET DEFAULT 0"),
-    ("ALTER TABLE tasks DROP CONSTRAINT ck_tasks_progress", "tasks lacks `CONSTRAINT ck_tasks_progress CHECK",
-     "ALTER TABLE tasks ADD CONSTRAINT ck_tasks_progress CHECK (progress BETWEEN 0 AND 100)"),
-)  # fmt: skip
-CHANGES = {
-    "postgresql": (
-        COLUMN, *OF_SERVERS,
-        ("ALTER TABLE users ALTER username DROP NOT NULL", "users lacks `username text NOT NULL`", "ALTER TABLE users ALTER username SET NOT NULL"),
-        ("ALTER TABLE tasks ALTER attempt TYPE bigint", "tasks has `attempt bigint NOT NULL DEFAULT 0`", "ALTER TABLE tasks ALTER attempt TYPE integer"),
-        ("ALTER TABLE task_logs DROP CONSTRAINT fk_task_logs_task_id_tasks", "FOREIGN KEY (task_id) REFERENCES tasks(id) ON DELETE CASCADE`",
-         "ALTER TABLE task_logs ADD CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY (task_id) REFERENCES tasks (id) ON DELETE CASCADE"),
-        ("ALTER TABLE task_stats RESET (fillfactor)", "task_stats lacks `WITH fillfactor=50`", "ALTER TABLE task_stats SET (fillfactor = 50)"),
-        ("DROP INDEX ix_tasks_expiring", "tasks lacks `CREATE INDEX ix_tasks_expiring ON tasks ",
-         "CREATE INDEX ix_tasks_expiring ON tasks (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL"),
-    ),
-    "mysql": (
-        COLUMN, *OF_SERVERS,
-        ("ALTER TABLE users MODIFY username LONGTEXT", "users has `username longtext", "ALTER TABLE users MODIFY username LONGTEXT NOT NULL"),
-        ("ALTER TABLE task_logs DROP FOREIGN KEY fk_task_logs_task_id_tasks", "task_logs lacks `CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY",
-         "ALTER TABLE task_logs ADD CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY (task_id) REFERENCES tasks (id) ON DELETE CASCADE"),
-        ("DROP INDEX ix_tasks_expiring ON tasks", "tasks lacks `KEY ix_tasks_expiring (status,expires_at)`",
-         "CREATE INDEX ix_tasks_expiring ON tasks (status, expires_at)"),
-    ),
-    "sqlite": (
-        COLUMN,
-        ("DROP INDEX ix_tasks_expiring", "tasks lacks `CREATE INDEX ix_tasks_expiring ON tasks ",
-         "CREATE INDEX ix_tasks_expiring ON tasks (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL"),
-    ),
-}  # fmt: skip
+    def test_an_older_one_is_told_the_way(self, of_the_baseline: sa.Engine) -> None:
+        url = url_of(of_the_baseline)
+        rows(url, f"UPDATE {VERSION} SET version_num = '0039'")
+        before = schema(url)
+        for command in (("app", "migrate"), ("alembic", "current")):
+            code, lines = said(url, *command)
+            assert code != 0
+            assert lines[-1].endswith("at migration 0039: migrate it with the code of commit 0715a69 first")
+        assert (schema(url), version(url)) == (before, "0039")
 
 
-@pytest.fixture
-def of_0017(new_database: Callable[..., str]) -> str:
-    url = new_database()
-    engine = sa.create_engine(sqlalchemy_url(url), poolclass=NullPool)
-    with engine.begin() as connection:
-        create_all(connection)
-    table = f"CREATE TABLE {VERSION} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
-    rows(url, *AS_OF_0017[DIALECT], table, f"INSERT INTO {VERSION} VALUES ('0017')")
-    return url
-
-
-class TestFrom0017:
-    def test_it_is_brought_to_the_baseline_once(self, new_database: Callable[..., str], of_0017: str) -> None:
-        wanted = schema(new_database(TEMPLATE))
-        assert schema(of_0017) != wanted
-        starters = [run(of_0017, *UPGRADE) for _ in range(2)]
-        outputs = [starter.communicate(timeout=60)[0] for starter in starters]
-        assert [starter.returncode for starter in starters] == [0, 0], outputs
-        assert sum("Running upgrade 0017 -> 0018" in output for output in outputs) == 1
-        assert (schema(of_0017), version(of_0017)) == (wanted, HEAD)
-
-    def test_one_with_other_tables_is_left_as_it_is(self, of_0017: str) -> None:
-        """Each difference is found by itself, and named."""
-        engine = sa.create_engine(sqlalchemy_url(of_0017), poolclass=NullPool)
-        for change, told, back in CHANGES[DIALECT]:
-            rows(of_0017, change)
-            with engine.connect() as connection, pytest.raises(CommandError) as caught:
-                take_over(connection)
-            assert told in str(caught.value), change
-            rows(of_0017, back)
-        rows(of_0017, *(change for change, _, _ in CHANGES[DIALECT]))
-        before = schema(of_0017)
-        code, (line,) = said(of_0017, "app", "migrate")  # one line, however much differs
-        assert code == 1
-        assert line.startswith("migrate: the tables are not those of migration 0017: ")
-        assert (schema(of_0017), version(of_0017)) == (before, "0017")
-
-    def test_an_older_one_is_told_the_way(self, of_0017: str) -> None:
-        rows(of_0017, f"UPDATE {VERSION} SET version_num = '0016'")
-        code, (line,) = said(of_0017, "app", "migrate")
-        assert code == 1
-        assert line.endswith("at migration 0016: migrate it with the code of commit 25b4614 first")
-        assert version(of_0017) == "0016"
-
-    @pytest.mark.skipif(DIALECT != "mysql", reason="on the other engines it is one transaction")
-    def test_one_whose_triggers_cannot_be_made_anew_keeps_them(self, of_0017: str) -> None:
-        before = schema(of_0017)
-        with user_without_triggers(of_0017) as (theirs, _):
-            code, lines = said(theirs, "app", "migrate")
-        assert (code, "TRIGGER command denied" in lines[-1]) == (1, True), lines
-        assert (schema(of_0017), version(of_0017)) == (before, "0017")
-
-    @pytest.mark.skipif(ENGINE == "sqlite", reason="it waits for the one writer, as long as for a statement")
-    def test_one_that_waits_for_a_lock_gives_up_and_changes_nothing(self, of_0017: str) -> None:
-        before = schema(of_0017)
-        engine = sa.create_engine(sqlalchemy_url(of_0017), poolclass=NullPool)
-        with engine.begin() as connection:
-            connection.execute(sa.text("SELECT count(*) FROM tasks")).all()
-            code, lines = said(of_0017, "app", "migrate")
-        assert code == 1
-        assert "lock" in lines[-1].lower()
-        assert (schema(of_0017), version(of_0017)) == (before, "0017")
-
-
-def test_the_service_knows_the_schema(new_database: Callable[..., str], of_0017: str) -> None:
+def test_the_service_knows_the_schema(new_database: Callable[..., str], of_the_baseline: sa.Engine) -> None:
     for url, expected in (
         (new_database(), "the database is not migrated"),
-        (of_0017, "the database is at migration 0017, the code needs"),
+        (url_of(of_the_baseline), "the database is at migration 0040, the code needs"),
         (new_database(TEMPLATE), None),
     ):
         with settings(environment(url, "memory://")):

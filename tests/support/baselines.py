@@ -1,7 +1,6 @@
 """`python -m tests.support.baselines --write` writes the schema of each engine from the models (`app/migrations/baselines/`).
 
-Until a later revision is there: from then on they do not change. A change of a table is a revision in any case, since a
-database of revision 0017 has the tables of the baselines.
+Until a later revision is there: from then on they do not change.
 """
 
 import argparse

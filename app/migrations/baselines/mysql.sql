@@ -48,7 +48,8 @@ CREATE TABLE task_submissions (
 	task_type VARCHAR(200) NOT NULL,
 	queue VARCHAR(200) NOT NULL,
 	priority VARCHAR(32) NOT NULL,
-	number INTEGER NOT NULL
+	number INTEGER NOT NULL,
+	celery_task_name VARCHAR(200)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
 ;;
 ALTER TABLE task_submissions ADD COLUMN seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST
@@ -92,6 +93,7 @@ CREATE TABLE users (
 	is_active BOOL NOT NULL DEFAULT true,
 	weight INTEGER NOT NULL DEFAULT '1',
 	max_priority VARCHAR(32) NOT NULL DEFAULT 'critical',
+	followers SMALLINT,
 	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
 	updated_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
 	CONSTRAINT pk_users PRIMARY KEY (id),
@@ -201,6 +203,31 @@ CREATE TABLE maintenance_lease (
 	CONSTRAINT ck_maintenance_lease_single CHECK (id = 1)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
 ;;
+CREATE TABLE task_outbox (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	consumer SMALLINT NOT NULL,
+	task_id BINARY(16) NOT NULL,
+	user_id BINARY(16) NOT NULL,
+	event VARCHAR(32) NOT NULL,
+	generation INTEGER NOT NULL,
+	version INTEGER,
+	finished_at DATETIME(6),
+	task_type VARCHAR(200),
+	celery_task_name VARCHAR(200),
+	tags LONGTEXT,
+	webhook_url LONGTEXT,
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	failures INTEGER NOT NULL DEFAULT '0',
+	next_try_at DATETIME(6),
+	error LONGTEXT,
+	set_aside_at DATETIME(6),
+	CONSTRAINT pk_task_outbox PRIMARY KEY (id)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_task_outbox_ready ON task_outbox (consumer, set_aside_at, id)
+;;
+CREATE INDEX ix_task_outbox_task ON task_outbox (consumer, task_id, id)
+;;
 CREATE TABLE periods (
 	name VARCHAR(255) NOT NULL,
 	fired_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
@@ -231,6 +258,27 @@ CREATE TABLE worker_processes (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
 ;;
 CREATE INDEX ix_worker_processes_heartbeat_at ON worker_processes (heartbeat_at)
+;;
+CREATE TABLE task_sums (
+	celery_task_name VARCHAR(200) NOT NULL,
+	queue VARCHAR(200) NOT NULL,
+	sent BIGINT NOT NULL DEFAULT '0',
+	succeeded BIGINT NOT NULL DEFAULT '0',
+	failed BIGINT NOT NULL DEFAULT '0',
+	revoked BIGINT NOT NULL DEFAULT '0',
+	retried BIGINT NOT NULL DEFAULT '0',
+	CONSTRAINT pk_task_sums PRIMARY KEY (celery_task_name, queue)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE TABLE task_sum_durations (
+	celery_task_name VARCHAR(200) NOT NULL,
+	queue VARCHAR(200) NOT NULL,
+	measure VARCHAR(32) NOT NULL,
+	bucket SMALLINT NOT NULL,
+	number BIGINT NOT NULL,
+	seconds DOUBLE NOT NULL,
+	CONSTRAINT pk_task_sum_durations PRIMARY KEY (celery_task_name, queue, measure, bucket)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
 ;;
 CREATE TABLE tasks (
 	id BINARY(16) NOT NULL,
@@ -265,9 +313,14 @@ CREATE TABLE tasks (
 	active_key VARCHAR(200),
 	`limit` VARCHAR(200),
 	limit_key VARCHAR(200),
+	depends_on LONGTEXT,
 	retry_of BINARY(16),
+	schedule_id BINARY(16),
+	workflow_id BINARY(16),
 	user_limited BOOL,
 	held VARCHAR(32),
+	webhook_url LONGTEXT,
+	followers SMALLINT,
 	attempt INTEGER NOT NULL DEFAULT '0',
 	claim_id BINARY(16),
 	worker LONGTEXT,
@@ -299,7 +352,7 @@ CREATE TABLE tasks (
     CASE WHEN unique_key IS NULL OR finished_at IS NOT NULL THEN active_key IS NULL
     ELSE active_key IS NOT NULL AND active_key = unique_key END
 ) IS TRUE),
-	CONSTRAINT ck_tasks_held CHECK (held IS NULL OR status = 'pending' AND held IN ('user', 'limit', 'limit_key', 'name')),
+	CONSTRAINT ck_tasks_held CHECK (held IS NULL OR status = 'pending' AND held IN ('user', 'limit', 'limit_key', 'name', 'dependency')),
 	CONSTRAINT ck_tasks_error_fingerprint CHECK ((status = 'failed') = (error_fingerprint IS NOT NULL)),
 	CONSTRAINT ck_tasks_progress CHECK (progress BETWEEN 0 AND 100),
 	CONSTRAINT ck_tasks_failures CHECK (max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts),
@@ -327,6 +380,8 @@ CREATE INDEX ix_tasks_limited ON tasks (`limit`, status, user_id, id)
 CREATE INDEX ix_tasks_ready ON tasks (queue, priority, held, turn, id)
 ;;
 CREATE INDEX ix_tasks_running ON tasks (status, worker_id)
+;;
+CREATE INDEX ix_tasks_schedule ON tasks (schedule_id, id)
 ;;
 CREATE INDEX ix_tasks_unknown ON tasks (held, status, queue, celery_task_name)
 ;;
@@ -492,6 +547,29 @@ IF OLD.finished_at IS NOT NULL THEN
     );
 END IF
 ;;
+CREATE TRIGGER tasks_followed AFTER UPDATE ON tasks FOR EACH ROW
+IF NEW.followers <> 0 THEN
+    IF OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL THEN
+        INSERT INTO task_outbox (consumer, task_id, user_id, event, generation, version, finished_at, task_type, celery_task_name, tags, webhook_url)
+        SELECT consumers.number, NEW.id, NEW.user_id, NEW.status, NEW.generation, NEW.version, NEW.finished_at, NEW.task_type, NEW.celery_task_name, NEW.tags, NEW.webhook_url
+        FROM (SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS consumers
+        WHERE ((NEW.followers >> consumers.number) & 1) = 1;
+    ELSEIF OLD.finished_at IS NOT NULL AND NEW.finished_at IS NULL THEN
+        INSERT INTO task_outbox (consumer, task_id, user_id, event, generation, version, finished_at, task_type, celery_task_name, tags, webhook_url)
+        SELECT consumers.number, NEW.id, NEW.user_id, 'retried', NEW.generation, NEW.version, NEW.finished_at, NEW.task_type, NEW.celery_task_name, NEW.tags, NEW.webhook_url
+        FROM (SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS consumers
+        WHERE ((NEW.followers >> consumers.number) & 1) = 1;
+    END IF;
+END IF
+;;
+CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks FOR EACH ROW
+IF OLD.followers <> 0 THEN
+    INSERT INTO task_outbox (consumer, task_id, user_id, event, generation, version, finished_at, task_type, celery_task_name, tags, webhook_url)
+        SELECT consumers.number, OLD.id, OLD.user_id, 'deleted', OLD.generation, OLD.version, OLD.finished_at, OLD.task_type, OLD.celery_task_name, OLD.tags, OLD.webhook_url
+        FROM (SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS consumers
+        WHERE ((OLD.followers >> consumers.number) & 1) = 1;
+END IF
+;;
 CREATE TABLE api_keys (
 	id BINARY(16) NOT NULL,
 	user_id BINARY(16) NOT NULL,
@@ -523,6 +601,8 @@ CREATE TABLE bulk_deeds (
 	skipped LONGTEXT NOT NULL DEFAULT ('{}'),
 	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
 	finished_at DATETIME(6),
+	filter LONGTEXT,
+	selected LONGBLOB,
 	CONSTRAINT pk_bulk_deeds PRIMARY KEY (id),
 	CONSTRAINT ck_bulk_deeds_deed CHECK (deed IN ('cancel', 'retry', 'delete')),
 	CONSTRAINT ck_bulk_deeds_state CHECK (state IN ('running', 'finished', 'aborted')),
@@ -583,6 +663,8 @@ CREATE TABLE login_sessions (
 	expires_at DATETIME(6) NOT NULL,
 	revoked_at DATETIME(6),
 	revoked_why LONGTEXT,
+	address VARCHAR(64),
+	user_agent VARCHAR(256),
 	CONSTRAINT pk_login_sessions PRIMARY KEY (id),
 	CONSTRAINT fk_login_sessions_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
@@ -600,6 +682,52 @@ CREATE TABLE login_blocks (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
 ;;
 CREATE INDEX ix_login_blocks_signed_in_at ON login_blocks (signed_in_at)
+;;
+CREATE TABLE schedules (
+	id BINARY(16) NOT NULL,
+	user_id BINARY(16) NOT NULL,
+	name LONGTEXT NOT NULL,
+	task LONGTEXT NOT NULL,
+	celery_task_name VARCHAR(200) NOT NULL,
+	cron LONGTEXT,
+	every_seconds DOUBLE,
+	timezone VARCHAR(200) NOT NULL,
+	start_at DATETIME(6),
+	end_at DATETIME(6),
+	jitter_seconds DOUBLE NOT NULL DEFAULT '0',
+	overlap VARCHAR(32) NOT NULL DEFAULT 'skip',
+	catch_up VARCHAR(32) NOT NULL DEFAULT 'latest',
+	catch_up_seconds DOUBLE NOT NULL DEFAULT '3600',
+	paused BOOL NOT NULL DEFAULT false,
+	pause_reason LONGTEXT,
+	resumed_at DATETIME(6),
+	tags LONGTEXT NOT NULL DEFAULT ('[]'),
+	metadata LONGTEXT NOT NULL DEFAULT ('{}'),
+	done_until DATETIME(6) NOT NULL,
+	next_run_at DATETIME(6),
+	due_at DATETIME(6),
+	held_for DATETIME(6),
+	tzdata VARCHAR(32) NOT NULL,
+	last_run_at DATETIME(6),
+	last_task_id BINARY(16),
+	runs BIGINT NOT NULL DEFAULT '0',
+	skipped BIGINT NOT NULL DEFAULT '0',
+	skip_told_at DATETIME(6),
+	version INTEGER NOT NULL DEFAULT '1',
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	updated_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	CONSTRAINT pk_schedules PRIMARY KEY (id),
+	CONSTRAINT ck_schedules_timing CHECK ((cron IS NULL) <> (every_seconds IS NULL)),
+	CONSTRAINT ck_schedules_overlap CHECK (overlap IN ('skip', 'allow', 'buffer_one', 'cancel_running')),
+	CONSTRAINT ck_schedules_catch_up CHECK (catch_up IN ('none', 'latest', 'all')),
+	CONSTRAINT fk_schedules_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_schedules_due ON schedules (due_at)
+;;
+CREATE INDEX ix_schedules_held ON schedules (held_for)
+;;
+CREATE INDEX ix_schedules_user ON schedules (user_id, id)
 ;;
 CREATE TABLE second_factors (
 	user_id BINARY(16) NOT NULL,
@@ -621,6 +749,85 @@ CREATE TABLE user_turns (
 	CONSTRAINT fk_user_turns_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
 ;;
+CREATE TABLE webhook_endpoints (
+	id BINARY(16) NOT NULL,
+	user_id BINARY(16) NOT NULL,
+	url LONGTEXT NOT NULL,
+	events LONGTEXT NOT NULL,
+	filter_task_type VARCHAR(200),
+	filter_tag VARCHAR(200),
+	filter_celery_task_name VARCHAR(200),
+	enabled BOOL NOT NULL DEFAULT true,
+	disabled_at DATETIME(6),
+	disabled_reason VARCHAR(32),
+	description LONGTEXT,
+	secret LONGBLOB NOT NULL,
+	old_secret LONGBLOB,
+	old_secret_until DATETIME(6),
+	failing_since DATETIME(6),
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	updated_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	CONSTRAINT pk_webhook_endpoints PRIMARY KEY (id),
+	CONSTRAINT ck_webhook_endpoints_disabled_reason CHECK (disabled_reason IN ('gone', 'failing')),
+	CONSTRAINT fk_webhook_endpoints_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_webhook_endpoints_user ON webhook_endpoints (user_id, id)
+;;
+CREATE TABLE webhook_deliveries (
+	id BINARY(16) NOT NULL,
+	user_id BINARY(16) NOT NULL,
+	endpoint_id BINARY(16),
+	task_id BINARY(16),
+	schedule_id BINARY(16),
+	event_id BINARY(16) NOT NULL,
+	type VARCHAR(200) NOT NULL,
+	event_at DATETIME(6) NOT NULL,
+	generation INTEGER,
+	url LONGTEXT,
+	body LONGBLOB,
+	state VARCHAR(32) NOT NULL DEFAULT 'pending',
+	attempts LONGTEXT NOT NULL,
+	tries INTEGER NOT NULL DEFAULT '0',
+	lane BINARY(16),
+	next_attempt_at DATETIME(6),
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	bytes BIGINT NOT NULL DEFAULT '1024',
+	CONSTRAINT pk_webhook_deliveries PRIMARY KEY (id),
+	CONSTRAINT ck_webhook_deliveries_state CHECK (state IN ('pending', 'delivered', 'failed', 'dropped')),
+	CONSTRAINT ck_webhook_deliveries_pending_is_due CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL)),
+	CONSTRAINT ck_webhook_deliveries_pending_has_lane CHECK ((state = 'pending') = (lane IS NOT NULL)),
+	CONSTRAINT fk_webhook_deliveries_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_webhook_deliveries_before ON webhook_deliveries (task_id, lane, tries, generation)
+;;
+CREATE INDEX ix_webhook_deliveries_due ON webhook_deliveries (lane, next_attempt_at, id)
+;;
+CREATE INDEX ix_webhook_deliveries_endpoint ON webhook_deliveries (endpoint_id, id)
+;;
+CREATE INDEX ix_webhook_deliveries_task ON webhook_deliveries (task_id, id)
+;;
+CREATE INDEX ix_webhook_deliveries_user ON webhook_deliveries (user_id, bytes)
+;;
+CREATE TABLE workflows (
+	id BINARY(16) NOT NULL,
+	user_id BINARY(16) NOT NULL,
+	name LONGTEXT NOT NULL,
+	on_failure VARCHAR(32) NOT NULL DEFAULT 'cancel',
+	status VARCHAR(32),
+	generation INTEGER NOT NULL DEFAULT '1',
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	finished_at DATETIME(6),
+	CONSTRAINT pk_workflows PRIMARY KEY (id),
+	CONSTRAINT ck_workflows_on_failure CHECK (on_failure IN ('cancel', 'continue')),
+	CONSTRAINT ck_workflows_status CHECK (status IS NULL OR status IN ('succeeded', 'failed', 'revoked')),
+	CONSTRAINT ck_workflows_finished CHECK ((status IS NULL) = (finished_at IS NULL)),
+	CONSTRAINT fk_workflows_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_workflows_user ON workflows (user_id, id)
+;;
 CREATE TABLE task_attempts (
 	task_id BINARY(16) NOT NULL,
 	number INTEGER NOT NULL,
@@ -635,6 +842,12 @@ CREATE TABLE task_attempts (
 	CONSTRAINT ck_task_attempts_outcome CHECK (outcome IN ('running', 'succeeded', 'failed', 'retried', 'revoked', 'worker_lost', 'handed_back')),
 	CONSTRAINT fk_task_attempts_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts FOR EACH ROW
+IF NEW.outcome IN ('retried', 'worker_lost') THEN
+    INSERT INTO task_count_changes (user_id, status, task_type, celery_task_name, priority, queue, number, bytes)
+    SELECT user_id, status, task_type, celery_task_name, priority, queue, 0, 0 FROM tasks WHERE id = NEW.task_id AND due_at IS NOT NULL;
+END IF
 ;;
 CREATE TABLE bulk_batches (
 	deed_id BINARY(16) NOT NULL,
@@ -672,12 +885,76 @@ CREATE TABLE refresh_tokens (
 ;;
 CREATE INDEX ix_refresh_tokens_session_id ON refresh_tokens (session_id)
 ;;
+CREATE TABLE schedule_runs (
+	schedule_id BINARY(16) NOT NULL,
+	scheduled_for DATETIME(6) NOT NULL,
+	kind SMALLINT NOT NULL,
+	task_id BINARY(16),
+	skipped VARCHAR(32),
+	count INTEGER,
+	until DATETIME(6),
+	by_backfill BOOL NOT NULL DEFAULT false,
+	is_open BOOL NOT NULL DEFAULT false,
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	CONSTRAINT pk_schedule_runs PRIMARY KEY (schedule_id, scheduled_for, kind),
+	CONSTRAINT ck_schedule_runs_task CHECK ((task_id IS NULL) <> (skipped IS NULL)),
+	CONSTRAINT ck_schedule_runs_kind CHECK (kind BETWEEN 0 AND 2),
+	CONSTRAINT fk_schedule_runs_schedule_id_schedules FOREIGN KEY(schedule_id) REFERENCES schedules (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_schedule_runs_created ON schedule_runs (created_at)
+;;
+CREATE INDEX ix_schedule_runs_open ON schedule_runs (schedule_id, is_open)
+;;
+CREATE INDEX ix_schedule_runs_task ON schedule_runs (task_id)
+;;
 CREATE TABLE recovery_codes (
 	user_id BINARY(16) NOT NULL,
 	digest VARBINARY(64) NOT NULL,
 	CONSTRAINT pk_recovery_codes PRIMARY KEY (user_id, digest),
 	CONSTRAINT fk_recovery_codes_user_id_second_factors FOREIGN KEY(user_id) REFERENCES second_factors (user_id) ON DELETE CASCADE
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE TABLE files (
+	id BINARY(16) NOT NULL,
+	user_id BINARY(16),
+	task_id BINARY(16),
+	attempt INTEGER,
+	name VARCHAR(200) NOT NULL,
+	content_type VARCHAR(200) NOT NULL,
+	size BIGINT NOT NULL DEFAULT '0',
+	sha256 VARCHAR(200),
+	state VARCHAR(32) NOT NULL DEFAULT 'writing',
+	created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	touched_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+	expires_at DATETIME(6),
+	CONSTRAINT pk_files PRIMARY KEY (id),
+	CONSTRAINT ck_files_state CHECK (state IN ('writing', 'held', 'partial', 'kept', 'dropped')),
+	CONSTRAINT ck_files_sha256 CHECK (sha256 IS NOT NULL OR state IN ('writing', 'dropped')),
+	CONSTRAINT fk_files_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
+	CONSTRAINT fk_files_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE SET NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_files_bytes ON files (user_id, size)
+;;
+CREATE INDEX ix_files_listed ON files (attempt, id)
+;;
+CREATE INDEX ix_files_state ON files (state, expires_at)
+;;
+CREATE INDEX ix_files_task ON files (task_id, attempt)
+;;
+CREATE INDEX ix_files_user ON files (user_id, attempt, id)
+;;
+CREATE TABLE task_dependencies (
+	child_id BINARY(16) NOT NULL,
+	parent_id BINARY(16) NOT NULL,
+	goes_on BOOL NOT NULL,
+	is_open BOOL NOT NULL,
+	CONSTRAINT pk_task_dependencies PRIMARY KEY (child_id, parent_id),
+	CONSTRAINT fk_task_dependencies_child_id_tasks FOREIGN KEY(child_id) REFERENCES tasks (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_task_dependencies_parent ON task_dependencies (parent_id, is_open)
 ;;
 CREATE TABLE task_logs (
 	task_id BINARY(16) NOT NULL,
@@ -691,3 +968,57 @@ CREATE TABLE task_logs (
 	CONSTRAINT pk_task_logs PRIMARY KEY (task_id, seq),
 	CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE TABLE task_output (
+	task_id BINARY(16) NOT NULL,
+	seq BIGINT NOT NULL,
+	stream VARCHAR(200) NOT NULL,
+	attempt INTEGER NOT NULL,
+	at DATETIME(6) NOT NULL,
+	chunk LONGTEXT NOT NULL,
+	bytes INTEGER NOT NULL,
+	CONSTRAINT pk_task_output PRIMARY KEY (task_id, seq),
+	CONSTRAINT fk_task_output_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE TABLE task_steps (
+	task_id BINARY(16) NOT NULL,
+	name VARCHAR(200) NOT NULL,
+	seq BIGINT NOT NULL,
+	user_id BINARY(16) NOT NULL,
+	attempt INTEGER NOT NULL,
+	started_at DATETIME(6) NOT NULL,
+	finished_at DATETIME(6) NOT NULL,
+	bytes INTEGER NOT NULL,
+	result LONGTEXT,
+	CONSTRAINT pk_task_steps PRIMARY KEY (task_id, name),
+	CONSTRAINT fk_task_steps_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_task_steps_user ON task_steps (user_id, bytes)
+;;
+CREATE TABLE workflow_nodes (
+	workflow_id BINARY(16) NOT NULL,
+	position INTEGER NOT NULL,
+	ref VARCHAR(200) NOT NULL,
+	parents LONGTEXT NOT NULL,
+	task_id BINARY(16),
+	status VARCHAR(32) NOT NULL DEFAULT 'pending',
+	version INTEGER NOT NULL DEFAULT '1',
+	CONSTRAINT pk_workflow_nodes PRIMARY KEY (workflow_id, position),
+	CONSTRAINT uq_workflow_nodes_ref UNIQUE (workflow_id, ref),
+	CONSTRAINT fk_workflow_nodes_workflow_id_workflows FOREIGN KEY(workflow_id) REFERENCES workflows (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_workflow_nodes_status ON workflow_nodes (workflow_id, status)
+;;
+CREATE INDEX ix_workflow_nodes_task ON workflow_nodes (task_id)
+;;
+CREATE TABLE file_uses (
+	file_id BINARY(16) NOT NULL,
+	used_by BINARY(16) NOT NULL,
+	CONSTRAINT pk_file_uses PRIMARY KEY (file_id, used_by),
+	CONSTRAINT fk_file_uses_file_id_files FOREIGN KEY(file_id) REFERENCES files (id) ON DELETE CASCADE
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin
+;;
+CREATE INDEX ix_file_uses_by ON file_uses (used_by)

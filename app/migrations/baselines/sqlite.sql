@@ -46,7 +46,8 @@ CREATE TABLE task_submissions (
 	task_type TEXT NOT NULL,
 	queue TEXT NOT NULL,
 	priority TEXT NOT NULL,
-	number INTEGER NOT NULL
+	number INTEGER NOT NULL,
+	celery_task_name TEXT
 )
 ;;
 CREATE TABLE task_stats (
@@ -88,6 +89,7 @@ CREATE TABLE users (
 	is_active BOOLEAN DEFAULT 1 NOT NULL,
 	weight INTEGER DEFAULT '1' NOT NULL,
 	max_priority TEXT DEFAULT 'critical' NOT NULL,
+	followers SMALLINT,
 	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
 	updated_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
 	CONSTRAINT pk_users PRIMARY KEY (id),
@@ -205,6 +207,30 @@ CREATE TABLE maintenance_lease (
 	CONSTRAINT ck_maintenance_lease_single CHECK (id = 1)
 )
 ;;
+CREATE TABLE task_outbox (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	consumer SMALLINT NOT NULL,
+	task_id CHAR(32) NOT NULL,
+	user_id CHAR(32) NOT NULL,
+	event TEXT NOT NULL,
+	generation INTEGER NOT NULL,
+	version INTEGER,
+	finished_at BIGINT,
+	task_type TEXT,
+	celery_task_name TEXT,
+	tags TEXT,
+	webhook_url TEXT,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	failures INTEGER DEFAULT '0' NOT NULL,
+	next_try_at BIGINT,
+	error TEXT,
+	set_aside_at BIGINT
+)
+;;
+CREATE INDEX ix_task_outbox_ready ON task_outbox (consumer, id) WHERE set_aside_at IS NULL
+;;
+CREATE INDEX ix_task_outbox_task ON task_outbox (consumer, task_id, id)
+;;
 CREATE TABLE periods (
 	name TEXT NOT NULL,
 	fired_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
@@ -235,6 +261,27 @@ CREATE TABLE worker_processes (
 )
 ;;
 CREATE INDEX ix_worker_processes_heartbeat_at ON worker_processes (heartbeat_at)
+;;
+CREATE TABLE task_sums (
+	celery_task_name TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	sent BIGINT DEFAULT '0' NOT NULL,
+	succeeded BIGINT DEFAULT '0' NOT NULL,
+	failed BIGINT DEFAULT '0' NOT NULL,
+	revoked BIGINT DEFAULT '0' NOT NULL,
+	retried BIGINT DEFAULT '0' NOT NULL,
+	CONSTRAINT pk_task_sums PRIMARY KEY (celery_task_name, queue)
+)
+;;
+CREATE TABLE task_sum_durations (
+	celery_task_name TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	measure TEXT NOT NULL,
+	bucket SMALLINT NOT NULL,
+	number BIGINT NOT NULL,
+	seconds FLOAT NOT NULL,
+	CONSTRAINT pk_task_sum_durations PRIMARY KEY (celery_task_name, queue, measure, bucket)
+)
 ;;
 CREATE TABLE tasks (
 	id CHAR(32) NOT NULL,
@@ -269,9 +316,14 @@ CREATE TABLE tasks (
 	active_key TEXT,
 	"limit" TEXT,
 	limit_key TEXT,
+	depends_on TEXT,
 	retry_of CHAR(32),
+	schedule_id CHAR(32),
+	workflow_id CHAR(32),
 	user_limited BOOLEAN,
 	held TEXT,
+	webhook_url TEXT,
+	followers SMALLINT,
 	attempt INTEGER DEFAULT '0' NOT NULL,
 	claim_id CHAR(32),
 	worker TEXT,
@@ -303,7 +355,7 @@ CREATE TABLE tasks (
     CASE WHEN unique_key IS NULL OR finished_at IS NOT NULL THEN active_key IS NULL
     ELSE active_key IS NOT NULL AND active_key = unique_key END
 ),
-	CONSTRAINT ck_tasks_held CHECK (held IS NULL OR status = 'pending' AND held IN ('user', 'limit', 'limit_key', 'name')),
+	CONSTRAINT ck_tasks_held CHECK (held IS NULL OR status = 'pending' AND held IN ('user', 'limit', 'limit_key', 'name', 'dependency')),
 	CONSTRAINT ck_tasks_error_fingerprint CHECK ((status = 'failed') = (error_fingerprint IS NOT NULL)),
 	CONSTRAINT ck_tasks_progress CHECK (progress BETWEEN 0 AND 100),
 	CONSTRAINT ck_tasks_failures CHECK (max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts),
@@ -335,6 +387,8 @@ CREATE INDEX ix_tasks_odd_ids ON tasks (user_id, created_at, id) WHERE substr(id
 CREATE INDEX ix_tasks_ready ON tasks (queue, priority, turn, id) WHERE status = 'pending' AND turn IS NOT NULL AND held IS NULL
 ;;
 CREATE INDEX ix_tasks_running ON tasks (worker_id) WHERE status = 'running'
+;;
+CREATE INDEX ix_tasks_schedule ON tasks (schedule_id, id DESC) WHERE schedule_id IS NOT NULL
 ;;
 CREATE INDEX ix_tasks_unknown ON tasks (queue, celery_task_name) WHERE status = 'pending' AND held = 'name'
 ;;
@@ -381,7 +435,29 @@ BEGIN
             OR NEW.failures <> 0 OR NEW.crashes <> 0 THEN RAISE(ABORT, 'tasks_guard: a retry of task starts a new generation')
     END
     WHEN NEW.generation <> OLD.generation THEN RAISE(ABORT, 'tasks_guard: generation of task rises with a retry alone')
-    WHEN OLD.status <> 'running' AND NOT (OLD.status = 'pending' AND NEW.status = 'revoked') THEN RAISE(ABORT, 'tasks_guard: task cannot go from OLD.status to NEW.status')
+    WHEN OLD.status <> 'running' AND NOT (OLD.status = 'pending' AND NEW.status = 'revoked') THEN CASE
+    WHEN OLD.status = 'pending' AND NEW.status = 'running' THEN RAISE(ABORT, 'tasks_guard: task cannot go from pending to running')
+    WHEN OLD.status = 'pending' AND NEW.status = 'succeeded' THEN RAISE(ABORT, 'tasks_guard: task cannot go from pending to succeeded')
+    WHEN OLD.status = 'pending' AND NEW.status = 'failed' THEN RAISE(ABORT, 'tasks_guard: task cannot go from pending to failed')
+    WHEN OLD.status = 'pending' AND NEW.status = 'revoked' THEN RAISE(ABORT, 'tasks_guard: task cannot go from pending to revoked')
+    WHEN OLD.status = 'running' AND NEW.status = 'pending' THEN RAISE(ABORT, 'tasks_guard: task cannot go from running to pending')
+    WHEN OLD.status = 'running' AND NEW.status = 'succeeded' THEN RAISE(ABORT, 'tasks_guard: task cannot go from running to succeeded')
+    WHEN OLD.status = 'running' AND NEW.status = 'failed' THEN RAISE(ABORT, 'tasks_guard: task cannot go from running to failed')
+    WHEN OLD.status = 'running' AND NEW.status = 'revoked' THEN RAISE(ABORT, 'tasks_guard: task cannot go from running to revoked')
+    WHEN OLD.status = 'succeeded' AND NEW.status = 'pending' THEN RAISE(ABORT, 'tasks_guard: task cannot go from succeeded to pending')
+    WHEN OLD.status = 'succeeded' AND NEW.status = 'running' THEN RAISE(ABORT, 'tasks_guard: task cannot go from succeeded to running')
+    WHEN OLD.status = 'succeeded' AND NEW.status = 'failed' THEN RAISE(ABORT, 'tasks_guard: task cannot go from succeeded to failed')
+    WHEN OLD.status = 'succeeded' AND NEW.status = 'revoked' THEN RAISE(ABORT, 'tasks_guard: task cannot go from succeeded to revoked')
+    WHEN OLD.status = 'failed' AND NEW.status = 'pending' THEN RAISE(ABORT, 'tasks_guard: task cannot go from failed to pending')
+    WHEN OLD.status = 'failed' AND NEW.status = 'running' THEN RAISE(ABORT, 'tasks_guard: task cannot go from failed to running')
+    WHEN OLD.status = 'failed' AND NEW.status = 'succeeded' THEN RAISE(ABORT, 'tasks_guard: task cannot go from failed to succeeded')
+    WHEN OLD.status = 'failed' AND NEW.status = 'revoked' THEN RAISE(ABORT, 'tasks_guard: task cannot go from failed to revoked')
+    WHEN OLD.status = 'revoked' AND NEW.status = 'pending' THEN RAISE(ABORT, 'tasks_guard: task cannot go from revoked to pending')
+    WHEN OLD.status = 'revoked' AND NEW.status = 'running' THEN RAISE(ABORT, 'tasks_guard: task cannot go from revoked to running')
+    WHEN OLD.status = 'revoked' AND NEW.status = 'succeeded' THEN RAISE(ABORT, 'tasks_guard: task cannot go from revoked to succeeded')
+    WHEN OLD.status = 'revoked' AND NEW.status = 'failed' THEN RAISE(ABORT, 'tasks_guard: task cannot go from revoked to failed')
+    ELSE RAISE(ABORT, 'tasks_guard: task cannot go from OLD.status to NEW.status')
+    END
     WHEN OLD.status = 'running' AND NEW.status IN ('failed', 'pending') AND OLD.cancel_requested_at IS NOT NULL THEN RAISE(ABORT, 'tasks_guard: the cancelled task can only succeed or be revoked')
     END;
 END
@@ -478,6 +554,32 @@ BEGIN
     );
 END
 ;;
+CREATE TRIGGER tasks_followed AFTER UPDATE OF status ON tasks
+WHEN NEW.followers <> 0 AND OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL
+BEGIN
+    INSERT INTO task_outbox (consumer, task_id, user_id, event, generation, version, finished_at, task_type, celery_task_name, tags, webhook_url)
+        SELECT consumers.number, NEW.id, NEW.user_id, NEW.status, NEW.generation, NEW.version, NEW.finished_at, NEW.task_type, NEW.celery_task_name, NEW.tags, NEW.webhook_url
+        FROM (SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS consumers
+        WHERE ((NEW.followers >> consumers.number) & 1) = 1;
+END
+;;
+CREATE TRIGGER tasks_followed_retried AFTER UPDATE OF status ON tasks
+WHEN NEW.followers <> 0 AND OLD.finished_at IS NOT NULL AND NEW.finished_at IS NULL
+BEGIN
+    INSERT INTO task_outbox (consumer, task_id, user_id, event, generation, version, finished_at, task_type, celery_task_name, tags, webhook_url)
+        SELECT consumers.number, NEW.id, NEW.user_id, 'retried', NEW.generation, NEW.version, NEW.finished_at, NEW.task_type, NEW.celery_task_name, NEW.tags, NEW.webhook_url
+        FROM (SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS consumers
+        WHERE ((NEW.followers >> consumers.number) & 1) = 1;
+END
+;;
+CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks WHEN OLD.followers <> 0
+BEGIN
+    INSERT INTO task_outbox (consumer, task_id, user_id, event, generation, version, finished_at, task_type, celery_task_name, tags, webhook_url)
+        SELECT consumers.number, OLD.id, OLD.user_id, 'deleted', OLD.generation, OLD.version, OLD.finished_at, OLD.task_type, OLD.celery_task_name, OLD.tags, OLD.webhook_url
+        FROM (SELECT 0 AS number UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7) AS consumers
+        WHERE ((OLD.followers >> consumers.number) & 1) = 1;
+END
+;;
 CREATE TABLE api_keys (
 	id CHAR(32) NOT NULL,
 	user_id CHAR(32) NOT NULL,
@@ -509,6 +611,8 @@ CREATE TABLE bulk_deeds (
 	skipped TEXT DEFAULT '{}' NOT NULL,
 	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
 	finished_at BIGINT,
+	filter TEXT,
+	selected BLOB,
 	CONSTRAINT pk_bulk_deeds PRIMARY KEY (id),
 	CONSTRAINT ck_bulk_deeds_deed CHECK (deed IN ('cancel', 'retry', 'delete')),
 	CONSTRAINT ck_bulk_deeds_state CHECK (state IN ('running', 'finished', 'aborted')),
@@ -569,6 +673,8 @@ CREATE TABLE login_sessions (
 	expires_at BIGINT NOT NULL,
 	revoked_at BIGINT,
 	revoked_why TEXT,
+	address TEXT,
+	user_agent TEXT,
 	CONSTRAINT pk_login_sessions PRIMARY KEY (id),
 	CONSTRAINT fk_login_sessions_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 )
@@ -586,6 +692,52 @@ CREATE TABLE login_blocks (
 )
 ;;
 CREATE INDEX ix_login_blocks_signed_in_at ON login_blocks (signed_in_at)
+;;
+CREATE TABLE schedules (
+	id CHAR(32) NOT NULL,
+	user_id CHAR(32) NOT NULL,
+	name TEXT NOT NULL,
+	task TEXT NOT NULL,
+	celery_task_name TEXT NOT NULL,
+	cron TEXT,
+	every_seconds FLOAT,
+	timezone TEXT NOT NULL,
+	start_at BIGINT,
+	end_at BIGINT,
+	jitter_seconds FLOAT DEFAULT '0' NOT NULL,
+	overlap TEXT DEFAULT 'skip' NOT NULL,
+	catch_up TEXT DEFAULT 'latest' NOT NULL,
+	catch_up_seconds FLOAT DEFAULT '3600' NOT NULL,
+	paused BOOLEAN DEFAULT 0 NOT NULL,
+	pause_reason TEXT,
+	resumed_at BIGINT,
+	tags TEXT DEFAULT ('[]') NOT NULL,
+	metadata TEXT DEFAULT '{}' NOT NULL,
+	done_until BIGINT NOT NULL,
+	next_run_at BIGINT,
+	due_at BIGINT,
+	held_for BIGINT,
+	tzdata TEXT NOT NULL,
+	last_run_at BIGINT,
+	last_task_id CHAR(32),
+	runs BIGINT DEFAULT '0' NOT NULL,
+	skipped BIGINT DEFAULT '0' NOT NULL,
+	skip_told_at BIGINT,
+	version INTEGER DEFAULT '1' NOT NULL,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	updated_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	CONSTRAINT pk_schedules PRIMARY KEY (id),
+	CONSTRAINT ck_schedules_timing CHECK ((cron IS NULL) <> (every_seconds IS NULL)),
+	CONSTRAINT ck_schedules_overlap CHECK (overlap IN ('skip', 'allow', 'buffer_one', 'cancel_running')),
+	CONSTRAINT ck_schedules_catch_up CHECK (catch_up IN ('none', 'latest', 'all')),
+	CONSTRAINT fk_schedules_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_schedules_due ON schedules (due_at)
+;;
+CREATE INDEX ix_schedules_held ON schedules (held_for) WHERE held_for IS NOT NULL
+;;
+CREATE INDEX ix_schedules_user ON schedules (user_id, id)
 ;;
 CREATE TABLE second_factors (
 	user_id CHAR(32) NOT NULL,
@@ -607,6 +759,85 @@ CREATE TABLE user_turns (
 	CONSTRAINT fk_user_turns_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 )
 ;;
+CREATE TABLE webhook_endpoints (
+	id CHAR(32) NOT NULL,
+	user_id CHAR(32) NOT NULL,
+	url TEXT NOT NULL,
+	events TEXT NOT NULL,
+	filter_task_type TEXT,
+	filter_tag TEXT,
+	filter_celery_task_name TEXT,
+	enabled BOOLEAN DEFAULT 1 NOT NULL,
+	disabled_at BIGINT,
+	disabled_reason TEXT,
+	description TEXT,
+	secret BLOB NOT NULL,
+	old_secret BLOB,
+	old_secret_until BIGINT,
+	failing_since BIGINT,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	updated_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	CONSTRAINT pk_webhook_endpoints PRIMARY KEY (id),
+	CONSTRAINT ck_webhook_endpoints_disabled_reason CHECK (disabled_reason IN ('gone', 'failing')),
+	CONSTRAINT fk_webhook_endpoints_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_webhook_endpoints_user ON webhook_endpoints (user_id, id)
+;;
+CREATE TABLE webhook_deliveries (
+	id CHAR(32) NOT NULL,
+	user_id CHAR(32) NOT NULL,
+	endpoint_id CHAR(32),
+	task_id CHAR(32),
+	schedule_id CHAR(32),
+	event_id CHAR(32) NOT NULL,
+	type TEXT NOT NULL,
+	event_at BIGINT NOT NULL,
+	generation INTEGER,
+	url TEXT,
+	body BLOB,
+	state TEXT DEFAULT 'pending' NOT NULL,
+	attempts TEXT NOT NULL,
+	tries INTEGER DEFAULT '0' NOT NULL,
+	lane CHAR(32),
+	next_attempt_at BIGINT,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	bytes BIGINT DEFAULT '1024' NOT NULL,
+	CONSTRAINT pk_webhook_deliveries PRIMARY KEY (id),
+	CONSTRAINT ck_webhook_deliveries_state CHECK (state IN ('pending', 'delivered', 'failed', 'dropped')),
+	CONSTRAINT ck_webhook_deliveries_pending_is_due CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL)),
+	CONSTRAINT ck_webhook_deliveries_pending_has_lane CHECK ((state = 'pending') = (lane IS NOT NULL)),
+	CONSTRAINT fk_webhook_deliveries_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_webhook_deliveries_before ON webhook_deliveries (task_id, lane, tries, generation)
+;;
+CREATE INDEX ix_webhook_deliveries_due ON webhook_deliveries (lane, next_attempt_at, id)
+;;
+CREATE INDEX ix_webhook_deliveries_endpoint ON webhook_deliveries (endpoint_id, id)
+;;
+CREATE INDEX ix_webhook_deliveries_task ON webhook_deliveries (task_id, id)
+;;
+CREATE INDEX ix_webhook_deliveries_user ON webhook_deliveries (user_id, bytes)
+;;
+CREATE TABLE workflows (
+	id CHAR(32) NOT NULL,
+	user_id CHAR(32) NOT NULL,
+	name TEXT NOT NULL,
+	on_failure TEXT DEFAULT 'cancel' NOT NULL,
+	status TEXT,
+	generation INTEGER DEFAULT '1' NOT NULL,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	finished_at BIGINT,
+	CONSTRAINT pk_workflows PRIMARY KEY (id),
+	CONSTRAINT ck_workflows_on_failure CHECK (on_failure IN ('cancel', 'continue')),
+	CONSTRAINT ck_workflows_status CHECK (status IS NULL OR status IN ('succeeded', 'failed', 'revoked')),
+	CONSTRAINT ck_workflows_finished CHECK ((status IS NULL) = (finished_at IS NULL)),
+	CONSTRAINT fk_workflows_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_workflows_user ON workflows (user_id, id)
+;;
 CREATE TABLE task_attempts (
 	task_id CHAR(32) NOT NULL,
 	number INTEGER NOT NULL,
@@ -621,6 +852,12 @@ CREATE TABLE task_attempts (
 	CONSTRAINT ck_task_attempts_outcome CHECK (outcome IN ('running', 'succeeded', 'failed', 'retried', 'revoked', 'worker_lost', 'handed_back')),
 	CONSTRAINT fk_task_attempts_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
 )
+;;
+CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts WHEN NEW.outcome IN ('retried', 'worker_lost')
+BEGIN
+    INSERT INTO task_count_changes (user_id, status, task_type, celery_task_name, priority, queue, number, bytes)
+    SELECT user_id, status, task_type, celery_task_name, priority, queue, 0, 0 FROM tasks WHERE id = NEW.task_id AND due_at IS NOT NULL;
+END
 ;;
 CREATE TABLE bulk_batches (
 	deed_id CHAR(32) NOT NULL,
@@ -658,12 +895,76 @@ CREATE TABLE refresh_tokens (
 ;;
 CREATE INDEX ix_refresh_tokens_session_id ON refresh_tokens (session_id)
 ;;
+CREATE TABLE schedule_runs (
+	schedule_id CHAR(32) NOT NULL,
+	scheduled_for BIGINT NOT NULL,
+	kind SMALLINT NOT NULL,
+	task_id CHAR(32),
+	skipped TEXT,
+	count INTEGER,
+	until BIGINT,
+	by_backfill BOOLEAN DEFAULT 0 NOT NULL,
+	is_open BOOLEAN DEFAULT 0 NOT NULL,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	CONSTRAINT pk_schedule_runs PRIMARY KEY (schedule_id, scheduled_for, kind),
+	CONSTRAINT ck_schedule_runs_task CHECK ((task_id IS NULL) <> (skipped IS NULL)),
+	CONSTRAINT ck_schedule_runs_kind CHECK (kind BETWEEN 0 AND 2),
+	CONSTRAINT fk_schedule_runs_schedule_id_schedules FOREIGN KEY(schedule_id) REFERENCES schedules (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_schedule_runs_created ON schedule_runs (created_at)
+;;
+CREATE INDEX ix_schedule_runs_open ON schedule_runs (schedule_id) WHERE is_open = 1
+;;
+CREATE INDEX ix_schedule_runs_task ON schedule_runs (task_id)
+;;
 CREATE TABLE recovery_codes (
 	user_id CHAR(32) NOT NULL,
 	digest BLOB NOT NULL,
 	CONSTRAINT pk_recovery_codes PRIMARY KEY (user_id, digest),
 	CONSTRAINT fk_recovery_codes_user_id_second_factors FOREIGN KEY(user_id) REFERENCES second_factors (user_id) ON DELETE CASCADE
 )
+;;
+CREATE TABLE files (
+	id CHAR(32) NOT NULL,
+	user_id CHAR(32),
+	task_id CHAR(32),
+	attempt INTEGER,
+	name TEXT NOT NULL,
+	content_type TEXT NOT NULL,
+	size BIGINT DEFAULT '0' NOT NULL,
+	sha256 TEXT,
+	state TEXT DEFAULT 'writing' NOT NULL,
+	created_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	touched_at BIGINT DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)) NOT NULL,
+	expires_at BIGINT,
+	CONSTRAINT pk_files PRIMARY KEY (id),
+	CONSTRAINT ck_files_state CHECK (state IN ('writing', 'held', 'partial', 'kept', 'dropped')),
+	CONSTRAINT ck_files_sha256 CHECK (sha256 IS NOT NULL OR state IN ('writing', 'dropped')),
+	CONSTRAINT fk_files_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
+	CONSTRAINT fk_files_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE SET NULL
+)
+;;
+CREATE INDEX ix_files_bytes ON files (user_id, size)
+;;
+CREATE INDEX ix_files_listed ON files (attempt, id)
+;;
+CREATE INDEX ix_files_state ON files (state, expires_at)
+;;
+CREATE INDEX ix_files_task ON files (task_id, attempt)
+;;
+CREATE INDEX ix_files_user ON files (user_id, attempt, id)
+;;
+CREATE TABLE task_dependencies (
+	child_id CHAR(32) NOT NULL,
+	parent_id CHAR(32) NOT NULL,
+	goes_on BOOLEAN NOT NULL,
+	is_open BOOLEAN NOT NULL,
+	CONSTRAINT pk_task_dependencies PRIMARY KEY (child_id, parent_id),
+	CONSTRAINT fk_task_dependencies_child_id_tasks FOREIGN KEY(child_id) REFERENCES tasks (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_task_dependencies_parent ON task_dependencies (parent_id, is_open)
 ;;
 CREATE TABLE task_logs (
 	task_id CHAR(32) NOT NULL,
@@ -677,3 +978,57 @@ CREATE TABLE task_logs (
 	CONSTRAINT pk_task_logs PRIMARY KEY (task_id, seq),
 	CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
 )
+;;
+CREATE TABLE task_output (
+	task_id CHAR(32) NOT NULL,
+	seq BIGINT NOT NULL,
+	stream TEXT NOT NULL,
+	attempt INTEGER NOT NULL,
+	at BIGINT NOT NULL,
+	chunk TEXT NOT NULL,
+	bytes INTEGER NOT NULL,
+	CONSTRAINT pk_task_output PRIMARY KEY (task_id, seq),
+	CONSTRAINT fk_task_output_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+)
+;;
+CREATE TABLE task_steps (
+	task_id CHAR(32) NOT NULL,
+	name TEXT NOT NULL,
+	seq BIGINT NOT NULL,
+	user_id CHAR(32) NOT NULL,
+	attempt INTEGER NOT NULL,
+	started_at BIGINT NOT NULL,
+	finished_at BIGINT NOT NULL,
+	bytes INTEGER NOT NULL,
+	result TEXT,
+	CONSTRAINT pk_task_steps PRIMARY KEY (task_id, name),
+	CONSTRAINT fk_task_steps_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_task_steps_user ON task_steps (user_id, bytes)
+;;
+CREATE TABLE workflow_nodes (
+	workflow_id CHAR(32) NOT NULL,
+	position INTEGER NOT NULL,
+	ref TEXT NOT NULL,
+	parents TEXT NOT NULL,
+	task_id CHAR(32),
+	status TEXT DEFAULT 'pending' NOT NULL,
+	version INTEGER DEFAULT '1' NOT NULL,
+	CONSTRAINT pk_workflow_nodes PRIMARY KEY (workflow_id, position),
+	CONSTRAINT uq_workflow_nodes_ref UNIQUE (workflow_id, ref),
+	CONSTRAINT fk_workflow_nodes_workflow_id_workflows FOREIGN KEY(workflow_id) REFERENCES workflows (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_workflow_nodes_status ON workflow_nodes (workflow_id, status)
+;;
+CREATE INDEX ix_workflow_nodes_task ON workflow_nodes (task_id)
+;;
+CREATE TABLE file_uses (
+	file_id CHAR(32) NOT NULL,
+	used_by CHAR(32) NOT NULL,
+	CONSTRAINT pk_file_uses PRIMARY KEY (file_id, used_by),
+	CONSTRAINT fk_file_uses_file_id_files FOREIGN KEY(file_id) REFERENCES files (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_file_uses_by ON file_uses (used_by)

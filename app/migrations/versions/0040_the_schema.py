@@ -7,7 +7,7 @@ from alembic.util import CommandError
 
 from app.migrations import baselines
 
-revision: str = "0018"
+revision: str = "0040"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
