@@ -24,10 +24,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 _registry = CollectorRegistry()
 _requests = Counter(
-    "http_requests_total",
-    "Responses by route template and status.",
-    ["method", "route", "status"],
-    registry=_registry,
+    "http_requests_total", "Responses by route template and status.", ["method", "route", "status"], registry=_registry
 )
 _latency = Histogram(
     "http_request_duration_seconds",
@@ -55,10 +52,7 @@ _passes = Summary(
     registry=_registry,
 )
 _failed_passes = Counter(
-    "maintenance_pass_failures_total",
-    "Runs of each pass of maintenance that failed.",
-    ["name"],
-    registry=_registry,
+    "maintenance_pass_failures_total", "Runs of each pass of maintenance that failed.", ["name"], registry=_registry
 )
 
 

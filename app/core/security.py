@@ -54,11 +54,7 @@ def _passwords() -> "CryptContext":
 
     # OWASP's second choice of Argon2id parameters: 19 MiB for each hash, so that several fit in memory at once.
     return CryptContext(
-        schemes=["argon2"],
-        argon2__type="ID",
-        argon2__memory_cost=19456,
-        argon2__time_cost=2,
-        argon2__parallelism=1,
+        schemes=["argon2"], argon2__type="ID", argon2__memory_cost=19456, argon2__time_cost=2, argon2__parallelism=1
     )
 
 

@@ -367,9 +367,7 @@ class SettingFields(BaseSettings):
         "and not for the Python API.",
     )
     quota_queued_bytes: int = Field(
-        1024**3,
-        ge=0,
-        description="Bytes of arguments of one user's pending and running tasks; else 429. 0: no limit.",
+        1024**3, ge=0, description="Bytes of arguments of one user's pending and running tasks; else 429. 0: no limit."
     )
     quota_tasks_per_minute: int = Field(
         300_000, ge=0, description="New tasks of one user in a minute; else 429. 0: no limit."
@@ -477,9 +475,7 @@ class SettingFields(BaseSettings):
     )
     max_crashes: int = Field(3, ge=1, le=3, description="Lost workers after which a task fails.")
     maintenance_lease_seconds: float = Field(
-        3,
-        gt=0,
-        description="Seconds after which another process takes over the maintenance loop from a silent leader.",
+        3, gt=0, description="Seconds after which another process takes over the maintenance loop from a silent leader."
     )
     maintenance_interval_seconds: float = Field(
         0.5,

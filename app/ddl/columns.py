@@ -11,17 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ColumnElement,
-    DateTime,
-    Float,
-    Interval,
-    LargeBinary,
-    Text,
-    Uuid,
-)
+from sqlalchemy import BigInteger, CheckConstraint, ColumnElement, DateTime, Float, Interval, LargeBinary, Text, Uuid
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles

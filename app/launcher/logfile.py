@@ -29,12 +29,7 @@ class LogFile:
     """
 
     def __init__(
-        self,
-        path: Path,
-        tell: Callable[[str], None] = to_stderr,
-        *,
-        max_bytes: int = MAX_BYTES,
-        files: int = FILES,
+        self, path: Path, tell: Callable[[str], None] = to_stderr, *, max_bytes: int = MAX_BYTES, files: int = FILES
     ) -> None:
         self.path, self._tell = path, tell
         self._max_bytes, self._files = max_bytes, files

@@ -43,10 +43,7 @@ def acquire(db: Session, me: UUID, settings: Settings) -> Lease | None:
     is_mine = _is_mine(db, me)
     if is_mine is False:
         return None
-    times = (
-        timedelta(seconds=settings.maintenance_lease_seconds),
-        timedelta(seconds=settings.worker_lease_seconds),
-    )
+    times = (timedelta(seconds=settings.maintenance_lease_seconds), timedelta(seconds=settings.worker_lease_seconds))
     with transaction(db):
         if is_mine is None:
             _insert(db, me, *times)

@@ -17,10 +17,5 @@ QUEUE_OF = {
 }
 
 # kombu on Redis: 0 is the highest, and what a message without a priority gets.
-MESSAGE_PRIORITY = {
-    TaskPriority.CRITICAL: 0,
-    TaskPriority.HIGH: 3,
-    TaskPriority.NORMAL: 6,
-    TaskPriority.LOW: 9,
-}
+MESSAGE_PRIORITY = {TaskPriority.CRITICAL: 0, TaskPriority.HIGH: 3, TaskPriority.NORMAL: 6, TaskPriority.LOW: 9}
 PRIORITY_STEPS = sorted(MESSAGE_PRIORITY.values())

@@ -38,10 +38,7 @@ class ApiKey(Base):
     """Stored as a SHA-256 digest (the key has 256 random bits). A revoked one stays for a while, to be seen as such."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (
-        subset_check("scopes", list(Scope), "scopes"),
-        Index("ix_api_keys_user_id_id", "user_id", "id"),
-    )
+    __table_args__ = (subset_check("scopes", list(Scope), "scopes"), Index("ix_api_keys_user_id_id", "user_id", "id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

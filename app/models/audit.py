@@ -90,10 +90,7 @@ class AuditRecord(Base):
     request_id: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[dict[str, Any]] = mapped_column(JSONText, server_default=EmptyJsonObject())
 
-    __table_args__ = (
-        CheckConstraint(f"octet_length(detail) <= {MAX_DETAIL}", name="detail"),
-        *audit_indexes(),
-    )
+    __table_args__ = (CheckConstraint(f"octet_length(detail) <= {MAX_DETAIL}", name="detail"), *audit_indexes())
 
 
 triggers.install_with(AuditRecord.__table__, AuditRecord.__tablename__)

@@ -273,8 +273,7 @@ class Task(Base):
         CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="pending_is_due"),
         CheckConstraint("turn IS NULL OR status = 'pending'", name="turn"),
         CheckConstraint(
-            "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)",
-            name="terminal_has_finish",
+            "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)", name="terminal_has_finish"
         ),
         one_of("on_conflict", OnConflict),
         CheckConstraint(Condition(ACTIVE_KEY_UNTIL_THE_END), name="active_key"),

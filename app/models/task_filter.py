@@ -94,8 +94,7 @@ class TaskFilter:
         FilterField("Pending tasks that wait for this reason.", "waiting", Condition.IN_ROWS, examples=[None]),
     ] = None
     limit_name: Annotated[
-        str | None,
-        FilterField("Tasks that name this limit.", "limit", Condition.IN_ROWS, examples=[None]),
+        str | None, FilterField("Tasks that name this limit.", "limit", Condition.IN_ROWS, examples=[None])
     ] = None
     error: Annotated[
         str | None,
@@ -108,12 +107,10 @@ class TaskFilter:
         ),
     ] = None
     schedule_id: Annotated[
-        UUID | None,
-        FilterField("Tasks that this schedule has made.", "schedule", Condition.INDEXED, examples=[None]),
+        UUID | None, FilterField("Tasks that this schedule has made.", "schedule", Condition.INDEXED, examples=[None])
     ] = None
     workflow_id: Annotated[
-        UUID | None,
-        FilterField("Tasks of this workflow.", "workflow", Condition.INDEXED, examples=[None]),
+        UUID | None, FilterField("Tasks of this workflow.", "workflow", Condition.INDEXED, examples=[None])
     ] = None
     created_after: Annotated[
         datetime | None, FilterField("Tasks created after this time.", "after", Condition.INDEXED)

@@ -87,10 +87,7 @@ class WebhookEndpoint(Base):
         known = self.__dict__
         return f"<WebhookEndpoint {known.get('id')} {redact_text(known.get('url', ''))!r}>"
 
-    __table_args__ = (
-        one_of("disabled_reason", DisabledReason),
-        sa.Index("ix_webhook_endpoints_user", "user_id", "id"),
-    )
+    __table_args__ = (one_of("disabled_reason", DisabledReason), sa.Index("ix_webhook_endpoints_user", "user_id", "id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))

@@ -36,7 +36,7 @@ class AuditRecordRead(ResponseModel):
                 "request_id": "0f8fad5bd9cb469fa16570867728950e",
                 "detail": {"from": "user", "to": "admin"},
             }
-        },
+        }
     )
 
     id: UUID = Field(description="The record's id.")

@@ -17,9 +17,7 @@ class LoginForm(BaseModel):
 
     username: str = Field(description="The username or the e-mail address.", examples=["anna"])
     password: str = Field(
-        description="The password.",
-        examples=["correct horse battery staple"],
-        json_schema_extra={"format": "password"},
+        description="The password.", examples=["correct horse battery staple"], json_schema_extra={"format": "password"}
     )
     otp: str = Field(
         "",
@@ -38,13 +36,8 @@ class TokenPair(ResponseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "access_token": _ACCESS,
-                "refresh_token": _REFRESH,
-                "token_type": "bearer",
-                "expires_in": 900,
-            }
-        },
+            "example": {"access_token": _ACCESS, "refresh_token": _REFRESH, "token_type": "bearer", "expires_in": 900}
+        }
     )
 
     access_token: str = Field(description="Send it as `Authorization: Bearer <token>`.")

@@ -22,15 +22,7 @@ from app.core.served_tasks import served_tasks
 from app.models.task import AttemptOutcome, Held, OnConflict, TaskPriority, TaskStatus, WaitingReason
 from app.outbound.fields import PublicURL
 from app.schemas.base import RequestModel, ResponseModel, validate_items
-from app.schemas.json_value import (
-    JSONArray,
-    JSONObject,
-    LimitName,
-    SearchableObject,
-    ShortText,
-    Tag,
-    check_bytes,
-)
+from app.schemas.json_value import JSONArray, JSONObject, LimitName, SearchableObject, ShortText, Tag, check_bytes
 from app.schemas.task_examples import SHOWN, TASK_CREATE
 from app.schemas.task_values import (
     Attempts,

@@ -26,12 +26,10 @@ _SAID: dict[str, dict[str, Any]] = {
     "run_at": {"description": "The earliest start; null: as soon as possible.", "examples": None},
     "expires_at": {"description": "The latest start; null: none.", "examples": None},
     "timeout_seconds": {"description": "The time limit of one attempt, in seconds; null: the task's own."},
-    "max_attempts": {
-        "description": "How often the task may fail before it stays failed; null: the task's own.",
-    },
+    "max_attempts": {"description": "How often the task may fail before it stays failed; null: the task's own."},
     "retry_backoff_seconds": {
         "description": "Seconds to wait before the second attempt; null: the task's own. A wait that has begun stays "
-        "as it is.",
+        "as it is."
     },
     "tags": {"description": "Replaces the tags.", "examples": None},
     "metadata": {

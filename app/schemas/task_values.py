@@ -14,10 +14,7 @@ from app.models.task import TaskPriority
 
 MAX_SECONDS = 366 * 24 * 3600
 
-_PRIORITIES: dict[Any, TaskPriority] = {
-    **dict(enumerate(TaskPriority, start=1)),
-    "urgent": TaskPriority.CRITICAL,
-}
+_PRIORITIES: dict[Any, TaskPriority] = {**dict(enumerate(TaskPriority, start=1)), "urgent": TaskPriority.CRITICAL}
 
 
 def _priority(value: Any) -> Any:

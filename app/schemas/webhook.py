@@ -67,11 +67,7 @@ Events = Annotated[
     ),
     AfterValidator(_once_each),
 ]
-Description = Annotated[
-    str,
-    StringConstraints(max_length=MAX_DESCRIPTION),
-    AfterValidator(without_nul),
-]
+Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION), AfterValidator(without_nul)]
 _FILTER: dict[str, Any] = {
     "description": "Of which tasks it is told; all by default.",
     "examples": [{"tag": "nightly"}],

@@ -4,14 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidatorFunctionWrapHandler, field_validator
 from pydantic.config import JsonDict
 
 from app.models.task import OnConflict, TaskStatus

@@ -50,11 +50,7 @@ class HealthService:
         return states
 
     async def _states(self, migrations: Check) -> dict[str, str]:
-        checks: dict[str, Check] = {
-            "database": check_database,
-            "migrations": migrations,
-            "broker": check_broker,
-        }
+        checks: dict[str, Check] = {"database": check_database, "migrations": migrations, "broker": check_broker}
         states = dict.fromkeys(checks, f"no answer within {CHECK_SECONDS:.0f} s")
         self._threads = self._threads or CapacityLimiter(2 * len(checks))
 

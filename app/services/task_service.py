@@ -543,13 +543,7 @@ class TaskService:
         may_read = rights is None or Scope.TASKS_READ in rights.scopes
         caller = Caller(_user_id(user_id), as_admin, within_quota, may_read)
         with transaction(db, commit=commit):
-            return deeds.start(
-                db,
-                Deed(deed),
-                caller,
-                Selection.of(wanted, _ids(ids)),
-                token,
-            )
+            return deeds.start(db, Deed(deed), caller, Selection.of(wanted, _ids(ids)), token)
 
     def get_bulk(self, db: Session, deed_id: UUID, *, owner: UUID | None = None) -> BulkDeed:
         """Return the deed with its counts, for a week after its end. Raises BulkDeedNotFound."""

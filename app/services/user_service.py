@@ -95,13 +95,7 @@ class UserService:
                 "weight": weight,
             }
             user = self._insert(db, username, email, password_hash, **rights)
-            audit.record(
-                db,
-                AuditEvent.USER_CREATED,
-                Subject.user(user.id),
-                username=user.username,
-                **rights,
-            )
+            audit.record(db, AuditEvent.USER_CREATED, Subject.user(user.id), username=user.username, **rights)
         return user
 
     def get_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> User:

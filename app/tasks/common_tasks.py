@@ -115,10 +115,7 @@ def fetch_url(
     max_retries=3,
 )
 def fetch_to_file(
-    self: Any,
-    url: PublicURL,
-    name: FileName | None = None,
-    max_bytes: Annotated[int, Field(ge=0)] | None = None,
+    self: Any, url: PublicURL, name: FileName | None = None, max_bytes: Annotated[int, Field(ge=0)] | None = None
 ) -> dict[str, Any]:
     """Fetch a URL and save its content as an artifact, for other tasks to read.
 

@@ -182,11 +182,7 @@ def _class_metrics(name: str, precision: float, recall: float, f1: float, suppor
 
 
 def _summary(accuracies: list[float]) -> dict[str, Any]:
-    return {
-        "folds": accuracies,
-        "mean": round(fmean(accuracies), DIGITS),
-        "std": round(pstdev(accuracies), DIGITS),
-    }
+    return {"folds": accuracies, "mean": round(fmean(accuracies), DIGITS), "std": round(pstdev(accuracies), DIGITS)}
 
 
 def _one_core() -> Any:

@@ -72,10 +72,7 @@ class TestEasyPasswords:
             ("root", "passwordpassword"),
             ("administrator", "Administrator1"),
         ):
-            with (
-                SessionLocal() as db,
-                pytest.raises(WeakPassword, match=r"^FIRST_ADMIN_PASSWORD: ") as refused,
-            ):
+            with SessionLocal() as db, pytest.raises(WeakPassword, match=r"^FIRST_ADMIN_PASSWORD: ") as refused:
                 user_service.ensure_first_admin(db, name, password)
             assert password not in str(refused.value)
 

@@ -21,11 +21,7 @@ from tests.support.task_client import TaskClient, module_client
 client = module_client()
 AUDIT = "/api/v1/audit"
 # SQLite does without.
-ANALYZE = {
-    "postgresql": "VACUUM ANALYZE audit_events",
-    "mysql": "ANALYZE TABLE audit_events",
-    "sqlite": "SELECT 1",
-}
+ANALYZE = {"postgresql": "VACUUM ANALYZE audit_events", "mysql": "ANALYZE TABLE audit_events", "sqlite": "SELECT 1"}
 
 
 @pytest.fixture

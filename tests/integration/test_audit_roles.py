@@ -279,8 +279,7 @@ class TestTheService:
                 assert http.delete(f"{API}/tasks/{long}?force=true").status_code == 202
                 wait_for(lambda: http.get(f"{API}/tasks/{long}").status_code == 404, 60, "the long one to be gone")
                 user = http.post(
-                    f"{API}/users/",
-                    json={"username": "anna", "email": "anna@example.com", "password": PASSWORD},
+                    f"{API}/users/", json={"username": "anna", "email": "anna@example.com", "password": PASSWORD}
                 ).json()
                 assert http.patch(f"{API}/users/{user['id']}", json={"role": "admin"}).status_code == 200
                 assert http.delete(f"{API}/users/{user['id']}").status_code == 204

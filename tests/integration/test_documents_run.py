@@ -74,15 +74,9 @@ LEFT_OUT = {
         "curl -sS $TASK_SERVICE_URL/api/v1/auth/login -d username=admin": "of the containers: test_compose.py",
     },
     "faq.md": {"pytest tests/unit": SUITE, "pip install pytest-cov": INSTALLED, "pytest --cov=app": SUITE},
-    "from-celery.md": {
-        "PYTHONPATH=/srv/shop": APPLICATION,
-        "curl -sS": APPLICATION,
-    },
+    "from-celery.md": {"PYTHONPATH=/srv/shop": APPLICATION, "curl -sS": APPLICATION},
     "guarantees.md": {"python3 run_tests.py --suite faults": SUITE, "SOAK_SEED=": SUITE},
-    "operations.md": {
-        "pip install flower": INSTALLED,
-        "celery -A app flower": "does not end: test_celery_commands.py",
-    },
+    "operations.md": {"pip install flower": INSTALLED, "celery -A app flower": "does not end: test_celery_commands.py"},
     "performance.md": {"python performance_test.py": SUITE},
     "recipes.md": {
         "flask --app shop run --port 8002": FLASK,
@@ -135,17 +129,11 @@ NO_COMMANDS = {
     "sql": "test_audit_roles.py, test_task_counts.py",
 }
 # Blocks that stand below no command.
-ALONE = {
-    "architecture.md": "the map of folders",
-    "faq.md": "a part of it",
-    "operations.md": "a line of the log",
-}
+ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "operations.md": "a line of the log"}
 
 
 # What stands before the blocks of a page. The tour sleeps until a task runs; on a machine with other work that takes longer.
-GIVEN = {
-    "tour.md": """sleep() { until asks "$ID" | grep -q '"status":"running"'; do command sleep 0.05; done; }\n""",
-}
+GIVEN = {"tour.md": """sleep() { until asks "$ID" | grep -q '"status":"running"'; do command sleep 0.05; done; }\n"""}
 RESTORED = "restored"  # the database that docs/operations.md creates
 
 

@@ -111,10 +111,7 @@ class TestTheRightToIt:
     )
     def test_ends_with_the_login(self, stack: Stack, caller: Caller, lose: Callable[[Caller], None]) -> None:
         bystander = Caller(stack)
-        with (
-            both(caller) as mine,
-            both(bystander) as others,
-        ):
+        with both(caller) as mine, both(bystander) as others:
             lose(caller)
             for events in mine:
                 events.await_end(SOON)

@@ -58,10 +58,7 @@ def both(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         stack.server()
         nowhere = f"redis://127.0.0.1:{free_loopback_port()}/0"
         url = stack.another_server({"SECRET_KEY": OLD, "SECRET_KEY_PREVIOUS": NEW, "CELERY_BROKER_URL": nowhere})
-        with (
-            httpx.Client(base_url=stack.url, timeout=30) as here,
-            httpx.Client(base_url=url, timeout=30) as there,
-        ):
+        with httpx.Client(base_url=stack.url, timeout=30) as here, httpx.Client(base_url=url, timeout=30) as there:
             yield Deployment(stack, here, there, proxy)
 
 

@@ -48,10 +48,7 @@ class TestInDevelopment:
         assert empty.server().output().count("creating its schema") == 1
 
     def test_worker_and_beat_at_once_create_it_once_and_run(self, empty: Stack) -> None:
-        worker, beat = (
-            empty.start_part("worker", WORKER, None),
-            empty.beat(),
-        )
+        worker, beat = (empty.start_part("worker", WORKER, None), empty.beat())
         worker.await_line(" ready.")
         assert empty.sql("SELECT count(*) FROM alembic_version")[0][0] == 1
         assert len(worker.output() + beat.output()) < 10_000

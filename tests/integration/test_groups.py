@@ -203,11 +203,7 @@ class TestLogins:
     """Looked up in the group that inserts what they ask for."""
 
     def test_none_answers_for_anothers_token_or_mistake(
-        self,
-        client: httpx.Client,
-        make_user: MakeUser,
-        sent: list[str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, client: httpx.Client, make_user: MakeUser, sent: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (first, mine), (_, over), (second, theirs) = make_user(), make_user(), make_user()
         assert client.post(f"{API}/auth/logout", headers=bearer(over)).status_code == 204

@@ -52,16 +52,7 @@ STATES: dict[str, list[Any]] = {
     "succeeded": ["claim", "succeed"],
     "unwanted": ["claim", "force delete", "fail"],
 }
-ALWAYS = (
-    "pending",
-    "unplaced",
-    "expired",
-    "running",
-    "failed",
-    "revoked",
-    "succeeded",
-    "unwanted",
-)
+ALWAYS = ("pending", "unplaced", "expired", "running", "failed", "revoked", "succeeded", "unwanted")
 
 
 def succeed_among_others(db: Any, task_id: UUID, attempt: int, result: str) -> bool:

@@ -286,11 +286,7 @@ class TestAPassThatFails:
         caplog.clear()
 
     def test_as_it_holds_tasks_for_the_quota_of_their_users_gives_none_a_turn(
-        self,
-        db: Session,
-        maintenance: Maintenance,
-        monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture,
+        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(get_settings(), "quota_running_tasks", 1)
         late = due_later(db)

@@ -7,15 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.accounts import API
-from tests.support.prometheus import (
-    ALERT_TESTS,
-    JOB,
-    MONITORING,
-    Prometheus,
-    dashboard,
-    dashboard_queries,
-    promtool,
-)
+from tests.support.prometheus import ALERT_TESTS, JOB, MONITORING, Prometheus, dashboard, dashboard_queries, promtool
 from tests.support.running import Running, Start
 from tests.support.sources import assert_none, text_of
 from tests.support.stack import node_name

@@ -146,8 +146,7 @@ OVERWRITE = {
 @not_of_postgresql
 class TestAudit:
     @pytest.mark.parametrize(
-        "statement",
-        ["UPDATE audit_events SET event = 'x'", "DELETE FROM audit_events", *OVERWRITE.get(DIALECT, ())],
+        "statement", ["UPDATE audit_events SET event = 'x'", "DELETE FROM audit_events", *OVERWRITE.get(DIALECT, ())]
     )
     def test_a_change_is_refused(self, db: Session, statement: str) -> None:
         record(db)

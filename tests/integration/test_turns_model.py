@@ -10,12 +10,7 @@ from uuid import UUID
 
 import pytest
 from hypothesis import note, strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import func, select, update
 
 from app.catalogue import catalogue

@@ -51,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --full: only this part; may be repeated",
     )
     parser.add_argument(
-        "--coverage",
-        action="store_true",
-        help="measure coverage too: a fifth longer, on Python 3.11 more",
+        "--coverage", action="store_true", help="measure coverage too: a fifth longer, on Python 3.11 more"
     )
     parser.add_argument(
         "--jobs", type=_positive, default=JOBS, metavar="N", help=f"processes for PostgreSQL's tests ({JOBS})"

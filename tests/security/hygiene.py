@@ -88,10 +88,7 @@ def docs_policy(target: Target) -> None:
 @check(MISCONFIGURATION)
 def no_store(target: Target) -> None:
     """Answers with tokens or persons are not to be stored"""
-    answers = (
-        target.ask_login(target.alice.username, target.alice.password),
-        target.as_alice("GET", "/users/me"),
-    )
+    answers = (target.ask_login(target.alice.username, target.alice.password), target.as_alice("GET", "/users/me"))
     for answer in answers:
         control = answer.headers.get("Cache-Control", "")
         expect("no-store" in control, f"{answer.request.url.path}: Cache-Control {control!r}")

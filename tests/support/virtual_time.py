@@ -121,13 +121,7 @@ class ClientSide(asyncio.Transport):
 def protocol_config(app: Callable[..., Any]) -> Config:
     """uvicorn's configuration of the service's protocol around an ASGI application, loaded."""
     config = Config(
-        app,
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        interface="asgi3",
-        proxy_headers=False,
+        app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, interface="asgi3", proxy_headers=False
     )
     config.load()
     return config

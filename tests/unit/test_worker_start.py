@@ -48,9 +48,7 @@ def test_a_module_that_raises_is_left_out_with_one_line_and_check_exits_with_1(t
     for name, (source, _) in RAISE.items():
         (tmp_path / f"{name}.py").write_text(f"{MODULE.format(name=name)}{source}\n")
     (tmp_path / "fine.py").write_text(MODULE.format(name="fine"))
-    environment = process_environment(
-        {"TASK_MODULES": ",".join([*RAISE, "fine"]), "PYTHONPATH": f"{ROOT}:{tmp_path}"},
-    )
+    environment = process_environment({"TASK_MODULES": ",".join([*RAISE, "fine"]), "PYTHONPATH": f"{ROOT}:{tmp_path}"})
     # A task that is above the error is left out, too: its body may use what is below.
     program = (
         "import sys; from app.__main__ import main; from app.catalogue import catalogue;"

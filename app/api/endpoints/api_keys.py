@@ -45,12 +45,7 @@ def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKe
     responses={200: {"headers": LINK_HEADER}, **problems(401, LoginOnly, InvalidCursor)},
 )
 def list_api_keys(
-    request: Request,
-    db: SessionDep,
-    user: LoginUser,
-    limit: Limit = 50,
-    skip: Skip = 0,
-    cursor: Cursor = None,
+    request: Request, db: SessionDep, user: LoginUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
     """List your API keys, newest first. The list includes recently revoked and expired keys."""
     page = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))

@@ -38,10 +38,7 @@ _HEADERS = {
 
 def stream_answer(example: str, events: str) -> dict[int | str, dict[str, Any]]:
     """Return the 200 answer. Its schema is a string: code generators cannot parse a stream, but can return its text."""
-    schema = {
-        "type": "string",
-        "description": f"Server-Sent Events. {events} A comment line comes every 15 seconds.",
-    }
+    schema = {"type": "string", "description": f"Server-Sent Events. {events} A comment line comes every 15 seconds."}
     content = {MEDIA_TYPE: {"schema": schema, "example": example}}
     return {200: {"description": "Events, until the stream ends", "headers": _HEADERS, "content": content}}
 

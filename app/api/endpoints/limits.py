@@ -18,19 +18,12 @@ TAG_DESCRIPTION = "How many tasks run or start at most. For administrators: set 
 
 Name = Annotated[
     str,
-    Path(
-        pattern=LIMIT_NAME,
-        description="The limit's name: letters, digits, `_`, `.` and `-`.",
-        examples=["licences"],
-    ),
+    Path(pattern=LIMIT_NAME, description="The limit's name: letters, digits, `_`, `.` and `-`.", examples=["licences"]),
 ]
 
 
 @router.get(
-    "/",
-    response_model=list[LimitRead],
-    response_description="All limits",
-    responses=problems(401, InsufficientScope),
+    "/", response_model=list[LimitRead], response_description="All limits", responses=problems(401, InsufficientScope)
 )
 def list_limits(db: SessionDep, _user: TaskReader) -> list[LimitState]:
     """List the limits on how many tasks run or start, by name."""

@@ -20,10 +20,7 @@ QueueName = Annotated[str, Path(max_length=200, description="The queue's name.",
 
 
 @router.get(
-    "/",
-    response_model=list[QueueRead],
-    response_description="All queues",
-    responses=problems(401, InsufficientScope),
+    "/", response_model=list[QueueRead], response_description="All queues", responses=problems(401, InsufficientScope)
 )
 @costly(lambda _: True)
 def list_queues(db: SessionDep, user: TaskReader) -> list[QueueState]:

@@ -73,10 +73,7 @@ _TASK_PROBLEMS = (
     *(UnknownLimit, WebhooksOff),
 )
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentScheduleDeleted)
-_SUBMIT_PROBLEMS = (
-    *(LimitReached, UniqueKeyTaken, KeptTasksTooLarge),
-    *QUOTA_PROBLEMS,
-)
+_SUBMIT_PROBLEMS = (*(LimitReached, UniqueKeyTaken, KeptTasksTooLarge), *QUOTA_PROBLEMS)
 _PROBLEMS = problems(401, InsufficientScope, ScheduleNotFound)
 
 

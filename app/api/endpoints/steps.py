@@ -24,12 +24,7 @@ _STEPS = ListRenderer(TaskStepRead)
     responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
 )
 def list_task_steps(
-    request: Request,
-    db: SessionDep,
-    user: TaskReader,
-    task_id: TaskId,
-    limit: Limit = MAX_LIMIT,
-    cursor: Cursor = None,
+    request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = MAX_LIMIT, cursor: Cursor = None
 ) -> Response:
     """List the steps that the bodies of a task have done by `self.step`, with their results.
 

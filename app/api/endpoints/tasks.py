@@ -310,12 +310,7 @@ def create_tasks(
 @read_fast(_list_fast)
 @costly(lambda arguments: task_pages.reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
-    request: Request,
-    db: SessionDep,
-    wanted: TaskFilterDep,
-    limit: Limit = LIMIT,
-    skip: Skip = 0,
-    cursor: Cursor = None,
+    request: Request, db: SessionDep, wanted: TaskFilterDep, limit: Limit = LIMIT, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
     """List tasks, newest first. The `Link` header names the next page.
 
@@ -537,12 +532,7 @@ def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force 
     responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
 )
 def list_task_attempts(
-    request: Request,
-    db: SessionDep,
-    user: TaskReader,
-    task_id: TaskId,
-    limit: Limit = MAX_LIMIT,
-    cursor: Cursor = None,
+    request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = MAX_LIMIT, cursor: Cursor = None
 ) -> Response:
     """List the attempts to run a task, including the current one.
 

@@ -75,12 +75,7 @@ def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, bod
     responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
 )
 def list_users(
-    request: Request,
-    db: SessionDep,
-    _admin: AdminUser,
-    limit: Limit = 50,
-    skip: Skip = 0,
-    cursor: Cursor = None,
+    request: Request, db: SessionDep, _admin: AdminUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
     """List all users, newest first. The `Link` header names the next page. Administrators only."""
     page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))

@@ -20,15 +20,7 @@ from app.core.metrics import count_unrecorded_denial
 from app.core.origin import current_actor
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.errors import (
-    CrossOrigin,
-    Forbidden,
-    ServiceError,
-    TooManyDeeds,
-    UnknownLimit,
-    WrongOneTimeCode,
-    WrongPassword,
-)
+from app.errors import CrossOrigin, Forbidden, ServiceError, TooManyDeeds, UnknownLimit, WrongOneTimeCode, WrongPassword
 from app.models.api_key import Scope
 from app.services.audit.audit_service import audit_service
 

@@ -46,11 +46,7 @@ class ListRenderer:
         return TypeAdapter(list[self._model])  # type: ignore[name-defined]  # (a model, known at run time)
 
     def page(
-        self,
-        request: Request,
-        page: Page[Any, Any],
-        position: Callable[[Any], Position],
-        parameter: str = "cursor",
+        self, request: Request, page: Page[Any, Any], position: Callable[[Any], Position], parameter: str = "cursor"
     ) -> Response:
         """Return the page as a JSON array of at most MAX_PAGE_BYTES, with one item at least, and the `Link` header.
 

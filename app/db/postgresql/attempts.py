@@ -112,10 +112,7 @@ _ENDED = (
 )
 # The plan finds each row by its key, however small the table was when PostgreSQL made the plan. And one locked row must
 # not delay the others: the statement fails in less time than PostgreSQL takes to look for a deadlock.
-_BY_KEY = {
-    **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"),
-    "lock_timeout": "200ms",
-}
+_BY_KEY = {**dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"), "lock_timeout": "200ms"}
 (_SUCCEEDED,) = ENDS[Cause.SUCCEEDED]
 SUCCEED_TOGETHER = transition(
     _SUCCEEDED.to,

@@ -132,12 +132,7 @@ def _ticked(picked: Any) -> Any:
 
 
 def claim_next(
-    db: Executor,
-    limit: int,
-    lines: LinesToServe,
-    names: Names,
-    claim_id: UUID,
-    worker: tuple[str, UUID, int],
+    db: Executor, limit: int, lines: LinesToServe, names: Names, claim_id: UUID, worker: tuple[str, UUID, int]
 ) -> list[Any]:
     """Claim the first ready row of these lines, and those behind it, at most `limit`, as long as all are short.
 

@@ -34,15 +34,7 @@ from app.db.statements.task_moves import HISTORY, AttemptEnd, attempt_row, check
 from app.models.task import Task, TaskAttempt, TaskStatus
 
 _state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))
-_RETURNED = (
-    Task.id,
-    Task.status,
-    Task.version,
-    Task.attempt,
-    Task.worker,
-    Task.started_at,
-    Task.updated_at,
-)
+_RETURNED = (Task.id, Task.status, Task.version, Task.attempt, Task.worker, Task.started_at, Task.updated_at)
 
 
 def transition(

@@ -110,10 +110,7 @@ def _place_statement(limit: int, *which: ColumnElement[bool]) -> Update:
 _PLACE = _place_statement(PLACE_BATCH, *_UNPLACED)
 _PLACE_OF_USER = _place_statement(PLACE_BATCH, *_UNPLACED, TASKS.c.user_id == bindparam("p_user_id"))
 _PLACE_THESE = _place_statement(
-    PLACE_BATCH,
-    TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))),
-    in_state(TaskStatus.PENDING),
-    *_DUE,
+    PLACE_BATCH, TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))), in_state(TaskStatus.PENDING), *_DUE
 ).returning(TASKS.c.id)
 
 

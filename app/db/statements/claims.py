@@ -5,17 +5,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    Integer,
-    Select,
-    Text,
-    bindparam,
-    func,
-    literal_column,
-    or_,
-    select,
-    union_all,
-)
+from sqlalchemy import Integer, Select, Text, bindparam, func, literal_column, or_, select, union_all
 
 from app.core.engines import MYSQL, SQLITE
 from app.db.rows import value_by
@@ -110,12 +100,7 @@ _CLAIM = change_statement(
 
 
 def claim_next(
-    db: Executor,
-    limit: int,
-    lines: LinesToServe,
-    names: Names,
-    claim_id: UUID,
-    worker: tuple[str, UUID, int],
+    db: Executor, limit: int, lines: LinesToServe, names: Names, claim_id: UUID, worker: tuple[str, UUID, int]
 ) -> list[Any]:
     """Claim the first ready row of these lines, and those behind it, at most `limit`, as long as all are short.
 
@@ -137,12 +122,7 @@ def claim_next(
 
 
 def _pick(
-    db: Transaction,
-    limit: int,
-    lines: LinesToServe,
-    names: Names,
-    places: Sequence[int],
-    paused: set[str],
+    db: Transaction, limit: int, lines: LinesToServe, names: Names, places: Sequence[int], paused: set[str]
 ) -> list[tuple[int, Any]]:
     """The rows to claim, locked, each with the place of its line.
 

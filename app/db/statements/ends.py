@@ -14,14 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.db.statements.expressions import greatest, least
-from app.db.statements.task_moves import (
-    CANCELLED,
-    CANCELLED_REASON,
-    NO_ERROR,
-    NOT_CANCELLED,
-    AttemptEnd,
-    failure,
-)
+from app.db.statements.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, failure
 from app.ddl.clock import STATEMENT_TIME, seconds
 from app.ddl.columns import Double, JSONText
 from app.models.task import AttemptOutcome, Task, TaskStatus

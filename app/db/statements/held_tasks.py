@@ -10,17 +10,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    Select,
-    bindparam,
-    case,
-    exists,
-    literal_column,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, case, exists, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest
@@ -66,10 +56,7 @@ def _first_of(held: Held, *which: ColumnElement[bool]) -> ColumnElement[Any]:
 _WITH_WAITING = (
     select(Limit.name)
     .where(
-        or_(
-            _first_of(Held.LIMIT).is_not(None),
-            _first_of(Held.LIMIT_KEY, TASKS.c.limit_key.is_not(None)).is_not(None),
-        )
+        or_(_first_of(Held.LIMIT).is_not(None), _first_of(Held.LIMIT_KEY, TASKS.c.limit_key.is_not(None)).is_not(None))
     )
     .order_by(Limit.name)
 )

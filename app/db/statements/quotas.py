@@ -3,19 +3,7 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    Float,
-    Integer,
-    Label,
-    Select,
-    bindparam,
-    func,
-    literal,
-    literal_column,
-    select,
-    true,
-    union_all,
-)
+from sqlalchemy import Float, Integer, Label, Select, bindparam, func, literal, literal_column, select, true, union_all
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import octet_length, seconds_between

@@ -13,15 +13,7 @@ from sqlalchemy import Select, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import Row, by_index
-from app.db.statements.task_conditions import (
-    Conditions,
-    of_ids,
-    of_kind,
-    of_own_index,
-    of_owner,
-    of_status,
-    own_index,
-)
+from app.db.statements.task_conditions import Conditions, of_ids, of_kind, of_own_index, of_owner, of_status, own_index
 from app.db.statements.task_filter import of_rows
 from app.models.task import Task
 from app.models.task_filter import TaskFilter

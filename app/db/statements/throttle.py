@@ -19,13 +19,7 @@ _COUNTS = Base.metadata.tables[ThrottleCount.__tablename__]
 _BLOCKS = Base.metadata.tables[LoginBlock.__tablename__]
 _ANY_TIME = datetime.max.replace(tzinfo=UTC)
 # A count, and the database's time.
-_COLUMNS = (
-    ThrottleCount.key,
-    ThrottleCount.number,
-    ThrottleCount.started_at,
-    ThrottleCount.blocked_until,
-    NOW,
-)
+_COLUMNS = (ThrottleCount.key, ThrottleCount.number, ThrottleCount.started_at, ThrottleCount.blocked_until, NOW)
 
 
 class Count(NamedTuple):

@@ -10,15 +10,7 @@ from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Insert,
-    and_,
-    bindparam,
-    exists,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Insert, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.rows import value_by

@@ -28,14 +28,7 @@ from app.db.statements.locked_tasks import clock_of
 from app.db.statements.tables import PLACES, TASKS, USER_TURNS
 from app.db.statements.task_moves import HELD_BY_LIMIT
 from app.db.statements.upserting import engine_name, upsert
-from app.db.statements.user_place_terms import (
-    DUE_WITHOUT_QUOTA,
-    HAS_PLACE,
-    HELD_FOR_USER,
-    OF_USERS,
-    HeldRow,
-    are_used,
-)
+from app.db.statements.user_place_terms import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow, are_used
 from app.ddl.columns import TextList
 from app.ddl.trigger_terms import USER_LIMIT
 from app.models.task import Held

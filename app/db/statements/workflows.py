@@ -24,9 +24,7 @@ _OPEN = _N.c.status.in_(sorted(ACTIVE))
 _LAST_EVENT = (
     select(case((_O.event == OutboxEvent.RETRIED.value, TaskStatus.REVOKED.value), else_=_O.event))
     .where(
-        _O.consumer == ConsumerNumber.CHILDREN.value,
-        _O.task_id == _N.c.task_id,
-        _O.event != OutboxEvent.DELETED.value,
+        _O.consumer == ConsumerNumber.CHILDREN.value, _O.task_id == _N.c.task_id, _O.event != OutboxEvent.DELETED.value
     )
     .order_by(_O.id.desc())
     .limit(1)
@@ -41,8 +39,7 @@ _LAST_VERSION = (
 )
 # Its deletion is a change, too.
 _VERSION_OF_DELETED = case(
-    (_N.c.task_id.is_(None), _N.c.version),
-    else_=greatest(_N.c.version, func.coalesce(_LAST_VERSION, _N.c.version)) + 1,
+    (_N.c.task_id.is_(None), _N.c.version), else_=greatest(_N.c.version, func.coalesce(_LAST_VERSION, _N.c.version)) + 1
 )
 _VERSION = func.coalesce(TASKS.c.version, _VERSION_OF_DELETED)
 _JOINED = _N.outerjoin(TASKS, TASKS.c.id == _N.c.task_id)

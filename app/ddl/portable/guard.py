@@ -38,7 +38,7 @@ def rules(differ: Callable[[str], str], *, of_limits: bool = True) -> Rules:
         (
             "NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation",
             "a claim of task {OLD.id} must raise attempt by one",
-        ),
+        )
     ]
     if of_limits:
         claimed.append(("NEW.`limit` IS NOT NULL OR NEW.user_limited", _places()))

@@ -102,17 +102,7 @@ BEGIN
 END"""  # noqa: S608 (constants)  # nosec B608
 
 CREATE: dict[str, tuple[str, ...]] = {
-    "tasks": (
-        _GUARD,
-        _INSERTED,
-        _ENDED,
-        _LEFT,
-        _STAYED,
-        _DELETED,
-        _FOLLOWED,
-        _FOLLOWED_RETRIED,
-        _FOLLOWED_DELETED,
-    ),
+    "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED, _FOLLOWED, _FOLLOWED_RETRIED, _FOLLOWED_DELETED),
     "task_attempts": (_RETRIED,),
     "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
 }

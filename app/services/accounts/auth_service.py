@@ -27,13 +27,7 @@ from app.db.session import transaction
 from app.db.statements import api_keys, batches, logins
 from app.db.statements.logins import lock_user_unchanged
 from app.ddl.clock import STATEMENT_TIME
-from app.errors import (
-    AdminOnly,
-    InvalidCredentials,
-    InvalidToken,
-    LoginOnly,
-    SecondFactorRequired,
-)
+from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired
 from app.models.api_key import ALL_SCOPES, ApiKeyEvent, Scope
 from app.models.audit import AuditEvent
 from app.models.login import LoginBlock, ThrottleCount

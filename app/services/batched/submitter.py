@@ -80,12 +80,7 @@ class Submitter:
         (row,) = await self.batcher.submit(_TokenRequest(claims, wanted), claims.user_id)
         return Accepted([TaskRead.model_validate(row)])
 
-    def submit_all(
-        self,
-        wanted: Sequence[TaskCreate],
-        user: Principal,
-        idempotency_key: str | None = None,
-    ) -> Accepted:
+    def submit_all(self, wanted: Sequence[TaskCreate], user: Principal, idempotency_key: str | None = None) -> Accepted:
         """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
         Then none is accepted; the location of an error names the index of its task.

@@ -65,13 +65,7 @@ class Claims:
         self._last_name = ""
 
     def next(
-        self,
-        db: attempts.Executor,
-        names: Names,
-        claim_id: UUID,
-        worker: WorkerIdentity,
-        *,
-        is_woken: bool = True,
+        self, db: attempts.Executor, names: Names, claim_id: UUID, worker: WorkerIdentity, *, is_woken: bool = True
     ) -> list[ReadyClaim]:
         """Claim the first ready row, and as many behind it as are short; none if there is none.
 

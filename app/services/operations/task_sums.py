@@ -18,16 +18,7 @@ from app.db.sql import stats as statements
 from app.models.task import TaskStatus
 from app.models.task_count import Ended
 from app.models.task_stats import MEASURES
-from app.models.task_sum import (
-    LONGER,
-    MOST_PAIRS,
-    OTHER,
-    PAIR,
-    SUM_BUCKETS,
-    SUM_NUMBERS,
-    task_sum_durations,
-    task_sums,
-)
+from app.models.task_sum import LONGER, MOST_PAIRS, OTHER, PAIR, SUM_BUCKETS, SUM_NUMBERS, task_sum_durations, task_sums
 
 
 class Pair(NamedTuple):

@@ -76,12 +76,7 @@ def recent_begin(timing: Timing, now: datetime) -> datetime:
 
 
 def make(
-    db: Session,
-    schedule: Schedule,
-    times: Sequence[datetime],
-    *,
-    within_quota: bool,
-    rights: Rights | None,
+    db: Session, schedule: Schedule, times: Sequence[datetime], *, within_quota: bool, rights: Rights | None
 ) -> list[UUID]:
     """Make the tasks of these times, in the caller's transaction, and return their ids. Raises as `creating` does.
 

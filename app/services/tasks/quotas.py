@@ -28,13 +28,7 @@ from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.db.statements import quotas as statements
 from app.db.statements.quotas import Look
-from app.errors import (
-    QuotaExceeded,
-    TooManyBytesQueued,
-    TooManyBytesStored,
-    TooManySubmissions,
-    TooManyTasksQueued,
-)
+from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManySubmissions, TooManyTasksQueued
 from app.services.tasks.load import NOTHING, Load
 from app.services.tasks.submission_window import WINDOW_SECONDS, SubmissionWindow
 

@@ -74,11 +74,7 @@ def of_replaced(replacing: Mapping[UUID, tuple[object, NewTask]]) -> list[tuple[
 def _unknown(wanted: TaskCreate, ids: Collection[UUID], found: Collection[UUID]) -> list[FieldError]:
     parameters = find_type(wanted.celery_task_name).task_parameters
     return [
-        {
-            "loc": parameters.place_of(wanted.args, wanted.kwargs, str(each)),
-            "msg": UNKNOWN,
-            "type": "unknown_file",
-        }
+        {"loc": parameters.place_of(wanted.args, wanted.kwargs, str(each)), "msg": UNKNOWN, "type": "unknown_file"}
         for each in ids
         if each not in found
     ]

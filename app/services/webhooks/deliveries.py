@@ -12,14 +12,7 @@ from app.core.ids import new_id
 from app.db.page import Page, page_of
 from app.db.rows import changed_rows
 from app.ddl.clock import NOW
-from app.models.webhook import (
-    DELIVERY_BYTES,
-    PRESENT_LANE,
-    TEST_EVENT,
-    DeliveryState,
-    WebhookDelivery,
-    WebhookEndpoint,
-)
+from app.models.webhook import DELIVERY_BYTES, PRESENT_LANE, TEST_EVENT, DeliveryState, WebhookDelivery, WebhookEndpoint
 from app.services.webhooks.bodies import body_of
 from app.services.webhooks.queue import LEASE
 

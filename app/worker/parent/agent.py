@@ -88,12 +88,7 @@ class Agent:
     """Beats and reports for one worker process. Started by the worker's bootstep, stopped when it has shut down."""
 
     def __init__(
-        self,
-        worker_id: UUID,
-        settings: Settings,
-        table: SlotTable,
-        stopper: BodyStopper,
-        completions: Completions,
+        self, worker_id: UUID, settings: Settings, table: SlotTable, stopper: BodyStopper, completions: Completions
     ) -> None:
         self._worker_id = worker_id
         self._settings = settings

@@ -13,12 +13,9 @@ from app.models.task import Task, TaskStatus
 from app.worker.parent.body_stopper import has_ended
 from app.worker.shared.slot_table import Phase, SlotState
 
-_RUNNING_HERE = select(
-    Task.id,
-    Task.attempt,
-    Task.worker_pid,
-    Task.cancel_requested_at.is_not(None),
-).where(Task.worker_id == bindparam("p_worker_id"), Task.status == TaskStatus.RUNNING.value)
+_RUNNING_HERE = select(Task.id, Task.attempt, Task.worker_pid, Task.cancel_requested_at.is_not(None)).where(
+    Task.worker_id == bindparam("p_worker_id"), Task.status == TaskStatus.RUNNING.value
+)
 
 
 @dataclass(frozen=True)

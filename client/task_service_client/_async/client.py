@@ -16,17 +16,7 @@ from task_service_client.base import Model
 from task_service_client.contents import Part, Source, content_of, part_of, target_of
 from task_service_client.errors import ApiError, Damaged, Unreachable
 from task_service_client.models import Artifact, File, LogLine, OutputChunk, Task, TaskBatch, TaskType
-from task_service_client.requests import (
-    BATCH,
-    ENDED,
-    FILES,
-    PAGE,
-    TASKS,
-    WAIT_SECONDS,
-    Deadline,
-    as_body,
-    url_of,
-)
+from task_service_client.requests import BATCH, ENDED, FILES, PAGE, TASKS, WAIT_SECONDS, Deadline, as_body, url_of
 
 M = TypeVar("M", bound=Model)
 Piece = TypeVar("Piece", LogLine, OutputChunk)

@@ -21,8 +21,7 @@ Query = Annotated[str | None, option("--query -q", "All tasks of this search, af
 Yes = Annotated[bool, option("--yes -y", "Do it without asking.")]
 DryRun = Annotated[bool, option("--dry-run", "Only say what --query finds.")]
 Timeout = Annotated[
-    float | None,
-    option("--timeout", "Wait no longer for --query: exit 124. It goes on.", "SECONDS", least=0),
+    float | None, option("--timeout", "Wait no longer for --query: exit 124. It goes on.", "SECONDS", least=0)
 ]
 Deed = Callable[["Client", str], dict[str, Any]]
 

@@ -531,10 +531,7 @@ class TestTheList:
 
     @pytest.mark.parametrize(
         ("language", "state", "why"),
-        [
-            ("en", "in trouble", "skipped: the task before had not ended"),
-            ("zh", "有问题", "跳过：上一个任务尚未结束"),
-        ],
+        [("en", "in trouble", "skipped: the task before had not ended"), ("zh", "有问题", "跳过：上一个任务尚未结束")],
     )
     def test_says_of_a_task_that_waits_for_a_slot_that_it_has_not_ended(
         self, reader: Reader, tasks: TaskClient, language: str, state: str, why: str

@@ -352,11 +352,7 @@ class TestChanging:
         found, admin = made(ask, task=TASK | secrets), ask_as("admin")
         same = {"task": {"kwargs": {"password": "***", "steps": 1}, "priority": "low"}}
         assert admin("PATCH", found["id"], same).status_code == 200
-        for task in (
-            {"kwargs": {"password": "***", "steps": 2}},
-            {"args": [2]},
-            {"celery_task_name": FETCH},
-        ):
+        for task in ({"kwargs": {"password": "***", "steps": 2}}, {"args": [2]}, {"celery_task_name": FETCH}):
             answer = admin("PATCH", found["id"], {"task": task})
             assert answer.status_code == 422, task
             assert answer.json()["errors"][0]["type"] == "hidden_value"

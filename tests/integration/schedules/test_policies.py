@@ -133,11 +133,7 @@ class TestOverlap:
 class TestCatchUp:
     @pytest.mark.parametrize(
         ("policy", "found"),
-        [
-            ("none", ["missed 4"]),
-            ("latest", ["missed 3", "run"]),
-            ("all", ["missed 2", "run", "run"]),
-        ],
+        [("none", ["missed 4"]), ("latest", ["missed 3", "run"]), ("all", ["missed 2", "run", "run"])],
     )
     def test_decides_what_was_missed(self, db: Session, policy: str, found: list[str]) -> None:
         schedule = new_schedule(db, catch_up=policy, catch_up_seconds=2 * 3600, overlap="allow")

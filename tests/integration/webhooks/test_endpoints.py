@@ -19,15 +19,7 @@ from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.webhook_service import webhook_service
 from tests.support.settings import settings
 from tests.support.tasks import new_user
-from tests.support.webhooks import (
-    ALLOWED,
-    bodies,
-    deliveries,
-    delivery,
-    ended,
-    endpoint,
-    send,
-)
+from tests.support.webhooks import ALLOWED, bodies, deliveries, delivery, ended, endpoint, send
 from tests.unit.outbound.web_server import Web
 
 pytestmark = pytest.mark.usefixtures("allowed")

@@ -16,15 +16,7 @@ from app.services.webhook_service import webhook_service
 from app.services.webhooks.sender import Sender
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, finish, new_task
-from tests.support.webhooks import (
-    LOOPBACK,
-    bodies,
-    delivery,
-    due_again,
-    ended,
-    endpoint,
-    send,
-)
+from tests.support.webhooks import LOOPBACK, bodies, delivery, due_again, ended, endpoint, send
 from tests.unit.outbound.web_server import Web, reply
 
 pytestmark = pytest.mark.usefixtures("allowed")

@@ -29,15 +29,7 @@ from app.services.webhooks.recording import CONSUMER
 from tests.support.schedules import TASK, fire_all, move_on, new_schedule, rewind, tasks_of, told
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_task, new_user
-from tests.support.webhooks import (
-    bodies,
-    deliveries,
-    delivery,
-    ended,
-    endpoint,
-    record,
-    send,
-)
+from tests.support.webhooks import bodies, deliveries, delivery, ended, endpoint, record, send
 from tests.unit.outbound.web_server import Web
 
 pytestmark = pytest.mark.usefixtures("allowed")

@@ -255,12 +255,7 @@ class TestRetry:
         run(db, workflow, left=FAILED)
         retried = workflow_service.retry_workflow(db, workflow.id)
         assert (retried.status, retried.finished_at) == ("running", None)
-        assert statuses_of(retried) == {
-            "top": "succeeded",
-            "left": "pending",
-            "right": "succeeded",
-            "end": "pending",
-        }
+        assert statuses_of(retried) == {"top": "succeeded", "left": "pending", "right": "succeeded", "end": "pending"}
         assert run(db, workflow) == [["left"], ["end"]]
         assert now(db, workflow).status == "succeeded"
 

@@ -17,13 +17,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from app.api.deps import CurrentUser, check_token, oauth2_scheme
-from app.api.http.body_route import (
-    DEFAULT_BYTES,
-    LARGE_JSON,
-    BodyRoute,
-    body_limit,
-    bound_bodies,
-)
+from app.api.http.body_route import DEFAULT_BYTES, LARGE_JSON, BodyRoute, body_limit, bound_bodies
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestLimits
 from app.api.http.router import SlashRouter, add_plain

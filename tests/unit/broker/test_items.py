@@ -11,13 +11,7 @@ from kombu.transport.virtual import Message
 from kombu.transport.virtual.base import Channel
 
 from app.messaging.guard import items
-from app.messaging.guard.items import (
-    MAX_ITEM_BYTES,
-    MOST_LINES,
-    Malformed,
-    check_item,
-    drop,
-)
+from app.messaging.guard.items import MAX_ITEM_BYTES, MOST_LINES, Malformed, check_item, drop
 from tests.support import hostile_items as hostile
 from tests.support.properties import JSON, given, st
 from tests.support.tables import check_rows

@@ -79,11 +79,7 @@ class TestSending:
 
     @pytest.mark.parametrize("failure", [RedisConnectionError("x"), RedisTimeoutError("x"), OSError("x")], ids=repr)
     def test_a_failure_is_one_line_and_a_pause(
-        self,
-        channel: Channel,
-        caplog: pytest.LogCaptureFixture,
-        monkeypatch: pytest.MonkeyPatch,
-        failure: Exception,
+        self, channel: Channel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failure: Exception
     ) -> None:
         channel.failure = failure
         for _ in range(10):

@@ -185,10 +185,7 @@ class TestOverlap:
         still = Decision([held]) if overlap is Overlap.ALLOW else Decision([], [], held)
         assert decide([], overlap, is_active=True, held=held) == still
 
-    @given(
-        overlap=st.sampled_from(Overlap),
-        looks=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12),
-    )
+    @given(overlap=st.sampled_from(Overlap), looks=st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))
     def test_loses_no_time_and_has_one_active_at_most(self, overlap: Overlap, looks: list[tuple[int, bool]]) -> None:
         """Whether the task has ended before each look is drawn as well."""
         held, is_active, number = None, False, 0

@@ -460,9 +460,4 @@ def test_coverage_is_summed_by_package() -> None:
     rows = found["packages"]
     assert found["percent"] == pytest.approx(100 * 24 / 28)
     assert [row["name"] for row in rows] == ["app/*.py", "app/db"]
-    assert rows[1] == {
-        "name": "app/db",
-        "percent": pytest.approx(100 * 14 / 18),
-        "statements": 18,
-        "missing": 4,
-    }
+    assert rows[1] == {"name": "app/db", "percent": pytest.approx(100 * 14 / 18), "statements": 18, "missing": 4}

@@ -33,10 +33,7 @@ def test_the_parent_writes_the_success_of_a_task_without_a_hook_that_follows_it(
     assert attempt.left_to_the_parent is later
 
 
-@pytest.mark.parametrize(
-    "signal",
-    [signals.task_success, signals.task_postrun],
-)
+@pytest.mark.parametrize("signal", [signals.task_success, signals.task_postrun])
 def test_the_child_writes_it_where_a_signal_has_another_receiver(define: Define, signal: Any) -> None:
     assert may_be_written_later(define(body))
     signal.connect(hears, weak=False)

@@ -300,12 +300,7 @@ class TestRecords:
         logger.info("x", extra={"n": 1, "nan": float("nan"), "big": 10**5000, "set": {1}, "deep": deep, 7: None})
         logger.info("x", extra={f"k{number}": "v" * 1000 for number in range(20)})
         small, large = (json.loads(line.fields) for line in kept(log))
-        assert {name: small[name] for name in ("n", "nan", "set", "7")} == {
-            "n": 1,
-            "nan": "nan",
-            "set": [1],
-            "7": None,
-        }
+        assert {name: small[name] for name in ("n", "nan", "set", "7")} == {"n": 1, "nan": "nan", "set": [1], "7": None}
         assert 2 <= len(large) < 20
         assert "left out" in large["…"]
         assert len(json.dumps(large)) <= FIELDS_BYTES + 100

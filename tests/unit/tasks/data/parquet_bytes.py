@@ -39,12 +39,7 @@ def numbers(**fields: int) -> dict[int, tuple[int, bytes]]:
 
 def footer(schema: list[bytes], rows: int, groups: list[bytes]) -> bytes:
     written = struct_of(
-        {
-            **numbers(_1=1),
-            2: (LIST, many(STRUCT, schema)),
-            3: (I64, zigzag(rows)),
-            4: (LIST, many(STRUCT, groups)),
-        }
+        {**numbers(_1=1), 2: (LIST, many(STRUCT, schema)), 3: (I64, zigzag(rows)), 4: (LIST, many(STRUCT, groups))}
     )
     return written + struct.pack("<I", len(written)) + MAGIC
 
