@@ -21,7 +21,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from app.core.collector import GC_THRESHOLDS
+from app.core.process_start import GC_THRESHOLDS
 from app.launcher.bootstrap import become
 from app.launcher.options import DEFAULT_PORT
 from app.launcher.parts import api_command
@@ -208,8 +208,7 @@ def check() -> None:
     A setting that is probably misspelt, and a weak SECRET_KEY in development, are warnings.
     """
     from app.catalogue import read_tasks, tasks_kept_out
-    from app.core.config import get_settings
-    from app.core.setting_warnings import setting_warnings
+    from app.core.config import get_settings, setting_warnings
     from app.messaging.loader import check_task_modules
     from app.services.execution.queue_shares import check_queue_shares
 

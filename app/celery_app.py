@@ -1,6 +1,6 @@
 """The Celery application: `celery -A app.celery_app worker` and `celery -A app.celery_app beat`."""
 
-from app.core.collector import paused_collector
+from app.core.process_start import paused_collector
 
 with paused_collector():
     from app.messaging.application import celery_app

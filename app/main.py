@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
-from app.core.deferred_models import deferred_models
+from app.core.api_process import deferred_models
 
 with deferred_models():  # forty of the OpenAPI document, which few processes are asked for
     import fastapi.openapi.models  # noqa: F401
@@ -42,15 +42,13 @@ from app.api.http.telemetry import telemetry
 from app.api.http.uploads import AROUND_BYTES
 from app.api.routes import PREFIX, TAGS, add_routes
 from app.catalogue import catalogue
-from app.core import exit_codes
-from app.core.allocator import single_malloc_arena
-from app.core.collector import GC_THRESHOLDS
-from app.core.config import ConfigurationError, Settings, get_settings
+from app.core import process_start
+from app.core.api_process import raise_open_files_limit, single_malloc_arena
+from app.core.config import ConfigurationError, Settings, get_settings, warn_of_settings
 from app.core.fair_threads import FairThreads
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
-from app.core.open_files import raise_open_files_limit
-from app.core.setting_warnings import warn_of_settings
+from app.core.process_start import GC_THRESHOLDS
 from app.core.version import VERSION
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
@@ -284,6 +282,6 @@ try:
     app = create_app()
 except ConfigurationError as error:
     sys.stderr.write(f"{error}\n")
-    raise SystemExit(exit_codes.CONFIGURATION) from None
+    raise SystemExit(process_start.EXIT_CONFIGURATION) from None
 finally:
     gc.enable()

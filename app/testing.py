@@ -25,10 +25,9 @@ from celery import states
 from celery.app.trace import build_tracer
 
 from app.catalogue import type_of
-from app.core.body_threads import belongs_to
-from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.json_text import dump_json
+from app.core.task_bodies import belongs_to, coroutine_runner
 from app.db.sql import task_steps
 from app.db.statements.ends import Cancellation
 from app.errors import TaskCancelled

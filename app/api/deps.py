@@ -14,8 +14,7 @@ from app.api.http.proxies import UntrustedProxies
 from app.api.http.refusals import Refusals
 from app.api.http.turns import Authenticate
 from app.core.config import Settings, get_settings
-from app.core.network_addresses import address_block
-from app.core.origin import Actor, set_actor
+from app.core.origin import Actor, address_block, set_actor
 from app.db.session import SessionLocal
 from app.errors import TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher

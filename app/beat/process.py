@@ -2,8 +2,7 @@
 
 import gc
 
-from app.core.config import get_settings
-from app.core.setting_warnings import warn_of_settings
+from app.core.config import get_settings, warn_of_settings
 from app.db.session import end_idle_transactions
 from app.maintenance.loop import Maintenance
 from app.messaging.hints import hint_sender

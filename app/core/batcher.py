@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from app.core.prompt_threads import PromptThreads
+from app.core.fair_threads import PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
 Item = TypeVar("Item")

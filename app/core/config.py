@@ -1,24 +1,32 @@
 """The one typed class of settings; nothing else in `app/` reads the environment.
 
-The settings themselves are declared in `setting_fields.py`; this module checks them and derives from them.
+The settings themselves are declared in `setting_fields.py`; this module checks them, derives from them, and warns of
+those that a process takes but that are probably a mistake.
 """
 
 import hashlib
 import hmac
 import logging
+import os
+import re
 import secrets
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
-from typing import Self
+from pathlib import Path
+from typing import Protocol, Self
 from urllib.parse import parse_qs, urlsplit
 
+from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
-from app.core import engines, production
+from app.core import engines
 from app.core.host_rules import HostRules
+from app.core.nearest import did_you_mean, edits
 from app.core.setting_fields import SettingFields
 from app.core.signatures import decode_secret
 
 logger = logging.getLogger(__name__)
+
 # Of lines that are not NAME=value, once for each reader: `setting_warnings` tells of them.
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)
 
@@ -105,7 +113,7 @@ class Settings(SettingFields):
 
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
-        refused = list(production.refused(self)) if self.app_env == "production" else []
+        refused = list(refused_in_production(self)) if self.app_env == "production" else []
         if refused:
             raise ValueError("\n".join(f"APP_ENV=production {what}" for what in refused))
         return self
@@ -178,9 +186,9 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         refused = [
-            f"configuration: {_name(problem['loc'])}{line}{_example(problem['loc'])}"
+            f"configuration: {_shown_name(problem['loc'])}{line}{_shown_example(problem['loc'])}"
             for problem in error.errors(include_input=False)
-            for line in _plain(problem["msg"]).splitlines()
+            for line in _plain_message(problem["msg"]).splitlines()
         ]
         raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
     except UnicodeDecodeError as error:
@@ -190,21 +198,176 @@ def get_settings() -> Settings:
 
 
 def _stretched(key: str) -> str:
-    return key if len(key.encode()) >= production.MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
+    return key if len(key.encode()) >= MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
 
 
-def _plain(message: str) -> str:
+def _plain_message(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _name(loc: tuple[int | str, ...]) -> str:
+def _shown_name(loc: tuple[int | str, ...]) -> str:
     return f"{str(loc[0]).upper()}: " if loc else ""
 
 
-def _example(loc: tuple[int | str, ...]) -> str:
+def _shown_example(loc: tuple[int | str, ...]) -> str:
     """A value that the refused setting takes, as it is written in `.env`: an example of the field, or its default."""
     field = Settings.model_fields.get(str(loc[0])) if loc else None
     value = (field.examples or [field.default])[0] if field else None
     if value is None or value == []:
         return ""
     return f" (example: {str(loc[0]).upper()}={str(value).lower() if isinstance(value, bool) else value})"
+
+
+# -- The checks that APP_ENV=production applies to the settings. No message repeats a value ---------------------------
+
+MIN_SECRET_BYTES = 32
+MIN_SECRET_CHARACTERS = 8
+PLACEHOLDER_KEYS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
+
+# URL parameters that libpq, and then PyMySQL, accept instead of a password. PGPASSWORD, ~/.pgpass and ~/.my.cnf are not
+# visible here: name a passfile, or a `read_default_file`.
+_OTHER_CREDENTIALS_OF_URL = frozenset(
+    {"password", "passfile", "sslcert", "service", "gssencmode", "passwd", "ssl_cert", "read_default_file"}
+)
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
+
+
+class CheckedSettings(Protocol):
+    """The settings that are looked at; `app.core.config.Settings` has them."""
+
+    secret_key: SecretStr | None
+    secret_key_previous: list[SecretStr]
+    allow_passwordless_broker: bool
+    celery_broker_url: SecretStr | None
+    celery_result_backend: SecretStr | None
+    cors_origins: list[str]
+    debug: bool
+    database_url: SecretStr | None
+
+
+def refused_in_production(settings: CheckedSettings) -> Iterator[str]:
+    """A sentence for each setting that must not go into production."""
+    key = settings.secret_key.get_secret_value() if settings.secret_key else ""
+    if not key:
+        yield "needs SECRET_KEY (at least 32 bytes, random)"
+    elif is_weak_key(key):
+        yield "refuses this SECRET_KEY: short or a placeholder"
+    # Tokens signed with an old key are accepted, so a weak old key lets anyone sign them.
+    if any(is_weak_key(former.get_secret_value()) for former in settings.secret_key_previous):
+        yield "refuses a key of SECRET_KEY_PREVIOUS: short or a placeholder"
+    yield from () if settings.allow_passwordless_broker else _open_brokers(settings)
+    if "*" in settings.cors_origins:
+        yield "refuses CORS_ORIGINS with *: name the origins"
+    if settings.debug:
+        yield "refuses DEBUG: the log would contain every statement"
+    if settings.database_url is not None and _is_open_database(settings.database_url.get_secret_value()):
+        yield "refuses this DATABASE_URL: it names another machine without a password, client certificate or passfile"
+
+
+def _open_brokers(settings: CheckedSettings) -> Iterator[str]:
+    for name in ("celery_broker_url", "celery_result_backend"):
+        url: SecretStr | None = getattr(settings, name)
+        if url is not None and any(map(_is_open_redis, url.get_secret_value().split(";"))):
+            yield (
+                f"refuses a {name.upper()} without a password: any client of that Redis can make your workers run"
+                " tasks (set ALLOW_PASSWORDLESS_BROKER=true if no other client can reach it)"
+            )
+
+
+def _is_open_redis(url: str) -> bool:
+    """Return whether this is a Redis on the network without a password. The file system protects a socket."""
+    parts = urlsplit(url)
+    return parts.scheme in {"redis", "rediss", "valkey", "valkeys", "sentinel"} and not parts.password
+
+
+def is_weak_key(key: str) -> bool:
+    """Return whether a key is shorter than 32 bytes, a placeholder, or of fewer than eight different characters."""
+    placeholder = key.lower() in PLACEHOLDER_KEYS or len(set(key)) < MIN_SECRET_CHARACTERS
+    return placeholder or len(key.encode()) < MIN_SECRET_BYTES
+
+
+def _is_open_database(url: str) -> bool:
+    """Return whether only the network protects this database. A socket's folder is as local as localhost."""
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    if "unix_socket" in options:  # PyMySQL uses it whatever the host
+        return False
+    hosts = options.get("host", [parts.hostname or ""])
+    local = all(host in _LOCAL_HOSTS or host.startswith("/") for names in hosts for host in names.split(","))
+    return not (local or parts.password or _OTHER_CREDENTIALS_OF_URL & options.keys())
+
+
+# -- Warnings about settings that a process takes: a name that is probably misspelt, and a weak SECRET_KEY ------------
+
+MAX_EDITS = 2
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# What docker-compose.yml asks for beside settings.
+OF_COMPOSE = frozenset({
+    "API_PORT", "FORWARDED_ALLOW_IPS", "POSTGRES_APP_PASSWORD", "POSTGRES_IMAGE", "POSTGRES_PASSWORD", "PYTHON_IMAGE",
+    "VALKEY_IMAGE", "VALKEY_PASSWORD", "WORKER_CONCURRENCY",
+})  # fmt: skip
+# https://docs.celeryq.dev/en/stable/userguide/configuration.html, and what Celery 5 reads beside it.
+OF_CELERY = frozenset({
+    "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_CONFIG_MODULE", "CELERY_CUSTOM_WORKER_POOL",
+    "CELERY_LOADER", "CELERY_LOG_FILE", "CELERY_LOG_LEVEL", "CELERY_LOG_REDIRECT", "CELERY_LOG_REDIRECT_LEVEL",
+    "CELERY_RDB_HOST", "CELERY_RDB_PORT", "CELERY_SKIP_CHECKS", "CELERY_TRACE_APP", "C_FORCE_ROOT", "WORKER_LOGLEVEL",
+})  # fmt: skip
+_OF_COMPOSE_ITSELF = ("COMPOSE_", "DOCKER_")
+_OF_OTHERS = OF_COMPOSE | OF_CELERY | {"TASK_SERVICE_URL"}  # the last one is of clients
+
+_logged_warnings: set[str] = set()
+
+
+def warn_of_settings(settings: Settings) -> None:
+    """Log each warning about the settings, once in this process."""
+    for line in setting_warnings(settings):
+        if line not in _logged_warnings:
+            _logged_warnings.add(line)
+            logger.warning("%s", line)
+
+
+def setting_warnings(settings: Settings) -> Iterator[str]:
+    """Yield a line for each name that is no setting, and for a weak SECRET_KEY. No line has a value.
+
+    In `.env` every unknown name counts. The environment is full of other names: only one that is at most two edits
+    away from a setting counts.
+    """
+    file = Settings.model_config.get("env_file")
+    lines = _lines_of_env_file(Path(file)) if isinstance(file, str) and Path(file).is_file() else []
+    for number, name in lines:
+        if name is None:
+            yield f"configuration: line {number} of .env is not NAME=value: it has no effect"
+    yield from misspelt_names(os.environ, {name: None for _, name in lines if name is not None})
+    key = settings.secret_key
+    if settings.app_env != "production" and key is not None and is_weak_key(key.get_secret_value()):
+        yield "SECRET_KEY is short or a placeholder: good enough for development only"
+
+
+def _lines_of_env_file(file: Path) -> list[tuple[int, str | None]]:
+    """Return the number and the name of each line; None for one without a name, which may be the rest of a secret."""
+    with file.open(encoding="utf-8") as stream:
+        parsed = list(parse_stream(stream))
+    return [
+        (
+            each.original.line,
+            each.key if each.key and each.value is not None and _VARIABLE_NAME.fullmatch(each.key) else None,
+        )
+        for each in parsed
+        if each.key is not None or each.error
+    ]
+
+
+def misspelt_names(environment: Mapping[str, object], in_file: Mapping[str, object]) -> Iterator[str]:
+    """Yield a line for each name of the two that is probably meant to be a setting."""
+    known = {name.upper() for name in Settings.model_fields}
+    for name in in_file:
+        if not _is_known_name(name, known):
+            yield f"configuration: {name} in .env is no setting{did_you_mean(name, known)}: it has no effect"
+    for name in environment.keys() - in_file.keys():
+        if not _is_known_name(name, known) and any(edits(name.upper(), each, MAX_EDITS) <= MAX_EDITS for each in known):
+            yield f"configuration: {name} in the environment is no setting{did_you_mean(name, known)}: it has no effect"
+
+
+def _is_known_name(name: str, settings: set[str]) -> bool:
+    # Names of settings have no case.
+    return name.upper() in settings or name in _OF_OTHERS or name.startswith(_OF_COMPOSE_ITSELF)

@@ -5,9 +5,17 @@ the call that came first. A user who is alone holds all threads but one, which i
 half of them. A *costly* call also waits until its user has no other costly call in progress, and until fewer than half
 of the threads work on costly calls. So plain calls find a thread while costly ones run. Calls are costly when their
 caller says so, and while the user's last call took COSTLY_SECONDS of a processor or more.
+
+`PromptThreads` tells how soon a thread gets the interpreter from a busy event loop (`sys.setswitchinterval`). A thread
+needs the interpreter again after each statement. A loop that is never idle gives it away after Python's 5 ms, or not
+even then if its turns are shorter: each system call of the loop lets the waiting thread begin its wait anew. One client
+that keeps the loop busy so takes the lists of others from 5 to 300 ms. A short interval for everything would make the
+groups of a busy process smaller, and a request dearer by a tenth. So it is short only while calls run that are not
+grouped, or are a group of one.
 """
 
 import asyncio
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
@@ -15,7 +23,6 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from app.core.prompt_threads import PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
 Result = TypeVar("Result")
@@ -205,3 +212,26 @@ class FairThreads:
         self._users.pop(user.name, None)
         if len(self._users) == 1:  # the one who is left may hold more
             self._take_in(*self._users.values())
+
+
+PROMPT_SECONDS = 0.0003
+
+
+class PromptThreads:
+    """Counts the calls in threads that should not wait long. For one event loop."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._usual = sys.getswitchinterval()
+
+    def begin(self) -> None:
+        """Begin such a call. `end` must follow."""
+        self._calls += 1
+        if self._calls == 1:
+            sys.setswitchinterval(PROMPT_SECONDS)
+
+    def end(self) -> None:
+        """End it: after the last one, the interval is what it was."""
+        self._calls -= 1
+        if not self._calls:
+            sys.setswitchinterval(self._usual)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.json_forms import Forms
+from app.core.json_text import Forms
 
 MASK = "***"
 

@@ -1,20 +1,24 @@
-"""Passwords, access tokens and refresh tokens. The only module that imports passlib (libpass) and python-jose.
+"""Passwords, access tokens, refresh tokens, API keys, and the encryption of secrets that the database keeps.
 
-python-jose accepts too much, so `read_access_token` checks each token before it reaches python-jose. `ecdsa`, which
-python-jose depends on, is never imported.
+The only module that imports passlib (libpass) and python-jose. python-jose accepts too much, so `read_access_token`
+checks each token before it reaches python-jose. `ecdsa`, which python-jose depends on, is never imported. All three and
+`cryptography` are imported at their first use: a worker, which checks no login, has none of them.
 """
 
 import base64
 import hashlib
 import json
+import os
 import re
 import secrets
+import string
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid4
 
 from app.core.config import get_settings
@@ -216,3 +220,105 @@ def new_refresh_token() -> str:
 def refresh_token_digest(token: str) -> bytes:
     """Return the digest that is stored. The token is random, so a fast hash is as safe as a slow one."""
     return hashlib.sha256(token.encode()).digest()
+
+
+# -- The format of an API key: `tsk_`, 8 public characters, `_`, 43 secret characters, 6 characters of a checksum -----
+# The prefix identifies the key for people and secret scanners. The checksum refuses malformed keys without a database
+# query. Only the 43 characters (256 bits) are secret.
+
+API_KEY_MARK = "tsk_"
+# Only letters and digits: a double click selects the whole key, and it never needs escaping.
+_API_KEY_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_API_KEY_PUBLIC, _API_KEY_SECRET, _API_KEY_CHECKSUM = 8, 43, 6  # 43 characters of 62 are 256 bits
+_API_KEY_SHAPE = re.compile(
+    rf"{API_KEY_MARK}[0-9A-Za-z]{{{_API_KEY_PUBLIC}}}_[0-9A-Za-z]{{{_API_KEY_SECRET + _API_KEY_CHECKSUM}}}"
+)
+
+
+def new_api_key() -> str:
+    body = f"{API_KEY_MARK}{_random_characters(_API_KEY_PUBLIC)}_{_random_characters(_API_KEY_SECRET)}"
+    return body + _checksum_of_api_key(body)
+
+
+def looks_like_api_key(token: str) -> bool:
+    """Return whether a token has the prefix of API keys. Access tokens never have it."""
+    return token.startswith(API_KEY_MARK)
+
+
+def is_well_formed_api_key(token: str) -> bool:
+    """Return whether a token has the format of an API key and a correct checksum."""
+    return _API_KEY_SHAPE.fullmatch(token) is not None and token.endswith(
+        _checksum_of_api_key(token[:-_API_KEY_CHECKSUM])
+    )
+
+
+def shown_api_key_prefix(key: str) -> str:
+    """Return the public part of a key, by which its owner recognises it in lists."""
+    return key[: len(API_KEY_MARK) + _API_KEY_PUBLIC]
+
+
+def api_key_digest(key: str) -> bytes:
+    """Return the digest that is stored. The key is random, so a fast hash is as safe as a slow one."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _random_characters(length: int) -> str:
+    return "".join(secrets.choice(_API_KEY_ALPHABET) for _ in range(length))
+
+
+def _checksum_of_api_key(body: str) -> str:
+    number, digits = zlib.crc32(body.encode()), ""
+    for _ in range(_API_KEY_CHECKSUM):
+        number, digit = divmod(number, len(_API_KEY_ALPHABET))
+        digits = _API_KEY_ALPHABET[digit] + digits
+    return digits
+
+
+# -- Encrypts secrets that the database keeps: AES-256-GCM with a key derived from SECRET_KEY (HKDF, RFC 5869) --------
+# Whoever reads the database, a backup or a replica alone cannot use them. The context, such as a user's id, is
+# authenticated, so that a value cannot be moved to another row.
+#
+# `cryptography` is imported by the functions: it takes 8 MiB of each process, and few users have a second factor.
+
+ENCRYPTION_VERSION = b"\x01"
+NONCE_BYTES = 12
+
+
+class Undecryptable(Exception):
+    """None of the given keys decrypts the value in this context."""
+
+
+class Decrypted(NamedTuple):
+    """`is_current`: the first key encrypted the value. Otherwise encrypt it again before that key is dropped."""
+
+    plain: bytes
+    is_current: bool
+
+
+def encrypt(plain: bytes, keys: Sequence[str], context: str) -> bytes:
+    """Return the value encrypted with the first of the keys."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(NONCE_BYTES)
+    return ENCRYPTION_VERSION + nonce + AESGCM(_derive_encryption_key(keys[0])).encrypt(nonce, plain, context.encode())
+
+
+def decrypt(encrypted: bytes, keys: Sequence[str], context: str) -> Decrypted:
+    """Return the value, which any of the keys has encrypted. Raises Undecryptable."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    head, nonce, rest = encrypted[:1], encrypted[1 : 1 + NONCE_BYTES], encrypted[1 + NONCE_BYTES :]
+    for key in keys if head == ENCRYPTION_VERSION else ():
+        try:
+            return Decrypted(AESGCM(_derive_encryption_key(key)).decrypt(nonce, rest, context.encode()), key == keys[0])
+        except (InvalidTag, ValueError):  # ValueError: too short
+            continue
+    raise Undecryptable
+
+
+def _derive_encryption_key(key: str) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(SHA256(), length=32, salt=None, info=b"task-service: secrets in the database").derive(key.encode())

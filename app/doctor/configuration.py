@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.core.config import ConfigurationError, Settings
-from app.core.setting_warnings import setting_warnings
+from app.core.config import ConfigurationError, Settings, setting_warnings
 from app.doctor.findings import Finding, fail, ok, say, warn
 
 NEEDED = ("database_url", "celery_broker_url")

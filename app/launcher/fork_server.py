@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import Any
 
 from app.core.engines import MYSQL, SQLITE
-from app.core.import_errors import described
+from app.core.process_start import describe_with_place
 from app.launcher.processes import stat_fields
 
 PR_SET_PDEATHSIG = 1
@@ -64,7 +64,7 @@ def main() -> None:
         else:
             import_the_application(engine)
     except (Exception, SystemExit) as error:
-        orders.send(json.dumps({"error": described(error)}).encode())
+        orders.send(json.dumps({"error": describe_with_place(error)}).encode())
         raise
     gc.collect()
     gc.freeze()  # else the collector of each part would write to every page of what they share

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.core import exit_codes
+from app.core import process_start
 from app.core.engines import SQLITE
 from app.launcher import database
 from app.launcher.command import CommandPart, Stopped, Workshop
@@ -214,7 +214,7 @@ class Server:
                 self._look_after_parts()
                 now = time.monotonic()
                 up_since = (up_since or now) if api.is_up else None
-                is_refused = self.supervisor.exit_code("api") == exit_codes.CONFIGURATION
+                is_refused = self.supervisor.exit_code("api") == process_start.EXIT_CONFIGURATION
                 if is_refused or self.supervisor.deaths("api") >= ALLOWED_DEATHS:
                     why = self.supervisor.last_line("api")
                     raise LauncherError(f"the API does not start: {why} (all of it: {self.data.log('api')})")

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from app.core.config import ConfigurationError, get_settings
-from app.core.import_errors import described
+from app.core.process_start import describe_with_place
 from app.launcher.fork_server import IMPORTED
 
 REFUSED = "refused: "
@@ -20,7 +20,7 @@ def main() -> int:
     except ConfigurationError as error:
         refused = str(error).splitlines()
     except (Exception, SystemExit) as error:  # noqa: BLE001 (a module raises what it likes)
-        refused = [described(error)]
+        refused = [describe_with_place(error)]
     for each in refused:
         print(f"{REFUSED}{each}", flush=True)
     return 1 if refused else 0

@@ -19,8 +19,8 @@ from redis import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from app.core.body_threads import ServiceThread
 from app.core.fork import PerProcess
+from app.core.task_bodies import ServiceThread
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
 from app.messaging.application import celery_app

@@ -9,9 +9,8 @@ from celery import signals
 from celery.loaders.app import AppLoader
 from kombu.utils.imports import symbol_by_name
 
-from app.core.collector import paused_collector
 from app.core.config import ConfigurationError, Settings, get_settings
-from app.core.import_errors import place_of
+from app.core.process_start import paused_collector, place_of
 from app.db.outage import first_line
 from app.db.schema_version import await_schema
 from app.db.session import dispose_engine

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from app.core.body_threads import ServiceThread
 from app.core.fork import PerProcess
+from app.core.task_bodies import ServiceThread
 from app.db.outage import first_line
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import send, wake

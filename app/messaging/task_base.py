@@ -18,8 +18,7 @@ from celery.exceptions import Retry
 from kombu.utils.imports import symbol_by_name
 from sqlalchemy.orm import Session
 
-from app.core.body_threads import present_attempt
-from app.core.coroutines import coroutine_runner
+from app.core.task_bodies import coroutine_runner, present_attempt
 from app.db.session import SessionLocal
 from app.messaging.guard.messages import BUILT_INS
 from app.messaging.hidden_values import conceal, hide_arguments

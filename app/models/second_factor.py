@@ -12,7 +12,7 @@ from app.ddl.columns import Bytes, Digest
 
 
 class SecondFactor(Base):
-    """In force once confirmed. The secret is encrypted (`app/core/encryption.py`) with the user's id as context."""
+    """In force once confirmed. The secret is encrypted (`app/core/security.py`) with the user's id as context."""
 
     __tablename__ = "second_factors"
 

@@ -76,7 +76,7 @@ class DeliveryState(StrEnum):
 class WebhookEndpoint(Base):
     """A URL of a user that is told of events.
 
-    The secrets are encrypted (`app/core/encryption.py`) with the endpoint's id as context. The old one signs beside the
+    The secrets are encrypted (`app/core/security.py`) with the endpoint's id as context. The old one signs beside the
     present one until its time is over.
     """
 

@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, EmailStr, Field
 from pydantic_core import PydanticCustomError
 
-from app.core.email_addresses import ascii_address
-from app.core.password_strength import MIN_LENGTH
+from app.core.credentials import MIN_LENGTH, ascii_address
 from app.models.task import TaskPriority
 from app.models.user import MAX_WEIGHT, Role
 from app.schemas.base import PatchModel, RequestModel, ResponseModel

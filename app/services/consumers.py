@@ -6,7 +6,7 @@ it. Numbers are not used again: rows of the outbox and `tasks.followers` may hav
 
 import sqlalchemy as sa
 
-from app.core.task_metrics import OutboxLag
+from app.core.metrics import OutboxLag
 from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.outbox import OutboxRow

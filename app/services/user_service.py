@@ -10,8 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.network_addresses import address_block
-from app.core.origin import Actor
+from app.core.origin import Actor, address_block
 from app.core.security import hash_password
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.page import Page, page_of

@@ -15,9 +15,8 @@ from celery.worker import state
 from kombu.utils.imports import symbol_by_name
 
 from app.catalogue import catalogue
-from app.core.body_threads import hand_on, hand_on_no_more
-from app.core.config import ConfigurationError, get_settings
-from app.core.setting_warnings import warn_of_settings
+from app.core.config import ConfigurationError, get_settings, warn_of_settings
+from app.core.task_bodies import hand_on, hand_on_no_more
 from app.db.session import end_idle_transactions
 from app.db.sql import attempts, claims
 from app.messaging import wakeups

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.core.api_key_tokens import api_key_digest, new_api_key
 from app.core.config import get_settings
+from app.core.security import api_key_digest, new_api_key
 from app.db.session import SessionLocal
 from app.models.api_key import ApiKey, Scope
 from app.services.accounts.api_key_service import api_key_service

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from app.core.config import get_settings
-from app.core.metrics import exposition
-from app.core.task_metrics import TaskNumbers
+from app.core.metrics import TaskNumbers, exposition
 from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.settings import sql

@@ -11,9 +11,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from app.core.api_key_tokens import new_api_key
 from app.core.config import get_settings
-from app.core.security import access_token_life, create_access_token, read_access_token
+from app.core.security import access_token_life, create_access_token, new_api_key, read_access_token
 from app.db.session import SessionLocal
 from app.db.sql import new_tasks
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.core.task_metrics import OutboxLag
+from app.core.metrics import OutboxLag
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.ddl.clock import NOW
 from app.maintenance.passes import expired_tasks

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.orm import Session
 
-from app.core.task_metrics import TaskSums
+from app.core.metrics import TaskSums
 from app.models import User
 from app.models.task import Task, TaskStatus
 from app.models.task_count import task_count_changes

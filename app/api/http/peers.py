@@ -14,7 +14,7 @@ from uuid import UUID
 
 from fastapi import Request
 
-from app.core.open_files import open_files_limit
+from app.core.api_process import open_files_limit
 from app.core.setting_fields import SettingFields
 from app.errors import Overloaded, TooManyInProgress
 

@@ -16,8 +16,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from app.core.fair_threads import CallerGone, FairThreads
-from app.core.network_addresses import address_block
-from app.core.origin import current_origin
+from app.core.origin import address_block, current_origin
 from app.errors import InvalidToken
 from app.services.accounts.auth_service import Principal
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.api_key_tokens import api_key_digest, new_api_key, shown_prefix
 from app.core.config import get_settings
+from app.core.security import api_key_digest, new_api_key, shown_api_key_prefix
 from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.statements import api_keys
@@ -55,7 +55,7 @@ class ApiKeyService:
             row = ApiKey(
                 user_id=user_id,
                 name=name,
-                prefix=shown_prefix(key),
+                prefix=shown_api_key_prefix(key),
                 digest=api_key_digest(key),
                 scopes=[scope.value for scope in Scope if scope in scopes],
                 expires_at=expires_at,

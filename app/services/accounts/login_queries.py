@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.core.email_addresses import spellings
+from app.core.credentials import login_spellings
 from app.core.security import AccessClaims
 from app.db.statements import conditions
 from app.ddl.clock import NOW
@@ -31,7 +31,7 @@ class Credentials:
 
 def find_credentials(db: Session, login: str) -> Credentials | None:
     """Return the user with this username or e-mail address, or None. A username cannot look like an e-mail address."""
-    names = spellings(login)
+    names = login_spellings(login)
     found = db.execute(
         select(User.id, User.username, User.password_hash, User.is_active).where(
             or_(User.username_normalized.in_(names), User.email_normalized.in_(names))

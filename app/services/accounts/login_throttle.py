@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.core.network_addresses import address_block
+from app.core.origin import address_block
 from app.db.statements import throttle
 from app.db.statements.throttle import Count, has_signed_in, read_counts, write_counts
 from app.errors import TooManyRequests

@@ -1,7 +1,7 @@
 """The check of each new password, and that of FIRST_ADMIN_PASSWORD at the start."""
 
 from app.core.config import ConfigurationError, Settings
-from app.core.password_strength import weakness
+from app.core.credentials import weakness
 from app.errors import WeakPassword
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core import one_time_codes
-from app.core.encryption import Undecryptable, decrypt, encrypt
 from app.core.origin import Actor
+from app.core.security import Undecryptable, decrypt, encrypt
 from app.models.audit import AuditEvent
 from app.services.accounts import second_factor_queries as queries
 from app.services.accounts.second_factor_queries import StoredFactor

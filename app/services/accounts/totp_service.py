@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.core import one_time_codes
 from app.core.config import get_settings
-from app.core.encryption import Undecryptable, decrypt
 from app.core.origin import Actor
+from app.core.security import Undecryptable, decrypt
 from app.db.session import transaction
 from app.db.statements import logins, users
 from app.errors import (

@@ -10,8 +10,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.network_addresses import address_block
-from app.core.origin import current_actor, current_origin
+from app.core.origin import address_block, current_actor, current_origin
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import audit as statements

@@ -8,11 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
-from app.core.network_addresses import address_block
-from app.core.security import AccessClaims, read_access_token
+from app.core.origin import address_block
+from app.core.security import (
+    AccessClaims,
+    api_key_digest,
+    is_well_formed_api_key,
+    looks_like_api_key,
+    read_access_token,
+)
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
 from app.services.accounts import api_key_queries, login_queries
@@ -74,7 +79,7 @@ def login_claims(token: str) -> AccessClaims | None:
     """
     if not looks_like_api_key(token):
         return read_access_token(token)
-    if not is_well_formed(token):
+    if not is_well_formed_api_key(token):
         raise InvalidToken
     return None
 

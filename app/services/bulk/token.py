@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.core.encryption import Undecryptable, decrypt, encrypt
 from app.core.json_text import dump_json
+from app.core.security import Undecryptable, decrypt, encrypt
 from app.errors import TokenExpired
 from app.models.bulk_deed import Deed, pack_ids, unpack_ids
 

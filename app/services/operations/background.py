@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from app.core.body_threads import ServiceThread
+from app.core.task_bodies import ServiceThread
 from app.db.outage import first_line, is_passing
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
-from app.core.task_metrics import QueueDepth, TaskNumbers, WorkerLoad
+from app.core.metrics import QueueDepth, TaskNumbers, WorkerLoad
 from app.db.session import SessionLocal
 from app.db.statements import queue_depths, reads, workers
 from app.db.statements.expressions import seconds_between

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import start_of
-from app.core.task_metrics import Durations, TaskSums
+from app.core.metrics import Durations, TaskSums
 from app.db.sql import stats as statements
 from app.models.task import TaskStatus
 from app.models.task_count import Ended

@@ -21,9 +21,9 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.core.body_threads import start_for_service
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
+from app.core.task_bodies import start_for_service
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.db.statements import quotas as statements

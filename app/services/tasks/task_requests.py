@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.catalogue import catalogue, find_type
-from app.core.json_forms import Forms
+from app.core.json_text import Forms
 from app.core.redacted_text import redact_text
 from app.core.redaction import MASK, Parameters, holds_mask, redact, restore_secrets
 from app.errors import InvalidTask, InvalidTransition

@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.core.encryption import Undecryptable
+from app.core.security import Undecryptable
 from app.db.statements import api_keys
 from app.ddl.clock import NOW
 from app.errors import UserNotFound, WebhookDisabled, WebhookNotFound

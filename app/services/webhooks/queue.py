@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from app.core.encryption import Undecryptable
+from app.core.security import Undecryptable
 from app.db.session import transaction
 from app.ddl.clock import NOW
 from app.errors import WebhooksOff

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from app.core.config import get_settings
-from app.core.encryption import decrypt, encrypt
+from app.core.security import decrypt, encrypt
 from app.core.signatures import derive_user_key
 from app.errors import EndpointsOff, WebhooksOff
 

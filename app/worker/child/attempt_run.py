@@ -15,9 +15,8 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
-from app.core.body_threads import belongs_to, threads_of
-from app.core.coroutines import coroutine_runner
 from app.core.json_text import dump_json
+from app.core.task_bodies import belongs_to, coroutine_runner, threads_of
 from app.db.sql import prepared, task_output
 from app.db.statements.ends import Cause
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled

@@ -7,7 +7,7 @@ from collections import deque
 from typing import ClassVar, Protocol
 from uuid import UUID
 
-from app.core.body_threads import ServiceThread
+from app.core.task_bodies import ServiceThread
 from app.db.outage import first_line
 from app.db.sql import prepared
 from app.messaging import hints

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import event
 
-from app.core.body_threads import goes_on, is_of_service
 from app.core.engines import SQLITE
+from app.core.task_bodies import goes_on, is_of_service
 from app.db.session import engine
 
 logger = logging.getLogger(__name__)

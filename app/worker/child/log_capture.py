@@ -4,7 +4,7 @@
 whether it propagates. `sys.stdout` and `sys.stderr` are wrapped. Both go on as before: the worker's own log stays as it
 is.
 
-Whose a line is says `app/core/body_threads.py`. What a thread logs that was left behind by an earlier body belongs to
+Whose a line is says `app/core/task_bodies.py`. What a thread logs that was left behind by an earlier body belongs to
 that body, which has ended: it is not kept, and no other user gets to read it.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from app.core.body_threads import present_attempt
+from app.core.task_bodies import present_attempt
 from app.worker.child.attempt_log import STREAM_LEVELS, AttemptLog
 from app.worker.child.log_entries import entry_of
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from app.core.body_threads import start_for_service
+from app.core.task_bodies import start_for_service
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.services.execution.results import check_percent, is_plainly_small
 

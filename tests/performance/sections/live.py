@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.asyncio
 
-from app.core.allocator import TRIM_SECONDS
+from app.core.api_process import TRIM_SECONDS
 from tests.performance.bench import QUIET, Bench, finish, run
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings

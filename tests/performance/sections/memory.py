@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from app.core.allocator import TRIM_SECONDS
+from app.core.api_process import TRIM_SECONDS
 from tests.performance.bench import QUIET, ROOM, Bench, finish
 from tests.performance.drain import all_ended, in_broker, pending
 from tests.performance.findings import Curve, Findings

@@ -11,8 +11,7 @@ from starlette.testclient import TestClient
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath, json_body, read_fast
 from app.api.http.middleware import RequestContext, RequestMetrics, UnhandledErrors, route_template
-from app.core.metrics import exposition
-from app.core.task_metrics import TaskNumbers
+from app.core.metrics import TaskNumbers, exposition
 from app.errors import TaskNotFound
 from app.schemas.base import RequestModel
 

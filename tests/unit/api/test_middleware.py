@@ -15,8 +15,7 @@ from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.core import logging as app_logging
-from app.core.metrics import exposition
-from app.core.task_metrics import TaskNumbers
+from app.core.metrics import TaskNumbers, exposition
 from tests.support.tables import check_rows
 
 LIMIT = 2048

@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from app.core import allocator
+from app.core import api_process
 from tests.support.sources import run_program
 
-on_glibc = pytest.mark.skipif(allocator._glibc() is None, reason="there is no glibc here")
+on_glibc = pytest.mark.skipif(api_process._glibc() is None, reason="there is no glibc here")
 # Prints how many KiB are left of hashes in five threads, at the least of some looks.
 HASHING = """
 import asyncio, os, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from app.core import allocator
+from app.core import api_process as allocator
 from app.core.security import hash_password
 
 allocator.TRIM_SECONDS = 0.01
@@ -52,13 +52,13 @@ def test_what_hashes_took_is_given_back_whichever_threads_made_them() -> None:
 def test_without_glibc_nothing_is_changed(monkeypatch: pytest.MonkeyPatch, libc: object) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: libc)
     monkeypatch.setattr(sys, "platform", "linux" if libc else "darwin")
-    allocator._glibc.cache_clear()
+    api_process._glibc.cache_clear()
 
     async def run() -> set[str]:
-        async with allocator.single_malloc_arena():
+        async with api_process.single_malloc_arena():
             return {task.get_name() for task in asyncio.all_tasks()}
 
     try:
         assert not any(name.startswith("allocator") for name in asyncio.run(run()))
     finally:
-        allocator._glibc.cache_clear()
+        api_process._glibc.cache_clear()

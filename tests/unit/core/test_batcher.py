@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.core.batcher import Batcher
-from app.core.prompt_threads import SECONDS as SWITCH_SECONDS, PromptThreads
+from app.core.fair_threads import PROMPT_SECONDS as SWITCH_SECONDS, PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
 pytestmark = pytest.mark.anyio

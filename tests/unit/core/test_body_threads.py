@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.core.body_threads import (
+from app.core.task_bodies import (
     ServiceThread,
     belongs_to,
     goes_on,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.core.coroutines import CoroutineRunner
+from app.core.task_bodies import CoroutineRunner
 
 
 class OverLimit(Exception):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.encryption import Undecryptable, decrypt, encrypt
+from app.core.security import Undecryptable, decrypt, encrypt
 from tests.support.tables import check_rows
 
 OLD, NEW = "old-" * 8, "new-" * 8

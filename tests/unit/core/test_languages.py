@@ -11,9 +11,9 @@ import zxcvbn.feedback
 
 from app import errors
 from app.core import languages, validation_errors
+from app.core.credentials import weakness
 from app.core.languages import error_texts, in_chinese, preferred
 from app.core.password_guesses import OWN_WORDS_ADVICE
-from app.core.password_strength import weakness
 from app.errors import ServiceError
 from tests.support.error_titles import error_titles
 from tests.support.services import ROOT

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.core import log_repeats as module
-from app.core.log_repeats import ALLOWED, WINDOW_SECONDS, RepeatFilter
+from app.core import logging as module
+from app.core.logging import ALLOWED_REPEATS, REPEAT_SECONDS, RepeatFilter
 
 
 class Clock:
@@ -42,10 +42,12 @@ class TestRepeats:
     def test_end_with_a_remark_and_the_next_minute_tells_their_number(self, log: Log, clock: Clock) -> None:
         shown = [line for number in range(1000) if (line := log.write("bad request %d", number))]
         assert shown[0] == "bad request 0"
-        assert shown[-1] == f"bad request {ALLOWED - 1} (more like this are not shown for 60 s)"
-        assert len(shown) == ALLOWED
-        clock.now += WINDOW_SECONDS
-        assert log.write("bad request %d", 1) == f"bad request 1 ({1000 - ALLOWED} more like this were not shown)"
+        assert shown[-1] == f"bad request {ALLOWED_REPEATS - 1} (more like this are not shown for 60 s)"
+        assert len(shown) == ALLOWED_REPEATS
+        clock.now += REPEAT_SECONDS
+        assert (
+            log.write("bad request %d", 1) == f"bad request 1 ({1000 - ALLOWED_REPEATS} more like this were not shown)"
+        )
         assert log.write("bad request %d", 2) == "bad request 2"
 
     def test_hide_no_other_warning(self, log: Log) -> None:
@@ -59,4 +61,4 @@ class TestRepeats:
 
     def test_of_many_texts_need_no_memory(self, log: Log) -> None:
         assert all(log.write(f"text {number}") for number in range(10_000))
-        assert len(log.filter._seen) <= module._MAX_MESSAGES
+        assert len(log.filter._seen) <= module._MAX_COUNTED_MESSAGES

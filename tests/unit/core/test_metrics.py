@@ -5,8 +5,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.core.metrics import count_request, exposition
-from app.core.task_metrics import Durations, OutboxLag, QueueDepth, TaskNumbers, TaskSums, WorkerLoad
+from app.core.metrics import (
+    Durations,
+    OutboxLag,
+    QueueDepth,
+    TaskNumbers,
+    TaskSums,
+    WorkerLoad,
+    count_request,
+    exposition,
+)
 from tests.support.sources import run_program
 
 DEPTH = QueueDepth("default", pending=3, ready=2, running=1, oldest_pending_seconds=12.5)
@@ -105,7 +113,7 @@ def test_adds_up_several_processes(tmp_path: Path) -> None:
     count = "from app.core.metrics import *; count_request('GET', '/x', 200, 0.1)"
     for _ in range(2):
         run_program(f"{count}; forget_process()", **shared)
-    imports = "from app.core.task_metrics import QueueDepth, TaskNumbers"
+    imports = "from app.core.metrics import QueueDepth, TaskNumbers"
     scrape = "print(exposition(lambda: TaskNumbers([QueueDepth('default', 3, 3, 1, 0.0)]), list).decode())"
     text = run_program(f"{imports}; {count}; {scrape}", **shared)
     assert 'http_requests_total{method="GET",route="/x",status="200"} 3.0' in text

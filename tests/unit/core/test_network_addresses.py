@@ -1,6 +1,6 @@
 """How addresses of the network count: what one customer has is one."""
 
-from app.core.network_addresses import address_block
+from app.core.origin import address_block
 
 
 class TestAddressBlock:

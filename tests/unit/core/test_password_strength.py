@@ -8,8 +8,8 @@ import pytest
 from zxcvbn import matching
 from zxcvbn.matching import dictionary_match
 
+from app.core.credentials import MIN_LENGTH, MIN_SCORE, own_words, weakness
 from app.core.password_guesses import MOST_LOOKUPS, SHORTEST, examined, judge
-from app.core.password_strength import MIN_LENGTH, MIN_SCORE, own_words, weakness
 from tests.support.tables import check_rows
 
 NAMES = ("Anna-Maria.Smith", "a.smith.42@mail.example.com")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.core.prompt_threads import SECONDS, PromptThreads
+from app.core.fair_threads import PROMPT_SECONDS, PromptThreads
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,6 @@ def test_the_interval_is_short_until_the_last_call_ends(usual: float) -> None:
     prompt.begin()
     prompt.begin()
     prompt.end()
-    assert sys.getswitchinterval() == pytest.approx(SECONDS)
+    assert sys.getswitchinterval() == pytest.approx(PROMPT_SECONDS)
     prompt.end()
     assert sys.getswitchinterval() == pytest.approx(usual)

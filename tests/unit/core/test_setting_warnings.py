@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.core import setting_warnings as warnings
+from app.core import config as warnings
 from app.core.config import Settings
 from app.core.nearest import edits, nearest
 from tests.support.settings import settings
@@ -36,7 +36,7 @@ def test_a_misspelt_name_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_other_names_of_the_environment_are_not_ours() -> None:
     names = ["PATH", "HOME", "EDITOR", "LC_ALL", "APPDATA", "CELERY_LOG_LEVEL", "API_PORT", "quota_running_tasks"]
-    assert list(warnings.misspelt(dict.fromkeys(names, "x"), {})) == []
+    assert list(warnings.misspelt_names(dict.fromkeys(names, "x"), {})) == []
 
 
 def test_every_unknown_name_in_the_file(env_file: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_weak_key() -> None:
 
 
 def test_each_is_logged_once_in_a_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(warnings, "_logged", set())
+    monkeypatch.setattr(warnings, "_logged_warnings", set())
     monkeypatch.setenv("LOG_FORMATT", "json")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):

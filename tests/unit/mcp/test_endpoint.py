@@ -11,11 +11,10 @@ import pytest
 from fastapi import HTTPException
 from starlette.testclient import TestClient
 
-from app.core import exit_codes
-from app.core.api_key_tokens import new_api_key
+from app.core import process_start
 from app.core.fair_threads import CallerGone
 from app.core.json_text import SMALL_BYTES
-from app.core.security import create_access_token
+from app.core.security import create_access_token, new_api_key
 from app.errors import InvalidInput
 from app.main import create_app
 from app.mcp.large_bodies import UserTurns, without_arguments
@@ -85,7 +84,7 @@ def test_other_methods_are_405(client: TestClient) -> None:
 def test_without_the_package_the_start_says_which_extra_brings_it() -> None:
     said, code = run_program(WITHOUT_THE_PACKAGE, SECRET_KEY="x" * 40, MCP_ENABLED="true").splitlines()
     assert said == "configuration: MCP_ENABLED=true needs the package mcp: pip install 'task-service[mcp]'"
-    assert code == str(exit_codes.CONFIGURATION)
+    assert code == str(process_start.EXIT_CONFIGURATION)
 
 
 def request(method: str = "tools/call", name: str = "app-tasks-x", **params: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore, Reject
 
-from app.core.coroutines import CoroutineRunner, coroutine_runner
+from app.core.task_bodies import CoroutineRunner, coroutine_runner
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.testing import TaskRun, TaskRunner, run_task
 from app.worker.child.record_runner import takes_task_id

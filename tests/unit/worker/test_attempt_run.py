@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.redacted_text import known_secrets
+from app.core.task_bodies import coroutine_runner
 from app.db.statements.ends import Cause
 from app.errors import OutputTooLarge, TaskCancelled
 from app.services.execution.claims import ReadyClaim

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from app.core.body_threads import start_for_service
+from app.core.task_bodies import start_for_service
 from app.worker.child import left_connections
 
 

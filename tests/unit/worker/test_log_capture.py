@@ -20,7 +20,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import LoggingProxy
 
-from app.core import body_threads
+from app.core import task_bodies
 from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import LogLine
 from app.worker.child.attempt_log import MAX_WAITING, AttemptLog, Bounds
@@ -38,7 +38,7 @@ class Attempt(NamedTuple):
 
 
 def belongs_to(log: AttemptLog | None) -> AbstractContextManager[None]:
-    return body_threads.belongs_to(None if log is None else Attempt(log))
+    return task_bodies.belongs_to(None if log is None else Attempt(log))
 
 
 def new_log(level: int = logging.INFO) -> AttemptLog:
@@ -63,14 +63,14 @@ def install() -> Iterator[Callable[[int], None]]:
     captures: list[LogCapture] = []
 
     def installed(level: int = logging.INFO) -> None:
-        body_threads.hand_on()
+        task_bodies.hand_on()
         captures.append(LogCapture(level))
         captures[-1].install()
 
     yield installed
     for each in captures:
         each.remove()
-    body_threads.hand_on_no_more()
+    task_bodies.hand_on_no_more()
 
 
 def counted(value: Any) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.core.body_threads import belongs_to, hand_on, hand_on_no_more
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.core.task_bodies import belongs_to, hand_on, hand_on_no_more
 from app.db.sql import claims as statements
 from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.errors import TaskCancelled

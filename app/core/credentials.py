@@ -1,7 +1,8 @@
-"""Which new passwords are refused: NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2.
+"""What an account may have for a name and a password: addresses in ASCII, and passwords that are hard to guess.
 
-15 characters at least, since a password may be the only factor, and zxcvbn's score of 3 at least, where the words of
-its user count as known. There are no rules of composition. Stored passwords are not checked again.
+Which new passwords are refused: NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2. 15 characters at least, since a
+password may be the only factor, and zxcvbn's score of 3 at least, where the words of its user count as known. There are
+no rules of composition. Stored passwords are not checked again.
 """
 
 import json
@@ -9,13 +10,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from email_validator import validate_email
 
 MIN_LENGTH = 15
 MIN_SCORE = 3
 # Beyond any honest check, which takes 0.1 s on an idle machine: see MOST_LOOKUPS.
-LIMIT_SECONDS = 30.0
+CHECK_LIMIT_SECONDS = 30.0
 SERVICE_WORDS = ("task", "service", "taskservice", "task-service", "task service")
 
 _PROGRAM = Path(__file__).with_name("password_guesses.py")
@@ -47,7 +51,7 @@ def weakness(password: str, names: Iterable[str]) -> Weakness | None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=LIMIT_SECONDS,
+        timeout=CHECK_LIMIT_SECONDS,
     )
     judged = json.loads(done.stdout)
     if judged["score"] >= MIN_SCORE:
@@ -60,3 +64,32 @@ def own_words(names: Iterable[str]) -> set[str]:
     texts = {part for name in names for part in (name, *name.split("@"))}
     words = {word for text in texts for word in re.split(r"[^\w]+|_|\d+", text)}
     return {word for word in texts | words if len(word) > 2}  # noqa: PLR2004 (shorter ones are found by chance)
+
+
+# -- Normalises e-mail addresses to ASCII, so that no two accounts have look-alike addresses --------------------------
+
+
+def ascii_address(email: str) -> str:
+    """Return the address in ASCII, with an international domain in its `xn--` form.
+
+    Raises ValueError for an invalid address, and for a local part outside ASCII: with a Cyrillic «а» there could be a
+    second anna@example.com.
+    """
+    ascii_form = validate_email(email, allow_smtputf8=False, check_deliverability=False).ascii_email
+    if ascii_form is None:
+        raise ValueError("no ASCII form")
+    return ascii_form
+
+
+def login_spellings(login: str) -> set[str]:
+    """Return the lower-case names under which this login may be registered: itself, or its address in ASCII.
+
+    Returns an empty set for a name outside ASCII, and drops look-alikes whose lower case is ASCII (the Kelvin sign).
+    """
+    small = login.lower()
+    if login.isascii() or "@" not in login:
+        return {small} if login.isascii() else set()
+    names = set() if small.isascii() else {small}
+    with suppress(ValueError):
+        names.add(ascii_address(login).lower())
+    return names
