@@ -19,7 +19,7 @@ def main() -> int:
         )
         return 1
     sys.path.insert(0, ROOT)
-    from app.launcher.bootstrap import run_in_venv
+    from app.launcher.venv import run_in_venv
 
     return run_in_venv(ROOT, "app.launcher.server", ["requirements.txt"], options="app.launcher.options")
 

@@ -23,7 +23,7 @@ def main() -> int:
         )
         return 1
     sys.path.insert(0, ROOT)
-    from app.launcher.bootstrap import run_in_venv
+    from app.launcher.venv import run_in_venv
 
     requirements = ["requirements.txt", "tests/requirements.txt"]
     return run_in_venv(ROOT, "tests.report.runner", requirements, options="tests.report.options")

@@ -22,9 +22,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from app.core.process_start import GC_THRESHOLDS
-from app.launcher.bootstrap import become
-from app.launcher.options import DEFAULT_PORT
-from app.launcher.parts import api_command
+from app.launcher.options import DEFAULT_PORT, api_command
+from app.launcher.venv import become
 
 P = ParamSpec("P")
 INTERRUPTED = 130

@@ -12,8 +12,8 @@ from app.launcher.console import Console
 from app.launcher.datadir import DataDir
 from app.launcher.environment import Environment
 from app.launcher.errors import LauncherError
-from app.launcher.forking import ForkedProcess, ForkServer
-from app.launcher.process import ManagedProcess
+from app.launcher.forks import ForkedProcess, ForkServer
+from app.launcher.processes import ManagedProcess
 
 STEP_SECONDS = 600.0
 EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception): ")  # the start of a traceback's message

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from app.launcher.errors import LauncherError
-from app.launcher.filelock import try_lock
+from app.launcher.files import try_lock
 from app.launcher.processes import PidFile
 
 

@@ -8,11 +8,10 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from app.launcher.errors import LauncherError
+from app.launcher.files import write_private_file
 from app.launcher.pgfiles import number_in, reason
 from app.launcher.ports import LOOPBACK, free_loopback_port, is_free
-from app.launcher.process import ManagedProcess
-from app.launcher.processes import wait_until
-from app.launcher.secretfile import write_private
+from app.launcher.processes import ManagedProcess, wait_until
 
 START_SECONDS = 60.0
 RETRY_SECONDS = 20.0
@@ -108,6 +107,6 @@ class EmbeddedServer(ABC):
         if not self._ready(port):
             return False
         if not self.port:
-            write_private(self.directory / "port", str(port))
+            write_private_file(self.directory / "port", str(port))
         self.port = port
         return True

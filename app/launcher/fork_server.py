@@ -5,7 +5,7 @@ the process that ordered it: that one waits for it and is followed by it, and th
 
 Orders come over the socket that is its standard input, as JSON: `argv` of `python -m argv`, `env`, `cwd` and the number
 of the signal that the part gets when its parent dies, with the file of its output and, if it has one, that of its
-input. The part answers with its pid. When the socket is closed, this process ends. `app/launcher/forking.py` is the
+input. The part answers with its pid. When the socket is closed, this process ends. `app/launcher/forks.py` is the
 other side.
 """
 

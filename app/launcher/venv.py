@@ -1,12 +1,15 @@
-"""Makes the virtual environment `.venv`, with uv: the installed one, or one that pip fetches; else with pip.
+"""Makes the virtual environment `.venv` with any Python, and runs a command's `main` in it.
 
-Uses the standard library alone, as no package is installed yet. LauncherError explains a failure in one line.
+With uv: the installed one, or one that pip fetches; else with pip. Uses the standard library alone, as no package is
+installed yet: `run_server.py` and `run_tests.py` import this first. LauncherError explains a failure in one line.
 """
 
 import contextlib
 import errno
 import hashlib
+import importlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from app.launcher.errors import LauncherError
-from app.launcher.filelock import locked_directory
-from app.launcher.installing import (
+from app.launcher.files import locked_directory
+from app.launcher.installers import (
     OPTIONAL,
     CannotInstall,
     Installer,
@@ -30,7 +33,6 @@ from app.launcher.installing import (
     without_optional,
     working_uv,
 )
-from app.launcher.locks import LOCKS, REQUIREMENTS, why_unlocked
 
 EDITABLE = re.compile(r"^-e +([^\s#]+).*\n?", re.MULTILINE)
 STAMP = ".requirements-stamp"
@@ -255,3 +257,72 @@ def _why_not_written(error: OSError, venv: Path) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a directory of yours"
     return f"{venv} could not be made: {error}"
+
+
+# The locks of requirements.txt: every package that it needs, with the hashes of its files. Standard library alone.
+
+REQUIREMENTS = "requirements.txt"
+# The image's packages, and those that requirements.txt names beside them. `make lock` writes both.
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+MARK = "# of requirements.txt "
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+
+
+def digest(requirements: str) -> str:
+    """A digest of what the text of a requirements file asks for, whatever its comments say."""
+    lines = (_COMMENT.sub("", line).strip() for line in requirements.splitlines())
+    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()
+
+
+def why_unlocked(root: Path) -> str:
+    """Why requirements.txt below `root` cannot be installed from its locks, as half a sentence; empty if it can."""
+    missing = [name for name in LOCKS if not (root / name).exists()]
+    if missing:
+        return f"there is no {missing[0]}"
+    mark = MARK + digest((root / REQUIREMENTS).read_text(encoding="utf-8"))
+    if mark not in (root / LOCKS[-1]).read_text(encoding="utf-8").splitlines():
+        return f"{REQUIREMENTS} has changed since `make lock`"
+    return ""
+
+
+# -- Makes `.venv` with any Python, and runs a command's `main` with the Python of `.venv` ----------------------------
+
+
+def run_in_venv(root: str, module: str, requirements: Sequence[str], *, options: str) -> int:
+    """Run `module.main(argv)` in `root/.venv`, which holds the packages of these files. Returns its exit code.
+
+    First `read_options(argv)` of the module `options` reads the options: `--help` and a wrong option install nothing.
+    Starts this script again with the environment's Python where another one runs it.
+    """
+    place = Path(root)
+    importlib.import_module(options).read_options(sys.argv[1:])
+    try:
+        python = ensure_venv(place, requirements, lambda line: print(line, flush=True))
+    except LauncherError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: run the same command again to continue", file=sys.stderr)
+        return 130
+    if runs_in(place / ".venv"):
+        return _run_main_here(module)
+    command = [str(python), os.path.abspath(sys.argv[0]), *sys.argv[1:]]  # noqa: PTH100 - resolve() would follow links
+    return become(command)
+
+
+def _run_main_here(module: str) -> int:
+    try:
+        return int(importlib.import_module(module).main(sys.argv[1:]))
+    except KeyboardInterrupt:  # the command has not installed its own handler yet
+        return 130
+
+
+def become(command: list[str]) -> int:
+    """Run this command in the place of this process: its signals and its exit code are the command's.
+
+    On Windows it is a child process, and its exit code is returned.
+    """
+    if sys.platform == "win32":
+        return subprocess.call(command)  # exec on Windows returns to the shell at once
+    sys.stdout.flush()
+    return os.execv(command[0], command)  # noqa: S606 - no shell is wanted

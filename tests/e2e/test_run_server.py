@@ -13,10 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.launcher.envfile import read_env
+from app.launcher.environment import read_env
 from app.launcher.ports import free_loopback_port
-from app.launcher.process import ManagedProcess
-from app.launcher.processes import command_line, group_members, stat_fields
+from app.launcher.processes import ManagedProcess, command_line, group_members, stat_fields
 from tests.support.accounts import PASSWORD, bearer, login
 from tests.support.faults.proxy import TcpProxy
 from tests.support.running import TASKS

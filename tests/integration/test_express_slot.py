@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from app.launcher.options import parser
-from app.launcher.parts import EXPRESS, worker_commands
+from app.launcher.options import EXPRESS, parser, worker_commands
 from tests.support.running import Start, started
 
 

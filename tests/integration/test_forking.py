@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher import forking
+from app.launcher import forks
 from app.launcher.fork_server import PACKAGES
-from app.launcher.forking import ForkedProcess, ForkServer
+from app.launcher.forks import ForkedProcess, ForkServer
 from app.launcher.processes import command_line, stat_fields
 from app.launcher.trial import REFUSED
 from tests.support.fork_server import can_fork
@@ -117,8 +117,8 @@ class TestAPart:
         program = f"""
 import signal, sys
 from pathlib import Path
-from app.launcher import forking
-from app.launcher.forking import ForkedProcess, ForkServer
+from app.launcher import forks as forking
+from app.launcher.forks import ForkedProcess, ForkServer
 here = Path({str(tmp_path)!r})
 server = ForkServer("postgresql", here / "log", {process_environment({})!r}, here)
 server.start()
@@ -223,7 +223,7 @@ class TestTheForkServer:
     ) -> None:
         assert start("tell").wait(60) == 3
         os.kill(fork_server.pid, signal.SIGSTOP)
-        monkeypatch.setattr(forking, "FORK_SECONDS", 0.1)
+        monkeypatch.setattr(forks, "FORK_SECONDS", 0.1)
         said = list[str]()
         assert start("tell", tell=said.append).wait(60) == 3
         assert len(said) == 1
@@ -274,7 +274,7 @@ class TestTheForkServer:
         try:
             part.start()
             assert part.wait(30) == 3
-            for _ in range(forking.MOST_FAILURES):
+            for _ in range(forks.MOST_FAILURES):
                 broken.start()
                 wait_for(lambda: broken.poll() == 1, 30, "the import to fail")
             broken.start()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.launcher.ports import free_loopback_port
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 from tests.performance.processes import cpu_seconds, memory, tree
 from tests.support.services import ROOT, process_environment
 from tests.support.waiting import wait_for

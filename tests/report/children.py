@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.launcher.filelock import locked_directory
+from app.launcher.files import locked_directory
 from tests.report.model import ROOT
 
 TRIES, CLEAR_UP_SECONDS = 3, 10

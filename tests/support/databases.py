@@ -16,7 +16,7 @@ from typing import Any
 import pymysql  # type: ignore[import-untyped]
 
 from app.launcher.ports import LOOPBACK, free_loopback_port
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 from tests.support.waiting import wait_for
 
 ENGINE = os.environ.get("TEST_DATABASE", "postgresql")

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import pytest
 
-from app.launcher.forking import ForkedProcess, ForkServer
-from app.launcher.process import ManagedProcess
+from app.launcher.forks import ForkedProcess, ForkServer
+from app.launcher.processes import ManagedProcess
 from tests.support import reaper
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import httpx
 
-from app.launcher.envfile import read_env
+from app.launcher.environment import read_env
 from tests.support.loopback import Address, need
 from tests.support.services import ROOT
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 from tests.support.pages import MARK, Block, Page, without
 from tests.support.services import ROOT, process_environment
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.launcher.envfile import read_env
+from app.launcher.environment import read_env
 from tests.support.containers import (
     ROOT,
     compose,

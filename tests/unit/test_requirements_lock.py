@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher.locks import why_unlocked
+from app.launcher.venv import why_unlocked
 from tests.support.requirements_files import (
     BUILD_LOCK,
     DEV_LOCK,

@@ -16,7 +16,7 @@ import pytest
 from app.core.host_rules import HostRules
 from app.core.signatures import decode_secret, encode_secret
 from app.launcher.ports import free_loopback_port
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 from app.outbound import Bounds, Client
 from app.outbound.policy import Policy
 from app.services.webhooks.sending import Message, Outcome, send

@@ -10,7 +10,7 @@ from typing import Self
 
 import httpx
 
-from app.launcher.envfile import read_env
+from app.launcher.environment import read_env
 from app.launcher.ports import free_loopback_port
 from tests.support import accounts
 from tests.support.compose.engine import CommandFailed, Engine

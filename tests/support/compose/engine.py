@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 from tests.support import reaper
 from tests.support.waiting import wait_for
 

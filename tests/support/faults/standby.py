@@ -12,7 +12,7 @@ import psycopg2
 from app.launcher.pgfiles import binary, environment
 from app.launcher.ports import LOOPBACK, free_loopback_port
 from app.launcher.postgres import EmbeddedPostgres
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 from tests.support.faults.engines import database_server_of
 from tests.support.faults.proxy import TcpProxy
 from tests.support.services import Services

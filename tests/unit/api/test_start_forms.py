@@ -1,7 +1,6 @@
 """Every command that starts the API sets the bounds and shows no banner."""
 
-from app.launcher.options import parser
-from app.launcher.parts import api_command
+from app.launcher.options import api_command, parser
 from tests.support.containers import compose, image_command
 
 OPTIONS = {"--no-server-header", "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"}

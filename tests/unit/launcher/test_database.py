@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from app.launcher.database import chosen_engine, make_sqlite_file, sqlite_file, sqlite_url
 from app.launcher.errors import LauncherError
-from app.launcher.options import parser
+from app.launcher.options import chosen_engine, make_sqlite_file, parser, sqlite_file, sqlite_url
 
 MYSQL = "mysql://user:hidden@db.example/tasks"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher.envfile import quoted, read_env, write_env
+from app.launcher.environment import quoted_value, read_env, write_env
 from tests.support.amounts import amount
 from tests.support.properties import HealthCheck, given, settings, st
 
@@ -28,7 +28,7 @@ def check(tmp_path, values):
     path = tmp_path / "env"
     named = {f"V{number}": value for number, value in enumerate(values)}
     write_env(path, named, "heading")
-    expected = {name: value for name, value in named.items() if quoted(value) is not None}
+    expected = {name: value for name, value in named.items() if quoted_value(value) is not None}
     shell = in_a_shell(path)
     assert read_env(path) == expected
     assert {name: shell[name] for name in named if name in shell} == expected
@@ -49,12 +49,12 @@ def test_any_values_mean_the_same_to_both(tmp_path, values):
 
 
 def test_generated_secrets_and_urls_need_no_quotes():
-    assert quoted("redis://:0af3@127.0.0.1:41000/0") == "redis://:0af3@127.0.0.1:41000/0"
+    assert quoted_value("redis://:0af3@127.0.0.1:41000/0") == "redis://:0af3@127.0.0.1:41000/0"
 
 
 @pytest.mark.parametrize("value", ["${HOME}", "it's $5", "ends in \\ and has a '\\"])
 def test_what_the_two_would_read_differently_is_refused(value):
-    assert quoted(value) is None
+    assert quoted_value(value) is None
 
 
 def test_the_file_is_private_even_where_an_open_one_stood(tmp_path):

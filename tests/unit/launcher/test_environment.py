@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.launcher.envfile import read_env
-from app.launcher.environment import BROKER, DATABASE, PASSWORD, STORAGE, Environment
+from app.launcher.environment import BROKER, DATABASE, PASSWORD, STORAGE, Environment, read_env
 
 NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_KEY", "WEBHOOK_SECRET", "RETENTION_DAYS")
 

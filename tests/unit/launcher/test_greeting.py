@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher.greeting import base_url, curl_line
+from app.launcher.server import base_url, curl_line
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher import installing as module
-from app.launcher.installing import (
+from app.launcher import installers as module
+from app.launcher.installers import (
     SETTINGS,
     CannotInstall,
     fetched_uv,

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher.options import parser
-from app.launcher.parts import EXPRESS, EXPRESS_QUEUE, api_command, beat_command, worker_commands
+from app.launcher.options import EXPRESS, EXPRESS_QUEUE, api_command, beat_command, parser, worker_commands
 from app.messaging.routing import QUEUE_OF
 from app.models.task import TaskPriority
 

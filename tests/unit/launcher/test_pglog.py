@@ -1,6 +1,6 @@
 """What PostgreSQL writes at a PANIC, whatever its settings: the statement."""
 
-from app.launcher.pglog import StatementFilter
+from app.launcher.postgres import StatementFilter
 
 LOG = b"""\
 2026-11-25 10:00:00.000 UTC [17] PANIC:  could not write to file "pg_wal/xlogtemp.17": No space left on device

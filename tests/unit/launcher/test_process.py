@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.launcher.logfile import FILES, MAX_BYTES
-from app.launcher.process import LINE_BYTES, ManagedProcess
-from app.launcher.processes import PidFile, group_members, identity_of, wait_until
+from app.launcher.processes import LINE_BYTES, ManagedProcess, PidFile, group_members, identity_of, wait_until
 from tests.support.sources import ROOT
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
@@ -21,7 +20,7 @@ LAUNCHER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 child = ManagedProcess([sys.executable, "-c", "import time; time.sleep(600)"], log=Path(sys.argv[2]))
 child.start()
 print(child.pid, flush=True)

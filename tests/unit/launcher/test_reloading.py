@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.launcher import reloading
+from app.launcher import reloader
 from app.launcher.command import Workshop
-from app.launcher.reloading import Reloader
-from app.launcher.watching import OWN
+from app.launcher.reloader import OWN_CODE, Reloader
 
-MINE, OURS = Path("/mine/tasks.py"), OWN / "core" / "ids.py"
+MINE, OURS = Path("/mine/tasks.py"), OWN_CODE / "core" / "ids.py"
 
 
 class Watcher:
@@ -85,7 +84,7 @@ class Scene:
     """A reloader, and the journal of what it does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, forks: bool = True) -> None:
-        monkeypatch.setattr(reloading, "Watcher", Watcher)
+        monkeypatch.setattr(reloader, "Watcher", Watcher)
         self.journal, self.lines = list[str](), list[str]()
         self.says, self.refusal = list[str](), ""
         self.then: list[Any] = []  # what happens while the next imports are under way
@@ -212,7 +211,7 @@ def test_what_cannot_be_started_leaves_the_old_code(scene: Scene, at: str) -> No
 
 
 def test_an_import_that_does_not_end_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reloading, "IMPORT_SECONDS", 0.0)
+    monkeypatch.setattr(reloader, "IMPORT_SECONDS", 0.0)
     monkeypatch.setattr(Process, "running", True)
     assert scene.save(MINE) == ["try", "give up the trial"]
     assert scene.lines == ["reload: the import does not end: the old code goes on"]
@@ -241,7 +240,7 @@ def test_a_stop_ends_what_is_under_way(scene: Scene) -> None:
 def test_what_python_has_compiled_of_a_changed_file_is_forgotten(scene: Scene, tmp_path: Path) -> None:
     """Of two saves in one second that leave the size as it is, Python would run the first."""
     (tmp_path / "module.py").write_text("VALUE = 1")
-    compiled = tmp_path / "__pycache__" / Path(reloading.cache_from_source(str(tmp_path / "module.py"))).name
+    compiled = tmp_path / "__pycache__" / Path(reloader.cache_from_source(str(tmp_path / "module.py"))).name
     compiled.parent.mkdir()
     compiled.touch()
     scene.save(tmp_path / "module.py", tmp_path / "deleted.py", tmp_path / "page.html")

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.launcher import installing, venv as module
+from app.launcher import installers, venv as module
 from app.launcher.errors import LauncherError
-from app.launcher.installing import CannotInstall, Installer
-from app.launcher.locks import MARK, digest
-from app.launcher.venv import HALF_MADE, STAMP, ensure_venv, expected_stamp, is_current, python_of
+from app.launcher.installers import CannotInstall, Installer
+from app.launcher.venv import HALF_MADE, MARK, STAMP, digest, ensure_venv, expected_stamp, is_current, python_of
 
 UV, FETCHED = "/bin/uv", "/project/.venv/installer/bin/uv"
 
@@ -29,7 +28,7 @@ def root(tmp_path):
 def installer(monkeypatch):
     """Stands in for uv and pip: records commands, makes the interpreter's link, fails where told to."""
     fake = FakeInstaller()
-    for each in (module, installing):
+    for each in (module, installers):
         monkeypatch.setattr(each, "run_installer", fake)
     monkeypatch.setattr(module, "unpack_pip", lambda _packages: ["/python/pip.whl"])
     monkeypatch.setattr(module, "working_uv", lambda: fake.on_path)

@@ -6,14 +6,19 @@ from pathlib import Path
 import pytest
 from watchfiles import Change
 
-from app.launcher.watching import OWN, CodeFilter, Watcher, folders_of
+from app.launcher.reloader import OWN_CODE, CodeFilter, Watcher, folders_of
 from tests.support.waiting import wait_for
 
 
 class TestCode:
     @pytest.mark.parametrize(
         "path",
-        ["/mine/tasks.py", f"{OWN}/core/ids.py", f"{OWN}/web/templates/task.html", f"{OWN}/web/translations/zh.json"],
+        [
+            "/mine/tasks.py",
+            f"{OWN_CODE}/core/ids.py",
+            f"{OWN_CODE}/web/templates/task.html",
+            f"{OWN_CODE}/web/translations/zh.json",
+        ],
     )
     @pytest.mark.parametrize("change", Change)
     def test_is_modules_and_what_the_service_reads_at_its_start(self, change: Change, path: str) -> None:
@@ -23,7 +28,7 @@ class TestCode:
         "path",
         [
             "/mine/__pycache__/tasks.cpython-311.pyc", "/mine/tasks.pyc", "/mine/notes.txt", "/mine/state.json",
-            "/mine/.#tasks.py", "/mine/tasks.py~", "/mine/.tasks.py.swp", f"{OWN}/web/__pycache__/x.html",
+            "/mine/.#tasks.py", "/mine/tasks.py~", "/mine/.tasks.py.swp", f"{OWN_CODE}/web/__pycache__/x.html",
         ],
     )  # fmt: skip
     def test_is_neither_compiled_nor_an_editors_nor_what_a_task_may_write(self, path: str) -> None:
@@ -98,4 +103,4 @@ class TestWatcher:
 
 
 def test_the_service_itself_is_watched() -> None:
-    assert Path(sys.modules["app"].__file__).parent.resolve() == OWN
+    assert Path(sys.modules["app"].__file__).parent.resolve() == OWN_CODE

@@ -1,4 +1,4 @@
-"""A lock between processes, which the kernel releases when the holder dies. Uses the standard library alone."""
+"""Files that the launcher locks against other processes, and files that hold secrets. Standard library alone."""
 
 import contextlib
 import os
@@ -58,3 +58,15 @@ def locked_directory(directory: Path, on_wait: Callable[[], None]) -> Iterator[i
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+# -- Writes files that hold secrets -----------------------------------------------------------------------------------
+
+
+def write_private_file(path: Path, text: str) -> None:
+    """Replace the file atomically. It has mode 0600 from its first byte."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)

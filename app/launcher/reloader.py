@@ -1,20 +1,27 @@
-"""Has the parts run changed code: `run_server.py --reload` (docs/adr/0064)."""
+"""Has the parts run changed code: `run_server.py --reload` (docs/adr/0064).
+
+Imported for that option alone, with what watches the files.
+"""
 
 import contextlib
 import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from importlib.util import cache_from_source
 from pathlib import Path
+
+from watchfiles import Change, PythonFilter, watch
 
 from app.launcher.command import Workshop, last_words
 from app.launcher.errors import LauncherError
 from app.launcher.fork_server import PACKAGES
-from app.launcher.forking import IMPORT_SECONDS, ForkServer
+from app.launcher.forks import IMPORT_SECONDS, ForkServer
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.trial import REFUSED
-from app.launcher.watching import OWN, Watcher
 
 LOOK_SECONDS = 0.02
 READY_SECONDS = 15.0  # so long is waited for the parts, to tell when they are ready
@@ -86,7 +93,7 @@ class Reloader:
     def _reload(self) -> list[str] | None:
         """Have the parts run the new code. Returns what it cannot be imported for, or None once this is out of date."""
         current = self._shop.fork_server
-        is_stale = current is not None and any(path.is_relative_to(OWN) for path in self._changed)
+        is_stale = current is not None and any(path.is_relative_to(OWN_CODE) for path in self._changed)
         server = self._make_fork_server(None, self._packages) if is_stale else current
         shop = replace(self._shop, fork_server=server)
         is_adopted = False
@@ -153,3 +160,78 @@ def _forget_compiled(changed: set[Path]) -> None:
     for path in changed:
         with contextlib.suppress(OSError, ValueError):
             Path(cache_from_source(str(path))).unlink(missing_ok=True)
+
+
+# -- Tells which files of the code have changed: of the service, and of the packages of TASK_MODULES ------------------
+
+OWN_CODE = Path(__file__).resolve().parents[1]
+# What API and workers read at their start beside modules. A task may write such files into its own package.
+READ_AT_START = (".html", ".json", ".css", ".js")
+
+
+class CodeFilter(PythonFilter):
+    """Whether a changed file is code: neither what Python has compiled nor a temporary file of an editor."""
+
+    ignore_dirs = ("__pycache__",)
+
+    def __call__(self, change: Change, path: str) -> bool:
+        if path.endswith(READ_AT_START) and Path(path).is_relative_to(OWN_CODE):
+            path = f"{path}.py"
+        return super().__call__(change, path)
+
+
+def folders_of(packages: Iterable[str], import_path: list[str]) -> tuple[set[Path], set[Path]]:
+    """The folders of these packages, and those in which single modules stand: what is below these is not theirs."""
+    whole, flat = set[Path](), set[Path]()
+    for name in packages:
+        spec = PathFinder.find_spec(name, [*import_path, *sys.path])
+        if spec is None:
+            continue
+        if spec.submodule_search_locations is not None:
+            whole |= {Path(place).resolve() for place in spec.submodule_search_locations}
+        elif spec.origin:
+            flat.add(Path(spec.origin).resolve().parent)
+    return whole, flat
+
+
+class Watcher:
+    """Watches the service and these packages in threads of its own; `tell` gets a line if that cannot be."""
+
+    def __init__(self, packages: Iterable[str], import_path: list[str], tell: Callable[[str], None]) -> None:
+        whole, self._flat = folders_of(packages, import_path)
+        self._whole, self._tell = {OWN_CODE, *whole}, tell
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._threads = list[threading.Thread]()
+        self._changed = set[Path]()
+
+    def start(self) -> None:
+        """Watch from now on."""
+        for folders in filter(None, (self._whole, self._flat)):
+            self._threads.append(threading.Thread(target=self._watch, args=(folders,), name="watcher", daemon=True))
+            self._threads[-1].start()
+
+    def stop(self) -> None:
+        """Watch no longer. Without it the end of Python would meet the threads outside of Python, and abort."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(2)
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether a file has changed since the last `take`."""
+        return bool(self._changed)
+
+    def take(self) -> set[Path]:
+        """The files that have changed since the last call, once no other change has followed for a moment."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+            return changed
+
+    def _watch(self, folders: set[Path]) -> None:
+        is_whole = folders is self._whole
+        try:
+            for changes in watch(*folders, watch_filter=CodeFilter(), stop_event=self._stop, recursive=is_whole):
+                with self._lock:
+                    self._changed |= {Path(path) for _, path in changes}
+        except (OSError, RuntimeError) as error:  # the system watches no more files, for example
+            self._tell(f"reload: {', '.join(map(str, sorted(folders)))} cannot be watched: {error}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.launcher.fork_server import LONGEST_ORDER
-from app.launcher.process import ManagedProcess
+from app.launcher.processes import ManagedProcess
 
 PR_SET_CHILD_SUBREAPER = 36
 IMPORT_SECONDS, FORK_SECONDS = 120.0, 20.0
