@@ -15,10 +15,9 @@ from app.core.config import Settings, get_settings
 from app.core.nearest import did_you_mean
 from app.core.redaction import Parameters
 from app.errors import UnknownTask
-from app.messaging.application import celery_app
+from app.messaging.application import DEFAULT_QUEUE, celery_app
 from app.messaging.loader import Finding
 from app.messaging.parameters import TaskParameters, UnusableParameter, parameters_of_task
-from app.messaging.routing import DEFAULT_QUEUE
 from app.messaging.task_base import SQLAlchemyTask
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ from celery import Celery
 from celery.schedules import crontab, schedule, solar
 
 from app.core.nearest import did_you_mean
-from app.messaging.application import celery_app
-from app.messaging.routing import MESSAGE_PRIORITY, QUEUE_OF, QUEUES
+from app.messaging.application import MESSAGE_PRIORITY, QUEUE_OF, QUEUES, celery_app
 from app.schedules.errors import InvalidTiming
 from app.schedules.lines import PARTS, Part, parse
 

@@ -20,11 +20,11 @@ from app.db.outage import first_line, is_passing
 from app.errors import NotFound, TooManyStreams
 from app.live import queries
 from app.live.frames import Frame, moment_of
-from app.live.listener import Listener
 from app.live.piece_streams import Piece, PieceStream, WorkflowStream
 from app.live.queries import LATE
 from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, RowsStream, Stream, TaskStream
 from app.live.watches import UserWatch, Watches
+from app.messaging.hints import HintListener
 from app.services.tasks.task_logs import LogFilter
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Watcher:
         self._reading = asyncio.Lock()
         self._threads = CapacityLimiter(THREADS)
         self._loop = asyncio.get_running_loop()
-        self._listener: Listener | None = None
+        self._listener: HintListener | None = None
         self._idle_since = 0.0
         self._outage_logged = False
         self.closing = False
@@ -252,7 +252,7 @@ class Watcher:
         """Wake the comparison, and subscribe to hints."""
         self._watched.set()
         if self._listener is None and not self.closing:
-            self._listener = Listener(self._on_hints, self._on_subscribed)
+            self._listener = HintListener(self._on_hints, self._on_subscribed)
             self._listener.start()
 
     def _drop_watch(self, task_id: UUID | None) -> None:

@@ -19,7 +19,7 @@ from app.maintenance import lease
 from app.maintenance.looks import Look
 from app.maintenance.registry import PASSES
 from app.maintenance.rounds import Needs, Pass, Round
-from app.messaging.sending import BrokerLink
+from app.messaging.broker import BrokerLink
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.config import Settings
 from app.core.served_tasks import served_tasks
-from app.messaging.sending import BrokerLink
+from app.messaging.broker import BrokerLink
 
 EACH_ROUND: Final = 0.0
 EACH_MINUTE: Final = 60.0

@@ -1,9 +1,9 @@
-"""The bare Celery application: what everything that sends a message needs, and nothing of a worker.
+"""The bare Celery application, and which queue and message priority a task's priority means.
 
-Whatever only a worker or beat loads is named by a dotted path. The configuration is read when Celery first asks for
-it, so importing this reads no settings. Nothing that matters rests on a message, hence early acks without prefetch:
-no duplicates from a visibility timeout however long a task runs, and no task waits behind another in a worker's memory
-(docs/adr/0002).
+What everything that sends a message needs, and nothing of a worker: whatever only a worker or beat loads is named by a
+dotted path. The configuration is read when Celery first asks for it, so importing this reads no settings. Nothing that
+matters rests on a message, hence early acks without prefetch: no duplicates from a visibility timeout however long a
+task runs, and no task waits behind another in a worker's memory (docs/adr/0002).
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,33 @@ from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from app.core.config import ConfigurationError, Settings, get_settings
-from app.messaging.guard.signing import sign_task
-from app.messaging.routing import DEFAULT_QUEUE, MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUES
+from app.messaging.guard.messages import sign_task
 from app.models.task import TaskPriority
+
+HIGH_QUEUE = "high_priority"
+DEFAULT_QUEUE = "default"
+LOW_QUEUE = "low_priority"
+
+# The order in which a worker without `-Q` serves them.
+QUEUES = (HIGH_QUEUE, DEFAULT_QUEUE, LOW_QUEUE)
+
+QUEUE_OF = {
+    TaskPriority.CRITICAL: HIGH_QUEUE,
+    TaskPriority.HIGH: HIGH_QUEUE,
+    TaskPriority.NORMAL: DEFAULT_QUEUE,
+    TaskPriority.LOW: LOW_QUEUE,
+}
+
+# kombu on Redis: 0 is the highest, and what a message without a priority gets.
+MESSAGE_PRIORITY = {TaskPriority.CRITICAL: 0, TaskPriority.HIGH: 3, TaskPriority.NORMAL: 6, TaskPriority.LOW: 9}
+PRIORITY_STEPS = sorted(MESSAGE_PRIORITY.values())
+
+
+# -- The bare Celery application: what everything that sends a message needs, and nothing of a worker ------------------
+# Whatever only a worker or beat loads is named by a dotted path. The configuration is read when Celery first asks for
+# it, so importing this reads no settings. Nothing that matters rests on a message, hence early acks without prefetch:
+# no duplicates from a visibility timeout however long a task runs, and no task waits behind another in a worker's memory
+# (docs/adr/0002).
 
 
 def install() -> None:
@@ -113,7 +137,7 @@ def _hourly(task: str) -> dict[str, Any]:
 celery_app = Celery(
     "task_service",
     task_cls="app.messaging.task_base:SQLAlchemyTask",
-    amqp="app.messaging.reprs:RedactedAMQP",
+    amqp="app.messaging.hidden_values:RedactedAMQP",
     control="app.messaging.guard.commands:Control",
     loader="app.messaging.loader:Loader",
 )

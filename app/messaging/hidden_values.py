@@ -1,20 +1,22 @@
-"""Keeps the secrets among a running task's arguments out of all that its process logs, and out of its errors.
+"""Keeps the secrets among a task's arguments out of what its process logs, out of errors, messages, events and Flower.
 
 An argument is a secret by its name. No line of the process shows it, whatever the body, a library or Celery's own
 report of a failure makes of it.
 """
 
+import functools
+import inspect
 import traceback
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from celery.app.amqp import AMQP
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.saferepr import saferepr
 
 from app.core.redacted_text import known_secrets, redact_text
-from app.core.redaction import redact, secrets_in
-from app.messaging.reprs import parameters_of
+from app.core.redaction import Parameters, redact, secrets_in
 
 
 def hide_arguments(
@@ -78,3 +80,36 @@ def _redacted(part: Any) -> Any:
     if isinstance(part, list | tuple):
         return type(part)([_redacted(each) for each in part]) if type(part) in {list, tuple} else part
     return {key: _redacted(value) for key, value in part.items()} if type(part) is dict else part
+
+
+# -- What messages, events and Flower show of a plain `.delay(…)`'s arguments. Messages of records have none -----------
+
+
+class RedactedAMQP(AMQP):
+    """`amqp` of the application."""
+
+    def as_task_v2(
+        self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
+    ) -> Any:
+        """Celery's, with the representations made here rather than there."""
+        levels = self.app.conf.task_repr_maxlevels
+        if options.get("argsrepr") is None:
+            shown = redact_args_of(self.app.tasks.get(name), args or ())
+            options["argsrepr"] = saferepr(shown, self.argsrepr_maxsize, maxlevels=levels)
+        if options.get("kwargsrepr") is None:
+            options["kwargsrepr"] = saferepr(redact(kwargs or {}), self.kwargsrepr_maxsize, maxlevels=levels)
+        return super().as_task_v2(task_id, name, args, kwargs, *more, **options)
+
+
+def redact_args_of(task: Any, args: Any) -> Any:
+    """Positional arguments without those that go to a parameter named like a secret; a tuple stays one."""
+    if not isinstance(args, list | tuple):
+        return redact(args)
+    shown = parameters_of(task).redact(args) if task is not None else redact(list(args))
+    return tuple(shown) if isinstance(args, tuple) else shown
+
+
+@functools.cache
+def parameters_of(task: Any) -> Parameters:
+    """The names of the body's positional parameters, as a caller sees them."""
+    return Parameters.of(inspect.signature(task.run))

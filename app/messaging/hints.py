@@ -1,4 +1,4 @@
-"""Tells API processes with open streams, after the commit, which tasks have changed. A hint: they read the rows.
+"""Hints: after the commit, API processes with open streams are told which tasks have changed, and read the rows.
 
 While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a second
 whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children share.
@@ -9,9 +9,10 @@ import logging
 import mmap
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from kombu.exceptions import OperationalError
@@ -24,9 +25,85 @@ from app.core.task_bodies import ServiceThread
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
 from app.messaging.application import celery_app
-from app.messaging.channel import MOST_IDS, Channel
+from app.messaging.broker import BrokerLink
 
 logger = logging.getLogger(__name__)
+
+CHANNEL_NAME = "task_service:live"
+# A listening process renews the key every second.
+LISTENING_SECONDS = 5
+_ID_BYTES = 16
+# In one message; more ids go into the next one.
+MOST_IDS = 500
+
+
+def pack_ids(task_ids: Iterable[UUID]) -> bytes:
+    return b"".join(task_id.bytes for task_id in task_ids)
+
+
+def unpack_ids(payload: Any) -> list[UUID]:
+    """The ids of a message; none where its form is wrong. A forged message has the receiver read rows, no more."""
+    if not isinstance(payload, bytes) or len(payload) % _ID_BYTES or len(payload) > MOST_IDS * _ID_BYTES:
+        return []
+    return [UUID(bytes=payload[at : at + _ID_BYTES]) for at in range(0, len(payload), _ID_BYTES)]
+
+
+class Channel:
+    """A connection of its own, opened at its first use. Belongs to one thread at a time.
+
+    Each call raises within about `seconds` where Redis does not answer; `close()`, and the next one connects anew.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._link = BrokerLink(seconds)
+        self._client: Any = None
+        self._name = ""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the broker is a Redis. Opens no connection."""
+        return celery_app.conf.broker_url is not None and (
+            celery_app.connection_for_write().transport.driver_type == "redis"
+        )
+
+    @property
+    def client(self) -> Any:
+        """The redis-py client, connected now where it is not."""
+        if self._client is None:
+            self._client = self._link.connection().default_channel.client
+            # Channels know no databases: the number keeps deployments on one server apart.
+            self._name = f"{CHANNEL_NAME}:{self._client.connection_pool.connection_kwargs.get('db', 0)}"
+        return self._client
+
+    @property
+    def name(self) -> str:
+        """Of the channel, and of the key."""
+        return self.client and self._name
+
+    def publish(self, task_ids: Iterable[UUID]) -> None:
+        self.client.publish(self.name, pack_ids(task_ids))
+
+    def has_listeners(self) -> bool:
+        return self.client.get(self.name) is not None
+
+    def keep_listening(self) -> None:
+        self.client.set(self.name, 1, ex=LISTENING_SECONDS)
+
+    def subscribe(self) -> Any:
+        """redis-py's PubSub."""
+        heard = self.client.pubsub()
+        heard.subscribe(self.name)
+        return heard
+
+    def close(self) -> None:
+        self._client = None
+        self._link.close()
+
+
+# -- Tells API processes with open streams, after the commit, which tasks have changed. A hint: they read the rows -----
+# While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a second
+# whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children share.
+# A hint that is not sent, or gets lost, costs seconds: `app/live/watcher.py` compares versions.
 
 LOOK_SECONDS = 1.0
 # A body never waits longer than this for Redis, and then not again before the pause is over.
@@ -169,3 +246,81 @@ class HintSender:
 
 
 hint_sender = PerProcess(HintSender, inherit=HintSender.in_child)
+
+
+# -- Receives hints of changed tasks: one subscription for each API process, in a thread, while any stream is open -----
+
+RENEWAL_SECONDS = 1.0
+# How soon it notices that it has to stop.
+LISTENER_WAIT_SECONDS = 0.25
+LISTENER_PAUSE_SECONDS = 0.5
+LISTENER_STOP_SECONDS = 2.0
+# For how long at most a Redis that has silently stopped answering goes unnoticed.
+SILENT_SECONDS = 3.0
+
+
+class HintListener:
+    """`heard` is called from the thread with the ids of each message, `connected` after each new subscription."""
+
+    def __init__(self, heard: Callable[[list[UUID]], None], connected: Callable[[], None]) -> None:
+        self._heard, self._connected = heard, connected
+        self._channel = Channel(SILENT_SECONDS)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live-listener", daemon=True)
+        self._failed = False
+        # When this subscription began (monotonic seconds); None while there is none.
+        self.since: float | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns at once: the thread ends a moment later."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(LISTENER_STOP_SECONDS)
+
+    def _run(self) -> None:
+        if not self._channel.exists:
+            return
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+                if not self._failed:
+                    logger.warning(
+                        "live events: the broker does not answer, versions are compared: %s", first_line(error)
+                    )
+                self._failed = True
+            self.since = None
+            self._channel.close()
+            self._stopping.wait(LISTENER_PAUSE_SECONDS)
+
+    def _listen(self) -> None:
+        subscription = self._channel.subscribe()
+        try:
+            next_renewal = 0.0
+            while not self._stopping.is_set():
+                if time.monotonic() >= next_renewal:
+                    self._channel.keep_listening()
+                    next_renewal = time.monotonic() + RENEWAL_SECONDS
+                message = subscription.get_message(timeout=LISTENER_WAIT_SECONDS)
+                if message is not None:
+                    self._pass_on(message)
+        finally:
+            subscription.close()
+
+    def _pass_on(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe":  # also after redis-py has reconnected by itself: a message may be missed
+            self._begin()
+        elif message["type"] == "message" and (found := unpack_ids(message["data"])):
+            self._heard(found)
+
+    def _begin(self) -> None:
+        if self._failed:
+            logger.info("live events: the broker answers again")
+        self._failed = False
+        self.since = time.monotonic()
+        self._connected()

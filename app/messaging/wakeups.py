@@ -1,18 +1,30 @@
-"""Wake-ups: messages that name no row. A pool process that takes one looks which rows run next, and takes them.
+"""Wake-ups: messages that name no row, and the thread of each process that sends them off the request path.
 
-The row is the truth, so no wake-up matters: a lost one costs one look of maintenance, and one too many costs an UPDATE
-that matches no row. A queue holds a few at most, however many rows wait.
+A pool process that takes one looks which rows run next, and takes them. The row is the truth, so no wake-up matters: a
+lost one costs one look of maintenance, and one too many costs an UPDATE that matches no row. A queue holds a few at
+most, however many rows wait.
 """
 
+import atexit
+import concurrent.futures.thread  # noqa: F401
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from celery import Task
 
-from app.messaging.application import celery_app
+from app.core.fork import PerProcess
+from app.core.task_bodies import ServiceThread
+from app.db.outage import first_line
+from app.messaging.application import MESSAGE_PRIORITY, celery_app
+from app.messaging.broker import BrokerLink, send_wakeup
 from app.messaging.guard.messages import WAKEUP
-from app.messaging.routing import MESSAGE_PRIORITY
-from app.messaging.sending import send_wakeup
 from app.models.task import TaskPriority
+
+logger = logging.getLogger(__name__)
 
 NAME = WAKEUP
 # In one queue. Some times the slots that listen is enough, since a slot takes rows until none is ready, and wakes
@@ -83,3 +95,120 @@ def is_empty(connection: Any, queue: str) -> bool:
     """Whether no message waits in the queue. A queue that was never declared is empty."""
     count: int = connection.default_channel.queue_declare(queue=queue, passive=False).message_count
     return count == 0
+
+
+# -- Wakes slots for what a commit has made ready, off the request path: one background thread a process ---------------
+# Creating a task never waits for the broker. Where the broker cannot be reached, maintenance wakes slots once it can.
+
+# A thread that imports it first while the interpreter shuts down (redis-py does) finds that it no longer can.
+
+
+PUBLISHER_IDLE_SECONDS = 30.0
+BROKER_PAUSE_SECONDS = 1.0
+FLUSH_SECONDS = 2.0
+# For so long the queue is not asked again for its length: only other processes can have made it longer than is known.
+TRUSTED_SECONDS = 1.0
+# Wake-ups for a queue in which many rows may have become ready at once.
+MANY = 4
+
+
+class Publisher:
+    """The queues with new rows, and the thread that sends their wake-ups, started at the first of them."""
+
+    def __init__(self) -> None:
+        self._ready: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._thread = ServiceThread(self._run, "publisher")
+        self._is_sending = False
+        self._link = BrokerLink()
+        self._broker_down_until = 0.0
+        self._rooms: dict[str, tuple[int, float]] = {}  # how many more may be sent to a queue, until when
+
+    def enqueue(self, queues: Iterable[str]) -> None:
+        """Have slots woken for a row in each of these queues. Never blocks, never raises an error of the broker."""
+        with self._changed:
+            self._ready.update(queues)
+            self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Wait until all wake-ups are sent or given up, for at most `seconds`; True when they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._ready or self._is_sending), seconds)
+
+    def _run(self) -> None:
+        while (ready := self._next()) is not None:
+            try:
+                self._send(ready)
+            except BaseException:  # SystemExit would end the thread without a word
+                self._link.close()
+                logger.exception("waking slots is left to maintenance: an unexpected error")
+
+    def _next(self) -> "Counter[str] | None":
+        """The queues with new rows; None when none has come for a while: then the thread ends."""
+        with self._changed:
+            self._is_sending = False
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: bool(self._ready), PUBLISHER_IDLE_SECONDS):
+                self._link.close()
+                self._thread.leave()
+                return None
+            ready, self._ready = self._ready, Counter()
+            self._is_sending = True
+            return ready
+
+    def _send(self, ready: "Counter[str]") -> None:
+        if time.monotonic() < self._broker_down_until:
+            return
+        # An idle connection may be dead although the broker is up: the second try opens another.
+        for _ in range(2):
+            try:
+                producer = self._link.producer()
+                for queue, number in ready.items():
+                    self._wake(producer, queue, number)
+            except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+                self._link.close()
+                problem = error
+            else:
+                return
+        self._broker_down_until = time.monotonic() + BROKER_PAUSE_SECONDS
+        logger.warning("broker not reachable, waking slots is left to maintenance: %s", first_line(problem))
+
+    def _wake(self, producer: Any, queue: str, number: int) -> None:
+        """Ask for the length of the queue now and then only: a question delays a task that an idle slot waits for."""
+        room, until = self._rooms.pop(queue, (0, 0.0))
+        if number <= room and time.monotonic() < until:
+            send(producer, queue, number)
+            self._rooms[queue] = (room - number, until)
+        else:
+            asked_at = time.monotonic()
+            self._rooms[queue] = (wake(producer, queue, number).room, asked_at + TRUSTED_SECONDS)
+
+
+def _make_publisher() -> Publisher:
+    atexit.register(_flush_at_exit)
+    return Publisher()
+
+
+def _flush_at_exit() -> None:
+    if _publisher.made is not None:
+        _publisher.made.flush()
+
+
+# What the parent of a fork had queued is the parent's to send.
+_publisher = PerProcess(_make_publisher)
+
+
+def publish(queues: Iterable[str]) -> None:
+    """Have this process's publisher wake a slot for a row in each of these queues.
+
+    Never blocks, never raises an error of the broker.
+    """
+    queues = list(queues)
+    if queues:
+        _publisher().enqueue(queues)
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> bool:
+    """Wait for at most `seconds` until all wake-ups are sent or given up; True when they are."""
+    return _publisher().flush(seconds)

@@ -11,7 +11,7 @@ from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import WebhooksOff
-from app.messaging.routing import HIGH_QUEUE
+from app.messaging.application import HIGH_QUEUE
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
 from app.services.execution.attempts import current_attempt

@@ -11,7 +11,7 @@ import redis
 from playwright.sync_api import Page
 from sqlalchemy import text
 
-from app.messaging.channel import NAME, pack
+from app.messaging.hints import CHANNEL_NAME, pack_ids
 from tests.support.accounts import API
 from tests.support.site import Site
 from tests.support.waiting import wait_for
@@ -42,7 +42,7 @@ class Changes:
         self._site, self._user_id, self.rounds = site, user_id, 0
         self._broker = redis.Redis.from_url(site.stack.broker_url)
         database = self._broker.connection_pool.connection_kwargs.get("db", 0)
-        self._channel = f"{NAME}:{database}"
+        self._channel = f"{CHANNEL_NAME}:{database}"
 
     def close(self) -> None:
         self._broker.close()
@@ -54,7 +54,7 @@ class Changes:
         with self._site.stack.engine.begin() as db:
             ids = list(db.execute(text(change), {"progress": progress, "user": self._user_id}).scalars())
         committed = time.time()
-        self._broker.publish(self._channel, pack(ids))
+        self._broker.publish(self._channel, pack_ids(ids))
         return committed
 
     @contextmanager

@@ -90,9 +90,7 @@ class TestBetweenCommitAndPublish:
 
     def test_a_task_whose_api_died_unanswered_starts(self, class_scene: Scene) -> None:
         once = class_scene.stack.directory / "died"
-        with self._serving(
-            class_scene, {"do": "kill", "at": "app.messaging.publisher:publish", "once_file": str(once)}
-        ):
+        with self._serving(class_scene, {"do": "kill", "at": "app.messaging.wakeups:publish", "once_file": str(once)}):
             with pytest.raises(httpx.TransportError):
                 class_scene.work()
             assert once.exists()
@@ -100,7 +98,7 @@ class TestBetweenCommitAndPublish:
 
     def test_an_accepted_task_whose_api_died_before_the_wake_up_starts(self, class_scene: Scene) -> None:
         held = class_scene.stack.directory / "held"
-        point = {"do": f"wait:{held}-never", "at": "app.messaging.publisher:wake", "once_file": str(held)}
+        point = {"do": f"wait:{held}-never", "at": "app.messaging.wakeups:wake", "once_file": str(held)}
         with self._serving(class_scene, point) as api:
             class_scene.work()
             wait_for(held.exists, 20, "the publisher to be about to send")

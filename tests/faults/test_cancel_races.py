@@ -116,7 +116,7 @@ def queue_of(task: Task) -> str:
 class TestHundredsOfRaces:
     def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # The worker below needs no wake-ups.
-        monkeypatch.setattr("app.messaging.publisher.publish", lambda queues: None)
+        monkeypatch.setattr("app.messaging.wakeups.publish", lambda queues: None)
         witness = Witness(stack).install()
         wanted = TaskCreate(name="race", task_type="race", celery_task_name=LONG_RUNNING, args=[1])
         with settings(stack.settings):

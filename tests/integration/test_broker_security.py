@@ -10,8 +10,8 @@ import httpx
 import pytest
 import redis
 
-from app.messaging.guard.key_types import put_aside
-from app.messaging.routing import QUEUES
+from app.messaging.application import QUEUES
+from app.messaging.guard.redis_client import put_aside
 from tests.support.event_reader import EventReader
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.proxy import TcpProxy

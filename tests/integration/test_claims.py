@@ -34,7 +34,7 @@ NOTHING, _ = NO_FLOOR
 
 @pytest.fixture(autouse=True)
 def nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda _: None)
+    monkeypatch.setattr("app.messaging.wakeups.publish", lambda _: None)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def user(client: httpx.Client) -> UUID:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queues in which slots were to be woken, once for each row."""
     kept: list[str] = []
-    monkeypatch.setattr("app.messaging.publisher.publish", kept.extend)
+    monkeypatch.setattr("app.messaging.wakeups.publish", kept.extend)
     return kept
 
 

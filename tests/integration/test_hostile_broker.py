@@ -17,9 +17,9 @@ import psutil
 import pytest
 import redis
 
+from app.messaging.application import QUEUES
 from app.messaging.guard.items import MOST_LINES
-from app.messaging.guard.key_types import ASIDE
-from app.messaging.routing import QUEUES
+from app.messaging.guard.redis_client import ASIDE
 from app.worker.parent.consumer import KEPT_SECONDS, MAX_SCHEDULED
 from tests.support import hostile_items as hostile
 from tests.support.running import Running, example_stack, fresh_connections, lines, messages

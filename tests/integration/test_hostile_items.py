@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.messaging.routing import PRIORITY_STEPS, QUEUES
+from app.messaging.application import PRIORITY_STEPS, QUEUES
 from tests.support import hostile_items as hostile
 from tests.support.running import fresh_connections, lines, messages
 from tests.support.services import Services

@@ -342,7 +342,7 @@ class TestRaces:
 class TestAKilledApi:
     @pytest.mark.parametrize(
         ("at", "committed"),
-        [("app.services.tasks.task_creation:accept", False), ("app.messaging.publisher:publish", True)],
+        [("app.services.tasks.task_creation:accept", False), ("app.messaging.wakeups:publish", True)],
         ids=["before the commit", "between commit and answer"],
     )
     def test_leaves_both_key_and_task_or_neither(self, stack: Stack, tmp_path: Path, at: str, committed: bool) -> None:

@@ -156,7 +156,7 @@ def watched(services: Services) -> Iterator[tuple[WatchedTask, Operations]]:
         control(sqlalchemy_url(services.database_url(name))) as looking,
         SessionLocal() as db,
     ):
-        patched.setattr("app.messaging.publisher.publish", lambda queues: None)
+        patched.setattr("app.messaging.wakeups.publish", lambda queues: None)
         patched.setattr(ServedTasks, "is_due", lambda _: False)  # each second: a statement more in whatever asks then
         task = new_task(db, max_attempts=2, retry_backoff_seconds=3000)
         # Due; and the worker has said goodbye, so that the rescue pass takes what it held.

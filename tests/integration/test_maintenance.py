@@ -59,7 +59,7 @@ USUAL, AHEAD = "default\x06\x166", "default"
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The API process died between commit and wake-up: everything is left to maintenance. The queues it had named."""
     queues: list[str] = []
-    monkeypatch.setattr("app.messaging.publisher.publish", queues.extend)
+    monkeypatch.setattr("app.messaging.wakeups.publish", queues.extend)
     return queues
 
 

@@ -101,7 +101,7 @@ def _both_sides_agree_on_times(
 ) -> Iterator[None]:
     """Minutes instead of seconds, so that a slow machine changes no decision; and nothing is published for real."""
     times = {"WORKER_LEASE_SECONDS": str(LEASE)}
-    monkeypatch.setattr("app.messaging.publisher.publish", BothSides.published.extend)
+    monkeypatch.setattr("app.messaging.wakeups.publish", BothSides.published.extend)
     with settings(environment(rollback_database, services.flushed_broker(), **times)):
         kind = catalogue()[LONG_RUNNING]
         monkeypatch.setitem(catalogue(), ONCE_ONLY, replace(kind, celery_task_name=ONCE_ONLY, rerun_lost=False))

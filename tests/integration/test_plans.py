@@ -33,7 +33,7 @@ from app.maintenance.passes import expired_tasks, wake_ups
 from app.maintenance.passes.retention import trim_stored
 from app.maintenance.registry import PASSES
 from app.maintenance.rounds import Needs, Round
-from app.messaging.routing import QUEUES
+from app.messaging.application import QUEUES
 from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
@@ -121,7 +121,7 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
         on_new_database(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="600"),
         SessionLocal() as db,
     ):
-        patched.setattr("app.messaging.publisher.publish", lambda queues: None)
+        patched.setattr("app.messaging.wakeups.publish", lambda queues: None)
         fill(db, finished, waiting)
         yield db
 

@@ -25,7 +25,7 @@ from app.db.session import SessionLocal
 from app.db.sql import prepared
 from app.errors import QueueNotFound
 from app.maintenance.loop import Maintenance
-from app.messaging import publisher
+from app.messaging import wakeups
 from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
 from app.services.execution import ends
@@ -236,7 +236,7 @@ class TestWakeUps:
     def woken(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """The queues in which a slot was woken, by maintenance and by the service."""
         found: list[str] = []
-        monkeypatch.setattr("app.messaging.publisher.publish", found.extend)
+        monkeypatch.setattr("app.messaging.wakeups.publish", found.extend)
         monkeypatch.setattr("app.maintenance.passes.wake_ups.wake", lambda _, queue: found.append(queue))
         return found
 
@@ -267,7 +267,7 @@ class TestWakeUps:
         once()
         assert woken == ["low_priority"]
         task_service.resume_queue(db, "default")
-        assert woken == ["low_priority", *["default"] * publisher.MANY]
+        assert woken == ["low_priority", *["default"] * wakeups.MANY]
         assert db.execute(text(HOLDS)).scalar_one() == 0
         once()
         assert sorted(woken[-2:]) == ["default", "low_priority"]

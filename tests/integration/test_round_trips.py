@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.core.served_tasks import ServedTasks
-from app.messaging import publisher
+from app.messaging import wakeups
 from tests.support.statements import before_each_statement, statements
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.waiting import wait_for
@@ -39,15 +39,15 @@ class TestOne:
     @pytest.mark.postgresql(SEVERAL)
     def test_submit_with_its_wakeup(self, tasks: TaskClient) -> None:
         tasks.create()  # the user's quotas have been looked at
-        assert publisher.flush(10)
+        assert wakeups.flush(10)
         with statements() as seen:
             tasks.create()
-            assert publisher.flush(10)
+            assert wakeups.flush(10)
         assert kinds(seen) == ["SELECT login_sessions", "INSERT tasks"]
 
     def test_read(self, tasks: TaskClient) -> None:
         task = tasks.create()
-        assert publisher.flush(10)
+        assert wakeups.flush(10)
         for headers, status in (({}, 200), ({"If-None-Match": '"1"'}, 304)):
             with statements() as seen:
                 assert tasks.request("GET", task["id"], headers=headers).status_code == status
@@ -56,13 +56,13 @@ class TestOne:
     @pytest.mark.postgresql(SEVERAL)
     def test_batch(self, tasks: TaskClient) -> None:
         tasks.create()
-        assert publisher.flush(10)
+        assert wakeups.flush(10)
         with statements() as seen:
             assert tasks.post("batch", {"tasks": [BODY] * 100}).status_code == 201
         assert kinds(seen) == ["SELECT login_sessions", "INSERT tasks"]
 
     def test_list_and_count(self, tasks: TaskClient) -> None:
-        assert publisher.flush(10)  # of the test before
+        assert wakeups.flush(10)  # of the test before
         for path in ("", "count"):
             with statements() as seen:
                 assert tasks.get(path).status_code == 200
@@ -98,7 +98,7 @@ def test_requests_that_come_while_one_is_in_flight_share_a_statement(
 ) -> None:
     """One statement for the first request, and one for all that wait behind it, whatever their number."""
     task = tasks.create()
-    assert publisher.flush(10)
+    assert wakeups.flush(10)
     batcher = tasks.http.app_state[group].batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
     ask: Callable[[], httpx.Response] = {
         "submitter": lambda: tasks.post(body=BODY),

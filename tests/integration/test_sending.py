@@ -12,9 +12,9 @@ from kombu import Connection, Queue
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
-from app.messaging import sending
-from app.messaging.routing import MESSAGE_PRIORITY, QUEUES
-from app.messaging.sending import BrokerLink
+from app.messaging import broker as sending
+from app.messaging.application import MESSAGE_PRIORITY, QUEUES
+from app.messaging.broker import BrokerLink
 from app.messaging.wakeups import MOST_OUT, NAME, wake
 from app.models.task import TaskPriority
 from tests.support.running import fresh_connections

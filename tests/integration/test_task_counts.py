@@ -252,7 +252,7 @@ class TestAtOnce:
     @pytest.mark.timeout(120)
     @pytest.mark.usefixtures("fresh_database")
     def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
+        monkeypatch.setattr("app.messaging.wakeups.publish", lambda dispatches: None)
         with SessionLocal() as db:
             users = [new_user(db) for _ in range(3)]
         seen: list[bool] = []

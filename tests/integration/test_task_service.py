@@ -33,7 +33,7 @@ from tests.support.tasks import LONG_RUNNING, claim_next, new_task, new_user, ta
 def published(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queues in which slots would have been woken, instead of waking them."""
     sent: list[str] = []
-    monkeypatch.setattr("app.messaging.publisher.publish", sent.extend)
+    monkeypatch.setattr("app.messaging.wakeups.publish", sent.extend)
     return sent
 
 

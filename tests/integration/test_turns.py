@@ -15,7 +15,7 @@ from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.db.statements.claim_requests import PLACE_BATCH
 from app.maintenance.passes import forgetting
-from app.messaging.routing import QUEUES
+from app.messaging.application import QUEUES
 from app.models import Task
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
@@ -42,7 +42,7 @@ PAST = "UPDATE tasks SET due_at = now() - interval '1 hour' WHERE due_at > now()
 
 @pytest.fixture(autouse=True)
 def nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda _: None)
+    monkeypatch.setattr("app.messaging.wakeups.publish", lambda _: None)
 
 
 def new_tasks(db: Session, user: UUID, number: int, **fields: Any) -> list[UUID]:

@@ -262,7 +262,7 @@ class Turns(RuleBasedStateMachine):
 
 @pytest.fixture
 def _one_slot(services: Services, rollback_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda queues: None)
+    monkeypatch.setattr("app.messaging.wakeups.publish", lambda queues: None)
     monkeypatch.setattr(claims, "time", now)
     with settings(environment(rollback_database, services.flushed_broker())):
         kind = catalogue()[SHORT]

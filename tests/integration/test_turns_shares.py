@@ -108,7 +108,7 @@ class Line:
 
 @pytest.fixture(autouse=True)
 def _unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda queues: None)
+    monkeypatch.setattr("app.messaging.wakeups.publish", lambda queues: None)
 
 
 def unfair(line: Line, first: int, counts: dict[UUID, list[int]]) -> list[str]:

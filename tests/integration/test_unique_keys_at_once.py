@@ -11,7 +11,7 @@ import pytest
 
 from app.db.session import SessionLocal
 from app.errors import UniqueKeyTaken
-from app.messaging import publisher
+from app.messaging import wakeups
 from app.models.task import TaskStatus
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
@@ -168,4 +168,4 @@ class TestNeighbours:
             db.commit()
             answer = waiting.result(30)
         assert (answer.status_code, answer.json()["id"]) == (200, str(mine.id))
-        publisher.flush()
+        wakeups.flush()

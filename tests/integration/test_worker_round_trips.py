@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.db.postgresql.prepared import Prepared, PreparedConnection, prepared_connection
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.errors import AttemptLost
-from app.messaging import publisher
+from app.messaging import wakeups
 from app.models.task import Task, TaskAttempt, TaskStatus
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims
@@ -51,7 +51,7 @@ def statements() -> Iterator[list[str]]:
 def pending(**options: Any) -> None:
     with SessionLocal() as db:
         new_task(db, **options)
-    publisher.flush()
+    wakeups.flush()
 
 
 def claimed(**options: Any) -> AttemptRun:

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.session import SessionLocal
-from app.messaging import publisher
+from app.messaging import wakeups
 from app.schemas.task import TaskCreate
 from app.services.task_service import task_service
 
@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
         for start in range(0, len(wanted), BATCH):
             task_service.create_tasks(db, wanted[start : start + BATCH], UUID(user))
             db.expunge_all()
-        publisher.flush(SECONDS)
+        wakeups.flush(SECONDS)
     return 0
 
 

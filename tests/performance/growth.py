@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.db.statements.claim_requests import Names
 from app.maintenance.passes import due_tasks, expired_tasks, lost_attempts, requested_deletions, wake_ups
-from app.messaging import publisher
+from app.messaging import wakeups
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.services.execution import ends
@@ -198,7 +198,7 @@ def _milliseconds(db: Session, step: Step) -> float:
     """Of the step alone, its commit included; what it needs is made ready before."""
     prepared = step.prepare(db)
     db.commit()
-    publisher.flush()  # what it was given: its thread would share the interpreter
+    wakeups.flush()  # what it was given: its thread would share the interpreter
     begun = time.perf_counter()
     step.act(db, prepared)
     db.commit()

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.session import SessionLocal
-from app.messaging import publisher
+from app.messaging import wakeups
 from app.schemas.task import MAX_BATCH
 from app.services.task_service import task_service
 from app.services.workflow_service import workflow_service
@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
             else:
                 time.sleep(POLL_SECONDS)
         sys.stdout.write(f"{time.perf_counter() - begun}\n")
-        publisher.flush(SECONDS)
+        wakeups.flush(SECONDS)
     return 0
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from app.core.ids import new_id
 from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.maintenance.passes import due_tasks, wake_ups
-from app.messaging.publisher import MANY
+from app.messaging.wakeups import MANY
 from app.models import Task
 from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, NextTry

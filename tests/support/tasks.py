@@ -18,7 +18,7 @@ from app.db.sql import limits, prepared, transitions
 from app.db.statements import claim_requests
 from app.db.statements.claim_requests import CLAIMED
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
-from app.messaging.routing import QUEUES
+from app.messaging.application import QUEUES
 from app.models import Task, User
 from app.models.login import LoginSession
 from app.models.task import TaskPriority, TaskStatus

@@ -1,7 +1,7 @@
 """Queues and message priorities (CONTRACT §3)."""
 
 from app.celery_app import celery_app
-from app.messaging.routing import MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUE_OF, QUEUES
+from app.messaging.application import MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUE_OF, QUEUES
 from app.models.task import TaskPriority
 
 

@@ -13,7 +13,7 @@ from kombu.clocks import LamportClock
 
 from app.core.config import get_settings
 from app.messaging.guard.items import LARGEST_NUMBER, MAX_TEXT, Malformed, drop
-from app.messaging.guard.signing import check_command, sign_command
+from app.messaging.guard.messages import check_command_signature, sign_command
 
 # A thousand ids.
 MAX_COMMAND_BYTES = 64 * 1024
@@ -68,7 +68,7 @@ class Node(pidbox.Node):
             raise Malformed("an unknown command")
         if settings.sign_messages:
             addressed = _addressed(body, self._answered_to(body))
-            check_command(method, body["arguments"], addressed, settings.message_keys)
+            check_command_signature(method, body["arguments"], addressed, settings.message_keys)
         try:
             inspect.signature(self.handlers[method]).bind(self.state, **body["arguments"])
         except TypeError:

@@ -18,9 +18,8 @@ from kombu.transport import redis, virtual
 from pydantic_core import to_json
 
 from app.messaging.guard.items import Malformed, check_envelope, check_item, drop, parse, too_raw, why_unread
-from app.messaging.guard.key_types import MAILBOX, TypedRedis, is_wrong_type, put_aside
 from app.messaging.guard.messages import WAKEUP
-from app.messaging.guard.replies import TOO_LARGE, BoundedParser
+from app.messaging.guard.redis_client import MAILBOX, TOO_LARGE, BoundedParser, TypedRedis, is_wrong_type, put_aside
 
 # Of kombu's errors of a connection, this one is also what a malformed item raises.
 _AMBIGUOUS = (KeyError,)

@@ -9,8 +9,8 @@ from app.catalogue import known_queues
 from app.core.served_tasks import served_tasks
 from app.db.after_commit import after_commit
 from app.db.statements import claim_holds, held_rows
-from app.messaging import publisher
-from app.messaging.routing import QUEUES
+from app.messaging import wakeups
+from app.messaging.application import QUEUES
 from app.models.task import TaskPriority
 
 # Statements that lock rows, in one admission. What is left comes with the next one.
@@ -53,4 +53,4 @@ def wake_for(db: Session, queues: Sequence[str], ahead: int) -> None:
     """
     if queues:
         woken = sorted(set(queues)) if ahead else queues
-        after_commit(db, lambda: publisher.publish(woken))
+        after_commit(db, lambda: wakeups.publish(woken))

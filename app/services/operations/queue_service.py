@@ -18,8 +18,8 @@ from app.db.session import transaction
 from app.db.statements import claim_holds, queue_depths, reads, workers
 from app.db.statements.queue_depths import read_running
 from app.errors import QueueNotFound
-from app.messaging import publisher
-from app.messaging.routing import QUEUES
+from app.messaging import wakeups
+from app.messaging.application import QUEUES
 from app.models.claim_hold import HoldKind, QueueEvent
 from app.models.task import TaskPriority
 from app.services.audit import recording as audit
@@ -165,7 +165,7 @@ def resume_queue(db: Session, name: str, *, commit: bool = True) -> PauseState:
         if claim_holds.is_held(db, HoldKind.QUEUE, name):
             claim_holds.forget(db, HoldKind.QUEUE, name)
             audit.record(db, QueueEvent.RESUMED, Subject("queue", name))
-            after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
+            after_commit(db, lambda: wakeups.publish([name] * wakeups.MANY))
     return PauseState(name)
 
 

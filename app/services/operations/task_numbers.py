@@ -15,7 +15,7 @@ from app.db.statements import queue_depths, reads, workers
 from app.db.statements.expressions import seconds_between
 from app.db.statements.queue_depths import RunningTasks
 from app.ddl.clock import STATEMENT_TIME
-from app.messaging.routing import QUEUES
+from app.messaging.application import QUEUES
 from app.models.maintenance import MaintenanceLease
 from app.services.operations import task_sums
 from app.services.operations.live_workers import lease

@@ -23,7 +23,7 @@ from app.db.statements.tables import DECIDED
 from app.ddl.base import Base
 from app.ddl.columns import JSONText
 from app.errors import InvalidTask, WebhooksOff
-from app.messaging.routing import QUEUE_OF
+from app.messaging.application import QUEUE_OF
 from app.models.outbox import ConsumerNumber
 from app.models.task import Held, Task
 from app.schemas.task import TaskCreate

@@ -13,7 +13,7 @@ from app.core.nearest import did_you_mean
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.statements import workflows
 from app.errors import FieldError, InvalidTask, InvalidTransition
-from app.messaging.routing import QUEUE_OF
+from app.messaging.application import QUEUE_OF
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.schemas.task_changes import PENDING_ONLY, TaskPatch
 from app.schemas.task_values import PriorityIn

@@ -16,7 +16,7 @@ from app.db.outage import first_line
 from app.db.session import SessionLocal, autocommit_engine, engine, transaction
 from app.db.sql import turns
 from app.ddl.trigger_terms import USER_LIMIT
-from app.messaging import hints, publisher
+from app.messaging import hints, wakeups
 from app.models.task import Task
 from app.services.operations import admitter
 from app.services.operations.admission import Freed
@@ -127,7 +127,7 @@ def _connected(database: sa.Engine | sa.Connection) -> Iterator[sa.Connection | 
 
 def _wake(due: Sequence[tuple[str, Place | None]]) -> None:
     """`due` are the queue of each task that can start now, and what admits it first."""
-    publisher.publish(queue for queue, place in due if place is None)
+    wakeups.publish(queue for queue, place in due if place is None)
     admitting: Freed = {}
     for _, place in due:
         if place is not None:

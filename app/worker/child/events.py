@@ -14,7 +14,7 @@ from celery.events import EventDispatcher
 
 from app.core.redacted_text import redact_text
 from app.db.outage import first_line
-from app.messaging.sending import BrokerLink
+from app.messaging.broker import BrokerLink
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.shared.slot_table import SlotTable
 

@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.db.sql import claims as statements, prepared
 from app.db.statements import claim_requests
 from app.db.statements.limit_places import BEGIN_SECONDS
-from app.messaging import hints, publisher
+from app.messaging import hints, wakeups
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admitter
@@ -93,11 +93,11 @@ class Taker:
             is_over = self._run_all(claims, claimed_at) >= until
             is_spent = self._child.tasks_left.number <= 0
             if is_over or is_spent or self._child.is_leaving():
-                publisher.publish([claims[-1].queue])  # for another slot, or this one in its next turn
+                wakeups.publish([claims[-1].queue])  # for another slot, or this one in its next turn
                 if is_spent:
-                    publisher.flush()  # the process ends
+                    wakeups.flush()  # the process ends
                 return
-        publisher.publish(self._queues)  # for this slot in its next turn
+        wakeups.publish(self._queues)  # for this slot in its next turn
 
     def rest(self) -> None:
         """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""
@@ -145,14 +145,14 @@ class Taker:
         if now < self._wakes_at <= moment or moment == math.inf:
             return
         self._wakes_at = moment
-        timer = threading.Timer(moment - now, publisher.publish, [self._queues])
+        timer = threading.Timer(moment - now, wakeups.publish, [self._queues])
         timer.daemon = True
         timer.start()
 
     def _run_all(self, claims: list[ReadyClaim], claimed_at: float) -> float:
         """Run the claimed rows, and give those back that cannot begin in time. Returns the time (monotonic seconds)."""
         if self._durations.get(claims[0].celery_task_name, SHORT_SECONDS) >= SHORT_SECONDS:
-            publisher.publish([claims[0].queue])  # this slot is busy: another one looks for the rows behind this one
+            wakeups.publish([claims[0].queue])  # this slot is busy: another one looks for the rows behind this one
         now = received_at = time.monotonic()
         # A limit with a rate counts the claim as the start. Else a claim that took long costs its rows no time: were
         # they given back for it, a slow database would be asked for each of them again.

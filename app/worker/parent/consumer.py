@@ -9,8 +9,7 @@ from celery.worker import consumer, state
 
 from app.core.config import get_settings
 from app.messaging.guard.items import Malformed, drop
-from app.messaging.guard.messages import WAKEUP, check_message, moment_of
-from app.messaging.guard.signing import check_task
+from app.messaging.guard.messages import WAKEUP, check_message, check_task_signature, moment_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Consumer(consumer.Consumer):
             try:
                 check_message(message, self.strategies, with_results=with_results)
                 if keys is not None:
-                    check_task(message, keys)
+                    check_task_signature(message, keys)
             except Malformed as problem:
                 self._drop(message, str(problem))
                 return

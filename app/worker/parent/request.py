@@ -10,7 +10,7 @@ from celery.worker.request import Request
 from app.core.redacted_text import redact_text
 from app.core.redaction import redact
 from app.messaging import wakeups
-from app.messaging.reprs import redact_args_of
+from app.messaging.hidden_values import redact_args_of
 from app.worker.parent.agent import Loss
 from app.worker.parent.process import parent_process
 from app.worker.parent.quiet import mark_reported

@@ -11,7 +11,7 @@ from sqlalchemy import exists, select
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
 from app.ddl.clock import STATEMENT_TIME
-from app.messaging.sending import BrokerLink
+from app.messaging.broker import BrokerLink
 from app.messaging.wakeups import is_empty
 from app.models.task import IS_PENDING, Task
 from app.worker.parent.body_stopper import living

@@ -203,7 +203,7 @@ class Schedules(RuleBasedStateMachine):
 
 @pytest.fixture
 def _service(services: Services, rollback_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda queues: None)
+    monkeypatch.setattr("app.messaging.wakeups.publish", lambda queues: None)
     with settings(environment(rollback_database, services.flushed_broker())):
         yield
 

@@ -2,7 +2,7 @@
 
 FAILPOINTS is a JSON list. Of each point:
 
-    at         "app.messaging.publisher:publish", or "module:Class.method"
+    at         "app.messaging.wakeups:publish", or "module:Class.method"
     when       "before" (the default) or "after" the call
     do         "kill" (SIGKILL), "raise:ValueError" (a builtin, or a dotted name), "wait:/path" (until the file exists)
     times      how many calls in one process act (1)

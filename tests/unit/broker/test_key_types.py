@@ -1,7 +1,7 @@
 """Which keys of the broker are the service's, and what each of them holds."""
 
-from app.messaging.guard.key_types import ASIDE, keys_of, type_of_key
-from app.messaging.routing import QUEUES
+from app.messaging.application import QUEUES
+from app.messaging.guard.redis_client import ASIDE, keys_of, type_of_key
 from tests.support.tables import check_rows
 
 TYPES = {

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.messaging import publisher as module
-from app.messaging.publisher import Publisher
-from app.messaging.wakeups import Woken
+from app.messaging import wakeups as module
+from app.messaging.wakeups import Publisher, Woken
 from tests.support.ahead import Ahead
 
 SECONDS = 10
@@ -101,7 +100,7 @@ class TestSending:
     def test_ends_its_thread_when_nothing_comes_and_starts_another_one(
         self, broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "IDLE_SECONDS", 0.01)
+        monkeypatch.setattr(module, "PUBLISHER_IDLE_SECONDS", 0.01)
         before = set(threading.enumerate())
         for number in (1, 2):
             sent(publisher, "default")
@@ -168,7 +167,7 @@ class TestFailures:
                 sent(publisher, "default")
         assert (broker.sent, broker.tries) == ([], 2)
         assert [record.getMessage() for record in caplog.records] == [f"{WARNING}: away"]
-        clock.passes(module.PAUSE_SECONDS)
+        clock.passes(module.BROKER_PAUSE_SECONDS)
         sent(publisher, "default")
         assert broker.sent == [("default", 1)]
 

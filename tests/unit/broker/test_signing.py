@@ -13,8 +13,8 @@ from kombu.utils.json import dumps, loads
 
 from app.celery_app import celery_app
 from app.core.config import Settings, get_settings
-from app.messaging.guard import signing
-from app.messaging.guard.signing import SIGNATURE_HEADER, Unsigned, check_command, sign_command
+from app.messaging.guard import messages
+from app.messaging.guard.messages import SIGNATURE_HEADER, Unsigned, check_command_signature, sign_command
 from tests.support.properties import JSON, HealthCheck, given, settings as property_settings, st
 from tests.support.services import SECRET_KEY
 from tests.support.settings import settings
@@ -40,13 +40,13 @@ def keys() -> tuple[bytes, ...]:
 def signed(headers: dict[str, Any] = HEADERS, body: Any = BODY, reply_to: str = "") -> Message:
     """As it arrives."""
     sent, properties = dict(headers), {"reply_to": reply_to}
-    signing.sign_task(sent, body, properties, keys()[0])
+    messages.sign_task(sent, body, properties, keys()[0])
     return Message(dumps(body), headers=loads(dumps(sent)), properties=properties, postencode="utf-8")
 
 
 def is_signed(message: Message) -> bool:
     try:
-        signing.check_task(message, keys())
+        messages.check_task_signature(message, keys())
     except Unsigned:
         return False
     return True
@@ -140,14 +140,14 @@ ADDRESSED: dict[str, Any] = {"destination": ["worker@x"], "answered_to": "me"}
 class TestCommands:
     def test_what_the_service_signs_is_accepted_and_its_signature_taken_out(self) -> None:
         arguments = loads(dumps(sign_command("query_task", {"ids": ["x"]}, ADDRESSED, keys()[0])))
-        check_command("query_task", arguments, ADDRESSED, keys())
+        check_command_signature("query_task", arguments, ADDRESSED, keys())
         assert arguments == {"ids": ["x"]}
 
     def test_nothing_of_it_may_change(self) -> None:
         def check(method: str, arguments: dict[str, Any], addressed: dict[str, Any]) -> None:
             signature = sign_command("ping", {"a": 1}, ADDRESSED, keys()[0])["signature"]
             with pytest.raises(Unsigned):
-                check_command(method, arguments | {"signature": signature}, addressed, keys())
+                check_command_signature(method, arguments | {"signature": signature}, addressed, keys())
 
         check_rows(check, [
             ("shutdown", {"a": 1}, ADDRESSED),
@@ -158,14 +158,14 @@ class TestCommands:
     def test_an_old_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = sign_command("ping", {}, {}, keys()[0])
         now = time.time()
-        monkeypatch.setattr(signing.time, "time", lambda: now + signing.COMMAND_SECONDS + 1)
+        monkeypatch.setattr(messages.time, "time", lambda: now + messages.COMMAND_SECONDS + 1)
         with pytest.raises(Unsigned, match="too long ago"):
-            check_command("ping", arguments, {}, keys())
+            check_command_signature("ping", arguments, {}, keys())
 
     def test_anything_else_is_no_signature(self) -> None:
         def check(signature: Any) -> None:
             with pytest.raises(Unsigned):
-                check_command("ping", {"signature": signature}, {}, keys())
+                check_command_signature("ping", {"signature": signature}, {}, keys())
 
         check_rows(check, [None, 1, "x", {}, {"at": "x"}, {"at": 1.0}, {"at": float("nan"), "mac": "x"}])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.launcher.options import EXPRESS, EXPRESS_QUEUE, api_command, beat_command, parser, worker_commands
-from app.messaging.routing import QUEUE_OF
+from app.messaging.application import QUEUE_OF
 from app.models.task import TaskPriority
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from app.core.ids import new_id
 from app.live.frames import cursor_of, moment_of, version_of
-from app.messaging.channel import MOST_IDS, pack, unpack
+from app.messaging.hints import MOST_IDS, pack_ids, unpack_ids
 from tests.support.tables import check_rows
 
 MOMENT = datetime(2026, 11, 25, 1, 2, 3, 456789, tzinfo=UTC)
@@ -23,6 +23,6 @@ def test_a_version_is_digits() -> None:
 
 def test_a_hint_names_the_ids_that_were_packed_and_anything_else_none() -> None:
     ids = [new_id() for _ in range(3)]
-    assert unpack(pack(ids)) == ids
+    assert unpack_ids(pack_ids(ids)) == ids
     others = [None, 1, "x" * 16, b"", b"x", b"x" * 17, b"x" * 16 * (MOST_IDS + 1)]
-    check_rows(lambda payload: unpack(payload) == [], others)
+    check_rows(lambda payload: unpack_ids(payload) == [], others)

@@ -9,7 +9,7 @@ import pytest
 
 from app.celery_app import celery_app
 from app.core.logging import TextFormatter
-from app.messaging import process_logs
+from app.messaging import loader
 from app.messaging.guard.messages import WAKEUP
 from app.worker.parent.process import parent_process
 from app.worker.parent.request import RecordRequest
@@ -27,7 +27,7 @@ def request_of(**headers: Any) -> RecordRequest:
 
 
 def test_no_text_of_a_sender_gets_into_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.core.logging._fields", [process_logs._fields])
+    monkeypatch.setattr("app.core.logging._fields", [loader._log_fields])
     record = logging.LogRecord("celery", logging.INFO, __file__, 1, "received", (), None)
     for kwargs in (f"task_id={TASK}", "task_id=x\nERROR another line \x1b[31m"):
         record.data = {"id": "one", "name": "celery.ping", "kwargs": kwargs}

@@ -56,7 +56,7 @@ class TestWhereTheParentIsBehind:
     @pytest.fixture
     def woken(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         queues: list[Any] = []
-        monkeypatch.setattr("app.messaging.publisher.publish", queues.append)
+        monkeypatch.setattr("app.messaging.wakeups.publish", queues.append)
         return queues
 
     @pytest.fixture
@@ -152,7 +152,7 @@ class TestABodyThatLeavesThreads:
                     threading.Thread(target=gate.wait, name="left-behind").start()
 
         monkeypatch.setattr(Taker, "_trace", trace)
-        monkeypatch.setattr("app.messaging.publisher.publish", lambda _: None)
+        monkeypatch.setattr("app.messaging.wakeups.publish", lambda _: None)
         taker = Taker(celery_app, "w@test", ChildProcess(new_id(), get_settings(), tasks_left=left), QUEUES, None)
         taker._run_all(CLAIMS, time.monotonic())
         return len(begun)

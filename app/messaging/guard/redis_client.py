@@ -1,8 +1,8 @@
-"""Keys of Redis that hold something else than kombu or the service keeps there: put aside, and the command repeated.
+"""redis-py's client, reading defensively: keys that hold another type than theirs, and answers within a bound of memory.
 
 One `SET default x` would stop the queue `default` for every worker, publisher and look of maintenance until somebody
-deletes the key: Redis answers WRONGTYPE to each of their commands. What is renamed is never of the right type: the
-server compares and renames in one step.
+deletes the key: Redis answers WRONGTYPE to each of their commands. Such a key is put aside, and the command repeated.
+What is renamed is never of the right type: the server compares and renames in one step.
 """
 
 import logging
@@ -10,9 +10,12 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 import redis
+from redis._parsers import _RESP3Parser
+from redis._parsers.socket import SocketBuffer
 from redis.client import Pipeline
+from redis.utils import SENTINEL
 
-from app.messaging.guard.items import MAX_TEXT, Lines
+from app.messaging.guard.items import MAX_ITEM_BYTES, MAX_TEXT, Lines
 
 _lines = Lines(logging.getLogger(__name__), logging.ERROR)
 
@@ -134,3 +137,33 @@ class TypedPipeline(Pipeline):
             if not is_wrong_type(error) or not put_aside(self.connection_pool, keys_of(args), self.queues):
                 raise
             return super().immediate_execute_command(*args, **options)
+
+
+# What Redis answers, read within a bound: redis-py keeps an item of 300 MB three times before anyone sees its size.
+
+# In its place: no message, whoever reads it.
+TOO_LARGE = b"\0too large"
+
+
+class BoundedBuffer(SocketBuffer):
+    """redis-py's, which reads a text of more than MAX_ITEM_BYTES and keeps nothing of it."""
+
+    def read(self, length: int, timeout: Any = SENTINEL) -> bytes:
+        if length <= MAX_ITEM_BYTES:
+            text: bytes = super().read(length, timeout)
+            return text
+        left, place = length + len(b"\r\n"), self._buffer.tell()
+        while left := left - len(self._buffer.read(left)):
+            self._buffer.seek(place)
+            self._buffer.truncate()
+            self._read_from_socket(timeout=timeout)
+        return TOO_LARGE
+
+
+class BoundedParser(_RESP3Parser):
+    """redis-py's parser for both protocols, on such a buffer."""
+
+    def on_connect(self, connection: Any) -> None:
+        super().on_connect(connection)
+        socket: Any = self._sock
+        self._buffer = BoundedBuffer(socket, self.socket_read_size, connection.socket_timeout)
