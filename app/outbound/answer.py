@@ -1,11 +1,13 @@
-"""Responses: read piece by piece within the bounds, or whole."""
+"""Responses: read piece by piece within the bounds, or whole; their decompression, and their header `Retry-After`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpcore
 
-from app.outbound.decoding import decoded
 from app.outbound.errors import AnswerRefused, Interrupted
 
 FINAL = 200
@@ -75,3 +77,64 @@ def _text(value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+# -- Decompresses a response piece by piece: compressed bytes never expand to more than one piece at a time ------------
+
+PIECE = 64 * 1024
+GZIP = zlib.MAX_WBITS | 16
+
+
+def decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Return the pieces decompressed as `encoding` (Content-Encoding) says. Raises AnswerRefused, Interrupted.
+
+    Only gzip, applied once, is accepted: `gzip, gzip` may be a nested decompression bomb.
+    """
+    named = encoding.strip().lower()
+    if named in {"", "identity"}:
+        return (piece for piece in pieces if piece)
+    if named in {"gzip", "x-gzip"}:
+        return _gunzipped(pieces)
+    raise AnswerRefused("the response has a Content-Encoding that was not requested")
+
+
+def _gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    unzip, begun = zlib.decompressobj(GZIP), False
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if unzip.eof:  # the next member of a gzip file with several members
+                unzip = zlib.decompressobj(GZIP)
+            begun = True
+            try:
+                content = unzip.decompress(rest, PIECE)
+            except zlib.error:
+                raise Interrupted("the response is not valid gzip") from None
+            rest = unzip.unconsumed_tail or unzip.unused_data
+            if content:
+                yield content
+    while begun and not unzip.eof:
+        # zlib may hold back content: a piece may have been full exactly at the end of the input.
+        content = unzip.decompress(b"", PIECE)
+        if not content:
+            raise Interrupted("the response ended in the middle of its gzip data")
+        yield content
+
+
+# -- The header `Retry-After` of answers (RFC 9110, section 10.2.3) ----------------------------------------------------
+
+
+def read_retry_after(value: str | None, at_most: float) -> float | None:
+    """Return the header's seconds or date as seconds from now, 0 to `at_most`. None if it is missing or invalid."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return min(float(value), at_most)
+    try:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):  # no date, or a year or an offset that is too large for one
+        return None
+    return min(max(seconds, 0.0), at_most)

@@ -1,5 +1,9 @@
-"""Requests to URLs that users name, within the policy, the bounds and one deadline. No cookies, proxy or reuse."""
+"""Requests to URLs that users name, within the policy, the bounds and one deadline. No cookies, proxy or reuse.
 
+Which headers a caller may set, and which ones a redirect to another origin keeps, is told here, too.
+"""
+
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +13,10 @@ import certifi
 import httpcore
 
 from app.core.config import get_settings
-from app.outbound import headers as header_rules
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
 from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve
-from app.outbound.policy import Policy
-from app.outbound.urls import Target, joined, parse
+from app.outbound.targets import Policy, Target, joined_url, parse_url
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -117,7 +119,7 @@ def _request(method: str, url: str, headers: Mapping[str, str], content: bytes |
         raise InvalidRequest(f"the method must be one of {', '.join(sorted(METHODS))}")
     if content is None and method in WITH_BODY:
         content = b""  # sends Content-Length: 0, which servers expect of these methods
-    return Request(method, parse(url), header_rules.checked(headers), content)
+    return Request(method, parse_url(url), checked_headers(headers), content)
 
 
 def _redirected(request: Request, answer: Answer) -> Request | None:
@@ -126,7 +128,7 @@ def _redirected(request: Request, answer: Answer) -> Request | None:
     if answer.status not in REDIRECTS or not location:
         return None
     try:
-        target = joined(request.target, location)
+        target = joined_url(request.target, location)
     except InvalidRequest as error:
         raise RedirectRefused(f"{request.target.origin} redirects to a URL that cannot be requested: {error}") from None
     if request.target.scheme == "https" and target.scheme == "http":
@@ -137,12 +139,12 @@ def _redirected(request: Request, answer: Answer) -> Request | None:
     elif answer.status not in KEEP_THE_METHOD and request.method == "POST":
         following = _as_get(following)  # as browsers do
     if target.origin != request.target.origin:
-        following = replace(following, headers=header_rules.for_cross_origin(following.headers))
+        following = replace(following, headers=cross_origin_headers(following.headers))
     return following
 
 
 def _as_get(request: Request) -> Request:
-    return replace(request, method="GET", content=None, headers=header_rules.without_body(request.headers))
+    return replace(request, method="GET", content=None, headers=headers_without_body(request.headers))
 
 
 @contextmanager
@@ -156,3 +158,73 @@ def _translated() -> Iterator[None]:
         raise NotConnected("the connection failed") from None
     except (httpcore.RemoteProtocolError, httpcore.NetworkError, httpcore.TimeoutException):
         raise Interrupted("the server sent no complete and valid HTTP response") from None
+
+
+# -- Rules for request headers: which ones a caller may set, and which ones a redirect to another origin keeps ---------
+
+MAX_HEADERS = 50
+MAX_HEADER_BYTES = 16 * 1024
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+# Set by the client itself: they frame the request, name the host, or negotiate the response.
+RESERVED_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The headers that a redirect to another origin keeps. A list of secret headers would miss some: Authorization and
+# Cookie hold secrets, and so do X-Api-Key, Private-Token and others.
+CROSS_ORIGIN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-language",
+        "cache-control",
+        "content-language",
+        "content-type",
+        "if-modified-since",
+        "if-none-match",
+        "range",
+        "user-agent",
+    }
+)
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers by lower-case name. Raises InvalidRequest, which names the header but never its value."""
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
+        raise InvalidRequest(f"at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES} characters in all are allowed")
+    result: dict[str, str] = {}
+    for name, value in headers.items():
+        key = name.lower()
+        if not HEADER_NAME.fullmatch(name):
+            raise InvalidRequest("a header name may contain only letters, digits and the signs that HTTP allows")
+        if key in RESERVED_HEADERS or key.startswith("proxy-"):
+            raise InvalidRequest(f"the header {key} is set by the service")
+        if key in result:
+            raise InvalidRequest(f"the header {key} is given twice")
+        if not HEADER_VALUE.fullmatch(value):
+            raise InvalidRequest(f"the value of the header {key} is not printable ASCII")
+        result[key] = value.strip("\t ")
+    return result
+
+
+def cross_origin_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that may go to another origin."""
+    return {name: value for name, value in headers.items() if name in CROSS_ORIGIN_HEADERS}
+
+
+def headers_without_body(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers without those that describe a body."""
+    return {name: value for name, value in headers.items() if not name.startswith("content-")}

@@ -9,15 +9,14 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.core.config import get_settings
-from app.outbound import headers as header_rules
+from app.outbound import client as header_rules
 from app.outbound.errors import InvalidRequest
-from app.outbound.policy import Policy
-from app.outbound.urls import MAX_URL_LENGTH, parse
+from app.outbound.targets import MAX_URL_LENGTH, Policy, parse_url
 
 
 def _checked_url(url: str) -> str:
     try:
-        target = parse(url)
+        target = parse_url(url)
     except InvalidRequest as error:
         raise PydanticCustomError("url_refused", "{why}", {"why": str(error)}) from None
     policy, address = Policy.of(get_settings()), target.address
@@ -33,7 +32,7 @@ def _checked_url(url: str) -> str:
 
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     try:
-        header_rules.checked(headers)
+        header_rules.checked_headers(headers)
     except InvalidRequest as error:
         raise PydanticCustomError("headers_refused", "{why}", {"why": str(error)}) from None
     return headers

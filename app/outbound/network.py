@@ -17,7 +17,7 @@ from typing import Any
 import httpcore
 
 from app.outbound.errors import AddressRefused, AnswerRefused, CertificateRefused, Interrupted, NotConnected
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 
 MAX_ADDRESSES = 4
 IPV6 = 6

@@ -23,7 +23,7 @@ from app.ddl.clock import NOW
 from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, TookTooLong, WebhookLimit
 from app.models.task import Task
 from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
-from app.outbound.urls import parse
+from app.outbound.targets import parse_url
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch, WebhookRecover
 from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
@@ -121,7 +121,7 @@ class WebhookService:
                 following.follow_batch(db, user_id)
             db.refresh(row)
             audit.record(
-                db, WebhookEvent.CREATED, endpoints.subject_of(row), events=row.events, to=parse(row.url).origin
+                db, WebhookEvent.CREATED, endpoints.subject_of(row), events=row.events, to=parse_url(row.url).origin
             )
         return NewEndpoint(row, encode_secret(key))
 
@@ -165,7 +165,7 @@ class WebhookService:
                 following.follow_batch(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id)
             audit.record(
-                db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse(row.url).origin
+                db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse_url(row.url).origin
             )
             return row
 
@@ -180,7 +180,7 @@ class WebhookService:
             db.execute(gone.execution_options(synchronize_session=False))
             db.expunge(row)
             following.follow_new_tasks(db, user_id)
-            audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse(row.url).origin)
+            audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse_url(row.url).origin)
 
     @repeated_with_a_fresh_session
     def rotate_secret(

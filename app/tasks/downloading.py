@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field
 
 from app.outbound import Answer, Bounds, Client
-from app.outbound.urls import parse
+from app.outbound.targets import parse_url
 from app.services.files.contents import Measure, media_type, name_fault
 from app.tasks.http_status import CLIENT_ERROR, AnsweredNo, describe, is_retryable, retryable_error
 
@@ -61,7 +61,7 @@ def name_of(url: str) -> str:
 
 
 def _check_status(answer: Answer) -> None:
-    origin = parse(answer.url).origin
+    origin = parse_url(answer.url).origin
     if is_retryable(answer.status):
         raise retryable_error(origin, answer.status, answer.headers)
     if answer.status >= CLIENT_ERROR:

@@ -11,7 +11,7 @@ from typing import Any
 from app.core.json_text import dump_json
 from app.outbound import Answer, Bounds, Client
 from app.outbound.errors import Interrupted
-from app.outbound.urls import parse
+from app.outbound.targets import parse_url
 from app.tasks.http_status import CLIENT_ERROR, NOT_PROCESSED, AnsweredNo, describe, is_retryable, retryable_error
 
 # Headers about the content, its location and its freshness. Never Set-Cookie.
@@ -85,7 +85,7 @@ class Fetch:
             raise
 
     def _check_status(self, answer: Answer) -> None:
-        origin = parse(answer.url).origin
+        origin = parse_url(answer.url).origin
         repeatable = self.method not in NOT_REPEATABLE or answer.status in NOT_PROCESSED
         if is_retryable(answer.status) and repeatable:
             raise retryable_error(origin, answer.status, answer.headers)

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 from app.core.backoff import backoff_seconds
-from app.outbound.retry_after import read_retry_after
+from app.outbound.answer import read_retry_after
 
 # Request Timeout, Too Early, Too Many Requests: client errors that may be temporary.
 RETRYABLE_CLIENT_ERRORS = frozenset({408, 425, 429})

@@ -10,7 +10,7 @@ from app.core.ids import new_id, time_of
 from app.core.json_text import dump_json
 from app.core.signatures import signed_headers
 from app.outbound import Bounds, Client
-from app.outbound.urls import parse
+from app.outbound.targets import parse_url
 from app.tasks.http_status import AnsweredNo, describe, is_retryable, retryable_error
 
 # The specification recommends 15 to 30 seconds, and no redirects.
@@ -36,8 +36,8 @@ class Webhook:
             if answer.status in SUCCESSES:
                 return {"webhook_id": self.id, "status": answer.status}
             if is_retryable(answer.status):
-                raise retryable_error(parse(url).origin, answer.status, answer.headers)
-            raise AnsweredNo(describe(parse(url).origin, answer.status))
+                raise retryable_error(parse_url(url).origin, answer.status, answer.headers)
+            raise AnsweredNo(describe(parse_url(url).origin, answer.status))
 
 
 def make_webhook(event: str, payload: Any, task_id: str | None) -> Webhook:

@@ -28,7 +28,7 @@ from app.ddl.clock import NOW
 from app.maintenance.passes import webhooks as passes
 from app.maintenance.rounds import Round
 from app.models.webhook import DELIVERY_BYTES, DeliveryState, WebhookDelivery
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service

@@ -19,7 +19,7 @@ from app.maintenance.steps import take_steps
 from app.models import Task
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.outbound import Bounds, Client
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.webhook_service import NewEndpoint, webhook_service

@@ -9,7 +9,7 @@ from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, Needs, Pass, Round
 from app.maintenance.steps import Steps, take_steps
 from app.models.webhook import ClosedLane, WebhookDelivery, WebhookRecovery
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 from app.services.webhooks import dropping, following, forgetting, recoveries
 from app.services.webhooks.sender import Sender, sender_of
 

@@ -21,7 +21,7 @@ from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent
 from app.models.user import User
 from app.models.webhook import DELIVERY_BYTES, PRESENT_LANE, EventType, WebhookDelivery, WebhookEndpoint
-from app.outbound.urls import parse
+from app.outbound.targets import parse_url
 from app.services.outbox import Consumer, TaskEvent
 from app.services.webhooks.bodies import body_of
 
@@ -138,7 +138,7 @@ CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, _record_end, record_end
 
 def lane_of_url(user_id: UUID, url: str) -> UUID:
     """Return what stands for the receiver of a `webhook_url`: one of LANES_OF_URLS of the user, by its origin."""
-    return uuid5(user_id, str(crc32(parse(url).origin.encode()) % LANES_OF_URLS))
+    return uuid5(user_id, str(crc32(parse_url(url).origin.encode()) % LANES_OF_URLS))
 
 
 def _matching(

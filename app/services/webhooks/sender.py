@@ -18,7 +18,7 @@ from app.catalogue import catalogue
 from app.db.outage import first_line, is_outage, is_passing
 from app.outbound import Client
 from app.outbound.client import default_tls
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 from app.services.webhooks import health, outcomes, queue, sending
 from app.services.webhooks.due_lanes import DueLanes
 from app.services.webhooks.lanes import PLACES, DueLane, Lanes

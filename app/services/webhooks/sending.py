@@ -14,7 +14,7 @@ from uuid import UUID
 from app.core.redacted_text import redact_text
 from app.core.signatures import signed_headers
 from app.outbound import Bounds, Client, OutboundError
-from app.outbound.retry_after import read_retry_after
+from app.outbound.answer import read_retry_after
 from app.services.webhooks.retries import MAX_RETRY_AFTER
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from app.core.signatures import decode_secret, encode_secret
 from app.launcher.ports import free_loopback_port
 from app.launcher.processes import ManagedProcess
 from app.outbound import Bounds, Client
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 from app.services.webhooks.sending import Message, Outcome, send
 from tests.support.pages import Page
 from tests.support.tools import needs_program

@@ -8,8 +8,8 @@ import zlib
 import pytest
 
 from app.launcher.ports import free_loopback_port
-from app.outbound import decoding
-from app.outbound.decoding import decoded
+from app.outbound import answer
+from app.outbound.answer import decoded
 from app.outbound.errors import AnswerRefused, Interrupted, InvalidRequest, NotConnected
 from tests.support.properties import given, st
 from tests.support.tables import check_rows
@@ -120,7 +120,7 @@ class TestGzip:
     def test_any_members_in_any_pieces_come_out_whole(self, members: list[bytes], cut: int, room: int) -> None:
         packed = b"".join(map(gzip.compress, members))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(decoding, "PIECE", room)  # a small piece: its borders are met often
+            patch.setattr(answer, "PIECE", room)  # a small piece: its borders are met often
             pieces = list(decoded((packed[at : at + cut] for at in range(0, len(packed), cut)), "GZIP"))
         assert b"".join(pieces) == b"".join(members)
         assert all(len(piece) <= room for piece in pieces)

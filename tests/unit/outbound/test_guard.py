@@ -11,7 +11,7 @@ import pytest
 from app.core.host_rules import HostRules
 from app.outbound import Client, WholeAnswer, network
 from app.outbound.errors import AddressRefused, CertificateRefused, NotConnected, RedirectRefused
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 from tests.support.tables import check_rows
 from tests.support.tls import Authority
 from tests.unit.outbound.web_server import FakeResolver, Web, client, redirect, reply, web_server

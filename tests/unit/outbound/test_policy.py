@@ -6,7 +6,7 @@ import pytest
 
 from app.core.config import Settings
 from app.core.host_rules import HostRules
-from app.outbound.policy import NAT64, Policy, is_public
+from app.outbound.targets import NAT64, Policy, is_public
 from tests.support.properties import given, st
 from tests.support.tables import check_rows
 

@@ -8,7 +8,7 @@ import pytest
 from app.catalogue import find_type
 from app.errors import InvalidArguments
 from app.outbound.errors import InvalidRequest
-from app.outbound.urls import joined, parse
+from app.outbound.targets import joined_url, parse_url
 from tests.support.properties import given, st
 from tests.support.settings import settings
 from tests.support.tables import check_rows
@@ -43,9 +43,9 @@ REFUSED = [
 class TestParse:
     def test_reads_what_is_a_url(self) -> None:
         def check(url: str, host: str, port: int, path: str) -> None:
-            found = parse(url)
+            found = parse_url(url)
             assert (found.host, found.port, found.path) == (host, port, path)
-            assert parse(found.url) == found
+            assert parse_url(found.url) == found
 
         check_rows(check, [
             ("http://example.com", "example.com", 80, "/"),
@@ -66,7 +66,7 @@ class TestParse:
     def test_refuses_everything_else_without_repeating_it(self) -> None:
         def check(url: str) -> None:
             with pytest.raises(InvalidRequest) as refused:
-                parse(url)
+                parse_url(url)
             assert len(url) < 6 or url not in str(refused.value)
 
         check_rows(check, REFUSED)
@@ -74,20 +74,20 @@ class TestParse:
     @given(st.text(max_size=60) | st.text(alphabet="htps:/@[]\\.?#%019xae\t\r\n", max_size=40).map("http://".__add__))
     def test_whatever_comes_has_one_reading_or_none(self, url: str) -> None:
         try:
-            found = parse(url)
+            found = parse_url(url)
         except InvalidRequest:
             return
-        assert parse(found.url) == found
+        assert parse_url(found.url) == found
         assert found.url.isascii()
         assert not set(found.url) & set("\r\n\t \\@") - set(found.path)
 
     def test_a_redirect_is_read_and_refused_in_the_same_way(self) -> None:
         def leads(location: str, url: str) -> None:
-            assert joined(parse("https://e.com:8443/a/b"), location).url == url
+            assert joined_url(parse_url("https://e.com:8443/a/b"), location).url == url
 
         def refused(location: str) -> None:
             with pytest.raises(InvalidRequest):
-                joined(parse("https://e.com/"), location)
+                joined_url(parse_url("https://e.com/"), location)
 
         check_rows(leads, [
             ("/x", "https://e.com:8443/x"), ("y", "https://e.com:8443/a/y"), ("//o.com/z", "https://o.com/z"),

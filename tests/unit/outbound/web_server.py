@@ -13,7 +13,7 @@ from typing import Any
 from app.core.host_rules import HostRules
 from app.outbound import Bounds, Client
 from app.outbound.network import Address
-from app.outbound.policy import Policy
+from app.outbound.targets import Policy
 
 DEADLINE_SECONDS = 10
 LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.1/32"]))

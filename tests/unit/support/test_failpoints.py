@@ -19,8 +19,8 @@ RULES = "app.core.host_rules:HostRules.of"
 # How tests name what they break or stop in other processes; the application is what `uvicorn` starts.
 PLACE = re.compile(r'"(app\.(?!main:)[a-z_.]+):([A-Za-z_.]+)"')
 PROGRAM = """
-import app.core.host_rules, app.outbound.urls, tests.support.faults.failpoints
-for call in (lambda: app.outbound.urls.normal_name("A"),) * 2 + ({more}):
+import app.core.host_rules, app.outbound.targets, tests.support.faults.failpoints
+for call in (lambda: app.outbound.targets.normal_name("A"),) * 2 + ({more}):
     try:
         print(call())
     except Exception as error:
