@@ -10,8 +10,8 @@ from celery.schedules import crontab, schedule, solar
 
 from app.core.nearest import did_you_mean
 from app.messaging.application import MESSAGE_PRIORITY, QUEUE_OF, QUEUES, celery_app
-from app.schedules.errors import InvalidTiming
-from app.schedules.lines import PARTS, Part, parse
+from app.schedules.cron_lines import PARTS, Part, parse_line
+from app.schedules.zones import InvalidTiming
 
 # The service's own entries stay with beat.
 _OWN = frozenset({"app.tasks.common_tasks.purge_finished_tasks", "app.tasks.common_tasks.purge_expired_logins"})
@@ -120,7 +120,7 @@ def _text(part: Part, typed: Any, values: set[int]) -> str:
     if isinstance(typed, str):
         text = "".join(typed.split())
         try:
-            found = parse(" ".join(text if each == at else "*" for each in range(len(PARTS))))
+            found = parse_line(" ".join(text if each == at else "*" for each in range(len(PARTS))))
         except InvalidTiming:  # such as a range of days that goes on behind Sunday
             pass
         else:

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from itertools import islice
 from uuid import UUID
 
-from app.schedules import cron_times, lines, zones
-from app.schedules.errors import InvalidTiming
+from app.schedules import cron_lines, zones
+from app.schedules.zones import InvalidTiming
 
 MAX_EVERY_SECONDS = 366 * 86_400.0 * 10
 # Nominal times are between these two: there are no zones before, and datetime ends soon after.
@@ -31,7 +31,7 @@ class Span:
 class Timing:
     """What decides the nominal times. It is valid if `check` says so; all datetimes have a zone, results are in UTC.
 
-    cron         a line of `app.schedules.lines`, or None
+    cron         a line of `app.schedules.cron_lines`, or None
     every_seconds  1 or more of elapsed time, to the microsecond, or None; the first time is `start_at`
     timezone     an IANA name, in which the cron line is read
     start_at     no time is before it
@@ -48,7 +48,7 @@ class Timing:
         """Return the first times after the instant, ascending, `count` or fewer."""
         start = min(max(_utc(instant), _utc(self.start_at)), _LAST)
         # A line may have lost its times since it was checked, by a change of its zone: the search ends nevertheless.
-        until = _LAST if self.cron is None else start + cron_times.HORIZON * min(count, 10)
+        until = _LAST if self.cron is None else start + cron_lines.HORIZON * min(count, 10)
         return list(islice(self._times(instant, until), count))
 
     def between(self, after: datetime, until: datetime, most: int) -> list[datetime]:
@@ -63,7 +63,7 @@ class Timing:
         if self.cron is None:
             first, last = self._numbers(after, until)
             return self._numbered(last) if first <= last else None
-        found = cron_times.latest(lines.parse(self.cron), self.timezone, _naive(after), _naive(until))
+        found = cron_lines.latest_time(cron_lines.parse_line(self.cron), self.timezone, _naive(after), _naive(until))
         return None if found is None else found.replace(tzinfo=UTC)
 
     def span(self, after: datetime, until: datetime, most: int) -> Span | None:
@@ -85,8 +85,8 @@ class Timing:
             first, last = self._numbers(after, until)
             yield from map(self._numbered, range(first, last + 1))
             return
-        line = lines.parse(self.cron)
-        for found in cron_times.ascending(line, self.timezone, _naive(after), _naive(until)):
+        line = cron_lines.parse_line(self.cron)
+        for found in cron_lines.ascending_times(line, self.timezone, _naive(after), _naive(until)):
             yield found.replace(tzinfo=UTC)
 
     def _within(self, after: datetime, until: datetime) -> tuple[datetime, datetime]:
@@ -138,14 +138,14 @@ def _raised_by(timing: Timing, *checks: Callable[[Timing], None]) -> list[Invali
 
 
 def _check_zone(timing: Timing) -> None:
-    zones.zone(timing.timezone)
+    zones.zone_info(timing.timezone)
 
 
 def _check_bounds(timing: Timing, *, starts_now: bool) -> None:
     for field, instant in (("start_at", timing.start_at), ("end_at", timing.end_at)):
         if instant is not None and instant.tzinfo is None:
             raise InvalidTiming(field, "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)")
-    if not _FIRST < timing.start_at < _LAST - cron_times.HORIZON:
+    if not _FIRST < timing.start_at < _LAST - cron_lines.HORIZON:
         raise InvalidTiming("start_at", "must be a time of the years 1900 to 8900")
     if timing.end_at is not None and _utc(timing.end_at) < _utc(timing.start_at):
         raise InvalidTiming("end_at", "must not be in the past" if starts_now else "must not be before start_at")
@@ -157,7 +157,7 @@ def _check_rule(timing: Timing) -> None:
     if timing.every_seconds is not None:
         _check_interval(timing.every_seconds)
     if timing.cron is not None:
-        lines.parse(timing.cron)
+        cron_lines.parse_line(timing.cron)
 
 
 def _check_interval(seconds: float) -> None:
@@ -168,8 +168,8 @@ def _check_interval(seconds: float) -> None:
 def _check_that_it_fires(timing: Timing, *, since: datetime) -> None:
     if timing.cron is None:
         return
-    line, start = lines.parse(timing.cron), _naive(max(_utc(timing.start_at), since))
-    if next(cron_times.ascending(line, timing.timezone, start, start + cron_times.HORIZON), None) is None:
+    line, start = cron_lines.parse_line(timing.cron), _naive(max(_utc(timing.start_at), since))
+    if next(cron_lines.ascending_times(line, timing.timezone, start, start + cron_lines.HORIZON), None) is None:
         raise InvalidTiming("cron", f"never fires: its times are all skipped where {timing.timezone} changes its clock")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from app.schedules.lines import Field, Line, parse
+from app.schedules.cron_lines import Field, Line, parse_line
 from app.schedules.times import Timing
 
 _MOST_TIMES = 6  # of a day that are listed one by one
@@ -26,7 +26,7 @@ def in_words(timing: Timing, language: str) -> str:
     if timing.cron is None:
         assert timing.every_seconds is not None
         return speaker.interval(timing.every_seconds)
-    line = parse(timing.cron)
+    line = parse_line(timing.cron)
     return speaker.sentence(speaker.days(_days(line)), _clock(line), timing.timezone)
 
 

@@ -1,9 +1,10 @@
 """Time zones from the `tzdata` package alone, so that all hosts agree, and the changes of their clocks.
 
-Naive datetimes are UTC where they are called instants, and what the zone's clock shows where they are called local.
+Naive datetimes are UTC where they are called instants, and what the zone's clock shows where they are called local. At
+the top stand the errors of all timings, of which an unknown zone is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
@@ -12,7 +13,25 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from app.core.nearest import nearest
-from app.schedules.errors import UnknownZone
+
+
+class InvalidTiming(ValueError):
+    """A timing that no schedule can have. `field` is the attribute of `Timing`; the text can be shown to the caller."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field, self.message = field, message
+        super().__init__(message)
+
+
+class UnknownZone(InvalidTiming):
+    """The tzdata package has no zone of this name."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timezone", message)
+
+
+# -- Time zones from the `tzdata` package alone, so that all hosts agree, and the changes of their clocks --------------
+# Naive datetimes are UTC where they are called instants, and what the zone's clock shows where they are called local.
 
 _A_DAY, _A_SECOND = timedelta(days=1), timedelta(seconds=1)
 
@@ -31,7 +50,7 @@ class Period:
 
 
 @cache
-def zone(name: str) -> ZoneInfo:
+def zone_info(name: str) -> ZoneInfo:
     """Return the zone of an IANA name; `UnknownZone` if the package has none. The files of the host are never read."""
     if name not in _known():
         meant = _meant(name)
@@ -84,7 +103,7 @@ def clock_changes(name: str, after: datetime, until: datetime) -> list[tuple[dat
 @lru_cache(maxsize=8192)
 def periods(name: str, year: int) -> tuple[Period, ...]:
     """Return the periods of a year of UTC, in order. Changes that are undone within a day are not seen."""
-    its_zone = zone(name)
+    its_zone = zone_info(name)
     start, end = datetime(year, 1, 1), datetime(year + 1, 1, 1)  # noqa: DTZ001 (an instant)
     before = _offset(its_zone, start - _A_SECOND)
     found = []
@@ -129,3 +148,70 @@ def _offset(its_zone: ZoneInfo, instant: datetime) -> timedelta:
     offset = instant.replace(tzinfo=UTC).astimezone(its_zone).utcoffset()
     assert offset is not None
     return offset
+
+
+# -- Nominal times as the clock of their zone shows them, with the changes of that clock among them --------------------
+
+_A_YEAR = timedelta(days=366)
+# No nominal time is before it. In the year 1 a zone behind UTC has no clock.
+_BEGIN = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockChange:
+    """A change of the clock: from what to what local time, and whether it is put forward."""
+
+    at: datetime
+    before: timedelta
+    after: timedelta
+
+    @property
+    def is_forward(self) -> bool:
+        return self.after > self.before
+
+    @property
+    def by(self) -> timedelta:
+        return abs(self.after - self.before)
+
+    @property
+    def shown_before(self) -> datetime:
+        """What the clock shows at that instant without the change."""
+        return self.at + self.before
+
+    @property
+    def shown_after(self) -> datetime:
+        return self.at + self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A nominal time in UTC, the same with its zone, and the change since the time before that makes them differ."""
+
+    at: datetime
+    local: datetime
+    change: ClockChange | None
+
+
+def times_with_changes(zone: str, since: datetime, times: Iterable[datetime]) -> list[Coming]:
+    """Return these ascending times, the first of which follows `since`. Raises UnknownZone.
+
+    A change that is undone before the next time is not told: of a time each year, there are two in between.
+    """
+    found: list[Coming] = []
+    its_zone, before = zone_info(zone), max(since, _BEGIN)
+    for at in times:
+        local = at.astimezone(its_zone)
+        differs = local.utcoffset() != before.astimezone(its_zone).utcoffset()
+        changes = _changes_between(zone, max(before, at - _A_YEAR), at) if differs else []
+        found.append(Coming(at, local, changes[-1] if changes else None))
+        before = at
+    return found
+
+
+def next_clock_change(zone: str, after: datetime) -> ClockChange | None:
+    """Return the next change of the clock within a year. Raises UnknownZone."""
+    return next(iter(_changes_between(zone, after, after + _A_YEAR)), None)
+
+
+def _changes_between(zone: str, after: datetime, until: datetime) -> list[ClockChange]:
+    return [ClockChange(*each) for each in clock_changes(zone, after, until)]

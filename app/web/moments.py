@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime, tzinfo
 
-from app.schedules.errors import UnknownZone
-from app.schedules.zones import zone
+from app.schedules.zones import UnknownZone, zone_info
 
 
 def zone_of(name: str) -> tzinfo:
     """Return the zone of this name; UTC where it is gone."""
     try:
-        return zone(name)
+        return zone_info(name)
     except UnknownZone:
         return UTC
 

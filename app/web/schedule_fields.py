@@ -8,9 +8,9 @@ from typing import Any
 
 from app.core.json_text import parse_json
 from app.errors import FieldError, InvalidSchedule
-from app.schedules.coming import Change, Coming, next_change, with_changes
 from app.schedules.times import Timing, problems as timing_problems
 from app.schedules.words import in_words
+from app.schedules.zones import ClockChange, Coming, next_clock_change, times_with_changes
 from app.schemas.schedule import ScheduleCreate, SchedulePatch, ScheduleRead
 from app.services.schedules.changing import parse
 from app.services.schedules.timing import TIMING, field_error, whole_second
@@ -51,7 +51,7 @@ class Preview:
     words: str = ""
     zone: str = "UTC"
     times: list[Coming] = field(default_factory=list)
-    next_change: Change | None = None
+    next_change: ClockChange | None = None
     errors: list[FieldError] = field(default_factory=list)
 
 
@@ -159,8 +159,8 @@ def preview(typed: Mapping[str, str], now: datetime, language: str) -> Preview:
     return Preview(
         in_words(timing, language),
         timing.timezone,
-        with_changes(timing.timezone, now, times),
-        next_change(timing.timezone, times[-1]) if times and timing.cron is not None else None,
+        times_with_changes(timing.timezone, now, times),
+        next_clock_change(timing.timezone, times[-1]) if times and timing.cron is not None else None,
         errors,
     )
 

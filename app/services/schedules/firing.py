@@ -27,9 +27,9 @@ from app.models.audit import AuditEvent
 from app.models.schedule import RunKind, Schedule, ScheduleEvent, SkipCode
 from app.models.user import User
 from app.schedules import zones
-from app.schedules.errors import InvalidTiming
 from app.schedules.policies import CatchUp, CaughtUp, Decision, Overlap, Window, catch_up, decide
 from app.schedules.times import Span
+from app.schedules.zones import InvalidTiming
 from app.services.accounts.rights import Rights
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -158,7 +158,7 @@ def pause_broken(db: Session, schedule: Schedule, error: InvalidTiming) -> None:
 
 def _look(schedule: Schedule, now: datetime, done: set[datetime], most: int) -> Look:
     """Raises InvalidTiming."""
-    zones.zone(schedule.timezone)
+    zones.zone_info(schedule.timezone)
     timing = timing_of(schedule)
     window = Window(schedule.done_until, max(now, schedule.done_until), schedule.resumed_at)
     within = timedelta(seconds=schedule.catch_up_seconds)

@@ -7,7 +7,7 @@ from app.db.session import transaction
 from app.db.statements import schedules as statements
 from app.models.schedule import Schedule
 from app.schedules import zones
-from app.schedules.errors import InvalidTiming
+from app.schedules.zones import InvalidTiming
 from app.services.schedules.firing import pause_broken
 from app.services.schedules.timing import next_columns, now_of, timing_of
 
@@ -23,7 +23,7 @@ def rezone(db: Session, version: str) -> int:
     columns = {}
     for schedule in found:
         try:
-            zones.zone(schedule.timezone)
+            zones.zone_info(schedule.timezone)
             columns[schedule.id] = next_columns(schedule, timing_of(schedule), now)
         except InvalidTiming as error:
             if not schedule.paused:

@@ -11,8 +11,8 @@ from app.ddl.clock import STATEMENT_TIME
 from app.errors import FieldError, InvalidSchedule
 from app.models.schedule import Schedule
 from app.schedules import zones
-from app.schedules.errors import InvalidTiming
 from app.schedules.times import Timing, jitter, problems
+from app.schedules.zones import InvalidTiming
 
 # What decides the times.
 TIMING = ("cron", "every_seconds", "timezone", "start_at", "end_at")

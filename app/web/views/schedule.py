@@ -13,9 +13,8 @@ from app.api.http.router import SlashRouter
 from app.core.moments import moment
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
-from app.schedules.coming import with_changes
-from app.schedules.errors import InvalidTiming
 from app.schedules.words import in_words
+from app.schedules.zones import InvalidTiming, times_with_changes
 from app.schemas.schedule import ScheduleRead
 from app.services.schedule_service import schedule_service
 from app.services.schedules import backfilling, history
@@ -99,7 +98,7 @@ def _coming(db: Session, schedule: Schedule, now: datetime) -> dict[str, Any]:
     """Return the next times, also of a schedule that is paused; none where its zone is gone, which `broken` says."""
     try:
         times = schedule_service.next_times(db, schedule.id, TIMES)
-        shown = with_changes(schedule.timezone, now, [time.scheduled_for for time in times])
+        shown = times_with_changes(schedule.timezone, now, [time.scheduled_for for time in times])
     except InvalidInput as error:
         return {"coming": [], "broken": error}
     return {"coming": list(zip(shown, (time.run_at for time in times), strict=True)), "broken": None}
@@ -185,7 +184,7 @@ def backfill_schedule(
             raise InvalidInput(errors=[{"loc": ["end"], "msg": "must not be before it begins", "type": "empty_range"}])
         if not confirmed:
             times = schedule_service.preview_backfill(db, schedule_id, since, until, owner=user.owner)
-            shown = with_changes(schedule.timezone, since, times[:PREVIEWED])
+            shown = times_with_changes(schedule.timezone, since, times[:PREVIEWED])
             values = {"schedule": schedule, "zone": zone, "number": len(times), "coming": shown}
             return page(request, "backfill.html", {**values, "since": since, "until": until})
         schedule_service.backfill(

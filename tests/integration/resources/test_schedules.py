@@ -32,7 +32,7 @@ from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, Task, User
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
-from app.schedules import cron_times
+from app.schedules import cron_lines
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
 from app.services.schedules import backfilling, timing
@@ -557,9 +557,9 @@ class TestBackfilling:
         now, computed = now_of(db), list[datetime]()
         late = datetime(2020, 1, 2, tzinfo=UTC)
         done = len(schedule_service.backfill(db, schedule.id, late, late + HOUR))
-        numbers = cron_times.ascending
+        numbers = cron_lines.ascending_times
         monkeypatch.setattr(
-            cron_times, "ascending", lambda *of: (computed.append(each) or each for each in numbers(*of))
+            cron_lines, "ascending_times", lambda *of: (computed.append(each) or each for each in numbers(*of))
         )
         for ask in (schedule_service.backfill, schedule_service.preview_backfill):
             computed.clear()

@@ -19,7 +19,7 @@ from app.models import Schedule, ScheduleRun
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
 from app.schedules import zones
-from app.schedules.errors import InvalidTiming
+from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleRead
 from app.services.schedule_service import schedule_service
 from app.services.schedules import firing, making, rezoning, timing

@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.schedules.coming import next_change, with_changes
-from app.schedules.errors import UnknownZone
 from app.schedules.times import Timing
+from app.schedules.zones import UnknownZone, next_clock_change, times_with_changes
 
 HOUR = timedelta(hours=1)
 
@@ -19,7 +18,7 @@ def shown(cron: str, zone: str, after: datetime, count: int) -> list[tuple[str, 
             f"{time.local:%m-%d %H:%M}",
             f"{time.change.shown_before:%H:%M} {time.change.shown_after:%H:%M}" if time.change else "",
         )
-        for time in with_changes(zone, after, times)
+        for time in times_with_changes(zone, after, times)
     ]
 
 
@@ -42,12 +41,12 @@ def test_a_change_since_now_is_told_and_one_that_is_undone_is_not() -> None:
 
 
 def test_half_an_hour_is_half_an_hour() -> None:
-    change = next_change("Australia/Lord_Howe", datetime(2027, 1, 1, tzinfo=UTC))
+    change = next_clock_change("Australia/Lord_Howe", datetime(2027, 1, 1, tzinfo=UTC))
     assert change is not None
     assert (change.by, change.is_forward) == (HOUR / 2, False)
 
 
 def test_a_zone_without_changes_has_none_and_one_that_is_none_is_refused() -> None:
-    assert next_change("UTC", datetime(2027, 1, 1, tzinfo=UTC)) is None
+    assert next_clock_change("UTC", datetime(2027, 1, 1, tzinfo=UTC)) is None
     with pytest.raises(UnknownZone):
-        next_change("Mars", datetime(2027, 1, 1, tzinfo=UTC))
+        next_clock_change("Mars", datetime(2027, 1, 1, tzinfo=UTC))

@@ -8,10 +8,9 @@ from itertools import islice
 
 import pytest
 
-from app.schedules.errors import InvalidTiming
-from app.schedules.lines import parse
+from app.schedules.cron_lines import parse_line
 from app.schedules.times import Span, Timing
-from app.schedules.zones import clock_changes
+from app.schedules.zones import InvalidTiming, clock_changes
 from tests.support.cron_model import Model, Window, clock_changes as changes_of_the_model
 
 ZONES = (
@@ -80,7 +79,7 @@ def triples(seed: int, count: int) -> Iterator[tuple[str, Window, datetime]]:
             yield line, window, at + timedelta(seconds=seconds)
         else:
             with pytest.raises(InvalidTiming, match="never fires"):
-                parse(line)
+                parse_line(line)
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.full)])

@@ -6,8 +6,8 @@ import pytest
 from cronsim import CronSim
 
 from app.core.languages import in_chinese
-from app.schedules.errors import InvalidTiming
-from app.schedules.lines import MACROS, parse
+from app.schedules.cron_lines import MACROS, parse_line
+from app.schedules.zones import InvalidTiming
 from tests.support.cron_model import Model
 from tests.support.tables import check_rows
 
@@ -15,7 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_names_lists_ranges_and_steps() -> None:
-    line = parse("5,1-3 */6 10-20/5 jan,Mar-may MON-fri")
+    line = parse_line("5,1-3 */6 10-20/5 jan,Mar-may MON-fri")
     assert [field.values for field in (line.minute, line.hour, line.day, line.month, line.weekday)] == [
         (1, 2, 3, 5), (0, 6, 12, 18), (10, 15, 20), (1, 3, 4, 5), (1, 2, 3, 4, 5),
     ]  # fmt: skip
@@ -23,17 +23,17 @@ def test_names_lists_ranges_and_steps() -> None:
 
 def test_sunday_is_0_or_7() -> None:
     same = ("0", "7", "sun", "SUN", "7,0", "*/7")
-    assert {parse(f"0 0 1 * {text}").weekday.values for text in same} == {(0,)}
-    assert parse("0 0 * * 5-7").weekday.values == (0, 5, 6)
+    assert {parse_line(f"0 0 1 * {text}").weekday.values for text in same} == {(0,)}
+    assert parse_line("0 0 * * 5-7").weekday.values == (0, 5, 6)
 
 
 def test_all_of_the_macros_are_written_out() -> None:
-    assert {macro: str(parse(f" {macro.upper()} ")) for macro in MACROS} == MACROS
+    assert {macro: str(parse_line(f" {macro.upper()} ")) for macro in MACROS} == MACROS
 
 
 def test_a_step_in_a_range_of_one_is_that_one() -> None:
     """cronsim 2.8 alone takes it for `5-59/2`."""
-    line = parse("5-5/2 0 * * 1-mon/3")
+    line = parse_line("5-5/2 0 * * 1-mon/3")
     assert str(line) == "5 0 * * 1"
     assert len(CronSim("5-5/2 0 * * *", START).minutes) > 1  # else this may go
 
@@ -43,7 +43,10 @@ def test_a_star_at_the_beginning_alone_makes_a_difference() -> None:
         "*/5 3 * * *": (True, True), "5 */3 * * *": (True, True), "5,10 0-23 1 * 1": (False, False), "@hourly": (True, True),
         "0-59 3 1,2 * */2": (False, True), "0 3 */2 * 1": (False, True), "0 3 1-31 * 0-7": (False, False),
     }  # fmt: skip
-    check_rows(lambda text, both: (parse(text).follows_elapsed_time, parse(text).needs_both_days) == both, rows.items())
+    check_rows(
+        lambda text, both: (parse_line(text).follows_elapsed_time, parse_line(text).needs_both_days) == both,
+        rows.items(),
+    )
 
 
 QUARTZ = "L, W, # and ? are of Quartz, and no cron line has them: write values, ranges (1-5) or *"
@@ -84,12 +87,12 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED)
 def test_a_refusal_says_what_is_wrong_and_where(text: str) -> None:
     with pytest.raises(InvalidTiming) as refused:
-        parse(text)
+        parse_line(text)
     assert (refused.value.field, str(refused.value)) == ("cron", REFUSED[text])
     assert in_chinese(REFUSED[text]) != REFUSED[text]
 
 
 def test_a_day_that_a_day_of_the_week_replaces_is_not_missed() -> None:
     for text in ("0 0 30 2 1", "0 0 29 2 *", "0 0 31 4,5 *", "0 0 */31 2 *"):
-        parse(text)
+        parse_line(text)
         assert Model(text).exists

@@ -11,9 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.core.languages import in_chinese
-from app.schedules.errors import InvalidTiming
 from app.schedules.times import MAX_EVERY_SECONDS, Span, Timing, jitter, problems
-from app.schedules.zones import zone
+from app.schedules.zones import InvalidTiming, zone_info
 from tests.support.properties import given, st
 
 START = datetime(2026, 1, 1, 12, 0, 5, 250_000, tzinfo=UTC)
@@ -49,7 +48,7 @@ class TestAnInterval:
 
     def test_is_elapsed_time_whatever_the_zone(self) -> None:
         """The clock of Berlin is put forward in between, and a `start_at` in that zone counts as the instant it is."""
-        start = datetime(2026, 3, 28, 12, tzinfo=zone("Europe/Berlin"))
+        start = datetime(2026, 3, 28, 12, tzinfo=zone_info("Europe/Berlin"))
         its = every(86_400, timezone="Europe/Berlin", start_at=start)
         assert its.after(start, 1) == [datetime(2026, 3, 29, 11, tzinfo=UTC)]
         assert its.between(start, start + timedelta(days=1), 5) == []
@@ -101,7 +100,7 @@ class TestALine:
         tokyo = ZoneInfo("Asia/Tokyo")
         assert DAILY.after(NINES[0].astimezone(tokyo)) == [NINES[1]]
         # Both in one zone, where the clock shows 02:30 twice: the second is later.
-        berlin = zone("Europe/Berlin")
+        berlin = zone_info("Europe/Berlin")
         first = datetime(2026, 10, 25, 2, 30, tzinfo=berlin)
         its = Timing("*/30 2 * * *", None, "Europe/Berlin", first.replace(fold=1), None)
         assert its.after(first) == [datetime(2026, 10, 25, 1, 30, tzinfo=UTC)]
@@ -183,7 +182,9 @@ class TestJitter:
 
     def test_is_the_same_for_a_schedule_and_a_time(self) -> None:
         assert jitter(self.SCHEDULE, NINES[0], 60) == timedelta(seconds=49, microseconds=295_709)
-        assert jitter(self.SCHEDULE, NINES[0].astimezone(zone("Asia/Tokyo")), 60) == jitter(self.SCHEDULE, NINES[0], 60)
+        assert jitter(self.SCHEDULE, NINES[0].astimezone(zone_info("Asia/Tokyo")), 60) == jitter(
+            self.SCHEDULE, NINES[0], 60
+        )
         assert (
             jitter(self.SCHEDULE, NINES[1], 60) != jitter(self.SCHEDULE, NINES[0], 60) != jitter(uuid4(), NINES[0], 60)
         )

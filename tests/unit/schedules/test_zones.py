@@ -8,14 +8,14 @@ import pytest
 
 from app.core.languages import in_chinese
 from app.schedules import zones
-from app.schedules.errors import UnknownZone
+from app.schedules.zones import UnknownZone
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
 def _no_files_of_the_host() -> Iterator[None]:
-    zones.zone.cache_clear()
+    zones.zone_info.cache_clear()
     zoneinfo.reset_tzpath(to=["/nowhere"])
     yield
     zoneinfo.reset_tzpath()
@@ -24,7 +24,7 @@ def _no_files_of_the_host() -> Iterator[None]:
 @pytest.mark.usefixtures("_no_files_of_the_host")
 def test_the_files_of_the_host_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoneinfo, "ZoneInfo", None)  # nor its own search, which tries the host first
-    berlin = zones.zone("Europe/Berlin")
+    berlin = zones.zone_info("Europe/Berlin")
     assert berlin.key == "Europe/Berlin"
     assert datetime(2026, 7, 1, tzinfo=berlin).utcoffset() == 2 * HOUR
 
@@ -33,7 +33,7 @@ def test_every_name_is_a_zone() -> None:
     names = zones.zone_names()
     assert len(names) > 500
     assert {"UTC", "Europe/Berlin", "Asia/Shanghai", "US/Eastern"} <= {*names}
-    assert [name for name in names if zones.zone(name).key != name] == []
+    assert [name for name in names if zones.zone_info(name).key != name] == []
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_every_name_is_a_zone() -> None:
 )
 def test_what_is_no_zone_is_refused(name: str) -> None:
     with pytest.raises(UnknownZone) as refused:
-        zones.zone(name)
+        zones.zone_info(name)
     assert refused.value.field == "timezone"
     assert str(refused.value).startswith("is no time zone")
     assert in_chinese(str(refused.value)).startswith("不是时区")
@@ -54,7 +54,7 @@ def test_a_typing_error_gets_the_name_that_was_meant() -> None:
     }  # fmt: skip
     for typed, name in meant.items():
         with pytest.raises(UnknownZone) as refused:
-            zones.zone(typed)
+            zones.zone_info(typed)
         assert str(refused.value) == f"is no time zone, did you mean {name}"
 
 
@@ -62,7 +62,7 @@ def test_an_abbreviation_or_an_offset_gets_no_other_one() -> None:
     """CEST is seven hours away from EST, which is a zone."""
     for typed in ("CEST", "UTC+2", "Istanbul", "Mars/Olympus"):
         with pytest.raises(UnknownZone) as refused:
-            zones.zone(typed)
+            zones.zone_info(typed)
         assert str(refused.value) == "is no time zone: write an IANA name, such as Europe/Berlin"
 
 
