@@ -309,7 +309,7 @@ def import_beat_schedule(
 
     The entries are those of the service's application, and of what TASK_MODULES name. Run twice, it makes none twice.
     """
-    from app.beat import entries, importing
+    from app.beat import entries
     from app.catalogue import read_tasks
     from app.core.config import get_settings
     from app.db.session import SessionLocal
@@ -330,7 +330,7 @@ def import_beat_schedule(
         owner = user_service.find_id(db, user)
         if owner is None:
             raise InvalidInput(f"there is no user {user}")
-        lines = importing.import_entries(db, owner, entries.sources(modules), apply=apply, paused=paused)
+        lines = entries.import_entries(db, owner, entries.sources(modules), apply=apply, paused=paused)
     for line in lines:
         typer.echo(f"{line.outcome:<7} {line.entry}: {line.told}")
         for each in line.left_out:
@@ -338,7 +338,7 @@ def import_beat_schedule(
         if not line.is_known:
             typer.echo("        no worker that runs knows the task: name its module in TASK_MODULES of all processes")
     number = Counter(line.outcome for line in lines)
-    created, left = number[importing.Outcome.CREATE], number[importing.Outcome.LEAVE]
+    created, left = number[entries.Outcome.CREATE], number[entries.Outcome.LEAVE]
     typer.echo(f"{created} {'created' if apply else 'to create (--apply)'}, {left} stay with beat", err=True)
     if apply and created and paused:
         typer.echo("They are paused: resume each when you take its entry out of beat_schedule", err=True)

@@ -2,13 +2,17 @@
 
 The database's clock says what is due, and the beat that moves the entry's row sends it. One that could not send moves
 the row back. One that is told to stop after it has moved a row sends that entry first. Celery's own schedule file is
-written as ever and not relied on.
+written as ever and not relied on. `start` begins what a beat process runs beside its schedule.
 """
 
+import gc
 import logging
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 from celery.beat import PersistentScheduler, SchedulingError
@@ -16,9 +20,11 @@ from celery.schedules import schedstate
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.beat import periods
-from app.beat.held_signals import HeldSignals
+from app.core.config import get_settings, warn_of_settings
 from app.db.outage import first_line
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, end_idle_transactions
+from app.maintenance.loop import Maintenance
+from app.messaging.hints import hint_sender
 
 logger = logging.getLogger(__name__)
 
@@ -128,3 +134,51 @@ class OncePerPeriod(PersistentScheduler):
             return False
         entry.schedule.nowfun = DatabaseClock(now - datetime.now(UTC))
         return True
+
+
+# -- Holds SIGTERM and SIGINT back until what has begun is done --------------------------------------------------------
+# Python runs their handlers in the main thread alone, so nothing is held in another one. A signal mask would not do:
+# another thread would take the signal, and the handler would interrupt the main thread all the same.
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class HeldSignals:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._arrived: list[int] = []
+
+    def hold(self) -> None:
+        """Note what arrives from now on, until `release`."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._handlers[number] = signal.signal(number, self._note)
+
+    def release(self) -> None:
+        """Restore the handlers, and raise the first signal that has arrived meanwhile."""
+        handlers, self._handlers = self._handlers, {}
+        for number in reversed(handlers):  # SIGTERM last: the handler of one that arrives now may raise
+            signal.signal(number, handlers[number])
+        arrived, self._arrived = self._arrived, []
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._arrived.append(number)
+
+
+# -- What a beat process runs beside its schedule ----------------------------------------------------------------------
+
+
+def start() -> None:
+    """Start maintenance and the sending of hints, in threads that end with the process."""
+    settings = get_settings()
+    warn_of_settings(settings)
+    end_idle_transactions()
+    # What was imported stays: where this process leads, each full collection would hold maintenance up by 100 ms.
+    gc.collect()
+    gc.freeze()
+    Maintenance(settings).start()
+    hint_sender().start()

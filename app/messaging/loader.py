@@ -26,7 +26,7 @@ from app.messaging.hidden_values import result_repr
 
 logger = logging.getLogger(__name__)
 
-BESIDE_BEAT = "app.beat.process:start"
+BESIDE_BEAT = "app.beat.scheduler:start"
 
 
 @dataclass(frozen=True)

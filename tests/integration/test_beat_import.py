@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.__main__ import main
-from app.beat.entries import Source
-from app.beat.importing import Outcome, import_entries
+from app.beat.entries import Outcome, Source, import_entries
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal

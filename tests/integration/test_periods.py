@@ -13,8 +13,7 @@ from celery.beat import SchedulingError
 from sqlalchemy.orm import Session
 
 from app.beat import periods, scheduler as module
-from app.beat.held_signals import SIGNALS
-from app.beat.scheduler import OncePerPeriod
+from app.beat.scheduler import SIGNALS, OncePerPeriod
 from app.celery_app import celery_app
 from app.db.session import dispose_engine
 from tests.support.services import environment

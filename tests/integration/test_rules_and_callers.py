@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from app.beat.entries import Source
-from app.beat.importing import Outcome, import_entries
+from app.beat.entries import Outcome, Source, import_entries
 from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id

@@ -42,7 +42,7 @@ ASKS_FOR_SETTINGS = {
     "app.main",
     "app.__main__",
     "app.launcher.trial",
-    "app.beat.process",
+    "app.beat.scheduler",
     "app.db.postgresql.prepared",
     "app.db.session",
     "app.messaging.application",
