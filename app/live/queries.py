@@ -17,9 +17,8 @@ from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
 from app.db.statements import conditions, task_rows, workflows
 from app.ddl.clock import NOW
-from app.live.frames import Frame
 from app.live.piece_streams import Piece, event_of, output_piece
-from app.live.streams import HELD_BYTES
+from app.live.streams import HELD_BYTES, Frame
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
 from app.models.task import TERMINAL, Task

@@ -19,10 +19,9 @@ from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.errors import NotFound, TooManyStreams
 from app.live import queries
-from app.live.frames import Frame, moment_of
 from app.live.piece_streams import Piece, PieceStream, WorkflowStream
 from app.live.queries import LATE
-from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, RowsStream, Stream, TaskStream
+from app.live.streams import HELD_BYTES, Credential, Feed, Frame, Reloaded, RowsStream, Stream, TaskStream, moment_of
 from app.live.watches import UserWatch, Watches
 from app.messaging.hints import HintListener
 from app.services.tasks.task_logs import LogFilter

@@ -12,8 +12,7 @@ from app.api.http.router import SlashRouter
 from app.api.http.sse import MEDIA_TYPE, EventStream
 from app.core.security import read_access_token
 from app.errors import InsufficientScope, InvalidToken, TaskNotFound, TooManyStreams
-from app.live.frames import version_of
-from app.live.streams import Credential
+from app.live.streams import Credential, version_of
 from app.schemas.task import TASK
 from app.services.accounts.auth_service import Principal
 

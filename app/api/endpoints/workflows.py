@@ -40,7 +40,7 @@ from app.errors import (
     WorkflowNotFound,
     WorkflowTransition,
 )
-from app.live.frames import version_of
+from app.live.streams import version_of
 from app.models.task import TERMINAL, TaskStatus
 from app.schemas.json_value import ShortText
 from app.schemas.task_values import Moment

@@ -11,7 +11,7 @@ from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.db.page import Page
 from app.db.statements import files
-from app.live.frames import version_of
+from app.live.streams import version_of
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
 from app.models.task import Task, TaskStatus

@@ -14,7 +14,7 @@ from app.core import json_text
 from app.core.json_text import dump_json, has_more_values
 from app.db.page import TimePosition
 from app.errors import InvalidCursor, PreconditionFailed
-from app.live.frames import cursor_of, moment_of, version_of
+from app.live.streams import cursor_of, moment_of, version_of
 from app.schemas.task import TaskBatchCreate, TaskCreate
 from app.schemas.task_changes import TaskPatch, TaskRetry
 from tests.support.properties import given, settings, st

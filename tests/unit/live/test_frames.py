@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from app.core.ids import new_id
-from app.live.frames import cursor_of, moment_of, version_of
+from app.live.streams import cursor_of, moment_of, version_of
 from app.messaging.hints import MOST_IDS, pack_ids, unpack_ids
 from tests.support.tables import check_rows
 

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from app.live import streams
-from app.live.frames import Frame, cursor_of, moment_of
 from app.live.streams import (
     HELD_BYTES,
     MAX_PENDING,
@@ -17,9 +16,12 @@ from app.live.streams import (
     STALL_SECONDS,
     Credential,
     Feed,
+    Frame,
     Reloaded,
     RowsStream,
     TaskStream,
+    cursor_of,
+    moment_of,
 )
 
 pytestmark = pytest.mark.anyio

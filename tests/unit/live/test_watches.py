@@ -9,9 +9,8 @@ import pytest
 from app.core.config import Settings
 from app.errors import TooManyStreams
 from app.live import queries
-from app.live.frames import Frame, cursor_of, moment_of
 from app.live.queries import Found, Standing
-from app.live.streams import Credential, Feed, Reloaded, RowsStream, TaskStream
+from app.live.streams import Credential, Feed, Frame, Reloaded, RowsStream, TaskStream, cursor_of, moment_of
 from app.live.watcher import REPLAY_TASKS, Watcher
 from app.live.watches import MAX_KNOWN, UserWatch, Watches
 
