@@ -1,12 +1,17 @@
-"""The threads of maintenance: stand by, lead, run the passes of one round after another."""
+"""All passes of maintenance, and the threads that stand by, lead, and run them one round after another.
+
+A new pass is a `Pass` in one of the modules of `app/maintenance/passes/`, and its line in `PASSES`.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
+from sqlalchemy import Select, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -15,13 +20,92 @@ from app.core.config import Settings
 from app.core.ids import new_id
 from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
+from app.db.sql import prepared
 from app.maintenance import lease
-from app.maintenance.looks import Look
-from app.maintenance.registry import PASSES
-from app.maintenance.rounds import Needs, Pass, Round
+from app.maintenance.passes import backlogs, deletions, places, schedules, task_states
+from app.maintenance.rounds import Needs, Pass, Round, queues
 from app.messaging.broker import BrokerLink
 
 logger = logging.getLogger(__name__)
+
+# In the order of a round: each sees what those before it have committed.
+PASSES: tuple[Pass, ...] = (
+    task_states.END_LOST_ATTEMPTS,
+    task_states.REVOKE_EXPIRED,
+    deletions.DELETE_REQUESTED,
+    # Before the turns: what it makes has them in the same round.
+    schedules.FIRE,
+    task_states.GIVE_TURNS,
+    places.FREE_PLACES,
+    places.ADMIT_BY_USER,
+    places.REPAIR_LIMITS,
+    places.ADMIT_TO_LIMITS,
+    task_states.HOLD_UNKNOWN,
+    task_states.WAKE_SLOTS,
+    # No due task waits for these.
+    backlogs.ADD_CHANGES,
+    backlogs.ADD_SUBMISSIONS,
+    deletions.TRIM_STORED,
+    schedules.REZONE,
+    *deletions.FORGET_PASSES,
+    deletions.DROP_FILES,
+    deletions.DELETE_CONTENTS,
+    deletions.FORGET_USES,
+    backlogs.DO_BULK,
+    *backlogs.OUTBOX_PASSES,
+    backlogs.SEND_WEBHOOKS,
+    backlogs.FOLLOW_TASKS,
+    backlogs.DROP_DELIVERIES,
+    backlogs.RECOVER_WEBHOOKS,
+    backlogs.FORGET_DELIVERIES,
+)
+
+
+# -- Asks in one statement which passes have anything to do: of an idle service it is all that a round costs -----------
+
+
+class Look:
+    """The statement for these passes, as far as they have a condition. Built once for the queues that there are."""
+
+    def __init__(self, passes: Iterable[Pass]) -> None:
+        self.passes = tuple(one for one in passes if one.has_work is not None)
+        self._built: tuple[frozenset[str], Select[Any]] | None = None
+
+    def find(self, db: Session) -> list[Pass]:
+        """Return those that have anything to do now, and all where one of their conditions fails.
+
+        One round trip, on a connection of its own; on that of the session where a caller has bound it to one. Raises
+        SQLAlchemy's errors where the database is away.
+        """
+        if not self.passes:
+            return []
+        try:
+            found = self.ask(db)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            db.rollback()
+            logger.exception("maintenance: a pass cannot be asked whether it has anything to do: all of them run")
+            return [*self.passes]
+        return [one for one, has in zip(self.passes, found, strict=True) if has]
+
+    def ask(self, db: Session) -> Sequence[Any]:
+        """Return the answers of the passes. Raises SQLAlchemy's errors."""
+        statement = self._statement()
+        if db.bind is not None:
+            return tuple(db.execute(statement, {}).one())
+        with prepared.prepared_connection() as connection:
+            return tuple(connection.execute(statement, {}).one_or_none() or ())
+
+    def _statement(self) -> Select[Any]:
+        there = queues()
+        if self._built is None or self._built[0] != there:
+            conditions: list[Any] = [one.has_work() for one in self.passes if one.has_work is not None]
+            self._built = (there, select(*conditions))
+        return self._built[1]
+
+
+# -- The threads of maintenance: stand by, lead, run the passes of one round after another -----------------------------
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0

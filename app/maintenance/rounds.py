@@ -1,12 +1,15 @@
-"""What a pass of maintenance is, and what a round gives to it."""
+"""What a pass of maintenance is, what a round gives to it, and how a pass works off in steps what was accepted for later."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from threading import Event
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
@@ -14,7 +17,10 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.config import Settings
 from app.core.served_tasks import served_tasks
+from app.db.outage import first_line, is_outage, is_passing
 from app.messaging.broker import BrokerLink
+
+logger = logging.getLogger(__name__)
 
 EACH_ROUND: Final = 0.0
 EACH_MINUTE: Final = 60.0
@@ -77,3 +83,51 @@ class Pass:
     runs whenever its time has come. It may hold where nothing is to be done, and not the other way round."""
     between_rounds: bool = False
     """Whether it runs at the very time that it has asked for, and not at the next round only."""
+
+
+# -- Works off what requests have accepted to be done later: in each round, a step for each user who has any of it -----
+
+# After each batch, for this share of the time that it took, the database works for others alone.
+REST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is worked off in steps. `running`: what is left of each user; `step` returns whether anything has moved.
+
+    `what` names a step in the log, before the id.
+    """
+
+    what: str
+    running: Callable[[Session], dict[UUID, list[UUID]]]
+    step: Callable[[Session, UUID], bool]
+    to_stop: str
+    """What its user can do, should a step fail each time."""
+
+
+def take_steps(db: Session, steps: Steps, stopping: Event) -> bool:
+    """Take one step for each user. Returns whether any has moved."""
+    moved = False
+    for ids in steps.running(db).values():
+        for each in ids:
+            if stopping.is_set():
+                return False
+            begun = time.monotonic()
+            if _take_step(db, steps, each):
+                moved = True
+                stopping.wait(REST_SHARE * (time.monotonic() - begun))
+                break  # the user's next one has its turn once this one has ended, or can do nothing
+    return moved
+
+
+def _take_step(db: Session, steps: Steps, this: UUID) -> bool:
+    try:
+        return steps.step(db, this)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if is_passing(error):
+            logger.warning("%s %s is tried again: %s", steps.what, this, first_line(error))
+        else:
+            logger.exception("%s %s failed, and is tried again; %s", steps.what, this, steps.to_stop)
+        return False

@@ -42,7 +42,7 @@ import signal
 from threading import Event
 
 from app.db.session import SessionLocal
-from app.maintenance.passes.bulk import take_steps
+from app.maintenance.passes.backlogs import take_bulk_steps
 from app.services.bulk import steps
 
 put_back, batches = steps.put_back, []

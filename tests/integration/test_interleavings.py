@@ -18,7 +18,7 @@ from app.core.served_tasks import ServedTasks
 from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.db.statements.claim_requests import Names
-from app.maintenance.passes import expired_tasks, lost_attempts, requested_deletions
+from app.maintenance.passes import deletions, task_states
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry, WorkerIdentity
@@ -142,9 +142,9 @@ class Operations:
     def _maintenance(self) -> list[Operation]:
         return [
             PLACE,
-            Operation("expire", expired_tasks.revoke_expired, skips_locked=True),
-            Operation("delete the unwanted", requested_deletions.delete_requested, skips_locked=True),
-            Operation("rescue", lambda db: lost_attempts.end_lost_attempts(db, silent_for=None), skips_locked=True),
+            Operation("expire", task_states.revoke_expired, skips_locked=True),
+            Operation("delete the unwanted", deletions.delete_requested, skips_locked=True),
+            Operation("rescue", lambda db: task_states.end_lost_attempts(db, silent_for=None), skips_locked=True),
         ]
 
 

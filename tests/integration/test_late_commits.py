@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.db.sql import turns
-from app.maintenance.passes import due_tasks
+from app.maintenance.passes import task_states
 from app.models.task import Task
 from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
 from tests.support.tasks import new_task, new_user
@@ -63,5 +63,5 @@ def test_maintenance_gives_turns_where_the_process_could_not(
         db.commit()
     assert "1 tasks get their turns by maintenance" in caplog.text
     assert turn_of(db, task_id) is None
-    due_tasks.give_turns(db)
+    task_states.give_turns(db)
     assert turn_of(db, task_id) == 1.0

@@ -22,7 +22,7 @@ from app.db.sql import user_places
 from app.db.statements import claim_requests, quotas as quota_statements, retention as retention_statements
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
-from app.maintenance.passes import forgetting, lost_attempts, retention
+from app.maintenance.passes import deletions, task_states
 from app.messaging.application import celery_app
 from app.messaging.wakeups import MOST_OUT
 from app.models import Task, WorkerProcess
@@ -168,7 +168,7 @@ class TestPlace:
         lost, retried = new_task(db), new_task(db)
         for task in (lost, retried):
             claim(db, task)
-        lost_attempts.end_lost_attempts(db, silent_for=timedelta(0))
+        task_states.end_lost_attempts(db, silent_for=timedelta(0))
         assert not has_turn(db, lost)
         maintenance.run_once(db)
         assert has_turn(db, lost)
@@ -476,40 +476,40 @@ class TestRescue:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(seconds=31))
         task = new_task(db)
         claim(db, task, worker)
-        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 0  # it has just claimed: it lives
+        assert task_states.end_lost_attempts(db, silent_for=LEASE) == 0  # it has just claimed: it lives
         db.execute(
             spelled("UPDATE tasks SET started_at = started_at - interval '31 s' WHERE id = :id", {"id": task.id})
         )
-        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 1
+        assert task_states.end_lost_attempts(db, silent_for=LEASE) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
     def test_not_while_an_outage_has_made_every_worker_silent(self, db: Session) -> None:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(hours=1))
         claim(db, new_task(db), worker)
-        assert lost_attempts.end_lost_attempts(db, silent_for=None) == 0
+        assert task_states.end_lost_attempts(db, silent_for=None) == 0
 
     def test_a_worker_that_has_said_goodbye_holds_nothing(self, db: Session) -> None:
         worker = self.registered(db, stopped_at=datetime.now(UTC))
         claim(db, new_task(db), worker)
-        assert lost_attempts.end_lost_attempts(db, silent_for=None) == 1
+        assert task_states.end_lost_attempts(db, silent_for=None) == 1
 
     def test_a_beating_workers_task_is_left_alone(self, db: Session) -> None:
         claim(db, new_task(db), self.registered(db))
-        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 0
+        assert task_states.end_lost_attempts(db, silent_for=LEASE) == 0
 
     def test_an_unknown_worker_is_given_one_lease(self, db: Session) -> None:
         task = new_task(db)
         claim(db, task)
-        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 0
+        assert task_states.end_lost_attempts(db, silent_for=LEASE) == 0
         db.execute(spelled("UPDATE tasks SET started_at = now() - interval '1 hour' WHERE id = :id", {"id": task.id}))
-        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 1
+        assert task_states.end_lost_attempts(db, silent_for=LEASE) == 1
 
     def test_long_gone_workers_are_forgotten_unless_they_hold_a_task(self, db: Session) -> None:
         ages_ago = datetime.now(UTC) - timedelta(days=2)
         self.registered(db, heartbeat_at=ages_ago)
         holder = self.registered(db, heartbeat_at=ages_ago)
         claim(db, new_task(db), holder)
-        assert forgetting.forget_workers(db) == 1
+        assert deletions.forget_workers(db) == 1
         assert db.get(WorkerProcess, holder.id) is not None
 
 
@@ -531,7 +531,7 @@ class TestRetentionBytes:
     def test_what_ended_first_goes_first_whenever_it_was_created(self, db: Session) -> None:
         user = new_user(db)
         tasks = {hours: self.ended(db, user, hours) for hours in (2, 5, 3, 4)}  # 10 KiB and some bytes each
-        assert not retention.trim_stored(db, 25 * self.KIB)
+        assert not deletions.trim_stored(db, 25 * self.KIB)
         assert self.left(db) == {tasks[2], tasks[3]}
 
     def test_of_others_nothing_goes(self, db: Session) -> None:
@@ -539,7 +539,7 @@ class TestRetentionBytes:
         kept = self.ended(db, modest, 100)
         many = [self.ended(db, greedy, hours) for hours in (4, 3, 2)]
         waiting = new_task(db, greedy).id
-        retention.trim_stored(db, 15 * self.KIB)
+        deletions.trim_stored(db, 15 * self.KIB)
         assert self.left(db) == {kept, many[-1]}
         assert task_service.get_task(db, waiting).status is TaskStatus.PENDING
 
@@ -548,7 +548,7 @@ class TestRetentionBytes:
         tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6)]
         for folds in (False, True):
             for _ in range(3):  # the second pass knows what the first has deleted
-                retention.trim_stored(db, 35 * self.KIB)
+                deletions.trim_stored(db, 35 * self.KIB)
             assert self.left(db) == {*tasks[1:]}
             if not folds:
                 task_counts.fold(db)
@@ -557,18 +557,18 @@ class TestRetentionBytes:
         user = new_user(db)
         self.ended(db, user, 2)
         fresh, giant = self.ended(db, user, 0.9), self.ended(db, user, 0.5, size=200 * self.KIB)
-        assert not retention.trim_stored(db, 50 * self.KIB)
+        assert not deletions.trim_stored(db, 50 * self.KIB)
         assert self.left(db) == {fresh, giant}
 
     def test_a_batch_is_bounded_in_tasks_and_in_bytes(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         user = new_user(db)
         tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6, 5)]
-        monkeypatch.setattr(retention, "BATCH", 2)
-        assert retention.trim_stored(db, 1)
+        monkeypatch.setattr(deletions, "TRIM_BATCH", 2)
+        assert deletions.trim_stored(db, 1)
         assert self.left(db) == {*tasks[2:]}
-        monkeypatch.setattr(retention, "BATCH", 500)
-        monkeypatch.setattr(retention, "TRIM_BYTES", 5 * self.KIB)
-        assert retention.trim_stored(db, 1)
+        monkeypatch.setattr(deletions, "TRIM_BATCH", 500)
+        monkeypatch.setattr(deletions, "TRIM_BYTES", 5 * self.KIB)
+        assert deletions.trim_stored(db, 1)
         assert self.left(db) == {*tasks[3:]}
 
     def test_the_leader_does_it_where_it_is_set(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import update
 from app.catalogue import catalogue
 from app.db.statements import workers
 from app.ddl.clock import NOW
-from app.maintenance.passes import expired_tasks, forgetting, lost_attempts, requested_deletions
+from app.maintenance.passes import deletions, task_states
 from app.models import WorkerProcess
 from tests.support.amounts import amount
 from tests.support.both_sides import BothSides
@@ -79,18 +79,18 @@ class Everything(Machine):
         del way
         lost = lost_among(self.model.values(), self.both.workers, silent_too=pick % 2 == 0)
         silence = timedelta(seconds=LEASE)
-        assert lost_attempts.end_lost_attempts(self.db, silent_for=silence if pick % 2 == 0 else None) == sum(
+        assert task_states.end_lost_attempts(self.db, silent_for=silence if pick % 2 == 0 else None) == sum(
             task.lose() for task in lost
         )
 
     def tidying_passes(self, pick: int, way: int) -> None:
         del pick, way
         expired = [task for task in self.both.live() if task.status == "pending" and task.expired()]
-        assert expired_tasks.revoke_expired(self.db) == sum(task.expire() for task in expired)
+        assert task_states.revoke_expired(self.db) == sum(task.expire() for task in expired)
         unwanted = [task for task in self.both.live() if task.delete_requested and task.has_ended()]
-        assert requested_deletions.delete_requested(self.db) == sum(bool(task.delete(force=False)) for task in unwanted)
+        assert deletions.delete_requested(self.db) == sum(bool(task.delete(force=False)) for task in unwanted)
         gone = forgotten_among(self.both.live(), self.both.workers, self.clock)
-        assert forgetting.forget_workers(self.db) == len(gone)
+        assert deletions.forget_workers(self.db) == len(gone)
         for name in gone:
             del self.both.workers[name]
 

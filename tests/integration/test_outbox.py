@@ -22,8 +22,8 @@ from app.core.ids import new_id
 from app.core.metrics import OutboxLag
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.ddl.clock import NOW
-from app.maintenance.passes import expired_tasks
-from app.maintenance.passes.outbox import pass_of
+from app.maintenance.passes import task_states
+from app.maintenance.passes.backlogs import outbox_pass_of
 from app.maintenance.rounds import Needs, Round
 from app.models.outbox import OutboxRow
 from app.models.period import Period
@@ -90,7 +90,7 @@ def set_from_outside(db: Session, task: Task) -> None:
 def expire(db: Session, task: Task) -> None:
     db.execute(update(Task).where(Task.id == task.id).values(expires_at=NOW))
     db.commit()
-    assert expired_tasks.revoke_expired(db) == 1
+    assert task_states.revoke_expired(db) == 1
 
 
 def fail(db: Session, task: Task) -> None:
@@ -473,7 +473,7 @@ def test_a_pass_of_its_own_serves_each_consumer_until_nothing_is_left(db: Sessio
         fail(db, task)
         task_service.retry_task(db, task.id)
     for each in (heard, other):
-        one = pass_of(each.consumer)
+        one = outbox_pass_of(each.consumer)
         assert one.needs is Needs.THREAD
         while one.run(db, Round(get_settings(), None, threading.Event())) is not None:
             """More is left, or a batch took its time."""

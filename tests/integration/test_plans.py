@@ -28,10 +28,9 @@ from app.db.statements import retention
 from app.db.statements.claim_requests import MOST_ROWS, PLACE_BATCH, LinesToServe
 from app.live import queries
 from app.maintenance import lease
-from app.maintenance.looks import Look
-from app.maintenance.passes import expired_tasks, wake_ups
-from app.maintenance.passes.retention import trim_stored
-from app.maintenance.registry import PASSES
+from app.maintenance.loop import PASSES, Look
+from app.maintenance.passes import task_states
+from app.maintenance.passes.deletions import trim_stored
 from app.maintenance.rounds import Needs, Round
 from app.messaging.application import QUEUES
 from app.models import Task, WorkerProcess
@@ -136,7 +135,7 @@ def maintenance_pass(db: Session) -> None:
     for one in PASSES:
         if one.needs is not Needs.BROKER:
             one.run(db, this)
-    wake_ups.ready_queues(db)
+    task_states.ready_queues(db)
     with engine().connect() as connection, SessionLocal(bind=connection) as bound:  # else prepared, and not seen here
         Look(PASSES).find(bound)
 
@@ -468,11 +467,11 @@ class TestBatches:
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A table that was never analysed: a subquery with LIMIT may be run again for each row."""
-        monkeypatch.setattr(expired_tasks, "BATCH", 2)
+        monkeypatch.setattr(task_states, "EXPIRED_BATCH", 2)
         user = new_user(db)
         for _ in range(5):
             new_task(db, user, expires_at="2020-01-01T00:00:00Z")
-        assert [expired_tasks.revoke_expired(db) for _ in range(4)] == [2, 2, 1, 0]
+        assert [task_states.revoke_expired(db) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.full

@@ -237,7 +237,7 @@ class TestWakeUps:
         """The queues in which a slot was woken, by maintenance and by the service."""
         found: list[str] = []
         monkeypatch.setattr("app.messaging.wakeups.publish", found.extend)
-        monkeypatch.setattr("app.maintenance.passes.wake_ups.wake", lambda _, queue: found.append(queue))
+        monkeypatch.setattr("app.maintenance.passes.task_states.wake", lambda _, queue: found.append(queue))
         return found
 
     @pytest.fixture

@@ -14,7 +14,7 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.db.statements.claim_requests import PLACE_BATCH
-from app.maintenance.passes import forgetting
+from app.maintenance.passes import deletions
 from app.messaging.application import QUEUES
 from app.models import Task
 from app.models.task import TaskPriority
@@ -178,9 +178,9 @@ class TestTheClock:
         new_tasks(db, new_user(db), 4)
         for _ in range(3):
             claim_next(db)
-        assert forgetting.forget_claimed_turns(db) == 2
+        assert deletions.forget_claimed_turns(db) == 2
         assert self.clock(db) == 3.0
-        assert forgetting.forget_claimed_turns(db) == 0
+        assert deletions.forget_claimed_turns(db) == 0
 
 
 class TestWhatBecomesDue:

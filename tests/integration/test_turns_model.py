@@ -18,7 +18,7 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.db.sql import claims as statements
 from app.db.statements import claim_requests
-from app.maintenance.passes import due_tasks
+from app.maintenance.passes import task_states
 from app.models import Task, User
 from app.models.turns import ClaimedTurn
 from app.schemas.task import TaskCreate
@@ -196,7 +196,7 @@ class Turns(RuleBasedStateMachine):
         unplaced = self.model.unplaced()
         if not unplaced:
             raise NothingFits
-        due_tasks.give_turns(self.db)
+        task_states.give_turns(self.db)
         self.db.execute(KEEP_WAITING)
         self.model.place(unplaced)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionLocal
-from app.maintenance.passes import expired_tasks
+from app.maintenance.passes import task_states
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
@@ -188,7 +188,7 @@ class TestEveryEnd:
         task = stored(created(keyed(tasks)))
         end(tasks, task)
         with SessionLocal() as db:
-            expired_tasks.revoke_expired(db)
+            task_states.revoke_expired(db)
         assert not self.held(task)
 
 

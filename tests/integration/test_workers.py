@@ -17,7 +17,7 @@ from app.core.ids import new_id
 from app.core.version import VERSION
 from app.db.session import SessionLocal
 from app.errors import WorkerNotFound
-from app.maintenance.passes import forgetting
+from app.maintenance.passes import deletions
 from app.models import Task, WorkerProcess
 from app.services.execution import ends
 from app.services.execution.attempts import WorkerIdentity
@@ -124,7 +124,7 @@ class TestADrain:
         for name in ("w@here", "other"):
             task_service.drain_worker(db, name)
         db.execute(spelled("UPDATE worker_processes SET stopped_at = now() WHERE id = :id", {"id": worker.id}))
-        forgetting.forget_workers(db)
+        deletions.forget_workers(db)
         assert db.execute(text(HOLDS)).scalar_one() == 1
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.db.statements.claim_requests import Names
-from app.maintenance.passes import due_tasks, expired_tasks, lost_attempts, requested_deletions, wake_ups
+from app.maintenance.passes import deletions, task_states
 from app.messaging import wakeups
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.models.task_filter import TaskFilter
@@ -165,11 +165,11 @@ def _maintenance(owner: UUID, expired: int = 0) -> Step:
         db.execute(_EXPIRE, {"user": owner})
 
     def act(db: Session, _: Any) -> None:
-        lost_attempts.end_lost_attempts(db, silent_for=timedelta(seconds=30))
-        expired_tasks.revoke_expired(db)
-        requested_deletions.delete_requested(db)
-        due_tasks.give_turns(db)
-        wake_ups.ready_queues(db)
+        task_states.end_lost_attempts(db, silent_for=timedelta(seconds=30))
+        task_states.revoke_expired(db)
+        deletions.delete_requested(db)
+        task_states.give_turns(db)
+        task_states.ready_queues(db)
         if expired:
             task_counts.fold(db)
 

@@ -25,7 +25,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal, transaction
 from app.ddl.clock import NOW
-from app.maintenance.passes import webhooks as passes
+from app.maintenance.passes import backlogs as passes
 from app.maintenance.rounds import Round
 from app.models.webhook import DELIVERY_BYTES, DeliveryState, WebhookDelivery
 from app.outbound.targets import Policy
@@ -124,12 +124,12 @@ def _run(sender: Sender, stopping: threading.Event) -> None:
     with SessionLocal() as db:
         while not stopping.is_set():
             if not sender.run(db, stopping):
-                stopping.wait(passes.IDLE_SECONDS)
+                stopping.wait(passes.WEBHOOK_SECONDS)
 
 
 def _send(db: Session, number: int) -> None:
     this = Round(get_settings(), None, threading.Event())
-    while passes.SEND.run(db, this) is not None:
+    while passes.SEND_WEBHOOKS.run(db, this) is not None:
         pass
     _await(db, DONE, number)
 

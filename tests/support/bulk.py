@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.maintenance.passes.bulk import take_steps
+from app.maintenance.passes.backlogs import take_bulk_steps
 from app.models.task import Task
 from tests.support.accounts import API
 from tests.support.task_client import TaskClient
@@ -20,9 +20,9 @@ def run(rounds: int = 0) -> None:
     with SessionLocal() as db:
         if rounds:
             for _ in range(rounds):
-                take_steps(db, stopping)
+                take_bulk_steps(db, stopping)
         else:
-            while take_steps(db, stopping):
+            while take_bulk_steps(db, stopping):
                 pass
 
 

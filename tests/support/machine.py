@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 
 from app.core.ids import new_id
 from app.db.statements.claim_requests import MOST_ROWS, Names
-from app.maintenance.passes import due_tasks, wake_ups
+from app.maintenance.passes import task_states
 from app.messaging.wakeups import MANY
 from app.models import Task
 from app.services.execution import attempts, ends
@@ -217,12 +217,12 @@ class Machine(RuleBasedStateMachine):
         unplaced = [model for model in self.model.values() if model.unplaced()]
         if not unplaced and pick < FITTING:
             raise NothingFits
-        due_tasks.give_turns(self.db)
+        task_states.give_turns(self.db)
         self.db.execute(KEEP_WAITING)
         for model in unplaced:
             model.place()
         ready = {model.queue for model in self.model.values() if model.waits_for_a_slot()}
-        assert {*wake_ups.ready_queues(self.db)} == ready - self.both.paused
+        assert {*task_states.ready_queues(self.db)} == ready - self.both.paused
 
     def pause_or_resume(self, pick: int, way: int) -> None:
         del pick

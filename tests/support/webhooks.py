@@ -14,8 +14,8 @@ from app.core.host_rules import HostRules
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.ddl.clock import NOW
-from app.maintenance.passes.webhooks import RECOVERIES
-from app.maintenance.steps import take_steps
+from app.maintenance.passes.backlogs import RECOVERIES
+from app.maintenance.rounds import take_steps
 from app.models import Task
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.outbound import Bounds, Client

@@ -101,6 +101,6 @@ def of_lost_workers(silent_for: timedelta | None) -> ColumnElement[bool]:
     stopped = exists().where(same, worker.stopped_at.is_not(None))
     if silent_for is None:
         return stopped
-    # A claim is a sign of life, as in `app/maintenance/passes/lost_attempts.py`.
+    # A claim is a sign of life, as in `app/maintenance/passes/task_states.py`.
     alive = exists().where(same, worker.stopped_at.is_(None), worker.heartbeat_at >= NOW - silent_for)
     return stopped | (~UNCLAIMED & ~alive & (PLACES.c.started_at < NOW - silent_for))

@@ -1,1 +1,1 @@
-"""The passes of maintenance, one duty in each module. `app/maintenance/registry.py` has their order."""
+"""The passes of maintenance, one duty in each module. `app/maintenance/loop.py` has their order."""

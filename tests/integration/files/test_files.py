@@ -29,7 +29,7 @@ from app.db.statements.expressions import seconds_between
 from app.db.statements.files import Attempt
 from app.ddl.clock import NOW
 from app.errors import FileNotFound, StorageUnavailable, TooManyBytesStored
-from app.maintenance.passes.files import DELETE
+from app.maintenance.passes.deletions import DELETE_CONTENTS
 from app.maintenance.rounds import Round
 from app.models import StoredFile
 from app.services.accounts.login_queries import revoke_sessions_of
@@ -486,7 +486,7 @@ class TestAStorageThatDoesNotDelete:
 
     def looked(self) -> None:
         with SessionLocal() as db:
-            DELETE.run(db, Round(get_settings(), None, threading.Event()))
+            DELETE_CONTENTS.run(db, Round(get_settings(), None, threading.Event()))
 
     def wait_of(self, file_id: str) -> float:
         with SessionLocal() as db:

@@ -15,7 +15,7 @@ from app.core.config import get_settings
 from app.core.fork import PerProcess
 from app.core.ids import first_id_at, new_id
 from app.ddl.clock import NOW
-from app.maintenance.passes import webhooks as passes
+from app.maintenance.passes import backlogs as passes
 from app.maintenance.rounds import Round
 from app.models.webhook import DeliveryState, WebhookDelivery
 from app.services.execution import ends
@@ -51,7 +51,7 @@ class TestThePass:
         endpoint(db, user, web.url())
         ended(db, user)
         this = Round(get_settings(), None, threading.Event())
-        while passes.SEND.run(db, this) is not None:
+        while passes.SEND_WEBHOOKS.run(db, this) is not None:
             """Something is under way, or due."""
         assert delivery(db).state == "delivered"
 

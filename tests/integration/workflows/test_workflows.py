@@ -28,7 +28,7 @@ from app.errors import (
     WorkflowNotFound,
     WorkflowTransition,
 )
-from app.maintenance.passes.expired_tasks import revoke_expired
+from app.maintenance.passes.task_states import revoke_expired
 from app.messaging.application import celery_app
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter

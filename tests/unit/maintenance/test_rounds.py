@@ -22,9 +22,7 @@ from app.core.config import Settings, get_settings
 from app.core.served_tasks import ServedTasks
 from app.maintenance import lease, loop, passes, rounds as rounds_module
 from app.maintenance.lease import Lease
-from app.maintenance.looks import Look
-from app.maintenance.loop import Maintenance
-from app.maintenance.registry import PASSES
+from app.maintenance.loop import PASSES, Look, Maintenance
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round, queues
 from tests.support.waiting import wait_for
 

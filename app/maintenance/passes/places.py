@@ -1,6 +1,7 @@
-"""The places of limits.
+"""The places of limits, and those of QUOTA_RUNNING_TASKS: freed, repaired, and given to the tasks that wait for one.
 
-Everything here has been done already, unless a process died, a task was changed while it waited, or time has passed.
+What is done for limits has been done already, unless a process died, a task was changed while it waited, or time has
+passed.
 """
 
 import logging
@@ -9,15 +10,17 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.sql import held_tasks, limits
+from app.db.sql import held_tasks, limits, user_places
 from app.db.statements.conditions import has_rows
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit, of_lost_workers
 from app.db.statements.tables import PLACES
+from app.db.statements.user_place_terms import are_used
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.limit import Limit
 from app.services.operations import admission
 from app.services.operations.admission import Admission
 from app.services.operations.lines import behind
+from app.services.operations.user_admission import UserAdmission, batches
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,66 @@ def _there_are_limits() -> ColumnElement[bool]:
 
 
 FREE_PLACES = Pass("free_places_of_lost_workers", EACH_ROUND, Needs.DATABASE, _free_places, _bodies_have_places)
-REPAIR = Pass("repair_limits", EACH_ROUND, Needs.DATABASE, _repair_all, _there_are_limits)
+REPAIR_LIMITS = Pass("repair_limits", EACH_ROUND, Needs.DATABASE, _repair_all, _there_are_limits)
 # Whenever a rate allows the next start.
-ADMIT = Pass("admit_to_limits", EACH_ROUND, Needs.DATABASE, _admit_all, _there_are_limits, between_rounds=True)
+ADMIT_TO_LIMITS = Pass(
+    "admit_to_limits", EACH_ROUND, Needs.DATABASE, _admit_all, _there_are_limits, between_rounds=True
+)
+
+
+# -- The places of QUOTA_RUNNING_TASKS ---------------------------------------------------------------------------------
+# The setting holds from the first pass with it: tasks from before wait for places, and are released when it is gone.
+
+QUOTA_BATCH = 500
+# In one pass.
+MOST_QUOTA_BATCHES = 100
+
+
+def hold_without_place(db: Session, quota: int) -> None:
+    """Have the tasks wait that have no place and were made without the quota. Before others get their turns."""
+    if not quota:
+        return
+    held = 0
+    for statement in (user_places.hold_due, user_places.hold_without_place):
+        for _ in range(MOST_QUOTA_BATCHES):
+            with transaction(db):
+                number = statement(db, QUOTA_BATCH)
+            held += number
+            if number < QUOTA_BATCH:
+                break
+    if held:
+        logger.info("maintenance: %d tasks had no place of their user, and wait for one", held)
+
+
+def _admit_by_user(db: Session, this: Round) -> None:
+    """Free the places that nobody frees, and admit. Without a quota, release what waits for it."""
+    quota = this.settings.quota_running_tasks
+    with transaction(db):
+        is_used = quota > 0 or user_places.is_used(db)
+    if not is_used:
+        return
+    if not quota:
+        _release_held(db)
+    with transaction(db):
+        users = user_places.users_at_hand(db)
+    for batch in batches(users):
+        with transaction(db):
+            user_places.lock(db, batch)
+            limits.release(db, user_places.of_users(batch), user_places.without_use())
+            if quota:
+                admission = UserAdmission(db, quota, batch)
+                admission.take_back()
+                admission.run()
+
+
+def _release_held(db: Session) -> None:
+    for _ in range(MOST_QUOTA_BATCHES):
+        with transaction(db):
+            number = user_places.release_held(db, QUOTA_BATCH)
+        if number:
+            logger.info("maintenance: %d tasks wait for no place of their user any more", number)
+        if number < QUOTA_BATCH:
+            break
+
+
+ADMIT_BY_USER = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _admit_by_user, are_used)

@@ -1,0 +1,160 @@
+"""Works off what transactions have left to be done later: changes of counts, bulk deeds, rows of the outbox, webhooks."""
+
+from functools import partial
+from threading import Event
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from app.core.fork import PerProcess
+from app.db.statements.conditions import has_rows
+from app.ddl.clock import STATEMENT_TIME
+from app.maintenance.rounds import (
+    AT_NEXT_ROUND,
+    EACH_MINUTE,
+    EACH_ROUND,
+    Needs,
+    Pass,
+    Round,
+    Steps,
+    take_steps,
+    take_steps as take_steps_of,
+)
+from app.models.bulk_deed import BulkDeed, DeedState
+from app.models.outbox import OutboxRow
+from app.models.task_count import task_count_changes
+from app.models.task_stats import task_submissions
+from app.models.webhook import ClosedLane, WebhookDelivery, WebhookRecovery
+from app.outbound.targets import Policy
+from app.services.bulk import steps
+from app.services.consumers import CONSUMERS
+from app.services.operations import stats_adding
+from app.services.outbox import Consumer, Turn, deliver_batch
+from app.services.tasks import task_counts
+from app.services.webhooks import dropping, following, forgetting, recoveries
+from app.services.webhooks.sender import Sender, sender_of
+
+
+def _add_changes(db: Session, this: Round) -> float | None:
+    return this.run_batches(db, task_counts.fold, task_counts.FOLD_BATCH)
+
+
+def _add_submissions(db: Session, this: Round) -> float | None:
+    return this.run_batches(db, stats_adding.add_submissions, stats_adding.FOLD_BATCH)
+
+
+def _there_are_changes() -> ColumnElement[bool]:
+    return has_rows(select(task_count_changes.c.number))
+
+
+def _there_are_submissions() -> ColumnElement[bool]:
+    return has_rows(select(task_submissions.c.number))
+
+
+ADD_CHANGES = Pass("add_changes", EACH_ROUND, Needs.DATABASE, _add_changes, _there_are_changes)
+ADD_SUBMISSIONS = Pass("add_submissions", EACH_ROUND, Needs.DATABASE, _add_submissions, _there_are_submissions)
+
+
+# -- Does bulk deeds, as long as there are running ones: in each round, a step for each user who has any ---------------
+
+BULK_SECONDS = 0.5
+DEEDS = Steps("bulk: a batch of deed", steps.running, steps.step, "its user can abort it")
+
+
+def take_bulk_steps(db: Session, stopping: Event) -> bool:
+    """Take one step for each user who has a running deed. Returns whether any has moved."""
+    return take_steps_of(db, DEEDS, stopping)
+
+
+def _do_bulk(db: Session, this: Round) -> float | None:
+    return AT_NEXT_ROUND if take_bulk_steps(db, this.stopping) else None
+
+
+def _any_deed_runs() -> ColumnElement[bool]:
+    return has_rows(select(BulkDeed.id).where(BulkDeed.state == DeedState.RUNNING.value))
+
+
+DO_BULK = Pass("do_bulk", BULK_SECONDS, Needs.THREAD, _do_bulk, _any_deed_runs)
+
+
+# -- Hands the rows of the outbox to their consumers: a pass for each, so that none waits for another one --------------
+
+OUTBOX_SECONDS = 0.5
+
+
+def outbox_pass_of(consumer: Consumer) -> Pass:
+    """The pass that serves this consumer."""
+    turn = Turn()
+
+    def run(db: Session, this: Round) -> float | None:
+        # A batch has the first row of each task: it is the last one when none is left.
+        return this.run_batches(db, partial(deliver_batch, consumer=consumer, turn=turn), 1)
+
+    def has_work() -> ColumnElement[bool]:
+        rows = select(OutboxRow.id).where(OutboxRow.consumer == consumer.number, OutboxRow.set_aside_at.is_(None))
+        return has_rows(rows.order_by(OutboxRow.user_id, OutboxRow.id))
+
+    return Pass(f"outbox_{consumer.name}", OUTBOX_SECONDS, Needs.THREAD, run, has_work)
+
+
+OUTBOX_PASSES = tuple(map(outbox_pass_of, CONSUMERS))
+
+
+# -- Sends webhooks, queues them again, follows the tasks of users with new endpoints, drops and deletes deliveries ----
+
+WEBHOOK_SECONDS = 0.5
+# Nothing waits for it: what is taken of a disabled endpoint is dropped as well.
+DROP_SECONDS = 5.0
+# A request has said that it is done within seconds.
+RECOVER_SECONDS = 2.0
+
+RECOVERIES = Steps(
+    "webhooks: a batch of recovery", recoveries.running, recoveries.step, "its user can disable the endpoint"
+)
+
+# What is under way outlasts a run of the pass.
+SENDER: PerProcess[Sender | None] = PerProcess(lambda: None)
+
+
+def _send_webhooks(db: Session, this: Round) -> float | None:
+    sender = SENDER()
+    if sender is None:
+        sender = sender_of(Policy.of(this.settings), this.settings.accepted_keys)
+        SENDER.replace(sender)
+    return AT_NEXT_ROUND if sender.run(db, this.stopping) else None
+
+
+def _follow_tasks(db: Session, this: Round) -> None:
+    following.follow_active_tasks(db, this.stopping)
+
+
+def _drop_deliveries(db: Session, this: Round) -> None:
+    dropping.drop_closed(db, this.stopping)
+
+
+def _recover_webhooks(db: Session, this: Round) -> float | None:
+    return AT_NEXT_ROUND if take_steps(db, RECOVERIES, this.stopping) else None
+
+
+def _forget_deliveries(db: Session, this: Round) -> float | None:
+    return this.run_batches(db, forgetting.forget_deliveries, forgetting.FORGET_BATCH)
+
+
+def _any_delivery_is_due() -> ColumnElement[bool]:
+    due_at = WebhookDelivery.next_attempt_at
+    return has_rows(select(WebhookDelivery.id).where(due_at <= STATEMENT_TIME).order_by(due_at))
+
+
+def _there_are_closed_lanes() -> ColumnElement[bool]:
+    return has_rows(select(ClosedLane.lane))
+
+
+def _there_are_recoveries() -> ColumnElement[bool]:
+    return has_rows(select(WebhookRecovery.id))
+
+
+SEND_WEBHOOKS = Pass("send_webhooks", WEBHOOK_SECONDS, Needs.THREAD, _send_webhooks, _any_delivery_is_due)
+FOLLOW_TASKS = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow_tasks)
+DROP_DELIVERIES = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop_deliveries, _there_are_closed_lanes)
+RECOVER_WEBHOOKS = Pass("recover_webhooks", RECOVER_SECONDS, Needs.THREAD, _recover_webhooks, _there_are_recoveries)
+FORGET_DELIVERIES = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget_deliveries)
