@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
 
-from app.worker.shared.private_memory import private_bytes
+from app.worker.shared.memory import private_bytes
 from app.worker.shared.slot_table import NO_LIMITS, NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
 Listener = Callable[[Stop], None]

@@ -9,7 +9,7 @@ import os
 import threading
 
 from app.worker.parent.body_stopper import BodyStopper
-from app.worker.shared.private_memory import private_bytes
+from app.worker.shared.memory import private_bytes
 from app.worker.shared.slot_table import SlotTable, Stop
 
 logger = logging.getLogger(__name__)

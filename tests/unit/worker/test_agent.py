@@ -15,11 +15,11 @@ from app.core.ids import new_id
 from app.db.statements.ends import Cause
 from app.services.execution.ends import Ending
 from app.worker.child.slot import Slot
-from app.worker.parent import memory
 from app.worker.parent.agent import Agent, Loss
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
 from app.worker.parent.held_attempts import HeldAttempt
+from app.worker.shared import memory
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 

@@ -9,8 +9,7 @@ import pytest
 
 from app.core.error_keys import error_key
 from app.tasks import common_tasks
-from app.worker.shared.error_origin import origin_of
-from app.worker.shared.error_text import describe
+from app.worker.shared.error_text import describe, origin_of
 
 
 def raised(body: Callable[[], Any]) -> BaseException:

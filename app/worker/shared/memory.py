@@ -1,11 +1,28 @@
-"""The memory of the worker's processes."""
+"""The memory of processes, as Linux tells it: what one has for itself, and what those of a worker take together."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+_PRIVATE = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB$", re.MULTILINE)
+
+
+def private_bytes(pid: int) -> int | None:
+    """Return the bytes of its own and shared memory, also those in the swap; None if it is gone or no Linux tells.
+
+    Reads no page table, unlike the sizes of the heartbeat: some 20 us, which the time between two looks allows.
+    """
+    try:
+        found = _PRIVATE.findall(Path(f"/proc/{pid}/status").read_bytes())
+    except OSError:
+        return None
+    return sum(map(int, found)) * 1024 if found else None
+
+
+# -- The memory of the worker's processes ------------------------------------------------------------------------------
+
 # Between two looks at processes that run nothing: each look at one costs milliseconds of the kernel's time.
-IDLE_SECONDS = 30.0
+IDLE_LOOK_SECONDS = 30.0
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -24,7 +41,7 @@ class Sizes:
     def look(self, pids: Iterable[int], now: float) -> None:
         """Read those of these processes."""
         self._last, self._before = sizes_of(pids), self._last
-        self._next_look = now + IDLE_SECONDS
+        self._next_look = now + IDLE_LOOK_SECONDS
 
     @property
     def total(self) -> int | None:
