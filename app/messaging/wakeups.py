@@ -42,7 +42,7 @@ class _Wakeup(Task):
     Strategy = "app.worker.parent.strategy:quiet"
     ignore_result = True
     rate_limit = 0  # none, also where `task_default_rate_limit` names one
-    send_events = False  # of the rows there are events (`app/worker/child/events.py`)
+    send_events = False  # of the rows there are events (`app/worker/child/taker.py`)
     typing = False
 
 

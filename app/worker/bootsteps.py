@@ -22,13 +22,10 @@ from app.db.sql import attempts, claims
 from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares
-from app.worker.child.left_connections import watch_connections
-from app.worker.child.left_sessions import leave_sessions, watch_sessions
-from app.worker.child.process import ChildProcess, child_process, start_child
-from app.worker.child.redirected import log_pieces_again, log_whole_lines
+from app.worker.child.left_transactions import leave_sessions, watch_connections, watch_sessions
+from app.worker.child.log_capture import TaskLogs, log_pieces_again, log_whole_lines
+from app.worker.child.process import ChildProcess, child_process, count_tasks, start_child
 from app.worker.child.taker import Taker, trace_with
-from app.worker.child.task_logs import TaskLogs
-from app.worker.child.tasks_left import count_tasks
 from app.worker.parent.process import ParentProcess, parent_process
 from app.worker.parent.quiet import filter_logs
 from app.worker.shared.rate_limits import RateLimits

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_for
 
 CLAIM = "app.services.execution.claims:Claims.next"
 # The first that a process does with what it has claimed.
-CLAIMED = "app.worker.child.slot:Slot.running"
+CLAIMED = "app.worker.child.process:Slot.running"
 HAND_OVER = "app.worker.shared.hand_over:HandOver.send"
 TOGETHER = "app.services.execution.ends:end_successes"
 

@@ -1,7 +1,10 @@
-"""Files and artifacts of one attempt: what its arguments name, and what its body saves."""
+"""Files and artifacts of one attempt: what its arguments name, what its body saves, and its temporary directory."""
 
 import mimetypes
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +23,6 @@ from app.messaging.input_files import FoundFile, InputFile
 from app.models.stored_file import StoredFile
 from app.services.files.contents import BINARY, Measure, TooLarge, media_type, name_fault
 from app.storage.store import key_of, storage
-from app.worker.child.own_directory import OwnDirectory, delete_left
 
 T = TypeVar("T")
 Deliver = Callable[[Callable[[Any], T]], T]
@@ -74,7 +76,7 @@ class AttemptFiles:
     def directory(self) -> Path:
         """Return a directory of the attempt's own, which is there for the time of the body."""
         if self._directory is None:
-            delete_left()
+            delete_left_directories()
             self._directory = OwnDirectory()
         return self._directory.path
 
@@ -160,3 +162,61 @@ def _read(file: Any) -> Iterator[bytes]:
         if not piece:
             return
         yield piece.encode() if isinstance(piece, str) else bytes(piece)
+
+
+# -- Temporary directories that hold for as long as the process that has made them, and are deleted after it -----------
+# A lock says whether that process lives. Its number would not: containers that share the folder of temporary files have
+# process numbers of their own.
+
+if sys.platform != "win32":  # where nothing is deleted for another process
+    import fcntl
+
+# Not that of earlier versions, which delete directories by process numbers.
+_DIRECTORY_PREFIX = "task-service-attempt-"
+
+
+class OwnDirectory:
+    """A new directory, which `delete` deletes; else another process does, once this one has ended."""
+
+    def __init__(self) -> None:
+        self._lock: int | None = None
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX))
+            self._lock = _locked(self.path, wait=True)
+            if self.path.is_dir():
+                return
+            self._unlock()  # another process has deleted it before it was locked
+
+    def delete(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def delete_left_directories() -> None:
+    """Delete the directories of processes that were killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY_PREFIX}*"):
+        lock = _locked(left, wait=False)
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(directory: Path, *, wait: bool) -> int | None:
+    """Lock the directory and return its descriptor. None where it is gone, another process has it, or nothing locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # some network file systems have no locks: their directories stay
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -6,24 +6,101 @@ line says how many. Whatever fails here fails neither the body nor its end.
 
 import logging
 import math
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from app.core.redacted_text import PRIVATE_KEY_BEGINS, PRIVATE_KEY_ENDS
+from app.core.redaction import MASK
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.sql import prepared
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.worker.child.begun_lines import BegunLines
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
-from app.worker.child.private_key_lines import PrivateKeyLines, Source
 
 logger = logging.getLogger(__name__)
+
+Source = TypeVar("Source", bound=Hashable)
+
+
+class BegunLines(Generic[Source]):
+    """The lines that are begun and not ended, one for each source. Not for several threads at once.
+
+    After a carriage return a line is written anew, as on a terminal: of a progress bar the last state is left.
+    """
+
+    def __init__(self, longest: int) -> None:
+        """`longest` is how many characters of a line are kept."""
+        self._longest = longest
+        self._begun: dict[Source, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._begun)
+
+    def add(self, source: Source, text: str) -> list[str]:
+        """Return the lines that `text` ends; keep what it begins until its end comes."""
+        *ended, begun = text.split("\n")
+        lines = [_last_state(self._begun.pop(source, "") + part) for part in ended]
+        if begun:
+            line = self._begun.pop(source, "") + begun
+            before, again, after = line.rpartition("\r")
+            # A return at the end has not overwritten anything yet.
+            line = after if after or not again else before.rpartition("\r")[2] + "\r"
+            self._begun[source] = line[: self._longest]
+        return [line[: self._longest] for line in lines]
+
+    def end(self) -> Iterator[tuple[Source, str]]:
+        """Yield what was begun as lines, and forget it."""
+        begun, self._begun = self._begun, {}
+        for source, text in begun.items():
+            yield source, _last_state(text)
+
+
+def _last_state(line: str) -> str:
+    return line.removesuffix("\r").rpartition("\r")[2]
+
+
+# -- Hides a private key that is printed line by line: nothing but its first line tells what the others are ------------
+
+# A stream and a thread that prints to it.
+PrintSource = tuple[str, int]
+# More than the largest keys have. Who only mentions how a key begins loses no more than these lines.
+LONGEST_KEY = 300
+_KEY_BEGINS = re.compile(PRIVATE_KEY_BEGINS)
+_KEY_ENDS = re.compile(PRIVATE_KEY_ENDS)
+
+
+class PrivateKeyLines:
+    """Of one attempt. Not thread-safe."""
+
+    def __init__(self) -> None:
+        # The sources that are in the middle of a key, and how many of its lines may follow.
+        self._left: dict[PrintSource, int] = {}
+
+    def hide(self, source: PrintSource, line: str) -> str:
+        """The line without its part of a key that began in an earlier one. A key that begins in it is left there."""
+        if left := self._left.pop(source, 0):
+            end = _KEY_ENDS.search(line)
+            if end is None:
+                self._left[source] = left - 1
+                return MASK
+            line = MASK + line[end.end() :]
+        if "-----BEGIN " in line:  # most lines are through here
+            *before, last = _KEY_BEGINS.split(line)
+            if before and not _KEY_ENDS.search(last):
+                self._left[source] = LONGEST_KEY
+        return line
+
+
+# The log of one attempt: lines wait in memory, in bounds, until the flusher or the end of the attempt writes them.
+# The body only adds a line to a list. Where it is faster than the database, the oldest lines that wait are dropped, and a
+# line says how many. Whatever fails here fails neither the body nor its end.
 
 # What waits in memory at most, besides the bytes of TASK_LOG_BYTES.
 MAX_WAITING = 10_000
@@ -70,7 +147,7 @@ class AttemptLog:
         # Re-entrant: a signal's handler, which may log, may interrupt its holder.
         self._lock = threading.RLock()
         self._writing = threading.Lock()
-        self._begun: BegunLines[Source] = BegunLines(LONGEST_LINE)
+        self._begun: BegunLines[PrintSource] = BegunLines(LONGEST_LINE)
         self._private_keys = PrivateKeyLines()
         self._unwritten: deque[list[tuple[int, LogLine]]] = deque()  # batches
         self._size = self._dropped = 0
@@ -106,7 +183,7 @@ class AttemptLog:
         for source, line in self._begun.end():
             self._end_line(source, STREAM_LEVELS[source[0]], line)
 
-    def _end_line(self, source: Source, level: int, line: str) -> None:
+    def _end_line(self, source: PrintSource, level: int, line: str) -> None:
         self._add(printed(time.time(), level, source[0], self._private_keys.hide(source, line)))
 
     def _add(self, entry: Entry) -> None:

@@ -28,13 +28,13 @@ from app.services.execution.ends import Ending, Success
 from app.services.execution.results import check_size
 from app.services.operations import admitter
 from app.services.workflows import releasing
-from app.worker.child import left_sessions
+from app.worker.child import left_transactions
 from app.worker.child.attempt_files import AttemptFiles
 from app.worker.child.attempt_output import AttemptOutput
-from app.worker.child.left_connections import roll_back_left
+from app.worker.child.left_transactions import roll_back_connections
+from app.worker.child.log_capture import end_whole_lines
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
-from app.worker.child.redirected import end_lines
 from app.worker.child.references import Arguments, filled
 from app.worker.child.steps import KeptRows, Steps
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
@@ -314,7 +314,7 @@ class AttemptRun:
             if self._output is not None:  # lines are left to the flusher
                 deliver(self._output.write_rest, self._seconds)
             return True
-        return deliver(partial(self._write_rests_and_end, ending), self._seconds, when_locked=roll_back_left)
+        return deliver(partial(self._write_rests_and_end, ending), self._seconds, when_locked=roll_back_connections)
 
     def _write_rests_and_end(self, ending: Ending, db: prepared.PreparedConnection) -> bool:
         """The last lines and the last output are there before anybody sees the end."""
@@ -351,9 +351,9 @@ class AttemptRun:
     def _has_ended(self) -> None:
         self._child.slot.delivering()
         self._progress.close()
-        end_lines()
-        left_sessions.end(self.task_id)
-        roll_back_left()
+        end_whole_lines()
+        left_transactions.roll_back_sessions(self.task_id)
+        roll_back_connections()
         if self.log is not None:
             self.log.close()
         if self._output is not None:

@@ -1,10 +1,10 @@
-"""Finds what bodies log and print, in a process that runs them (docs/adr/0046).
+"""Finds what bodies log and print, in a process that runs them, for their attempts and for the worker's own log.
 
 `logging.Logger.callHandlers` is where each record passes that its logger lets through, whatever handlers there are and
-whether it propagates. `sys.stdout` and `sys.stderr` are wrapped. Both go on as before: the worker's own log stays as it
-is.
+whether it propagates (docs/adr/0046). `sys.stdout` and `sys.stderr` are wrapped. Both go on as before: the worker's own
+log stays as it is.
 
-Whose a line is says `app/core/task_bodies.py`. What a thread logs that was left behind by an earlier body belongs to
+Whose a line is says `app/core/body_threads.py`. What a thread logs that was left behind by an earlier body belongs to
 that body, which has ended: it is not kept, and no other user gets to read it.
 """
 
@@ -13,11 +13,15 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
+from celery import current_task
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.log import LoggingProxy
 
+from app.core.config import Settings
 from app.core.task_bodies import present_attempt
-from app.worker.child.attempt_log import STREAM_LEVELS, AttemptLog
+from app.worker.child.attempt_log import LONGEST_LINE, STREAM_LEVELS, AttemptLog, BegunLines, Bounds
 from app.worker.child.log_entries import entry_of
 
 logger = logging.getLogger(__name__)
@@ -186,3 +190,112 @@ def _deciding(each: logging.Logger | None) -> logging.Logger | None:
     while each is not None and not each.level:
         each = each.parent
     return each
+
+
+# -- The logs of the bodies that one process runs ----------------------------------------------------------------------
+
+
+class TaskLogs:
+    """Keeps what bodies log, between `install` and `remove`."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._capture = LogCapture(bounds.level)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "TaskLogs | None":
+        """Return None where the settings say that nothing is kept."""
+        if settings.task_log_level == "OFF" or not settings.task_log_bytes:
+            return None
+        bounds = Bounds(logging.getLevelNamesMapping()[settings.task_log_level], settings.task_log_bytes)
+        return cls(bounds)
+
+    def install(self) -> None:
+        """Begin, once Celery has set up the log of this process."""
+        self._capture.install()
+
+    def remove(self) -> None:
+        self._capture.remove()
+
+    def of_attempt(self, task_id: UUID, attempt: int, wake: Callable[[AttemptLog], None]) -> AttemptLog:
+        """`wake` is called when lines begin to wait."""
+        return AttemptLog(task_id, attempt, self._bounds, wake)
+
+
+# -- What bodies print, as whole lines of the worker's log -------------------------------------------------------------
+# Celery logs each piece that is written to `sys.stdout` at WARNING, and `print("row", 5)` writes four.
+# https://docs.celeryq.dev/en/stable/userguide/configuration.html#worker-redirect-stdouts
+
+
+class WholeLines:
+    """In the place of a stream that Celery has redirected to its log: passes whole lines on to it.
+
+    A line that is not ended is passed on at the end of its attempt; of a task without a record, once something else is
+    printed.
+    """
+
+    def __init__(self, to: LoggingProxy) -> None:
+        self.to = to
+        self._of_thread = threading.local()
+        self._begun: BegunLines[int] = BegunLines(LONGEST_LINE)  # by thread
+        self._changes = threading.RLock()  # a signal may have its handler print
+        self.has_begun = False  # a line that is not ended yet
+
+    def write(self, text: str) -> int:
+        """Pass on the lines that `text` ends."""
+        request = getattr(current_task, "request", None)
+        task_id = request and request.id
+        if getattr(self._of_thread, "task_id", task_id) != task_id:
+            self.end()
+        self._of_thread.task_id = task_id
+        with self._changes:
+            ended = self._begun.add(threading.get_ident(), text)
+            self.has_begun = bool(self._begun)
+        for line in ended:
+            self.to.write(line)
+        return len(text)
+
+    def writelines(self, texts: Any) -> None:
+        for text in texts:
+            self.write(text)
+
+    def end(self) -> None:
+        """Pass on what is begun, by any thread."""
+        with self._changes:
+            begun = [*self._begun.end()]
+            self.has_begun = False
+        for _, line in begun:
+            self.to.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.to, name)
+
+
+# By the stream's name, with the one of Celery that it replaces.
+_installed: dict[str, tuple[WholeLines, LoggingProxy]] = {}
+
+
+def log_whole_lines() -> None:
+    """Begin, once Celery has set up the log of this process. `stdout` is logged at INFO, `stderr` at WARNING."""
+    for name, level in STREAM_LEVELS.items():
+        stream = getattr(sys, name)
+        if isinstance(stream, LoggingProxy):
+            # One of its own: Celery gives both streams the same.
+            lines = WholeLines(LoggingProxy(stream.logger, level))
+            _installed[name] = lines, stream
+            setattr(sys, name, lines)
+
+
+def log_pieces_again() -> None:
+    """Put Celery's streams back."""
+    while _installed:
+        name, (lines, stream) = _installed.popitem()
+        lines.end()
+        setattr(sys, name, stream)
+
+
+def end_whole_lines() -> None:
+    """Pass on what is printed and not ended, by any thread: the attempt is over."""
+    for lines, _ in _installed.values():
+        if lines.has_begun:  # of most tasks nothing is
+            lines.end()

@@ -14,7 +14,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.statements.ends import Cause
 from app.services.execution.ends import Ending
-from app.worker.child.slot import Slot
+from app.worker.child.process import Slot
 from app.worker.parent.agent import Agent, Loss
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.core.ids import new_id
-from app.worker.child import own_directory
+from app.worker.child import attempt_files
 from app.worker.child.attempt_files import AttemptFiles
 from tests.support.waiting import wait_for
 
@@ -67,7 +67,7 @@ def test_that_is_deleted_before_it_is_locked_is_made_anew(folder: Path, monkeypa
     def make(**options: str) -> str:
         made.append(real(**options))
         if len(made) == 1:
-            own_directory.delete_left()
+            attempt_files.delete_left_directories()
         return made[-1]
 
     monkeypatch.setattr(tempfile, "mkdtemp", make)

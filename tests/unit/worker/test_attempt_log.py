@@ -12,11 +12,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.worker.child import attempt_log, flusher
-from app.worker.child.attempt_log import AttemptLog, Bounds
-from app.worker.child.flusher import Flusher
+from app.worker.child import attempt_log, process
+from app.worker.child.attempt_log import LONGEST_KEY, AttemptLog, Bounds
 from app.worker.child.log_entries import printed
-from app.worker.child.private_key_lines import LONGEST_KEY
+from app.worker.child.process import Flusher
 from app.worker.shared.delivery import Undeliverable
 from tests.support.database_errors import said
 from tests.support.waiting import wait_for
@@ -69,7 +68,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
             raise Undeliverable("away")
         statement(None)
 
-    monkeypatch.setattr(flusher, "deliver", deliver)
+    monkeypatch.setattr(process, "deliver", deliver)
     return made
 
 
@@ -328,7 +327,7 @@ class TestTheFlusher:
     def test_goes_on_after_an_outage_and_after_a_refusal(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(process, "FLUSH_PAUSE_SECONDS", 0.01)
         writer = Flusher(interval=0.01)
         log, other = new_log(wake=writer.wake), new_log(wake=writer.wake)
         table.error = AWAY
@@ -347,7 +346,7 @@ class TestTheFlusher:
     def test_goes_on_after_an_error_that_nobody_expects(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
     ) -> None:
-        monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(process, "FLUSH_PAUSE_SECONDS", 0.01)
 
         def fails(*_: object) -> None:
             raise error
@@ -355,7 +354,7 @@ class TestTheFlusher:
         writer = Flusher(interval=0.01)
         log, other = new_log(wake=writer.wake), new_log(wake=writer.wake)
         with monkeypatch.context() as patched:
-            patched.setattr(flusher.hints, "changed", fails)
+            patched.setattr(process.hints, "changed", fails)
             add(log, "a")
             add(other, "b")
             wait_for(lambda: caplog.text.count("no hint that task") == 2, 30, "both hints")
@@ -370,14 +369,14 @@ class TestTheFlusher:
     def test_loses_no_line_by_an_error_that_ends_threads(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(flusher, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(process, "FLUSH_PAUSE_SECONDS", 0.01)
 
         def fails(*_: object, **__: object) -> None:
             raise SystemExit(1)
 
         log = new_log(wake=Flusher(interval=0.01).wake)
         with monkeypatch.context() as patched:
-            patched.setattr(flusher, "deliver", fails)
+            patched.setattr(process, "deliver", fails)
             add(log, "a")
             wait_for(lambda: "waits: an unexpected error" in caplog.text, 30, "the error")
         wait_for(lambda: table.messages == ["a"], 30, "the line")

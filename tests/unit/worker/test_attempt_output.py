@@ -14,9 +14,9 @@ from app.core.json_text import dump_json
 from app.ddl.sizes import OUTPUT_ROW_BYTES
 from app.errors import AttemptLost, OutputTooLarge, ResultTooLarge, TaskCancelled
 from app.services.execution.attempts import CurrentAttempt
-from app.worker.child import attempt_output, flusher
+from app.worker.child import attempt_output, process
 from app.worker.child.attempt_output import BATCH_ROWS, JOINED_BYTES, PIECE_CHARACTERS, AttemptOutput
-from app.worker.child.flusher import Flusher
+from app.worker.child.process import Flusher
 from tests.support.database_errors import said
 from tests.support.waiting import wait_for
 
@@ -291,7 +291,7 @@ class TestWriting:
 class TestTheFlusher:
     @pytest.fixture(autouse=True)
     def delivered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(flusher, "deliver", lambda statement, seconds: statement(None))
+        monkeypatch.setattr(process, "deliver", lambda statement, seconds: statement(None))
 
     def test_writes_the_output_of_running_bodies(self, table: Table) -> None:
         writer = Flusher(interval=0.01)

@@ -21,10 +21,8 @@ from app.services.execution.kept_logs import KeptLogs
 from app.worker.child import attempt_output, attempt_run
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.attempt_run import AttemptRun
-from app.worker.child.flusher import Flusher
 from app.worker.child.log_entries import printed
-from app.worker.child.process import ChildProcess, child_process
-from app.worker.child.slot import Slot
+from app.worker.child.process import ChildProcess, Flusher, Slot, child_process
 from app.worker.shared.delivery import Undeliverable
 from app.worker.shared.slot_table import SlotTable, Stop
 from tests.support.database_errors import said

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from app.core.ids import new_id
-from app.worker.child.slot import Slot
+from app.worker.child.process import Slot
 from app.worker.parent import body_stopper, heartbeat_guard, held_attempts
 from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended
 from app.worker.parent.heartbeat_guard import HeartbeatGuard

@@ -10,8 +10,7 @@ from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.services.execution.attempts import Claim
 from app.worker.child.attempt_run import AttemptRun
-from app.worker.child.flusher import Flusher
-from app.worker.child.process import ChildProcess
+from app.worker.child.process import ChildProcess, Flusher
 from tests.support.calls import calls
 
 # `emit`, `_run`, Celery's `request` and its `get`, the attempt's `emit`, `add`, `_add`, `dump_json`; of JSON its encoder and

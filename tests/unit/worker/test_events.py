@@ -7,8 +7,8 @@ import pytest
 
 from app.celery_app import celery_app
 from app.core.ids import new_id
-from app.worker.child import events
-from app.worker.child.events import TaskEvents
+from app.worker.child import taker
+from app.worker.child.taker import TaskEvents
 from app.worker.shared.slot_table import SlotTable
 
 REQUEST = {"task": "celery.map", "root_id": "one", "retries": 0}
@@ -21,7 +21,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(events.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(taker.time, "monotonic", lambda: made.now)
     return made
 
 
@@ -39,7 +39,7 @@ def test_a_broker_that_is_away_is_tried_once_in_a_while(
         tries.append(clock.now)
         raise ConnectionRefusedError("nobody listens")
 
-    monkeypatch.setattr(events.BrokerLink, "connection", refuse)
+    monkeypatch.setattr(taker.BrokerLink, "connection", refuse)
     table = SlotTable(1)
     sender, run = TaskEvents(celery_app, "node", table), a_run()
     sender.begun(run, REQUEST)
@@ -49,7 +49,7 @@ def test_a_broker_that_is_away_is_tried_once_in_a_while(
         sender.begun(run, REQUEST)
         sender.ended(run, None, 0.1, "None")
     assert tries == [1000.0]
-    clock.now += events.PAUSE_SECONDS
+    clock.now += taker.EVENTS_PAUSE_SECONDS
     sender.begun(run, REQUEST)
-    assert tries == [1000.0, 1000.0 + events.PAUSE_SECONDS]
+    assert tries == [1000.0, 1000.0 + taker.EVENTS_PAUSE_SECONDS]
     assert len(caplog.messages) == 2

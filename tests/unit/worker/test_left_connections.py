@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from app.core.task_bodies import start_for_service
-from app.worker.child import left_connections
+from app.worker.child import left_transactions
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def rolled_back(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The connections whose transactions were rolled back, on PostgreSQL."""
     found: list[Any] = []
     dialect = SimpleNamespace(name="postgresql", do_rollback=found.append)
-    monkeypatch.setattr(left_connections, "engine", lambda: SimpleNamespace(dialect=dialect))
-    monkeypatch.setattr(left_connections, "_held", {})
+    monkeypatch.setattr(left_transactions, "engine", lambda: SimpleNamespace(dialect=dialect))
+    monkeypatch.setattr(left_transactions, "_held", {})
     return found
 
 
 def taken(name: str) -> Any:
     record = MagicMock(dbapi_connection=name, info={})
-    left_connections._taken(None, record, None)
+    left_transactions._taken(None, record, None)
     return record
 
 
@@ -45,13 +45,13 @@ def test_is_rolled_back_each_time_and_told_once(rolled_back: list[Any], caplog: 
     taken("kept")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            left_connections.roll_back_left()
+            left_transactions.roll_back_connections()
     assert (rolled_back, len(caplog.messages)) == (["kept"] * 3, 1)
 
 
 def test_is_none_that_was_returned(rolled_back: list[Any]) -> None:
-    left_connections._returned(None, taken("returned"))
-    left_connections.roll_back_left()
+    left_transactions._returned(None, taken("returned"))
+    left_transactions.roll_back_connections()
     assert rolled_back == []
 
 
@@ -60,7 +60,7 @@ def test_of_threads_those_that_have_ended_count_and_not_the_services(rolled_back
     runs = in_thread("busy", goes_on)
     in_thread("left").join()
     in_thread("of the service", start=start_for_service).join()
-    left_connections.roll_back_left()
+    left_transactions.roll_back_connections()
     goes_on.set()
     runs.join()
     assert rolled_back == ["left"]
@@ -79,7 +79,7 @@ def test_of_a_thread_whose_join_was_broken_off_are_left_to_it(rolled_back: list[
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR2)).start()
         with pytest.raises(InterruptedError):
             runs.join(10)
-        left_connections.roll_back_left()
+        left_transactions.roll_back_connections()
         assert rolled_back == []
     finally:
         signal.signal(signal.SIGUSR2, before)

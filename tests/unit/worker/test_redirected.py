@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from celery.utils.log import LoggingProxy
 
-from app.worker.child import redirected
-from app.worker.child.begun_lines import BegunLines
+from app.worker.child import log_capture
+from app.worker.child.attempt_log import BegunLines
 from app.worker.child.log_capture import REDIRECTED
 from tests.support.tables import check_rows
 
@@ -34,11 +34,11 @@ def redirect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Lines]]:
         both = LoggingProxy(logger, logging.WARNING)  # as Celery's `redirect_stdouts_to_logger`
         for name in ("stdout", "stderr"):
             monkeypatch.setattr(sys, name, both)
-        redirected.log_whole_lines()
+        log_capture.log_whole_lines()
         return lines
 
     yield begun
-    redirected.log_pieces_again()
+    log_capture.log_pieces_again()
     logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
 
@@ -56,7 +56,7 @@ def test_of_a_progress_bar_the_last_state_is_logged(redirect: Callable[[], Lines
     for percent in range(0, 101, 10):
         print(f"\r{percent} %", end="", file=sys.stderr)
     assert logged == []
-    redirected.end_lines()
+    log_capture.end_whole_lines()
     assert logged == [(30, "100 %")]
 
 
@@ -65,9 +65,9 @@ def test_what_another_task_has_left_is_a_line_of_its_own(
 ) -> None:
     logged = redirect()
     for task_id in ("one", "two"):
-        monkeypatch.setattr(redirected, "current_task", SimpleNamespace(request=SimpleNamespace(id=task_id)))
+        monkeypatch.setattr(log_capture, "current_task", SimpleNamespace(request=SimpleNamespace(id=task_id)))
         print("begun by", task_id, end="")
-    redirected.end_lines()
+    log_capture.end_whole_lines()
     assert [text for _, text in logged] == ["begun by one", "begun by two"]
 
 
@@ -86,14 +86,14 @@ def test_what_another_thread_has_begun_is_passed_on_at_the_end(redirect: Callabl
     thread = threading.Thread(target=lambda: print("begun in a thread", end=""))
     thread.start()
     thread.join()
-    redirected.end_lines()
+    log_capture.end_whole_lines()
     assert [text for _, text in logged] == ["begun in a thread"]
 
 
 def test_only_what_celery_has_redirected_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     own = io.StringIO()
     monkeypatch.setattr(sys, "stdout", own)
-    redirected.log_whole_lines()
+    log_capture.log_whole_lines()
     assert sys.stdout is own
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from app.core.ids import new_id
-from app.worker.child.slot import Slot
+from app.worker.child.process import Slot
 from app.worker.shared.slot_table import NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
 PID = 4711

@@ -17,9 +17,8 @@ from app.errors import TaskCancelled
 from app.messaging.application import celery_app
 from app.services.execution.claims import Claims, ReadyClaim
 from app.worker.child.attempt_run import AttemptRun
-from app.worker.child.process import ChildProcess
+from app.worker.child.process import ChildProcess, TasksLeft
 from app.worker.child.taker import SHORT_SECONDS, Taker, rows_together
-from app.worker.child.tasks_left import TasksLeft
 from app.worker.shared.slot_table import SlotTable
 
 MOST = 4 * MOST_ROWS

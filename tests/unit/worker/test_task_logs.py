@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from app.core.config import ConfigurationError, get_settings
-from app.worker.child.task_logs import TaskLogs
+from app.worker.child.log_capture import TaskLogs
 from tests.support.settings import settings
 
 

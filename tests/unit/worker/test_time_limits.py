@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.ids import new_id
-from app.worker.child.slot import Slot
+from app.worker.child.process import Slot
 from app.worker.parent.memory_limit import MemoryLimit
 from app.worker.parent.time_limits import DELIVERY_SECONDS, TimeLimits
 from app.worker.shared.slot_table import NO_LIMITS, Deadlines, Phase, SlotState, SlotTable, Stop
@@ -147,7 +147,7 @@ class TestTheMemoryOfABody:
     def sizes(self, monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
         """What the processes have, by their ids."""
         found = {PID: self.BEFORE}
-        for module in ("app.worker.child.slot", "app.worker.parent.memory_limit"):
+        for module in ("app.worker.child.process", "app.worker.parent.memory_limit"):
             monkeypatch.setattr(f"{module}.private_bytes", found.get)
         return found
 
