@@ -39,7 +39,7 @@ class _Wakeup(Task):
     abstract = True
     catalogue = False
     Request = "app.worker.parent.request:RecordRequest"
-    Strategy = "app.worker.parent.strategy:quiet"
+    Strategy = "app.worker.parent.consumer:quiet"
     ignore_result = True
     rate_limit = 0  # none, also where `task_default_rate_limit` names one
     send_events = False  # of the rows there are events (`app/worker/child/taker.py`)

@@ -67,7 +67,7 @@ class TestAChild:
         """No loss is reported, another process has its slot, and the agent's looks find its rows."""
         unknown = {"at": "celery.worker.request:Request.on_accepted", "do": "raise:RuntimeError", "times": 1000}
         # As where another process has the slot before the rows could be taken back.
-        not_taken_back = {"at": "app.worker.parent.time_limits:TimeLimits.look", "do": "raise:SystemExit"}
+        not_taken_back = {"at": "app.worker.parent.limits:TimeLimits.look", "do": "raise:SystemExit"}
         points = failpoints(unknown, not_taken_back)
         worker = scene.stack.worker(concurrency=1, queues="low_priority", env=points)
         ids = batch_of_ten(scene, {3: {"die": 1}}, priority="low")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.worker.parent.time_limits import DELIVERY_SECONDS
+from app.worker.parent.limits import DELIVERY_SECONDS
 from tests.support.running import Running
 from tests.support.services import Services
 from tests.support.stack import Stack

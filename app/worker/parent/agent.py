@@ -37,10 +37,10 @@ from app.services.operations import admission, admitter
 from app.worker.parent import held_attempts
 from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended, living
 from app.worker.parent.completions import Completions
-from app.worker.parent.heartbeat_guard import HeartbeatGuard
+from app.worker.parent.consumer import StallDetector
 from app.worker.parent.held_attempts import HeldAttempt
+from app.worker.parent.limits import HeartbeatGuard
 from app.worker.parent.quiet import PROCESS_ENDED
-from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.memory import Sizes
 from app.worker.shared.slot_table import SLOTS, STOP_TEXTS, Phase, SlotState, SlotTable, Stop

@@ -12,8 +12,7 @@ from app.messaging.hints import hint_sender
 from app.worker.parent.agent import Agent, Node
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
-from app.worker.parent.memory_limit import MemoryLimit
-from app.worker.parent.time_limits import TimeLimits
+from app.worker.parent.limits import MemoryLimit, TimeLimits
 from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import SlotTable

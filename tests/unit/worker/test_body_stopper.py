@@ -12,10 +12,10 @@ import pytest
 
 from app.core.ids import new_id
 from app.worker.child.process import Slot
-from app.worker.parent import body_stopper, heartbeat_guard, held_attempts
+from app.worker.parent import body_stopper, held_attempts, limits
 from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended
-from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
+from app.worker.parent.limits import HeartbeatGuard
 from app.worker.shared.slot_table import STOP_SIGNAL, Deadlines, Phase, SlotState, SlotTable, Stop
 from tests.support.waiting import wait_for
 
@@ -162,7 +162,7 @@ class TestTheHeartbeatGuard:
     def test_ends_bodies_without_a_heartbeat_and_spares_deliveries(
         self, table: SlotTable, stopper: BodyStopper, fork: Fork, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(heartbeat_guard, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(limits, "HEARTBEAT_LOOK_SECONDS", 0.05)
         pid = fork(new_id())
         delivering = SlotState(1, os.getpid(), 1, Phase.DELIVERING, 1, new_id())
         table.write(delivering)

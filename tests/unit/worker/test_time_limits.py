@@ -7,8 +7,7 @@ import pytest
 
 from app.core.ids import new_id
 from app.worker.child.process import Slot
-from app.worker.parent.memory_limit import MemoryLimit
-from app.worker.parent.time_limits import DELIVERY_SECONDS, TimeLimits
+from app.worker.parent.limits import DELIVERY_SECONDS, MemoryLimit, TimeLimits
 from app.worker.shared.slot_table import NO_LIMITS, Deadlines, Phase, SlotState, SlotTable, Stop
 
 PID, GRACE = 4711, 5.0
@@ -147,7 +146,7 @@ class TestTheMemoryOfABody:
     def sizes(self, monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
         """What the processes have, by their ids."""
         found = {PID: self.BEFORE}
-        for module in ("app.worker.child.process", "app.worker.parent.memory_limit"):
+        for module in ("app.worker.child.process", "app.worker.parent.limits"):
             monkeypatch.setattr(f"{module}.private_bytes", found.get)
         return found
 

@@ -1,21 +1,22 @@
-"""What a child's slot shows to be over: the time limits of a body and of the writing of its end, and the time to begin
-what was claimed with it.
+"""Ends bodies beyond a limit: of their time, of their memory, and of the time without a heartbeat of their worker.
 
-Celery knows the time limits of a message, and a wake-up has none.
+A thread of the parent for each, which looks at what the slots of the children show.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from uuid import UUID
 
-from app.worker.parent.body_stopper import BodyStopper
+from app.worker.parent.body_stopper import BodyStopper, living
+from app.worker.shared.memory import private_bytes
 from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.1
+TIME_LOOK_SECONDS = 0.1
 TAKE_BACK_SECONDS = 0.2
 # A child whose body is over its hard limit may take so long to write its end, while the database answers its parent: a
 # body may have left a lock or broken descriptors behind, and no limit of the body applies then.
@@ -55,7 +56,7 @@ class TimeLimits:
         self._stopping.set()
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(TIME_LOOK_SECONDS):
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:
@@ -102,3 +103,93 @@ class TimeLimits:
         if now >= max(state.deadlines.hard, since) + DELIVERY_SECONDS and self._is_answered():
             logger.error("task %s: its process cannot write its end, and is killed", state.task_id)
             self._stopper.kill(state, Stop.OVERRAN)
+
+
+# -- Kills bodies that take more memory than TASK_MEMORY_BYTES, before the kernel kills what it chooses ----------------
+# The parent looks; no limit of the operating system is set. Native code, such as that of polars, ends its process where
+# an allocation is refused, and RLIMIT_AS counts what a process has reserved and never used.
+
+MEMORY_LOOK_SECONDS = 0.1
+
+
+class MemoryLimit:
+    """A thread of the parent that compares the children's memory with what they had when their attempts began."""
+
+    def __init__(self, table: SlotTable, stopper: BodyStopper, limit: int | None) -> None:
+        """`limit` is the number of bytes that an attempt may take; None for no limit, and then no thread starts."""
+        self._table, self._stopper, self._limit = table, stopper, limit
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        if self._limit is None:
+            return
+        if private_bytes(os.getpid()) is None:
+            logger.warning(
+                "TASK_MEMORY_BYTES has no effect: this system does not tell the memory of a process in /proc"
+            )
+            return
+        self._stopping.clear()
+        threading.Thread(target=self._run, args=(self._limit,), name="memory-limit", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self, limit: int) -> None:
+        while not self._stopping.wait(MEMORY_LOOK_SECONDS):
+            self.look(limit)
+
+    def look(self, limit: int) -> None:
+        """Kill the bodies whose processes have taken more than `limit` bytes since the attempts began."""
+        for state in self._table.busy():
+            if not state.in_body:
+                continue
+            size = private_bytes(state.pid)
+            if size is not None and size > state.memory + limit:
+                taken = (size - state.memory) >> 20
+                logger.error("task %s: its process has taken %d MiB, and is killed", state.task_id, taken)
+                self._stopper.kill(state, Stop.OUT_OF_MEMORY)
+
+
+# -- Ends the bodies of a worker that cannot beat, before another worker may start their tasks -------------------------
+# Two thirds of the lease after the last heartbeat that got through. A thread apart from the one that beats, which may
+# hang on a connection that has gone silent. A child whose body has ended is left alone: it runs nothing twice, and the
+# database refuses an outcome that comes too late. Until a heartbeat gets through again, the children take nothing: one of
+# them may reach the database before its parent does.
+
+HEARTBEAT_LOOK_SECONDS = 0.25
+
+
+class HeartbeatGuard:
+    """Watches the heartbeat; `beaten` reports one."""
+
+    def __init__(self, stopper: BodyStopper, table: SlotTable, lease_seconds: float) -> None:
+        self._stopper = stopper
+        self._table = table
+        self._allowed = lease_seconds * 2 / 3
+        self._last_beat = 0.0
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        self._last_beat = time.monotonic()
+        self._stopping.clear()
+        threading.Thread(target=self._run, name="heartbeat-guard", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def beaten(self, sent: float) -> None:
+        """A heartbeat that was sent at this moment (monotonic seconds) has been committed."""
+        self._last_beat = sent
+
+    def _run(self) -> None:
+        while not self._stopping.wait(HEARTBEAT_LOOK_SECONDS):
+            silent = time.monotonic() - self._last_beat
+            self._table.is_cut_off = silent > self._allowed
+            if self._table.is_cut_off:
+                self._end_bodies(silent)
+
+    def _end_bodies(self, silent: float) -> None:
+        for state in living(self._table.busy()):
+            if state.phase is Phase.RUNNING:
+                logger.error("no heartbeat for %.0f s: the body of task %s is ended", silent, state.task_id)
+                self._stopper.kill(state, Stop.NO_HEARTBEAT)
