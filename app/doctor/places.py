@@ -14,7 +14,7 @@ from app.doctor.findings import Finding, fail, ok, say, warn
 from app.doctor.running import told
 from app.errors import ServiceError
 from app.launcher.options import ROOT
-from app.storage.store import Storage
+from app.storage import Storage
 
 CONTENT = b"written by python -m app doctor"
 WARN_BYTES, FAIL_BYTES = 1024**3, 64 * 1024**2

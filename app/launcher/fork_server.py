@@ -40,8 +40,8 @@ IMPORTED = (
     # By name or at their first use: else each part reads its own copy.
     "kombu.transport.redis", "app.messaging.guard.transport", "app.messaging.guard.commands", "celery.app.log",
     "celery.app.control", "celery.worker.components", "celery.worker.autoscale", "celery.worker.strategy",
-    "billiard.popen_fork", "billiard.sharedctypes", "app.worker.child.record_runner", "app.worker.parent.consumer",
-    "app.worker.parent.request", "app.worker.parent.consumer", "app.beat.scheduler", "app.beat.scheduler",
+    "billiard.popen_fork", "billiard.sharedctypes", "app.worker.child.record_runner",
+    "app.worker.parent.request", "app.worker.parent.consumer", "app.beat.scheduler",
     "uvicorn.lifespan.on", "anyio._backends._asyncio",
 )  # fmt: skip
 # In the place of an engine: packages alone are imported, and the fork server that is forked imports the application.

@@ -1,4 +1,4 @@
-"""The states of tasks, rendered once for all streams, and the streams that send them: of one, of some, of all of a user.
+"""The states of tasks, rendered once for all streams, and the streams that send them: of one task, some or all.
 
 Only the newest state of each task is pending, never a queue of all states. Belongs to the event loop. `offer` adds a
 state, and `next` waits for the next piece to send. A client that reads slowly therefore gets fewer events and uses no
@@ -66,8 +66,8 @@ def version_of(event_id: str | None) -> int | None:
 
 
 # -- The pending states of an open stream: only the newest state of each task, never a queue of all states -------------
-# Belongs to the event loop. `offer` adds a state, and `next` waits for the next piece to send. A client that reads slowly
-# therefore gets fewer events and uses no more memory.
+# Belongs to the event loop. `offer` adds a state, and `next` waits for the next piece to send. A client that reads
+# slowly therefore gets fewer events and uses no more memory.
 
 PING = b": ping\n\n"
 # Bytes of rendered states that a stream keeps; further states are read again when their turn comes.

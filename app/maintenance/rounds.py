@@ -1,4 +1,4 @@
-"""What a pass of maintenance is, what a round gives to it, and how a pass works off in steps what was accepted for later."""
+"""What a pass of maintenance is, what a round gives to it, and how it takes steps of what was accepted for later."""
 
 import logging
 import threading

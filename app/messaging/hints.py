@@ -101,9 +101,9 @@ class Channel:
 
 
 # -- Tells API processes with open streams, after the commit, which tasks have changed. A hint: they read the rows -----
-# While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a second
-# whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children share.
-# A hint that is not sent, or gets lost, costs seconds: `app/live/watcher.py` compares versions.
+# While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a
+# second whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children
+# share. A hint that is not sent, or gets lost, costs seconds: `app/live/watcher.py` compares versions.
 
 LOOK_SECONDS = 1.0
 # A body never waits longer than this for Redis, and then not again before the pause is over.

@@ -6,6 +6,8 @@ most, however many rows wait.
 """
 
 import atexit
+
+# A thread that imports it first while the interpreter shuts down (redis-py does) finds that it no longer can.
 import concurrent.futures.thread  # noqa: F401
 import logging
 import threading
@@ -99,9 +101,6 @@ def is_empty(connection: Any, queue: str) -> bool:
 
 # -- Wakes slots for what a commit has made ready, off the request path: one background thread a process ---------------
 # Creating a task never waits for the broker. Where the broker cannot be reached, maintenance wakes slots once it can.
-
-# A thread that imports it first while the interpreter shuts down (redis-py does) finds that it no longer can.
-
 
 PUBLISHER_IDLE_SECONDS = 30.0
 BROKER_PAUSE_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""Files that users upload, and artifacts that bodies of tasks save. Their bytes are in the storage (`app/storage/`)."""
+"""Files that users upload, and artifacts that bodies of tasks save. Their bytes are in the storage (`app/storage.py`)."""
 
 from datetime import datetime
 from enum import StrEnum

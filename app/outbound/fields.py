@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.core.config import get_settings
-from app.outbound import client as header_rules
+from app.outbound.client import checked_headers
 from app.outbound.errors import InvalidRequest
 from app.outbound.targets import MAX_URL_LENGTH, Policy, parse_url
 
@@ -32,7 +32,7 @@ def _checked_url(url: str) -> str:
 
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     try:
-        header_rules.checked_headers(headers)
+        checked_headers(headers)
     except InvalidRequest as error:
         raise PydanticCustomError("headers_refused", "{why}", {"why": str(error)}) from None
     return headers

@@ -167,9 +167,10 @@ def _refused(part: Part, message: str) -> InvalidTiming:
 # -- When a cron line fires in a time zone, as cron(8) of Debian treats daylight saving --------------------------------
 # cronsim yields the line's local times, without a zone; here they become instants, period by period of one UTC offset.
 #
-# A line that follows elapsed time fires whenever the clock shows one of its times: twice if an hour is repeated, never in
-# a gap. Any other line fires once for each of its times: a repeated one at its first pass, and those that are skipped at
-# the first instant after the gap, together. Debian's cron does so for changes below three hours, here for all.
+# A line that follows elapsed time fires whenever the clock shows one of its times: twice if an hour is repeated, never
+# in a gap. Any other line fires once for each of its times: a repeated one at its first pass, and those that are
+# skipped at the first instant after the gap, together. Debian's cron does so for changes below three hours, here for
+# all.
 #
 # Naive datetimes are instants in UTC, or local.
 

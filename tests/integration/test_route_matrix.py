@@ -29,7 +29,7 @@ from app.models.stored_file import FileState
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
 from app.services.tasks import task_counts
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.amounts import amount

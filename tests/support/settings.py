@@ -14,7 +14,7 @@ from sqlalchemy import CursorResult, Row
 from app.core.config import Settings, get_settings
 from app.db.session import SessionLocal, dispose_engine
 from app.launcher.fork_server import PLACEHOLDERS
-from app.storage.store import storage
+from app.storage import storage
 from tests.support.databases import DIALECT
 from tests.support.services import Services, environment
 from tests.support.spelling import spelled

@@ -9,7 +9,7 @@ from app.db.session import SessionLocal
 from app.models.stored_file import FileState, StoredFile
 from app.models.task import TaskStatus
 from app.services.tasks import task_counts
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 from tests.support.accounts import bearer, login
 from tests.support.settings import sql
 from tests.support.task_client import BODY

@@ -52,7 +52,7 @@ ASKS_FOR_SETTINGS = {
     # chooses the statements of the engine before any of its modules is imported,
     "app.db.sql",
     # or opens the storage once it is used,
-    "app.storage.store",
+    "app.storage",
     # is built by FastAPI, uvicorn, Celery or kombu,
     "app.api.deps",
     "app.api.http.protocol",

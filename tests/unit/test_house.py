@@ -109,7 +109,7 @@ except SystemExit:
     app.celery_app.celery_app.loader.import_default_modules()
 """
 WORKER_START = PART_START.format(part="worker") + "import app.worker.bootsteps"
-BEAT_START = PART_START.format(part="beat") + "import app.beat.scheduler, app.beat.scheduler"
+BEAT_START = PART_START.format(part="beat") + "import app.beat.scheduler"
 # Its database is not there; the command has imported all that it needs by then.
 COMMAND = "from app.__main__ import main; main(['{command}'])"
 NO_DATABASE = "postgresql://nobody@127.0.0.1:9/none"

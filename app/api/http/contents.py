@@ -14,7 +14,7 @@ from app.db.session import SessionLocal
 from app.errors import RangeNotSatisfiable
 from app.models.stored_file import StoredFile
 from app.services.files.contents import BINARY
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from app.api.http.uploads import Upload
 from app.errors import FileNotFound, ServiceError
 from app.models.stored_file import StoredFile
 from app.services.file_service import StartedFile, file_service
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 
 # How often an upload says that it goes on: see `app/db/statements/files.py`.
 TOUCH_SECONDS = 30.0

@@ -1,1 +1,1 @@
-"""The passes of maintenance, one duty in each module. `app/maintenance/loop.py` has their order."""
+"""The passes of maintenance, those of one kind in each module. `app/maintenance/loop.py` has their order."""

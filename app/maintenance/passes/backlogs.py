@@ -1,4 +1,4 @@
-"""Works off what transactions have left to be done later: changes of counts, bulk deeds, rows of the outbox, webhooks."""
+"""Works off what transactions have left to do later: changes of counts, bulk deeds, rows of the outbox, webhooks."""
 
 from functools import partial
 from threading import Event
@@ -9,17 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.fork import PerProcess
 from app.db.statements.conditions import has_rows
 from app.ddl.clock import STATEMENT_TIME
-from app.maintenance.rounds import (
-    AT_NEXT_ROUND,
-    EACH_MINUTE,
-    EACH_ROUND,
-    Needs,
-    Pass,
-    Round,
-    Steps,
-    take_steps,
-    take_steps as take_steps_of,
-)
+from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round, Steps, take_steps
 from app.models.bulk_deed import BulkDeed, DeedState
 from app.models.outbox import OutboxRow
 from app.models.task_count import task_count_changes
@@ -63,7 +53,7 @@ DEEDS = Steps("bulk: a batch of deed", steps.running, steps.step, "its user can 
 
 def take_bulk_steps(db: Session, stopping: Event) -> bool:
     """Take one step for each user who has a running deed. Returns whether any has moved."""
-    return take_steps_of(db, DEEDS, stopping)
+    return take_steps(db, DEEDS, stopping)
 
 
 def _do_bulk(db: Session, this: Round) -> float | None:

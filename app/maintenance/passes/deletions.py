@@ -1,4 +1,4 @@
-"""What maintenance deletes: requested tasks, what exceeds RETENTION_BYTES, rows of no use any more, files nobody sees."""
+"""What maintenance deletes: requested tasks, what exceeds RETENTION_BYTES, old rows, files nobody sees."""
 
 import logging
 import subprocess
@@ -26,7 +26,7 @@ from app.services.files.deleting import delete_dropped, reason_of
 from app.services.operations import error_adding, stats_adding
 from app.services.schedules import runs as schedule_runs
 from app.services.tasks import task_counts
-from app.storage.store import storage
+from app.storage import storage
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Moves tasks on: ends lost attempts, revokes what is expired, gives due tasks turns, holds unknown ones, wakes slots."""
+"""Moves tasks on: ends lost attempts, revokes what is expired, gives turns, holds unknown ones, wakes slots."""
 
 import logging
 from datetime import timedelta
@@ -168,21 +168,21 @@ def _hold_unknown(db: Session, _this: Round) -> None:
     """Hold the tasks that no live worker of their queue knows, and let those go on that one knows again."""
     with transaction(db):
         look(db)
-    for queues, names in served_tasks().served() or []:
+    for served, names in served_tasks().served() or []:
         for _ in range(MOST_STATEMENTS):
             with transaction(db):
-                released = held_tasks.release_known(db, queues, names, RELEASED_BATCH)
+                released = held_tasks.release_known(db, served, names, RELEASED_BATCH)
             if released < RELEASED_BATCH:
                 break
         if names is None:
             continue
-        lines = [(queue, priority.value) for queue in queues for priority in TaskPriority]
+        lines = [(queue, priority.value) for queue in served for priority in TaskPriority]
         for _ in range(MOST_STATEMENTS):
             with transaction(db):
                 held = held_tasks.hold_unknown(db, Lines([q for q, _ in lines], [p for _, p in lines]), names)
             if not held:
                 break
-            logger.warning("maintenance: %d tasks of %s wait: no live worker knows them", held, ", ".join(queues))
+            logger.warning("maintenance: %d tasks of %s wait: no live worker knows them", held, ", ".join(served))
 
 
 def _any_is_held() -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""redis-py's client, reading defensively: keys that hold another type than theirs, and answers within a bound of memory.
+"""redis-py's client, reading defensively: keys that hold another type than theirs, answers within a bound of memory.
 
 One `SET default x` would stop the queue `default` for every worker, publisher and look of maintenance until somebody
 deletes the key: Redis answers WRONGTYPE to each of their commands. Such a key is put aside, and the command repeated.

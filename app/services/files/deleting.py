@@ -1,7 +1,7 @@
 """Deletes the bytes of what is dropped, then the rows: `python -m app.services.files.deleting`, a process of its own.
 
 Maintenance starts it where the contents are in S3: its own process forks, and must not call obstore
-(`app/storage/store.py`). A content that the storage does not delete is tried again later, and keeps no other.
+(`app/storage.py`). A content that the storage does not delete is tried again later, and keeps no other.
 """
 
 import sys
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionLocal, transaction
 from app.db.statements import files
 from app.errors import ServiceError
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 
 BATCH = 200
 # Of one run. A storage that does not answer takes ten seconds for each content.

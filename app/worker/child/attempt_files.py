@@ -22,7 +22,7 @@ from app.errors import ArtifactTooLarge, AttemptLost
 from app.messaging.input_files import FoundFile, InputFile
 from app.models.stored_file import StoredFile
 from app.services.files.contents import BINARY, Measure, TooLarge, media_type, name_fault
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 
 T = TypeVar("T")
 Deliver = Callable[[Callable[[Any], T]], T]

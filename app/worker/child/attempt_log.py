@@ -99,8 +99,8 @@ class PrivateKeyLines:
 
 
 # The log of one attempt: lines wait in memory, in bounds, until the flusher or the end of the attempt writes them.
-# The body only adds a line to a list. Where it is faster than the database, the oldest lines that wait are dropped, and a
-# line says how many. Whatever fails here fails neither the body nor its end.
+# The body only adds a line to a list. Where it is faster than the database, the oldest lines that wait are dropped,
+# and a line says how many. Whatever fails here fails neither the body nor its end.
 
 # What waits in memory at most, besides the bytes of TASK_LOG_BYTES.
 MAX_WAITING = 10_000

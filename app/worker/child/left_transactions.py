@@ -66,9 +66,9 @@ def _roll_back_session(session: Session, task_id: UUID) -> None:
 
 
 # -- Rolls back what a body has left in a transaction on connections of the engine: its own, or those of its threads ---
-# `left_sessions` ends the sessions that a body has opened itself. What else it leaves would lock its own row, and on
-# SQLite keep everybody from writing, for as long as this process lives. For forked pool processes: each runs one body at
-# a time.
+# The functions above end the sessions that a body has opened itself. What else it leaves would lock its own row, and on
+# SQLite keep everybody from writing, for as long as this process lives. For forked pool processes: each runs one body
+# at a time.
 
 _TOLD = "left_by_a_body"
 # The connections of the engine that are in use by other threads, each with the one that took it.

@@ -1,4 +1,4 @@
-"""Celery's consumer, behind a check of each message, on any broker (docs/adr/0020), and the notice that nothing arrives."""
+"""Celery's consumer, behind a check of each message on any broker (docs/adr/0020), and the notice of its silence."""
 
 import logging
 import time

@@ -153,8 +153,8 @@ class MemoryLimit:
 # -- Ends the bodies of a worker that cannot beat, before another worker may start their tasks -------------------------
 # Two thirds of the lease after the last heartbeat that got through. A thread apart from the one that beats, which may
 # hang on a connection that has gone silent. A child whose body has ended is left alone: it runs nothing twice, and the
-# database refuses an outcome that comes too late. Until a heartbeat gets through again, the children take nothing: one of
-# them may reach the database before its parent does.
+# database refuses an outcome that comes too late. Until a heartbeat gets through again, the children take nothing: one
+# of them may reach the database before its parent does.
 
 HEARTBEAT_LOOK_SECONDS = 0.25
 

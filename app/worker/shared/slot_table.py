@@ -115,7 +115,7 @@ class SlotState:
     """The place of the task's name among all in their order: parent and children have the same."""
     celery_id: UUID = NO_TASK
     memory: int = 0
-    """Bytes of the process when the attempt began (`private_memory.py`); 0 where no setting bounds them."""
+    """Bytes of the process when the attempt began (`memory.py`); 0 where no setting bounds them."""
 
     @property
     def in_body(self) -> bool:

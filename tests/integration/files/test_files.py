@@ -40,7 +40,7 @@ from app.services.files import deleting
 from app.services.files.contents import Measure
 from app.services.schedule_service import schedule_service
 from app.services.tasks.quotas import quotas
-from app.storage.store import Storage, key_of, storage
+from app.storage import Storage, key_of, storage
 from tests.support.accounts import MakeUser
 from tests.support.schedules import new_schedule
 from tests.support.task_client import TaskClient, module_client, task_client

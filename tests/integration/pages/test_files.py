@@ -9,7 +9,7 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.models import StoredFile
 from app.models.stored_file import FileState
-from app.storage.store import key_of, storage
+from app.storage import key_of, storage
 from tests.support.page_reader import Reader, cells, heading
 from tests.support.task_client import TaskClient
 

@@ -14,7 +14,7 @@ import pytest
 from app.core.ids import new_id
 from app.errors import ContentMissing, StorageUnavailable
 from app.launcher.ports import free_loopback_port
-from app.storage.store import PART_BYTES, Storage, key_of
+from app.storage import PART_BYTES, Storage, key_of
 from tests.support.services import ROOT, process_environment
 from tests.support.small_disk import needs_small_disk, run_on_small_disk
 from tests.support.waiting import wait_for
@@ -118,7 +118,7 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(storage: Storage, key:
 
 WRITING = """
 import sys, time
-from app.storage.store import Storage
+from app.storage import Storage
 
 def pieces():
     for _ in range(4):
@@ -168,7 +168,7 @@ import sys
 import time
 from pathlib import Path
 from app.errors import StorageFull
-from app.storage.store import Storage
+from app.storage import Storage
 
 folder = Path(sys.argv[1])
 storage = Storage(folder.as_uri())

@@ -1,9 +1,9 @@
-"""The contents of files and artifacts at STORAGE_URL, each under a key of its own.
+"""Where the contents of files and artifacts are: a directory, or a bucket of S3, at STORAGE_URL (docs/adr/0061).
 
-obstore writes and reads them, a directory as S3: what is written is there whole, or not at all. It starts threads at
-its first call, and these are not there in a forked child, which would wait for them for ever. So no process calls it
-that forks afterwards: the worker's parent has another process delete from S3 (`app/services/files/deleting.py`). From a
-directory any process deletes, without obstore.
+Each has a key of its own. obstore writes and reads them, a directory as S3: what is written is there whole, or not at
+all. It starts threads at its first call, and these are not there in a forked child, which would wait for them for ever.
+So no process calls it that forks afterwards: the worker's parent has another process delete from S3
+(`app/services/files/deleting.py`). From a directory any process deletes, without obstore.
 """
 
 import logging
@@ -23,10 +23,11 @@ from app.core.config import get_settings
 from app.core.fork import PerProcess
 from app.errors import ContentMissing, StorageFull, StorageUnavailable
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-logger = logging.getLogger(__name__)
 
 # Of one read, and of one part of a write: a part of S3 has 5 MiB at least. Two parts are under way at once.
 READ_BYTES, PART_BYTES, S3_PART_BYTES, PARTS = 1024 * 1024, 1024 * 1024, 5 * 1024 * 1024, 2
