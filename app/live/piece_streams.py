@@ -13,7 +13,7 @@ from app.models.task_log import SEQ_BITS, TaskLog
 from app.models.task_output import TaskOutput
 from app.schemas.task_log import TaskLogRead
 from app.schemas.task_output import TaskOutputRead
-from app.services.tasks.following import SoFar
+from app.services.tasks.task_history import SoFar
 
 # Between two states of a workflow.
 PAUSE_SECONDS = 0.25

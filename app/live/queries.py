@@ -24,8 +24,8 @@ from app.models.login import LOGIN_STANDS, LoginSession
 from app.models.task import TERMINAL, Task
 from app.models.user import User
 from app.schemas.workflow import WorkflowRead
-from app.services.tasks import following, task_logs, task_output, task_queries
-from app.services.tasks.task_logs import LogFilter
+from app.services.tasks import task_history, task_queries
+from app.services.tasks.task_history import LogFilter
 from app.services.workflows import reading
 
 # So much later than `updated_at` says may a change come to be seen: the service's transactions are shorter.
@@ -131,10 +131,10 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
 def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
     """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
     read = partial(
-        task_logs.page, task_id=task_id, wanted=wanted, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
+        task_history.page_of_logs, task_id=task_id, wanted=wanted, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
     )
     with _autocommit() as db:
-        found = following.so_far(db, task_id, owner, read)
+        found = task_history.read_so_far(db, task_id, owner, read)
     last = found.items[-1].seq if found.items else after
     return Piece(b"".join(map(event_of, found.items)), last, found.more, found.ended)
 
@@ -145,10 +145,15 @@ def read_output(task_id: UUID, owner: UUID | None, stream: str | None, after: in
     Raises TaskNotFound.
     """
     read = partial(
-        task_output.page, task_id=task_id, stream=stream, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
+        task_history.page_of_output,
+        task_id=task_id,
+        stream=stream,
+        limit=PIECE_ITEMS,
+        after=after,
+        most_bytes=HELD_BYTES,
     )
     with _autocommit() as db:
-        return output_piece(following.so_far(db, task_id, owner, read), after)
+        return output_piece(task_history.read_so_far(db, task_id, owner, read), after)
 
 
 def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:

@@ -24,7 +24,7 @@ from app.live.queries import LATE
 from app.live.streams import HELD_BYTES, Credential, Feed, Frame, Reloaded, RowsStream, Stream, TaskStream, moment_of
 from app.live.watches import UserWatch, Watches
 from app.messaging.hints import HintListener
-from app.services.tasks.task_logs import LogFilter
+from app.services.tasks.task_history import LogFilter
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.files.contents import Measure
 from app.services.task_service import task_service
-from app.services.tasks.load import Load
-from app.services.tasks.quotas import Reservation, quotas
+from app.services.tasks.quotas import Load, Reservation, quotas
 
 
 @dataclass

@@ -37,7 +37,7 @@ from app.services.audit.recording import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState
-from app.services.tasks import idempotency, limited_tasks, task_creation, task_files
+from app.services.tasks import idempotency, limited_tasks, task_creation, task_dependencies
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create, check_priorities
 
@@ -334,7 +334,7 @@ def _check_task(db: Session, row: NewTask, schedule_id: UUID) -> None:
     """
     check_priorities(db, [row.wanted], row.user_id)
     try:
-        task_files.find_files(db, [row]).link(db, [(schedule_id, row.files)], changed=True)
+        task_dependencies.find_files(db, [row]).link(db, [(schedule_id, row.files)], changed=True)
     except InvalidArguments as error:
         raise error.below("task") from None
     if row.limit is not None:

@@ -47,27 +47,19 @@ from app.services.bulk.selection import Selection
 from app.services.execution.results import check_percent, check_size
 from app.services.operations import error_group_service, limit_service, queue_service, stats_service, worker_service
 from app.services.tasks import (
-    following,
+    due_tasks,
     limited_tasks,
     new_rows,
-    task_attempts,
     task_changes,
     task_counts,
     task_creation,
-    task_editing,
-    task_logs,
-    task_output,
-    task_pages,
+    task_edits,
+    task_history,
     task_queries,
-    task_reports,
-    task_requests,
-    task_steps,
     unique_keys,
-    waking,
 )
-from app.services.tasks.load import load_of
 from app.services.tasks.permissions import check_may_create, check_priority
-from app.services.tasks.quotas import quotas
+from app.services.tasks.quotas import load_of, quotas
 from app.services.workflow_service import workflow_service
 from app.services.workflows import changing, releasing
 from app.services.workflows.restarting import Restart
@@ -152,7 +144,7 @@ class TaskService:
 
         Raises InvalidInput for a filter that is none.
         """
-        return task_pages.first(
+        return task_queries.first_tasks(
             db, filter_from({"user_id": user_id, "status": status, "task_type": task_type, **filters}), limit, skip=skip
         )
 
@@ -173,7 +165,7 @@ class TaskService:
         A page reads a limited number of rows. With a filter that few tasks match it may be short, and still have a next
         page.
         """
-        return task_pages.page(db, wanted, limit, before=before, skip=skip)
+        return task_queries.read_page(db, wanted, limit, before=before, skip=skip)
 
     def show_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
@@ -182,9 +174,9 @@ class TaskService:
 
         A page that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
-        if task_pages.reads_many(wanted, skip):
+        if task_queries.page_reads_many(wanted, skip):
             reads.limit_read(db, get_settings().costly_read_seconds)
-        return task_pages.shown(db, wanted, limit, before=before, skip=skip)
+        return task_queries.shown_page(db, wanted, limit, before=before, skip=skip)
 
     def longest_running(self, db: Session, limit: int, *, owner: UUID | None = None) -> list[Task]:
         """Return the running tasks whose attempt began first; `owner` limits them to that user's."""
@@ -208,7 +200,7 @@ class TaskService:
         self, db: Session, task_id: UUID, *, owner: UUID | None = None
     ) -> list[TaskAttempt | dict[str, Any]]:
         """Return all attempts, oldest first, the current one included. Raises TaskNotFound."""
-        return task_attempts.attempts(db, self.get_task(db, task_id, owner=owner))
+        return task_history.read_attempts(db, self.get_task(db, task_id, owner=owner))
 
     def list_attempts(
         self, db: Session, task_id: UUID, limit: int, *, owner: UUID | None = None, after: int = 0
@@ -217,7 +209,7 @@ class TaskService:
 
         Raises TaskNotFound.
         """
-        return task_attempts.page(db, self.get_task(db, task_id, owner=owner), limit, after)
+        return task_history.page_of_attempts(db, self.get_task(db, task_id, owner=owner), limit, after)
 
     def list_logs(
         self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0,
@@ -228,9 +220,9 @@ class TaskService:
         `level` is the lowest one. Raises TaskNotFound.
         """
         task_id = _id(task_id)
-        following.check_task(db, task_id, owner)
-        wanted = task_logs.LogFilter(attempt, None if level is None else LogLevel(level))
-        return task_logs.page(db, task_id, wanted, limit, after)
+        task_history.check_task(db, task_id, owner)
+        wanted = task_history.LogFilter(attempt, None if level is None else LogLevel(level))
+        return task_history.page_of_logs(db, task_id, wanted, limit, after)
 
     def list_output(
         self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0,
@@ -241,8 +233,8 @@ class TaskService:
         It ends at MAX_PAGE_BYTES. `stream` names one of the task's streams. Raises TaskNotFound.
         """
         task_id = _id(task_id)
-        following.check_task(db, task_id, owner)
-        return task_output.page(db, task_id, stream, limit, after)
+        task_history.check_task(db, task_id, owner)
+        return task_history.page_of_output(db, task_id, stream, limit, after)
 
     def list_steps(
         self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0
@@ -252,8 +244,8 @@ class TaskService:
         Raises TaskNotFound.
         """
         task_id = _id(task_id)
-        following.check_task(db, task_id, owner)
-        return task_steps.page(db, task_id, limit, after)
+        task_history.check_task(db, task_id, owner)
+        return task_history.page_of_steps(db, task_id, limit, after)
 
     # Report: from a running body, or from outside
 
@@ -269,7 +261,7 @@ class TaskService:
         check_size(detail, "progress detail")
         task_id = _id(task_id)
         with transaction(db, commit=commit):
-            cancelled = task_reports.report_progress(db, task_id, progress, detail)
+            cancelled = task_changes.report_progress(db, task_id, progress, detail)
         if cancelled:
             raise TaskCancelled
         return self.get_task(db, task_id)
@@ -299,7 +291,7 @@ class TaskService:
         error = None if error is None else redact_text(error)
         check_size(result)
         with transaction(db, commit=commit):
-            task = task_reports.report_status(db, task_id, to, progress, result, error)
+            task = task_changes.report_status(db, task_id, to, progress, result, error)
             releasing.release_after_commit(db, task)
         return task
 
@@ -330,7 +322,7 @@ class TaskService:
         arguments TaskNotAllowed, InsufficientScope. `check_version` is called with the version that is changed.
         `check_admin` is called with a description if the change sets the task's state. Their exceptions are passed on.
         """
-        fields, state = task_editing.split(changes, check_admin)
+        fields, state = task_edits.split_changes(changes, check_admin)
         if rights is not None:
             check_priority(fields.get("priority"), rights.max_priority)
         with ExitStack() as until_commit, transaction(db, commit=commit):
@@ -339,22 +331,22 @@ class TaskService:
                 if check_version is not None:
                     check_version(task.version)
                 by_owner = owns is None or owns(task.user_id)
-                if not fields or task_editing.edit(
+                if not fields or task_edits.edit_task(
                     db, task, fields, until_commit if within_quota else None, rights=rights, by_owner=by_owner
                 ):
                     break
             else:
                 raise PreconditionFailed
             if state:
-                task_reports.set_state(db, task.id, state)
+                task_changes.set_state(db, task.id, state)
             task = self.get_task(db, task.id)
             if fields:
                 audit.record_task(db, AuditEvent.TASK_CHANGED, task, fields=sorted(fields))
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
                 releasing.release_after_commit(db, task)
-            if task_editing.MOVES_TURN & fields.keys():
-                waking.wake_if_due(db, task.id, task.queue)
+            if task_edits.MOVES_TURN & fields.keys():
+                due_tasks.wake_if_due(db, task.id, task.queue)
         return task
 
     @repeated_with_a_fresh_session
@@ -420,13 +412,13 @@ class TaskService:
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             if from_start:
-                task_steps.clear(db, task_id)
+                task_history.clear_steps(db, task_id)
             restart.apply(db, [task_id])
             task = self.get_task(db, task.id)
             if task.schedule_id is not None:
                 schedules.reopen(db, [task.id])
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
-            waking.wake_if_due(db, task.id, task.queue)
+            due_tasks.wake_if_due(db, task.id, task.queue)
         return task
 
     @repeated_with_a_fresh_session
@@ -442,7 +434,7 @@ class TaskService:
         those of the caller, TaskNotAllowed, InsufficientScope; with `within_quota` QuotaExceeded.
         """
         old = self.get_task(db, _id(task_id), owner=owner)
-        wanted = task_requests.repeated(old, changes, by_owner=owns is None or owns(old.user_id))
+        wanted = task_edits.repeated_request(old, changes, by_owner=owns is None or owns(old.user_id))
         if rights is not None:
             check_may_create([wanted], rights)
         rows = new_rows.rows_of([wanted], old.user_id, retry_of=old.id)
@@ -463,7 +455,7 @@ class TaskService:
                 raise task_changes.not_waiting(db, task.id)
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RUN_NOW, task)
-            waking.wake_if_due(db, task.id, task.queue)
+            due_tasks.wake_if_due(db, task.id, task.queue)
         return task
 
     @repeated_with_a_fresh_session

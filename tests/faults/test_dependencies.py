@@ -20,8 +20,8 @@ POINTS = [
     {"at": "app.db.statements.dependencies:release", "when": "after"},
     {"at": "app.services.workflows.releasing:deliver_batch", "when": "before"},
     {"at": "app.services.workflows.releasing:deliver_batch", "when": "after"},
-    {"at": "app.services.tasks.waking:_place", "when": "before"},
-    {"at": "app.services.tasks.waking:_place", "when": "after"},
+    {"at": "app.services.tasks.due_tasks:_place", "when": "before"},
+    {"at": "app.services.tasks.due_tasks:_place", "when": "after"},
 ]
 
 

@@ -26,7 +26,7 @@ IN_CALLS = [
     ("cancel", {"at": "app.services.tasks.task_changes:revoke_all_pending", "when": "after"}),
     ("cancel", {"at": "app.db.statements.workflows:end", "when": "after"}),
     ("retry", {"at": "app.services.workflows.restarting:Restart.apply", "when": "before"}),
-    ("retry", {"at": "app.services.tasks.waking:wake_all_due", "when": "after"}),
+    ("retry", {"at": "app.services.tasks.due_tasks:wake_all_due", "when": "after"}),
 ]
 
 

@@ -17,7 +17,7 @@ from app.models.audit import AuditRecord
 from app.models.task_filter import TaskFilter
 from app.services.bulk import token as tokens
 from app.services.task_service import task_service
-from app.services.tasks import task_pages
+from app.services.tasks import task_queries
 from tests.support.bulk import counts, ended, preview, start
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
@@ -114,13 +114,13 @@ class TestAPreview:
         for _ in range(3):
             tasks.create(name="a task")
         searched: list[TaskFilter] = []
-        search = task_pages.shown
+        search = task_queries.shown_page
 
         def noting(db: Session, wanted: TaskFilter, *args: Any, **options: Any) -> Any:
             searched.append(wanted)
             return search(db, wanted, *args, **options)
 
-        monkeypatch.setattr(task_pages, "shown", noting)
+        monkeypatch.setattr(task_queries, "shown_page", noting)
         user_id = UUID(tasks.user["id"])
         with SessionLocal() as db:
             for name, matched in (("a task", 3), ("nothing", 0)):

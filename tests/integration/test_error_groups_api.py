@@ -9,7 +9,7 @@ import pytest
 
 from app.db.session import SessionLocal
 from app.services.execution.attempts import AttemptError
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 from tests.support.accounts import API, pages
 from tests.support.error_groups import NOWHERE, failed
 from tests.support.settings import sql
@@ -77,7 +77,7 @@ class TestOverHttp:
         self, tasks: TaskClient, make_user: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A page that ends after LOOK rows names the last of them, and so tells that there are as many."""
-        monkeypatch.setattr(task_pages, "LOOK", 2)
+        monkeypatch.setattr(task_queries, "PAGE_LOOK", 2)
         for _ in range(3):
             tasks.task_in("failed")
         fingerprint = tasks.get().json()[0]["error_fingerprint"]

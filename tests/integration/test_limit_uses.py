@@ -16,7 +16,7 @@ from app.models.task_filter import TaskFilter
 from app.services.execution.claims import Claims
 from app.services.operations import limit_use
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 from tests.support.limited import LINES, SHORT, served_session, succeed
 from tests.support.spelling import spelled
 from tests.support.statements import statements as noted_statements
@@ -96,7 +96,7 @@ class TestTheTasksOfALimit:
 
         def of_filter(**fields: Any) -> list[UUID]:
             wanted = TaskFilter(**fields)
-            tasks = [task.id for task in task_pages.first(real, wanted, 100)]
+            tasks = [task.id for task in task_queries.first_tasks(real, wanted, 100)]
             assert task_counts.count(real, wanted)["total"] == len(tasks)
             return tasks
 
@@ -129,9 +129,9 @@ class TestTheTasksOfALimit:
         old = [new_task(real, user, limit="x").id for _ in range(3)]
         for _ in range(4):
             new_task(real, user, limit="y")
-        monkeypatch.setattr(task_pages, "LOOK", 2)
+        monkeypatch.setattr(task_queries, "PAGE_LOOK", 2)
         for owner in ({}, {"user_id": user}):
             wanted: dict[str, Any] = {"limit_name": "x", "status": ["pending"], **owner}
-            page = task_pages.page(real, TaskFilter(**wanted), 10)
+            page = task_queries.read_page(real, TaskFilter(**wanted), 10)
             assert [task.id for task in page.items] == old[:0:-1]
             assert found(**wanted) == old[::-1]

@@ -13,7 +13,7 @@ from app.core.ids import new_id
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_filter import Longest, TaskFilter
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_facets, task_pages
+from app.services.tasks import task_counts, task_queries
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 LIMIT = 3
@@ -36,7 +36,7 @@ def ended(db: Session, user: UUID, status: str = "succeeded", **seconds_ago: flo
 
 
 def longest(db: Session, user: UUID, by: Longest, skip: int = 0, **wanted: Any) -> list[UUID]:
-    found, _ = task_pages.longest(db, TaskFilter(user_id=user, **wanted), by, LIMIT, skip)
+    found, _ = task_queries.shown_longest(db, TaskFilter(user_id=user, **wanted), by, LIMIT, skip)
     return [row["id"] for row in found]
 
 
@@ -68,24 +68,24 @@ class TestTheLongest:
         user = new_user(db)
         tasks = [ended(db, user, started_at=100 + at * 10) for at in range(5)]
         wanted = TaskFilter(user_id=user)
-        pages = [task_pages.longest(db, wanted, Longest.DURATION, 2, skip) for skip in (0, 2, 4)]
+        pages = [task_queries.shown_longest(db, wanted, Longest.DURATION, 2, skip) for skip in (0, 2, 4)]
         assert [row["id"] for rows, _ in pages for row in rows] == tasks[::-1]
         assert [behind for _, behind in pages] == [2, 4, None]
 
     def test_a_page_that_is_cut_for_its_bytes_is_followed_by_the_rest(
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_pages, "MAX_PAGE_BYTES", 1)  # a page shows one task at least
+        monkeypatch.setattr(task_queries, "MAX_PAGE_BYTES", 1)  # a page shows one task at least
         user = new_user(db)
         tasks = [ended(db, user, started_at=100 + at * 10) for at in range(3)]
         seen, skip = [], 0
         while skip is not None:
-            rows, skip = task_pages.longest(db, TaskFilter(user_id=user), Longest.DURATION, 2, skip)
+            rows, skip = task_queries.shown_longest(db, TaskFilter(user_id=user), Longest.DURATION, 2, skip)
             seen += [row["id"] for row in rows]
         assert seen == tasks[::-1]
 
     def test_no_more_than_the_newest_are_looked_at(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_pages, "LOOK", 2)
+        monkeypatch.setattr(task_queries, "PAGE_LOOK", 2)
         user = new_user(db)
         _, *newest = (ended(db, user, started_at=ago) for ago in (9000, 10, 20))
         assert longest(db, user, Longest.DURATION) == newest[::-1]
@@ -93,7 +93,7 @@ class TestTheLongest:
 
 def numbers(db: Session, wanted: TaskFilter) -> dict[str, dict[Any, str]]:
     """Of each field: how often each value occurs, as it is shown."""
-    found = task_facets.facets(db, wanted)
+    found = task_counts.read_facets(db, wanted)
     return {
         field: {each.value: f"{each.number}{'+' if each.is_more else ''}" for each in values}
         for field, values in found.items()
@@ -118,12 +118,12 @@ class TestFacets:
         assert found["status"] == {"pending": "3", "failed": "2", "succeeded": "1"}
         assert (found["tag"], found["user_id"]) == ({"nightly": "3", "import": "1"}, {user: "6"})
         assert numbers(db, TaskFilter(user_id=user, tag=["import"]))["queue"] == {"low_priority": "1"}
-        assert numbers(db, TaskFilter(user_id=new_id())) == {field: {} for field in task_facets.FIELDS}
+        assert numbers(db, TaskFilter(user_id=new_id())) == {field: {} for field in task_counts.FACET_FIELDS}
 
     def test_that_looked_at_a_part_of_the_tasks_say_so(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_facets, "LOOK", 5)
+        monkeypatch.setattr(task_counts, "LOOK", 5)
         assert numbers(db, TaskFilter(user_id=user, tag=["nightly"]))["status"] == {"failed": "1+", "pending": "1+"}
         # Those of the sums are all.
         assert numbers(db, TaskFilter(user_id=user, queue="low_priority"))["status"] == {"failed": "2"}
@@ -132,7 +132,7 @@ class TestFacets:
     def test_of_many_are_read_from_the_sums(
         self, db: Session, user: UUID, is_folded: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_facets, "MOST_ROWS", 4)
+        monkeypatch.setattr(task_counts, "MOST_COUNTED_ROWS", 4)
         if is_folded:
             while task_counts.fold(db):
                 pass
@@ -145,8 +145,8 @@ class TestFacets:
     def test_of_many_values_are_those_of_ended_and_active_tasks_together(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_facets, "MOST_ROWS", 4)
-        monkeypatch.setattr(task_facets, "MOST_VALUES", 1)
+        monkeypatch.setattr(task_counts, "MOST_COUNTED_ROWS", 4)
+        monkeypatch.setattr(task_counts, "MOST_VALUES", 1)
         for _ in range(2):
             task_in(db, TaskStatus.SUCCEEDED, user, priority="high")
         task_in(db, TaskStatus.RUNNING, user)
@@ -159,7 +159,7 @@ class TestFacets:
     def test_of_more_active_ones_than_are_read_are_marked(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_facets, "MOST_ROWS", 2)
+        monkeypatch.setattr(task_counts, "MOST_COUNTED_ROWS", 2)
         found = numbers(db, TaskFilter(user_id=user, status=[TaskStatus.PENDING]))
         assert found["status"] == {"pending": "2+"}
         assert numbers(db, TaskFilter(user_id=user, status=sorted(TERMINAL)))["status"] == {
@@ -169,6 +169,6 @@ class TestFacets:
     def test_that_the_sums_do_not_have_are_those_of_the_newest(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_facets, "MOST_ROWS", 1)
+        monkeypatch.setattr(task_counts, "MOST_COUNTED_ROWS", 1)
         found = numbers(db, TaskFilter(user_id=user, tag=["nightly"]))
         assert Counter(found["queue"].values()) == {"1+": 1}

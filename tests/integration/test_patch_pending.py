@@ -10,8 +10,7 @@ from app.db.session import SessionLocal
 from app.errors import InvalidArguments, InvalidTask
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
-from app.services.tasks.load import load_of
-from app.services.tasks.quotas import quotas
+from app.services.tasks.quotas import load_of, quotas
 from tests.support.tables import cases
 from tests.support.task_client import BODY, TaskClient, module_client, stored
 from tests.support.tasks import claim, new_task, retried

@@ -40,13 +40,10 @@ from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims
 from app.services.execution.ends import Success, end_successes
-from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_facets, task_pages
-from app.services.tasks.load import Load
-from app.services.tasks.quotas import Quotas
-from app.services.tasks.task_logs import LogFilter
-from app.services.tasks.task_output import newest
+from app.services.tasks import task_counts, task_queries
+from app.services.tasks.quotas import Load, Quotas
+from app.services.tasks.task_history import KeptLogs, LogFilter, LogLine, newest_output
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement
@@ -251,7 +248,7 @@ def output(db: Session) -> None:
     for stream in (None, "output"):
         task_service.list_output(db, task.id, owner=task.user_id, stream=stream)
         queries.read_output(task.id, task.user_id, stream, 0)
-    newest(db, task.id, 10, 1000)
+    newest_output(db, task.id, 10, 1000)
 
 
 def tasks_of_a_limit(db: Session) -> None:
@@ -264,9 +261,9 @@ def tasks_of_a_limit(db: Session) -> None:
         wanted = TaskFilter(
             user_id=owner, status=[TaskStatus.PENDING], waiting_for=WaitingReason.LIMIT, limit_name="plans"
         )
-        assert len(task_pages.shown(db, wanted, 10).items) == 10
+        assert len(task_queries.shown_page(db, wanted, 10).items) == 10
         task_counts.count(db, wanted)
-        task_facets.facets(db, wanted)
+        task_counts.read_facets(db, wanted)
 
 
 # How it is looked at

@@ -20,10 +20,9 @@ from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.tasks import quotas as module, submission_window
-from app.services.tasks.load import Load
+from app.services.tasks import quotas, quotas as module
 from app.services.tasks.new_rows import rows_of
-from app.services.tasks.quotas import Quotas
+from app.services.tasks.quotas import Load, Quotas
 from tests.support.accounts import bearer
 from tests.support.ahead import Ahead
 from tests.support.spelling import spelled
@@ -91,7 +90,7 @@ def looks_at_will(monkeypatch: pytest.MonkeyPatch) -> None:
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     """`passes(5)`: five seconds later, by this process's clock."""
     clock = Ahead()
-    for each in (module, submission_window):
+    for each in (module, quotas):
         monkeypatch.setattr(each, "time", clock)
     return clock.passes
 

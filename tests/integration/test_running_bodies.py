@@ -10,7 +10,7 @@ import pytest
 
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
-from app.services.tasks.task_reports import NO_REASON
+from app.services.tasks.task_changes import NO_REASON
 from tests.support.running import TASKS, Running, fresh_connections, lines, started
 from tests.support.settings import settings
 from tests.support.shared import module_running

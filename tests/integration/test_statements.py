@@ -34,7 +34,7 @@ from app.schemas.task import TaskCreate
 from app.services.audit.audit_service import AuditFilter, audit_service
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 from app.services.tasks.unique_keys import holders, is_taken
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import after_the_commit, needs_row_locks
@@ -396,11 +396,11 @@ class TestLists:
     def test_of_tasks_end_at_a_mebibyte_in_the_order_that_was_asked_for(self, db: Session) -> None:
         anna = new_user(db)
         long = [new_task(db, anna, kwargs={"of": "x" * 200_000}).id for _ in range(7)]
-        found = task_pages.shown(db, TaskFilter(user_id=anna), 10)
+        found = task_queries.shown_page(db, TaskFilter(user_id=anna), 10)
         assert ([each["id"] for each in found.items], found.last) == (long[:1:-1], long[2])
-        rest = task_pages.shown(db, TaskFilter(user_id=anna, status=[TaskStatus.PENDING]), 10, before=found.last)
+        rest = task_queries.shown_page(db, TaskFilter(user_id=anna, status=[TaskStatus.PENDING]), 10, before=found.last)
         assert ([each["id"] for each in rest.items], rest.last) == ([long[1], long[0]], None)
-        assert [each["id"] for each in task_pages.shown_of(db, [long[3], new_id(), long[1]])] == [long[3], long[1]]
+        assert [each["id"] for each in task_queries.shown_tasks(db, [long[3], new_id(), long[1]])] == [long[3], long[1]]
 
     def test_by_time_go_on_where_the_cursor_says(self, db: Session) -> None:
         at = datetime.now(UTC)

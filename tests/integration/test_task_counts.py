@@ -31,7 +31,7 @@ from app.models.task_filter import TaskFilter
 from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 from tests.support.amounts import amount
 from tests.support.databases import ENGINE
 from tests.support.services import ROOT
@@ -334,7 +334,7 @@ class TestTimes:
 
 class TestPages:
     def test_one_looks_so_far_and_says_where_it_stopped(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_pages, "LOOK", 5)
+        monkeypatch.setattr(task_queries, "PAGE_LOOK", 5)
         user = new_user(db)
         made = [task_in(db, ENDS[n % 3], user, name="rare" if n % 7 == 0 else "often").id for n in range(20)]
         wanted = TaskFilter(user_id=user, name="are")
@@ -358,7 +358,7 @@ class TestPages:
     )
     def test_a_rare_kind_is_found(self, db: Session, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         monkeypatch.setattr(page_statements, "MAX_KINDS", most, raising=ENGINE == "postgresql")
-        monkeypatch.setattr(task_pages, "LOOK", 9 if most else 10_000)
+        monkeypatch.setattr(task_queries, "PAGE_LOOK", 9 if most else 10_000)
         user = new_user(db)
         rare = task_in(db, TaskStatus.FAILED, user, task_type="rare")
         for n in range(20):

@@ -14,7 +14,7 @@ from app.core.security import read_access_token
 from app.errors import InvalidToken
 from app.models.task import TaskStatus
 from app.services.batched.task_lists import NewestTasks, TaskLists
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 from tests.support.accounts import API, MakeUser, bearer
 from tests.support.groups import together
 from tests.support.task_client import TaskClient, module_client
@@ -78,14 +78,14 @@ class TestTheAnswer:
 
     def test_holds_large_tasks_and_ends_as_any_page(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(3):
-            tasks.create(kwargs={"steps": 1, "text": "x" * 2 * task_pages.MAX_GROUPED_BYTES})
+            tasks.create(kwargs={"steps": 1, "text": "x" * 2 * task_queries.MAX_GROUPED_PAGE_BYTES})
         assert seen(tasks.get()) == seen(tasks.get(**SKIP))
-        monkeypatch.setattr(task_pages, "MAX_PAGE_BYTES", 3 * task_pages.MAX_GROUPED_BYTES)
+        monkeypatch.setattr(task_queries, "MAX_PAGE_BYTES", 3 * task_queries.MAX_GROUPED_PAGE_BYTES)
         assert len(tasks.get().json()) < 3
         assert seen(tasks.get()) == seen(tasks.get(**SKIP))
 
     def test_is_cut_where_small_tasks_are_too_many(self, many: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_pages, "MAX_PAGE_BYTES", 3000)
+        monkeypatch.setattr(task_queries, "MAX_PAGE_BYTES", 3000)
         assert 0 < len(many.get().json()) < 4
         assert seen(many.get()) == seen(many.get(**SKIP))
 
@@ -160,8 +160,8 @@ class TestTogether:
 
     def test_the_same_question_is_read_once(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
         read: list[Any] = []
-        newest = task_pages.newest
-        monkeypatch.setattr(task_pages, "newest", lambda *a, **b: (read.append(a[1:]), newest(*a, **b))[1])
+        newest = task_queries.newest_page
+        monkeypatch.setattr(task_queries, "newest_page", lambda *a, **b: (read.append(a[1:]), newest(*a, **b))[1])
         one, two = uuid4(), uuid4()
         pages = [(one, 50), (one, 50), (one, 10), (two, 50)]
         together(LISTS, *(methodcaller("list_newest", NewestTasks(limit), user) for user, limit in pages))
@@ -177,7 +177,7 @@ class TestTogether:
                 raise OperationalError("SELECT", {}, Exception("canceling statement due to statement timeout"))
             return read(db, users, *more, **options)
 
-        for module, name in ((task_counts, "count_of_users"), (task_pages, "newest")):
+        for module, name in ((task_counts, "count_of_users"), (task_queries, "newest")):
             monkeypatch.setattr(module, name, partial(fail_for_rich, getattr(module, name)))
         calls = [methodcaller("count", user) for user in (poor, rich)]
         calls += [methodcaller("list_newest", NewestTasks(50), user) for user in (poor, rich)]

@@ -17,9 +17,9 @@ from app.errors import TaskNotFound
 from app.models.task import Task, TaskStatus
 from app.models.task_log import LogLevel, TaskLog
 from app.services.execution import ends
-from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.task_service import task_service
-from app.services.tasks import following, task_changes, task_logs
+from app.services.tasks import task_changes, task_history
+from app.services.tasks.task_history import KeptLogs, LogLine
 from tests.support.accounts import bearer
 from tests.support.statements import before_each_statement
 from tests.support.tasks import new_task, new_user, task_in
@@ -136,13 +136,13 @@ class TestReading:
         write(db, task, *(line("x" * 1000) for _ in range(5)))
         pages, after = [], 0
         while True:
-            page = task_logs.page(db, task.id, task_logs.LogFilter(), 100, after, 2500)
+            page = task_history.page_of_logs(db, task.id, task_history.LogFilter(), 100, after, 2500)
             pages.append(len(page.items))
             if page.last is None:
                 break
             after = page.last
         assert pages == [2, 2, 1]
-        assert len(task_logs.page(db, task.id, task_logs.LogFilter(), 100, 0, 1).items) == 1
+        assert len(task_history.page_of_logs(db, task.id, task_history.LogFilter(), 100, 0, 1).items) == 1
 
 
 class TestFollowing:
@@ -168,8 +168,10 @@ class TestFollowing:
         with SessionLocal(bind=autocommit_engine()) as db, before_each_statement(reached):
             ended, after = False, 0
             while not ended:
-                page = partial(task_logs.page, task_id=task.id, wanted=task_logs.LogFilter(), limit=100, after=after)
-                look = following.so_far(db, task.id, None, page)
+                page = partial(
+                    task_history.page_of_logs, task_id=task.id, wanted=task_history.LogFilter(), limit=100, after=after
+                )
+                look = task_history.read_so_far(db, task.id, None, page)
                 ended, after = look.ended, look.items[-1].seq if look.items else after
                 found += [each.message for each in look.items]
         assert found == ["first", "last"]

@@ -24,9 +24,8 @@ from app.models.task_output import TaskOutput
 from app.schemas.task_output import TaskOutputRead
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.tasks import following, task_changes, task_output
-from app.services.tasks.load import Load
-from app.services.tasks.quotas import Quotas
+from app.services.tasks import task_changes, task_history
+from app.services.tasks.quotas import Load, Quotas
 from tests.support.accounts import bearer
 from tests.support.statements import before_each_statement
 from tests.support.tasks import claim, new_task, new_user, retried, task_in
@@ -156,16 +155,16 @@ class TestReading:
         write(db, running, *(chunk(SEQ + number, "x" * 1000) for number in range(1, 6)))
         pages, after = [], 0
         while True:
-            page = task_output.page(db, running.id, None, 100, after, 2500)
+            page = task_history.page_of_output(db, running.id, None, 100, after, 2500)
             pages.append(len(page.items))
             if page.last is None:
                 break
             after = page.last
         assert pages == [2, 2, 1]
-        assert len(task_output.page(db, running.id, None, 100, 0, 1).items) == 1
-        newest = task_output.newest(db, running.id, 100, 2500)
+        assert len(task_history.page_of_output(db, running.id, None, 100, 0, 1).items) == 1
+        newest = task_history.newest_output(db, running.id, 100, 2500)
         assert ([each.seq - SEQ for each in newest.items], newest.last) == ([4, 5], SEQ + 4)
-        assert task_output.newest(db, running.id, 5, 10_000).last is None
+        assert task_history.newest_output(db, running.id, 5, 10_000).last is None
 
 
 class TestFollowing:
@@ -191,8 +190,8 @@ class TestFollowing:
         with SessionLocal(bind=autocommit_engine()) as db, before_each_statement(reached):
             ended, after = False, 0
             while not ended:
-                page = partial(task_output.page, task_id=task.id, stream=None, limit=100, after=after)
-                look = following.so_far(db, task.id, None, page)
+                page = partial(task_history.page_of_output, task_id=task.id, stream=None, limit=100, after=after)
+                look = task_history.read_so_far(db, task.id, None, page)
                 ended, after = look.ended, look.items[-1].seq if look.items else after
                 found += [each.chunk for each in look.items]
         assert found == ["first", "last"]

@@ -20,7 +20,7 @@ from app.errors import InsufficientScope, TaskNotFound, TooManyStreams
 from app.models.task_log import LogLevel
 from app.schemas.task_log import TaskLogRead
 from app.services.task_service import task_service
-from app.services.tasks.task_logs import LogFilter
+from app.services.tasks.task_history import LogFilter
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 

@@ -69,10 +69,10 @@ from app.services.batched.submitter import Submitter
 from app.services.batched.task_lists import NewestTasks, RenderedPage, TaskLists
 from app.services.batched.task_lookup import ReadTask, TaskLookup
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 from app.services.tasks.idempotency import Accepted
 from app.services.tasks.permissions import types_for
-from app.services.tasks.task_attempts import number_of
+from app.services.tasks.task_history import number_of_attempt
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 TAG_DESCRIPTION = "Create tasks, follow their progress, cancel them and retry them."
@@ -228,7 +228,7 @@ async def _caller(request: Request, scopes: Sequence[str]) -> tuple[UUID, Access
     return claims.user_id, claims
 
 
-def render_page(page: task_pages.ShownPage) -> RenderedPage:
+def render_page(page: task_queries.ShownPage) -> RenderedPage:
     """Return a page of the list as JSON."""
     body, last = _TASKS.render(page, lambda task: task["id"])
     return RenderedPage(body, last if isinstance(last, UUID) else None)
@@ -308,7 +308,7 @@ def create_tasks(
     },
 )
 @read_fast(_list_fast)
-@costly(lambda arguments: task_pages.reads_many(arguments["wanted"], arguments["skip"]))
+@costly(lambda arguments: task_queries.page_reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
     request: Request, db: SessionDep, wanted: TaskFilterDep, limit: Limit = LIMIT, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
@@ -539,4 +539,4 @@ def list_task_attempts(
     A page ends at `limit` attempts and at 1 MiB; the `Link` header then names the next page.
     """
     page = task_service.list_attempts(db, task_id, limit, owner=user.owner, after=read_number(cursor))
-    return _ATTEMPTS.page(request, page, number_of)
+    return _ATTEMPTS.page(request, page, number_of_attempt)

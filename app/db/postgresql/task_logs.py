@@ -1,4 +1,4 @@
-"""Writing the log lines of a task. Reading them is portable: `app/services/tasks/task_logs.py`."""
+"""Writing the log lines of a task. Reading them is portable: `app/services/tasks/task_history.py`."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Writing what a body emits. Reading it is portable: `app/services/tasks/task_output.py`."""
+"""Writing what a body emits. Reading it is portable: `app/services/tasks/task_history.py`."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Steps of a task, as an attempt writes and reads them. Pages of them: `app/services/tasks/task_steps.py`."""
+"""Steps of a task, as an attempt writes and reads them. Pages of them: `app/services/tasks/task_history.py`."""
 
 from functools import cache
 from typing import Any, NamedTuple

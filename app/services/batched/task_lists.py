@@ -19,8 +19,8 @@ from app.db.session import group_engine
 from app.errors import InvalidToken
 from app.models.task import TaskStatus
 from app.services.accounts.login_queries import live_sessions_of_tokens
-from app.services.tasks import task_counts, task_pages
-from app.services.tasks.task_pages import ShownPage
+from app.services.tasks import task_counts, task_queries
+from app.services.tasks.task_queries import ShownPage
 
 # Pages take milliseconds each: those who ask meanwhile wait for the whole batch.
 MAX_BATCH = 16
@@ -104,7 +104,7 @@ class TaskLists:
         ]
 
     def _page(self, connection: Connection, page: NewestTasks, user_id: UUID) -> _Read:
-        found = task_pages.newest(connection, user_id, page.limit, status=page.status, before=page.before)
+        found = task_queries.newest_page(connection, user_id, page.limit, status=page.status, before=page.before)
         return _Read() if found is None else _Read(page=self._render(found))
 
 

@@ -19,10 +19,9 @@ from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
 from app.models.user import Role
 from app.services.accounts.rights import Rights
-from app.services.tasks import task_changes, unique_keys, waking
-from app.services.tasks.load import load_of_row
+from app.services.tasks import due_tasks, task_changes, unique_keys
 from app.services.tasks.permissions import check_may_run
-from app.services.tasks.quotas import quotas
+from app.services.tasks.quotas import load_of_row, quotas
 from app.services.workflows import changing
 from app.services.workflows.restarting import Restart
 
@@ -171,7 +170,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
     restart.apply(db, [task.id for task in restarted])
     schedules.reopen(db, [task.id for task in restarted if task.schedule_id is not None])
     outcome.done += len(restarted)
-    waking.wake_all_due(db, {task.id: task.queue for task in restarted})
+    due_tasks.wake_all_due(db, {task.id: task.queue for task in restarted})
 
 
 def _check(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:

@@ -17,7 +17,7 @@ from app.models.task import Task
 from app.models.task_filter import TaskFilter
 from app.services.bulk.token import Token
 from app.services.operations.live_workers import look
-from app.services.tasks import task_counts, task_pages
+from app.services.tasks import task_counts, task_queries
 
 SAMPLE = 10
 # Of the filter, in one record of the audit.
@@ -73,7 +73,9 @@ class Selection:
 
     def reads_many(self) -> bool:
         """Whether counting these tasks or finding some of them reads many rows."""
-        return self.wanted is not None and (task_counts.reads_many(self.wanted) or task_pages.reads_many(self.wanted))
+        return self.wanted is not None and (
+            task_counts.reads_many(self.wanted) or task_queries.page_reads_many(self.wanted)
+        )
 
     def count(self, db: Session, owner: UUID | None) -> int:
         """How many tasks there are. `owner` limits a list of ids to that user's."""
@@ -85,10 +87,10 @@ class Selection:
         """Some of the tasks, as `TaskRead` takes them: the newest, and of a list of ids the first."""
         if self.wanted is None:
             found = set(db.scalars(select(Task.id).where(*self._of_ids(owner))))
-            return task_pages.shown_of(db, [each for each in self.ids or () if each in found][:SAMPLE])
-        page = task_pages.shown(db, self.wanted, SAMPLE)
+            return task_queries.shown_tasks(db, [each for each in self.ids or () if each in found][:SAMPLE])
+        page = task_queries.shown_page(db, self.wanted, SAMPLE)
         while not page.items and page.last is not None:  # few of the rows match
-            page = task_pages.shown(db, self.wanted, SAMPLE, before=page.last)
+            page = task_queries.shown_page(db, self.wanted, SAMPLE, before=page.last)
         return page.items
 
     def collect(

@@ -14,9 +14,9 @@ from app.errors import InvalidInput, InvalidTask
 from app.models.schedule import Schedule
 from app.schemas.schedule import NOT_OF_SCHEDULES, ScheduledTask
 from app.services.schedules.timing import start_of
-from app.services.tasks import task_requests
+from app.services.tasks import task_edits
 from app.services.tasks.new_rows import NewTask, parse, rows_of
-from app.services.tasks.task_requests import SCHEDULED_FOR
+from app.services.tasks.task_edits import SCHEDULED_FOR
 
 _SECRETS = ("args", "kwargs", "metadata")
 
@@ -77,7 +77,7 @@ def changed(schedule: Schedule, changes: dict[str, Any], *, by_owner: bool) -> S
 
 def _restored(before: dict[str, Any], changes: dict[str, Any], *, by_owner: bool) -> dict[str, Any]:
     task: Any = SimpleNamespace(**before, metadata_=before["metadata"])
-    values = task_requests.restored(task, changes, by_owner=by_owner)
+    values = task_edits.restored_changes(task, changes, by_owner=by_owner)
     moves = changes.get("celery_task_name", before["celery_task_name"]) != before["celery_task_name"]
     if moves and not by_owner and _keeps_secret(before, changes, values):
         message = f"{MASK} keeps a hidden value only for the same task: send the value itself"

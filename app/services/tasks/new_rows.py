@@ -27,7 +27,7 @@ from app.messaging.application import QUEUE_OF
 from app.models.outbox import ConsumerNumber
 from app.models.task import Held, Task
 from app.schemas.task import TaskCreate
-from app.services.tasks.load import Load, attached_bytes, load_of_row
+from app.services.tasks.quotas import Load, attached_bytes, load_of_row
 from app.workflows import references
 
 _TABLE = Base.metadata.tables[Task.__tablename__]

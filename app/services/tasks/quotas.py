@@ -5,14 +5,16 @@ database for a user and adds the tasks that it has accepted since. It counts aga
 the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
 quota is exact. What tasks write while they run is known only to the database: its sum of ended tasks is read again
 after STORED_SECONDS (docs/adr/0038).
+
+What a task takes of them is its `Load`: its number, the bytes of its arguments, and all bytes that its row keeps.
 """
 
 import logging
 import math
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,16 +25,112 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
+from app.core.json_text import json_size
 from app.core.task_bodies import start_for_service
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.db.statements import quotas as statements
 from app.db.statements.quotas import Look
+from app.ddl.sizes import ROW_BYTES
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManySubmissions, TooManyTasksQueued
-from app.services.tasks.load import NOTHING, Load
-from app.services.tasks.submission_window import WINDOW_SECONDS, SubmissionWindow
+from app.models.task import Task
 
 logger = logging.getLogger(__name__)
+
+# Of each parent: its id in `tasks.depends_on`, and the row of `task_dependencies` with its entries in two indexes.
+EDGE_BYTES = 200
+
+
+class Load(NamedTuple):
+    """A number of tasks, the bytes of their arguments, and all bytes that their rows keep."""
+
+    tasks: int
+    bytes: int
+    stored: int = 0
+
+    def __add__(self, other: "Load") -> "Load":  # type: ignore[override]  # no use to append tuples
+        return Load(self.tasks + other.tasks, self.bytes + other.bytes, self.stored + other.stored)
+
+    def __sub__(self, other: "Load") -> "Load":
+        return Load(self.tasks - other.tasks, self.bytes - other.bytes, self.stored - other.stored)
+
+
+NO_LOAD = Load(0, 0)
+
+
+def load_of(task: Task) -> Load:
+    """Return the load of a task. One that is retried keeps its row, and counts as a new one."""
+    arguments = json_size(task.args) + json_size(task.kwargs)
+    return load_of_row(arguments, attached_bytes_of(task))
+
+
+def attached_bytes_of(task: Task) -> int:
+    """Return what `attached_bytes` is of the fields of this task."""
+    return attached_bytes(task.name, task.tags, task.metadata_, len(task.depends_on or ()))
+
+
+def load_of_row(arguments: int, attached: int) -> Load:
+    """Return the load of a new row, of so many bytes of arguments and `attached_bytes`."""
+    return Load(1, arguments, ROW_BYTES + arguments + attached)
+
+
+def sum_of_loads(loads: Iterable[Load]) -> Load:
+    """Return all loads together."""
+    return sum(loads, NO_LOAD)
+
+
+def load_growth(before: Load, after: Load) -> Load:
+    """Return what a change of a task adds: bytes, and no task. Never less than nothing."""
+    more = after - before
+    return Load(0, max(more.bytes, 0), max(more.stored, 0))
+
+
+def attached_bytes(name: str, tags: Sequence[str], metadata: Mapping[str, Any], parents: int = 0) -> int:
+    """Return the bytes of these fields, which `tasks.attached_bytes` holds for a new task; `parents`: how many."""
+    fields = len(name.encode()) + sum(len(tag.encode()) for tag in tags) + parents * EDGE_BYTES
+    return fields + json_size(metadata) if metadata else fields
+
+
+# -- The tasks that one user sent to this process in the last minute ---------------------------------------------------
+
+WINDOW_SECONDS = 60
+
+
+class SubmissionWindow:
+    """The tasks that this process accepted in the last minute, counted by the second.
+
+    The rows do not show all: a retried task counts again, and a deleted task still counts.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque()  # [second of the monotonic clock, tasks]
+        self._total = 0
+
+    def add(self, tasks: int) -> None:
+        """Count tasks that were accepted now."""
+        second = int(time.monotonic())
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += tasks
+        self._total += tasks
+
+    def tasks(self) -> int:
+        """Return how many tasks were accepted in the last minute."""
+        while self._seconds and self._seconds[0][0] <= time.monotonic() - WINDOW_SECONDS - 1:
+            self._total -= self._seconds.popleft()[1]
+        return self._total
+
+    def seconds_until_drop(self) -> float:
+        """Return the seconds until the oldest of them leave the window."""
+        return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
+
+
+# -- The quotas of a user: queued tasks, bytes of their arguments, tasks a minute, bytes of all that is kept -----------
+# There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
+# database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
+# the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
+# quota is exact. What tasks write while they run is known only to the database: its sum of ended tasks is read again
+# after STORED_SECONDS (docs/adr/0038).
 
 # The query may take at most this share of the time: one of 100 ms is repeated after two seconds at the earliest. A
 # query slower than SLOW_QUERY_SECONDS (some ten thousand rows) is repeated in the background.
@@ -57,7 +155,7 @@ class Usage:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     query_lock: threading.Lock = field(default_factory=threading.Lock)
-    queued: Load = NOTHING
+    queued: Load = NO_LOAD
     # Bytes of the ended tasks, and when they were read.
     ended: int = 0
     ended_at: float = -math.inf
@@ -65,8 +163,8 @@ class Usage:
     # Seconds from the query until the oldest task of the last minute leaves the window.
     recent_seconds: float = 0
     # Tasks that this process committed since the query, and tasks that are reserved but not committed.
-    committed: Load = NOTHING
-    reserved: Load = NOTHING
+    committed: Load = NO_LOAD
+    reserved: Load = NO_LOAD
     window: SubmissionWindow = field(default_factory=SubmissionWindow)
     queried_at: float = -math.inf
     interval: float = MIN_INTERVAL_SECONDS

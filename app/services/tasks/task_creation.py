@@ -7,8 +7,8 @@ The steps, in their order:
 3. keyed: `unique_keys` finds the tasks that have the keys of the rows, and says which rows are new;
 4. within quota: `quotas`, for what is new and for what a replacement adds, and then the replacement is written;
 5. limited: `limited_tasks` refuses, or cancels others, as the limits of the rows say;
-6. inserted: `new_rows`, and with them what they depend on (`app/services/tasks/task_parents.py`);
-7. published: `waking`, after the commit.
+6. inserted: `new_rows`, and with them what they depend on (`task_dependencies`);
+7. published: `due_tasks`, after the commit.
 
 `creating` takes them in a transaction, `create_groups` for requests that came at the same moment: these share one
 INSERT and one commit (docs/adr/0024).
@@ -30,11 +30,10 @@ from app.errors import InvalidTask, QuotaExceeded, ServiceError
 from app.models.task import Task
 from app.models.user import User
 from app.services.operations.live_workers import look_for
-from app.services.tasks import limited_tasks, new_rows, task_files, task_parents, task_queries, unique_keys, waking
-from app.services.tasks.load import NOTHING, sum_of
+from app.services.tasks import due_tasks, limited_tasks, new_rows, task_dependencies, task_queries, unique_keys
 from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_priorities
-from app.services.tasks.quotas import Reservation, quotas
+from app.services.tasks.quotas import NO_LOAD, Reservation, quotas, sum_of_loads
 
 # Errors that the values of a row cause. Any other error concerns all rows.
 _ROW_ERRORS = (IntegrityError, DataError)
@@ -68,10 +67,10 @@ def creating(
                     rows = [row.followed(followers) for row in rows]
                 locked = limited_tasks.lock_limits(db, rows)
                 keyed = unique_keys.match_keys(db, rows)
-                if within_quota and (load := keyed.load) != NOTHING:
+                if within_quota and (load := keyed.load) != NO_LOAD:
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
-                parents = task_parents.find_parents(db, rows, goes_on=goes_on)
-                named = task_files.find_files(db, rows)
+                parents = task_dependencies.find_parents(db, rows, goes_on=goes_on)
+                named = task_dependencies.find_files(db, rows)
                 keyed.apply(parents.applied)
                 keyed.change_held(db)
                 cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
@@ -79,7 +78,7 @@ def creating(
                 accepted = accept(db, keyed.new)
                 revoked = parents.link(db, keyed.rows_by_id())
                 named.link(db, ((row.id, row.files) for row in keyed.new))
-                named.link(db, task_files.of_replaced(keyed.replacing), changed=True)
+                named.link(db, task_dependencies.files_of_replaced(keyed.replacing), changed=True)
                 until_commit.push(reserved.pop_all())
                 break
         if revoked:
@@ -99,7 +98,7 @@ def create_together(db: Session, groups: Sequence[Sequence[NewTask]]) -> list[li
         with ExitStack() as reserved:
             for at, rows in enumerate(groups):
                 with suppress(QuotaExceeded):
-                    load = sum_of(row.load for row in rows)
+                    load = sum_of_loads(row.load for row in rows)
                     reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
                     granted[at] = rows
             with db.begin_nested():
@@ -149,7 +148,7 @@ def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
     assert isinstance(db, Session) or not any(map(_needs_locks, rows)), "limits and parents are locked in a transaction"
     accepted = new_rows.insert_rows(db, rows)
     look_for(db, (row["waits"] for row in accepted))
-    waking.publish(db, accepted)
+    due_tasks.publish(db, accepted)
     return accepted
 
 
@@ -170,7 +169,7 @@ def create_groups(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Excep
         with SessionLocal() as db:
             for at, rows in enumerate(groups):
                 try:
-                    reservations[at] = quotas.reserve(db, rows[0].user_id, sum_of(row.load for row in rows))
+                    reservations[at] = quotas.reserve(db, rows[0].user_id, sum_of_loads(row.load for row in rows))
                 except QuotaExceeded as refusal:
                     outcomes[at] = refusal
         outcomes.update(zip(reservations, _insert([groups[at] for at in reservations]), strict=True))

@@ -1,18 +1,30 @@
-"""Reading one task. Its attempts: task_attempts.py; pages: task_pages.py; numbers: task_counts.py."""
+"""Reading tasks: one, several, and pages of them, newest first, each with the reason why it waits.
+
+What their runs left behind: task_history.py; numbers: task_counts.py.
+"""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy import Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
+from app.core.config import get_settings
 from app.core.json_text import SMALL_BYTES
-from app.db.statements import conditions, task_rows
+from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.sql import prepared, task_pages
+from app.db.statements import conditions, dependencies, newest_tasks, reads, task_filter, task_rows
+from app.ddl.waiting import WAITS_OF_MANY
 from app.errors import TaskNotFound
-from app.models.task import Task, TaskStatus
+from app.models.task import DependsOn, Task, TaskStatus, WaitingReason
+from app.models.task_filter import Longest, TaskFilter, looks_up_rows
 from app.schemas.task import TaskRead
-from app.services.tasks.waiting_reasons import explain
+from app.services.operations.live_workers import look as look_at_workers, look_for
 
 # The columns that clients see: those of the schema, `error` being two of them.
 _ERROR = ("error_type", "error_message")
@@ -28,7 +40,7 @@ def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
         statement = statement.where(Task.user_id == owner)
     task = db.scalars(_fresh(statement)).one_or_none()
     if task is not None:
-        explain(db, [task])
+        explain_waits(db, [task])
     return task
 
 
@@ -43,7 +55,7 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     """Those of the tasks that exist, as they are committed now, in the order of `ids`."""
     found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
-    explain(db, [*found.values()])
+    explain_waits(db, [*found.values()])
     return [found[task_id] for task_id in ids if task_id in found]
 
 
@@ -77,7 +89,7 @@ def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[
     Tasks whose large values have more than MAX_GROUPED_BYTES are left out.
     """
     rows = [dict(row) for row in connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings()]
-    explain(connection, rows)
+    explain_waits(connection, rows)
     return {row["id"]: as_shown(row) for row in rows}
 
 
@@ -88,7 +100,7 @@ def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -
     if row is None:
         raise TaskNotFound
     shown = dict(row)
-    explain(connection, [shown])
+    explain_waits(connection, [shown])
     return as_shown(shown)
 
 
@@ -103,3 +115,177 @@ def as_shown(row: dict[str, Any]) -> dict[str, Any]:
 def _fresh(statement: Select[Any]) -> Select[Any]:
     """Overwrite what the session remembers: others write these rows."""
     return statement.execution_options(populate_existing=True)
+
+
+# Why pending tasks wait, as far as it does not stand in their rows: which workers live, which tasks they wait for.
+
+
+def explain_waits(db: Session | Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
+    """Have these tasks, which were read just now, say what `TaskRead` shows of it. Of most nothing is read for it."""
+    waits = [task.waits if isinstance(task, Task) else task["waits"] for task in tasks]
+    look_for(db, waits)
+    of = {_id_of(task): task for task, why in zip(tasks, waits, strict=True) if why == WaitingReason.DEPENDENCY}
+    if of:
+        for task_id, parents in dependencies.blocked_by(db, of).items():
+            task, why = of[task_id], DependsOn(parents)
+            if isinstance(task, Task):
+                set_committed_value(task, "waits", why)
+            else:
+                task["waits"] = why
+
+
+def _id_of(task: Task | dict[str, Any]) -> Any:
+    return task.id if isinstance(task, Task) else task["id"]
+
+
+# -- Pages of tasks, newest first --------------------------------------------------------------------------------------
+# A page reads LOOK rows and no more. With a filter that few tasks fit it may be short, even empty: it then names the id
+# to continue from. A caller that continues misses nothing. (docs/adr/0026)
+
+PAGE_LOOK = 10_000
+UNLIMITED = 2**31
+
+# A task whose large values have more bytes is not read together with other pages.
+MAX_GROUPED_PAGE_BYTES = 4096
+
+# From here on, skipped rows count as many.
+MANY_SKIPPED = 1000
+
+TaskPage = Page[Task, UUID]
+# Each task as `TaskRead` takes it.
+ShownPage = Page[dict[str, Any], UUID]
+
+
+def page_reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
+    """Whether a page looks at many rows for each that it shows."""
+    return looks_up_rows(wanted) or skip >= MANY_SKIPPED
+
+
+def read_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:
+    """At most `limit` tasks, and the id before which the next page starts, if there may be one.
+
+    `before` is that id of the previous page. With `skip` the number of rows to read is unlimited: no cursor could say
+    how many are still to be skipped.
+    """
+    ids, edge = _page_ids(db, wanted, limit, before, skip)
+    return Page(_page_tasks(db, wanted, ids), edge)
+
+
+def shown_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> ShownPage:
+    """As `page`, and cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
+    ids, edge = _page_ids(db, wanted, limit, before, skip)
+    if not ids:
+        return Page([], edge)
+    # The owner of a task never changes: a page without other filters is always the same statement.
+    changeable = task_filter.conditions(replace(wanted, user_id=None))
+    statement = task_rows.page_statement(SHOWN, changeable) if changeable else _ROWS
+    found = task_rows.page_rows(db, statement, ids, MAX_PAGE_BYTES)
+    if found.is_cut:
+        edge = found.rows[-1]["id"]
+    explain_waits(db, found.rows)
+    return Page([as_shown(row) for row in found.rows], edge)
+
+
+def shown_longest(
+    db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int = 0
+) -> tuple[list[dict[str, Any]], int | None]:
+    """The tasks that took longest, among the newest LOOK, as `shown` gives them.
+
+    And how many the next page is to skip; None where there are no more. Has DATABASE_COSTLY_READ_SECONDS.
+    """
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    if wanted.waiting_for is not None:
+        look_at_workers(db)
+    ids = newest_tasks.longest_ids(db, wanted, by, limit + 1, skip, PAGE_LOOK)
+    found = shown_tasks(db, ids[:limit])
+    # A page may be cut, or a task deleted meanwhile: the next one begins behind the last that is shown.
+    seen = ids.index(found[-1]["id"]) + 1 if found else limit
+    return found, skip + seen if len(ids) > seen else None
+
+
+def shown_tasks(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """These tasks in this order, as `shown` gives them: as many as MAX_PAGE_BYTES take."""
+    found = task_rows.page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
+    explain_waits(db, found.rows)
+    return [as_shown(row) for row in found.rows]
+
+
+@cache
+def _newest_statement(*, of_status: bool, below: bool) -> sa.Select[Any]:
+    """The newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
+    tasks = Task.__table__.c
+    # A range, in the order of the index by user: with `=` PostgreSQL reads the newest tasks of all users for one who
+    # has none, where another one owns nearly all.
+    of_page: list[sa.ColumnElement[bool]] = [tasks.user_id.between(sa.bindparam("owner"), sa.bindparam("owner"))]
+    if of_status:
+        of_page.append(tasks.status == sa.bindparam("status"))
+    if below:
+        of_page.append(tasks.id < sa.bindparam("before"))
+    ids = (
+        sa.select(tasks.id)
+        .where(*of_page)
+        .order_by(tasks.user_id, tasks.id.desc())
+        .limit(sa.bindparam("most"))
+        .subquery()
+    )
+    columns = (*(tasks[name] for name in SHOWN), WAITS_OF_MANY.label("waits"), task_rows.TASK_BYTES.label("bytes"))
+    is_small = task_rows.LARGE_BYTES <= MAX_GROUPED_PAGE_BYTES
+    rows = ids.outerjoin(Task.__table__, sa.and_(tasks.id == ids.c.id, is_small))
+    return sa.select(*columns).select_from(rows).order_by(ids.c.id.desc())
+
+
+_NEWEST_NAMES = (*SHOWN, "waits")  # of its columns, but for the last one
+
+
+def newest_page(
+    db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, before: UUID | None = None
+) -> ShownPage | None:
+    """As `shown` for the tasks of a user, of any status or of one. One statement.
+
+    Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown` reads no more than that.
+    """
+    statement = _newest_statement(of_status=status is not None, below=before is not None)
+    values = {"owner": owner, "status": status, "before": before, "most": limit + 1}
+    found = prepared.execute_prepared(db, statement, values)
+    rows = [dict(zip(_NEWEST_NAMES, row, strict=False)) for row in found[:limit]]
+    if any(row["id"] is None for row in rows) or sum(row[-1] for row in found[:limit]) > MAX_PAGE_BYTES:
+        return None
+    explain_waits(db, rows)
+    return Page([as_shown(row) for row in rows], rows[-1]["id"] if len(found) > limit else None)
+
+
+def first_tasks(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
+    """The first `limit` tasks, for callers without a cursor: reads until the page is full."""
+    if limit < 1:
+        return []
+    tasks, edge = read_page(db, wanted, limit, skip=skip)
+    while edge is not None and len(tasks) < limit:
+        more, edge = read_page(db, wanted, limit - len(tasks), before=edge)
+        tasks += more
+    return tasks
+
+
+def _page_ids(
+    db: Session, wanted: TaskFilter, limit: int, before: UUID | None, skip: int
+) -> tuple[list[UUID], UUID | None]:
+    look = UNLIMITED if skip else PAGE_LOOK
+    if wanted.waiting_for is not None:
+        look_at_workers(db)
+    ids, edge = task_pages.page_ids(db, wanted, limit + 1, before=before, skip=skip, look=look)
+    if len(ids) > limit:
+        ids = ids[:limit]
+        edge = ids[-1]
+    return ids, edge
+
+
+_ROWS = task_rows.page_statement(SHOWN)
+
+
+def _page_tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
+    """The rows as they are now. A row that no longer fits is left out."""
+    if not ids:
+        return []
+    statement = sa.select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())
+    tasks = list(db.scalars(statement.execution_options(populate_existing=True)))
+    explain_waits(db, tasks)
+    return tasks

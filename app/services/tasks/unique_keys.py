@@ -1,31 +1,45 @@
 """Unique keys: of a user's pending and running tasks, one at most has a key.
 
 A unique index over `tasks.active_key` holds this, whoever writes. This module decides what becomes of a request whose
-key is taken. Where another transaction is faster than what was decided, the index or the version of a task tells it,
-and all of it is done again.
+key is taken, and replaces the task that has it where the request says so. Where another transaction is faster than what
+was decided, the index or the version of a task tells it, and all of it is done again.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
-from app.db.statements import conditions
+from app.db.statements import conditions, dependencies
+from app.ddl.clock import STATEMENT_TIME
 from app.ddl.indexes import UNIQUE_KEY
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
+from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
-from app.models.task import OnConflict, Task, TaskStatus
+from app.models.task import Held, OnConflict, Task, TaskStatus
+from app.schemas.task import TaskCreate
+from app.services.audit import recording as audit
 from app.services.outbox import add_followers
-from app.services.tasks import task_queries
-from app.services.tasks.load import NOTHING, Load, sum_of
-from app.services.tasks.new_rows import Created, NewTask
-from app.services.tasks.task_replacing import added_load, replace
+from app.services.tasks import task_changes, task_history, task_queries
+from app.services.tasks.due_tasks import wake, wake_if_due
+from app.services.tasks.new_rows import COLUMNS, Created, NewTask
+from app.services.tasks.quotas import (
+    NO_LOAD,
+    Load,
+    attached_bytes,
+    attached_bytes_of,
+    load_growth,
+    load_of,
+    sum_of_loads,
+)
+from app.services.tasks.task_edits import with_scheduled_time
 
 # Each try fails only if another transaction took or gave up one of the keys in between.
 TRIES = 10
@@ -79,12 +93,12 @@ class Keyed:
     followers: dict[UUID, int] = field(default_factory=dict)
     # Those for which the request has new tasks with a limit before the row with the key: the place of that row.
     behind_limits: dict[UUID, int] = field(default_factory=dict)
-    growth: Load = NOTHING
+    growth: Load = NO_LOAD
 
     @property
     def load(self) -> Load:
         """What is added to the quotas."""
-        return sum_of(row.load for row in self.new) + self.growth
+        return sum_of_loads(row.load for row in self.new) + self.growth
 
     def apply(self, to_row: Callable[[NewTask], NewTask]) -> None:
         """Replace the rows that will be written by what `to_row` makes of them."""
@@ -101,7 +115,7 @@ class Keyed:
         # In the order of the keys, as all requests: two with the same keys wait for each other, and do not deadlock.
         for key in sorted(self.held):
             task_id = self.held[key]
-            if task_id in self.replacing and not replace(db, *self.replacing[task_id]):
+            if task_id in self.replacing and not replace_task(db, *self.replacing[task_id]):
                 raise _Overtaken
             if task_id in self.followers:
                 add_followers(db, self.followers[task_id], Task.id == task_id)
@@ -275,3 +289,83 @@ def _taken(task_id: UUID, rows: Sequence[NewTask] = (), at: int = 0, why: str = 
     where = f"tasks[{at}]: " if len(rows) > 1 else ""
     reason = f", and cannot be replaced: {why}" if why else ""
     return UniqueKeyTaken(f"{where}Task {task_id} has this unique_key{reason}", task_id=task_id)
+
+
+# -- Replacing all that a request says of a pending task. Its id, its celery_task_name and its past attempts stay ------
+
+# What stays as it was, and what is computed here.
+_KEPT_COLUMNS = frozenset(
+    {"id", "celery_id", "user_id", "celery_task_name", "unique_key", "active_key", "followers", "schedule_id"}
+)
+_COMPUTED_COLUMNS = frozenset({"metadata", "max_attempts", "run_at", "held", "attached_bytes"})
+_COLUMN_OF = {"metadata": "metadata_"}
+_REPLACED_COLUMNS = [name for name in COLUMNS if name not in _KEPT_COLUMNS | _COMPUTED_COLUMNS]
+
+
+def added_load(task: Task, row: NewTask) -> Load:
+    """Return what the replacement adds to the quotas: bytes, and no task. Never less than nothing."""
+    return load_growth(load_of(task), row.load)
+
+
+def replace_task(db: Session, task: Task, row: NewTask) -> bool:
+    """Replace this version of a pending task by what the row says. Returns False if it has changed since.
+
+    It keeps its place in the queue unless its queue, its priority or its start is another one.
+    """
+    values = _replacing_values(task, row)
+    waits = row.values.get("held") == Held.DEPENDENCY
+    moves = waits or not _keeps_place(task, values)
+    if moves:
+        values |= task_changes.due_values(values, waits=waits)
+    # With another limit it waits for a place anew; it has none of that limit.
+    relimits = any(getattr(task, name) != values[name] for name in ("limit", "limit_key", "user_limited"))
+    if moves or relimits:
+        values["held"] = row.values.get("held")
+    after = attached_bytes(values["name"], values["tags"], values["metadata_"], len(row.parents))
+    more = after - attached_bytes_of(task)
+    if not task_changes.patch(db, task.id, task.version, values, pending_only=True, more_bytes=more):
+        return False
+    audit.record_task(db, AuditEvent.TASK_CHANGED, task, fields=_changed_fields(task, values))
+    if task.depends_on:
+        dependencies.delete_edges(db, task.id)  # those of the request are written next
+    if task.attempt:
+        task_history.clear_steps(db, task.id)
+    if moves:
+        wake_if_due(db, task.id, values["queue"])
+    elif relimits:
+        wake(db, task.id, values["queue"])
+    return True
+
+
+def _changed_fields(task: Task, values: dict[str, Any]) -> list[str]:
+    """Return the names of the request's fields in which the task becomes another one."""
+    return sorted(
+        name
+        for name, column in ((name, _COLUMN_OF.get(name, name)) for name in TaskCreate.model_fields)
+        if column in values and _differs(values[column], getattr(task, column))
+    )
+
+
+def _differs(value: Any, before: Any) -> bool:
+    return isinstance(value, ColumnElement) or bool(value != before)
+
+
+def _replacing_values(task: Task, row: NewTask) -> dict[str, Any]:
+    wanted = row.wanted
+    values = {name: row.values.get(name) for name in _REPLACED_COLUMNS}
+    # A schedule that fires again into its own task gives it its own time.
+    is_its_own = row.values.get("schedule_id") == task.schedule_id
+    values["metadata_"] = wanted.metadata if is_its_own else with_scheduled_time(task, wanted.metadata)
+    # Failed attempts stay counted: one more attempt is left in any case.
+    values["max_attempts"] = max(row.values["max_attempts"], task.failures + 1)
+    values["run_at"] = wanted.run_at
+    if wanted.delay_seconds is not None:
+        values["run_at"] = STATEMENT_TIME + timedelta(seconds=wanted.delay_seconds)
+    return values
+
+
+def _keeps_place(task: Task, values: dict[str, Any]) -> bool:
+    """Whether the task waits in its queue, and the replacement is due now in the same place."""
+    waits = task.turn is not None
+    same = (task.queue, task.priority) == (values["queue"], values["priority"])
+    return waits and same and values["run_at"] is None

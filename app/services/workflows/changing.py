@@ -12,10 +12,9 @@ from app.errors import ParentDeleted, TaskHasChildren, WorkflowActive, WorkflowT
 from app.models.api_key import Scope
 from app.models.task import ACTIVE, UNSUCCESSFUL, TaskStatus
 from app.services.accounts.rights import Rights
-from app.services.tasks import limited_tasks, task_changes, task_queries, unique_keys, waking
-from app.services.tasks.load import load_of_row, sum_of
+from app.services.tasks import due_tasks, limited_tasks, task_changes, task_queries, unique_keys
 from app.services.tasks.permissions import check_may_create, check_may_run
-from app.services.tasks.quotas import quotas
+from app.services.tasks.quotas import load_of_row, quotas, sum_of_loads
 from app.services.workflows.reading import final
 from app.services.workflows.restarting import Restart
 from app.workflows import references
@@ -66,7 +65,7 @@ def retry(
             _check(db, task, rights)
     check_parents_kept(db, workflow_id, [task.id for task in tasks])
     if within_quota:
-        load = sum_of(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
+        load = sum_of_loads(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
         until_commit.push(quotas.reserve(db, tasks[0].user_id, load).end)
     for limit in sorted({task.limit for task in tasks if task.limit is not None}):
         limited_tasks.keep(db, limit)
@@ -76,7 +75,7 @@ def retry(
             unique_keys.take_again(db, task, partial(task_changes.restart, db, task.id))
     task_changes.restart_all(db, [task.id for task in tasks if task.unique_key is None])
     restart.apply(db, [task.id for task in tasks])
-    waking.wake_all_due(db, {task.id: task.queue for task in tasks})
+    due_tasks.wake_all_due(db, {task.id: task.queue for task in tasks})
 
 
 def _check(db: Session, task: bulk.LockedTask, rights: Rights) -> None:

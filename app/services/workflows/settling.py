@@ -15,8 +15,8 @@ from app.models.outbox import ConsumerNumber
 from app.models.task import Task
 from app.services.execution import ends
 from app.services.outbox import Consumer, TaskEvent
-from app.services.tasks import waking
-from app.services.tasks.task_parents import PARENT_FAILED
+from app.services.tasks import due_tasks
+from app.services.tasks.task_dependencies import PARENT_FAILED
 from app.services.workflows import progress
 
 
@@ -59,7 +59,7 @@ def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
     free = left - dependencies.still_waiting(db, left) if left else left
     if free:
         dependencies.release(db, free)
-        waking.wake_known(db, [children[each] for each in sorted(free)])
+        due_tasks.wake_known(db, [children[each] for each in sorted(free)])
     return failed
 
 

@@ -25,8 +25,8 @@ from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit.audit_service import audit_service
 from app.services.task_service import task_service
-from app.services.tasks import task_attempts, task_logs, task_output, task_steps
-from app.services.tasks.task_logs import LogFilter
+from app.services.tasks import task_history
+from app.services.tasks.task_history import LogFilter
 from app.services.user_service import user_service
 from app.services.webhooks import deliveries
 from app.web import shown_schedules
@@ -58,12 +58,12 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     (task,) = shown([row])
     earlier = max(task.attempt - ATTEMPTS, 0)
     # Not by `task_service`, which would look for the task and its owner again each time.
-    found = task_attempts.page(db, row, ATTEMPTS, earlier)
+    found = task_history.page_of_attempts(db, row, ATTEMPTS, earlier)
     attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
     now = datetime.now(UTC)
-    logs = task_logs.newest(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
-    steps = task_steps.page(db, task_id, STEPS, 0) if row.attempt else Page([], None)
-    output = task_output.newest(db, task_id, CHUNKS, OUTPUT_BYTES) if row.attempt else Page([], None)
+    logs = task_history.newest_logs(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
+    steps = task_history.page_of_steps(db, task_id, STEPS, 0) if row.attempt else Page([], None)
+    output = task_history.newest_output(db, task_id, CHUNKS, OUTPUT_BYTES) if row.attempt else Page([], None)
     values = {
         "task": task,
         "owner": user_service.usernames(db, {task.user_id}).get(task.user_id) if user.is_admin else None,

@@ -19,7 +19,7 @@ from app.catalogue import known_queues
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import MAX_SEARCH, Longest, TaskFilter
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_facets, task_pages
+from app.services.tasks import task_counts, task_queries
 from app.services.tasks.permissions import types_for
 from app.services.tasks.search import ALL, KEYS, Search, parse
 from app.services.user_service import user_service
@@ -44,7 +44,7 @@ def list_tasks(
     text: Text = "",
     cursor: Annotated[str | None, Query()] = None,
     sort: Annotated[Longest | None, Query()] = None,
-    skip: Annotated[int, Query(ge=0, lt=task_pages.LOOK)] = 0,
+    skip: Annotated[int, Query(ge=0, lt=task_queries.PAGE_LOOK)] = 0,
     filters: Annotated[bool, Query()] = False,
 ) -> Response:
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
@@ -71,7 +71,7 @@ def list_tasks(
         "counts": counts,
         "matching": (len(tasks), False) if is_all else _matching(db, search, wanted, counts, found.get("status")),
         "sort": sort and sort.value,
-        "newest": task_pages.LOOK,
+        "newest": task_queries.PAGE_LOOK,
         "facets": _facets(db, search, found) if filters else None,
         "next_page": "/tasks?" + urlencode({"q": search.text, **following}) if following else None,
         "is_first": is_first,
@@ -95,19 +95,19 @@ def _rows(
     if sort is None:
         found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
         return found.items, None if found.last is None else {"cursor": found.last.hex}
-    rows, behind = task_pages.longest(db, wanted, sort, ROWS, skip)
+    rows, behind = task_queries.shown_longest(db, wanted, sort, ROWS, skip)
     return rows, None if behind is None else {"sort": sort.value, "skip": str(behind)}
 
 
 def _found(
     db: SessionDep, search: Search, wanted: TaskFilter, user: PageUser
-) -> dict[str, list[task_facets.Value]]:  # fmt: skip
+) -> dict[str, list[task_counts.FacetValue]]:  # fmt: skip
     """Return the values that occur most of each field; none of a search that finds more than was meant."""
     fields = [field for key, field in FACETS.items() if key != "user" or user.is_admin]
-    return {} if search.problems else task_facets.facets(db, wanted, fields)
+    return {} if search.problems else task_counts.read_facets(db, wanted, fields)
 
 
-def _facets(db: SessionDep, search: Search, found: dict[str, list[task_facets.Value]]) -> list[dict[str, Any]]:
+def _facets(db: SessionDep, search: Search, found: dict[str, list[task_counts.FacetValue]]) -> list[dict[str, Any]]:
     """Return what was found of each key, each value with the search for it. Chosen ones are left out."""
     chosen = {name: value if isinstance(value, list) else [value] for name, value in search.fields.items()}
     names = user_service.usernames(db, {each.value for each in found.get("user_id", ())})
@@ -149,14 +149,14 @@ def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | 
     """Return the numbers of the tabs: of the same search with each status. None where that would read the rows."""
     others = Search(search.text, {name: value for name, value in search.fields.items() if name != "status"})
     wanted = filter_of_search(user, others)
-    if task_counts.reads_many(wanted) or task_pages.reads_many(wanted):
+    if task_counts.reads_many(wanted) or task_queries.page_reads_many(wanted):
         return None
     return task_service.show_counts(db, wanted)
 
 
 def _matching(
     db: SessionDep, search: Search, wanted: TaskFilter, counts: dict[str, int] | None,
-    by_status: Sequence[task_facets.Value] | None,
+    by_status: Sequence[task_counts.FacetValue] | None,
 ) -> tuple[int, bool] | None:  # fmt: skip
     """Return how many tasks the search finds, and whether these are only the ones that were looked at.
 
@@ -166,7 +166,7 @@ def _matching(
         return sum(counts[status] for status in search.fields.get("status", TaskStatus)), False
     if by_status is not None:  # it holds all states, and has read the same rows
         return sum(each.number for each in by_status), any(each.is_more for each in by_status)
-    return task_facets.number_of(db, wanted)
+    return task_counts.count_newest(db, wanted)
 
 
 def _possible(search: Search) -> list[str]:

@@ -21,7 +21,7 @@ from app.core.redacted_text import PRIVATE_KEY_BEGINS, PRIVATE_KEY_ENDS
 from app.core.redaction import MASK
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.sql import prepared
-from app.services.execution.kept_logs import KeptLogs, LogLine
+from app.services.tasks.task_history import KeptLogs, LogLine
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
 
 logger = logging.getLogger(__name__)

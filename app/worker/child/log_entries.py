@@ -17,7 +17,7 @@ from app.core.json_text import dump_json
 from app.core.logging import traceback_of
 from app.core.redacted_text import redact_text
 from app.core.redaction import redact
-from app.services.execution.kept_logs import LogLine
+from app.services.tasks.task_history import LogLine
 from app.worker.shared.error_text import clean
 
 MESSAGE_BYTES = 8 * 1024

@@ -55,7 +55,7 @@ class TestTheSelectionOfAll:
         assert {query: self.selected(reader, query) for query in searches} == found
         monkeypatch.setattr("app.web.views.tasks.ROWS", 1)  # more than a page
         assert {query: self.selected(reader, query) for query in searches} == found
-        monkeypatch.setattr("app.services.tasks.task_facets.MOST_ROWS", 2)
+        monkeypatch.setattr("app.services.tasks.task_counts.MOST_COUNTED_ROWS", 2)
         assert self.selected(reader, "q=tag:a") == "all 2+ that match"
 
     def test_reads_the_rows_of_the_filters_once(
@@ -64,9 +64,9 @@ class TestTheSelectionOfAll:
         for _ in range(3):
             tasks.create(tags=["a"])
         monkeypatch.setattr("app.web.views.tasks.ROWS", 1)
-        monkeypatch.delattr("app.services.tasks.task_facets.number_of")
+        monkeypatch.delattr("app.services.tasks.task_counts.count_newest")
         assert self.selected(reader, "q=tag:a&filters=true") == "all 3 that match"
-        monkeypatch.setattr("app.services.tasks.task_facets.MOST_ROWS", 2)
+        monkeypatch.setattr("app.services.tasks.task_counts.MOST_COUNTED_ROWS", 2)
         assert self.selected(reader, "q=tag:a&filters=true") == "all 2+ that match"
 
     def test_has_no_number_where_counting_takes_too_long(

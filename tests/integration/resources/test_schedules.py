@@ -40,7 +40,7 @@ from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
-from app.services.tasks.load import attached_bytes
+from app.services.tasks.quotas import attached_bytes
 from app.services.user_service import user_service
 from tests.support.accounts import bearer
 from tests.support.schedules import TASK, fire_all, new_schedule, rewind, rows, tasks_of, told

@@ -17,7 +17,7 @@ from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
-from app.services.tasks.load import EDGE_BYTES
+from app.services.tasks.quotas import EDGE_BYTES
 from app.services.workflows import releasing
 from app.services.workflows.settling import CONSUMER
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, claim_next, finish, new_task, new_user, task_in

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.errors import InvalidTransition, ParentFailed, WorkflowTransition
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.tasks import waking
+from app.services.tasks import due_tasks
 from app.services.workflow_service import workflow_service
 from app.services.workflows import releasing
 from tests.support.amounts import amount
@@ -114,7 +114,7 @@ class Run:
         if (task := self._any()) is not None and task_service.get_task(self.db, self.ids[task]).crashes == 0:
             claimed = self.running.pop(task)
             assert ends.end_attempt(self.db, claimed.id, claimed.attempt, ends.lost("killed"))
-            waking.wake_if_due(self.db, claimed.id, claimed.queue)
+            due_tasks.wake_if_due(self.db, claimed.id, claimed.queue)
             self.db.commit()
             self.model.lose(task)
 

@@ -14,7 +14,7 @@ from app.live.queries import Found
 from app.live.streams import Credential
 from app.live.watches import Watches
 from app.models.task_output import TaskOutput
-from app.services.tasks.following import SoFar
+from app.services.tasks.task_history import SoFar
 
 pytestmark = pytest.mark.anyio
 USER, TASK = UUID(int=1), UUID(int=7)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.core.redacted_text import known_secrets
-from app.services.execution.kept_logs import KeptLogs, LogLine
+from app.services.tasks.task_history import KeptLogs, LogLine
 from app.worker.child import attempt_log, process
 from app.worker.child.attempt_log import LONGEST_KEY, AttemptLog, Bounds
 from app.worker.child.log_entries import printed

@@ -17,7 +17,7 @@ from app.core.task_bodies import coroutine_runner
 from app.db.statements.ends import Cause
 from app.errors import OutputTooLarge, TaskCancelled
 from app.services.execution.claims import ReadyClaim
-from app.services.execution.kept_logs import KeptLogs
+from app.services.tasks.task_history import KeptLogs
 from app.worker.child import attempt_output, attempt_run
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.attempt_run import AttemptRun

@@ -22,7 +22,7 @@ from celery.utils.log import LoggingProxy
 
 from app.core import task_bodies
 from app.core.redacted_text import known_secrets
-from app.services.execution.kept_logs import LogLine
+from app.services.tasks.task_history import LogLine
 from app.worker.child.attempt_log import MAX_WAITING, AttemptLog, Bounds
 from app.worker.child.log_capture import LogCapture, present_log
 from app.worker.child.log_entries import FIELDS_BYTES, MESSAGE_BYTES, TRACEBACK_BYTES, entry_of, line_of
