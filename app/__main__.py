@@ -209,7 +209,7 @@ def check() -> None:
     from app.catalogue import read_tasks, tasks_kept_out
     from app.core.config import get_settings, setting_warnings
     from app.messaging.loader import check_task_modules
-    from app.services.execution.queue_shares import check_queue_shares
+    from app.services.execution.claims import check_queue_shares
 
     settings = get_settings()
     for line in setting_warnings(settings):

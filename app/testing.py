@@ -35,8 +35,16 @@ from app.messaging.hidden_values import hide_arguments
 from app.messaging.input_files import FoundFile, InputFile
 from app.messaging.task_base import SQLAlchemyTask
 from app.models.task import TaskStatus
-from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, current_attempt
-from app.services.execution.results import check_name, check_percent, check_size
+from app.services.execution.attempts import (
+    AttemptError,
+    Claim,
+    CurrentAttempt,
+    NextTry,
+    check_name,
+    check_percent,
+    check_size,
+    current_attempt,
+)
 from app.services.files.contents import BINARY
 from app.services.tasks.new_rows import parse
 from app.worker.child.attempt_files import GONE, pieces_of

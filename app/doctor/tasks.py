@@ -7,7 +7,7 @@ from app.catalogue import EXTRAS, read_tasks
 from app.core.config import ConfigurationError, Settings
 from app.doctor.findings import Finding, fail, ok, say, warn
 from app.messaging.loader import check_task_modules
-from app.services.execution.queue_shares import check_queue_shares
+from app.services.execution.claims import check_queue_shares
 
 
 def check_tasks(settings: Settings) -> Iterator[Finding]:

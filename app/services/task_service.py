@@ -44,7 +44,7 @@ from app.services.audit import recording as audit
 from app.services.bulk import deeds
 from app.services.bulk.deeds import Caller, Preview, SelectedTask
 from app.services.bulk.selection import Selection
-from app.services.execution.results import check_percent, check_size
+from app.services.execution.attempts import check_percent, check_size
 from app.services.operations import error_group_service, limit_service, queue_service, stats_service, worker_service
 from app.services.tasks import (
     due_tasks,

@@ -21,7 +21,7 @@ from app.db.session import end_idle_transactions
 from app.db.sql import attempts, claims
 from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
-from app.services.execution.queue_shares import check_queue_shares
+from app.services.execution.claims import check_queue_shares
 from app.worker.child.left_transactions import leave_sessions, watch_connections, watch_sessions
 from app.worker.child.log_capture import TaskLogs, log_pieces_again, log_whole_lines
 from app.worker.child.process import ChildProcess, child_process, count_tasks, start_child

@@ -17,7 +17,7 @@ from app.api.http.sse import EventStream
 from app.api.http.turns import in_turn
 from app.errors import InsufficientScope, TaskNotFound, TooManyStreams
 from app.schemas.task_output import TaskOutputRead
-from app.services.execution.results import MOST_CHARACTERS
+from app.services.execution.attempts import MOST_NAME_CHARACTERS
 from app.services.task_service import task_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -25,7 +25,7 @@ router = SlashRouter(prefix="/tasks", tags=["tasks"])
 OfStream = Annotated[
     str | None,
     Query(
-        min_length=1, max_length=MOST_CHARACTERS, description="Only the chunks of this stream.", examples=["output"]
+        min_length=1, max_length=MOST_NAME_CHARACTERS, description="Only the chunks of this stream.", examples=["output"]
     ),
 ]  # fmt: skip
 After = Annotated[

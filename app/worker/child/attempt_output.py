@@ -21,8 +21,7 @@ from app.db.sql import prepared, task_output as statements
 from app.ddl.sizes import OUTPUT_ROW_BYTES
 from app.errors import AttemptLost, OutputTooLarge, TaskCancelled
 from app.models.task_log import SEQ_BITS
-from app.services.execution.attempts import CurrentAttempt
-from app.services.execution.results import check_bytes, check_name, to_json
+from app.services.execution.attempts import CurrentAttempt, check_bytes, check_name, to_json
 
 logger = logging.getLogger(__name__)
 

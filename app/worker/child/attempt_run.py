@@ -22,10 +22,9 @@ from app.db.statements.ends import Cause
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts, daily_limits, ends
-from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTry, current_attempt
+from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTry, check_size, current_attempt
 from app.services.execution.claims import ReadyClaim
 from app.services.execution.ends import Ending, Success
-from app.services.execution.results import check_size
 from app.services.operations import admitter
 from app.services.workflows import releasing
 from app.worker.child import left_transactions

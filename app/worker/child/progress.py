@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core.task_bodies import start_for_service
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
-from app.services.execution.results import check_percent, is_plainly_small
+from app.services.execution.attempts import check_percent, is_plainly_small
 
 logger = logging.getLogger(__name__)
 

@@ -32,9 +32,8 @@ from app.messaging.input_files import looking
 from app.messaging.parameters import arguments_of_body, parameters_of_task, takes_files
 from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
-from app.services.execution.attempts import NextTry
+from app.services.execution.attempts import NextTry, to_json
 from app.services.execution.daily_limits import DailyLimit
-from app.services.execution.results import to_json
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.references import Arguments
 

@@ -12,8 +12,7 @@ from app.db.statements import workflows as statements
 from app.db.statements.executing import Executes
 from app.errors import ResultTooLarge, UnusableResult
 from app.models.task import TaskStatus
-from app.services.execution.attempts import Claim
-from app.services.execution.results import check_bytes
+from app.services.execution.attempts import Claim, check_bytes
 from app.workflows import references
 from app.workflows.references import MissingPath, Reference
 

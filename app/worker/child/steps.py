@@ -16,7 +16,7 @@ from app.db.statements.ends import Cancellation
 from app.ddl.sizes import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
 from app.models.task_log import SEQ_BITS
-from app.services.execution.results import check_name, to_json
+from app.services.execution.attempts import check_name, to_json
 
 T = TypeVar("T")
 Deliver = Callable[[Callable[[attempts.Executor], T]], T]

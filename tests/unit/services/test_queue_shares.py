@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from app.core.config import ConfigurationError
-from app.services.execution.queue_shares import QueueShares, check_queue_shares
+from app.services.execution.claims import QueueShares, check_queue_shares
 from tests.support.properties import given, st
 
 QUEUES = ("high_priority", "default", "low_priority")
