@@ -27,7 +27,7 @@ from app.schedules.words import in_words
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleCreate
 from app.services.accounts.rights import Rights
-from app.services.operations.live_workers import lease
+from app.services.operations.worker_service import worker_lease
 from app.services.schedule_service import schedule_service
 from app.services.schedules import changing, requests
 from app.services.schedules.listing import ScheduleFilter
@@ -213,7 +213,7 @@ def import_entries(
         owner = db.execute(found).one()
         imported = {str(schedule.metadata_.get(ENTRY)): schedule for schedule in _imported(db, user_id)}
         now = now_of(db)
-        served = [worker.task_names for worker in workers.live(db, lease())]
+        served = [worker.task_names for worker in workers.live(db, worker_lease())]
         seen: set[str] = set()
         lines: list[Line] = []
         for source in sources:

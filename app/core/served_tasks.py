@@ -1,6 +1,6 @@
 """Which tasks the live workers can run: a picture that each process keeps, at most a second old where it is used.
 
-`app/services/operations/live_workers.py` reads it from the database.
+`app/services/operations/worker_service.py` reads it from the database.
 """
 
 import time

@@ -10,8 +10,8 @@ from app.db.session import SessionLocal
 from app.doctor.findings import Finding, fail, ok, say, warn
 from app.messaging.application import celery_app
 from app.models.worker import WorkerState
+from app.services.operations.metrics import maintenance_seconds
 from app.services.operations.queue_service import QueueState, list_queues
-from app.services.operations.task_numbers import maintenance_seconds
 from app.services.operations.worker_service import WorkerInfo, list_workers
 
 # A round begins twice a second. A leader that dies is replaced after its lease.

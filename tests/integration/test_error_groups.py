@@ -23,7 +23,7 @@ from app.models.task_count import task_count_changes
 from app.models.task_filter import TaskFilter
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, NextTry
-from app.services.operations import error_adding
+from app.services.operations import error_group_service
 from app.services.operations.error_group_service import ErrorFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
@@ -193,15 +193,15 @@ class TestForgetting:
         for task in gone:
             task_service.delete(db, task.id)
         task_counts.fold(db)
-        error_adding.forget(db)
+        error_group_service.forget_error_groups(db)
         assert len(groups(db, user)) == 4
-        monkeypatch.setattr(error_adding, "MOST_FORGETTABLE", 2)
-        error_adding.forget(db)
+        monkeypatch.setattr(error_group_service, "MOST_FORGETTABLE", 2)
+        error_group_service.forget_error_groups(db)
         assert set(groups(db, user)) == set(names.values()) - {names[gone[0].id]}
         db.execute(spelled("UPDATE error_groups SET last_seen = last_seen - :age", {"age": FORGET_AFTER}))
         age = TIMES_KEPT + timedelta(hours=1)
         db.execute(spelled("UPDATE error_times SET at = at - :age", {"age": age}))
-        error_adding.forget(db)
+        error_group_service.forget_error_groups(db)
         assert set(groups(db, user)) == {names[kept.id]}
         assert db.execute(text("SELECT count(*) FROM error_times")).scalar_one() == 0
         assert MOST_FORGETTABLE == 1000

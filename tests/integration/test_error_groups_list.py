@@ -17,8 +17,7 @@ from app.models.error_group import ErrorState, error_times
 from app.models.task_stats import begin_of_step
 from app.services.execution.attempts import AttemptError
 from app.services.operations import error_group_service
-from app.services.operations.error_adding import HOUR
-from app.services.operations.error_group_service import ErrorFilter, ErrorSort
+from app.services.operations.error_group_service import HOUR, ErrorFilter, ErrorSort
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
 from tests.support.error_groups import failed, groups

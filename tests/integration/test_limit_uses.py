@@ -14,7 +14,7 @@ from app.models.limit import Limit
 from app.models.task import WaitingReason
 from app.models.task_filter import TaskFilter
 from app.services.execution.claims import Claims
-from app.services.operations import limit_use
+from app.services.operations import limit_service
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from tests.support.limited import LINES, SHORT, served_session, succeed
@@ -55,10 +55,10 @@ class TestUses:
             new_task(real, user, limit="y")
         flush_admitter()
         start(real)
-        uses = limit_use.limit_uses(real)
+        uses = limit_service.limit_uses(real)
         assert [(each.key, each.running, len(each.tasks)) for each in uses.of["x"].keys] == [("a", 1, 1), ("b", 1, 1)]
         assert (uses.of["x"].waiting, uses.of["y"].waiting, uses.of["y"].starts, uses.is_cut) == (3, 1, 1, False)
-        own = limit_use.limit_uses(real, owner=other)
+        own = limit_service.limit_uses(real, owner=other)
         assert (own.of["x"].waiting, own.of["x"].keys) == (1, [])
 
     def test_count_the_starts_within_the_period_of_each_rate(self, real: Session) -> None:
@@ -73,7 +73,7 @@ class TestUses:
         tasks.append(new_task(real, user, limit="minute").id)  # it has a place, and may start at any moment
         flush_admitter()
         real.commit()
-        starts = {name: use.starts for name, use in limit_use.limit_uses(real).of.items() if use.starts}
+        starts = {name: use.starts for name, use in limit_service.limit_uses(real).of.items() if use.starts}
         assert starts == {"minute": 1, "hour": 2}
         rated = real.scalars(select(Limit).where(Limit.rate_count.is_not(None)))
         assert {limit.name: number for limit in rated if (number := statements.usage(real, limit).starts)} == starts
@@ -84,7 +84,7 @@ class TestUses:
             task_service.put_limit(real, f"rated-{at}", rate={"count": 1, "period_seconds": 60})
             flush_admitter()  # what its thread sends is noted, too
             with noted_statements() as seen:
-                limit_use.limit_uses(real)
+                limit_service.limit_uses(real)
             sent.append(len(seen))
         assert sent == [sent[0]] * 3
 

@@ -33,7 +33,7 @@ from app.schemas.task import TaskCreate
 from app.services.execution import claims, ends
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
-from app.services.operations import queue_service, stats_adding
+from app.services.operations import queue_service, stats_service
 from app.services.task_service import task_service
 from app.services.tasks import new_rows, task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
@@ -605,7 +605,7 @@ class TestTidying:
 
     @pytest.fixture(autouse=True)
     def old_rows(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stats_adding, "FORGET_BATCH", 2)
+        monkeypatch.setattr(stats_service, "FORGET_BATCH", 2)
         long_ago = {"user_id": ALL_USERS, "step_seconds": 60, "at": datetime.now(UTC) - timedelta(days=1)}
         rows = [{**long_ago, "measure": "run", "bucket": bucket, "number": 1} for bucket in range(7)]
         db.execute(insert(task_durations), rows)

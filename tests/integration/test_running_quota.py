@@ -29,7 +29,7 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.execution import attempts, ends
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
-from app.services.operations.user_admission import UserAdmission
+from app.services.operations.admission import UserAdmission
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
 from tests.support.amounts import amount

@@ -19,7 +19,7 @@ from app.models.task import Task, TaskStatus
 from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, begin_of_step, task_durations, task_stats
 from app.services.execution import ends
 from app.services.execution.ends import Ending, Success, end_successes
-from app.services.operations import stats_adding, stats_service
+from app.services.operations import stats_service
 from app.services.operations.stats_service import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
@@ -37,7 +37,7 @@ NOTHING = {"p50": None, "p95": None, "p99": None}
 
 
 def fold(db: Session) -> None:
-    while task_counts.fold(db) or stats_adding.add_submissions(db):
+    while task_counts.fold(db) or stats_service.add_submissions(db):
         pass
 
 
@@ -320,11 +320,11 @@ class TestBounds:
     def test_what_no_window_shows_is_deleted(self, db: Session) -> None:
         task_in(db, TaskStatus.SUCCEEDED)
         fold(db)
-        assert stats_adding.forget(db) == 0
+        assert stats_service.forget_stats(db) == 0
         for age, left in ((timedelta(hours=3), {900, 3600}), (timedelta(days=1), {3600}), (timedelta(days=7), set())):
             for table in (task_stats, task_durations):
                 db.execute(table.update().values(at=table.c.at - age))
-            assert stats_adding.forget(db) > 0
+            assert stats_service.forget_stats(db) > 0
             for table in (task_stats, task_durations):
                 assert set(db.scalars(select(table.c.step_seconds))) == left
 

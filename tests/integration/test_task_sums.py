@@ -14,8 +14,8 @@ from app.models.task_count import task_count_changes
 from app.models.task_stats import task_submissions
 from app.models.task_sum import MOST_PAIRS, OTHER, task_sum_durations, task_sums as table
 from app.services.execution import ends
-from app.services.operations import stats_adding, task_sums
-from app.services.operations.task_sums import REST, Pair
+from app.services.operations import metrics, stats_service
+from app.services.operations.metrics import OTHER_PAIR, Pair
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
 from tests.support.spelling import spelled
@@ -27,13 +27,13 @@ DEFAULT = Pair(LONG_RUNNING, "default")
 
 
 def fold(db: Session) -> None:
-    while task_counts.fold(db) or stats_adding.add_submissions(db):
+    while task_counts.fold(db) or stats_service.add_submissions(db):
         pass
 
 
 def sums(db: Session) -> dict[Pair, TaskSums]:
     fold(db)
-    return {Pair(each.name, each.queue): each for each in task_sums.read(db)}
+    return {Pair(each.name, each.queue): each for each in metrics.read_task_sums(db)}
 
 
 def numbers(db: Session, pair: Pair = DEFAULT) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ class TestNumbers:
         """The counters are written in the transaction that takes the changes: neither is done without the other."""
         task_in(db, TaskStatus.SUCCEEDED)
         with monkeypatch.context() as broken:
-            broken.setattr("app.services.operations.error_adding.add", lambda *_: 1 / 0)
+            broken.setattr("app.services.operations.error_group_service.add_failures", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 task_counts.fold(db)
         assert db.scalars(select(table.c.succeeded)).all() == []
@@ -167,7 +167,7 @@ class TestNumbers:
         task = new_task(db)
         db.execute(task_submissions.update().values(celery_task_name=None))
         assert task.queue == "default"
-        assert numbers(db, REST) == (1, 0, 0, 0, 0)
+        assert numbers(db, OTHER_PAIR) == (1, 0, 0, 0, 0)
 
 
 class TestDurations:
@@ -223,10 +223,10 @@ class TestPairs:
         assert len(found) == MOST_PAIRS + 1
         own = {pair: each for pair, each in found.items() if pair.celery_task_name == LONG_RUNNING}
         assert len(own) == 2
-        assert numbers(db, REST) == (2, 1, 1, 0, 0)
-        assert REST == (OTHER, OTHER)
+        assert numbers(db, OTHER_PAIR) == (2, 1, 1, 0, 0)
+        assert OTHER_PAIR == (OTHER, OTHER)
         assert sum(each.numbers["sent"] for each in own.values()) == 4
-        assert count_of(found[REST].wait) == 2
+        assert count_of(found[OTHER_PAIR].wait) == 2
 
     def test_room_that_is_made_is_used(self, db: Session) -> None:
         db.execute(insert(table), [{"celery_task_name": f"{number}", "queue": "q"} for number in range(MOST_PAIRS)])

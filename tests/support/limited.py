@@ -23,7 +23,7 @@ from app.models import Task, WorkerProcess
 from app.models.task import TaskPriority
 from app.services.execution import ends
 from app.services.execution.claims import Claims
-from app.services.operations import admission, admitter
+from app.services.operations import admission
 from app.services.task_service import task_service
 from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter
 
@@ -51,7 +51,7 @@ def succeed(db: Session, *ids: UUID, attempt: int = 1) -> None:
 
 
 def body_ends(db: Session, task_id: UUID, attempt: int = 1) -> None:
-    admission.free(db, statements.of_attempts([(task_id, attempt)]))
+    admission.free_places(db, statements.of_attempts([(task_id, attempt)]))
 
 
 def maintain(db: Session) -> None:
@@ -143,7 +143,7 @@ def _claim_and_run(chance: random.Random, witness: Witness, keys: Mapping[UUID, 
                 if not is_over:
                     ends.end_attempt(db, row.id, row.attempt, ends.succeeded(None))
                     db.commit()
-            admitter.bodies_ended([(row.id, row.attempt)])
+            admission.bodies_ended([(row.id, row.attempt)])
 
 
 def _end_from_outside(db: Session, task_id: UUID, chance: random.Random) -> None:

@@ -87,7 +87,7 @@ def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
 def _let_go() -> None:
     """Drop what this process built from other settings, once its threads have done what they have to do."""
     storage.replace(None)
-    for name in ("app.services.operations.admitter", "app.messaging.wakeups"):
+    for name in ("app.services.operations.admission", "app.messaging.wakeups"):
         if name in sys.modules:
             sys.modules[name].flush()
     for thread in threading.enumerate():

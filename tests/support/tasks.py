@@ -25,7 +25,7 @@ from app.models.task import TaskPriority, TaskStatus
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, Claim, NextTry, WorkerIdentity
 from app.services.execution.claims import Claims, ReadyClaim
-from app.services.operations import admitter
+from app.services.operations import admission
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
@@ -171,6 +171,6 @@ def give_id(db: Session, task_id: UUID, new: UUID, **columns: Any) -> None:
 
 def flush_admitter() -> None:
     """Wait until all tasks are admitted that can be. Where that takes long, the error output has what each thread does."""
-    if not admitter.flush(20):
+    if not admission.flush(20):
         faulthandler.dump_traceback(all_threads=True)
         raise AssertionError("the admitter is busy for 20 s: what it does is in the error output")

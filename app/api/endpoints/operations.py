@@ -11,7 +11,7 @@ from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
 from app.services import consumers
 from app.services.health_service import check_migrations, health_service
-from app.services.operations.task_numbers import read_task_numbers
+from app.services.operations.metrics import read_task_numbers
 
 router = APIRouter(tags=["operations"])
 TAG_DESCRIPTION = "Probes and metrics for operators."

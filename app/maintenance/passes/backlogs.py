@@ -18,7 +18,7 @@ from app.models.webhook import ClosedLane, WebhookDelivery, WebhookRecovery
 from app.outbound.targets import Policy
 from app.services.bulk import steps
 from app.services.consumers import CONSUMERS
-from app.services.operations import stats_adding
+from app.services.operations import stats_service
 from app.services.outbox import Consumer, Turn, deliver_batch
 from app.services.tasks import task_counts
 from app.services.webhooks import dropping, following, forgetting, recoveries
@@ -30,7 +30,7 @@ def _add_changes(db: Session, this: Round) -> float | None:
 
 
 def _add_submissions(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, stats_adding.add_submissions, stats_adding.FOLD_BATCH)
+    return this.run_batches(db, stats_service.add_submissions, stats_service.SUBMISSIONS_BATCH)
 
 
 def _there_are_changes() -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ from app.models.task_count import FORGET_BATCH
 from app.models.worker import WorkerProcess
 from app.services.bulk import steps
 from app.services.files.deleting import delete_dropped, reason_of
-from app.services.operations import error_adding, stats_adding
+from app.services.operations import error_group_service, stats_service
 from app.services.schedules import runs as schedule_runs
 from app.services.tasks import task_counts
 from app.storage import storage
@@ -145,11 +145,11 @@ def _bulk(db: Session, this: Round) -> float | None:
 
 
 def _stats(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, stats_adding.forget, stats_adding.FORGET_BATCH)
+    return this.run_batches(db, stats_service.forget_stats, stats_service.FORGET_BATCH)
 
 
 def _error_groups(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, error_adding.forget, error_adding.FORGET_BATCH)
+    return this.run_batches(db, error_group_service.forget_error_groups, error_group_service.FORGET_BATCH)
 
 
 def _schedule_runs(db: Session, this: Round) -> float | None:

@@ -18,9 +18,7 @@ from app.db.statements.user_place_terms import are_used
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.limit import Limit
 from app.services.operations import admission
-from app.services.operations.admission import Admission
-from app.services.operations.lines import behind
-from app.services.operations.user_admission import UserAdmission, batches
+from app.services.operations.admission import Admission, UserAdmission, batches_of_users, tasks_behind
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +28,7 @@ def _free_places(db: Session, this: Round) -> None:
     lost = of_lost_workers(this.silent_for)
     with transaction(db):
         # Read first: nearly always there is none, and SQLite has one writer.
-        freed = admission.release(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
+        freed = admission.release_places(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
     for name in freed:
         logger.warning("maintenance: places of limit %s are free, whose worker is lost", name)
 
@@ -89,7 +87,7 @@ def _take_back(db: Session, admitting: Admission, name: str) -> None:
     of_keys = {key: place for key, (_, place) in held_tasks.next_of_keys(db, name, lines, keys).items()}
     first = held_tasks.next_held(db, name, lines, 1)[:1] if admitting.room() <= 0 else []
     best = min((row.place for row in first), default=len(lines.queues) + 1)
-    taken = behind(lines, admitted, {key: min(best, place) for key, place in of_keys.items()}, best)
+    taken = tasks_behind(lines, admitted, {key: min(best, place) for key, place in of_keys.items()}, best)
     if taken:
         held_tasks.take_back(db, taken, of_limit(name))
         admitting.ask_for(of_keys)
@@ -146,7 +144,7 @@ def _admit_by_user(db: Session, this: Round) -> None:
         _release_held(db)
     with transaction(db):
         users = user_places.users_at_hand(db)
-    for batch in batches(users):
+    for batch in batches_of_users(users):
         with transaction(db):
             user_places.lock(db, batch)
             limits.release(db, user_places.of_users(batch), user_places.without_use())

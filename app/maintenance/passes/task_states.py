@@ -27,7 +27,7 @@ from app.messaging.wakeups import wake
 from app.models.task import IS_PENDING, IS_RUNNING, Held, Task, TaskPriority
 from app.models.worker import WorkerProcess
 from app.services.execution import ends
-from app.services.operations.live_workers import look
+from app.services.operations.worker_service import look_at_workers
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ RELEASED_BATCH = 500
 def _hold_unknown(db: Session, _this: Round) -> None:
     """Hold the tasks that no live worker of their queue knows, and let those go on that one knows again."""
     with transaction(db):
-        look(db)
+        look_at_workers(db)
     for served, names in served_tasks().served() or []:
         for _ in range(MOST_STATEMENTS):
             with transaction(db):

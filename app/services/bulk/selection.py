@@ -16,7 +16,7 @@ from app.models.bulk_deed import BATCH, BulkBatch, pack_ids
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
 from app.services.bulk.token import Token
-from app.services.operations.live_workers import look
+from app.services.operations.worker_service import look_at_workers
 from app.services.tasks import task_counts, task_queries
 
 SAMPLE = 10
@@ -103,7 +103,7 @@ class Selection:
         """
         if self.wanted is not None:
             if self.wanted.waiting_for is not None:
-                look(db)
+                look_at_workers(db)
             conditions = [*task_filter.conditions(self.wanted), *([] if until is None else [until])]
             if without is None:
                 return Collected(bulk.collect(db, deed_id, conditions))

@@ -24,7 +24,7 @@ from app.models.claim_hold import HoldKind, QueueEvent
 from app.models.task import TaskPriority
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
-from app.services.operations.live_workers import lease
+from app.services.operations.worker_service import worker_lease
 
 # So many tasks of each priority are looked at for whose they are.
 FRONT = 5000
@@ -105,7 +105,7 @@ def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
         used[worker_id] += running
     for name, starts in queue_depths.read_starts(db):
         of(name).started_per_minute = starts
-    for worker in workers.live(db, lease()):
+    for worker in workers.live(db, worker_lease()):
         for name in worker.queues:
             of(name).workers += 1
             of(name).slots += worker.concurrency
@@ -171,7 +171,11 @@ def resume_queue(db: Session, name: str, *, commit: bool = True) -> PauseState:
 
 def _check_known(db: Session, name: str) -> None:
     """Raise QueueNotFound, unless the queue is declared, served or paused, or has tasks. Counts nothing."""
-    known = {*QUEUES, *known_queues(), *chain.from_iterable(worker.queues for worker in workers.live(db, lease()))}
+    known = {
+        *QUEUES,
+        *known_queues(),
+        *chain.from_iterable(worker.queues for worker in workers.live(db, worker_lease())),
+    }
     if name in known or claim_holds.is_held(db, HoldKind.QUEUE, name) or queue_depths.has_unfinished(db, name):
         return
     raise _not_found(name, known)

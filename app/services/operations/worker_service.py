@@ -1,14 +1,19 @@
-"""Workers: which there are, what they run, and their drain. Each function is one transaction."""
+"""Workers: which there are, which tasks they can run, what they run, and their drain.
 
-from collections.abc import Sequence
+Each function that opens a transaction is one.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.origin import current_actor
+from app.core.served_tasks import served_tasks
 from app.db.session import transaction
 from app.db.statements import claim_holds, reads, workers
 from app.errors import WorkerNotFound
@@ -16,7 +21,6 @@ from app.models.claim_hold import HoldKind
 from app.models.worker import WorkerEvent, WorkerProcess, WorkerState
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
-from app.services.operations.live_workers import lease
 
 # How many tasks are looked at for those of a worker, and how many are shown.
 LOOK, SHOWN = 10_000, 20
@@ -42,7 +46,7 @@ class WorkerInfo:
 
 def list_workers(db: Session, name: str | None = None) -> list[WorkerInfo]:
     """Return the workers that have not stopped, by name, with the tasks that they run; with `name` that one alone."""
-    found = workers.not_stopped(db, lease(), name)
+    found = workers.not_stopped(db, worker_lease(), name)
     running: dict[Any, list[Any]] = {}
     for task in workers.running_on(db, [worker.id for worker, _ in found]):
         running.setdefault(task.worker_id, []).append(task)
@@ -79,7 +83,7 @@ def drain_worker(db: Session, name: str, *, commit: bool = True) -> WorkerInfo:
     does nothing. Raises WorkerNotFound, also for a worker that is lost.
     """
     with transaction(db, commit=commit):
-        for worker, lost in workers.not_stopped(db, lease(), name):
+        for worker, lost in workers.not_stopped(db, worker_lease(), name):
             if lost:
                 break
             if not claim_holds.is_held(db, HoldKind.WORKER, str(worker.id)):
@@ -106,3 +110,24 @@ def _state_of(worker: WorkerProcess, running: list[Any], *, lost: bool, draining
         version=worker.version,
         memory_bytes=worker.memory_bytes,
     )
+
+
+# -- Which workers live, and which tasks they can run ------------------------------------------------------------------
+
+
+def worker_lease() -> timedelta:
+    """For how long after its last heartbeat a worker counts as living."""
+    return timedelta(seconds=get_settings().worker_lease_seconds)
+
+
+def look_at_workers(db: Session | Connection) -> None:
+    """Read the workers, unless this process has done so within a second: one small SELECT."""
+    served = served_tasks()
+    if served.is_due():
+        served.learn((worker.queues, worker.task_names) for worker in workers.live(db, worker_lease()))
+
+
+def look_at_workers_for(db: Session | Connection, waits: Iterable[str | None]) -> None:
+    """The same where one of the tasks is ready, by their `Task.waits`: the answer tells whether a worker knows it."""
+    if "ready" in waits:
+        look_at_workers(db)

@@ -18,7 +18,7 @@ from app.db.sql import turns
 from app.ddl.trigger_terms import USER_LIMIT
 from app.messaging import hints, wakeups
 from app.models.task import Task
-from app.services.operations import admitter
+from app.services.operations import admission
 from app.services.operations.admission import Freed
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _wake(due: Sequence[tuple[str, Place | None]]) -> None:
         if place is not None:
             name, key = place
             admitting.setdefault(name, set()).update([] if key is None else [key])
-    admitter.admit_soon(admitting)
+    admission.admit_soon(admitting)
 
 
 def _first_place(user_id: UUID, limit: str | None, user_limited: bool | None) -> Place | None:

@@ -22,8 +22,8 @@ from app.db.statements.task_conditions import own_index
 from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
 from app.models.task_count import FORGET_BATCH, stored_bytes, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
-from app.services.operations import error_adding, stats_adding, task_sums
-from app.services.operations.live_workers import look, look as look_at_workers
+from app.services.operations import error_group_service, metrics, stats_service
+from app.services.operations.worker_service import look_at_workers as look, look_at_workers as look_at_workers
 from app.services.tasks.task_queries import PAGE_LOOK
 
 FOLD_BATCH = 1000
@@ -40,9 +40,9 @@ def fold(db: Session) -> int:
         with transaction(db):
             wait_briefly(db)
             folded = statements.fold(db, FOLD_BATCH)
-            stats_adding.add_ended(db, folded.now, folded.ended)
-            task_sums.add_ended(db, folded.ended)
-            error_adding.add(db, folded.now, folded.ended)
+            stats_service.add_ended_tasks(db, folded.now, folded.ended)
+            metrics.add_ended(db, folded.ended)
+            error_group_service.add_failures(db, folded.now, folded.ended)
             return folded.taken
     except OperationalError as error:
         if not is_locked(error):

@@ -29,7 +29,7 @@ from app.db.session import SessionLocal, group_engine, transaction
 from app.errors import InvalidTask, QuotaExceeded, ServiceError
 from app.models.task import Task
 from app.models.user import User
-from app.services.operations.live_workers import look_for
+from app.services.operations.worker_service import look_at_workers_for
 from app.services.tasks import due_tasks, limited_tasks, new_rows, task_dependencies, task_queries, unique_keys
 from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_priorities
@@ -147,7 +147,7 @@ def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
         return []
     assert isinstance(db, Session) or not any(map(_needs_locks, rows)), "limits and parents are locked in a transaction"
     accepted = new_rows.insert_rows(db, rows)
-    look_for(db, (row["waits"] for row in accepted))
+    look_at_workers_for(db, (row["waits"] for row in accepted))
     due_tasks.publish(db, accepted)
     return accepted
 

@@ -24,7 +24,7 @@ from app.errors import TaskNotFound
 from app.models.task import DependsOn, Task, TaskStatus, WaitingReason
 from app.models.task_filter import Longest, TaskFilter, looks_up_rows
 from app.schemas.task import TaskRead
-from app.services.operations.live_workers import look as look_at_workers, look_for
+from app.services.operations.worker_service import look_at_workers as look_at_workers, look_at_workers_for
 
 # The columns that clients see: those of the schema, `error` being two of them.
 _ERROR = ("error_type", "error_message")
@@ -123,7 +123,7 @@ def _fresh(statement: Select[Any]) -> Select[Any]:
 def explain_waits(db: Session | Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
     """Have these tasks, which were read just now, say what `TaskRead` shows of it. Of most nothing is read for it."""
     waits = [task.waits if isinstance(task, Task) else task["waits"] for task in tasks]
-    look_for(db, waits)
+    look_at_workers_for(db, waits)
     of = {_id_of(task): task for task, why in zip(tasks, waits, strict=True) if why == WaitingReason.DEPENDENCY}
     if of:
         for task_id, parents in dependencies.blocked_by(db, of).items():

@@ -17,7 +17,7 @@ from app.models.task import TaskStatus
 from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskAttemptRead, TaskRead
 from app.services.operations import error_group_service
-from app.services.operations.error_adding import HOUR
+from app.services.operations.error_group_service import HOUR
 from app.services.task_service import task_service
 from app.services.user_service import user_service
 from app.web.access import PageUser

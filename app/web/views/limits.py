@@ -13,8 +13,7 @@ from app.models.limit import MAX_COUNT, OnExcess
 from app.schemas.json_value import LIMIT_NAME
 from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
-from app.services.operations.limit_service import LimitState
-from app.services.operations.limit_use import LimitUse, limit_uses
+from app.services.operations.limit_service import LimitState, LimitUse, limit_uses
 from app.web.access import PageAdmin, PageUser
 from app.web.confirming import Confirmed, ask
 from app.web.forms import by_field, number

@@ -25,7 +25,7 @@ from app.services.execution import attempts, daily_limits, ends
 from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTry, check_size, current_attempt
 from app.services.execution.claims import ReadyClaim
 from app.services.execution.ends import Ending, Success
-from app.services.operations import admitter
+from app.services.operations import admission
 from app.services.workflows import releasing
 from app.worker.child import left_transactions
 from app.worker.child.attempt_files import AttemptFiles
@@ -304,7 +304,7 @@ class AttemptRun:
     def _free_place(self) -> None:
         """The body has ended, whoever has ended the attempt."""
         if self.claim.is_limited:
-            admitter.bodies_ended([self._fence])
+            admission.bodies_ended([self._fence])
 
     def _delivered(self, ending: Ending) -> bool:
         self._has_ended()

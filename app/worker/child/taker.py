@@ -27,7 +27,7 @@ from app.messaging import hints, wakeups
 from app.messaging.broker import BrokerLink
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims, ReadyClaim, give_back
-from app.services.operations import admitter
+from app.services.operations import admission
 from app.worker.child.attempt_run import AttemptRun, patience
 from app.worker.child.left_transactions import roll_back_connections
 from app.worker.child.process import ChildProcess
@@ -205,7 +205,7 @@ class Taker:
             deliver(lambda db: give_back(db, claims), self._patience)
         except Undeliverable as error:
             logger.warning("%d tasks were not given back, the agent does: %s", len(claims), error)
-        admitter.bodies_ended([(claim.id, claim.attempt) for claim in claims if claim.is_limited])
+        admission.bodies_ended([(claim.id, claim.attempt) for claim in claims if claim.is_limited])
         hints.changed(*(claim.id for claim in claims))
 
     def _deadlines(self, claim: ReadyClaim) -> Deadlines:

@@ -33,7 +33,7 @@ from app.messaging.guard.messages import WAKEUP
 from app.models.claim_hold import HoldKind
 from app.models.task import Task, TaskStatus
 from app.services.execution import ends
-from app.services.operations import admission, admitter
+from app.services.operations import admission
 from app.worker.parent import held_attempts
 from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended, living
 from app.worker.parent.completions import Completions
@@ -292,7 +292,7 @@ class Agent:
         self._suspected_places = set(orphans)
         if again:
             with SessionLocal() as db:
-                admission.free(db, limits.of_attempts(again))
+                admission.free_places(db, limits.of_attempts(again))
 
     # -- what was lost -----------------------------------------------------------------------------------------------
 
@@ -343,9 +343,9 @@ class Agent:
                 ends.end_tasks(db, ends.not_begun(), *attempt, Task.id != begun.task_id)
             ends.end_tasks(db, self._ending(loss, why), *attempt)
             which = [] if loss.task_id is None else [of_task(loss.task_id)]
-            freed = admission.release(db, of_worker(self._worker_id, loss.pid, *which))
+            freed = admission.release_places(db, of_worker(self._worker_id, loss.pid, *which))
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
-        admitter.admit_soon(freed)
+        admission.admit_soon(freed)
         for outcome in outcomes:
             _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
         if loss.is_told and not outcomes and loss.pid not in self._told:
@@ -386,8 +386,8 @@ class Agent:
             with transaction(db):
                 workers.limit_lock_waits(db)
                 ends.end_tasks(db, ends.not_begun(), tuple_(Task.id, Task.attempt).in_(unbegun))
-                freed = admission.release(db, limits.of_attempts(unbegun))
-        admitter.admit_soon(freed)
+                freed = admission.release_places(db, limits.of_attempts(unbegun))
+        admission.admit_soon(freed)
 
     def _say_goodbye(self) -> None:
         """Give back what is left (its children are gone by now) and say that this worker beats no more."""
@@ -395,10 +395,10 @@ class Agent:
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
             ends.end_tasks(db, ends.handed_back(STOP_TEXTS[Stop.HANDED_BACK]), Task.worker_id == self._worker_id)
-            freed = admission.release(db, of_worker(self._worker_id))
+            freed = admission.release_places(db, of_worker(self._worker_id))
             say_stopped(db, self._worker_id)
             claim_holds.forget(db, HoldKind.WORKER, str(self._worker_id))
-        admitter.admit_soon(freed)
+        admission.admit_soon(freed)
 
 
 def _tell(loss: Loss, why: str, outcome: Row[UUID, TaskStatus, int, str | None]) -> None:

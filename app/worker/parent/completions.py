@@ -23,7 +23,7 @@ from app.db.sql import prepared
 from app.messaging import hints
 from app.services.execution import ends
 from app.services.execution.ends import Success
-from app.services.operations import admitter
+from app.services.operations import admission
 from app.services.workflows import releasing
 from app.worker.shared.error_text import describe
 from app.worker.shared.hand_over import HandOver
@@ -150,7 +150,7 @@ class Completions:
             held = ends.end_successes(connection, batch)
         self._written(batch)
         hints.changed(*held)
-        admitter.bodies_ended([success[:2] for success in batch if success.is_limited])
+        admission.bodies_ended([success[:2] for success in batch if success.is_limited])
         releasing.release_children([success.task_id for success in batch if success.has_children])
         for success in batch:
             if success.task_id not in held:
@@ -186,7 +186,7 @@ class Completions:
             self._written([success])
             hints.changed(success.task_id)
             if success.is_limited:
-                admitter.bodies_ended([(success.task_id, success.attempt)])
+                admission.bodies_ended([(success.task_id, success.attempt)])
             if success.has_children:
                 releasing.release_children([success.task_id])
 

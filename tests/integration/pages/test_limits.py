@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.services.operations import limit_use
+from app.services.operations import limit_service
 from tests.support.at_work import a_worker, running
 from tests.support.page_reader import Reader, cells, heading
 from tests.support.task_client import BODY, TaskClient
@@ -108,7 +108,7 @@ class TestLimits:
         running(tasks, a_worker(), limit="licences")
         tasks.post("batch", {"tasks": [BODY | {"limit": "licences"}] * 3})
         flush_admitter()
-        monkeypatch.setattr(limit_use, "MOST_WAITING", 2)
+        monkeypatch.setattr(limit_service, "MOST_WAITING", 2)
         (row,) = cells(administrator.get("/limits").text, "limits")
         assert row[3] == "2+"
 

@@ -1,24 +1,84 @@
-"""The counters of `/metrics`: what has become of tasks since the table was made, by task and queue.
-
-Maintenance adds to them in the transaction that takes what it adds, so nothing is counted twice or lost.
-"""
+"""What one scrape of `/metrics` tells of tasks and workers, and the counters behind it."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.catalogue import known_queues
 from app.core.duration_buckets import start_of
-from app.core.metrics import Durations, TaskSums
+from app.core.metrics import Durations, QueueDepth, TaskNumbers, TaskSums, WorkerLoad
+from app.db.session import SessionLocal
 from app.db.sql import stats as statements
+from app.db.statements import queue_depths, reads, workers
+from app.db.statements.expressions import seconds_between
+from app.db.statements.queue_depths import RunningTasks
+from app.ddl.clock import STATEMENT_TIME
+from app.messaging.application import QUEUES
+from app.models.maintenance import MaintenanceLease
 from app.models.task import TaskStatus
 from app.models.task_count import Ended
 from app.models.task_stats import MEASURES
 from app.models.task_sum import LONGER, MOST_PAIRS, OTHER, PAIR, SUM_BUCKETS, SUM_NUMBERS, task_sum_durations, task_sums
+from app.services.operations.worker_service import worker_lease
+
+STATEMENT_SECONDS = 2.0
+
+_SINCE_MAINTENANCE = select(seconds_between(MaintenanceLease.renewed_at, STATEMENT_TIME))
+
+
+def read_task_numbers() -> TaskNumbers:
+    """Read them, on a connection of their own. Each statement takes at most STATEMENT_SECONDS.
+
+    They take longer the more tasks are pending, and no longer the more have ended.
+    """
+    with SessionLocal() as db:
+        reads.limit_read(db, STATEMENT_SECONDS)
+        running = queue_depths.read_running(db)
+        loads = _worker_loads(db, running)
+        depths = _depths(db, running, {queue for worker in loads for queue in worker.queues})
+        since = maintenance_seconds(db)
+        sums = read_task_sums(db)
+    return TaskNumbers(depths, sums, loads, since)
+
+
+def maintenance_seconds(db: Session) -> float:
+    """Return how many seconds ago a round of maintenance began; infinity before the first one."""
+    since: Any = db.scalar(_SINCE_MAINTENANCE)
+    return float("inf") if since is None else max(0.0, float(since))
+
+
+def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]) -> list[QueueDepth]:
+    """Of every queue that is known, is served or has an unfinished task; idle ones included."""
+    waiting = {queue: (number, ready, float(age or 0)) for queue, number, ready, age in queue_depths.read_waiting(db)}
+    running = Counter[str]()
+    for each in running_tasks:
+        running[each.queue] += each.number
+    depths = []
+    for queue in dict.fromkeys((*QUEUES, *sorted(known_queues() | served), *waiting, *running)):
+        pending, ready, age = waiting.get(queue, (0, 0, 0.0))
+        depths.append(QueueDepth(queue, pending, ready, running[queue], max(0.0, age)))
+    return depths
+
+
+def _worker_loads(db: Session, running_tasks: Sequence[RunningTasks]) -> list[WorkerLoad]:
+    """Those that `GET /workers/` shows."""
+    running = Counter[UUID | None]()
+    for each in running_tasks:
+        running[each.worker_id] += each.number
+    return [
+        WorkerLoad(each.name, each.queues, each.concurrency, running[each.id], is_up=not lost)
+        for each, lost in workers.not_stopped(db, worker_lease(), None)
+    ]
+
+
+# -- The counters of `/metrics`: what has become of tasks since the table was made, by task and queue ------------------
+# Maintenance adds to them in the transaction that takes what it adds, so nothing is counted twice or lost.
 
 
 class Pair(NamedTuple):
@@ -28,16 +88,16 @@ class Pair(NamedTuple):
     queue: str
 
 
-REST = Pair(OTHER, OTHER)
+OTHER_PAIR = Pair(OTHER, OTHER)
 _WAIT, _RUN = MEASURES
-_BOUNDS = (*SUM_BUCKETS, LONGER)
-_LABELS = (*(str(start_of(bucket)) for bucket in SUM_BUCKETS), "+Inf")
+_BUCKET_BOUNDS = (*SUM_BUCKETS, LONGER)
+_BUCKET_LABELS = (*(str(start_of(bucket)) for bucket in SUM_BUCKETS), "+Inf")
 _ALL_PAIRS = select(*(task_sums.c[name] for name in PAIR))
 
 
 def add_sent(db: Session, sent: Mapping[Pair, int]) -> None:
     """Add tasks that were created. The caller commits."""
-    places = _places(db, sent)
+    places = _pairs_counted(db, sent)
     numbers = Counter[tuple[Pair, str]]()
     for pair, number in sent.items():
         numbers[places[pair], "sent"] += number
@@ -47,7 +107,7 @@ def add_sent(db: Session, sent: Mapping[Pair, int]) -> None:
 def add_ended(db: Session, changes: Iterable[Ended]) -> None:
     """Add the tasks that have ended, their durations, and the attempts that are tried again. The caller commits."""
     told = [(Pair(each.celery_task_name, each.queue), each) for each in changes if each.at or _is_retry(each)]
-    places = _places(db, {pair for pair, _ in told})
+    places = _pairs_counted(db, {pair for pair, _ in told})
     numbers = Counter[tuple[Pair, str]]()
     durations: dict[tuple[Pair, str, int], list[float]] = defaultdict(lambda: [0, 0.0])
     for named, change in told:
@@ -61,7 +121,7 @@ def add_ended(db: Session, changes: Iterable[Ended]) -> None:
             measured.append((_RUN, change.run_bucket, change.ran))
         for measure, bucket, seconds in measured:
             if bucket is not None:
-                sums = durations[pair, measure, _BOUNDS[bisect_right(SUM_BUCKETS, bucket)]]
+                sums = durations[pair, measure, _BUCKET_BOUNDS[bisect_right(SUM_BUCKETS, bucket)]]
                 sums[0] += change.ends
                 # The clock may have been set back. A sum never falls.
                 sums[1] += max(0.0, seconds)
@@ -69,7 +129,7 @@ def add_ended(db: Session, changes: Iterable[Ended]) -> None:
     _add_durations(db, durations)
 
 
-def read(db: Session) -> list[TaskSums]:
+def read_task_sums(db: Session) -> list[TaskSums]:
     """All of them: two statements, whose rows are bounded by MOST_PAIRS."""
     measured: dict[tuple[str, str, str], list[tuple[int, int, float]]] = defaultdict(list)
     for name, queue, measure, *sums in db.execute(select(task_sum_durations)):
@@ -90,14 +150,14 @@ def _is_retry(change: Ended) -> bool:
     return change.status == TaskStatus.PENDING
 
 
-def _places(db: Session, pairs: Collection[Pair]) -> dict[Pair, Pair]:
+def _pairs_counted(db: Session, pairs: Collection[Pair]) -> dict[Pair, Pair]:
     """Under which pair each of these counts: REST for those beyond MOST_PAIRS, the first ones being kept."""
     if not pairs:
         return {}
     known = {Pair(*row) for row in db.execute(_ALL_PAIRS)}
-    room = MOST_PAIRS - len(known - {REST})
+    room = MOST_PAIRS - len(known - {OTHER_PAIR})
     new = sorted(set(pairs) - known)
-    return {**{pair: pair for pair in pairs}, **dict.fromkeys(new[max(0, room) :], REST)}
+    return {**{pair: pair for pair in pairs}, **dict.fromkeys(new[max(0, room) :], OTHER_PAIR)}
 
 
 def _add_numbers(db: Session, numbers: Mapping[tuple[Pair, str], int]) -> None:
@@ -119,8 +179,8 @@ def _add_durations(db: Session, durations: Mapping[tuple[Pair, str, int], list[f
 
 def _cumulative(sums: Iterable[tuple[int, int, float]]) -> Durations:
     """Of rows (bucket, number, seconds). Buckets of another release count in the next longer one of this."""
-    numbers, total = [0] * len(_BOUNDS), 0.0
+    numbers, total = [0] * len(_BUCKET_BOUNDS), 0.0
     for bucket, number, seconds in sums:
-        numbers[bisect_left(_BOUNDS, bucket)] += number
+        numbers[bisect_left(_BUCKET_BOUNDS, bucket)] += number
         total += seconds
-    return Durations(list(zip(_LABELS, accumulate(numbers), strict=True)), total)
+    return Durations(list(zip(_BUCKET_LABELS, accumulate(numbers), strict=True)), total)
