@@ -170,13 +170,13 @@ def create_admin() -> None:
     from app.core.config import get_settings
     from app.db.session import SessionLocal
     from app.errors import InvalidInput
-    from app.services.accounts.passwords import check_first_admin
+    from app.services.accounts.auth_service import check_first_admin_password
     from app.services.user_service import user_service
 
     settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         raise InvalidInput("set FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD")
-    check_first_admin(settings)
+    check_first_admin_password(settings)
     with SessionLocal() as db:
         created = user_service.ensure_first_admin(
             db,

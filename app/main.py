@@ -56,7 +56,7 @@ from app.errors import ServiceError
 from app.live.watcher import running_watcher
 from app.messaging.hints import hint_sender
 from app.messaging.loader import check_task_modules
-from app.services.accounts.passwords import check_first_admin
+from app.services.accounts.auth_service import check_first_admin_password
 from app.services.accounts.totp_service import totp_service
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
@@ -85,7 +85,7 @@ def create_app() -> FastAPI:
     """An application on the settings of this process."""
     settings = get_settings()
     check_task_modules(settings)
-    check_first_admin(settings)
+    check_first_admin_password(settings)
     app = FastAPI(
         telemetry=telemetry(),
         title="Task Service",

@@ -26,7 +26,7 @@ from app.schedules.cron_lines import PARTS, Part, parse_line
 from app.schedules.words import in_words
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleCreate
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.operations.worker_service import worker_lease
 from app.services.schedule_service import schedule_service
 from app.services.schedules import changing, requests

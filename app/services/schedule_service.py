@@ -31,8 +31,7 @@ from app.errors import (
 from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
 from app.schemas.schedule import BackfillRequest, ScheduleCreate
-from app.services.accounts.rights import Rights
-from app.services.accounts.user_queries import of_new_tasks
+from app.services.accounts.users import Rights, priority_and_followers
 from app.services.audit.recording import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
 from app.services.schedules.listing import ScheduleFilter
@@ -94,7 +93,7 @@ class ScheduleService:
         with transaction(db, commit=commit):
             if within_quota:
                 _check_number(db, user_id, most)
-            if of_new_tasks(db, user_id) is None:
+            if priority_and_followers(db, user_id) is None:
                 raise UserNotFound
             _check_task(db, row, schedule.id)
             db.add(schedule)

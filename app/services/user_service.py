@@ -32,10 +32,9 @@ from app.models.audit import AuditEvent
 from app.models.task import TaskPriority
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
-from app.services.accounts import api_key_queries, login_throttle, user_queries as queries
-from app.services.accounts.auth_service import auth_service
-from app.services.accounts.login_queries import revoke_sessions_of
-from app.services.accounts.passwords import check_strength
+from app.services.accounts import api_keys, login_throttle, users as queries
+from app.services.accounts.auth_service import auth_service, check_password_strength
+from app.services.accounts.sessions import revoke_sessions_of
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -54,7 +53,7 @@ class UserService:
             limits = {address_block(address): settings.registrations_per_address}
             login_throttle.count_deed(db, settings, "registrations from this address", limits)
         # Counted before, as it takes time whatever comes of it.
-        check_strength(password, username, email, field="password")
+        check_password_strength(password, username, email, field="password")
         password_hash = hash_password(password)
         try:
             with transaction(db):
@@ -84,7 +83,7 @@ class UserService:
 
         Of concurrent calls with the same name or address, one succeeds and the others raise UserExists.
         """
-        check_strength(password, username, email, field="password")
+        check_password_strength(password, username, email, field="password")
         password_hash = hash_password(password)  # before the transaction: slow, and needs no connection
         with transaction(db, commit=commit):
             rights: dict[str, Any] = {
@@ -119,7 +118,7 @@ class UserService:
 
     def find_id(self, db: Session, username: str) -> UUID | None:
         """Return the id of the user with this name, ignoring case, or None."""
-        return queries.id_of(db, username.replace("\x00", ""))
+        return queries.id_of_username(db, username.replace("\x00", ""))
 
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
         """Change `username`, `email`, `role`, `is_active`, `max_priority`, `weight`.
@@ -175,12 +174,12 @@ class UserService:
             limits = {str(user_id): settings.account_changes_per_user}
             login_throttle.count_deed(db, settings, "changes of the password", limits)
             user = self.get_user(db, user_id, commit=False)
-        check_strength(new, user.username, user.email, field="new_password")
+        check_password_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
             self._replace_password(db, user_id, password_hash, "password changed")
             if revoke_api_keys:
-                api_key_queries.revoke_keys_of(db, user_id)
+                api_keys.revoke_keys_of(db, user_id)
             kept = "revoked" if revoke_api_keys else "kept"
             audit.record(db, AuditEvent.PASSWORD_CHANGED, Subject.user(user_id), api_keys=kept)
 
@@ -190,7 +189,7 @@ class UserService:
         The second factor and API keys stay. Raises UserNotFound, WeakPassword.
         """
         user = self.get_user(db, user_id)
-        check_strength(new, user.username, user.email, field="new_password")
+        check_password_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
             self._replace_password(db, user_id, password_hash, "password reset")

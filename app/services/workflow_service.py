@@ -22,7 +22,7 @@ from app.db.statements import workflows
 from app.errors import IdempotencyKeyInFlight, IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
 from app.models.workflow import Workflow, WorkflowEvent
 from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.tasks import idempotency

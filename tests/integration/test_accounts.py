@@ -14,7 +14,7 @@ from app.core.security import hash_password
 from app.db.session import SessionLocal
 from app.errors import WeakPassword
 from app.main import create_app
-from app.services.accounts.passwords import check_first_admin
+from app.services.accounts.auth_service import check_first_admin_password
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register, sign_up
 from tests.support.services import Services
@@ -93,7 +93,7 @@ class TestFirstAdministratorOfAStart:
     @pytest.mark.parametrize("weak", ["passwordpassword", "Password1!"])
     def test_production_refuses_a_weak_one(self, weak: str) -> None:
         with settings({**self.PRODUCTION, "FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": weak}):
-            for start in (create_app, lambda: check_first_admin(get_settings())):
+            for start in (create_app, lambda: check_first_admin_password(get_settings())):
                 with pytest.raises(ConfigurationError, match="production refuses this FIRST_ADMIN_PASSWORD") as refused:
                     start()
                 assert weak not in str(refused.value)

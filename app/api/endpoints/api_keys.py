@@ -13,7 +13,7 @@ from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, InvalidCursor, LoginOnly
 from app.models.api_key import ApiKey
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
-from app.services.accounts.api_key_service import api_key_service
+from app.services.accounts.api_keys import api_key_service
 
 router = SlashRouter(prefix="/auth/api-keys", tags=["auth"])
 

@@ -11,7 +11,7 @@ from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
 from app.errors import LoginOnly, SessionNotFound
 from app.schemas.auth import LoginSessionRead
-from app.services.accounts.session_service import OpenSession, session_service
+from app.services.accounts.sessions import OpenSession, session_service
 
 router = SlashRouter(prefix="/auth/sessions", tags=["auth"])
 

@@ -1,8 +1,8 @@
-"""Login, token refresh, logout, and the authentication of requests.
+"""Login, token refresh, logout, the authentication of requests, and the check of new passwords.
 
 A login is a row of `login_sessions`. Access tokens name it (`sid`), and each request checks it, so a revocation takes
 effect at once in every process. Each refresh token of a login is valid once, and a replay ends the login. API keys are
-authenticated here too; `api_key_service` creates them.
+authenticated here too; `api_keys` creates them.
 """
 
 from collections.abc import Callable, Collection
@@ -13,7 +13,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.config import Settings, get_settings
+from app.core.config import ConfigurationError, Settings, get_settings
+from app.core.credentials import weakness
 from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
@@ -27,16 +28,16 @@ from app.db.session import transaction
 from app.db.statements import api_keys, batches, logins
 from app.db.statements.logins import lock_user_unchanged
 from app.ddl.clock import STATEMENT_TIME
-from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired
+from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired, WeakPassword
 from app.models.api_key import ALL_SCOPES, ApiKeyEvent, Scope
 from app.models.audit import AuditEvent
 from app.models.login import LoginBlock, ThrottleCount
 from app.models.user import Role
-from app.services.accounts import login_queries as queries, login_throttle
-from app.services.accounts.api_key_queries import LiveKey
-from app.services.accounts.login_queries import Client
-from app.services.accounts.rights import Rights
+from app.services.accounts import login_throttle, sessions as queries
+from app.services.accounts.api_keys import LiveKey
 from app.services.accounts.second_factor import Factor, check_code
+from app.services.accounts.sessions import Client
+from app.services.accounts.users import Rights
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -342,3 +343,29 @@ def _without_nul(login: str) -> str:
 
 
 auth_service = AuthService()
+
+
+# -- The check of each new password, and that of FIRST_ADMIN_PASSWORD at the start -------------------------------------
+
+
+def check_password_strength(password: str, username: str, email: str, *, field: str) -> None:
+    """Raise WeakPassword if the password is short or easy to guess. The error never repeats the password.
+
+    Takes about 0.1 s, so call it outside transactions.
+    """
+    weak = weakness(password, (username, email))
+    if weak is not None:
+        raise WeakPassword(weak.advice, [{"loc": [field], "msg": weak.advice, "type": weak.kind}])
+
+
+def check_first_admin_password(settings: Settings) -> None:
+    """Raise ConfigurationError if production names a weak FIRST_ADMIN_PASSWORD, also where that user exists already.
+
+    Elsewhere a weak one is a line in the log: `UserService.ensure_first_admin` refuses it.
+    """
+    name, password = settings.first_admin_username, settings.first_admin_password
+    if settings.app_env != "production" or name is None or password is None:
+        return
+    weak = weakness(password.get_secret_value(), (name, settings.first_admin_email or ""))
+    if weak is not None:
+        raise ConfigurationError(f"configuration: APP_ENV=production refuses this FIRST_ADMIN_PASSWORD. {weak.advice}")

@@ -25,7 +25,7 @@ from app.errors import (
     WrongPassword,
 )
 from app.models.audit import AuditEvent
-from app.services.accounts import login_queries, login_throttle, second_factor_queries as queries
+from app.services.accounts import login_throttle, second_factor as queries, sessions
 from app.services.accounts.auth_service import Principal, auth_service
 from app.services.accounts.second_factor import Factor, check_code, encrypt_secret, find_step
 from app.services.audit import recording as audit
@@ -78,7 +78,7 @@ class TotpService:
             stored = queries.find_factor(db, user.id)
             if stored is not None and stored.confirmed_at is not None:
                 raise SecondFactorSet
-            queries.set_pending(db, user.id, encrypted)
+            queries.set_pending_factor(db, user.id, encrypted)
             audit.record(db, AuditEvent.SECOND_FACTOR_BEGUN, Subject.user(user.id))
         return NewFactor(secret, one_time_codes.provisioning_uri(secret, user.username))
 
@@ -105,7 +105,7 @@ class TotpService:
             else:
                 digests = [one_time_codes.recovery_digest(one_time_codes.normalized(code)) for code in codes]
                 attempt.succeed(db)
-                queries.confirm(db, user.id, step, digests)
+                queries.confirm_factor(db, user.id, step, digests)
                 logins.revoke_open_sessions(db, user.id, "second factor set", but=user.session_id)
                 audit.record(db, AuditEvent.SECOND_FACTOR_SET, Subject.user(user.id))
         if step is None:  # raised after the commit, so that the failure stays counted
@@ -145,7 +145,7 @@ class TotpService:
             self._lock(db, user_id)
             if not queries.delete_factor(db, user_id):
                 raise SecondFactorNotFound
-            login_queries.revoke_sessions_of(db, user_id, "second factor reset")
+            sessions.revoke_sessions_of(db, user_id, "second factor reset")
             audit.record(db, AuditEvent.SECOND_FACTOR_RESET, Subject.user(user_id))
 
     def renew_encryption(self, db: Session) -> int:

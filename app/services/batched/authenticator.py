@@ -20,10 +20,10 @@ from app.core.security import (
 )
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
-from app.services.accounts import api_key_queries, login_queries
-from app.services.accounts.api_key_queries import LiveKey
+from app.services.accounts import api_keys, sessions as login_queries
+from app.services.accounts.api_keys import LiveKey
 from app.services.accounts.auth_service import Principal, auth_service
-from app.services.accounts.login_queries import LiveSession
+from app.services.accounts.sessions import LiveSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _look_up(proofs: list[Proof]) -> Sequence[LiveSession | LiveKey | None]:
     digests = {proof.value for proof in proofs if isinstance(proof, _Digest)}
     with group_engine().connect() as connection:
         sessions = login_queries.live_sessions(connection, ids) if ids else {}
-        keys = api_key_queries.live_keys(connection, digests) if digests else {}
+        keys = api_keys.live_keys(connection, digests) if digests else {}
 
     def found(proof: Proof) -> LiveSession | LiveKey | None:
         if isinstance(proof, _Digest):

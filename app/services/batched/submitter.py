@@ -19,8 +19,8 @@ from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidInput, InvalidToken, UnknownLimit
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal
-from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
-from app.services.accounts.rights import Rights
+from app.services.accounts.sessions import LiveSession, live_sessions_of_tokens
+from app.services.accounts.users import Rights
 from app.services.tasks import new_rows, task_creation, unique_keys
 from app.services.tasks.idempotency import Accepted, create_once
 from app.services.tasks.new_rows import NewTask

@@ -18,7 +18,7 @@ from app.core.security import AccessClaims
 from app.db.session import group_engine
 from app.errors import InvalidToken
 from app.models.task import TaskStatus
-from app.services.accounts.login_queries import live_sessions_of_tokens
+from app.services.accounts.sessions import live_sessions_of_tokens
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.task_queries import ShownPage
 

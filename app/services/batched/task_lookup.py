@@ -15,7 +15,7 @@ from app.db.session import group_engine
 from app.errors import InvalidToken
 from app.schemas.task import TaskRead
 from app.services.accounts.auth_service import Principal
-from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
+from app.services.accounts.sessions import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_queries
 
 

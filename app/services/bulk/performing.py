@@ -18,7 +18,7 @@ from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChild
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
 from app.models.user import Role
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.tasks import due_tasks, task_changes, unique_keys
 from app.services.tasks.permissions import check_may_run
 from app.services.tasks.quotas import load_of_row, quotas

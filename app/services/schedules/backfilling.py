@@ -15,7 +15,7 @@ from app.ddl.clock import NOW
 from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
 from app.schedules.times import Timing
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.schedules.requests import row_for, time_text
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import Created

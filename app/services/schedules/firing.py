@@ -30,7 +30,7 @@ from app.schedules import zones
 from app.schedules.policies import CatchUp, CaughtUp, Decision, Overlap, Window, catch_up, decide
 from app.schedules.times import Span
 from app.schedules.zones import InvalidTiming
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.schedules import runs

@@ -22,8 +22,7 @@ from app.core.config import get_settings
 from app.errors import InsufficientScope, PriorityNotAllowed, TaskNotAllowed
 from app.models.api_key import Scope
 from app.models.task import TaskPriority
-from app.services.accounts.rights import Rights
-from app.services.accounts.user_queries import of_new_tasks
+from app.services.accounts.users import Rights, priority_and_followers
 
 
 class Named(Protocol):
@@ -98,7 +97,7 @@ def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> int
 
     Returns what else that row says of new tasks: what follows them (`users.followers`).
     """
-    found = of_new_tasks(db, user_id)
+    found = priority_and_followers(db, user_id)
     if found is None:  # the INSERT finds that there is no such user
         return None
     max_priority, followers = found

@@ -11,7 +11,7 @@ from app.db.statements import bulk, workflows
 from app.errors import ParentDeleted, TaskHasChildren, WorkflowActive, WorkflowTransition
 from app.models.api_key import Scope
 from app.models.task import ACTIVE, UNSUCCESSFUL, TaskStatus
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.tasks import due_tasks, limited_tasks, task_changes, task_queries, unique_keys
 from app.services.tasks.permissions import check_may_create, check_may_run
 from app.services.tasks.quotas import load_of_row, quotas, sum_of_loads

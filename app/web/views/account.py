@@ -17,8 +17,8 @@ from app.errors import AdminOnly, ApiKeyLimit, InvalidInput, ServiceError, Wrong
 from app.models.api_key import Scope
 from app.schemas.api_key import ApiKeyCreate
 from app.schemas.user import PasswordChange
-from app.services.accounts.api_key_service import api_key_service
-from app.services.accounts.session_service import session_service
+from app.services.accounts.api_keys import api_key_service
+from app.services.accounts.sessions import session_service
 from app.services.accounts.totp_service import totp_service
 from app.services.user_service import user_service
 from app.web import browsers

@@ -32,7 +32,7 @@ from app.errors import FileNotFound, StorageUnavailable, TooManyBytesStored
 from app.maintenance.passes.deletions import DELETE_CONTENTS
 from app.maintenance.rounds import Round
 from app.models import StoredFile
-from app.services.accounts.login_queries import revoke_sessions_of
+from app.services.accounts.sessions import revoke_sessions_of
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
 from app.services.file_service import StartedFile, file_service

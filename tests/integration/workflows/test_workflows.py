@@ -35,7 +35,7 @@ from app.models.task_filter import TaskFilter
 from app.models.user import User
 from app.models.workflow import Workflow, WorkflowNode
 from app.schemas.workflow import WorkflowRead
-from app.services.accounts.rights import Rights
+from app.services.accounts.users import Rights
 from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.task_service import task_service

@@ -1,13 +1,34 @@
-"""Queries of users. None of them commits."""
+"""Users as the services know them: what a caller may have run, and queries, none of which commits."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.orm import Session
 
+from app.errors import InsufficientScope
+from app.models.api_key import ALL_SCOPES
 from app.models.task import ACTIVE, Task
 from app.models.user import User
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Those of a caller, as `permissions.check_may_create` compares them with tasks. A login has all scopes."""
+
+    user_id: UUID
+    role: str
+    max_priority: str
+    scopes: Collection[str] = ALL_SCOPES
+
+    def check_scope(self, scope: str) -> None:
+        """Raise InsufficientScope unless the caller has the scope."""
+        if scope not in self.scopes:
+            raise InsufficientScope(scope)
+
+
+# -- Queries of users. None of them commits ----------------------------------------------------------------------------
 
 
 def name_columns(*, username: str | None, email: str | None) -> dict[str, str]:
@@ -39,7 +60,7 @@ def usernames(db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
     return {row.id: row.username for row in found}
 
 
-def id_of(db: Session, username: str) -> UUID | None:
+def id_of_username(db: Session, username: str) -> UUID | None:
     """Return the id of the user with this name, ignoring case, or None."""
     return db.scalar(select(User.id).where(User.username_normalized == username.lower()))
 
@@ -50,7 +71,7 @@ def username_exists(db: Session, username: str) -> bool:
     return bool(found)
 
 
-def of_new_tasks(db: Session, user_id: UUID) -> tuple[str, int | None] | None:
+def priority_and_followers(db: Session, user_id: UUID) -> tuple[str, int | None] | None:
     """Return the highest priority that the user may give to tasks, and what follows each; None without such a user."""
     found = db.execute(select(User.max_priority, User.followers).where(User.id == user_id)).first()
     return None if found is None else (found.max_priority, found.followers)

@@ -1,24 +1,94 @@
-"""API keys: created, listed and revoked by their owner. `auth_service` decides what a key permits."""
+"""API keys: their queries, and how their owner creates, lists and revokes them.
+
+`auth_service` decides what a key permits. The database's clock decides about expiry.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.security import api_key_digest, new_api_key, shown_api_key_prefix
 from app.db.page import Page, page_of
 from app.db.session import transaction
-from app.db.statements import api_keys
+from app.db.statements import api_keys, conditions
+from app.ddl.clock import NOW
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
-from app.models.api_key import ApiKey, ApiKeyEvent, Scope
-from app.models.user import Role
-from app.services.accounts import api_key_queries as queries
+from app.models.api_key import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
+from app.models.user import Role, User
 from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKey:
+    """A valid API key, its user, and whether its last recorded use is older than a minute."""
+
+    id: UUID
+    scopes: list[str]
+    user_id: UUID
+    username: str
+    role: str
+    max_priority: str
+    followers: int | None
+    use_is_stale: bool
+
+
+# Built once: each request of an API key executes it.
+_STANDING = (
+    select(
+        *(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, User.max_priority, User.followers),
+        *(USE_IS_STALE, ApiKey.digest),
+    )
+    .join(User, User.id == ApiKey.user_id)
+    .where(KEY_STANDS, conditions.is_one_of(ApiKey.digest, "digests"))
+)
+
+
+def live_keys(db: Session | Connection, digests: Collection[bytes]) -> dict[bytes, LiveKey]:
+    """Return the valid keys among these digests, by digest. One query."""
+    return {bytes(row[-1]): LiveKey(*row[:-1]) for row in db.execute(_STANDING, {"digests": list(digests)})}
+
+
+def count_live_keys(db: Session, user_id: UUID) -> int:
+    """Return how many keys of the user are neither revoked nor expired."""
+    return db.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user_id, KEY_OPEN)) or 0
+
+
+def has_passed(db: Session, moment: datetime) -> bool:
+    """Return whether a moment has passed by the database's clock."""
+    return bool(db.scalar(select(bindparam("moment", moment, type_=ApiKey.expires_at.type) <= NOW)))
+
+
+def newest_keys(db: Session, user_id: UUID, limit: int, skip: int, below: UUID | None) -> list[ApiKey]:
+    """Return a page of the user's keys, newest first; `below` is the id after which it starts."""
+    page = select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id.desc()).limit(limit).offset(skip)
+    if below is not None:
+        page = page.where(ApiKey.id < below)
+    return list(db.scalars(page.execution_options(populate_existing=True)))
+
+
+def find_key(db: Session, user_id: UUID, key_id: UUID) -> ApiKey | None:
+    """Return a key of this user, or None."""
+    found = select(ApiKey).where(ApiKey.id == key_id, ApiKey.user_id == user_id)
+    return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
+
+
+def revoke_keys_of(db: Session, user_id: UUID) -> None:
+    db.execute(
+        update(ApiKey)
+        .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
+        .values(revoked_at=NOW)
+        .execution_options(synchronize_session=False)
+    )
+
+
+# -- API keys: created, listed and revoked by their owner. `auth_service` decides what a key permits -------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +119,7 @@ class ApiKeyService:
             self._check(db, role, scopes, expires_at)
             settings = get_settings()
             limit = settings.api_keys_per_user
-            if queries.count_live(db, user_id) >= limit:
+            if count_live_keys(db, user_id) >= limit:
                 raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
             count_deed(db, settings, "new API keys", {str(user_id): settings.account_changes_per_user})
             row = ApiKey(
@@ -74,7 +144,7 @@ class ApiKeyService:
         `before` is the last id of the page before.
         """
         with transaction(db):
-            found = queries.newest_keys(db, user_id, limit + 1, skip, before)
+            found = newest_keys(db, user_id, limit + 1, skip, before)
         return page_of(found, limit, lambda key: key.id)
 
     def get_key(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
@@ -97,12 +167,12 @@ class ApiKeyService:
             raise UserNotFound
         if Scope.ADMIN in scopes and role != Role.ADMIN:
             raise AdminOnly("Only administrators can create a key with the scope admin")
-        if expires_at is not None and queries.has_passed(db, expires_at):
+        if expires_at is not None and has_passed(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
             raise InvalidInput("The key would already be expired: choose a later expires_at", [refused])
 
     def _find(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
-        found = queries.find_key(db, user_id, key_id)
+        found = find_key(db, user_id, key_id)
         if found is None:
             raise ApiKeyNotFound
         return found
