@@ -286,7 +286,7 @@ def prune_audit(
     Each batch leaves a record of how many it deleted. Whatever writes to the audit waits for the batch under way.
     """
     from app.db.session import SessionLocal
-    from app.services.audit.audit_service import audit_service
+    from app.services.audit import audit_service
 
     with SessionLocal() as db:
         number, before = audit_service.count_older(db, timedelta(days=older_than))

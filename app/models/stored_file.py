@@ -1,4 +1,4 @@
-"""Files that users upload, and artifacts that bodies of tasks save. Their bytes are in the storage (`app/storage.py`)."""
+"""Files that users upload, and artifacts that bodies of tasks save. Their bytes are in `app/storage.py`."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -15,8 +15,8 @@ from app.db.session import transaction
 from app.db.statements import files
 from app.errors import ArtifactNotFound, FileInUse, FileNotFound
 from app.models.stored_file import FileEvent, StoredFile
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 from app.services.files.contents import Measure
 from app.services.task_service import task_service
 from app.services.tasks.quotas import Load, Reservation, quotas

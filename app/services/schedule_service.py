@@ -32,7 +32,7 @@ from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
 from app.schemas.schedule import BackfillRequest, ScheduleCreate
 from app.services.accounts.users import Rights, priority_and_followers
-from app.services.audit.recording import record_schedule
+from app.services.audit import record_schedule
 from app.services.schedules import backfilling, changing, listing, requests, runs, timing
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState

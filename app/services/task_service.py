@@ -39,8 +39,8 @@ from app.models.task_output import TaskOutput
 from app.models.task_step import TaskStep
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import filter_from
+from app.services import audit
 from app.services.accounts.users import Rights
-from app.services.audit import recording as audit
 from app.services.bulk import deeds
 from app.services.bulk.deeds import Caller, Preview, SelectedTask
 from app.services.bulk.selection import Selection

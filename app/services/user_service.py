@@ -32,11 +32,11 @@ from app.models.audit import AuditEvent
 from app.models.task import TaskPriority
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
+from app.services import audit
 from app.services.accounts import api_keys, login_throttle, users as queries
 from app.services.accounts.auth_service import auth_service, check_password_strength
 from app.services.accounts.sessions import revoke_sessions_of
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 
 logger = logging.getLogger(__name__)
 

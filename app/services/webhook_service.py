@@ -25,8 +25,8 @@ from app.models.task import Task
 from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from app.outbound.targets import parse_url
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch, WebhookRecover
+from app.services import audit
 from app.services.accounts.login_throttle import count_deed
-from app.services.audit import recording as audit
 from app.services.webhooks import deliveries, dropping, endpoints, following, recoveries, secrets
 
 MAX_ENDPOINTS = 20

@@ -22,9 +22,9 @@ from app.db.statements import workflows
 from app.errors import IdempotencyKeyInFlight, IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
 from app.models.workflow import Workflow, WorkflowEvent
 from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
+from app.services import audit
 from app.services.accounts.users import Rights
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 from app.services.tasks import idempotency
 from app.services.tasks.permissions import check_may_create
 from app.services.workflows import changing, making, progress, reading, releasing

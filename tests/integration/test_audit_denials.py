@@ -146,7 +146,7 @@ class TestFlood:
     ) -> None:
         """Anybody could fill the audit, and hide what others are denied."""
         monkeypatch.setattr(get_settings(), "allow_registration", False)
-        monkeypatch.setattr("app.services.audit.deeds.ANONYMOUS_PER_MINUTE", 3)
+        monkeypatch.setattr("app.services.audit.ANONYMOUS_PER_MINUTE", 3)
         before = unrecorded("anonymous")
         assert [sign_up(client, "anna").status_code for _ in range(5)] == [403] * 3 + [429] * 2
         assert unrecorded("anonymous") - before == 3

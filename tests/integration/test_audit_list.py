@@ -11,7 +11,7 @@ from sqlalchemy import insert, text
 from app.db.page import TimePosition
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent, AuditRecord
-from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.audit import AuditFilter, audit_service
 from tests.support.accounts import pages
 from tests.support.databases import DIALECT
 from tests.support.plans import plan_of

@@ -13,7 +13,7 @@ from app.db.session import SessionLocal, engine
 from app.db.sql import roles
 from app.errors import InvalidInput
 from app.models.audit import AuditRecord
-from app.services.audit.audit_service import audit_service
+from app.services.audit import audit_service
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import ROOT, Services, migrate
 from tests.support.settings import on_new_database, sql
@@ -70,7 +70,7 @@ def test_what_is_undone_has_deleted_nothing_and_leaves_the_protection() -> None:
         _, before = audit_service.count_older(db, AGE)
         pruning = audit_service.prune(db, before, 2)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("app.services.audit.audit_service.audit.record", lambda *_, **__: 1 / 0)
+            patched.setattr("app.services.audit.record", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 next(pruning)
     assert number() == 6

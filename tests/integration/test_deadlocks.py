@@ -16,7 +16,7 @@ from app.db.session import SessionLocal, engine
 from app.models import Limit, Task
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
-from app.services.audit import recording
+from app.services import audit
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
@@ -113,7 +113,7 @@ def test_so_is_what_he_has_begun_on_his_connection(ended: UUID, overtaken: list[
 def test_a_deed_with_a_schedule_is_made_again(monkeypatch: pytest.MonkeyPatch, deed: str) -> None:
     with SessionLocal() as db:
         schedule = new_schedule(db, paused=deed == "resume")
-    record, tried = recording.record, list[str]()
+    record, tried = audit.record, list[str]()
 
     def record_late(*args: Any, **named: Any) -> None:
         record(*args, **named)
@@ -121,7 +121,7 @@ def test_a_deed_with_a_schedule_is_made_again(monkeypatch: pytest.MonkeyPatch, d
         if len(tried) == 1:
             raise said(psycopg2.OperationalError, DEADLOCK)
 
-    monkeypatch.setattr(recording, "record", record_late)
+    monkeypatch.setattr(audit, "record", record_late)
     with SessionLocal() as db:
         getattr(schedule_service, deed)(db, schedule.id)
     assert tried == [deed] * 2

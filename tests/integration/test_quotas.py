@@ -20,7 +20,7 @@ from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.tasks import quotas, quotas as module
+from app.services.tasks import quotas
 from app.services.tasks.new_rows import rows_of
 from app.services.tasks.quotas import Load, Quotas
 from tests.support.accounts import bearer
@@ -83,15 +83,14 @@ def looks(act: Callable[[], object]) -> Iterator[None]:
 def looks_at_will(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database may be asked at every task, however long that takes."""
     for name, value in (("MIN_INTERVAL_SECONDS", 0.0), ("QUERY_TIME_SHARE", 1e9), ("SLOW_QUERY_SECONDS", 1e9)):
-        monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(quotas, name, value)
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     """`passes(5)`: five seconds later, by this process's clock."""
     clock = Ahead()
-    for each in (module, quotas):
-        monkeypatch.setattr(each, "time", clock)
+    monkeypatch.setattr(quotas, "time", clock)
     return clock.passes
 
 
@@ -142,7 +141,7 @@ class TestQueuedTasks:
         self, user: UUID, limits: Limits, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # A look in between counts those twice, for a while, that are being committed.
-        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 1000.0)
+        monkeypatch.setattr(quotas, "MIN_INTERVAL_SECONDS", 1000.0)
         limits(queued_tasks=20)
         with ThreadPoolExecutor(8) as pool:
             accepted = sum(pool.map(lambda _: submit(user), range(60)))
@@ -251,7 +250,7 @@ class TestStoredBytes:
             kept.append(answer.json()["id"])
             assert tasks.post(f"{kept[-1]}/cancel").status_code == 200
         assert len(kept) == 4
-        passes(module.MIN_INTERVAL_SECONDS)  # the figures are those of the last look
+        passes(quotas.MIN_INTERVAL_SECONDS)  # the figures are those of the last look
         answer = tasks.post(body=BODY | self.LARGE)
         assert (answer.status_code, answer.json()["code"]) == (429, "stored_bytes_quota")
         assert "retry-after" not in answer.headers  # no wait frees anything
@@ -260,7 +259,7 @@ class TestStoredBytes:
         assert figures[1] == 50_000
         assert figures[2] == figures[0]  # nothing is queued: all of it can be deleted
         assert tasks.delete(kept[0]).status_code == 204
-        passes(module.MIN_INTERVAL_SECONDS)
+        passes(quotas.MIN_INTERVAL_SECONDS)
         tasks.create(**self.LARGE)
 
     def test_what_waits_or_runs_counts_and_cannot_be_deleted(self, user: UUID, limits: Limits) -> None:
@@ -280,14 +279,14 @@ class TestStoredBytes:
     def test_a_batch_and_a_retry_are_refused_too(self, tasks: TaskClient, limits: Limits, passes: Passes) -> None:
         failed = tasks.task_in("failed")
         limits(stored_bytes=20_000)
-        passes(module.STORED_SECONDS)
+        passes(quotas.STORED_SECONDS)
         batch = {"tasks": [BODY | {"metadata": {"m": "x" * 6000}}] * 3}
         assert tasks.post("batch", body=batch).json()["code"] == "stored_bytes_quota"
         assert tasks.post(body=BODY | self.LARGE).status_code == 201
         assert tasks.post(body=BODY | {"kwargs": {"param": "x" * 6000}}).status_code == 201
         with SessionLocal() as db:
             task_in(db, TaskStatus.SUCCEEDED, tasks.get(failed).json()["user_id"], kwargs={"param": "x" * 6000})
-        passes(module.STORED_SECONDS)
+        passes(quotas.STORED_SECONDS)
         assert tasks.post(f"{failed}/retry").json()["code"] == "stored_bytes_quota"
         assert tasks.get(failed).json()["status"] == "failed"
 
@@ -301,7 +300,7 @@ class TestStoredBytes:
                 ends.end_attempt(db, task.id, claim(db, task).attempt, ends.succeeded("x" * 60_000))
                 db.commit()
         assert submit(user)  # not known yet
-        passes(module.STORED_SECONDS)
+        passes(quotas.STORED_SECONDS)
         assert not submit(user)
 
     def test_who_waits_for_retention_is_told_when_to_come_again(
@@ -310,9 +309,9 @@ class TestStoredBytes:
         limits(stored_bytes=20_000)
         monkeypatch.setattr(get_settings(), "retention_bytes", 5000)
         assert tasks.post(f"{tasks.create(**self.LARGE)['id']}/cancel").status_code == 200
-        passes(module.MIN_INTERVAL_SECONDS)
+        passes(quotas.MIN_INTERVAL_SECONDS)
         answer = tasks.post(body=BODY | {"kwargs": {"param": "x" * 15_000}})
-        assert refused(answer, "stored_bytes_quota") == module.STORED_RETRY_SECONDS
+        assert refused(answer, "stored_bytes_quota") == quotas.STORED_RETRY_SECONDS
 
     def test_a_submit_has_no_statement_more(self, user: UUID, limits: Limits, passes: Passes) -> None:
         """The sum is read again after some seconds, and only the sum."""
@@ -321,7 +320,7 @@ class TestStoredBytes:
         with looks(lambda: seen.append(True)):
             assert all(submit(user) for _ in range(20))
             assert len(seen) == 1
-            passes(module.STORED_SECONDS)
+            passes(quotas.STORED_SECONDS)
             assert all(submit(user) for _ in range(20))
         assert len(seen) == 2
 
@@ -393,7 +392,7 @@ class TestIdempotencyKeys:
         first = tasks.create()
         refused(tasks.post(body=BODY, headers={"Idempotency-Key": "b"}), "queued_tasks_quota")
         tasks.post(f"{first['id']}/cancel")
-        passes(module.MIN_INTERVAL_SECONDS)
+        passes(quotas.MIN_INTERVAL_SECONDS)
         accepted = tasks.post(body=BODY, headers={"Idempotency-Key": "b"})
         assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (201, None)
 
@@ -411,7 +410,7 @@ class TestCost:
     def test_a_slow_look_is_not_waited_for_and_counts_when_it_is_done(
         self, user: UUID, limits: Limits, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 0.0)
+        monkeypatch.setattr(quotas, "SLOW_QUERY_SECONDS", 0.0)
         limits(queued_tasks=20)
         assert submit(user)
         with SessionLocal() as db:  # unknown to this process
@@ -463,7 +462,7 @@ class TestTwoProcesses:
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:
             assert self.fill(one, db, user, 10) == self.fill(other, db, user, 10) == 10
-            passes(module.MIN_INTERVAL_SECONDS)
+            passes(quotas.MIN_INTERVAL_SECONDS)
             assert self.fill(one, db, user, 100) == 20
             assert self.fill(other, db, user, 100) == 0
 

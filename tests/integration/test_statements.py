@@ -31,7 +31,7 @@ from app.models.idempotency import IdempotencyKey
 from app.models.task import OnConflict, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate
-from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.audit import AuditFilter, audit_service
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries

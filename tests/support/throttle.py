@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from app.services import audit
 from app.services.accounts import login_throttle
-from app.services.audit import audit_service as audit_module, recording
-from app.services.audit.deeds import DeedLimits
+from app.services.audit import DeedLimits
 from tests.support.settings import sql
 
 
@@ -23,8 +23,7 @@ def forget_everybody(client: TestClient, *tables: str) -> None:
 def forget_deeds(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float] = time.monotonic) -> None:
     """Until the test ends, let what other tests did in this process count for nobody's recorded deeds."""
     limits = DeedLimits(clock)
-    for module in (recording, audit_module):
-        monkeypatch.setattr(module, "deed_limits", limits)
+    monkeypatch.setattr(audit, "deed_limits", limits)
 
 
 def end_waits(client: TestClient) -> None:

@@ -14,7 +14,7 @@ from app.db.page import TimePosition
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.schemas.audit import AuditEvent, AuditRecordRead
 from app.schemas.task_values import Moment
-from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.audit import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
 TAG_DESCRIPTION = "The audit log, for administrators."

@@ -25,9 +25,12 @@ router = SlashRouter(prefix="/tasks", tags=["tasks"])
 OfStream = Annotated[
     str | None,
     Query(
-        min_length=1, max_length=MOST_NAME_CHARACTERS, description="Only the chunks of this stream.", examples=["output"]
+        min_length=1,
+        max_length=MOST_NAME_CHARACTERS,
+        description="Only the chunks of this stream.",
+        examples=["output"],
     ),
-]  # fmt: skip
+]
 After = Annotated[
     int, Query(ge=0, le=MAX_SEQ, description="Only chunks with a greater `seq`: where the page or the stream begins.")
 ]

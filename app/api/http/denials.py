@@ -1,6 +1,6 @@
 """Records each 403 of a user in the audit after the response is sent, and the first refusal of one with too many.
 
-A denied request counts as a deed (`services/audit/deeds.py`): beyond the limit it is answered with 429. Requests
+A denied request counts as a deed (`app/services/audit.py`): beyond the limit it is answered with 429. Requests
 without a login or key leave no record, since anybody could fill the audit with them: a metric counts them.
 """
 
@@ -22,7 +22,7 @@ from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.errors import CrossOrigin, Forbidden, ServiceError, TooManyDeeds, UnknownLimit, WrongOneTimeCode, WrongPassword
 from app.models.api_key import Scope
-from app.services.audit.audit_service import audit_service
+from app.services.audit import audit_service
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from app.ddl.clock import NOW
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
 from app.models.api_key import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
 from app.models.user import Role, User
+from app.services import audit
 from app.services.accounts.login_throttle import count_deed
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 
 
 @dataclass(frozen=True, slots=True)

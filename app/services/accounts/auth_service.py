@@ -33,13 +33,13 @@ from app.models.api_key import ALL_SCOPES, ApiKeyEvent, Scope
 from app.models.audit import AuditEvent
 from app.models.login import LoginBlock, ThrottleCount
 from app.models.user import Role
+from app.services import audit
 from app.services.accounts import login_throttle, sessions as queries
 from app.services.accounts.api_keys import LiveKey
 from app.services.accounts.second_factor import Factor, check_code
 from app.services.accounts.sessions import Client
 from app.services.accounts.users import Rights
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 
 PURGE_BATCH = 1000
 # No stored password is longer; hashing a longer one would only waste time.

@@ -24,8 +24,8 @@ from app.db.statements import throttle
 from app.db.statements.throttle import Count, has_signed_in, read_counts, write_counts
 from app.errors import TooManyRequests
 from app.models.audit import AuditEvent
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 
 # Failures in a row are forgotten after so long without one, in addition to the longest wait.
 FORGOTTEN_AFTER = timedelta(days=1)

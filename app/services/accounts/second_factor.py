@@ -20,8 +20,8 @@ from app.db.rows import changed_rows
 from app.ddl.clock import NOW
 from app.models.audit import AuditEvent
 from app.models.second_factor import RecoveryCode, SecondFactor
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 
 logger = logging.getLogger(__name__)
 

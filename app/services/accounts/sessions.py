@@ -20,8 +20,8 @@ from app.errors import SessionNotFound
 from app.models.audit import AuditEvent
 from app.models.login import LOGIN_STANDS, MAX_ADDRESS, MAX_USER_AGENT, SESSION_OPEN, LoginSession, RefreshToken
 from app.models.user import User
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 
 
 @dataclass(frozen=True, slots=True)

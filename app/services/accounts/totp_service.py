@@ -25,11 +25,11 @@ from app.errors import (
     WrongPassword,
 )
 from app.models.audit import AuditEvent
+from app.services import audit
 from app.services.accounts import login_throttle, second_factor as queries, sessions
 from app.services.accounts.auth_service import Principal, auth_service
 from app.services.accounts.second_factor import Factor, check_code, encrypt_secret, find_step
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from app.core.security import (
 )
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
-from app.services.accounts import api_keys, sessions as login_queries
+from app.services.accounts import api_keys, sessions
 from app.services.accounts.api_keys import LiveKey
 from app.services.accounts.auth_service import Principal, auth_service
 from app.services.accounts.sessions import LiveSession
@@ -95,14 +95,14 @@ def _look_up(proofs: list[Proof]) -> Sequence[LiveSession | LiveKey | None]:
     ids = {proof.session_id for proof in proofs if isinstance(proof, AccessClaims)}
     digests = {proof.value for proof in proofs if isinstance(proof, _Digest)}
     with group_engine().connect() as connection:
-        sessions = login_queries.live_sessions(connection, ids) if ids else {}
+        live = sessions.live_sessions(connection, ids) if ids else {}
         keys = api_keys.live_keys(connection, digests) if digests else {}
 
     def found(proof: Proof) -> LiveSession | LiveKey | None:
         if isinstance(proof, _Digest):
             return keys.get(proof.value)
-        session = sessions.get(proof.session_id)
-        return session if login_queries.is_sessions_token(session, proof) else None
+        session = live.get(proof.session_id)
+        return session if sessions.is_sessions_token(session, proof) else None
 
     return [found(proof) for proof in proofs]
 

@@ -18,8 +18,8 @@ from app.ddl.clock import NOW
 from app.errors import BulkDeedNotFound, BulkDeedOver, InsufficientScope, InvalidInput, TokenMismatch, TooManyBulkDeeds
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
 from app.models.task import Task
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 from app.services.bulk import token as tokens
 from app.services.bulk.selection import Selection
 from app.services.bulk.token import Token

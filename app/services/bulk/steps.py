@@ -19,8 +19,8 @@ from app.db.statements.batches import delete_batch
 from app.ddl.clock import NOW
 from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 from app.services.bulk.deeds import counts, end
 from app.services.bulk.performing import Doer, Outcome, perform
 

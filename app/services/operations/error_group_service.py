@@ -32,8 +32,8 @@ from app.models.error_group import (
 )
 from app.models.task_count import Ended, task_count_changes
 from app.models.task_stats import begin_of_step
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 
 SAMPLES = 5
 HOURS_SHOWN = 24

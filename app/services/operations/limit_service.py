@@ -27,8 +27,8 @@ from app.models.limit import Limit, LimitEvent, OnExcess, Rate
 from app.models.task import Held
 from app.schemas.json_value import LIMIT_NAME
 from app.schemas.limit import LimitWrite
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 from app.services.operations import admission
 
 

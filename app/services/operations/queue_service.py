@@ -22,8 +22,8 @@ from app.messaging import wakeups
 from app.messaging.application import QUEUES
 from app.models.claim_hold import HoldKind, QueueEvent
 from app.models.task import TaskPriority
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 from app.services.operations.worker_service import worker_lease
 
 # So many tasks of each priority are looked at for whose they are.

@@ -19,8 +19,8 @@ from app.db.statements import claim_holds, reads, workers
 from app.errors import WorkerNotFound
 from app.models.claim_hold import HoldKind
 from app.models.worker import WorkerEvent, WorkerProcess, WorkerState
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services import audit
+from app.services.audit import Subject
 
 # How many tasks are looked at for those of a worker, and how many are shown.
 LOOK, SHOWN = 10_000, 20

@@ -30,9 +30,9 @@ from app.schedules import zones
 from app.schedules.policies import CatchUp, CaughtUp, Decision, Overlap, Window, catch_up, decide
 from app.schedules.times import Span
 from app.schedules.zones import InvalidTiming
+from app.services import audit
 from app.services.accounts.users import Rights
-from app.services.audit import recording as audit
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 from app.services.schedules import runs
 from app.services.schedules.making import Made, code_of, make
 from app.services.schedules.requests import is_made_alone, row_for

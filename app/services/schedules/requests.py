@@ -61,7 +61,7 @@ def check_request(task: dict[str, Any], user_id: UUID, schedule_id: UUID, now: d
 def changed(schedule: Schedule, changes: dict[str, Any], *, by_owner: bool) -> ScheduledTask:
     """Return the stored request with these fields replaced; None takes a field out. A `***` keeps its secret.
 
-    `by_owner` as in `task_requests.restored`. Raises InvalidTask, whose fields stand below `task`.
+    `by_owner` as in `task_edits.restored_changes`. Raises InvalidTask, whose fields stand below `task`.
     """
     before = {"args": [], "kwargs": {}, "metadata": {}, "webhook_url": None, **schedule.task}
     try:

@@ -20,7 +20,7 @@ from app.errors import LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess
 from app.models.task import Task
-from app.services.audit import recording as audit
+from app.services import audit
 from app.services.tasks import task_changes, task_queries
 from app.services.tasks.new_rows import NewTask
 

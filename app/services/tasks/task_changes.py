@@ -27,7 +27,7 @@ from app.messaging import hints
 from app.models.audit import AuditEvent
 from app.models.task import NEVER_DUE, TERMINAL, Held, Task, TaskStatus, WaitingReason
 from app.models.user import User
-from app.services.audit import recording as audit
+from app.services import audit
 from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, CurrentAttempt, current_attempt
 from app.services.tasks import task_queries
@@ -235,8 +235,8 @@ def _update(task_id: UUID, *guard: ColumnElement[bool]) -> Update:
 
 
 # -- Reports of a task's state: from the body that runs it, or from outside (an administrator or other code) -----------
-# A body reports for its own attempt only. From outside, the running attempt is fenced off: its later writes do not count.
-# None of these functions commits; `task_service` does.
+# A body reports for its own attempt only. From outside, the running attempt is fenced off: its later writes do not
+# count. None of these functions commits; `task_service` does.
 
 # The message of a failure for which no reason was given.
 NO_REASON = "update_task_status has set the task to failed, without error='…'"

@@ -23,7 +23,7 @@ from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
 from app.models.task_count import FORGET_BATCH, stored_bytes, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_group_service, metrics, stats_service
-from app.services.operations.worker_service import look_at_workers as look, look_at_workers as look_at_workers
+from app.services.operations.worker_service import look_at_workers
 from app.services.tasks.task_queries import PAGE_LOOK
 
 FOLD_BATCH = 1000
@@ -58,7 +58,7 @@ def forget_zeros(db: Session) -> int:
 
 def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
     """How many pending tasks wait for each reason that any waits for."""
-    look(db)
+    look_at_workers(db)
     pending = (Task.status == TaskStatus.PENDING.value, *task_filter.conditions(wanted))
     # Every pending task is read.
     rows = sa.select(waiting.reason().label("reason")).where(*pending).subquery()
@@ -107,7 +107,7 @@ def of_users(db: Session, users: Collection[UUID]) -> dict[UUID, dict[str, int]]
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are, in all (`total`) and of each status. Exact."""
     if wanted.waiting_for is not None:
-        look(db)
+        look_at_workers(db)
     by_status = task_counting.by_status(db, wanted, task_filter.of_rows(wanted))
     return {"total": sum(by_status.values()), **{str(status): by_status.get(status, 0) for status in TaskStatus}}
 

@@ -208,7 +208,7 @@ def edit_task(
     db: Session, task: Task, changes: dict[str, Any], until_commit: ExitStack | None = None, *, rights: Rights | None,
     by_owner: bool = True,
 ) -> bool:  # fmt: skip
-    """Change this version of the task. Returns False if it has changed since. `by_owner`: `task_requests.restored`.
+    """Change this version of the task. Returns False if it has changed since. `by_owner`: `restored_changes`.
 
     With `until_commit`, larger arguments take from the quota of the task's user; the caller closes it after the commit.
     Raises InvalidTransition, InvalidTask, InvalidArguments, UnknownTask, QuotaExceeded; with `rights`, those of the

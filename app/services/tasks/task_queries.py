@@ -24,7 +24,7 @@ from app.errors import TaskNotFound
 from app.models.task import DependsOn, Task, TaskStatus, WaitingReason
 from app.models.task_filter import Longest, TaskFilter, looks_up_rows
 from app.schemas.task import TaskRead
-from app.services.operations.worker_service import look_at_workers as look_at_workers, look_at_workers_for
+from app.services.operations.worker_service import look_at_workers, look_at_workers_for
 
 # The columns that clients see: those of the schema, `error` being two of them.
 _ERROR = ("error_type", "error_message")

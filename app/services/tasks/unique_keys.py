@@ -25,7 +25,7 @@ from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
 from app.models.task import Held, OnConflict, Task, TaskStatus
 from app.schemas.task import TaskCreate
-from app.services.audit import recording as audit
+from app.services import audit
 from app.services.outbox import add_followers
 from app.services.tasks import task_changes, task_history, task_queries
 from app.services.tasks.due_tasks import wake, wake_if_due

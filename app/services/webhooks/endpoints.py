@@ -11,7 +11,7 @@ from app.db.statements import api_keys
 from app.ddl.clock import NOW
 from app.errors import UserNotFound, WebhookDisabled, WebhookNotFound
 from app.models.webhook import EventType, WebhookEndpoint
-from app.services.audit.recording import Subject
+from app.services.audit import Subject
 from app.services.webhooks import secrets
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.db.session import transaction
 from app.ddl.clock import NOW
 from app.models.webhook import DisabledReason, WebhookEndpoint, WebhookEvent
-from app.services.audit import recording as audit
+from app.services import audit
 from app.services.webhooks import dropping, endpoints
 from app.services.webhooks.outcomes import Ended
 from app.services.webhooks.sending import Outcome

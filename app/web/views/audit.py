@@ -13,7 +13,7 @@ from app.api.http.router import SlashRouter
 from app.errors import InvalidInput
 from app.models.audit import AuditRecord
 from app.schemas.audit import AuditEvent
-from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.audit import AuditFilter, audit_service
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
 from app.web.rendering import NavigationEntry, page

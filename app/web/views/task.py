@@ -23,7 +23,7 @@ from app.schemas.task_output import TaskOutputRead
 from app.schemas.task_step import TaskStepRead
 from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
-from app.services.audit.audit_service import audit_service
+from app.services.audit import audit_service
 from app.services.task_service import task_service
 from app.services.tasks import task_history
 from app.services.tasks.task_history import LogFilter

@@ -53,7 +53,7 @@ TASK_FORM = {
 
 @pytest.fixture(autouse=True)
 def _many_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.audit.deeds.ANONYMOUS_PER_MINUTE", 10**6)
+    monkeypatch.setattr("app.services.audit.ANONYMOUS_PER_MINUTE", 10**6)
 
 
 def is_clean(answer: httpx.Response) -> None:

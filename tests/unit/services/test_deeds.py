@@ -4,12 +4,12 @@ import pytest
 
 from app.core.config import Settings
 from app.errors import TooManyDeeds
-from app.services.audit.deeds import (
+from app.services.audit import (
     ANONYMOUS,
     ANONYMOUS_PER_MINUTE,
-    DAY,
+    DAY_SECONDS,
     MAX_CALLERS,
-    MINUTE,
+    MINUTE_SECONDS,
     NEVER_REFUSED,
     DeedLimits,
 )
@@ -42,9 +42,9 @@ class TestDeedLimits:
         clock.now += 20
         refused = [refusal(limits, "anna", settings()) for _ in range(3)]
         assert [each.first for each in refused] == [True, False, False]
-        assert {(each.limit, each.retry_after) for each in refused} == {(3, MINUTE - 20)}
+        assert {(each.limit, each.retry_after) for each in refused} == {(3, MINUTE_SECONDS - 20)}
         limits.admit("bob", settings())
-        clock.now += MINUTE - 20
+        clock.now += MINUTE_SECONDS - 20
         limits.admit("anna", settings())
 
     def test_so_many_a_day(self) -> None:
@@ -52,10 +52,10 @@ class TestDeedLimits:
         limits = DeedLimits(clock)
         for _ in range(5):
             limits.admit("anna", settings(minute=2, day=5))
-            clock.now += MINUTE
+            clock.now += MINUTE_SECONDS
         refused = refusal(limits, "anna", settings(minute=2, day=5))
-        assert refused.retry_after == DAY - 5 * MINUTE
-        clock.now += DAY
+        assert refused.retry_after == DAY_SECONDS - 5 * MINUTE_SECONDS
+        clock.now += DAY_SECONDS
         limits.admit("anna", settings(minute=2, day=5))
 
     def test_what_is_refused_does_not_count(self) -> None:
@@ -95,7 +95,7 @@ class TestDeedLimits:
 
 
 def test_only_these_are_never_refused() -> None:
-    """A new event is limited by itself. One that is not needs a reason beside its name in `deeds.py`."""
+    """A new event is limited by itself. One that is not needs a reason beside its name in `app/services/audit.py`."""
     assert sorted(NEVER_REFUSED) == [
         *("access.denied", "api_key.revoked", "api_key.used", "audit.pruned", "deeds.throttled"),
         *("login.failed", "login.throttled", "logout", "session.ended", "token.replayed"),

@@ -56,9 +56,9 @@ class TestTheEndOfAProcess:
         """Its rows of the lost attempt are `database.execute.return_value.all.return_value`."""
         session = MagicMock()
         monkeypatch.setattr("app.worker.parent.agent.SessionLocal", lambda: nullcontext(session))
-        for name in ("transaction", "workers.limit_lock_waits", "admitter.admit_soon", "ends.end_tasks"):
+        for name in ("transaction", "workers.limit_lock_waits", "admission.admit_soon", "ends.end_tasks"):
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", lambda *_, **__: nullcontext(None))
-        monkeypatch.setattr("app.worker.parent.agent.admission.release", lambda *_: {})
+        monkeypatch.setattr("app.worker.parent.agent.admission.release_places", lambda *_: {})
         return session
 
     def lines(self, agent: Agent, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -221,9 +221,9 @@ class Claimed:
         slot.claiming()
         slot.running(self.ids[0], 1, left=2)
         nothing = lambda *_, **__: nullcontext(None)  # noqa: E731
-        for name in ("SessionLocal", "transaction", "workers.limit_lock_waits", "admitter.admit_soon"):
+        for name in ("SessionLocal", "transaction", "workers.limit_lock_waits", "admission.admit_soon"):
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", nothing)
-        monkeypatch.setattr("app.worker.parent.agent.admission.release", lambda *_: {})
+        monkeypatch.setattr("app.worker.parent.agent.admission.release_places", lambda *_: {})
         monkeypatch.setattr("app.worker.parent.agent.held_attempts.read", self._read)
         monkeypatch.setattr("app.worker.parent.agent.ends.end_tasks", self._ended)
 

@@ -1,1 +1,0 @@
-"""The audit: its records, and how administrators read them."""
