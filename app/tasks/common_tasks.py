@@ -15,10 +15,16 @@ from app.services.execution import daily_limits
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS
 from app.services.task_service import task_service
 from app.services.tasks import idempotency
-from app.tasks.downloading import Download, FileName
-from app.tasks.fetching import NotRepeated, make_fetch
 from app.tasks.files import folder_of
-from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
+from app.tasks.http_requests import (
+    AnsweredLater,
+    AnsweredNo,
+    Download,
+    FileName,
+    NotRepeated,
+    make_fetch,
+    retry_after_delay,
+)
 
 # The longest sleep of a waiting body, so that it notices a cancellation within a second.
 MAX_SLEEP_SECONDS = 0.5

@@ -17,13 +17,20 @@ from app.outbound.fields import PublicURL
 from app.services.execution.attempts import current_attempt
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
 from app.services.webhook_service import webhook_service
-from app.tasks import smtp
+from app.tasks import mails
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.files import InputFile
-from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
-from app.tasks.mail import Draft, address_refusal, compose, header_refusal, read_attachments, recipient_refusal
-from app.tasks.smtp import MailDeferred, MailRefused
-from app.tasks.webhook import make_webhook
+from app.tasks.http_requests import AnsweredLater, AnsweredNo, make_webhook, retry_after_delay
+from app.tasks.mails import (
+    Draft,
+    MailDeferred,
+    MailRefused,
+    address_refusal,
+    compose,
+    header_refusal,
+    read_attachments,
+    recipient_refusal,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +121,7 @@ def send_email(
     settings = get_settings()
     attached = read_attachments(attachments or (), settings.mail_attachment_bytes)
     mail = compose(Draft(settings.smtp_from, _as_list(to), subject, body, html, reply_to, attached), task_id)
-    refused = smtp.deliver(mail, settings, lambda stage: self.update_progress(PERCENT[stage], {"stage": stage}))
+    refused = mails.deliver(mail, settings, lambda stage: self.update_progress(PERCENT[stage], {"stage": stage}))
     accepted = [address for address in mail.recipients.values() if address not in refused]
     logger.info("mail %s accepted for %d of %d recipients", mail.message_id, len(accepted), len(mail.recipients))
     return {"message_id": mail.message_id, "accepted": accepted, "refused": refused}

@@ -1,19 +1,26 @@
-"""Tables: profile and transform them. polars is imported in the bodies: no other task loads it."""
+"""The tasks on tables: profile and transform them, and export tasks as one.
 
+polars is imported in the bodies: no other task loads it.
+"""
+
+import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.core.json_text import dump_json
 from app.errors import InvalidInput
+from app.models.task_filter import TaskFilter
+from app.schemas.task import TaskRead
 from app.schemas.task_filter import filter_from
 from app.services.task_service import task_service
-from app.tasks.exporting import FIELDS, pages, write_lines
 from app.tasks.files import InputFile, folder_of
 
 Format = Literal["auto", "csv", "parquet", "jsonl"]
@@ -134,7 +141,7 @@ def export_tasks(
     with folder_of(self) as folder:
         lines, destination = folder / "tasks.jsonl", folder / "output"
         total, rows = max(1, task_service.get_task_count(self.db, **{**filter, "user_id": owner})), 0
-        for rows in write_lines(lines, pages(self.db, wanted)):
+        for rows in write_exported_lines(lines, exported_pages(self.db, wanted)):
             self.update_progress(min(90, rows * 90 // total), {"rows": rows, "of": total})
             if lines.stat().st_size > settings.max_file_bytes:
                 raise ValueError(
@@ -156,7 +163,7 @@ def _convert(lines: Path, destination: Path, output: Output) -> None:
         # All as text but for what is a number in all of them: no page decides a type for the others.
         tasks = pl.scan_ndjson(lines, infer_schema_length=None)
     else:
-        tasks = pl.LazyFrame(schema=dict.fromkeys(FIELDS, pl.String))
+        tasks = pl.LazyFrame(schema=dict.fromkeys(EXPORTED_FIELDS, pl.String))
     sink(writable(tasks, output), destination, output)
 
 
@@ -166,3 +173,37 @@ def named(name: str, output: str, path: Any) -> tuple[str, Any, str]:
     for ending in (".csv", ".parquet", ".jsonl", ".ndjson", ".tsv", ".txt"):
         stem = stem.removesuffix(ending)
     return f"{stem[:180] or 'output'}.{output}", path, MEDIA_TYPES[output]
+
+
+# -- The file of `export_tasks`: a line of JSON for each task, then the format that is wanted --------------------------
+
+EXPORTED_PAGE = 200
+EXPORTED_FIELDS = (*TaskRead.model_fields, *TaskRead.model_computed_fields)
+"""The names of the columns."""
+
+
+def exported_pages(db: Session, wanted: TaskFilter) -> Iterator[list[dict[str, Any]]]:
+    """Yield the tasks that match, page by page, the newest first, each as `GET /tasks/{id}` shows it."""
+    before: UUID | None = None
+    while True:
+        page = task_service.show_page(db, wanted, EXPORTED_PAGE, before=before)
+        shown = [json.loads(TaskRead.model_validate(task).model_dump_json()) for task in page.items]
+        db.rollback()  # no transaction is idle while the page is written
+        yield shown
+        if page.last is None:
+            return
+        before = page.last
+
+
+def write_exported_lines(path: Path, tasks: Iterator[list[dict[str, Any]]]) -> Iterator[int]:
+    """Write the tasks as JSON lines; what is nested as a text of JSON, which tables can hold. Yields how many."""
+    written = 0
+    with path.open("w", encoding="utf-8") as file:
+        for page in tasks:
+            for task in page:
+                flat = {
+                    name: dump_json(value) if isinstance(value, dict | list) else value for name, value in task.items()
+                }
+                file.write(dump_json(flat) + "\n")
+            written += len(page)
+            yield written

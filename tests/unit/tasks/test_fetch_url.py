@@ -15,7 +15,7 @@ from app.catalogue import find_type
 from app.errors import InvalidArguments
 from app.outbound import Failed, Refused
 from app.tasks.common_tasks import fetch_url
-from app.tasks.http_status import AnsweredLater, AnsweredNo
+from app.tasks.http_requests import AnsweredLater, AnsweredNo
 from app.testing import TaskRun, TaskRunner, run_task
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, raw_server, redirect, reply

@@ -17,9 +17,8 @@ from app.catalogue import EXTRAS, catalogue, find_type
 from app.core.config import get_settings
 from app.errors import InvalidArguments, UnknownTask
 from app.tasks.common_tasks import fetch_to_file
-from app.tasks.downloading import name_of
 from app.tasks.high_priority_tasks import send_email
-from app.tasks.http_status import AnsweredNo
+from app.tasks.http_requests import AnsweredNo, name_of_url
 from app.tasks.learning_tasks import evaluate_model, predict, train_model
 from app.tasks.table_tasks import profile_data, transform_data
 from app.testing import TaskRun, TaskRunner
@@ -153,7 +152,7 @@ class TestFetch:
          ("https://x/%C3%A9", "é")],
     )  # fmt: skip
     def test_is_called_as_the_end_of_its_url(self, url: str, name: str) -> None:
-        assert name_of(url) == name
+        assert name_of_url(url) == name
 
 
 class TestAttachments:

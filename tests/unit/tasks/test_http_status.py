@@ -1,6 +1,6 @@
 """What a foreign server's `Retry-After` may hold: seconds, a date, or anything at all."""
 
-from app.tasks.http_status import MAX_RETRY_AFTER_SECONDS, retryable_error
+from app.tasks.http_requests import MAX_RETRY_AFTER_SECONDS, retryable_error
 from tests.support.properties import given, st
 
 NUMBERS = st.integers(-(10**30), 10**30).map(str)

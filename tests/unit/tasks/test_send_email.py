@@ -12,7 +12,7 @@ from app.core.config import Settings
 from app.errors import InvalidArguments
 from app.launcher.ports import free_loopback_port
 from app.tasks.high_priority_tasks import send_email
-from app.tasks.smtp import MailDeferred, MailRefused
+from app.tasks.mails import MailDeferred, MailRefused
 from app.testing import TaskRun, TaskRunner
 from tests.unit.tasks.claimed import claimed
 from tests.unit.tasks.smtp_server import Configure, Mailbox, send, smtp_server, text

@@ -15,8 +15,7 @@ from app.outbound import Refused
 from app.services.webhooks.secrets import service_keys
 from app.tasks import high_priority_tasks
 from app.tasks.high_priority_tasks import send_webhook
-from app.tasks.http_status import AnsweredNo
-from app.tasks.webhook import make_webhook
+from app.tasks.http_requests import AnsweredNo, make_webhook
 from app.testing import TaskRun, TaskRunner
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, redirect, reply

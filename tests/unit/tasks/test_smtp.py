@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.launcher.ports import free_loopback_port
-from app.tasks import smtp
-from app.tasks.smtp import MailDeferred, MailRefused
+from app.tasks import mails
+from app.tasks.mails import MailDeferred, MailRefused
 from tests.support.tls import Authority
 from tests.support.tools import imported
 from tests.unit.tasks.smtp_server import Configure, Mailbox, scripted_server, send, smtp_server
@@ -102,7 +102,7 @@ class TestNetwork:
             assert send()["accepted"] == ["ann@example.org"]
 
     def test_a_silent_server_is_tried_later(self, mail_to: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(smtp, "TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr(mails, "SMTP_TIMEOUT_SECONDS", 0.1)
         with scripted_server() as port:
             mail_to(port)
             with pytest.raises(MailDeferred, match="timed out"):
