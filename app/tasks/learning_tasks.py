@@ -38,7 +38,7 @@ def train_model(
     which `evaluate_model` and `predict` take. The other artifacts are `report.html` and a picture, `confusion.svg` or
     `residuals.svg`.
     """
-    from app.tasks.data.reading import opened
+    from app.tasks.data.tables import opened
     from app.tasks.learning.training import train
 
     most = get_settings().max_task_data_bytes
@@ -67,7 +67,7 @@ def evaluate_model(self: Any, model: InputFile, file: InputFile, target: Column 
     `target` is the column with the true values, by default the one of the training. The artifact is a picture,
     `confusion.svg` or `residuals.svg`.
     """
-    from app.tasks.data.reading import opened
+    from app.tasks.data.tables import opened
     from app.tasks.learning.evaluation import evaluate
 
     most = get_settings().max_task_data_bytes
@@ -87,7 +87,7 @@ def predict(
     The artifact has the columns `keep` of the table, `prediction`, and for a classification `probability`, that of the
     predicted class. Columns that the model needs and the table lacks are named, before anything is written.
     """
-    from app.tasks.data.reading import opened
+    from app.tasks.data.tables import opened
     from app.tasks.learning import prediction
 
     most = get_settings().max_task_data_bytes

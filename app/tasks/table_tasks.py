@@ -48,9 +48,9 @@ def profile_data(
     The artifacts are `report.html`, a page for people with `bins` intervals for each histogram, `profile.json`, the
     result, and `histograms.svg`.
     """
-    from app.tasks.data.profiling import profile_with_histograms
-    from app.tasks.data.reading import opened
-    from app.tasks.data.report import histograms_svg, report_html
+    from app.tasks.data.profile_report import histograms_svg, report_html
+    from app.tasks.data.profiles import profile_with_histograms
+    from app.tasks.data.tables import opened
 
     most = get_settings().max_task_data_bytes
     with opened(file.path(), file.name, format=format, max_bytes=most) as data:
@@ -86,8 +86,8 @@ def transform_data(
     The result names the artifact, which is called as the file with another ending. In CSV a text that a spreadsheet
     would take for a formula begins with an apostrophe.
     """
-    from app.tasks.data.reading import opened
-    from app.tasks.data.transforming import transform
+    from app.tasks.data.tables import opened
+    from app.tasks.data.transformation import transform
 
     settings = get_settings()
     most = settings.max_task_data_bytes

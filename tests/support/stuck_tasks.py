@@ -28,7 +28,7 @@ STUCK_IN = {
     "app.tasks.common_tasks.fetch_url": "app.tasks.common_tasks:make_fetch",
     "app.tasks.common_tasks.long_running_task": "app.tasks.common_tasks:_wait_until",
     "app.tasks.common_tasks.profile_data": "polars:LazyFrame.collect_schema",
-    "app.tasks.common_tasks.transform_data": "app.tasks.data.transforming:sink",
+    "app.tasks.common_tasks.transform_data": "app.tasks.data.transformation:sink",
     "app.tasks.high_priority_tasks.send_email": "app.tasks.mails:deliver",
     "app.tasks.high_priority_tasks.send_webhook": "app.tasks.high_priority_tasks:make_webhook",
     "app.tasks.model_tasks.evaluate_model": "app.tasks.learning.evaluation:evaluate",

@@ -2,11 +2,16 @@
 
 The types are those of JSON in all rows. A column whose values are of several kinds becomes text: strings as they are,
 everything else as JSON. Integers beyond 64 bits become text with all digits.
+
+Before that comes how deep the values of a line are nested: polars crashes at some hundred levels, and takes minutes
+for fewer. A file is looked at piece by piece: only in a line with more openings than MAX_DEPTH can there be as many
+levels.
 """
 
 import io
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,9 +21,39 @@ import polars as pl
 
 from app.tasks.data.engine import Panic, Watch, batch_rows, new_file, polars_errors
 from app.tasks.data.errors import UnusableData
-from app.tasks.data.json_depth import check_depth
+from app.tasks.data.file_content import in_utf8, whole_lines, without_mark
 from app.tasks.data.names import MAX_COLUMNS, MAX_WIDE_CELLS, check_cells, check_names
-from app.tasks.data.text_encoding import in_utf8, whole_lines, without_mark
+
+MAX_DEPTH = 64
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+OPENING, BRACKET = b"[{", re.compile(rb"[\[\]{}]")
+
+
+def check_depth(lines: bytes, name: str, before: int) -> None:
+    """Raise UnusableData, which names the line, if one of these is deeper than MAX_DEPTH. `before` is their offset."""
+    if _openings(lines) <= MAX_DEPTH + lines.count(b"\n"):
+        return
+    for number, line in enumerate(lines.split(b"\n"), start=before + 1):
+        if _openings(line) > MAX_DEPTH and _is_deep(line):
+            raise UnusableData(f"{name}: line {number} is nested more than {MAX_DEPTH} levels deep: make it flatter")
+
+
+def _openings(text: bytes) -> int:
+    return text.count(b"{") + text.count(b"[")
+
+
+def _is_deep(line: bytes) -> bool:
+    depth = 0
+    for found in BRACKET.finditer(STRING.sub(b"", line)):
+        depth += 1 if found[0] in OPENING else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+# -- A file of JSON Lines as a frame with types: one object a line, the columns are the names that any of them has -----
+# The types are those of JSON in all rows. A column whose values are of several kinds becomes text: strings as they are,
+# everything else as JSON. Integers beyond 64 bits become text with all digits.
 
 CHECKED_LINES = 10_000
 PIECE = 1 << 20

@@ -1,7 +1,7 @@
 """The conversion of a text to a table with types, which takes minutes for a large file."""
 
 from app.tasks.data.engine import run
-from app.tasks.data.reading import Data
+from app.tasks.data.tables import Data
 from app.tasks.learning.cross_validation import Report
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from app.core.nearest import did_you_mean
-from app.tasks.data.reading import Data
+from app.tasks.data.tables import Data
 from app.tasks.learning.card import Card
 from app.tasks.learning.columns import kind_of, type_name
 from app.tasks.learning.conversion import convert

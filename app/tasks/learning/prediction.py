@@ -9,16 +9,15 @@ import polars as pl
 
 from app.core.nearest import did_you_mean
 from app.tasks.data.errors import UnusableData
-from app.tasks.data.formats import Format
-from app.tasks.data.outputs import check_output
-from app.tasks.data.reading import Data
+from app.tasks.data.file_content import Format
+from app.tasks.data.outputs import batch_writer, check_output
+from app.tasks.data.tables import Data
 from app.tasks.learning.conversion import convert
 from app.tasks.learning.cross_validation import Report
 from app.tasks.learning.matching import UnfitColumns, match_columns
 from app.tasks.learning.matrix import batches, to_matrix
 from app.tasks.learning.measures import predict_rows
 from app.tasks.learning.model_file import TrainedModel, load_model
-from app.tasks.learning.output import writer
 from app.tasks.learning.pipelines import Warned, one_core
 from app.tasks.learning.whole_files import whole_files
 
@@ -76,7 +75,7 @@ class _Prediction:
         schema = kept | self._schema()
         rows = 0
         with whole_files(destination.parent) as folder, one_core(), Warned().collecting():
-            with writer(folder / destination.name, self.output, schema, self.max_bytes) as write:
+            with batch_writer(folder / destination.name, self.output, schema, self.max_bytes) as write:
                 for part in self._parts(frame, [*kept]):
                     write(part)
                     rows += len(part)

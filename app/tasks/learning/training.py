@@ -10,7 +10,7 @@ import polars as pl
 from app.tasks.classifiers import check_choice
 from app.tasks.data.engine import polars_errors
 from app.tasks.data.errors import UnusableData
-from app.tasks.data.reading import Data
+from app.tasks.data.tables import Data
 from app.tasks.learning.card import Card, installed_versions
 from app.tasks.learning.columns import Column
 from app.tasks.learning.conversion import convert

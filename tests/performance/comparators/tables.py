@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.tasks.data import profiling, transforming
-from app.tasks.data.reading import opened
+from app.tasks.data import profiles, transformation
+from app.tasks.data.tables import opened
 from app.tasks.learning import prediction, training
 from tests.performance.comparators.plain_tables import BINS, FILTER, run
 
@@ -18,13 +18,13 @@ def report(_percent: int, _detail: dict[str, Any]) -> None:
 
 def profile(file: Path, _model: Path, _destination: Path) -> None:
     with opened(file, file.name, max_bytes=MOST) as data:
-        profiling.profile_with_histograms(data, bins=BINS, report=report)
+        profiles.profile_with_histograms(data, bins=BINS, report=report)
 
 
 def transform(file: Path, _model: Path, destination: Path) -> None:
     aggregate = {"total": {"op": "sum", "args": [{"property": "f1"}]}, "rows": {"op": "count", "args": []}}
     with opened(file, file.name, max_bytes=MOST) as data:
-        transforming.transform(
+        transformation.transform(
             data, destination, filter=FILTER, group_by=["city"], aggregate=aggregate, max_bytes=MOST, report=report
         )
 

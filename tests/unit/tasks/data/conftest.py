@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.tasks.data.reading import Data, opened
+from app.tasks.data.tables import Data, opened
 
 Open = Callable[..., Data]
 

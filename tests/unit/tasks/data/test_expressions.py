@@ -7,9 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data.aggregates import compile_aggregate
 from app.tasks.data.errors import InvalidExpression
-from app.tasks.data.expressions import compile_expression, compile_filter
+from app.tasks.data.expressions import compile_aggregate, compile_expression, compile_filter
 from tests.support.properties import given, st
 
 NOON = dt.datetime.fromisoformat("2024-01-31T12:00:00")

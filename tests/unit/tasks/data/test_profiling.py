@@ -9,11 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data import profiling
-from app.tasks.data.column_measures import kind_of, measure, prepared
+from app.tasks.data import profiles
 from app.tasks.data.errors import InvalidExpression, UnusableData
-from app.tasks.data.large_columns import SKETCH, measure_large
-from app.tasks.data.profiling import profile, profile_with_histograms
+from app.tasks.data.profiles import SKETCH, kind_of, measure, measure_large, prepared, profile, profile_with_histograms
 from tests.unit.tasks.data.conftest import Open
 
 QUANTILES = ["0.05", "0.25", "0.5", "0.75", "0.95"]
@@ -177,7 +175,7 @@ class TestLargeColumns:
         assert (found["min"], found["max"], found["missing"]) == (0, 1_499_999, 0)
 
     def test_are_what_a_long_table_has(self, open_table: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(profiling, "EXACT_ROWS", 2)
+        monkeypatch.setattr(profiles, "EXACT_ROWS", 2)
         found = profile(open_table("a,b\n1,x\n2,x\n4,\n"), report=ignore)
         assert column(found, "a") == {
             "name": "a", "type": "integer", "missing": 0, "distinct": 3, "min": 1, "max": 4, "mean": pytest.approx(7 / 3),

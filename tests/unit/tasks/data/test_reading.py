@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data import jsonl_table, text_encoding
-from app.tasks.data.reading import Data, UnusableData, detect, opened
-from app.tasks.data.unpacking import HAS_ZSTD
+from app.tasks.data import file_content, jsonl_table
+from app.tasks.data.file_content import HAS_ZSTD
+from app.tasks.data.tables import Data, UnusableData, detect, opened
 from tests.support.properties import given, st
 from tests.unit.tasks.data.conftest import Open
 from tests.unit.tasks.data.parquet_bytes import footer, nested, repeated
@@ -135,7 +135,7 @@ class TestEncoding:
     def test_does_not_hide_a_long_line(
         self, open_table: Open, encoding: str, end: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(text_encoding, "MAX_LINE_BYTES", 3_000_000)
+        monkeypatch.setattr(file_content, "MAX_LINE_BYTES", 3_000_000)
         short, long = "ä" * 1_400_000, "ä" * 2_900_000
         assert open_table(f"a{end}{short}{end}{short}{end}".encode(encoding)).rows == 2
         with pytest.raises(UnusableData, match="has a line of more than 3000000 bytes"):

@@ -3,9 +3,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from app.tasks.data.profiling import Profile, profile_with_histograms
-from app.tasks.data.report import MAX_PICTURES, histograms_svg, report_html
-from app.tasks.data.svg import bar_chart, histogram
+from app.tasks.data.profile_report import MAX_PICTURES, bar_chart, histogram, histograms_svg, report_html
+from app.tasks.data.profiles import Profile, profile_with_histograms
 from tests.unit.tasks.data.conftest import Open
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,11 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data import engine, morsels, parquet_footer
+from app.tasks.data import engine, parquet_table, transformation
 from app.tasks.data.errors import InvalidExpression, TooMuchMemory, UnusableData
-from app.tasks.data.morsels import MORSEL_CELLS
-from app.tasks.data.reading import Data
-from app.tasks.data.transforming import transform
+from app.tasks.data.tables import Data
+from app.tasks.data.transformation import MORSEL_CELLS, transform
 from tests.unit.tasks.data.conftest import Open
 
 Transform = Callable[..., dict[str, Any]]
@@ -181,7 +180,7 @@ class TestMemory:
     def test_a_wide_selection_has_all_rows_in_their_order(
         self, open_table: Open, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(morsels, "MORSEL_CELLS", 10_000)
+        monkeypatch.setattr(transformation, "MORSEL_CELLS", 10_000)
         select = {f"a{at}": op("+", prop("v"), at) for at in range(100)}
         table = open_table("v\n" + "".join(f"{at}\n" for at in range(1000)))
         result = run(table, out, select=select, filter=op(">=", prop("v"), 10))
@@ -260,7 +259,7 @@ class TestMemory:
         monkeypatch.setattr(pl.LazyFrame, "collect_batches", spied)
         run(open_table(content), out, output=output)
         if output == "parquet":
-            groups = parquet_footer._Reader(parquet_footer._footer_bytes(out)).struct()[parquet_footer.ROW_GROUPS]
+            groups = parquet_table._Reader(parquet_table._footer_bytes(out)).struct()[parquet_table.ROW_GROUPS]
             assert (pl.read_parquet(out).equals(expected), len(groups)) == (True, 10)
         else:
             assert (out.read_bytes(), sizes) == (expected, [100])

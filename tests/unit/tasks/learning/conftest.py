@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data.reading import Data, opened
+from app.tasks.data.tables import Data, opened
 from app.tasks.learning.training import train
 
 MAX_BYTES = 10**8

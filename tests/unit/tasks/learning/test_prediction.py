@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data.reading import UnusableData
+from app.tasks.data.tables import UnusableData
 from app.tasks.learning import matrix, prediction
 from app.tasks.learning.prediction import predict
 from tests.unit.tasks.learning.conftest import Open, Train, flowers, silent

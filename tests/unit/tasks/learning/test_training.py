@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.data.reading import UnusableData
+from app.tasks.data.tables import UnusableData
 from app.tasks.learning.model_file import load_model
 from tests.unit.tasks.learning.conftest import SHA256, Train, flowers
 

@@ -11,10 +11,9 @@ import polars as pl
 from app.tasks.data.csv_table import CsvTable
 from app.tasks.data.engine import Watch, polars_errors
 from app.tasks.data.errors import UnusableData
-from app.tasks.data.formats import Format, detect
+from app.tasks.data.file_content import Format, detect, unpack
 from app.tasks.data.jsonl_table import JsonlTable
 from app.tasks.data.parquet_table import ParquetTable
-from app.tasks.data.unpacking import unpack
 
 __all__ = ["Data", "Format", "UnusableData", "detect", "opened"]
 
