@@ -68,7 +68,7 @@ def evaluate_model(self: Any, model: InputFile, file: InputFile, target: Column 
     `confusion.svg` or `residuals.svg`.
     """
     from app.tasks.data.tables import opened
-    from app.tasks.learning.evaluation import evaluate
+    from app.tasks.learning.predictions import evaluate
 
     most = get_settings().max_task_data_bytes
     with folder_of(self) as folder:
@@ -88,12 +88,12 @@ def predict(
     predicted class. Columns that the model needs and the table lacks are named, before anything is written.
     """
     from app.tasks.data.tables import opened
-    from app.tasks.learning import prediction
+    from app.tasks.learning import predictions
 
     most = get_settings().max_task_data_bytes
     with ExitStack() as files, folder_of(self) as folder:
         data = files.enter_context(opened(file.path(), file.name, max_bytes=most))
-        done = prediction.predict(
+        done = predictions.predict(
             model.path(),
             data,
             folder / "output",

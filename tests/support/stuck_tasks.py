@@ -31,8 +31,8 @@ STUCK_IN = {
     "app.tasks.common_tasks.transform_data": "app.tasks.data.transformation:sink",
     "app.tasks.high_priority_tasks.send_email": "app.tasks.mails:deliver",
     "app.tasks.high_priority_tasks.send_webhook": "app.tasks.high_priority_tasks:make_webhook",
-    "app.tasks.model_tasks.evaluate_model": "app.tasks.learning.evaluation:evaluate",
-    "app.tasks.model_tasks.predict": "app.tasks.learning.prediction:predict",
+    "app.tasks.model_tasks.evaluate_model": "app.tasks.learning.predictions:evaluate",
+    "app.tasks.model_tasks.predict": "app.tasks.learning.predictions:predict",
     "app.tasks.model_tasks.train_classifier": "app.tasks.model_tasks:_load",
     "app.tasks.model_tasks.train_model": "polars:LazyFrame.collect_schema",
 }

@@ -11,20 +11,20 @@ from app.tasks.classifiers import check_choice
 from app.tasks.data.engine import polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.tables import Data
-from app.tasks.learning.card import Card, installed_versions
-from app.tasks.learning.columns import Column
-from app.tasks.learning.conversion import convert
-from app.tasks.learning.cross_validation import CROSS_VALIDATION_PERCENT, Report, Trainer, cross_validate
-from app.tasks.learning.importance import ranked
-from app.tasks.learning.matrix import to_matrix, width
+from app.tasks.learning.artifacts import draw_predictions, render_report, whole_files
+from app.tasks.learning.columns import Column, Selection, check_features, select_columns
+from app.tasks.learning.cross_validation import (
+    CROSS_VALIDATION_PERCENT,
+    Report,
+    Trainer,
+    convert_data,
+    cross_validate,
+    ranked_losses,
+)
 from app.tasks.learning.measures import summary
-from app.tasks.learning.model_file import TrainedModel, save_model
-from app.tasks.learning.page import render
-from app.tasks.learning.pictures import draw
-from app.tasks.learning.pipelines import Model, one_core
-from app.tasks.learning.selection import Selection, check_names, select_columns
+from app.tasks.learning.model_file import Card, TrainedModel, installed_versions, save_model
+from app.tasks.learning.pipelines import Model, one_core, to_matrix, width
 from app.tasks.learning.target import Kind, Target, make_target, present
-from app.tasks.learning.whole_files import whole_files
 
 MAX_FOLDS = 20
 FITTED_PERCENT = 98
@@ -61,8 +61,8 @@ def train(
     """
     _check_arguments(kind, model, folds, seed)
     _check_bytes(data.bytes, max_bytes)
-    convert(data, report)
-    names = check_names(data.frame.collect_schema(), target, features)
+    convert_data(data, report)
+    names = check_features(data.frame.collect_schema(), target, features)
     _check_bytes(data.rows * len(names) * NUMBER_BYTES, max_bytes)
     table = _load(data, target, kind, names, folds, named=features is not None)
     _check_bytes(len(table.frame) * width(table.columns) * NUMBER_BYTES, max_bytes)
@@ -83,11 +83,16 @@ def train(
         folds=folds,
         seed=seed,
         metrics=summary(scores.metrics),
-        importance=ranked(scores.losses),
+        importance=ranked_losses(scores.losses),
         sha256=sha256,
         versions=installed_versions(),
     )
-    _write(directory, TrainedModel(card, pipeline), draw(table.target, truth, scores.predicted), trainer.warned.texts())
+    _write(
+        directory,
+        TrainedModel(card, pipeline),
+        draw_predictions(table.target, truth, scores.predicted),
+        trainer.warned.texts(),
+    )
     return {
         "kind": table.target.kind,
         "rows": card.rows,
@@ -143,5 +148,5 @@ def _write(directory: Path, model: TrainedModel, picture: tuple[str, str], warni
     name, figure = picture
     with whole_files(directory) as folder:
         save_model(folder / "model.skops", model)
-        (folder / "report.html").write_text(render(model.card, figure, warnings), encoding="utf-8")
+        (folder / "report.html").write_text(render_report(model.card, figure, warnings), encoding="utf-8")
         (folder / name).write_text(figure, encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.tasks.data import profiles, transformation
 from app.tasks.data.tables import opened
-from app.tasks.learning import prediction, training
+from app.tasks.learning import predictions, training
 from tests.performance.comparators.plain_tables import BINS, FILTER, run
 
 MOST = 1 << 31
@@ -31,7 +31,7 @@ def transform(file: Path, _model: Path, destination: Path) -> None:
 
 def predict(file: Path, model: Path, destination: Path) -> None:
     with opened(file, file.name, max_bytes=MOST) as data:
-        prediction.predict(model, data, destination, report=report)
+        predictions.predict(model, data, destination, report=report)
 
 
 def train(file: Path, model: Path, _destination: Path) -> None:

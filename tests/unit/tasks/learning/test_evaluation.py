@@ -7,9 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.tasks.learning import matrix
-from app.tasks.learning.evaluation import evaluate
-from app.tasks.learning.prediction import predict
+from app.tasks.learning import pipelines
+from app.tasks.learning.predictions import evaluate, predict
 from tests.unit.tasks.learning.conftest import Open, flowers, silent
 
 Models = dict[str, Path]
@@ -85,7 +84,7 @@ class TestMetrics:
         self, models: Models, open_table: Open, output: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = evaluate(models["colour linear"], open_table(flowers(500)), output, report=silent)
-        monkeypatch.setattr(matrix, "BATCH_ROWS", 64)
+        monkeypatch.setattr(pipelines, "BATCH_ROWS", 64)
         assert evaluate(models["colour linear"], open_table(flowers(500)), output, report=silent) == whole
         assert "roc_auc_ovr" in whole["metrics"]
 

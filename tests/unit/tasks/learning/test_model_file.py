@@ -19,9 +19,8 @@ import skops.io
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
 
-from app.tasks.learning import hostile_models, model_file
-from app.tasks.learning.hostile_models import TYPES, UnusableModel
-from app.tasks.learning.model_file import TrainedModel, load_model, save_model
+from app.tasks.learning import model_file
+from app.tasks.learning.model_file import TYPES, TrainedModel, UnusableModel, load_model, save_model
 
 Models = dict[str, Path]
 ALL = ["species linear", "species gradient_boosting", "height linear", "height gradient_boosting"]
@@ -90,7 +89,7 @@ class TestGoodModels:
         found = set()
         for path in models.values():
             with zipfile.ZipFile(path) as archive:
-                nodes = hostile_models._nodes(json.loads(archive.read("schema.json")))
+                nodes = model_file._schema_nodes(json.loads(archive.read("schema.json")))
                 found |= {f"{node['__module__']}.{node['__class__']}" for node in nodes}
         assert found == TYPES
 
@@ -181,7 +180,7 @@ class TestBombs:
         self, changed: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = changed(lambda members: members.update({"0.npy": bytes(2**21)}))
-        monkeypatch.setattr(hostile_models, "MAX_BYTES", 2**20)
+        monkeypatch.setattr(model_file, "MAX_BYTES", 2**20)
         with pytest.raises(UnusableModel, match="unpacked it is larger than a model can be"):
             load_model(path)
 
@@ -219,7 +218,7 @@ class TestBombs:
             archive.writestr("schema.json", "{}")
         with pytest.raises(UnusableModel, match="another compression"):
             load_model(tmp_path / "lzma.skops")
-        monkeypatch.setattr(hostile_models, "MAX_MEMBERS", 5)
+        monkeypatch.setattr(model_file, "MAX_MEMBERS", 5)
         with pytest.raises(UnusableModel, match=r"an archive of \d+ members"):
             load_model(models["species linear"])
 

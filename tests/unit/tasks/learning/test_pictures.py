@@ -5,8 +5,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from app.tasks.learning.pictures import confusion_matrix, predicted_against_actual
-from app.tasks.learning.svg import compact, ticks
+from app.tasks.learning.artifacts import compact, confusion_matrix, predicted_against_actual, ticks
 
 HOSTILE = ["<script>alert(1)</script>", "\"&'", "bell \x07 \ud800", "x" * 500, ""]
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from app.tasks.data.tables import UnusableData
-from app.tasks.learning import matrix, prediction
-from app.tasks.learning.prediction import predict
+from app.tasks.learning import pipelines, predictions
+from app.tasks.learning.predictions import predict
 from tests.unit.tasks.learning.conftest import Open, Train, flowers, silent
 
 Models = dict[str, Path]
@@ -167,13 +167,13 @@ class TestBatches:
     def sizes(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """The rows of each matrix, where a batch has at most 100."""
         sizes: list[int] = []
-        monkeypatch.setattr(matrix, "BATCH_ROWS", 100)
+        monkeypatch.setattr(pipelines, "BATCH_ROWS", 100)
 
         def to_matrix(batch: pl.DataFrame, columns: Any) -> Any:
             sizes.append(len(batch))
-            return matrix.to_matrix(batch, columns)
+            return pipelines.to_matrix(batch, columns)
 
-        monkeypatch.setattr(prediction, "to_matrix", to_matrix)
+        monkeypatch.setattr(predictions, "to_matrix", to_matrix)
         return sizes
 
     @pytest.mark.parametrize("format_", ["parquet", "csv", "jsonl"])

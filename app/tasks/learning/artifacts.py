@@ -1,0 +1,287 @@
+"""The artifacts about a model: the picture of its predictions and the page `report.html`.
+
+They are written whole or not at all.
+
+The pictures are self-contained SVG, readable on light and on dark ground, every text escaped.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from app.tasks.learning.measures import SCORE, Predicted
+from app.tasks.learning.model_file import Card
+from app.tasks.learning.target import Target
+
+# Of a picture that stands alone and of one inside a page.
+PICTURE_STYLE = (
+    "svg{--ink:#1f2328;--dim:#59636e;--paper:#fff;--mark:#0969da;--line:#d1d9e0;font:12px system-ui,sans-serif}"
+    "@media(prefers-color-scheme:dark){svg{--ink:#e6edf3;--dim:#9198a1;--paper:#0d1117;--mark:#4493f8;--line:#3d444d}}"
+    "svg text{fill:var(--ink)}svg .dim{fill:var(--dim)}svg .mark{fill:var(--mark)}svg .line{stroke:var(--line)}"
+    "svg .paper{fill:var(--paper)}svg .on{fill:var(--paper)}"
+)
+# XML 1.0 has no other control characters, and no halves of surrogate pairs.
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def clean(value: str) -> str:
+    """Return the text for XML and HTML: escaped, without characters that XML forbids."""
+    return escape(NOT_XML.sub("\ufffd", value))
+
+
+def short(value: str, most: int = 18) -> str:
+    return value if len(value) <= most else value[: most - 1] + "…"
+
+
+def text(x: float, y: float, value: str, *, anchor: str = "middle", name: str = "", extra: str = "") -> str:
+    """Return a text element; a pointer on it shows the whole text where it is shortened."""
+    shown = short(value)
+    title = f"<title>{clean(value)}</title>" if shown != value else ""
+    kind = f' class="{name}"' if name else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}{extra}>{title}{clean(shown)}</text>'
+
+
+def picture(width: float, height: float, label: str, parts: Sequence[str]) -> str:
+    """Return the whole SVG; `label` is what a screen reader says."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+        f'height="{height:.0f}" role="img" aria-label="{clean(label)}"><style>{PICTURE_STYLE}</style>'
+        f'<rect class="paper" width="100%" height="100%"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def compact(count: int) -> str:
+    """Return a count in at most four characters: 999, 1.2k, 12k, 3M."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}" if count < 10 * size else f"{count // size}{unit}"
+    return str(count)
+
+
+def number(value: float) -> str:
+    return f"{value:.10g}" if abs(value) < 1e9 else f"{value:.3g}"  # noqa: PLR2004 - what fits beside an axis
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Return round numbers between `low` and `high`, a step of 1, 2 or 5 times a power of ten apart."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+# -- The picture of a model's predictions: a confusion matrix, or predicted against actual numbers ---------------------
+
+MARGIN = 150.0  # for the names of classes
+SIDE = 480.0
+MAX_POINTS = 1000  # drawn one by one; more are counted in squares
+SQUARES = 60
+
+
+def draw_predictions(target: Target, truth: Any, predicted: Predicted) -> tuple[str, str]:
+    """Return the name of the picture's file, and the picture as SVG."""
+    if target.kind == "regression":
+        return "residuals.svg", predicted_against_actual(truth, predicted.values)
+    classes = len(target.classes)
+    counts = np.bincount(truth * classes + predicted.values, minlength=classes**2).reshape(classes, classes)
+    return "confusion.svg", confusion_matrix(target.class_names(), counts)
+
+
+def save_picture(directory: Path, name: str, content: str) -> None:
+    (directory / name).write_text(content, encoding="utf-8")
+
+
+def confusion_matrix(names: Sequence[str], counts: Any) -> str:
+    """Return the matrix of counts, true classes in rows: a cell is as dark as its share of the row's sum."""
+    cell = max(22.0, min(64.0, SIDE / len(names)))
+    side = cell * len(names)
+    parts = [
+        text(MARGIN + side / 2, 18, "predicted class", name="dim"),
+        text(0, 0, "true class", name="dim", extra=f' transform="translate(14 {MARGIN + side / 2:.1f}) rotate(-90)"'),
+    ]
+    for index, name in enumerate(names):
+        middle = MARGIN + cell * (index + 0.5)
+        parts.append(text(MARGIN - 8, middle + 4, name, anchor="end"))
+        turned = f' transform="translate({middle + 4:.1f} {MARGIN - 8:.1f}) rotate(-60)"'
+        parts.append(text(0, 0, name, anchor="start", extra=turned))
+    for (row, column), count in np.ndenumerate(counts):
+        parts += _cell(MARGIN + cell * column, MARGIN + cell * row, cell, int(count), int(counts[row].sum()))
+    label = f"Confusion matrix of {len(names)} classes: rows are the true classes, columns the predicted ones"
+    return picture(MARGIN + side + 75, MARGIN + side + 12, label, parts)
+
+
+def _cell(x: float, y: float, size: float, count: int, total: int) -> list[str]:
+    share = count / total if total else 0.0
+    shade = f'<rect class="mark line" x="{x:.1f}" y="{y:.1f}" width="{size:.1f}" height="{size:.1f}"'
+    shown = text(
+        x + size / 2,
+        y + size / 2 + 4,
+        compact(count),
+        name="on" if share > 0.55 else "" if count else "dim",  # noqa: PLR2004 - about where ink and paper read alike
+        extra=f' font-size="{min(14.0, size / 2.6):.1f}"',
+    )
+    return [f'{shade} fill-opacity="{share:.3f}"><title>{count} of {total}</title></rect>', shown]
+
+
+def predicted_against_actual(truth: Any, values: Any) -> str:
+    """Return a picture with a point for each row, or a square for the rows near to each other; the line is no error."""
+    low, high = _bounds(truth, values)
+    left, top = 80.0, 20.0
+
+    def at(x: Any, y: Any) -> tuple[Any, Any]:
+        return left + SIDE * (x - low) / (high - low), top + SIDE * (high - y) / (high - low)
+
+    parts = _axes(low, high, left, top)
+    if len(truth) <= MAX_POINTS:
+        xs, ys = at(truth, values)
+        points = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in zip(xs, ys, strict=True))
+        parts.append(f'<g class="mark" fill-opacity="0.55">{points}</g>')
+    else:
+        parts.append(f'<g class="mark">{_squares(truth, values, low, high, left, top)}</g>')
+    label = f"Predicted against actual values of {len(truth)} rows; a point on the line is a prediction without error"
+    return picture(left + SIDE + 30, top + SIDE + 50, label, parts)
+
+
+def _bounds(truth: Any, values: Any) -> tuple[float, float]:
+    low, high = float(min(truth.min(), values.min())), float(max(truth.max(), values.max()))
+    margin = (high - low) * 0.03 or max(abs(high), 1.0) * 0.1
+    return low - margin, high + margin
+
+
+def _axes(low: float, high: float, left: float, top: float) -> list[str]:
+    bottom = top + SIDE
+    lines = []
+    for tick in ticks(low, high):
+        offset = SIDE * (tick - low) / (high - low)
+        x, y = left + offset, bottom - offset
+        lines += [
+            f'<path class="line" d="M{x:.1f} {top:.1f}V{bottom:.1f}M{left:.1f} {y:.1f}H{left + SIDE:.1f}"/>',
+            text(x, bottom + 18, number(tick), name="dim"),
+            text(left - 8, y + 4, number(tick), anchor="end", name="dim"),
+        ]
+    return [
+        *lines,
+        f'<path stroke="var(--ink)" stroke-dasharray="5 4" d="M{left:.1f} {bottom:.1f}L{left + SIDE:.1f} {top:.1f}"/>',
+        text(left + SIDE / 2, bottom + 40, "actual", name="dim"),
+        text(0, 0, "predicted", name="dim", extra=f' transform="translate(14 {top + SIDE / 2:.1f}) rotate(-90)"'),
+    ]
+
+
+def _squares(truth: Any, values: Any, low: float, high: float, left: float, top: float) -> str:
+    counts, _, _ = np.histogram2d(truth, values, bins=SQUARES, range=[[low, high], [low, high]])
+    size, most = SIDE / SQUARES, np.log1p(counts.max())
+    return "".join(
+        f'<rect x="{left + size * column:.1f}" y="{top + SIDE - size * (row + 1):.1f}" width="{size:.1f}" '
+        f'height="{size:.1f}" fill-opacity="{0.15 + 0.85 * np.log1p(counts[column, row]) / most:.2f}">'
+        f"<title>{int(counts[column, row])} rows</title></rect>"
+        for column, row in np.argwhere(counts)
+    )
+
+
+# -- The page `report.html` about a model: one file, no scripts, no requests, every text escaped -----------------------
+
+PAGE_STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; background: #fff; color: #1f2328 }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .25rem .75rem; text-align: left; border-bottom: 1px solid #d1d9e0; overflow-wrap: anywhere }
+meter { width: 10rem }
+figure { margin: 0; overflow-x: auto }
+@media (prefers-color-scheme: dark) { body { background: #0d1117; color: #e6edf3 } td, th { border-color: #3d444d } }
+"""  # noqa: E501 - CSS
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+MODELS = {"gradient_boosting": "Gradient boosting", "linear": "A linear model"}
+MEASURED = "Mean and standard deviation over {} folds, each measured on rows that its model was not trained with."
+LOSS = "The loss of {} when the values of the column change places between rows."
+
+
+def render_report(card: Card, figure: str, warnings: Sequence[str]) -> str:
+    """Return the page: what the model was trained with, its metrics, its columns, the picture, and the warnings."""
+    title = clean(f"Model of {card.target.name}")
+    left_out = (f"{name} {reason}" for name, reason in card.left_out.items())
+    parts = [
+        f"<h1>{title}</h1>{_paragraph(_introduction(card))}",
+        f"<h2>Quality</h2>{_paragraph(MEASURED.format(card.folds))}{_metrics(card)}<figure>{figure}</figure>",
+        f"<h2>Importance of columns</h2>{_paragraph(LOSS.format(SCORE[card.target.kind]))}{_importance(card)}",
+        _list("Columns that were left out", left_out),
+        _list("Warnings", warnings),
+        f"<h2>Origin</h2>{_paragraph(_origin(card))}",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{PAGE_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _introduction(card: Card) -> str:
+    classes = f" into {len(card.target.classes)} classes" if card.target.classes else ""
+    skipped = f" {card.skipped:,} rows without a value of it were left out." if card.skipped else ""
+    return (
+        f"{MODELS[card.model]} for the {card.target.kind}{classes} of column {card.target.name}, "
+        f"trained with {card.rows:,} rows.{skipped}"
+    )
+
+
+def _metrics(card: Card) -> str:
+    rows = [(clean(name), _number(each["mean"]), _number(each["std"])) for name, each in card.metrics.items()]
+    return _table(("metric", "mean", "standard deviation"), rows)
+
+
+def _importance(card: Card) -> str:
+    kinds = {column.name: column.kind for column in card.columns}
+    most = max([loss["mean"] for loss in card.importance.values()] + [1e-9])
+    rows = [
+        (clean(name), kinds[name], _bar(loss["mean"] / most), _number(loss["mean"]), _number(loss["std"]))
+        for name, loss in card.importance.items()
+    ]
+    return _table(("column", "kind", "", "mean", "standard deviation"), rows)
+
+
+def _origin(card: Card) -> str:
+    made = ", ".join(f"{name.replace('_', '-')} {version}" for name, version in card.versions.model_dump().items())
+    return f"Seed {card.seed}; training file with SHA-256 {card.sha256}; {made}."
+
+
+def _bar(share: float) -> str:
+    return f'<meter value="{max(share, 0):.3f}"></meter>'
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{clean(text)}</p>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are escaped already."""
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>"
+
+
+def _list(title: str, lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{clean(line)}</li>" for line in lines)
+    return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
+
+
+# -- Files that are written whole or not at all ------------------------------------------------------------------------
+
+
+@contextmanager
+def whole_files(directory: Path) -> Iterator[Path]:
+    """Give a folder to write files to, which are moved to `directory` at the end. Where the body raises, none is."""
+    with TemporaryDirectory(dir=directory, prefix=".unfinished-") as folder:
+        yield Path(folder)
+        for path in sorted(Path(folder).iterdir()):
+            if path.is_file():
+                path.replace(directory / path.name)
