@@ -136,7 +136,7 @@ def _mcp_routes(settings: Settings) -> Sequence[BaseRoute]:
     """Return the routes of the MCP endpoint. Raises ConfigurationError without the package."""
     try:
         # Here: it takes half a second and 20 MiB.
-        from app.mcp.endpoint import routes
+        from app.mcp.server import routes
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "mcp":
             raise
@@ -229,10 +229,9 @@ async def _mcp(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     if not settings.mcp_enabled:
         yield {}
         return
-    from app.mcp.endpoint import max_body_bytes
-    from app.mcp.server import STATE, running
+    from app.mcp.server import STATE, max_body_bytes, running_manager
 
-    async with running(settings, max_body_bytes(settings)) as manager:
+    async with running_manager(settings, max_body_bytes(settings)) as manager:
         yield {STATE: manager}
 
 

@@ -1,13 +1,21 @@
-"""The calls of tools: each does what the same call of the HTTP API does, with the same rights, quotas and records."""
+"""The calls of tools: each does what the same call of the HTTP API does.
+
+It has the same rights, quotas and records.
+
+The arguments of a tool have names; some parameters of a Python function have none.
+"""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from inspect import Parameter, Signature
 from typing import Any
 from uuid import UUID
 
+import anyio
 from fastapi import Request
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, TextContent
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
 
 from app.api.http.denials import answer_to
@@ -17,21 +25,140 @@ from app.catalogue import TaskType, catalogue, find_type
 from app.core.fair_threads import CallerGone, FairThreads
 from app.core.validation_errors import parsed
 from app.db.session import SessionLocal
-from app.errors import InvalidInput, ServiceError
+from app.errors import InvalidInput, ServiceError, TaskNotFound, TooManyStreams
+from app.live.streams import Credential
 from app.live.watcher import Watcher
-from app.mcp.arguments import by_place
 from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
-from app.mcp.names import CANCEL_TASK, GET_TASK, WAIT_TASK, task_name
-from app.mcp.results import answer, refusal
-from app.mcp.tools import TaskReference, TaskWait, scope_of
-from app.mcp.waiting import Report, wait_for_end
+from app.mcp.tools import CANCEL_TASK, GET_TASK, SHOWN, WAIT_TASK, TaskReference, TaskWait, scope_of, task_name
 from app.models.api_key import Scope
-from app.models.task import TERMINAL, TaskPriority
+from app.models.task import TERMINAL, TaskPriority, TaskStatus
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
 from app.services.task_service import task_service
+
+
+def by_place(signature: Signature, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return `args` and `kwargs` of a task with these arguments.
+
+    Parameters that Python takes by position alone, and `*args`, stand in `args`; what cannot stand there, because one
+    before it is missing, stays in `kwargs`, and the check of the parameters names it.
+    """
+    kwargs = dict(arguments)
+    several = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    more = kwargs.get(several) if several is not None else None
+    has_more = isinstance(more, list) and bool(more)
+    placed = {Parameter.POSITIONAL_ONLY, *([Parameter.POSITIONAL_OR_KEYWORD] if has_more else ())}
+    args: list[Any] = []
+    for each in signature.parameters.values():
+        if each.kind not in placed:
+            continue
+        if each.name not in kwargs:
+            return args, kwargs
+        args.append(kwargs.pop(each.name))
+    if several is not None and isinstance(more, list):
+        args += more
+        del kwargs[several]
+    return args, kwargs
+
+
+# -- Waits for the end of a task as `GET /tasks/{id}?wait=` does, and tells of its progress meanwhile ------------------
+
+# Is given the progress in percent, each time a higher one.
+Report = Callable[[int], Awaitable[None]]
+
+
+async def wait_for_end(watcher: Watcher, task_id: UUID, user: Principal, seconds: float, report: Report | None) -> None:
+    """Return when the task has ended or was deleted, after `seconds`, or on shutdown.
+
+    With `report`, the wait is one of the event streams of its user (EVENTS_STREAMS_PER_USER), and also returns when the
+    key is revoked. Beyond their number the progress is left out.
+    """
+    if report is None or not await _report_until_end(watcher, task_id, user, seconds, report):
+        await watcher.wait_for_end(task_id, seconds)
+
+
+async def _report_until_end(watcher: Watcher, task_id: UUID, user: Principal, seconds: float, report: Report) -> bool:
+    """Return False at once if there may be no further stream."""
+    assert user.api_key_id is not None
+    credential = Credential(user.api_key_id, is_key=True, role=user.role, expires_at=None)
+    try:
+        stream = await watcher.follow(task_id, user.id, user.owner, credential, None)
+    except TooManyStreams:
+        return False
+    except TaskNotFound:  # deleted meanwhile: the caller finds that out
+        return True
+    assert stream is not None  # nothing was seen before
+    told = 0
+    try:
+        with anyio.move_on_after(seconds):
+            while (frame := await stream.next_frame()) is not None:
+                # Each notification must tell more than the one before, and an attempt that is repeated begins at 0.
+                if frame.progress > told:
+                    told = frame.progress
+                    await report(told)
+    finally:
+        watcher.leave(stream)
+    return True
+
+
+# -- What a call of a tool answers: the state of its task, or an error in words with its code --------------------------
+
+
+def state_of(task: TaskRead) -> dict[str, Any]:
+    """Return the members of the task that a client of a tool needs, as JSON values."""
+    shown = task.model_dump(mode="json", include={*SHOWN})
+    return {"task_id": str(task.id), **{name: shown[name] for name in SHOWN}}
+
+
+def answer(task: TaskRead, *, is_outcome: bool = True, may_wait: bool = True) -> CallToolResult:
+    """Return the state as structured content and as JSON text, behind a sentence where there is more to say.
+
+    `is_outcome`: the call stands for the run of the task, so that its failure is an error of the tool. `may_wait`: the
+    key may read tasks.
+    """
+    state = state_of(task)
+    texts = [*_remarks(task, may_wait=may_wait), json.dumps(state, ensure_ascii=False)]
+    return CallToolResult(
+        content=[TextContent(text=text) for text in texts],
+        structured_content=state,
+        is_error=is_outcome and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED},
+    )
+
+
+def refusal(error: ServiceError) -> CallToolResult:
+    """Return the error of a call that the service refuses: in words, and as JSON as in the API's problem documents.
+
+    Both are texts: the SDK for TypeScript also checks the structured content of errors against the schema of a task.
+    """
+    problem: dict[str, Any] = {"code": error.code, "title": error.title, "detail": error.detail}
+    if error.retry_after is not None:
+        problem["retry_after_seconds"] = error.retry_after
+    if isinstance(error, InvalidInput):
+        problem["errors"] = error.errors
+    after = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
+    texts = (f"{error.code}: {error.detail}{after}", json.dumps(problem, ensure_ascii=False))
+    return CallToolResult(content=[TextContent(text=_encodable(text)) for text in texts], is_error=True)
+
+
+def _remarks(task: TaskRead, *, may_wait: bool) -> list[str]:
+    if task.status not in TERMINAL:
+        further = f": call {WAIT_TASK} with this id" if may_wait else ""
+        return [f"The task {task.id} is {task.status}, at {task.progress} %. It goes on{further}."]
+    if task.status is TaskStatus.FAILED and task.error is not None:
+        return [f"The task has failed: {task.error.type}: {task.error.message or ''}"]
+    if task.status is TaskStatus.REVOKED:
+        return [f"The task was revoked: {task.status_reason}"]
+    return []
+
+
+def _encodable(text: str) -> str:
+    """Return the text with escapes for lone surrogates: names of arguments may hold them, and UTF-8 has none."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+# -- The calls of tools: each does what the same call of the HTTP API does, with the same rights, quotas and records ---
 
 # The category of the tasks that tools create.
 TASK_TYPE = "mcp"

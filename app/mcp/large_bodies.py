@@ -18,7 +18,7 @@ from fastapi import HTTPException
 from app.core.fair_threads import LOOK_SECONDS, CallerGone
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
 from app.errors import InvalidInput
-from app.mcp.names import RESERVED
+from app.mcp.tools import RESERVED
 
 # The key in the state of a request of its LargeArguments, if it has any.
 LARGE_ARGUMENTS = "mcp_large_arguments"

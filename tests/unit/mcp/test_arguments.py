@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.mcp.arguments import by_place
+from app.mcp.calls import by_place
 
 
 def plain(a: int, *, b: int = 0) -> None: ...

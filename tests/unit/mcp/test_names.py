@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.catalogue import catalogue
-from app.mcp.names import MAX_CHARACTERS, RESERVED, task_name, tool_name
+from app.mcp.tools import MAX_CHARACTERS, RESERVED, task_name, tool_name
 
 TAKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ODD = [

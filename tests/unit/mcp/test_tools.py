@@ -15,11 +15,9 @@ from mcp.types import CallToolResult, TextContent
 from app.catalogue import catalogue
 from app.core.fair_threads import CallerGone
 from app.errors import InvalidArguments, TooManyRequests, TooManyStreams
-from app.mcp.calls import Call, wanted_task
+from app.mcp.calls import Call, answer, refusal, wait_for_end, wanted_task
 from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
-from app.mcp.results import answer, refusal
 from app.mcp.tools import input_schema, tools_for
-from app.mcp.waiting import wait_for_end
 from app.schemas.task import TASK, TaskRead
 from app.services.accounts.auth_service import Principal
 
