@@ -251,22 +251,21 @@ def doctor(
     Each line: ok, warn or FAIL, the check, what is seen, what to do. In Chinese where LC_ALL or LANG begins with zh.
     """
     from app.core.config import get_settings
-    from app.doctor import report
+    from app.doctor import findings
     from app.doctor.checks import examine
-    from app.doctor.findings import Level
-    from app.doctor.running import left_running
+    from app.doctor.findings import Level, left_running
 
     logging.disable(logging.CRITICAL)  # the report tells it
-    language = report.language_of(os.environ)
+    language = findings.language_of(os.environ)
     results = []
     for result in examine(get_settings):
         results.append(result)
         if output == Output.TEXT:
             colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-            for line in report.lines([result], language, colours=colours):
+            for line in findings.report_lines([result], language, colours=colours):
                 print(line, flush=True)
     if output == Output.JSON:
-        print(report.as_json(results, language), flush=True)
+        print(findings.report_as_json(results, language), flush=True)
     logging.disable(logging.NOTSET)
     code = int(any(finding.level == Level.FAIL for _, findings in results for finding in findings))
     if left_running():

@@ -9,9 +9,8 @@ from typing import Any
 
 from app.core.config import Settings
 from app.core.redacted_text import redact_text
-from app.doctor import clocks
-from app.doctor.findings import Finding, fail, ok, say, warn
-from app.doctor.running import told
+from app.doctor import findings
+from app.doctor.findings import Finding, fail, ok, say, told, warn
 from app.services.health_service import open_broker, redis_client
 
 CONNECT_SECONDS = 2.0
@@ -78,7 +77,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
             seconds, microseconds = client.time()
             return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
 
-        yield from clocks.compare(ask)
+        yield from findings.compare_clocks(ask)
 
 
 def versions(info: Mapping[str, Any]) -> Iterator[Finding]:

@@ -12,9 +12,8 @@ from app.db.server_version import server_name, version_fault
 from app.db.session import autocommit_engine, engine
 from app.db.statements.privileges import missing_privileges
 from app.ddl.clock import NOW
-from app.doctor import clocks
-from app.doctor.findings import Finding, fail, ok, say
-from app.doctor.running import told
+from app.doctor import findings
+from app.doctor.findings import Finding, fail, ok, say, told
 from app.services import health_service
 from app.services.health_service import OK
 
@@ -72,4 +71,4 @@ def check_clock() -> Iterator[Finding]:
         return asked
 
     with engine().connect() as connection:
-        yield from clocks.compare(ask)
+        yield from findings.compare_clocks(ask)

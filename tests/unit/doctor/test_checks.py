@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from app.catalogue import EXTRAS
 from app.core.config import ConfigurationError, Settings
 from app.core.version import VERSION
-from app.doctor import broker, clocks, configuration, database, places, tasks, versions, workers
+from app.doctor import broker, database, findings, installation, workers
 from app.doctor.findings import Finding, Level
 from app.messaging.loader import Finding as LeftOut
 from app.models.worker import WorkerState
@@ -41,30 +41,32 @@ def told(findings: Iterable[Finding]) -> str:
 
 class TestVersions:
     def test_packages_that_do_not_fit(self) -> None:
-        found = versions.unmet(["no-such-package>=1", "celery<1", "celery>=5", "no-such-extra; extra == 'x'"])
+        found = installation.unmet_requirements(
+            ["no-such-package>=1", "celery<1", "celery>=5", "no-such-extra; extra == 'x'"]
+        )
         levels = [(each.level, str(each.remedy)) for each in found]
         assert levels == [(FAIL, "pip install 'no-such-package>=1'"), (WARN, "pip install 'celery<1'")]
 
     def test_a_python_that_is_too_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(versions.platform, "python_version", lambda: "3.10.1")
-        assert told(versions.check_python()).startswith("FAIL 3.10.1, and >=3.")
+        monkeypatch.setattr(installation.platform, "python_version", lambda: "3.10.1")
+        assert told(installation.check_python()).startswith("FAIL 3.10.1, and >=3.")
 
     def test_those_of_this_checkout_fit(self) -> None:
-        assert told([*versions.check_python(), *versions.check_packages()]) == ""
+        assert told([*installation.check_python(), *installation.check_packages()]) == ""
 
 
 class TestConfiguration:
     def test_what_is_missing_or_weak(self) -> None:
-        found = list(configuration.check_settings(Settings(database_url=None, celery_broker_url=None, secret_key=None)))
+        found = list(installation.check_settings(Settings(database_url=None, celery_broker_url=None, secret_key=None)))
         assert [finding.level for finding in found] == [FAIL, FAIL, WARN]
         urls: dict[str, Any] = {"database_url": "sqlite:////tmp/x.db", "celery_broker_url": "redis://localhost"}
-        weak = configuration.check_settings(Settings(secret_key="weak", **urls))
+        weak = installation.check_settings(Settings(secret_key="weak", **urls))
         assert told(weak).startswith("warn SECRET_KEY is short")
-        assert said(configuration.check_settings(Settings(secret_key=KEY, **urls))) == [(OK, "APP_ENV=development")]
+        assert said(installation.check_settings(Settings(secret_key=KEY, **urls))) == [(OK, "APP_ENV=development")]
 
     def test_what_is_refused(self) -> None:
         error = ConfigurationError("configuration: API_THREADS: no number\nconfiguration: DEBUG: no")
-        assert said(configuration.refused(error))[:2] == [(FAIL, "API_THREADS: no number"), (FAIL, "DEBUG: no")]
+        assert said(installation.refused_settings(error))[:2] == [(FAIL, "API_THREADS: no number"), (FAIL, "DEBUG: no")]
 
 
 class TestTheDatabase:
@@ -112,12 +114,12 @@ class TestClocks:
             for ahead, level in ((0.5, OK), (-1.9, OK), (5, WARN), (-5, WARN), (61, FAIL), (-7200, FAIL)):
                 with case(ahead):
                     theirs = NOW + timedelta(seconds=ahead)
-                    ((found, seen),) = said(clocks.compare(lambda theirs=theirs: theirs, lambda: NOW))
+                    ((found, seen),) = said(findings.compare_clocks(lambda theirs=theirs: theirs, lambda: NOW))
                     assert (found, seen) == (level, f"{ahead:+.2f} s ahead of this machine")
 
     def test_a_slow_answer_is_no_difference(self) -> None:
         times = iter([NOW, NOW + timedelta(seconds=8)])
-        assert told(clocks.compare(lambda: NOW + timedelta(seconds=8), lambda: next(times))) == ""
+        assert told(findings.compare_clocks(lambda: NOW + timedelta(seconds=8), lambda: next(times))) == ""
 
 
 class TestTheBroker:
@@ -236,21 +238,21 @@ class TestWorkers:
 class TestPlaces:
     def test_a_storage_that_is_no_directory(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")
-        found = told(places.check_storage(Settings(storage_url=(tmp_path / "file").as_uri())))
+        found = told(installation.check_storage(Settings(storage_url=(tmp_path / "file").as_uri())))
         assert found.startswith("FAIL file://")
 
     def test_a_storage_that_is_not_there_is_not_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(storage_url=(tmp_path / "a" / "b").as_uri())
-        assert said(places.check_storage(settings)) == [(OK, f"{tmp_path}/a/b is made with the first file")]
-        monkeypatch.setattr(places.os, "access", lambda *_: False)
+        assert said(installation.check_storage(settings)) == [(OK, f"{tmp_path}/a/b is made with the first file")]
+        monkeypatch.setattr(installation.os, "access", lambda *_: False)
         assert (
-            told(places.check_storage(settings))
+            told(installation.check_storage(settings))
             == f"FAIL {tmp_path}/a/b does not exist, and {tmp_path} is not writable"
         )
         assert [*tmp_path.iterdir()] == []
 
     def test_a_storage_that_works_keeps_nothing_of_it(self, tmp_path: Path) -> None:
-        found = said(places.check_storage(Settings(storage_url=tmp_path.as_uri())))
+        found = said(installation.check_storage(Settings(storage_url=tmp_path.as_uri())))
         assert found == [(OK, f"{tmp_path.as_uri()} takes and gives contents")]
         assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
 
@@ -267,37 +269,44 @@ class TestPlaces:
 
             def delete(self, keys: Iterable[str]) -> None: ...
 
-        monkeypatch.setattr(places, "Storage", Storage)
-        assert told(places.check_storage(Settings(storage_url="s3://bucket"))) == "FAIL s3://bucket gives other bytes"
+        monkeypatch.setattr(installation, "Storage", Storage)
+        assert (
+            told(installation.check_storage(Settings(storage_url="s3://bucket")))
+            == "FAIL s3://bucket gives other bytes"
+        )
 
     def test_disks_that_are_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(storage_url=tmp_path.as_uri())
         with cases() as case:
             for free, level in ((2 << 30, OK), (500 << 20, WARN), (1 << 20, FAIL)):
                 with case(free):
-                    monkeypatch.setattr(places.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-                    assert {each.level for each in places.check_disks(settings)} == {level}
+                    monkeypatch.setattr(
+                        installation.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free)
+                    )
+                    assert {each.level for each in installation.check_disks(settings)} == {level}
 
 
 class TestTasks:
     def test_modules_that_cannot_be_imported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         left_out = LeftOut("module mine cannot be imported", "SyntaxError: bad", "mine.py:3")
-        monkeypatch.setattr(tasks, "read_tasks", lambda: (dict.fromkeys(EXTRAS, self.kind()), [left_out]))
-        monkeypatch.setattr(tasks, "check_queue_shares", lambda _: None)
-        (wrong,) = [each for each in tasks.check_tasks(Settings()) if each.level != OK]
+        monkeypatch.setattr(installation, "read_tasks", lambda: (dict.fromkeys(EXTRAS, self.kind()), [left_out]))
+        monkeypatch.setattr(installation, "check_queue_shares", lambda _: None)
+        (wrong,) = [each for each in installation.check_tasks(Settings()) if each.level != OK]
         assert (wrong.level, str(wrong.seen)) == (FAIL, "module mine cannot be imported: SyntaxError: bad")
         assert str(wrong.remedy) == "correct mine.py:3"
 
     def test_modules_that_do_not_exist(self) -> None:
-        assert told(tasks.check_tasks(Settings(task_modules=["no.such.module"]))).startswith("FAIL TASK_MODULES names")
+        assert told(installation.check_tasks(Settings(task_modules=["no.such.module"]))).startswith(
+            "FAIL TASK_MODULES names"
+        )
 
     def test_shares_of_a_queue_that_does_not_exist(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tasks, "read_tasks", lambda: (dict.fromkeys(EXTRAS, self.kind()), []))
-        found = told(tasks.check_tasks(Settings(queue_shares={"no_such_queue": 3})))
+        monkeypatch.setattr(installation, "read_tasks", lambda: (dict.fromkeys(EXTRAS, self.kind()), []))
+        found = told(installation.check_tasks(Settings(queue_shares={"no_such_queue": 3})))
         assert found.startswith("FAIL QUEUE_SHARES: no queue no_such_queue (there are ")
 
     def test_extras_that_are_missing(self) -> None:
-        found = list(tasks.extras([name for name, extra in EXTRAS.items() if extra != "ml"]))
+        found = list(installation.missing_extras([name for name, extra in EXTRAS.items() if extra != "ml"]))
         assert [(each.level, str(each.remedy)) for each in found] == [(WARN, "pip install 'task-service[ml]'")]
 
     @staticmethod

@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 
 import app.__main__ as program
 from app.core.config import ConfigurationError, Settings
-from app.doctor import report
+from app.doctor import findings
 from app.doctor.checks import checks_of, examine
-from app.doctor.findings import Finding, Level, Text, fail, ok, say, warn
-from app.doctor.running import Check, left_running, run_check, run_checks
+from app.doctor.findings import Check, Finding, Level, Text, fail, left_running, ok, run_check, run_checks, say, warn
 from app.errors import Unavailable
 from tests.support.sources import APP, app_files, text_of
 
@@ -84,27 +83,27 @@ class TestRunning:
 
 class TestTheReport:
     def test_is_a_line_for_each_finding(self) -> None:
-        assert list(report.lines(RESULTS, "en", colours=False)) == [
+        assert list(findings.report_lines(RESULTS, "en", colours=False)) == [
             "ok    database              x answers",
             "FAIL  queues                a b  raise maxmemory",
         ]
 
     def test_steers_no_terminal(self) -> None:
         seen = [(Text("broker"), [warn(Text("{}", ("a\x1b[2J\x07\x9b\u202eb",)), Text("c\rd"))])]
-        assert json.loads(report.as_json(seen, "en"))[0]["seen"] == "a\x1b[2J\x07\x9b\u202eb"
-        assert not set(report.as_json(seen, "en")) & set("\x1b\x07\x9b\u202e")
-        assert list(report.lines(seen, "en", colours=False)) == ["warn  broker                a [2J   b  c d"]
+        assert json.loads(findings.report_as_json(seen, "en"))[0]["seen"] == "a\x1b[2J\x07\x9b\u202eb"
+        assert not set(findings.report_as_json(seen, "en")) & set("\x1b\x07\x9b\u202e")
+        assert list(findings.report_lines(seen, "en", colours=False)) == ["warn  broker                a [2J   b  c d"]
 
     def test_is_chinese_in_columns(self) -> None:
-        first, second = report.lines(RESULTS, "zh", colours=False)
+        first, second = findings.report_lines(RESULTS, "zh", colours=False)
         assert first == "ok    数据库                x 有响应"
         assert second == "FAIL  队列                  a b  请调高 maxmemory"
 
     def test_has_colours_where_asked_for(self) -> None:
-        assert next(report.lines(RESULTS, "en", colours=True)).startswith("\x1b[32mok  \x1b[0m  database")
+        assert next(findings.report_lines(RESULTS, "en", colours=True)).startswith("\x1b[32mok  \x1b[0m  database")
 
     def test_is_json_with_the_same_names_in_each_language(self) -> None:
-        (_, found) = json.loads(report.as_json(RESULTS, "zh"))
+        (_, found) = json.loads(findings.report_as_json(RESULTS, "zh"))
         assert found == {"level": "FAIL", "check": "queues", "seen": "a\nb", "remedy": "请调高 maxmemory"}
 
     @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ class TestTheReport:
         ],
     )
     def test_language_is_that_of_the_locale(self, environment: dict[str, str], language: str) -> None:
-        assert report.language_of(environment) == language
+        assert findings.language_of(environment) == language
 
 
 class TestTranslations:
@@ -131,8 +130,8 @@ class TestTranslations:
         }
         with_words = {each for each in literals if any(map(str.isalpha, each))}
         untranslated = {each for each in with_words if each.startswith(("pip ", "APP_ENV"))}
-        assert with_words - untranslated | OF_OTHERS == report.texts().keys()
-        assert all(text.count("{}") == chinese.count("{}") for text, chinese in report.texts().items())
+        assert with_words - untranslated | OF_OTHERS == findings.chinese_texts().keys()
+        assert all(text.count("{}") == chinese.count("{}") for text, chinese in findings.chinese_texts().items())
 
     def test_what_other_modules_say_is_said_there(self) -> None:
         elsewhere = "".join(text_of(path) for path in app_files() if APP / "doctor" not in path.parents)
@@ -145,6 +144,6 @@ class TestTheCommand:
         monkeypatch.setattr(
             "app.doctor.checks.examine", lambda _: iter([(Text("broker"), [Finding(level, Text("x"))])])
         )
-        monkeypatch.setattr("app.doctor.running.left_running", lambda: False)
+        monkeypatch.setattr("app.doctor.findings.left_running", lambda: False)
         ended = CliRunner().invoke(program.cli, ["doctor"])
         assert (ended.exit_code, ended.output) == (code, f"{level:<4}  broker                x\n")
