@@ -23,9 +23,9 @@ from app.api.http.router import SlashRouter
 from app.core.config import Settings
 from app.core.validation_errors import field_errors
 from app.errors import FieldError, InvalidInput, ServiceError, Unauthenticated, told
-from app.web import languages, static_files, views
+from app.web import languages, responses, views
 from app.web.access import check_cookie, check_same_origin, cookie_scheme, page_user
-from app.web.rendering import HEADERS, NavigationEntry, base_of, page
+from app.web.responses import HEADERS, NavigationEntry, base_of, page
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def create_pages(settings: Settings) -> FastAPI:
         router.add_to(pages, "")
         languages.add_texts(getattr(view, "TEXTS", {}))
     pages.state.navigation = NAVIGATION
-    pages.include_router(static_files.router)
+    pages.include_router(responses.static_router)
     pages.add_exception_handler(ServiceError, _on_service_error)
     pages.add_exception_handler(RequestValidationError, _on_validation_error)
     pages.add_exception_handler(HTTPException, _on_http_exception)

@@ -1,12 +1,18 @@
-"""Tasks as the pages show them: as the API does, with secrets hidden."""
+"""Tasks as the pages show them: as the API does, with secrets hidden; their times; as a line for a shell."""
 
-from collections.abc import Iterable
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi import Request
+
 from app.models.bulk_deed import Deed
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
-from app.schemas.task import TaskRead
+from app.schemas.task import TaskAttemptRead, TaskRead
+from app.web import charts
 
 _FOR_A_TIME = frozenset({WaitingReason.SCHEDULE, WaitingReason.RETRY})
 ROWS = 50  # of the list, on a page
@@ -54,3 +60,64 @@ def left_of(task: TaskRead, now: datetime) -> float | None:
     if task.status is not TaskStatus.RUNNING or ran is None or not 0 < task.progress < 100:  # noqa: PLR2004 (percent)
         return None
     return ran * (100 - task.progress) / task.progress
+
+
+# -- How long a task waited and ran, as numbers and as a bar -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds: `scheduled` from its creation until it was due, `waited` until its first attempt, or so far.
+
+    `between` is what passed between its attempts, `ran` what they took. The bar begins when it was due, with attempts
+    that are left out when the first of the others began.
+    """
+
+    begin: datetime
+    end: datetime
+    scheduled: float
+    waited: float
+    between: float
+    ran: float | None
+    bar: Sequence[charts.Bar]
+
+
+def times_of(task: TaskRead, attempts: Sequence[TaskAttemptRead], now: datetime) -> Times:
+    """Return the times of a task with these attempts, the last ones of them."""
+    due = max(task.created_at, task.run_at or task.created_at)
+    if attempts and due > attempts[0].started_at:  # of a retry
+        due = task.created_at
+    if task.finished_at is not None and not attempts:
+        due = min(due, task.finished_at)  # it was revoked before its time
+    end = task.finished_at or max(now, due)
+    started = attempts[0].started_at if attempts else end
+    spans = [(each.outcome.value, each.started_at, each.finished_at or end) for each in attempts]
+    ran = sum((until - since).total_seconds() for _, since, until in spans)
+    reached = max([started, *(until for *_, until in spans)])
+    is_whole = not attempts or attempts[0].number == 1
+    begin = due if is_whole else started
+    return Times(
+        begin=begin,
+        end=end,
+        scheduled=(due - task.created_at).total_seconds(),
+        waited=(started - begin).total_seconds(),
+        between=max((reached - started).total_seconds() - ran, 0),
+        ran=ran if attempts else None,
+        bar=charts.timeline(begin, spans, end),
+    )
+
+
+# -- A task as the line for a shell that creates the same again --------------------------------------------------------
+
+_CURL_FIELDS = (
+    "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "tags", "metadata", "timeout_seconds",
+    "max_attempts", "retry_backoff_seconds", "limit", "limit_key", "webhook_url",
+)  # fmt: skip
+
+
+def curl_of(request: Request, task: TaskRead) -> str:
+    """Return the line. Values that the service hides are `***` in it, and the token is the shell's `$TOKEN`."""
+    fields = task.model_dump(mode="json", include=set(_CURL_FIELDS))
+    body = json.dumps({name: fields[name] for name in _CURL_FIELDS if fields[name]}, ensure_ascii=False)
+    url = f"{request.url.scheme}://{request.url.netloc}/api/v1/tasks/"
+    return f'curl --header "Authorization: Bearer $TOKEN" --json {shlex.quote(body)} {shlex.quote(url)}'

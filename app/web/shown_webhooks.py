@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from app.models.webhook import DisabledReason, WebhookEndpoint
 from app.schemas.webhook import DeliveryRead
 from app.web import charts
-from app.web.json_shown import JSONTexts, Shown
+from app.web.responses import JSONTexts, ShownJSON
 
 COLUMNS = 50
 FILTERS = ("task_type", "tag", "celery_task_name")
@@ -79,6 +79,6 @@ def name_of(url: str) -> str:
     return (parts.netloc + parts.path).rstrip("/") or url
 
 
-def shown_body(body: bytes | None) -> Shown | None:
+def shown_body(body: bytes | None) -> ShownJSON | None:
     """Return the body as indented JSON, in the bounds of a page; None before the first attempt has made it."""
     return None if body is None else JSONTexts().show(json.loads(body))

@@ -22,11 +22,9 @@ from app.services.accounts.sessions import session_service
 from app.services.accounts.totp_service import totp_service
 from app.services.user_service import user_service
 from app.web import browsers
-from app.web.access import PageUser
-from app.web.confirming import Confirmed, ask
-from app.web.cookies import delete_session
-from app.web.forms import by_field, number, parsed
-from app.web.rendering import page, redirect
+from app.web.access import PageUser, delete_session
+from app.web.forms import Confirmed, ask_to_confirm, by_field, number, parsed
+from app.web.responses import page, redirect
 
 router = SlashRouter()
 
@@ -102,7 +100,7 @@ def revoke_key(
     request: Request, db: SessionDep, user: PageUser, key_id: UUID, confirmed: Confirmed = False
 ) -> Response:  # fmt: skip
     if not confirmed:
-        return ask(request, "revoke", api_key_service.get_key(db, user.id, key_id).name, "/account")
+        return ask_to_confirm(request, "revoke", api_key_service.get_key(db, user.id, key_id).name, "/account")
     api_key_service.revoke_key(db, user.id, key_id)
     return redirect(request, "/account", "revoked")
 

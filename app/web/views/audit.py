@@ -16,7 +16,7 @@ from app.schemas.audit import AuditEvent
 from app.services.audit import AuditFilter, audit_service
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
-from app.web.rendering import NavigationEntry, page
+from app.web.responses import NavigationEntry, page
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(9, "/audit", "Audit", to_admins_alone=True),)

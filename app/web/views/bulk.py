@@ -29,7 +29,7 @@ from app.services.task_service import task_service
 from app.services.tasks.search import parse, text_of
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.rendering import page, redirect
+from app.web.responses import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
 
 router = SlashRouter()

@@ -11,7 +11,7 @@ from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries
 from app.web import shown_schedules
 from app.web.access import PageUser
-from app.web.rendering import page, redirect
+from app.web.responses import page, redirect
 from app.web.shown_webhooks import shown_body
 
 router = SlashRouter()

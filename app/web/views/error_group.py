@@ -21,8 +21,8 @@ from app.services.operations.error_group_service import HOUR
 from app.services.task_service import task_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.plots import plot
-from app.web.rendering import page
+from app.web.charts import plot
+from app.web.responses import page
 from app.web.shown_tasks import seconds_of, shown
 from app.web.views.errors import Fingerprint
 

@@ -19,8 +19,8 @@ from app.services.operations.error_group_service import LOOK, ErrorFilter, Error
 from app.services.user_service import user_service
 from app.web import charts
 from app.web.access import PageUser
-from app.web.rendering import NavigationEntry, page, redirect
-from app.web.returning import Back, checked
+from app.web.forms import Back, checked_back
+from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/errors", "Errors"),)
@@ -77,7 +77,7 @@ def resolve(
     request: Request, db: SessionDep, user: PageUser, fingerprint: Fingerprint, back: Back = "/errors"
 ) -> Response:  # fmt: skip
     error_group_service.resolve_error_group(db, fingerprint, owner=user.owner)
-    return redirect(request, checked(back, "/errors"), "resolved")
+    return redirect(request, checked_back(back, "/errors"), "resolved")
 
 
 @router.post("/errors/{fingerprint}/ignore")
@@ -96,7 +96,7 @@ def ignore(
     except ValueError:
         raise InvalidInput("until is no date and time") from None
     error_group_service.ignore_error_group(db, fingerprint, ends, owner=user.owner)
-    return redirect(request, checked(back, "/errors"), "ignored")
+    return redirect(request, checked_back(back, "/errors"), "ignored")
 
 
 @router.post("/errors/{fingerprint}/reopen")
@@ -104,7 +104,7 @@ def reopen(
     request: Request, db: SessionDep, user: PageUser, fingerprint: Fingerprint, back: Back = "/errors"
 ) -> Response:  # fmt: skip
     error_group_service.reopen_error_group(db, fingerprint, owner=user.owner)
-    return redirect(request, checked(back, "/errors"), "reopened")
+    return redirect(request, checked_back(back, "/errors"), "reopened")
 
 
 def spark(numbers: list[int]) -> tuple[list[charts.Bar], int]:

@@ -14,8 +14,8 @@ from app.errors import ArtifactNotFound
 from app.services.file_service import file_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.confirming import Confirmed, ask
-from app.web.rendering import NavigationEntry, page, redirect
+from app.web.forms import Confirmed, ask_to_confirm
+from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/files", "Files"),)
@@ -61,7 +61,9 @@ def delete_file(
     request: Request, db: SessionDep, user: PageUser, file_id: UUID, confirmed: Confirmed = False
 ) -> Response:  # fmt: skip
     if not confirmed:
-        return ask(request, "delete_file", file_service.get_file(db, file_id, owner=user.owner).name, "/files")
+        return ask_to_confirm(
+            request, "delete_file", file_service.get_file(db, file_id, owner=user.owner).name, "/files"
+        )
     file_service.delete_file(db, file_id, owner=user.owner)
     return redirect(request, "/files", "file_deleted")
 

@@ -15,9 +15,8 @@ from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
 from app.services.operations.limit_service import LimitState, LimitUse, limit_uses
 from app.web.access import PageAdmin, PageUser
-from app.web.confirming import Confirmed, ask
-from app.web.forms import by_field, number
-from app.web.rendering import NavigationEntry, page, redirect
+from app.web.forms import Confirmed, ask_to_confirm, by_field, number
+from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(5, "/limits", "Limits"),)
@@ -76,7 +75,7 @@ def delete_limit(
     request: Request, db: SessionDep, admin: PageAdmin, name: Name, confirmed: Confirmed = False
 ) -> Response:  # fmt: skip
     if not confirmed:
-        return ask(request, "delete_limit", limit_service.get_limit(db, name).name, "/limits")
+        return ask_to_confirm(request, "delete_limit", limit_service.get_limit(db, name).name, "/limits")
     try:
         limit_service.delete_limit(db, name)
     except LimitUsed as error:

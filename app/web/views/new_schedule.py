@@ -32,7 +32,7 @@ from app.services.schedule_service import schedule_service
 from app.services.schedules.changing import parse
 from app.web import schedule_fields
 from app.web.access import PageUser
-from app.web.rendering import language_of, page, redirect
+from app.web.responses import language_of, page, redirect
 from app.web.task_form.filling import editable, filled_with
 from app.web.task_form.options import DEFAULTS
 from app.web.task_form.reading import Reading

@@ -21,7 +21,7 @@ from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 from app.services.tasks import new_rows
 from app.web.access import PageUser
-from app.web.rendering import page, redirect
+from app.web.responses import page, redirect
 from app.web.shown_tasks import shown
 from app.web.task_form.filling import typed_of
 from app.web.task_form.sheets import (

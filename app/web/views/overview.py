@@ -21,7 +21,7 @@ from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
 from app.web import charts
 from app.web.access import PageUser
-from app.web.rendering import NavigationEntry, page
+from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import shown
 from app.web.shown_webhooks import health_of, name_of
 from app.web.troubles import longest_wait, queues_of_user, troubles, used_slots

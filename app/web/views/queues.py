@@ -15,9 +15,9 @@ from app.services.operations.queue_service import QueueState
 from app.services.operations.stats_service import StatsKey, StatsWindow
 from app.services.user_service import user_service
 from app.web.access import PageAdmin, PageUser
-from app.web.plots import plot
-from app.web.rendering import NavigationEntry, page, redirect
-from app.web.returning import Back, checked
+from app.web.charts import plot
+from app.web.forms import Back, checked_back
+from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(4, "/queues", "Queues", text_to_admins="Queues and workers"),)
@@ -112,10 +112,10 @@ def pause(
     back: Back = "/queues",
 ) -> Response:
     queue_service.pause_queue(db, name, reason.strip() or None)
-    return redirect(request, checked(back, "/queues"), "paused")
+    return redirect(request, checked_back(back, "/queues"), "paused")
 
 
 @router.post("/queues/{name:path}/resume")
 def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name, back: Back = "/queues") -> Response:
     queue_service.resume_queue(db, name)
-    return redirect(request, checked(back, "/queues"), "resumed")
+    return redirect(request, checked_back(back, "/queues"), "resumed")

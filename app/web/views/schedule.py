@@ -24,10 +24,8 @@ from app.services.schedules.timing import now_of, timing_of
 from app.services.user_service import user_service
 from app.web import charts, shown_schedules
 from app.web.access import PageUser
-from app.web.confirming import Confirmed, ask
-from app.web.json_shown import JSONTexts
-from app.web.moments import zone_of
-from app.web.rendering import language_of, page, redirect
+from app.web.forms import Confirmed, ask_to_confirm
+from app.web.responses import JSONTexts, language_of, page, redirect, zone_of
 
 router = SlashRouter()
 
@@ -202,7 +200,7 @@ def delete_schedule(
 ) -> Response:
     if not confirmed:
         schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
-        return ask(request, "delete_schedule", schedule.name, f"/schedules/{schedule_id}")
+        return ask_to_confirm(request, "delete_schedule", schedule.name, f"/schedules/{schedule_id}")
     schedule_service.delete_schedule(db, schedule_id, owner=user.owner)
     return redirect(request, "/schedules", "schedule_deleted")
 

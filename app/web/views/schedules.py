@@ -19,7 +19,7 @@ from app.services.schedules.timing import timing_of
 from app.services.user_service import user_service
 from app.web import charts, shown_schedules
 from app.web.access import PageUser
-from app.web.rendering import NavigationEntry, language_of, page
+from app.web.responses import NavigationEntry, language_of, page
 from app.web.shown_schedules import LAST_RUNS, Health
 
 router = SlashRouter()

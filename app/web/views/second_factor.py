@@ -23,7 +23,7 @@ from app.schemas.totp import TotpBegin, TotpConfirm, TotpRemoval
 from app.services.accounts.totp_service import totp_service
 from app.web.access import PageUser
 from app.web.forms import by_field, parsed
-from app.web.rendering import page, redirect
+from app.web.responses import page, redirect
 from app.web.views.account import account_page
 
 router = SlashRouter()

@@ -11,10 +11,10 @@ from app.core.languages import NAMES
 from app.core.security import read_page_token
 from app.errors import InvalidCredentials, SecondFactorRequired, TooManyRequests, Unauthenticated
 from app.services.accounts.auth_service import auth_service
-from app.web import cookies
+from app.web import access
 from app.web.access import PageUser, page_token
-from app.web.rendering import THEMES, TIMES, page, redirect
-from app.web.returning import checked
+from app.web.forms import checked_back
+from app.web.responses import THEMES, TIMES, page, redirect
 
 router = SlashRouter()
 
@@ -39,7 +39,7 @@ def sign_in(
     user_agent: Annotated[str | None, Header()] = None,
     next_page: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
-    if not cookies.may_sign_in(request):
+    if not access.may_sign_in(request):
         return _form(request, next_page, username, status=403)
     try:
         login = auth_service.login_to_pages(db, username, password, address, otp, user_agent)
@@ -49,8 +49,8 @@ def sign_in(
             answer.headers["Retry-After"] = str(error.retry_after)
         return answer
     _end_replaced(request, db)
-    answer = redirect(request, checked(next_page))
-    cookies.set_session(request, answer, login.token, login.expires_at)
+    answer = redirect(request, checked_back(next_page))
+    access.set_session(request, answer, login.token, login.expires_at)
     return answer
 
 
@@ -67,7 +67,7 @@ def _end_replaced(request: Request, db: SessionDep) -> None:
 def sign_out(request: Request, db: SessionDep, user: PageUser) -> Response:
     auth_service.logout(db, user)
     answer = redirect(request, "/sign-in")
-    cookies.delete_session(request, answer)
+    access.delete_session(request, answer)
     # What the browser has kept of the pages is not shown to the next reader (W3C Clear Site Data).
     answer.headers["Clear-Site-Data"] = '"cache", "storage"'
     return answer
@@ -80,9 +80,9 @@ async def choose(
     value: Annotated[str, Form(max_length=20)],
     next_page: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
-    answer = redirect(request, checked(next_page))
+    answer = redirect(request, checked_back(next_page))
     if value in CHOICES.get(name, ()):
-        cookies.set_choice(request, answer, name, value)
+        access.set_choice(request, answer, name, value)
     return answer
 
 
@@ -90,11 +90,11 @@ def _form(
     request: Request, next_page: str, username: str = "", *, error: Exception | None = None, status: int = 200
 ) -> Response:
     values = {
-        "next": checked(next_page),
+        "next": checked_back(next_page),
         "username": username,
         "error": error,
         "needs_code": isinstance(error, SecondFactorRequired),
-        "may_sign_in": cookies.may_sign_in(request),
+        "may_sign_in": access.may_sign_in(request),
         "has_choices": True,  # it shows nothing that a choice would lose
     }
     return page(request, "sign_in.html", values, status)

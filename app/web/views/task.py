@@ -31,12 +31,9 @@ from app.services.user_service import user_service
 from app.services.webhooks import deliveries
 from app.web import shown_schedules
 from app.web.access import PageUser, credential_of
-from app.web.confirming import Confirmed, ask
-from app.web.curl import curl_of
-from app.web.json_shown import JSONTexts
-from app.web.rendering import HEADERS, page, redirect
-from app.web.shown_tasks import left_of, possible, shown
-from app.web.task_times import times_of
+from app.web.forms import Confirmed, ask_to_confirm
+from app.web.responses import HEADERS, JSONTexts, page, redirect
+from app.web.shown_tasks import curl_of, left_of, possible, shown, times_of
 from app.web.views.files import PICTURES
 
 router = SlashRouter()
@@ -219,4 +216,4 @@ def _deliveries(db: SessionDep, task: Task) -> list[tuple[DeliveryRead, str]]:
 
 def _ask(request: Request, db: SessionDep, user: PageUser, task_id: UUID, deed: str) -> Response:
     task = task_service.get_task(db, task_id, owner=user.owner)
-    return ask(request, deed, task.name, f"/tasks/{task_id}")
+    return ask_to_confirm(request, deed, task.name, f"/tasks/{task_id}")

@@ -21,9 +21,8 @@ from app.services.accounts.totp_service import totp_service
 from app.services.tasks import task_counts
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
-from app.web.confirming import Confirmed, ask
-from app.web.forms import by_field, number, parsed
-from app.web.rendering import NavigationEntry, page, redirect
+from app.web.forms import Confirmed, ask_to_confirm, by_field, number, parsed
+from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(8, "/users", "Users", to_admins_alone=True),)
@@ -158,7 +157,7 @@ def remove_second_factor(
 
 
 def _ask(request: Request, db: Session, deed: str, user_id: UUID) -> Response:
-    return ask(request, deed, user_service.get_user(db, user_id).username, f"/users/{user_id}")
+    return ask_to_confirm(request, deed, user_service.get_user(db, user_id).username, f"/users/{user_id}")
 
 
 def _form(

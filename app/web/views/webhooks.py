@@ -29,9 +29,8 @@ from app.services.tasks.permissions import check_may_send, types_for
 from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
 from app.services.webhooks.deliveries import Queued
 from app.web.access import PageUser
-from app.web.confirming import Confirmed, ask
-from app.web.forms import by_field
-from app.web.rendering import page, redirect
+from app.web.forms import Confirmed, ask_to_confirm, by_field
+from app.web.responses import page, redirect
 from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of
 
 router = SlashRouter()
@@ -256,4 +255,6 @@ def _form(
 
 
 def _ask(request: Request, db: Session, user: PageUser, endpoint_id: UUID, deed: str) -> Response:
-    return ask(request, deed, webhook_service.get_endpoint(db, user.id, endpoint_id).url, f"/webhooks/{endpoint_id}")
+    return ask_to_confirm(
+        request, deed, webhook_service.get_endpoint(db, user.id, endpoint_id).url, f"/webhooks/{endpoint_id}"
+    )

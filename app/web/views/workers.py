@@ -12,9 +12,8 @@ from app.models.worker import WorkerState
 from app.services.operations import worker_service
 from app.services.operations.worker_service import LOOK
 from app.web.access import PageAdmin
-from app.web.confirming import Confirmed, ask
-from app.web.rendering import page, redirect
-from app.web.returning import Back, checked
+from app.web.forms import Back, Confirmed, ask_to_confirm, checked_back
+from app.web.responses import page, redirect
 
 router = SlashRouter()
 
@@ -45,8 +44,8 @@ def drain(
     back: Back = "/queues",
     confirmed: Confirmed = False,
 ) -> Response:
-    back = checked(back, "/queues")
+    back = checked_back(back, "/queues")
     if not confirmed:
-        return ask(request, "drain", worker_service.get_worker(db, name).name, back)
+        return ask_to_confirm(request, "drain", worker_service.get_worker(db, name).name, back)
     worker_service.drain_worker(db, name)
     return redirect(request, back, "draining")

@@ -22,8 +22,8 @@ from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
 from app.web.access import PageUser
 from app.web.charts import SPARK_HEIGHT, SPARK_WIDTH, Bar
-from app.web.confirming import Confirmed, ask
-from app.web.rendering import NavigationEntry, page, redirect
+from app.web.forms import Confirmed, ask_to_confirm
+from app.web.responses import NavigationEntry, page, redirect
 from app.web.workflow_picture import MOST_BOXES, critical_path, picture, seconds_of, timeline
 
 router = SlashRouter()
@@ -116,7 +116,7 @@ def delete_workflow(
 
 def _ask(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID, deed: str) -> Response:
     workflow = workflow_service.get_workflow(db, workflow_id, owner=user.owner)
-    return ask(request, deed, workflow.name, f"/workflows/{workflow_id}")
+    return ask_to_confirm(request, deed, workflow.name, f"/workflows/{workflow_id}")
 
 
 def _bar(workflow: WorkflowSummary) -> list[Bar]:

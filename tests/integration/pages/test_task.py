@@ -15,7 +15,7 @@ from app.services.execution import ends
 from app.services.operations import limit_service
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
-from app.web.json_shown import MAX_BYTES
+from app.web.responses import MAX_JSON_BYTES
 from tests.support.page_reader import Reader, cells
 from tests.support.settings import sql
 from tests.support.task_client import BODY, TaskClient
@@ -220,7 +220,7 @@ class TestLargeJson:
             value = [value]
         task_id = self.create(reader, value)
         page = reader.get(f"/tasks/{task_id}")
-        assert len(page.text) < 2 * MAX_BYTES
+        assert len(page.text) < 2 * MAX_JSON_BYTES
         assert f'href="/ui/tasks/{task_id}/task.json" download' in page.text
         whole = reader.get(f"/tasks/{task_id}/task.json").json()
         assert (whole["kwargs"]["x"], whole["id"]) == (value, task_id)

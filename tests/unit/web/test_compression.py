@@ -1,6 +1,6 @@
 """What a browser says of compressed answers."""
 
-from app.web.compression import prefers_gzip
+from app.web.responses import prefers_gzip
 from tests.support.tables import check_rows
 
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from app.schemas.task import TASK, TaskRead
-from app.web.curl import curl_of
+from app.web.shown_tasks import curl_of
 from tests.support.tables import check_rows
 
 UGLY = """it's "$(touch /tmp/x)" `id` ; \\ \n !! --next @file 名字"""

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from app.models.task import AttemptOutcome
-from app.web.task_times import Times, times_of
+from app.web.shown_tasks import Times, times_of
 
 CREATED = datetime(2026, 11, 30, tzinfo=UTC)
 

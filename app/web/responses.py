@@ -1,12 +1,16 @@
-"""Renders the templates, with what every page shows: the reader, the choices, the way to the static files."""
+"""The responses of the pages: templates, redirects, static files; compressed where a browser takes that."""
 
+import gzip
+import hashlib
 import json
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, tzinfo
 from functools import cache
+from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,12 +18,98 @@ from app.api.http.body_route import BodyRoute
 from app.api.http.query_parameters import unknown
 from app.core.languages import NAMES
 from app.core.version import VERSION
+from app.schedules.zones import UnknownZone, zone_info
 from app.services.tasks.search import said_as
-from app.web import cookies, languages
-from app.web.compression import compressed
+from app.web import access, languages
 from app.web.languages import Language
-from app.web.moments import in_zone
-from app.web.static_files import static_version
+
+GZIP_LEVEL = 6  # the default of zlib; that of gzip is 9
+# A coding and its weight (RFC 9110 §12.4.2).
+_CODING = re.compile(r"([!#$%&'*+.^_`|~\w-]+)(?:[ \t]*;[ \t]*q=([01](?:\.[0-9]{0,3})?))?", re.ASCII | re.IGNORECASE)
+
+
+def compressed(request: Request, content: bytes, media_type: str, headers: dict[str, str], status: int) -> Response:
+    """Return an answer with this content, compressed where the browser takes that."""
+    headers = headers | {"Vary": "Accept-Encoding"}
+    if prefers_gzip(",".join(request.headers.getlist("accept-encoding"))):
+        content, headers = gzip.compress(content, GZIP_LEVEL, mtime=0), headers | {"Content-Encoding": "gzip"}
+    return Response(content, status, headers, media_type)
+
+
+def prefers_gzip(accept_encoding: str) -> bool:
+    """Return whether Accept-Encoding (RFC 9110 §12.5.3) takes gzip, and the plain content not rather.
+
+    An entry of another form says nothing.
+    """
+    found = (_CODING.fullmatch(part.strip(" \t")) for part in accept_encoding.split(","))
+    weights = {match[1].lower(): float(match[2] or 1) for match in found if match}
+    others = weights.get("*", 0)
+    gzipped = weights.get("gzip", weights.get("x-gzip", others))
+    return gzipped > 0 and gzipped >= weights.get("identity", 0)
+
+
+# -- The files that the pages load, under a path that changes with their content: browsers keep them for a year --------
+
+_STATIC_TYPES = {
+    "app.css": "text/css",
+    "live.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "copy.js": "text/javascript",
+    "task.js": "text/javascript",
+    "tasks.js": "text/javascript",
+    "task_form.js": "text/javascript",
+    "schedule_form.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_STATIC_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+static_router = APIRouter()
+
+
+@cache
+def static_files() -> dict[str, bytes]:
+    """Return the files by name, read once."""
+    return {name: files("app.web").joinpath("static", name).read_bytes() for name in _STATIC_TYPES}
+
+
+@cache
+def static_version() -> str:
+    """Return a digest of all files."""
+    digest = hashlib.sha256()
+    for name, content in static_files().items():
+        digest.update(name.encode() + b"\0" + content)
+    return digest.hexdigest()[:12]
+
+
+@static_router.get("/static/{version}/{name}")
+async def static_file(request: Request, version: str, name: str) -> Response:
+    """A file of the pages. Another version than the current one may be asked for by a page from before an upgrade."""
+    del version
+    if name not in _STATIC_TYPES:
+        raise HTTPException(404, "Not Found")
+    return compressed(request, static_files()[name], _STATIC_TYPES[name], _STATIC_HEADERS, 200)
+
+
+# -- A time as the clock of a zone shows it ----------------------------------------------------------------------------
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return the zone of this name; UTC where it is gone."""
+    try:
+        return zone_info(name)
+    except UnknownZone:
+        return UTC
+
+
+def in_zone(moment: datetime, of: tzinfo) -> datetime:
+    """Return the moment as the clock of the zone shows it; in UTC at the ends of time."""
+    try:
+        return moment.astimezone(of)
+    except OverflowError:
+        return moment.astimezone(UTC)
+
+
+# -- Renders the templates, with what every page shows: the reader, the choices, the way to the static files -----------
 
 
 class NavigationEntry(NamedTuple):
@@ -82,8 +172,8 @@ def page(request: Request, template: str, values: dict[str, Any], status: int = 
     chosen = language_of(request)
     html = _environment(chosen.code).get_template(template).render(_shell(request, chosen) | values).encode()
     answer = compressed(request, html, "text/html", HEADERS, status)
-    if cookies.NOTICE in request.cookies:
-        cookies.delete_notice(request, answer)  # it has been said
+    if access.NOTICE in request.cookies:
+        access.delete_notice(request, answer)  # it has been said
     return answer
 
 
@@ -91,7 +181,7 @@ def redirect(request: Request, path: str, done: str | None = None) -> Response:
     """Send the browser to a page below `/ui` after a change, with a GET. That page says what is `done`."""
     answer = RedirectResponse(base_of(request) + path, status_code=303, headers=HEADERS)
     if done is not None:
-        cookies.set_notice(request, answer, done)
+        access.set_notice(request, answer, done)
     return answer
 
 
@@ -118,7 +208,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         # A choice leads away from the answer to a form, which cannot be asked for again and may show a secret.
         "has_choices": is_read,
         "ignored": _ignored(request) if is_read else [],
-        "notice": request.cookies.get(cookies.NOTICE),
+        "notice": request.cookies.get(access.NOTICE),
         "language": chosen.code,
         "languages": NAMES,
         "theme": theme if theme in THEMES else THEMES[0],
@@ -146,3 +236,43 @@ def _iso(moment: datetime) -> str:
 
 def _clock(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+# -- Indented JSON for a page, in bounds: blanks multiply a deep value, and a page is held in memory as a whole --------
+
+MAX_JSON_BYTES = 256 * 1024
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, indent=2)
+
+
+class ShownJSON(NamedTuple):
+    """The text, and whether it ends before its end."""
+
+    text: str
+    is_cut: bool
+
+
+class JSONTexts:
+    """All JSON of one page: MAX_BYTES of text at most, of one value half of what is left."""
+
+    def __init__(self) -> None:
+        self._whole = MAX_JSON_BYTES
+
+    def show(self, value: Any) -> ShownJSON:
+        """Return the value as indented JSON, up to half of what is left for the page. No more than that is computed."""
+        self._left = self._whole // 2
+        shown = self._show(value)
+        self._whole -= self._whole // 2 - self._left
+        return shown
+
+    def _show(self, value: Any) -> ShownJSON:
+        pieces: list[str] = []
+        for piece in _ENCODER.iterencode(value):
+            size = len(piece) if piece.isascii() else len(piece.encode())
+            if size > self._left:
+                pieces.append(piece.encode()[: self._left].decode(errors="ignore"))
+                self._left = 0
+                return ShownJSON("".join(pieces), is_cut=True)
+            pieces.append(piece)
+            self._left -= size
+        return ShownJSON("".join(pieces), is_cut=False)
