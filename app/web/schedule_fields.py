@@ -15,8 +15,8 @@ from app.schemas.schedule import ScheduleCreate, SchedulePatch, ScheduleRead
 from app.services.schedules.changing import parse
 from app.services.schedules.timing import TIMING, field_error, whole_second
 from app.web.task_form.fields import Field
-from app.web.task_form.reading import value_of
 from app.web.task_form.shapes import Kind, Shape, Shapes, as_json, as_text, shape_of
+from app.web.task_form.values import value_of
 
 PREFIX = "schedule."
 PREVIEWED = 5

@@ -4,11 +4,37 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from app.catalogue import TaskType
 from app.core.redaction import MASK
-from app.web.task_form.options import OPTIONS
-from app.web.task_form.shapes import MAX_DEPTH, Kind, Shape, shape_of
+from app.models.task import TaskPriority
+from app.schemas.task import TaskCreate
+from app.web.task_form.shapes import MAX_DEPTH, Kind, Shape, Shapes, shape_of
+
+_NOT_OPTIONS = ("celery_task_name", "args", "kwargs")
+# What a field is without being sent. A form that sends nothing says the same.
+DEFAULTS: Mapping[str, Any] = {
+    name: each.get_default(call_default_factory=True)
+    for name, each in TaskCreate.model_fields.items()
+    if not each.is_required()
+}
+# What stands in the form of a new task. `name` is that of the task.
+TYPED_DEFAULTS = {"task_type": "manual", "priority": TaskPriority.NORMAL.value}
+
+
+def _option_shape(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Shape:
+    if name == "priority":  # its other spellings are for the API alone
+        return Shape({"enum": [each.value for each in TaskPriority]}, {})
+    found = shape_of(schema, definitions)
+    without = {key: value for key, value in found.schema.items() if key not in {"description", "default", "pattern"}}
+    return Shape(without, found.definitions, in_one_line=name in {"tags", "depends_on"})
+
+
+OPTIONS = Shapes(TaskCreate, _option_shape, without=_NOT_OPTIONS)
+
+
+# -- The fields of a form, with what was typed into them: a tree, bounded whatever a client sends ----------------------
 
 ARGUMENTS = "kwargs"
 PREFIX = f"{ARGUMENTS}."

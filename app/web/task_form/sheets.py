@@ -15,11 +15,9 @@ from app.errors import InvalidInput, ServiceError, TaskNotAllowed
 from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
 from app.services.tasks.permissions import types_for
-from app.web.task_form.fields import changed
-from app.web.task_form.filling import editable, filled_with
-from app.web.task_form.options import OPTIONS, TYPED_DEFAULTS
-from app.web.task_form.reading import Reading, body_of
+from app.web.task_form.fields import OPTIONS, TYPED_DEFAULTS, changed
 from app.web.task_form.shapes import Kind
+from app.web.task_form.values import Reading, body_of, editable, filled_with
 
 # What a newcomer tries first: it needs nothing and shows its progress.
 _FIRST = "app.tasks.common_tasks.long_running_task"

@@ -33,9 +33,7 @@ from app.services.schedules.changing import parse
 from app.web import schedule_fields
 from app.web.access import PageUser
 from app.web.responses import language_of, page, redirect
-from app.web.task_form.filling import editable, filled_with
-from app.web.task_form.options import DEFAULTS
-from app.web.task_form.reading import Reading
+from app.web.task_form.fields import DEFAULTS
 from app.web.task_form.sheets import (
     KindName,
     Sheet,
@@ -48,6 +46,7 @@ from app.web.task_form.sheets import (
     turned,
     values_of,
 )
+from app.web.task_form.values import Reading, editable, filled_with
 
 router = SlashRouter()
 

@@ -23,7 +23,6 @@ from app.services.tasks import new_rows
 from app.web.access import PageUser
 from app.web.responses import page, redirect
 from app.web.shown_tasks import shown
-from app.web.task_form.filling import typed_of
 from app.web.task_form.sheets import (
     KindName,
     Sheet,
@@ -36,6 +35,7 @@ from app.web.task_form.sheets import (
     turned,
     values_of,
 )
+from app.web.task_form.values import typed_of
 
 router = SlashRouter()
 

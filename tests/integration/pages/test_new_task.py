@@ -10,8 +10,7 @@ from app.catalogue import catalogue
 from app.core.signatures import encode_secret
 from app.db.session import SessionLocal
 from app.services.operations import limit_service
-from app.web.task_form.fields import MAX_INPUTS
-from app.web.task_form.options import OPTIONS
+from app.web.task_form.fields import MAX_INPUTS, OPTIONS
 from tests.support.controls import Controls
 from tests.support.form_tasks import INVOICE
 from tests.support.page_reader import Reader

@@ -7,10 +7,9 @@ import pytest
 
 from app.errors import InvalidTask, UniqueKeyTaken
 from app.schemas.task import TaskCreate
-from app.web.task_form.fields import MAX_INPUTS, Field, changed, fields_of
-from app.web.task_form.options import OPTIONS
-from app.web.task_form.reading import Reading, body_of
+from app.web.task_form.fields import MAX_INPUTS, OPTIONS, Field, changed, fields_of
 from app.web.task_form.shapes import MAX_DEPTH
+from app.web.task_form.values import Reading, body_of
 from tests.support.form_tasks import INVOICE, PAINT, kind_of
 from tests.support.tables import check_rows
 

@@ -5,10 +5,8 @@ from typing import Any
 
 from app.catalogue import TaskType
 from app.schemas.task import TASK, TaskRead
-from app.web.task_form.fields import MAX_INPUTS, fields_of
-from app.web.task_form.filling import Filled, editable, filled_with, typed_of
-from app.web.task_form.options import DEFAULTS
-from app.web.task_form.reading import Reading
+from app.web.task_form.fields import DEFAULTS, MAX_INPUTS, fields_of
+from app.web.task_form.values import Filled, Reading, editable, filled_with, typed_of
 from tests.support.amounts import amount
 from tests.support.form_tasks import INVOICE, PAINT, kind_of
 from tests.support.properties import given, settings, st
