@@ -117,7 +117,7 @@ def _tool_of(kind: TaskType) -> Tool:
 
 
 def _output_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `results.state_of`: a part of that of TaskRead.
+    """Return the JSON Schema of `calls.state_of`: a part of that of TaskRead.
 
     Without descriptions: it stands in each tool of the list, which a client may give to its model.
     """

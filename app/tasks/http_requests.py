@@ -227,7 +227,6 @@ def _checked_name(name: str) -> str:
 FileName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked_name)]
 # For the whole content: the worker's own time limit ends a slower one.
 DOWNLOAD_SECONDS = 6 * 3600
-DownloadReport = Callable[[float | None, Any], None]
 
 
 @dataclass(frozen=True)
@@ -238,7 +237,7 @@ class Download:
     name: str | None
     max_bytes: int
 
-    def run(self, path: Path, report: DownloadReport, save: Callable[..., str | None]) -> dict[str, Any]:
+    def run(self, path: Path, report: Report, save: Callable[..., str | None]) -> dict[str, Any]:
         """Fetch the content to `path`, save it, and return the task's result.
 
         Raises OutboundError, AnsweredLater, AnsweredNo.

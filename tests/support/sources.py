@@ -13,8 +13,8 @@ APP = ROOT / "app"
 # What ships in app/tasks. Users put modules of their own beside these, which no test judges.
 TASKS = APP / "tasks"
 SHIPPED_MODULES = {
-    "__init__", "base", "classifiers", "common_tasks", "downloading", "exporting", "fetching", "files",
-    "high_priority_tasks", "http_status", "learning_tasks", "mail", "model_tasks", "smtp", "table_tasks", "webhook",
+    "__init__", "base", "classifiers", "common_tasks", "files", "high_priority_tasks", "http_requests", "learning_tasks",
+    "mails", "model_tasks", "table_tasks",
 }  # fmt: skip
 SHIPPED_PACKAGES = {"data", "learning"}
 # The tasks of these modules, by name: to these modules, too, a user may add some.

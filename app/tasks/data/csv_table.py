@@ -200,8 +200,8 @@ def _spoken(separator: str) -> str:
 
 
 # -- The types of the columns of a CSV file, of which every value is text ----------------------------------------------
-# A column has a type only if every one of its values, to the last row, is written as that type writes it. An integer is a
-# text that the integer gives back: `007`, `+49` and integers beyond 64 bits stay text, so no digit is lost. Dates and
+# A column has a type only if every one of its values, to the last row, is written as that type writes it. An integer is
+# a text that the integer gives back: `007`, `+49` and integers beyond 64 bits stay text, so no digit is lost. Dates and
 # times are those of ISO 8601 alone; a time with an offset becomes UTC. The type is guessed from the first rows, and the
 # conversion of the whole file fails where a later value does not fit.
 

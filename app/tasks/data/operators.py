@@ -88,8 +88,8 @@ CONVERSIONS: dict[tuple[Kind, Kind], Convert] = {
 
 
 # -- The operators of expressions, each with the arguments that it takes -----------------------------------------------
-# The first ones are CQL2's: `and or not = <> < <= > >= between in like isNull + - * / % casei`. The others go beyond it.
-# Integers are calculated in 128 bits: a result beyond 64 bits fails the query instead of being another number.
+# The first ones are CQL2's: `and or not = <> < <= > >= between in like isNull + - * / % casei`. The others go beyond
+# it. Integers are calculated in 128 bits: a result beyond 64 bits fails the query instead of being another number.
 
 MAX_DIGITS = 15
 MAX_PATTERN = 1000

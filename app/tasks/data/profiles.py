@@ -181,10 +181,10 @@ def _histogram(known: pl.Series, kind: Kind, low: Any, high: Any, bins: int) -> 
 
 
 # -- The measures of a column of too many rows to hold in memory -------------------------------------------------------
-# Counts, extremes, the mean and the histogram are exact. Quantiles are those of a random sample of about a million rows,
-# whose rank is off by less than 0.2 %. Distinct values are counted exactly up to SKETCH of them, and beyond with a
-# standard error of 0.2 % (K. Beyer and others, On Synopses for Distinct-Value Estimation Under Multiset Operations, 2007:
-# k minimum values). The most frequent values are those of the sample, counted exactly.
+# Counts, extremes, the mean and the histogram are exact. Quantiles are those of a random sample of about a million
+# rows, whose rank is off by less than 0.2 %. Distinct values are counted exactly up to SKETCH of them, and beyond with
+# a standard error of 0.2 % (K. Beyer and others, On Synopses for Distinct-Value Estimation Under Multiset Operations,
+# 2007: k minimum values). The most frequent values are those of the sample, counted exactly.
 
 SAMPLE_ROWS = 1_000_000
 SKETCH = 250_000

@@ -89,8 +89,8 @@ def installed_versions() -> Versions:
 # 1. bounds of the archive, before anything is unpacked (a bomb);
 # 2. each type in the file is one of `TYPES`, before anything is built;
 # 3. the pipeline has the estimators and parameters that `make_pipeline` gives for its card (`n_jobs` processes, say);
-# 4. the trees of gradient boosting point to nodes and features that are there, and never backwards: scikit-learn follows
-#    them without bounds checks (https://github.com/scikit-learn/scikit-learn/pull/34558).
+# 4. the trees of gradient boosting point to nodes and features that are there, and never backwards: scikit-learn
+#    follows them without bounds checks (https://github.com/scikit-learn/scikit-learn/pull/34558).
 
 # 50 classes with all rounds make 5,000 trees of 3 members each, and a schema of 20 MiB.
 MAX_MEMBERS = 30_000
@@ -272,7 +272,7 @@ def _is_sound(tree: Any, features: int, categorical: Any) -> bool:
 
 
 # -- The file of a model: a skops file of its pipeline (`skops.io.load` reads it) with one member more, `model.json` ---
-# Never a pickle. A file may come from anyone, so that `load_model` trusts nothing in it: see `hostile_models.py`.
+# Never a pickle. A file may come from anyone, so that `load_model` trusts nothing in it: see above.
 
 CARD = "model.json"
 SCHEMA = "schema.json"

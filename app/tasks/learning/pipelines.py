@@ -72,8 +72,8 @@ def batches(frame: pl.LazyFrame, names: Iterable[str], file: str) -> Iterator[tu
 
 # -- The pipelines of scikit-learn: what happens to numbers and categories, and the estimator --------------------------
 # Gradient boosting takes missing values and codes of categories as they are. The linear models get missing numbers
-# replaced by the median, numbers scaled, and one column for each category; a category that training did not see is a row
-# of zeros there.
+# replaced by the median, numbers scaled, and one column for each category; a category that training did not see is a
+# row of zeros there.
 
 Model = Literal["gradient_boosting", "linear"]
 

@@ -1,4 +1,7 @@
-"""The reader's own account: password, second factor, logins, API keys."""
+"""The reader's own account: password, second factor, logins, API keys.
+
+First which browser on which system a `User-Agent` names: two words for its reader, and no decision hangs on them.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -13,18 +16,52 @@ from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
-from app.errors import AdminOnly, ApiKeyLimit, InvalidInput, ServiceError, WrongPassword
+from app.core.one_time_codes import provisioning_uri
+from app.errors import (
+    AdminOnly,
+    ApiKeyLimit,
+    InvalidInput,
+    SecondFactorNotFound,
+    SecondFactorOff,
+    SecondFactorSet,
+    ServiceError,
+    WrongOneTimeCode,
+    WrongPassword,
+)
 from app.models.api_key import Scope
 from app.schemas.api_key import ApiKeyCreate
+from app.schemas.totp import TotpBegin, TotpConfirm, TotpRemoval
 from app.schemas.user import PasswordChange
 from app.services.accounts.api_keys import api_key_service
 from app.services.accounts.sessions import session_service
 from app.services.accounts.totp_service import totp_service
 from app.services.user_service import user_service
-from app.web import browsers
 from app.web.access import PageUser, delete_session
 from app.web.forms import Confirmed, ask_to_confirm, by_field, number, parsed
 from app.web.responses import page, redirect
+
+# The first that occurs names it: Edge and Opera name Chrome as well, and Chrome names Safari.
+_BROWSERS = (
+    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser/", "Samsung Internet"), ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"), ("CriOS/", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+_SYSTEMS = (
+    ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iOS"), ("iPad", "iPadOS"), ("CrOS", "ChromeOS"),
+    ("Mac OS X", "macOS"), ("Linux", "Linux"),
+)  # fmt: skip
+LONGEST_PROGRAM = 40
+
+
+def browser_and_system(user_agent: str | None) -> tuple[str, str]:
+    """Return the browser and the system. Of another program its first word, such as `curl/8.14.1`, and no system."""
+    agent = user_agent or ""
+    browser = next((name for part, name in _BROWSERS if part in agent), "")
+    if not browser:
+        return agent.partition(" ")[0][:LONGEST_PROGRAM], ""
+    return browser, next((name for part, name in _SYSTEMS if part in agent), "")
+
+
+# -- The reader's own account: password, second factor, logins, API keys -----------------------------------------------
 
 router = SlashRouter()
 
@@ -118,7 +155,7 @@ def account_page(
     values = {
         "profile": user_service.get_user(db, user.id),
         "factor": totp_service.state(db, user.id),
-        "logins": [(login, *browsers.named(login.user_agent)) for login in logins[:LOGINS]],
+        "logins": [(login, *browser_and_system(login.user_agent)) for login in logins[:LOGINS]],
         "more_logins": max(0, len(logins) - LOGINS),
         "keys": api_key_service.list_keys(db, user.id, limit=KEYS).items,
         "scopes": [scope.value for scope in Scope if scope is not Scope.ADMIN or user.is_admin],
@@ -129,3 +166,92 @@ def account_page(
         "errors": errors or {},
     }
     return page(request, "account.html", values | shown, 200 if error is None else status_of(type(error)))
+
+
+# -- Sets up the reader's second factor with a QR code, and turns it off: the forms stand on the page of the account ---
+
+# Base32. The form of the code brings it back, so that the picture is still there after a code that was mistyped.
+_SECRET = r"[A-Z2-7]{16,64}"  # noqa: S105 (a pattern)
+# Pixels for each module of the code, and modules of the quiet zone around it, which scanners need.
+_SCALE, _QUIET_ZONE = 4, 4
+
+
+@router.post("/account/second-factor")
+@body_limit(lambda _: PASSWORDS_BYTES)
+def begin_second_factor(
+    request: Request, db: SessionDep, user: PageUser, _turn: PasswordTurn, current_password: Annotated[str, Form()] = ""
+) -> Response:
+    """Show a new secret. It is in force once a code is confirmed; until then logins go on as before."""
+    try:
+        typed = parsed(TotpBegin, {"current_password": current_password})
+        made = totp_service.begin(db, user, typed.current_password)
+    except InvalidInput as error:
+        return account_page(request, db, user, error, _at("factor", error))
+    except WrongPassword as error:
+        return account_page(request, db, user, error, {"factor_current_password": error.title})
+    except (SecondFactorSet, SecondFactorOff) as error:
+        return account_page(request, db, user, error)
+    return _secret(request, made.secret, made.uri)
+
+
+@router.post("/account/second-factor/confirm")
+def confirm_second_factor(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    secret: Annotated[str, Form(pattern=f"^{_SECRET}$")],
+    otp: Annotated[str, Form()] = "",
+) -> Response:
+    """Put the second factor in force. Only this answer shows the recovery codes."""
+    try:
+        codes = totp_service.confirm(db, user, parsed(TotpConfirm, {"otp": otp}).otp)
+    except (InvalidInput, WrongOneTimeCode) as error:
+        return _secret(request, secret, provisioning_uri(secret, user.username), error)
+    except (SecondFactorNotFound, SecondFactorSet) as error:
+        return account_page(request, db, user, error)
+    return page(request, "recovery_codes.html", {"codes": codes})
+
+
+@router.post("/account/second-factor/remove")
+@body_limit(lambda _: PASSWORDS_BYTES)
+def remove_second_factor(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    _turn: PasswordTurn,
+    current_password: Annotated[str, Form()] = "",
+    otp: Annotated[str, Form()] = "",
+) -> Response:
+    try:
+        typed = parsed(TotpRemoval, {"current_password": current_password, "otp": otp})
+        totp_service.remove(db, user, typed.current_password, typed.otp)
+    except InvalidInput as error:
+        return account_page(request, db, user, error, _at("factor", error))
+    except WrongPassword as error:
+        return account_page(request, db, user, error, {"factor_current_password": error.title})
+    except WrongOneTimeCode as error:
+        return account_page(request, db, user, error, {"factor_otp": error.title})
+    except SecondFactorNotFound as error:
+        return account_page(request, db, user, error)
+    return redirect(request, "/account", "factor_removed")
+
+
+def _at(form: str, error: InvalidInput) -> dict[str, str]:
+    """Return the errors by the ids of a form's fields."""
+    return {f"{form}_{name}": text for name, text in by_field(error.errors).items()}
+
+
+def _secret(request: Request, secret: str, uri: str, error: ServiceError | None = None) -> Response:
+    import segno  # here, since few processes ever draw one
+
+    code = segno.make_qr(uri, error="m")
+    wrong = next(iter(by_field(error.errors).values()), "") if isinstance(error, InvalidInput) else ""
+    values = {
+        "secret": secret,
+        "groups": [secret[at : at + 4] for at in range(0, len(secret), 4)],
+        # A picture of its own, which the policy allows: an element of the page would need no less text.
+        "picture": code.svg_data_uri(scale=_SCALE, border=_QUIET_ZONE, dark="#000", light="#fff"),
+        "side": code.symbol_size(_SCALE, _QUIET_ZONE)[0],
+        "wrong": (wrong or error.title) if error else None,
+    }
+    return page(request, "second_factor.html", values, 200 if error is None else status_of(type(error)))

@@ -1,26 +1,35 @@
-"""Failures in groups: what fails, since when, and what its user says of it."""
+"""Failures in groups: what fails, since when, what its user says of it; and a page for each group."""
 
+from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Form, Path, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import visible_to_admin
 from app.core.moments import moment
-from app.errors import InvalidInput
+from app.errors import InvalidInput, TaskNotFound
 from app.models.error_group import FINGERPRINT, ErrorState
+from app.models.task import TaskStatus
+from app.models.task_filter import TaskFilter
+from app.schemas.task import TaskAttemptRead, TaskRead
 from app.services.operations import error_group_service
-from app.services.operations.error_group_service import LOOK, ErrorFilter, ErrorSort
+from app.services.operations.error_group_service import HOUR, LOOK, ErrorFilter, ErrorSort
+from app.services.task_service import task_service
 from app.services.user_service import user_service
 from app.web import charts
 from app.web.access import PageUser
+from app.web.charts import plot
 from app.web.forms import Back, checked_back
 from app.web.responses import NavigationEntry, page, redirect
+from app.web.shown_tasks import seconds_of, shown
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/errors", "Errors"),)
@@ -110,3 +119,46 @@ def reopen(
 def spark(numbers: list[int]) -> tuple[list[charts.Bar], int]:
     """Return the picture of the failures of each hour of a day, and the highest number of an hour."""
     return charts.columns({"failed": numbers}, charts.SPARK_WIDTH, charts.SPARK_HEIGHT), max(numbers, default=0)
+
+
+# -- One group of failures: its newest traceback, its tasks, when it failed, and on which workers ----------------------
+
+TASKS = 10
+# Hours of each window.
+WINDOWS = {"24h": 24, "7d": 168}
+
+
+@router.get("/errors/{fingerprint}")
+@costly(lambda _: True)
+def show_error_group(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    fingerprint: Fingerprint,
+    window: Annotated[str, Query(pattern="^(24h|7d)$")] = "24h",
+) -> Response:
+    group = error_group_service.get_error_group(db, fingerprint, owner=user.owner)
+    failed = TaskFilter(user_id=user.owner, status=[TaskStatus.FAILED], error=fingerprint)
+    tasks = shown(task_service.show_page(db, failed, TASKS).items)
+    begin, hours = error_group_service.failures_by_hour(db, fingerprint, WINDOWS[window])
+    values: dict[str, Any] = {
+        "group": group,
+        "attempt": _attempt_of(db, tasks[0], user.owner) if tasks else None,
+        "tasks": tasks,
+        "seconds_of": seconds_of,
+        "workers": Counter(task.worker for task in tasks if task.worker).most_common(),
+        "plot": plot(begin, HOUR, {"failed": hours}),
+        "window": window,
+        "windows": list(WINDOWS),
+        "owner": user_service.usernames(db, {group.user_id}).get(group.user_id) if user.is_admin else None,
+        "earliest": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M"),
+    }
+    return page(request, "error_group.html", values)
+
+
+def _attempt_of(db: Session, task: TaskRead, owner: UUID | None) -> TaskAttemptRead | None:
+    """Return the attempt that failed; None where the task is gone, or was retried meanwhile."""
+    with suppress(TaskNotFound):
+        for attempt in task_service.list_attempts(db, task.id, 1, owner=owner, after=task.attempt - 1).items:
+            return TaskAttemptRead.model_validate(attempt, from_attributes=True)
+    return None

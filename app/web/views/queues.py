@@ -1,5 +1,6 @@
-"""Queues: what waits and runs in each, why one stands, who fills it; pause and resume. The list has the workers too."""
+"""Queues: what waits and runs in each, why one stands, who fills it; and a page for each worker."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,20 +11,22 @@ from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.models.task import TaskPriority
+from app.models.worker import WorkerState
 from app.services.operations import queue_service, stats_service, worker_service
 from app.services.operations.queue_service import QueueState
 from app.services.operations.stats_service import StatsKey, StatsWindow
+from app.services.operations.worker_service import LOOK
 from app.services.user_service import user_service
 from app.web.access import PageAdmin, PageUser
 from app.web.charts import plot
-from app.web.forms import Back, checked_back
+from app.web.forms import Back, Confirmed, ask_to_confirm, checked_back
 from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(4, "/queues", "Queues", text_to_admins="Queues and workers"),)
 
 # A name may hold slashes: the paths below take all up to their last part.
-Name = Annotated[str, Path(max_length=200)]
+QueueName = Annotated[str, Path(max_length=200)]
 # How many users of the lines are shown.
 USERS = 20
 # A ready task that waits longer beside a free slot waits for something else.
@@ -48,7 +51,7 @@ def show_queue(
     request: Request,
     db: SessionDep,
     user: PageUser,
-    name: Name,
+    name: QueueName,
     window: Annotated[StatsWindow, Query()] = StatsWindow.HOUR,
 ) -> Response:
     queue = queue_service.get_queue(db, name, to_admin=user.is_admin)
@@ -107,7 +110,7 @@ def pause(
     request: Request,
     db: SessionDep,
     _admin: PageAdmin,
-    name: Name,
+    name: QueueName,
     reason: Annotated[str, Form(max_length=500)] = "",
     back: Back = "/queues",
 ) -> Response:
@@ -116,6 +119,42 @@ def pause(
 
 
 @router.post("/queues/{name:path}/resume")
-def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name, back: Back = "/queues") -> Response:
+def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: QueueName, back: Back = "/queues") -> Response:
     queue_service.resume_queue(db, name)
     return redirect(request, checked_back(back, "/queues"), "resumed")
+
+
+# -- One worker, for administrators: its slots, what it ran last, and its drain. The list is on the page of queues -----
+
+WorkerName = Annotated[str, Path(max_length=200)]
+
+
+@router.get("/workers/{name}")
+@costly(lambda _: True)
+def show_worker(request: Request, db: SessionDep, _admin: PageAdmin, name: WorkerName) -> Response:
+    worker = worker_service.get_worker(db, name)
+    values: dict[str, Any] = {
+        "worker": worker,
+        "free": max(worker.concurrency - len(worker.running), 0),
+        "silent_seconds": (datetime.now(UTC) - worker.last_heartbeat_at).total_seconds(),
+        "lost": worker_service.lost_attempts(db, name) if worker.state is WorkerState.LOST else [],
+        "tasks": worker_service.last_tasks(db, name),
+        "looked_at": LOOK,
+    }
+    return page(request, "worker.html", values)
+
+
+@router.post("/workers/{name}/drain")
+def drain(
+    request: Request,
+    db: SessionDep,
+    _admin: PageAdmin,
+    name: WorkerName,
+    back: Back = "/queues",
+    confirmed: Confirmed = False,
+) -> Response:
+    back = checked_back(back, "/queues")
+    if not confirmed:
+        return ask_to_confirm(request, "drain", worker_service.get_worker(db, name).name, back)
+    worker_service.drain_worker(db, name)
+    return redirect(request, back, "draining")

@@ -1,25 +1,36 @@
-"""The schedules of a user, or of all: when each is next, what became of its last runs, which are paused and why."""
+"""Schedules: the list, and one: when it is next, what became of its times, and what can be done to it."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta, tzinfo
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Query, Request, Response
+from fastapi import Form, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.paging import read_cursor
+from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
+from app.core.moments import moment
+from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
 from app.schedules.words import in_words
+from app.schedules.zones import InvalidTiming, times_with_changes
+from app.schemas.schedule import ScheduleRead
 from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
+from app.services.schedules import backfilling, history
+from app.services.schedules.history import Fate, outcome_of
 from app.services.schedules.listing import ScheduleFilter
-from app.services.schedules.timing import timing_of
+from app.services.schedules.runs import RunState
+from app.services.schedules.timing import now_of, timing_of
 from app.services.user_service import user_service
 from app.web import charts, shown_schedules
 from app.web.access import PageUser
-from app.web.responses import NavigationEntry, language_of, page
+from app.web.forms import Confirmed, ask_to_confirm
+from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
 from app.web.shown_schedules import LAST_RUNS, Health
 
 router = SlashRouter()
@@ -92,3 +103,190 @@ def _path(asked: dict[str, Any], **changed: Any) -> str:
     """Return the path of the list with these parameters; None leaves one out."""
     named = {name: value for name, value in (asked | changed).items() if value is not None}
     return "/schedules" + (f"?{urlencode(named)}" if named else "")
+
+
+# -- One schedule: when it is next, what became of its times, and what can be done to it -------------------------------
+
+TIMES = 10
+RUNS = 50
+# Times of a backfill that are shown before it is made, as in the API.
+PREVIEWED = 100
+_REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded, TooManyTimes)
+# Of the axis of the timeline.
+_PARTS = 4
+Typed = Annotated[str, Form(max_length=40)]
+
+
+@router.get("/schedules/{schedule_id}")
+def show_schedule(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    schedule_id: UUID,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    return _shown(request, db, user, schedule_id, cursor)
+
+
+def _shown(
+    request: Request,
+    db: Session,
+    user: PageUser,
+    schedule_id: UUID,
+    cursor: str | None = None,
+    refused: ServiceError | None = None,
+    typed: tuple[str, str] | None = None,
+) -> Response:
+    row = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
+    now = now_of(db)
+    found = schedule_service.runs(db, schedule_id, RUNS, owner=user.owner, cursor=cursor)
+    known = history.fates(db, {run.task_id for run in found.items if run.task_id is not None})
+    zone = zone_of(row.timezone)
+    values: dict[str, Any] = {
+        "schedule": ScheduleRead.model_validate(row),
+        "health": shown_schedules.health_of(db, [row])[row.id],
+        "zone": zone,
+        "words": in_words(timing_of(row), language_of(request).code),
+        "owner": user_service.usernames(db, {row.user_id}).get(row.user_id) if user.is_admin else None,
+        "held_for": row.held_for,
+        **_coming(db, row, now),
+        "runs": [(run, outcome_of(run.task_id, run.skipped, known), _fate(run, known)) for run in found.items],
+        "picture": picture(found.items, known, now, zone, is_newest=cursor is None),
+        "is_newest": cursor is None,
+        "next_page": f"/schedules/{schedule_id}?cursor={found.last}#runs" if found.last else None,
+        "range": typed or _range(row, now, zone),
+        "json": JSONTexts(),
+        "refused": refused,
+    }
+    return page(request, "schedule.html", values, 200 if refused is None else status_of(type(refused)))
+
+
+def _range(schedule: Schedule, now: datetime, zone: tzinfo) -> tuple[str, str]:
+    """Return the begin and the end of a backfill that the page proposes, as a field takes them."""
+    try:
+        begin = backfilling.recent_begin(timing_of(schedule), now)
+    except InvalidTiming:
+        begin = now
+    return f"{begin.astimezone(zone):%Y-%m-%dT%H:%M:%S}", f"{now.astimezone(zone):%Y-%m-%dT%H:%M:%S}"
+
+
+def _coming(db: Session, schedule: Schedule, now: datetime) -> dict[str, Any]:
+    """Return the next times, also of a schedule that is paused; none where its zone is gone, which `broken` says."""
+    try:
+        times = schedule_service.next_times(db, schedule.id, TIMES)
+        shown = times_with_changes(schedule.timezone, now, [time.scheduled_for for time in times])
+    except InvalidInput as error:
+        return {"coming": [], "broken": error}
+    return {"coming": list(zip(shown, (time.run_at for time in times), strict=True)), "broken": None}
+
+
+def picture(
+    runs: list[RunState], known: dict[UUID, Fate], now: datetime, zone: tzinfo, *, is_newest: bool
+) -> dict[str, Any] | None:
+    """Return the bars of these runs by time, and the ticks of their axis. Up to now, if they are the newest."""
+    if not runs:
+        return None
+    begin = min(run.scheduled_for for run in runs)
+    spans = [_span(run, known, now) for run in reversed(runs)]
+    end = max([span[2] for span in spans] + ([now] if is_newest else []))
+    end = max(end, begin + timedelta(seconds=_PARTS))
+    # What is long lies below.
+    spans.sort(key=lambda span: span[0] != "missed")
+    quarter = (end - begin) / _PARTS
+    ticks = [(begin + quarter * at).astimezone(zone) for at in range(_PARTS)]
+    return {"bars": charts.marks(begin, spans, end), "ticks": ticks, "format": charts.clock_format(quarter)}
+
+
+def _span(run: RunState, known: dict[UUID, Fate], now: datetime) -> tuple[str, datetime, datetime]:
+    kind = outcome_of(run.task_id, run.skipped, known)
+    fate = _fate(run, known)
+    if fate is None or fate.started_at is None:
+        return kind, run.scheduled_for, run.until or run.scheduled_for
+    return kind, max(fate.started_at, run.scheduled_for), fate.finished_at or now
+
+
+def _fate(run: RunState, known: dict[UUID, Fate]) -> Fate | None:
+    return None if run.task_id is None else known.get(run.task_id)
+
+
+@router.post("/schedules/{schedule_id}/pause")
+def pause_schedule(request: Request, db: SessionDep, user: PageUser, schedule_id: UUID) -> Response:
+    schedule_service.pause(db, schedule_id, owner=user.owner)
+    return redirect(request, f"/schedules/{schedule_id}", "schedule_paused")
+
+
+@router.post("/schedules/{schedule_id}/resume")
+def resume_schedule(request: Request, db: SessionDep, user: PageUser, schedule_id: UUID) -> Response:
+    try:
+        schedule_service.resume(db, schedule_id, owner=user.owner)
+    except InvalidInput as error:
+        return _shown(request, db, user, schedule_id, refused=error)
+    return redirect(request, f"/schedules/{schedule_id}", "schedule_resumed")
+
+
+@router.post("/schedules/{schedule_id}/trigger")
+def trigger_schedule(request: Request, db: SessionDep, user: PageUser, schedule_id: UUID) -> Response:
+    try:
+        task, is_new = schedule_service.trigger(
+            db, schedule_id, owner=user.owner, within_quota=True, rights=user.rights
+        )
+    except _REFUSALS as error:
+        return _shown(request, db, user, schedule_id, refused=error)
+    return redirect(request, f"/tasks/{task.id}", "created" if is_new else "found")
+
+
+@router.get("/schedules/{schedule_id}/backfill")
+def leave_backfill(request: Request, _user: PageUser, schedule_id: UUID) -> Response:
+    """Lead to the schedule whoever opens the address of a preview, which only its form shows."""
+    return redirect(request, f"/schedules/{schedule_id}")
+
+
+@router.post("/schedules/{schedule_id}/backfill")
+def backfill_schedule(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    schedule_id: UUID,
+    begin: Typed = "",
+    end: Typed = "",
+    confirmed: Confirmed = False,
+) -> Response:
+    """Show which times of the range have no task, and once that is confirmed make their tasks."""
+    schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
+    try:
+        zone = zone_of(schedule.timezone)
+        since, until = _moment("begin", begin, zone), _moment("end", end, zone)
+        if until < since:
+            raise InvalidInput(errors=[{"loc": ["end"], "msg": "must not be before it begins", "type": "empty_range"}])
+        if not confirmed:
+            times = schedule_service.preview_backfill(db, schedule_id, since, until, owner=user.owner)
+            shown = times_with_changes(schedule.timezone, since, times[:PREVIEWED])
+            values = {"schedule": schedule, "zone": zone, "number": len(times), "coming": shown}
+            return page(request, "backfill.html", {**values, "since": since, "until": until})
+        schedule_service.backfill(
+            db, schedule_id, since, until, owner=user.owner, within_quota=True, rights=user.rights
+        )
+    except _REFUSALS as error:
+        db.rollback()
+        return _shown(request, db, user, schedule_id, refused=error, typed=(begin, end))
+    return redirect(request, f"/schedules/{schedule_id}", "backfilled")
+
+
+@router.post("/schedules/{schedule_id}/delete")
+def delete_schedule(
+    request: Request, db: SessionDep, user: PageUser, schedule_id: UUID, confirmed: Confirmed = False
+) -> Response:
+    if not confirmed:
+        schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
+        return ask_to_confirm(request, "delete_schedule", schedule.name, f"/schedules/{schedule_id}")
+    schedule_service.delete_schedule(db, schedule_id, owner=user.owner)
+    return redirect(request, "/schedules", "schedule_deleted")
+
+
+def _moment(name: str, typed: str, zone: tzinfo) -> datetime:
+    """Return the time that was typed, in UTC; without an offset it is of the zone. Raises InvalidInput."""
+    try:
+        return moment(typed, zone, last=name == "end")
+    except ValueError:
+        problem = {"loc": [name], "msg": "is not a valid date and time", "type": "form_value"}
+        raise InvalidInput(errors=[problem]) from None  # type: ignore[list-item]

@@ -1,4 +1,4 @@
-"""Webhooks: the endpoints of the reader, whether they get what they should, and what is done to one."""
+"""Webhooks: the endpoints of the reader, whether they get what they should, and each delivery with its attempts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -27,11 +27,13 @@ from app.models.webhook import EventType, WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send, types_for
 from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
+from app.services.webhooks import deliveries
 from app.services.webhooks.deliveries import Queued
+from app.web import shown_schedules
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm, by_field
 from app.web.responses import page, redirect
-from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of
+from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of, shown_body
 
 router = SlashRouter()
 
@@ -258,3 +260,35 @@ def _ask(request: Request, db: Session, user: PageUser, endpoint_id: UUID, deed:
     return ask_to_confirm(
         request, deed, webhook_service.get_endpoint(db, user.id, endpoint_id).url, f"/webhooks/{endpoint_id}"
     )
+
+
+# -- One webhook: what was sent, what its receiver answered at each attempt, and sending it again ----------------------
+
+
+@router.get("/deliveries/{delivery_id}")
+def show_delivery(request: Request, db: SessionDep, user: PageUser, delivery_id: UUID) -> Response:
+    row = webhook_service.get_delivery(db, delivery_id, owner=user.owner)
+    url = deliveries.receivers(db, [row]).get(row.id)
+    body = None if row.body is None else bytes(row.body)
+    schedule = shown_schedules.name_of(db, row.schedule_id)
+    db.rollback()  # all is read, and to write large JSON takes longer than a transaction may be idle
+    values = {
+        "delivery": DeliveryRead.model_validate(row),
+        "event_at": row.event_at,
+        "url": url,
+        # Others may not send it again, administrators neither.
+        "endpoint_id": row.endpoint_id if url and row.user_id == user.id else None,
+        "schedule_id": row.schedule_id,
+        "schedule": schedule,
+        "body": shown_body(body),
+        "size": len(body or b""),
+    }
+    return page(request, "delivery.html", values)
+
+
+@router.post("/deliveries/{delivery_id}/redeliver")
+def redeliver(request: Request, db: SessionDep, user: PageUser, delivery_id: UUID) -> Response:
+    row = webhook_service.get_delivery(db, delivery_id, owner=user.id)
+    # The `webhook_url` of a task is no endpoint: WebhookNotFound.
+    webhook_service.redeliver(db, user.id, row.endpoint_id or delivery_id, delivery_id)
+    return redirect(request, f"/deliveries/{delivery_id}", "webhook_redelivered")

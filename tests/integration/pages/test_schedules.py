@@ -16,7 +16,7 @@ from app.db.session import SessionLocal
 from app.models import Schedule, ScheduleRun
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
-from app.web.views import schedule as schedule_page, schedules as list_page
+from app.web.views import schedules as list_page, schedules as schedule_page
 from tests.support.controls import Controls
 from tests.support.error_groups import failed
 from tests.support.form_tasks import INVOICE

@@ -1,6 +1,6 @@
 """What a `User-Agent` is called."""
 
-from app.web.browsers import LONGEST, named
+from app.web.views.account import LONGEST_PROGRAM, browser_and_system
 from tests.support.tables import check_rows
 
 _MOZILLA = "Mozilla/5.0 "
@@ -18,8 +18,8 @@ def test_a_browser_and_its_system_are_named() -> None:
         f"{_MOZILLA}(iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 CriOS/142.0 Safari/604.1": ("Chrome", "iOS"),
         "curl/8.14.1": ("curl/8.14.1", ""),
         "python-httpx/0.28.1 (a script)": ("python-httpx/0.28.1", ""),
-        "x" * 300: ("x" * LONGEST, ""),
+        "x" * 300: ("x" * LONGEST_PROGRAM, ""),
         "": ("", ""),
         None: ("", ""),
     }  # fmt: skip
-    check_rows(lambda agent, names: named(agent) == names, known.items())
+    check_rows(lambda agent, names: browser_and_system(agent) == names, known.items())

@@ -6,7 +6,7 @@ from uuid import UUID
 from app.models.worker import WorkerState
 from app.services.operations.queue_service import QueueState
 from app.services.operations.worker_service import WorkerInfo
-from app.web.troubles import longest_wait, queues_of_user, troubles, used_slots
+from app.web.views.overview import longest_wait, queues_of_user, troubles, used_slots
 
 SINCE = datetime(2026, 11, 30, 4, tzinfo=UTC)
 NOW = datetime(2026, 11, 30, 5, 30, tzinfo=UTC)
