@@ -25,20 +25,24 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import BaseRoute
 
-from app.api.deps import check_token, get_scoped_user, oauth2_scheme
+from app.api.deps import UntrustedProxies, check_token, get_scoped_user, oauth2_scheme
 from app.api.endpoints.tasks import render_page
 from app.api.http.body_route import LARGE_JSON, bound_bodies
-from app.api.http.cors import MCP_HEADERS, Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
-from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
+from app.api.http.middleware import (
+    MCP_HEADERS,
+    Cors,
+    RequestContext,
+    RequestLimits,
+    RequestMetrics,
+    UnhandledErrors,
+    telemetry,
+)
 from app.api.http.openapi import operation_id
-from app.api.http.password_turns import PasswordTurns
-from app.api.http.proxies import UntrustedProxies
-from app.api.http.refusals import Refusals
+from app.api.http.password_limits import PasswordTurns, Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE, RefuseUnmigrated, SchemaGate
-from app.api.http.shutdown import on_shutdown
-from app.api.http.telemetry import telemetry
+from app.api.http.sse import on_shutdown
 from app.api.http.uploads import AROUND_BYTES
 from app.api.routes import PREFIX, TAGS, add_routes
 from app.catalogue import catalogue

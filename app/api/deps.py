@@ -1,6 +1,8 @@
 """The dependencies of the endpoints, as annotated types."""
 
-from collections.abc import AsyncIterator
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated
 
@@ -8,21 +10,21 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
-from app.api.http.password_turns import PasswordTurns
+from app.api.http.password_limits import PasswordTurns, Refusals
 from app.api.http.peers import count_for_user
-from app.api.http.proxies import UntrustedProxies
-from app.api.http.refusals import Refusals
 from app.api.http.turns import Authenticate
 from app.core.config import Settings, get_settings
 from app.core.origin import Actor, address_block, set_actor
 from app.db.session import SessionLocal
 from app.errors import TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher
-from app.models.api_key import Scope
+from app.models.auth import Scope
 from app.services.accounts.auth_service import Principal
 from app.services.batched.authenticator import Authenticator, login_claims, proof_of
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
+
+logger = logging.getLogger(__name__)
 
 oauth2_scheme = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/login",
@@ -218,3 +220,34 @@ async def take_login_turn(request: Request, address: ClientAddress) -> AsyncIter
 
 
 LoginTurn = Annotated[None, Depends(take_login_turn, scope="function")]
+
+
+# -- Tells the operator of a proxy that uvicorn does not trust: then all clients behind it share one address -----------
+
+PROXY_REPEAT_SECONDS = 3600.0
+_FORWARDED = ("x-forwarded-for", "forwarded")
+
+
+class UntrustedProxies:
+    """Logs requests whose forwarded address does not count, at most one line an hour."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = float("-inf")
+
+    def look(self, request: Request) -> None:
+        """Log if the request names a client that is not taken for its peer."""
+        peer = request.client.host if request.client else ""
+        # From a trusted proxy, uvicorn has put one of the addresses in X-Forwarded-For in the place of the peer's.
+        forwarded = [value for name in _FORWARDED for value in request.headers.getlist(name)]
+        if not forwarded or (peer and any(peer in value for value in request.headers.getlist(_FORWARDED[0]))):
+            return
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + PROXY_REPEAT_SECONDS
+        logger.warning(
+            "X-Forwarded-For or Forwarded from %s does not count: if this is your proxy, all its clients share one"
+            " address and its limits. Name the proxy in FORWARDED_ALLOW_IPS, and let it send X-Forwarded-For",
+            peer or "an unknown peer",
+        )

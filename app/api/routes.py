@@ -7,13 +7,12 @@ from fastapi import APIRouter, FastAPI
 
 from app.api import endpoints
 from app.api.endpoints import docs, operations
-from app.api.http.query_parameters import StrictRoute
-from app.api.http.router import SlashRouter, add_plain
+from app.api.http.router import SlashRouter, StrictRoute, add_plain
 
 PREFIX = "/api/v1"
 # In matching order: the busiest first, but `events` and `bulk` before `tasks`, whose `{task_id}` would match them. The
 # others follow by name.
-_FIRST = ("events", "bulk", "logs", "tasks", "auth")
+_FIRST = ("events", "bulk", "tasks", "auth")
 _AT_THE_ROOT = (operations.router, docs.root_router, docs.router)
 
 _found = sorted(module.name for module in iter_modules(endpoints.__path__))

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Depends, Query, Request
 
 from app.api.deps import TaskReader
-from app.api.http.query_parameters import MAX_NAMED
+from app.api.http.router import MAX_NAMED
 from app.api.http.turns import caller
 from app.db.session import SessionLocal
 from app.errors import InvalidSearch

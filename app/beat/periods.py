@@ -11,7 +11,7 @@ from app.db.statements.expressions import greatest
 from app.db.statements.upserting import upsert
 from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.models.period import Period
+from app.models.worker import Period
 
 _MICROSECOND = timedelta(microseconds=1)
 _TABLE = Base.metadata.tables[Period.__tablename__]

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.live.streams import READ_RETRY_SECONDS, Credential, Stream, opening
-from app.models.task_log import SEQ_BITS, TaskLog
-from app.models.task_output import TaskOutput
-from app.schemas.task_log import TaskLogRead
-from app.schemas.task_output import TaskOutputRead
+from app.models.task import SEQ_BITS, TaskLog, TaskOutput
+from app.schemas.task import TaskLogRead, TaskOutputRead
 from app.services.tasks.task_history import SoFar
 
 # Between two states of a workflow.

@@ -19,8 +19,7 @@ from app.db.statements import conditions, task_rows, workflows
 from app.ddl.clock import NOW
 from app.live.piece_streams import Piece, event_of, output_piece
 from app.live.streams import HELD_BYTES, Frame
-from app.models.api_key import KEY_STANDS, ApiKey
-from app.models.login import LOGIN_STANDS, LoginSession
+from app.models.auth import KEY_STANDS, LOGIN_STANDS, ApiKey, LoginSession
 from app.models.task import TERMINAL, Task
 from app.models.user import User
 from app.schemas.workflow import WorkflowRead

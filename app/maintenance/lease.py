@@ -16,7 +16,7 @@ from app.db.statements.assigning import assign
 from app.db.statements.upserting import upsert
 from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.models.maintenance import LEASE_ROW, MaintenanceLease
+from app.models.worker import LEASE_ROW, MaintenanceLease
 
 _LEASES = Base.metadata.tables[MaintenanceLease.__tablename__]
 _ROW = _LEASES.c

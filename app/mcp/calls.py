@@ -18,8 +18,7 @@ from fastapi import Request
 from mcp.types import CallToolResult, TextContent
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
 
-from app.api.http.denials import answer_to
-from app.api.http.error_handlers import database_error
+from app.api.http.error_handlers import answer_to, database_error
 from app.api.http.turns import check_rights_again
 from app.catalogue import TaskType, catalogue, find_type
 from app.core.fair_threads import CallerGone, FairThreads
@@ -30,7 +29,7 @@ from app.live.streams import Credential
 from app.live.watcher import Watcher
 from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
 from app.mcp.tools import CANCEL_TASK, GET_TASK, SHOWN, WAIT_TASK, TaskReference, TaskWait, scope_of, task_name
-from app.models.api_key import Scope
+from app.models.auth import Scope
 from app.models.task import TERMINAL, TaskPriority, TaskStatus
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal

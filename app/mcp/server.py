@@ -24,8 +24,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api.deps import authenticated, oauth2_scheme, unauthenticated
 from app.api.endpoints.tasks import task_bytes
-from app.api.http.body_limits import limited, refuse_length
 from app.api.http.body_route import LARGE_JSON
+from app.api.http.requests import limited, refuse_length
 from app.api.http.turns import check_rights_again
 from app.core.config import Settings
 from app.core.fair_threads import CallerGone

@@ -15,7 +15,7 @@ from mcp.types import Tool, ToolAnnotations
 from pydantic import Field
 
 from app.catalogue import TaskType, catalogue
-from app.models.api_key import Scope
+from app.models.auth import Scope
 from app.schemas.base import RequestModel
 from app.schemas.task import TaskRead
 from app.services.accounts.auth_service import Principal

@@ -7,30 +7,19 @@ from app.models import (
     task_count as _task_count,  # noqa: F401 (the baselines have its tables first)
     task_stats as _task_stats,  # noqa: F401 (and then its tables)
 )
-from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
-from app.models.bulk_deed import BulkBatch, BulkDeed
-from app.models.claim_hold import ClaimHold, HoldKind
-from app.models.daily_count import DailyCount
+from app.models.auth import ApiKey, LoginBlock, LoginSession, RefreshToken, ThrottleCount
+from app.models.bulk import BulkBatch, BulkDeed
 from app.models.error_group import ErrorGroup, ErrorState
-from app.models.idempotency import IdempotencyKey
-from app.models.limit import Limit, LimitPlace
-from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
-from app.models.maintenance import MaintenanceLease
+from app.models.limit import DailyCount, Limit, LimitPlace
 from app.models.outbox import OutboxRow
-from app.models.period import Period
+from app.models.queue import ClaimedTurn, ClaimHold, HoldKind, UserTurn
 from app.models.schedule import Schedule, ScheduleRun
-from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.stored_file import FileUse, StoredFile
-from app.models.task import Task, TaskAttempt
-from app.models.task_dependency import TaskDependency
-from app.models.task_log import TaskLog
-from app.models.task_output import TaskOutput
-from app.models.task_step import TaskStep
-from app.models.turns import ClaimedTurn, UserTurn
-from app.models.user import User
+from app.models.task import IdempotencyKey, Task, TaskAttempt, TaskDependency, TaskLog, TaskOutput, TaskStep
+from app.models.user import RecoveryCode, SecondFactor, User
 from app.models.webhook import ClosedLane, WebhookDelivery, WebhookEndpoint, WebhookRecovery
-from app.models.worker import WorkerProcess
+from app.models.worker import MaintenanceLease, Period, WorkerProcess
 from app.models.workflow import Workflow, WorkflowNode
 
 __all__ = [

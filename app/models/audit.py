@@ -1,6 +1,7 @@
 """The audit: who did what, when, from where. Rows are added and never changed: the database refuses a change.
 
-No foreign key leads to another table: a record outlives the users and tasks that it names.
+No foreign key leads to another table: a record outlives the users and tasks that it names. What it records of an object
+is an enumeration that stands with the object's model (`RecordedEvent`).
 """
 
 from datetime import datetime
@@ -17,7 +18,19 @@ from app.ddl.base import Base
 from app.ddl.clock import NOW
 from app.ddl.columns import EmptyJsonObject, JSONText
 from app.ddl.indexes import audit_indexes
-from app.models.recorded_event import RecordedEvent
+
+
+class RecordedEvent(StrEnum):
+    """The base of all events: one enumeration for each kind of object, which stands with its model.
+
+    A value never changes: old rows keep it.
+    """
+
+
+def recorded_events() -> list[RecordedEvent]:
+    """The events of all models, by their values."""
+    return sorted(event for of_one in RecordedEvent.__subclasses__() for event in of_one)
+
 
 MAX_DETAIL = 4096
 

@@ -15,7 +15,7 @@ from app.ddl.base import Base
 from app.ddl.checks import one_of
 from app.ddl.columns import ShortText, UTCDateTime, Word
 from app.ddl.indexes import error_group_indexes
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import RecordedEvent
 
 # A group without a failed task goes so long after the last failure, and the oldest of more than so many of a user.
 FORGET_AFTER = timedelta(days=30)

@@ -1,15 +1,15 @@
-"""Limits on how many tasks run at the same time or start within a time, and the places that running tasks take.
+"""Limits on tasks: how many run at once or start within a time, what they do on the outside in a day.
 
 A task that names a limit is held until it has a place (`app/services/operations/admission.py`). The place is a row of
 its own: it stays until the body has ended, also if its task was ended from outside, retried or deleted meanwhile.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Integer
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
@@ -17,7 +17,7 @@ from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Double, ShortText, Word
 from app.ddl.indexes import SHORT_LIVED_ROWS, place_indexes
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import RecordedEvent
 
 MAX_COUNT = 10_000
 
@@ -116,3 +116,17 @@ class LimitPlace(Base):
 
 def _rate(count: int | None, period: float | None) -> Rate | None:
     return None if count is None or period is None else Rate(count, period)
+
+
+# -- What a user's tasks have done on the outside on one day, counted --------------------------------------------------
+
+
+class DailyCount(Base):
+    """One row for each user, kind and day (UTC). Those of past days have no use."""
+
+    __tablename__ = "daily_counts"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    what: Mapped[str] = mapped_column(Word, primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    used: Mapped[int] = mapped_column(BigInteger)

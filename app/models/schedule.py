@@ -14,7 +14,7 @@ from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Double, EmptyJsonObject, EmptyTextList, JsonObject, JSONText, ShortText, TextList, Word
 from app.ddl.indexes import schedule_indexes, schedule_run_indexes
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import RecordedEvent
 from app.schedules.policies import CatchUp, Overlap
 
 

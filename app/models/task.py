@@ -1,4 +1,4 @@
-"""The task: its states, its row, and its past attempts.
+"""The task: its states, its row, its past attempts, what it waits for, and what its bodies leave.
 
 What moves a task out of a state:
 
@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, SmallInteger, false, true
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, SmallInteger, false, true
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -30,6 +30,7 @@ from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import (
     Condition,
+    Digest,
     Double,
     EmptyJsonObject,
     EmptyTextList,
@@ -39,8 +40,10 @@ from app.ddl.columns import (
     ShortText,
     TextList,
     Word,
+    short_text,
 )
 from app.ddl.indexes import task_indexes
+from app.ddl.sizes import STEP_BYTES
 from app.ddl.waiting import WAITS_COLUMN
 
 MAX_CRASHES = 3
@@ -216,7 +219,7 @@ class Task(Base):
     # A limit by its name, and a key of it. A task with a limit is held until it has a place.
     limit: Mapped[str | None] = mapped_column(ShortText)
     limit_key: Mapped[str | None] = mapped_column(ShortText)
-    # The ids of the tasks that it was to wait for, as requested (`app/models/task_dependency.py`); NULL for none.
+    # The ids of the tasks that it was to wait for, as requested (`TaskDependency`); NULL for none.
     depends_on: Mapped[list[str] | None] = mapped_column(JSONText, info=SIZED)
     # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
     retry_of: Mapped[UUID | None]
@@ -331,3 +334,137 @@ class TaskAttempt(Base):
 
 
 triggers.install_with(TaskAttempt.__table__, TaskAttempt.__tablename__)
+
+
+# -- Which tasks wait for which: one row for each child and parent, as long as the child is there ----------------------
+
+
+class TaskDependency(Base):
+    """A child waits for its parent while the row is open. The parent's end closes it, whatever the end was.
+
+    `goes_on`: the child runs also where the parent has failed or was revoked. No foreign key to the parent: one that a
+    pending child names is not deleted, another may be.
+    """
+
+    __tablename__ = "task_dependencies"
+    # What a parent's end closes.
+    __table_args__ = (Index("ix_task_dependencies_parent", "parent_id", "is_open"),)
+
+    child_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    parent_id: Mapped[UUID] = mapped_column(primary_key=True)
+    goes_on: Mapped[bool]
+    is_open: Mapped[bool]
+
+
+# -- Idempotency keys: a user's request under a key, and the tasks that it created -------------------------------------
+
+
+class IdempotencyKey(Base):
+    """Committed with its task or not at all. It outlives the task, so that a late repetition creates no second one."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "task_id"), Index(None, "created_at"))
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(short_text(255), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(Digest)
+    # NULL once the task has been deleted, and for a batch.
+    task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))
+    # The tasks of a batch in the order of the request. No foreign key: a deleted one is found missing.
+    task_ids: Mapped[list[str] | None] = mapped_column(JSONText)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+# -- The lines that bodies of tasks logged or printed ------------------------------------------------------------------
+
+# `seq` is the attempt's number in front of the line's number: it rises over all attempts, without a counter that they
+# share. JavaScript reads numbers below 2**53 exactly, which 2 million attempts do not reach.
+SEQ_BITS = 32
+
+
+class LogLevel(StrEnum):
+    """The levels of `logging`. A level in between counts as the next lower one."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+    @property
+    def number(self) -> int:
+        return 10 * (list(LogLevel).index(self) + 1)
+
+    @classmethod
+    def of(cls, number: int) -> "LogLevel":
+        return list(cls)[min(max(number // 10, 1), len(cls)) - 1]
+
+
+# A line to be written: number, time (RFC 3339), level, logger, message, and fields as JSON text.
+LogLine = tuple[int, str, int, str, str, str]
+
+
+class TaskLog(Base):
+    """One line, written by the attempt that logged it and deleted with the task."""
+
+    __tablename__ = "task_logs"
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int]
+    at: Mapped[datetime]
+    level: Mapped[int] = mapped_column(SmallInteger)
+    logger: Mapped[str]
+    message: Mapped[str]
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONText)
+
+
+# -- What bodies of tasks emitted: the pieces of their output streams --------------------------------------------------
+
+
+class TaskOutput(Base):
+    """One chunk, written by the attempt that emitted it and deleted with the task.
+
+    `seq` is numbered as the lines of the log are (SEQ_BITS). Several texts may stand in one chunk.
+    `bytes` is what the row counts in TASK_OUTPUT_BYTES and in the quota of the task's user.
+    """
+
+    __tablename__ = "task_output"
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    stream: Mapped[str] = mapped_column(ShortText)
+    attempt: Mapped[int]
+    at: Mapped[datetime]
+    chunk: Mapped[Any] = mapped_column(JSONText)
+    bytes: Mapped[int]
+
+
+# -- The steps that bodies of tasks have done: what `self.step` keeps for a later attempt ------------------------------
+
+
+class TaskStep(Base):
+    """One step, written by the attempt that ran it and deleted with the task.
+
+    `seq` is numbered as the lines of the log are (SEQ_BITS): no index has it, since a task has some
+    thousand steps at most. `bytes` is what the row counts in the quota of the task's user.
+    """
+
+    __tablename__ = "task_steps"
+    # The quota: a sum that reads no row.
+    __table_args__ = (Index("ix_task_steps_user", "user_id", "bytes"),)
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[UUID]
+    attempt: Mapped[int]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+    bytes: Mapped[int]
+    result: Mapped[Any] = mapped_column(JSONText, nullable=True)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the result."""
+        return self.bytes - STEP_BYTES - len(self.name.encode())

@@ -18,7 +18,7 @@ from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Bytes, JSONText, LongText, ShortText, TextList, Word
 from app.ddl.indexes import webhook_delivery_indexes
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import RecordedEvent
 
 KEPT = timedelta(days=30)
 # A delivery without its body: the row with its entries in the indexes, and what its updates leave behind.

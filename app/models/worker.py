@@ -1,16 +1,19 @@
-"""Worker processes and their heartbeat: one row for each Celery worker, whatever the number of its tasks."""
+"""Processes of the service: workers and their heartbeat, the leader of maintenance, and what beats have fired.
+
+A worker has one row for each start, whatever the number of its tasks.
+"""
 
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index
+from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
 from app.ddl.clock import NOW
 from app.ddl.columns import TextList, short_text
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import RecordedEvent
 
 
 class WorkerEvent(RecordedEvent):
@@ -47,3 +50,34 @@ class WorkerProcess(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=NOW)
     stopped_at: Mapped[datetime | None]
+
+
+# -- The maintenance lease: one row, held by the process that leads ----------------------------------------------------
+
+LEASE_ROW = 1
+
+
+class MaintenanceLease(Base):
+    """A row that expires: a frozen process would hold an advisory lock without end."""
+
+    __tablename__ = "maintenance_lease"
+    __table_args__ = (CheckConstraint(f"id = {LEASE_ROW}", name="single"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[UUID]
+    renewed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime]
+    # No attempt is rescued before this: after an outage every heartbeat is stale.
+    rescue_after: Mapped[datetime]
+
+
+# -- When each periodic task fired last, from whichever beat -----------------------------------------------------------
+
+
+class Period(Base):
+    """One row for each entry of beat's schedule. A new entry counts from the time when a beat first saw it."""
+
+    __tablename__ = "periods"
+
+    name: Mapped[str] = mapped_column(short_text(255), primary_key=True)
+    fired_at: Mapped[datetime] = mapped_column(server_default=NOW)

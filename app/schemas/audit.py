@@ -7,8 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.models.audit import AuditOrigin
-from app.models.recorded_event import RecordedEvent, recorded_events
+from app.models.audit import AuditOrigin, RecordedEvent, recorded_events
 from app.schemas.base import ResponseModel
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.models.bulk_deed import Deed, DeedState
+from app.models.bulk import Deed, DeedState
 from app.schemas.base import RequestModel, ResponseModel
 from app.schemas.task import TaskRead
 from app.schemas.task_filter import TaskFilterIn

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.models.error_group import ErrorState
 from app.schemas.base import RequestModel, ResponseModel
-from app.schemas.task_values import Moment, ShownText
+from app.schemas.values import Moment, ShownText
 
 EXAMPLE = "3f2a9c0d5e7b41868c1d2e3f4a5b6c7d"
 

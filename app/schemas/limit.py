@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app.models.limit import MAX_COUNT, OnExcess
 from app.schemas.base import RequestModel, ResponseModel
-from app.schemas.task_values import MAX_SECONDS, Number
+from app.schemas.values import MAX_SECONDS, Number
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT), Number]
 _EXAMPLE: JsonDict = {"concurrency": 3, "concurrency_per_key": 1, "rate": {"count": 100, "period_seconds": 60}}

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.schemas.base import RequestModel, ResponseModel
-from app.schemas.json_value import ShortText
+from app.schemas.values import ShortText
 
 
 class QueuePause(RequestModel):

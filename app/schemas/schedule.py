@@ -26,11 +26,9 @@ from app.core.redaction import redact
 from app.models.schedule import SkipCode
 from app.schedules.policies import CatchUp, Overlap
 from app.schemas.base import PatchModel, RequestModel, ResponseModel
-from app.schemas.json_value import SearchableObject, ShortText, Tag, without_nul
-from app.schemas.task import MAX_TAGS, TaskCreate
+from app.schemas.task import MAX_TAGS, TASK_CREATE, TaskCreate
 from app.schemas.task_changes import changes_of
-from app.schemas.task_examples import TASK_CREATE
-from app.schemas.task_values import Moment, NotMasked, Number, Seconds, Shown
+from app.schemas.values import Moment, NotMasked, Number, SearchableObject, Seconds, ShortText, Shown, Tag, without_nul
 
 # A schedule gives the times itself.
 NOT_OF_SCHEDULES = ("run_at", "delay_seconds", "expires_at", "depends_on")

@@ -1,4 +1,7 @@
-"""Request and response bodies of tasks. Fields have the names and the meaning of the model's."""
+"""Request and response bodies of tasks, and of what the tasks log, emit and keep. Fields have the model's names.
+
+The meaning of a field is that of the model's, too.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -19,22 +22,59 @@ from app.catalogue import redact_args
 from app.core.config import get_settings
 from app.core.json_text import dumped, json_size
 from app.core.served_tasks import served_tasks
-from app.models.task import AttemptOutcome, Held, OnConflict, TaskPriority, TaskStatus, WaitingReason
+from app.models.task import AttemptOutcome, Held, LogLevel, OnConflict, TaskPriority, TaskStatus, WaitingReason
 from app.outbound.fields import PublicURL
 from app.schemas.base import RequestModel, ResponseModel, validate_items
-from app.schemas.json_value import JSONArray, JSONObject, LimitName, SearchableObject, ShortText, Tag, check_bytes
-from app.schemas.task_examples import SHOWN, TASK_CREATE
-from app.schemas.task_values import (
+from app.schemas.values import (
     Attempts,
     Editable,
+    JSONArray,
+    JSONObject,
+    LimitName,
     Moment,
     NotMasked,
     PriorityIn,
+    SearchableObject,
     Seconds,
+    ShortText,
     Shown,
     ShownText,
+    Tag,
     TimeLimit,
+    check_bytes,
 )
+
+TASK_CREATE: dict[str, Any] = {
+    "name": "数据处理任务",
+    "task_type": "data_processing",
+    "celery_task_name": "app.tasks.common_tasks.long_running_task",
+    "args": [60],
+    "kwargs": {"param": "value"},
+    "priority": "normal",
+}
+# A task as it is read, without the fields that are null.
+TASK_SHOWN: dict[str, Any] = {
+    "id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11",
+    "celery_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "user_id": "019a1f3c-0000-7c3a-9f57-3b1f4a0c2d11",
+    **TASK_CREATE,
+    "queue": "default",
+    "status": "running",
+    "progress": 50,
+    "progress_detail": {"step": 30},
+    "max_attempts": 1,
+    "tags": ["nightly"],
+    "metadata": {"order": 17},
+    "attempt": 1,
+    "worker": "worker1@host",
+    "version": 22,
+    "created_at": "2026-11-24T12:00:00Z",
+    "updated_at": "2026-11-24T12:00:30Z",
+    "started_at": "2026-11-24T12:00:00Z",
+}
+
+
+# -- Request and response bodies of tasks. Fields have the names and the meaning of the model's ------------------------
 
 MAX_TAGS = 50
 MAX_BATCH = 1000
@@ -295,7 +335,7 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
         return redact_args(info.data.get("celery_task_name", ""), args)
 
 
-TASK: dict[str, Any] = {name: SHOWN.get(name) for name in TaskRead.model_fields}
+TASK: dict[str, Any] = {name: TASK_SHOWN.get(name) for name in TaskRead.model_fields}
 
 
 class TaskBatchRead(ResponseModel):
@@ -355,3 +395,56 @@ class TaskTypeRead(ResponseModel):
     time_limit: float | None = Field(
         description="The default time limit of one attempt, in seconds. `timeout_seconds` replaces it."
     )
+
+
+# -- The lines that a task logged --------------------------------------------------------------------------------------
+
+ShownLevel = Annotated[LogLevel, BeforeValidator(lambda level: LogLevel.of(level) if isinstance(level, int) else level)]
+
+
+class TaskLogRead(ResponseModel):
+    """One line that the body of a task logged or printed."""
+
+    seq: int = Field(description="Rises over all attempts of the task, with gaps.", examples=[4294967297])
+    at: datetime = Field(description="When it was logged, in UTC.")
+    level: ShownLevel = Field(description="The level. A level in between counts as the next lower one.")
+    logger: str = Field(
+        description="The logger's name; `stdout` and `stderr` are printed lines.", examples=["myteam.tasks"]
+    )
+    message: Annotated[str, ShownText] = Field(
+        description="The message with its traceback, if it has one. Secrets are hidden.", examples=["read 100 rows"]
+    )
+    attempt: int = Field(description="The attempt that logged it.", examples=[1])
+    fields: Annotated[dict[str, Any], Shown] = Field(
+        description="What was given as `extra`. Secrets are hidden.", examples=[{"rows": 100}]
+    )
+
+
+# -- What a task emitted -----------------------------------------------------------------------------------------------
+
+
+class TaskOutputRead(ResponseModel):
+    """One chunk of an output stream, which the body of a task emitted by `self.emit`."""
+
+    seq: int = Field(description="Rises over all streams and attempts of the task, with gaps.", examples=[4294967297])
+    stream: str = Field(description="The stream that the body named.", examples=["output"])
+    attempt: int = Field(description="The attempt that emitted it.", examples=[1])
+    at: datetime = Field(description="When it was emitted, in UTC; of several texts, the first one.")
+    chunk: Annotated[Any, Shown] = Field(
+        description="A text or any JSON. Texts of one stream that came one behind the other may stand in one chunk.",
+        examples=["The answer is"],
+    )
+
+
+# -- The steps that a task has done ------------------------------------------------------------------------------------
+
+
+class TaskStepRead(ResponseModel):
+    """A step that the body of a task has done by `self.step`."""
+
+    name: str = Field(description="The name that the body gave it.", examples=["download"])
+    attempt: int = Field(description="The attempt that ran it. Later ones got its result.", examples=[1])
+    started_at: datetime = Field(description="When its function was called, in UTC.")
+    finished_at: datetime = Field(description="When it was kept, in UTC.")
+    size: int = Field(description="The bytes of its result as JSON.", examples=[11])
+    result: Annotated[Any | None, Shown] = Field(description="What it returned.", examples=[{"rows": 3}])

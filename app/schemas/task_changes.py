@@ -7,9 +7,8 @@ from pydantic import ConfigDict, Field, create_model
 
 from app.models.task import TaskStatus
 from app.schemas.base import PatchModel
-from app.schemas.json_value import JSONValue
 from app.schemas.task import TaskCreate
-from app.schemas.task_values import Editable, NotMasked, Number
+from app.schemas.values import Editable, JSONValue, NotMasked, Number
 
 _SUBMITTED = TaskCreate.model_fields
 # What is said of a field where it is not what TaskCreate says of it.

@@ -27,8 +27,7 @@ from app.errors import InvalidInput
 from app.models.task import TaskPriority
 from app.models.task_filter import FIELDS, MAX_SEARCH, FilterField, TaskFilter
 from app.schemas.base import RequestModel
-from app.schemas.json_value import without_nul
-from app.schemas.task_values import Moment, PriorityIn
+from app.schemas.values import Moment, PriorityIn, without_nul
 
 MAX_VALUES = 20
 _KEYS = ", ".join(f"`{field.key}:`" for field in FIELDS.values())

@@ -1,4 +1,4 @@
-"""Request and response bodies of users."""
+"""Request and response bodies of users and of their second factor."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from app.core.credentials import MIN_LENGTH, ascii_address
 from app.models.task import TaskPriority
 from app.models.user import MAX_WEIGHT, Role
 from app.schemas.base import PatchModel, RequestModel, ResponseModel
-from app.schemas.task_values import Number
+from app.schemas.values import Number
 
 MAX_PASSWORD = 1024
 
@@ -161,3 +161,59 @@ class ManagedUser(User):
 
     max_priority: TaskPriority = Field(description=_MAX_PRIORITY)
     weight: Weight
+
+
+# -- Request and response bodies of the second factor ------------------------------------------------------------------
+
+MAX_CODE = 64
+
+OneTimeCode = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_CODE,
+        description="The 6 digits that the authenticator shows, or a recovery code. Spaces and hyphens do not matter.",
+        examples=["492039"],
+    ),
+]
+
+
+class TotpBegin(RequestModel):
+    """The password, before a second factor is set up."""
+
+    current_password: CurrentPassword
+
+
+class TotpSecret(ResponseModel):
+    """What an authenticator app needs."""
+
+    secret: str = Field(
+        description="The secret in base32, to be typed into an authenticator app.",
+        examples=["JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"],
+    )
+    uri: str = Field(
+        description="The same as an `otpauth://` URI. Show it as a QR code.",
+        examples=["otpauth://totp/Task%20Service:anna?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Task%20Service"],
+    )
+
+
+class TotpConfirm(RequestModel):
+    """The first code, which puts the second factor in force."""
+
+    otp: OneTimeCode
+
+
+class RecoveryCodes(ResponseModel):
+    """Codes for the day the authenticator is lost. Each is good once, as `otp`."""
+
+    recovery_codes: list[str] = Field(
+        description="Shown once. Keep them where the authenticator is not.",
+        examples=[["mfzg6t-kq2x4n-ovwc3e-ey7h5a", "pj4r2d-qz6msw-t3fhba-lk5c7u"]],
+    )
+
+
+class TotpRemoval(RequestModel):
+    """The password and a code, before the second factor is removed."""
+
+    current_password: CurrentPassword
+    otp: OneTimeCode

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StringConstr
 from app.models.webhook import DeliveryState, DisabledReason, EventType
 from app.outbound.fields import PublicURL
 from app.schemas.base import PatchModel, RequestModel, ResponseModel
-from app.schemas.json_value import ShortText, Tag, without_nul
-from app.schemas.task_values import MAX_SECONDS, Moment, Number
+from app.schemas.values import MAX_SECONDS, Moment, Number, ShortText, Tag, without_nul
 
 MAX_DESCRIPTION = 500
 GRACE_SECONDS = 86_400

@@ -10,9 +10,8 @@ from pydantic.config import JsonDict
 from app.models.task import OnConflict, TaskStatus
 from app.models.workflow import OnFailure
 from app.schemas.base import RequestModel, ResponseModel, validate_items
-from app.schemas.json_value import ShortText, without_nul
-from app.schemas.task import MAX_BATCH, TaskCounts, TaskCreate
-from app.schemas.task_examples import TASK_CREATE
+from app.schemas.task import MAX_BATCH, TASK_CREATE, TaskCounts, TaskCreate
+from app.schemas.values import ShortText, without_nul
 
 MAX_REF = 64
 # Of all tasks of a workflow together.

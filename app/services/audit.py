@@ -27,9 +27,8 @@ from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import audit as statements
 from app.errors import TooManyDeeds
-from app.models.api_key import ApiKeyEvent
-from app.models.audit import AuditEvent, AuditOrigin, AuditRecord
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import AuditEvent, AuditOrigin, AuditRecord, RecordedEvent
+from app.models.auth import ApiKeyEvent
 from app.models.schedule import Schedule
 from app.models.task import Task
 from app.services.execution.attempts import current_attempt

@@ -28,15 +28,22 @@ from app.errors import (
     TaskCancelled,
     TaskNotFound,
 )
-from app.models.api_key import Scope
 from app.models.audit import AuditEvent
-from app.models.bulk_deed import BulkDeed, Deed
+from app.models.auth import Scope
+from app.models.bulk import BulkDeed, Deed
 from app.models.outbox import ConsumerNumber
-from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskAttempt, TaskStatus
+from app.models.task import (
+    TERMINAL,
+    UNSUCCESSFUL,
+    LogLevel,
+    Task,
+    TaskAttempt,
+    TaskLog,
+    TaskOutput,
+    TaskStatus,
+    TaskStep,
+)
 from app.models.task_filter import TaskFilter
-from app.models.task_log import LogLevel, TaskLog
-from app.models.task_output import TaskOutput
-from app.models.task_step import TaskStep
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import filter_from
 from app.services import audit

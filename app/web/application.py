@@ -16,8 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from app.api.http.body_route import bound_bodies
-from app.api.http.denials import answer_to
-from app.api.http.error_handlers import database_error
+from app.api.http.error_handlers import answer_to, database_error
 from app.api.http.problems import HTTP_PROBLEMS, status_of
 from app.api.http.router import SlashRouter
 from app.core.config import Settings

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.api.http.body_route import BodyRoute
-from app.api.http.query_parameters import unknown
+from app.api.http.router import unknown_parameters
 from app.core.languages import NAMES
 from app.core.version import VERSION
 from app.schedules.zones import UnknownZone, zone_info
@@ -227,7 +227,7 @@ def _section(path: str) -> str:
 def _ignored(request: Request) -> list[str]:
     """Return the names in the query that the page does not read, which the reader may have misspelt."""
     route = request.scope.get("route")
-    return unknown(request.query_params, route.query_parameters) if isinstance(route, BodyRoute) else []
+    return unknown_parameters(request.query_params, route.query_parameters) if isinstance(route, BodyRoute) else []
 
 
 def _iso(moment: datetime) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import Request
 
-from app.models.bulk_deed import Deed
+from app.models.bulk import Deed
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.schemas.task import TaskAttemptRead, TaskRead
 from app.web import charts

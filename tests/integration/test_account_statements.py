@@ -14,8 +14,7 @@ from app.db.statements import api_keys, logins, throttle, users
 from app.db.statements.logins import lock_user_unchanged
 from app.db.statements.throttle import Count, has_signed_in, read_counts, write_counts
 from app.models import User
-from app.models.api_key import ApiKey
-from app.models.login import LoginSession, RefreshToken
+from app.models.auth import ApiKey, LoginSession, RefreshToken
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.spelling import spelled

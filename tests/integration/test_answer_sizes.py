@@ -20,8 +20,8 @@ from app.ddl.clock import NOW
 from app.ddl.trigger_terms import MESSAGE_CHARACTERS
 from app.live import queries
 from app.models.audit import MAX_DETAIL, AuditRecord
+from app.models.auth import LoginSession
 from app.models.error_group import ErrorGroup
-from app.models.login import LoginSession
 from app.models.schedule import RunKind, ScheduleRun
 from app.models.task import TaskAttempt
 from app.models.task_filter import TaskFilter

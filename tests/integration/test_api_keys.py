@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.security import api_key_digest, new_api_key
 from app.db.session import SessionLocal
-from app.models.api_key import ApiKey, Scope
+from app.models.auth import ApiKey, Scope
 from app.services.accounts.api_keys import api_key_service
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service

@@ -20,7 +20,7 @@ from app.db.session import SessionLocal
 from app.maintenance.loop import Maintenance
 from app.models import Limit
 from app.models.audit import AuditRecord
-from app.models.bulk_deed import BATCH, BulkDeed
+from app.models.bulk import BATCH, BulkDeed
 from app.models.task import Task
 from app.services.bulk import steps
 from app.services.task_service import task_service

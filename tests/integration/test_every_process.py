@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from app.launcher.ports import free_loopback_port
-from app.models.login import ThrottleCount
+from app.models.auth import ThrottleCount
 from tests.support import accounts
 from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, bearer
 from tests.support.databases import ENGINE

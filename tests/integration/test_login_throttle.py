@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.api.http import refusals
+from app.api.http import password_limits
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
@@ -116,7 +116,7 @@ class TestOneAccountFromOneAddress:
     def test_a_refusal_is_answered_from_memory_until_its_wait_is_over(
         self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(refusals, "LONGEST_SECONDS", 600)
+        monkeypatch.setattr(password_limits, "LONGEST_REFUSAL_SECONDS", 600)
         lengthen_first_wait(monkeypatch)
         fail(client, anna["username"], 9)
         assert attempt(client, anna["username"]).status_code == 401
@@ -393,7 +393,7 @@ class TestAReset:
     def test_of_the_password_ends_the_waits_of_the_account_wherever_it_was_guessed(
         self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(refusals, "LONGEST_SECONDS", 0)
+        monkeypatch.setattr(password_limits, "LONGEST_REFUSAL_SECONDS", 0)
         monkeypatch.setattr(get_settings(), "login_attempts_per_account", 12)
         other = register(client, "other")
         for name in ("anna", "other"):

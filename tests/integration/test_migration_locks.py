@@ -10,7 +10,7 @@ from app.core.ids import new_id
 from app.db.schema_version import read_revisions
 from app.ddl.clock import NOW
 from app.models import LoginSession, Task, TaskAttempt, User
-from app.models.bulk_deed import BulkDeed
+from app.models.bulk import BulkDeed
 from app.models.task_stats import task_submissions
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.schemas import rows, run, said, schema, version

@@ -13,8 +13,8 @@ from app.__main__ import main
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal, dispose_engine
-from app.models.maintenance import LEASE_ROW, MaintenanceLease
 from app.models.task import TaskStatus
+from app.models.worker import LEASE_ROW, MaintenanceLease
 from app.services.health_service import check_database
 from tests.support.accounts import API, PASSWORD
 from tests.support.databases import DIALECT

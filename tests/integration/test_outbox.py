@@ -26,8 +26,8 @@ from app.maintenance.passes import task_states
 from app.maintenance.passes.backlogs import outbox_pass_of
 from app.maintenance.rounds import Needs, Round
 from app.models.outbox import OutboxRow
-from app.models.period import Period
 from app.models.task import Task
+from app.models.worker import Period
 from app.services import consumers, outbox
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from app.models.period import Period
+from app.models.worker import Period
 from tests.support.services import ROOT, Services
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from app.core import fair_threads
 from app.db.session import SessionLocal
 from app.models import ApiKey
-from app.models.login import LoginSession
+from app.models.auth import LoginSession
 from app.services.accounts.sessions import session_service
 from app.services.task_service import task_service
 from app.services.user_service import user_service

@@ -25,10 +25,9 @@ from app.ddl.sizes import task_bytes
 from app.errors import UniqueKeyTaken
 from app.models import Task
 from app.models.audit import AuditRecord
-from app.models.bulk_deed import BATCH, BulkBatch, BulkDeed, DeedState, unpack_ids
-from app.models.claim_hold import HoldKind
-from app.models.idempotency import IdempotencyKey
-from app.models.task import OnConflict, TaskStatus
+from app.models.bulk import BATCH, BulkBatch, BulkDeed, DeedState, unpack_ids
+from app.models.queue import HoldKind
+from app.models.task import IdempotencyKey, OnConflict, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate
 from app.services.audit import AuditFilter, audit_service

@@ -14,8 +14,7 @@ from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal, autocommit_engine
 from app.errors import TaskNotFound
-from app.models.task import Task, TaskStatus
-from app.models.task_log import LogLevel, TaskLog
+from app.models.task import LogLevel, Task, TaskLog, TaskStatus
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_history

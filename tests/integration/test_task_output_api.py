@@ -19,9 +19,8 @@ from app.db.sql import task_output as statements
 from app.ddl.sizes import OUTPUT_ROW_BYTES
 from app.errors import TaskNotFound, TooManyBytesStored
 from app.live.queries import read_output
-from app.models.task import Task, TaskStatus
-from app.models.task_output import TaskOutput
-from app.schemas.task_output import TaskOutputRead
+from app.models.task import Task, TaskOutput, TaskStatus
+from app.schemas.task import TaskOutputRead
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_history

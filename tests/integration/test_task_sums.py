@@ -11,8 +11,7 @@ from app.core.metrics import TaskSums
 from app.models import User
 from app.models.task import Task, TaskStatus
 from app.models.task_count import task_count_changes
-from app.models.task_stats import task_submissions
-from app.models.task_sum import MOST_PAIRS, OTHER, task_sum_durations, task_sums as table
+from app.models.task_stats import MOST_PAIRS, OTHER_NAME, task_submissions, task_sum_durations, task_sums as table
 from app.services.execution import ends
 from app.services.operations import metrics, stats_service
 from app.services.operations.metrics import OTHER_PAIR, Pair
@@ -224,7 +223,7 @@ class TestPairs:
         own = {pair: each for pair, each in found.items() if pair.celery_task_name == LONG_RUNNING}
         assert len(own) == 2
         assert numbers(db, OTHER_PAIR) == (2, 1, 1, 0, 0)
-        assert OTHER_PAIR == (OTHER, OTHER)
+        assert OTHER_PAIR == (OTHER_NAME, OTHER_NAME)
         assert sum(each.numbers["sent"] for each in own.values()) == 4
         assert count_of(found[OTHER_PAIR].wait) == 2
 

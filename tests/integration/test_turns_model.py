@@ -20,7 +20,7 @@ from app.db.sql import claims as statements
 from app.db.statements import claim_requests
 from app.maintenance.passes import task_states
 from app.models import Task, User
-from app.models.turns import ClaimedTurn
+from app.models.queue import ClaimedTurn
 from app.schemas.task import TaskCreate
 from app.services.execution import claims, ends
 from app.services.execution.attempts import NextTry

@@ -28,8 +28,7 @@ from app.db.statements.ends import ENDS, Cause
 from app.db.statements.executing import OwnConnection
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
-from app.models.task_stats import ALL_USERS, STAT_KIND, STAT_NUMBERS
-from app.models.task_sum import SUM_BUCKETS, SUM_NUMBERS
+from app.models.task_stats import ALL_USERS, STAT_KIND, STAT_NUMBERS, SUM_BUCKETS, SUM_NUMBERS
 from app.schemas.task import TaskCreate
 from app.services.tasks import new_rows
 from tests.performance.growth import _ROWS as ENDED_ROWS, _SUMS as SUMS, _WAITING as WAITING_ROWS

@@ -20,7 +20,7 @@ from app.db.statements.claim_requests import CLAIMED
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.application import QUEUES
 from app.models import Task, User
-from app.models.login import LoginSession
+from app.models.auth import LoginSession
 from app.models.task import TaskPriority, TaskStatus
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, Claim, NextTry, WorkerIdentity

@@ -64,7 +64,7 @@ ASKS_FOR_SETTINGS = {
     "app.outbound.client",
     # or by pydantic.
     "app.outbound.fields",
-    "app.schemas.json_value",
+    "app.schemas.values",
     "app.schemas.task",
     "app.tasks.high_priority_tasks",
 }

@@ -21,7 +21,7 @@ from app.launcher.options import parser
 from app.main import app
 from app.models.task import TRANSITIONS
 from app.models.task_filter import FIELDS
-from app.models.task_sum import SUM_BUCKETS
+from app.models.task_stats import SUM_BUCKETS
 from app.services.schedule_service import schedule_service
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service

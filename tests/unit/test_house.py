@@ -16,7 +16,7 @@ from tests.support.sources import app_files, assert_none, name_of, run_program, 
 # prometheus_client itself, and `metrics.py` asks whether it is there; polars takes the size of its pieces from nothing
 # else, and `engine.py` writes it there.
 READS_THE_ENVIRONMENT = (
-    "app/core/config.py", "app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py", "app/api/http/telemetry.py",
+    "app/core/config.py", "app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py", "app/api/http/middleware.py",
     "app/tasks/data/engine.py",
 )  # fmt: skip
 # All but the shell around HTTP, and what starts processes.

@@ -6,14 +6,13 @@ from uuid import UUID
 from fastapi import Depends, Query, Request, Response
 
 from app.api.deps import AdminUser, SessionDep
-from app.api.http.paging import LINK_HEADER, Cursor, Limit
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.db.page import TimePosition
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.schemas.audit import AuditEvent, AuditRecordRead
-from app.schemas.task_values import Moment
+from app.schemas.values import Moment
 from app.services.audit import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])

@@ -1,25 +1,44 @@
-"""Endpoints of registration and logins."""
+"""Endpoints of registration, logins and API keys. Only a login manages logins and keys."""
 
+from collections.abc import Sequence
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import Form, Header, status
+from fastapi import Form, Header, Path, Request, Response, status
 
 from app.api.deps import ClientAddress, LoginTurn, LoginUser, PasswordTurn, SessionDep
 from app.api.http.problems import problems
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, Skip, read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import (
+    AdminOnly,
+    ApiKeyLimit,
+    ApiKeyNotFound,
     InvalidCredentials,
+    InvalidCursor,
     InvalidToken,
     LoginOnly,
     RegistrationClosed,
     SecondFactorRequired,
+    SessionNotFound,
     UserExists,
     WeakPassword,
 )
+from app.models.auth import ApiKey
 from app.models.user import User as UserRow
-from app.schemas.auth import LoginForm, RefreshRequest, TokenPair
+from app.schemas.auth import (
+    ApiKeyCreate,
+    ApiKeyCreated,
+    ApiKeyRead,
+    LoginForm,
+    LoginSessionRead,
+    RefreshRequest,
+    TokenPair,
+)
 from app.schemas.user import Registration, User
+from app.services.accounts.api_keys import api_key_service
 from app.services.accounts.auth_service import Tokens, auth_service
+from app.services.accounts.sessions import OpenSession, session_service
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/auth", tags=["auth"])
@@ -90,3 +109,100 @@ def refresh_tokens(db: SessionDep, body: RefreshRequest) -> Tokens:
 def logout(db: SessionDep, user: LoginUser) -> None:
     """End this login. Its access and refresh tokens stop working at once. API keys keep working."""
     auth_service.logout(db, user)
+
+
+# -- Endpoints of open logins ------------------------------------------------------------------------------------------
+
+SessionId = Annotated[UUID, Path(description="The login's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+
+
+@router.get(
+    "/sessions",
+    response_model=list[LoginSessionRead],
+    response_description="Open logins, newest first",
+    responses=problems(401, LoginOnly),
+)
+def list_sessions(db: SessionDep, user: LoginUser) -> Sequence[OpenSession]:
+    """List your open logins, including this one."""
+    return session_service.list_sessions(db, user.id, user.session_id)
+
+
+@router.delete(
+    "/sessions",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="All other logins have ended",
+    responses=problems(401, LoginOnly),
+)
+def end_other_sessions(db: SessionDep, user: LoginUser) -> None:
+    """End all your logins except this one."""
+    session_service.end_other_sessions(db, user.id, user.session_id)
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="The login has ended",
+    responses=problems(401, LoginOnly, SessionNotFound),
+)
+def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
+    """End one of your logins. Its access and refresh tokens stop working at once."""
+    session_service.end_session(db, user.id, session_id)
+
+
+# -- Endpoints of API keys. Only a login manages keys ------------------------------------------------------------------
+
+_KEYS = ListRenderer(ApiKeyRead)
+KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+
+
+@router.post(
+    "/api-keys",
+    response_model=ApiKeyCreated,
+    status_code=status.HTTP_201_CREATED,
+    response_description="The new key, which only this answer shows",
+    responses=problems(401, LoginOnly, AdminOnly, ApiKeyLimit, 429),
+)
+def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKeyCreated:
+    """Create an API key for a program. Store it now: the service keeps a digest and cannot show the key again.
+
+    The key works until it expires or is revoked. Logouts and password changes do not end it. Its rights never exceed
+    your own rights at the time of a request. Too many new keys: 429.
+    """
+    made = api_key_service.create_key(db, user.id, body.name, body.scopes, body.expires_at)
+    return ApiKeyCreated.of(made.row, made.key)
+
+
+@router.get(
+    "/api-keys",
+    response_model=list[ApiKeyRead],
+    response_description="API keys, newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, LoginOnly, InvalidCursor)},
+)
+def list_api_keys(
+    request: Request, db: SessionDep, user: LoginUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
+) -> Response:
+    """List your API keys, newest first. The list includes recently revoked and expired keys."""
+    page = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
+    return _KEYS.page(request, page, lambda key: key.id)
+
+
+@router.get(
+    "/api-keys/{key_id}",
+    response_model=ApiKeyRead,
+    response_description="The key, without its secret",
+    responses=problems(401, LoginOnly, ApiKeyNotFound),
+)
+def get_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> ApiKey:
+    """Get one of your API keys."""
+    return api_key_service.get_key(db, user.id, key_id)
+
+
+@router.delete(
+    "/api-keys/{key_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="The key is revoked",
+    responses=problems(401, LoginOnly, ApiKeyNotFound),
+)
+def revoke_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> None:
+    """Revoke an API key. It stops working at once, and the list shows it as revoked. Repeating this is harmless."""
+    api_key_service.revoke_key(db, user.id, key_id)

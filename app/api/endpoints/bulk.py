@@ -8,7 +8,7 @@ from fastapi import Path, Request, Response, status
 from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.http.body_route import body_limit
 from app.api.http.problems import problems
-from app.api.http.rendering import rendered
+from app.api.http.responses import rendered
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import filter_of
@@ -22,8 +22,8 @@ from app.errors import (
     TokenMismatch,
     TooManyBulkDeeds,
 )
-from app.models.api_key import Scope
-from app.models.bulk_deed import BulkDeed, Deed
+from app.models.auth import Scope
+from app.models.bulk import BulkDeed, Deed
 from app.schemas.bulk import MAX_TOKEN, BulkAccepted, BulkPreview, BulkRead, BulkRequest
 from app.schemas.task_filter import named_fields
 from app.services.accounts.auth_service import Principal

@@ -6,16 +6,15 @@ from uuid import UUID
 from fastapi import Path, Query, Request, Response
 
 from app.api.deps import SessionDep, TaskReader, TaskWriter
-from app.api.http.paging import LINK_HEADER, Cursor, Limit
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import AdminOnly, ErrorGroupNotFound, InsufficientScope, InvalidCursor
 from app.models.error_group import FINGERPRINT, ErrorState
 from app.schemas.error_group import EXAMPLE, ErrorGroupIgnore, ErrorGroupRead
-from app.schemas.json_value import ShortText
+from app.schemas.values import ShortText
 from app.services.accounts.auth_service import Principal
 from app.services.operations import error_group_service
 from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState

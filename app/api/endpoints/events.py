@@ -1,20 +1,34 @@
-"""Endpoints of Server-Sent Events: the states of one task, or of all tasks of a user."""
+"""Endpoints of what happens to tasks: states, what bodies log, emit and keep, and the webhooks of their ends.
+
+States come as Server-Sent Events, of one task or of all tasks of a user; lines and chunks in pages, or as such events.
+"""
 
 import json
+import re
 from typing import Annotated, Any
 
-from fastapi import Header, Response, status
+from fastapi import Header, Query, Request, Response, status
+from pydantic import BeforeValidator
 
-from app.api.deps import BearerToken, TaskReader, WatcherDep
+from app.api.deps import BearerToken, SessionDep, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
+from app.api.endpoints.webhooks import DELIVERIES
 from app.api.http.problems import problems
+from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, read_number
 from app.api.http.router import SlashRouter
 from app.api.http.sse import MEDIA_TYPE, EventStream
+from app.api.http.turns import in_turn
 from app.core.security import read_access_token
-from app.errors import InsufficientScope, InvalidToken, TaskNotFound, TooManyStreams
+from app.errors import InsufficientScope, InvalidCursor, InvalidToken, TaskNotFound, TooManyStreams
 from app.live.streams import Credential, version_of
-from app.schemas.task import TASK
+from app.models.task import LogLevel
+from app.schemas.task import TASK, TaskLogRead, TaskOutputRead, TaskStepRead
+from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
+from app.services.execution.attempts import MOST_NAME_CHARACTERS
+from app.services.task_service import task_service
+from app.services.tasks.task_history import LogFilter
+from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -105,3 +119,239 @@ def credential_of(user: Principal, token: str | None) -> Credential:
     if token is None or user.session_id is None:
         raise InvalidToken
     return Credential(user.session_id, is_key=False, role=user.role, expires_at=read_access_token(token).expires_at)
+
+
+# -- The endpoint of what a task's bodies logged: in pages, or as Server-Sent Events -----------------------------------
+
+MAX_SEQ = 2**63 - 1
+
+OfAttempt = Annotated[
+    int | None, Query(ge=1, le=2**31 - 1, description="Only the lines of this attempt.", examples=[1])
+]
+LeastLevel = Annotated[
+    LogLevel | None,
+    BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
+    Query(description="Only lines of this level and above.", examples=["WARNING"]),
+]
+AfterLine = Annotated[
+    int, Query(ge=0, le=MAX_SEQ, description="Only lines with a greater `seq`: where the page or the stream begins.")
+]
+FollowLines = Annotated[
+    bool, Query(description="Send the lines as Server-Sent Events, those that come later too, until the task ends.")
+]
+
+_LINES = ListRenderer(TaskLogRead)
+_SEQ = re.compile(r"[0-9]{1,19}")
+_LINE = {
+    "seq": 4294967297,
+    "at": "2026-11-25T10:30:00.123456Z",
+    "level": "INFO",
+    "logger": "myteam.tasks",
+    "message": "read 100 rows",
+    "attempt": 1,
+    "fields": {"rows": 100},
+}
+_STREAM_OF_LINES: dict[str, Any] = stream_answer(
+    f"retry: 2100\nevent: log\nid: {_LINE['seq']}\ndata: {json.dumps(_LINE, separators=(',', ':'))}\n\n",
+    "With `follow`. `event` is `log`, `id` is the line's `seq`; `data` is a `TaskLogRead` as JSON.",
+)[200]
+
+
+@router.get(
+    "/{task_id}/logs",
+    status_code=status.HTTP_200_OK,
+    response_model=list[TaskLogRead],
+    response_description="The lines, oldest first",
+    responses={
+        200: {"content": _STREAM_OF_LINES["content"], "headers": LINK_HEADER},
+        204: {"description": "With `follow`: the task has ended and you have its last line; an EventSource stops"},
+        **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
+    },
+)
+async def list_task_logs(
+    request: Request,
+    db: SessionDep,
+    user: TaskReader,
+    token: BearerToken,
+    watcher: WatcherDep,
+    task_id: TaskId,
+    attempt: OfAttempt = None,
+    level: LeastLevel = None,
+    after: AfterLine = 0,
+    limit: Limit = MAX_LIMIT,
+    follow: FollowLines = False,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """List what the task's bodies logged with `logging` or printed, in all attempts.
+
+    A page ends at `limit` lines and at 1 MiB; the `Link` header then names the next page. The newest `TASK_LOG_BYTES`
+    of a task are kept. A line is written within a second, and before the end of its attempt can be seen.
+
+    With `follow=true`, the answer is a stream of the lines behind `after` or `Last-Event-ID`, without a `limit`.
+    The stream ends after the last line, once the task has ended. It also ends with the login or API key that opened it.
+    """
+    wanted = LogFilter(attempt, level)
+    if not follow:
+        answer: Response = await _list_lines(
+            request=request, db=db, task_id=task_id, user=user, wanted=wanted, after=after, limit=limit
+        )
+        return answer
+    seen = seq_of(last_event_id)
+    stream = await watcher.follow_logs(
+        task_id, user.id, user.owner, credential_of(user, token), wanted, after if seen is None else seen
+    )
+    if stream is None:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    return EventStream(stream, watcher.leave)
+
+
+def _page_of_lines(
+    request: Request, db: SessionDep, task_id: TaskId, user: TaskReader, wanted: Any, after: int, limit: int
+) -> Response:
+    page = task_service.list_logs(
+        db, task_id, limit, owner=user.owner, after=after, attempt=wanted.attempt, level=wanted.level
+    )
+    return _LINES.page(request, page, lambda line: line.seq, parameter="after")
+
+
+# In a thread, in the user's turn: as the router does it with a plain function.
+_list_lines = in_turn(_page_of_lines, status.HTTP_200_OK, None)
+
+
+def seq_of(event_id: str | None) -> int | None:
+    """Return the number in a `Last-Event-ID`, or None if it names none."""
+    if event_id is None or not _SEQ.fullmatch(event_id):
+        return None
+    return min(int(event_id), MAX_SEQ)
+
+
+# -- The endpoint of what a task's bodies emitted: in pages, or as Server-Sent Events ----------------------------------
+
+OfStream = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=MOST_NAME_CHARACTERS,
+        description="Only the chunks of this stream.",
+        examples=["output"],
+    ),
+]
+AfterChunk = Annotated[
+    int, Query(ge=0, le=MAX_SEQ, description="Only chunks with a greater `seq`: where the page or the stream begins.")
+]
+FollowChunks = Annotated[
+    bool, Query(description="Send the chunks as Server-Sent Events, those that come later too, until the task ends.")
+]
+
+_CHUNKS = ListRenderer(TaskOutputRead)
+_CHUNK = {
+    "seq": 4294967297,
+    "stream": "output",
+    "attempt": 1,
+    "at": "2026-11-25T10:30:00.123456Z",
+    "chunk": "The answer is",
+}
+_STREAM_OF_CHUNKS: dict[str, Any] = stream_answer(
+    f"retry: 2100\nevent: output\nid: {_CHUNK['seq']}\ndata: {json.dumps(_CHUNK, separators=(',', ':'))}\n\n",
+    "With `follow`. `event` is `output`, `id` is the chunk's `seq`; `data` is a `TaskOutputRead` as JSON. "
+    'A new attempt sends `event: reset` with `{"attempt": 2}`.',
+)[200]
+
+
+@router.get(
+    "/{task_id}/output",
+    status_code=status.HTTP_200_OK,
+    response_model=list[TaskOutputRead],
+    response_description="The chunks, oldest first",
+    responses={
+        200: {"content": _STREAM_OF_CHUNKS["content"], "headers": LINK_HEADER},
+        204: {"description": "With `follow`: the task has ended and you have its last chunk; an EventSource stops"},
+        **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
+    },
+)
+async def list_task_output(
+    request: Request,
+    db: SessionDep,
+    user: TaskReader,
+    token: BearerToken,
+    watcher: WatcherDep,
+    task_id: TaskId,
+    stream: OfStream = None,
+    after: AfterChunk = 0,
+    limit: Limit = MAX_LIMIT,
+    follow: FollowChunks = False,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """List what the task's bodies emitted by `self.emit`, in all attempts.
+
+    A page ends at `limit` chunks and at 1 MiB; the `Link` header then names the next page. A chunk is written within
+    a second, and before the end of its attempt can be seen.
+
+    With `follow=true`, the answer is a stream of the chunks behind `after` or `Last-Event-ID`, without a `limit`.
+    A new attempt sends `event: reset`: what came before it is of an earlier attempt.
+    The stream ends after the last chunk, once the task has ended.
+    It also ends with the login or API key that opened it.
+    """
+    if not follow:
+        answer: Response = await _list_chunks(
+            request=request, db=db, task_id=task_id, user=user, stream=stream, after=after, limit=limit
+        )
+        return answer
+    seen = seq_of(last_event_id)
+    events = await watcher.follow_output(
+        task_id, user.id, user.owner, credential_of(user, token), stream, after if seen is None else seen
+    )
+    return Response(status_code=status.HTTP_204_NO_CONTENT) if events is None else EventStream(events, watcher.leave)
+
+
+def _page_of_chunks(
+    request: Request, db: SessionDep, task_id: TaskId, user: TaskReader, stream: str | None, after: int, limit: int
+) -> Response:
+    page = task_service.list_output(db, task_id, limit, owner=user.owner, after=after, stream=stream)
+    return _CHUNKS.page(request, page, lambda chunk: chunk.seq, parameter="after")
+
+
+# In a thread, in the user's turn: as the router does it with a plain function.
+_list_chunks = in_turn(_page_of_chunks, status.HTTP_200_OK, None)
+
+
+# -- The endpoint of the steps that a task has done --------------------------------------------------------------------
+
+_STEPS = ListRenderer(TaskStepRead)
+
+
+@router.get(
+    "/{task_id}/steps",
+    response_model=list[TaskStepRead],
+    response_description="The steps, in the order in which they ended",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
+)
+def list_task_steps(
+    request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = MAX_LIMIT, cursor: Cursor = None
+) -> Response:
+    """List the steps that the bodies of a task have done by `self.step`, with their results.
+
+    A later attempt gets the result of a step that is listed, and does not run it. A page ends at `limit` steps and at
+    1 MiB; the `Link` header then names the next page.
+    """
+    page = task_service.list_steps(db, task_id, limit, owner=user.owner, after=read_number(cursor))
+    return _STEPS.page(request, page, lambda step: step.seq)
+
+
+# -- The endpoint of the webhooks of one task --------------------------------------------------------------------------
+
+
+@router.get(
+    "/{task_id}/deliveries",
+    response_model=list[DeliveryRead],
+    response_description="Deliveries, newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
+)
+def list_task_deliveries(
+    request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """List the webhooks of the task's ends, newest first: to its `webhook_url` and to endpoints of its owner."""
+    page = webhook_service.list_deliveries_of_task(
+        db, task_id, owner=user.owner, limit=limit, before=read_cursor(cursor)
+    )
+    return DELIVERIES.page(request, page, lambda delivery: delivery.id)

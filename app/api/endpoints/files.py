@@ -1,4 +1,4 @@
-"""Endpoints of files: upload, list, read, download, delete."""
+"""Endpoints of files (upload, list, read, download, delete) and of artifacts, which bodies of tasks have saved."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,13 +6,14 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import SessionDep, SettingsDep, TaskReader, TaskWriter
+from app.api.endpoints.tasks import TaskId
 from app.api.http.contents import BYTES, content_response, in_session
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
-from app.api.http.receiving import receive_file
-from app.api.http.rendering import ListRenderer, rendered
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
+from app.api.http.uploads import receive_file
 from app.errors import (
+    ArtifactNotFound,
     ContentMissing,
     FileInUse,
     FileNotFound,
@@ -22,12 +23,14 @@ from app.errors import (
     RangeNotSatisfiable,
     StorageFull,
     StorageUnavailable,
+    TaskNotFound,
     TooManyBytesStored,
 )
-from app.schemas.stored_file import FileRead
+from app.models.stored_file import StoredFile
+from app.schemas.stored_file import ArtifactRead, FileRead
 from app.services.file_service import file_service
 
-router = SlashRouter(prefix="/files", tags=["files"])
+router = SlashRouter(tags=["files"])
 TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
 
 FileId = Annotated[
@@ -58,7 +61,7 @@ _FORM = {
 
 
 @router.post(
-    "/",
+    "/files/",
     status_code=status.HTTP_201_CREATED,
     response_model=FileRead,
     response_description="The file is kept",
@@ -81,7 +84,7 @@ async def upload_file(request: Request, user: TaskWriter, settings: SettingsDep)
 
 
 @router.get(
-    "/",
+    "/files/",
     response_model=list[FileRead],
     response_description="Files, the newest first",
     responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, InvalidCursor)},
@@ -94,14 +97,14 @@ def list_files(
     return _FILES.page(request, page, lambda file: file.id)
 
 
-@router.get("/{file_id}", response_model=FileRead, response_description="The file", responses=_NOT_FOUND)
+@router.get("/files/{file_id}", response_model=FileRead, response_description="The file", responses=_NOT_FOUND)
 def get_file(db: SessionDep, user: TaskReader, file_id: FileId) -> Response:
     """Return what is known of a file, or of an artifact."""
     return rendered(FileRead.model_validate(file_service.get_file(db, file_id, owner=user.owner)))
 
 
 @router.delete(
-    "/{file_id}",
+    "/files/{file_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The file is deleted",
     responses={**_NOT_FOUND, **problems(FileInUse)},
@@ -113,7 +116,7 @@ def delete_file(db: SessionDep, user: TaskWriter, file_id: FileId) -> Response:
 
 
 @router.get(
-    "/{file_id}/content",
+    "/files/{file_id}/content",
     response_class=Response,
     responses={
         **BYTES,
@@ -126,4 +129,38 @@ async def download_file(request: Request, user: TaskReader, file_id: FileId) -> 
     `Range` takes one range of bytes, `If-Range` and `If-None-Match` the `ETag`.
     """
     found = await in_session(file_service.get_file, file_id, owner=user.owner)
+    return await content_response(request, found)
+
+
+# -- Endpoints of the artifacts of a task: what its body has saved -----------------------------------------------------
+
+ArtifactName = Annotated[str, Path(description="The name of the artifact.", max_length=200, examples=["report.html"])]
+
+
+@router.get(
+    "/tasks/{task_id}/artifacts",
+    response_model=list[ArtifactRead],
+    response_description="The artifacts, by name",
+    responses=problems(401, InsufficientScope, TaskNotFound),
+)
+def list_artifacts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[StoredFile]:
+    """List what the body of a task has saved by `self.save_artifact`: once its attempt has succeeded.
+
+    What was saved with `partial=True` is listed at once. An artifact's id is good wherever a file's is read.
+    """
+    return list(file_service.list_artifacts(db, task_id, owner=user.owner))
+
+
+@router.get(
+    "/tasks/{task_id}/artifacts/{name}",
+    response_class=Response,
+    responses={
+        **BYTES,
+        **problems(401, InsufficientScope, TaskNotFound, ArtifactNotFound, RangeNotSatisfiable),
+        **problems(StorageUnavailable, ContentMissing),
+    },
+)
+async def download_artifact(request: Request, user: TaskReader, task_id: TaskId, name: ArtifactName) -> Response:
+    """Return the bytes of an artifact, always as an attachment. Ranges and entity tags are as of a file."""
+    found = await in_session(file_service.get_artifact, task_id, name, owner=user.owner)
     return await content_response(request, found)

@@ -8,8 +8,8 @@ from app.api.deps import AdminUser, SessionDep, TaskReader
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, LimitNotFound, LimitUsed
-from app.schemas.json_value import LIMIT_NAME
 from app.schemas.limit import LimitRead, LimitWrite
+from app.schemas.values import LIMIT_NAME
 from app.services.operations import limit_service
 from app.services.operations.limit_service import LimitState
 

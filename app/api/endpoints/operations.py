@@ -1,17 +1,37 @@
 """Endpoints for operators: probes and metrics. They are outside of /api/v1, since they are not part of the API."""
 
+from typing import Literal
+
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import Field
 
 from app.api.deps import BearerToken, SettingsDep, authenticated
 from app.api.http.problems import problems
 from app.api.http.schema_gate import STATE as SCHEMA_GATE, SchemaGate
 from app.core.metrics import exposition
 from app.errors import InvalidToken, NotFound, NotReady
-from app.schemas.operations import Health, Readiness
+from app.schemas.base import ResponseModel
 from app.services import consumers
 from app.services.health_service import check_migrations, health_service
 from app.services.operations.metrics import read_task_numbers
+
+
+class Health(ResponseModel):
+    """The process is alive."""
+
+    status: Literal["ok"] = Field("ok", description="The process is alive. Nothing else was checked.")
+
+
+class Readiness(ResponseModel):
+    """The service can do its work."""
+
+    status: Literal["ready"] = Field("ready", description="Every part answered.")
+    checks: dict[str, str] = Field(
+        description="The name of each part, with `ok`.",
+        examples=[{"database": "ok", "migrations": "ok", "broker": "ok"}],
+    )
+
 
 router = APIRouter(tags=["operations"])
 TAG_DESCRIPTION = "Probes and metrics for operators."

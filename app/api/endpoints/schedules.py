@@ -8,9 +8,8 @@ from fastapi import Path, Query, Request, Response, status
 from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey, task_bytes
 from app.api.http.body_route import body_limit
-from app.api.http.paging import LINK_HEADER, MAX_LIMIT, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer, rendered
+from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import (
@@ -36,7 +35,6 @@ from app.errors import (
     WebhooksOff,
 )
 from app.models.schedule import Schedule
-from app.schemas.json_value import ShortText, Tag
 from app.schemas.schedule import (
     BackfillPreview,
     BackfillRead,
@@ -49,6 +47,7 @@ from app.schemas.schedule import (
 )
 from app.schemas.task import TaskRead
 from app.schemas.task_changes import named_in
+from app.schemas.values import ShortText, Tag
 from app.services.schedule_service import NextTime, schedule_service
 from app.services.schedules.listing import ScheduleFilter
 

@@ -9,12 +9,26 @@ from fastapi import Header, Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
 from app.api.http.body_route import body_limit
-from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.fast_path import bearer_token, has_header, json_body, query_values, read_fast
-from app.api.http.paging import LINK_HEADER, MAX_LIMIT, Cursor, Limit, Skip, read_cursor, read_number
 from app.api.http.peers import count_for_user
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer, json_response, page_response, rendered, to_json
+from app.api.http.responses import (
+    LINK_HEADER,
+    MAX_LIMIT,
+    Cursor,
+    Limit,
+    ListRenderer,
+    Skip,
+    check_if_match,
+    etag,
+    json_response,
+    not_modified,
+    page_response,
+    read_cursor,
+    read_number,
+    rendered,
+    to_json,
+)
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import TaskFilterDep
@@ -50,7 +64,7 @@ from app.errors import (
     UnknownTask,
     WebhooksOff,
 )
-from app.models.api_key import Scope
+from app.models.auth import Scope
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.schemas.task import (
     TaskAttemptRead,

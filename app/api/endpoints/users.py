@@ -1,4 +1,4 @@
-"""Endpoints of profiles and of user administration."""
+"""Endpoints of profiles, with the second factor and the secret of webhooks; and of user administration."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,9 +7,8 @@ from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
 from app.api.http.body_route import body_limit
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, Skip, read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import (
     AdminOnly,
@@ -17,15 +16,35 @@ from app.errors import (
     InvalidCursor,
     LastAdmin,
     LoginOnly,
+    SecondFactorNotFound,
+    SecondFactorOff,
+    SecondFactorSet,
     UserExists,
     UserHasTasks,
     UserNotFound,
     WeakPassword,
+    WebhooksOff,
+    WrongOneTimeCode,
     WrongPassword,
 )
 from app.models.user import User as UserRow
-from app.schemas.user import ManagedUser, PasswordChange, ProfileUpdate, User, UserCreate, UserUpdate
+from app.schemas.user import (
+    ManagedUser,
+    PasswordChange,
+    ProfileUpdate,
+    RecoveryCodes,
+    TotpBegin,
+    TotpConfirm,
+    TotpRemoval,
+    TotpSecret,
+    User,
+    UserCreate,
+    UserUpdate,
+)
+from app.schemas.webhook import WebhookSecret
+from app.services.accounts.totp_service import NewFactor, totp_service
 from app.services.user_service import user_service
+from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
 TAG_DESCRIPTION = "Your profile. For administrators: all users."
@@ -128,3 +147,75 @@ def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUp
 def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     """Delete a user and the user's ended tasks. A user with pending or running tasks: 409. Administrators only."""
     user_service.delete_user(db, user_id)
+
+
+# -- Endpoints of the second factor (TOTP, RFC 6238) -------------------------------------------------------------------
+
+
+@router.post(
+    "/me/totp",
+    response_model=TotpSecret,
+    status_code=status.HTTP_201_CREATED,
+    response_description="The secret, which only this answer shows",
+    responses=problems(401, LoginOnly, WrongPassword, SecondFactorSet, SecondFactorOff, 429),
+)
+def begin_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpBegin) -> NewFactor:
+    """Begin to set up a second factor. Add the secret to an authenticator app, then confirm with a code of it.
+
+    Until then logins go on as before. Called again before that, it makes another secret.
+    """
+    return totp_service.begin(db, user, body.current_password)
+
+
+@router.post(
+    "/me/totp/confirm",
+    response_model=RecoveryCodes,
+    response_description="The recovery codes, which only this answer shows",
+    responses=problems(401, LoginOnly, WrongOneTimeCode, SecondFactorNotFound, SecondFactorSet, 429),
+)
+def confirm_totp(db: SessionDep, user: LoginUser, body: TotpConfirm) -> RecoveryCodes:
+    """Put the second factor in force. From now on each login needs `otp` as well.
+
+    Your other logins end. API keys keep working.
+    """
+    return RecoveryCodes(recovery_codes=totp_service.confirm(db, user, body.otp))
+
+
+@router.delete(
+    "/me/totp",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="The second factor is removed; the password is enough",
+    responses=problems(401, LoginOnly, WrongPassword, WrongOneTimeCode, SecondFactorNotFound, 429),
+)
+def remove_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpRemoval) -> None:
+    """Remove your second factor, with its recovery codes. To use another device, remove it and set up a new one."""
+    totp_service.remove(db, user, body.current_password, body.otp)
+
+
+@router.delete(
+    "/{user_id}/totp",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="The second factor is removed; the user's logins have ended",
+    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, SecondFactorNotFound),
+)
+def reset_totp(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
+    """Remove the second factor of a user who has lost it. All logins of the user end. Administrators only."""
+    totp_service.reset(db, user_id)
+
+
+# -- The endpoint of the secret that signs what goes to the `webhook_url` of tasks -------------------------------------
+
+
+@router.get(
+    "/me/webhook-secret",
+    response_model=WebhookSecret,
+    response_description="Your secret",
+    responses=problems(401, LoginOnly, WebhooksOff),
+)
+def get_webhook_secret(db: SessionDep, user: LoginUser) -> WebhookSecret:
+    """Get the secret that signs `send_webhook` and the `webhook_url` of your tasks (Standard Webhooks 1.0).
+
+    It changes only when the operator changes `WEBHOOK_SECRET`. During such a change, webhooks carry two signatures, of
+    the new and of the old secret. This answer shows the new one, and the audit records that it was read.
+    """
+    return WebhookSecret(secret=webhook_service.show_secret(db, user.id))

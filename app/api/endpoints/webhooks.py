@@ -6,9 +6,8 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import LoginUser, SessionDep, TaskReader, TaskWriter
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import (
     DeliveryNotFound,

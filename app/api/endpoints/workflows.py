@@ -10,9 +10,8 @@ from app.api.deps import BearerToken, SessionDep, TaskReader, TaskWriter, Watche
 from app.api.endpoints.events import LastEventId, credential_of, stream_answer
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
 from app.api.http.body_route import body_limit
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, read_cursor
 from app.api.http.problems import problems
-from app.api.http.rendering import ListRenderer, rendered
+from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
@@ -42,8 +41,7 @@ from app.errors import (
 )
 from app.live.streams import version_of
 from app.models.task import TERMINAL, TaskStatus
-from app.schemas.json_value import ShortText
-from app.schemas.task_values import Moment
+from app.schemas.values import Moment, ShortText
 from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
 from app.services.workflow_service import workflow_service
 from app.services.workflows.reading import WorkflowFilter

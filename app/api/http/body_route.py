@@ -8,6 +8,7 @@ interpreter's lock for the whole call: a long call would stop the event loop fro
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import cached_property, partial
 from typing import Any, TypeVar, get_origin
+from urllib.parse import unquote_to_bytes
 
 from anyio import to_thread
 from fastapi import HTTPException, Request, Response
@@ -20,11 +21,42 @@ from starlette.datastructures import FormData
 from starlette.routing import BaseRoute, Match, compile_path, get_name
 from starlette.types import Scope
 
-from app.api.http.body_limits import content_length, limited, refuse_length
-from app.api.http.route_paths import route_path
-from app.api.http.url_encoded import URL_ENCODED, parse_form
+from app.api.http.requests import content_length, limited, refuse_length, route_path
 from app.core.config import Settings
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
+
+# URL-encoded forms are parsed in short steps: https://url.spec.whatwg.org/#urlencoded-parsing. Starlette's parser
+# decodes the escapes of a field in one call. Of a megabyte that call holds the interpreter's lock for some ten
+# milliseconds, so that the event loop stands still although the call is in another thread.
+URL_ENCODED = "application/x-www-form-urlencoded"
+_STEP_BYTES = 16 * 1024
+
+
+def parse_form(body: bytes, max_fields: int) -> FormData:
+    """Return the fields, of UTF-8; what is none is U+FFFD. Raises ValueError for more than `max_fields` fields."""
+    if body.count(b"&") >= max_fields:  # told before a list of them is made
+        raise ValueError(f"Too many fields. Maximum number of fields is {max_fields}.")
+    pairs = [field.partition(b"=") for field in body.split(b"&") if field]
+    return FormData([(_decoded(name), _decoded(value)) for name, _, value in pairs])
+
+
+def _decoded(text: bytes) -> str:
+    text = text.replace(b"+", b" ")
+    pieces, begin = [], 0
+    while begin < len(text):
+        end = begin + _STEP_BYTES
+        escape = text.rfind(b"%", end - 2, end)  # its digits are behind the end
+        if escape >= 0 and end < len(text):
+            end = escape
+        pieces.append(unquote_to_bytes(text[begin:end]))
+        begin = end
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
+# -- Routes that read a body: the token first, a limit for each route, and no long work in the event loop --------------
+# The token's signature is checked before anything is read, and the token is authenticated before a large body is read.
+# A large body is parsed and validated in a thread. Its number of JSON values is limited, because `json.loads` holds
+# the interpreter's lock for the whole call: a long call would stop the event loop from any thread.
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
-from app.api.http.etags import etag, not_modified
+from app.api.http.responses import etag, not_modified
 from app.db.session import SessionLocal
 from app.errors import RangeNotSatisfiable
 from app.models.stored_file import StoredFile

@@ -1,28 +1,46 @@
-"""Maps exceptions to problem documents."""
+"""Maps exceptions to problem documents, and records denials in the audit."""
 
 import logging
+from functools import partial
 from http import HTTPStatus
+from typing import NamedTuple
+from uuid import UUID
 
+import anyio
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import exc as sa_exc
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
-from app.api.http.denials import answer_to
+from app.api.http.middleware import route_template
 from app.api.http.problems import http_problem, internal_problem, service_problem
-from app.api.http.route_paths import route_path
+from app.api.http.requests import route_path
+from app.core.metrics import count_unrecorded_denial
+from app.core.origin import current_actor
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.outage import NO_COLUMN, NO_TABLE, first_line, is_timeout, sqlstate
+from app.db.session import SessionLocal
 from app.errors import (
+    CrossOrigin,
     DatabaseUnavailable,
+    Forbidden,
     InvalidInput,
     NotMigrated,
     RepeatedParameter,
     ServiceError,
     TookTooLong,
+    TooManyDeeds,
+    UnknownLimit,
     UnknownParameter,
+    WrongOneTimeCode,
+    WrongPassword,
 )
+from app.models.auth import Scope
+from app.services.audit import audit_service
 
 logger = logging.getLogger(__name__)
 
@@ -122,3 +140,79 @@ def _methods(request: Request, *, fixed: bool) -> str:
         if pattern is not None and pattern.match(path) and not (fixed and pattern.groups):
             methods |= route.methods or set()
     return ", ".join(sorted(methods))
+
+
+# -- Records each 403 of a user in the audit after the response is sent, and the first refusal of one with too many ----
+# A denied request counts as a deed (`app/services/audit.py`): beyond the limit it is answered with 429. Requests
+# without a login or key leave no record, since anybody could fill the audit with them: a metric counts them.
+
+# One thread of its own: while the database is down, records must not block the threads that serve requests.
+_one_record_at_a_time = anyio.CapacityLimiter(1)
+
+
+class Answer(NamedTuple):
+    """The error to answer with, and what records it once the response is sent."""
+
+    error: ServiceError
+    record: BackgroundTask | None = None
+
+
+def answer_to(request: Request, error: ServiceError) -> Answer:
+    """Return the error, or in place of a denial beyond the caller's limit TooManyDeeds; and the record of either."""
+    # Wrong passwords and codes are recorded where they are counted.
+    denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword | WrongOneTimeCode)
+    if denied:
+        forged = isinstance(error, CrossOrigin)
+        try:
+            audit_service.count_denial(by_address=forged)
+        except TooManyDeeds as refusal:
+            if forged:  # the address has sent too many, and not the one who is signed in
+                return Answer(refusal)
+            error, denied = refusal, False
+    if isinstance(error, UnknownLimit) and not _may_list_limits(request):
+        error = error.without_nearest()
+    if current_actor() is None:
+        if denied:
+            count_unrecorded_denial("anonymous")
+        return Answer(error)
+    route = f"{request.method} {route_template(request.scope)}"
+    if isinstance(error, CrossOrigin) and not audit_service.may_record_forged():
+        count_unrecorded_denial("forged")
+        return Answer(error)
+    if denied:
+        write = partial(audit_service.record_denial, route=route, code=error.code, ids=_ids_of_path(request))
+        return Answer(error, BackgroundTask(_record_denial, route, write))
+    if isinstance(error, TooManyDeeds) and error.first:
+        return Answer(
+            error, BackgroundTask(_record_denial, route, partial(audit_service.record_throttle, limit=error.limit))
+        )
+    return Answer(error)
+
+
+def _may_list_limits(request: Request) -> bool:
+    principal = request.scope["state"].get("principal")
+    return principal is not None and Scope.TASKS_READ in principal.scopes
+
+
+def _ids_of_path(request: Request) -> dict[str, str]:
+    """Return the ids among the path parameters. Other values are not validated yet and may hold anything."""
+    found = {}
+    for name, value in request.path_params.items():
+        try:
+            found[name] = str(UUID(str(value)))
+        except ValueError:
+            continue
+    return found
+
+
+async def _record_denial(route: str, write: partial[None]) -> None:
+    await to_thread.run_sync(_write_denial, route, write, limiter=_one_record_at_a_time)
+
+
+def _write_denial(route: str, write: partial[None]) -> None:
+    try:
+        with SessionLocal() as db:
+            write(db)
+    except (SQLAlchemyError, ServiceError) as error:
+        count_unrecorded_denial("database")
+        logger.warning("denial of %s not recorded: %s", route, first_line(error))

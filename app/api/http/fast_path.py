@@ -18,9 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.http.body_limits import content_length
 from app.api.http.body_route import dependencies_of
-from app.api.http.route_paths import route_path
+from app.api.http.requests import content_length, route_path
 from app.core.json_text import SMALL_BYTES
 
 FastReader = Callable[[Request, Sequence[str]], Awaitable[Response | None]]

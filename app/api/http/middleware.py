@@ -5,22 +5,25 @@ From the outside in: `RequestContext` (id, security headers), `Cors` if origins 
 through and hold no body. `FastPath` runs inside them.
 """
 
+import functools
 import logging
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import AddressValueError, IPv6Address
 from itertools import chain
 from time import perf_counter
 from types import MappingProxyType
 
 import uuid_utils
+from fastapi.telemetry import TelemetryConfig
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.http.body_limits import closing_unless_read, limited, refuse_length
-from app.api.http.forms import refuse_content_type
-from app.api.http.hosts import refuse_host
 from app.api.http.problems import http_problem, internal_problem
-from app.api.http.route_paths import route_path
-from app.api.http.singletons import refuse_repeated
+from app.api.http.requests import closing_unless_read, limited, refuse_length, route_path
 from app.core.logging import request_id
 from app.core.metrics import count_request
 from app.core.origin import Origin, current_origin
@@ -232,3 +235,155 @@ def route_template(scope: Scope) -> str:
         return "unmatched"
     root = str(scope.get("root_path", ""))
     return root.removeprefix(scope.get("app_root_path", root)) + template  # of a mounted application
+
+
+# -- CORS for the origins in CORS_ORIGINS ------------------------------------------------------------------------------
+# Pages of these origins may call the API with a bearer token. The API uses no cookies, so credentials stay disallowed.
+
+CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Headers beyond those that browsers allow by default.
+CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-ID",
+)
+# Those of MCP's transport.
+MCP_HEADERS = ("Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version", "Mcp-Session-Id")
+CORS_EXPOSED_HEADERS = (
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's CORS middleware, with a problem document for a refused preflight request."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str], more_headers: Sequence[str] = ()) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=(*CORS_REQUEST_HEADERS, *more_headers),
+            expose_headers=CORS_EXPOSED_HEADERS,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            headers = Headers(scope=scope)
+            if "origin" in headers and "access-control-request-method" in headers:
+                answer = self.preflight_response(headers)
+                if answer.status_code >= 400:  # noqa: PLR2004
+                    answer = http_problem(
+                        scope, 400, "This origin, method or header is not allowed", {"Vary": "Origin"}
+                    )
+                await answer(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
+# -- Validates the Host header: well-formed and, if ALLOWED_HOSTS is set, one of its entries ---------------------------
+
+# Health checks address the server by its IP address. These responses name no host, so ALLOWED_HOSTS does not apply.
+PROBES = frozenset({"/healthz", "/readyz"})
+
+# Stricter than RFC 3986, which permits nearly any character in a host name.
+_HOST = re.compile(rb"(?:(?P<name>[A-Za-z0-9_.-]{1,253})|\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\])(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
+
+
+def refuse_host(scope: Scope, given: bytes | None, allowed: Sequence[str]) -> str | None:
+    """Return why the Host header is refused, or None. X-Forwarded-Host is not read."""
+    if given is None:
+        return "The request must have a Host header" if scope.get("http_version") == "1.1" else None
+    host = _parse_host(given)
+    if host is None:
+        return "The Host header is malformed"
+    if not allowed or route_path(scope) in PROBES or is_allowed_host(host, allowed):
+        return None
+    return "The service does not accept this Host"
+
+
+def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
+    """Return whether a pattern matches `host`. `*.example.com` matches every subdomain, but not example.com itself."""
+    name = host.lower().removesuffix(".")
+    return any(name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:])) for pattern in allowed)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_host(value: bytes) -> str | None:
+    """Return the host without its port, or None if it is malformed."""
+    match = _HOST.fullmatch(value)
+    if match is None or int(match["port"] or 0) > _MAX_PORT:
+        return None
+    if match["ipv6"] is None:
+        return match["name"].decode("ascii")
+    address = match["ipv6"].decode("ascii")
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        return None
+    return f"[{address}]"
+
+
+# -- Refuses header fields that occur twice although they have one value (RFC 9110 §5.3) -------------------------------
+# Two programs on a request's way may each take another one of the two: a proxy checks the first, the service obeys the
+# last.
+
+# The parser refuses a repeated Content-Length.
+SINGLE_FIELDS = {
+    name.lower().encode(): name
+    for name in ("Authorization", "Content-Type", "Host", "Idempotency-Key", "Last-Event-ID", "Origin")
+}
+
+
+def refuse_repeated(headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]) -> str | None:
+    """Return why the fields are refused, or None. The names are in lower case; `fields` has each name once."""
+    if len(fields) == len(headers):  # nothing is repeated; the fastest way to see it
+        return None
+    names = [name for name, _ in headers]
+    repeated = next((name for name in SINGLE_FIELDS if names.count(name) > 1), None)
+    return None if repeated is None else f"The request must have at most one {SINGLE_FIELDS[repeated]} header"
+
+
+# -- Refuses a Content-Type that takes long to parse, and multipart forms in any charset but UTF-8 and ASCII -----------
+# The parser of Content-Type, which Starlette and uploads use too, takes time that grows with the square of the length.
+#
+# Starlette decodes with the charset that a form names, and Python's codecs are more than charsets. `punycode` takes
+# time that grows with the square of the size, in the event loop. `utf-7` and `unicode_escape` make lone surrogates,
+# which cannot be encoded later.
+
+FORM_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
+# A boundary has 70 characters at most, and the longest registered type 127 (RFC 2046 §5.1.1, RFC 6838 §4.2).
+MAX_CONTENT_TYPE_BYTES = 512
+
+
+def refuse_content_type(content_type: bytes) -> str | None:
+    """Return why the Content-Type is refused, or None. Uses the parser that Starlette uses."""
+    if len(content_type) > MAX_CONTENT_TYPE_BYTES:
+        return f"The Content-Type is longer than {MAX_CONTENT_TYPE_BYTES} bytes"
+    if b"multipart" in content_type.lower() and b"charset" in content_type.lower():
+        _, options = parse_options_header(content_type)
+        if options.get(b"charset", b"utf-8").lower() not in FORM_CHARSETS:
+            return "A multipart form must be in UTF-8"
+    return None
+
+
+# -- FastAPI's own OpenTelemetry support: on where the environment configures it ---------------------------------------
+# Without a configured provider, FastAPI asks OpenTelemetry for one in each request, which takes 3 µs and always fails.
+
+_TELEMETRY_PREFIXES = ("OTEL_", "FASTAPI_OTEL_")
+
+
+def telemetry(names: Iterable[str] = os.environ) -> TelemetryConfig:
+    """Return FastAPI's `telemetry`. `names` are those of the environment's variables."""
+    if any(name.startswith(_TELEMETRY_PREFIXES) for name in names):
+        return {}
+    return {"tracing": False, "metrics": False, "logs": False}

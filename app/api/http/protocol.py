@@ -11,18 +11,18 @@ complete, so it cannot prevent this. Here:
 - the next request is parsed once there is at most one before it, and all answers before that were sent.
 """
 
-from asyncio import TimerHandle, Transport
+from asyncio import AbstractEventLoop, TimerHandle, Transport
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.api.http.joined_writes import JoinedWrites
-from app.api.http.kernel_buffers import bound_kernel_buffer
-from app.api.http.peer import Peer
-from app.api.http.peers import BODY_TAKEN, SET_USER, Limits, Peers, Waiting
-from app.api.http.raw_problems import raw_problem
-from app.api.http.reading import Reading
+from app.api.http.middleware import SECURITY_HEADERS
+from app.api.http.peers import BODY_TAKEN, SET_USER, Limits, Peer, Peers, Waiting, bound_kernel_buffer
+from app.api.http.problems import http_problem
 from app.api.http.sse import ABORT
 from app.api.http.standard_http import StandardHttp
 from app.core.config import get_settings
@@ -60,7 +60,7 @@ class BoundedProtocol(StandardHttp):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        self.flow = Reading(transport, self._stop_timer, self._reading_resumed)
+        self.flow = NotifyingFlow(transport, self._stop_timer, self._reading_resumed)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` tells of each answer that the kernel did not take
         bound_kernel_buffer(transport, self._peers.limits.seconds)
         self.peer = Peer(self._peers, transport, self.client[0] if self.client else "")
@@ -307,3 +307,74 @@ def _peers_of(server: ServerState, protocol: HttpToolsProtocol) -> Peers:
     if peers is None:
         peers = server.__dict__["peers"] = Peers(protocol.loop, Limits.of(get_settings()))
     return peers
+
+
+# -- uvicorn's flow control of one connection, which tells when the server stops and starts to read --------------------
+
+
+class NotifyingFlow(FlowControl):
+    """Calls `paused` and `resumed` at each change. What is parsed and what is sent both cause changes."""
+
+    def __init__(self, transport: Transport, paused: Callable[[], None], resumed: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._paused, self._resumed = paused, resumed
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            super().pause_reading()
+            self._paused()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            super().resume_reading()
+            self._resumed()
+
+
+# -- A transport that sends the head of a response and the start of its body in one system call ------------------------
+
+
+class JoinedWrites:
+    """Delays the head of a response until its body or the next turn of the event loop, whichever comes first.
+
+    uvicorn writes head and body separately, and uvloop sends each write at once. That costs two system calls here and
+    two wake-ups of the client.
+    """
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: bytes | None = None
+        self._is_head = True
+
+    def write(self, data: bytes) -> None:
+        """Hold the first write, and send it together with the second one."""
+        if self._is_head:
+            self._is_head, self._held = False, data
+            self._loop.call_soon(self._flush)
+            return
+        held, self._held = self._held, None
+        self._transport.write(data if held is None else held + data)
+
+    def close(self) -> None:
+        """Send what is held, then close the transport."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._transport.write(held)
+
+
+# -- Problems as the bytes of an HTTP/1.1 response, for what is refused before the application runs --------------------
+
+
+def raw_problem(status: int, detail: str) -> bytes:
+    """Return the response, which closes the connection. Its path is empty, because the target is not parsed yet."""
+    identifier = uuid4().hex
+    more = {"Connection": "close", "X-Request-ID": identifier, **SECURITY_HEADERS}
+    answer = http_problem({"path": "", "state": {"request_id": identifier}}, status, detail, more)
+    head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+    return STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)

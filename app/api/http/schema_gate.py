@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.http.problems import service_problem
-from app.api.http.route_paths import route_path
+from app.api.http.requests import route_path
 from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.db.schema_version import LOOK_SECONDS, OncePerMinute, SchemaPreparation

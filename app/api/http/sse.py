@@ -1,11 +1,15 @@
-"""Server-sent events: a `text/event-stream` response that sends pieces as they become available.
+"""Server-sent events: a `text/event-stream` response of pieces as they become available; its end on shutdown.
 
 FastAPI's own implementation (`fastapi.sse`) keeps a producer, a task group and a buffer for each stream, and renders
 each event for each stream. Here a stream is one coroutine and one task that waits for the client's disconnect.
 """
 
 import asyncio
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any
 
 from starlette.responses import Response
@@ -58,3 +62,36 @@ async def _wait_for_disconnect(receive: Receive, stream: Stream) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     stream.close()
+
+
+# -- Ends long-lived responses on shutdown -----------------------------------------------------------------------------
+# uvicorn tells the application of a shutdown only after every open connection has closed. Event streams, and requests
+# that wait for a task, must therefore receive the signal themselves.
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def on_shutdown(stop: Callable[[], None]) -> Iterator[None]:
+    """Within the block, SIGTERM and SIGINT call `stop` in this event loop, then the server's own handler."""
+    if threading.current_thread() is not threading.main_thread():  # a test server gets no signals
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    with ExitStack() as restored:
+        for number in _SIGNALS:
+            _chain_handler(number, lambda: loop.call_soon_threadsafe(stop), restored)
+        yield
+
+
+def _chain_handler(number: signal.Signals, before: Callable[[], object], restored: ExitStack) -> None:
+    previous = signal.getsignal(number)
+    if not callable(previous):
+        return
+
+    def handle(received: int, frame: FrameType | None) -> None:
+        before()
+        previous(received, frame)
+
+    signal.signal(number, handle)
+    restored.callback(signal.signal, number, previous)

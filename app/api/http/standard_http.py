@@ -5,10 +5,10 @@ without a path and believes its Host header, adds the trailers of a body to the 
 Continue` to HTTP/1.0 clients. `curl --http2` and Java's HttpClient send `Upgrade: h2c` with every first request.
 """
 
+from typing import Any
+
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from app.api.http.targets import split_absolute
 
 _MALFORMED = "The request is no HTTP/1.1, or its target is neither a path nor an absolute URL"
 _NO_PROXY = "The service is no proxy: CONNECT is not supported"
@@ -73,3 +73,22 @@ class StandardHttp(HttpToolsProtocol):
         if not self._upgrades:
             self._receiving = False
             super().on_message_complete()
+
+
+# -- Request targets in absolute form, as clients send them to proxies -------------------------------------------------
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes]:
+    """Return the path with its query, and the value of Host, of `http://host:port/path?query` (RFC 9112 §3.2.2).
+
+    Raises ValueError for another form, and for a target with user information (RFC 9110 §4.2.4).
+    """
+    try:
+        url: Any = httptools.parse_url(target)  # its types do not say that each part may be None
+    except httptools.HttpParserInvalidURLError:
+        raise ValueError("the target of the request is no absolute URL") from None
+    if url.schema is None or url.schema.lower() not in {b"http", b"https"} or not url.host or url.userinfo:
+        raise ValueError("the target of the request is no absolute URL of this service")
+    host = b"[%b]" % url.host if b":" in url.host else url.host
+    query = b"" if url.query is None else b"?" + url.query
+    return (url.path or b"/") + query, host if url.port is None else b"%b:%d" % (host, url.port)

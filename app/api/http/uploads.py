@@ -1,4 +1,4 @@
-"""Reads the body of an upload piece by piece: multipart/form-data with one part, a file (RFC 7578).
+"""The body of an upload, read piece by piece and kept: multipart/form-data with one part, a file (RFC 7578).
 
 Starlette's own parser writes each file to a temporary one, before the endpoint sees it. Here the pieces go on to the
 storage as they come.
@@ -8,17 +8,26 @@ import base64
 import binascii
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Callable
+from uuid import UUID
 
+from anyio import CancelScope, to_thread
 from fastapi import HTTPException, Request
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.api.http.body_limits import drain
+from app.api.http.contents import in_session
 from app.api.http.peers import BODY_TAKEN
-from app.errors import InvalidUpload
+from app.api.http.requests import content_length, drain
+from app.api.http.turns import check_rights_again
+from app.errors import FileNotFound, InvalidUpload, ServiceError
+from app.models.stored_file import StoredFile
+from app.services.file_service import StartedFile, file_service
 from app.services.files.contents import Measure, TooLarge, media_type, name_fault
+from app.storage import key_of, storage
 
 FIELD = b"file"
 # Of all that surrounds the file. The parser bounds the headers of the part.
@@ -40,12 +49,12 @@ class Upload:
         if kind != b"multipart/form-data":
             raise HTTPException(415, "The body is no file: send multipart/form-data with one field, `file`")
         if not _BOUNDARY.fullmatch(boundary):
-            raise _refused("the Content-Type names no boundary")
+            raise _refused_upload("the Content-Type names no boundary")
         self._receive, self._is_read = request.receive, False
         self._chunks = Request(request.scope, self._receive_and_note).stream()
         # What is on its way to the storage is not held for the client any more: a file is larger than that may be.
         self._taken: Callable[[int], None] = (
-            request.scope.get("extensions", {}).get(BODY_TAKEN, {}).get("call", _nothing)
+            request.scope.get("extensions", {}).get(BODY_TAKEN, {}).get("call", _take_nothing)
         )
         self._held = self._fed = 0
         self._tail_bytes = len(b"\r\n--") + len(boundary) + len(b"--")
@@ -72,17 +81,17 @@ class Upload:
         """Return the name and the media type of the file, which stand before its first byte."""
         while not self._has_head:
             if self._is_over:
-                raise _refused("the form has one field, `file`, with a filename")
+                raise _refused_upload("the form has one field, `file`, with a filename")
             await self._feed()
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if options.get(b"name") != FIELD or b"filename" not in options:
-            raise _refused("the form has one field, `file`, with a filename")
+            raise _refused_upload("the form has one field, `file`, with a filename")
         try:
             name = options[b"filename"].decode()
         except UnicodeDecodeError:
-            raise _refused("the filename is not UTF-8") from None
+            raise _refused_upload("the filename is not UTF-8") from None
         if fault := name_fault(name):
-            raise _refused(fault)
+            raise _refused_upload(fault)
         self._part_digest = _digest_of(self._headers.get(b"content-digest", b"").decode("latin-1"))
         return name, media_type(self._headers.get(b"content-type", b"").decode("latin-1"))
 
@@ -109,9 +118,9 @@ class Upload:
             async for chunk in self._chunks:
                 self._whole.update(chunk)
         if self._part_digest is not None and self._part_digest != self.content.digest:
-            raise _refused("the file is another one than its Content-Digest says")
+            raise _refused_upload("the file is another one than its Content-Digest says")
         if self._whole is not None and self._wanted != self._whole.digest():
-            raise _refused("the body is another one than its Content-Digest says")
+            raise _refused_upload("the body is another one than its Content-Digest says")
 
     async def discard(self) -> None:
         """Read what is left of a body that is refused, within limits: else the client would not read the answer."""
@@ -134,16 +143,16 @@ class Upload:
             if chunk:
                 self._parser.write(chunk)
             else:
-                raise _refused("the body ends before its form does")
+                raise _refused_upload("the body ends before its form does")
         except MultipartParseError:
-            raise _refused("the body is no multipart form") from None
+            raise _refused_upload("the body is no multipart form") from None
 
     # Called by the parser.
 
     def _on_part(self) -> None:
         self._parts += 1
         if self._parts > 1:
-            raise _refused("the form has one field, `file`, with a filename")
+            raise _refused_upload("the form has one field, `file`, with a filename")
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -165,7 +174,7 @@ class Upload:
         self._is_over = True
 
 
-def _nothing(_: int) -> None:
+def _take_nothing(_: int) -> None:
     """Of a server without the extension."""
 
 
@@ -179,9 +188,60 @@ def _digest_of(header: str | None) -> bytes | None:
     except binascii.Error:
         digest = b""
     if not (found[1] and found[3]) or len(digest) != hashlib.sha256().digest_size:
-        raise _refused("Content-Digest is no digest: write sha-256=:base64 of its 32 bytes:")
+        raise _refused_upload("Content-Digest is no digest: write sha-256=:base64 of its 32 bytes:")
     return digest
 
 
-def _refused(message: str) -> InvalidUpload:
+def _refused_upload(message: str) -> InvalidUpload:
     return InvalidUpload(errors=[{"loc": ["file"], "msg": message, "type": InvalidUpload.code}])
+
+
+# -- Receives the file of an upload: its row, its bytes, its row again. What goes wrong on the way leaves nothing ------
+
+# How often an upload says that it goes on: see `app/db/statements/files.py`.
+TOUCH_SECONDS = 30.0
+
+
+async def receive_file(request: Request, user_id: UUID, most_bytes: int) -> StoredFile:
+    """Keep the file in the body of the request for this user, whose rights are looked at again once it is there.
+
+    Raises what `Upload` does, TooManyBytesStored, StorageUnavailable, StorageFull, InvalidToken.
+    """
+    upload = Upload(request, most_bytes)
+    try:
+        name, content_type = await upload.head()
+        length = content_length(request.scope)
+        size = None if length is None else upload.file_bytes(length)
+        started = await in_session(file_service.begin, user_id, name, content_type, size)
+        try:
+            await storage().write_async(key_of(started.id), _accounted(started, upload))
+            await upload.check()
+            await check_rights_again(request)
+            return await in_session(file_service.finish, started, upload.content)
+        except BaseException as error:
+            with CancelScope(shield=True):
+                await in_session(file_service.give_up, started)
+                if isinstance(error, FileNotFound):  # too late: maintenance may have looked for the bytes before
+                    await to_thread.run_sync(storage().delete, [key_of(started.id)])
+            raise
+    except ClientDisconnect:
+        raise HTTPException(400, "The connection ended before the body did") from None
+    except (ServiceError, HTTPException):
+        await upload.discard()
+        raise
+
+
+async def _accounted(started: StartedFile, upload: Upload) -> AsyncIterator[bytes]:
+    """Yield the pieces, for which quota is reserved, and say now and then that they still come.
+
+    Raises FileNotFound if that is too late, TooManyBytesStored.
+    """
+    touched = time.monotonic()
+    async for piece in upload.pieces():
+        if not file_service.reserve_known(started, upload.content.size):
+            await in_session(file_service.reserve_up_to, started, upload.content.size)
+        if time.monotonic() - touched > TOUCH_SECONDS:
+            touched = time.monotonic()
+            if not await in_session(file_service.touch, started.id):
+                raise FileNotFound
+        yield piece

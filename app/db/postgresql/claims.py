@@ -35,7 +35,7 @@ from app.db.statements.claim_requests import CLAIMED, MOST_ROWS, ROUTED, LinesTo
 from app.db.statements.ends import ENDS, Cause
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
 from app.ddl.clock import NOW
-from app.models.claim_hold import ClaimHold, HoldKind
+from app.models.queue import ClaimHold, HoldKind
 from app.models.task import Task, TaskStatus
 
 # In one claim: its statement has this limit in its text, or 1.

@@ -12,8 +12,18 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
-from app.models.task_stats import SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, SUBMITTED, task_durations, task_stats
-from app.models.task_sum import PAIR, SUM_NUMBERS, task_sum_durations, task_sums
+from app.models.task_stats import (
+    PAIR,
+    SHORTEST_STEP,
+    STAT_KIND,
+    STAT_NUMBERS,
+    SUBMITTED,
+    SUM_NUMBERS,
+    task_durations,
+    task_stats,
+    task_sum_durations,
+    task_sums,
+)
 
 Rows = Sequence[dict[str, Any]]
 

@@ -32,8 +32,7 @@ from app.db.statements.executing import SET_LOCAL
 from app.db.statements.task_logs import beyond, stored_bytes
 from app.ddl.columns import UTCDateTime
 from app.ddl.sizes import LOG_LINE_BYTES
-from app.models.task import Task
-from app.models.task_log import Line, TaskLog
+from app.models.task import LogLine, Task, TaskLog
 
 __all__ = ["beyond", "stored_bytes"]
 
@@ -87,7 +86,7 @@ def _write() -> Select[Any]:
 WRITE = _write()
 
 
-def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], through: int) -> bool:
+def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[LogLine], through: int) -> bool:
     """Add these lines, and delete those up to the number `through`. Lines that are there already are left.
 
     Returns False where there is no such task any more: then nothing was written.

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.db.rows import changed_rows
 from app.db.statements.batches import delete_batch
 from app.ddl.clock import NOW, STATEMENT_TIME
-from app.models.api_key import USE_IS_STALE, ApiKey
+from app.models.auth import USE_IS_STALE, ApiKey
 from app.models.user import User
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import packed_ids
 from app.ddl.sizes import task_bytes
-from app.models.bulk_deed import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
+from app.models.bulk import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
 from app.models.task import Task, TaskPriority, TaskStatus
 
 

@@ -19,7 +19,7 @@ from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.statements.executing import Executes, Transaction
 from app.db.statements.upserting import engine_name, upsert
 from app.ddl.base import Base
-from app.models.claim_hold import ClaimHold, HoldKind
+from app.models.queue import ClaimHold, HoldKind
 from app.models.worker import WorkerProcess
 
 _TABLE = Base.metadata.tables[ClaimHold.__tablename__]

@@ -14,8 +14,7 @@ from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HELD_ANEW
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber
-from app.models.task import NEVER_DUE, TERMINAL, Held, TaskStatus
-from app.models.task_dependency import TaskDependency
+from app.models.task import NEVER_DUE, TERMINAL, Held, TaskDependency, TaskStatus
 
 _D = cast("Table", TaskDependency.__table__)
 IS_DEPENDENT = is_held(Held.DEPENDENCY)

@@ -17,7 +17,7 @@ from app.db.statements.batches import delete_batch
 from app.db.statements.tables import IDEMPOTENCY_KEYS
 from app.db.statements.upserting import engine_name
 from app.ddl.clock import STATEMENT_TIME
-from app.models.idempotency import IdempotencyKey
+from app.models.task import IdempotencyKey
 
 
 def take_key(

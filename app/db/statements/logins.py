@@ -10,7 +10,7 @@ from app.core.engines import MYSQL
 from app.db.rows import changed_rows
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_batch
 from app.ddl.clock import NOW, STATEMENT_TIME
-from app.models.login import SESSION_OPEN, LoginSession, RefreshToken
+from app.models.auth import SESSION_OPEN, LoginSession, RefreshToken
 from app.models.user import User
 
 

@@ -16,7 +16,7 @@ from app.db.statements.turns import give_turns
 from app.ddl.clock import NOW
 from app.ddl.columns import JSONText, UTCDateTime
 from app.ddl.trigger_terms import SHOWN_HOLDS
-from app.models.claim_hold import ClaimHold, HoldKind
+from app.models.queue import ClaimHold, HoldKind
 from app.models.task import NEVER_DUE, Held
 from app.models.task_stats import SUBMITTED, task_submissions
 

@@ -14,12 +14,14 @@ from app.models.task_stats import (
     SHORTEST_STEP,
     STAT_NUMBERS,
     SUBMITTED,
+    SUM_NUMBERS,
     begin_of_step,
     task_durations,
     task_stats,
     task_submissions,
+    task_sum_durations,
+    task_sums,
 )
-from app.models.task_sum import SUM_NUMBERS, task_sum_durations, task_sums
 
 Rows = Sequence[dict[str, Any]]
 

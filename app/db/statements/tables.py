@@ -3,16 +3,12 @@
 from sqlalchemy import Table
 
 from app.ddl.base import Base
-from app.models.daily_count import DailyCount
 from app.models.error_group import ErrorGroup
-from app.models.idempotency import IdempotencyKey
-from app.models.limit import LimitPlace
+from app.models.limit import DailyCount, LimitPlace
+from app.models.queue import ClaimedTurn, UserTurn
 from app.models.schedule import Schedule, ScheduleRun
 from app.models.stored_file import StoredFile
-from app.models.task import Task
-from app.models.task_output import TaskOutput
-from app.models.task_step import TaskStep
-from app.models.turns import ClaimedTurn, UserTurn
+from app.models.task import IdempotencyKey, Task, TaskOutput, TaskStep
 from app.models.user import User
 
 

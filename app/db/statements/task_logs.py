@@ -12,7 +12,7 @@ from app.db.statements.expressions import octet_length
 from app.ddl.base import Base
 from app.ddl.columns import LongText
 from app.ddl.sizes import LOG_LINE_BYTES
-from app.models.task_log import Line, TaskLog
+from app.models.task import LogLine, TaskLog
 
 _LOGS = Base.metadata.tables[TaskLog.__tablename__]
 _TASK = _LOGS.c.task_id == bindparam("p_task_id", type_=_LOGS.c.task_id.type)
@@ -36,7 +36,7 @@ _BEYOND = (
 )
 
 
-def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], through: int) -> bool:
+def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[LogLine], through: int) -> bool:
     """Add these lines, and delete those up to the number `through`. Lines that are there already are left.
 
     Returns False where there is no such task any more: then nothing was written.
@@ -44,7 +44,7 @@ def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], thro
     return atomically(db, lambda transaction: _write(transaction, task_id, attempt, lines, through))
 
 
-def _write(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[Line], through: int) -> bool:
+def _write(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[LogLine], through: int) -> bool:
     if not lock_task(db, task_id):
         return False
     of_task = {"p_task_id": task_id}

@@ -13,7 +13,7 @@ from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.statements.upserting import upsert
 from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.models.login import LoginBlock, ThrottleCount
+from app.models.auth import LoginBlock, ThrottleCount
 
 _COUNTS = Base.metadata.tables[ThrottleCount.__tablename__]
 _BLOCKS = Base.metadata.tables[LoginBlock.__tablename__]

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, update
 from app.core.engines import SQLITE
 from app.db.connecting import of
 from app.db.connecting.sqlite import brief_lock_waits
-from app.models.maintenance import MaintenanceLease
+from app.models.worker import MaintenanceLease
 
 _SAME = update(MaintenanceLease).values(renewed_at=MaintenanceLease.renewed_at)
 

@@ -10,7 +10,7 @@ from app.core.fork import PerProcess
 from app.db.statements.conditions import has_rows
 from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round, Steps, take_steps
-from app.models.bulk_deed import BulkDeed, DeedState
+from app.models.bulk import BulkDeed, DeedState
 from app.models.outbox import OutboxRow
 from app.models.task_count import task_count_changes
 from app.models.task_stats import task_submissions

@@ -18,7 +18,7 @@ from app.db.session import transaction
 from app.db.statements import api_keys, conditions
 from app.ddl.clock import NOW
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
-from app.models.api_key import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
+from app.models.auth import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
 from app.models.user import Role, User
 from app.services import audit
 from app.services.accounts.login_throttle import count_deed

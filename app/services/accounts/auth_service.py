@@ -29,9 +29,8 @@ from app.db.statements import api_keys, batches, logins
 from app.db.statements.logins import lock_user_unchanged
 from app.ddl.clock import STATEMENT_TIME
 from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired, WeakPassword
-from app.models.api_key import ALL_SCOPES, ApiKeyEvent, Scope
 from app.models.audit import AuditEvent
-from app.models.login import LoginBlock, ThrottleCount
+from app.models.auth import ALL_SCOPES, ApiKeyEvent, LoginBlock, Scope, ThrottleCount
 from app.models.user import Role
 from app.services import audit
 from app.services.accounts import login_throttle, sessions as queries

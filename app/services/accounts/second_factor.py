@@ -19,7 +19,7 @@ from app.core.security import Undecryptable, decrypt, encrypt
 from app.db.rows import changed_rows
 from app.ddl.clock import NOW
 from app.models.audit import AuditEvent
-from app.models.second_factor import RecoveryCode, SecondFactor
+from app.models.user import RecoveryCode, SecondFactor
 from app.services import audit
 from app.services.audit import Subject
 

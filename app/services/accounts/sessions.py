@@ -18,7 +18,7 @@ from app.db.statements import conditions, logins
 from app.ddl.clock import NOW
 from app.errors import SessionNotFound
 from app.models.audit import AuditEvent
-from app.models.login import LOGIN_STANDS, MAX_ADDRESS, MAX_USER_AGENT, SESSION_OPEN, LoginSession, RefreshToken
+from app.models.auth import LOGIN_STANDS, MAX_ADDRESS, MAX_USER_AGENT, SESSION_OPEN, LoginSession, RefreshToken
 from app.models.user import User
 from app.services import audit
 from app.services.audit import Subject

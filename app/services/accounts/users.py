@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import InsufficientScope
-from app.models.api_key import ALL_SCOPES
+from app.models.auth import ALL_SCOPES
 from app.models.task import ACTIVE, Task
 from app.models.user import User
 

@@ -16,7 +16,7 @@ from app.db.rows import changed_rows
 from app.db.statements import files, reads
 from app.ddl.clock import NOW
 from app.errors import BulkDeedNotFound, BulkDeedOver, InsufficientScope, InvalidInput, TokenMismatch, TooManyBulkDeeds
-from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
+from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
 from app.models.task import Task
 from app.services import audit
 from app.services.audit import Subject

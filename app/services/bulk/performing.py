@@ -15,7 +15,7 @@ from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.sql import limits
 from app.db.statements import bulk, schedules
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
-from app.models.bulk_deed import Deed
+from app.models.bulk import Deed
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
 from app.models.user import Role
 from app.services.accounts.users import Rights

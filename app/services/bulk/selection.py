@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.json_text import json_size
 from app.db.statements import bulk, task_filter
 from app.errors import AdminOnly
-from app.models.bulk_deed import BATCH, BulkBatch, pack_ids
+from app.models.bulk import BATCH, BulkBatch, pack_ids
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
 from app.services.bulk.token import Token

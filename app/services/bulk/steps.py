@@ -17,7 +17,7 @@ from app.db.session import transaction
 from app.db.statements import bulk
 from app.db.statements.batches import delete_batch
 from app.ddl.clock import NOW
-from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
+from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User
 from app.services import audit
 from app.services.audit import Subject

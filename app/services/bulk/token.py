@@ -16,7 +16,7 @@ from uuid import UUID
 from app.core.json_text import dump_json
 from app.core.security import Undecryptable, decrypt, encrypt
 from app.errors import TokenExpired
-from app.models.bulk_deed import Deed, pack_ids, unpack_ids
+from app.models.bulk import Deed, pack_ids, unpack_ids
 
 LIFETIME = timedelta(minutes=10)
 

@@ -16,7 +16,7 @@ from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.sql import daily_counts
 from app.errors import DailyLimitReached
-from app.models.daily_count import DailyCount
+from app.models.limit import DailyCount
 
 
 def _one(*_: Any, **__: Any) -> int:

@@ -25,8 +25,8 @@ from app.ddl.trigger_terms import USER_LIMIT
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
 from app.models.limit import Limit, LimitEvent, OnExcess, Rate
 from app.models.task import Held
-from app.schemas.json_value import LIMIT_NAME
 from app.schemas.limit import LimitWrite
+from app.schemas.values import LIMIT_NAME
 from app.services import audit
 from app.services.audit import Subject
 from app.services.operations import admission

@@ -20,11 +20,20 @@ from app.db.statements.expressions import seconds_between
 from app.db.statements.queue_depths import RunningTasks
 from app.ddl.clock import STATEMENT_TIME
 from app.messaging.application import QUEUES
-from app.models.maintenance import MaintenanceLease
 from app.models.task import TaskStatus
 from app.models.task_count import Ended
-from app.models.task_stats import MEASURES
-from app.models.task_sum import LONGER, MOST_PAIRS, OTHER, PAIR, SUM_BUCKETS, SUM_NUMBERS, task_sum_durations, task_sums
+from app.models.task_stats import (
+    LONGER,
+    MEASURES,
+    MOST_PAIRS,
+    OTHER_NAME,
+    PAIR,
+    SUM_BUCKETS,
+    SUM_NUMBERS,
+    task_sum_durations,
+    task_sums,
+)
+from app.models.worker import MaintenanceLease
 from app.services.operations.worker_service import worker_lease
 
 STATEMENT_SECONDS = 2.0
@@ -88,7 +97,7 @@ class Pair(NamedTuple):
     queue: str
 
 
-OTHER_PAIR = Pair(OTHER, OTHER)
+OTHER_PAIR = Pair(OTHER_NAME, OTHER_NAME)
 _WAIT, _RUN = MEASURES
 _BUCKET_BOUNDS = (*SUM_BUCKETS, LONGER)
 _BUCKET_LABELS = (*(str(start_of(bucket)) for bucket in SUM_BUCKETS), "+Inf")

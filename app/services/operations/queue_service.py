@@ -20,7 +20,7 @@ from app.db.statements.queue_depths import read_running
 from app.errors import QueueNotFound
 from app.messaging import wakeups
 from app.messaging.application import QUEUES
-from app.models.claim_hold import HoldKind, QueueEvent
+from app.models.queue import HoldKind, QueueEvent
 from app.models.task import TaskPriority
 from app.services import audit
 from app.services.audit import Subject

@@ -17,7 +17,7 @@ from app.core.served_tasks import served_tasks
 from app.db.session import transaction
 from app.db.statements import claim_holds, reads, workers
 from app.errors import WorkerNotFound
-from app.models.claim_hold import HoldKind
+from app.models.queue import HoldKind
 from app.models.worker import WorkerEvent, WorkerProcess, WorkerState
 from app.services import audit
 from app.services.audit import Subject

@@ -28,7 +28,7 @@ from app.errors import (
     ReplayTooLarge,
     UniqueKeyTaken,
 )
-from app.models.idempotency import IdempotencyKey
+from app.models.task import IdempotencyKey
 from app.schemas.task import TaskRead
 from app.services.tasks import task_creation, task_queries
 from app.services.tasks.new_rows import Created, NewTask

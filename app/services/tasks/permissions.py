@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import TaskType, catalogue
 from app.core.config import get_settings
 from app.errors import InsufficientScope, PriorityNotAllowed, TaskNotAllowed
-from app.models.api_key import Scope
+from app.models.auth import Scope
 from app.models.task import TaskPriority
 from app.services.accounts.users import Rights, priority_and_followers
 

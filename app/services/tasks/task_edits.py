@@ -23,7 +23,7 @@ from app.messaging.application import QUEUE_OF
 from app.models.task import TERMINAL, Task, TaskPriority, TaskStatus
 from app.schemas.task import TaskCreate
 from app.schemas.task_changes import PENDING_ONLY, TaskPatch
-from app.schemas.task_values import PriorityIn
+from app.schemas.values import PriorityIn
 from app.services.accounts.users import Rights
 from app.services.tasks import task_changes, task_dependencies
 from app.services.tasks.new_rows import check_arguments, check_references, parse

@@ -16,10 +16,18 @@ from app.db.page import MAX_PAGE_BYTES, Page, bounded_page, bounded_rows
 from app.db.sql import attempts, task_logs as statements
 from app.ddl.sizes import LOG_LINE_BYTES
 from app.errors import TaskNotFound
-from app.models.task import TERMINAL, AttemptOutcome, Task, TaskAttempt, TaskStatus
-from app.models.task_log import SEQ_BITS, LogLevel, TaskLog
-from app.models.task_output import TaskOutput
-from app.models.task_step import TaskStep
+from app.models.task import (
+    SEQ_BITS,
+    TERMINAL,
+    AttemptOutcome,
+    LogLevel,
+    Task,
+    TaskAttempt,
+    TaskLog,
+    TaskOutput,
+    TaskStatus,
+    TaskStep,
+)
 
 Attempt = TaskAttempt | dict[str, Any]
 

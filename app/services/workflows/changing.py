@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements import bulk, workflows
 from app.errors import ParentDeleted, TaskHasChildren, WorkflowActive, WorkflowTransition
-from app.models.api_key import Scope
+from app.models.auth import Scope
 from app.models.task import ACTIVE, UNSUCCESSFUL, TaskStatus
 from app.services.accounts.users import Rights
 from app.services.tasks import due_tasks, limited_tasks, task_changes, task_queries, unique_keys

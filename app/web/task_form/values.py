@@ -15,7 +15,7 @@ from app.core.json_text import SMALL_BYTES, has_more_values, load_json, parse_js
 from app.core.redaction import MASK
 from app.errors import FieldError, InvalidTask, ServiceError
 from app.schemas.task import TaskRead
-from app.schemas.task_values import PriorityIn
+from app.schemas.values import PriorityIn
 from app.web.task_form.fields import (
     ARGUMENTS,
     DEFAULTS,

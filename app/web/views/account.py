@@ -28,10 +28,9 @@ from app.errors import (
     WrongOneTimeCode,
     WrongPassword,
 )
-from app.models.api_key import Scope
-from app.schemas.api_key import ApiKeyCreate
-from app.schemas.totp import TotpBegin, TotpConfirm, TotpRemoval
-from app.schemas.user import PasswordChange
+from app.models.auth import Scope
+from app.schemas.auth import ApiKeyCreate
+from app.schemas.user import PasswordChange, TotpBegin, TotpConfirm, TotpRemoval
 from app.services.accounts.api_keys import api_key_service
 from app.services.accounts.sessions import session_service
 from app.services.accounts.totp_service import totp_service

@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
-from app.api.http.paging import read_cursor
 from app.api.http.problems import status_of
+from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import filter_of_search
 from app.errors import InvalidInput
-from app.models.bulk_deed import BulkDeed, Deed, DeedState
+from app.models.bulk import BulkDeed, Deed, DeedState
 from app.models.task_filter import MAX_SEARCH
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service

@@ -7,9 +7,9 @@ from fastapi import Query, Request, Response
 
 from app.api.deps import SessionDep, SettingsDep
 from app.api.http.contents import bytes_response, content_response, in_session
-from app.api.http.paging import read_cursor
-from app.api.http.receiving import receive_file
+from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
+from app.api.http.uploads import receive_file
 from app.errors import ArtifactNotFound
 from app.services.file_service import file_service
 from app.services.user_service import user_service

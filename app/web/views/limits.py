@@ -10,7 +10,7 @@ from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.errors import InvalidLimit, LimitUsed
 from app.models.limit import MAX_COUNT, OnExcess
-from app.schemas.json_value import LIMIT_NAME
+from app.schemas.values import LIMIT_NAME
 from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
 from app.services.operations.limit_service import LimitState, LimitUse, limit_uses

@@ -10,8 +10,8 @@ from fastapi import Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
-from app.api.http.paging import read_cursor
 from app.api.http.problems import status_of
+from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.core.moments import moment
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes

@@ -14,13 +14,9 @@ from app.db.statements import files
 from app.live.streams import version_of
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
-from app.models.task import Task, TaskStatus
-from app.models.task_log import SEQ_BITS, LogLevel
+from app.models.task import SEQ_BITS, LogLevel, Task, TaskStatus
 from app.models.webhook import WebhookDelivery
-from app.schemas.task import TaskAttemptRead
-from app.schemas.task_log import TaskLogRead
-from app.schemas.task_output import TaskOutputRead
-from app.schemas.task_step import TaskStepRead
+from app.schemas.task import TaskAttemptRead, TaskLogRead, TaskOutputRead, TaskStepRead
 from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit import audit_service

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 
 from app.api.deps import SessionDep, WatcherDep
-from app.api.http.paging import read_cursor
+from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
-from app.api.http.paging import read_cursor
 from app.api.http.problems import status_of
+from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import InvalidInput, LastAdmin, ServiceError, UserExists, WeakPassword
 from app.models.task import TaskPriority

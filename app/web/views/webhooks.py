@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
-from app.api.http.paging import Cursor, read_cursor
 from app.api.http.problems import status_of
+from app.api.http.responses import Cursor, read_cursor
 from app.api.http.router import SlashRouter
 from app.core.moments import moment
 from app.errors import (

@@ -10,7 +10,7 @@ from fastapi import Query, Request, Response
 from pydantic import BeforeValidator
 
 from app.api.deps import SessionDep
-from app.api.http.paging import read_cursor
+from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.db.statements.workflows import Node
 from app.models.task import TERMINAL, TaskStatus

@@ -20,7 +20,7 @@ from app.db.outage import first_line, is_passing
 from app.db.sql import prepared, task_output as statements
 from app.ddl.sizes import OUTPUT_ROW_BYTES
 from app.errors import AttemptLost, OutputTooLarge, TaskCancelled
-from app.models.task_log import SEQ_BITS
+from app.models.task import SEQ_BITS
 from app.services.execution.attempts import CurrentAttempt, check_bytes, check_name, to_json
 
 logger = logging.getLogger(__name__)

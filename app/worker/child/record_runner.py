@@ -31,7 +31,7 @@ from app.messaging.hidden_values import conceal, hide_arguments
 from app.messaging.input_files import looking
 from app.messaging.parameters import arguments_of_body, parameters_of_task, takes_files
 from app.messaging.task_base import SQLAlchemyTask
-from app.schemas.task_values import MAX_SECONDS
+from app.schemas.values import MAX_SECONDS
 from app.services.execution.attempts import NextTry, to_json
 from app.services.execution.daily_limits import DailyLimit
 from app.worker.child.attempt_run import AttemptRun

@@ -15,7 +15,7 @@ from app.db.sql import attempts, task_steps as statements
 from app.db.statements.ends import Cancellation
 from app.ddl.sizes import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
-from app.models.task_log import SEQ_BITS
+from app.models.task import SEQ_BITS
 from app.services.execution.attempts import check_name, to_json
 
 T = TypeVar("T")

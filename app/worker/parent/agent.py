@@ -30,7 +30,7 @@ from app.db.statements.limit_places import of_task, of_worker
 from app.db.statements.workers import say_stopped
 from app.messaging.application import celery_app
 from app.messaging.guard.messages import WAKEUP
-from app.models.claim_hold import HoldKind
+from app.models.queue import HoldKind
 from app.models.task import Task, TaskStatus
 from app.services.execution import ends
 from app.services.operations import admission

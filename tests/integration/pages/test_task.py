@@ -10,7 +10,7 @@ import pytest
 
 from app.db.session import SessionLocal
 from app.db.sql import task_logs as statements, task_output as output, task_steps
-from app.models.task_log import Line
+from app.models.task import LogLine
 from app.services.execution import ends
 from app.services.operations import limit_service
 from app.services.task_service import task_service
@@ -29,7 +29,7 @@ LEVELS = {"DEBUG": 10, "WARNING": 30, "ERROR": 40}
 def logged(tasks: TaskClient) -> str:
     """A task that has a line of each of LEVELS, called as that."""
     task = tasks.task_in("succeeded")
-    lines: list[Line] = [
+    lines: list[LogLine] = [
         (number, f"2026-11-30T05:00:0{at}Z", number, "a.logger", f"a {level} line", "{}")
         for at, (level, number) in enumerate(LEVELS.items())
     ]

@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.outage import is_passing
 from app.db.session import SessionLocal
 from app.db.statements import bulk
-from app.models.task import Task, TaskStatus
-from app.models.task_dependency import TaskDependency
+from app.models.task import Task, TaskDependency, TaskStatus
 from app.services.execution import ends
 from app.services.execution.claims import give_back
 from app.services.outbox import deliver_batch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.http.etags import check_if_match, etag, not_modified
+from app.api.http.responses import check_if_match, etag, not_modified
 from app.errors import PreconditionFailed
 from tests.support.tables import check_rows
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.api.http.etags import check_if_match, etag, not_modified
-from app.api.http.paging import read_cursor
+from app.api.http.responses import check_if_match, etag, not_modified, read_cursor
 from app.core import json_text
 from app.core.json_text import dump_json, has_more_values
 from app.db.page import TimePosition

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from app.api.http.joined_writes import JoinedWrites
+from app.api.http.protocol import JoinedWrites
 
 
 class Transport:

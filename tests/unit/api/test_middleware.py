@@ -10,10 +10,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from app.api.http import body_limits
-from app.api.http.cors import Cors
+from app.api.http import requests
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
+from app.api.http.middleware import Cors, RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.core import logging as app_logging
 from app.core.metrics import TaskNumbers, exposition
 from tests.support.tables import check_rows
@@ -149,7 +148,7 @@ class TestBodyLimit:
     def test_a_body_far_beyond_it_is_not_read_to_its_end(
         self, monkeypatch: pytest.MonkeyPatch, drained: int, headers: list[tuple[bytes, bytes]], parts: int
     ) -> None:
-        monkeypatch.setattr(body_limits, "DRAIN_BYTES", drained)
+        monkeypatch.setattr(requests, "DRAIN_BYTES", drained)
         part = {"type": "http.request", "body": b"x" * 3000, "more_body": True}
         sent = call({"method": "POST", "path": "/length", "headers": headers}, [part] * parts)
         assert sent[0]["status"] == 413

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.http.minimum_rate import MinimumRate
+from app.api.http.peers import MinimumRate
 
 SECONDS, RATE = 20.0, 1000.0
 

@@ -9,8 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.main import VERSION, create_app
-from app.schemas.task import TASK, TaskCreate, TaskRead
-from app.schemas.task_examples import TASK_CREATE
+from app.schemas.task import TASK, TASK_CREATE, TaskCreate, TaskRead
 from tests.support.settings import settings
 from tests.support.tables import check_rows
 

@@ -3,7 +3,7 @@
 import httpx
 from fastapi import Request, Response
 
-from app.api.http.paging import set_next_link
+from app.api.http.responses import set_next_link
 from tests.support.tables import check_rows
 
 

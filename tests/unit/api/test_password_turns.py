@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.api.http import password_turns
-from app.api.http.password_turns import PasswordTurns
+from app.api.http import password_limits
+from app.api.http.password_limits import PasswordTurns
 from app.errors import Overloaded
 
 pytestmark = pytest.mark.anyio
@@ -92,8 +92,8 @@ async def test_a_turn_that_is_given_to_who_has_left_goes_to_the_next() -> None:
 
 
 async def test_too_many_callers_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(password_turns, "MAX_WAITING_OF_ONE", 2)
-    monkeypatch.setattr(password_turns, "MAX_WAITING", 3)
+    monkeypatch.setattr(password_limits, "MAX_WAITING_OF_ONE", 2)
+    monkeypatch.setattr(password_limits, "MAX_WAITING", 3)
     line = Line()
     await line.come("a1", "a2", "a3")
     for name, waiting in (("a", ["b1"]), ("b", [])):

@@ -5,7 +5,7 @@ import logging
 import pytest
 from fastapi import Request
 
-from app.api.http.proxies import UntrustedProxies
+from app.api.deps import UntrustedProxies
 from tests.support.tables import check_rows
 
 PEER = "10.0.0.7"

@@ -9,8 +9,7 @@ from starlette.testclient import TestClient
 from app.api.deps import check_token, oauth2_scheme
 from app.api.http.body_route import bound_bodies
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.query_parameters import StrictRoute
-from app.api.http.router import SlashRouter
+from app.api.http.router import SlashRouter, StrictRoute
 from app.core.config import get_settings
 from app.main import create_app
 from tests.support.tables import check_rows

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.api.http import refusals
-from app.api.http.refusals import Refusals
+from app.api.http import password_limits
+from app.api.http.password_limits import Refusals
 from app.errors import TooManyRequests
 
 
@@ -41,14 +41,14 @@ def test_a_long_wait_is_asked_for_again_after_a_while() -> None:
     clock = Clock()
     known = Refusals(clock)
     known.note("192.0.2.1", "anna", TooManyRequests("wait", retry_after=600))
-    clock.now += refusals.LONGEST_SECONDS - 1
-    assert refused(known, "192.0.2.1", "anna") == 600 - refusals.LONGEST_SECONDS + 1
+    clock.now += password_limits.LONGEST_REFUSAL_SECONDS - 1
+    assert refused(known, "192.0.2.1", "anna") == 600 - password_limits.LONGEST_REFUSAL_SECONDS + 1
     clock.now += 1
     assert refused(known, "192.0.2.1", "anna") is None
 
 
 def test_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "MAX_KEPT", 2)
+    monkeypatch.setattr(password_limits, "MAX_REFUSALS", 2)
     known = Refusals(Clock())
     for name in ("a", "b", "a", "c", "\ud800"):
         known.note("192.0.2.1", name, TooManyRequests("wait", retry_after=8))

@@ -1,6 +1,6 @@
 """OpenTelemetry is asked in each request only where the environment configures it."""
 
-from app.api.http.telemetry import telemetry
+from app.api.http.middleware import telemetry
 
 
 def test_an_environment_with_opentelemetry_leaves_it_to_fastapi() -> None:

@@ -4,15 +4,15 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from app.api.http import url_encoded
-from app.api.http.url_encoded import parse_form
+from app.api.http import body_route
+from app.api.http.body_route import parse_form
 
 FIELDS = [("name", "a&b=c +%"), ("ä", "ö\n" * 9), ("👍", "%41%" * 9), ("empty", ""), ("name", "again\x00")]
 
 
 @pytest.mark.parametrize("step", range(3, 60))
 def test_what_a_browser_encodes_is_read_again_whatever_the_steps(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    monkeypatch.setattr(url_encoded, "_STEP_BYTES", step)
+    monkeypatch.setattr(body_route, "_STEP_BYTES", step)
     body = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in FIELDS)
     assert parse_form(body.encode(), 10**6).multi_items() == FIELDS
 

@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BaseModel, EmailStr, Field, HttpUrl, Json, 
 
 from app.core.validation_errors import PATTERNS, FieldError, field_errors, without_value
 from app.models.error_group import FINGERPRINT
-from app.schemas.json_value import LIMIT_NAME
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import UserOrAll
 from app.schemas.user import Username
+from app.schemas.values import LIMIT_NAME
 from tests.support.tables import check_rows
 
 MARK = "marked-9931"

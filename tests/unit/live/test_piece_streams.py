@@ -13,7 +13,7 @@ from app.live.piece_streams import Piece, PieceStream, WorkflowStream, output_pi
 from app.live.queries import Found
 from app.live.streams import Credential
 from app.live.watches import Watches
-from app.models.task_output import TaskOutput
+from app.models.task import TaskOutput
 from app.services.tasks.task_history import SoFar
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from app.core.validation_errors import MAX_ERRORS
 from app.models.task import TaskPriority
 from app.schemas.task import TaskBatchCreate, TaskCreate
 from app.schemas.task_changes import TaskPatch, TaskRetry
-from app.schemas.task_values import Moment
+from app.schemas.values import Moment
 from tests.support.tables import check_rows
 
 NEEDED: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "c"}

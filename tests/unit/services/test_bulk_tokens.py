@@ -9,7 +9,7 @@ import pytest
 from app.core.json_text import json_size
 from app.db.statements import task_filter
 from app.errors import TokenExpired
-from app.models.bulk_deed import Deed, pack_ids, unpack_ids
+from app.models.bulk import Deed, pack_ids, unpack_ids
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import FIELDS, TaskFilter
 from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery

@@ -1,12 +1,24 @@
-"""Bounds how much of a request's body is read.
-
-The rest of a refused body is read and discarded, within limits: if the server closed the connection at once, the client
-would receive a reset instead of the response.
-"""
+"""A request before it is routed: its path as routes have it, its body's length, and how much of that is read."""
 
 import anyio
 from fastapi import HTTPException
 from starlette.types import Message, Receive, Scope, Send
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path below the root path, such as `/api/v1/tasks/` of `/svc/api/v1/tasks/`.
+
+    All that compares a path with that of a route asks here. A server that was given the prefix has it in the path
+    (ASGI); one that was not leaves the path as it is.
+    """
+    path: str = scope["path"]
+    rest = path.removeprefix(str(scope.get("root_path", "")).rstrip("/"))
+    return rest if not rest or rest.startswith("/") else path
+
+
+# -- Bounds how much of a request's body is read -----------------------------------------------------------------------
+# The rest of a refused body is read and discarded, within limits: if the server closed the connection at once, the
+# client would receive a reset instead of the response.
 
 # Limits of the part of a refused body that is discarded.
 DRAIN_BYTES = 32 * 1024 * 1024

@@ -14,7 +14,7 @@ from app.ddl.base import Base
 from app.ddl.checks import one_of
 from app.ddl.clock import NOW
 from app.ddl.columns import Bytes, EmptyJsonObject, JSONText, Word
-from app.models.recorded_event import RecordedEvent
+from app.models.audit import RecordedEvent
 
 # How many tasks one transaction does.
 BATCH = 100

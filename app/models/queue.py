@@ -1,13 +1,54 @@
-"""Where the lines and the users stand, by which a task gets its turn (start-time fair queueing)."""
+"""What of a queue is claimed next: nothing while it is paused, else the task of the user whose turn it is.
 
+Turns are those of start-time fair queueing, for each line: a queue and a priority. A worker that drains is held as a
+paused queue is.
+"""
+
+from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.base import Base
+from app.ddl.checks import one_of
+from app.ddl.clock import NOW
 from app.ddl.columns import Double, ShortText, Word
 from app.ddl.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
+from app.models.audit import RecordedEvent
+
+
+class QueueEvent(RecordedEvent):
+    """What the audit records of queues."""
+
+    PAUSED = "queue.paused"
+    RESUMED = "queue.resumed"
+
+
+class HoldKind(StrEnum):
+    QUEUE = "queue"
+    WORKER = "worker"
+
+
+class ClaimHold(Base):
+    """One queue (by its name) or one start of a worker (by its id). Nearly always the table is empty.
+
+    A trigger on `tasks` reads it at each claim (`app/ddl/postgresql/holds.py`).
+    """
+
+    __tablename__ = "claim_holds"
+    __table_args__ = (one_of("kind", HoldKind),)
+
+    kind: Mapped[str] = mapped_column(Word, primary_key=True)
+    name: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
+    reason: Mapped[str | None]
+    # Who asked for it; NULL for Python code, and once the user is deleted.
+    held_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+
+
+# -- Where the lines and the users stand, by which a task gets its turn (start-time fair queueing) ---------------------
 
 
 class ClaimedTurn(Base):

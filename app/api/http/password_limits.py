@@ -1,16 +1,19 @@
-"""Lets requests that hash a password come by turns, a few at a time.
+"""What passwords may cost one process: they are hashed by turns, and refused logins are remembered.
 
 Argon2id takes about 30 ms of a core and 19 MiB. Without a bound of their own, logins would take all threads and all
 cores of a process. A request that waits for its turn holds no thread and no connection to the database.
 """
 
+import hashlib
+import math
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 
-from app.errors import Overloaded
+from app.errors import Overloaded, TooManyRequests
 
 # One core of a process: the event loop and other requests have the others. More logins need more processes.
 AT_ONCE = 1
@@ -69,3 +72,44 @@ class PasswordTurns:
         queue.popleft().set()
         if queue:
             self._waiting[key] = queue  # behind the other keys
+
+
+# -- Remembers refused logins, so that a flood of them takes no thread and no query ------------------------------------
+
+MAX_REFUSALS = 10_000
+# A wait that is longer is asked for again: a reset of the password ends it, which the other processes do not hear of.
+LONGEST_REFUSAL_SECONDS = 10
+
+
+class Refusals:
+    """The logins that have to wait, by address block and name, for LONGEST_SECONDS at most.
+
+    For one event loop. Names are kept as digests, because users type passwords as names.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Until when it is remembered and until when it waits, and the refusal's detail.
+        self._known: dict[tuple[str, bytes], tuple[float, float, str]] = {}
+
+    def check(self, block: str, name: str) -> None:
+        """Raise TooManyRequests if this login was refused and its wait is not over."""
+        forgotten_at, until, detail = self._known.get(_key_of_login(block, name), (0.0, 0.0, ""))
+        now = self._clock()
+        if now < forgotten_at:
+            raise TooManyRequests(detail, retry_after=math.ceil(until - now))
+
+    def note(self, block: str, name: str, refusal: TooManyRequests) -> None:
+        """Remember a refusal."""
+        key, now, wait = _key_of_login(block, name), self._clock(), refusal.retry_after or 0
+        self._known.pop(key, None)
+        self._known[key] = (now + min(wait, LONGEST_REFUSAL_SECONDS), now + wait, refusal.detail)
+        while len(self._known) > MAX_REFUSALS:
+            del self._known[next(iter(self._known))]
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+def _key_of_login(block: str, name: str) -> tuple[str, bytes]:
+    return block, hashlib.sha256(name.encode(errors="surrogatepass")).digest()
