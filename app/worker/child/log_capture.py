@@ -4,7 +4,7 @@
 whether it propagates (docs/adr/0046). `sys.stdout` and `sys.stderr` are wrapped. Both go on as before: the worker's own
 log stays as it is.
 
-Whose a line is says `app/core/body_threads.py`. What a thread logs that was left behind by an earlier body belongs to
+Whose a line is says `app/core/task_bodies.py`. What a thread logs that was left behind by an earlier body belongs to
 that body, which has ended: it is not kept, and no other user gets to read it.
 """
 
