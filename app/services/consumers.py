@@ -11,7 +11,7 @@ from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.outbox import OutboxRow
 from app.services.outbox import Consumer
-from app.services.webhooks.recording import CONSUMER as WEBHOOKS
+from app.services.webhooks.new_deliveries import CONSUMER as WEBHOOKS
 from app.services.workflows.settling import CONSUMER as CHILDREN
 
 

@@ -27,7 +27,7 @@ from app.outbound.targets import parse_url
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch, WebhookRecover
 from app.services import audit
 from app.services.accounts.login_throttle import count_deed
-from app.services.webhooks import deliveries, dropping, endpoints, following, recoveries, secrets
+from app.services.webhooks import deliveries, endpoints, queue
 
 MAX_ENDPOINTS = 20
 # Of one user, within LOGIN_WINDOW_SECONDS. A recovery is of any number of deliveries.
@@ -61,7 +61,7 @@ class WebhookService:
 
     def secret_of_user(self, user_id: UUID) -> str:
         """Return the secret with which the user's receivers verify webhooks, as `whsec_…`. Raises WebhooksOff."""
-        return encode_secret(secrets.keys_of_user(user_id)[0])
+        return encode_secret(endpoints.keys_of_user(user_id)[0])
 
     @repeated_with_a_fresh_session
     def show_secret(self, db: Session, user_id: UUID, *, commit: bool = True) -> str:
@@ -76,11 +76,11 @@ class WebhookService:
         owner = db.scalar(sa.select(Task.user_id).where(Task.id == task_id))
         if owner is None:
             raise TaskNotFound
-        return secrets.keys_of_user(owner)
+        return endpoints.keys_of_user(owner)
 
     def service_keys(self) -> list[bytes]:
         """Return the service's own signing keys, for webhooks without a user. Raises WebhooksOff."""
-        return secrets.service_keys()
+        return endpoints.service_keys()
 
     # Endpoints
 
@@ -103,8 +103,8 @@ class WebhookService:
         """
         fields = {"url": url, "events": list(events), "filter": filter or WebhookFilter(), "enabled": enabled}
         wanted = parsed(WebhookCreate, {**fields, "description": description}, InvalidWebhook)
-        key, endpoint_id, service = secrets.new_key(), new_id(), secrets.keys_of_service()
-        secret = secrets.encrypted(key, endpoint_id, service)
+        key, endpoint_id, service = endpoints.new_key(), new_id(), endpoints.encryption_keys()
+        secret = endpoints.encrypted_key(key, endpoint_id, service)
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             of_user = sa.select(sa.func.count()).where(WebhookEndpoint.user_id == user_id)
@@ -116,9 +116,9 @@ class WebhookService:
             row.disabled_at = None if enabled else NOW
             db.add(row)
             db.flush()
-            following.follow_new_tasks(db, user_id)
+            endpoints.follow_new_tasks(db, user_id)
             if enabled:
-                following.follow_batch(db, user_id)
+                endpoints.follow_batch(db, user_id)
             db.refresh(row)
             audit.record(
                 db, WebhookEvent.CREATED, endpoints.subject_of(row), events=row.events, to=parse_url(row.url).origin
@@ -153,16 +153,16 @@ class WebhookService:
             if "url" in values or (wanted.get("enabled") and not row.enabled):
                 values |= {"failing_since": None}
             if wanted.get("enabled", row.enabled) != row.enabled:
-                dropping.close_lane(db, row)
+                queue.close_lane(db, row)
                 values |= {"disabled_at": NOW} if row.enabled else {"disabled_at": None, "lane": new_id()}
                 values |= {"disabled_reason": None}
             if not values:
                 return row
             endpoints.write(db, endpoint_id, values)
             if "enabled" in wanted:
-                following.follow_new_tasks(db, user_id)
+                endpoints.follow_new_tasks(db, user_id)
             if wanted.get("enabled"):
-                following.follow_batch(db, user_id)
+                endpoints.follow_batch(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id)
             audit.record(
                 db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse_url(row.url).origin
@@ -175,11 +175,11 @@ class WebhookService:
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id, lock=True)
-            dropping.close_lane(db, row)
+            queue.close_lane(db, row)
             gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
             db.execute(gone.execution_options(synchronize_session=False))
             db.expunge(row)
-            following.follow_new_tasks(db, user_id)
+            endpoints.follow_new_tasks(db, user_id)
             audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse_url(row.url).origin)
 
     @repeated_with_a_fresh_session
@@ -192,14 +192,14 @@ class WebhookService:
         A secret that is still in its grace time from an earlier rotation signs no more, nor does an old one that
         cannot be decrypted. Raises WebhookNotFound, EndpointsOff.
         """
-        key, service = secrets.new_key(), secrets.keys_of_service()
+        key, service = endpoints.new_key(), endpoints.encryption_keys()
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
             row = endpoints.find(db, user_id, endpoint_id, lock=True)  # nobody renews its encryption meanwhile
             old = row.secret if endpoints.signs(row, service) else None
             now: datetime = db.execute(sa.select(NOW)).scalar_one()
             until = now if old is None else now + timedelta(seconds=grace_seconds)
-            new = secrets.encrypted(key, endpoint_id, service)
+            new = endpoints.encrypted_key(key, endpoint_id, service)
             endpoints.write(db, endpoint_id, {"secret": new, "old_secret": old, "old_secret_until": until})
             audit.record(db, WebhookEvent.SECRET_ROTATED, endpoints.subject_of(row), grace_seconds=int(grace_seconds))
         return Rotated(encode_secret(key), until)
@@ -305,7 +305,7 @@ class WebhookService:
         with transaction(db, commit=commit):
             endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
             count_deed(db, settings, "recoveries of webhooks", {str(user_id): MOST_RECOVERIES})
-            number = recoveries.accept(db, endpoint, since)
+            number = deliveries.accept_recovery(db, endpoint, since)
         if number is None:
             raise TookTooLong("The recovery is accepted, but what it sends could not be counted in time")
         return number

@@ -28,13 +28,13 @@ SETTINGS = {"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": OWN}
 LONG_SECONDS = 240.0
 # Where a leader dies: with a delivery that is not committed, between its commit and its request, between that and its record.
 POINTS = (
-    {"at": "app.services.webhooks.recording:_rows_of_end", "when": "after"},
+    {"at": "app.services.webhooks.new_deliveries:_rows_of_end", "when": "after"},
     {"at": "app.services.webhooks.queue:take", "when": "before"},
     {"at": "app.services.webhooks.queue:take", "when": "after"},
-    {"at": "app.services.webhooks.sending:send", "when": "before"},
-    {"at": "app.services.webhooks.sending:send", "when": "after"},
-    {"at": "app.services.webhooks.outcomes:write_outcomes", "when": "before"},
-    {"at": "app.services.webhooks.outcomes:write_outcomes", "when": "after"},
+    {"at": "app.services.webhooks.queue:send", "when": "before"},
+    {"at": "app.services.webhooks.queue:send", "when": "after"},
+    {"at": "app.services.webhooks.sender:write_outcomes", "when": "before"},
+    {"at": "app.services.webhooks.sender:write_outcomes", "when": "after"},
 )
 # Behind its request, of which the receiver knows and the database does not.
 SENT = POINTS[4]

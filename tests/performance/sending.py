@@ -33,7 +33,7 @@ from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
 from app.services.webhooks.lanes import PLACES, PLACES_OF_LANE
-from app.services.webhooks.recording import CONSUMER
+from app.services.webhooks.new_deliveries import CONSUMER
 from app.services.webhooks.sender import Sender, sender_of
 from tests.support.schedules import TASK
 from tests.support.tasks import new_user

@@ -23,11 +23,10 @@ from app.outbound.targets import Policy
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.webhook_service import NewEndpoint, webhook_service
-from app.services.webhooks import dropping, health, outcomes, sending
-from app.services.webhooks.outcomes import Ended
+from app.services.webhooks import queue, sender as health, sender as outcomes
+from app.services.webhooks.new_deliveries import CONSUMER
 from app.services.webhooks.queue import Taken
-from app.services.webhooks.recording import CONSUMER
-from app.services.webhooks.sender import Sender
+from app.services.webhooks.sender import Ended, Sender
 from tests.support.tasks import finish, new_task
 from tests.unit.outbound.web_server import Web
 
@@ -70,7 +69,7 @@ def send(db: Session, by: Sender | None = None) -> None:
 
 def work_off(db: Session) -> None:
     """As maintenance does: drop what stands in closed lanes, and queue what is to be recovered."""
-    dropping.drop_closed(db, threading.Event())
+    queue.drop_closed_lanes(db, threading.Event())
     while take_steps(db, RECOVERIES, threading.Event()):
         pass
 
@@ -111,14 +110,14 @@ def copy_deliveries(db: Session, template: WebhookDelivery, number: int, **value
 
 def answered(db: Session, *taken: Taken) -> None:
     """Send these now, and write what comes of them."""
-    write(db, *((each, sending.send(Client(LOOPBACK), each.message)) for each in taken))
+    write(db, *((each, queue.send(Client(LOOPBACK), each.message)) for each in taken))
 
 
-def an_outcome(web: Web) -> sending.Outcome:
+def an_outcome(web: Web) -> queue.Outcome:
     """What comes of a request to this receiver."""
-    return sending.send(Client(LOOPBACK), sending.Message(web.url(), UUID(int=1), b"{}", [b"x" * 32]))
+    return queue.send(Client(LOOPBACK), queue.Message(web.url(), UUID(int=1), b"{}", [b"x" * 32]))
 
 
 def write(db: Session, *ended: Ended) -> None:
     """As the sender does."""
-    health.note(db, outcomes.write_outcomes(db, ended))
+    health.note_endpoints(db, outcomes.write_outcomes(db, ended))

@@ -21,7 +21,7 @@ from app.services.consumers import CONSUMERS
 from app.services.operations import stats_service
 from app.services.outbox import Consumer, Turn, deliver_batch
 from app.services.tasks import task_counts
-from app.services.webhooks import dropping, following, forgetting, recoveries
+from app.services.webhooks import deliveries, endpoints, queue
 from app.services.webhooks.sender import Sender, sender_of
 
 
@@ -99,7 +99,10 @@ DROP_SECONDS = 5.0
 RECOVER_SECONDS = 2.0
 
 RECOVERIES = Steps(
-    "webhooks: a batch of recovery", recoveries.running, recoveries.step, "its user can disable the endpoint"
+    "webhooks: a batch of recovery",
+    deliveries.running_recoveries,
+    deliveries.step_recovery,
+    "its user can disable the endpoint",
 )
 
 # What is under way outlasts a run of the pass.
@@ -115,11 +118,11 @@ def _send_webhooks(db: Session, this: Round) -> float | None:
 
 
 def _follow_tasks(db: Session, this: Round) -> None:
-    following.follow_active_tasks(db, this.stopping)
+    endpoints.follow_active_tasks(db, this.stopping)
 
 
 def _drop_deliveries(db: Session, this: Round) -> None:
-    dropping.drop_closed(db, this.stopping)
+    queue.drop_closed_lanes(db, this.stopping)
 
 
 def _recover_webhooks(db: Session, this: Round) -> float | None:
@@ -127,7 +130,7 @@ def _recover_webhooks(db: Session, this: Round) -> float | None:
 
 
 def _forget_deliveries(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, forgetting.forget_deliveries, forgetting.FORGET_BATCH)
+    return this.run_batches(db, deliveries.forget_deliveries, deliveries.FORGET_BATCH)
 
 
 def _any_delivery_is_due() -> ColumnElement[bool]:

@@ -10,8 +10,8 @@ from app.models.schedule import Schedule
 from app.models.webhook import EventType
 from app.services.schedules.runs import Run
 from app.services.tasks.quotas import quotas
-from app.services.webhooks import recording
-from app.services.webhooks.recording import Event
+from app.services.webhooks import new_deliveries
+from app.services.webhooks.new_deliveries import Event
 
 # Of one schedule: what is skipped each second would else be an event a second, with a row for each endpoint.
 EVERY = timedelta(minutes=1)
@@ -28,10 +28,10 @@ def tell_skips(db: Session, runs: Sequence[Run], now: datetime) -> None:
     if not events:
         return
     user_id = runs[0].schedule.user_id
-    endpoints = recording.find_endpoints(db, user_id, EventType.SCHEDULE_SKIPPED)
+    endpoints = new_deliveries.find_endpoints(db, user_id, EventType.SCHEDULE_SKIPPED)
     if not endpoints or quotas.keeps_too_much(db, user_id):
         return
-    told = recording.record_events(db, user_id, EventType.SCHEDULE_SKIPPED, endpoints, events)
+    told = new_deliveries.record_events(db, user_id, EventType.SCHEDULE_SKIPPED, endpoints, events)
     statements.write_told(db, [event.schedule_id for event in told], now)
 
 

@@ -1,18 +1,80 @@
-"""Endpoints as rows: found, written, and what a request says of them. None of these functions commits."""
+"""Endpoints: the secrets that sign webhooks, their rows, and that the outbox tells of the tasks of their users.
 
+The secrets are those of Standard Webhooks 1.0. The key of a user is derived from WEBHOOK_SECRET, and signs what goes to
+the `webhook_url` of tasks. With one secret for all users, each receiver could forge the webhooks of the others.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.core.security import Undecryptable
+from app.core.config import get_settings
+from app.core.security import Undecryptable, decrypt, encrypt
+from app.core.signatures import derive_user_key
+from app.db.session import transaction
 from app.db.statements import api_keys
 from app.ddl.clock import NOW
-from app.errors import UserNotFound, WebhookDisabled, WebhookNotFound
+from app.errors import EndpointsOff, UserNotFound, WebhookDisabled, WebhookNotFound, WebhooksOff
+from app.models.task import ACTIVE, Task
+from app.models.user import User
 from app.models.webhook import EventType, WebhookEndpoint
 from app.services.audit import Subject
-from app.services.webhooks import secrets
+from app.services.outbox import follow_tasks
+from app.services.webhooks.new_deliveries import CONSUMER
+
+SECRET_BYTES = 32
+
+
+def service_keys() -> list[bytes]:
+    """Return the service's own signing keys, for webhooks without a user. Raises WebhooksOff."""
+    keys = get_settings().webhook_keys
+    if not keys:
+        raise WebhooksOff
+    return keys
+
+
+def keys_of_user(user_id: UUID) -> list[bytes]:
+    """Return the signing keys of a user, the present one first. Raises WebhooksOff."""
+    return [derive_user_key(key, str(user_id)) for key in service_keys()]
+
+
+def encryption_keys() -> list[str]:
+    """Return the keys that encrypt the secrets of endpoints, the present one first.
+
+    Raises EndpointsOff without SECRET_KEY: then each process has made one up, and no other could decrypt them.
+    """
+    settings = get_settings()
+    if settings.secret_key is None:
+        raise EndpointsOff
+    return settings.accepted_keys
+
+
+def new_key() -> bytes:
+    """Return a random signing key for an endpoint."""
+    return os.urandom(SECRET_BYTES)
+
+
+def encrypted_key(key: bytes, endpoint_id: UUID, service: Sequence[str]) -> bytes:
+    """Return the key as the row of the endpoint has it. `service`: `Settings.accepted_keys`."""
+    return encrypt(key, service, _context_of_secret(endpoint_id))
+
+
+def decrypted_key(secret: bytes, endpoint_id: UUID, service: Sequence[str]) -> tuple[bytes, bool]:
+    """Return the key, and whether the first of the service's keys has encrypted it. Raises Undecryptable."""
+    return decrypt(secret, service, _context_of_secret(endpoint_id))
+
+
+def _context_of_secret(endpoint_id: UUID) -> str:
+    return f"webhook endpoint {endpoint_id}"
+
+
+# -- Endpoints as rows: found, written, and what a request says of them. None of these functions commits ---------------
 
 
 def columns_of(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +126,7 @@ def write(db: Session, endpoint_id: UUID, values: dict[str, Any]) -> None:
 def signs(row: WebhookEndpoint, service: list[str]) -> bool:
     """Return whether a key of the service decrypts the present secret."""
     try:
-        secrets.decrypted(bytes(row.secret), row.id, service)
+        decrypted_key(bytes(row.secret), row.id, service)
     except Undecryptable:
         return False
     return True
@@ -81,10 +143,67 @@ def renew(row: WebhookEndpoint, service: list[str]) -> int:
     for name in ("secret", "old_secret"):
         old: bytes | None = getattr(row, name)
         try:
-            key, is_current = (b"", True) if old is None else secrets.decrypted(bytes(old), row.id, service)
+            key, is_current = (b"", True) if old is None else decrypted_key(bytes(old), row.id, service)
         except Undecryptable:
             continue  # logged when it is to sign
         if not is_current:
-            setattr(row, name, secrets.encrypted(key, row.id, service))
+            setattr(row, name, encrypted_key(key, row.id, service))
             renewed += 1
     return renewed
+
+
+# -- Has the outbox told of the ends of a user's tasks while the user has an enabled endpoint --------------------------
+# `users.followers` says so to each submit, which reads it with what it reads of the user anyway. So it is set in the
+# transaction that creates or enables an endpoint. The tasks that are active then are followed afterwards.
+
+# At most so many tasks in one transaction.
+FOLLOW_BATCH = 1000
+# A submit that has read its user before the endpoint was committed has ended by then.
+YOUNG = timedelta(minutes=5)
+
+
+def follow_new_tasks(db: Session, user_id: UUID) -> None:
+    """Have each new task of the user followed if an endpoint is enabled, and else not. The caller commits.
+
+    The caller holds the lock on the user's row, so that no other endpoint comes or goes meanwhile.
+    """
+    enabled = sa.exists().where(WebhookEndpoint.user_id == user_id, WebhookEndpoint.enabled)
+    others = sa.func.coalesce(User.followers, 0).bitwise_and(~CONSUMER.bit & 0xFF)
+    bits = (
+        others.bitwise_or(CONSUMER.bit)
+        if db.scalar(sa.select(enabled))
+        else sa.case((others > 0, others), else_=sa.null())
+    )
+    followed = sa.update(User).where(User.id == user_id).values(followers=bits)
+    db.execute(followed.execution_options(synchronize_session=False))
+
+
+def follow_batch(db: Session, user_id: UUID, after: UUID | None = None) -> UUID | None:
+    """Follow a batch of the user's active tasks, those behind this id. The caller commits.
+
+    Returns the last id of the batch, or None if no more are left.
+    """
+    found = sa.select(Task.id).where(Task.user_id == user_id, Task.status.in_(sorted(ACTIVE)))
+    if after is not None:
+        found = found.where(Task.id < after)
+    ids = db.scalars(found.order_by(Task.id.desc()).limit(FOLLOW_BATCH)).all()
+    if ids:
+        follow_tasks(db, CONSUMER, Task.id.in_(ids))
+    return ids[-1] if len(ids) == FOLLOW_BATCH else None
+
+
+def follow_active_tasks(db: Session, stopping: threading.Event) -> None:
+    """Follow the active tasks of users with endpoints that are younger than YOUNG: those that nothing follows yet.
+
+    A transaction for each batch.
+    """
+    with transaction(db):
+        young = sa.select(WebhookEndpoint.user_id).distinct()
+        users = db.scalars(young.where(WebhookEndpoint.enabled, WebhookEndpoint.updated_at > NOW - YOUNG)).all()
+    for user_id in users:
+        last: UUID | None = None
+        while not stopping.is_set():
+            with transaction(db):
+                last = follow_batch(db, user_id, last)
+            if last is None:
+                break

@@ -1,32 +1,197 @@
-"""Sends what is due: takes rows, has threads make the requests, writes what came of them. One in the leader's process.
+"""The sender of webhooks in the leader's process, and what it writes of deliveries and of their endpoints.
 
-The thread of the pass is the only one that uses the database. It takes rows for many lanes at once and writes many
-outcomes at once; the requests run beside it, each in a thread that goes on with its lane while rows of it are ready.
+What came of deliveries is written for many in one transaction.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from functools import cache
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
+from app.core.json_text import dump_json
 from app.db.outage import first_line, is_outage, is_passing
+from app.db.session import transaction
+from app.ddl.clock import NOW
+from app.models.webhook import (
+    DELIVERY_BYTES,
+    DeliveryState,
+    DisabledReason,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+)
 from app.outbound import Client
 from app.outbound.client import default_tls
 from app.outbound.targets import Policy
-from app.services.webhooks import health, outcomes, queue, sending
-from app.services.webhooks.due_lanes import DueLanes
-from app.services.webhooks.lanes import PLACES, DueLane, Lanes
-from app.services.webhooks.outcomes import Ended
-from app.services.webhooks.queue import SEND_WITHIN_SECONDS, Taken
-from app.services.webhooks.sending import BOUNDS
+from app.services import audit
+from app.services.webhooks import endpoints, queue
+from app.services.webhooks.lanes import PLACES, DueLane, DueLanes, Lanes
+from app.services.webhooks.queue import REQUEST_BOUNDS, SEND_WITHIN_SECONDS, Outcome, Taken, retry_delay_after
 
 logger = logging.getLogger(__name__)
+
+Ended = tuple[Taken, Outcome]
+
+# Of a delivery that was sent again and again; the oldest are left out.
+MOST_ATTEMPTS = 50
+
+_DELIVERIES: Any = WebhookDelivery.__table__
+_WRITTEN = ("state", "attempts", "tries", "lane", "next_attempt_at", "bytes")
+_WRITE_ENDED = (
+    sa.update(_DELIVERIES)
+    .where(_DELIVERIES.c.id == sa.bindparam("of_id"))
+    .values({name: sa.bindparam(f"its_{name}", type_=_DELIVERIES.c[name].type) for name in _WRITTEN})
+)
+
+
+def write_outcomes(db: Session, ended: Sequence[Ended]) -> list[Ended]:
+    """Write what came of these deliveries. Returns those that stood as they were taken.
+
+    Of one that was dropped meanwhile the attempt is kept, and a success counts. One that was queued anew, or that
+    another sender has taken, is left as it is: the later word counts.
+    """
+    row, stood, values = WebhookDelivery, list[Ended](), list[dict[str, Any]]()
+    with transaction(db):
+        its = sa.select(row.id, row.next_attempt_at, row.state).where(row.id.in_({taken.id for taken, _ in ended}))
+        rows = {each.id: each for each in db.execute(its.order_by(row.id).with_for_update())}
+        dropped = _attempts_of(db, [each.id for each in rows.values() if each.state == DeliveryState.DROPPED])
+        now: datetime = db.execute(sa.select(NOW)).scalar_one()
+        for taken, outcome in ended:
+            if taken.id in dropped:
+                dropped[taken.id].append(outcome.as_attempt())
+                state = DeliveryState.DELIVERED if outcome.succeeded else DeliveryState.DROPPED
+                values.append(_values(taken, state, dropped[taken.id]))
+            elif taken.id in rows and rows[taken.id].next_attempt_at == taken.lease:
+                stood.append((taken, outcome))
+                values.append(_values_of(taken, outcome, now))
+        if values:
+            db.execute(_WRITE_ENDED, values)
+    return stood
+
+
+def _attempts_of(db: Session, ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    row = WebhookDelivery
+    found = db.execute(sa.select(row.id, row.attempts).where(row.id.in_(ids))) if ids else ()
+    return {each.id: list(each.attempts) for each in found}
+
+
+def _values_of(taken: Taken, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    attempts = [*taken.attempts, outcome.as_attempt()]
+    if outcome.succeeded:
+        return _values(taken, DeliveryState.DELIVERED, attempts)
+    tries = taken.tries + 1
+    first = datetime.fromisoformat(attempts[-min(tries, len(attempts))]["at"])
+    elapsed = max(0.0, (outcome.at - first).total_seconds())
+    delay = None if outcome.is_gone else retry_delay_after(tries, outcome.retry_after, elapsed)
+    if delay is None:
+        return _values(taken, DeliveryState.FAILED, attempts)
+    return _values(taken, DeliveryState.PENDING, attempts, now + timedelta(seconds=delay))
+
+
+def _values(
+    taken: Taken, state: DeliveryState, attempts: Sequence[dict[str, Any]], again: datetime | None = None
+) -> dict[str, Any]:
+    kept = attempts[-MOST_ATTEMPTS:]
+    own_url = taken.message.url if taken.endpoint_id is None else ""
+    return {
+        "of_id": taken.id,
+        "its_state": state.value,
+        "its_attempts": kept,
+        "its_tries": taken.tries + 1,
+        "its_lane": None if again is None else taken.lane,
+        "its_next_attempt_at": again,
+        "its_bytes": DELIVERY_BYTES + len(own_url.encode()) + len(taken.message.body) + len(dump_json(kept).encode()),
+    }
+
+
+# -- What deliveries say of their endpoints: since when nothing gets through, and which are disabled for it ------------
+
+# Nothing got through for so long, and one has just failed: the endpoint is disabled.
+FAILING_FOR = timedelta(days=5)
+
+# An endpoint, and when it was changed last: what was sent before a change says nothing of what it is now.
+_EndpointState = tuple[UUID, datetime]
+
+
+def note_endpoints(db: Session, ended: Collection[Ended]) -> None:
+    """Note what these deliveries say of their endpoints, as far as these are unchanged since they were taken.
+
+    Nearly always that is nothing new, and no row is locked.
+    """
+    said: dict[_EndpointState, list[Outcome]] = {}
+    for taken, outcome in ended:
+        if taken.endpoint_id is not None and taken.endpoint_at is not None:
+            said.setdefault((taken.endpoint_id, taken.endpoint_at), []).append(outcome)
+    if not said:
+        return
+    with transaction(db):
+        news = _news(db, said)
+        if news:
+            for state, values in _news(db, {each: said[each] for each in news}, lock=True).items():
+                _write_endpoint(db, state, values)
+
+
+def _news(
+    db: Session, said: dict[_EndpointState, list[Outcome]], *, lock: bool = False
+) -> dict[_EndpointState, dict[str, Any]]:
+    """What is to be written of these endpoints; `lock` has them stay so until the transaction ends."""
+    row = WebhookEndpoint
+    found = (
+        sa.select(row.id, row.updated_at, row.failing_since, NOW.label("now"))
+        .where(row.id.in_({endpoint_id for endpoint_id, _ in said}), row.enabled)
+        .order_by(row.id)
+    )
+    rows = db.execute(found.with_for_update() if lock else found).all()
+    news = {(each.id, each.updated_at): _news_of(each, said.get((each.id, each.updated_at), ())) for each in rows}
+    return {state: values for state, values in news.items() if values}
+
+
+def _news_of(row: Any, outcomes: Collection[Outcome]) -> dict[str, Any]:
+    if any(each.is_gone for each in outcomes):
+        return _disabled_columns(DisabledReason.GONE)
+    if any(each.succeeded for each in outcomes):
+        return {} if row.failing_since is None else {"failing_since": None}
+    if not outcomes:
+        return {}
+    if row.failing_since is None:
+        return {"failing_since": NOW}
+    return _disabled_columns(DisabledReason.FAILING) if row.failing_since < row.now - FAILING_FOR else {}
+
+
+def _disabled_columns(reason: DisabledReason) -> dict[str, Any]:
+    values = {"enabled": False, "disabled_at": NOW, "disabled_reason": reason.value, "updated_at": NOW}
+    return values | {"failing_since": sa.func.coalesce(WebhookEndpoint.failing_since, NOW)}
+
+
+def _write_endpoint(db: Session, state: _EndpointState, values: dict[str, Any]) -> None:
+    """Write this of an endpoint; where it is disabled by it, the audit says so, and what is queued is not sent.
+
+    The user's tasks stay followed until the user disables or deletes the endpoint: then the user's row is locked.
+    """
+    row, endpoint_id = WebhookEndpoint, state[0]
+    written = sa.update(row).where(row.id == endpoint_id).values(values)
+    db.execute(written.execution_options(synchronize_session=False))
+    if reason := values.get("disabled_reason"):
+        disabled = endpoints.find(db, None, endpoint_id)
+        queue.close_lane(db, disabled)
+        owner = disabled.user_id
+        subject = endpoints.subject_of(disabled)
+        audit.record(db, WebhookEvent.DISABLED, subject, actor=None, reason=reason, owner=str(owner))
+        logger.warning("webhooks: endpoint %s of user %s is disabled: %s", endpoint_id, owner, reason)
+
+
+# Sends what is due: takes rows, has threads make the requests, writes what came of them. One in the leader's process.
+# The thread of the pass is the only one that uses the database. It takes rows for many lanes at once and writes many
+# outcomes at once; the requests run beside it, each in a thread that goes on with its lane while rows of it are ready.
 
 # Which lanes are due is looked up so often at most while there is work.
 LOOK_SECONDS = 0.2
@@ -122,7 +287,7 @@ class Sender:
             while (item := self._next_of(lane)) is not None:
                 taken, until = item
                 if time.monotonic() < until:  # else it is due again by itself, perhaps for another sender
-                    outcome = sending.send(self._client, taken.message)
+                    outcome = queue.send(self._client, taken.message)
                     with self._lock:
                         self._lanes.note(lane, seconds=outcome.latency_seconds, succeeded=outcome.succeeded)
                     self._ended.put((taken, outcome))
@@ -146,7 +311,7 @@ class Sender:
     def _write_down(self, db: Session, ended: list[Ended]) -> None:
         """Write these outcomes; by halves where that fails but for an outage, so that a bad one stands alone."""
         try:
-            stood = outcomes.write_outcomes(db, ended)
+            stood = write_outcomes(db, ended)
         except Exception as error:
             if is_outage(error):
                 raise
@@ -168,7 +333,7 @@ class Sender:
     def _note(self, db: Session, stood: list[Ended]) -> None:
         """In a transaction of its own: the outcomes of all users do not wait for what is said of an endpoint."""
         try:
-            health.note(db, stood)
+            note_endpoints(db, stood)
         except Exception as error:
             if is_outage(error) or not is_passing(error):
                 raise
@@ -187,4 +352,4 @@ class Sender:
 
 def sender_of(policy: Policy, service: Sequence[str]) -> Sender:
     """Return a sender to the addresses of this policy. It reads the trusted certificates once, not for each request."""
-    return Sender(Client(policy, BOUNDS, tls=cache(default_tls)), service)
+    return Sender(Client(policy, REQUEST_BOUNDS, tls=cache(default_tls)), service)

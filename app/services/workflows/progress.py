@@ -13,7 +13,7 @@ from app.db.statements import workflows
 from app.models.task import TaskStatus
 from app.models.webhook import EventType
 from app.schemas.workflow import WorkflowRead
-from app.services.webhooks import recording
+from app.services.webhooks import new_deliveries
 from app.services.workflows.reading import final, read
 
 
@@ -39,8 +39,8 @@ def note(db: Session, task_ids: Collection[UUID]) -> None:
 def _tell(db: Session, status: TaskStatus, owners: Mapping[UUID, UUID]) -> None:
     """Record the ends of these workflows for the webhooks of their owners."""
     kind = EventType(f"workflow.{status.value}")
-    endpoints = {owner: recording.find_endpoints(db, owner, kind) for owner in set(owners.values())}
+    endpoints = {owner: new_deliveries.find_endpoints(db, owner, kind) for owner in set(owners.values())}
     for workflow_id, owner in owners.items():
         if endpoints[owner]:
             shown = WorkflowRead.model_validate(read(db, workflow_id))
-            recording.record_made(db, owner, kind, endpoints[owner], shown)
+            new_deliveries.record_made(db, owner, kind, endpoints[owner], shown)

@@ -15,8 +15,8 @@ from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.webhook import EventType, WebhookEndpoint
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import recording, recoveries
-from app.services.webhooks.recording import Event
+from app.services.webhooks import deliveries, new_deliveries
+from app.services.webhooks.new_deliveries import Event
 from tests.support import webhooks
 from tests.support.page_reader import Reader, cells, heading, words, wrong
 from tests.support.schedules import new_schedule
@@ -241,8 +241,8 @@ class TestDeliveries:
         user, kind = UUID(account["id"]), EventType.SCHEDULE_SKIPPED
         with SessionLocal() as db:
             there = new_schedule(db, user, name="Nightly <sync>").id
-            of = recording.find_endpoints(db, user, kind)
-            assert len(recording.record_events(db, user, kind, of, [Event(there), Event(UUID(int=6))])) == 2
+            of = new_deliveries.find_endpoints(db, user, kind)
+            assert len(new_deliveries.record_events(db, user, kind, of, [Event(there), Event(UUID(int=6))])) == 2
             db.commit()
         pages = [
             reader.get(path).text
@@ -275,7 +275,7 @@ class TestDeliveries:
         self, reader: Reader, web: Web, monkeypatch: pytest.MonkeyPatch, deed: str, form: dict[str, str]
     ) -> None:
         one = create(reader, url=web.url())
-        monkeypatch.setattr(recoveries, "accept", lambda *_: None)
+        monkeypatch.setattr(deliveries, "accept_recovery", lambda *_: None)
         answer = reader.post(f"/webhooks/{one}/{deed}", **form)
         assert (answer.status_code, "The recovery is accepted, but" in answer.text) == (503, True)
         assert "Deliveries" in answer.text

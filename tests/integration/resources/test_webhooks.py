@@ -17,7 +17,7 @@ from app.db.session import SessionLocal
 from app.models import Task
 from app.models.audit import AuditRecord
 from app.models.webhook import WebhookDelivery
-from app.services.webhooks.recording import CONSUMER
+from app.services.webhooks.new_deliveries import CONSUMER
 from tests.support.accounts import bearer
 from tests.support.running import Running
 from tests.support.settings import settings, sql

@@ -14,7 +14,7 @@ from app.ddl.clock import NOW
 from app.models.audit import AuditRecord
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import due_lanes, outcomes, queue
+from app.services.webhooks import lanes, queue, sender
 from tests.support.webhooks import (
     age_failures,
     an_outcome,
@@ -186,7 +186,7 @@ class TestDeaths:
         made = endpoint(db, user, web.url()).row
         ended(db, user)
         [taken] = queue.take(db, {made.id: 4}, get_settings().accepted_keys)
-        assert due_lanes.find_due(db) == []
+        assert lanes.find_due_lanes(db) == []
         assert queue.take(db, {made.id: 4}, get_settings().accepted_keys) == []
         due_again(db)
         send(db)
@@ -203,7 +203,7 @@ class TestDeaths:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(outcomes, "write_outcomes", die)
+            patched.setattr(sender, "write_outcomes", die)
             with pytest.raises(KeyboardInterrupt):
                 send(db)
         assert (len(web.seen), delivery(db).state, delivery(db).attempts) == (1, "pending", [])

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionLocal
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries, endpoints, recoveries, secrets
+from app.services.webhooks import deliveries, endpoints
 from tests.support.database_errors import said
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
@@ -53,8 +53,8 @@ def test_a_rotation_keeps_the_old_secret_as_it_is_encrypted_anew(made: WebhookEn
 
 def encrypted_anew(secret: bytes, endpoint_id: UUID) -> bytes:
     """The same secret, encrypted once more."""
-    service = secrets.keys_of_service()
-    return secrets.encrypted(secrets.decrypted(secret, endpoint_id, service)[0], endpoint_id, service)
+    service = endpoints.encryption_keys()
+    return endpoints.encrypted_key(endpoints.decrypted_key(secret, endpoint_id, service)[0], endpoint_id, service)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def encrypted_anew(secret: bytes, endpoint_id: UUID) -> bytes:
             lambda db, row: webhook_service.redeliver(db, row.user_id, row.id, delivery_id()),
         ),
         (
-            (recoveries, "accept"),
+            (deliveries, "accept"),
             lambda db, row: webhook_service.recover(db, row.user_id, row.id, datetime(2020, 1, 1, tzinfo=UTC)),
         ),
         ((endpoints, "renew"), lambda db, row: webhook_service.renew_encryption(db)),

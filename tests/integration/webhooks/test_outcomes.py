@@ -20,10 +20,15 @@ from app.errors import TooManyRequests
 from app.models.webhook import DELIVERY_BYTES, WebhookDelivery, WebhookEndpoint
 from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries as rows, health, outcomes, queue, sender as sending_passes, sending
-from app.services.webhooks.outcomes import MOST_ATTEMPTS
-from app.services.webhooks.queue import Taken
-from app.services.webhooks.sending import Outcome
+from app.services.webhooks import (
+    deliveries as rows,
+    queue,
+    sender as health,
+    sender as outcomes,
+    sender as sending_passes,
+)
+from app.services.webhooks.queue import Outcome, Taken
+from app.services.webhooks.sender import MOST_ATTEMPTS
 from tests.support.database_errors import said
 from tests.support.tasks import new_user
 from tests.support.waiting import wait_for
@@ -229,13 +234,13 @@ class TestAnOutcomeThatCannotBeWritten:
         db.execute(update(WebhookDelivery).where(WebhookDelivery.id == bad.id).values(event_id=UUID(int=1)))
         db.commit()
 
-        def odd(_client: object, message: sending.Message) -> Outcome:
+        def odd(_client: object, message: queue.Message) -> Outcome:
             if message.event_id == UUID(int=1):
                 return outcome(503, error=object())  # no JSON
             time.sleep(0.02)  # so that several are written at once
             return outcome(204)
 
-        monkeypatch.setattr(sending, "send", odd)
+        monkeypatch.setattr(queue, "send", odd)
         send(db)
         found = {each.id: each.state for each in deliveries(db)}
         assert found.pop(bad.id) == "pending"
@@ -262,7 +267,7 @@ class TestAnOutcomeThatCannotBeWritten:
         def locked(*_: object) -> None:
             raise said(psycopg2.OperationalError, LOCKED)
 
-        monkeypatch.setattr(health, "note", locked)
+        monkeypatch.setattr(health, "note_endpoints", locked)
         send(db)
         assert delivery(db).state == "delivered"
 

@@ -20,8 +20,8 @@ from app.maintenance.rounds import Round
 from app.models.webhook import DeliveryState, WebhookDelivery
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.webhooks import due_lanes, forgetting, queue, recording
-from app.services.webhooks.due_lanes import DueLanes
+from app.services.webhooks import deliveries as forgetting, lanes as due_lanes, new_deliveries, queue
+from app.services.webhooks.lanes import DueLanes
 from tests.support.plans import analyze, plan_of
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_user
@@ -121,7 +121,7 @@ class TestTheLook:
     def test_finds_what_has_become_due_since(
         self, db: Session, user: UUID, lanes: DueLanes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(due_lanes, "find_due", lambda _: pytest.fail("it walks through all lanes"))
+        monkeypatch.setattr(due_lanes, "find_due_lanes", lambda _: pytest.fail("it walks through all lanes"))
         [waiting, *_] = [each for each in deliveries(db) if each.next_attempt_at > each.created_at]
         db.execute(update(WebhookDelivery).where(WebhookDelivery.id == waiting.id).values(next_attempt_at=NOW))
         other = endpoint(db, user).row
@@ -149,25 +149,25 @@ class TestFairness:
         ended(db, alive.user_id)
         template = next(each for each in deliveries(db) if each.endpoint_id == dead.id)
         copy_deliveries(db, template, 2000)
-        assert {each.lane for each in due_lanes.find_due(db)} == {dead.id, alive.id}
+        assert {each.lane for each in due_lanes.find_due_lanes(db)} == {dead.id, alive.id}
         taken = queue.take(db, {dead.id: 4, alive.id: 4}, get_settings().accepted_keys)
         assert [each.lane for each in taken].count(dead.id) == 4
         assert [each.lane for each in taken].count(alive.id) == 1
 
     def test_the_hosts_that_one_user_names_are_of_a_few_lanes(self, user: UUID) -> None:
-        lanes = {recording.lane_of_url(user, f"https://host-{number}.example.com/x") for number in range(2000)}
-        assert len(lanes) == recording.LANES_OF_URLS
-        same = {recording.lane_of_url(user, f"https://one.example.com/{number}") for number in range(100)}
+        lanes = {new_deliveries.lane_of_url(user, f"https://host-{number}.example.com/x") for number in range(2000)}
+        assert len(lanes) == new_deliveries.LANES_OF_URLS
+        same = {new_deliveries.lane_of_url(user, f"https://one.example.com/{number}") for number in range(100)}
         assert len(same) == 1
-        assert recording.lane_of_url(new_id(), "https://one.example.com/") not in same
+        assert new_deliveries.lane_of_url(new_id(), "https://one.example.com/") not in same
 
     def test_the_url_of_a_task_that_has_failed_before_is_known_to_fail(self, db: Session, user: UUID, web: Web) -> None:
         web.answer["/"] = reply(500)
         ended(db, user, webhook_url=web.url())
-        assert [each.failing for each in due_lanes.find_due(db)] == [False]
+        assert [each.failing for each in due_lanes.find_due_lanes(db)] == [False]
         send(db)
         due_again(db)
-        assert [each.failing for each in due_lanes.find_due(db)] == [True]
+        assert [each.failing for each in due_lanes.find_due_lanes(db)] == [True]
 
 
 def test_deliveries_are_forgotten_after_thirty_days(db: Session, user: UUID) -> None:

@@ -19,7 +19,7 @@ from app.launcher.ports import free_loopback_port
 from app.launcher.processes import ManagedProcess
 from app.outbound import Bounds, Client
 from app.outbound.targets import Policy
-from app.services.webhooks.sending import Message, Outcome, send
+from app.services.webhooks.queue import Message, Outcome, send
 from tests.support.pages import Page
 from tests.support.tools import needs_program
 from tests.support.waiting import wait_for

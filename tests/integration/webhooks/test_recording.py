@@ -24,8 +24,8 @@ from app.services.schedules.timing import now_of
 from app.services.task_service import task_service
 from app.services.tasks import quotas as usage
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import following, recording
-from app.services.webhooks.recording import CONSUMER
+from app.services.webhooks import endpoints, new_deliveries
+from app.services.webhooks.new_deliveries import CONSUMER
 from tests.support.schedules import TASK, fire_all, move_on, new_schedule, rewind, tasks_of, told
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_task, new_user
@@ -165,7 +165,7 @@ class TestWhatIsRecorded:
         task = new_task(db, user)
         db.execute(update(Task).values(followers=None))
         db.commit()
-        following.follow_active_tasks(db, threading.Event())
+        endpoints.follow_active_tasks(db, threading.Event())
         finish(db, task)
         record(db)
         assert delivery(db).task_id == task.id
@@ -176,7 +176,7 @@ class TestWhatIsRecorded:
         db.execute(update(Task).values(followers=None))
         db.execute(update(WebhookEndpoint).values(updated_at=NOW - timedelta(minutes=6)))
         db.commit()
-        following.follow_active_tasks(db, threading.Event())
+        endpoints.follow_active_tasks(db, threading.Event())
         db.refresh(task)
         assert task.followers is None
 
@@ -295,12 +295,12 @@ class TestWhatIsRecorded:
         schedule = new_schedule(db, user)
         db.execute(update(Schedule).where(Schedule.id == schedule.id).values(task=TASK | {"args": ["no number"]}))
         rewind(db, schedule)
-        record_events = recording.record_events
+        record_events = new_deliveries.record_events
 
         def fails(*args: Any, **options: Any) -> None:
             record_events(*args, **options)
             raise ValueError
 
-        monkeypatch.setattr(recording, "record_events", fails)
+        monkeypatch.setattr(new_deliveries, "record_events", fails)
         fire_all(db)
         assert (deliveries(db), told(db, schedule)) == ([], [])

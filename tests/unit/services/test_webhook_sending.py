@@ -15,8 +15,8 @@ import pytest
 from app.core.redacted_text import redact_text
 from app.core.signatures import encode_secret, verify
 from app.outbound import Client
-from app.services.webhooks import retries
-from app.services.webhooks.sending import ANSWER_BYTES, Message, send
+from app.services.webhooks import queue
+from app.services.webhooks.queue import ANSWER_BYTES, Message, send
 from tests.support.tls import Authority
 from tests.unit.outbound.web_server import (
     FakeResolver,
@@ -165,7 +165,7 @@ class TestTheRequest:
             request.wfile.write(b"1\r\na\r\n" * 500 + b"0\r\n\r\n")
 
         web.answer["/"] = pieces
-        monkeypatch.setattr("app.services.webhooks.sending.redact_text", note)
+        monkeypatch.setattr("app.services.webhooks.queue.redact_text", note)
         assert send(client(), message(web.url())).answer == "a" * 500
         assert seen == ["a" * 500]
 
@@ -191,7 +191,7 @@ class TestTheRequest:
 
 class TestRetries:
     def test_take_three_days_and_the_second_attempt_comes_within_a_minute(self) -> None:
-        waits = [retries.delay_after(tries, None) for tries in range(1, len(retries.DELAYS) + 2)]
+        waits = [queue.retry_delay_after(tries, None) for tries in range(1, len(queue.RETRY_DELAYS) + 2)]
         assert waits.pop() is None
         assert waits[0] is not None
         assert waits[0] < 60
@@ -199,7 +199,7 @@ class TestRetries:
 
     @pytest.mark.parametrize(("asked", "least"), [(None, 9.0), (1.0, 9.0), (3600.0, 3600.0)])
     def test_wait_longer_if_the_receiver_asks_and_never_shorter(self, asked: float | None, least: float) -> None:
-        delay = retries.delay_after(1, asked)
+        delay = queue.retry_delay_after(1, asked)
         assert delay is not None
         assert least <= delay <= max(11.0, asked or 0)
 
@@ -207,16 +207,16 @@ class TestRetries:
         ("elapsed", "asked", "latest"),
         [
             (0.0, 86_400.0, 86_400.0),
-            (retries.LASTS - 7200, 3600.0, 7200.0),
-            (retries.LASTS - 3600, 7200.0, None),
-            (retries.LASTS - 60, None, 60.0),
-            (retries.LASTS, None, None),
+            (queue.RETRIES_LAST - 7200, 3600.0, 7200.0),
+            (queue.RETRIES_LAST - 3600, 7200.0, None),
+            (queue.RETRIES_LAST - 60, None, 60.0),
+            (queue.RETRIES_LAST, None, None),
         ],
     )
     def test_are_made_within_three_days_and_no_earlier_than_the_receiver_asks(
         self, elapsed: float, asked: float | None, latest: float | None
     ) -> None:
-        delay = retries.delay_after(5, asked, elapsed)
+        delay = queue.retry_delay_after(5, asked, elapsed)
         if latest is None:
             assert delay is None
         else:
@@ -224,4 +224,4 @@ class TestRetries:
             assert (asked or 0) <= delay <= latest
 
     def test_end_also_if_the_receiver_asks_for_more(self) -> None:
-        assert retries.delay_after(len(retries.DELAYS) + 1, 60.0) is None
+        assert queue.retry_delay_after(len(queue.RETRY_DELAYS) + 1, 60.0) is None

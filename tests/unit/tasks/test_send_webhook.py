@@ -12,7 +12,7 @@ from app.core.ids import new_id
 from app.core.signatures import encode_secret, verify
 from app.errors import InvalidArguments, WebhooksOff
 from app.outbound import Refused
-from app.services.webhooks.secrets import service_keys
+from app.services.webhooks.endpoints import service_keys
 from app.tasks import high_priority_tasks
 from app.tasks.high_priority_tasks import send_webhook
 from app.tasks.http_requests import AnsweredNo, make_webhook

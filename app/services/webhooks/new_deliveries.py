@@ -1,13 +1,13 @@
-"""Writes a delivery for each receiver of an event, in the transaction of its caller.
+"""New deliveries: a row for each receiver of an event, in the transaction of its caller, and the bodies of them.
 
 The ends of tasks come from the outbox; what happens to schedules and workflows is recorded by the functions here. A
 receiver is an enabled endpoint of an active user whose events and filter match, or the `webhook_url` of the task.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 from zlib import crc32
 
@@ -16,14 +16,20 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.core.json_text import dump_json
+from app.db.statements import conditions, task_rows
 from app.db.statements.conditions import is_one_of
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent
+from app.models.schedule import Schedule
+from app.models.task import Task
 from app.models.user import User
 from app.models.webhook import DELIVERY_BYTES, PRESENT_LANE, EventType, WebhookDelivery, WebhookEndpoint
 from app.outbound.targets import parse_url
+from app.schemas.schedule import ScheduleRead
+from app.schemas.task import TaskRead
 from app.services.outbox import Consumer, TaskEvent
-from app.services.webhooks.bodies import body_of
+from app.services.tasks.task_queries import SHOWN, as_shown
 
 # The sender looks at each lane, and a user may name any number of hosts. Those of one lane wait for each other.
 LANES_OF_URLS = 64
@@ -73,7 +79,7 @@ def record_events(
     for event in events:
         receivers = _matching(endpoints, event.task_type, event.celery_task_name, event.tags)
         whole = {"user_id": user_id, "schedule_id": event.schedule_id, "type": kind.value, "event_at": moment}
-        rows += _rows(whole, receivers, DELIVERY_BYTES, moment)
+        rows += _rows_of_event(whole, receivers, DELIVERY_BYTES, moment)
         told += [event] if receivers else []
     if rows:
         db.execute(sa.insert(_DELIVERIES), rows)
@@ -93,7 +99,7 @@ def record_made(
     moment: datetime = db.execute(sa.select(NOW)).scalar_one()
     body = body_of(kind, moment, shown.model_dump(mode="json"))
     event = {"user_id": user_id, "type": kind.value, "event_at": moment, "body": body}
-    rows = _rows(event, receivers, DELIVERY_BYTES + len(body), moment)
+    rows = _rows_of_event(event, receivers, DELIVERY_BYTES + len(body), moment)
     db.execute(sa.insert(_DELIVERIES), rows)
 
 
@@ -126,7 +132,7 @@ def _rows_of_end(told: TaskEvent, kind: EventType, endpoints: Sequence[Any], mom
         "type": kind.value,
         "event_at": told.finished_at or told.created_at,
     }
-    return _rows(event, receivers, DELIVERY_BYTES, moment)
+    return _rows_of_event(event, receivers, DELIVERY_BYTES, moment)
 
 
 def _record_end(db: Session, told: TaskEvent) -> None:
@@ -154,9 +160,90 @@ def _matching(
     ]
 
 
-def _rows(
+def _rows_of_event(
     event: dict[str, Any], receivers: Sequence[dict[str, Any]], size: int, due: Any
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row for each receiver, all with the event's id. The rows of an event are due in the order of their ids."""
     whole = {"endpoint_id": None, "url": None, **event, "event_id": new_id(), "attempts": [], "next_attempt_at": due}
     return [{"id": new_id(), **whole, **each, "bytes": size + len(each.get("url", "").encode())} for each in receivers]
+
+
+# -- The bodies of webhooks: `{type, timestamp, data}`, made once and then sent as they are ----------------------------
+
+MAX_DATA_BYTES = 256 * 1024
+# Of an object that is larger, or is no more as it was then.
+IDENTITY_FIELDS = ("id", "status")
+
+_TASK_COLUMNS = Task.__table__.c
+_TASK_SNAPSHOTS = sa.select(*(_TASK_COLUMNS[name] for name in SHOWN), task_rows.WAITS, _TASK_COLUMNS.generation).where(
+    # What is larger by its columns is larger as JSON, too.
+    conditions.is_one_of(_TASK_COLUMNS.id, "ids"),
+    task_rows.LARGE_BYTES <= MAX_DATA_BYTES,
+)
+
+
+class TaskEnd(NamedTuple):
+    """The end of a task that is told: which one, and how and when it was."""
+
+    task_id: UUID
+    generation: int | None
+    type: str
+    at: datetime
+
+    @property
+    def status(self) -> str:
+        return self.type.rpartition(".")[2]
+
+
+class Skip(NamedTuple):
+    """Times of a schedule that were skipped: of which one, and when they were."""
+
+    schedule_id: UUID
+    type: str
+    at: datetime
+
+
+def body_of(kind: str, at: datetime, data: Mapping[str, Any]) -> bytes:
+    """Return the body of an event. Data above MAX_DATA_BYTES are their id and status alone."""
+    return _body(kind, at, dump_json(data).encode(), data)
+
+
+def bodies_of_ends(db: Session, ends: Sequence[TaskEnd]) -> list[bytes]:
+    """Return the body of each of these ends: the task as GET shows it. Reads all tasks in one statement.
+
+    Of a task that was retried or deleted meanwhile, or is too large, `data` is its id and that end's status.
+    """
+    found = db.execute(_TASK_SNAPSHOTS, {"ids": list({end.task_id for end in ends})}).mappings()
+    rows = {row["id"]: dict(row) for row in found}
+    return [_body_of_end(end, rows.get(end.task_id)) for end in ends]
+
+
+def bodies_of_skips(db: Session, skips: Sequence[Skip]) -> list[bytes]:
+    """Return the body of each: the schedule as GET shows it now. Equal ones are one object.
+
+    Of a schedule that is deleted, or is too large, `data` is its id alone.
+    """
+    rows = sa.select(Schedule).where(Schedule.id.in_({skip.schedule_id for skip in skips}))
+    found = {each.id: each for each in db.scalars(rows.execution_options(populate_existing=True))}
+    data = {each.id: ScheduleRead.model_validate(each).model_dump_json().encode() for each in found.values()}
+    made = dict[Skip, bytes]()
+    for skip in skips:
+        if skip not in made:
+            whole = {"id": str(skip.schedule_id)}
+            made[skip] = _body(skip.type, skip.at, data.get(skip.schedule_id, b""), whole)
+    return [made[skip] for skip in skips]
+
+
+def _body_of_end(end: TaskEnd, row: dict[str, Any] | None) -> bytes:
+    data = b""
+    if row is not None and (row["generation"], row["status"]) == (end.generation, end.status):
+        shown = TaskRead.model_validate(as_shown({name: value for name, value in row.items() if name != "generation"}))
+        data = shown.__pydantic_serializer__.to_json(shown)
+    return _body(end.type, end.at, data, {"id": str(end.task_id), "status": end.status})
+
+
+def _body(kind: str, at: datetime, data: bytes, whole: Mapping[str, Any]) -> bytes:
+    if not data or len(data) > MAX_DATA_BYTES:
+        data = dump_json({name: whole[name] for name in IDENTITY_FIELDS if name in whole}).encode()
+    head = dump_json({"type": kind, "timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z")})
+    return head[:-1].encode() + b',"data":' + data + b"}"
