@@ -29,9 +29,9 @@ from app.schemas.schedule import ScheduleCreate
 from app.services.accounts.users import Rights
 from app.services.operations.worker_service import worker_lease
 from app.services.schedule_service import schedule_service
-from app.services.schedules import changing, requests
+from app.services.schedules import definitions, scheduled_tasks
 from app.services.schedules.listing import ScheduleFilter
-from app.services.schedules.timing import now_of, timing_of
+from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.tasks.permissions import check_may_create
 
 # The service's own entries stay with beat.
@@ -264,9 +264,9 @@ def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tupl
     try:
         converted = convert(name, entry, timezone)
         fields = converted.fields | {"tags": [TAG], "metadata": {ENTRY: name}}
-        wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
-        schedule = changing.new_schedule(wanted, owner.id, now)
-        requests.check_request(schedule.task, owner.id, schedule.id, now)
+        wanted: ScheduleCreate = definitions.parse_fields(ScheduleCreate, fields)
+        schedule = definitions.new_schedule(wanted, owner.id, now)
+        scheduled_tasks.check_request(schedule.task, owner.id, schedule.id, now)
         check_may_create([wanted.task], _rights(owner))
     except CannotCarryOver as error:
         return Line(name, Outcome.LEAVE, str(error)), None

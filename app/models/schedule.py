@@ -54,7 +54,7 @@ class RunKind(IntEnum):
 
 
 class Schedule(Base):
-    """One schedule. Maintenance looks for `due_at`; `app/services/schedules/firing.py` says what follows."""
+    """One schedule. Maintenance looks for `due_at`; `app/services/schedules/due_schedules.py` says what follows."""
 
     __tablename__ = "schedules"
 

@@ -1,6 +1,6 @@
 """What a schedule does with the times that are due: which of them it catches up, and which may overlap.
 
-Pure: `catch_up` reads nothing but a timing, `decide` nothing but its arguments. `app/services/schedules/firing.py` does
+Pure: `catch_up` reads nothing but a timing, `decide` nothing but its arguments. `app/services/schedules/due_schedules.py` does
 what they say.
 """
 

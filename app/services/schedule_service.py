@@ -33,7 +33,7 @@ from app.models.task import Task
 from app.schemas.schedule import BackfillRequest, ScheduleCreate
 from app.services.accounts.users import Rights, priority_and_followers
 from app.services.audit import record_schedule
-from app.services.schedules import backfilling, changing, listing, requests, runs, timing
+from app.services.schedules import backfills, definitions, listing, runs, scheduled_tasks
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState
 from app.services.tasks import idempotency, limited_tasks, task_creation, task_dependencies
@@ -67,7 +67,7 @@ class ScheduleService:
         Raises InvalidSchedule, InvalidTask, UnknownTask, InvalidArguments, UnknownLimit, WebhooksOff,
         PriorityNotAllowed, UserNotFound; with `within_quota` TooManySchedules.
         """
-        wanted: ScheduleCreate = changing.parse(ScheduleCreate, fields)
+        wanted: ScheduleCreate = definitions.parse_fields(ScheduleCreate, fields)
         return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).schedule
 
     @repeated_with_a_fresh_session
@@ -87,9 +87,9 @@ class ScheduleService:
         with transaction(db, commit=commit):
             if key is not None and (earlier := self._replayed(db, user_id, key, fingerprint)) is not None:
                 return Accepted(earlier, replayed=True)
-            now = timing.now_of(db)
-        schedule = changing.new_schedule(wanted, user_id, now)
-        row = requests.check_request(schedule.task, user_id, schedule.id, now)
+            now = scheduled_tasks.now_of(db)
+        schedule = definitions.new_schedule(wanted, user_id, now)
+        row = scheduled_tasks.check_request(schedule.task, user_id, schedule.id, now)
         with transaction(db, commit=commit):
             if within_quota:
                 _check_number(db, user_id, most)
@@ -126,11 +126,11 @@ class ScheduleService:
         Times that are skipped then are among them.
         """
         schedule = self.get_schedule(db, schedule_id, owner=owner)
-        after = max(timing.now_of(db), schedule.done_until)
-        timing.check_timing(schedule)
+        after = max(scheduled_tasks.now_of(db), schedule.done_until)
+        scheduled_tasks.check_timing(schedule)
         return [
-            NextTime(time, timing.start_of(schedule.id, time, schedule.jitter_seconds))
-            for time in timing.timing_of(schedule).after(after, count)
+            NextTime(time, scheduled_tasks.start_of(schedule.id, time, schedule.jitter_seconds))
+            for time in scheduled_tasks.timing_of(schedule).after(after, count)
         ]
 
     def runs(
@@ -155,18 +155,18 @@ class ScheduleService:
         InvalidArguments, UnknownLimit, WebhooksOff.
         """
         with transaction(db, commit=commit):
-            schedule, now = _find(db, schedule_id, owner, lock=True), timing.now_of(db)
+            schedule, now = _find(db, schedule_id, owner, lock=True), scheduled_tasks.now_of(db)
             was_paused = schedule.paused
             by_owner = owns is None or owns(schedule.user_id)
-            changed = changing.changed(schedule, changes, now, by_owner=by_owner)
+            changed = definitions.changed_schedule(schedule, changes, now, by_owner=by_owner)
             if "task" in changes:
-                row = requests.check_request(changed.task, schedule.user_id, schedule.id, now)
+                row = scheduled_tasks.check_request(changed.task, schedule.user_id, schedule.id, now)
                 if rights is not None:
                     check_may_create([row.wanted], rights)
                 _check_task(db, row, schedule.id)
             if changed.done_until < schedule.done_until:  # the clock was ahead
                 changed.skipped -= runs.take_back(db, schedule.id, changed.done_until)
-            changing.write(schedule, changed)
+            definitions.write(schedule, changed)
             db.flush()
             if fields := sorted(changes.keys() - {"paused"}):
                 record_schedule(db, ScheduleEvent.UPDATED, schedule, fields=fields)
@@ -217,11 +217,11 @@ class ScheduleService:
         """
         with transaction(db, commit=commit):
             known = _find(db, schedule_id, owner)
-        row = requests.row_for(known, timing.now_of(db), jittered=False)
+        row = scheduled_tasks.row_for(known, scheduled_tasks.now_of(db), jittered=False)
         with transaction(db, commit=commit):
             schedule = _find(db, known.id, owner, lock=True)
-            time = runs.next_trigger(db, schedule.id, timing.now_of(db))
-            row = requests.row_for(schedule, time, jittered=False)
+            time = runs.next_trigger(db, schedule.id, scheduled_tasks.now_of(db))
+            row = scheduled_tasks.row_for(schedule, time, jittered=False)
             if rights is not None:
                 check_may_create([row.wanted], rights)
             with task_creation.creating(db, [row], commit=False, within_quota=within_quota) as created:
@@ -261,14 +261,14 @@ class ScheduleService:
             schedule = _find(db, known.id, owner, lock=True)
             if schedule.version != known.version:
                 times = _times(db, schedule, begin, end)
-            times = backfilling.still_without_task(db, schedule, times)
-            ids = backfilling.make(db, schedule, times, within_quota=within_quota, rights=rights)
+            times = backfills.still_without_task(db, schedule, times)
+            ids = backfills.make(db, schedule, times, within_quota=within_quota, rights=rights)
             if ids:
-                now = timing.now_of(db)
+                now = scheduled_tasks.now_of(db)
                 held = None if schedule.held_for in times else schedule.held_for
                 _count(db, schedule, ids[-1], len(ids), now, version=schedule.version + 1, held_for=held)
                 statements.trim_runs(db, schedule.id, runs.KEPT)
-            told = {"from": requests.time_text(begin), "to": requests.time_text(end)}
+            told = {"from": scheduled_tasks.time_text(begin), "to": scheduled_tasks.time_text(end)}
             record_schedule(db, ScheduleEvent.BACKFILLED, schedule, count=len(ids), **told)
         return ids
 
@@ -279,8 +279,8 @@ class ScheduleService:
             schedule = _find(db, schedule_id, owner, lock=True)
             if schedule.paused == paused and schedule.pause_reason is None:
                 return schedule
-            now = timing.now_of(db)
-            changing.set_paused(schedule, now, paused=paused)
+            now = scheduled_tasks.now_of(db)
+            definitions.set_paused(schedule, now, paused=paused)
             schedule.version += 1
             schedule.updated_at = now
             db.flush()
@@ -311,10 +311,10 @@ def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> l
 
     Raises TooManyTimes, InvalidSchedule.
     """
-    wanted: BackfillRequest = changing.parse(BackfillRequest, {"from": begin, "to": end})
-    timing.check_timing(schedule)
-    until = min(wanted.to, timing.now_of(db))
-    return backfilling.times_without_task(db, schedule, timing.timing_of(schedule), wanted.from_, until)
+    wanted: BackfillRequest = definitions.parse_fields(BackfillRequest, {"from": begin, "to": end})
+    scheduled_tasks.check_timing(schedule)
+    until = min(wanted.to, scheduled_tasks.now_of(db))
+    return backfills.times_without_task(db, schedule, scheduled_tasks.timing_of(schedule), wanted.from_, until)
 
 
 def _check_number(db: Session, user_id: UUID, most: int) -> None:

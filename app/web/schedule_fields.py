@@ -12,8 +12,8 @@ from app.schedules.times import Timing, problems as timing_problems
 from app.schedules.words import in_words
 from app.schedules.zones import ClockChange, Coming, next_clock_change, times_with_changes
 from app.schemas.schedule import ScheduleCreate, SchedulePatch, ScheduleRead
-from app.services.schedules.changing import parse
-from app.services.schedules.timing import TIMING, field_error, whole_second
+from app.services.schedules.definitions import parse_fields
+from app.services.schedules.scheduled_tasks import TIMING, timing_error, whole_second
 from app.web.task_form.fields import Field
 from app.web.task_form.shapes import Kind, Shape, Shapes, as_json, as_text, shape_of
 from app.web.task_form.values import value_of
@@ -177,18 +177,20 @@ def _checked(typed: Mapping[str, str], most_values: int, now: datetime) -> tuple
     """
     values, errors = _read(typed, most_values)
     try:
-        parse(SchedulePatch, values)
+        parse_fields(SchedulePatch, values)
     except InvalidSchedule as error:
         errors += error.errors
     wrong = {str(each["loc"][0]) for each in errors}
-    wanted: SchedulePatch = parse(SchedulePatch, {name: value for name, value in values.items() if name not in wrong})
+    wanted: SchedulePatch = parse_fields(
+        SchedulePatch, {name: value for name, value in values.items() if name not in wrong}
+    )
     start = wanted.start_at or whole_second(now)
     timing = Timing(wanted.cron, wanted.every_seconds, wanted.timezone or "UTC", start, wanted.end_at)
     found = {each.field: each for each in timing_problems(timing, now, starts_now=wanted.start_at is None)}
     if _rule(typed) not in values or _rule(typed) in wrong:
         found.pop("cron", None)  # that there is none
         wrong.add(_rule(typed))
-    errors += [field_error(each) for each in found.values()]
+    errors += [timing_error(each) for each in found.values()]
     wrong |= {*found}
     if timing.cron is None:
         timing = replace(timing, timezone="UTC") if "timezone" in wrong else timing

@@ -21,10 +21,10 @@ SCHEDULES = "/api/v1/schedules/"
 SECOND = timedelta(seconds=1)
 # Where a leader dies: before it writes, with all of it written and nothing committed, and behind the commit.
 POINTS = (
-    {"at": "app.services.schedules.firing:_fire", "when": "before"},
+    {"at": "app.services.schedules.due_schedules:_fire", "when": "before"},
     {"at": "app.db.statements.schedules:insert_runs", "when": "after"},
-    {"at": "app.services.schedules.firing:_fire", "when": "after"},
-    {"at": "app.services.schedules.firing:fire", "when": "after"},
+    {"at": "app.services.schedules.due_schedules:_fire", "when": "after"},
+    {"at": "app.services.schedules.due_schedules:fire", "when": "after"},
 )
 NUMBER = 3
 
@@ -94,7 +94,7 @@ def test_a_leader_that_was_frozen_and_goes_on_beside_another_makes_no_time_twice
     schedules = Every(running)
     gate = running.stack.directory / "thaw"
     once = running.stack.directory / "frozen"
-    point = {"at": "app.services.schedules.firing:_fire", "when": "before", "do": f"wait:{gate}"}
+    point = {"at": "app.services.schedules.due_schedules:_fire", "when": "before", "do": f"wait:{gate}"}
     running.stack.worker(concurrency=1, env=failpoints({**point, "once_file": str(once)}))
     wait_for(once.exists, 60, "the first leader to stop")
     running.stack.worker(concurrency=2)

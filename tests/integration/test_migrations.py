@@ -22,7 +22,7 @@ from app.migrations.baselines import BASELINE
 from app.models import StoredFile, Task, User, WebhookDelivery, WebhookEndpoint
 from app.models.outbox import OutboxRow
 from app.services.outbox import Consumer, deliver_batch
-from app.services.schedules.requests import time_text
+from app.services.schedules.scheduled_tasks import time_text
 from tests.support.databases import DIALECT
 from tests.support.plans import analyze, plan_of
 from tests.support.schemas import VERSION, rows, run, said, schema, version

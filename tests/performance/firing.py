@@ -18,7 +18,7 @@ from app.db.session import SessionLocal
 from app.maintenance.passes.schedules import fire_due
 from app.models.schedule import Schedule
 from app.schemas.task import TaskCreate
-from app.services.schedules.timing import now_of
+from app.services.schedules.scheduled_tasks import now_of
 from app.services.task_service import task_service
 from tests.support.schedules import TASK, new_schedule
 from tests.support.tasks import new_user

@@ -18,7 +18,7 @@ from app.db.statements.schedules import Found
 from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_ROUND, Needs, Pass, Round
 from app.schedules import zones
-from app.services.schedules import firing, rezoning
+from app.services.schedules import due_schedules
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def _batches(found: Sequence[Found]) -> Iterator[list[UUID]]:
 def _fire(db: Session, ids: list[UUID], most: int) -> int:
     """Fire them together. If that fails, halve them, so that one that cannot be fired costs the others nothing."""
     try:
-        return firing.fire(db, ids, most)
+        return due_schedules.fire(db, ids, most)
     except Exception as error:
         db.rollback()
         if is_outage(error):
@@ -217,7 +217,7 @@ def _run(db: Session, _: Round) -> float | None:
 
 
 def _rezone(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, lambda db: rezoning.rezone(db, zones.version()), rezoning.BATCH)
+    return this.run_batches(db, lambda db: due_schedules.rezone(db, zones.version()), due_schedules.REZONE_BATCH)
 
 
 def _has_work() -> ColumnElement[bool]:

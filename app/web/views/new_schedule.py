@@ -29,7 +29,7 @@ from app.schedules.zones import zone_names
 from app.schemas.schedule import ScheduleCreate, ScheduleRead
 from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
-from app.services.schedules.changing import parse
+from app.services.schedules.definitions import parse_fields
 from app.web import schedule_fields
 from app.web.access import PageUser
 from app.web.responses import language_of, page, redirect
@@ -152,7 +152,7 @@ class _Form:
 
     def _create(self, task: dict[str, Any]) -> Schedule:
         values = schedule_fields.read(self._typed, self._settings.max_json_values)
-        wanted: ScheduleCreate = parse(ScheduleCreate, {**values, "task": task})
+        wanted: ScheduleCreate = parse_fields(ScheduleCreate, {**values, "task": task})
         return schedule_service.accept(self._db, wanted, self._user.id, rights=self._user.rights).schedule
 
     def _change(self, schedule: Schedule, task: dict[str, Any], form: Mapping[str, str]) -> Schedule:

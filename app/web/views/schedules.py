@@ -21,11 +21,10 @@ from app.schedules.zones import InvalidTiming, times_with_changes
 from app.schemas.schedule import ScheduleRead
 from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
-from app.services.schedules import backfilling, history
-from app.services.schedules.history import Fate, outcome_of
-from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules import backfills, listing
+from app.services.schedules.listing import Fate, ScheduleFilter, outcome_of
 from app.services.schedules.runs import RunState
-from app.services.schedules.timing import now_of, timing_of
+from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.user_service import user_service
 from app.web import charts, shown_schedules
 from app.web.access import PageUser
@@ -140,7 +139,7 @@ def _shown(
     row = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
     now = now_of(db)
     found = schedule_service.runs(db, schedule_id, RUNS, owner=user.owner, cursor=cursor)
-    known = history.fates(db, {run.task_id for run in found.items if run.task_id is not None})
+    known = listing.fates_of_tasks(db, {run.task_id for run in found.items if run.task_id is not None})
     zone = zone_of(row.timezone)
     values: dict[str, Any] = {
         "schedule": ScheduleRead.model_validate(row),
@@ -164,7 +163,7 @@ def _shown(
 def _range(schedule: Schedule, now: datetime, zone: tzinfo) -> tuple[str, str]:
     """Return the begin and the end of a backfill that the page proposes, as a field takes them."""
     try:
-        begin = backfilling.recent_begin(timing_of(schedule), now)
+        begin = backfills.recent_begin(timing_of(schedule), now)
     except InvalidTiming:
         begin = now
     return f"{begin.astimezone(zone):%Y-%m-%dT%H:%M:%S}", f"{now.astimezone(zone):%Y-%m-%dT%H:%M:%S}"

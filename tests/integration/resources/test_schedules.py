@@ -35,9 +35,9 @@ from app.models.task import TaskStatus
 from app.schedules import cron_lines
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
-from app.services.schedules import backfilling, timing
+from app.services.schedules import backfills, scheduled_tasks
 from app.services.schedules.listing import ScheduleFilter
-from app.services.schedules.timing import now_of
+from app.services.schedules.scheduled_tasks import now_of
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import attached_bytes
@@ -415,7 +415,7 @@ class TestTriggering:
 
     def test_several_in_one_moment_are_several(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         schedule, moment = new_schedule(db), now_of(db)
-        monkeypatch.setattr(timing, "now_of", lambda _: moment)
+        monkeypatch.setattr(scheduled_tasks, "now_of", lambda _: moment)
         for _ in range(3):
             schedule_service.trigger(db, schedule.id)
         assert told(db, schedule) == ["run"] * 3
@@ -473,7 +473,7 @@ class TestBackfilling:
             return creating(db, rows, **options)
 
         monkeypatch.setattr(task_creation, "creating", counted)
-        monkeypatch.setattr(backfilling, "PART_BYTES", 3500)
+        monkeypatch.setattr(backfills, "PART_BYTES", 3500)
         schedule = new_schedule(db, task=TASK | {"kwargs": {"steps": 1}, "metadata": {"x": "y" * 600}})
         begin, end = datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 3, 27, 4, tzinfo=UTC)
         monkeypatch.setattr(get_settings(), "quota_queued_tasks", 4)
@@ -567,7 +567,7 @@ class TestBackfilling:
                 ask(db, schedule.id, datetime(1970, 1, 1, tzinfo=UTC), now)
             assert done == 61
             assert len(computed) <= 1000 + 61 + 2  # and one by which the timing is checked
-        monkeypatch.setattr(backfilling, "MOST_TIMES", 60)
+        monkeypatch.setattr(backfills, "MOST_TIMES", 60)
         with pytest.raises(TooManyTimes, match="more than 60 times have a task"):
             schedule_service.preview_backfill(db, schedule.id, late, now)
 

@@ -13,8 +13,8 @@ from app.core.config import get_settings
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, User
 from app.services.schedule_service import schedule_service
-from app.services.schedules import backfilling, firing, runs
-from app.services.schedules.timing import now_of, whole_second
+from app.services.schedules import backfills, due_schedules, runs
+from app.services.schedules.scheduled_tasks import now_of, whole_second
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import NewTask
 from tests.support.plans import analyze, plan_of
@@ -42,10 +42,10 @@ class TestCost:
         written: list[int] = []
         record = runs.record
         monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
-        monkeypatch.setattr(firing, "monotonic", _Clock())
+        monkeypatch.setattr(due_schedules, "monotonic", _Clock())
         assert fire_all(db) == 6
         assert written == [2, 2, 2]
-        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(due_schedules, "LOOK_SECONDS", 0)
         rewind(db, *(new_schedule(db, user) for _ in range(3)))
         fire_all(db)
         assert written[3:] == [1, 1, 1]
@@ -58,7 +58,7 @@ class TestCost:
         past = now_of(db) - timedelta(days=90)
         db.execute(update(Schedule).where(Schedule.id == late.id).values(done_until=past, due_at=past))
         rewind(db, on_time)
-        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(due_schedules, "LOOK_SECONDS", 0)
         monkeypatch.setattr(fire, "SECONDS", 0)
         assert [fire_all(db), told(db, late), told(db, on_time)] == [1, [], ["run"]]
         assert [fire_all(db), told(db, late)] == [1, ["missed 5000"]]
@@ -71,7 +71,7 @@ class TestCost:
             rewind(db, *its)
             due = now_of(db) - timedelta(minutes=late)
             db.execute(update(Schedule).where(Schedule.user_id == its[0].user_id).values(due_at=due))
-        monkeypatch.setattr(firing, "LOOK_SECONDS", 0)
+        monkeypatch.setattr(due_schedules, "LOOK_SECONDS", 0)
         monkeypatch.setattr(fire, "SECONDS", 0)
         numbers = []
         for _ in range(5):
@@ -111,7 +111,7 @@ class TestCost:
         written: list[int] = []
         record = runs.record
         monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
-        monkeypatch.setattr(firing, "LOOK_SECONDS", 60)
+        monkeypatch.setattr(due_schedules, "LOOK_SECONDS", 60)
         assert fire_all(db) == 28
         assert sorted(written) == [1, 27]
         assert [told(db, each) for each in (*plain, alone)] == [["run"]] * 21
@@ -141,11 +141,11 @@ class TestCost:
         """A schedule with many tasks, whose rows are gone: those of ten times are read, by an index."""
         schedule = new_schedule(db, every_seconds=1)
         end = whole_second(now_of(db))
-        schedule_service.backfill(db, schedule.id, end - timedelta(seconds=backfilling.MOST - 1), end)
+        schedule_service.backfill(db, schedule.id, end - timedelta(seconds=backfills.MOST - 1), end)
         db.execute(delete(ScheduleRun))
         analyze(db.connection(), "tasks")
         sent: list[tuple[str, Any]] = []
-        begin = end - timedelta(seconds=backfilling.MOST)
+        begin = end - timedelta(seconds=backfills.MOST)
         with before_each_statement(lambda *each: sent.append(each)):
             preview = schedule_service.preview_backfill(db, schedule.id, begin, begin + timedelta(seconds=9))
         assert preview == [begin]

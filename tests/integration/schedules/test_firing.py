@@ -22,9 +22,8 @@ from app.schedules import zones
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleRead
 from app.services.schedule_service import schedule_service
-from app.services.schedules import firing, making, rezoning, timing
-from app.services.schedules.requests import time_text
-from app.services.schedules.timing import now_of
+from app.services.schedules import due_schedules, scheduled_tasks
+from app.services.schedules.scheduled_tasks import now_of, time_text
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
 from tests.support.database_errors import said
@@ -109,7 +108,7 @@ class TestAChangedTiming:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
         def set_to(now: datetime) -> None:
-            for module in (timing, firing):
+            for module in (scheduled_tasks, due_schedules):
                 monkeypatch.setattr(module, "now_of", lambda _: now)
             monkeypatch.setattr(statements, "STATEMENT_TIME", literal(now, UTCDateTime))
 
@@ -190,7 +189,7 @@ class TestAZoneThatIsGone:
         schedule = new_schedule(db)
         read: Any = SimpleNamespace(id=schedule.id, version=schedule.version)
         schedule_service.update_schedule(db, schedule.id, {"timezone": "Europe/Berlin"})
-        firing.pause_broken(db, read, InvalidTiming("timezone", "is no time zone"))
+        due_schedules.pause_broken(db, read, InvalidTiming("timezone", "is no time zone"))
         assert schedule_service.get_schedule(db, schedule.id).paused is False
 
     def test_next_times_are_computed_anew_by_another_version(self, db: Session) -> None:
@@ -199,7 +198,7 @@ class TestAZoneThatIsGone:
         wrong = datetime(2090, 1, 1, tzinfo=UTC)
         db.execute(update(Schedule).values(tzdata="2001.1", next_run_at=wrong, due_at=wrong))
         db.execute(update(Schedule).where(Schedule.id == bad.id).values(timezone="Mars/Olympus"))
-        while rezoning.rezone(db, zones.version()):
+        while due_schedules.rezone(db, zones.version()):
             pass
         db.expire_all()
         shown = [schedule_service.get_schedule(db, each.id) for each in (good, bad, paused)]
@@ -216,19 +215,19 @@ class TestAnError:
         user = new_user(db)
         schedules = [new_schedule(db, user) for _ in range(5)]
         rewind(db, *schedules)
-        bad, row_for = schedules[2], firing.row_for
+        bad, row_for = schedules[2], due_schedules.row_for
 
         def fails(schedule: Schedule, time: datetime) -> Any:
             if schedule.id == bad.id:
                 raise ZeroDivisionError
             return row_for(schedule, time)
 
-        monkeypatch.setattr(firing, "row_for", fails)
+        monkeypatch.setattr(due_schedules, "row_for", fails)
         fire_all(db)
         assert [told(db, each) for each in schedules] == [["run"], ["run"], [], ["run"], ["run"]]
         assert fire_all(db) == 0
         assert schedule_service.get_schedule(db, bad.id).due_at > now_of(db)  # type: ignore[operator]
-        monkeypatch.setattr(firing, "row_for", row_for)
+        monkeypatch.setattr(due_schedules, "row_for", row_for)
         db.execute(update(Schedule).where(Schedule.id == bad.id).values(due_at=now_of(db)))
         fire_all(db)
         assert told(db, bad) == ["run"]
@@ -241,7 +240,7 @@ class TestAnError:
         good = [new_schedule(db) for _ in range(2)]
         rewind(db, *bad)
         rewind(db, *good)
-        sizes, fires = list[int](), firing.fire
+        sizes, fires = list[int](), due_schedules.fire
 
         def fails(db: Session, ids: Sequence[UUID], most: int) -> int:
             if {*ids} & {each.id for each in bad}:
@@ -250,7 +249,7 @@ class TestAnError:
                     raise said(psycopg2.OperationalError, "57P05")
             return fires(db, ids, most)
 
-        monkeypatch.setattr(firing, "fire", fails)
+        monkeypatch.setattr(due_schedules, "fire", fails)
         monkeypatch.setattr(fire, "SECONDS", 0)
         bearable = 2
         while "run" not in told(db, bad[0]):
@@ -304,7 +303,7 @@ def test_several_are_made_in_one_call(db: Session, monkeypatch: pytest.MonkeyPat
         sizes.append(len(rows))
         return creating(db, rows, **options)
 
-    monkeypatch.setattr(making.task_creation, "creating", counted)
+    monkeypatch.setattr(due_schedules.task_creation, "creating", counted)
     user: UUID = new_user(db)
     rewind(db, *(new_schedule(db, user) for _ in range(10)))
     fire_all(db)

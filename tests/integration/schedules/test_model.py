@@ -21,7 +21,7 @@ from app.models.schedule import RunKind, ScheduleRun
 from app.models.task import Task
 from app.schedules import policies
 from app.services.schedule_service import schedule_service
-from app.services.schedules import firing, timing
+from app.services.schedules import due_schedules, scheduled_tasks
 from app.services.task_service import task_service
 from tests.support.databases import ENGINE
 from tests.support.machine import run_machine
@@ -55,8 +55,8 @@ class Schedules(RuleBasedStateMachine):
         self.outer = self.connection.begin()
         self.db = SessionLocal(bind=self.connection, join_transaction_mode="create_savepoint")
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(timing, "now_of", lambda _: self.model.now)
-        self.patch.setattr(firing, "now_of", lambda _: self.model.now)
+        self.patch.setattr(scheduled_tasks, "now_of", lambda _: self.model.now)
+        self.patch.setattr(due_schedules, "now_of", lambda _: self.model.now)
         self.patch.setattr(passes.logger, "exception", self._fails)
 
     def teardown(self) -> None:

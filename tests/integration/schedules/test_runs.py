@@ -11,8 +11,8 @@ from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun
 from app.models.schedule import RunKind
 from app.services.schedule_service import schedule_service
-from app.services.schedules import firing, runs
-from app.services.schedules.timing import now_of
+from app.services.schedules import due_schedules, runs
+from app.services.schedules.scheduled_tasks import now_of
 from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import finish, new_user
 
@@ -101,13 +101,13 @@ class TestBytes:
         written: list[int] = []
         record = runs.record
         monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
-        monkeypatch.setattr(firing, "TASK_BYTES", 3500)
+        monkeypatch.setattr(due_schedules, "TASK_BYTES", 3500)
         assert fire_all(db) == 10
         assert [told(db, each) for each in schedules] == [["run"] * 5] * 2
         assert (sum(written), max(written)) == (10, 3)
         rewind(db, *schedules)
         db.execute(delete(ScheduleRun))
-        monkeypatch.setattr(firing, "TASK_BYTES", 1)  # one at least
+        monkeypatch.setattr(due_schedules, "TASK_BYTES", 1)  # one at least
         assert fire_all(db) == 2
 
     @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ class TestBytes:
         schedules = [new_schedule(db, user, **large) for _ in range(4)]
         (time,) = rewind(db, *schedules)
         sizes: list[int] = []
-        fires = firing.fire
+        fires = due_schedules.fire
         monkeypatch.setattr(fire, "MOST_BYTES", 2500)
-        monkeypatch.setattr(firing, "fire", lambda db, ids, most: sizes.append(len(ids)) or fires(db, ids, most))
+        monkeypatch.setattr(due_schedules, "fire", lambda db, ids, most: sizes.append(len(ids)) or fires(db, ids, most))
         fire_all(db)
         assert sizes == [2, 2]
         db.execute(update(Schedule).values(held_for=time - HOUR, overlap="allow"))

@@ -19,8 +19,8 @@ from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.schedule_service import schedule_service
-from app.services.schedules import firing
-from app.services.schedules.timing import now_of
+from app.services.schedules import due_schedules
+from app.services.schedules.scheduled_tasks import now_of
 from app.services.task_service import task_service
 from app.services.tasks import quotas as usage
 from app.services.webhook_service import webhook_service
@@ -261,7 +261,7 @@ class TestWhatIsRecorded:
             db.execute(update(Schedule).where(Schedule.id == schedule.id).values(times))
             db.execute(delete(ScheduleRun).where(ScheduleRun.schedule_id == schedule.id))
             db.commit()
-            monkeypatch.setattr(firing, "now_of", lambda _, now=now: now)
+            monkeypatch.setattr(due_schedules, "now_of", lambda _, now=now: now)
             fire_all(db)
             numbers.append((len(told(db, schedule)), len(deliveries(db))))
         assert numbers == [(2, 1), (2, 1), (2, 2), (2, 2), (2, 3)]  # the clock is put back at last

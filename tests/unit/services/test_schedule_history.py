@@ -1,6 +1,6 @@
 """Which schedules are in trouble, and when rows of one are trimmed."""
 
-from app.services.schedules.history import Outcome, trouble_of
+from app.services.schedules.listing import Outcome, trouble_of
 from app.services.schedules.runs import is_to_trim
 from tests.support.tables import check_rows
 

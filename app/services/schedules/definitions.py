@@ -13,8 +13,15 @@ from app.core.validation_errors import Model, parsed
 from app.errors import InvalidSchedule
 from app.models.schedule import Schedule
 from app.schemas.schedule import ScheduleCreate, SchedulePatch
-from app.services.schedules.requests import changed as changed_request, stored
-from app.services.schedules.timing import TIMING, check_timing, next_columns, timing_of, whole_second
+from app.services.schedules.scheduled_tasks import (
+    TIMING,
+    changed_task as changed_request,
+    check_timing,
+    next_columns,
+    stored_request,
+    timing_of,
+    whole_second,
+)
 
 _TICK = timedelta(microseconds=1)
 _ATTRIBUTES = tuple(attribute.key for attribute in inspect(Schedule).column_attrs)
@@ -22,14 +29,14 @@ _ATTRIBUTES = tuple(attribute.key for attribute in inspect(Schedule).column_attr
 _PLAIN = ("name", *TIMING, "jitter_seconds", "overlap", "catch_up", "catch_up_seconds", "paused", "tags")
 
 
-def parse(model: type[Model], fields: Mapping[str, Any]) -> Model:
+def parse_fields(model: type[Model], fields: Mapping[str, Any]) -> Model:
     """Return the fields as this model. Raises InvalidSchedule, which names the invalid fields."""
     return parsed(model, fields, InvalidSchedule)
 
 
 def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedule:
     """Return the row of a new schedule: times before now are not missed. Raises InvalidSchedule."""
-    task = stored(wanted.task)
+    task = stored_request(wanted.task)
     schedule = Schedule(
         id=new_id(),
         user_id=user_id,
@@ -46,18 +53,18 @@ def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedu
     return schedule
 
 
-def changed(before: Schedule, changes: Mapping[str, Any], now: datetime, *, by_owner: bool) -> Schedule:
+def changed_schedule(before: Schedule, changes: Mapping[str, Any], now: datetime, *, by_owner: bool) -> Schedule:
     """Return a copy of a schedule with what a PATCH says, and the times that follow from it. `write` has it written.
 
     Raises InvalidSchedule, InvalidTask.
     """
-    wanted = parse(SchedulePatch, changes)
+    wanted = parse_fields(SchedulePatch, changes)
     schedule = Schedule(**{name: getattr(before, name) for name in _ATTRIBUTES})
     named = {name: getattr(wanted, name) for name in _PLAIN if name in wanted.model_fields_set}
     was_over = schedule.next_run_at is None and not schedule.paused
     if wanted.task is not None:
         fields = wanted.task.model_dump(mode="json", exclude_unset=True)
-        schedule.task = stored(changed_request(schedule, fields, by_owner=by_owner))
+        schedule.task = stored_request(changed_request(schedule, fields, by_owner=by_owner))
         schedule.celery_task_name = schedule.task["celery_task_name"]
     if wanted.metadata is not None:
         schedule.metadata_ = _restored(schedule.metadata_, wanted.metadata)

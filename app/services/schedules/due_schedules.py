@@ -1,13 +1,17 @@
-"""Fires schedules that are due: their tasks, what became of each time, and the schedules' rows.
+"""Fires schedules that are due: their tasks, what became of each time, their own rows, and webhooks of skips.
 
 First the schedules are read, and their times computed, without a transaction: that may take long. Then one transaction
 locks those that nobody else has locked and that have not changed since, and writes all of it. So whatever is killed and
 however many processes do this, each time is dealt with once: the schedule's `done_until`, its task and the row of
 `schedule_runs` are committed together.
+
+Tasks are made together where that can be, and each refusal alone. Receivers of webhooks are told of skipped times
+(`schedule.skipped`) in the transaction that skips them. Once the time zones are of another version, `rezone` computes
+the next times anew.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,16 +20,18 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
 from app.core.origin import Actor
 from app.db.session import transaction
 from app.db.statements import schedules as statements
-from app.errors import ServiceError
+from app.errors import LimitReached, PriorityNotAllowed, QuotaExceeded, ServiceError, UniqueKeyTaken
 from app.models.audit import AuditEvent
 from app.models.schedule import RunKind, Schedule, ScheduleEvent, SkipCode
 from app.models.user import User
+from app.models.webhook import EventType
 from app.schedules import zones
 from app.schedules.policies import CatchUp, CaughtUp, Decision, Overlap, Window, catch_up, decide
 from app.schedules.times import Span
@@ -34,16 +40,78 @@ from app.services import audit
 from app.services.accounts.users import Rights
 from app.services.audit import Subject
 from app.services.schedules import runs
-from app.services.schedules.making import Made, code_of, make
-from app.services.schedules.requests import is_made_alone, row_for
 from app.services.schedules.runs import Run
-from app.services.schedules.telling import tell_skips
-from app.services.schedules.timing import first_after, now_of, timing_of
-from app.services.tasks import task_changes, task_queries
-from app.services.tasks.new_rows import NewTask
+from app.services.schedules.scheduled_tasks import first_after, is_made_alone, next_columns, now_of, row_for, timing_of
+from app.services.tasks import task_changes, task_creation, task_queries
+from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_may_create
+from app.services.tasks.quotas import quotas
+from app.services.webhooks import new_deliveries
+from app.services.webhooks.new_deliveries import Event
 
 logger = logging.getLogger(__name__)
+
+Made = Created | ServiceError
+
+_SKIP_CODES: tuple[tuple[type[ServiceError], SkipCode], ...] = (
+    (QuotaExceeded, SkipCode.QUOTA),
+    (UniqueKeyTaken, SkipCode.UNIQUE_KEY_TAKEN),
+    (LimitReached, SkipCode.LIMIT_REACHED),
+    (PriorityNotAllowed, SkipCode.PRIORITY_NOT_ALLOWED),
+)
+
+
+def skip_code_of(error: ServiceError) -> SkipCode:
+    """Return the code of a time whose task was refused so."""
+    return next((code for kind, code in _SKIP_CODES if isinstance(error, kind)), SkipCode.INVALID_ARGUMENTS)
+
+
+def make_tasks(db: Session, rows: Sequence[NewTask]) -> list[Made]:
+    """Create these tasks, each of them or the error that refuses it, within the quotas of their users.
+
+    What has a `unique_key`, a limit or a file is created alone, as it may be refused for a reason of its own.
+    """
+    plain: dict[UUID, list[NewTask]] = {}
+    for row in rows:
+        if row.unique_key is None and row.limit is None and not row.files:
+            plain.setdefault(row.user_id, []).append(row)
+    groups = [*plain.values()]
+    together = task_creation.create_together(db, groups) if len(groups) > 1 else [None] * len(groups)
+    makers = defaultdict[UUID, _Maker](lambda: _Maker(db))
+    made: dict[UUID, Made] = {}
+    for its, created in zip(groups, together, strict=True):
+        found: Sequence[Made] = created if created is not None else makers[its[0].user_id].make(its)
+        made |= zip([row.id for row in its], found, strict=True)
+    for row in rows:
+        if row.id not in made:
+            (made[row.id],) = makers[row.user_id].make([row])
+    return [made[row.id] for row in rows]
+
+
+class _Maker:
+    """Of the tasks of one user."""
+
+    def __init__(self, db: Session) -> None:
+        self._db = db
+        self._exhausted: QuotaExceeded | None = None
+
+    def make(self, rows: Sequence[NewTask]) -> list[Made]:
+        """Halve what is refused. Once a quota has refused one, it refuses the rest: else each would be tried."""
+        if self._exhausted is not None or not rows:
+            return [self._exhausted] * len(rows) if self._exhausted is not None else []
+        try:
+            with task_creation.creating(self._db, rows, commit=False, within_quota=True, permitted=True) as created:
+                return list(created)
+        except (ServiceError, IntegrityError, DataError) as error:
+            if len(rows) > 1:
+                half = len(rows) // 2
+                return [*self.make(rows[:half]), *self.make(rows[half:])]
+            if not isinstance(error, ServiceError):
+                raise
+            if isinstance(error, QuotaExceeded):
+                self._exhausted = error
+            return [error]
+
 
 # Schedules whose tasks are made one by one, in one transaction.
 MOST_ALONE = 100
@@ -247,17 +315,17 @@ def _make(db: Session, looks: Sequence[Look], owners: Mapping[UUID, Owner]) -> N
                 row = row_for(look.schedule, time).followed(user.followers)
                 check_may_create([row.wanted], Rights(user.id, user.role, user.max_priority))
             except ServiceError as error:
-                look.runs.append(Run(look.schedule, time, skipped=code_of(error)))
+                look.runs.append(Run(look.schedule, time, skipped=skip_code_of(error)))
                 continue
             wanted.append((look, time))
             rows.append(row)
-    for (look, time), made in zip(wanted, make(db, rows), strict=True):
+    for (look, time), made in zip(wanted, make_tasks(db, rows), strict=True):
         look.runs.append(_run(look.schedule, time, made))
 
 
 def _run(schedule: Schedule, time: datetime, made: Made) -> Run:
     if isinstance(made, ServiceError):
-        return Run(schedule, time, skipped=code_of(made))
+        return Run(schedule, time, skipped=skip_code_of(made))
     return Run(schedule, time, made.id, is_open=made.is_new)
 
 
@@ -286,3 +354,67 @@ def _write(db: Session, looks: Iterable[Look], now: datetime) -> None:
             **last,
         )
     statements.write_fired(db, fired, now)
+
+
+# Of one schedule: what is skipped each second would else be an event a second, with a row for each endpoint.
+TELL_EVERY = timedelta(minutes=1)
+
+
+def tell_skips(db: Session, runs: Sequence[Run], now: datetime) -> None:
+    """Record one event for each schedule of which some of these times, all of one user, were skipped.
+
+    None of a schedule that had one within EVERY, and none while the user keeps more than the quota allows: deliveries
+    count there, and no call deletes them.
+    """
+    skipped = {run.schedule.id: run.schedule for run in runs if run.skipped is not None}
+    events = [_skip_event_of(each) for each in skipped.values() if _is_to_tell(each, now)]
+    if not events:
+        return
+    user_id = runs[0].schedule.user_id
+    endpoints = new_deliveries.find_endpoints(db, user_id, EventType.SCHEDULE_SKIPPED)
+    if not endpoints or quotas.keeps_too_much(db, user_id):
+        return
+    told = new_deliveries.record_events(db, user_id, EventType.SCHEDULE_SKIPPED, endpoints, events)
+    statements.write_told(db, [event.schedule_id for event in told], now)
+
+
+def _is_to_tell(schedule: Schedule, now: datetime) -> bool:
+    """Also where the clock was put back."""
+    return schedule.skip_told_at is None or not schedule.skip_told_at <= now < schedule.skip_told_at + TELL_EVERY
+
+
+def _skip_event_of(schedule: Schedule) -> Event:
+    return Event(
+        schedule.id,
+        schedule.task.get("task_type"),
+        schedule.celery_task_name,
+        {*schedule.tags, *schedule.task.get("tags", ())},
+    )
+
+
+REZONE_BATCH = 200
+
+
+def rezone(db: Session, version: str) -> int:
+    """Compute the next time of some schedules for which another version of the zones was used. Returns how many."""
+    with transaction(db):
+        now = now_of(db)
+        ids = statements.with_other_zones(db, version, REZONE_BATCH)
+        found = db.scalars(select(Schedule).where(Schedule.id.in_(ids)).execution_options(populate_existing=True)).all()
+    columns = {}
+    for schedule in found:
+        try:
+            zones.zone_info(schedule.timezone)
+            columns[schedule.id] = next_columns(schedule, timing_of(schedule), now)
+        except InvalidTiming as error:
+            if not schedule.paused:
+                pause_broken(db, schedule, error)
+            else:  # it says so when it is resumed
+                columns[schedule.id] = {"tzdata": version}
+    with transaction(db):
+        locked = statements.lock(db, [schedule.id for schedule in found], paused_too=True)
+        for schedule in found:
+            unchanged = locked.get(schedule.id)
+            if schedule.id in columns and unchanged == (schedule.version, schedule.done_until, schedule.held_for):
+                statements.write(db, schedule.id, **columns[schedule.id])
+    return len(found)

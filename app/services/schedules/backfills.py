@@ -16,7 +16,7 @@ from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
 from app.schedules.times import Timing
 from app.services.accounts.users import Rights
-from app.services.schedules.requests import row_for, time_text
+from app.services.schedules.scheduled_tasks import row_for, time_text
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import Created
 from app.services.tasks.permissions import check_may_create
