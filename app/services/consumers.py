@@ -12,7 +12,7 @@ from app.ddl.clock import NOW
 from app.models.outbox import OutboxRow
 from app.services.outbox import Consumer
 from app.services.webhooks.new_deliveries import CONSUMER as WEBHOOKS
-from app.services.workflows.settling import CONSUMER as CHILDREN
+from app.services.workflows.dependents import CONSUMER as CHILDREN
 
 
 def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:

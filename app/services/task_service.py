@@ -68,8 +68,8 @@ from app.services.tasks import (
 from app.services.tasks.permissions import check_may_create, check_priority
 from app.services.tasks.quotas import load_of, quotas
 from app.services.workflow_service import workflow_service
-from app.services.workflows import changing, releasing
-from app.services.workflows.restarting import Restart
+from app.services.workflows import dependents, lifecycle
+from app.services.workflows.lifecycle import Restart
 
 
 class TaskService:
@@ -299,7 +299,7 @@ class TaskService:
         check_size(result)
         with transaction(db, commit=commit):
             task = task_changes.report_status(db, task_id, to, progress, result, error)
-            releasing.release_after_commit(db, task)
+            dependents.release_after_commit(db, task)
         return task
 
     # Change
@@ -351,7 +351,7 @@ class TaskService:
                 audit.record_task(db, AuditEvent.TASK_CHANGED, task, fields=sorted(fields))
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
-                releasing.release_after_commit(db, task)
+                dependents.release_after_commit(db, task)
             if task_edits.MOVES_TURN & fields.keys():
                 due_tasks.wake_if_due(db, task.id, task.queue)
         return task
@@ -371,7 +371,7 @@ class TaskService:
                     audit.record_task(db, AuditEvent.TASK_CANCELLED, task, was=was.value)
                     # Read in the transaction: later writes of the attempt do not belong to this call's result.
                     task = self.get_task(db, task_id, owner=owner)
-                    releasing.release_after_commit(db, task)
+                    dependents.release_after_commit(db, task)
                     return task
                 task = self.get_task(db, task_id, owner=owner)
                 asked = task.status is TaskStatus.RUNNING and task.cancel_requested_at is not None
@@ -415,7 +415,7 @@ class TaskService:
             restart = Restart(db, [task])
             restart.check(task_id)
             if task.workflow_id is not None:
-                changing.check_parents_kept(db, task.workflow_id, [task_id])
+                lifecycle.check_parents_kept(db, task.workflow_id, [task_id])
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             if from_start:

@@ -27,7 +27,7 @@ from app.services.accounts.users import Rights
 from app.services.audit import Subject
 from app.services.tasks import idempotency
 from app.services.tasks.permissions import check_may_create
-from app.services.workflows import changing, making, progress, reading, releasing
+from app.services.workflows import dependents, lifecycle, reading
 from app.services.workflows.reading import WorkflowFilter
 from app.workflows.canvas import UnusableCanvas, write
 
@@ -94,8 +94,8 @@ class WorkflowService:
                 found = idempotency.find_created(db, user_id, key, fingerprint)
                 if found is not None:
                     return Accepted(_replayed(db, found), replayed=True)
-        new = making.check(wanted, user_id)
-        with making.making(db, new, commit=commit, within_quota=within_quota):
+        new = lifecycle.check_request(wanted, user_id)
+        with lifecycle.creating(db, new, commit=commit, within_quota=within_quota):
             if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [new.id]):
                 raise IdempotencyKeyInFlight(retry_after=idempotency.RETRY_SECONDS)
             made = self.get_workflow(db, new.id)
@@ -122,11 +122,11 @@ class WorkflowService:
         """
         with transaction(db, commit=commit):
             workflow = _lock(db, workflow_id, owner)
-            revoked = changing.cancel(db, workflow_id)
+            revoked = lifecycle.cancel_workflow(db, workflow_id)
             if revoked is not None:
                 _record(db, WorkflowEvent.CANCELLED, workflow)
-                progress.note(db, revoked)
-                after_commit(db, partial(releasing.release_children, revoked))
+                dependents.note(db, revoked)
+                after_commit(db, partial(dependents.release_children, revoked))
             return self.get_workflow(db, workflow_id)
 
     @repeated_with_a_fresh_session
@@ -142,7 +142,7 @@ class WorkflowService:
         """
         with ExitStack() as until_commit, transaction(db, commit=commit):
             workflow = _lock(db, workflow_id, owner)
-            changing.retry(db, workflow_id, until_commit, rights=rights, within_quota=within_quota)
+            lifecycle.retry_workflow(db, workflow_id, until_commit, rights=rights, within_quota=within_quota)
             _record(db, WorkflowEvent.RETRIED, workflow)
             return self.get_workflow(db, workflow_id)
 
@@ -157,7 +157,7 @@ class WorkflowService:
         with transaction(db, commit=commit):
             workflow = _lock(db, workflow_id, owner)
             _record(db, WorkflowEvent.DELETED, workflow)
-            changing.delete(db, workflow_id)
+            lifecycle.delete_workflow(db, workflow_id)
 
 
 def _name_of(tasks: Sequence[Mapping[str, Any]]) -> str:

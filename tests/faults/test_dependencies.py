@@ -15,11 +15,11 @@ WIDTH, LAYERS = 6, 4
 POINTS = [
     {"at": "app.services.execution.ends:end_successes", "when": "before"},
     {"at": "app.services.execution.ends:end_successes", "when": "after"},
-    {"at": "app.services.workflows.releasing:go_on", "when": "before"},
+    {"at": "app.services.workflows.dependents:go_on", "when": "before"},
     {"at": "app.db.statements.dependencies:close_edges", "when": "after"},
     {"at": "app.db.statements.dependencies:release", "when": "after"},
-    {"at": "app.services.workflows.releasing:deliver_batch", "when": "before"},
-    {"at": "app.services.workflows.releasing:deliver_batch", "when": "after"},
+    {"at": "app.services.workflows.dependents:deliver_batch", "when": "before"},
+    {"at": "app.services.workflows.dependents:deliver_batch", "when": "after"},
     {"at": "app.services.tasks.due_tasks:_place", "when": "before"},
     {"at": "app.services.tasks.due_tasks:_place", "when": "after"},
 ]

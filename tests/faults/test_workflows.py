@@ -13,11 +13,11 @@ WORKFLOWS = "/api/v1/workflows/"
 WIDTH = 8
 # Around the commits of the ends that the workflow is told of, the last one among them.
 POINTS = [
-    {"at": "app.services.workflows.progress:note", "when": "before"},
-    {"at": "app.services.workflows.progress:note", "when": "after"},
+    {"at": "app.services.workflows.dependents:note", "when": "before"},
+    {"at": "app.services.workflows.dependents:note", "when": "after"},
     {"at": "app.db.statements.workflows:end", "when": "before"},
     {"at": "app.db.statements.workflows:end", "when": "after"},
-    {"at": "app.services.workflows.releasing:deliver_batch", "when": "after"},
+    {"at": "app.services.workflows.dependents:deliver_batch", "when": "after"},
 ]
 # In a call of the API: before its commit, so that it is undone, and behind it, so that the answer is lost.
 IN_CALLS = [
@@ -25,7 +25,7 @@ IN_CALLS = [
     ("create", {"at": "app.db.statements.workflows:insert_workflow", "when": "after"}),
     ("cancel", {"at": "app.services.tasks.task_changes:revoke_all_pending", "when": "after"}),
     ("cancel", {"at": "app.db.statements.workflows:end", "when": "after"}),
-    ("retry", {"at": "app.services.workflows.restarting:Restart.apply", "when": "before"}),
+    ("retry", {"at": "app.services.workflows.lifecycle:Restart.apply", "when": "before"}),
     ("retry", {"at": "app.services.tasks.due_tasks:wake_all_due", "when": "after"}),
 ]
 

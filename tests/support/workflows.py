@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.schemas.workflow import WorkflowRead
 from app.services.outbox import deliver_batch
-from app.services.workflows.settling import CONSUMER
+from app.services.workflows.dependents import CONSUMER
 from tests.support.tasks import LONG_RUNNING
 
 

@@ -22,8 +22,8 @@ from app.services.accounts.users import Rights
 from app.services.tasks import due_tasks, task_changes, unique_keys
 from app.services.tasks.permissions import check_may_run
 from app.services.tasks.quotas import load_of_row, quotas
-from app.services.workflows import changing
-from app.services.workflows.restarting import Restart
+from app.services.workflows import lifecycle
+from app.services.workflows.lifecycle import Restart
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
                 _check(doer, task, known)
                 restart.check(task.id)
                 if task.workflow_id is not None:
-                    changing.check_parents_kept(db, task.workflow_id, [task.id])
+                    lifecycle.check_parents_kept(db, task.workflow_id, [task.id])
                 if doer.within_quota:
                     load = load_of_row(task.arguments_bytes, task.attached_bytes)
                     own.enter_context(quotas.reserved(db, task.user_id, load))

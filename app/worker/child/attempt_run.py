@@ -26,7 +26,7 @@ from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTr
 from app.services.execution.claims import ReadyClaim
 from app.services.execution.ends import Ending, Success
 from app.services.operations import admission
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from app.worker.child import left_transactions
 from app.worker.child.attempt_files import AttemptFiles
 from app.worker.child.attempt_output import AttemptOutput
@@ -294,7 +294,7 @@ class AttemptRun:
             raise SystemExit(1) from None
         self._free_place()
         if self.claim.has_children:
-            releasing.release_children([self.task_id])
+            dependents.release_children([self.task_id])
         if self.current.settled:
             return
         hints.changed(self.task_id)

@@ -24,7 +24,7 @@ from app.messaging import hints
 from app.services.execution import ends
 from app.services.execution.ends import Success
 from app.services.operations import admission
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from app.worker.shared.error_text import describe
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import SlotTable
@@ -151,7 +151,7 @@ class Completions:
         self._written(batch)
         hints.changed(*held)
         admission.bodies_ended([success[:2] for success in batch if success.is_limited])
-        releasing.release_children([success.task_id for success in batch if success.has_children])
+        dependents.release_children([success.task_id for success in batch if success.has_children])
         for success in batch:
             if success.task_id not in held:
                 logger.warning(
@@ -188,7 +188,7 @@ class Completions:
             if success.is_limited:
                 admission.bodies_ended([(success.task_id, success.attempt)])
             if success.has_children:
-                releasing.release_children([success.task_id])
+                dependents.release_children([success.task_id])
 
     def _postpone(self, success: Success) -> None:
         """Have the others written together again meanwhile."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.db.session import SessionLocal
 from app.services.execution import ends
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from tests.support.page_reader import Reader, cells, heading, words
 from tests.support.task_client import TaskClient
 from tests.support.tasks import ERROR, claim_next
@@ -44,7 +44,7 @@ class TestTheList:
         assert len(cells(reader.get("/workflows?status=&name=").text, "workflows")) == 2
         assert [row[0] for row in cells(reader.get("/workflows?name=night").text, "workflows")] == ["nightly"]
         assert "No workflow matches." in reader.get("/workflows?name=x").text
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
 
 class TestOne:
@@ -104,7 +104,7 @@ class TestDeeds:
         assert "Cancel this workflow?" in reader.post(f"{path}/cancel").text
         assert reader.post(f"{path}/cancel", confirmed="true").headers["location"] == f"/ui{path}"
         assert "The workflow is cancelled" in reader.get(path).text
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
     def test_retry_runs_what_failed_again(self, reader: Reader, tasks: TaskClient) -> None:
         workflow = made(tasks, sleep("a"), sleep("b", "a"))

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.core.config import get_settings
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from tests.support.accounts import bearer
 from tests.support.task_client import module_client
 from tests.support.workflows import sleep
@@ -56,7 +56,7 @@ class TestLife:
         assert ask("POST", f"{made['id']}/cancel").status_code == 200
         assert ask("DELETE", made["id"]).status_code == 204
         assert ask("GET", made["id"]).json()["code"] == "workflow_not_found"
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
     def test_is_listed_by_filters_and_pages(self, ask: Ask) -> None:
         made = [ask("POST", body=TWO | {"name": name}).json()["id"] for name in ("nightly", "weekly", "Nightly 2")]
@@ -81,7 +81,7 @@ class TestKey:
         ask("POST", f"{first.json()['id']}/cancel")
         ask("DELETE", first.json()["id"])
         assert ask("POST", "", TWO, **key).json()["code"] == "idempotent_workflow_deleted"
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
 
 class TestErrors:

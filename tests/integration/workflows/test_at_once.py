@@ -21,7 +21,7 @@ from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from app.services.workflow_service import workflow_service
-from app.services.workflows.settling import CONSUMER, settle
+from app.services.workflows.dependents import CONSUMER, settle
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database

@@ -18,8 +18,8 @@ from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.tasks.quotas import EDGE_BYTES
-from app.services.workflows import releasing
-from app.services.workflows.settling import CONSUMER
+from app.services.workflows import dependents
+from app.services.workflows.dependents import CONSUMER
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, claim_next, finish, new_task, new_user, task_in
 
 FAILED = ends.failed(ERROR)
@@ -163,7 +163,7 @@ class TestAParentThatDoesNotSucceed:
         parent = new_task(other)
         child = child_of(other, parent)
         task_service.cancel(other, parent.id)
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
         assert status(other, child) is TaskStatus.REVOKED
 
     @pytest.mark.parametrize("state", [TaskStatus.FAILED, TaskStatus.REVOKED])
@@ -308,4 +308,4 @@ class TestSizes:
 @pytest.fixture(autouse=True)
 def _released() -> Iterator[None]:
     yield
-    assert releasing.flush(10)
+    assert dependents.flush_releases(10)

@@ -12,7 +12,7 @@ from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import due_tasks
 from app.services.workflow_service import workflow_service
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from tests.support.amounts import amount
 from tests.support.tasks import ERROR, claim_next, new_user
 from tests.support.workflow_model import ACTIVE, FAILED, REVOKED, SUCCEEDED, UNSUCCESSFUL, Model
@@ -27,7 +27,7 @@ OPERATIONS = (
 @pytest.fixture(autouse=True)
 def _released() -> Iterator[None]:
     yield
-    assert releasing.flush(30)
+    assert dependents.flush_releases(30)
 
 
 class Run:

@@ -14,7 +14,7 @@ from app.models.task import Task
 from app.schemas.workflow import WorkflowRead
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from app.workflows import references
 from tests.support.services import Services
 from tests.support.settings import on_new_database, settings
@@ -27,7 +27,7 @@ def database(services: Services) -> Iterator[None]:
     """A child's connection sees what is committed alone."""
     with on_new_database(services):
         yield
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ class TestFailure:
         with settings({"MAX_ARGUMENTS_BYTES": "2000"}):
             workflow = two(db, "x" * 3000, {"$result": "first"})
             run_body()
-            assert releasing.flush(10)  # the settings take the engine of its session with them
+            assert dependents.flush_releases(10)  # the settings take the engine of its session with them
         assert (
             "the arguments with the result of 'first' in them takes 3002 bytes of JSON, MAX_ARGUMENTS_BYTES allows 2000"
             in str(row(db, workflow).error_message)
@@ -151,7 +151,7 @@ class TestFailure:
             workflow = two(db, "x" * 1000, 1, all=[{"$result": "first"}] * 1000)
             with patch.object(references, "fill") as filled:
                 run_body()
-            assert releasing.flush(10)
+            assert dependents.flush_releases(10)
         assert not filled.called
         assert (
             "the arguments with the result of 'first' in them takes 1002000 bytes of JSON, MAX_ARGUMENTS_BYTES allows"

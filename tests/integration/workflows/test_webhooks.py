@@ -13,7 +13,7 @@ from app.models.webhook import WebhookDelivery
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.workflow_service import workflow_service
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, claim_next, new_user
 from tests.support.webhooks import ALLOWED, endpoint
@@ -38,7 +38,7 @@ def end(db: Session, ending: ends.Ending) -> None:
 @pytest.fixture(autouse=True)
 def _released() -> Iterator[None]:
     yield
-    assert releasing.flush(10)
+    assert dependents.flush_releases(10)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ class TestEnds:
         workflow_service.retry_workflow(db, made.id)
         end(db, ends.succeeded(1))
         assert [each["type"] for each in told(db)] == ["workflow.failed", "workflow.succeeded"]
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
     def test_that_is_not_noted_yet_is_told_before_a_retry(self, db: Session) -> None:
         user = new_user(db)
@@ -85,7 +85,7 @@ class TestEnds:
         workflow_service.cancel_workflow(db, made.id)
         settle(db)
         assert [each["type"] for each in told(db)] == ["workflow.revoked"]
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)
 
     def test_are_not_told_to_an_endpoint_with_a_filter(self, db: Session) -> None:
         user: UUID = new_user(db)
@@ -93,4 +93,4 @@ class TestEnds:
         task_service.create_workflow(db, "one", [sleep("a", tags=["x"])], user_id=user)
         end(db, ends.succeeded(1))
         assert told(db) == []
-        assert releasing.flush(10)
+        assert dependents.flush_releases(10)

@@ -40,7 +40,7 @@ from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.workflow_service import workflow_service
-from app.services.workflows import releasing
+from app.services.workflows import dependents
 from app.services.workflows.reading import WorkflowFilter
 from tests.support.tasks import ERROR, LONG_RUNNING, claim_next, new_task, new_user
 from tests.support.waiting import wait_for
@@ -58,7 +58,7 @@ def user(db: Session) -> UUID:
 @pytest.fixture(autouse=True)
 def _released() -> Iterator[None]:
     yield
-    assert releasing.flush(10)
+    assert dependents.flush_releases(10)
 
 
 def make(db: Session, user: UUID, *tasks: dict[str, Any], **options: Any) -> WorkflowRead:

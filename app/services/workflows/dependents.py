@@ -1,0 +1,157 @@
+"""What the ends of tasks mean for those that wait for them, which go on or are revoked, and for their workflows.
+
+It follows from the states of the rows alone, so that it may be done twice, and late. The outbox has it done once for
+sure: the end of a task that others depend on writes a row, in its own transaction (`settle`).
+
+`note` notes in workflows what became of their tasks: the end of the last one ends the workflow. The row of the workflow
+is locked meanwhile: of two tasks that end at once, the second one is seen to be the last.
+
+`release_children` has what depends on tasks go on right after they have ended, off the path of whoever has ended them.
+The children come first, in a transaction of their own, as they can start then. The rows of the outbox are handed over
+behind them, which notes the ends in workflows, and finds the children done. What is lost with the process, maintenance
+does within a pass.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.fork import PerProcess
+from app.db.after_commit import after_commit
+from app.db.session import SessionLocal, transaction
+from app.db.statements import dependencies, workflows
+from app.models.outbox import ConsumerNumber
+from app.models.task import TERMINAL, Task, TaskStatus
+from app.models.webhook import EventType
+from app.schemas.workflow import WorkflowRead
+from app.services.execution import ends
+from app.services.operations.background import Background
+from app.services.outbox import Consumer, TaskEvent, deliver_batch
+from app.services.tasks import due_tasks
+from app.services.tasks.task_dependencies import PARENT_FAILED
+from app.services.webhooks import new_deliveries
+from app.services.workflows.reading import final, read
+
+
+def settle(db: Session, ids: Collection[UUID]) -> None:
+    """Note in their workflows what became of these tasks, and have the children of those that have ended go on."""
+    note(db, ids)
+    if revoked := go_on(db, ids):
+        note(db, revoked)
+
+
+def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Let the children of those of these tasks go on that have ended, or revoke them with all that depends on them.
+
+    Returns the tasks that it has revoked. Two parents that end at once wait here for the row of their child: the second
+    one sees that the first has ended.
+    """
+    revoked = set[UUID]()
+    ended: Collection[UUID] = ids
+    while ended:
+        ended = _go_on(db, ended)
+        revoked |= ended
+    return revoked
+
+
+def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Returns the tasks that it has revoked, whose children are next."""
+    waiting = dependencies.waiting_children(db, ids)
+    if not waiting:
+        return set()
+    children = dependencies.lock_children(db, waiting)
+    # Behind the lock: a retry of a parent holds it, too. Who has come since is told of by another end.
+    edges = [edge for edge in dependencies.open_edges(db, ids) if edge.has_ended and edge.child_id in waiting]
+    if not edges:
+        return set()
+    dependencies.close_edges(db, edges)
+    failed = {edge.child_id for edge in edges if not edge.lets_go_on} & children.keys()
+    if failed:
+        ends.end_tasks(db, ends.withdrawn(PARENT_FAILED), Task.id.in_(failed))
+    left = {edge.child_id for edge in edges} & children.keys() - failed
+    free = left - dependencies.still_waiting(db, left) if left else left
+    if free:
+        dependencies.release(db, free)
+        due_tasks.wake_known(db, [children[each] for each in sorted(free)])
+    return failed
+
+
+def _settle_one(db: Session, event: TaskEvent) -> None:
+    settle(db, [event.task_id])
+
+
+def _settle_all(db: Session, events: Sequence[TaskEvent]) -> None:
+    settle(db, [event.task_id for event in events])
+
+
+CONSUMER = Consumer("children", ConsumerNumber.CHILDREN, _settle_one, _settle_all)
+
+
+def note(db: Session, task_ids: Collection[UUID]) -> None:
+    """Note what these tasks are now, which ended, were retried or deleted. Those of no workflow are passed over."""
+    ids = workflows.of_tasks(db, task_ids)
+    if not ids:
+        return
+    known = workflows.lock(db, ids)
+    workflows.note_tasks(db, task_ids)
+    ended: dict[TaskStatus, list[UUID]] = {}
+    for workflow_id, statuses in workflows.statuses(db, known).items():
+        status, was = final(statuses), known[workflow_id].status
+        if status is None and was is not None:
+            workflows.reopen(db, [workflow_id])
+        elif status is not None and was is None:
+            ended.setdefault(status, []).append(workflow_id)
+    for status, those in ended.items():
+        workflows.end(db, those, status)
+        _record_ended(db, status, {each: known[each].user_id for each in those})
+
+
+def _record_ended(db: Session, status: TaskStatus, owners: Mapping[UUID, UUID]) -> None:
+    """Record the ends of these workflows for the webhooks of their owners."""
+    kind = EventType(f"workflow.{status.value}")
+    endpoints = {owner: new_deliveries.find_endpoints(db, owner, kind) for owner in set(owners.values())}
+    for workflow_id, owner in owners.items():
+        if endpoints[owner]:
+            shown = WorkflowRead.model_validate(read(db, workflow_id))
+            new_deliveries.record_made(db, owner, kind, endpoints[owner], shown)
+
+
+# Both cost nearly as much for fifty tasks as for one. So after so many ends the next ones are waited for, a millisecond
+# for each; and workflows are noted so often at most.
+EACH_SECONDS, PACE_SECONDS = 0.001, 0.04
+
+
+def _release(ids: Collection[UUID]) -> float:
+    with SessionLocal() as db, transaction(db):
+        revoked = go_on(db, ids)
+    _noter().enqueue({*ids, *revoked})
+    return min(PACE_SECONDS, len(ids) * EACH_SECONDS)
+
+
+def _hand_over(ids: Collection[UUID]) -> float:
+    with SessionLocal() as db:
+        deliver_batch(db, CONSUMER, of=list(ids))
+    return PACE_SECONDS
+
+
+_releaser = PerProcess(lambda: Background[UUID]("children", "the release of what depends on others", _release))
+_noter = PerProcess(lambda: Background[UUID]("ends of workflows", "what ends of tasks mean for workflows", _hand_over))
+
+
+def release_children(ids: Collection[UUID]) -> None:
+    """Have the children of these tasks go on, whose ends are committed. Never blocks, never raises."""
+    if ids:
+        _releaser().enqueue(ids)
+
+
+def release_after_commit(db: Session, task: Task) -> None:
+    """The same for a task that this transaction has ended, if others depend on it."""
+    if task.status in TERMINAL and ConsumerNumber.CHILDREN.is_in(task.followers):
+        after_commit(db, partial(release_children, [task.id]))
+
+
+def flush_releases(seconds: float) -> bool:
+    """Wait for at most `seconds` until all is done that was asked for; True when it is."""
+    return _releaser().flush(seconds) and _noter().flush(seconds)
