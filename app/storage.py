@@ -3,7 +3,7 @@
 Each has a key of its own. obstore writes and reads them, a directory as S3: what is written is there whole, or not at
 all. It starts threads at its first call, and these are not there in a forked child, which would wait for them for ever.
 So no process calls it that forks afterwards: the worker's parent has another process delete from S3
-(`app/services/files/deleting.py`). From a directory any process deletes, without obstore.
+(`app/services/files/deletion.py`). From a directory any process deletes, without obstore.
 """
 
 import logging

@@ -28,7 +28,7 @@ from app.errors import (
 )
 from app.models.stored_file import StoredFile
 from app.schemas.stored_file import ArtifactRead, FileRead
-from app.services.file_service import file_service
+from app.services.files.service import file_service
 
 router = SlashRouter(tags=["files"])
 TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."

@@ -25,8 +25,8 @@ from app.api.http.requests import content_length, drain
 from app.api.http.turns import check_rights_again
 from app.errors import FileNotFound, InvalidUpload, ServiceError
 from app.models.stored_file import StoredFile
-from app.services.file_service import StartedFile, file_service
 from app.services.files.contents import Measure, TooLarge, media_type, name_fault
+from app.services.files.service import StartedFile, file_service
 from app.storage import key_of, storage
 
 FIELD = b"file"

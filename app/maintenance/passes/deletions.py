@@ -22,7 +22,7 @@ from app.models.task import IS_RUNNING, TERMINAL, Task
 from app.models.task_count import FORGET_BATCH
 from app.models.worker import WorkerProcess
 from app.services.bulk import steps
-from app.services.files.deleting import delete_dropped, reason_of
+from app.services.files.deletion import delete_dropped, reason_of
 from app.services.operations import error_group_service, stats_service
 from app.services.schedules import runs as schedule_runs
 from app.services.tasks import task_counts
@@ -189,7 +189,7 @@ def _delete_contents(db: Session, _: Round) -> None:
 
 def _delete_in_another_process() -> str | None:
     """Return why something stays."""
-    command = [sys.executable, "-m", "app.services.files.deleting"]
+    command = [sys.executable, "-m", "app.services.files.deletion"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DELETE_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.errors import ArtifactNotFound
-from app.services.file_service import file_service
+from app.services.files.service import file_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm

@@ -35,9 +35,9 @@ from app.models import StoredFile
 from app.services.accounts.sessions import revoke_sessions_of
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
-from app.services.file_service import StartedFile, file_service
-from app.services.files import deleting
+from app.services.files import deletion
 from app.services.files.contents import Measure
+from app.services.files.service import StartedFile, file_service
 from app.services.schedule_service import schedule_service
 from app.services.tasks.quotas import quotas
 from app.storage import Storage, key_of, storage
@@ -119,7 +119,7 @@ def swept() -> None:
         while statements.drop_what_is_over(db, 100):
             db.commit()
         db.commit()
-        deleting.delete_dropped(db)
+        deletion.delete_dropped(db)
 
 
 @pytest.fixture(autouse=True)
@@ -450,7 +450,7 @@ def test_one_that_cannot_be_deleted_keeps_no_other(tasks: TaskClient, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "delete", refusing)
         with SessionLocal() as db:
-            assert isinstance(deleting.delete_dropped(db), StorageUnavailable)
+            assert isinstance(deletion.delete_dropped(db), StorageUnavailable)
     assert (states(), len(bytes_kept())) == (["dropped"], 1)
     swept()
     assert states() == ["dropped"]  # it waits
@@ -463,7 +463,7 @@ def test_why_a_storage_refuses_is_the_first_line_of_its_error() -> None:
     """obstore writes its error over many lines; the last one is `}`."""
     error = StorageUnavailable()
     error.__cause__ = OSError("\nGeneric S3 error: access denied\n\nDebug source:\nGeneric {\n}")
-    assert deleting.reason_of(error) == "storage_unavailable: Generic S3 error: access denied"
+    assert deletion.reason_of(error) == "storage_unavailable: Generic S3 error: access denied"
 
 
 class TestAStorageThatDoesNotDelete:

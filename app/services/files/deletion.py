@@ -1,4 +1,4 @@
-"""Deletes the bytes of what is dropped, then the rows: `python -m app.services.files.deleting`, a process of its own.
+"""Deletes the bytes of what is dropped, then the rows: `python -m app.services.files.deletion`, a process of its own.
 
 Maintenance starts it where the contents are in S3: its own process forks, and must not call obstore
 (`app/storage.py`). A content that the storage does not delete is tried again later, and keeps no other.
