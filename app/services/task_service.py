@@ -49,8 +49,7 @@ from app.schemas.task_filter import filter_from
 from app.services import audit
 from app.services.accounts.users import Rights
 from app.services.bulk import deeds
-from app.services.bulk.deeds import Caller, Preview, SelectedTask
-from app.services.bulk.selection import Selection
+from app.services.bulk.deeds import Caller, Preview, SelectedTask, Selection
 from app.services.execution.attempts import check_percent, check_size
 from app.services.operations import error_group_service, limit_service, queue_service, stats_service, worker_service
 from app.services.tasks import (
@@ -555,7 +554,7 @@ class TaskService:
 
         `owner` limits what is told of them to that user's tasks.
         """
-        return deeds.selected(db, deed, owner, limit, skip)
+        return deeds.selected_tasks(db, deed, owner, limit, skip)
 
     def list_bulk(
         self, db: Session, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None

@@ -1,29 +1,220 @@
-"""Bulk deeds: preview, accept, read and abort. `steps.py` does them."""
+"""Bulk deeds: which tasks, previewed with a token, accepted, read and aborted. `steps.py` does them.
 
+The token of a preview binds the user, the deed, the selection and the time. It is stored nowhere. The service encrypts
+it with SECRET_KEY, so that nobody can make or change one. Whoever sends it twice names the same deed, because its id is
+in it.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.core.json_text import dump_json, json_size
+from app.core.security import Undecryptable, decrypt, encrypt
 from app.db.page import Page
 from app.db.rows import changed_rows
-from app.db.statements import files, reads
+from app.db.statements import bulk, files, reads, task_filter
 from app.ddl.clock import NOW
-from app.errors import BulkDeedNotFound, BulkDeedOver, InsufficientScope, InvalidInput, TokenMismatch, TooManyBulkDeeds
-from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, unpack_ids
+from app.errors import (
+    AdminOnly,
+    BulkDeedNotFound,
+    BulkDeedOver,
+    InsufficientScope,
+    InvalidInput,
+    TokenExpired,
+    TokenMismatch,
+    TooManyBulkDeeds,
+)
+from app.models.bulk import BATCH, BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.task import Task
+from app.models.task_filter import TaskFilter
 from app.services import audit
 from app.services.audit import Subject
-from app.services.bulk import token as tokens
-from app.services.bulk.selection import Selection
-from app.services.bulk.token import Token
+from app.services.operations.worker_service import look_at_workers
+from app.services.tasks import task_counts, task_queries
 from app.services.tasks.permissions import names_that_always_read, names_that_take_files
+
+TOKEN_LIFETIME = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a preview has shown: one of `filter` and `ids`, at the database's time `at`. `id` is that of the deed."""
+
+    id: UUID
+    deed: Deed
+    at: datetime
+    filter: dict[str, Any] | None
+    ids: Sequence[UUID] | None
+
+
+def seal_token(token: Token, user_id: UUID, keys: Sequence[str]) -> str:
+    """Return the token as text. The first of the keys encrypts it."""
+    ids = None if token.ids is None else base64.b64encode(pack_ids(token.ids)).decode()
+    content = dump_json([str(token.id), token.deed.value, token.at.isoformat(), token.filter, ids])
+    return base64.urlsafe_b64encode(encrypt(content.encode(), keys, _context_of_token(user_id))).decode().rstrip("=")
+
+
+def unseal_token(text: str, user_id: UUID, keys: Sequence[str], now: datetime) -> Token:
+    """Return the token of such a text. Raises TokenExpired if it is too old, or was not made for this user."""
+    try:
+        sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        content = json.loads(decrypt(sealed, keys, _context_of_token(user_id)).plain)
+    except (Undecryptable, binascii.Error, ValueError):
+        raise TokenExpired from None
+    deed_id, deed, at, wanted, ids = content
+    token = Token(
+        UUID(deed_id),
+        Deed(deed),
+        datetime.fromisoformat(at),
+        wanted,
+        None if ids is None else unpack_ids(base64.b64decode(ids)),
+    )
+    if now - token.at > TOKEN_LIFETIME:
+        raise TokenExpired
+    return token
+
+
+def _context_of_token(user_id: UUID) -> str:
+    return f"token of a bulk deed of user {user_id}"
+
+
+# -- Which tasks a bulk deed is for: a list of ids, or all tasks that match a filter -----------------------------------
+
+SAMPLE_TASKS = 10
+# Of the filter, in one record of the audit.
+MAX_TOLD_VALUES, MAX_TOLD_BYTES = 20, 2000
+_FILTER_ADAPTER = TypeAdapter(TaskFilter)
+
+
+class Collected(NamedTuple):
+    """How many tasks match, and how many of them the deed leaves out."""
+
+    matched: int
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Exactly one of the two is set. The user of a filter is the owner of the tasks; None is everyone."""
+
+    wanted: TaskFilter | None = None
+    ids: tuple[UUID, ...] | None = None
+
+    @classmethod
+    def of(cls, wanted: TaskFilter | None, ids: Sequence[UUID] | None) -> "Selection | None":
+        """The selection of a request; None if it names nothing. An id that stands twice counts once."""
+        if wanted is None and ids is None:
+            return None
+        return cls(wanted, None if ids is None else tuple(dict.fromkeys(ids)))
+
+    @classmethod
+    def of_token(cls, token: Token) -> "Selection":
+        """The selection that a token binds."""
+        if token.ids is not None:
+            return cls(ids=tuple(token.ids))
+        return cls(_FILTER_ADAPTER.validate_python(token.filter))
+
+    @property
+    def canonical(self) -> dict[str, Any] | None:
+        """The filter as JSON: equal filters are equal, in whatever order their values were named."""
+        if self.wanted is None:
+            return None
+        named = _FILTER_ADAPTER.dump_python(self.wanted, mode="json")
+        return {name: _sorted_values(value) for name, value in named.items() if value not in (None, [])}
+
+    @property
+    def packed(self) -> bytes | None:
+        """The list of ids as the row of a deed keeps it."""
+        return None if self.ids is None else pack_ids(self.ids)
+
+    def check_owner(self, user_id: UUID, *, as_admin: bool) -> None:
+        """Raise AdminOnly for a filter over the tasks of others, unless an administrator asks."""
+        if self.wanted is not None and self.wanted.user_id != user_id and not as_admin:
+            raise AdminOnly("Only administrators can change the tasks of others")
+
+    def reads_many(self) -> bool:
+        """Whether counting these tasks or finding some of them reads many rows."""
+        return self.wanted is not None and (
+            task_counts.reads_many(self.wanted) or task_queries.page_reads_many(self.wanted)
+        )
+
+    def count(self, db: Session, owner: UUID | None) -> int:
+        """How many tasks there are. `owner` limits a list of ids to that user's."""
+        if self.wanted is not None:
+            return task_counts.count(db, self.wanted)["total"]
+        return db.scalars(select(func.count()).select_from(Task).where(*self._of_ids(owner))).one()
+
+    def sample(self, db: Session, owner: UUID | None) -> list[dict[str, Any]]:
+        """Some of the tasks, as `TaskRead` takes them: the newest, and of a list of ids the first."""
+        if self.wanted is None:
+            found = set(db.scalars(select(Task.id).where(*self._of_ids(owner))))
+            return task_queries.shown_tasks(db, [each for each in self.ids or () if each in found][:SAMPLE_TASKS])
+        page = task_queries.shown_page(db, self.wanted, SAMPLE_TASKS)
+        while not page.items and page.last is not None:  # few of the rows match
+            page = task_queries.shown_page(db, self.wanted, SAMPLE_TASKS, before=page.last)
+        return page.items
+
+    def collect(
+        self, db: Session, deed_id: UUID, owner: UUID | None, until: ColumnElement[bool] | None,
+        without: ColumnElement[bool] | None = None,
+    ) -> Collected:  # fmt: skip
+        """Write the batches of the deed, without the tasks that match `without`.
+
+        `until` limits a filter. A list of ids is written with those that name no task, which are skipped.
+        """
+        if self.wanted is not None:
+            if self.wanted.waiting_for is not None:
+                look_at_workers(db)
+            conditions = [*task_filter.conditions(self.wanted), *([] if until is None else [until])]
+            if without is None:
+                return Collected(bulk.collect(db, deed_id, conditions))
+            left_out = db.scalars(select(func.count()).select_from(Task).where(*conditions, without)).one()
+            return Collected(bulk.collect(db, deed_id, [*conditions, ~without]) + left_out, left_out)
+        denied = (
+            set[UUID]() if without is None else set(db.scalars(select(Task.id).where(*self._of_ids(owner), without)))
+        )
+        ids = [each for each in self.ids or () if each not in denied]
+        batches = [
+            {"deed_id": deed_id, "number": number, "task_ids": pack_ids(ids[at : at + BATCH])}
+            for number, at in enumerate(range(0, len(ids), BATCH))
+        ]
+        if batches:
+            db.execute(insert(BulkBatch), batches)
+        return Collected(self.count(db, owner), len(denied))
+
+    def told(self) -> dict[str, Any]:
+        """What the audit tells of it."""
+        if self.ids is not None:
+            return {"ids": len(self.ids)}
+        told: list[str] = []
+        for name, value in {"user_id": "all", **(self.canonical or {})}.items():
+            told += [f"{name}={each}" for each in (value if isinstance(value, list) else [value])]
+        while len(told) > MAX_TOLD_VALUES or json_size(told) > MAX_TOLD_BYTES:
+            told = [*told[: len(told) // 2], "…"]
+        return {"filter": told}
+
+    def _of_ids(self, owner: UUID | None) -> list[ColumnElement[bool]]:
+        return [Task.id.in_(self.ids or ()), *([] if owner is None else [Task.user_id == owner])]
+
+
+def _sorted_values(value: Any) -> Any:
+    return sorted(set(value)) if isinstance(value, list | tuple) else value
+
+
+# -- Bulk deeds: preview, accept, read and abort. `steps.py` does them -------------------------------------------------
 
 RETRY_SECONDS = 5
 
@@ -67,7 +258,7 @@ def preview(db: Session, deed: Deed, caller: Caller, selection: Selection, *, wi
     if selection.reads_many():
         reads.limit_read(db, get_settings().costly_read_seconds)
     token = Token(new_id(), deed, _now(db), selection.canonical, selection.ids)
-    text = tokens.seal(token, caller.user_id, get_settings().accepted_keys)
+    text = seal_token(token, caller.user_id, get_settings().accepted_keys)
     matched = selection.count(db, caller.owner)
     # With nothing to find, the search for a sample would read all tasks again.
     return Preview(matched, selection.sample(db, caller.owner) if matched and with_sample else [], text)
@@ -87,7 +278,7 @@ def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, 
         if selection is None:
             raise InvalidInput("Name tasks by their ids, or by a filter")
         return _accept(db, new_id(), deed, caller, selection, most)
-    token = tokens.unseal(text, caller.user_id, settings.accepted_keys, _now(db))
+    token = unseal_token(text, caller.user_id, settings.accepted_keys, _now(db))
     shown = Selection.of_token(token)
     if token.deed is not deed or (
         selection is not None and (selection.canonical, selection.ids) != (shown.canonical, shown.ids)
@@ -146,7 +337,7 @@ def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     return found
 
 
-def selected(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask, int]:
+def selected_tasks(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask, int]:
     """Return a page of the tasks that were selected one by one; of a deed with a filter none.
 
     `skip` is how many of them come before, and `last` that of the next page.

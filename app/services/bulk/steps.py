@@ -1,11 +1,18 @@
-"""Does accepted deeds, one batch at a time.
+"""Does accepted deeds, one batch of tasks at a time.
 
 A step is one transaction: it does a batch and counts it. So whatever is killed, each task is done and counted once. Any
 number of processes may take steps; a deed is locked by the one that does.
+
+To each task of a batch is done what the call for one task does, with its statements and its errors.
 """
 
+import logging
 from collections import Counter
+from collections.abc import Container, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import accumulate, islice
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
@@ -13,16 +20,187 @@ from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
 from app.db.deadlocks import repeated
+from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.session import transaction
-from app.db.statements import bulk
+from app.db.sql import limits
+from app.db.statements import bulk, schedules
 from app.db.statements.batches import delete_batch
 from app.ddl.clock import NOW
+from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
 from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
-from app.models.user import User
+from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
+from app.models.user import Role, User
 from app.services import audit
+from app.services.accounts.users import Rights
 from app.services.audit import Subject
 from app.services.bulk.deeds import counts, end
-from app.services.bulk.performing import Doer, Outcome, perform
+from app.services.tasks import due_tasks, task_changes, unique_keys
+from app.services.tasks.permissions import check_may_run
+from app.services.tasks.quotas import load_of_row, quotas
+from app.services.workflows import lifecycle
+from app.services.workflows.lifecycle import Restart
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Doer:
+    """For whom a deed is done, with the rights of this moment."""
+
+    user_id: UUID
+    role: str
+    max_priority: str
+    as_admin: bool
+    within_quota: bool
+
+    @property
+    def owner(self) -> UUID | None:
+        return None if self.as_admin and self.role == Role.ADMIN else self.user_id
+
+
+@dataclass
+class Outcome:
+    """What became of the tasks. `left` are those that another transaction had locked, and what was too much at once."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    left: list[UUID] = field(default_factory=list)
+
+    def skip(self, error: ServiceError | type[ServiceError]) -> None:
+        self.skipped[error.code] += 1
+
+    def add(self, other: "Outcome") -> None:
+        self.done += other.done
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.left += other.left
+
+
+def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
+    """Do the deed to these tasks. If a statement fails, do it to each of them alone, so that one costs no other.
+
+    Raises DBAPIError after an outage, and after a deadlock: InnoDB has undone the step's whole transaction, and
+    released its lock on the deed.
+    """
+    try:
+        with db.begin_nested():
+            return _perform(db, deed, doer, ids)
+    except Exception as error:
+        if is_outage(error) or is_deadlock(error):
+            raise
+        if len(ids) > 1:
+            logger.warning("bulk %s: %d tasks one by one, after: %s", deed, len(ids), first_line(error))
+        elif is_passing(error):
+            return Outcome(left=list(ids))
+        else:
+            logger.exception("bulk %s: task %s failed", deed, ids[0])
+            return Outcome(failed=1)
+    outcome = Outcome()
+    for each in ids:
+        outcome.add(perform(db, deed, doer, [each]))
+    return outcome
+
+
+def _perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
+    tasks = bulk.lock_tasks(db, ids, doer.owner)
+    outcome = Outcome()
+    missing = set(ids) - {task.id for task in tasks}
+    if missing:
+        own = [] if doer.owner is None else [Task.user_id == doer.owner]
+        outcome.left = list(db.scalars(select(Task.id).where(Task.id.in_(missing), *own)))
+        outcome.skipped.update({TaskNotFound.code: len(missing) - len(outcome.left)})
+    if deed is Deed.CANCEL:
+        _cancel(db, tasks, outcome)
+    elif deed is Deed.DELETE:
+        _delete(db, tasks, outcome)
+    else:
+        _retry(db, doer, tasks, outcome)
+    outcome.skipped += Counter()  # drops zeros
+    return outcome
+
+
+def _cancel(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
+    task_changes.revoke_all_pending(db, [task.id for task in tasks if task.status is TaskStatus.PENDING])
+    running = [task for task in tasks if task.status is TaskStatus.RUNNING]
+    task_changes.request_all_cancels(db, [task.id for task in running if task.cancel_requested_at is None])
+    for task in tasks:
+        if task.status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}:
+            outcome.skip(InvalidTransition)
+        else:
+            outcome.done += 1
+
+
+def _delete(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
+    """What is kept with a task is deleted with it: of many bytes, a part is left to a later step."""
+    ended = [task for task in tasks if task.status in TERMINAL]
+    bytes_before = accumulate((task.stored_bytes for task in ended), initial=0)
+    number = sum(size < task_changes.PURGE_BYTES for size in islice(bytes_before, len(ended)))
+    deleted = task_changes.delete_all_ended(db, [task.id for task in ended[:number]])
+    outcome.done += deleted
+    outcome.skipped[TaskHasChildren.code] += number - deleted
+    outcome.left += [task.id for task in ended[number:]]
+    outcome.skipped[TaskActive.code] += len(tasks) - len(ended)
+
+
+def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
+    """Quotas first: their count of the database must not hold what this transaction changes."""
+    known = limits.keep(db, {task.limit for task in tasks if task.limit is not None})
+    restart = Restart(db, [task for task in tasks if task.status in UNSUCCESSFUL])
+    reserved: list[tuple[bulk.LockedTask, ExitStack]] = []
+
+    def skip(task: bulk.LockedTask, error: ServiceError) -> None:
+        restart.leave_out(task)
+        outcome.skip(error)
+
+    with ExitStack() as until_commit:
+        for task in tasks:
+            own = ExitStack()
+            try:
+                _check_retry(doer, task, known)
+                restart.check(task.id)
+                if task.workflow_id is not None:
+                    lifecycle.check_parents_kept(db, task.workflow_id, [task.id])
+                if doer.within_quota:
+                    load = load_of_row(task.arguments_bytes, task.attached_bytes)
+                    own.enter_context(quotas.reserved(db, task.user_id, load))
+            except ServiceError as error:
+                skip(task, error)
+                continue
+            until_commit.push(own)
+            reserved.append((task, own))
+        restarted: list[bulk.LockedTask] = []
+        # Those with a key first: one that is refused leaves out what depends on it.
+        for task, own in sorted(reserved, key=lambda each: each[0].unique_key is None):
+            try:
+                restart.check(task.id)
+                if task.unique_key is not None:
+                    _restart_keyed(db, task)
+                restarted.append(task)
+            except ServiceError as error:
+                skip(task, error)
+                with suppress(ServiceError), own:  # gives back what was reserved
+                    raise
+        task_changes.restart_all(db, [task.id for task in restarted if task.unique_key is None])
+    restart.apply(db, [task.id for task in restarted])
+    schedules.reopen(db, [task.id for task in restarted if task.schedule_id is not None])
+    outcome.done += len(restarted)
+    due_tasks.wake_all_due(db, {task.id: task.queue for task in restarted})
+
+
+def _check_retry(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:
+    if task.status not in UNSUCCESSFUL:
+        raise InvalidTransition
+    if doer.within_quota:
+        check_may_run(task, Rights(doer.user_id, doer.role, doer.max_priority))
+    if task.limit is not None and task.limit not in known_limits:
+        raise UnknownLimit
+
+
+def _restart_keyed(db: Session, task: bulk.LockedTask) -> None:
+    if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task.id)):
+        raise InvalidTransition
+
 
 KEPT = timedelta(days=7)
 FORGET_BATCH = 100
@@ -53,17 +231,17 @@ def _step(db: Session, deed_id: UUID) -> bool:
         ).one()
         actor = Actor(deed.user_id, user.username)
         if not user.is_active:
-            _end(db, deed, DeedState.ABORTED, actor)
+            _end_deed(db, deed, DeedState.ABORTED, actor)
             return True
         batches = select(BulkBatch.number, BulkBatch.task_ids).where(BulkBatch.deed_id == deed_id)
         batch = db.execute(batches.order_by(BulkBatch.number).limit(1)).one_or_none()
         if batch is None:
-            _end(db, deed, DeedState.FINISHED, actor)
+            _end_deed(db, deed, DeedState.FINISHED, actor)
             return True
         doer = Doer(deed.user_id, user.role, user.max_priority, deed.as_admin, deed.within_quota)
         ids = unpack_ids(batch.task_ids)
         outcome = perform(db, Deed(deed.deed), doer, ids)
-        _count(db, deed, outcome)
+        _count_outcome(db, deed, outcome)
         put_back(db, deed_id, batch.number, outcome.left)
         return len(outcome.left) < len(ids)
 
@@ -74,7 +252,7 @@ def forget_finished(db: Session) -> int:
         return delete_batch(db, BulkDeed, BulkDeed.finished_at < NOW - KEPT, limit=FORGET_BATCH)
 
 
-def _count(db: Session, deed: BulkDeed, outcome: Outcome) -> None:
+def _count_outcome(db: Session, deed: BulkDeed, outcome: Outcome) -> None:
     values = {
         "done": deed.done + outcome.done,
         "failed": deed.failed + outcome.failed,
@@ -95,7 +273,7 @@ def put_back(db: Session, deed_id: UUID, number: int, left: list[UUID]) -> None:
     db.execute(update(BulkBatch).where(*this).values(values).execution_options(synchronize_session=False))
 
 
-def _end(db: Session, deed: BulkDeed, state: DeedState, actor: Actor) -> None:
+def _end_deed(db: Session, deed: BulkDeed, state: DeedState, actor: Actor) -> None:
     told = counts(deed)
     end(db, deed.id, state)
     audit.record(db, BulkEvent.ENDED, Subject("bulk_deed", str(deed.id)), actor=actor, state=state.value, **told)

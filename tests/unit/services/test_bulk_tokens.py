@@ -13,8 +13,7 @@ from app.models.bulk import Deed, pack_ids, unpack_ids
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import FIELDS, TaskFilter
 from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery
-from app.services.bulk.selection import MAX_TOLD_BYTES, Selection
-from app.services.bulk.token import LIFETIME, Token, seal, unseal
+from app.services.bulk.deeds import MAX_TOLD_BYTES, TOKEN_LIFETIME, Selection, Token, seal_token, unseal_token
 from tests.support.tables import check_rows
 
 USER = uuid4()
@@ -44,7 +43,7 @@ class TestToken:
     def test_gives_back_what_it_binds(self) -> None:
         def check(selection: Selection) -> None:
             made = token(selection)
-            read = unseal(seal(made, USER, KEYS), USER, KEYS, NOW + LIFETIME)
+            read = unseal_token(seal_token(made, USER, KEYS), USER, KEYS, NOW + TOKEN_LIFETIME)
             assert (read.id, read.deed, read.at, read.filter) == (made.id, made.deed, made.at, made.filter)
             again = Selection.of_token(read)
             assert (again.canonical, again.ids) == (selection.canonical, selection.ids)
@@ -52,25 +51,25 @@ class TestToken:
         check_rows(check, [Selection(WHOLE), Selection(TaskFilter()), Selection(ids=(USER, UUID(int=0)))])
 
     def test_of_a_former_key_is_good_until_that_key_is_dropped(self) -> None:
-        text = seal(token(Selection(WHOLE)), USER, KEYS[1:])
-        assert unseal(text, USER, KEYS, NOW).deed is Deed.RETRY
+        text = seal_token(token(Selection(WHOLE)), USER, KEYS[1:])
+        assert unseal_token(text, USER, KEYS, NOW).deed is Deed.RETRY
         with pytest.raises(TokenExpired):
-            unseal(text, USER, KEYS[:1], NOW)
+            unseal_token(text, USER, KEYS[:1], NOW)
 
     def test_of_another_user_or_too_late_is_refused(self) -> None:
-        text = seal(token(Selection(WHOLE)), USER, KEYS)
-        for user, now in ((uuid4(), NOW), (USER, NOW + LIFETIME + timedelta(microseconds=1))):
+        text = seal_token(token(Selection(WHOLE)), USER, KEYS)
+        for user, now in ((uuid4(), NOW), (USER, NOW + TOKEN_LIFETIME + timedelta(microseconds=1))):
             with pytest.raises(TokenExpired):
-                unseal(text, user, KEYS, now)
+                unseal_token(text, user, KEYS, now)
 
     def test_that_has_changed_anywhere_is_refused(self) -> None:
-        text = seal(token(Selection(ids=(USER,))), USER, KEYS)
+        text = seal_token(token(Selection(ids=(USER,))), USER, KEYS)
         for at in range(len(text)):
             changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
             if at == len(text) - 1:  # its last bits may carry nothing
                 changed = text[:-1]
             with pytest.raises(TokenExpired):
-                unseal(changed, USER, KEYS, NOW)
+                unseal_token(changed, USER, KEYS, NOW)
 
 
 class TestFilter:
