@@ -64,8 +64,7 @@ from app.services.accounts.auth_service import check_first_admin_password
 from app.services.accounts.totp_service import totp_service
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
-from app.services.batched.task_lists import TaskLists
-from app.services.batched.task_lookup import TaskLookup
+from app.services.batched.task_reads import TaskLists, TaskLookup
 from app.services.user_service import user_service
 from app.services.webhook_service import webhook_service
 

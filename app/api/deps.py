@@ -22,7 +22,7 @@ from app.models.auth import Scope
 from app.services.accounts.auth_service import Principal
 from app.services.batched.authenticator import Authenticator, login_claims, proof_of
 from app.services.batched.submitter import Submitter
-from app.services.batched.task_lookup import TaskLookup
+from app.services.batched.task_reads import TaskLookup
 
 logger = logging.getLogger(__name__)
 

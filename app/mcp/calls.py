@@ -34,7 +34,7 @@ from app.models.task import TERMINAL, TaskPriority, TaskStatus
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal
 from app.services.batched.submitter import Submitter
-from app.services.batched.task_lookup import TaskLookup
+from app.services.batched.task_reads import TaskLookup
 from app.services.task_service import task_service
 
 

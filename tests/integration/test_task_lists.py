@@ -13,7 +13,7 @@ from app.api.endpoints.tasks import render_page
 from app.core.security import read_access_token
 from app.errors import InvalidToken
 from app.models.task import TaskStatus
-from app.services.batched.task_lists import NewestTasks, TaskLists
+from app.services.batched.task_reads import NewestTasks, TaskLists
 from app.services.tasks import task_counts, task_queries
 from tests.support.accounts import API, MakeUser, bearer
 from tests.support.groups import together

@@ -80,8 +80,7 @@ from app.schemas.task_changes import TaskPatch, TaskRetry, named_in
 from app.schemas.task_filter import MAX_VALUES
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
-from app.services.batched.task_lists import NewestTasks, RenderedPage, TaskLists
-from app.services.batched.task_lookup import ReadTask, TaskLookup
+from app.services.batched.task_reads import NewestTasks, ReadTask, RenderedPage, TaskLists, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.idempotency import Accepted

@@ -1,13 +1,13 @@
-"""Counts and pages of callers' own tasks, for async callers: what is asked together is read together.
+"""Reads tasks for async callers: what is asked together is read together.
 
-Callers who ask the same get the same answer, which is read once, after all of them have asked. The logins of the
-callers are looked up in the same batch, as for single tasks (`task_lookup.py`).
+Callers who ask the same counts or page get the same answer, which is read once, after all of them have asked. The
+logins of the callers are looked up in the same batch.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import compress
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -18,7 +18,9 @@ from app.core.security import AccessClaims
 from app.db.session import group_engine
 from app.errors import InvalidToken
 from app.models.task import TaskStatus
-from app.services.accounts.sessions import live_sessions_of_tokens
+from app.schemas.task import TaskRead
+from app.services.accounts.auth_service import Principal
+from app.services.accounts.sessions import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.task_queries import ShownPage
 
@@ -93,11 +95,11 @@ class TaskLists:
             is_known = [each.claims is None or session for each, session in zip(asked, sessions, strict=True)]
             known = list(compress(asked, is_known))
             read: dict[tuple[NewestTasks | None, UUID], _Read | Exception] = {}
-            for user_id, counts in _counts(connection, {each.user_id for each in known if each.page is None}):
+            for user_id, counts in _counts_of_users(connection, {each.user_id for each in known if each.page is None}):
                 read[None, user_id] = counts
             for page, user_id in {(each.page, each.user_id) for each in known} - read.keys():
                 assert page is not None
-                read[page, user_id] = _attempt(partial(self._page, connection, page, user_id))
+                read[page, user_id] = _answer_or_error(partial(self._page, connection, page, user_id))
         return [
             read[each.page, each.user_id] if is_one else InvalidToken()
             for each, is_one in zip(asked, is_known, strict=True)
@@ -108,21 +110,91 @@ class TaskLists:
         return _Read() if found is None else _Read(page=self._render(found))
 
 
-def _counts(connection: Connection, users: Collection[UUID]) -> Iterable[tuple[UUID, _Read | Exception]]:
+def _counts_of_users(connection: Connection, users: Collection[UUID]) -> Iterable[tuple[UUID, _Read | Exception]]:
     """Count in one statement, or for each user alone if that fails: one of them may have too many tasks."""
     if not users:
         return []
-    found = _attempt(partial(task_counts.count_of_users, connection, users))
+    found = _answer_or_error(partial(task_counts.count_of_users, connection, users))
     if not isinstance(found, Exception):
         return [(user, _Read(counts=found[user])) for user in users]
     if len(users) == 1:
         return [(user, found) for user in users]
-    return [each for user in users for each in _counts(connection, [user])]
+    return [each for user in users for each in _counts_of_users(connection, [user])]
 
 
-def _attempt(read: Callable[[], Result]) -> Result | Exception:
+def _answer_or_error(read: Callable[[], Result]) -> Result | Exception:
     """What fails concerns those who asked for it, and no other caller of the batch."""
     try:
         return read()
     except Exception as problem:  # noqa: BLE001 (each caller gets its own answer, and what is wrong with it)
         return problem
+
+
+# -- Reads single tasks for async callers: tasks that are requested together are read in one statement -----------------
+# The logins of the callers are looked up in the same batch, which saves each of them one trip to a thread.
+# Large tasks are read alone, in a thread of their user's share, so that no other request waits for them.
+
+
+class ReadTask(NamedTuple):
+    """A task, and its JSON where a thread has rendered it already."""
+
+    task: TaskRead
+    json: bytes | None = None
+
+
+class _Found(NamedTuple):
+    """The row of a task, and the login of the caller, each None if there is none that counts."""
+
+    row: dict[str, Any] | None
+    session: LiveSession | None
+
+
+class _Wanted(NamedTuple):
+    """A task, and the token of its caller unless that is authenticated already."""
+
+    task_id: UUID
+    claims: AccessClaims | None = None
+
+
+class TaskLookup:
+    """Reads single tasks. One for each event loop."""
+
+    def __init__(self, threads: FairThreads) -> None:
+        self._threads = threads
+        self.batcher: Batcher[_Wanted, _Found] = Batcher(_look_up, "task-lookup", threads.prompt)
+
+    async def read(self, task_id: UUID, user: Principal) -> ReadTask:
+        """Return the committed task, if the user may see it. Raises TaskNotFound, TooManyWaiting, Overloaded."""
+        found = await self.batcher.submit(_Wanted(task_id), user.id)
+        return await self._shown(task_id, user, found.row)
+
+    async def read_of_login(self, task_id: UUID, claims: AccessClaims) -> ReadTask:
+        """Return the committed task, if the user behind this token may see it. Raises InvalidToken besides."""
+        found = await self.batcher.submit(_Wanted(task_id, claims), claims.user_id)
+        if found.session is None:
+            raise InvalidToken
+        return await self._shown(task_id, Principal.of_session(found.session, claims.session_id), found.row)
+
+    async def _shown(self, task_id: UUID, user: Principal, row: dict[str, Any] | None) -> ReadTask:
+        if row is None or (user.owner is not None and row["user_id"] != user.owner):
+            # Large or not there. Another user's task takes the same way as none: the time tells nothing.
+            return await self._threads.run(user.id, partial(_read_alone, task_id, user.owner))
+        return ReadTask(TaskRead.model_validate(row))
+
+    async def close(self) -> None:
+        """Return when all accepted reads are done."""
+        await self.batcher.close()
+
+
+def _look_up(wanted: list[_Wanted]) -> list[_Found]:
+    with group_engine().connect() as connection:
+        sessions = live_sessions_of_tokens(connection, [each.claims for each in wanted])
+        rows = task_queries.snapshots(connection, {each.task_id for each in wanted})
+    return [_Found(rows.get(each.task_id), session) for each, session in zip(wanted, sessions, strict=True)]
+
+
+def _read_alone(task_id: UUID, owner: UUID | None) -> ReadTask:
+    with group_engine().connect() as connection:
+        row = task_queries.snapshot(connection, task_id, owner)
+    task = TaskRead.model_validate(row)
+    return ReadTask(task, task.__pydantic_serializer__.to_json(task))
