@@ -1,7 +1,7 @@
 """What a schedule does with the times that are due: which of them it catches up, and which may overlap.
 
-Pure: `catch_up` reads nothing but a timing, `decide` nothing but its arguments. `app/services/schedules/due_schedules.py` does
-what they say.
+Pure: `catch_up` reads nothing but a timing, `decide` nothing but its arguments. What they say is done by
+`app/services/schedules/due_schedules.py`.
 """
 
 from collections.abc import Collection, Sequence

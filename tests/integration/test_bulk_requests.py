@@ -15,7 +15,7 @@ from app.db.session import SessionLocal
 from app.errors import AdminOnly, BulkDeedNotFound, InvalidInput
 from app.models.audit import AuditRecord
 from app.models.task_filter import TaskFilter
-from app.services.bulk import deeds as tokens
+from app.services.bulk import deeds
 from app.services.task_service import task_service
 from app.services.tasks import task_queries
 from tests.support.bulk import counts, ended, preview, start
@@ -169,8 +169,8 @@ class TestAToken:
         other = "A" if token[middle] != "A" else "B"
         for changed in (token[:middle] + other + token[middle + 1 :], token[:-8], "x", "…", "a b"):
             assert code(tasks, token=changed) == "token_expired"
-        assert timedelta(minutes=10) == tokens.TOKEN_LIFETIME
-        monkeypatch.setattr(tokens, "TOKEN_LIFETIME", timedelta(0))
+        assert timedelta(minutes=10) == deeds.TOKEN_LIFETIME
+        monkeypatch.setattr(deeds, "TOKEN_LIFETIME", timedelta(0))
         assert code(tasks, token=token) == "token_expired"
 
     def test_of_an_administrator_who_is_none_any_more_is_refused(self, admin: TaskClient) -> None:

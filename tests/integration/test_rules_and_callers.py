@@ -136,8 +136,8 @@ def test_every_caller_has_a_row() -> None:
     assert builders_of("Rights") == {
         "services.accounts.auth_service.rights",  # those of every request
         "services.batched.submitter._rows_of_login",  # `_create_fast`
-        "services.schedules.firing._make",
-        "services.bulk.performing._check",
+        "services.schedules.due_schedules._make",
+        "services.bulk.steps._check_retry",
         "beat.importing._rights",
     }
 

@@ -23,7 +23,7 @@ from app.outbound.targets import Policy
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
 from app.services.webhook_service import NewEndpoint, webhook_service
-from app.services.webhooks import queue, sender as health, sender as outcomes
+from app.services.webhooks import queue, sender as outcomes
 from app.services.webhooks.new_deliveries import CONSUMER
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.sender import Ended, Sender
@@ -120,4 +120,4 @@ def an_outcome(web: Web) -> queue.Outcome:
 
 def write(db: Session, *ended: Ended) -> None:
     """As the sender does."""
-    health.note_endpoints(db, outcomes.write_outcomes(db, ended))
+    outcomes.note_endpoints(db, outcomes.write_outcomes(db, ended))

@@ -18,7 +18,7 @@ PACKAGES = (
     "app.models", "app.db", "app.db.statements", "app.db.postgresql", "app.db.sql", "app.storage",
     "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
     "app.services.outbox", "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",
-    "app.services.files", "app.services.tasks", "app.services.webhooks", "app.services.workflows", "app.services.batched", "app.services.bulk", "app.services",
+    "app.services.tasks", "app.services.webhooks", "app.services.workflows", "app.services.batched", "app.services.bulk", "app.services", "app.services.files",
     "app.live", "app.maintenance", "app.beat",
     "app.worker.shared", "app.worker.child", "app.worker.parent", "app.worker",
     "app.celery_app", "app.celery", "app.tasks", "app.testing",

@@ -15,7 +15,7 @@ from app.models.schedule import Schedule
 from app.schemas.schedule import ScheduleCreate, SchedulePatch
 from app.services.schedules.scheduled_tasks import (
     TIMING,
-    changed_task as changed_request,
+    changed_task,
     check_timing,
     next_columns,
     stored_request,
@@ -64,7 +64,7 @@ def changed_schedule(before: Schedule, changes: Mapping[str, Any], now: datetime
     was_over = schedule.next_run_at is None and not schedule.paused
     if wanted.task is not None:
         fields = wanted.task.model_dump(mode="json", exclude_unset=True)
-        schedule.task = stored_request(changed_request(schedule, fields, by_owner=by_owner))
+        schedule.task = stored_request(changed_task(schedule, fields, by_owner=by_owner))
         schedule.celery_task_name = schedule.task["celery_task_name"]
     if wanted.metadata is not None:
         schedule.metadata_ = _restored(schedule.metadata_, wanted.metadata)

@@ -363,8 +363,8 @@ TELL_EVERY = timedelta(minutes=1)
 def tell_skips(db: Session, runs: Sequence[Run], now: datetime) -> None:
     """Record one event for each schedule of which some of these times, all of one user, were skipped.
 
-    None of a schedule that had one within EVERY, and none while the user keeps more than the quota allows: deliveries
-    count there, and no call deletes them.
+    None of a schedule that had one within TELL_EVERY, and none while the user keeps more than the quota allows:
+    deliveries count there, and no call deletes them.
     """
     skipped = {run.schedule.id: run.schedule for run in runs if run.skipped is not None}
     events = [_skip_event_of(each) for each in skipped.values() if _is_to_tell(each, now)]

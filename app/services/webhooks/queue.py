@@ -48,7 +48,8 @@ def retry_delay_after(tries: int, retry_after: float | None, elapsed: float = 0.
 
     The receiver's `retry_after`, which the caller has bounded by MAX_RETRY_AFTER, makes it longer and never shorter.
     Otherwise up to a tenth is added or taken, so that what failed together does not return together. `elapsed`: the
-    seconds since the first attempt. None is made later than LASTS after it, nor earlier than the receiver asks for.
+    seconds since the first attempt. None is made later than RETRIES_LAST after it, nor earlier than the receiver
+    asks for.
     """
     left, asked = RETRIES_LAST - elapsed, retry_after or 0.0
     if tries > len(RETRY_DELAYS) or left <= 0 or asked > left:

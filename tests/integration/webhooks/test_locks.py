@@ -73,7 +73,7 @@ def encrypted_anew(secret: bytes, endpoint_id: UUID) -> bytes:
             lambda db, row: webhook_service.redeliver(db, row.user_id, row.id, delivery_id()),
         ),
         (
-            (deliveries, "accept"),
+            (deliveries, "accept_recovery"),
             lambda db, row: webhook_service.recover(db, row.user_id, row.id, datetime(2020, 1, 1, tzinfo=UTC)),
         ),
         ((endpoints, "renew"), lambda db, row: webhook_service.renew_encryption(db)),

@@ -20,13 +20,7 @@ from app.errors import TooManyRequests
 from app.models.webhook import DELIVERY_BYTES, WebhookDelivery, WebhookEndpoint
 from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import (
-    deliveries as rows,
-    queue,
-    sender as health,
-    sender as outcomes,
-    sender as sending_passes,
-)
+from app.services.webhooks import deliveries as rows, queue, sender as outcomes
 from app.services.webhooks.queue import Outcome, Taken
 from app.services.webhooks.sender import MOST_ATTEMPTS
 from tests.support.database_errors import said
@@ -178,7 +172,7 @@ class TestWhatIsReady:
         self, db: Session, made: WebhookEndpoint, web: Web, monkeypatch: pytest.MonkeyPatch,
         deed: str, state: str, path: str | None,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr(sending_passes, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(outcomes, "LOOK_SECONDS", 0.0)
         # What is given back is due at the time at which it was recorded, long before the last look.
         copy_deliveries(db, delivery(db), self.NUMBER - 1, created_at=datetime.now(UTC) - timedelta(hours=1))
         one, go_on = sender(), threading.Event()
@@ -267,7 +261,7 @@ class TestAnOutcomeThatCannotBeWritten:
         def locked(*_: object) -> None:
             raise said(psycopg2.OperationalError, LOCKED)
 
-        monkeypatch.setattr(health, "note_endpoints", locked)
+        monkeypatch.setattr(outcomes, "note_endpoints", locked)
         send(db)
         assert delivery(db).state == "delivered"
 

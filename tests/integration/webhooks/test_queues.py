@@ -16,7 +16,7 @@ from app.errors import TookTooLong, TooManyRequests
 from app.models.webhook import ClosedLane, WebhookDelivery, WebhookEndpoint
 from app.services import webhook_service as services
 from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries as recoveries, deliveries as rows, queue
+from app.services.webhooks import deliveries as rows, queue
 from tests.support.databases import ENGINE, SLOW
 from tests.support.statements import sent_by
 from tests.support.tasks import new_user
@@ -30,7 +30,7 @@ NUMBER = 5
 def _small_batches(allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     del allowed
     monkeypatch.setattr(queue, "DROP_BATCH", 2)
-    monkeypatch.setattr(recoveries, "RECOVERY_BATCH", 2)
+    monkeypatch.setattr(rows, "RECOVERY_BATCH", 2)
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ class TestRecovery:
         found = list[int]()
         assert commits(db, lambda: found.append(self.recover(db, made))) == 1
         assert (found, {each.tries for each in deliveries(db)}) == ([NUMBER], {0})
-        assert commits(db, lambda: work_off(db)) > NUMBER / recoveries.RECOVERY_BATCH
-        assert (states(db), recoveries.running_recoveries(db)) == (["pending"] * NUMBER, {})
+        assert commits(db, lambda: work_off(db)) > NUMBER / rows.RECOVERY_BATCH
+        assert (states(db), rows.running_recoveries(db)) == (["pending"] * NUMBER, {})
         send(db)
         assert (len(web.seen), set(states(db))) == (NUMBER, {"delivered"})
 
@@ -214,8 +214,8 @@ class TestRecovery:
     ) -> None:
         work_off(db)
         self.recover(db, made)
-        [[its]] = recoveries.running_recoveries(db).values()
-        assert recoveries.step_recovery(db, its)
+        [[its]] = rows.running_recoveries(db).values()
+        assert rows.step_recovery(db, its)
 
         def die(*_: object) -> None:
             raise KeyboardInterrupt
@@ -223,26 +223,24 @@ class TestRecovery:
         with monkeypatch.context() as patched:
             patched.setattr(rows, "queue_again", die)
             with pytest.raises(KeyboardInterrupt):
-                recoveries.step_recovery(db, its)
+                rows.step_recovery(db, its)
         db.rollback()
-        assert states(db).count("pending") == recoveries.RECOVERY_BATCH
+        assert states(db).count("pending") == rows.RECOVERY_BATCH
         send(db)  # what is sent by now is not queued once more
         work_off(db)
-        assert sorted(states(db)) == ["delivered"] * recoveries.RECOVERY_BATCH + ["pending"] * (
-            NUMBER - recoveries.RECOVERY_BATCH
-        )
+        assert sorted(states(db)) == ["delivered"] * rows.RECOVERY_BATCH + ["pending"] * (NUMBER - rows.RECOVERY_BATCH)
 
     def test_of_an_endpoint_that_is_disabled_meanwhile_is_over(self, db: Session, made: WebhookEndpoint) -> None:
         work_off(db)
         self.recover(db, made)
         disable(db, made)
         work_off(db)
-        assert (states(db), recoveries.running_recoveries(db)) == (["dropped"] * NUMBER, {})
+        assert (states(db), rows.running_recoveries(db)) == (["dropped"] * NUMBER, {})
 
     def test_is_the_callers_without_a_commit(self, db: Session, made: WebhookEndpoint) -> None:
         assert commits(db, lambda: self.recover(db, made, commit=False)) == 0
         db.rollback()
-        assert recoveries.running_recoveries(db) == {}
+        assert rows.running_recoveries(db) == {}
 
     @pytest.mark.parametrize(("year", "number"), [(1, NUMBER), (1969, NUMBER), (9999, 0)])
     def test_since_any_time(self, db: Session, made: WebhookEndpoint, year: int, number: int) -> None:
@@ -262,7 +260,7 @@ class TestRecovery:
             call = partial(self.recover, row=made) if is_since else waiting
             with pytest.raises(TookTooLong, match="is accepted"):
                 call(db)
-        assert list(recoveries.running_recoveries(db)) == [made.user_id]
+        assert list(rows.running_recoveries(db)) == [made.user_id]
         work_off(db)
         assert states(db) == ["pending" if is_since else "dropped"] * NUMBER
 
