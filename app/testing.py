@@ -28,8 +28,8 @@ from app.catalogue import type_of
 from app.core.ids import new_id
 from app.core.json_text import dump_json
 from app.core.task_bodies import belongs_to, coroutine_runner
-from app.db.sql import task_steps
-from app.db.statements.ends import Cancellation
+from app.db.sql import attached_rows
+from app.db.statements.task_moves import Cancellation
 from app.errors import TaskCancelled
 from app.messaging.hidden_values import hide_arguments
 from app.messaging.input_files import FoundFile, InputFile
@@ -196,7 +196,7 @@ class KeptResults(NamedTuple):
     def result(self, name: str) -> Any:
         return _as_stored(self.results[name])
 
-    def write(self, step: task_steps.Step) -> Cancellation:
+    def write(self, step: attached_rows.Step) -> Cancellation:
         self.results[step.name] = None if step.result is None else json.loads(step.result)
         return [datetime.now(UTC) if self.is_cancelled() else None]
 

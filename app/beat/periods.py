@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import literal, select, update
 from sqlalchemy.orm import Session
 
-from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements.expressions import greatest
-from app.db.statements.upserting import upsert
-from app.ddl.base import Base
+from app.db.statements.writes import changed_rows, upsert
 from app.ddl.clock import NOW
+from app.ddl.columns import Base
 from app.models.worker import Period
 
 _MICROSECOND = timedelta(microseconds=1)

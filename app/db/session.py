@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.config import get_settings
 from app.core.fork import PerProcess
-from app.db import connecting
-from app.db.idle import replace_dead_connections
+from app.db import connections
+from app.db.connections.pool import replace_dead_connections
 from app.errors import Unavailable
 
 # A process that is frozen between two statements keeps its locks until the server ends its transaction. Shorter than
@@ -51,7 +51,7 @@ def build_engine(
             "DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`, and give other programs "
             "what that uses: `set -a; . .data/env; set +a`"
         )
-    its = connecting.of(settings.database_engine)
+    its = connections.of(settings.database_engine)
     idle_ms = IDLE_MS if own_code_alone else _idle_ms()
     built = create_engine(
         settings.database_url.get_secret_value(),
@@ -85,7 +85,7 @@ def _drop(parents: Engine) -> None:
 engine = PerProcess(build_engine, inherit=_drop)
 # An engine on the same pool with each statement as its own transaction: one round trip where BEGIN and COMMIT make
 # three.
-autocommit_engine = PerProcess(lambda: engine().execution_options(**connecting.of(engine().dialect.name).AUTOCOMMIT))
+autocommit_engine = PerProcess(lambda: engine().execution_options(**connections.of(engine().dialect.name).AUTOCOMMIT))
 # The engine of the `Batcher`s, with its own connections that are always in autocommit. Switching a connection to
 # autocommit and back releases the interpreter's lock each time. A thread beside a busy event loop then waits
 # milliseconds to get it back. It is also the engine of claims and ends where these take several statements: a frozen

@@ -16,21 +16,17 @@ from app.core.engines import POSTGRESQL
 
 if TYPE_CHECKING:
     from app.db.postgresql import (
+        attached_rows as attached_rows,
         attempts as attempts,
         claims as claims,
-        daily_counts as daily_counts,
+        counts as counts,
         held_tasks as held_tasks,
         limits as limits,
         live as live,
         new_tasks as new_tasks,
         prepared as prepared,
         roles as roles,
-        stats as stats,
-        task_counts as task_counts,
-        task_logs as task_logs,
-        task_output as task_output,
         task_pages as task_pages,
-        task_steps as task_steps,
         transitions as transitions,
         turns as turns,
         user_places as user_places,

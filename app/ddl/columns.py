@@ -1,4 +1,4 @@
-"""The column types of the models, as each engine stores them.
+"""The column types of the models, as each engine stores them, and the declarative base of the models.
 
 PostgreSQL has types of its own for times, lists, parsed JSON and UUIDs. Elsewhere a list and a JSON object are JSON
 text, and a UUID is its 16 bytes (MySQL) or its hexadecimal digits (SQLite). A time is a DATETIME(6) in UTC (MySQL) or
@@ -8,13 +8,27 @@ a length, and compares it by letters regardless of case unless told otherwise: h
 
 import json
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ColumnElement, DateTime, Float, Interval, LargeBinary, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Float,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Text,
+    Uuid,
+)
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import BINARY, TypeDecorator, TypeEngine
@@ -310,3 +324,33 @@ def _with_charset(element: CreateTable, compiler: Any, **options: Any) -> str:
 def mysql_collation(dialect: Dialect) -> str:
     """That of this server."""
     return COLLATION_OF_MARIADB if getattr(dialect, "is_mariadb", False) else COLLATION_OF_MYSQL
+
+
+# -- The declarative base. `app/ddl/columns.py` has the column types ---------------------------------------------------
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {datetime: UTCDateTime, str: LongText, UUID: Id, float: Double}  # noqa: RUF012 (SQLAlchemy's)
+
+
+# -- Checks that several tables have -----------------------------------------------------------------------------------
+
+
+def enum_check(column: str, kind: type[StrEnum]) -> CheckConstraint:
+    """The column, of the same name as the check, has a value of this enumeration, or none."""
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(each)) for each in kind)})", name=column)
+
+
+# -- Column types that PostgreSQL alone has ----------------------------------------------------------------------------
+
+# A list of strings in one column.
+TextArray = ARRAY(Text)

@@ -2,12 +2,12 @@
 
 PostgreSQL and SQLite have partial indexes, which leave out the rows that no reader wants. MySQL has none: there an
 index begins with the columns that the condition names, so that a reader skips those rows. PostgreSQL alone has inverted
-indexes, and indexes by the expressions below.
+indexes, and indexes by the expressions below: MySQL has columns in the place of these.
 """
 
 from typing import Any
 
-from sqlalchemy import ColumnClause, Index, Text, TextClause, text
+from sqlalchemy import DDL, ColumnClause, FromClause, Index, Text, TextClause, event, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -48,7 +48,7 @@ def descending(column: str) -> TextClause:
 
 
 class _Indexed(ColumnClause[Any]):
-    """An expression in the words of an index; on MySQL a column of `app/ddl/own_columns.py`."""
+    """An expression in the words of an index; on MySQL a column of `app/ddl/indexes.py`."""
 
     inherit_cache = True
 
@@ -251,3 +251,29 @@ def _of_postgresql(name: str, *columns: str | TextClause, where: str, **options:
 
 def _of_mysql(name: str, *columns: str | TextClause, **options: Any) -> Index:
     return Index(name, *columns, **options).ddl_if(dialect=MYSQL)
+
+
+# -- Columns that MySQL alone has, in the place of what the other engines have by themselves ---------------------------
+
+# The number of a row, as `rowid` of SQLite and `ctid` of PostgreSQL: the table has no key.
+_NUMBERED = "ADD COLUMN seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST"
+# 1 where an id tells another time than `created_at`: indexed in the place of a partial index (`app/ddl/indexes.py`).
+# The first six bytes of the id are the milliseconds since 1970.
+_ODD_ID_COLUMN = """ADD COLUMN odd_id TINYINT AS (CASE WHEN abs(
+    CAST(conv(hex(left(id, 6)), 16, 10) AS SIGNED) - timestampdiff(MICROSECOND, '1970-01-01', created_at) DIV 1000
+) > 60000 THEN 1 END) STORED, ADD INDEX ix_tasks_odd_ids (odd_id, user_id)"""
+# The nominal time of a schedule's task, for an index by it. Not stored: no row is written to add it.
+_SCHEDULED_FOR_COLUMN = """ADD COLUMN scheduled_for VARCHAR(32) AS (
+    CASE WHEN schedule_id IS NOT NULL THEN left(json_unquote(json_extract(metadata, '$.scheduled_for')), 32) END
+) VIRTUAL, ADD INDEX ix_tasks_scheduled_for (schedule_id, scheduled_for)"""
+_ADDED_COLUMNS = {
+    "task_count_changes": _NUMBERED,
+    "task_submissions": _NUMBERED,
+    "tasks": f"{_ODD_ID_COLUMN}, {_SCHEDULED_FOR_COLUMN}",
+}
+
+
+def add_mysql_columns(table: FromClause) -> None:
+    """Have `table` created with its column."""
+    ddl = DDL(f"ALTER TABLE %(table)s {_ADDED_COLUMNS[str(table)]}")  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", ddl.execute_if(dialect=MYSQL))

@@ -7,10 +7,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.redacted_text import redact_text
-from app.db.schema_version import read_revisions
-from app.db.server_version import server_name, version_fault
+from app.db.compatibility import read_revisions, server_name, version_fault
 from app.db.session import autocommit_engine, engine
-from app.db.statements.privileges import missing_privileges
+from app.db.statements.probes import missing_privileges
 from app.ddl.clock import NOW
 from app.doctor import findings
 from app.doctor.findings import Finding, fail, ok, say, told

@@ -15,7 +15,7 @@ from app.core.ids import first_id_at
 from app.db.page import MAX_PAGE_BYTES
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
-from app.db.statements import conditions, task_rows, workflows
+from app.db.statements import reads, task_rows, workflows
 from app.ddl.clock import NOW
 from app.live.piece_streams import Piece, event_of, output_piece
 from app.live.streams import HELD_BYTES, Frame
@@ -75,12 +75,7 @@ def read(task_id: UUID, owner: UUID | None) -> Found:
 
 _ROWS = task_rows.page_statement(
     [*task_queries.SHOWN, "attached_bytes"],
-    [
-        or_(
-            conditions.is_one_of(Task.__table__.c.id, "watched"),
-            conditions.is_one_of(Task.__table__.c.user_id, "users"),
-        )
-    ],
+    [or_(reads.is_one_of(Task.__table__.c.id, "watched"), reads.is_one_of(Task.__table__.c.user_id, "users"))],
 )
 
 
@@ -108,7 +103,7 @@ def _found(row: dict[str, Any], is_news: IsNews) -> Found:
     return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes, row["attempt"])
 
 
-_SEEN_BY = select(Task.id).where(conditions.is_one_of(Task.id, "ids"))
+_SEEN_BY = select(Task.id).where(reads.is_one_of(Task.id, "ids"))
 
 
 def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
@@ -118,7 +113,7 @@ def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
         return list(db.execute(wanted, {"ids": list(ids)}).scalars())
 
 
-_VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(conditions.is_one_of(Task.id, "ids"))
+_VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(reads.is_one_of(Task.id, "ids"))
 
 
 def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
@@ -210,12 +205,12 @@ def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
 _SESSIONS = (
     select(LoginSession.id, User.role)
     .join(User, User.id == LoginSession.user_id)
-    .where(LOGIN_STANDS, conditions.is_one_of(LoginSession.id, "sessions"))
+    .where(LOGIN_STANDS, reads.is_one_of(LoginSession.id, "sessions"))
 )
 _KEYS = (
     select(ApiKey.id, User.role)
     .join(User, User.id == ApiKey.user_id)
-    .where(KEY_STANDS, conditions.is_one_of(ApiKey.id, "keys"))
+    .where(KEY_STANDS, reads.is_one_of(ApiKey.id, "keys"))
 )
 _STANDING = union_all(_SESSIONS, _KEYS).subquery()
 # The time comes along even where nothing else does.

@@ -9,13 +9,11 @@ from sqlalchemy import Update, bindparam, case, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings
-from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.sql import prepared
-from app.db.statements.assigning import assign
-from app.db.statements.upserting import upsert
-from app.ddl.base import Base
+from app.db.statements.writes import assign, changed_rows, upsert
 from app.ddl.clock import NOW
+from app.ddl.columns import Base
 from app.models.worker import LEASE_ROW, MaintenanceLease
 
 _LEASES = Base.metadata.tables[MaintenanceLease.__tablename__]

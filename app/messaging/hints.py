@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
 from app.core.task_bodies import ServiceThread
-from app.db.after_commit import after_commit
 from app.db.outage import first_line
+from app.db.transactions import after_commit
 from app.messaging.application import celery_app
 from app.messaging.broker import BrokerLink
 

@@ -19,8 +19,8 @@ from kombu.utils.imports import symbol_by_name
 from app.core import logging as forms
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.process_start import paused_collector, place_of
+from app.db.compatibility import await_schema
 from app.db.outage import first_line
-from app.db.schema_version import await_schema
 from app.db.session import dispose_engine
 from app.messaging.hidden_values import result_repr
 

@@ -14,11 +14,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.config import ConfigurationError
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
+from app.db.compatibility import BEFORE_THE_BASELINE, fault_of_version, read_version, version_fault
 from app.db.outage import first_line
-from app.db.schema_version import BEFORE_THE_BASELINE, fault_of_version, read_version
-from app.db.server_version import version_fault
 from app.db.session import build_engine
-from app.ddl.base import Base
+from app.ddl.columns import Base
 from app.migrations.baselines import NO_WAY_BELOW
 
 FIRST = {

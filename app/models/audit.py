@@ -13,10 +13,9 @@ from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl import triggers
-from app.ddl.base import Base
+from app.ddl import engines
 from app.ddl.clock import NOW
-from app.ddl.columns import EmptyJsonObject, JSONText
+from app.ddl.columns import Base, EmptyJsonObject, JSONText
 from app.ddl.indexes import audit_indexes
 
 
@@ -106,4 +105,4 @@ class AuditRecord(Base):
     __table_args__ = (CheckConstraint(f"octet_length(detail) <= {MAX_DETAIL}", name="detail"), *audit_indexes())
 
 
-triggers.install_with(AuditRecord.__table__, AuditRecord.__tablename__)
+engines.install_triggers(AuditRecord.__table__, AuditRecord.__tablename__)

@@ -11,9 +11,8 @@ from sqlalchemy import ForeignKey, Index, and_, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.ddl.columns import Digest, TextList, short_text, subset_check
+from app.ddl.columns import Base, Digest, TextList, short_text, subset_check
 from app.models.audit import RecordedEvent
 from app.models.user import User
 

@@ -10,10 +10,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import Bytes, EmptyJsonObject, JSONText, Word
+from app.ddl.columns import Base, Bytes, EmptyJsonObject, JSONText, Word, enum_check
 from app.models.audit import RecordedEvent
 
 # How many tasks one transaction does.
@@ -68,8 +66,8 @@ class BulkDeed(Base):
     selected: Mapped[bytes | None] = mapped_column(Bytes, deferred=True)
 
     __table_args__ = (
-        one_of("deed", Deed),
-        one_of("state", DeedState),
+        enum_check("deed", Deed),
+        enum_check("state", DeedState),
         CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished_at"),
         Index("ix_bulk_deeds_state", "state", "user_id", "created_at"),
         Index("ix_bulk_deeds_user", "user_id"),

@@ -11,9 +11,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Table
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.ddl.base import Base
-from app.ddl.checks import one_of
-from app.ddl.columns import ShortText, UTCDateTime, Word
+from app.ddl.columns import Base, ShortText, UTCDateTime, Word, enum_check
 from app.ddl.indexes import error_group_indexes
 from app.models.audit import RecordedEvent
 
@@ -60,7 +58,7 @@ class ErrorGroup(Base):
     state_set_at: Mapped[datetime | None]
 
     __table_args__ = (
-        one_of("state", ErrorState),
+        enum_check("state", ErrorState),
         CheckConstraint("ignored_until IS NULL OR state = 'ignored'", name="ignored_until"),
         *error_group_indexes(),
     )

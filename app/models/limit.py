@@ -12,10 +12,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import Double, ShortText, Word
+from app.ddl.columns import Base, Double, ShortText, Word, enum_check
 from app.ddl.indexes import SHORT_LIVED_ROWS, place_indexes
 from app.models.audit import RecordedEvent
 
@@ -73,7 +71,7 @@ class Limit(Base):
             " AND rate_period_seconds > 0 AND rate_per_key_period_seconds > 0",
             name="rates",
         ),
-        one_of("on_excess", OnExcess),
+        enum_check("on_excess", OnExcess),
     )
 
     @property
@@ -105,7 +103,7 @@ class LimitPlace(Base):
     limit_name: Mapped[str] = mapped_column(ShortText, primary_key=True)
     limit_key: Mapped[str | None] = mapped_column(ShortText)
     admitted_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    # Written by the claim, by a trigger (`app/ddl/postgresql/limits.py`).
+    # Written by the claim, by a trigger (`app/ddl/postgresql.py`).
     started_at: Mapped[datetime | None]
     worker_id: Mapped[UUID | None]
     worker_pid: Mapped[int | None]

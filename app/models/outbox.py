@@ -1,7 +1,7 @@
 """The outbox: what became of tasks that something follows, one row for each event and consumer.
 
 `tasks.followers` has one bit for each consumer. Triggers write the rows in the transaction that ends, retries or
-deletes the task, whichever statement does so (`app/ddl/portable/outbox.py`). A task without followers, as
+deletes the task, whichever statement does so (`app/ddl/trigger_rules.py`). A task without followers, as
 nearly all are, costs nothing. Maintenance hands each row to its consumer and deletes it
 (`app/services/outbox.py`, docs/adr/0052).
 """
@@ -13,9 +13,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.ddl.columns import LongText, ShortText, TextList, Word
+from app.ddl.columns import Base, LongText, ShortText, TextList, Word
 from app.ddl.indexes import SHORT_LIVED_ROWS, outbox_indexes
 
 

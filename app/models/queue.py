@@ -11,10 +11,8 @@ from uuid import UUID
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import Double, ShortText, Word
+from app.ddl.columns import Base, Double, ShortText, Word, enum_check
 from app.ddl.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 from app.models.audit import RecordedEvent
 
@@ -34,11 +32,11 @@ class HoldKind(StrEnum):
 class ClaimHold(Base):
     """One queue (by its name) or one start of a worker (by its id). Nearly always the table is empty.
 
-    A trigger on `tasks` reads it at each claim (`app/ddl/postgresql/holds.py`).
+    A trigger on `tasks` reads it at each claim (`app/ddl/postgresql.py`).
     """
 
     __tablename__ = "claim_holds"
-    __table_args__ = (one_of("kind", HoldKind),)
+    __table_args__ = (enum_check("kind", HoldKind),)
 
     kind: Mapped[str] = mapped_column(Word, primary_key=True)
     name: Mapped[str] = mapped_column(ShortText, primary_key=True)

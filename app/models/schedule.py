@@ -9,10 +9,19 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import Double, EmptyJsonObject, EmptyTextList, JsonObject, JSONText, ShortText, TextList, Word
+from app.ddl.columns import (
+    Base,
+    Double,
+    EmptyJsonObject,
+    EmptyTextList,
+    JsonObject,
+    JSONText,
+    ShortText,
+    TextList,
+    Word,
+    enum_check,
+)
 from app.ddl.indexes import schedule_indexes, schedule_run_indexes
 from app.models.audit import RecordedEvent
 from app.schedules.policies import CatchUp, Overlap
@@ -110,8 +119,8 @@ class Schedule(Base):
 
     __table_args__ = (
         sa.CheckConstraint("(cron IS NULL) <> (every_seconds IS NULL)", name="timing"),
-        one_of("overlap", Overlap),
-        one_of("catch_up", CatchUp),
+        enum_check("overlap", Overlap),
+        enum_check("catch_up", CatchUp),
         *schedule_indexes(),
     )
 

@@ -8,10 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import ShortText, Word
+from app.ddl.columns import Base, ShortText, Word, enum_check
 from app.models.audit import RecordedEvent
 
 
@@ -65,7 +63,7 @@ class StoredFile(Base):
     delete_after: Mapped[datetime | None]
 
     __table_args__ = (
-        one_of("state", FileState),
+        enum_check("state", FileState),
         sa.CheckConstraint("sha256 IS NOT NULL OR state IN ('writing', 'dropped')", name="sha256"),
         # The lists of files, a user's and an administrator's.
         sa.Index("ix_files_user", "user_id", "attempt", "id"),

@@ -11,7 +11,7 @@ What moves a task out of a state:
     revoked    a retry through the API (pending)
 
 `app/db/postgresql/transitions.py` builds each statement that writes `status`. The CHECKs below and the trigger in
-`app/ddl/postgresql/guard.py` refuse any other change.
+`app/ddl/postgresql.py` refuse any other change.
 """
 
 from datetime import UTC, datetime
@@ -24,11 +24,10 @@ from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from app.core.ids import new_id
-from app.ddl import own_columns, triggers
-from app.ddl.base import Base
-from app.ddl.checks import one_of
+from app.ddl import engines, indexes
 from app.ddl.clock import NOW
 from app.ddl.columns import (
+    Base,
     Condition,
     Digest,
     Double,
@@ -40,11 +39,12 @@ from app.ddl.columns import (
     ShortText,
     TextList,
     Word,
+    enum_check,
     short_text,
 )
+from app.ddl.engines import WAITS_COLUMN
 from app.ddl.indexes import task_indexes
-from app.ddl.sizes import STEP_BYTES
-from app.ddl.waiting import WAITS_COLUMN
+from app.ddl.terms import STEP_BYTES
 
 MAX_CRASHES = 3
 ACTIVE_KEY_UNTIL_THE_END = """
@@ -270,15 +270,15 @@ class Task(Base):
     waits: Mapped[str | None] = column_property(WAITS_COLUMN)
 
     __table_args__ = (
-        one_of("status", TaskStatus),
-        one_of("priority", TaskPriority),
+        enum_check("status", TaskStatus),
+        enum_check("priority", TaskPriority),
         CheckConstraint("(status = 'running') = (claim_id IS NOT NULL)", name="running_has_claim"),
         CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="pending_is_due"),
         CheckConstraint("turn IS NULL OR status = 'pending'", name="turn"),
         CheckConstraint(
             "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)", name="terminal_has_finish"
         ),
-        one_of("on_conflict", OnConflict),
+        enum_check("on_conflict", OnConflict),
         CheckConstraint(Condition(ACTIVE_KEY_UNTIL_THE_END), name="active_key"),
         CheckConstraint(
             f"held IS NULL OR status = 'pending' AND held IN ({', '.join(repr(str(kind)) for kind in Held)})",
@@ -304,8 +304,8 @@ class Task(Base):
         return {"type": self.error_type, "message": self.error_message}
 
 
-own_columns.add_to(Task.__table__)
-triggers.install_with(Task.__table__, Task.__tablename__)
+indexes.add_mysql_columns(Task.__table__)
+engines.install_triggers(Task.__table__, Task.__tablename__)
 
 IS_PENDING = Task.status == TaskStatus.PENDING.value
 IS_RUNNING = Task.status == TaskStatus.RUNNING.value
@@ -320,7 +320,7 @@ class TaskAttempt(Base):
     """An attempt that did not succeed. The task's own row holds running and succeeded ones."""
 
     __tablename__ = "task_attempts"
-    __table_args__ = (one_of("outcome", AttemptOutcome),)
+    __table_args__ = (enum_check("outcome", AttemptOutcome),)
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -333,7 +333,7 @@ class TaskAttempt(Base):
     traceback: Mapped[str | None]
 
 
-triggers.install_with(TaskAttempt.__table__, TaskAttempt.__tablename__)
+engines.install_triggers(TaskAttempt.__table__, TaskAttempt.__tablename__)
 
 
 # -- Which tasks wait for which: one row for each child and parent, as long as the child is there ----------------------

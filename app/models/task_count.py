@@ -15,11 +15,10 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Integer, Table
 
-from app.ddl import own_columns, triggers
-from app.ddl.base import Base
-from app.ddl.columns import Double, Id, LongText, ShortText, UTCDateTime, Word
+from app.ddl import engines, indexes
+from app.ddl.columns import Base, Double, Id, LongText, ShortText, UTCDateTime, Word
 from app.ddl.indexes import SHORT_LIVED_ROWS
-from app.ddl.trigger_terms import KIND
+from app.ddl.terms import KIND
 
 __all__ = [
     "COUNTED_UNDER",
@@ -61,7 +60,7 @@ task_count_changes = Table(
     Base.metadata,
     *_key(*COUNTED_UNDER, primary_key=False),
     Column("number", Integer, nullable=False),
-    # What the tasks take (`app/ddl/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
+    # What the tasks take (`app/ddl/terms.py`). A trigger adds it to `stored_bytes` when the row is folded.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     # Where the task has ended by this change: when, and in seconds how long it waited and ran, as far as that is known.
     Column("ended_at", UTCDateTime),
@@ -73,8 +72,8 @@ task_count_changes = Table(
     Column("error_message", LongText),
     **SHORT_LIVED_ROWS,
 )
-own_columns.add_to(task_count_changes)
-triggers.install_with(task_count_changes, task_count_changes.name)
+indexes.add_mysql_columns(task_count_changes)
+engines.install_triggers(task_count_changes, task_count_changes.name)
 
 # What a user keeps, by kind; exact together with the bytes of the changes that are not folded. Kinds that are not of
 # tasks have rows of their own.

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
-from app.ddl.trigger_terms import KIND
+from app.ddl.terms import KIND
 from app.models.error_group import FINGERPRINT
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 
@@ -23,7 +23,7 @@ class Condition(StrEnum):
     """What tells whether a task matches a field of the filter."""
 
     COLUMN = "the column of the same name is equal"
-    # Written in `app/db/statements`: in `task_conditions`, or in `task_filter`.
+    # Written in `app/db/statements`: in `task_filter`.
     INDEXED = "a condition that an index serves"
     IN_ROWS = "a condition that is looked up in the rows"
 

@@ -11,9 +11,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, Table
 
 from app.core.duration_buckets import LAST
-from app.ddl import own_columns
-from app.ddl.base import Base
-from app.ddl.columns import Double, Id, ShortText, UTCDateTime, Word
+from app.ddl import indexes
+from app.ddl.columns import Base, Double, Id, ShortText, UTCDateTime, Word
 from app.ddl.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 
 ALL_USERS = UUID(int=0)
@@ -52,7 +51,7 @@ task_submissions = Table(
     Column("celery_task_name", ShortText),
     **SHORT_LIVED_ROWS,
 )
-own_columns.add_to(task_submissions)
+indexes.add_mysql_columns(task_submissions)
 
 
 def _step_columns() -> list[Column[object]]:

@@ -8,10 +8,9 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, SmallInteger, tr
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl import triggers
-from app.ddl.base import Base
+from app.ddl import engines
 from app.ddl.clock import NOW
-from app.ddl.columns import Bytes, Digest, ShortText, Word, short_text
+from app.ddl.columns import Base, Bytes, Digest, ShortText, Word, short_text
 from app.models.task import TaskPriority
 
 MAX_WEIGHT = 100
@@ -49,7 +48,7 @@ class User(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-triggers.install_with(User.__table__, User.__tablename__)
+engines.install_triggers(User.__table__, User.__tablename__)
 
 
 # -- The second factor of a user: the secret of an authenticator app (TOTP, RFC 6238), and recovery codes --------------

@@ -13,10 +13,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id, time_of
 from app.core.redacted_text import redact_text
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import Bytes, JSONText, LongText, ShortText, TextList, Word
+from app.ddl.columns import Base, Bytes, JSONText, LongText, ShortText, TextList, Word, enum_check
 from app.ddl.indexes import webhook_delivery_indexes
 from app.models.audit import RecordedEvent
 
@@ -87,7 +85,10 @@ class WebhookEndpoint(Base):
         known = self.__dict__
         return f"<WebhookEndpoint {known.get('id')} {redact_text(known.get('url', ''))!r}>"
 
-    __table_args__ = (one_of("disabled_reason", DisabledReason), sa.Index("ix_webhook_endpoints_user", "user_id", "id"))
+    __table_args__ = (
+        enum_check("disabled_reason", DisabledReason),
+        sa.Index("ix_webhook_endpoints_user", "user_id", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
@@ -185,7 +186,7 @@ class WebhookDelivery(Base):
         return f"<WebhookDelivery {known.get('id')} {known.get('type')} {known.get('state')}>"
 
     __table_args__ = (
-        one_of("state", DeliveryState),
+        enum_check("state", DeliveryState),
         sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_is_due"),
         sa.CheckConstraint("(state = 'pending') = (lane IS NOT NULL)", name="pending_has_lane"),
         *webhook_delivery_indexes(),

@@ -10,9 +10,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.ddl.base import Base
 from app.ddl.clock import NOW
-from app.ddl.columns import TextList, short_text
+from app.ddl.columns import Base, TextList, short_text
 from app.models.audit import RecordedEvent
 
 

@@ -8,10 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.ddl.base import Base
-from app.ddl.checks import one_of
 from app.ddl.clock import NOW
-from app.ddl.columns import JSONText, ShortText, Word
+from app.ddl.columns import Base, JSONText, ShortText, Word, enum_check
 from app.models.audit import RecordedEvent
 from app.models.task import TERMINAL, TaskStatus
 
@@ -54,7 +52,7 @@ class Workflow(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        one_of("on_failure", OnFailure),
+        enum_check("on_failure", OnFailure),
         sa.CheckConstraint(
             f"status IS NULL OR status IN ({', '.join(repr(each.value) for each in TaskStatus if each in TERMINAL)})",
             name="status",

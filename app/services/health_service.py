@@ -16,10 +16,10 @@ from anyio import CapacityLimiter
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
+from app.db.compatibility import schema_fault
 from app.db.outage import DISK_FULL, NO_TABLE, READ_ONLY, is_outage, is_passing, sqlstate
-from app.db.schema_version import schema_fault
 from app.db.session import engine
-from app.db.statements import write_probe
+from app.db.statements import probes
 from app.errors import NotReady, ServiceError
 
 CHECK_SECONDS = 2.0
@@ -78,7 +78,7 @@ def check_database() -> str:
         return _SILENT
     try:
         with engine().begin() as connection:
-            write_probe.write(connection, CHECK_SECONDS / 2)
+            probes.probe_write(connection, CHECK_SECONDS / 2)
     except ServiceError as error:
         return error.detail
     except SQLAlchemyError as error:

@@ -23,12 +23,11 @@ from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
 from app.db.outage import first_line, is_outage, is_passing
-from app.db.rows import changed_rows
 from app.db.session import transaction
-from app.db.statements.conditions import is_one_of
-from app.db.statements.skipping import walk_values
+from app.db.statements.reads import distinct_values, is_one_of
+from app.db.statements.writes import changed_rows
 from app.ddl.clock import NOW, seconds
-from app.ddl.trigger_terms import MOST_CONSUMERS
+from app.ddl.terms import MOST_CONSUMERS
 from app.models.outbox import OutboxRow
 from app.models.task import Task
 
@@ -193,7 +192,7 @@ _IS_FIRST = (
     .where(_BEFORE.c.consumer == _ROWS.consumer, _BEFORE.c.task_id == _ROWS.task_id)
     .scalar_subquery()
 )
-_USERS = walk_values(
+_USERS = distinct_values(
     _ROWS.user_id, _IS_READY[0], _ROWS.set_aside_at.is_(None), most=sa.bindparam("most", type_=sa.Integer)
 )
 # Of some tasks, by their index alone: with the look for rows before each one, PostgreSQL took some 90 times as long.

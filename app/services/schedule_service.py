@@ -15,10 +15,10 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page, TimePosition
 from app.db.session import transaction
-from app.db.statements import api_keys, schedules as statements
+from app.db.statements import accounts, schedules as statements
+from app.db.transactions import retries_deadlocks
 from app.errors import (
     IdempotencyKeyInFlight,
     IdempotentScheduleDeleted,
@@ -70,7 +70,7 @@ class ScheduleService:
         wanted: ScheduleCreate = definitions.parse_fields(ScheduleCreate, fields)
         return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).schedule
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def accept(
         self, db: Session, wanted: ScheduleCreate, user_id: UUID, key: str | None = None, *, rights: Rights | None,
         commit: bool = True, within_quota: bool = True,
@@ -142,7 +142,7 @@ class ScheduleService:
 
     # Change
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def update_schedule(
         self, db: Session, schedule_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None,
         commit: bool = True, rights: Rights | None = None, owns: Callable[[UUID], bool] | None = None,
@@ -174,14 +174,14 @@ class ScheduleService:
                 record_schedule(db, ScheduleEvent.PAUSED if schedule.paused else ScheduleEvent.RESUMED, schedule)
         return schedule
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def pause(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> Schedule:  # fmt: skip
         """Have it fire no more, until it is resumed. Raises ScheduleNotFound."""
         return self._set_paused(db, schedule_id, owner, commit, paused=True)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def resume(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> Schedule:  # fmt: skip
@@ -191,7 +191,7 @@ class ScheduleService:
         """
         return self._set_paused(db, schedule_id, owner, commit, paused=False)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def delete_schedule(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> None:  # fmt: skip
@@ -204,7 +204,7 @@ class ScheduleService:
 
     # Make tasks
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def trigger(
         self, db: Session, schedule_id: UUID, *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False, rights: Rights | None = None,
@@ -244,7 +244,7 @@ class ScheduleService:
         schedule = self.get_schedule(db, schedule_id, owner=owner)
         return _times(db, schedule, begin, end)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def backfill(
         self, db: Session, schedule_id: UUID, begin: datetime, end: datetime, *, owner: UUID | None = None,
         commit: bool = True, within_quota: bool = False, rights: Rights | None = None,
@@ -321,7 +321,7 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
     """Raise TooManySchedules. Has no other schedule of an active user be counted until the transaction ends."""
     if not most:
         return
-    api_keys.lock_owner(db, user_id)
+    accounts.lock_owner(db, user_id)
     if db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
         raise TooManySchedules(f"{most} schedules")
 

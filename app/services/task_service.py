@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
-from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.statements import reads, schedules
+from app.db.transactions import retries_deadlocks
 from app.errors import (
     InvalidInput,
     InvalidTask,
@@ -76,7 +76,7 @@ class TaskService:
 
     # Create
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def create_task(
         self,
         db: Session,
@@ -109,7 +109,7 @@ class TaskService:
         ((task, _),) = task_creation.create_from_rows(db, rows, commit=commit, within_quota=False)
         return task, str(task.celery_id)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def create_tasks(
         self, db: Session, wanted: Sequence[TaskCreate | dict[str, Any]], user_id: UUID, *, commit: bool = True,
         within_quota: bool = False,
@@ -124,7 +124,7 @@ class TaskService:
         created = task_creation.create_from_rows(db, rows, commit=commit, within_quota=within_quota)
         return [task for task, _ in created]
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def create_or_find(self, db: Session, wanted: TaskCreate, rights: Rights) -> tuple[Task, bool]:
         """As `create_tasks` for one task of a caller with these rights, within the quotas.
 
@@ -303,7 +303,7 @@ class TaskService:
 
     # Change
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def update_task(
         self,
         db: Session,
@@ -355,7 +355,7 @@ class TaskService:
                 due_tasks.wake_if_due(db, task.id, task.queue)
         return task
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def cancel(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
         """Revoke a pending task, or ask a running one to stop.
 
@@ -391,7 +391,7 @@ class TaskService:
             return False
         return True
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def retry_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, from_start: bool = False,
         commit: bool = True, within_quota: bool = False, rights: Rights | None = None,
@@ -427,7 +427,7 @@ class TaskService:
             due_tasks.wake_if_due(db, task.id, task.queue)
         return task
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def retry_with_changes(
         self, db: Session, task_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False, rights: Rights | None = None,
@@ -449,7 +449,7 @@ class TaskService:
             audit.record_task(db, AuditEvent.TASK_RETRIED, old, new_task=str(task.id), fields=sorted(changes))
         return task, created[0].is_new
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def run_now(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
         """Make a pending task due that waits for its time or its back-off. Pauses, limits and quotas hold as before.
 
@@ -464,7 +464,7 @@ class TaskService:
             due_tasks.wake_if_due(db, task.id, task.queue)
         return task
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def delete(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, force: bool = False, commit: bool = True
     ) -> bool:

@@ -15,8 +15,8 @@ from app.core.security import hash_password
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.page import Page, page_of
 from app.db.session import transaction
-from app.db.statements import users
-from app.db.statements.users import lock_user
+from app.db.statements import accounts
+from app.db.statements.accounts import lock_user
 from app.errors import (
     FieldError,
     InvalidInput,
@@ -234,7 +234,7 @@ class UserService:
         return True
 
     def _insert(self, db: Session, username: str, email: str, password_hash: str, **columns: Any) -> User:
-        user = users.insert_user(
+        user = accounts.insert_user(
             db, queries.name_columns(username=username, email=email) | {"password_hash": password_hash, **columns}
         )
         if user is None:
@@ -248,7 +248,7 @@ class UserService:
     def _replace_password(self, db: Session, user_id: UUID, password_hash: str, reason: str) -> None:
         """Write the hash, and end all logins of the user for this reason."""
         self._lock(db, user_id, with_admins=False)
-        users.update_user(db, user_id, {"password_hash": password_hash})
+        accounts.update_user(db, user_id, {"password_hash": password_hash})
         revoke_sessions_of(db, user_id, reason)
 
     def _lock(self, db: Session, user_id: UUID, *, with_admins: bool) -> User:
@@ -258,7 +258,7 @@ class UserService:
         one.
         """
         if with_admins:
-            users.lock_active_admins(db)
+            accounts.lock_active_admins(db)
         user = lock_user(db, user_id)
         if user is None:
             raise UserNotFound
@@ -267,14 +267,14 @@ class UserService:
     def _check_other_admin(self, db: Session, leaving: User) -> None:
         if leaving.role != Role.ADMIN or not leaving.is_active:
             return
-        if not set(users.lock_active_admins(db)) - {leaving.id}:
+        if not set(accounts.lock_active_admins(db)) - {leaving.id}:
             raise LastAdmin
 
     def _write(self, db: Session, user: User, changes: dict[str, Any]) -> User:
         values = dict(changes) | queries.name_columns(username=changes.get("username"), email=changes.get("email"))
         try:
             with db.begin_nested():  # a violation must not roll back the caller's transaction
-                return users.update_user(db, user.id, values)
+                return accounts.update_user(db, user.id, values)
         except IntegrityError as error:
             if sqlstate(error) != UNIQUE_VIOLATION:
                 raise

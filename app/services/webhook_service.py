@@ -16,9 +16,9 @@ from app.core.config import Settings, get_settings
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.core.validation_errors import parsed
-from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
+from app.db.transactions import retries_deadlocks
 from app.ddl.clock import NOW
 from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, TookTooLong, WebhookLimit
 from app.models.task import Task
@@ -63,7 +63,7 @@ class WebhookService:
         """Return the secret with which the user's receivers verify webhooks, as `whsec_…`. Raises WebhooksOff."""
         return encode_secret(endpoints.keys_of_user(user_id)[0])
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def show_secret(self, db: Session, user_id: UUID, *, commit: bool = True) -> str:
         """As `secret_of_user`, at the user's own request, which the audit records. Raises WebhooksOff."""
         secret = self.secret_of_user(user_id)
@@ -84,7 +84,7 @@ class WebhookService:
 
     # Endpoints
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def create_endpoint(
         self,
         db: Session,
@@ -136,7 +136,7 @@ class WebhookService:
         with transaction(db):
             return endpoints.find(db, user_id, endpoint_id)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def update_endpoint(
         self, db: Session, user_id: UUID, endpoint_id: UUID, changes: dict[str, Any], *, commit: bool = True
     ) -> WebhookEndpoint:
@@ -169,7 +169,7 @@ class WebhookService:
             )
             return row
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def delete_endpoint(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> None:
         """Delete an endpoint. What is queued for it is not sent, and maintenance drops it. Raises WebhookNotFound."""
         with transaction(db, commit=commit):
@@ -182,7 +182,7 @@ class WebhookService:
             endpoints.follow_new_tasks(db, user_id)
             audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse_url(row.url).origin)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def rotate_secret(
         self, db: Session, user_id: UUID, endpoint_id: UUID, grace_seconds: float = GRACE_SECONDS, *,
         commit: bool = True,
@@ -206,7 +206,7 @@ class WebhookService:
 
     # Deliveries
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def send_test(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> WebhookDelivery:
         """Queue a test event for this endpoint. Raises WebhookNotFound, WebhookDisabled, TooManyRequests."""
         settings = get_settings()
@@ -258,7 +258,7 @@ class WebhookService:
                 raise TaskNotFound
             return deliveries.page(db, WebhookDelivery.task_id == task_id, limit, before)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def redeliver(
         self, db: Session, user_id: UUID, endpoint_id: UUID, delivery_id: UUID, *, commit: bool = True
     ) -> WebhookDelivery:
@@ -278,7 +278,7 @@ class WebhookService:
                 raise DeliveryNotFound
             return row
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def recover(
         self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime, *, commit: bool = True
     ) -> int:  # fmt: skip
@@ -291,7 +291,7 @@ class WebhookService:
         moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
         return self._recover(db, get_settings(), user_id, endpoint_id, moment, commit=commit)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
         """The same of those alone that wait for another attempt.
 
@@ -312,7 +312,7 @@ class WebhookService:
 
     # The operator
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def renew_encryption(self, db: Session) -> int:
         """Encrypt with SECRET_KEY what a key of SECRET_KEY_PREVIOUS has encrypted. Returns the number of secrets."""
         service = get_settings().accepted_keys

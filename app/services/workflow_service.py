@@ -14,11 +14,10 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.validation_errors import parsed
-from app.db.after_commit import after_commit
-from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
 from app.db.statements import workflows
+from app.db.transactions import after_commit, retries_deadlocks
 from app.errors import IdempotencyKeyInFlight, IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
 from app.models.workflow import Workflow, WorkflowEvent
 from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
@@ -76,7 +75,7 @@ class WorkflowService:
             within_quota=within_quota,
         )  # fmt: skip
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def accept(
         self, db: Session, wanted: WorkflowCreate, user_id: UUID, key: str | None = None, *, rights: Rights | None,
         commit: bool = True, within_quota: bool = True,
@@ -112,7 +111,7 @@ class WorkflowService:
         page = reading.page(db, wanted or WorkflowFilter(), limit, before)
         return Page([WorkflowSummary.model_validate(each) for each in page.items], page.last)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def cancel_workflow(
         self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> WorkflowRead:  # fmt: skip
@@ -129,7 +128,7 @@ class WorkflowService:
                 after_commit(db, partial(dependents.release_children, revoked))
             return self.get_workflow(db, workflow_id)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def retry_workflow(
         self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False, rights: Rights | None = None,
@@ -146,7 +145,7 @@ class WorkflowService:
             _record(db, WorkflowEvent.RETRIED, workflow)
             return self.get_workflow(db, workflow_id)
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def delete_workflow(
         self, db: Session, workflow_id: UUID, *, owner: UUID | None = None, commit: bool = True
     ) -> None:  # fmt: skip

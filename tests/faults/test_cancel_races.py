@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal, autocommit_engine
-from app.db.statements.claim_requests import Names
+from app.db.statements.pending_rows import TaskNames
 from app.errors import InvalidTransition
 from app.models.task import Task
 from app.schemas.task import TaskCreate
@@ -87,7 +87,7 @@ class Race:
     def _work(self, db: Connection, task: Task, how: int) -> str:
         """Claim and run it; then fail, or look for a cancellation before the end, or do not."""
         line = Claims([(queue_of(task), task.priority.value)])
-        claims = line.next(db, Names([task.celery_task_name], []), new_id(), WORKER)
+        claims = line.next(db, TaskNames([task.celery_task_name], []), new_id(), WORKER)
         if not claims:
             return "nothing to claim"
         (claim,) = claims

@@ -17,7 +17,7 @@ from app.core.setting_fields import SettingFields
 from app.db.page import MAX_PAGE_BYTES
 from app.db.session import SessionLocal
 from app.ddl.clock import NOW
-from app.ddl.trigger_terms import MESSAGE_CHARACTERS
+from app.ddl.terms import MESSAGE_CHARACTERS
 from app.live import queries
 from app.models.audit import MAX_DETAIL, AuditRecord
 from app.models.auth import LoginSession

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.deadlocks import TRIES
 from app.db.session import SessionLocal
+from app.db.transactions import DEADLOCK_TRIES
 from app.maintenance.loop import Maintenance
 from app.models import Limit
 from app.models.audit import AuditRecord
@@ -97,7 +97,7 @@ class TestABatch:
         with monkeypatch.context() as patched:
             patched.setattr(steps, "put_back", undone)
             run(rounds=1)
-        assert len(tried) == TRIES
+        assert len(tried) == DEADLOCK_TRIES
         (told,) = [record for record in caplog.records if accepted["id"] in record.getMessage()]
         assert (told.levelname, told.exc_info) == ("WARNING", None)
         assert "is tried again: said the server" in told.getMessage()

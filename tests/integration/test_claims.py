@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import prepared, turns
-from app.db.statements.claim_requests import MOST_ROWS, Names
+from app.db.statements.pending_rows import MOST_ROWS, TaskNames
 from app.models import Task, WorkerProcess
 from app.services.execution import claims, ends
 from app.services.execution.attempts import WorkerIdentity
@@ -85,7 +85,7 @@ class TestTheOrder:
             new_task(db, user),
         )
         task_service.pause_queue(db, "high_priority")
-        known = Names([LONG_RUNNING], [])
+        known = TaskNames([LONG_RUNNING], [])
         assert ids(Claims(lines_of()).next(db, known, new_id(), WORKER)) == [ready.id]
         assert Claims(lines_of()).next(db, known, new_id(), WORKER) == []
         waiting = [task_service.get_task(db, task.id) for task in (unknown, paused, expired)]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import claims as statements
-from app.db.statements import claim_requests
+from app.db.statements import pending_rows
 from app.services.execution.claims import Claims
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
@@ -17,7 +17,7 @@ from tests.support.settings import on_new_database
 from tests.support.tasks import LONG_RUNNING, WORKER, first_claim, new_task, new_user
 
 FETCH = "app.tasks.common_tasks.fetch_url"
-LONG, SHORT = claim_requests.Names([LONG_RUNNING], []), claim_requests.Names([LONG_RUNNING], [LONG_RUNNING])
+LONG, SHORT = pending_rows.TaskNames([LONG_RUNNING], []), pending_rows.TaskNames([LONG_RUNNING], [LONG_RUNNING])
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +32,10 @@ def ids() -> list[UUID]:
     with SessionLocal() as db:
         first_claim(db)
         user = new_user(db)
-        return [new_task(db, user).id for _ in range(2 * claim_requests.MOST_ROWS)]
+        return [new_task(db, user).id for _ in range(2 * pending_rows.MOST_ROWS)]
 
 
-def taken(db: Session, claims: Claims, names: claim_requests.Names) -> list[UUID]:
+def taken(db: Session, claims: Claims, names: pending_rows.TaskNames) -> list[UUID]:
     return [claim.id for claim in claims.next(db, names, new_id(), WORKER)]
 
 
@@ -51,7 +51,7 @@ def test_long_tasks_are_not_passed_over_by_a_claim_beside_another(ids: list[UUID
 @needs_row_locks
 def test_a_claim_that_asks_for_many_passes_over_no_more_than_ten() -> None:
     """Behind a short task stand long ones: it takes that one alone, whatever it has looked at."""
-    many = claim_requests.Names([LONG_RUNNING, FETCH], [FETCH], statements.MOST_AT_ONCE)
+    many = pending_rows.TaskNames([LONG_RUNNING, FETCH], [FETCH], statements.MOST_AT_ONCE)
     mine = Claims([("default", "normal")])
     with SessionLocal() as one, SessionLocal() as other:
         first_claim(one)
@@ -61,13 +61,13 @@ def test_a_claim_that_asks_for_many_passes_over_no_more_than_ten() -> None:
         assert taken(one, mine, many) == short[:1]
         one.commit()
         assert taken(one, mine, many) == short[1:]  # not committed yet
-        assert taken(other, Claims([("default", "normal")]), LONG) == [long[claim_requests.MOST_ROWS - 1]]
+        assert taken(other, Claims([("default", "normal")]), LONG) == [long[pending_rows.MOST_ROWS - 1]]
 
 
 def test_short_tasks_are_taken_together_once_they_are_known_to_be_short(ids: list[UUID]) -> None:
     claims = Claims([("default", "normal")])
     with SessionLocal() as db:
         assert taken(db, claims, SHORT) == ids[:1]
-        assert taken(db, claims, SHORT) == ids[1 : 1 + claim_requests.MOST_ROWS]
+        assert taken(db, claims, SHORT) == ids[1 : 1 + pending_rows.MOST_ROWS]
         # What was short is long now.
-        assert taken(db, claims, LONG) == ids[1 + claim_requests.MOST_ROWS : 2 + claim_requests.MOST_ROWS]
+        assert taken(db, claims, LONG) == ids[1 + pending_rows.MOST_ROWS : 2 + pending_rows.MOST_ROWS]

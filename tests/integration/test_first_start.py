@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.db.schema_version import REMEDY
+from app.db.compatibility import REMEDY
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import Services
 from tests.support.sources import run_program

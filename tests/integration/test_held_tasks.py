@@ -13,7 +13,7 @@ from app.db.postgresql import claims as statements
 from app.db.postgresql.prepared import Prepared
 from app.db.session import SessionLocal
 from app.db.sql import prepared as prepared_sql
-from app.db.statements import claim_requests
+from app.db.statements import pending_rows
 from app.models import Task, WorkerProcess
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
@@ -53,7 +53,7 @@ def serve(db: Session, *names: str) -> None:
 def claim_one(*names: str) -> list[Any]:
     with prepared_sql.prepared_connection() as connection:
         return [
-            row.id for row in Claims(LINES).next(connection, claim_requests.Names(list(names), []), new_id(), WORKER)
+            row.id for row in Claims(LINES).next(connection, pending_rows.TaskNames(list(names), []), new_id(), WORKER)
         ]
 
 

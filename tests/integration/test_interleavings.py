@@ -17,7 +17,7 @@ from app.core.ids import new_id
 from app.core.served_tasks import ServedTasks
 from app.db.session import SessionLocal
 from app.db.sql import turns
-from app.db.statements.claim_requests import Names
+from app.db.statements.pending_rows import TaskNames
 from app.maintenance.passes import deletions, task_states
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, ends
@@ -62,7 +62,7 @@ def succeed_among_others(db: Any, task_id: UUID, attempt: int, result: str) -> b
 
 def claim_as(db: Any, worker: WorkerIdentity) -> int:
     """The attempt of the next row, 0 without one."""
-    taken = Claims(LINES).next(db, Names([LONG_RUNNING], []), new_id(), worker)
+    taken = Claims(LINES).next(db, TaskNames([LONG_RUNNING], []), new_id(), worker)
     return taken[0].attempt if taken else 0
 
 

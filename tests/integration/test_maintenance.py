@@ -19,7 +19,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import user_places
-from app.db.statements import claim_requests, quotas as quota_statements, retention as retention_statements
+from app.db.statements import pending_rows, retention as retention_statements, submissions as quota_statements
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.maintenance.passes import deletions, task_states
@@ -49,7 +49,7 @@ LEASE = timedelta(seconds=30)
 # Turns; further than claims look back.
 FAR = 100.0
 FIRST, SECOND = new_id(), new_id()  # processes
-NAMES = claim_requests.Names([LONG_RUNNING], [LONG_RUNNING])
+NAMES = pending_rows.TaskNames([LONG_RUNNING], [LONG_RUNNING])
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 # kombu's lists of a queue: of usual wake-ups, and of the one that goes ahead of a backlog.
 USUAL, AHEAD = "default\x06\x166", "default"
@@ -153,7 +153,7 @@ class TestPlace:
 
     def test_every_one_does_within_one_pass_however_many_there_are(self, db: Session, maintenance: Maintenance) -> None:
         users = [new_user(db) for _ in range(3)]
-        number = 2 * claim_requests.PLACE_BATCH + 7
+        number = 2 * pending_rows.PLACE_BATCH + 7
         later = TaskCreate.model_validate(TASK.model_dump(exclude_unset=True) | {"delay_seconds": 3600})
         for nth, user in enumerate(users):
             task_service.create_tasks(db, [later] * len(range(nth, number, 3)), user)
@@ -364,7 +364,7 @@ def committed(services: Services) -> Iterator[tuple[Session, Maintenance]]:
 class TestLateCommit:
     """A process freezes between its INSERT and the commit: the turn is of the time of the INSERT."""
 
-    MANY = 30 * claim_requests.MOST_ROWS
+    MANY = 30 * pending_rows.MOST_ROWS
 
     @contextmanager
     def a_late_one(self, user: UUID) -> Iterator[tuple[Session, UUID]]:
@@ -391,7 +391,7 @@ class TestLateCommit:
         user, busy = new_user(db), new_user(db)
         with self.a_late_one(user) as (late, task):
             many(db, busy, self.MANY)
-            clock = self.clock_after(db, taker, self.MANY - 5 * claim_requests.MOST_ROWS)
+            clock = self.clock_after(db, taker, self.MANY - 5 * pending_rows.MOST_ROWS)
             late.commit()
         turn = task_service.get_task(db, task).turn
         assert turn is not None
@@ -430,8 +430,8 @@ class TestLateCommit:
         mine = due_later(db, user_id=user)
         with SessionLocal() as caller:
             (late,) = task_service.create_tasks(caller, [TASK], user, commit=False)
-            many(db, user, 2 * claim_requests.MOST_ROWS)
-            assert len(next_ids(db, taker, number=2 * claim_requests.MOST_ROWS)) == 2 * claim_requests.MOST_ROWS
+            many(db, user, 2 * pending_rows.MOST_ROWS)
+            assert len(next_ids(db, taker, number=2 * pending_rows.MOST_ROWS)) == 2 * pending_rows.MOST_ROWS
             maintenance.run_once(db)
             caller.commit()
         assert next_ids(db, taker, number=2) == [mine.id, late.id]
@@ -593,7 +593,7 @@ class TestRetentionBytes:
         toast = "(SELECT reltoastrelid FROM pg_class WHERE relname = 'tasks')"
         before = db.execute(text(read + toast)).scalar_one()
         task_changes.revoke_pending(db, task.id)
-        quota_statements.look(db, user_id=user, queued=100, rated=True, window=60, oldest=UUID(int=0))
+        quota_statements.read_quota_use(db, user_id=user, queued=100, rated=True, window=60, oldest=UUID(int=0))
         retention_statements.delete_oldest(db, user, 10**9, timedelta(hours=1), 100)
         assert db.execute(text(read + toast)).scalar_one() == before
         db.execute(text("SELECT md5(kwargs) FROM tasks"))

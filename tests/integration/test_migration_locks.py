@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
-from app.db.schema_version import read_revisions
+from app.db.compatibility import read_revisions
 from app.ddl.clock import NOW
 from app.models import LoginSession, Task, TaskAttempt, User
 from app.models.bulk import BulkDeed

@@ -14,10 +14,10 @@ from sqlalchemy.pool import NullPool
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.ids import new_id
-from app.db.schema_version import schema_fault
+from app.db.compatibility import schema_fault
 from app.db.statements.schedules import times_of_tasks
-from app.ddl.base import Base
 from app.ddl.clock import NOW
+from app.ddl.columns import Base
 from app.migrations.baselines import BASELINE
 from app.models import StoredFile, Task, User, WebhookDelivery, WebhookEndpoint
 from app.models.outbox import OutboxRow

@@ -23,9 +23,9 @@ from app.db.postgresql import turns
 from app.db.postgresql.claims import claim_next as claim_rows, give_back
 from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
-from app.db.sql import task_output
+from app.db.sql import attached_rows
 from app.db.statements import retention
-from app.db.statements.claim_requests import MOST_ROWS, PLACE_BATCH, LinesToServe
+from app.db.statements.pending_rows import MOST_ROWS, PLACE_BATCH, LinesToServe
 from app.live import queries
 from app.maintenance import lease
 from app.maintenance.loop import PASSES, Look
@@ -240,10 +240,10 @@ def log_lines(db: Session) -> None:
 def output(db: Session) -> None:
     """What a task has emitted, and its readers."""
     task = task_in(db, TaskStatus.RUNNING)
-    chunk = task_output.Chunk((1 << 32) + 1, "output", "2026-11-25T10:30:00Z", '"a text"', 142)
+    chunk = attached_rows.Chunk((1 << 32) + 1, "output", "2026-11-25T10:30:00Z", '"a text"', 142)
     for _ in range(2):
-        assert task_output.write(db, task.id, 1, [chunk], has_ended=False)
-        assert task_output.stored_bytes(db, task.id) == 142
+        assert attached_rows.write_output(db, task.id, 1, [chunk], has_ended=False)
+        assert attached_rows.stored_output_bytes(db, task.id) == 142
     db.commit()
     for stream in (None, "output"):
         task_service.list_output(db, task.id, owner=task.user_id, stream=stream)

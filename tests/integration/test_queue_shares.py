@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.statements import claim_requests
+from app.db.statements import pending_rows
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims
@@ -22,8 +22,8 @@ from tests.support.waiting import wait_for
 QUEUES = ("high_priority", "default", "low_priority")
 SHARES = {"high_priority": 6, "default": 3, "low_priority": 1}
 PRIORITY = {"high_priority": "high", "default": "normal", "low_priority": "low"}
-BATCHES = claim_requests.Names([LONG_RUNNING], [LONG_RUNNING])
-SINGLES = claim_requests.Names([LONG_RUNNING], [])
+BATCHES = pending_rows.TaskNames([LONG_RUNNING], [LONG_RUNNING])
+SINGLES = pending_rows.TaskNames([LONG_RUNNING], [])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +50,7 @@ def process(shares: Mapping[str, int] | None = None, queues: Sequence[str] = QUE
     return Claims([(queue, priority.value) for queue in queues for priority in reversed(TaskPriority)], shares)
 
 
-def starts(db: Session, processes: Sequence[Claims], number: int, names: claim_requests.Names = SINGLES) -> list[str]:
+def starts(db: Session, processes: Sequence[Claims], number: int, names: pending_rows.TaskNames = SINGLES) -> list[str]:
     """Of which queues at least so many next starts are, by processes that claim one after another."""
     found: list[str] = []
     while len(found) < number:

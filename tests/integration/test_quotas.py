@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.db.session import SessionLocal
-from app.ddl.sizes import ROW_BYTES
+from app.ddl.terms import ROW_BYTES
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate

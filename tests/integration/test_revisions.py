@@ -21,9 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
-from app.db.schema_version import read_revisions
-from app.ddl.base import Base
-from app.ddl.sizes import task_bytes
+from app.db.compatibility import read_revisions
+from app.ddl.columns import Base
+from app.ddl.terms import task_bytes
 from app.migrations import changes
 from app.migrations.baselines import BASELINE
 from app.models import Task, TaskAttempt

@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.after_commit import after_commit
 from app.db.session import SessionLocal
 from app.db.sql import limits as statements, prepared, user_places
-from app.db.statements import claim_requests, held_tasks as held_statements
-from app.ddl.trigger_terms import USER_LIMIT
+from app.db.statements import held_tasks as held_statements, pending_rows
+from app.db.transactions import after_commit
+from app.ddl.terms import USER_LIMIT
 from app.errors import InvalidLimit
 from app.models import Task, User, WorkerProcess
 from app.models.limit import LimitPlace
@@ -79,7 +79,7 @@ def quota(real: Session, monkeypatch: pytest.MonkeyPatch) -> Quota:
     return change
 
 
-def ready(names: claim_requests.Names = SHORT) -> list[ReadyClaim]:
+def ready(names: pending_rows.TaskNames = SHORT) -> list[ReadyClaim]:
     """What a worker gets until it gets nothing more."""
     flush_admitter()
     found: list[ReadyClaim] = []

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from app.db.server_logs import exposing_settings
+from app.db.compatibility import exposing_log_settings
 from app.launcher.postgres import EmbeddedPostgres
 from tests.support.services import sqlalchemy_url
 from tests.support.waiting import wait_for
@@ -156,7 +156,7 @@ def _answers(postgres: EmbeddedPostgres) -> bool:
 class TestTheCheckAtTheStart:
     def settings(self, url: str) -> dict[str, str]:
         with create_engine(sqlalchemy_url(url), poolclass=NullPool).connect() as connection:
-            return exposing_settings(connection)
+            return exposing_log_settings(connection)
 
     def test_finds_nothing_to_tell_about_the_embedded_server(self, postgres: EmbeddedPostgres) -> None:
         assert self.settings(postgres.url) == {}

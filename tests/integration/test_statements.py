@@ -15,13 +15,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at, new_id
-from app.db.statements import bulk, claim_holds, idempotency, live, queue_depths, quotas
+from app.db.statements import bulk, claim_holds, live, submissions, task_numbers
 from app.db.statements.bulk import lock_running, lock_tasks
 from app.db.statements.live import NEWEST
-from app.db.statements.quotas import Look
+from app.db.statements.submissions import QuotaUse
 from app.db.statements.tables import TASKS
 from app.ddl.clock import STATEMENT_TIME
-from app.ddl.sizes import task_bytes
+from app.ddl.terms import task_bytes
 from app.errors import UniqueKeyTaken
 from app.models import Task
 from app.models.audit import AuditRecord
@@ -62,7 +62,7 @@ class TestIdempotencyKeys:
     @staticmethod
     def take(db: Session, user: UUID, key: str = "key", ids: tuple[str, ...] = ("x",), digest: bytes = DIGEST) -> bool:
         created: dict[str, Any] = {"task_id": None, "task_ids": [*ids]}
-        return bool(idempotency.take_key(db, user, key, digest, created, lifetime=DAY))
+        return bool(submissions.take_idempotency_key(db, user, key, digest, created, lifetime=DAY))
 
     @staticmethod
     def recorded(db: Session) -> list[tuple[bytes, list[str]]]:
@@ -98,7 +98,7 @@ class TestIdempotencyKeys:
         aged(db, "idempotency_keys", "created_at", 2)
         self.take(db, anna, "fresh")
         expired = IdempotencyKey.created_at <= STATEMENT_TIME - DAY
-        assert [idempotency.delete_expired_keys(db, expired, 2) for _ in range(4)] == [2, 2, 1, 0]
+        assert [submissions.delete_expired_idempotency_keys(db, expired, 2) for _ in range(4)] == [2, 2, 1, 0]
         assert list(db.scalars(select(IdempotencyKey.key))) == ["fresh"]
 
     @needs_row_locks
@@ -132,9 +132,9 @@ class TestIdempotencyKeys:
 
 class TestQuotas:
     @staticmethod
-    def look(db: Session, user: UUID, *, queued: int = 1000, rated: bool = True) -> Look:
+    def look(db: Session, user: UUID, *, queued: int = 1000, rated: bool = True) -> QuotaUse:
         oldest = first_id_at(time.time() - 120)
-        return quotas.look(db, user_id=user, queued=queued, rated=rated, window=60, oldest=oldest)
+        return submissions.read_quota_use(db, user_id=user, queued=queued, rated=rated, window=60, oldest=oldest)
 
     def test_a_user_without_tasks_has_nothing(self, db: Session) -> None:
         assert self.look(db, new_user(db)) == (0, 0, 0, 0, 0.0, 0)
@@ -371,24 +371,24 @@ class TestQueueDepths:
                 "UPDATE tasks SET due_at = now() - interval '90 seconds' WHERE status = 'pending' AND run_at IS NULL"
             )
         )
-        ((queue, pending, due, age),) = queue_depths.read_waiting(db)
+        ((queue, pending, due, age),) = task_numbers.read_waiting_by_queue(db)
         assert (queue, pending, due, round(float(age)) in range(88, 200)) == ("default", 2, 1, True)
-        assert sorted(queue_depths.read_running(db)) == [
+        assert sorted(task_numbers.read_running_by_queue(db)) == [
             ("default", WORKER.id, 1), (started.queue, WORKER.id, 1),
         ]  # fmt: skip
-        starts = dict(queue_depths.read_starts(db))
+        starts = dict(task_numbers.read_starts_by_queue(db))
         assert starts[started.queue] == 1
         assert starts["default"] >= 3  # that runs, and what has ended
 
     def test_tell_whether_a_queue_has_unfinished_tasks(self, db: Session) -> None:
-        assert not queue_depths.has_unfinished(db, "default")
+        assert not task_numbers.has_unfinished_in_queue(db, "default")
         task_in(db, TaskStatus.SUCCEEDED)
-        assert not queue_depths.has_unfinished(db, "default")
+        assert not task_numbers.has_unfinished_in_queue(db, "default")
         task = new_task(db)
-        assert queue_depths.has_unfinished(db, "default")
+        assert task_numbers.has_unfinished_in_queue(db, "default")
         claim(db, task)
-        assert queue_depths.has_unfinished(db, "default")
-        assert not queue_depths.has_unfinished(db, "high_priority")
+        assert task_numbers.has_unfinished_in_queue(db, "default")
+        assert not task_numbers.has_unfinished_in_queue(db, "high_priority")
 
 
 class TestLists:

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, middle_of, start_of
 from app.core.ids import new_id
-from app.db.postgresql.stats import bucket_of
+from app.db.postgresql.counts import bucket_of
 from app.db.session import SessionLocal
-from app.ddl.base import Base
+from app.ddl.columns import Base
 from app.models.task import Task, TaskStatus
 from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, begin_of_step, task_durations, task_stats
 from app.services.execution import ends

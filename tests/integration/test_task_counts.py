@@ -20,8 +20,8 @@ from app.core.config import get_settings
 from app.core.ids import first_id_at
 from app.db.session import SessionLocal, engine
 from app.db.sql import task_pages as page_statements
-from app.db.statements import task_time_counts
-from app.ddl.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
+from app.db.statements import task_numbers
+from app.ddl.terms import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.errors import TaskNotFound
 from app.maintenance.loop import Maintenance
 from app.models import User
@@ -287,7 +287,7 @@ class TestTimes:
         return [*db.scalars(select(Task.created_at).order_by(Task.created_at))]
 
     def filters(self, user: UUID, edges: Sequence[datetime], far: Sequence[datetime]) -> Iterator[TaskFilter]:
-        at_and_around = [at + step * task_time_counts.INSTANT for at in edges for step in (-1, 0, 1)]
+        at_and_around = [at + step * task_numbers.INSTANT for at in edges for step in (-1, 0, 1)]
         for after, before in itertools.product((None, *at_and_around, *far), repeat=2):
             if after or before:
                 yield TaskFilter(user, created_after=after, created_before=before)
@@ -316,7 +316,7 @@ class TestTimes:
     def test_are_those_of_the_rows(
         self, db: Session, moments: list[datetime], monkeypatch: pytest.MonkeyPatch, most: bool
     ) -> None:
-        monkeypatch.setattr(task_time_counts, "holds_most", lambda *_: most)
+        monkeypatch.setattr(task_numbers, "holds_most_of_time", lambda *_: most)
         assert self.disagreeing(db, moments[::2]) == []
 
     def test_are_those_of_the_rows_whichever_looks_shorter(self, db: Session, moments: list[datetime]) -> None:

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from app.core.config import get_settings
 from app.core.json_text import dump_json
 from app.db.session import SessionLocal, autocommit_engine
-from app.db.sql import task_output as statements
-from app.ddl.sizes import OUTPUT_ROW_BYTES
+from app.db.sql import attached_rows as statements
+from app.ddl.terms import OUTPUT_ROW_BYTES
 from app.errors import TaskNotFound, TooManyBytesStored
 from app.live.queries import read_output
 from app.models.task import Task, TaskOutput, TaskStatus
@@ -39,7 +39,7 @@ def chunk(seq: int, value: Any, stream: str = "output") -> statements.Chunk:
 
 
 def write(db: Session, task: Task, *chunks: statements.Chunk, attempt: int = 1, has_ended: bool = False) -> Any:
-    found = statements.write(db, task.id, attempt, chunks, has_ended=has_ended)
+    found = statements.write_output(db, task.id, attempt, chunks, has_ended=has_ended)
     db.commit()
     return found
 
@@ -227,7 +227,7 @@ class TestKeeping:
         chunks = [chunk(SEQ + 1, "é" * 10), chunk(SEQ + 2, 1, "é")]
         assert write(db, running, *chunks)[0] is None
         assert attached(db, running) - before == sum(each.bytes for each in chunks)
-        assert statements.stored_bytes(db, running.id) == sum(each.bytes for each in chunks)
+        assert statements.stored_output_bytes(db, running.id) == sum(each.bytes for each in chunks)
         after = task_service.get_task(db, running.id)
         assert (after.version, after.updated_at, after.status) == (running.version, running.updated_at, "running")
 

@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import dump_json
-from app.db.sql import task_steps as statements
-from app.db.statements import quotas
-from app.ddl.sizes import STEP_BYTES
+from app.db.sql import attached_rows as statements
+from app.db.statements import submissions
+from app.ddl.terms import STEP_BYTES
 from app.errors import TaskNotFound
 from app.models import Task, TaskStep
 from app.services.execution import ends
@@ -24,14 +24,16 @@ def step(name: str, number: int = 1, result: Any = 1, attempt: int = 1) -> state
 
 
 def write(db: Session, task: Task, attempt: int, kept: statements.Step) -> Any:
-    found = statements.write(db, task.id, attempt, kept)
+    found = statements.write_step(db, task.id, attempt, kept)
     db.commit()
     return found
 
 
 def stored(db: Session, task: Task) -> int:
     """What counts of ended tasks and of what has no sums, in the quota of the task's user."""
-    return quotas.look(db, user_id=task.user_id, queued=10, rated=False, window=60, oldest=UUID(int=0)).ended
+    return submissions.read_quota_use(
+        db, user_id=task.user_id, queued=10, rated=False, window=60, oldest=UUID(int=0)
+    ).ended
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ class TestWriting:
     def test_keeps_name_time_and_result(self, db: Session, task: Task) -> None:
         before = stored(db, task)
         assert write(db, task, 1, step("数据 ✓", result={"big": 10**30, "zero": -0.0})) is not None
-        assert statements.names_of(db, task.id) == {"数据 ✓"}
-        assert dump_json(statements.result_of(db, task.id, "数据 ✓")) == dump_json({"big": 10**30, "zero": -0.0})
+        assert statements.step_names(db, task.id) == {"数据 ✓"}
+        assert dump_json(statements.step_result(db, task.id, "数据 ✓")) == dump_json({"big": 10**30, "zero": -0.0})
         [row] = task_service.list_steps(db, task.id).items
         assert (row.attempt, row.seq, (row.finished_at - row.started_at).total_seconds()) == (1, (1 << 32) + 1, 0.5)
         assert row.size == len(dump_json({"big": 10**30, "zero": -0.0}))
@@ -62,7 +64,7 @@ class TestWriting:
         assert write(db, task, 1, step("a"))[0] is None
         task_service.cancel(db, task.id)
         assert write(db, task, 1, step("b", 2))[0] is not None
-        assert statements.names_of(db, task.id) == {"a", "b"}
+        assert statements.step_names(db, task.id) == {"a", "b"}
 
     @pytest.mark.parametrize("end", ["retried", "claimed", "ended", "deleted"])
     def test_of_an_attempt_that_is_lost_keeps_nothing(self, db: Session, task: Task, end: str) -> None:
@@ -79,12 +81,12 @@ class TestWriting:
         db.commit()
         assert write(db, task, 1, step("b", 2)) is None
         if end != "deleted":
-            assert statements.names_of(db, task.id) == {"a"}
+            assert statements.step_names(db, task.id) == {"a"}
 
     def test_names_that_differ_little_are_two(self, db: Session, task: Task) -> None:
         for number, name in enumerate(("a", "A", "a ", "ä", "a\u0308"), 1):
             assert write(db, task, 1, step(name, number, name)) is not None
-        assert {name: statements.result_of(db, task.id, name) for name in statements.names_of(db, task.id)} == {
+        assert {name: statements.step_result(db, task.id, name) for name in statements.step_names(db, task.id)} == {
             name: name for name in ("a", "A", "a ", "ä", "a\u0308")
         }
 
@@ -109,7 +111,7 @@ class TestWhatIsKept:
         ends.end_attempt(db, task.id, 1, ends.stopped("cancelled"))
         db.commit()
         task_service.retry_task(db, task.id, from_start=True)
-        assert statements.names_of(db, task.id) == set()
+        assert statements.step_names(db, task.id) == set()
 
     def test_is_not_of_a_task_that_replaces_it(self, db: Session) -> None:
         key: dict[str, Any] = {"unique_key": "k", "user_id": new_user(db)}
@@ -120,15 +122,15 @@ class TestWhatIsKept:
         retried(db, task_service.get_task(db, task.id), delay=3600)
         same = new_task(db, **key, on_conflict="replace")
         assert same.id == task.id
-        assert statements.names_of(db, task.id) == set()
+        assert statements.step_names(db, task.id) == set()
 
     def test_is_not_of_a_task_that_repeats_it(self, db: Session, task: Task) -> None:
         write(db, task, 1, step("a"))
         ends.end_attempt(db, task.id, 1, ends.failed(ERROR))
         db.commit()
         new, _ = task_service.retry_with_changes(db, task.id, {"priority": "high"})
-        assert statements.names_of(db, new.id) == set()
-        assert statements.names_of(db, task.id) == {"a"}
+        assert statements.step_names(db, new.id) == set()
+        assert statements.step_names(db, task.id) == {"a"}
 
     def test_goes_with_its_task(self, db: Session, task: Task) -> None:
         write(db, task, 1, step("a"))

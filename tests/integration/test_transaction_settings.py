@@ -12,7 +12,7 @@ from app.db.outage import is_locked, is_timeout
 from app.db.session import SessionLocal
 from app.db.sql import prepared
 from app.db.statements import reads, workers
-from app.db.statements.executing import wait_briefly
+from app.db.transactions import wait_briefly
 from tests.support.databases import ENGINE, SLOW
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import turns
-from app.db.statements.claim_requests import PLACE_BATCH
+from app.db.statements.pending_rows import PLACE_BATCH
 from app.maintenance.passes import deletions
 from app.messaging.application import QUEUES
 from app.models import Task

@@ -17,7 +17,7 @@ from app.catalogue import catalogue
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.db.sql import claims as statements
-from app.db.statements import claim_requests
+from app.db.statements import pending_rows
 from app.maintenance.passes import task_states
 from app.models import Task, User
 from app.models.queue import ClaimedTurn
@@ -41,7 +41,7 @@ QUEUE_OF = {"critical": "high_priority", "high": "high_priority", "normal": "def
 # In the order of service.
 LINES: list[Line] = [(queue, priority) for priority, queue in QUEUE_OF.items()]
 SHORT, LONG = LONG_RUNNING, "tests.long"
-NAMES = claim_requests.Names([SHORT, LONG], [SHORT], statements.MOST_AT_ONCE)
+NAMES = pending_rows.TaskNames([SHORT, LONG], [SHORT], statements.MOST_AT_ONCE)
 PRIORITIES = sorted(QUEUE_OF)
 ENDS = ("succeeded", "failed", "again", "later", "lost", "handed back")
 STEPS = (

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.sql import claims as statements
-from app.db.statements.claim_requests import Names
+from app.db.statements.pending_rows import TaskNames
 from app.models.task import TaskPriority
 from app.models.user import User as Account
 from app.schemas.task import TaskCreate
@@ -27,7 +27,7 @@ USERS, STARTS, WINDOW = 20, 3000, 1000
 BUSY = USERS // 2
 # What the greatest burst is, and how few a busy user lets it come to.
 BURST, FEW = 80, 20
-NAMES = Names([LONG_RUNNING], [LONG_RUNNING], statements.MOST_AT_ONCE)
+NAMES = TaskNames([LONG_RUNNING], [LONG_RUNNING], statements.MOST_AT_ONCE)
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.statements.claim_requests import Names
+from app.db.statements.pending_rows import TaskNames
 from app.models.task import Task
 from app.services.execution.claims import Claims
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer
@@ -98,7 +98,7 @@ def queue(whose: TaskClient, number: int, priority: str) -> None:
 
 def starts(number: int, queue: str, priority: str) -> dict[str, int]:
     """Whose tasks the next so many claims take: each is taken alone, as a task of unknown duration is."""
-    claims, names = Claims([(queue, priority)]), Names([LONG_RUNNING], [])
+    claims, names = Claims([(queue, priority)]), TaskNames([LONG_RUNNING], [])
     with SessionLocal() as db:
         taken = []
         for _ in range(number):

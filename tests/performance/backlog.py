@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
 from app.db.postgresql.prepared import PreparedConnection
-from app.db.statements.claim_requests import Names
+from app.db.statements.pending_rows import TaskNames
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims
 from app.services.execution.ends import Success, end_successes
@@ -19,7 +19,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER
 
 QUEUE = "default"
 # As workers take them: tasks of some length one by one, no-op tasks ten at a time.
-SINGLES, BATCHES = Names([LONG_RUNNING], []), Names([LONG_RUNNING], [LONG_RUNNING])
+SINGLES, BATCHES = TaskNames([LONG_RUNNING], []), TaskNames([LONG_RUNNING], [LONG_RUNNING])
 _USERS = text("""
 INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
 SELECT id, id::text, id::text, id || '@example.com', id || '@example.com', '!'
@@ -57,7 +57,7 @@ class Backlog:
     def _add(self, each: int, users: int) -> None:
         self.connection.execute(_ROWS, {"each": each, "users": users, "name": LONG_RUNNING, "queue": QUEUE})
 
-    def claim(self, names: Names = SINGLES) -> float:
+    def claim(self, names: TaskNames = SINGLES) -> float:
         """Claim the next one, or ten, and end it. Returns the seconds that the claim took."""
         begun = time.perf_counter()
         claimed = self.claims.next(self.driver, names, new_id(), WORKER)

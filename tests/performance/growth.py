@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.db.statements.claim_requests import Names
+from app.db.statements.pending_rows import TaskNames
 from app.maintenance.passes import deletions, task_states
 from app.messaging import wakeups
 from app.models.task import Task, TaskPriority, TaskStatus
@@ -178,7 +178,7 @@ def _maintenance(owner: UUID, expired: int = 0) -> Step:
 
 def _claim(owner: UUID) -> Step:
     claims = Claims([("default", priority.value) for priority in reversed(TaskPriority)])
-    names = Names([LONG_RUNNING], [LONG_RUNNING])
+    names = TaskNames([LONG_RUNNING], [LONG_RUNNING])
 
     def act(db: Session, _: Any) -> None:
         assert claims.next(db, names, new_id(), WORKER), "nothing was ready"

@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal, engine, group_engine
-from app.db.statements.claim_requests import LinesToServe, Names
-from app.db.statements.ends import ENDS, Cause
-from app.db.statements.executing import OwnConnection
+from app.db.statements.pending_rows import LinesToServe, TaskNames
+from app.db.statements.task_moves import ENDS, Cause
+from app.db.transactions import OwnConnection
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_stats import ALL_USERS, STAT_KIND, STAT_NUMBERS, SUM_BUCKETS, SUM_NUMBERS
@@ -39,7 +39,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER, new_user
 ROUNDS = 41
 ENDED, WAITING = 200_000, 20_000
 LINE = LinesToServe(["default"], ["normal"], [(0.0, UUID(int=0))])
-NAMES = Names([LONG_RUNNING], [LONG_RUNNING])
+NAMES = TaskNames([LONG_RUNNING], [LONG_RUNNING])
 BY = (WORKER.name, WORKER.id, WORKER.pid)
 FIELDS = {"name": "a task", "task_type": "test", "celery_task_name": LONG_RUNNING, "args": [1]}
 ERROR = {"p_error_type": "E", "p_error_message": "message", "p_traceback": "trace"}
@@ -133,7 +133,7 @@ def end(module: Any, db: Any, attempt: tuple[UUID, int], cause: Cause, **paramet
 
 
 def lines_and_limit(_module: Any, db: Session) -> Any:
-    from app.db.statements.held_rows import Lines
+    from app.db.statements.pending_rows import Lines
     from app.models.limit import Limit
 
     db.execute(text("INSERT INTO limits (name, concurrency) VALUES ('scarce', 10)"))
@@ -203,16 +203,16 @@ SCENES = [
     Scene("turns", "ready_queues", lambda m, db, _: m.ready_queues(db, ["default", "high", "low"])),
     Scene("task_pages", "page_ids, all of a user", lambda m, db, _: m.page_ids(db, TaskFilter(user_id=OWNERS[0]), 51, before=None, skip=0, look=10_000)),
     Scene("task_pages", "page_ids, of a rare type", lambda m, db, _: m.page_ids(db, TaskFilter(user_id=OWNERS[0], task_type="rare"), 51, before=None, skip=0, look=10_000)),
-    Scene("task_logs", "write, ten lines", lambda m, db, g: m.write(db, *g[0], [(n, *LOG_LINE[1:]) for n in range(10)], -1), claimed, commits=True),
-    Scene("task_output", "write, ten chunks", lambda m, db, g: m.write(db, *g[0], [m.Chunk(n, "output", LOG_LINE[1], '"some words of it"', 152) for n in range(10)], has_ended=False), claimed, commits=True),
-    Scene("task_steps", "write", lambda m, db, g: m.write(db, *g[0], m.Step(1, "a step", 0.1, '{"rows":3}', 300)), claimed, commits=True),
-    Scene("task_counts", "fold, a thousand", lambda m, db, _: m.fold(db, 1000), changes),
-    Scene("stats", "take_submissions, a thousand", lambda m, db, _: m.take_submissions(db, 1000), submissions),
-    Scene("stats", "add_stats, a hundred", lambda m, db, g: m.add_stats(db, g), stat_rows),
-    Scene("stats", "add_durations, a hundred", lambda m, db, g: m.add_durations(db, g), duration_rows),
-    Scene("stats", "add_sums, twenty", lambda m, db, g: m.add_sums(db, g), sum_rows),
-    Scene("stats", "add_sum_durations, a hundred", lambda m, db, g: m.add_sum_durations(db, g), sum_duration_rows),
-    Scene("daily_counts", "count_for_owner", lambda m, db, g: m.count_for_owner(db, g[0][0], "requests", 1, 10**9), claimed, commits=True),
+    Scene("attached_rows", "write_log, ten lines", lambda m, db, g: m.write_log(db, *g[0], [(n, *LOG_LINE[1:]) for n in range(10)], -1), claimed, commits=True),
+    Scene("attached_rows", "write_output, ten chunks", lambda m, db, g: m.write_output(db, *g[0], [m.Chunk(n, "output", LOG_LINE[1], '"some words of it"', 152) for n in range(10)], has_ended=False), claimed, commits=True),
+    Scene("attached_rows", "write_step", lambda m, db, g: m.write_step(db, *g[0], m.Step(1, "a step", 0.1, '{"rows":3}', 300)), claimed, commits=True),
+    Scene("counts", "fold_changes, a thousand", lambda m, db, _: m.fold_changes(db, 1000), changes),
+    Scene("counts", "take_submissions, a thousand", lambda m, db, _: m.take_submissions(db, 1000), submissions),
+    Scene("counts", "add_stats, a hundred", lambda m, db, g: m.add_stats(db, g), stat_rows),
+    Scene("counts", "add_durations, a hundred", lambda m, db, g: m.add_durations(db, g), duration_rows),
+    Scene("counts", "add_sums, twenty", lambda m, db, g: m.add_sums(db, g), sum_rows),
+    Scene("counts", "add_sum_durations, a hundred", lambda m, db, g: m.add_sum_durations(db, g), sum_duration_rows),
+    Scene("counts", "count_for_owner", lambda m, db, g: m.count_for_owner(db, g[0][0], "requests", 1, 10**9), claimed, commits=True),
     Scene("live", "recent, of a hundred users", look_for_changes, watching),
     Scene("limits", "admit and release, ten", admit_and_release, lines_and_limit),
     Scene("user_places", "admit, ten", admit_of_user, users_who_wait),

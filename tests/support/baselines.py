@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import create_mock_engine
 
 import app.models  # noqa: F401 (fills the metadata)
-from app.ddl.base import Base
+from app.ddl.columns import Base
 from app.migrations import baselines
 
 URLS = {"postgresql": "postgresql+psycopg2://", "mysql": "mysql+pymysql://", "sqlite": "sqlite://"}

@@ -15,8 +15,8 @@ from sqlalchemy import Float, literal, select, update
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.ddl.base import Base
 from app.ddl.clock import seconds as seconds_of
+from app.ddl.columns import Base
 from app.models import Task, TaskAttempt, WorkerProcess
 from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
 from app.services.execution.claims import ReadyClaim

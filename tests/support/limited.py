@@ -16,7 +16,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import limits as statements, prepared
-from app.db.statements import claim_requests
+from app.db.statements import pending_rows
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.models import Task, WorkerProcess
@@ -29,7 +29,10 @@ from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter
 
 QUEUES = ("high_priority", "default", "low_priority")
 LINES = [(queue, priority.value) for queue in QUEUES for priority in reversed(TaskPriority)]
-SHORT, ONE_AT_A_TIME = claim_requests.Names([LONG_RUNNING], [LONG_RUNNING]), claim_requests.Names([LONG_RUNNING], [])
+SHORT, ONE_AT_A_TIME = (
+    pending_rows.TaskNames([LONG_RUNNING], [LONG_RUNNING]),
+    pending_rows.TaskNames([LONG_RUNNING], []),
+)
 SECONDS = 60.0
 
 

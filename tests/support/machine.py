@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import select, text
 
 from app.core.ids import new_id
-from app.db.statements.claim_requests import MOST_ROWS, Names
+from app.db.statements.pending_rows import MOST_ROWS, TaskNames
 from app.maintenance.passes import task_states
 from app.messaging.wakeups import MANY
 from app.models import Task
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
             raise NothingFits
         mine, who = new_id(), self.both.identities[way % 2]._replace(pid=next(self.both.pids))
         taker = Claims([(queue, priority) for queue in served for priority in LINES_OF[queue]])
-        found = self.both.commit(lambda: taker.next(self.db, Names(known, short), mine, who))
+        found = self.both.commit(lambda: taker.next(self.db, TaskNames(known, short), mine, who))
         assert [claim.id for claim in found] in (
             expected,
             expected[:1],

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import TextClause, bindparam, text
 
+from app.ddl import mysql, sqlite
 from app.ddl.columns import Duration, Id, UTCDateTime
-from app.ddl.portable import mysql, sqlite
 from tests.support.databases import DIALECT, ENGINE
 
 _SECONDS = {"second": 1, "sec": 1, "s": 1, "minute": 60, "hour": 3600, "day": 86400}

@@ -15,8 +15,8 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
 from app.db.sql import limits, prepared, transitions
-from app.db.statements import claim_requests
-from app.db.statements.claim_requests import CLAIMED
+from app.db.statements import pending_rows
+from app.db.statements.pending_rows import CLAIMED
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.application import QUEUES
 from app.models import Task, User
@@ -109,9 +109,9 @@ def lines_of(*queues: str) -> list[tuple[str, str]]:
     return [(queue, priority.value) for queue in queues or QUEUES for priority in reversed(TaskPriority)]
 
 
-def names(*short: str) -> claim_requests.Names:
+def names(*short: str) -> pending_rows.TaskNames:
     """What a pool process knows; these tasks were short when it ran them last."""
-    return claim_requests.Names(sorted(catalogue()), list(short))
+    return pending_rows.TaskNames(sorted(catalogue()), list(short))
 
 
 def claim_next(db: Session, *queues: str, short: Sequence[str] = (), claims: Claims | None = None) -> list[ReadyClaim]:

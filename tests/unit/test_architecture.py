@@ -14,7 +14,7 @@ from tests.support.sources import ROOT, app_files, assert_none, name_of, text_of
 # From the ground up: a package imports itself and those above it in this list, also inside functions.
 PACKAGES = (
     "app.errors", "app.core", "app.schedules", "app.workflows",
-    "app.ddl.sizes", "app.ddl.trigger_terms", "app.ddl.portable", "app.ddl.postgresql", "app.ddl",
+    "app.ddl",
     "app.models", "app.db", "app.db.statements", "app.db.postgresql", "app.db.sql", "app.storage",
     "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
     "app.services.outbox", "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",

@@ -92,7 +92,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from app.core.credentials import weakness
 from app.core.security import create_access_token, read_access_token
-from app.db.schema_version import schema_fault
+from app.db.compatibility import schema_fault
 from app.catalogue import catalogue
 catalogue()
 assert schema_fault

@@ -9,23 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 import app.db.postgresql
-import app.ddl.postgresql
 from tests.support.sources import APP, app_files, assert_none, name_of, text_of
 
 POSTGRESQL, STATEMENTS = (APP / "db" / name for name in ("postgresql", "statements"))
-UPSERTS = STATEMENTS / "upserting.py"  # renders the one statement that each engine has, and none alike
+UPSERTS = STATEMENTS / "writes.py"  # renders the one statement that each engine has, and none alike
 MAY_KNOW_ENGINES = {
     POSTGRESQL,
     # But nothing of PostgreSQL.
     STATEMENTS,
     APP / "migrations",
-    APP / "db" / "connecting",
-    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, triggers, a hash.
+    APP / "db" / "connections",
+    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, triggers.
     APP / "ddl",
-    APP / "db" / "fingerprints.py",
 }
 
 # What every engine has, and spells alike.
@@ -135,9 +131,8 @@ def told(package: ModuleType) -> set[str]:
     return {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "}
 
 
-@pytest.mark.parametrize("package", [app.db.postgresql, app.ddl.postgresql])
-def test_the_docstring_of_postgresql_tells_of_every_module(package: ModuleType) -> None:
-    assert told(package) == modules(Path(str(package.__file__)).parent)
+def test_the_docstring_of_postgresql_tells_of_every_module() -> None:
+    assert told(app.db.postgresql) == modules(Path(str(app.db.postgresql.__file__)).parent)
 
 
 # What the rules are to find, and what of it is of PostgreSQL alone.

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.http.problems import service_problem
 from app.api.http.requests import route_path
 from app.core.config import Settings
+from app.db.compatibility import LOOK_SECONDS, OncePerMinute, SchemaPreparation
 from app.db.outage import first_line, is_passing
-from app.db.schema_version import LOOK_SECONDS, OncePerMinute, SchemaPreparation
 from app.errors import NotMigrated, Unavailable
 from app.services.health_service import check_migrations
 

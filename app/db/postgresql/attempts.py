@@ -32,9 +32,8 @@ from sqlalchemy.orm import Session
 
 from app.db.postgresql.prepared import PreparedConnection, build
 from app.db.postgresql.transitions import in_state, transition
-from app.db.statements.ends import ENDS, Cancellation, Cause, End
-from app.db.statements.executing import SET_LOCAL
-from app.db.statements.task_moves import touched
+from app.db.statements.task_moves import ENDS, Cancellation, Cause, End, touched
+from app.db.transactions import SET_LOCAL
 from app.ddl.clock import seconds
 from app.ddl.columns import JSONText
 from app.models.task import Task, TaskStatus

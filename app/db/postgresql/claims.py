@@ -31,9 +31,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from app.db.postgresql.attempts import Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition
-from app.db.statements.claim_requests import CLAIMED, MOST_ROWS, ROUTED, LinesToServe, Names
-from app.db.statements.ends import ENDS, Cause
+from app.db.statements.pending_rows import CLAIMED, MOST_ROWS, ROUTED, LinesToServe, TaskNames
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
+from app.db.statements.task_moves import ENDS, Cause
 from app.ddl.clock import NOW
 from app.models.queue import ClaimHold, HoldKind
 from app.models.task import Task, TaskStatus
@@ -132,7 +132,7 @@ def _ticked(picked: Any) -> Any:
 
 
 def claim_next(
-    db: Executor, limit: int, lines: LinesToServe, names: Names, claim_id: UUID, worker: tuple[str, UUID, int]
+    db: Executor, limit: int, lines: LinesToServe, names: TaskNames, claim_id: UUID, worker: tuple[str, UUID, int]
 ) -> list[Any]:
     """Claim the first ready row of these lines, and those behind it, at most `limit`, as long as all are short.
 

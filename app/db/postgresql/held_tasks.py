@@ -20,7 +20,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.statements.held_rows import PENDING, SIZES, HeldRow, Lines, is_held
 from app.db.statements.held_tasks import (
     admitted,
     hold,
@@ -31,9 +30,10 @@ from app.db.statements.held_tasks import (
     waiting_keys,
     with_waiting,
 )
+from app.db.statements.pending_rows import LOOK_SIZES, PENDING, HeldRow, Lines, is_held
 from app.db.statements.tables import TASKS
 from app.ddl.clock import NOW
-from app.ddl.postgresql.types import TextList
+from app.ddl.columns import TextArray
 from app.models.task import Held
 
 __all__ = [
@@ -53,7 +53,7 @@ _OF_LIMIT = TASKS.c.limit == bindparam("p_limit")
 def in_lines() -> Any:
     """The rows of `p_queues` and `p_priorities`, numbered."""
     return (
-        func.unnest(bindparam("p_queues", type_=TextList), bindparam("p_priorities", type_=TextList))
+        func.unnest(bindparam("p_queues", type_=TextArray), bindparam("p_priorities", type_=TextArray))
         .table_valued(column("queue", Text), column("priority", Text), with_ordinality="place", name="line")
         .render_derived()
     )
@@ -79,7 +79,7 @@ def next_of_line(lines: Any, held: Held, number: int, *which: ColumnElement[bool
     return rows.correlate_except(TASKS).lateral("next")
 
 
-@lru_cache(maxsize=len(SIZES) + 1)
+@lru_cache(maxsize=len(LOOK_SIZES) + 1)
 def _next_statement(number: int) -> Select[Any]:
     lines = in_lines()
     rows = next_of_line(lines, Held.LIMIT, number, _OF_LIMIT)
@@ -89,7 +89,7 @@ def _next_statement(number: int) -> Select[Any]:
 
 def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
     """The next rows that wait for a place of this limit, in their order, locked: about `number` of them."""
-    size = next((size for size in SIZES if size >= number), SIZES[-1])
+    size = next((size for size in LOOK_SIZES if size >= number), LOOK_SIZES[-1])
     values = {"p_limit": name, "p_queues": lines.queues, "p_priorities": lines.priorities}
     rows = [HeldRow(*row) for row in db.execute(_next_statement(size), values)]
     return sorted(rows, key=lambda row: (row.place, row.turn, row.id))
@@ -98,7 +98,7 @@ def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow
 @lru_cache(maxsize=1)
 def _next_of_keys() -> Select[Any]:
     keys = (
-        func.unnest(bindparam("p_keys", type_=TextList)).table_valued(column("key", Text), name="of").render_derived()
+        func.unnest(bindparam("p_keys", type_=TextArray)).table_valued(column("key", Text), name="of").render_derived()
     )
     lines = in_lines()
     row = next_of_line(lines, Held.LIMIT_KEY, 1, _OF_LIMIT, TASKS.c.limit_key == keys.c.key)

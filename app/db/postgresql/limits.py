@@ -8,8 +8,6 @@ from sqlalchemy import CTE, ColumnElement, Insert, Text, cast, delete, exists, f
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.statements.conditions import is_one_of
-from app.db.statements.held_rows import PENDING
 from app.db.statements.limit_places import TAKEN
 from app.db.statements.limits import (
     forget_places,
@@ -23,7 +21,8 @@ from app.db.statements.limits import (
     usage_of_keys,
     without_use,
 )
-from app.db.statements.locked_tasks import clock_of
+from app.db.statements.pending_rows import PENDING, clock_of
+from app.db.statements.reads import is_one_of
 from app.db.statements.tables import PLACES, TASKS
 from app.ddl.clock import NOW
 from app.models.limit import Limit

@@ -24,10 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.idle import is_usable
+from app.db.connections.pool import is_usable
 from app.db.outage import is_outage
 from app.db.session import engine
-from app.db.statements.executing import SET_LOCAL
+from app.db.transactions import SET_LOCAL
 
 _DIALECT: Any = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 _PARAMETER = re.compile(r"\$(\d+)")

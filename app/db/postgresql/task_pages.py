@@ -24,10 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.statements.task_conditions import of_kind, of_status, own_index
-from app.db.statements.task_counting import counted
-from app.db.statements.task_filter import of_rows
-from app.db.statements.task_streams import merged, start_of
+from app.db.statements.task_filter import of_kind, of_rows, of_status, own_index
+from app.db.statements.task_numbers import conditions_on_numbers
+from app.db.statements.task_streams import merged_ids, start_of
 from app.ddl.indexes import TASK_KIND
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts
@@ -46,7 +45,7 @@ def page_ids(
     """
     through = skip + need
     streams = _streams(wanted, number_of_kinds(db, wanted, through), start_of(wanted, before), through, look)
-    return merged(db, [*streams], need, skip)
+    return merged_ids(db, [*streams], need, skip)
 
 
 def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
@@ -65,7 +64,8 @@ def _kinds(wanted: TaskFilter, most: int | None = None) -> CompoundSelect[Any]:
     """
     kind = literal_column(TASK_KIND, BigInteger).label("kind")
     kept, new = (
-        select(kind).select_from(table).where(*counted(table, wanted)) for table in (task_counts, task_count_changes)
+        select(kind).select_from(table).where(*conditions_on_numbers(table, wanted))
+        for table in (task_counts, task_count_changes)
     )
     return union(select(kept.limit(most).subquery()), new)
 

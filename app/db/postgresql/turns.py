@@ -32,12 +32,12 @@ from sqlalchemy.orm import Session
 
 from app.db.postgresql.prepared import rows_of
 from app.db.postgresql.transitions import in_state
-from app.db.rows import changed_rows
-from app.db.statements.claim_requests import LINE, PLACE_BATCH
-from app.db.statements.executing import wait_briefly
+from app.db.statements.pending_rows import LINE, PLACE_BATCH
 from app.db.statements.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.db.statements.writes import changed_rows
+from app.db.transactions import wait_briefly
 from app.ddl.clock import STATEMENT_TIME
-from app.ddl.postgresql.types import TextList
+from app.ddl.columns import TextArray
 from app.models.task import TaskStatus
 
 
@@ -139,7 +139,7 @@ def place(db: Session | Connection, task_ids: Sequence[UUID]) -> int:
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
     """Those of the queues in which a task could start now. One index lookup for each."""
     names = (
-        func.unnest(bindparam("p_queues", type_=TextList))
+        func.unnest(bindparam("p_queues", type_=TextArray))
         .table_valued(column("name", Text), name="queue")
         .render_derived()
     )

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from app.db.postgresql.held_tasks import in_lines, next_of_line
 from app.db.postgresql.limits import admission
-from app.db.statements.held_rows import SIZES, Lines, is_held
+from app.db.statements.limit_places import HeldRowOfUser
+from app.db.statements.pending_rows import LOOK_SIZES, Lines, is_held
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HELD_BY_LIMIT
-from app.db.statements.user_place_terms import HeldRow
 from app.db.statements.user_places import (
     hold_due,
     hold_without_place,
@@ -26,7 +26,7 @@ from app.db.statements.user_places import (
     users_at_hand,
     without_use,
 )
-from app.ddl.trigger_terms import USER_LIMIT
+from app.ddl.terms import USER_LIMIT
 from app.models.task import Held
 
 __all__ = [
@@ -51,21 +51,21 @@ def _next_statement() -> Select[Any]:
     )
     lines = in_lines()
     # The inner LIMIT is a number, for the plan; no more rows are read and locked than the outer one asks for.
-    row = next_of_line(lines, Held.USER, SIZES[-1], TASKS.c.user_id == users.c.user_id)
+    row = next_of_line(lines, Held.USER, LOOK_SIZES[-1], TASKS.c.user_id == users.c.user_id)
     columns = (row.c.id, lines.c.queue, row.c.celery_task_name, lines.c.place)
     first = select(*columns).select_from(lines.join(row, true())).limit(users.c.room).lateral("first")
     return select(first.c.id, cast(users.c.user_id, Text), *list(first.c)[1:]).select_from(users.join(first, true()))
 
 
-def next_held(db: Session, lines: Lines, rooms: Mapping[str, int]) -> list[HeldRow]:
+def next_held(db: Session, lines: Lines, rooms: Mapping[str, int]) -> list[HeldRowOfUser]:
     """The next rows of each of these users that wait for a place, locked: as many as the user has room for."""
     values = {
         "p_users": [UUID(user) for user in rooms],
-        "p_rooms": [min(room, SIZES[-1]) for room in rooms.values()],
+        "p_rooms": [min(room, LOOK_SIZES[-1]) for room in rooms.values()],
         "p_queues": lines.queues,
         "p_priorities": lines.priorities,
     }
-    return [HeldRow(*row) for row in db.execute(_next_statement(), values)]
+    return [HeldRowOfUser(*row) for row in db.execute(_next_statement(), values)]
 
 
 @lru_cache(maxsize=1)

@@ -7,13 +7,15 @@ others may go on), then UPDATE, INSERT or DELETE by the ids that are locked. No 
 
 What they are built with:
 
-    executing     who begins and commits the transaction of several statements; deadlocks are tried again
-    upserting     INSERT … ON CONFLICT (SQLite), ON DUPLICATE KEY UPDATE (MySQL)
-    some_rows     a bounded number of rows to delete or take, also of tables without a key
+    writes        INSERT … ON CONFLICT (SQLite), ON DUPLICATE KEY UPDATE (MySQL); the order of assignments, since MySQL
+                  sees the new values of the columns before
+    batches       a bounded number of rows to delete or take, also of tables without a key
+    reads         conditions, distinct values, bounded reads
     expressions   functions whose names differ: greatest(), least(), a hash, a JSON list's member
     tables        the tables of the models, for statements that read and write rows without the ORM
-    assigning     the order of assignments, since MySQL sees the new values of the columns before
 
-On SQLite a transaction that locks or writes has the whole database to itself (`app/db/connecting/sqlite.py`), and FOR
+Who begins and commits the transaction of several statements says `app/db/transactions.py`; deadlocks are tried again.
+
+On SQLite a transaction that locks or writes has the whole database to itself (`app/db/connections/sqlite.py`), and FOR
 UPDATE is left out of the text. On MySQL transactions read what is committed (READ COMMITTED), as on PostgreSQL.
 """

@@ -12,13 +12,11 @@ from uuid import UUID
 
 from sqlalchemy import Insert, Text, Update, bindparam, case, func, select, update
 
-from app.db.rows import changed_rows
-from app.db.statements.assigning import assign
-from app.db.statements.ends import ENDS, Cancellation, Cause, End
-from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import TASKS
-from app.db.statements.task_moves import touched
+from app.db.statements.task_moves import ENDS, Cancellation, Cause, End, touched
 from app.db.statements.transitions import IDS, change_statement, history_statement, in_state
+from app.db.statements.writes import assign, changed_rows
+from app.db.transactions import Executor, Transaction, atomically
 from app.ddl.clock import seconds
 from app.ddl.columns import Double, JSONText
 from app.models.task import TaskStatus

@@ -8,11 +8,10 @@ from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
-from app.db.rows import changed_rows
-from app.db.statements.upserting import engine_name
+from app.db.statements.writes import changed_rows, engine_name
 from app.ddl.clock import NOW
-from app.ddl.portable.mysql import PRUNES
-from app.ddl.portable.sqlite import PRUNING
+from app.ddl.mysql import PRUNES
+from app.ddl.sqlite import PRUNING
 from app.models.audit import AuditRecord
 
 # To let a transaction pass, and to end that. On SQLite no other transaction sees the row; on MySQL the variable is the

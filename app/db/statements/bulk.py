@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, func, insert, literal, literal
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import packed_ids
-from app.ddl.sizes import task_bytes
+from app.ddl.terms import task_bytes
 from app.models.bulk import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
 from app.models.task import Task, TaskPriority, TaskStatus
 

@@ -4,7 +4,7 @@ A hold must stop every claim from its commit on, also one that had begun before.
 guard, in share mode (`lock_for_claim`) until its commit, and who adds a hold locks it exclusively: he waits for the
 claims that are under way, and those that come later wait for his commit and read what he has written. The guard is a
 hold of no queue. On SQLite a transaction that locks has the database to itself. On PostgreSQL a trigger stops what is
-held (`app/ddl/postgresql/holds.py`), and the guard is the lock of the table.
+held (`app/ddl/postgresql.py`), and the guard is the lock of the table.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL, POSTGRESQL
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
-from app.db.statements.executing import Executes, Transaction
-from app.db.statements.upserting import engine_name, upsert
-from app.ddl.base import Base
+from app.db.statements.writes import engine_name, upsert
+from app.db.transactions import Executes, Transaction
+from app.ddl.columns import Base
 from app.models.queue import ClaimHold, HoldKind
 from app.models.worker import WorkerProcess
 

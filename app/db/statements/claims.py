@@ -8,15 +8,14 @@ from uuid import UUID
 from sqlalchemy import Integer, Select, Text, bindparam, func, literal_column, or_, select, union_all
 
 from app.core.engines import MYSQL, SQLITE
-from app.db.rows import value_by
 from app.db.statements import claim_holds, limits
-from app.db.statements.claim_requests import CLAIMED, MOST_ROWS, ROUTED, LinesToServe, Names
-from app.db.statements.ends import ENDS, Cause
-from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.expressions import position_in
+from app.db.statements.pending_rows import CLAIMED, MOST_ROWS, ROUTED, LinesToServe, TaskNames
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
+from app.db.statements.task_moves import ENDS, Cause
 from app.db.statements.transitions import IDS, change_statement, in_state, move_tasks
-from app.db.statements.upserting import engine_name, upsert
+from app.db.statements.writes import engine_name, upsert, value_by
+from app.db.transactions import Executor, Transaction, atomically
 from app.ddl.clock import NOW
 from app.ddl.columns import Double
 from app.models.task import TaskStatus
@@ -100,7 +99,7 @@ _CLAIM = change_statement(
 
 
 def claim_next(
-    db: Executor, limit: int, lines: LinesToServe, names: Names, claim_id: UUID, worker: tuple[str, UUID, int]
+    db: Executor, limit: int, lines: LinesToServe, names: TaskNames, claim_id: UUID, worker: tuple[str, UUID, int]
 ) -> list[Any]:
     """Claim the first ready row of these lines, and those behind it, at most `limit`, as long as all are short.
 
@@ -122,7 +121,7 @@ def claim_next(
 
 
 def _pick(
-    db: Transaction, limit: int, lines: LinesToServe, names: Names, places: Sequence[int], paused: set[str]
+    db: Transaction, limit: int, lines: LinesToServe, names: TaskNames, places: Sequence[int], paused: set[str]
 ) -> list[tuple[int, Any]]:
     """The rows to claim, locked, each with the place of its line.
 

@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Table, case, exists, false, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.statements.conditions import is_one_of
 from app.db.statements.files import has_used_artifact
-from app.db.statements.held_rows import PENDING, is_held
+from app.db.statements.pending_rows import PENDING, is_held
+from app.db.statements.reads import is_one_of
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HELD_ANEW
 from app.ddl.clock import NOW

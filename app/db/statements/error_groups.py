@@ -10,12 +10,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL, POSTGRESQL
-from app.db.rows import changed_rows
-from app.db.statements.batches import delete_batch
+from app.db.statements.batches import delete_batch, delete_some
 from app.db.statements.expressions import greatest, least
-from app.db.statements.some_rows import delete_some
 from app.db.statements.tables import ERROR_GROUPS
-from app.db.statements.upserting import Columns, upsert
+from app.db.statements.writes import Columns, changed_rows, upsert
 from app.ddl.clock import STATEMENT_TIME
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.task import Task

@@ -91,7 +91,7 @@ _spell(least, "least")
 _spell(least, "min", SQLITE)
 _spell(octet_length, "octet_length")
 _spell(lower_case, "lower")
-_spell(lower_case, "lower_case", SQLITE)  # which each connection defines (`app/db/connecting/sqlite.py`)
+_spell(lower_case, "lower_case", SQLITE)  # which each connection defines (`app/db/connections/sqlite.py`)
 _spell(position_in, "strpos")
 _spell(position_in, "instr", MYSQL, SQLITE)
 

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Select, Table, bindparam, case, exists, in
 from sqlalchemy.orm import Session
 
 from app.db.page import Page
-from app.db.rows import changed_rows
-from app.db.statements.conditions import has_rows
-from app.db.statements.executing import Executes
+from app.db.statements.reads import has_rows
 from app.db.statements.tables import TASKS
+from app.db.statements.writes import changed_rows
+from app.db.transactions import Executes
 from app.ddl.clock import STATEMENT_TIME, seconds
 from app.models.schedule import Schedule
 from app.models.stored_file import FileState, FileUse, StoredFile

@@ -14,10 +14,21 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, case, exists, 
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest
-from app.db.statements.held_rows import FRONT, HAS_PLACE, PENDING, SIZES, AdmittedRow, HeldRow, Lines, is_held
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit
 from app.db.statements.limits import forget
-from app.db.statements.locked_tasks import change_tasks, clock_of, lock_tasks
+from app.db.statements.pending_rows import (
+    FRONT_ROWS,
+    HAS_PLACE,
+    LOOK_SIZES,
+    PENDING,
+    AdmittedRow,
+    HeldRow,
+    Lines,
+    change_tasks,
+    clock_of,
+    is_held,
+    lock_tasks,
+)
 from app.db.statements.tables import PLACES, TASKS
 from app.db.statements.task_moves import HELD_ANEW
 from app.ddl.clock import NOW
@@ -127,7 +138,7 @@ def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow
     """The next rows that wait for a place of this limit, in their order, locked: about `number` of them."""
     owner = {"limit": name}
     (places,) = lines_with_rows(db, lines, Held.LIMIT, [owner])
-    size = next((size for size in SIZES if size >= number), SIZES[-1])
+    size = next((size for size in LOOK_SIZES if size >= number), LOOK_SIZES[-1])
     return next_rows(db, lines, Held.LIMIT, owner, places, size)
 
 
@@ -259,7 +270,7 @@ def hold_unknown(db: Session, lines: Lines, names: Collection[str]) -> int:
     for queue, priority in zip(*lines, strict=True):
         line = (TASKS.c.queue == queue, TASKS.c.priority == priority)
         front = select(TASKS.c.id, TASKS.c.celery_task_name).where(*line, *is_ready)
-        rows = front.order_by(TASKS.c.turn, TASKS.c.id).limit(FRONT).subquery("front")
+        rows = front.order_by(TASKS.c.turn, TASKS.c.id).limit(FRONT_ROWS).subquery("front")
         unknown = db.scalars(select(rows.c.id).where(rows.c.celery_task_name.not_in(names))).all()
         number += change_found(db, unknown, {"held": Held.NAME.value}, *is_ready)
     return number

@@ -1,17 +1,19 @@
-"""The places of limits that are taken, and the conditions that name places."""
+"""The places of limits and of users that are taken, and the conditions that name places."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Float, Row, and_, exists, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Float, Row, and_, case, exists, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.db.statements.pending_rows import PENDING, is_held
 from app.db.statements.tables import PLACES, TASKS
-from app.ddl.clock import NOW, seconds
+from app.ddl.clock import NOW, STATEMENT_TIME, seconds
+from app.ddl.terms import USER_LIMIT
 from app.models.limit import Limit, Rate
-from app.models.task import TaskStatus
+from app.models.task import Held, TaskStatus
 from app.models.worker import WorkerProcess
 
 TAKEN = PLACES.c.ended_at.is_(None)
@@ -104,3 +106,29 @@ def of_lost_workers(silent_for: timedelta | None) -> ColumnElement[bool]:
     # A claim is a sign of life, as in `app/maintenance/passes/task_states.py`.
     alive = exists().where(same, worker.stopped_at.is_(None), worker.heartbeat_at >= NOW - silent_for)
     return stopped | (~UNCLAIMED & ~alive & (PLACES.c.started_at < NOW - silent_for))
+
+
+# -- Places of users, and the rows that wait for them ------------------------------------------------------------------
+
+OF_USERS = of_limit(USER_LIMIT)
+# Has its user's place and may wait for that of a limit.
+HAS_USER_PLACE = or_(TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
+
+# Tasks that get their turns now and were made without the quota, and what has them wait for a place.
+DUE_WITHOUT_QUOTA = (TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME, TASKS.c.user_limited.is_not(True))
+HELD_FOR_USER = {"user_limited": True, "held": case((is_held(Held.NAME), Held.NAME.value), else_=Held.USER.value)}
+
+
+def user_places_are_used() -> ColumnElement[bool]:
+    """The condition that any user has a place, or a task that waits for one."""
+    return or_(exists().where(OF_USERS, TAKEN), exists().where(PENDING, is_held(Held.USER), TASKS.c.turn.is_not(None)))
+
+
+class HeldRowOfUser(NamedTuple):
+    """A row that waits for a place of its user; `place` is that of its line, from 1."""
+
+    id: UUID
+    user: str
+    queue: str
+    celery_task_name: str
+    place: int

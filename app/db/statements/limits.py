@@ -14,16 +14,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app.db.statements.executing import Transaction
 from app.db.statements.expressions import greatest, seconds_between
-from app.db.statements.held_rows import PENDING
 from app.db.statements.limit_places import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
-from app.db.statements.locked_tasks import change_tasks, clock_of, lock_tasks
+from app.db.statements.pending_rows import PENDING, change_tasks, clock_of, lock_tasks
 from app.db.statements.tables import PLACES, TASKS
-from app.db.statements.upserting import upsert
-from app.ddl.base import Base
+from app.db.statements.writes import upsert
+from app.db.transactions import Transaction
 from app.ddl.clock import NOW
-from app.ddl.trigger_terms import USER_LIMIT
+from app.ddl.columns import Base
+from app.ddl.terms import USER_LIMIT
 from app.models.limit import Limit, OnExcess
 
 _LIMITS = Base.metadata.tables[Limit.__tablename__]

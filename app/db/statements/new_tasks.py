@@ -10,12 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import Insert, Uuid, insert, select
 
-from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import DECIDED, TASKS
 from app.db.statements.turns import give_turns
+from app.db.transactions import Executor, Transaction, atomically
 from app.ddl.clock import NOW
 from app.ddl.columns import JSONText, UTCDateTime
-from app.ddl.trigger_terms import SHOWN_HOLDS
+from app.ddl.terms import SHOWN_HOLDS
 from app.models.queue import ClaimHold, HoldKind
 from app.models.task import NEVER_DUE, Held
 from app.models.task_stats import SUBMITTED, task_submissions
@@ -103,7 +103,7 @@ def _date(row: dict[str, Any], now: datetime) -> None:
 
 
 def _waits(row: dict[str, Any], now: datetime, paused: set[str]) -> str:
-    """As `app/ddl/waiting.py` derives it for a row in the table."""
+    """As `app/ddl/engines.py` derives it for a row in the table."""
     if row["run_at"] is not None and row["run_at"] > now:
         return "schedule"
     if row["queue"] in paused:

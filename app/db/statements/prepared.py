@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.db.statements.executing import OwnConnection, own_connection
+from app.db.transactions import OwnConnection, own_connection
 
 PreparedConnection = OwnConnection
 prepared_connection = own_connection

@@ -1,14 +1,90 @@
-"""Limits of reads whose cost a user chooses, for the rest of the session's transaction."""
+"""How rows are read on every engine: conditions that an index serves, distinct values, and a limit of time."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, literal_column
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 
-from app.db.connecting import of
+from app.db.connections import of
 from app.db.outage import is_timeout
-from app.db.statements.upserting import engine_name
+from app.db.statements.writes import engine_name
+from app.ddl.columns import array_of
+
+
+def has_rows(found: Select[Any]) -> ColumnElement[bool]:
+    """The SELECT, of one column that is never NULL, has a row.
+
+    By LIMIT, and in the order of an index where the SELECT names one: of EXISTS an engine may make a join, or read the
+    table until it finds a row.
+    """
+    return found.limit(literal_column("1", Integer)).scalar_subquery().is_not(None)
+
+
+class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)
+    """The column's value is in the list `parameter`, which may be empty.
+
+    On PostgreSQL the list is one array: one statement for any number of values, which can be prepared. Elsewhere the
+    values become parameters of their own.
+    """
+
+    _traverse_internals = [  # noqa: RUF012 (SQLAlchemy's)
+        ("column", InternalTraversal.dp_clauseelement),
+        ("parameter", InternalTraversal.dp_string),
+    ]
+    # No Boolean: SQLAlchemy would compare it with 1 where an engine has no such type, and no index serves that.
+
+    def __init__(self, column: Any, parameter: str) -> None:
+        self.column = column.__clause_element__() if hasattr(column, "__clause_element__") else column
+        self.parameter = parameter
+
+
+@compiles(is_one_of)
+def _in(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
+    values = bindparam(element.parameter, expanding=True, type_=element.column.type)
+    return compiler.process(element.column.in_(values).self_group(), **options)
+
+
+@compiles(is_one_of, "postgresql")
+def _any(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
+    values = bindparam(element.parameter, type_=array_of(element.column.type))
+    column, array = (compiler.process(each, **options) for each in (element.column, values))
+    return f"{column} = ANY ({array})"
+
+
+# -- The distinct values of an indexed column, found by skipping from each to the next: two look-ups for each value ----
+# DISTINCT would read every row, of which one value may have any number.
+
+
+def skip_scan(column: Any, *which: sa.ColumnElement[bool], most: Any) -> sa.CTE:
+    """Return the next `most` values (a number, or a parameter) behind the parameter `after`, each with its `number`.
+
+    An index begins with the columns that `which` names, and goes on with this one. The last row may be NULL.
+    """
+
+    def first(behind: Any) -> Any:
+        return sa.select(column).where(*which, column > behind).order_by(column).limit(1)
+
+    start = first(sa.bindparam("after", type_=column.type)).scalar_subquery()
+    steps = sa.select(start.label("value"), sa.literal(1, sa.Integer).label("number")).cte("found", recursive=True)
+    following = first(steps.c.value).correlate(steps).scalar_subquery()
+    return steps.union_all(
+        sa.select(following, steps.c.number + 1).where(steps.c.value.is_not(None), steps.c.number < most)
+    )
+
+
+def distinct_values(column: Any, *which: sa.ColumnElement[bool], most: Any) -> sa.Select[Any]:
+    """Return the SELECT of these values alone, in their order."""
+    found = skip_scan(column, *which, most=most)
+    return sa.select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
+
+
+# -- Limits of reads whose cost a user chooses, for the rest of the session's transaction ------------------------------
 
 Found = TypeVar("Found")
 

@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, and_, delete, exists, func, literal_column, or_, select, union_all
 from sqlalchemy.orm import Session
 
-from app.db.rows import changed_rows
 from app.db.statements import dependencies, workflows
-from app.db.statements.task_counting import OWNERS_OF_ENDED
+from app.db.statements.task_numbers import OWNERS_OF_ENDED
+from app.db.statements.writes import changed_rows
 from app.ddl.clock import STATEMENT_TIME
-from app.ddl.sizes import ENDED_TASKS, task_bytes
+from app.ddl.terms import ENDED_TASKS, task_bytes
 from app.models.task import Task
 from app.models.task_count import stored_bytes, task_count_changes
 from app.models.workflow import Workflow

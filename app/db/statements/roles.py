@@ -6,7 +6,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.sql import func
 
 from app.core.engines import SQLITE
-from app.db.statements.upserting import engine_name
+from app.db.statements.writes import engine_name
 from app.errors import InvalidInput
 
 # Audit records can be added, not changed, and the database sets their time: `at` is not among the columns.

@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.rows import changed_rows, value_by
-from app.db.statements.conditions import is_one_of
 from app.db.statements.expressions import octet_length
+from app.db.statements.reads import is_one_of
 from app.db.statements.tables import SCHEDULE_RUNS, SCHEDULES
+from app.db.statements.writes import changed_rows, value_by
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.columns import UTCDateTime
 from app.ddl.indexes import SCHEDULED_FOR

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Table
 
-from app.ddl.base import Base
+from app.ddl.columns import Base
 from app.models.error_group import ErrorGroup
 from app.models.limit import DailyCount, LimitPlace
 from app.models.queue import ClaimedTurn, UserTurn

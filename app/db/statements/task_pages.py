@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.db.statements.task_streams import merged, start_of, streams
+from app.db.statements.task_streams import merged_ids, start_of, streams
 from app.models.task_filter import TaskFilter
 
 
@@ -22,4 +22,4 @@ def page_ids(
     found = [*streams(wanted, start_of(wanted, before), look)]
     edges = [stream.edge(db) if stream.rest else None for stream in found]
     statements = [stream.ids(edge, skip + need) for stream, edge in zip(found, edges, strict=True)]
-    return merged(db, statements, need, skip, [edge for edge in edges if edge is not None])
+    return merged_ids(db, statements, need, skip, [edge for edge in edges if edge is not None])

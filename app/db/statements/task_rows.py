@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Integer, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from app.db.statements.conditions import is_one_of
 from app.db.statements.expressions import octet_length
+from app.db.statements.reads import is_one_of
 from app.db.statements.tables import TASKS
-from app.ddl.waiting import WAITS_COLUMN, WAITS_OF_MANY
+from app.ddl.engines import WAITS_COLUMN, WAITS_OF_MANY
 from app.models.task import SIZED_OTHERS, SIZED_TEXTS
 
 # What a task takes in an answer besides its texts and lists: the names of all fields, ids, times and numbers.

@@ -1,4 +1,4 @@
-"""A page of tasks is put together from *streams*: statements that each give ids in falling order (docs/adr/0026).
+"""Pages of tasks are put together from *streams*: statements that give ids in falling order (docs/adr/0026).
 
 A row of a stream is an id, whether the task fits, and whether it is the stream's edge: the last row that it may read.
 The streams here are index scans: of all rows of a user, of those of one status, or of an index of their own.
@@ -9,17 +9,28 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy import Select, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
-from app.db.statements.expressions import Row, by_index
-from app.db.statements.task_conditions import Conditions, of_ids, of_kind, of_own_index, of_owner, of_status, own_index
-from app.db.statements.task_filter import of_rows
-from app.models.task import Task
-from app.models.task_filter import TaskFilter
+from app.db.statements.expressions import Row, by_index, greatest, seconds_between
+from app.db.statements.task_filter import (
+    Conditions,
+    of_ids,
+    of_kind,
+    of_own_index,
+    of_owner,
+    of_rows,
+    of_status,
+    own_index,
+)
+from app.ddl.clock import STATEMENT_TIME
+from app.models.task import Task, TaskStatus
+from app.models.task_count import KIND
+from app.models.task_filter import Longest, TaskFilter
 
 # As good as all rows: no edge is looked for.
-_ALL = 1_000_000
+_ALL_ROWS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,7 @@ class Stream:
 
     def edge(self, db: Session) -> UUID | None:
         """The last row that it may read; None where it may read all."""
-        if self.look >= _ALL:
+        if self.look >= _ALL_ROWS:
             return None
         newest = self._by_index(select(Task.id)).order_by(Task.id.desc())
         return db.scalars(newest.offset(self.look - 1).limit(1)).one_or_none()
@@ -73,7 +84,7 @@ def start_of(wanted: TaskFilter, before: UUID | None) -> Conditions:
     return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
 
 
-def merged(
+def merged_ids(
     db: Session, streams: Sequence[Select[Any]], need: int, skip: int, edges: Iterable[UUID] = ()
 ) -> tuple[list[UUID], UUID | None]:
     """The first `need` ids after `skip`, each stream having as many; with them the lowest id that all have read.
@@ -90,3 +101,75 @@ def merged(
     edge = max([*(row.id for row in rows if row.is_edge), *edges], default=None)
     fitting = sorted((row.id for row in rows if row.fits and (edge is None or row.id >= edge)), reverse=True)
     return fitting[:need], edge
+
+
+# What is found among the newest tasks that match a filter: those that took longest, and how often each value occurs.
+# Like a page of tasks, both look at a bounded number of rows, the newest ones (docs/adr/0026).
+
+_IS_PENDING = Task.status == TaskStatus.PENDING.value
+_DUE = greatest(Task.created_at, sa.func.coalesce(Task.run_at, Task.created_at))
+# In seconds, until now where it goes on. NULL where there is none, or it is not due.
+_SECONDS: dict[Longest, sa.ColumnElement[Any]] = {
+    Longest.DURATION: sa.case(
+        (_IS_PENDING, None), else_=seconds_between(Task.started_at, sa.func.coalesce(Task.finished_at, STATEMENT_TIME))
+    ),
+    # Of the first attempt: what was tried again has another time of the last one.
+    Longest.WAIT: sa.case(
+        (_IS_PENDING & (Task.attempt == 0) & (_DUE <= STATEMENT_TIME), seconds_between(_DUE, STATEMENT_TIME)),
+        (~_IS_PENDING & (Task.attempt == 1), seconds_between(_DUE, Task.started_at)),
+        else_=None,
+    ),
+}
+
+
+def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int, look: int) -> Sequence[UUID]:
+    """The ids of the tasks that took longest, after `skip` of them, among the newest `look`."""
+    (ids, _), seconds = _newest_ids(db, wanted, look, look), _SECONDS[by].label("seconds")
+    took = sa.select(Task.id, seconds).join(ids, ids.c.id == Task.id).subquery()
+    longest = took.c.seconds.desc(), took.c.id.desc()
+    found = sa.select(took.c.id).where(took.c.seconds.is_not(None)).order_by(*longest)
+    return db.scalars(found.offset(skip).limit(limit)).all()
+
+
+def values_of_state(
+    db: Session, wanted: TaskFilter, status: TaskStatus, names: Sequence[str], limit: int, look: int
+) -> tuple[Sequence[sa.Row[Any]], bool]:
+    """The values of these columns of `limit` tasks of this state, among `look` of it; and whether these are all.
+
+    The filter names no more than owner, kind and states. Of a state in which few tasks are: an index has them.
+    """
+    in_state = [Task.status == status, *of_owner(wanted)]
+    table = Task.__table__.c
+    some = sa.select(*(table[name] for name in {*names, *KIND})).where(*in_state).limit(look).subquery()
+    of_kind = [some.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
+    rows = db.execute(sa.select(*(some.c[name] for name in names)).where(*of_kind).limit(limit + 1)).all()
+    is_cut = bool(of_kind) and db.scalar(sa.select(Task.id).where(*in_state).offset(look).limit(1)) is not None
+    return rows[:limit], len(rows) <= limit and not is_cut
+
+
+def values_of_newest(
+    db: Session, wanted: TaskFilter, names: Sequence[str], limit: int, look: int
+) -> tuple[Sequence[sa.Row[Any]], bool]:
+    """The values of these columns of the newest `limit` tasks that match, among the newest `look`.
+
+    And whether these are all that match.
+    """
+    ids, looks_at_all = _newest_ids(db, wanted, look, limit + 1)
+    found = sa.select(*(Task.__table__.c[name] for name in names)).join(ids, ids.c.id == Task.id)
+    rows = db.execute(found.order_by(Task.id.desc())).all()
+    return rows[:limit], looks_at_all and len(rows) <= limit
+
+
+def _newest_ids(db: Session, wanted: TaskFilter, look: int, limit: int) -> tuple[sa.Subquery, bool]:
+    """The ids of the newest `limit` tasks that match, among the newest `look`; and whether there are no others."""
+    found = [(stream, stream.edge(db)) for stream in streams(wanted, start_of(wanted, None), look)]
+    # In each stream: MySQL fails to read the tags of rows that another SELECT joins or sorts.
+    parts = [
+        sa.select(stream.rows(sa.select(Task.id), edge).order_by(Task.id.desc()).limit(limit).subquery())
+        for stream, edge in found
+    ]
+    looks_at_all = all(edge is None for _, edge in found)
+    if len(parts) == 1:
+        return parts[0].subquery(), looks_at_all
+    merged = sa.union_all(*parts).subquery()
+    return sa.select(merged.c.id).order_by(merged.c.id.desc()).limit(limit).subquery(), looks_at_all

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Insert, Update, bindparam, insert, select, update
 
-from app.db.statements.assigning import assign
-from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
-from app.ddl.base import Base
+from app.db.statements.writes import assign
+from app.db.transactions import Executor, Transaction, atomically
+from app.ddl.columns import Base
 from app.models.task import TaskAttempt, TaskStatus
 
 _ATTEMPTS = Base.metadata.tables[TaskAttempt.__tablename__]

@@ -13,14 +13,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Insert, and_, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.rows import value_by
-from app.db.statements.claim_requests import LINE, PLACE_BATCH
-from app.db.statements.executing import Transaction, atomically, wait_briefly
 from app.db.statements.expressions import greatest
-from app.db.statements.held_rows import PENDING
-from app.db.statements.locked_tasks import change_tasks, clock_of_line, lock_tasks
+from app.db.statements.pending_rows import LINE, PENDING, PLACE_BATCH, change_tasks, clock_of_line, lock_tasks
 from app.db.statements.tables import TASKS, USER_TURNS, USERS
-from app.db.statements.upserting import engine_name, upsert_statement
+from app.db.statements.writes import engine_name, upsert_statement, value_by
+from app.db.transactions import Transaction, atomically, wait_briefly
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import TaskPriority
 

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import POSTGRESQL
 from app.db.statements.expressions import greatest
-from app.db.statements.held_rows import PENDING, SIZES, Lines, is_held
 from app.db.statements.held_tasks import (
     change_found,
     has_place_of,
@@ -22,15 +21,24 @@ from app.db.statements.held_tasks import (
     waiting_values,
     waits_for,
 )
-from app.db.statements.limit_places import TAKEN, UNCLAIMED, Usage
+from app.db.statements.limit_places import (
+    DUE_WITHOUT_QUOTA,
+    HAS_USER_PLACE,
+    HELD_FOR_USER,
+    OF_USERS,
+    TAKEN,
+    UNCLAIMED,
+    HeldRowOfUser,
+    Usage,
+    user_places_are_used,
+)
 from app.db.statements.limits import give_places, is_waited_for
-from app.db.statements.locked_tasks import clock_of
+from app.db.statements.pending_rows import LOOK_SIZES, PENDING, Lines, clock_of, is_held
 from app.db.statements.tables import PLACES, TASKS, USER_TURNS
 from app.db.statements.task_moves import HELD_BY_LIMIT
-from app.db.statements.upserting import engine_name, upsert
-from app.db.statements.user_place_terms import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow, are_used
+from app.db.statements.writes import engine_name, upsert
 from app.ddl.columns import TextList
-from app.ddl.trigger_terms import USER_LIMIT
+from app.ddl.terms import USER_LIMIT
 from app.models.task import Held
 from app.models.user import User
 
@@ -63,14 +71,14 @@ def usage(db: Session, users: Collection[str]) -> dict[str, Usage]:
     return {user: Usage(taken, ahead, ahead) for user, taken, ahead in found}
 
 
-def next_held(db: Session, lines: Lines, rooms: Mapping[str, int]) -> list[HeldRow]:
+def next_held(db: Session, lines: Lines, rooms: Mapping[str, int]) -> list[HeldRowOfUser]:
     """The next rows of each of these users that wait for a place, locked: as many as the user has room for."""
     owners = [{"user_id": UUID(user)} for user in rooms]
     looks = zip(rooms.items(), owners, lines_with_rows(db, lines, Held.USER, owners), strict=True)
     return [
-        HeldRow(row.id, user, row.queue, row.celery_task_name, row.place)
+        HeldRowOfUser(row.id, user, row.queue, row.celery_task_name, row.place)
         for (user, room), owner, places in looks
-        for row in next_rows(db, lines, Held.USER, owner, places, min(room, SIZES[-1]))
+        for row in next_rows(db, lines, Held.USER, owner, places, min(room, LOOK_SIZES[-1]))
     ]
 
 
@@ -90,7 +98,7 @@ def without_use() -> ColumnElement[bool]:
 
     Only true while the users are locked.
     """
-    return and_(UNCLAIMED, ~is_waited_for(HAS_PLACE, TASKS.c.user_limited.is_(True)))
+    return and_(UNCLAIMED, ~is_waited_for(HAS_USER_PLACE, TASKS.c.user_limited.is_(True)))
 
 
 def users_at_hand(db: Session) -> list[str]:
@@ -101,7 +109,7 @@ def users_at_hand(db: Session) -> list[str]:
 
 def is_used(db: Session) -> bool:
     """Whether any user has a place, or a task that waits for one."""
-    return bool(db.scalar(select(are_used())))
+    return bool(db.scalar(select(user_places_are_used())))
 
 
 # -- rows from before the quota, and after it --------------------------------------------------------------------------

@@ -8,11 +8,10 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, exists, null, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.db.connecting import of
-from app.db.statements.upserting import engine_name, upsert
-from app.ddl.base import Base
+from app.db.connections import of
+from app.db.statements.writes import engine_name, upsert
 from app.ddl.clock import NOW, STATEMENT_TIME
-from app.ddl.columns import Duration
+from app.ddl.columns import Base, Duration
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
 from app.models.worker import WorkerProcess
 

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Table, and_, bindparam, case, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.statements.conditions import is_one_of
-from app.db.statements.executing import Executes
 from app.db.statements.expressions import greatest, octet_length
+from app.db.statements.reads import is_one_of
 from app.db.statements.tables import TASKS
+from app.db.transactions import Executes
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent, OutboxRow
 from app.models.task import ACTIVE, TERMINAL, TaskStatus

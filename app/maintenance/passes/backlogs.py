@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
-from app.db.statements.conditions import has_rows
+from app.db.statements.reads import has_rows
 from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round, Steps, take_steps
 from app.models.bulk import BulkDeed, DeedState

@@ -9,13 +9,13 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements import claim_holds, files, retention
 from app.db.statements.batches import delete_batch
-from app.db.statements.conditions import has_rows
 from app.db.statements.dependencies import is_needed
+from app.db.statements.reads import has_rows
 from app.db.statements.tables import CLAIMED_TURNS
+from app.db.statements.writes import changed_rows
 from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round
 from app.models.task import IS_RUNNING, TERMINAL, Task

@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits, user_places
-from app.db.statements.conditions import has_rows
-from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit, of_lost_workers
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit, of_lost_workers, user_places_are_used
+from app.db.statements.reads import has_rows
 from app.db.statements.tables import PLACES
-from app.db.statements.user_place_terms import are_used
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.limit import Limit
 from app.services.operations import admission
@@ -164,4 +163,4 @@ def _release_held(db: Session) -> None:
             break
 
 
-ADMIT_BY_USER = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _admit_by_user, are_used)
+ADMIT_BY_USER = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _admit_by_user, user_places_are_used)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import transaction
 from app.db.statements import schedules as statements
-from app.db.statements.conditions import has_rows
+from app.db.statements.reads import has_rows
 from app.db.statements.schedules import Found
 from app.ddl.clock import STATEMENT_TIME
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_ROUND, Needs, Pass, Round

@@ -15,10 +15,9 @@ from app.db.session import transaction
 from app.db.sql import held_tasks, turns
 from app.db.statements import claim_holds
 from app.db.statements.batches import lock_batch
-from app.db.statements.claim_requests import PLACE_BATCH
-from app.db.statements.conditions import has_rows
 from app.db.statements.expressions import greatest
-from app.db.statements.held_rows import HAS_PLACE, PENDING, Lines, is_held
+from app.db.statements.pending_rows import HAS_PLACE, PENDING, PLACE_BATCH, Lines, is_held
+from app.db.statements.reads import has_rows
 from app.db.statements.tables import TASKS
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.maintenance.passes import places

@@ -15,7 +15,7 @@ from app.core.config import get_settings
 from app.core.security import api_key_digest, new_api_key, shown_api_key_prefix
 from app.db.page import Page, page_of
 from app.db.session import transaction
-from app.db.statements import api_keys, conditions
+from app.db.statements import accounts, reads
 from app.ddl.clock import NOW
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
 from app.models.auth import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
@@ -46,7 +46,7 @@ _STANDING = (
         *(USE_IS_STALE, ApiKey.digest),
     )
     .join(User, User.id == ApiKey.user_id)
-    .where(KEY_STANDS, conditions.is_one_of(ApiKey.digest, "digests"))
+    .where(KEY_STANDS, reads.is_one_of(ApiKey.digest, "digests"))
 )
 
 
@@ -115,7 +115,7 @@ class ApiKeyService:
         """Create a key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, TooManyRequests, UserNotFound."""
         key = new_api_key()
         with transaction(db, commit=commit):
-            role = api_keys.lock_owner(db, user_id)
+            role = accounts.lock_owner(db, user_id)
             self._check(db, role, scopes, expires_at)
             settings = get_settings()
             limit = settings.api_keys_per_user
@@ -159,7 +159,7 @@ class ApiKeyService:
         """
         with transaction(db, commit=commit):
             self._find(db, user_id, key_id)
-            if api_keys.revoke_key(db, key_id):
+            if accounts.revoke_key(db, key_id):
                 audit.record(db, ApiKeyEvent.REVOKED, Subject.api_key(key_id))
 
     def _check(self, db: Session, role: str | None, scopes: Collection[Scope], expires_at: datetime | None) -> None:

@@ -25,8 +25,8 @@ from app.core.security import (
     verify_password,
 )
 from app.db.session import transaction
-from app.db.statements import api_keys, batches, logins
-from app.db.statements.logins import lock_user_unchanged
+from app.db.statements import accounts, batches
+from app.db.statements.accounts import lock_user_unchanged
 from app.ddl.clock import STATEMENT_TIME
 from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired, WeakPassword
 from app.models.audit import AuditEvent
@@ -225,7 +225,7 @@ class AuthService:
 
     def _end(self, db: Session, session_id: UUID, why: str) -> None:
         with transaction(db):
-            user_id = logins.revoke_session(db, session_id, why)
+            user_id = accounts.revoke_session(db, session_id, why)
             if user_id is not None:
                 audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(session_id), why=why)
 
@@ -240,10 +240,10 @@ class AuthService:
         old_block = LoginBlock.signed_in_at < STATEMENT_TIME - retention
         with transaction(db):
             return PurgedLogins(
-                sessions=logins.delete_ended_sessions(db, retention, PURGE_BATCH),
+                sessions=accounts.delete_ended_sessions(db, retention, PURGE_BATCH),
                 counts=batches.delete_batch(db, ThrottleCount, old_count, limit=PURGE_BATCH),
                 blocks=batches.delete_batch(db, LoginBlock, old_block, limit=PURGE_BATCH),
-                api_keys=api_keys.delete_ended_keys(db, retention, PURGE_BATCH),
+                api_keys=accounts.delete_ended_keys(db, retention, PURGE_BATCH),
             )
 
     def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
@@ -267,7 +267,7 @@ class AuthService:
     def note_use(self, db: Session, key: LiveKey) -> None:
         """Record that a key is used, at most once a minute, for its owner and the audit."""
         with transaction(db):
-            if api_keys.note_use(db, key.id):
+            if accounts.note_key_use(db, key.id):
                 actor = Actor(key.user_id, key.username)
                 audit.record(db, ApiKeyEvent.USED, Subject.api_key(key.id), actor=actor)
 
@@ -296,11 +296,11 @@ class AuthService:
         return issue(db, user.user_id, session.id, now, session.expires_at), factor
 
     def _rotate(self, db: Session, digest: bytes, settings: Settings) -> Tokens | None:
-        session_id = logins.use_refresh_token(db, digest)
+        session_id = accounts.use_refresh_token(db, digest)
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
             if replayed is not None:
-                user_id = logins.revoke_session(db, replayed, "refresh token replayed")
+                user_id = accounts.revoke_session(db, replayed, "refresh token replayed")
                 if user_id is not None:
                     audit.record(db, AuditEvent.TOKEN_REPLAYED, Subject.user(user_id), session=str(replayed))
             return None

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.origin import address_block
-from app.db.statements import throttle
-from app.db.statements.throttle import Count, has_signed_in, read_counts, write_counts
+from app.db.statements import accounts
+from app.db.statements.accounts import StoredCount, has_signed_in, read_throttle_counts, write_throttle_counts
 from app.errors import TooManyRequests
 from app.models.audit import AuditEvent
 from app.services import audit
@@ -56,26 +56,26 @@ class Limit:
     longest_wait: timedelta | None = None
     is_row: bool = False
 
-    def wait(self, count: Count | None, now: datetime) -> float:
+    def wait(self, count: StoredCount | None, now: datetime) -> float:
         """Return the seconds until the next event is allowed; 0 if it is now."""
         if count is None or count.blocked_until is None or self._is_over(count, now):
             return 0
         return max(0, (count.blocked_until - now).total_seconds())
 
-    def after(self, count: Count | None, now: datetime) -> Count:
+    def after(self, count: StoredCount | None, now: datetime) -> StoredCount:
         """Return the count after one more event."""
         if count is None or self._is_over(count, now):
-            count = Count(0, now, None)
+            count = StoredCount(0, now, None)
         number, started_at = count.number + 1, now if self.is_row else count.started_at
         end = started_at + self.memory
         if number < self.free:
-            return Count(number, started_at, None)
+            return StoredCount(number, started_at, None)
         if self.longest_wait is None:
-            return Count(number, started_at, end)
+            return StoredCount(number, started_at, end)
         doubled = FIRST_WAIT * 2 ** min(number - self.free, _LONGEST_DOUBLING)
-        return Count(number, started_at, min(now + min(doubled, self.longest_wait), end))
+        return StoredCount(number, started_at, min(now + min(doubled, self.longest_wait), end))
 
-    def _is_over(self, count: Count, now: datetime) -> bool:
+    def _is_over(self, count: StoredCount, now: datetime) -> bool:
         return count.started_at + self.memory <= now
 
 
@@ -105,7 +105,7 @@ class Attempt:
         they would tell a stranger that it exists.
         """
         logins = self.logins if self.waived else ()
-        counts, now = read_counts(db, [limit.key for limit in (*self.failures, *logins)])
+        counts, now = read_throttle_counts(db, [limit.key for limit in (*self.failures, *logins)])
         self._refuse_failures(counts, now)
         self._refuse_logins(counts, now, logins)
 
@@ -114,10 +114,10 @@ class Attempt:
 
         Refusals are not recorded, so that a flood of them causes no flood of records; the start of a throttle is.
         """
-        counts, now = throttle.lock_counts(db, [limit.key for limit in self.failures])
+        counts, now = accounts.lock_throttle_counts(db, [limit.key for limit in self.failures])
         self._refuse_failures(counts, now)
         counted = {limit: limit.after(counts[limit.key], now) for limit in self.failures}
-        write_counts(db, {limit.key: count for limit, count in counted.items()})
+        write_throttle_counts(db, {limit.key: count for limit, count in counted.items()})
         audit.record(db, AuditEvent.LOGIN_FAILED, next(iter(self.failures.values())), why=reason)
         for limit, count in counted.items():
             if count.number == limit.free and limit.longest_wait is not None:
@@ -133,7 +133,7 @@ class Attempt:
         """
         counts = self._count_login(db)
         ended = [limit.key for limit in self.failures if limit.is_row and counts[limit.key].number < limit.free]
-        throttle.delete_counts(db, [next(iter(self.failures)).key, *ended])
+        accounts.delete_throttle_counts(db, [next(iter(self.failures)).key, *ended])
 
     def leave_open(self, db: Session) -> None:
         """Count a login that lacks its one-time code: like a successful one, whose work it cost. It ends no failures.
@@ -142,17 +142,17 @@ class Attempt:
         """
         self._count_login(db)
 
-    def _count_login(self, db: Session) -> Mapping[str, Count]:
-        counts, now = throttle.lock_counts(db, [limit.key for limit in (*self.failures, *self.logins)])
+    def _count_login(self, db: Session) -> Mapping[str, StoredCount]:
+        counts, now = accounts.lock_throttle_counts(db, [limit.key for limit in (*self.failures, *self.logins)])
         self._refuse_failures(counts, now)
         self._refuse_logins(counts, now, self.logins)
-        write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in self.logins})
+        write_throttle_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in self.logins})
         return counts
 
-    def _refuse_failures(self, counts: Mapping[str, Count], now: datetime) -> None:
+    def _refuse_failures(self, counts: Mapping[str, StoredCount], now: datetime) -> None:
         _refuse([limit for limit in self.failures if limit not in self.waived], counts, now, _FAILED)
 
-    def _refuse_logins(self, counts: Mapping[str, Count], now: datetime, limits: Sequence[Limit]) -> None:
+    def _refuse_logins(self, counts: Mapping[str, StoredCount], now: datetime, limits: Sequence[Limit]) -> None:
         own = counts.get(limits[0].key) if limits else None
         is_first = own is None or own.number < self.first_logins
         _refuse(limits[:1] if is_first else limits, counts, now, "Too many logins: use the open ones")
@@ -209,17 +209,21 @@ def count_deed(db: Session, settings: Settings, deed: str, limits: Mapping[str, 
         return
     window = timedelta(seconds=settings.login_window_seconds)
     all_limits = [Limit(_key(deed, whose), most, window) for whose, most in limits.items()]
-    counts, now = throttle.lock_counts(db, [limit.key for limit in all_limits])
+    counts, now = accounts.lock_throttle_counts(db, [limit.key for limit in all_limits])
     _refuse(all_limits, counts, now, f"Too many {deed}: try again later")
-    write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
+    write_throttle_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
 
 
 def forget_wrong_passwords(db: Session, user_id: UUID) -> None:
     """End the waits of this account after wrong passwords, from all address blocks. What the blocks count stays."""
     account = str(user_id)
-    keys = [*throttle.keys_after(db, f"{_key(_HERE, account)}:"), _key(_ANYWHERE, account), _key(_AGAIN, account)]
-    throttle.lock_counts(db, keys)  # in the order in which a failure locks them
-    throttle.delete_counts(db, keys)
+    keys = [
+        *accounts.throttle_keys_after(db, f"{_key(_HERE, account)}:"),
+        _key(_ANYWHERE, account),
+        _key(_AGAIN, account),
+    ]
+    accounts.lock_throttle_counts(db, keys)  # in the order in which a failure locks them
+    accounts.delete_throttle_counts(db, keys)
 
 
 def remember_block(db: Session, settings: Settings, user_id: UUID, address: str) -> None:
@@ -227,7 +231,7 @@ def remember_block(db: Session, settings: Settings, user_id: UUID, address: str)
 
     Stored as a keyed digest (HMAC-SHA-256), because an address is personal data and there are few of them to try.
     """
-    throttle.remember_block(db, user_id, _block_digests(settings, user_id, address_block(address))[0])
+    accounts.note_login_block(db, user_id, _block_digests(settings, user_id, address_block(address))[0])
 
 
 def longest_memory(settings: Settings) -> timedelta:
@@ -256,7 +260,7 @@ def _block_digests(settings: Settings, user_id: UUID, block: str) -> list[bytes]
     return [hmac.digest(key.encode(), text, "sha256") for key in settings.accepted_keys]
 
 
-def _refuse(limits: Iterable[Limit], counts: Mapping[str, Count], now: datetime, detail: str) -> None:
+def _refuse(limits: Iterable[Limit], counts: Mapping[str, StoredCount], now: datetime, detail: str) -> None:
     wait = max((limit.wait(counts.get(limit.key), now) for limit in limits), default=0)
     if wait > 0:
         raise TooManyRequests(detail, retry_after=math.ceil(wait))

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core import one_time_codes
 from app.core.origin import Actor
 from app.core.security import Undecryptable, decrypt, encrypt
-from app.db.rows import changed_rows
+from app.db.statements.writes import changed_rows
 from app.ddl.clock import NOW
 from app.models.audit import AuditEvent
 from app.models.user import RecoveryCode, SecondFactor

@@ -1,6 +1,6 @@
 """A user's logins: credentials, sessions and refresh tokens, and how the user lists sessions and ends them.
 
-The database's clock decides about expiry. Other queries of logins are in `app/db/statements/logins.py`.
+The database's clock decides about expiry. Other queries of logins are in `app/db/statements/accounts.py`.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.credentials import login_spellings
 from app.core.security import AccessClaims
 from app.db.session import transaction
-from app.db.statements import conditions, logins
+from app.db.statements import accounts, reads
 from app.ddl.clock import NOW
 from app.errors import SessionNotFound
 from app.models.audit import AuditEvent
@@ -107,7 +107,7 @@ _STANDING = (
     )
     .select_from(LoginSession)
     .join(User, User.id == LoginSession.user_id)
-    .where(LOGIN_STANDS, conditions.is_one_of(LoginSession.id, "ids"))
+    .where(LOGIN_STANDS, reads.is_one_of(LoginSession.id, "ids"))
 )
 
 
@@ -205,7 +205,7 @@ class SessionService:
             self._end(db, user_id, but=current)
 
     def _end(self, db: Session, user_id: UUID, **which: UUID | None) -> bool:
-        revoked = logins.revoke_open_sessions(db, user_id, "ended by its user", **which)
+        revoked = accounts.revoke_open_sessions(db, user_id, "ended by its user", **which)
         ended = [str(session_id) for session_id in revoked]
         if ended:
             audit.record(db, AuditEvent.SESSION_ENDED, Subject.user(user_id), sessions=ended)

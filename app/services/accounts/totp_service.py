@@ -15,7 +15,7 @@ from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import Undecryptable, decrypt
 from app.db.session import transaction
-from app.db.statements import logins, users
+from app.db.statements import accounts
 from app.errors import (
     SecondFactorNotFound,
     SecondFactorOff,
@@ -106,7 +106,7 @@ class TotpService:
                 digests = [one_time_codes.recovery_digest(one_time_codes.normalized(code)) for code in codes]
                 attempt.succeed(db)
                 queries.confirm_factor(db, user.id, step, digests)
-                logins.revoke_open_sessions(db, user.id, "second factor set", but=user.session_id)
+                accounts.revoke_open_sessions(db, user.id, "second factor set", but=user.session_id)
                 audit.record(db, AuditEvent.SECOND_FACTOR_SET, Subject.user(user.id))
         if step is None:  # raised after the commit, so that the failure stays counted
             raise WrongOneTimeCode
@@ -165,7 +165,7 @@ class TotpService:
 
     def _lock(self, db: Session, user_id: UUID) -> None:
         """Lock the user, so that a login that checks the second factor runs before or after this. See UserNotFound."""
-        if users.lock_user(db, user_id) is None:
+        if accounts.lock_user(db, user_id) is None:
             raise UserNotFound
 
 

@@ -14,8 +14,8 @@ from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
-from app.db.deadlocks import repeated
 from app.db.session import SessionLocal, group_engine
+from app.db.transactions import retry_deadlocks
 from app.errors import InvalidInput, InvalidToken, UnknownLimit
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal
@@ -62,7 +62,7 @@ class Submitter:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock. And a batch would
             # wait for another transaction that takes the same unique_key.
             return await self._threads.run(
-                user_id, partial(repeated, partial(_accept_once, wanted, user_id, idempotency_key, followers))
+                user_id, partial(retry_deadlocks, partial(_accept_once, wanted, user_id, idempotency_key, followers))
             )
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
             rows = new_rows.rows_of([wanted], user_id, followers)
@@ -86,7 +86,7 @@ class Submitter:
         Then none is accepted; the location of an error names the index of its task.
         """
         check_may_create(wanted, user.rights)
-        return repeated(partial(_accept_all, wanted, user.id, idempotency_key, user.followers))
+        return retry_deadlocks(partial(_accept_all, wanted, user.id, idempotency_key, user.followers))
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""

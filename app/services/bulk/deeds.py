@@ -24,8 +24,8 @@ from app.core.ids import new_id
 from app.core.json_text import dump_json, json_size
 from app.core.security import Undecryptable, decrypt, encrypt
 from app.db.page import Page
-from app.db.rows import changed_rows
 from app.db.statements import bulk, files, reads, task_filter
+from app.db.statements.writes import changed_rows
 from app.ddl.clock import NOW
 from app.errors import (
     AdminOnly,

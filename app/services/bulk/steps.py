@@ -19,12 +19,12 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
-from app.db.deadlocks import repeated
 from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.session import transaction
 from app.db.sql import limits
 from app.db.statements import bulk, schedules
 from app.db.statements.batches import delete_batch
+from app.db.transactions import retry_deadlocks
 from app.ddl.clock import NOW
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
 from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
@@ -218,7 +218,7 @@ def running(db: Session) -> dict[UUID, list[UUID]]:
 
 def step(db: Session, deed_id: UUID) -> bool:
     """Do the next batch, or end the deed. False if nothing moved: another process does it, or its rows are locked."""
-    return repeated(lambda: _step(db, deed_id))
+    return retry_deadlocks(lambda: _step(db, deed_id))
 
 
 def _step(db: Session, deed_id: UUID) -> bool:

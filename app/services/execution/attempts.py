@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from app.core.config import get_settings
 from app.core.json_text import dump_json, json_size
 from app.db.sql import attempts as statements
-from app.db.statements.ends import Cancellation
+from app.db.statements.task_moves import Cancellation
 from app.ddl.columns import ShortText
 from app.errors import AttemptLost, ResultTooLarge
 

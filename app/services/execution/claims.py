@@ -10,7 +10,7 @@ from uuid import UUID
 from app.catalogue import known_queues, read_tasks
 from app.core.config import ConfigurationError
 from app.db.sql import attempts, claims as statements
-from app.db.statements.claim_requests import LinesToServe, Names, find_claim
+from app.db.statements.pending_rows import LinesToServe, TaskNames, find_claim
 from app.models.outbox import ConsumerNumber
 from app.services.execution.attempts import Claim, WorkerIdentity
 
@@ -67,7 +67,7 @@ class Claims:
         self._last_name = ""
 
     def next(
-        self, db: attempts.Executor, names: Names, claim_id: UUID, worker: WorkerIdentity, *, is_woken: bool = True
+        self, db: attempts.Executor, names: TaskNames, claim_id: UUID, worker: WorkerIdentity, *, is_woken: bool = True
     ) -> list[ReadyClaim]:
         """Claim the first ready row, and as many behind it as are short; none if there is none.
 
@@ -93,7 +93,7 @@ class Claims:
     def _claim(
         self,
         db: attempts.Executor,
-        names: Names,
+        names: TaskNames,
         claim_id: UUID,
         worker: WorkerIdentity,
         floors: Sequence[tuple[float, UUID]],

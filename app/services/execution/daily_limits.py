@@ -12,9 +12,9 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from app.db.rows import changed_rows
 from app.db.session import transaction
-from app.db.sql import daily_counts
+from app.db.sql import counts
+from app.db.statements.writes import changed_rows
 from app.errors import DailyLimitReached
 from app.models.limit import DailyCount
 
@@ -38,9 +38,9 @@ class DailyLimit:
 OUTBOUND_REQUESTS = DailyLimit("outbound requests", "outbound_requests_per_day")
 
 
-def count(db: daily_counts.Executor, task_id: UUID, what: str, amount: int, limit: int) -> None:
+def count(db: counts.Executor, task_id: UUID, what: str, amount: int, limit: int) -> None:
     """Count `amount` more for the task's owner. Raises DailyLimitReached if the day's sum would exceed `limit`."""
-    if not daily_counts.count_for_owner(db, task_id, what, amount, limit):
+    if not counts.count_for_owner(db, task_id, what, amount, limit):
         raise DailyLimitReached(f"{limit} {what} a day are the limit of each user; the day ends at 00:00 UTC")
 
 

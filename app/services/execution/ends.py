@@ -1,4 +1,4 @@
-"""Every end of an attempt and of a task is written here, from the table in `app/db/statements/ends.py`.
+"""Every end of an attempt and of a task is written here, from the table in `app/db/statements/task_moves.py`.
 
 `end_attempt` writes it for the attempt itself, `end_successes` for several that have succeeded, `end_tasks` for all
 other code: of the attempts of a worker that is lost, of tasks that wait, from outside. An `Ending` is the cause with
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.sql import attempts, transitions
-from app.db.statements.ends import ENDS, Cause, error_parameters
+from app.db.statements.task_moves import ENDS, Cause, error_parameters
 from app.messaging import hints
 from app.services.execution.attempts import AttemptError, NextTry
 

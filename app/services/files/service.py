@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page
 from app.db.session import transaction
 from app.db.statements import files
+from app.db.transactions import retries_deadlocks
 from app.errors import ArtifactNotFound, FileInUse, FileNotFound
 from app.models.stored_file import FileEvent, StoredFile
 from app.services import audit
@@ -104,7 +104,7 @@ class FileService:
             raise FileNotFound
         return found
 
-    @repeated_with_a_fresh_session
+    @retries_deadlocks
     def delete_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> None:
         """Delete a file. Raises FileNotFound, also for an artifact, which goes with its task; FileInUse."""
         with transaction(db, commit=commit):

@@ -19,14 +19,13 @@ from app.catalogue import known_queues
 from app.core.config import get_settings
 from app.core.fork import PerProcess
 from app.core.served_tasks import served_tasks
-from app.db.after_commit import after_commit
 from app.db.session import SessionLocal, transaction
 from app.db.sql import held_tasks, limits, user_places
-from app.db.statements import claim_holds, held_rows
-from app.db.statements.held_rows import SIZES, HeldRow
-from app.db.statements.limit_places import Usage
-from app.db.statements.user_place_terms import HAS_PLACE
-from app.ddl.trigger_terms import USER_LIMIT
+from app.db.statements import claim_holds, pending_rows
+from app.db.statements.limit_places import HAS_USER_PLACE, Usage
+from app.db.statements.pending_rows import LOOK_SIZES, HeldRow
+from app.db.transactions import after_commit
+from app.ddl.terms import USER_LIMIT
 from app.messaging import wakeups
 from app.messaging.application import QUEUES
 from app.models.limit import Limit, Rate
@@ -162,7 +161,7 @@ def _room(used: Usage, most: int | None, rate: Rate | None) -> int:
     rooms = [] if most is None else [most - used.taken]
     if rate is not None:
         rooms.append(rate.count - used.starts)
-    return min(rooms, default=SIZES[-1])
+    return min(rooms, default=LOOK_SIZES[-1])
 
 
 # -- Gives the places of QUOTA_RUNNING_TASKS to the tasks that wait for them: those of each user by themselves ---------
@@ -235,14 +234,14 @@ class UserAdmission:
         """Take the places of tasks that wait behind others of their user: in a paused queue, or of a lower priority."""
         rooms = self.rooms()
         full = [user for user in self._users if user not in rooms]
-        admitted = held_tasks.admitted(self._db, user_places.of_users(full), HAS_PLACE) if full else []
+        admitted = held_tasks.admitted(self._db, user_places.of_users(full), HAS_USER_PLACE) if full else []
         if not admitted:
             return
         waiting = user_places.next_held(self._db, self.lines, {row.key: 1 for row in admitted if row.key})
         best = {row.user: row.place for row in waiting}
         taken = tasks_behind(self.lines, admitted, best, len(self.lines.queues) + 1)
         if taken:
-            held_tasks.take_back(self._db, taken, true(), Held.USER, HAS_PLACE)
+            held_tasks.take_back(self._db, taken, true(), Held.USER, HAS_USER_PLACE)
 
 
 # What the admissions of limits and of users share: the lines, the names that workers know, and how slots are woken.
@@ -251,7 +250,7 @@ class UserAdmission:
 MOST_ROUNDS = 8
 
 
-def served_lines(db: Session) -> held_rows.Lines:
+def served_lines(db: Session) -> pending_rows.Lines:
     """The lines in the order in which limits serve them: those that a live worker serves first. No paused queue."""
     served = served_tasks()
     paused = claim_holds.paused_queues(db)
@@ -260,7 +259,7 @@ def served_lines(db: Session) -> held_rows.Lines:
         known_queues() - paused, key=lambda queue: (not served.is_served(queue), rank.get(queue, len(rank)), queue)
     )
     lines = [(queue, priority.value) for queue in queues for priority in reversed(TaskPriority)]
-    return held_rows.Lines([queue for queue, _ in lines], [priority for _, priority in lines])
+    return pending_rows.Lines([queue for queue, _ in lines], [priority for _, priority in lines])
 
 
 def is_known_to_workers(queue: str, celery_task_name: str) -> bool:
@@ -270,7 +269,7 @@ def is_known_to_workers(queue: str, celery_task_name: str) -> bool:
 
 
 def tasks_behind(
-    lines: held_rows.Lines, admitted: Iterable[held_rows.AdmittedRow], best: Mapping[str, int], otherwise: int
+    lines: pending_rows.Lines, admitted: Iterable[pending_rows.AdmittedRow], best: Mapping[str, int], otherwise: int
 ) -> list[UUID]:
     """The tasks that have a place although a better line waits: for their key by `best`, else by `otherwise`."""
     places = {line: place for place, line in enumerate(zip(lines.queues, lines.priorities, strict=True), 1)}

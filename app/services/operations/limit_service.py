@@ -13,15 +13,15 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.validation_errors import PATTERNS, parsed
-from app.db.after_commit import after_commit
 from app.db.session import transaction
 from app.db.sql import limits
 from app.db.statements import limit_places, reads
-from app.db.statements.held_rows import PENDING, is_held
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, running_by_limit, starts_within_period
+from app.db.statements.pending_rows import PENDING, is_held
 from app.db.statements.tables import PLACES, TASKS
+from app.db.transactions import after_commit
 from app.ddl.clock import NOW
-from app.ddl.trigger_terms import USER_LIMIT
+from app.ddl.terms import USER_LIMIT
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
 from app.models.limit import Limit, LimitEvent, OnExcess, Rate
 from app.models.task import Held

@@ -14,10 +14,10 @@ from app.catalogue import known_queues
 from app.core.duration_buckets import start_of
 from app.core.metrics import Durations, QueueDepth, TaskNumbers, TaskSums, WorkerLoad
 from app.db.session import SessionLocal
-from app.db.sql import stats as statements
-from app.db.statements import queue_depths, reads, workers
+from app.db.sql import counts as statements
+from app.db.statements import reads, task_numbers, workers
 from app.db.statements.expressions import seconds_between
-from app.db.statements.queue_depths import RunningTasks
+from app.db.statements.task_numbers import RunningTasks
 from app.ddl.clock import STATEMENT_TIME
 from app.messaging.application import QUEUES
 from app.models.task import TaskStatus
@@ -48,7 +48,7 @@ def read_task_numbers() -> TaskNumbers:
     """
     with SessionLocal() as db:
         reads.limit_read(db, STATEMENT_SECONDS)
-        running = queue_depths.read_running(db)
+        running = task_numbers.read_running_by_queue(db)
         loads = _worker_loads(db, running)
         depths = _depths(db, running, {queue for worker in loads for queue in worker.queues})
         since = maintenance_seconds(db)
@@ -64,7 +64,9 @@ def maintenance_seconds(db: Session) -> float:
 
 def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]) -> list[QueueDepth]:
     """Of every queue that is known, is served or has an unfinished task; idle ones included."""
-    waiting = {queue: (number, ready, float(age or 0)) for queue, number, ready, age in queue_depths.read_waiting(db)}
+    waiting = {
+        queue: (number, ready, float(age or 0)) for queue, number, ready, age in task_numbers.read_waiting_by_queue(db)
+    }
     running = Counter[str]()
     for each in running_tasks:
         running[each.queue] += each.number

@@ -13,10 +13,10 @@ from app.catalogue import known_queues
 from app.core.config import get_settings
 from app.core.nearest import MAX_CHARACTERS, did_you_mean
 from app.core.origin import current_actor
-from app.db.after_commit import after_commit
 from app.db.session import transaction
-from app.db.statements import claim_holds, queue_depths, reads, workers
-from app.db.statements.queue_depths import read_running
+from app.db.statements import claim_holds, reads, task_numbers, workers
+from app.db.statements.task_numbers import read_running_by_queue
+from app.db.transactions import after_commit
 from app.errors import QueueNotFound
 from app.messaging import wakeups
 from app.messaging.application import QUEUES
@@ -95,15 +95,15 @@ def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
 
     for name in (*QUEUES, *sorted(known_queues())):
         of(name)
-    for name, pending, ready, age in queue_depths.read_waiting(db):
+    for name, pending, ready, age in task_numbers.read_waiting_by_queue(db):
         queue = of(name)
         queue.pending, queue.ready = pending, ready
         queue.oldest_ready_seconds = None if age is None else float(age)
     used = Counter[UUID | None]()
-    for name, worker_id, running in read_running(db):
+    for name, worker_id, running in read_running_by_queue(db):
         of(name).running += running
         used[worker_id] += running
-    for name, starts in queue_depths.read_starts(db):
+    for name, starts in task_numbers.read_starts_by_queue(db):
         of(name).started_per_minute = starts
     for worker in workers.live(db, worker_lease()):
         for name in worker.queues:
@@ -130,7 +130,7 @@ def queue_lines(db: Session, name: str) -> QueueLines:
     by_user: dict[UUID, dict[TaskPriority, int]] = {}
     is_cut = False
     for priority in reversed(TaskPriority):
-        rows = queue_depths.front_of_line(db, name, priority.value, FRONT)
+        rows = task_numbers.front_of_line(db, name, priority.value, FRONT)
         is_cut = is_cut or sum(number for _, number in rows) == FRONT
         for user_id, number in rows:
             by_user.setdefault(user_id, {})[priority] = int(number)
@@ -140,7 +140,7 @@ def queue_lines(db: Session, name: str) -> QueueLines:
 
 def due_of_user(db: Session, user_id: UUID) -> dict[str, int]:
     """Return how many of the user's pending tasks are due, by queue, among the newest DUE_LOOK that are pending."""
-    return {queue: int(number) for queue, number in queue_depths.due_of_user(db, user_id, DUE_LOOK)}
+    return {queue: int(number) for queue, number in task_numbers.due_of_user(db, user_id, DUE_LOOK)}
 
 
 def pause_queue(db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:
@@ -176,7 +176,7 @@ def _check_known(db: Session, name: str) -> None:
         *known_queues(),
         *chain.from_iterable(worker.queues for worker in workers.live(db, worker_lease())),
     }
-    if name in known or claim_holds.is_held(db, HoldKind.QUEUE, name) or queue_depths.has_unfinished(db, name):
+    if name in known or claim_holds.is_held(db, HoldKind.QUEUE, name) or task_numbers.has_unfinished_in_queue(db, name):
         return
     raise _not_found(name, known)
 

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.duration_buckets import percentiles
 from app.db.session import transaction
-from app.db.sql import stats as statements
+from app.db.sql import counts as statements
 from app.db.statements import reads
-from app.db.statements.some_rows import delete_some
+from app.db.statements.batches import delete_some
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task_count import Ended
 from app.models.task_stats import (

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements import schedules as statements
 from app.db.statements.tables import SCHEDULE_RUNS
-from app.db.statements.upserting import upsert
+from app.db.statements.writes import upsert
 from app.ddl.clock import NOW
 from app.errors import TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.core.redacted_text import redact_text
 from app.db.page import Page, bounded_page, bounded_rows
-from app.db.statements import conditions
+from app.db.statements import reads
 from app.db.statements.expressions import has_member, lower_case, octet_length, position_in
 from app.ddl.columns import UTCDateTime
 from app.models.schedule import Schedule, ScheduleRun, SkipCode
@@ -81,11 +81,11 @@ class Fate(NamedTuple):
 
 
 _FATES = select(_TASK_COLUMNS.id, _TASK_COLUMNS.status, _TASK_COLUMNS.started_at, _TASK_COLUMNS.finished_at).where(
-    conditions.is_one_of(_TASK_COLUMNS.id, "ids")
+    reads.is_one_of(_TASK_COLUMNS.id, "ids")
 )
 
 _ERRORS = select(_TASK_COLUMNS.id, _TASK_COLUMNS.error_type, _TASK_COLUMNS.error_message).where(
-    conditions.is_one_of(_TASK_COLUMNS.id, "ids")
+    reads.is_one_of(_TASK_COLUMNS.id, "ids")
 )
 
 
@@ -151,7 +151,7 @@ def _newest_runs(most: int) -> Any:
     return (
         select(run.schedule_id, run.scheduled_for, run.task_id, run.skipped)
         .join(schedule, schedule.id == run.schedule_id)
-        .where(conditions.is_one_of(schedule.__table__.c.id, "ids"))
+        .where(reads.is_one_of(schedule.__table__.c.id, "ids"))
         .where(run.scheduled_for >= func.coalesce(begin, literal(_BEFORE_ALL, UTCDateTime)))
     )
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import schedules as statements
-from app.db.statements.some_rows import delete_some
+from app.db.statements.batches import delete_some
 from app.db.statements.tables import SCHEDULE_RUNS
 from app.models.schedule import RunKind, Schedule, ScheduleRun, SkipCode
 

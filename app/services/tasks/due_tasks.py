@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.db.after_commit import after_commit
 from app.db.outage import first_line
 from app.db.session import SessionLocal, autocommit_engine, engine, transaction
 from app.db.sql import turns
-from app.ddl.trigger_terms import USER_LIMIT
+from app.db.transactions import after_commit
+from app.ddl.terms import USER_LIMIT
 from app.messaging import hints, wakeups
 from app.models.task import Task
 from app.services.operations import admission

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.statements import idempotency as keys
+from app.db.statements import submissions as keys
 from app.ddl.clock import STATEMENT_TIME
 from app.errors import (
     IdempotencyKeyInFlight,
@@ -118,7 +118,7 @@ def create_once(db: Session, rows: Sequence[NewTask], key: str, *, is_batch: boo
 def take_key_for(db: Session, user_id: UUID, key: str, fingerprint: bytes, ids: Sequence[UUID]) -> bool:
     """Record the key for what a request creates that is no task. False if another request has it."""
     created = {"task_id": None, "task_ids": [str(each) for each in ids]}
-    return keys.take_key(db, user_id, key, fingerprint, created, lifetime=LIFETIME)
+    return keys.take_idempotency_key(db, user_id, key, fingerprint, created, lifetime=LIFETIME)
 
 
 def find_created(db: Session, user_id: UUID, key: str, fingerprint: bytes) -> list[UUID | None] | None:
@@ -148,7 +148,7 @@ def prune(db: Session) -> int:
     total = 0
     while True:
         with transaction(db):
-            deleted = keys.delete_expired_keys(db, _EXPIRED, PRUNE_BATCH)
+            deleted = keys.delete_expired_idempotency_keys(db, _EXPIRED, PRUNE_BATCH)
         total += deleted
         if deleted < PRUNE_BATCH:
             return total
@@ -156,7 +156,7 @@ def prune(db: Session) -> int:
 
 def _take_key(db: Session, request: _Keyed, ids: Sequence[UUID]) -> None:
     created = request.created(ids)
-    if not keys.take_key(db, request.user_id, request.key, request.fingerprint, created, lifetime=LIFETIME):
+    if not keys.take_idempotency_key(db, request.user_id, request.key, request.fingerprint, created, lifetime=LIFETIME):
         raise _KeyTaken
 
 

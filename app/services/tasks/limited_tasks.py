@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.nearest import did_you_mean
 from app.db.sql import limits
 from app.db.statements import limit_places
-from app.db.statements.held_rows import PENDING
+from app.db.statements.pending_rows import PENDING
 from app.errors import LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess

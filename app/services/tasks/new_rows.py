@@ -20,8 +20,7 @@ from app.core.json_text import dump_json
 from app.core.validation_errors import parsed
 from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
-from app.ddl.base import Base
-from app.ddl.columns import JSONText
+from app.ddl.columns import Base, JSONText
 from app.errors import InvalidTask, WebhooksOff
 from app.messaging.application import QUEUE_OF
 from app.models.outbox import ConsumerNumber

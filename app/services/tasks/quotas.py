@@ -29,9 +29,9 @@ from app.core.json_text import json_size
 from app.core.task_bodies import start_for_service
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.db.statements import quotas as statements
-from app.db.statements.quotas import Look
-from app.ddl.sizes import ROW_BYTES
+from app.db.statements import submissions as statements
+from app.db.statements.submissions import QuotaUse
+from app.ddl.terms import ROW_BYTES
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManySubmissions, TooManyTasksQueued
 from app.models.task import Task
 
@@ -350,11 +350,11 @@ def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     usage.reserved = usage.reserved + wanted
 
 
-def _query_usage(db: Session, parameters: dict[str, Any]) -> Look:
+def _query_usage(db: Session, parameters: dict[str, Any]) -> QuotaUse:
     """Run the query. Opens and closes its own transaction if there is none, so that no transaction stays idle."""
     begun = not db.in_transaction()
     try:
-        return statements.look(db, **parameters)
+        return statements.read_quota_use(db, **parameters)
     finally:
         if begun:
             db.rollback()
@@ -372,7 +372,7 @@ def _parameters(settings: Settings, user_id: UUID) -> dict[str, Any]:
     }
 
 
-def _store(usage: Usage, row: Look, before: Load, query_seconds: float) -> None:
+def _store(usage: Usage, row: QuotaUse, before: Load, query_seconds: float) -> None:
     """Store the result.
 
     It includes what was committed before the query, but not what was committed or reserved since.

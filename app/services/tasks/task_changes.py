@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.after_commit import after_commit
-from app.db.rows import changed_rows, value_by
 from app.db.sql import limits, transitions
 from app.db.statements import dependencies, retention
 from app.db.statements.limit_places import UNCLAIMED, of_task
 from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
+from app.db.statements.writes import changed_rows, value_by
+from app.db.transactions import after_commit
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.ddl.columns import UTCDateTime
 from app.errors import InvalidTransition, TaskHasChildren

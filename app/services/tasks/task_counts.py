@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.db.outage import is_locked
 from app.db.session import transaction
-from app.db.sql import prepared, task_counts as statements
-from app.db.statements import conditions, newest_tasks, reads, task_counting, task_filter, waiting
-from app.db.statements.executing import wait_briefly
-from app.db.statements.some_rows import delete_some
-from app.db.statements.task_conditions import own_index
+from app.db.sql import counts as statements, prepared
+from app.db.statements import reads, task_filter, task_numbers, task_streams
+from app.db.statements.batches import delete_some
+from app.db.statements.task_filter import own_index
+from app.db.transactions import wait_briefly
 from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
 from app.models.task_count import FORGET_BATCH, stored_bytes, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
@@ -39,7 +39,7 @@ def fold(db: Session) -> int:
     try:
         with transaction(db):
             wait_briefly(db)
-            folded = statements.fold(db, FOLD_BATCH)
+            folded = statements.fold_changes(db, FOLD_BATCH)
             stats_service.add_ended_tasks(db, folded.now, folded.ended)
             metrics.add_ended(db, folded.ended)
             error_group_service.add_failures(db, folded.now, folded.ended)
@@ -61,7 +61,7 @@ def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
     look_at_workers(db)
     pending = (Task.status == TaskStatus.PENDING.value, *task_filter.conditions(wanted))
     # Every pending task is read.
-    rows = sa.select(waiting.reason().label("reason")).where(*pending).subquery()
+    rows = sa.select(task_filter.waiting_reason().label("reason")).where(*pending).subquery()
     found = db.execute(sa.select(rows.c.reason, sa.func.count()).group_by(rows.c.reason))
     return {WaitingReason(name): int(number) for name, number in found}
 
@@ -75,12 +75,12 @@ def reads_many(wanted: TaskFilter) -> bool:
 def _of_users() -> sa.Select[*tuple[Any, ...]]:
     """The numbers of tasks of `users` by status: those that have ended from the sums, the others from their index."""
     parts = [
-        sa.select(table.c.user_id, table.c.status, table.c.number).where(conditions.is_one_of(table.c.user_id, "users"))
+        sa.select(table.c.user_id, table.c.status, table.c.number).where(reads.is_one_of(table.c.user_id, "users"))
         for table in (task_totals, task_count_changes)
     ]
     for status in sorted(ACTIVE):
         number, word = sa.func.count().label("number"), sa.literal(status.value).label("status")
-        of_users = conditions.is_one_of(Task.user_id, "users")
+        of_users = reads.is_one_of(Task.user_id, "users")
         parts.append(
             sa.select(Task.user_id, word, number).where(Task.status == status, of_users).group_by(Task.user_id)
         )
@@ -108,7 +108,7 @@ def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are, in all (`total`) and of each status. Exact."""
     if wanted.waiting_for is not None:
         look_at_workers(db)
-    by_status = task_counting.by_status(db, wanted, task_filter.of_rows(wanted))
+    by_status = task_numbers.numbers_by_status(db, wanted, task_filter.of_rows(wanted))
     return {"total": sum(by_status.values()), **{str(status): by_status.get(status, 0) for status in TaskStatus}}
 
 
@@ -167,7 +167,7 @@ def _newest_values(
     reads.limit_read(db, seconds)
     if wanted.waiting_for is not None:
         look_at_workers(db)
-    return newest_tasks.values_of(db, wanted, columns, MOST_COUNTED_ROWS, PAGE_LOOK)
+    return task_streams.values_of_newest(db, wanted, columns, MOST_COUNTED_ROWS, PAGE_LOOK)
 
 
 def _counted_values(field: str, rows: Iterable[sa.Row[Any]]) -> Counter[Any]:
@@ -184,7 +184,9 @@ def _largest_values(numbers: Counter[Any], *, is_more: bool) -> list[FacetValue]
 def _values_of_sums(db: Session, wanted: TaskFilter, field: str, active: Counter[Any]) -> Counter[Any]:
     """In how many tasks each value is that most ended ones have, or most active ones."""
     parts = [
-        sa.select(table.c[field].label("value"), table.c.number).where(*task_counting.counted(table, wanted))
+        sa.select(table.c[field].label("value"), table.c.number).where(
+            *task_numbers.conditions_on_numbers(table, wanted)
+        )
         for table in (task_counts, task_count_changes)
     ]
     found = sa.union_all(*parts).subquery()
@@ -202,7 +204,7 @@ def _active_values(db: Session, wanted: TaskFilter) -> tuple[list[sa.Row[Any]], 
     rows: list[sa.Row[Any]] = []
     has_all = True
     for status in sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE):
-        found, is_all = newest_tasks.values_in(db, wanted, status, _FACET_COLUMNS, MOST_COUNTED_ROWS, PAGE_LOOK)
+        found, is_all = task_streams.values_of_state(db, wanted, status, _FACET_COLUMNS, MOST_COUNTED_ROWS, PAGE_LOOK)
         rows += found
         has_all = has_all and is_all
     return rows, has_all

@@ -24,8 +24,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, make_transient_to_detached
 
-from app.db.deadlocks import repeated
 from app.db.session import SessionLocal, group_engine, transaction
+from app.db.transactions import retry_deadlocks
 from app.errors import InvalidTask, QuotaExceeded, ServiceError
 from app.models.task import Task
 from app.models.user import User
@@ -218,7 +218,7 @@ def _needs_locks(row: NewTask) -> bool:
 def _insert_locking(rows: Sequence[NewTask]) -> _Inserted | Exception:
     """In a transaction of its own, which may have to wait for the limit, or for a parent."""
     try:
-        return repeated(partial(_in_a_transaction, rows))
+        return retry_deadlocks(partial(_in_a_transaction, rows))
     except (ServiceError, SQLAlchemyError) as problem:
         return problem
 

@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, exists
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page, bounded_page, bounded_rows
-from app.db.sql import attempts, task_logs as statements
-from app.ddl.sizes import LOG_LINE_BYTES
+from app.db.sql import attached_rows as statements, attempts
+from app.ddl.terms import LOG_LINE_BYTES
 from app.errors import TaskNotFound
 from app.models.task import (
     SEQ_BITS,
@@ -149,14 +149,14 @@ class KeptLogs:
         """
         more = sum(line.bytes for _, line in lines)
         if self._stored is None:
-            self._stored = statements.stored_bytes(db, self._task_id)
+            self._stored = statements.stored_log_bytes(db, self._task_id)
         through = NO_LINE
         if self._stored + more > self._limit:
             keep = max(0, int(self._limit * KEPT_LOG_SHARE) - more)
-            found = statements.beyond(db, self._task_id, keep)
+            found = statements.newest_line_beyond(db, self._task_id, keep)
             through = NO_LINE if found is None else found
         rows = [(number, *line) for number, line in lines]
-        if not statements.write(db, self._task_id, self._attempt, rows, through):
+        if not statements.write_log(db, self._task_id, self._attempt, rows, through):
             return False
         self._stored += more
         if through != NO_LINE:

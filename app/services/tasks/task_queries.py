@@ -18,8 +18,8 @@ from app.core.config import get_settings
 from app.core.json_text import SMALL_BYTES
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import prepared, task_pages
-from app.db.statements import conditions, dependencies, newest_tasks, reads, task_filter, task_rows
-from app.ddl.waiting import WAITS_OF_MANY
+from app.db.statements import dependencies, reads, task_filter, task_rows, task_streams
+from app.ddl.engines import WAITS_OF_MANY
 from app.errors import TaskNotFound
 from app.models.task import DependsOn, Task, TaskStatus, WaitingReason
 from app.models.task_filter import Longest, TaskFilter, looks_up_rows
@@ -59,7 +59,7 @@ def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     return [found[task_id] for task_id in ids if task_id in found]
 
 
-_BYTES_OF = select(func.sum(task_rows.TASK_BYTES)).where(conditions.is_one_of(Task.id, "ids"))
+_BYTES_OF = select(func.sum(task_rows.TASK_BYTES)).where(reads.is_one_of(Task.id, "ids"))
 
 
 def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
@@ -75,9 +75,7 @@ def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[
 
 # Columns rather than objects: what one task costs is a third of it.
 _SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN), task_rows.WAITS)
-_SNAPSHOTS = _SNAPSHOT.where(
-    conditions.is_one_of(Task.__table__.c.id, "ids"), task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES
-)
+_SNAPSHOTS = _SNAPSHOT.where(reads.is_one_of(Task.__table__.c.id, "ids"), task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES)
 _ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == bindparam("one"))
 # The owner is part of the statement: whether another user's task is large must not be seen by the time.
 _OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner"))
@@ -196,7 +194,7 @@ def shown_longest(
     reads.limit_read(db, get_settings().costly_read_seconds)
     if wanted.waiting_for is not None:
         look_at_workers(db)
-    ids = newest_tasks.longest_ids(db, wanted, by, limit + 1, skip, PAGE_LOOK)
+    ids = task_streams.longest_ids(db, wanted, by, limit + 1, skip, PAGE_LOOK)
     found = shown_tasks(db, ids[:limit])
     # A page may be cut, or a task deleted meanwhile: the next one begins behind the last that is shown.
     seen = ids.index(found[-1]["id"]) + 1 if found else limit

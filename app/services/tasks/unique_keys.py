@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
-from app.db.statements import conditions, dependencies
+from app.db.statements import dependencies, reads
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.indexes import UNIQUE_KEY
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
@@ -208,7 +208,7 @@ def take_again(db: Session, task: HasKey, restart: Callable[[], bool]) -> bool:
 
 
 _HOLDERS = select(Task.active_key, Task.id).where(
-    Task.user_id == bindparam("p_user_id"), conditions.is_one_of(Task.active_key, "p_keys")
+    Task.user_id == bindparam("p_user_id"), reads.is_one_of(Task.active_key, "p_keys")
 )
 
 

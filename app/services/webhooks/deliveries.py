@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session, defer
 
 from app.core.config import get_settings
 from app.core.ids import first_id_at, new_id
-from app.db.deadlocks import repeated
 from app.db.page import Page, page_of
-from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements import reads
 from app.db.statements.batches import delete_batch
+from app.db.statements.writes import changed_rows
+from app.db.transactions import retry_deadlocks
 from app.ddl.clock import NOW
 from app.models.webhook import (
     DELIVERY_BYTES,
@@ -197,7 +197,7 @@ def running_recoveries(db: Session) -> dict[UUID, list[UUID]]:
 
 def step_recovery(db: Session, recovery_id: UUID) -> bool:
     """Queue the next batch; with the last one the recovery is over. False if another process has it in hand."""
-    return repeated(lambda: _step_recovery(db, recovery_id))
+    return retry_deadlocks(lambda: _step_recovery(db, recovery_id))
 
 
 def _step_recovery(db: Session, recovery_id: UUID) -> bool:

@@ -18,7 +18,7 @@ from app.core.config import get_settings
 from app.core.security import Undecryptable, decrypt, encrypt
 from app.core.signatures import derive_user_key
 from app.db.session import transaction
-from app.db.statements import api_keys
+from app.db.statements import accounts
 from app.ddl.clock import NOW
 from app.errors import EndpointsOff, UserNotFound, WebhookDisabled, WebhookNotFound, WebhooksOff
 from app.models.task import ACTIVE, Task
@@ -89,7 +89,7 @@ def columns_of(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def lock_user(db: Session, user_id: UUID) -> None:
     """Have no other endpoint of the user come or go until the transaction ends. Raises UserNotFound."""
-    if api_keys.lock_owner(db, user_id) is None:
+    if accounts.lock_owner(db, user_id) is None:
         raise UserNotFound
 
 

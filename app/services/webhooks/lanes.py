@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.statements.skipping import walk
+from app.db.statements.reads import skip_scan
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 
@@ -254,7 +254,7 @@ def _state_of(lanes: sa.CTE) -> sa.Select[*tuple[Any, ...]]:
 
 
 def _all_lanes() -> sa.Select[*tuple[Any, ...]]:
-    found = walk(_ROW.lane, most=LANES_AT_ONCE)
+    found = skip_scan(_ROW.lane, most=LANES_AT_ONCE)
     return _state_of(found).order_by(found.c.number)
 
 

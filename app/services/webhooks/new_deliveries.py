@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.core.json_text import dump_json
-from app.db.statements import conditions, task_rows
-from app.db.statements.conditions import is_one_of
+from app.db.statements import reads, task_rows
+from app.db.statements.reads import is_one_of
 from app.ddl.clock import NOW
 from app.models.outbox import ConsumerNumber, OutboxEvent
 from app.models.schedule import Schedule
@@ -177,7 +177,7 @@ IDENTITY_FIELDS = ("id", "status")
 _TASK_COLUMNS = Task.__table__.c
 _TASK_SNAPSHOTS = sa.select(*(_TASK_COLUMNS[name] for name in SHOWN), task_rows.WAITS, _TASK_COLUMNS.generation).where(
     # What is larger by its columns is larger as JSON, too.
-    conditions.is_one_of(_TASK_COLUMNS.id, "ids"),
+    reads.is_one_of(_TASK_COLUMNS.id, "ids"),
     task_rows.LARGE_BYTES <= MAX_DATA_BYTES,
 )
 

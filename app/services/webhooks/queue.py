@@ -19,10 +19,9 @@ from sqlalchemy.orm import Session, aliased
 from app.core.redacted_text import redact_text
 from app.core.security import Undecryptable
 from app.core.signatures import signed_headers
-from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.statements.batches import lock_batch
-from app.db.statements.upserting import upsert
+from app.db.statements.writes import changed_rows, upsert
 from app.ddl.clock import NOW
 from app.errors import WebhooksOff
 from app.models.user import User

@@ -19,9 +19,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
-from app.db.after_commit import after_commit
 from app.db.session import SessionLocal, transaction
 from app.db.statements import dependencies, workflows
+from app.db.transactions import after_commit
 from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.webhook import EventType

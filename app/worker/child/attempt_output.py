@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.json_text import dump_json
 from app.db.outage import first_line, is_passing
-from app.db.sql import prepared, task_output as statements
-from app.ddl.sizes import OUTPUT_ROW_BYTES
+from app.db.sql import attached_rows as statements, prepared
+from app.ddl.terms import OUTPUT_ROW_BYTES
 from app.errors import AttemptLost, OutputTooLarge, TaskCancelled
 from app.models.task import SEQ_BITS
 from app.services.execution.attempts import CurrentAttempt, check_bytes, check_name, to_json
@@ -135,7 +135,9 @@ class AttemptOutput:
                 last, self._is_waiting = self._seq, False
             while batch := self._batch(last):
                 ends_itself = self._current.ends_itself
-                cancellation = statements.write(db, self.task_id, self._current.attempt, batch, has_ended=ends_itself)
+                cancellation = statements.write_output(
+                    db, self.task_id, self._current.attempt, batch, has_ended=ends_itself
+                )
                 if cancellation is None and self._current.ends_itself and not ends_itself:
                     continue  # the body has ended its attempt meanwhile
                 if cancellation is None:

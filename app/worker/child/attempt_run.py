@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.json_text import dump_json
 from app.core.task_bodies import belongs_to, coroutine_runner, threads_of
-from app.db.sql import prepared, task_output
-from app.db.statements.ends import Cause
+from app.db.sql import attached_rows, prepared
+from app.db.statements.task_moves import Cause
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts, daily_limits, ends
@@ -159,7 +159,7 @@ class AttemptRun:
             # Signals come in the main thread: only there an order to stop would break the statement off.
             is_main = threading.current_thread() is threading.main_thread()
             with self._uninterrupted() if is_main else nullcontext():
-                stored = deliver(partial(task_output.stored_bytes, task_id=self.task_id), self._seconds)
+                stored = deliver(partial(attached_rows.stored_output_bytes, task_id=self.task_id), self._seconds)
         with _opening:
             if self._output is None:
                 limit, wake = self._child.settings.task_output_bytes, self._child.flusher.wake

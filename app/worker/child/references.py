@@ -9,7 +9,7 @@ from uuid import UUID
 from app.core.json_text import json_size
 from app.core.redaction import secrets_in
 from app.db.statements import workflows as statements
-from app.db.statements.executing import Executes
+from app.db.transactions import Executes
 from app.errors import ResultTooLarge, UnusableResult
 from app.models.task import TaskStatus
 from app.services.execution.attempts import Claim, check_bytes

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from app.core.json_text import dump_json
-from app.db.sql import attempts, task_steps as statements
-from app.db.statements.ends import Cancellation
-from app.ddl.sizes import STEP_BYTES
+from app.db.sql import attached_rows as statements, attempts
+from app.db.statements.task_moves import Cancellation
+from app.ddl.terms import STEP_BYTES
 from app.errors import AttemptLost, StepRepeated, TaskCancelled
 from app.models.task import SEQ_BITS
 from app.services.execution.attempts import check_name, to_json
@@ -43,14 +43,14 @@ class KeptRows(NamedTuple):
     deliver: Deliver[Any]
 
     def names(self) -> set[str]:
-        found: set[str] = self.deliver(lambda db: statements.names_of(db, self.task_id))
+        found: set[str] = self.deliver(lambda db: statements.step_names(db, self.task_id))
         return found
 
     def result(self, name: str) -> Any:
-        return self.deliver(lambda db: statements.result_of(db, self.task_id, name))
+        return self.deliver(lambda db: statements.step_result(db, self.task_id, name))
 
     def write(self, step: statements.Step) -> Cancellation:
-        found: Cancellation = self.deliver(lambda db: statements.write(db, self.task_id, self.attempt, step))
+        found: Cancellation = self.deliver(lambda db: statements.write_step(db, self.task_id, self.attempt, step))
         return found
 
 

@@ -21,7 +21,7 @@ from app.core.ids import new_id
 from app.core.redacted_text import redact_text
 from app.db.outage import first_line
 from app.db.sql import claims as statements, prepared
-from app.db.statements import claim_requests
+from app.db.statements import pending_rows
 from app.db.statements.limit_places import BEGIN_SECONDS
 from app.messaging import hints, wakeups
 from app.messaging.broker import BrokerLink
@@ -136,15 +136,15 @@ class Taker:
         hints.changed(*(claim.id for claim in claims))
         return claims
 
-    def _names(self, taken: Taken) -> claim_requests.Names:
+    def _names(self, taken: Taken) -> pending_rows.TaskNames:
         """What to claim: near its last task the process takes one row at a time, and never two for one token."""
         known = [name for name in self._known if name not in taken.missing] if taken.missing else self._known
-        if self._child.tasks_left.number < claim_requests.MOST_ROWS:
-            return claim_requests.Names(known, [])
+        if self._child.tasks_left.number < pending_rows.MOST_ROWS:
+            return pending_rows.TaskNames(known, [])
         limited = self._child.rate_limits.names
         short = {name: took for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited}
         most = min(statements.MOST_AT_ONCE, self._child.tasks_left.number)
-        return claim_requests.Names(known, list(short), rows_together(most, max(short.values(), default=0.0)))
+        return pending_rows.TaskNames(known, list(short), rows_together(most, max(short.values(), default=0.0)))
 
     def _wake_at(self, moment: float) -> None:
         """Have a process woken then (monotonic seconds): a row may wait whose name has no token before."""

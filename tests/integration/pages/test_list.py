@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from app.core.config import get_settings
-from app.db.statements import newest_tasks
+from app.db.statements import task_streams
 from tests.support.databases import ENGINE, SLOW
 from tests.support.page_reader import Reader, words
 from tests.support.task_client import TaskClient
@@ -76,7 +76,7 @@ class TestTheSelectionOfAll:
             tasks.create(tags=["a"])
         monkeypatch.setattr("app.web.views.tasks.ROWS", 1)
         monkeypatch.setattr(get_settings(), "database_costly_read_seconds", 0.5)
-        monkeypatch.setattr(newest_tasks, "values_of", lambda db, *_: db.execute(text(SLOW[ENGINE])))
+        monkeypatch.setattr(task_streams, "values_of_newest", lambda db, *_: db.execute(text(SLOW[ENGINE])))
         assert self.selected(reader, "q=tag:a") == "all that match"
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionLocal
-from app.db.sql import task_logs as statements, task_output as output, task_steps
+from app.db.sql import attached_rows, attached_rows as output, attached_rows as statements
 from app.models.task import LogLine
 from app.services.execution import ends
 from app.services.operations import limit_service
@@ -34,7 +34,7 @@ def logged(tasks: TaskClient) -> str:
         for at, (level, number) in enumerate(LEVELS.items())
     ]
     with SessionLocal() as db:
-        assert statements.write(db, UUID(task), 1, lines, -1)
+        assert statements.write_log(db, UUID(task), 1, lines, -1)
         db.commit()
     return task
 
@@ -88,7 +88,7 @@ class TestTheOutput:
             )
         ]
         with SessionLocal() as db:
-            assert output.write(db, UUID(task), 1, chunks, has_ended=False)
+            assert output.write_output(db, UUID(task), 1, chunks, has_ended=False)
             db.commit()
         return task
 
@@ -115,7 +115,7 @@ class TestTheOutput:
             retried(db, task_service.get_task(db, UUID(emitted)))
             claim(db, task_service.get_task(db, UUID(emitted)))
             second = output.Chunk(2 * FIRST + 1, "output", "2026-11-30T05:00:00Z", '"again"', 200)
-            assert output.write(db, UUID(emitted), 2, [second], has_ended=False)
+            assert output.write_output(db, UUID(emitted), 2, [second], has_ended=False)
             db.commit()
         heading = f'<li class="quiet" data-seq="{2 * FIRST}">Attempt 2</li><li data-seq="{2 * FIRST + 1}" class="text">'
         for path in ("", f"/output?after={FIRST + 5}"):
@@ -244,7 +244,7 @@ def with_steps(tasks: TaskClient) -> str:
     task = tasks.task_in("running")
     with SessionLocal() as db:
         for number, name in enumerate(("one", "two"), 1):
-            assert task_steps.write(db, UUID(task), 1, task_steps.Step(number, name, 0.5, '{"rows":3}', 300))
+            assert attached_rows.write_step(db, UUID(task), 1, attached_rows.Step(number, name, 0.5, '{"rows":3}', 300))
         assert ends.end_attempt(db, UUID(task), 1, ends.failed(ERROR))
         db.commit()
     return task

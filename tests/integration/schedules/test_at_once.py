@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.statements import schedules as statements, users
+from app.db.statements import accounts, schedules as statements
 from app.errors import TooManySchedules
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, Task
@@ -91,7 +91,7 @@ class TestTwice:
             schedule, free = new_schedule(db), new_schedule(db)
             rewind(db, schedule, free)
             db.commit()
-            users.lock_user(other, schedule.user_id)
+            accounts.lock_user(other, schedule.user_id)
             passing = threading.Thread(target=run)
             passing.start()
             passing.join(5)

@@ -7,7 +7,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.types import TypeEngine
 
 from app.ddl.columns import Id, UTCDateTime
-from app.ddl.portable.sqlite import NOW
+from app.ddl.sqlite import NOW
 from app.models.task import Task
 from tests.support.databases import ENGINE
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from app.api.http import schema_gate
 from app.api.http.schema_gate import SchemaGate
 from app.core.config import get_settings
-from app.db.schema_version import SchemaPreparation
+from app.db.compatibility import SchemaPreparation
 
 Meets = Callable[[Any], SchemaGate]
 

@@ -7,8 +7,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from app.db.after_commit import after_commit
 from app.db.session import transaction
+from app.db.transactions import after_commit
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import CheckConstraint
 
 import app.models  # noqa: F401 (fills the metadata)
-from app.ddl.base import Base
-from app.ddl.portable import guard, mysql, sqlite
-from app.ddl.trigger_terms import STATES
+from app.ddl import mysql, sqlite, trigger_rules
+from app.ddl.columns import Base
+from app.ddl.terms import STATES
 from app.migrations import baselines
 from app.models.task import TaskStatus
 from tests.support.baselines import COMMAND, FOLDER, URLS, is_frozen, schema_of
@@ -63,13 +63,13 @@ class TestTriggers:
     def test_they_know_all_states(self) -> None:
         assert tuple(TaskStatus) == STATES
 
-    def words(self, rules: guard.Rules) -> list[str]:
+    def words(self, rules: trigger_rules.Rules) -> list[str]:
         return [
             word for _, then in rules for word in ([then] if isinstance(then, str) else self.words(then))
         ]  # fmt: skip
 
     def test_what_mysql_says_fits_into_its_messages(self) -> None:
-        for words in self.words(guard.rules(str)):
+        for words in self.words(trigger_rules.guard_rules(str)):
             longest = words.replace("{OLD.id}", "0" * 32).replace("version}", "2147483647").replace(".status}", "x" * 9)
             assert len(f"tasks_guard: {longest}") <= MESSAGE_CHARACTERS
 
@@ -77,5 +77,5 @@ class TestTriggers:
     def test_each_says_what_it_refuses(self, room: object) -> None:
         text = "\n".join(room.CREATE["tasks"])  # type: ignore[attr-defined]
         assert "CREATE TRIGGER tasks_guard " in text
-        for words in self.words(guard.rules(str)):
+        for words in self.words(trigger_rules.guard_rules(str)):
             assert words.rpartition("}")[2] in text

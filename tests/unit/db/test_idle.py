@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import create_engine, text
 
-from app.db.idle import is_usable, replace_dead_connections
+from app.db.connections.pool import is_usable, replace_dead_connections
 
 
 class Connection:

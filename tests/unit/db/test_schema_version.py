@@ -11,26 +11,26 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, StaticPool, create_engine, text
 
 from app.core.config import Settings
-from app.db import schema_version
-from app.db.schema_version import REMEDY, REPEAT_SECONDS, SchemaPreparation
+from app.db import compatibility
+from app.db.compatibility import REMEDY, REPEAT_SECONDS, SchemaPreparation
 from tests.support.sources import APP
 
 STRICT: dict[str, Any] = {"secret_key": secrets.token_hex(32)}
 
 
 def test_the_head_is_that_of_alembic() -> None:
-    schema_version.read_revisions.cache_clear()
-    assert schema_version.read_revisions()[0] == ScriptDirectory(str(APP / "migrations")).get_current_head()
+    compatibility.read_revisions.cache_clear()
+    assert compatibility.read_revisions()[0] == ScriptDirectory(str(APP / "migrations")).get_current_head()
 
 
 def test_two_heads_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for revision, before in (("1", None), ("2a", "1"), ("2b", "1")):
         lines = f"revision: str = {revision!r}\ndown_revision: str | None = {before!r}\n"
         (tmp_path / f"{revision}.py").write_text(lines, encoding="utf-8")
-    monkeypatch.setattr(schema_version, "_MIGRATIONS", tmp_path)
-    schema_version.read_revisions.cache_clear()
+    monkeypatch.setattr(compatibility, "_MIGRATIONS", tmp_path)
+    compatibility.read_revisions.cache_clear()
     with pytest.raises(ValueError, match="too many values"):
-        schema_version.read_revisions()
+        compatibility.read_revisions()
 
 
 class TestStates:
@@ -41,13 +41,13 @@ class TestStates:
         for revision, before in (("1", None), ("2", "1")):
             lines = f"revision: str = {revision!r}\ndown_revision: str | None = {before!r}\n"
             (tmp_path / f"{revision}.py").write_text(lines, encoding="utf-8")
-        monkeypatch.setattr(schema_version, "_MIGRATIONS", tmp_path)
-        schema_version.read_revisions.cache_clear()
+        monkeypatch.setattr(compatibility, "_MIGRATIONS", tmp_path)
+        compatibility.read_revisions.cache_clear()
         made = create_engine("sqlite://", poolclass=StaticPool)
-        monkeypatch.setattr(schema_version, "engine", lambda: made)
+        monkeypatch.setattr(compatibility, "engine", lambda: made)
         yield made
         made.dispose()
-        schema_version.read_revisions.cache_clear()
+        compatibility.read_revisions.cache_clear()
 
     @pytest.mark.parametrize(
         ("version", "says", "works"),
@@ -66,7 +66,7 @@ class TestStates:
             connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
             if version is not None:
                 connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})
-        assert schema_version.schema_fault() == says
+        assert compatibility.schema_fault() == says
         assert SchemaPreparation(Settings()).fault() == (None if works else says)
 
     def test_a_creation_that_failed_is_tried_again_once_a_minute(
@@ -80,8 +80,8 @@ class TestStates:
             tries.append(command)
             return subprocess.CompletedProcess(command, 1, "", "a line\nmigrate: permission denied\n")
 
-        monkeypatch.setattr(schema_version.subprocess, "run", run)
-        monkeypatch.setattr(schema_version.time, "monotonic", lambda: now)
+        monkeypatch.setattr(compatibility.subprocess, "run", run)
+        monkeypatch.setattr(compatibility.time, "monotonic", lambda: now)
         preparation = SchemaPreparation(Settings())
         for now, tried in ((1000.0, 1), (1002.0, 1), (1000.0 + REPEAT_SECONDS - 1, 1), (1000.0 + REPEAT_SECONDS, 2)):  # noqa: B007 (the clock reads it)
             assert preparation.fault() == "the database cannot be migrated: migrate: permission denied"

@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from app.core.config import Settings
-from app.db import schema_version
-from app.db.schema_version import SchemaPreparation, schema_fault
-from app.db.server_version import version_fault
+from app.db import compatibility
+from app.db.compatibility import SchemaPreparation, schema_fault, version_fault
 
 
 class Server:
@@ -102,8 +101,8 @@ class TestAtTheStart:
     def old(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         """An empty database, on a server that is too old."""
         engine = create_engine("sqlite://")
-        monkeypatch.setattr(schema_version, "engine", lambda: engine)
-        monkeypatch.setattr(schema_version, "version_fault", lambda _: "X 2 or newer is needed, not 1")
+        monkeypatch.setattr(compatibility, "engine", lambda: engine)
+        monkeypatch.setattr(compatibility, "version_fault", lambda _: "X 2 or newer is needed, not 1")
         yield engine
         engine.dispose()
 
@@ -112,6 +111,6 @@ class TestAtTheStart:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
-        monkeypatch.setattr(schema_version.subprocess, "run", pytest.fail)
+        monkeypatch.setattr(compatibility.subprocess, "run", pytest.fail)
         assert schema_fault() == SchemaPreparation(Settings()).fault() == "X 2 or newer is needed, not 1"
         assert not caplog.records

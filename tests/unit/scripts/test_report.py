@@ -454,7 +454,7 @@ def test_the_page_tells_what_was_flaky_and_which_mutants_were_seen(tmp_path: Pat
 def test_coverage_is_summed_by_package() -> None:
     half = {"num_statements": 8, "covered_lines": 4}
     full = {"num_statements": 10, "covered_lines": 10}
-    files = {"app/db/rows.py": half, "app/db/session.py": full, "app/main.py": full}
+    files = {"app/db/statements/writes.py": half, "app/db/session.py": full, "app/main.py": full}
     data = {"files": {name: {"summary": each} for name, each in files.items()}}
     found = coverage_data.summarise(data)
     rows = found["packages"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.ids import new_id
-from app.db.statements.claim_requests import LinesToServe, Names
+from app.db.statements.pending_rows import LinesToServe, TaskNames
 from app.services.execution import claims as module
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim
@@ -38,7 +38,7 @@ class Table:
         """The turn of the next row that a claim finds so many seconds later."""
         self.now += seconds
         nothing: Any = SimpleNamespace()
-        found = self.claims.next(nothing, Names([], []), new_id(), WORKER, is_woken=is_woken)
+        found = self.claims.next(nothing, TaskNames([], []), new_id(), WORKER, is_woken=is_woken)
         return found[0].turn if found else None
 
 

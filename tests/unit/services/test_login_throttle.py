@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.db.statements.throttle import Count
+from app.db.statements.accounts import StoredCount
 from app.services.accounts.login_throttle import Limit
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -35,11 +35,11 @@ class TestARow:
         assert self.waits(6, DAY) == [0] * 6
 
     def test_of_very_many_events_has_a_wait_too(self) -> None:
-        count = self.LIMIT.after(Count(1_000_000, NOW, NOW), NOW)
+        count = self.LIMIT.after(StoredCount(1_000_000, NOW, NOW), NOW)
         assert self.LIMIT.wait(count, NOW) == 900
 
     def test_tells_what_is_left_of_the_wait(self) -> None:
-        count = self.LIMIT.after(Count(6, NOW, None), NOW)
+        count = self.LIMIT.after(StoredCount(6, NOW, None), NOW)
         waits = [self.LIMIT.wait(count, NOW + seconds(later)) for later in (0, 10, 15.5, 16, 100)]
         assert waits == [16, 6, 0.5, 0, 0]
 
@@ -51,12 +51,12 @@ class TestAWindow:
             assert limit.wait(count, NOW) == 0
             count = limit.after(count, NOW)
         assert [limit.wait(count, NOW + seconds(later)) for later in (0, 899, 900)] == [900, 1, 0]
-        assert limit.after(count, NOW + WINDOW) == Count(1, NOW + WINDOW, None)
+        assert limit.after(count, NOW + WINDOW) == StoredCount(1, NOW + WINDOW, None)
 
     def test_begins_with_its_first_event(self) -> None:
         limit = Limit("key", free=2, memory=WINDOW, longest_wait=WINDOW)
         count = limit.after(limit.after(None, NOW), NOW + seconds(890))
-        assert count == Count(2, NOW, NOW + seconds(891))
+        assert count == StoredCount(2, NOW, NOW + seconds(891))
         for _ in range(8):
             count = limit.after(count, NOW + seconds(890))
         assert limit.wait(count, NOW + seconds(890)) == 10  # the window's end, before the doubled wait's

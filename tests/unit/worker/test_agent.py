@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.statements.ends import Cause
+from app.db.statements.task_moves import Cause
 from app.services.execution.ends import Ending
 from app.worker.child.process import Slot
 from app.worker.parent.agent import Agent, Loss

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from app.core.json_text import dump_json
-from app.ddl.sizes import OUTPUT_ROW_BYTES
+from app.ddl.terms import OUTPUT_ROW_BYTES
 from app.errors import AttemptLost, OutputTooLarge, ResultTooLarge, TaskCancelled
 from app.services.execution.attempts import CurrentAttempt
 from app.worker.child import attempt_output, process

@@ -14,7 +14,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from app.core.ids import new_id
 from app.core.redacted_text import known_secrets
 from app.core.task_bodies import coroutine_runner
-from app.db.statements.ends import Cause
+from app.db.statements.task_moves import Cause
 from app.errors import OutputTooLarge, TaskCancelled
 from app.services.execution.claims import ReadyClaim
 from app.services.tasks.task_history import KeptLogs

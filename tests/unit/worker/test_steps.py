@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from app.core.config import get_settings
-from app.db.statements.ends import Cancellation
-from app.db.statements.task_steps import Step
+from app.db.statements.attached_rows import Step
+from app.db.statements.task_moves import Cancellation
 from app.errors import AttemptLost, ResultTooLarge, StepRepeated, TaskCancelled
 from app.worker.child.steps import Steps, is_async
 

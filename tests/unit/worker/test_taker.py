@@ -12,7 +12,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.task_bodies import belongs_to, hand_on, hand_on_no_more
 from app.db.sql import claims as statements
-from app.db.statements.claim_requests import MOST_ROWS, Names
+from app.db.statements.pending_rows import MOST_ROWS, TaskNames
 from app.errors import TaskCancelled
 from app.messaging.application import celery_app
 from app.services.execution.claims import Claims, ReadyClaim
@@ -108,7 +108,7 @@ class TestWhatIsAskedFor:
     def test_are_as_many_rows_as_fit(
         self, took: dict[str, float], left: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[Names] = []
+        asked: list[TaskNames] = []
         monkeypatch.setattr("app.worker.child.taker.deliver", lambda take, _, **__: take(None))
         monkeypatch.setattr(Claims, "next", lambda _self, _db, names, *_, **__: asked.append(names) or [])
         monkeypatch.setattr(statements, "MOST_AT_ONCE", 40)

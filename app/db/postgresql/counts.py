@@ -1,0 +1,187 @@
+"""Numbers that are kept: of tasks by kind and time, for `/metrics`, and of what a user has used in a day.
+
+Many rows are one JSON parameter of one statement.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Date,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.orm import Session
+
+from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
+from app.db.postgresql.prepared import PreparedConnection
+from app.db.statements.tables import DAILY_COUNTS
+from app.ddl.clock import NOW
+from app.models.task import Task
+from app.models.task_count import COUNTED_UNDER, Ended, Folded
+from app.models.task_stats import (
+    PAIR,
+    SHORTEST_STEP,
+    STAT_KIND,
+    STAT_NUMBERS,
+    SUBMITTED,
+    SUM_NUMBERS,
+    task_durations,
+    task_stats,
+    task_sum_durations,
+    task_sums,
+)
+
+Rows = Sequence[dict[str, Any]]
+
+_KIND = ", ".join(SUBMITTED)
+
+
+def step_of(column: str) -> str:
+    """The begin of the shortest step that a time is in, as SQL."""
+    return f"date_bin('{SHORTEST_STEP} seconds', {column}, 'epoch')"
+
+
+def bucket_of(column: str) -> str:
+    """The bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
+    doublings = f"ln({column} / {SHORTEST_SECONDS}) / ln(2)"
+    within = f"least({LAST}, 1 + floor({PER_DOUBLING} * {doublings}))"
+    return f"CASE WHEN {column} < {SHORTEST_SECONDS} THEN 0 WHEN {column} IS NOT NULL THEN {within} END::integer"
+
+
+_TAKE = text(f"""
+WITH taken AS (
+    DELETE FROM task_submissions WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM task_submissions LIMIT :batch FOR UPDATE SKIP LOCKED
+    )) RETURNING user_id, at, {_KIND}, number
+)
+SELECT statement_timestamp(), count(*), user_id, {step_of("at")}, {_KIND}, sum(number)::bigint
+FROM taken GROUP BY user_id, {step_of("at")}, {_KIND}
+""")  # noqa: S608 (names of columns)  # nosec B608
+
+
+def take_submissions(db: Session, limit: int) -> Sequence[Any]:
+    """Take at most `limit` rows of new tasks away.
+
+    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, SUBMITTED, the number.
+    """
+    return db.execute(_TAKE, {"batch": limit}).all()
+
+
+def _summing(table: Table, key: Sequence[str], numbers: Sequence[str]) -> Insert:
+    """An INSERT of rows with these columns, which adds their numbers to those that are there."""
+    names = [*key, *numbers]
+    new = (
+        func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
+        .table_valued(*(column(name, table.c[name].type) for name in names))
+        .render_derived(name="new", with_types=True)
+    )
+    statement = insert(table).from_select(names, select(new))
+    sums = {name: table.c[name] + statement.excluded[name] for name in numbers}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
+
+
+def _add_numbers(db: Session, statement: Insert, rows: Rows) -> None:
+    """Add these rows in their order. It is the same for all callers, so that two at once do not deadlock."""
+    if rows:
+        db.execute(statement, {"p_rows": json.dumps(rows, default=str)})
+
+
+_STEP = ("user_id", "step_seconds", "at")
+_ADD_STATS = _summing(task_stats, [*_STEP, *STAT_KIND], STAT_NUMBERS)
+_ADD_DURATIONS = _summing(task_durations, [*_STEP, "measure", "bucket"], ["number"])
+_ADD_SUMS = _summing(task_sums, PAIR, SUM_NUMBERS)
+_ADD_SUM_DURATIONS = _summing(task_sum_durations, [*PAIR, "measure", "bucket"], ["number", "seconds"])
+
+
+def add_stats(db: Session, rows: Rows) -> None:
+    """Add these numbers. Each row has all columns."""
+    _add_numbers(db, _ADD_STATS, rows)
+
+
+def add_durations(db: Session, rows: Rows) -> None:
+    """As `add_stats`, for durations."""
+    _add_numbers(db, _ADD_DURATIONS, rows)
+
+
+def add_sums(db: Session, rows: Rows) -> None:
+    """As `add_stats`, to the counters of `/metrics`."""
+    _add_numbers(db, _ADD_SUMS, rows)
+
+
+def add_sum_durations(db: Session, rows: Rows) -> None:
+    """As `add_stats`, to their durations."""
+    _add_numbers(db, _ADD_SUM_DURATIONS, rows)
+
+
+# -- Folding the changes into the kept sums (`app/models/task_count.py`) -----------------------------------------------
+
+_BY = ", ".join(COUNTED_UNDER)
+# One statement, so that a reader sees each change once: among the changes, or in the sums. Sorted, so that two folds at
+# once do not deadlock.
+_FOLD = text(f"""
+WITH taken AS (
+    DELETE FROM task_count_changes WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM task_count_changes LIMIT :batch FOR UPDATE SKIP LOCKED
+    )) RETURNING {_BY}, number, ended_at, waited, ran, error, error_type, error_message
+), kinds AS (
+    INSERT INTO task_counts ({_BY}, number)
+    SELECT {_BY}, sum(number) FROM taken GROUP BY {_BY} HAVING sum(number) <> 0 ORDER BY {_BY}
+    ON CONFLICT (user_id, task_type, celery_task_name, priority, queue, status)
+    DO UPDATE SET number = task_counts.number + excluded.number
+), totals AS (
+    INSERT INTO task_totals (user_id, status, number)
+    SELECT user_id, status, sum(number) FROM taken GROUP BY 1, 2 HAVING sum(number) <> 0 ORDER BY 1, 2
+    ON CONFLICT (user_id, status) DO UPDATE SET number = task_totals.number + excluded.number
+)
+SELECT (SELECT count(*) FROM taken), statement_timestamp(), told.* FROM (SELECT 1) AS once LEFT JOIN (
+    SELECT {_BY}, {step_of("ended_at")}, {bucket_of("waited")}, {bucket_of("ran")}, error,
+        sum(number)::bigint, count(ended_at), count(*), coalesce(sum(waited), 0), coalesce(sum(ran), 0),
+        min(ended_at), max(ended_at), max(error_type), max(error_message)
+    FROM taken WHERE ended_at IS NOT NULL OR error IS NOT NULL OR status = 'pending'
+    GROUP BY {_BY}, {step_of("ended_at")}, {bucket_of("waited")}, {bucket_of("ran")}, error
+) AS told ON true
+""")  # noqa: S608 (names of columns)  # nosec B608
+
+
+def fold_changes(db: Session, limit: int) -> Folded:
+    """Add a batch of at most `limit` changes to the sums."""
+    rows = db.execute(_FOLD, {"batch": limit}).all()
+    taken, now, *_ = rows[0]
+    return Folded(taken, now, [Ended(*row[2:]) for row in rows if row[2] is not None])
+
+
+# -- Daily counts: one statement that counts only within a limit (ON CONFLICT with a condition, RETURNING) -------------
+
+Executor = Session | Connection | PreparedConnection
+_AMOUNT = bindparam("amount", type_=BigInteger)
+_LIMIT = bindparam("limit", type_=BigInteger)
+_TODAY = cast(func.timezone("UTC", NOW), Date)
+_FIRST_OF_DAY = select(Task.user_id, bindparam("what", type_=Text), _TODAY, cast(_AMOUNT, BigInteger)).where(
+    Task.id == bindparam("task_id", type_=Uuid), _AMOUNT <= _LIMIT
+)
+_INSERT_DAY = insert(DAILY_COUNTS).from_select(["user_id", "what", "day", "used"], _FIRST_OF_DAY)
+_COUNT_DAY = _INSERT_DAY.on_conflict_do_update(
+    index_elements=[DAILY_COUNTS.c.user_id, DAILY_COUNTS.c.what, DAILY_COUNTS.c.day],
+    set_={"used": DAILY_COUNTS.c.used + _INSERT_DAY.excluded.used},
+    where=DAILY_COUNTS.c.used + _INSERT_DAY.excluded.used <= _LIMIT,
+).returning(DAILY_COUNTS.c.used)
+
+
+def count_for_owner(db: Executor, task_id: UUID, what: str, amount: int, limit: int) -> bool:
+    """Add `amount` to what the task's owner has used today. Returns False, and adds nothing, beyond the limit."""
+    values = {"task_id": task_id, "what": what, "amount": amount, "limit": limit}
+    return db.execute(_COUNT_DAY, values).one_or_none() is not None
