@@ -174,8 +174,8 @@ class TestATrial:
 class TestTheForkServer:
     def test_that_cannot_import_says_why_with_file_and_line(self, tmp_path: Path) -> None:
         """It tells what it knows, and else the last of what Python has written."""
-        for name in ("__init__", "core/__init__", "core/engines", "core/import_errors",
-                     "launcher/__init__", "launcher/fork_server", "launcher/processes"):  # fmt: skip
+        for name in ("__init__", "core/__init__", "core/engines", "core/process_start",
+                     "launcher/__init__", "launcher/fork_server", "launcher/logfile", "launcher/processes"):  # fmt: skip
             copy = tmp_path / "app" / f"{name}.py"
             copy.parent.mkdir(exist_ok=True, parents=True)
             copy.write_text((ROOT / "app" / f"{name}.py").read_text(encoding="utf-8"), encoding="utf-8")

@@ -123,7 +123,7 @@ class TestFacets:
     def test_that_looked_at_a_part_of_the_tasks_say_so(
         self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_counts, "LOOK", 5)
+        monkeypatch.setattr(task_counts, "PAGE_LOOK", 5)
         assert numbers(db, TaskFilter(user_id=user, tag=["nightly"]))["status"] == {"failed": "1+", "pending": "1+"}
         # Those of the sums are all.
         assert numbers(db, TaskFilter(user_id=user, queue="low_priority"))["status"] == {"failed": "2"}

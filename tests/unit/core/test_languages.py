@@ -138,7 +138,7 @@ def test_those_of_the_python_api_do_not_speak_of_http() -> None:
 
 def test_so_has_what_is_wrong_with_a_url_and_its_headers() -> None:
     texts = {"it is not a public address, and not allowed by OUTBOUND_ALLOW", "is not the id of a file"}
-    for name in ("urls", "headers"):
+    for name in ("targets", "client"):
         tree = ast.parse((ROOT / "app" / "outbound" / f"{name}.py").read_text(encoding="utf-8"))
         calls = (
             node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "InvalidRequest"

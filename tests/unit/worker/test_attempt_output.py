@@ -59,7 +59,7 @@ class Table:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
     made = Table()
-    monkeypatch.setattr(attempt_output.statements, "write", made.write)
+    monkeypatch.setattr(attempt_output.statements, "write_output", made.write)
     return made
 
 
@@ -172,7 +172,7 @@ class TestBounds:
             emit(output, 1)
             return write(*arguments, **options)
 
-        monkeypatch.setattr(attempt_output.statements, "write", write_slowly)
+        monkeypatch.setattr(attempt_output.statements, "write_output", write_slowly)
         emit(output, 0)
         output.write(DB)
         assert table.texts == ["0"]
@@ -282,7 +282,7 @@ class TestWriting:
             current.ends_itself = True
             return write(*arguments, has_ended=has_ended) if has_ended else None
 
-        monkeypatch.setattr(attempt_output.statements, "write", write_behind_the_end)
+        monkeypatch.setattr(attempt_output.statements, "write_output", write_behind_the_end)
         emit(output, "a")
         output.write(DB)
         assert (table.texts, table.has_ended) == (['"a"'], True)

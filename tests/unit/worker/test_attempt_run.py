@@ -188,7 +188,7 @@ class TestOutput:
             return True
 
         monkeypatch.setattr(Flusher, "wake", lambda *_: None)
-        monkeypatch.setattr(attempt_output.statements, "write", write)
+        monkeypatch.setattr(attempt_output.statements, "write_output", write)
         monkeypatch.setattr(attempt_run.ends, "end_attempt", end)
         monkeypatch.setattr(KeptLogs, "write", lambda *_: True)
         run.emit("a", "output")
@@ -227,7 +227,7 @@ class TestOutput:
         def refuse(*_: Any, **__: Any) -> None:
             raise REFUSED
 
-        monkeypatch.setattr(attempt_output.statements, "write", refuse)
+        monkeypatch.setattr(attempt_output.statements, "write_output", refuse)
         run.succeed(None, later=later)
         assert ended == [str(Cause.FAILED)]
 
@@ -236,7 +236,7 @@ class TestOutput:
     ) -> None:
         asked: list[UUID] = []
         monkeypatch.setattr(
-            attempt_run.task_output, "stored_bytes", lambda _, task_id: asked.append(task_id) or 2**40
+            attempt_run.attached_rows, "stored_output_bytes", lambda _, task_id: asked.append(task_id) or 2**40
         )  # fmt: skip
         child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)  # type: ignore[arg-type]
         run = AttemptRun(claimed(attempt=2), child)
