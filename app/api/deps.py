@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from app.api.http.password_limits import PasswordTurns, Refusals
 from app.api.http.peers import count_for_user
+from app.api.http.problems import Answers
 from app.api.http.turns import Authenticate
 from app.core.config import Settings, get_settings
 from app.core.origin import Actor, address_block, set_actor
 from app.db.session import SessionLocal
-from app.errors import TooManyRequests, Unauthenticated
+from app.errors import AdminOnly, InsufficientScope, LoginOnly, TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher
 from app.models.auth import Scope
 from app.services.accounts.auth_service import Principal
@@ -121,7 +122,7 @@ async def get_current_user(request: Request, token: BearerToken) -> Principal:
     return await authenticated(request, token)
 
 
-CurrentUser = Annotated[Principal, Depends(get_current_user)]
+CurrentUser = Annotated[Principal, Depends(get_current_user), Answers(401)]
 
 
 async def get_login_user(user: CurrentUser) -> Principal:
@@ -145,10 +146,16 @@ async def get_admin(user: CurrentUser) -> Principal:
 
 
 # Use one of these for each route: FastAPI would query the database again for each other set of scopes.
-LoginUser = Annotated[Principal, Depends(get_login_user)]
-TaskReader = Annotated[Principal, Security(get_scoped_user, scopes=[Scope.TASKS_READ.value])]
-TaskWriter = Annotated[Principal, Security(get_scoped_user, scopes=[Scope.TASKS_WRITE.value])]
-AdminUser = Annotated[Principal, Security(get_admin, scopes=[Scope.ADMIN.value])]
+LoginUser = Annotated[Principal, Depends(get_login_user), Answers(401, LoginOnly)]
+TaskReader = Annotated[
+    Principal, Security(get_scoped_user, scopes=[Scope.TASKS_READ.value]), Answers(401, InsufficientScope)
+]
+TaskWriter = Annotated[
+    Principal, Security(get_scoped_user, scopes=[Scope.TASKS_WRITE.value]), Answers(401, InsufficientScope)
+]
+AdminUser = Annotated[
+    Principal, Security(get_admin, scopes=[Scope.ADMIN.value]), Answers(401, AdminOnly, InsufficientScope)
+]
 
 
 async def get_watcher(request: Request) -> Watcher:

@@ -9,10 +9,11 @@ from uuid import UUID
 from fastapi import Depends, Query, Request
 
 from app.api.deps import TaskReader
+from app.api.http.problems import Answers
 from app.api.http.router import MAX_NAMED
 from app.api.http.turns import caller
 from app.db.session import SessionLocal
-from app.errors import InvalidSearch
+from app.errors import AdminOnly, InsufficientScope, InvalidSearch
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.task_filter import TaskFilterQuery, named_fields
@@ -96,4 +97,4 @@ def visible_to_admin(user: Principal, wanted: UUID | Literal["all"] | None) -> U
     return _visible_owner(user, "all" if wanted is None and user.is_admin else wanted)
 
 
-TaskFilterDep = Annotated[TaskFilter, Depends(task_filter)]
+TaskFilterDep = Annotated[TaskFilter, Depends(task_filter), Answers(401, InsufficientScope, AdminOnly)]

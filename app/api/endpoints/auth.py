@@ -7,17 +7,15 @@ from uuid import UUID
 from fastapi import Form, Header, Path, Request, Response, status
 
 from app.api.deps import ClientAddress, LoginTurn, LoginUser, PasswordTurn, SessionDep
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, Skip, read_cursor
+from app.api.http.problems import Answers, raises
+from app.api.http.responses import Cursor, Limit, ListRenderer, Skip, read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import (
     AdminOnly,
     ApiKeyLimit,
     ApiKeyNotFound,
     InvalidCredentials,
-    InvalidCursor,
     InvalidToken,
-    LoginOnly,
     RegistrationClosed,
     SecondFactorRequired,
     SessionNotFound,
@@ -45,13 +43,8 @@ router = SlashRouter(prefix="/auth", tags=["auth"])
 TAG_DESCRIPTION = "Registration, logins and their tokens, API keys."
 
 
-@router.post(
-    "/register",
-    response_model=User,
-    status_code=status.HTTP_201_CREATED,
-    response_description="The new user",
-    responses=problems(RegistrationClosed, UserExists, WeakPassword, 429),
-)
+@router.post("/register", response_model=User, status_code=status.HTTP_201_CREATED, response_description="The new user")
+@raises(RegistrationClosed, UserExists, WeakPassword, 429)
 def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: PasswordTurn) -> UserRow:
     """Create an account with the role `user`.
 
@@ -60,12 +53,8 @@ def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: 
     return user_service.register(db, body.username, body.email, body.password, address)
 
 
-@router.post(
-    "/login",
-    response_model=TokenPair,
-    response_description="The tokens of a new login",
-    responses=problems(InvalidCredentials, SecondFactorRequired, 429),
-)
+@router.post("/login", response_model=TokenPair, response_description="The tokens of a new login")
+@raises(InvalidCredentials, SecondFactorRequired, 429)
 def login(
     db: SessionDep,
     form: Annotated[LoginForm, Form()],
@@ -87,11 +76,9 @@ def login(
 
 
 @router.post(
-    "/refresh",
-    response_model=TokenPair,
-    response_description="New tokens; the old refresh token no longer works",
-    responses=problems(InvalidToken, 429),
+    "/refresh", response_model=TokenPair, response_description="New tokens; the old refresh token no longer works"
 )
+@raises(InvalidToken, 429)
 def refresh_tokens(db: SessionDep, body: RefreshRequest) -> Tokens:
     """Exchange a refresh token for new tokens. Each refresh token works once: a second use ends the whole login.
 
@@ -100,12 +87,7 @@ def refresh_tokens(db: SessionDep, body: RefreshRequest) -> Tokens:
     return auth_service.refresh(db, body.refresh_token)
 
 
-@router.post(
-    "/logout",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="Logged out",
-    responses=problems(401, LoginOnly),
-)
+@router.post("/logout", status_code=status.HTTP_204_NO_CONTENT, response_description="Logged out")
 def logout(db: SessionDep, user: LoginUser) -> None:
     """End this login. Its access and refresh tokens stop working at once. API keys keep working."""
     auth_service.logout(db, user)
@@ -113,36 +95,27 @@ def logout(db: SessionDep, user: LoginUser) -> None:
 
 # -- Endpoints of open logins ------------------------------------------------------------------------------------------
 
-SessionId = Annotated[UUID, Path(description="The login's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+SessionId = Annotated[
+    UUID,
+    Path(description="The login's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
+    Answers(SessionNotFound),
+]
 
 
-@router.get(
-    "/sessions",
-    response_model=list[LoginSessionRead],
-    response_description="Open logins, newest first",
-    responses=problems(401, LoginOnly),
-)
+@router.get("/sessions", response_model=list[LoginSessionRead], response_description="Open logins, newest first")
 def list_sessions(db: SessionDep, user: LoginUser) -> Sequence[OpenSession]:
     """List your open logins, including this one."""
     return session_service.list_sessions(db, user.id, user.session_id)
 
 
-@router.delete(
-    "/sessions",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="All other logins have ended",
-    responses=problems(401, LoginOnly),
-)
+@router.delete("/sessions", status_code=status.HTTP_204_NO_CONTENT, response_description="All other logins have ended")
 def end_other_sessions(db: SessionDep, user: LoginUser) -> None:
     """End all your logins except this one."""
     session_service.end_other_sessions(db, user.id, user.session_id)
 
 
 @router.delete(
-    "/sessions/{session_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="The login has ended",
-    responses=problems(401, LoginOnly, SessionNotFound),
+    "/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The login has ended"
 )
 def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
     """End one of your logins. Its access and refresh tokens stop working at once."""
@@ -152,7 +125,9 @@ def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
 # -- Endpoints of API keys. Only a login manages keys ------------------------------------------------------------------
 
 _KEYS = ListRenderer(ApiKeyRead)
-KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+KeyId = Annotated[
+    UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(ApiKeyNotFound)
+]
 
 
 @router.post(
@@ -160,8 +135,8 @@ KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b
     response_model=ApiKeyCreated,
     status_code=status.HTTP_201_CREATED,
     response_description="The new key, which only this answer shows",
-    responses=problems(401, LoginOnly, AdminOnly, ApiKeyLimit, 429),
 )
+@raises(AdminOnly, ApiKeyLimit, 429)
 def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKeyCreated:
     """Create an API key for a program. Store it now: the service keeps a digest and cannot show the key again.
 
@@ -172,12 +147,7 @@ def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKe
     return ApiKeyCreated.of(made.row, made.key)
 
 
-@router.get(
-    "/api-keys",
-    response_model=list[ApiKeyRead],
-    response_description="API keys, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, LoginOnly, InvalidCursor)},
-)
+@router.get("/api-keys", response_model=list[ApiKeyRead], response_description="API keys, newest first")
 def list_api_keys(
     request: Request, db: SessionDep, user: LoginUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
@@ -186,23 +156,13 @@ def list_api_keys(
     return _KEYS.page(request, page, lambda key: key.id)
 
 
-@router.get(
-    "/api-keys/{key_id}",
-    response_model=ApiKeyRead,
-    response_description="The key, without its secret",
-    responses=problems(401, LoginOnly, ApiKeyNotFound),
-)
+@router.get("/api-keys/{key_id}", response_model=ApiKeyRead, response_description="The key, without its secret")
 def get_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> ApiKey:
     """Get one of your API keys."""
     return api_key_service.get_key(db, user.id, key_id)
 
 
-@router.delete(
-    "/api-keys/{key_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="The key is revoked",
-    responses=problems(401, LoginOnly, ApiKeyNotFound),
-)
+@router.delete("/api-keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The key is revoked")
 def revoke_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> None:
     """Revoke an API key. It stops working at once, and the list shows it as revoked. Repeating this is harmless."""
     api_key_service.revoke_key(db, user.id, key_id)

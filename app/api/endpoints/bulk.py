@@ -7,7 +7,7 @@ from fastapi import Path, Request, Response, status
 
 from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.http.body_route import body_limit
-from app.api.http.problems import problems
+from app.api.http.problems import Answers, problems, raises
 from app.api.http.responses import rendered
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
@@ -34,7 +34,11 @@ router = SlashRouter(prefix="/tasks/bulk", tags=["tasks"])
 # A token, and a filter or 1,000 ids.
 BODY_BYTES = 2 * MAX_TOKEN
 
-DeedId = Annotated[UUID, Path(description="The operation's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+DeedId = Annotated[
+    UUID,
+    Path(description="The operation's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
+    Answers(BulkDeedNotFound),
+]
 
 _ACCEPTS: dict[str, Any] = {
     "status_code": status.HTTP_202_ACCEPTED,
@@ -106,23 +110,14 @@ def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body:
     return rendered(BulkAccepted.model_validate(accepted), status.HTTP_202_ACCEPTED, {"Location": location})
 
 
-@router.get(
-    "/{deed_id}",
-    response_model=BulkRead,
-    response_description="The operation",
-    responses=problems(401, InsufficientScope, BulkDeedNotFound),
-)
+@router.get("/{deed_id}", response_model=BulkRead, response_description="The operation")
 def get_bulk_operation(db: SessionDep, user: TaskReader, deed_id: DeedId) -> BulkDeed:
     """Say how far a bulk operation is. It is forgotten a week after its end."""
     return task_service.get_bulk(db, deed_id, owner=user.owner)
 
 
-@router.post(
-    "/{deed_id}/abort",
-    response_model=BulkRead,
-    response_description="The operation is aborted",
-    responses=problems(401, InsufficientScope, BulkDeedNotFound, BulkDeedOver),
-)
+@router.post("/{deed_id}/abort", response_model=BulkRead, response_description="The operation is aborted")
+@raises(BulkDeedOver)
 def abort_bulk_operation(db: SessionDep, user: TaskWriter, deed_id: DeedId) -> BulkDeed:
     """Abort a bulk operation. What is done stays done, and nothing more is done from the answer on."""
     return task_service.abort_bulk(db, deed_id, owner=user.owner)

@@ -6,12 +6,12 @@ from uuid import UUID
 from fastapi import Path, Query, Request, Response
 
 from app.api.deps import SessionDep, TaskReader, TaskWriter
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer
+from app.api.http.problems import Answers, problems, raises
+from app.api.http.responses import Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
-from app.errors import AdminOnly, ErrorGroupNotFound, InsufficientScope, InvalidCursor
+from app.errors import AdminOnly, ErrorGroupNotFound, InsufficientScope
 from app.models.error_group import FINGERPRINT, ErrorState
 from app.schemas.error_group import EXAMPLE, ErrorGroupIgnore, ErrorGroupRead
 from app.schemas.values import ShortText
@@ -24,8 +24,10 @@ TAG_DESCRIPTION = "Failures in groups: resolve, ignore, reopen."
 
 _GROUPS = ListRenderer(ErrorGroupRead)
 Fingerprint = Annotated[
-    str, Path(pattern=FINGERPRINT, description="The fingerprint of the group.", examples=[EXAMPLE])
-]  # fmt: skip
+    str,
+    Path(pattern=FINGERPRINT, description="The fingerprint of the group.", examples=[EXAMPLE]),
+    Answers(ErrorGroupNotFound),
+]
 State = Annotated[ErrorState | None, Query(description="Groups in this state.")]
 TaskName = Annotated[ShortText | None, Query(description="Groups of this task.")]
 _PROBLEMS = problems(401, InsufficientScope, ErrorGroupNotFound)
@@ -36,12 +38,8 @@ def _owner(user: Principal) -> UUID | None:
     return None if user.is_admin else user.id
 
 
-@router.get(
-    "/",
-    response_model=list[ErrorGroupRead],
-    response_description="Groups, the one that failed last first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
-)
+@router.get("/", response_model=list[ErrorGroupRead], response_description="Groups, the one that failed last first")
+@raises(AdminOnly)
 @costly(lambda _: True)
 def list_error_groups(
     request: Request,
@@ -63,24 +61,20 @@ def list_error_groups(
 
 
 @router.get(
-    "/{fingerprint}", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
+    "/{fingerprint}", response_model=ErrorGroupRead, response_description="The group"
 )  # fmt: skip
 def get_error_group(db: SessionDep, user: TaskReader, fingerprint: Fingerprint) -> ErrorGroupState:
     """Return one group of failures."""
     return error_group_service.get_error_group(db, fingerprint, owner=_owner(user))
 
 
-@router.post(
-    "/{fingerprint}/resolve", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
-)
+@router.post("/{fingerprint}/resolve", response_model=ErrorGroupRead, response_description="The group")
 def resolve_error_group(db: SessionDep, user: TaskWriter, fingerprint: Fingerprint) -> ErrorGroupState:
     """Mark a group as resolved. A new failure reopens it."""
     return error_group_service.resolve_error_group(db, fingerprint, owner=_owner(user))
 
 
-@router.post(
-    "/{fingerprint}/ignore", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
-)
+@router.post("/{fingerprint}/ignore", response_model=ErrorGroupRead, response_description="The group")
 def ignore_error_group(
     db: SessionDep, user: TaskWriter, fingerprint: Fingerprint, body: ErrorGroupIgnore | None = None
 ) -> ErrorGroupState:
@@ -89,9 +83,7 @@ def ignore_error_group(
     return error_group_service.ignore_error_group(db, fingerprint, until, owner=_owner(user))
 
 
-@router.post(
-    "/{fingerprint}/reopen", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
-)
+@router.post("/{fingerprint}/reopen", response_model=ErrorGroupRead, response_description="The group")
 def reopen_error_group(db: SessionDep, user: TaskWriter, fingerprint: Fingerprint) -> ErrorGroupState:
     """Reopen a resolved or ignored group."""
     return error_group_service.reopen_error_group(db, fingerprint, owner=_owner(user))

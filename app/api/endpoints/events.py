@@ -13,13 +13,13 @@ from pydantic import BeforeValidator
 from app.api.deps import BearerToken, SessionDep, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
 from app.api.endpoints.webhooks import DELIVERIES
-from app.api.http.problems import problems
+from app.api.http.problems import raises
 from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, read_number
 from app.api.http.router import SlashRouter
 from app.api.http.sse import MEDIA_TYPE, EventStream
 from app.api.http.turns import in_turn
 from app.core.security import read_access_token
-from app.errors import InsufficientScope, InvalidCursor, InvalidToken, TaskNotFound, TooManyStreams
+from app.errors import InvalidToken, TooManyStreams
 from app.live.streams import Credential, version_of
 from app.models.task import LogLevel
 from app.schemas.task import TASK, TaskLogRead, TaskOutputRead, TaskStepRead
@@ -64,10 +64,10 @@ def stream_answer(example: str, events: str) -> dict[int | str, dict[str, Any]]:
         **stream_answer(
             f"retry: 2100\n: connected\nid: 6447e5a0c1b2d\n\nevent: task\nid: 6447e5a0c1b2d\ndata: {_DATA}\n\n",
             "`data` of `event: task` is a `TaskRead` as JSON. `data` of `event: reset` is `{}`.",
-        ),
-        **problems(401, InsufficientScope, TooManyStreams),
+        )
     },
 )
+@raises(TooManyStreams)
 async def follow_tasks(
     user: TaskReader, token: BearerToken, watcher: WatcherDep, last_event_id: LastEventId = None
 ) -> Response:
@@ -93,9 +93,9 @@ async def follow_tasks(
             f"retry: 2100\nevent: task\nid: 22\ndata: {_DATA}\n\n", "`event` is `task`; `data` is a `TaskRead` as JSON."
         ),
         204: {"description": "The task has ended and you have its last state; an EventSource stops"},
-        **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
     },
 )
+@raises(TooManyStreams)
 async def follow_task(
     user: TaskReader, token: BearerToken, watcher: WatcherDep, task_id: TaskId, last_event_id: LastEventId = None
 ) -> Response:
@@ -165,9 +165,9 @@ _STREAM_OF_LINES: dict[str, Any] = stream_answer(
     responses={
         200: {"content": _STREAM_OF_LINES["content"], "headers": LINK_HEADER},
         204: {"description": "With `follow`: the task has ended and you have its last line; an EventSource stops"},
-        **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
     },
 )
+@raises(TooManyStreams)
 async def list_task_logs(
     request: Request,
     db: SessionDep,
@@ -266,9 +266,9 @@ _STREAM_OF_CHUNKS: dict[str, Any] = stream_answer(
     responses={
         200: {"content": _STREAM_OF_CHUNKS["content"], "headers": LINK_HEADER},
         204: {"description": "With `follow`: the task has ended and you have its last chunk; an EventSource stops"},
-        **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
     },
 )
+@raises(TooManyStreams)
 async def list_task_output(
     request: Request,
     db: SessionDep,
@@ -324,7 +324,6 @@ _STEPS = ListRenderer(TaskStepRead)
     "/{task_id}/steps",
     response_model=list[TaskStepRead],
     response_description="The steps, in the order in which they ended",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
 )
 def list_task_steps(
     request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = MAX_LIMIT, cursor: Cursor = None
@@ -341,12 +340,7 @@ def list_task_steps(
 # -- The endpoint of the webhooks of one task --------------------------------------------------------------------------
 
 
-@router.get(
-    "/{task_id}/deliveries",
-    response_model=list[DeliveryRead],
-    response_description="Deliveries, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
-)
+@router.get("/{task_id}/deliveries", response_model=list[DeliveryRead], response_description="Deliveries, newest first")
 def list_task_deliveries(
     request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:

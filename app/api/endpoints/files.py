@@ -8,8 +8,8 @@ from fastapi import Path, Request, Response, status
 from app.api.deps import SessionDep, SettingsDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import TaskId
 from app.api.http.contents import BYTES, content_response, in_session
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.problems import Answers, problems, raises
+from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.errors import (
@@ -18,12 +18,10 @@ from app.errors import (
     FileInUse,
     FileNotFound,
     InsufficientScope,
-    InvalidCursor,
     InvalidUpload,
     RangeNotSatisfiable,
     StorageFull,
     StorageUnavailable,
-    TaskNotFound,
     TooManyBytesStored,
 )
 from app.models.stored_file import StoredFile
@@ -34,7 +32,9 @@ router = SlashRouter(tags=["files"])
 TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
 
 FileId = Annotated[
-    UUID, Path(description="The id of a file, or of an artifact.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d14"])
+    UUID,
+    Path(description="The id of a file, or of an artifact.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d14"]),
+    Answers(FileNotFound),
 ]
 
 _FILES = ListRenderer(FileRead)
@@ -65,12 +65,10 @@ _FORM = {
     status_code=status.HTTP_201_CREATED,
     response_model=FileRead,
     response_description="The file is kept",
-    responses={
-        201: {"headers": {"Location": {"description": "The URL of the file", "schema": {"type": "string"}}}},
-        **problems(401, InsufficientScope, InvalidUpload, TooManyBytesStored, StorageUnavailable, StorageFull),
-    },
+    responses={201: {"headers": {"Location": {"description": "The URL of the file", "schema": {"type": "string"}}}}},
     openapi_extra={"requestBody": _FORM},
 )
+@raises(InvalidUpload, TooManyBytesStored, StorageUnavailable, StorageFull)
 async def upload_file(request: Request, user: TaskWriter, settings: SettingsDep) -> Response:
     """Upload one file as `multipart/form-data`, field `file`: `curl -F file=@data.csv`.
 
@@ -83,12 +81,7 @@ async def upload_file(request: Request, user: TaskWriter, settings: SettingsDep)
     return rendered(FileRead.model_validate(made), status.HTTP_201_CREATED, {"Location": location})
 
 
-@router.get(
-    "/files/",
-    response_model=list[FileRead],
-    response_description="Files, the newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, InvalidCursor)},
-)
+@router.get("/files/", response_model=list[FileRead], response_description="Files, the newest first")
 def list_files(
     request: Request, db: SessionDep, user: TaskReader, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
@@ -97,32 +90,22 @@ def list_files(
     return _FILES.page(request, page, lambda file: file.id)
 
 
-@router.get("/files/{file_id}", response_model=FileRead, response_description="The file", responses=_NOT_FOUND)
+@router.get("/files/{file_id}", response_model=FileRead, response_description="The file")
 def get_file(db: SessionDep, user: TaskReader, file_id: FileId) -> Response:
     """Return what is known of a file, or of an artifact."""
     return rendered(FileRead.model_validate(file_service.get_file(db, file_id, owner=user.owner)))
 
 
-@router.delete(
-    "/files/{file_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="The file is deleted",
-    responses={**_NOT_FOUND, **problems(FileInUse)},
-)
+@router.delete("/files/{file_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The file is deleted")
+@raises(FileInUse)
 def delete_file(db: SessionDep, user: TaskWriter, file_id: FileId) -> Response:
     """Delete a file. 409 while a pending or running task or a schedule names it. An artifact goes with its task."""
     file_service.delete_file(db, file_id, owner=user.owner)
     return Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
-@router.get(
-    "/files/{file_id}/content",
-    response_class=Response,
-    responses={
-        **BYTES,
-        **problems(401, InsufficientScope, FileNotFound, RangeNotSatisfiable, StorageUnavailable, ContentMissing),
-    },
-)
+@router.get("/files/{file_id}/content", response_class=Response, responses={**BYTES})
+@raises(RangeNotSatisfiable, StorageUnavailable, ContentMissing)
 async def download_file(request: Request, user: TaskReader, file_id: FileId) -> Response:
     """Return the bytes of a file, or of an artifact, always as an attachment.
 
@@ -134,14 +117,15 @@ async def download_file(request: Request, user: TaskReader, file_id: FileId) -> 
 
 # -- Endpoints of the artifacts of a task: what its body has saved -----------------------------------------------------
 
-ArtifactName = Annotated[str, Path(description="The name of the artifact.", max_length=200, examples=["report.html"])]
+ArtifactName = Annotated[
+    str,
+    Path(description="The name of the artifact.", max_length=200, examples=["report.html"]),
+    Answers(ArtifactNotFound),
+]
 
 
 @router.get(
-    "/tasks/{task_id}/artifacts",
-    response_model=list[ArtifactRead],
-    response_description="The artifacts, by name",
-    responses=problems(401, InsufficientScope, TaskNotFound),
+    "/tasks/{task_id}/artifacts", response_model=list[ArtifactRead], response_description="The artifacts, by name"
 )
 def list_artifacts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[StoredFile]:
     """List what the body of a task has saved by `self.save_artifact`: once its attempt has succeeded.
@@ -151,15 +135,8 @@ def list_artifacts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[St
     return list(file_service.list_artifacts(db, task_id, owner=user.owner))
 
 
-@router.get(
-    "/tasks/{task_id}/artifacts/{name}",
-    response_class=Response,
-    responses={
-        **BYTES,
-        **problems(401, InsufficientScope, TaskNotFound, ArtifactNotFound, RangeNotSatisfiable),
-        **problems(StorageUnavailable, ContentMissing),
-    },
-)
+@router.get("/tasks/{task_id}/artifacts/{name}", response_class=Response, responses={**BYTES})
+@raises(RangeNotSatisfiable, StorageUnavailable, ContentMissing)
 async def download_artifact(request: Request, user: TaskReader, task_id: TaskId, name: ArtifactName) -> Response:
     """Return the bytes of an artifact, always as an attachment. Ranges and entity tags are as of a file."""
     found = await in_session(file_service.get_artifact, task_id, name, owner=user.owner)

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Path
 
 from app.api.deps import AdminUser, SessionDep, TaskReader
-from app.api.http.problems import problems
+from app.api.http.problems import raises
 from app.api.http.router import SlashRouter
-from app.errors import AdminOnly, InsufficientScope, LimitNotFound, LimitUsed
+from app.errors import LimitNotFound, LimitUsed
 from app.schemas.limit import LimitRead, LimitWrite
 from app.schemas.values import LIMIT_NAME
 from app.services.operations import limit_service
@@ -22,31 +22,20 @@ Name = Annotated[
 ]
 
 
-@router.get(
-    "/", response_model=list[LimitRead], response_description="All limits", responses=problems(401, InsufficientScope)
-)
+@router.get("/", response_model=list[LimitRead], response_description="All limits")
 def list_limits(db: SessionDep, _user: TaskReader) -> list[LimitState]:
     """List the limits on how many tasks run or start, by name."""
     return limit_service.list_limits(db)
 
 
-@router.get(
-    "/{name}",
-    response_model=LimitRead,
-    response_description="The limit",
-    responses=problems(401, AdminOnly, InsufficientScope, LimitNotFound),
-)
+@router.get("/{name}", response_model=LimitRead, response_description="The limit")
+@raises(LimitNotFound)
 def get_limit(db: SessionDep, _admin: AdminUser, name: Name) -> LimitState:
     """Return one limit. Administrators only."""
     return limit_service.get_limit(db, name)
 
 
-@router.put(
-    "/{name}",
-    response_model=LimitRead,
-    response_description="The limit, as it is now",
-    responses=problems(401, AdminOnly, InsufficientScope),
-)
+@router.put("/{name}", response_model=LimitRead, response_description="The limit, as it is now")
 def put_limit(db: SessionDep, _admin: AdminUser, name: Name, body: LimitWrite) -> LimitState:
     """Make a limit, or replace its bounds: what is not named bounds nothing. Administrators only.
 
@@ -55,12 +44,8 @@ def put_limit(db: SessionDep, _admin: AdminUser, name: Name, body: LimitWrite) -
     return limit_service.put_limit(db, name, **body.model_dump())
 
 
-@router.delete(
-    "/{name}",
-    status_code=204,
-    response_description="The limit is deleted",
-    responses=problems(401, AdminOnly, InsufficientScope, LimitNotFound, LimitUsed),
-)
+@router.delete("/{name}", status_code=204, response_description="The limit is deleted")
+@raises(LimitNotFound, LimitUsed)
 def delete_limit(db: SessionDep, _admin: AdminUser, name: Name) -> None:
     """Delete a limit that no pending or running task names. Administrators only."""
     limit_service.delete_limit(db, name)

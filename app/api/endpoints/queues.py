@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import Path
 
 from app.api.deps import AdminUser, SessionDep, TaskReader
-from app.api.http.problems import problems
+from app.api.http.problems import Answers
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.errors import AdminOnly, InsufficientScope, QueueNotFound
+from app.errors import QueueNotFound
 from app.schemas.queue import QueuePause, QueuePauseRead, QueueRead
 from app.services.operations import queue_service
 from app.services.operations.queue_service import PauseState, QueueState
@@ -16,24 +16,19 @@ from app.services.operations.queue_service import PauseState, QueueState
 router = SlashRouter(prefix="/queues", tags=["queues"])
 TAG_DESCRIPTION = "What waits and runs in each queue. For administrators: pause and resume."
 
-QueueName = Annotated[str, Path(max_length=200, description="The queue's name.", examples=["default"])]
+QueueName = Annotated[
+    str, Path(max_length=200, description="The queue's name.", examples=["default"]), Answers(QueueNotFound)
+]
 
 
-@router.get(
-    "/", response_model=list[QueueRead], response_description="All queues", responses=problems(401, InsufficientScope)
-)
+@router.get("/", response_model=list[QueueRead], response_description="All queues")
 @costly(lambda _: True)
 def list_queues(db: SessionDep, user: TaskReader) -> list[QueueState]:
     """List the queues: what waits and runs in each, whether it is paused, and how many workers serve it."""
     return queue_service.list_queues(db, to_admin=user.is_admin)
 
 
-@router.post(
-    "/{name:path}/pause",
-    response_model=QueuePauseRead,
-    response_description="The paused queue",
-    responses=problems(401, AdminOnly, InsufficientScope, QueueNotFound),
-)
+@router.post("/{name:path}/pause", response_model=QueuePauseRead, response_description="The paused queue")
 def pause_queue(db: SessionDep, _admin: AdminUser, name: QueueName, body: QueuePause) -> PauseState:
     """Pause a queue. From the answer on none of its tasks starts. What runs goes on, and submitting stays possible.
 
@@ -43,12 +38,7 @@ def pause_queue(db: SessionDep, _admin: AdminUser, name: QueueName, body: QueueP
     return queue_service.pause_queue(db, name, body.reason)
 
 
-@router.post(
-    "/{name:path}/resume",
-    response_model=QueuePauseRead,
-    response_description="The resumed queue",
-    responses=problems(401, AdminOnly, InsufficientScope, QueueNotFound),
-)
+@router.post("/{name:path}/resume", response_model=QueuePauseRead, response_description="The resumed queue")
 def resume_queue(db: SessionDep, _admin: AdminUser, name: QueueName) -> PauseState:
     """Resume a queue: its waiting tasks start within seconds, in their order. Administrators only."""
     return queue_service.resume_queue(db, name)

@@ -8,8 +8,8 @@ from fastapi import Path, Query, Request, Response, status
 from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey, task_bytes
 from app.api.http.body_route import body_limit
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.problems import Answers, problems, raises
+from app.api.http.responses import MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import (
@@ -19,7 +19,6 @@ from app.errors import (
     IdempotentScheduleDeleted,
     InsufficientScope,
     InvalidArguments,
-    InvalidCursor,
     InvalidInput,
     InvalidSchedule,
     KeptTasksTooLarge,
@@ -57,8 +56,10 @@ TAG_DESCRIPTION = "Make tasks again and again: by cron lines in time zones, or a
 PREVIEWED = 100
 
 ScheduleId = Annotated[
-    UUID, Path(description="The schedule's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d12"])
-]  # fmt: skip
+    UUID,
+    Path(description="The schedule's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d12"]),
+    Answers(ScheduleNotFound),
+]
 NamePart = Annotated[ShortText | None, Query(description="Schedules whose name contains this text, ignoring case.")]
 HasTag = Annotated[Tag | None, Query(description="Schedules with this tag.")]
 TaskName = Annotated[ShortText | None, Query(description="Schedules that make this task.")]
@@ -81,11 +82,9 @@ _PROBLEMS = problems(401, InsufficientScope, ScheduleNotFound)
     status_code=status.HTTP_201_CREATED,
     response_model=ScheduleRead,
     response_description="The schedule is committed",
-    responses={
-        201: {"headers": {**_LOCATION, **REPLAYED_HEADER}},
-        **problems(401, InsufficientScope, *_TASK_PROBLEMS, InvalidSchedule, *_KEY_PROBLEMS, TooManySchedules),
-    },
+    responses={201: {"headers": {**_LOCATION, **REPLAYED_HEADER}}},
 )
+@raises(*_TASK_PROBLEMS, InvalidSchedule, *_KEY_PROBLEMS, TooManySchedules)
 @body_limit(task_bytes)
 def create_schedule(
     request: Request, db: SessionDep, user: TaskWriter, body: ScheduleCreate, idempotency_key: IdempotencyKey = None
@@ -102,12 +101,8 @@ def create_schedule(
     return rendered(ScheduleRead.model_validate(accepted.schedule), status.HTTP_201_CREATED, headers)
 
 
-@router.get(
-    "/",
-    response_model=list[ScheduleRead],
-    response_description="Schedules, the newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
-)
+@router.get("/", response_model=list[ScheduleRead], response_description="Schedules, the newest first")
+@raises(AdminOnly)
 def list_schedules(
     request: Request,
     db: SessionDep,
@@ -127,19 +122,15 @@ def list_schedules(
 
 
 @router.get(
-    "/{schedule_id}", response_model=ScheduleRead, response_description="The schedule", responses=_PROBLEMS
+    "/{schedule_id}", response_model=ScheduleRead, response_description="The schedule"
 )  # fmt: skip
 def get_schedule(db: SessionDep, user: TaskReader, schedule_id: ScheduleId) -> Schedule:
     """Return one schedule."""
     return schedule_service.get_schedule(db, schedule_id, owner=user.owner)
 
 
-@router.patch(
-    "/{schedule_id}",
-    response_model=ScheduleRead,
-    response_description="The changed schedule",
-    responses=problems(401, InsufficientScope, ScheduleNotFound, *_TASK_PROBLEMS, InvalidSchedule),
-)
+@router.patch("/{schedule_id}", response_model=ScheduleRead, response_description="The changed schedule")
+@raises(*_TASK_PROBLEMS, InvalidSchedule)
 @body_limit(task_bytes)
 def update_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId, body: SchedulePatch) -> Schedule:
     """Change a schedule. Omitted fields keep their values, also those of `task`.
@@ -151,23 +142,14 @@ def update_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId, b
     )
 
 
-@router.delete(
-    "/{schedule_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="The schedule is deleted",
-    responses=_PROBLEMS,
-)
+@router.delete("/{schedule_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The schedule is deleted")
 def delete_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -> None:
     """Delete a schedule. Its tasks stay."""
     schedule_service.delete_schedule(db, schedule_id, owner=user.owner)
 
 
-@router.get(
-    "/{schedule_id}/next",
-    response_model=list[ScheduledTime],
-    response_description="The next times",
-    responses=problems(401, InsufficientScope, ScheduleNotFound, InvalidSchedule),
-)
+@router.get("/{schedule_id}/next", response_model=list[ScheduledTime], response_description="The next times")
+@raises(InvalidSchedule)
 def list_next_times(db: SessionDep, user: TaskReader, schedule_id: ScheduleId, count: Count = 10) -> list[NextTime]:
     """List the next times of a schedule, also while it is paused."""
     return schedule_service.next_times(db, schedule_id, count, owner=user.owner)
@@ -177,7 +159,6 @@ def list_next_times(db: SessionDep, user: TaskReader, schedule_id: ScheduleId, c
     "/{schedule_id}/runs",
     response_model=list[ScheduleRunRead],
     response_description="What became of its times, the last one first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, ScheduleNotFound, InvalidCursor)},
 )
 def list_runs(
     request: Request,
@@ -207,9 +188,9 @@ def list_runs(
             "headers": _LOCATION,
         },
         201: {"headers": _LOCATION},
-        **problems(401, InsufficientScope, ScheduleNotFound, *_TASK_PROBLEMS, *_SUBMIT_PROBLEMS),
     },
 )
+@raises(*_TASK_PROBLEMS, *_SUBMIT_PROBLEMS)
 def trigger_schedule(request: Request, db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -> Response:
     """Make the task of a schedule now, also while it is paused. Its `metadata.scheduled_for` is the time of the call.
 
@@ -223,20 +204,14 @@ def trigger_schedule(request: Request, db: SessionDep, user: TaskWriter, schedul
     return rendered(TaskRead.model_validate(task), code, {"Location": f"{prefix}/tasks/{task.id}"})
 
 
-@router.post(
-    "/{schedule_id}/pause", response_model=ScheduleRead, response_description="The schedule", responses=_PROBLEMS
-)
+@router.post("/{schedule_id}/pause", response_model=ScheduleRead, response_description="The schedule")
 def pause_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -> Schedule:
     """Pause a schedule: it makes no tasks by itself. Tasks that were made stay as they are."""
     return schedule_service.pause(db, schedule_id, owner=user.owner)
 
 
-@router.post(
-    "/{schedule_id}/resume",
-    response_model=ScheduleRead,
-    response_description="The schedule",
-    responses=problems(401, InsufficientScope, ScheduleNotFound, InvalidSchedule),
-)
+@router.post("/{schedule_id}/resume", response_model=ScheduleRead, response_description="The schedule")
+@raises(InvalidSchedule)
 def resume_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -> Schedule:
     """Resume a schedule. The times of the pause count as missed: `catch_up` decides what becomes of them."""
     return schedule_service.resume(db, schedule_id, owner=user.owner)
@@ -247,13 +222,9 @@ def resume_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -
     status_code=status.HTTP_201_CREATED,
     response_model=BackfillRead,
     response_description="All tasks are committed and will run",
-    responses={
-        200: {"model": BackfillPreview, "description": "The dry run: nothing was made"},
-        **problems(
-            401, InsufficientScope, ScheduleNotFound, TooManyTimes, InvalidSchedule, *_TASK_PROBLEMS, *_SUBMIT_PROBLEMS
-        ),
-    },
+    responses={200: {"model": BackfillPreview, "description": "The dry run: nothing was made"}},
 )
+@raises(TooManyTimes, InvalidSchedule, *_TASK_PROBLEMS, *_SUBMIT_PROBLEMS)
 def backfill_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId, body: BackfillRequest) -> Response:
     """Make the tasks of the nominal times of a range that have none; 1,000 at most. Skipped times have none.
 

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import Query
 
 from app.api.deps import SessionDep, TaskReader
-from app.api.http.problems import problems
+from app.api.http.problems import raises
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
-from app.errors import AdminOnly, InsufficientScope
+from app.errors import AdminOnly
 from app.schemas.stats import StatsRead
 from app.services.operations import stats_service
 from app.services.operations.stats_service import Stats, StatsKey, StatsWindow
@@ -23,13 +23,9 @@ Window = Annotated[
 By = Annotated[StatsKey, Query(description="What the series are of: `task_type`, queue or priority.")]
 
 
-@router.get(
-    "",
-    response_model=StatsRead,
-    response_description="The numbers of the window",
-    responses=problems(401, AdminOnly, InsufficientScope),
-)
+@router.get("", response_model=StatsRead, response_description="The numbers of the window")
 @router.get("/", include_in_schema=False, response_model=StatsRead)
+@raises(AdminOnly)
 @costly(lambda _: True)
 def get_stats(
     db: SessionDep,

@@ -11,9 +11,8 @@ from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, Ta
 from app.api.http.body_route import body_limit
 from app.api.http.fast_path import bearer_token, has_header, json_body, query_values, read_fast
 from app.api.http.peers import count_for_user
-from app.api.http.problems import problems
+from app.api.http.problems import Answers, raises
 from app.api.http.responses import (
-    LINK_HEADER,
     MAX_LIMIT,
     Cursor,
     Limit,
@@ -41,9 +40,7 @@ from app.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     IdempotentTaskDeleted,
-    InsufficientScope,
     InvalidArguments,
-    InvalidCursor,
     InvalidInput,
     InvalidSearch,
     InvalidTransition,
@@ -97,7 +94,9 @@ LONGEST_ESCAPE = 6
 # All other fields of a task: four short texts and fifty tags of characters that take two escapes each.
 FIELDS_BYTES = 96 * 1024
 
-TaskId = Annotated[UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+TaskId = Annotated[
+    UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(TaskNotFound)
+]
 Wait = Annotated[
     float,
     Query(ge=0, le=MAX_WAIT_SECONDS, description="Delay the answer until the task ends, at most this many seconds."),
@@ -137,7 +136,7 @@ _CREATE_PROBLEMS = (
     *(LimitReached, WebhooksOff),
 )
 _PATCH_PROBLEMS = (
-    *(AdminOnly, PriorityNotAllowed, TaskNotFound, InvalidTransition, PreconditionFailed),
+    *(AdminOnly, PriorityNotAllowed, InvalidTransition, PreconditionFailed),
     *(InvalidInput, UnknownTask, InvalidArguments, TooManyBytesQueued, TooManyBytesStored),
 )
 QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
@@ -263,9 +262,9 @@ def _shown(found: ReadTask) -> Response:
             "headers": {**_LOCATION, **_ETAG},
         },
         201: {"headers": {**_LOCATION, **_ETAG, **REPLAYED_HEADER}},
-        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, UniqueKeyTaken, *QUOTA_PROBLEMS),
     },
 )
+@raises(*_CREATE_PROBLEMS, *_KEY_PROBLEMS, UniqueKeyTaken, *QUOTA_PROBLEMS)
 @read_fast(_create_fast)
 @body_limit(task_bytes)
 async def create_task(
@@ -289,14 +288,9 @@ async def create_task(
     status_code=status.HTTP_201_CREATED,
     response_model=TaskBatchRead,
     response_description="All tasks are committed and will run",
-    responses={
-        201: {"headers": REPLAYED_HEADER},
-        **problems(
-            *(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge),
-            *(UniqueKeyTaken, KeptTasksTooLarge, *QUOTA_PROBLEMS),
-        ),
-    },
+    responses={201: {"headers": REPLAYED_HEADER}},
 )
+@raises(*_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge, UniqueKeyTaken, KeptTasksTooLarge, *QUOTA_PROBLEMS)
 @body_limit(lambda settings: settings.max_body_bytes)
 def create_tasks(
     user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate, idempotency_key: IdempotencyKey = None
@@ -311,15 +305,8 @@ def create_tasks(
     return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
 
-@router.get(
-    "/",
-    response_model=list[TaskRead],
-    response_description="Tasks, newest first",
-    responses={
-        200: {"headers": LINK_HEADER},
-        **problems(401, InsufficientScope, AdminOnly, InvalidCursor, InvalidSearch),
-    },
-)
+@router.get("/", response_model=list[TaskRead], response_description="Tasks, newest first")
+@raises(InvalidSearch)
 @read_fast(_list_fast)
 @costly(lambda arguments: task_queries.page_reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
@@ -335,11 +322,8 @@ def list_tasks(
     return _TASKS.page(request, page, lambda task: task["id"])
 
 
-@router.get(
-    "/count",
-    response_description="The numbers of tasks",
-    responses=problems(401, InsufficientScope, AdminOnly, InvalidSearch),
-)
+@router.get("/count", response_description="The numbers of tasks")
+@raises(InvalidSearch)
 @read_fast(_count_fast)
 @costly(lambda arguments: bool(arguments["by"]) or task_counts.reads_many(arguments["wanted"]))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep, by: CountBy = None) -> TaskCountsByReason | TaskCounts:
@@ -355,12 +339,7 @@ def count_tasks(db: SessionDep, wanted: TaskFilterDep, by: CountBy = None) -> Ta
     return TaskCounts(**counts) if by is None else TaskCountsByReason(**counts)
 
 
-@router.get(
-    "/types",
-    response_model=list[TaskTypeRead],
-    response_description="The tasks that can be created",
-    responses=problems(401, InsufficientScope),
-)
+@router.get("/types", response_model=list[TaskTypeRead], response_description="The tasks that can be created")
 def list_task_types(user: TaskReader) -> list[TaskType]:
     """List the tasks that you can create, with the JSON Schema of their parameters."""
     return types_for(user.rights)
@@ -370,11 +349,7 @@ def list_task_types(user: TaskReader) -> list[TaskType]:
     "/{task_id}",
     response_model=TaskRead,
     response_description="The task",
-    responses={
-        200: {"headers": _ETAG},
-        304: {"description": "The task still has this ETag", "headers": _ETAG},
-        **problems(401, InsufficientScope, TaskNotFound),
-    },
+    responses={200: {"headers": _ETAG}, 304: {"description": "The task still has this ETag", "headers": _ETAG}},
 )
 @read_fast(_get_fast)
 async def get_task(
@@ -401,11 +376,9 @@ async def get_task(
 
 
 @router.patch(
-    "/{task_id}",
-    response_model=TaskRead,
-    response_description="The changed task",
-    responses={200: {"headers": _ETAG}, **problems(401, InsufficientScope, *_PATCH_PROBLEMS)},
+    "/{task_id}", response_model=TaskRead, response_description="The changed task", responses={200: {"headers": _ETAG}}
 )
+@raises(*_PATCH_PROBLEMS)
 @body_limit(_patch_bytes)
 def update_task(
     response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
@@ -435,11 +408,9 @@ def update_task(
     "/{task_id}/cancel",
     response_model=TaskRead,
     response_description="The task is revoked: it will not start, or has stopped",
-    responses={
-        202: {"model": TaskRead, "description": "The task is stopping: `revoked` follows within seconds"},
-        **problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
-    },
+    responses={202: {"model": TaskRead, "description": "The task is stopping: `revoked` follows within seconds"}},
 )
+@raises(InvalidTransition)
 def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Cancel a task. A pending task is revoked at once, a running task when it has stopped."""
     task = task_service.cancel(db, task_id, owner=user.owner)
@@ -464,12 +435,9 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
             "description": "The new task that repeats the old one with the changes of the body",
             "headers": {**_LOCATION, **_ETAG},
         },
-        **problems(
-            *(401, InsufficientScope, *_CREATE_PROBLEMS, TaskNotFound, InvalidTransition, UniqueKeyTaken),
-            *QUOTA_PROBLEMS,
-        ),
     },
 )
+@raises(*_CREATE_PROBLEMS, InvalidTransition, UniqueKeyTaken, *QUOTA_PROBLEMS)
 @body_limit(task_bytes)
 def retry_task(
     request: Request,
@@ -511,8 +479,8 @@ def retry_task(
     "/{task_id}/run-now",
     response_model=TaskRead,
     response_description="The task is due: it starts when a slot is free and nothing else holds it",
-    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
 )
+@raises(InvalidTransition)
 def run_task_now(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Make a pending task due now that waits for its time or for the pause after a failed attempt.
 
@@ -526,11 +494,9 @@ def run_task_now(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The task is deleted",
-    responses={
-        202: {"description": "The task is stopping, and will then be deleted"},
-        **problems(401, InsufficientScope, TaskNotFound, TaskActive),
-    },
+    responses={202: {"description": "The task is stopping, and will then be deleted"}},
 )
+@raises(TaskActive)
 def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force = False) -> Response:
     """Delete a task that has ended. With `force`, delete a pending or running task too."""
     gone = task_service.delete(db, task_id, owner=user.owner, force=force)
@@ -539,10 +505,7 @@ def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force 
 
 
 @router.get(
-    "/{task_id}/attempts",
-    response_model=list[TaskAttemptRead],
-    response_description="The attempts, oldest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
+    "/{task_id}/attempts", response_model=list[TaskAttemptRead], response_description="The attempts, oldest first"
 )
 def list_task_attempts(
     request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = MAX_LIMIT, cursor: Cursor = None

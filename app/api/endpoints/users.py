@@ -7,15 +7,11 @@ from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
 from app.api.http.body_route import body_limit
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, Skip, read_cursor
+from app.api.http.problems import Answers, raises
+from app.api.http.responses import Cursor, Limit, ListRenderer, Skip, read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import (
-    AdminOnly,
-    InsufficientScope,
-    InvalidCursor,
     LastAdmin,
-    LoginOnly,
     SecondFactorNotFound,
     SecondFactorOff,
     SecondFactorSet,
@@ -53,21 +49,19 @@ TAG_DESCRIPTION = "Your profile. For administrators: all users."
 PASSWORDS_BYTES = 32 * 1024
 
 _USERS = ListRenderer(ManagedUser)
-UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+UserId = Annotated[
+    UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(UserNotFound)
+]
 
 
-@router.get("/me", response_model=User, response_description="Your profile", responses=problems(401))
+@router.get("/me", response_model=User, response_description="Your profile")
 def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
     """Get your profile."""
     return user_service.get_user(db, user.id)
 
 
-@router.patch(
-    "/me",
-    response_model=User,
-    response_description="The changed user",
-    responses=problems(401, LoginOnly, UserExists, 429),
-)
+@router.patch("/me", response_model=User, response_description="The changed user")
+@raises(UserExists, 429)
 def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate, address: ClientAddress) -> UserRow:
     """Change your username or e-mail address. Omitted fields keep their values. Too many changes: 429."""
     return user_service.update_profile(db, user.id, body.model_dump(exclude_unset=True), address)
@@ -77,8 +71,8 @@ def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate, address: Cli
     "/me/password",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The password has changed; log in again",
-    responses=problems(401, LoginOnly, WrongPassword, WeakPassword, 429),
 )
+@raises(WrongPassword, WeakPassword, 429)
 @body_limit(lambda _: PASSWORDS_BYTES)
 def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: PasswordChange) -> None:
     """Change your password. All your logins end, including this one. Your API keys end only if you ask for it."""
@@ -87,12 +81,7 @@ def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, bod
     )
 
 
-@router.get(
-    "/",
-    response_model=list[ManagedUser],
-    response_description="Users, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
-)
+@router.get("/", response_model=list[ManagedUser], response_description="Users, newest first")
 def list_users(
     request: Request, db: SessionDep, _admin: AdminUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
@@ -101,35 +90,21 @@ def list_users(
     return _USERS.page(request, page, lambda user: user.id)
 
 
-@router.post(
-    "/",
-    response_model=ManagedUser,
-    status_code=status.HTTP_201_CREATED,
-    response_description="The new user",
-    responses=problems(401, AdminOnly, InsufficientScope, UserExists, WeakPassword),
-)
+@router.post("/", response_model=ManagedUser, status_code=status.HTTP_201_CREATED, response_description="The new user")
+@raises(UserExists, WeakPassword)
 def create_user(db: SessionDep, _admin: AdminUser, _turn: PasswordTurn, body: UserCreate) -> UserRow:
     """Create a user of any role. This works while registration is closed too. Administrators only."""
     return user_service.create_user(db, **body.model_dump())
 
 
-@router.get(
-    "/{user_id}",
-    response_model=ManagedUser,
-    response_description="The user",
-    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound),
-)
+@router.get("/{user_id}", response_model=ManagedUser, response_description="The user")
 def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
     """Get a user. Administrators only."""
     return user_service.get_user(db, user_id)
 
 
-@router.patch(
-    "/{user_id}",
-    response_model=ManagedUser,
-    response_description="The changed user",
-    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserExists, LastAdmin),
-)
+@router.patch("/{user_id}", response_model=ManagedUser, response_description="The changed user")
+@raises(UserExists, LastAdmin)
 def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUpdate) -> UserRow:
     """Change a user. A new role or a deactivation ends the user's logins. Administrators only.
 
@@ -139,11 +114,9 @@ def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUp
 
 
 @router.delete(
-    "/{user_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="The user and the tasks are deleted",
-    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserHasTasks, LastAdmin),
+    "/{user_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The user and the tasks are deleted"
 )
+@raises(UserHasTasks, LastAdmin)
 def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     """Delete a user and the user's ended tasks. A user with pending or running tasks: 409. Administrators only."""
     user_service.delete_user(db, user_id)
@@ -157,8 +130,8 @@ def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     response_model=TotpSecret,
     status_code=status.HTTP_201_CREATED,
     response_description="The secret, which only this answer shows",
-    responses=problems(401, LoginOnly, WrongPassword, SecondFactorSet, SecondFactorOff, 429),
 )
+@raises(WrongPassword, SecondFactorSet, SecondFactorOff, 429)
 def begin_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpBegin) -> NewFactor:
     """Begin to set up a second factor. Add the secret to an authenticator app, then confirm with a code of it.
 
@@ -171,8 +144,8 @@ def begin_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpB
     "/me/totp/confirm",
     response_model=RecoveryCodes,
     response_description="The recovery codes, which only this answer shows",
-    responses=problems(401, LoginOnly, WrongOneTimeCode, SecondFactorNotFound, SecondFactorSet, 429),
 )
+@raises(WrongOneTimeCode, SecondFactorNotFound, SecondFactorSet, 429)
 def confirm_totp(db: SessionDep, user: LoginUser, body: TotpConfirm) -> RecoveryCodes:
     """Put the second factor in force. From now on each login needs `otp` as well.
 
@@ -185,8 +158,8 @@ def confirm_totp(db: SessionDep, user: LoginUser, body: TotpConfirm) -> Recovery
     "/me/totp",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The second factor is removed; the password is enough",
-    responses=problems(401, LoginOnly, WrongPassword, WrongOneTimeCode, SecondFactorNotFound, 429),
 )
+@raises(WrongPassword, WrongOneTimeCode, SecondFactorNotFound, 429)
 def remove_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpRemoval) -> None:
     """Remove your second factor, with its recovery codes. To use another device, remove it and set up a new one."""
     totp_service.remove(db, user, body.current_password, body.otp)
@@ -196,8 +169,8 @@ def remove_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: Totp
     "/{user_id}/totp",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The second factor is removed; the user's logins have ended",
-    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, SecondFactorNotFound),
 )
+@raises(SecondFactorNotFound)
 def reset_totp(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     """Remove the second factor of a user who has lost it. All logins of the user end. Administrators only."""
     totp_service.reset(db, user_id)
@@ -206,12 +179,8 @@ def reset_totp(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
 # -- The endpoint of the secret that signs what goes to the `webhook_url` of tasks -------------------------------------
 
 
-@router.get(
-    "/me/webhook-secret",
-    response_model=WebhookSecret,
-    response_description="Your secret",
-    responses=problems(401, LoginOnly, WebhooksOff),
-)
+@router.get("/me/webhook-secret", response_model=WebhookSecret, response_description="Your secret")
+@raises(WebhooksOff)
 def get_webhook_secret(db: SessionDep, user: LoginUser) -> WebhookSecret:
     """Get the secret that signs `send_webhook` and the `webhook_url` of your tasks (Standard Webhooks 1.0).
 

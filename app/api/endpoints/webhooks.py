@@ -6,16 +6,13 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import LoginUser, SessionDep, TaskReader, TaskWriter
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, read_cursor
+from app.api.http.problems import Answers, raises
+from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import (
     DeliveryNotFound,
     EndpointsOff,
-    InsufficientScope,
-    InvalidCursor,
     InvalidWebhook,
-    LoginOnly,
     TaskNotAllowed,
     TooManyRequests,
     WebhookDisabled,
@@ -41,17 +38,12 @@ router = SlashRouter(prefix="/webhooks", tags=["webhooks"])
 TAG_DESCRIPTION = "Have your own services told of the ends of your tasks, signed by Standard Webhooks."
 
 _EXAMPLE = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
-WebhookId = Annotated[UUID, Path(description="The endpoint's id.", examples=[_EXAMPLE])]
-DeliveryId = Annotated[UUID, Path(description="The delivery's id.", examples=[_EXAMPLE])]
+WebhookId = Annotated[UUID, Path(description="The endpoint's id.", examples=[_EXAMPLE]), Answers(WebhookNotFound)]
+DeliveryId = Annotated[UUID, Path(description="The delivery's id.", examples=[_EXAMPLE]), Answers(DeliveryNotFound)]
 DELIVERIES = ListRenderer(DeliveryRead)
 
 
-@router.get(
-    "/",
-    response_model=list[WebhookRead],
-    response_description="Your endpoints, oldest first",
-    responses=problems(401, InsufficientScope),
-)
+@router.get("/", response_model=list[WebhookRead], response_description="Your endpoints, oldest first")
 def list_webhooks(db: SessionDep, user: TaskReader) -> list[WebhookEndpoint]:
     """List your webhook endpoints: 20 at most."""
     return webhook_service.list_endpoints(db, user.id)
@@ -62,8 +54,8 @@ def list_webhooks(db: SessionDep, user: TaskReader) -> list[WebhookEndpoint]:
     response_model=WebhookCreated,
     status_code=status.HTTP_201_CREATED,
     response_description="The new endpoint, with its secret, which only this answer shows",
-    responses=problems(401, LoginOnly, TaskNotAllowed, WebhookLimit, EndpointsOff, InvalidWebhook),
 )
+@raises(TaskNotAllowed, WebhookLimit, EndpointsOff, InvalidWebhook)
 def create_webhook(db: SessionDep, user: LoginUser, body: WebhookCreate) -> WebhookCreated:
     """Create an endpoint that is told of the ends of your tasks. Only a login can.
 
@@ -75,12 +67,7 @@ def create_webhook(db: SessionDep, user: LoginUser, body: WebhookCreate) -> Webh
     return WebhookCreated(**WebhookRead.model_validate(made.row).model_dump(), secret=made.secret)
 
 
-@router.get(
-    "/{webhook_id}",
-    response_model=WebhookRead,
-    response_description="The endpoint, without its secret",
-    responses=problems(401, InsufficientScope, WebhookNotFound),
-)
+@router.get("/{webhook_id}", response_model=WebhookRead, response_description="The endpoint, without its secret")
 def get_webhook(db: SessionDep, user: TaskReader, webhook_id: WebhookId) -> WebhookEndpoint:
     """Get one of your endpoints. Administrators get each user's."""
     return webhook_service.get_endpoint(db, user.owner, webhook_id)
@@ -91,8 +78,8 @@ def get_webhook(db: SessionDep, user: TaskReader, webhook_id: WebhookId) -> Webh
     response_model=WebhookRead,
     response_description="The changed endpoint",
     # LoginOnly is not among them: it would say that no key may call it.
-    responses=problems(401, InsufficientScope, TaskNotAllowed, WebhookNotFound, InvalidWebhook),
 )
+@raises(TaskNotAllowed, InvalidWebhook)
 def update_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookPatch) -> WebhookEndpoint:
     """Change an endpoint. Omitted fields keep their values. Only a login changes `url`: a key gets 403 `login_only`.
 
@@ -104,12 +91,7 @@ def update_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body
     return webhook_service.update_endpoint(db, user.id, webhook_id, body.model_dump(exclude_unset=True))
 
 
-@router.delete(
-    "/{webhook_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    response_description="The endpoint is deleted",
-    responses=problems(401, InsufficientScope, WebhookNotFound),
-)
+@router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The endpoint is deleted")
 def delete_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> None:
     """Delete an endpoint. What is queued for it is dropped."""
     webhook_service.delete_endpoint(db, user.id, webhook_id)
@@ -119,8 +101,8 @@ def delete_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> N
     "/{webhook_id}/rotate",
     response_model=WebhookRotated,
     response_description="The new secret, which only this answer shows",
-    responses=problems(401, LoginOnly, WebhookNotFound, EndpointsOff),
 )
+@raises(EndpointsOff)
 def rotate_webhook_secret(
     db: SessionDep, user: LoginUser, webhook_id: WebhookId, body: WebhookRotate | None = None
 ) -> Rotated:
@@ -133,18 +115,15 @@ def rotate_webhook_secret(
     response_model=DeliveryRead,
     status_code=status.HTTP_202_ACCEPTED,
     response_description="The delivery, which is sent now",
-    responses=problems(401, InsufficientScope, WebhookNotFound, WebhookDisabled, TooManyRequests),
 )
+@raises(WebhookDisabled, TooManyRequests)
 def test_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> WebhookDelivery:
     """Send a test event, `webhook.test`, to the endpoint. Its delivery is in the list as any other."""
     return webhook_service.send_test(db, user.id, webhook_id)
 
 
 @router.get(
-    "/{webhook_id}/deliveries",
-    response_model=list[DeliveryRead],
-    response_description="Deliveries, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, WebhookNotFound, InvalidCursor)},
+    "/{webhook_id}/deliveries", response_model=list[DeliveryRead], response_description="Deliveries, newest first"
 )
 def list_webhook_deliveries(
     request: Request, db: SessionDep, user: TaskReader, webhook_id: WebhookId, limit: Limit = 50, cursor: Cursor = None
@@ -162,8 +141,8 @@ def list_webhook_deliveries(
     response_model=DeliveryRead,
     status_code=status.HTTP_202_ACCEPTED,
     response_description="The delivery, which is sent now",
-    responses=problems(401, InsufficientScope, WebhookNotFound, DeliveryNotFound, WebhookDisabled, TooManyRequests),
 )
+@raises(WebhookDisabled, TooManyRequests)
 def redeliver_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> WebhookDelivery:
@@ -179,8 +158,8 @@ def redeliver_webhook(
     response_model=WebhookRecovered,
     status_code=status.HTTP_202_ACCEPTED,
     response_description="How many match now; they are sent again from now on",
-    responses=problems(401, InsufficientScope, WebhookNotFound, WebhookDisabled, TooManyRequests),
 )
+@raises(WebhookDisabled, TooManyRequests)
 def recover_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookRecover
 ) -> WebhookRecovered:  # fmt: skip

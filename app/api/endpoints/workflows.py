@@ -10,8 +10,8 @@ from app.api.deps import BearerToken, SessionDep, TaskReader, TaskWriter, Watche
 from app.api.endpoints.events import LastEventId, credential_of, stream_answer
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
 from app.api.http.body_route import body_limit
-from app.api.http.problems import problems
-from app.api.http.responses import LINK_HEADER, Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.problems import Answers, problems, raises
+from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
@@ -22,7 +22,6 @@ from app.errors import (
     IdempotentWorkflowDeleted,
     InsufficientScope,
     InvalidArguments,
-    InvalidCursor,
     InvalidInput,
     InvalidWorkflow,
     LimitReached,
@@ -50,8 +49,10 @@ router = SlashRouter(prefix="/workflows", tags=["workflows"])
 TAG_DESCRIPTION = "Run tasks one after the other: each starts once those that it waits for have succeeded."
 
 WorkflowId = Annotated[
-    UUID, Path(description="The workflow's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d13"])
-]  # fmt: skip
+    UUID,
+    Path(description="The workflow's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d13"]),
+    Answers(WorkflowNotFound),
+]
 NamePart = Annotated[ShortText | None, Query(description="Workflows whose name contains this text, ignoring case.")]
 HasStatus = Annotated[TaskStatus | None, Query(alias="status", description="Workflows with this status.")]
 After = Annotated[Moment | None, Query(description="Workflows created after this time.")]
@@ -71,14 +72,23 @@ _PROBLEMS = problems(401, InsufficientScope, WorkflowNotFound)
     status_code=status.HTTP_201_CREATED,
     response_model=WorkflowRead,
     response_description="All tasks are committed and will run",
-    responses={
-        201: {"headers": _HEADERS},
-        **problems(
-            *(401, InsufficientScope, TaskNotAllowed, PriorityNotAllowed, InvalidInput, InvalidWorkflow, UnknownTask),
-            *(InvalidArguments, UnknownLimit, LimitReached, UniqueKeyTaken, WebhooksOff, *QUOTA_PROBLEMS),
-            *(IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentWorkflowDeleted),
-        ),
-    },
+    responses={201: {"headers": _HEADERS}},
+)
+@raises(
+    TaskNotAllowed,
+    PriorityNotAllowed,
+    InvalidInput,
+    InvalidWorkflow,
+    UnknownTask,
+    InvalidArguments,
+    UnknownLimit,
+    LimitReached,
+    UniqueKeyTaken,
+    WebhooksOff,
+    *QUOTA_PROBLEMS,
+    IdempotencyKeyReused,
+    IdempotencyKeyInFlight,
+    IdempotentWorkflowDeleted,
 )
 @body_limit(lambda settings: settings.max_body_bytes)
 def create_workflow(
@@ -96,12 +106,8 @@ def create_workflow(
     return rendered(accepted.workflow, status.HTTP_201_CREATED, headers)
 
 
-@router.get(
-    "/",
-    response_model=list[WorkflowSummary],
-    response_description="Workflows, the newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
-)
+@router.get("/", response_model=list[WorkflowSummary], response_description="Workflows, the newest first")
+@raises(AdminOnly)
 def list_workflows(
     request: Request,
     db: SessionDep,
@@ -121,7 +127,7 @@ def list_workflows(
 
 
 @router.get(
-    "/{workflow_id}", response_model=WorkflowRead, response_description="The workflow", responses=_PROBLEMS
+    "/{workflow_id}", response_model=WorkflowRead, response_description="The workflow"
 )  # fmt: skip
 def get_workflow(db: SessionDep, user: TaskReader, workflow_id: WorkflowId) -> Response:
     """Return one workflow with its tasks."""
@@ -138,9 +144,9 @@ def get_workflow(db: SessionDep, user: TaskReader, workflow_id: WorkflowId) -> R
             "`event` is `workflow`; `data` is a `WorkflowRead` as JSON.",
         ),
         204: {"description": "The workflow has ended and you have its last state; an EventSource stops"},
-        **problems(401, InsufficientScope, WorkflowNotFound, TooManyStreams),
     },
 )
+@raises(TooManyStreams)
 async def follow_workflow(
     user: TaskReader,
     token: BearerToken,
@@ -164,25 +170,18 @@ async def follow_workflow(
     "/{workflow_id}/cancel",
     response_model=WorkflowRead,
     response_description="The workflow is revoked",
-    responses={
-        202: {"model": WorkflowRead, "description": "Tasks still run, and are asked to stop"},
-        **problems(401, InsufficientScope, WorkflowNotFound, WorkflowTransition),
-    },
+    responses={202: {"model": WorkflowRead, "description": "Tasks still run, and are asked to stop"}},
 )
+@raises(WorkflowTransition)
 def cancel_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
     """Revoke the tasks that wait, and ask those that run to stop."""
     found = workflow_service.cancel_workflow(db, workflow_id, owner=user.owner)
     return rendered(found, status.HTTP_200_OK if found.status in TERMINAL else status.HTTP_202_ACCEPTED)
 
 
-@router.post(
-    "/{workflow_id}/retry",
-    response_model=WorkflowRead,
-    response_description="The workflow runs again",
-    responses=problems(
-        *(401, InsufficientScope, WorkflowNotFound, WorkflowTransition, ParentDeleted, TaskNotAllowed),
-        *(PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, *QUOTA_PROBLEMS),
-    ),
+@router.post("/{workflow_id}/retry", response_model=WorkflowRead, response_description="The workflow runs again")
+@raises(
+    WorkflowTransition, ParentDeleted, TaskNotAllowed, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, *QUOTA_PROBLEMS
 )
 def retry_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
     """Run again what failed or was revoked. What has succeeded stays."""
@@ -196,8 +195,8 @@ def retry_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) ->
     "/{workflow_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The workflow and its tasks are deleted",
-    responses=problems(401, InsufficientScope, WorkflowNotFound, WorkflowActive, TaskHasChildren),
 )
+@raises(WorkflowActive, TaskHasChildren)
 def delete_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> None:
     """Delete an ended workflow with its tasks."""
     workflow_service.delete_workflow(db, workflow_id, owner=user.owner)

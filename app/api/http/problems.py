@@ -1,10 +1,10 @@
 """Renders errors as `application/problem+json` (RFC 9457), and declares them in the OpenAPI document."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import Response
@@ -47,6 +47,7 @@ from app.errors import (
     told,
 )
 
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:task-service:problem:"
 
@@ -269,6 +270,35 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
         example = _example(error)  # type: ignore[arg-type]  # (a class is hashable)
         examples.setdefault(example["status"], {})[example["code"]] = example
     return {status: _response(status, examples[status]) for status in sorted(examples)}
+
+
+class Answers:
+    """What the type of a parameter says of each route that has it: which errors it may answer, beside its own.
+
+    `Annotated[UUID, Path(…), Answers(TaskNotFound)]`; `headers`: those of the answer with status 200.
+    """
+
+    def __init__(self, *errors: int | type[ServiceError], headers: Mapping[str, Any] | None = None) -> None:
+        self.errors, self.headers = errors, headers
+
+
+def raises(*errors: int | type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
+    """Say of an endpoint which errors it may answer, beside those of its parameters' types and of every route."""
+
+    def note(endpoint: Endpoint) -> Endpoint:
+        endpoint.__dict__["raises"] = errors
+        return endpoint
+
+    return note
+
+
+def declared_responses(endpoint: Callable[..., Any]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of a route by its endpoint, for routes that use the database."""
+    types = (kind for name, kind in endpoint.__annotations__.items() if name != "return")
+    told = [each for kind in types for each in getattr(kind, "__metadata__", ()) if isinstance(each, Answers)]
+    errors = dict.fromkeys([*(error for each in told for error in each.errors), *getattr(endpoint, "raises", ())])
+    headers = {name: header for each in told for name, header in (each.headers or {}).items()}
+    return ({200: {"headers": headers}} if headers else {}) | problems(*errors)
 
 
 def _response(status: int, examples: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
+from app.api.http.problems import Answers
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.errors import InvalidCursor, PreconditionFailed
 
@@ -18,12 +19,14 @@ MAX_SKIP = 10_000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of items.")]
 Skip = Annotated[int, Query(ge=0, le=MAX_SKIP, description="The number of items to skip. A cursor is faster.")]
-Cursor = Annotated[
-    str | None, Query(max_length=64, description="The start of the page, from the `Link` header of the previous page.")
-]
 LINK_HEADER: dict[str, Any] = {
     "Link": {"description": 'The next page, if there is one: `<…>; rel="next"`', "schema": {"type": "string"}}
 }
+Cursor = Annotated[
+    str | None,
+    Query(max_length=64, description="The start of the page, from the `Link` header of the previous page."),
+    Answers(InvalidCursor, headers=LINK_HEADER),
+]
 
 
 Position = UUID | str | int | None

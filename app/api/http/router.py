@@ -7,12 +7,14 @@ the slash is the documented one.
 import inspect
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from app.api.http.body_route import BodyRoute
+from app.api.http.problems import declared_responses
 from app.api.http.turns import in_turn, run_in_turn
 from app.core.nearest import MAX_CHARACTERS, did_you_mean
 from app.errors import FieldError, InvalidInput, RepeatedParameter, UnknownParameter
@@ -34,7 +36,14 @@ class SlashRouter(APIRouter):
         super().__init__(redirect_slashes=False, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """Add a route, and a second one without the trailing slash. A plain function runs in its caller's turn."""
+        """Add a route, and a second one without the trailing slash. A plain function runs in its caller's turn.
+
+        The document has its errors from the types of its parameters and from `@raises`. A route of `responses` that
+        name one for status 500 has said them all.
+        """
+        named = options.get("responses") or {}
+        if HTTPStatus.INTERNAL_SERVER_ERROR not in named:
+            options["responses"] = declared_responses(endpoint) | named
         if not inspect.iscoroutinefunction(endpoint):
             endpoint = in_turn(endpoint, options.get("status_code"), options.get("response_model"))
         self._added.append((path, endpoint, options))

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from app import errors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestContext, UnhandledErrors
-from app.api.http.problems import problems
+from app.api.http.problems import Answers, declared_responses, problems, raises
 from tests.support.tables import check_rows
 
 app = FastAPI(redirect_slashes=False)
@@ -230,6 +230,18 @@ class TestDeclarations:
         assert set(content["examples"]) == {"task_active", "invalid_transition"}
         assert "WWW-Authenticate" in declared[401]["headers"]
         assert 503 not in problems(database=False)
+
+    def test_come_from_the_types_of_parameters_and_from_the_endpoint(self) -> None:
+        header = {"Next": {"schema": {"type": "string"}}}
+        task_id = Annotated[str, Answers(401, errors.TaskNotFound)]
+        cursor = Annotated[str, Answers(errors.InvalidCursor, headers=header)]
+
+        @raises(errors.TaskActive)
+        def endpoint(of: task_id, page: cursor, more: int) -> Annotated[str, Answers(errors.LimitReached)]:  # type: ignore[valid-type]
+            return f"{of}{page}{more}"
+
+        told = problems(401, errors.TaskNotFound, errors.InvalidCursor, errors.TaskActive)
+        assert declared_responses(endpoint) == {200: {"headers": header}} | told
 
     def test_every_error_of_the_tree_can_be_declared_and_has_a_code_of_its_own(self) -> None:
         def below(kind: type[errors.ServiceError]) -> list[type[errors.ServiceError]]:
