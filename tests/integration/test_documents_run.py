@@ -240,7 +240,7 @@ class TestDeployment:
 
 
 def test_the_task_of_the_readme_runs(deployment: Deployment) -> None:
-    assert deployment.result("app.tasks.example_task", arg1=1) == {"anything": "JSON"}
+    assert deployment.result("myteam.add_up", months=12) == {"total": 66}
 
 
 @pytest.mark.usefixtures("stack")

@@ -18,7 +18,7 @@ from tests.support.stack import Part, Stack
 PAGES = {name: Page(name) for name in ("README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md")))}
 # Python that is a module of tasks, which a worker loads.
 MODULES = {
-    "README.md": "example",
+    "README.md": "myteam.totals",
     "files.md": "myteam.lines",
     "recipes.md": "myteam.nightly",
     "steps.md": "myteam.orders",

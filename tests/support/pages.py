@@ -14,7 +14,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 ANSWERS = ("", "json")
 PROGRAMS = ("python", "javascript")
 SAVED = re.compile(r"\bsave\b[^.]*?\bas\s+`([\w./-]+)`", re.IGNORECASE)
-TOUR = re.compile(r"\]\(tour\.md#([\w-]+)\)")
+TOUR = re.compile(r"\]\((?:docs/)?tour\.md#([\w-]+)\)")
 MARK = "\x1e"
 
 

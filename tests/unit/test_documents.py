@@ -177,10 +177,11 @@ class TestEveryDocument:
 
 class TestReadme:
     def test_stays_short(self) -> None:
-        assert 500 <= len(text_of(README).split()) <= 1000
+        assert 250 <= len(text_of(README).split()) <= 500
 
-    def test_says_what_is_not_there_yet(self) -> None:
-        """When one of these is built, the list in the README has to shrink."""
+    def test_of_databases_says_what_is_not_there_yet(self) -> None:
+        """When one of these is built, the sentence has to go."""
+        assert "There is no way from one engine to another" in text_of(DOCS / "servers.md")
         commands = {command.name or command.callback.__name__ for command in cli.registered_commands}
         assert "migrate" in commands
         assert_none(f"{name} is there" for name in ("export", "import") if name in commands)
