@@ -18,6 +18,7 @@ from app.core.config import get_settings
 from app.db.page import Page, TimePosition
 from app.db.session import transaction
 from app.db.statements import accounts, schedules as statements
+from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
 from app.errors import (
     IdempotencyKeyInFlight,
@@ -299,11 +300,7 @@ class ScheduleService:
 
 def _find(db: Session, schedule_id: UUID, owner: UUID | None, *, lock: bool = False) -> Schedule:
     """Return the schedule as it is committed. Raises ScheduleNotFound."""
-    statement = select(Schedule).where(Schedule.id == schedule_id).execution_options(populate_existing=True)
-    found = db.scalars(statement.with_for_update() if lock else statement).one_or_none()
-    if found is None or (owner is not None and found.user_id != owner):
-        raise ScheduleNotFound
-    return found
+    return find_owned(db, Schedule, schedule_id, owner, ScheduleNotFound, lock=lock)
 
 
 def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:

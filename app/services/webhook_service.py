@@ -18,6 +18,7 @@ from app.core.signatures import encode_secret
 from app.core.validation_errors import parsed
 from app.db.page import Page
 from app.db.session import transaction
+from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
 from app.ddl.clock import NOW
 from app.errors import DeliveryNotFound, InvalidWebhook, TaskNotFound, TookTooLong, WebhookLimit
@@ -228,12 +229,8 @@ class WebhookService:
 
         Raises DeliveryNotFound.
         """
-        found = sa.select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
         with transaction(db):
-            row = db.scalars(found.execution_options(populate_existing=True)).one_or_none()
-        if row is None or owner not in {None, row.user_id}:
-            raise DeliveryNotFound
-        return row
+            return find_owned(db, WebhookDelivery, delivery_id, owner, DeliveryNotFound)
 
     def newest_deliveries(self, db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
         """Return the newest delivery to each of these endpoints, by the endpoint's id, without its body."""

@@ -137,12 +137,6 @@ def forget(db: Session, ids: Collection[UUID]) -> None:
     db.execute(_F.delete().where(_F.c.id.in_(ids), _F.c.state == FileState.DROPPED.value))
 
 
-def find(db: Session, file_id: UUID, owner: UUID | None, *which: ColumnElement[bool]) -> StoredFile | None:
-    """Return a file or an artifact that the owner sees; None for `owner`: whoever owns it."""
-    own = [] if owner is None else [StoredFile.user_id == owner]
-    return db.scalars(select(StoredFile).where(StoredFile.id == file_id, *own, *which, IS_VISIBLE)).one_or_none()
-
-
 def page_of_files(db: Session, owner: UUID | None, limit: int, before: UUID | None) -> Page[StoredFile, UUID]:
     """Files, the newest first, without artifacts."""
     which: list[ColumnElement[bool]] = [_IS_FILE, _IS_OF_USER]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Integer, Select, bindparam, literal_column
@@ -14,7 +15,33 @@ from sqlalchemy.sql.visitors import InternalTraversal
 from app.db.connections import of
 from app.db.outage import is_timeout
 from app.db.statements.writes import engine_name
-from app.ddl.columns import array_of
+from app.ddl.columns import Base, array_of
+from app.errors import ServiceError
+
+Model = TypeVar("Model", bound=Base)
+
+
+def find_owned(
+    db: Session,
+    model: type[Model],
+    row_id: UUID,
+    owner: UUID | None,
+    error: type[ServiceError],
+    *which: ColumnElement[bool],
+    lock: bool = False,
+) -> Model:
+    """Return the row as it is committed now, if it is this user's; with an `owner` of None, whoever's it is.
+
+    Another user's raises `error` as one that does not exist, so that no answer tells which ids there are. `which`:
+    further conditions; `lock`: it stays as it is until the transaction ends.
+    """
+    columns = model.__table__.c
+    own = [] if owner is None else [columns.user_id == owner]
+    statement = sa.select(model).where(columns.id == row_id, *own, *which).execution_options(populate_existing=True)
+    found = db.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    if found is None:
+        raise error
+    return found
 
 
 def has_rows(found: Select[Any]) -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from app.core.security import api_key_digest, new_api_key, shown_api_key_prefix
 from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.statements import accounts, reads
+from app.db.statements.reads import find_owned
 from app.ddl.clock import NOW
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
 from app.models.auth import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
@@ -71,12 +72,6 @@ def newest_keys(db: Session, user_id: UUID, limit: int, skip: int, below: UUID |
     if below is not None:
         page = page.where(ApiKey.id < below)
     return list(db.scalars(page.execution_options(populate_existing=True)))
-
-
-def find_key(db: Session, user_id: UUID, key_id: UUID) -> ApiKey | None:
-    """Return a key of this user, or None."""
-    found = select(ApiKey).where(ApiKey.id == key_id, ApiKey.user_id == user_id)
-    return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
 
 
 def revoke_keys_of(db: Session, user_id: UUID) -> None:
@@ -150,7 +145,7 @@ class ApiKeyService:
     def get_key(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
         """Return a key of this user. Raises ApiKeyNotFound, also for another user's key."""
         with transaction(db):
-            return self._find(db, user_id, key_id)
+            return find_owned(db, ApiKey, key_id, user_id, ApiKeyNotFound)
 
     def revoke_key(self, db: Session, user_id: UUID, key_id: UUID, *, commit: bool = True) -> None:
         """Revoke a key; no process accepts it after the commit. Revoking again changes nothing.
@@ -158,7 +153,7 @@ class ApiKeyService:
         Raises ApiKeyNotFound.
         """
         with transaction(db, commit=commit):
-            self._find(db, user_id, key_id)
+            find_owned(db, ApiKey, key_id, user_id, ApiKeyNotFound)
             if accounts.revoke_key(db, key_id):
                 audit.record(db, ApiKeyEvent.REVOKED, Subject.api_key(key_id))
 
@@ -170,12 +165,6 @@ class ApiKeyService:
         if expires_at is not None and has_passed(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
             raise InvalidInput("The key would already be expired: choose a later expires_at", [refused])
-
-    def _find(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
-        found = find_key(db, user_id, key_id)
-        if found is None:
-            raise ApiKeyNotFound
-        return found
 
 
 api_key_service = ApiKeyService()

@@ -25,6 +25,7 @@ from app.core.json_text import dump_json, json_size
 from app.core.security import Undecryptable, decrypt, encrypt
 from app.db.page import Page
 from app.db.statements import bulk, files, reads, task_filter
+from app.db.statements.reads import find_owned
 from app.db.statements.writes import changed_rows
 from app.ddl.clock import NOW
 from app.errors import (
@@ -331,10 +332,7 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
 
 def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     """Return the deed as it is committed. `owner` limits it to that user's. Raises BulkDeedNotFound."""
-    found = db.get(BulkDeed, deed_id, populate_existing=True)
-    if found is None or (owner is not None and found.user_id != owner):
-        raise BulkDeedNotFound
-    return found
+    return find_owned(db, BulkDeed, deed_id, owner, BulkDeedNotFound)
 
 
 def selected_tasks(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask, int]:

@@ -12,6 +12,7 @@ from app.core.ids import new_id
 from app.db.page import Page
 from app.db.session import transaction
 from app.db.statements import files
+from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
 from app.errors import ArtifactNotFound, FileInUse, FileNotFound
 from app.models.stored_file import FileEvent, StoredFile
@@ -99,10 +100,7 @@ class FileService:
 
     def get_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None) -> StoredFile:
         """Return a file, or an artifact. Raises FileNotFound."""
-        found = files.find(db, file_id, owner)
-        if found is None:
-            raise FileNotFound
-        return found
+        return find_owned(db, StoredFile, file_id, owner, FileNotFound, files.IS_VISIBLE)
 
     @retries_deadlocks
     def delete_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> None:

@@ -19,6 +19,7 @@ from app.core.security import Undecryptable, decrypt, encrypt
 from app.core.signatures import derive_user_key
 from app.db.session import transaction
 from app.db.statements import accounts
+from app.db.statements.reads import find_owned
 from app.ddl.clock import NOW
 from app.errors import EndpointsOff, UserNotFound, WebhookDisabled, WebhookNotFound, WebhooksOff
 from app.models.task import ACTIVE, Task
@@ -98,15 +99,7 @@ def find(db: Session, user_id: UUID | None, endpoint_id: UUID, *, lock: bool = F
 
     `lock` has it stay so until the transaction ends.
     """
-    found = sa.select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
-    if user_id is not None:
-        found = found.where(WebhookEndpoint.user_id == user_id)
-    if lock:
-        found = found.with_for_update()
-    row = db.scalars(found.execution_options(populate_existing=True)).one_or_none()
-    if row is None:
-        raise WebhookNotFound
-    return row
+    return find_owned(db, WebhookEndpoint, endpoint_id, user_id, WebhookNotFound, lock=lock)
 
 
 def find_enabled(db: Session, user_id: UUID, endpoint_id: UUID) -> WebhookEndpoint:

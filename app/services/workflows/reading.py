@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.db.page import Page, page_of
 from app.db.statements import workflows
 from app.db.statements.expressions import lower_case, position_in
+from app.db.statements.reads import find_owned
 from app.db.statements.workflows import Group, Node
 from app.errors import WorkflowNotFound
 from app.models.task import ACTIVE, TaskAttempt, TaskStatus
@@ -49,12 +50,7 @@ class WorkflowFilter:
 
 def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
     """Return the committed workflow; `owner` limits it to that user's. Raises WorkflowNotFound."""
-    own = [] if owner is None else [Workflow.user_id == owner]
-    found = select(Workflow).where(Workflow.id == workflow_id, *own).execution_options(populate_existing=True)
-    workflow = db.scalars(found).one_or_none()
-    if workflow is None:
-        raise WorkflowNotFound
-    return workflow
+    return find_owned(db, Workflow, workflow_id, owner, WorkflowNotFound)
 
 
 def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
