@@ -27,6 +27,7 @@ CONTENT = [bytes([n]) * 100_000 for n in range(70)]  # more than one part of S3
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The URL of a bucket at a server of this test's own."""
+    pytest.importorskip("moto", reason="a package of tests/requirements.txt")
     url = f"http://127.0.0.1:{free_loopback_port()}"
     command = [sys.executable, "-m", "moto.server", "-p", url.rpartition(":")[2]]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
