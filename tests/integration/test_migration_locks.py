@@ -9,8 +9,9 @@ from sqlalchemy.pool import NullPool
 from app.core.ids import new_id
 from app.db.compatibility import read_revisions
 from app.ddl.clock import NOW
-from app.models import LoginSession, Task, TaskAttempt, User
-from app.models.bulk import BulkDeed
+from app.migrations.baselines import BASELINE
+from app.models import StoredFile, Task, User, WebhookEndpoint
+from app.models.outbox import OutboxRow
 from app.models.task_stats import task_submissions
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.schemas import rows, run, said, schema, version
@@ -20,9 +21,9 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.skipif(ENGINE == "sqlite", reason="it has one writer, and a reader does not wait for it")
 
 UPGRADE = ("alembic", "upgrade", "head")
-BEFORE = "0021"
+BEFORE = BASELINE
 # The tables which processes use and a revision since changes, in the order of the revisions.
-CHANGED = {"bulk_deeds": "0022", "login_sessions": "0023", "task_submissions": "0025", "task_attempts": "0026"}
+CHANGED = {"tasks": "0041", "task_outbox": "0042", "webhook_endpoints": "0044", "files": "0045"}
 # Less than a migration waits for a lock (`app/migrations/env.py`), so that it ends before the migration gives up.
 AT_MOST_A_SECOND = {
     "postgresql": "SET lock_timeout = '1s'",
@@ -44,19 +45,14 @@ def submit(connection: sa.Connection) -> None:
     connection.execute(sa.insert(task_submissions).values(user_id=USER, at=NOW, number=1, **kind))
 
 
-def end_an_attempt(connection: sa.Connection) -> None:
-    attempt = {"number": 1, "started_at": NOW, "finished_at": NOW, "outcome": "retried"}
-    without = sa.select(TaskAttempt.task_id)
-    task = connection.scalar(sa.select(Task.id).where(Task.id.not_in(without)).order_by(Task.id.desc()).limit(1))
-    connection.execute(sa.insert(TaskAttempt).values(task_id=task, **attempt))
-
-
 # What a process does with each of the tables.
 USES: dict[str, Callable[[sa.Connection], object]] = {
-    "bulk_deeds": lambda connection: connection.execute(sa.select(BulkDeed.id, BulkDeed.state)).all(),
-    "login_sessions": lambda connection: connection.execute(sa.select(LoginSession.id, LoginSession.revoked_at)).all(),
-    "task_submissions": submit,
-    "task_attempts": end_an_attempt,
+    "tasks": submit,
+    "task_outbox": lambda connection: connection.execute(sa.select(OutboxRow.id)).all(),
+    "webhook_endpoints": lambda connection: connection.execute(
+        sa.select(WebhookEndpoint.id, WebhookEndpoint.url)
+    ).all(),
+    "files": lambda connection: connection.execute(sa.select(StoredFile.id, StoredFile.state)).all(),
 }
 
 
@@ -106,7 +102,7 @@ def test_while_it_waits_for_one_table_the_others_are_used(database: sa.Engine, s
     assert_is_migrated(url, services)
 
 
-@pytest.mark.parametrize("held", ["login_sessions", "task_attempts"])
+@pytest.mark.parametrize("held", ["webhook_endpoints", "files"])
 def test_one_that_gives_up_keeps_the_revisions_before_and_is_repeated(
     database: sa.Engine, services: Services, held: str
 ) -> None:
@@ -123,9 +119,9 @@ def test_one_that_gives_up_keeps_the_revisions_before_and_is_repeated(
 def test_starters_at_once_take_each_revision_once(database: sa.Engine, services: Services) -> None:
     url = url_of(database)
     with database.connect() as holder:
-        USES["task_attempts"](holder)
+        USES["files"](holder)
         starters = [run(url, *UPGRADE) for _ in range(3)]
-        waits = WAITS[DIALECT].format(table="task_attempts")
+        waits = WAITS[DIALECT].format(table="files")
         wait_for(lambda: rows(url, waits), 30, "one of them to wait")
         holder.rollback()
     outputs = [starter.communicate(timeout=60)[0] for starter in starters]
@@ -147,10 +143,8 @@ def test_the_services_role_may_use_what_is_new_before_it_is_granted(database: sa
             connection.execute(sa.text(f"SET ROLE {role}"))
             for use in USES.values():
                 use(connection)
-            for table in ("task_sums", "task_sum_durations"):
+            for table in ("webhook_closed_lanes", "webhook_recoveries"):
                 connection.execute(sa.text(f"DELETE FROM {table}"))
-            retries = "SELECT count(*) FROM task_count_changes WHERE number = 0"
-            assert connection.scalar(sa.text(retries)) == 1
     finally:
         rows(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 

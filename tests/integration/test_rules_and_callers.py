@@ -49,8 +49,8 @@ GIVEN = {
 }
 LEFT_OUT = {
     ("web.shown_schedules.name_of", "ScheduleService.get_schedule"): "of a task that the reader sees",
-    ("web.views.schedule._coming", "ScheduleService.next_times"): "of a schedule that was found by its owner",
-    ("web.views.error_group._attempt_of", "TaskService.list_attempts"): "is given that of its caller",
+    ("web.views.schedules._coming", "ScheduleService.next_times"): "of a schedule that was found by its owner",
+    ("web.views.errors._attempt_of", "TaskService.list_attempts"): "is given that of its caller",
     ("mcp.calls._cancel", "TaskService.cancel"): "is given that of its caller",
     ("api.http.peers.Peers.end", "_take"): "an owner of requests, not of objects",
     ("api.http.peers.Peers.release", "_take"): "an owner of requests, not of objects",
@@ -138,7 +138,7 @@ def test_every_caller_has_a_row() -> None:
         "services.batched.submitter._rows_of_login",  # `_create_fast`
         "services.schedules.due_schedules._make",
         "services.bulk.steps._check_retry",
-        "beat.importing._rights",
+        "beat.entries._rights",
     }
 
 

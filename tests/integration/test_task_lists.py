@@ -177,7 +177,7 @@ class TestTogether:
                 raise OperationalError("SELECT", {}, Exception("canceling statement due to statement timeout"))
             return read(db, users, *more, **options)
 
-        for module, name in ((task_counts, "count_of_users"), (task_queries, "newest")):
+        for module, name in ((task_counts, "count_of_users"), (task_queries, "newest_page")):
             monkeypatch.setattr(module, name, partial(fail_for_rich, getattr(module, name)))
         calls = [methodcaller("count", user) for user in (poor, rich)]
         calls += [methodcaller("list_newest", NewestTasks(50), user) for user in (poor, rich)]

@@ -177,10 +177,10 @@ WAYS: dict[tuple[str, str], Way] = {
     ("web.views.workflows.retry_workflow", "WorkflowService.retry_workflow"): _page(
         Caller.workflow, "/workflows/{}/retry", lambda _: {}
     ),
-    ("web.views.schedule.trigger_schedule", "ScheduleService.trigger"): _page(
+    ("web.views.schedules.trigger_schedule", "ScheduleService.trigger"): _page(
         Caller.schedule, "/schedules/{}/trigger", lambda _: {}
     ),
-    ("web.views.schedule.backfill_schedule", "ScheduleService.backfill"): _page(
+    ("web.views.schedules.backfill_schedule", "ScheduleService.backfill"): _page(
         Caller.schedule,
         "/schedules/{}/backfill",
         lambda _: {"begin": RANGE["from"], "end": RANGE["to"], "confirmed": "true"},
