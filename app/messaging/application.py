@@ -3,7 +3,7 @@
 What everything that sends a message needs, and nothing of a worker: whatever only a worker or beat loads is named by a
 dotted path. The configuration is read when Celery first asks for it, so importing this reads no settings. Nothing that
 matters rests on a message, hence early acks without prefetch: no duplicates from a visibility timeout however long a
-task runs, and no task waits behind another in a worker's memory (docs/adr/0002).
+task runs, and no task waits behind another in a worker's memory (docs/adr/0043).
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ PRIORITY_STEPS = sorted(MESSAGE_PRIORITY.values())
 # Whatever only a worker or beat loads is named by a dotted path. The configuration is read when Celery first asks for
 # it, so importing this reads no settings. Nothing that matters rests on a message, hence early acks without prefetch:
 # no duplicates from a visibility timeout however long a task runs, and no task waits behind another in a worker's
-# memory (docs/adr/0002).
+# memory (docs/adr/0043).
 
 
 def install() -> None:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with bounds for what clients send and do not read.
 
 Selected with `--http app.api.http.protocol:BoundedProtocol`. uvicorn's own protocol buffers a header line without limit
-and copies it at each read, which blocks the event loop (docs/adr/0022). It waits for ever for a body and for a client
+and copies it at each read, which blocks the event loop (docs/adr/0035). It waits for ever for a body and for a client
 that does not read, and parses any number of pipelined requests at once. The application runs only after the head is
 complete, so it cannot prevent this. Here:
 

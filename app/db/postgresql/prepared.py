@@ -2,7 +2,7 @@
 
 Each task costs an insert, a claim and an end. What SQLAlchemy adds to a statement (a checkout, the compiled cache, a
 change of the isolation level, which is a round trip, and a result) costs several times as much as psycopg2 itself. A
-prepared statement costs PostgreSQL a third (docs/adr/0027). The statements are SQLAlchemy's, its errors are raised, and
+prepared statement costs PostgreSQL a third (docs/adr/0024). The statements are SQLAlchemy's, its errors are raised, and
 the connections come from its engine.
 """
 

@@ -34,7 +34,7 @@ class QoS(redis.QoS):
     """Puts back from a hash, which may hold anything as well, what a worker took and never acknowledged.
 
     A wake-up is kept in memory alone: maintenance wakes a slot again, and far sooner than the hash would, whose two
-    transactions are half of what a worker's event loop does for each task (docs/adr/0027).
+    transactions are half of what a worker's event loop does for each task (docs/adr/0024).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

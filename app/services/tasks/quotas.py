@@ -2,7 +2,7 @@
 
 There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
 database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
-the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
+the remaining quota, so that several processes together exceed a quota by little (docs/adr/0038). Within one process a
 quota is exact. What tasks write while they run is known only to the database: its sum of ended tasks is read again
 after STORED_SECONDS (docs/adr/0038).
 
@@ -128,7 +128,7 @@ class SubmissionWindow:
 # -- The quotas of a user: queued tasks, bytes of their arguments, tasks a minute, bytes of all that is kept -----------
 # There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
 # database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
-# the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
+# the remaining quota, so that several processes together exceed a quota by little (docs/adr/0038). Within one process a
 # quota is exact. What tasks write while they run is known only to the database: its sum of ended tasks is read again
 # after STORED_SECONDS (docs/adr/0038).
 
