@@ -45,14 +45,14 @@ DJANGO = FLASK.replace("Flask", "Django")
 APPLICATION = "test_from_celery.py"
 RECEIVERS = "needs a framework of the receiver's: webhooks/test_receivers.py"
 LEFT_OUT = {
-    "client.md": {"pip install ./client": INSTALLED},
-    "command-line.md": {"pip install ./client": INSTALLED},
-    "clients.md": {
+    "client.md": {
+        "pip install ./client": INSTALLED,
         "pip install openapi-python-client": INSTALLED,
         "pip install datamodel-code-generator": INSTALLED,
         "npm install": "needs an npm registry: test_generated_clients.py --full",
         "npx openapi-typescript": "needs an npm registry: test_generated_clients.py --full",
     },
+    "command-line.md": {"pip install ./client": INSTALLED},
     "CONTRIBUTING.md": {
         "make venv": "changes .venv",
         "make run": "run_server.py installs into .venv: tests/e2e",
