@@ -164,7 +164,7 @@ def _linked(text: str) -> str:
     """The text on one line, with names of settings as code and names of pages as links."""
     names = "|".join(name.upper() for name in Settings.model_fields)
     named = re.sub(rf"\b({names})\b", r"`\1`", " ".join(text.splitlines()))
-    return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", named)
+    return re.sub(r"docs/([\w-]+)\.md(#[\w-]+)?", r"[\1](\1.md\2)", named)
 
 
 def _commented(text: str) -> str:
