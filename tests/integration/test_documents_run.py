@@ -61,10 +61,6 @@ LEFT_OUT = {
         ".ci/run": SUITE,
         ".ci/nightly": SUITE,
     },
-    "database-roles.md": {
-        "export DATABASE_URL=": "needs the two roles: test_audit_roles.py",
-        "python -m app prune-audit": "needs the two roles: test_audit_roles.py",
-    },
     "deployment.md": {
         "python3 -m venv .venv": "changes .venv",
         "pip install -r requirements.txt": "changes .venv",
@@ -91,6 +87,10 @@ LEFT_OUT = {
         "pytest tests/integration/test_route_matrix.py": SUITE,
         "pytest tests/integration/test_openapi_conformance.py": SUITE,
         "bandit -c pyproject.toml -r app": ".ci/run",
+    },
+    "servers.md": {
+        "export DATABASE_URL=": "needs the two roles: test_audit_roles.py",
+        "python -m app prune-audit": "needs the two roles: test_audit_roles.py",
     },
     "webhooks.md": {
         ".venv/bin/pip install standardwebhooks": INSTALLED,

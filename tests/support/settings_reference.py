@@ -79,7 +79,7 @@ PAGE_FOOT = """
 | `LC_ALL`, `LANG`, `NO_COLOR` | `python -m app doctor`, `task-service` | The language of their texts, and whether they are without colour ([operations](operations.md#doctor), [command line](command-line.md)). |
 | `SSL_CERT_FILE` | OpenSSL | The certificate authorities that outbound requests trust, in place of the machine's. |
 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` | obstore | Account, region and server of `STORAGE_URL=s3://…` ([files](files.md#where-the-bytes-are)). |
-| `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](database-roles.md)), of the broker. |
+| `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](servers.md#two-database-roles)), of the broker. |
 | `PYTHON_IMAGE`, `POSTGRES_IMAGE`, `VALKEY_IMAGE` | `docker-compose.yml` | Base images, for example with a digest. |
 | `API_PORT`, `WORKER_CONCURRENCY` | `docker-compose.yml` | The published port (8000), and the tasks that each worker runs at once (2). |
 
