@@ -150,7 +150,7 @@ class SettingFields(BaseSettings):
     secret_key_previous: Listed[SecretStr] = Field(
         [],
         description="Keys that still verify tokens while SECRET_KEY is replaced, separated by commas. They sign "
-        "nothing (docs/key-rotation.md).",
+        "nothing (docs/repair.md#rotating-secret_key).",
     )
     access_token_minutes: int = Field(15, ge=1, le=15, description="Lifetime of an access token, in minutes.")
     refresh_token_days: int = Field(

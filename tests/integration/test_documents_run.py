@@ -129,7 +129,7 @@ NO_COMMANDS = {
     "sql": "test_audit_roles.py, test_task_counts.py",
 }
 # Blocks that stand below no command.
-ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "operations.md": "a line of the log"}
+ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "repair.md": "a line of the log"}
 
 
 # What stands before the blocks of a page. The tour sleeps until a task runs; on a machine with other work that takes longer.
