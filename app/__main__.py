@@ -280,7 +280,7 @@ def prune_audit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     batch: Annotated[int, typer.Option(min=1, max=100_000, help="Records that one transaction deletes.")] = 10_000,
 ) -> None:
-    """Delete old audit records. DATABASE_URL has to name the role that owns the tables (docs/database-roles.md).
+    """Delete old audit records. DATABASE_URL has to name the role that owns the tables (docs/servers.md).
 
     Each batch leaves a record of how many it deleted. Whatever writes to the audit waits for the batch under way.
     """

@@ -118,8 +118,8 @@ class SettingFields(BaseSettings):
     celery_broker_url: SecretStr | None = Field(
         None,
         examples=["redis://:password@localhost:6379/0"],
-        description="Redis or Valkey; `rediss://` for TLS (docs/brokers.md). RabbitMQ (`amqp://`) has not been tested. "
-        "Not needed with `run_server.py`, which starts a server of its own.",
+        description="Redis or Valkey; `rediss://` for TLS (docs/servers.md#the-broker). RabbitMQ (`amqp://`) has not "
+        "been tested. Not needed with `run_server.py`, which starts a server of its own.",
     )
     celery_result_backend: SecretStr | None = Field(
         None,
@@ -134,7 +134,7 @@ class SettingFields(BaseSettings):
     sign_messages: bool = Field(
         False,
         description="Signs messages with a key derived from SECRET_KEY; workers drop all others. Set it alike in every "
-        "process (docs/brokers.md).",
+        "process (docs/servers.md#the-broker).",
     )
     remote_control: Literal["read", "full", "off"] = Field(
         "read",
@@ -150,7 +150,7 @@ class SettingFields(BaseSettings):
     secret_key_previous: Listed[SecretStr] = Field(
         [],
         description="Keys that still verify tokens while SECRET_KEY is replaced, separated by commas. They sign "
-        "nothing (docs/key-rotation.md).",
+        "nothing (docs/repair.md#rotating-secret_key).",
     )
     access_token_minutes: int = Field(15, ge=1, le=15, description="Lifetime of an access token, in minutes.")
     refresh_token_days: int = Field(

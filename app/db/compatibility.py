@@ -239,7 +239,7 @@ def warn_of_values_in_logs(engine: Engine) -> None:
     if exposing:
         logger.warning(
             "the database's log may hold passwords and other values of tasks (%s): see `Values in the server's log` in "
-            "docs/database-roles.md",
+            "docs/servers.md",
             ", ".join(f"{name}={value}" for name, value in exposing.items()),
         )
 

@@ -47,7 +47,7 @@ def check_version(settings: Settings) -> Iterator[Finding]:
         if client is None:
             yield warn(
                 say("{}, which is not part of the tests", connection.transport.driver_name),
-                say("docs/brokers.md says what differs from Redis"),
+                say("docs/servers.md says what differs from Redis"),
             )
             return
         info = _info(client)

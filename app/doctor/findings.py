@@ -75,7 +75,7 @@ def fail(seen: Text, remedy: Text | None = None) -> Finding:
 # -- The difference of two clocks. The service compares times of the database alone; tokens and commands have others ---
 
 WARN_SECONDS = 2.0
-# A signed command of Celery's remote control is refused after so long (docs/brokers.md).
+# A signed command of Celery's remote control is refused after so long (docs/servers.md).
 FAIL_SECONDS = 60.0
 
 

@@ -139,7 +139,7 @@ class TestTheServicesUser:
             owner.execute(text(f"DROP USER {APP}@'{host}'"))
 
     def test_is_made_as_the_document_says(self, services: Services) -> None:
-        document = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
+        document = (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")
         *_, block = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
         administrator = create_engine(services.database_url("tasks"), poolclass=NullPool)
         with engine().begin() as connection:

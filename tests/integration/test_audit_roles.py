@@ -1,4 +1,4 @@
-"""The audit can only be added to: as the role that owns it, as a superuser, and as docs/database-roles.md sets it up."""
+"""The audit can only be added to: as the role that owns it, as a superuser, and as docs/servers.md sets it up."""
 
 import re
 import subprocess
@@ -46,9 +46,9 @@ PROTECTION = """
     SELECT tgenabled, relacl::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
     WHERE tgname = 'audit_events_append_only'
 """
-DOCUMENT = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
-# Its last block is of MariaDB: `test_audit_pruning.py`.
-ONCE, AT_EVERY_RELEASE, _ = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+DOCUMENT = (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")
+# The first and the last block are of MariaDB: `test_audit_pruning.py` runs the last one.
+_, ONCE, AT_EVERY_RELEASE, _ = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
 class Role:

@@ -1,4 +1,4 @@
-"""A production deployment on `rediss://` with the ACL user of docs/brokers.md; wrong keys and passwords."""
+"""A production deployment on `rediss://` with the ACL user of docs/servers.md; wrong keys and passwords."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.support.stack import Stack
 from tests.support.tls import LOOPBACK, Authority
 from tests.support.waiting import wait_for
 
-DOCUMENT = ROOT / "docs" / "brokers.md"
+DOCUMENT = ROOT / "docs" / "servers.md"
 PASSWORD = "a-pass/word@of:the-service"  # percent signs in the URL, and nowhere in a log
 SECONDS = 45.0
 

@@ -45,14 +45,14 @@ DJANGO = FLASK.replace("Flask", "Django")
 APPLICATION = "test_from_celery.py"
 RECEIVERS = "needs a framework of the receiver's: webhooks/test_receivers.py"
 LEFT_OUT = {
-    "client.md": {"pip install ./client": INSTALLED},
-    "command-line.md": {"pip install ./client": INSTALLED},
-    "clients.md": {
+    "client.md": {
+        "pip install ./client": INSTALLED,
         "pip install openapi-python-client": INSTALLED,
         "pip install datamodel-code-generator": INSTALLED,
         "npm install": "needs an npm registry: test_generated_clients.py --full",
         "npx openapi-typescript": "needs an npm registry: test_generated_clients.py --full",
     },
+    "command-line.md": {"pip install ./client": INSTALLED},
     "CONTRIBUTING.md": {
         "make venv": "changes .venv",
         "make run": "run_server.py installs into .venv: tests/e2e",
@@ -60,10 +60,6 @@ LEFT_OUT = {
         "make fmt lint types": "changes files; .ci/run",
         ".ci/run": SUITE,
         ".ci/nightly": SUITE,
-    },
-    "database-roles.md": {
-        "export DATABASE_URL=": "needs the two roles: test_audit_roles.py",
-        "python -m app prune-audit": "needs the two roles: test_audit_roles.py",
     },
     "deployment.md": {
         "python3 -m venv .venv": "changes .venv",
@@ -91,6 +87,10 @@ LEFT_OUT = {
         "pytest tests/integration/test_route_matrix.py": SUITE,
         "pytest tests/integration/test_openapi_conformance.py": SUITE,
         "bandit -c pyproject.toml -r app": ".ci/run",
+    },
+    "servers.md": {
+        "export DATABASE_URL=": "needs the two roles: test_audit_roles.py",
+        "python -m app prune-audit": "needs the two roles: test_audit_roles.py",
     },
     "webhooks.md": {
         ".venv/bin/pip install standardwebhooks": INSTALLED,
@@ -129,7 +129,7 @@ NO_COMMANDS = {
     "sql": "test_audit_roles.py, test_task_counts.py",
 }
 # Blocks that stand below no command.
-ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "operations.md": "a line of the log"}
+ALONE = {"architecture.md": "the map of folders", "faq.md": "a part of it", "repair.md": "a line of the log"}
 
 
 # What stands before the blocks of a page. The tour sleeps until a task runs; on a machine with other work that takes longer.

@@ -318,7 +318,7 @@ class TestRemoval:
 
 
 class TestKeys:
-    """SECRET_KEY encrypts the secrets; see docs/key-rotation.md."""
+    """SECRET_KEY encrypts the secrets; see docs/repair.md."""
 
     @pytest.fixture(autouse=True)
     def _quickly(self, account: Account) -> None:

@@ -76,10 +76,10 @@ PAGE_FOOT = """
 | `PROMETHEUS_MULTIPROC_DIR` | prometheus_client | An empty directory, shared by all API and worker processes: `/metrics` then adds their counts up ([operations](operations.md#metrics)). |
 | `FORWARDED_ALLOW_IPS` | uvicorn, `run_server.py`, `python -m app serve` | Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count ([deployment](deployment.md#behind-a-proxy)). |
 | `TASK_SERVICE_URL` | clients, and what these documents have you paste | The address of the service, without a path. `run_server.py` writes that of its start to `.data/env`. |
-| `LC_ALL`, `LANG`, `NO_COLOR` | `python -m app doctor`, `task-service` | The language of their texts, and whether they are without colour ([operations](operations.md#doctor), [command line](command-line.md)). |
+| `LC_ALL`, `LANG`, `NO_COLOR` | `python -m app doctor`, `task-service` | The language of their texts, and whether they are without colour ([repair](repair.md#doctor), [command line](command-line.md)). |
 | `SSL_CERT_FILE` | OpenSSL | The certificate authorities that outbound requests trust, in place of the machine's. |
 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` | obstore | Account, region and server of `STORAGE_URL=s3://…` ([files](files.md#where-the-bytes-are)). |
-| `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](database-roles.md)), of the broker. |
+| `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](servers.md#two-database-roles)), of the broker. |
 | `PYTHON_IMAGE`, `POSTGRES_IMAGE`, `VALKEY_IMAGE` | `docker-compose.yml` | Base images, for example with a digest. |
 | `API_PORT`, `WORKER_CONCURRENCY` | `docker-compose.yml` | The published port (8000), and the tasks that each worker runs at once (2). |
 
@@ -164,7 +164,7 @@ def _linked(text: str) -> str:
     """The text on one line, with names of settings as code and names of pages as links."""
     names = "|".join(name.upper() for name in Settings.model_fields)
     named = re.sub(rf"\b({names})\b", r"`\1`", " ".join(text.splitlines()))
-    return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", named)
+    return re.sub(r"docs/([\w-]+)\.md(#[\w-]+)?", r"[\1](\1.md\2)", named)
 
 
 def _commented(text: str) -> str:

@@ -115,7 +115,7 @@ class TestBaseImages:
 
 
 class TestRoles:
-    """docs/database-roles.md says what each is for."""
+    """docs/servers.md says what each is for."""
 
     def test_the_owner_migrates_and_another_role_runs_the_service(self) -> None:
         given = {name: f"the-{name}" for name in required_variables()}
@@ -126,8 +126,8 @@ class TestRoles:
 
     def test_the_documents_statements_make_them(self) -> None:
         """But for the passwords, and the superuser's, which the document leaves to the administrator."""
-        document = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
-        (once, *_) = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+        document = (ROOT / "docs" / "servers.md").read_text(encoding="utf-8")
+        (_, once, *_) = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
         written = {
             re.sub(r"PASSWORD '.*'", "PASSWORD", line) for line in once.splitlines() if not line.startswith("--")
         }

@@ -1,4 +1,4 @@
-"""The privileges of the role that runs the service, where another role owns the tables (docs/database-roles.md)."""
+"""The privileges of the role that runs the service, where another role owns the tables (docs/servers.md)."""
 
 from sqlalchemy import Connection, text
 

@@ -34,7 +34,7 @@ def probe_write(connection: Connection, lock_seconds: float) -> None:
 
 # As PostgreSQL has it; `app.db.outage` tells it of no MySQL.
 _REFUSED = {"42501", "42000"}
-# The database sets the time of an audit record, and no record is changed (docs/database-roles.md).
+# The database sets the time of an audit record, and no record is changed (docs/servers.md).
 _SET_BY_DATABASE = "at"
 
 

@@ -31,7 +31,7 @@ MAILBOX = ".pidbox"
 _DONE = "a key of the broker held another type: %r was a %s, not a %s; it has %r before its name now"
 _NOT_DONE = (
     "a key of the broker holds another type, and the server does not let it be renamed: delete the key, and let the "
-    "broker's user run TYPE and RENAME (docs/brokers.md): %s"
+    "broker's user run TYPE and RENAME (docs/servers.md): %s"
 )
 _PUT_ASIDE = """
 local found = redis.call('TYPE', KEYS[1])['ok']

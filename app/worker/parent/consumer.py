@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 TASK_QUEUES = "the task queues"
 # Plain messages with an ETA that a worker keeps: so many, of this size at most, and for so long. Others stay in the
-# broker until then (docs/brokers.md).
+# broker until then (docs/servers.md).
 MAX_SCHEDULED = 1000
 MAX_SCHEDULED_BYTES = 64 * 1024
 KEPT_SECONDS = 300.0
