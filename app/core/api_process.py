@@ -1,10 +1,11 @@
 """The memory and the open files of an API process, which serves many connections for a long time.
 
-Validators of models that few processes need are built at their first use. malloc of glibc keeps one arena, which is
-trimmed; other C libraries are left alone. A password hash takes 19 MiB: by default, each thread that has hashed keeps
-that memory in an arena of its own that never shrinks. With a single arena the threads share the memory, and it is
-returned to the system every few seconds. A lower M_MMAP_THRESHOLD would map each hash anew, which makes a login half as
-slow again.
+malloc of glibc keeps one arena, which is trimmed; other C libraries are left alone. A password hash takes 19 MiB: by
+default, each thread that has hashed keeps that memory in an arena of its own that never shrinks. With a single arena
+the threads share the memory, and it is returned to the system every few seconds. A lower M_MMAP_THRESHOLD would map
+each hash anew, which makes a login half as slow again.
+
+Validators of models that few processes need are built at their first use.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ async def _trim_malloc(glibc: ctypes.CDLL) -> None:
         glibc.malloc_trim(0)  # short, and releases the interpreter's lock
 
 
-# -- The limit of open files of this process (RLIMIT_NOFILE). Each connection of a client takes one file --------------
+# -- The limit of open files of this process (RLIMIT_NOFILE). Each connection of a client takes one file ---------------
 
 # More than any API process has connections for. Not the hard limit itself, which may be a billion: programs that this
 # process starts may close each possible descriptor in turn.
@@ -71,7 +72,7 @@ def raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-# -- Models of pydantic whose validators are built at their first use, in modules that do not say so themselves -------
+# -- Models of pydantic whose validators are built at their first use, in modules that do not say so themselves --------
 
 
 @contextmanager

@@ -218,7 +218,7 @@ def _shown_example(loc: tuple[int | str, ...]) -> str:
     return f" (example: {str(loc[0]).upper()}={str(value).lower() if isinstance(value, bool) else value})"
 
 
-# -- The checks that APP_ENV=production applies to the settings. No message repeats a value ---------------------------
+# -- The checks that APP_ENV=production applies to the settings. No message repeats a value ----------------------------
 
 MIN_SECRET_BYTES = 32
 MIN_SECRET_CHARACTERS = 8
@@ -297,7 +297,7 @@ def _is_open_database(url: str) -> bool:
     return not (local or parts.password or _OTHER_CREDENTIALS_OF_URL & options.keys())
 
 
-# -- Warnings about settings that a process takes: a name that is probably misspelt, and a weak SECRET_KEY ------------
+# -- Warnings about settings that a process takes: a name that is probably misspelt, and a weak SECRET_KEY -------------
 
 MAX_EDITS = 2
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

@@ -1,4 +1,4 @@
-"""What an account may have for a name and a password: addresses in ASCII, and passwords that are hard to guess.
+"""What an account may have for an address and a password: addresses in ASCII, and passwords that are hard to guess.
 
 Which new passwords are refused: NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2. 15 characters at least, since a
 password may be the only factor, and zxcvbn's score of 3 at least, where the words of its user count as known. There are
@@ -18,7 +18,7 @@ from email_validator import validate_email
 
 MIN_LENGTH = 15
 MIN_SCORE = 3
-# Beyond any honest check, which takes 0.1 s on an idle machine: see MOST_LOOKUPS.
+# Beyond any honest check, which takes 0.1 s on an idle machine: see MOST_LOOKUPS of `password_guesses.py`.
 CHECK_LIMIT_SECONDS = 30.0
 SERVICE_WORDS = ("task", "service", "taskservice", "task-service", "task service")
 
@@ -66,7 +66,7 @@ def own_words(names: Iterable[str]) -> set[str]:
     return {word for word in texts | words if len(word) > 2}  # noqa: PLR2004 (shorter ones are found by chance)
 
 
-# -- Normalises e-mail addresses to ASCII, so that no two accounts have look-alike addresses --------------------------
+# -- Normalises e-mail addresses to ASCII, so that no two accounts have look-alike addresses ---------------------------
 
 
 def ascii_address(email: str) -> str:

@@ -6,12 +6,7 @@ half of them. A *costly* call also waits until its user has no other costly call
 of the threads work on costly calls. So plain calls find a thread while costly ones run. Calls are costly when their
 caller says so, and while the user's last call took COSTLY_SECONDS of a processor or more.
 
-`PromptThreads` tells how soon a thread gets the interpreter from a busy event loop (`sys.setswitchinterval`). A thread
-needs the interpreter again after each statement. A loop that is never idle gives it away after Python's 5 ms, or not
-even then if its turns are shorter: each system call of the loop lets the waiting thread begin its wait anew. One client
-that keeps the loop busy so takes the lists of others from 5 to 300 ms. A short interval for everything would make the
-groups of a busy process smaller, and a request dearer by a tenth. So it is short only while calls run that are not
-grouped, or are a group of one.
+`PromptThreads` has a busy event loop give the interpreter to threads soon.
 """
 
 import asyncio
@@ -213,6 +208,13 @@ class FairThreads:
         if len(self._users) == 1:  # the one who is left may hold more
             self._take_in(*self._users.values())
 
+
+# -- How soon a thread gets the interpreter from a busy event loop (`sys.setswitchinterval`) ---------------------------
+# A thread needs the interpreter again after each statement. A loop that is never idle gives it away after Python's
+# 5 ms, or not even then if its turns are shorter: each system call of the loop lets the waiting thread begin its wait
+# anew. One client that keeps the loop busy so takes the lists of others from 5 to 300 ms. A short interval for
+# everything would make the groups of a busy process smaller, and a request dearer by a tenth. So it is short only while
+# calls run that are not grouped, or are a group of one.
 
 PROMPT_SECONDS = 0.0003
 

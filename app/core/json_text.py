@@ -142,7 +142,7 @@ def _items(outer: Any) -> Any:
     return outer.values() if isinstance(outer, dict) else outer
 
 
-# -- Compares JSON values as JSON does: each part is looked at once, however often its whole is compared --------------
+# -- Compares JSON values as JSON does: each part is looked at once, however often its whole is compared ---------------
 
 MAX_FORM_DEPTH = 250
 ShownField = Callable[[Mapping[Any, Any], Any], Any]

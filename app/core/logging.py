@@ -297,7 +297,7 @@ def _secrets_of(settings: Settings) -> list[str]:
     return [each for each in found if len(each) >= _MIN_SETTING]
 
 
-# -- Bounds how often an API process logs the same warning. Strangers cause some: malformed requests, for example -----
+# -- Bounds how often an API process logs the same warning. Strangers cause some: malformed requests, for example ------
 
 ALLOWED_REPEATS = 20
 REPEAT_SECONDS = 60.0

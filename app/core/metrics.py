@@ -1,7 +1,7 @@
 """The metrics of `/metrics`: those that a process counts itself, and those of tasks, read from the database.
 
 Tasks and workers are read at each scrape, so every API process answers alike, and a restart loses nothing. Metrics that
-celery-exporter has too have its names, which begin with `celery_`, and its labels.
+celery-exporter has too have its names, which begin with `celery_`, and its labels. Those of tasks come first.
 
 With PROMETHEUS_MULTIPROC_DIR set (prometheus_client reads it itself) several API processes add up their counts in files
 of that directory. Without it a scrape shows the process that answers.
@@ -29,6 +29,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 logger = logging.getLogger(__name__)
+
+
+# -- The metrics of tasks, workers and the outbox, read from the database at each scrape -------------------------------
 
 _TASK_LABELS = ("name", "queue_name")
 
@@ -220,6 +223,8 @@ def _metrics_of_outbox(lags: Iterable[OutboxLag]) -> Iterable[Metric]:
         set_aside.add_metric([lag.consumer], lag.set_aside)
     return waiting, oldest, set_aside
 
+
+# -- The metrics that a process counts itself, and the text of `/metrics` that tells all of them -----------------------
 
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

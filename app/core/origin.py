@@ -45,7 +45,7 @@ def current_actor() -> Actor | None:
     return None if origin is None else origin.actor
 
 
-# -- Groups network addresses by customer, for rate limits ------------------------------------------------------------
+# -- Groups network addresses by customer, for rate limits -------------------------------------------------------------
 
 
 def address_block(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Says how easily a password is guessed. Run by its path: `credentials` starts it.
+"""Says how easily a password is guessed. Run by its path: `credentials.py` starts it.
 
 A process of its own, because zxcvbn is pure Python and keeps 14 MiB of word lists: neither the interpreter's lock nor
 the memory of a serving process is taken. It reads `{"password": …, "own_words": […]}` and writes

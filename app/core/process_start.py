@@ -1,4 +1,4 @@
-"""The start of a process: imports without Python's garbage collector, and what it says where it cannot start.
+"""The start of a process: imports without the garbage collector, and what is told where it cannot start.
 
 Standard library alone: commands and the launcher import this before anything else.
 """
@@ -29,13 +29,13 @@ def paused_collector() -> Iterator[None]:
             gc.enable()
 
 
-# -- How processes of the service end, for what starts them -----------------------------------------------------------
+# -- The status with which a process ends that cannot start: what started it reads this --------------------------------
 
 # The settings are refused: it is of no use to start the process again (EX_CONFIG of sysexits.h).
 EXIT_CONFIGURATION = 78
 
 
-# -- Where the import of a module has failed --------------------------------------------------------------------------
+# -- Where the import of a module has failed ---------------------------------------------------------------------------
 
 _OWN = f"{Path(app.__file__).parent}/"
 _LIBRARIES = ("/site-packages/", "/dist-packages/", f"{sysconfig.get_path('stdlib')}/")

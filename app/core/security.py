@@ -222,7 +222,7 @@ def refresh_token_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-# -- The format of an API key: `tsk_`, 8 public characters, `_`, 43 secret characters, 6 characters of a checksum -----
+# -- The format of an API key: `tsk_`, 8 public characters, `_`, 43 secret characters, 6 characters of a checksum ------
 # The prefix identifies the key for people and secret scanners. The checksum refuses malformed keys without a database
 # query. Only the 43 characters (256 bits) are secret.
 
@@ -274,7 +274,7 @@ def _checksum_of_api_key(body: str) -> str:
     return digits
 
 
-# -- Encrypts secrets that the database keeps: AES-256-GCM with a key derived from SECRET_KEY (HKDF, RFC 5869) --------
+# -- Encrypts secrets that the database keeps: AES-256-GCM with a key derived from SECRET_KEY (HKDF, RFC 5869) ---------
 # Whoever reads the database, a backup or a replica alone cannot use them. The context, such as a user's id, is
 # authenticated, so that a value cannot be moved to another row.
 #

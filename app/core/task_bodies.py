@@ -191,7 +191,7 @@ class _AttributedCall:
             delattr(thread, _OF_CALL)
 
 
-# -- Runs `async def` bodies, for which Celery has no pool: one event loop for each thread, kept between tasks --------
+# -- Runs `async def` bodies, for which Celery has no pool: one event loop for each thread, kept between tasks ---------
 # What a body keeps on the loop (an HTTP client, a connection pool) can so be used by the next task.
 
 T = TypeVar("T")

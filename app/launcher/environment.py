@@ -111,7 +111,7 @@ def _known() -> set[str]:
     return {name.upper() for name in Settings.model_fields}
 
 
-# -- Reads and writes files of KEY=VALUE lines that a shell (`set -a; . file`) and python-dotenv read alike -----------
+# -- Reads and writes files of KEY=VALUE lines that a shell (`set -a; . file`) and python-dotenv read alike ------------
 # Both read bare words, single quotes around text without `'` and `\`, and double quotes with `\\` and `\"` alike. No
 # form works in both for a value that has a `$` and also a quote or a backslash: a comment takes the place of its line.
 

@@ -60,7 +60,7 @@ def locked_directory(directory: Path, on_wait: Callable[[], None]) -> Iterator[i
         os.close(descriptor)
 
 
-# -- Writes files that hold secrets -----------------------------------------------------------------------------------
+# -- Writes files that hold secrets ------------------------------------------------------------------------------------
 
 
 def write_private_file(path: Path, text: str) -> None:

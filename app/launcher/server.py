@@ -1,6 +1,6 @@
 """The command `run_server.py`: starts database, broker, API, workers and beat, and keeps them running.
 
-Until Ctrl-C. Once all are ready, it prints addresses, the administrator, and a curl command to paste.
+It does so until Ctrl-C. Once all are ready, it prints addresses, the administrator, and a curl command to paste.
 """
 
 import argparse
@@ -41,6 +41,8 @@ from app.launcher.ports import is_free, next_free
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.valkey import EmbeddedValkey
+
+# -- What is printed once the service is ready -------------------------------------------------------------------------
 
 FIRST_TASK = {
     "name": "my first task",
@@ -96,6 +98,8 @@ def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
         "",
     ]
 
+
+# -- The server: its parts are started in order, watched, and stopped in order -----------------------------------------
 
 if TYPE_CHECKING:
     from app.launcher.reloader import Reloader

@@ -2,6 +2,7 @@
 
 With uv: the installed one, or one that pip fetches; else with pip. Uses the standard library alone, as no package is
 installed yet: `run_server.py` and `run_tests.py` import this first. LauncherError explains a failure in one line.
+Whether the packages can be installed from the locks of requirements.txt is told here, too.
 """
 
 import contextlib
@@ -259,7 +260,7 @@ def _why_not_written(error: OSError, venv: Path) -> str:
     return f"{venv} could not be made: {error}"
 
 
-# The locks of requirements.txt: every package that it needs, with the hashes of its files. Standard library alone.
+# -- The locks of requirements.txt: every package that it needs, with the hashes of its files --------------------------
 
 REQUIREMENTS = "requirements.txt"
 # The image's packages, and those that requirements.txt names beside them. `make lock` writes both.
@@ -285,7 +286,7 @@ def why_unlocked(root: Path) -> str:
     return ""
 
 
-# -- Makes `.venv` with any Python, and runs a command's `main` with the Python of `.venv` ----------------------------
+# -- Runs a command's `main` with the Python of `.venv` ----------------------------------------------------------------
 
 
 def run_in_venv(root: str, module: str, requirements: Sequence[str], *, options: str) -> int:

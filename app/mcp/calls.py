@@ -1,8 +1,7 @@
 """The calls of tools: each does what the same call of the HTTP API does.
 
-It has the same rights, quotas and records.
-
-The arguments of a tool have names; some parameters of a Python function have none.
+It has the same rights, quotas and records. First comes how the arguments of a tool, which have names, become those of
+a Python function, of whose parameters some have none.
 """
 
 import asyncio
@@ -157,7 +156,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-# -- The calls of tools: each does what the same call of the HTTP API does, with the same rights, quotas and records ---
+# -- The calls: of the tools that are tasks, and of those that ask for a task, await or cancel it ----------------------
 
 # The category of the tasks that tools create.
 TASK_TYPE = "mcp"

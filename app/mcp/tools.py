@@ -1,6 +1,6 @@
 """The tools that an API key may call: by its scopes and by the tasks that its user may create.
 
-First their names. Many clients take only letters, digits, `_` and `-`, 64 at most: a task's name has dots. A dot
+First come their names. Many clients take only letters, digits, `_` and `-`, 64 at most: a task's name has dots. A dot
 becomes `-`, so `app.tasks.send` is `app-tasks-send`, and each `-` is a dot again. Any other name, such as one that has
 a `-` itself, becomes a readable part, `--` and a digest of the name. `--` is in no name of the first kind.
 """
@@ -53,7 +53,7 @@ def _is_plain(celery_task_name: str) -> bool:
     return fits and _PLAIN.fullmatch(celery_task_name) is not None
 
 
-# -- The tools that an API key may call: by its scopes and by the tasks that its user may create -----------------------
+# -- The tools themselves, with the schemas of what they take and answer -----------------------------------------------
 
 
 class TaskReference(RequestModel):

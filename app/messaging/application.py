@@ -38,11 +38,7 @@ MESSAGE_PRIORITY = {TaskPriority.CRITICAL: 0, TaskPriority.HIGH: 3, TaskPriority
 PRIORITY_STEPS = sorted(MESSAGE_PRIORITY.values())
 
 
-# -- The bare Celery application: what everything that sends a message needs, and nothing of a worker ------------------
-# Whatever only a worker or beat loads is named by a dotted path. The configuration is read when Celery first asks for
-# it, so importing this reads no settings. Nothing that matters rests on a message, hence early acks without prefetch:
-# no duplicates from a visibility timeout however long a task runs, and no task waits behind another in a worker's
-# memory (docs/adr/0043).
+# -- The application and its configuration, and what each process does before it publishes -----------------------------
 
 
 def install() -> None:

@@ -3,6 +3,8 @@
 While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a second
 whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children share.
 A hint that is not sent, or gets lost, costs seconds: `app/live/watcher.py` compares versions.
+
+First comes the channel of Redis, which senders and listeners share.
 """
 
 import logging
@@ -100,10 +102,7 @@ class Channel:
         self._link.close()
 
 
-# -- Tells API processes with open streams, after the commit, which tasks have changed. A hint: they read the rows -----
-# While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a
-# second whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children
-# share. A hint that is not sent, or gets lost, costs seconds: `app/live/watcher.py` compares versions.
+# -- The sending of hints, in every process that changes tasks ---------------------------------------------------------
 
 LOOK_SECONDS = 1.0
 # A body never waits longer than this for Redis, and then not again before the pause is over.
@@ -248,7 +247,7 @@ class HintSender:
 hint_sender = PerProcess(HintSender, inherit=HintSender.in_child)
 
 
-# -- Receives hints of changed tasks: one subscription for each API process, in a thread, while any stream is open -----
+# -- The receiving of hints: one subscription for each API process, in a thread, while any stream is open --------------
 
 RENEWAL_SECONDS = 1.0
 # How soon it notices that it has to stop.

@@ -1,6 +1,7 @@
 """Where requests may go: one strict parser for URLs that users name, and the policy of addresses to connect to.
 
-The check, the connection, TLS and the Host header all use its result, so no second parser can read a URL differently.
+The check, the connection, TLS and the Host header all use what the parser returns. So no second parser can read a URL
+differently.
 """
 
 import ipaddress

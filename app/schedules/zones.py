@@ -30,8 +30,7 @@ class UnknownZone(InvalidTiming):
         super().__init__("timezone", message)
 
 
-# -- Time zones from the `tzdata` package alone, so that all hosts agree, and the changes of their clocks --------------
-# Naive datetimes are UTC where they are called instants, and what the zone's clock shows where they are called local.
+# -- The zones of the package, and their periods of one UTC offset -----------------------------------------------------
 
 _A_DAY, _A_SECOND = timedelta(days=1), timedelta(seconds=1)
 

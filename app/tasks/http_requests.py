@@ -1,6 +1,6 @@
 """The HTTP requests that tasks send: those of `fetch_url`, `fetch_to_file` and `send_webhook`.
 
-First which status is a success, a permanent failure or a retryable one. It is the same for all of them.
+First comes which status is a success, a permanent failure or a retryable one. It is the same for all of them.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """Who may use a page: the login behind the cookie, and no other site on the reader's behalf.
 
-The cookies are here, too: the login's, the choices of language, theme and times, and the notice of the next page.
+First come the cookies: the login's, the choices of language, theme and times, and the notice of the next page.
 
 The login's cookie is `__Host-session`: no other host and no plain http can set it. On plain http it is `session`, and
 only where the browser reaches the service over a loopback address without a proxy; elsewhere nobody signs in without
@@ -102,7 +102,7 @@ def _is_proxied(request: Request) -> bool:
     return any(name in request.headers for name in _PROXY_HEADERS)
 
 
-# -- Who may use a page: the login behind the cookie, and no other site on the reader's behalf -------------------------
+# -- The dependencies of the pages: who the reader is, and that no other site has sent the change ----------------------
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Only a name for the dependency that reads the cookie: `bound_bodies` looks for it.

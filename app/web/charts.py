@@ -1,6 +1,6 @@
 """Pictures as the numbers of SVG: the templates draw them, without a script.
 
-They show the numbers in a table beside.
+Each page has the same numbers in a table beside its picture.
 """
 
 import math

@@ -53,7 +53,7 @@ def checked_back(path: str, otherwise: str = "/") -> str:
 
 # -- Asks before a change that cannot be taken back: by a dialog, and by a page where there is no JavaScript -----------
 
-# Of a form that was asked about. `live.js` adds it once its dialog was answered, and the page of `ask` has it.
+# Of a form that was asked about. `live.js` adds it once its dialog was answered; the page of `ask_to_confirm` has it.
 Confirmed = Annotated[bool, Form()]
 
 

@@ -1,4 +1,7 @@
-"""The responses of the pages: templates, redirects, static files; compressed where a browser takes that."""
+"""The responses of the pages: templates, redirects, static files; compressed where a browser takes that.
+
+How the templates show times and JSON is told here, too.
+"""
 
 import gzip
 import hashlib

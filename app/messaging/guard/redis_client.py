@@ -139,9 +139,10 @@ class TypedPipeline(Pipeline):
             return super().immediate_execute_command(*args, **options)
 
 
-# What Redis answers, read within a bound: redis-py keeps an item of 300 MB three times before anyone sees its size.
+# -- What Redis answers, read within a bound of memory -----------------------------------------------------------------
+# redis-py keeps an item of 300 MB three times before anyone sees its size.
 
-# In its place: no message, whoever reads it.
+# In the place of a text that is too large: no message, whoever reads it.
 TOO_LARGE = b"\0too large"
 
 

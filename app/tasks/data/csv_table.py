@@ -353,7 +353,7 @@ def _time(between: str, seconds: str | None, offset: str | None) -> ColumnType:
     return ColumnType("time", f"{pattern}{fraction}%#z", rf"{shape}(?:Z|[+-]\d\d:?\d\d)$")
 
 
-# -- A CSV file as a frame with types ----------------------------------------------------------------------------------
+# -- The table: read with the types that were guessed, and converted as a whole where they do not fit ------------------
 
 
 class CsvTable:

@@ -1,4 +1,4 @@
-"""CQL2 JSON (OGC 21-065r2) to expressions of polars: no SQL and no code, only the operators of `operators`.
+"""CQL2 JSON (OGC 21-065r2) to expressions of polars: no SQL and no code, only the operators of `operators.py`.
 
 Types are checked before anything runs. Missing values are SQL's: a comparison with one is neither true nor false. NaN
 is a missing value, and so is a division by zero.

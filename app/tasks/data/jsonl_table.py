@@ -51,9 +51,7 @@ def _is_deep(line: bytes) -> bool:
     return False
 
 
-# -- A file of JSON Lines as a frame with types: one object a line, the columns are the names that any of them has -----
-# The types are those of JSON in all rows. A column whose values are of several kinds becomes text: strings as they are,
-# everything else as JSON. Integers beyond 64 bits become text with all digits.
+# -- The table: the types of its columns, found piece by piece ---------------------------------------------------------
 
 CHECKED_LINES = 10_000
 PIECE = 1 << 20

@@ -3,8 +3,8 @@
 The first ones are CQL2's: `and or not = <> < <= > >= between in like isNull + - * / % casei`. The others go beyond it.
 Integers are calculated in 128 bits: a result beyond 64 bits fails the query instead of being another number.
 
-First the operator `cast`: to which type a value can be converted, and how. A value that has no counterpart fails the
-query, and is never silently missing. Fractions are cut off in an integer.
+First comes the operator `cast`: to which type a value can be converted, and how. A value that has no counterpart fails
+the query, and is never silently missing. Fractions are cut off in an integer.
 """
 
 import re
@@ -87,9 +87,7 @@ CONVERSIONS: dict[tuple[Kind, Kind], Convert] = {
 }
 
 
-# -- The operators of expressions, each with the arguments that it takes -----------------------------------------------
-# The first ones are CQL2's: `and or not = <> < <= > >= between in like isNull + - * / % casei`. The others go beyond
-# it. Integers are calculated in 128 bits: a result beyond 64 bits fails the query instead of being another number.
+# -- The operators by their names --------------------------------------------------------------------------------------
 
 MAX_DIGITS = 15
 MAX_PATTERN = 1000

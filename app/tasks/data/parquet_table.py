@@ -167,7 +167,7 @@ class _Reader:
         return (value >> 1) ^ -(value & 1)
 
 
-# -- A Parquet file as a frame -----------------------------------------------------------------------------------------
+# -- The table: the columns of the file, with some types as text -------------------------------------------------------
 
 # Types that few tools read, or that the other formats cannot hold: as text they keep every digit.
 AS_TEXT = (pl.Null, pl.Int128, pl.UInt128, pl.Categorical, pl.Enum)

@@ -2,7 +2,7 @@
 
 The steps are: join, filter, group or select, sort.
 
-First what a step holds: it is counted as it comes, behind the step that makes its rows or columns.
+First comes what a step holds: it is counted as it comes, behind the step that makes its rows or columns.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,7 +115,7 @@ def _counted(frame: pl.LazyFrame, count: Callable[[pl.DataFrame], None]) -> pl.L
     return frame.map_batches(passed, streamable=True, projection_pushdown=True, validate_output_schema=False)
 
 
-# -- The arguments of `transform_data` as one query: join, filter, group or select, sort -------------------------------
+# -- The query: its steps in their order, and the columns that each makes ----------------------------------------------
 
 # How each join keeps the order of rows.
 JOINS = {

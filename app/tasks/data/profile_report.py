@@ -1,6 +1,6 @@
 """The profile as a page and as a picture: no script, nothing from the network, for paper and for dark screens.
 
-All texts are escaped; `PLOT_STYLE` has the colours of the pictures.
+First come the drawings. All texts are escaped; `PLOT_STYLE` has the colours of the pictures.
 """
 
 import re
@@ -101,7 +101,7 @@ def _height_of(picture: str) -> int:
     return int(picture.partition('viewBox="0 0 ')[2].partition('"')[0].split()[1])
 
 
-# -- The profile as a page and as a picture: no script, nothing from the network, for paper and for dark screens -------
+# -- The page, and one picture of all histograms -----------------------------------------------------------------------
 
 MAX_PICTURES = 200
 DIGITS = 6

@@ -268,7 +268,7 @@ def _item(frame: pl.LazyFrame, expr: pl.Expr) -> int:
     return int(frame.select(expr).collect(engine="streaming").item())
 
 
-# -- The profile of a table: measures of each column -------------------------------------------------------------------
+# -- The profile: its columns, some at a time, each measured in the way that the number of rows asks for ---------------
 
 EXACT_ROWS = 1_000_000
 # Of columns that are read together.

@@ -1,8 +1,8 @@
 """The transformation of a table: a filter, an aggregation, a join or a new form, written as a file.
 
-First how many rows of a wide query are in memory at a time. polars moves rows in morsels of about 100,000, and some of
-them at a time, however many columns a step makes of them. A piece of a text is one morsel: 256 KiB are 131,000 rows of
-a digit, which a selection of 1,000 columns makes 1 GiB.
+First comes how many rows of a wide query are in memory at a time. polars moves rows in morsels of about 100,000, and
+some of them at a time, however many columns a step makes of them. A piece of a text is one morsel: 256 KiB are 131,000
+rows of a digit, which a selection of 1,000 columns makes 1 GiB.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ def sliced(frame: pl.LazyFrame, rows: int | None) -> pl.LazyFrame:
     return register_io_source(slices, schema=frame.collect_schema(), is_pure=True)
 
 
-# -- The transformation of a table: a filter, an aggregation, a join or a new form, written as a file ------------------
+# -- The transformation: the files are read, the query runs, and its rows are written ----------------------------------
 
 # The share of the rows' reading in the progress. Where all rows are needed at once, the rest is done after it.
 STREAMED_PERCENT, WHOLE_PERCENT = 99, 70

@@ -1,8 +1,7 @@
 """The artifacts about a model: the picture of its predictions and the page `report.html`.
 
-They are written whole or not at all.
-
-The pictures are self-contained SVG, readable on light and on dark ground, every text escaped.
+They are written whole or not at all. The pictures are self-contained SVG, readable on light and on dark ground, every
+text escaped. First come the parts of a picture.
 """
 
 import math

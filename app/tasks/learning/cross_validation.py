@@ -1,9 +1,7 @@
 """Cross-validation: each row is predicted by a model that was trained without it, and each column permuted.
 
-Before it, a text is converted to a table with types.
-
-First permutation importance: how much worse predictions get when one column's values change places between rows. L.
-Breiman, Random Forests, Machine Learning 45 (2001), section 10; here on rows that the model was not trained with.
+First comes permutation importance: how much worse predictions get when one column's values change places between rows.
+L. Breiman, Random Forests, Machine Learning 45 (2001), section 10; here on rows that the model was not trained with.
 scikit-learn's `permutation_importance` would give a date's year and month apart; here a column is permuted as a whole.
 """
 
@@ -52,7 +50,7 @@ def ranked_losses(folds: Sequence[dict[str, float]]) -> dict[str, dict[str, floa
     return dict(sorted(by_column.items(), key=lambda item: (-item[1]["mean"], item[0])))
 
 
-# -- Cross-validation: each row is predicted by a model that was trained without it ------------------------------------
+# -- The folds: a model is trained without each of them, and measured on it --------------------------------------------
 
 Report = Callable[[float | None, Any], None]
 # The share of cross-validation in the progress; the model of all rows is the rest.
@@ -120,7 +118,7 @@ def cross_validate(trainer: Trainer, matrix: Any, truth: Any, folds: int, report
     return scores
 
 
-# -- The conversion of a text to a table with types, which takes minutes for a large file ------------------------------
+# -- What comes before it: the conversion of a text to a table with types, minutes for a large file --------------------
 
 
 def convert_data(data: Data, report: Report) -> None:

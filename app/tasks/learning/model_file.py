@@ -271,8 +271,7 @@ def _is_sound(tree: Any, features: int, categorical: Any) -> bool:
     return bool(categorical[by_category["feature_idx"]].all() and (by_category["bitset_idx"] < len(bitsets)).all())
 
 
-# -- The file of a model: a skops file of its pipeline (`skops.io.load` reads it) with one member more, `model.json` ---
-# Never a pickle. A file may come from anyone, so that `load_model` trusts nothing in it: see above.
+# -- How a model is saved and loaded -----------------------------------------------------------------------------------
 
 CARD = "model.json"
 SCHEMA = "schema.json"

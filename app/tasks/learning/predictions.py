@@ -1,6 +1,6 @@
 """The predictions of a model for a table: measured by its true values, or written batch by batch into a file.
 
-First comes whether the table has the columns that the model needs.
+First comes the check whether the table has the columns that the model needs.
 """
 
 from collections.abc import Iterator, Sequence

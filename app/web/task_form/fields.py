@@ -1,4 +1,7 @@
-"""The fields of a form, with what was typed into them: a tree, bounded whatever a client sends."""
+"""The fields of a form, with what was typed into them: a tree, bounded whatever a client sends.
+
+First come the options of a task, such as its priority: their fields are made of TaskCreate.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +37,7 @@ def _option_shape(name: str, schema: Mapping[str, Any], definitions: Mapping[str
 OPTIONS = Shapes(TaskCreate, _option_shape, without=_NOT_OPTIONS)
 
 
-# -- The fields of a form, with what was typed into them: a tree, bounded whatever a client sends ----------------------
+# -- The tree of fields, of the options and of the arguments that the task takes ---------------------------------------
 
 ARGUMENTS = "kwargs"
 PREFIX = f"{ARGUMENTS}."

@@ -1,6 +1,6 @@
 """The reader's own account: password, second factor, logins, API keys.
 
-First which browser on which system a `User-Agent` names: two words for its reader, and no decision hangs on them.
+First comes which browser on which system a `User-Agent` names: two words for the reader. No decision hangs on them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -60,7 +60,7 @@ def browser_and_system(user_agent: str | None) -> tuple[str, str]:
     return browser, next((name for part, name in _SYSTEMS if part in agent), "")
 
 
-# -- The reader's own account: password, second factor, logins, API keys -----------------------------------------------
+# -- The page of the account, and what changes the password, the logins and the API keys -------------------------------
 
 router = SlashRouter()
 

@@ -1,6 +1,6 @@
 """The first page: whether the service is well, what happened in a period, what fails, and what runs longest.
 
-First what is not well, for the sentence with which it begins.
+First comes what is not well: the page begins with a sentence about it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,8 +111,7 @@ def used_slots(workers: Sequence[WorkerInfo]) -> tuple[int, int, int]:
     return len(living), sum(len(worker.running) for worker in living), sum(worker.concurrency for worker in living)
 
 
-# -- The first page: whether the service is well, what happened in a period, what fails, and what runs longest ---------
-# And the same numbers as a table, for whoever reads no pictures.
+# -- The page, and a second one with the same numbers as a table for whoever reads no pictures -------------------------
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(1, "/", "Overview"),)

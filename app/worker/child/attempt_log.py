@@ -2,6 +2,8 @@
 
 The body only adds a line to a list. Where it is faster than the database, the oldest lines that wait are dropped, and a
 line says how many. Whatever fails here fails neither the body nor its end.
+
+First come lines that are begun and not ended, and private keys that are printed line by line.
 """
 
 import logging
@@ -98,9 +100,7 @@ class PrivateKeyLines:
         return line
 
 
-# The log of one attempt: lines wait in memory, in bounds, until the flusher or the end of the attempt writes them.
-# The body only adds a line to a list. Where it is faster than the database, the oldest lines that wait are dropped,
-# and a line says how many. Whatever fails here fails neither the body nor its end.
+# -- The log itself: what waits, within which bounds, and how it is written --------------------------------------------
 
 # What waits in memory at most, besides the bytes of TASK_LOG_BYTES.
 MAX_WAITING = 10_000

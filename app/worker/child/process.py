@@ -1,6 +1,6 @@
 """The one object of a process that runs attempts, and its parts: its slot, the count of its tasks, the writing thread.
 
-A pool child, or the worker itself in a pool that does not fork.
+Such a process is a pool child, or the worker itself in a pool that does not fork.
 """
 
 import logging
@@ -148,6 +148,7 @@ class Slot:
             self._table.write(state)
 
 
+# -- How many tasks a pool process runs until another one takes its place ----------------------------------------------
 # `--max-tasks-per-child` counts tasks: rows and plain messages, and no wake-ups, in which Celery's pool would count.
 # `--max-memory-per-child` is the pool's own: it looks at the memory after each message, so after each wake-up.
 
@@ -279,7 +280,7 @@ class Flusher:
         return True
 
 
-# -- The one object of a process that runs attempts: a pool child, or the worker itself in a pool that does not fork ---
+# -- The object with all parts, and how a process gets it --------------------------------------------------------------
 
 PARENT_LOOK_SECONDS = 0.005
 

@@ -3,7 +3,7 @@
 It stands in the place of the wake-up's own tracer. Each row runs under Celery's tracer of its task, as if a message of
 its own had come: signals, hooks, `self.request`, results and events are those of the task. After SLICE_SECONDS the
 process returns to Celery's loop, and another wake-up goes to the end of the line, so that plain messages get their
-turn.
+turn. The loop also sends the events of the rows, which the parent cannot know.
 """
 
 import logging
@@ -257,9 +257,9 @@ def trace_with(taker: Taker) -> Any:
     return trace
 
 
-# Events of rows, for `celery events` and Flower: the pool process sends them, since the parent knows wake-ups alone.
-# Only while somebody wants them (`worker -E`, `control enable_events`). An event that the broker does not take is lost,
-# as Celery's own are.
+# -- The events of rows, for `celery events` and Flower ----------------------------------------------------------------
+# The pool process sends them, since the parent knows wake-ups alone. It does so only while somebody wants them
+# (`worker -E`, `control enable_events`). An event that the broker does not take is lost, as Celery's own are.
 
 # After a broker that could not be reached: a row would wait for it.
 EVENTS_PAUSE_SECONDS = 5.0

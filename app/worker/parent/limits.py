@@ -1,6 +1,6 @@
 """Ends bodies beyond a limit: of their time, of their memory, and of the time without a heartbeat of their worker.
 
-A thread of the parent for each, which looks at what the slots of the children show.
+Each limit has a thread of the parent, which looks at what the slots of the children show.
 """
 
 import logging

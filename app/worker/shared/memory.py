@@ -19,7 +19,7 @@ def private_bytes(pid: int) -> int | None:
     return sum(map(int, found)) * 1024 if found else None
 
 
-# -- The memory of the worker's processes ------------------------------------------------------------------------------
+# -- What the processes of a worker take together: a page that several share is divided among them ---------------------
 
 # Between two looks at processes that run nothing: each look at one costs milliseconds of the kernel's time.
 IDLE_LOOK_SECONDS = 30.0
