@@ -1,4 +1,4 @@
-"""The dependencies of the endpoints, as annotated types."""
+"""The dependencies of the endpoints, as annotated types; and the warning of a proxy that is not trusted."""
 
 import logging
 import time
@@ -229,7 +229,7 @@ async def take_login_turn(request: Request, address: ClientAddress) -> AsyncIter
 LoginTurn = Annotated[None, Depends(take_login_turn, scope="function")]
 
 
-# -- Tells the operator of a proxy that uvicorn does not trust: then all clients behind it share one address -----------
+# -- The warning of a proxy that uvicorn does not trust: all clients behind it share one address -----------------------
 
 PROXY_REPEAT_SECONDS = 3600.0
 _FORWARDED = ("x-forwarded-for", "forwarded")

@@ -1,6 +1,7 @@
 """Tells whether the code can use a database server and its schema, and creates the schema of an empty one.
 
-Compares the schema with the migrations of the code, without Alembic, which would take memory in each process.
+Compares the schema with the migrations of the code, without Alembic, which would take memory in each process. Warns at
+a start if the log of PostgreSQL itself may hold values of tasks.
 """
 
 import ast
@@ -163,7 +164,7 @@ def _read_revision(path: Path) -> tuple[str, str | None]:
     return ast.literal_eval(assigned["revision"]), ast.literal_eval(assigned["down_revision"])
 
 
-# -- Refuses a database server that is too old, unsafe, or takes no writes of the service ------------------------------
+# -- Faults of a server: it is too old, unsafe, or takes no writes of the service --------------------------------------
 # The settings refuse an old SQLite, which is a library.
 
 # By SQLAlchemy's name of the dialect, and for MariaDB of its own. PostgreSQL 17 is the first with
@@ -213,7 +214,7 @@ def _dotted(version: tuple[Any, ...]) -> str:
     return ".".join(map(str, version)) or "an unknown version"
 
 
-# Tells at a start if PostgreSQL may write values of tasks into its own log: psycopg2 puts them into the statements.
+# -- Values of tasks in PostgreSQL's own log: psycopg2 puts them into the statements -----------------------------------
 
 # From these levels on, a session's failed statements, slow statements and messages that quote values stay out of the
 # log: https://www.postgresql.org/docs/18/runtime-config-logging.html#GUC-LOG-MIN-MESSAGES

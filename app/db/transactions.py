@@ -108,7 +108,7 @@ def own_connection() -> Iterator[OwnConnection]:
         yield OwnConnection(connection)
 
 
-# -- Repeats what an engine rolled back since two transactions waited for each other: on InnoDB a matter of course -----
+# -- Deadlocks: what an engine rolled back for one is tried again. On InnoDB it is a matter of course ------------------
 # Source: https://dev.mysql.com/doc/refman/8.4/en/innodb-deadlocks-handling.html ("always be prepared to re-issue a
 # transaction").
 
@@ -117,7 +117,7 @@ DEADLOCK_PAUSE = 0.01  # seconds at most before the second try, twice as many be
 
 
 def retry_deadlocks(transaction: Callable[[], T]) -> T:
-    """What `transaction` returns, which runs in one and is safe to run twice: up to TRIES times where it deadlocks."""
+    """What `transaction` returns. It runs in one, is safe to run twice, and is run DEADLOCK_TRIES times at most."""
     for tried in range(1, DEADLOCK_TRIES + 1):
         try:
             return transaction()

@@ -46,7 +46,7 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-# -- times -------------------------------------------------------------------------------------------------------------
+# -- Times -------------------------------------------------------------------------------------------------------------
 
 
 class _Microtime(DateTime):
@@ -127,7 +127,7 @@ UTCDateTime: TypeEngine[datetime] = (
     _Time(timezone=True).with_variant(_MySQLTime(), "mysql").with_variant(_SQLiteTime(), "sqlite")
 )
 
-# -- texts and JSON ----------------------------------------------------------------------------------------------------
+# -- Texts and JSON ----------------------------------------------------------------------------------------------------
 
 
 class _LongText(Text):
@@ -246,7 +246,7 @@ def _condition_of_mysql(element: Condition, compiler: SQLCompiler, **options: An
     return f"({element.condition}) IS TRUE"
 
 
-# -- ids, bytes and numbers --------------------------------------------------------------------------------------------
+# -- Ids, bytes and numbers --------------------------------------------------------------------------------------------
 
 
 class _UUIDBytes(TypeDecorator[UUID]):
@@ -326,7 +326,7 @@ def mysql_collation(dialect: Dialect) -> str:
     return COLLATION_OF_MARIADB if getattr(dialect, "is_mariadb", False) else COLLATION_OF_MYSQL
 
 
-# -- The declarative base. `app/ddl/columns.py` has the column types ---------------------------------------------------
+# -- The declarative base of the models --------------------------------------------------------------------------------
 
 NAMING_CONVENTION = {
     "ix": "ix_%(column_0_N_label)s",

@@ -2,7 +2,7 @@
 
 PostgreSQL and SQLite have partial indexes, which leave out the rows that no reader wants. MySQL has none: there an
 index begins with the columns that the condition names, so that a reader skips those rows. PostgreSQL alone has inverted
-indexes, and indexes by the expressions below: MySQL has columns in the place of these.
+indexes, and indexes by the expressions below: MySQL has columns in the place of these, which are added here too.
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ def descending(column: str) -> TextClause:
 
 
 class _Indexed(ColumnClause[Any]):
-    """An expression in the words of an index; on MySQL a column of `app/ddl/indexes.py`."""
+    """An expression in the words of an index; on MySQL a column of `_ADDED_COLUMNS`."""
 
     inherit_cache = True
 
@@ -257,7 +257,7 @@ def _of_mysql(name: str, *columns: str | TextClause, **options: Any) -> Index:
 
 # The number of a row, as `rowid` of SQLite and `ctid` of PostgreSQL: the table has no key.
 _NUMBERED = "ADD COLUMN seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST"
-# 1 where an id tells another time than `created_at`: indexed in the place of a partial index (`app/ddl/indexes.py`).
+# 1 where an id tells another time than `created_at`: indexed in the place of a partial index.
 # The first six bytes of the id are the milliseconds since 1970.
 _ODD_ID_COLUMN = """ADD COLUMN odd_id TINYINT AS (CASE WHEN abs(
     CAST(conv(hex(left(id, 6)), 16, 10) AS SIGNED) - timestampdiff(MICROSECOND, '1970-01-01', created_at) DIV 1000
@@ -274,6 +274,6 @@ _ADDED_COLUMNS = {
 
 
 def add_mysql_columns(table: FromClause) -> None:
-    """Have `table` created with its column."""
+    """Have `table` created with its columns of MySQL."""
     ddl = DDL(f"ALTER TABLE %(table)s {_ADDED_COLUMNS[str(table)]}")  # type: ignore[no-untyped-call]
     event.listen(table, "after_create", ddl.execute_if(dialect=MYSQL))

@@ -115,9 +115,9 @@ EXECUTE FUNCTION tasks_limited()
 _CREATE_LIMITS = (_LIMITS, _LIMITS_TRIGGER)
 
 
-# The triggers on `tasks` that record each change of the number and the bytes of ended tasks in `task_count_changes`.
-# The row of a task that ends also says when, how long it waited and ran, and with which error: `/stats` and `/errors/`
-# are made of these rows. In rows that only move a count, `ended_at` is NULL.
+# -- The triggers on `tasks` that record each change of the number and the bytes of ended tasks ------------------------
+# They write to `task_count_changes`. The row of a task that ends also says when, how long it waited and ran, and with
+# which error: `/stats` and `/errors/` are made of these rows. In rows that only move a count, `ended_at` is NULL.
 #
 # The bytes of changes that are folded into the sums are added to `stored_bytes` by a trigger of their own. So no fold
 # can lose them, not even that of an older release.

@@ -100,11 +100,9 @@ def _places() -> Rules:
     ]
 
 
-# The rows that the triggers on `tasks` add to `task_count_changes` on MySQL and SQLite: one for each change of a
-# task.
-# They are those of `app/ddl/postgresql.py`. Two of its triggers are missing. Who folds the rows adds their
-# bytes to `stored_bytes`: here a trigger would do so for each row. And nothing sees a TRUNCATE, which SQLite does not
-# have.
+# -- The rows that the triggers on `tasks` add to `task_count_changes` on MySQL and SQLite: one for each change --------
+# They are those of `app/ddl/postgresql.py`, of which two triggers are missing. Who folds the rows adds their bytes to
+# `stored_bytes`: here a trigger would do so for each row. And nothing sees a TRUNCATE, which SQLite does not have.
 
 _COUNTED_UNDER = ("user_id", "status", *KIND)
 # Columns without which no counted thing of an ended task changes: its other sizes move with the status alone.
@@ -201,7 +199,7 @@ def _insert_event(row: str, event: str) -> str:
         WHERE (({row}.followers >> consumers.number) & 1) = 1;"""  # noqa: S608 (constants)  # nosec B608
 
 
-# Why a task waits, as far as the database knows: an expression that each engine evaluates with the row it stands by.
+# -- Why a task waits, as far as the database knows: an expression that is evaluated with the task's row ---------------
 # `no_worker` is not among the reasons: workers come and go without a change in any row. `ready` is what is left, and
 # `app/core/served_tasks.py` tells `no_worker` from `turn`.
 

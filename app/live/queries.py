@@ -122,6 +122,9 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
         return {row.id: (row.version, row.attached_bytes) for row in db.execute(_VERSIONS, {"ids": ids})}
 
 
+# -- What is read piece by piece: log lines, output and workflows ------------------------------------------------------
+
+
 def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
     """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
     read = partial(
@@ -180,6 +183,9 @@ SHARED_SECONDS = 0.2
 _read: dict[tuple[UUID, UUID | None], tuple[float, Piece]] = {}
 
 
+# -- The database's time, and what has changed lately ------------------------------------------------------------------
+
+
 def now() -> datetime:
     with autocommit_engine().connect() as db:
         moment: datetime = db.execute(select(NOW)).scalar_one()
@@ -201,6 +207,8 @@ def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
     with autocommit_engine().connect() as db:
         return live.changed_since(db, user_id, since, limit)
 
+
+# -- Which logins and API keys still stand -----------------------------------------------------------------------------
 
 _SESSIONS = (
     select(LoginSession.id, User.role)

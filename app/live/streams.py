@@ -1,8 +1,8 @@
 """The states of tasks, rendered once for all streams, and the streams that send them: of one task, some or all.
 
-Only the newest state of each task is pending, never a queue of all states. Belongs to the event loop. `offer` adds a
-state, and `next` waits for the next piece to send. A client that reads slowly therefore gets fewer events and uses no
-more memory.
+Only the newest state of each task is pending in a stream, never a queue of all states. `offer` adds a state, and `next`
+waits for the next piece to send. A client that reads slowly therefore gets fewer events and uses no more memory. A
+stream belongs to the event loop.
 """
 
 import asyncio
@@ -65,9 +65,7 @@ def version_of(event_id: str | None) -> int | None:
     return int(event_id) if event_id is not None and _VERSION.fullmatch(event_id) else None
 
 
-# -- The pending states of an open stream: only the newest state of each task, never a queue of all states -------------
-# Belongs to the event loop. `offer` adds a state, and `next` waits for the next piece to send. A client that reads
-# slowly therefore gets fewer events and uses no more memory.
+# -- The streams, each with the states that are pending in it ----------------------------------------------------------
 
 PING = b": ping\n\n"
 # Bytes of rendered states that a stream keeps; further states are read again when their turn comes.

@@ -1,4 +1,4 @@
-"""The task: its states, its row, its past attempts, what it waits for, and what its bodies leave.
+"""The task: its states, its row, its past attempts, what it waits for, keys of requests, and what its bodies leave.
 
 What moves a task out of a state:
 
@@ -10,8 +10,8 @@ What moves a task out of a state:
     failed     a retry through the API (pending)
     revoked    a retry through the API (pending)
 
-`app/db/postgresql/transitions.py` builds each statement that writes `status`. The CHECKs below and the trigger in
-`app/ddl/postgresql.py` refuse any other change.
+`transitions` of `app/db/postgresql/` or `app/db/statements/` builds each statement that writes `status`. The CHECKs
+below and the trigger of `app/ddl/trigger_rules.py` refuse any other change.
 """
 
 from datetime import UTC, datetime

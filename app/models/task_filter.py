@@ -23,7 +23,7 @@ class Condition(StrEnum):
     """What tells whether a task matches a field of the filter."""
 
     COLUMN = "the column of the same name is equal"
-    # Written in `app/db/statements`: in `task_filter`.
+    # The next two are written in `app/db/statements/task_filter.py`.
     INDEXED = "a condition that an index serves"
     IN_ROWS = "a condition that is looked up in the rows"
 

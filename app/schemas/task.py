@@ -74,7 +74,7 @@ TASK_SHOWN: dict[str, Any] = {
 }
 
 
-# -- Request and response bodies of tasks. Fields have the names and the meaning of the model's ------------------------
+# -- Tasks: what creates them, and how they are shown ------------------------------------------------------------------
 
 MAX_TAGS = 50
 MAX_BATCH = 1000

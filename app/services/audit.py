@@ -115,10 +115,10 @@ def _short(value: Detail) -> Detail:
     return value[:MAX_TEXT] if isinstance(value, str) else value
 
 
-# How much of the audit one user may cause: so many recorded deeds a minute and a day, and the next one is refused.
-# A record is never left out: what exceeds the limit is not done. Each process counts for itself, in memory, so N
-# processes together admit up to N times the limits, and a restart begins anew. A deed counts when it is recorded,
-# whether or not its transaction commits.
+# -- How much of the audit one user may cause: so many recorded deeds a minute and a day -------------------------------
+# The next one is refused. A record is never left out: what exceeds the limit is not done. Each process counts for
+# itself, in memory, so N processes together admit up to N times the limits, and a restart begins anew. A deed counts
+# when it is recorded, whether or not its transaction commits.
 
 MINUTE_SECONDS, DAY_SECONDS = 60, 86_400
 # The longest unused ones are forgotten first.
@@ -207,7 +207,7 @@ class DeedLimits:
 deed_limits = DeedLimits()
 
 
-# -- Reads the audit for administrators, records denials, which have no transaction of their own, and prunes -----------
+# -- The service: reading for administrators, records of denials (which have no transaction), and pruning --------------
 
 
 @dataclass(frozen=True)

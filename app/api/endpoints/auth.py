@@ -122,7 +122,7 @@ def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
     session_service.end_session(db, user.id, session_id)
 
 
-# -- Endpoints of API keys. Only a login manages keys ------------------------------------------------------------------
+# -- Endpoints of API keys ---------------------------------------------------------------------------------------------
 
 _KEYS = ListRenderer(ApiKeyRead)
 KeyId = Annotated[

@@ -2,7 +2,8 @@
 
 The token's signature is checked before anything is read, and the token is authenticated before a large body is read. A
 large body is parsed and validated in a thread. Its number of JSON values is limited, because `json.loads` holds the
-interpreter's lock for the whole call: a long call would stop the event loop from any thread.
+interpreter's lock for the whole call: a long call would stop the event loop from any thread. For the same reason
+URL-encoded forms are parsed in short steps.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -25,9 +26,10 @@ from app.api.http.requests import content_length, limited, refuse_length, route_
 from app.core.config import Settings
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
 
-# URL-encoded forms are parsed in short steps: https://url.spec.whatwg.org/#urlencoded-parsing. Starlette's parser
-# decodes the escapes of a field in one call. Of a megabyte that call holds the interpreter's lock for some ten
-# milliseconds, so that the event loop stands still although the call is in another thread.
+# -- URL-encoded forms, parsed in short steps (https://url.spec.whatwg.org/#urlencoded-parsing) ------------------------
+# Starlette's parser decodes the escapes of a field in one call. Of a megabyte that call holds the interpreter's lock
+# for some ten milliseconds, so that the event loop stands still although the call is in another thread.
+
 URL_ENCODED = "application/x-www-form-urlencoded"
 _STEP_BYTES = 16 * 1024
 
@@ -53,10 +55,7 @@ def _decoded(text: bytes) -> str:
     return b"".join(pieces).decode("utf-8", "replace")
 
 
-# -- Routes that read a body: the token first, a limit for each route, and no long work in the event loop --------------
-# The token's signature is checked before anything is read, and the token is authenticated before a large body is read.
-# A large body is parsed and validated in a thread. Its number of JSON values is limited, because `json.loads` holds
-# the interpreter's lock for the whole call: a long call would stop the event loop from any thread.
+# -- The routes, and the limits of their bodies ------------------------------------------------------------------------
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -142,9 +142,10 @@ def _methods(request: Request, *, fixed: bool) -> str:
     return ", ".join(sorted(methods))
 
 
-# -- Records each 403 of a user in the audit after the response is sent, and the first refusal of one with too many ----
-# A denied request counts as a deed (`app/services/audit.py`): beyond the limit it is answered with 429. Requests
-# without a login or key leave no record, since anybody could fill the audit with them: a metric counts them.
+# -- Denials: each 403 of a user is recorded in the audit, once the response is sent -----------------------------------
+# A denied request counts as a deed (`app/services/audit.py`): beyond the limit it is answered with 429, and the first
+# refusal of this kind is recorded too. Requests without a login or key leave no record, since anybody could fill the
+# audit with them: a metric counts them.
 
 # One thread of its own: while the database is down, records must not block the threads that serve requests.
 _one_record_at_a_time = anyio.CapacityLimiter(1)

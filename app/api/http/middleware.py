@@ -1,4 +1,6 @@
-"""The middleware around the routes. Pure ASGI, because Starlette's BaseHTTPMiddleware breaks streams.
+"""The middleware around the routes, with its checks of header fields, and the switch of FastAPI's telemetry.
+
+It is pure ASGI, because Starlette's BaseHTTPMiddleware breaks streams.
 
 From the outside in: `RequestContext` (id, security headers), `Cors` if origins are configured, `UnhandledErrors`
 (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages that pass
@@ -289,7 +291,7 @@ class Cors(CORSMiddleware):
         await super().__call__(scope, receive, send)
 
 
-# -- Validates the Host header: well-formed and, if ALLOWED_HOSTS is set, one of its entries ---------------------------
+# -- The check of Host: it is well-formed and, if ALLOWED_HOSTS is set, one of its entries -----------------------------
 
 # Health checks address the server by its IP address. These responses name no host, so ALLOWED_HOSTS does not apply.
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -333,7 +335,7 @@ def _parse_host(value: bytes) -> str | None:
     return f"[{address}]"
 
 
-# -- Refuses header fields that occur twice although they have one value (RFC 9110 §5.3) -------------------------------
+# -- The check of header fields that have one value: they may not occur twice (RFC 9110 §5.3) --------------------------
 # Two programs on a request's way may each take another one of the two: a proxy checks the first, the service obeys the
 # last.
 
@@ -353,7 +355,7 @@ def refuse_repeated(headers: Sequence[tuple[bytes, bytes]], fields: Mapping[byte
     return None if repeated is None else f"The request must have at most one {SINGLE_FIELDS[repeated]} header"
 
 
-# -- Refuses a Content-Type that takes long to parse, and multipart forms in any charset but UTF-8 and ASCII -----------
+# -- The check of Content-Type: it takes no long to parse, and multipart forms are in UTF-8 or ASCII -------------------
 # The parser of Content-Type, which Starlette and uploads use too, takes time that grows with the square of the length.
 #
 # Starlette decodes with the charset that a form names, and Python's codecs are more than charsets. `punycode` takes

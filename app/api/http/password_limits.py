@@ -74,7 +74,7 @@ class PasswordTurns:
             self._waiting[key] = queue  # behind the other keys
 
 
-# -- Remembers refused logins, so that a flood of them takes no thread and no query ------------------------------------
+# -- Refused logins, which are remembered so that a flood of them takes no thread and no query -------------------------
 
 MAX_REFUSALS = 10_000
 # A wait that is longer is asked for again: a reset of the password ends it, which the other processes do not hear of.
@@ -82,7 +82,7 @@ LONGEST_REFUSAL_SECONDS = 10
 
 
 class Refusals:
-    """The logins that have to wait, by address block and name, for LONGEST_SECONDS at most.
+    """The logins that have to wait, by address block and name, for LONGEST_REFUSAL_SECONDS at most.
 
     For one event loop. Names are kept as digests, because users type passwords as names.
     """

@@ -16,7 +16,7 @@ def route_path(scope: Scope) -> str:
     return rest if not rest or rest.startswith("/") else path
 
 
-# -- Bounds how much of a request's body is read -----------------------------------------------------------------------
+# -- The bound on how much of a request's body is read -----------------------------------------------------------------
 # The rest of a refused body is read and discarded, within limits: if the server closed the connection at once, the
 # client would receive a reset instead of the response.
 

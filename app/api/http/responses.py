@@ -71,7 +71,7 @@ _NUMBER = re.compile("[0-9]{1,9}")
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 
 
-# -- Renders models directly. FastAPI would validate the response again, for a sync endpoint in a thread ---------------
+# -- Models as JSON. FastAPI would validate the response again, for a sync endpoint in a thread ------------------------
 
 MEDIA_TYPE = "application/json"
 

@@ -64,7 +64,7 @@ async def _wait_for_disconnect(receive: Receive, stream: Stream) -> None:
     stream.close()
 
 
-# -- Ends long-lived responses on shutdown -----------------------------------------------------------------------------
+# -- The end of long-lived responses on shutdown -----------------------------------------------------------------------
 # uvicorn tells the application of a shutdown only after every open connection has closed. Event streams, and requests
 # that wait for a task, must therefore receive the signal themselves.
 

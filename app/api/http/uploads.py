@@ -196,7 +196,7 @@ def _refused_upload(message: str) -> InvalidUpload:
     return InvalidUpload(errors=[{"loc": ["file"], "msg": message, "type": InvalidUpload.code}])
 
 
-# -- Receives the file of an upload: its row, its bytes, its row again. What goes wrong on the way leaves nothing ------
+# -- The whole upload: its row, its bytes, its row again. What goes wrong on the way leaves nothing --------------------
 
 # How often an upload says that it goes on: see `app/db/statements/files.py`.
 TOUCH_SECONDS = 30.0

@@ -1,8 +1,8 @@
 """SQL that only PostgreSQL understands, where it has been measured to gain, or has to be.
 
-Each module overrides its namesake in `app/db/statements/`, which other engines use: it has
-the same functions, and takes over those that gain nothing. Functions are named by what they do, take a session or a
-connection and values, commit nothing, and return plain rows or ids. docs/performance.md tells what each gains.
+Each module overrides its namesake in `app/db/statements/`, which other engines use: it has the same functions, and
+takes over those that gain nothing. Functions are named by what they do, take a session or a connection and values,
+commit nothing, and return plain rows or ids. docs/performance.md tells what each gains.
 
 What stands here, and why:
 

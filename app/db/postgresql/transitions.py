@@ -4,8 +4,7 @@
 `TRANSITIONS` allows the change; a caller that speaks for an attempt adds that attempt to the guard. No row matched
 means that another process was first: the caller drops its result or raises a named error, and never overwrites.
 
-`move_task` and `move_tasks` execute such a statement once. Statements that each task needs are built once, in
-`attempts.py`.
+`move_tasks` executes such a statement once. Statements that each task needs are built once, in `attempts.py`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,8 +2,8 @@
 
 A module of the same name in `app/db/postgresql/` has the same functions in statements that only PostgreSQL has.
 `app.db.sql` gives that one there, and the module of this package on all other engines. What takes PostgreSQL one
-statement takes several here, in one transaction and with row locks: SELECT … FOR UPDATE (SKIP LOCKED where
-others may go on), then UPDATE, INSERT or DELETE by the ids that are locked. No RETURNING, no LATERAL, no arrays.
+statement takes several here, in one transaction and with row locks: SELECT … FOR UPDATE (SKIP LOCKED where others may
+go on), then UPDATE, INSERT or DELETE by the ids that are locked. No RETURNING, no LATERAL, no arrays.
 
 What they are built with:
 

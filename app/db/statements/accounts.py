@@ -48,7 +48,7 @@ def update_user(db: Session, user_id: UUID, values: dict[str, Any]) -> User:
     return db.scalars(select(User).where(User.id == user_id).execution_options(populate_existing=True)).one()
 
 
-# -- API keys: rows that are locked before they are changed ------------------------------------------------------------
+# -- API keys ----------------------------------------------------------------------------------------------------------
 
 
 def note_key_use(db: Session, key_id: UUID) -> bool:
@@ -85,7 +85,7 @@ def delete_ended_keys(db: Session, older_than: timedelta, limit: int) -> int:
     return delete_batch(db, ApiKey, or_(ApiKey.revoked_at < before, ApiKey.expires_at < before), limit=limit)
 
 
-# -- Logins: rows that are locked before they are changed --------------------------------------------------------------
+# -- Logins ------------------------------------------------------------------------------------------------------------
 
 
 def lock_user_unchanged(db: Session, user_id: UUID, password_hash: str, *, to_write: bool) -> datetime | None:
@@ -161,7 +161,7 @@ class StoredCount(NamedTuple):
 
 
 def _counts_of(rows: Sequence[Any]) -> tuple[dict[str, StoredCount], datetime]:
-    """The counts of these rows of _COLUMNS, and the database's time (any time, where there is no count)."""
+    """The counts of these rows of _COUNT_COLUMNS, and the database's time (any time, where there is no count)."""
     return {row.key: StoredCount(*row[1:4]) for row in rows}, max((row[4] for row in rows), default=_ANY_TIME)
 
 

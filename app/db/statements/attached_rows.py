@@ -235,7 +235,7 @@ class Step(NamedTuple):
 
 
 def step_parameters(task_id: UUID, attempt: int, step: Step) -> dict[str, Any]:
-    """Return the values of VALUES."""
+    """Return the values of the parameters in STEP_VALUES."""
     of_step = {f"p_{name}": value for name, value in step._asdict().items()}
     return {"p_task_id": task_id, "p_attempt": attempt, **of_step}
 

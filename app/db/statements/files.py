@@ -242,7 +242,7 @@ def read_for(db: Executes, file_id: UUID, task_id: UUID) -> tuple[UUID, str, int
     return None if row is None else (row[0], row[1], row[2], row[3], row[4])
 
 
-# What maintenance does
+# -- What maintenance does ---------------------------------------------------------------------------------------------
 
 
 def drop_what_is_over(db: Session, limit: int) -> int:

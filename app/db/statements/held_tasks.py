@@ -47,7 +47,7 @@ def waits_for(held: Held) -> tuple[ColumnElement[bool], ...]:
     return (PENDING, is_held(held), TASKS.c.turn.is_not(None))
 
 
-# -- looks into lines --------------------------------------------------------------------------------------------------
+# -- Looks into lines --------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
@@ -131,7 +131,7 @@ def next_rows(
     ]
 
 
-# -- rows that wait for a limit ----------------------------------------------------------------------------------------
+# -- Rows that wait for a limit ----------------------------------------------------------------------------------------
 
 
 def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
@@ -260,7 +260,7 @@ def _batches(ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:
     return (in_order[at : at + _IDS] for at in range(0, len(in_order), _IDS))
 
 
-# -- tasks that no live worker knows -----------------------------------------------------------------------------------
+# -- Tasks that no live worker knows -----------------------------------------------------------------------------------
 
 
 def hold_unknown(db: Session, lines: Lines, names: Collection[str]) -> int:

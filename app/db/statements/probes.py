@@ -30,7 +30,7 @@ def probe_write(connection: Connection, lock_seconds: float) -> None:
     connection.exec_driver_sql(f"PRAGMA user_version = {1 - number % 2}")
 
 
-# -- What the role of this process may do with the tables of the service. The statements concern no row ----------------
+# -- What the role of this process may do with the tables of the service -----------------------------------------------
 
 # As PostgreSQL has it; `app.db.outage` tells it of no MySQL.
 _REFUSED = {"42501", "42000"}

@@ -31,7 +31,7 @@ Conditions = list[ColumnElement[bool]]
 
 
 def conditions_with(wanted: TaskFilter, of_rows: Conditions, *, status: bool = True) -> Conditions:
-    """All conditions, `of_rows` being those of `task_filter.of_rows`; without `status` all but those on the status."""
+    """All conditions, `of_rows` being those of the function `of_rows`; without `status` all but those on the status."""
     states = of_status(wanted) if status else []
     return [*of_owner(wanted), *states, *of_kind(wanted), *of_rows, *of_ids(wanted)]
 
@@ -179,7 +179,7 @@ def _is_served() -> ColumnElement[bool]:
     return or_(false(), *served)
 
 
-# -- The conditions that a TaskFilter puts on rows, split by the index that serves them --------------------------------
+# -- All conditions of a filter together, and those that are looked up in the rows -------------------------------------
 
 
 def conditions(wanted: TaskFilter, *, status: bool = True) -> Conditions:

@@ -23,6 +23,8 @@ from app.ddl.columns import Double, JSONText
 from app.ddl.terms import ATTEMPT_BYTES
 from app.models.task import TRANSITIONS, AttemptOutcome, Held, Task, TaskStatus
 
+# -- The fingerprint of a failure --------------------------------------------------------------------------------------
+
 FINGERPRINT_CHARACTERS = 32
 
 
@@ -66,8 +68,7 @@ def _of_sqlite(element: _Fingerprint, compiler: SQLCompiler, **options: Any) -> 
     return f"substr(sha256_hex(concat_ws(char(10), {parts})), 1, {FINGERPRINT_CHARACTERS})"
 
 
-# What a move of a task writes, whichever engine executes it. Each engine's `transitions` builds its statements of it.
-# Expressions over the row are evaluated with its values from before the move.
+# -- What a move of a task writes, whichever engine executes it --------------------------------------------------------
 
 NO_ERROR = {"error_type": None, "error_message": None}
 CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}
@@ -177,8 +178,7 @@ def _expression(value: str | ColumnElement[Any] | None) -> ColumnElement[Any]:
 
 # -- The table of ends: how a task can leave its attempt, or the line that it waits in. It holds for every engine ------
 # Each cause has one end or several, whose guards exclude each other: a task matches one of them at most, and none where
-# another process was first. The engines' `transitions` and `attempts` make statements of them;
-# `app/services/execution/ends.py` is what the other code calls.
+# another process was first.
 
 # Type, message and traceback of an error.
 Error = tuple[str | None, str | None, str | None]

@@ -2,6 +2,8 @@
 
 A row of a stream is an id, whether the task fits, and whether it is the stream's edge: the last row that it may read.
 The streams here are index scans: of all rows of a user, of those of one status, or of an index of their own.
+
+The newest tasks of a filter are read here for two more questions: which took longest, and which values occur.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,8 +105,8 @@ def merged_ids(
     return fitting[:need], edge
 
 
-# What is found among the newest tasks that match a filter: those that took longest, and how often each value occurs.
-# Like a page of tasks, both look at a bounded number of rows, the newest ones (docs/adr/0026).
+# -- What is found among the newest tasks of a filter: those that took longest, and the values of columns --------------
+# Like a page of tasks, both look at a bounded number of rows (docs/adr/0026).
 
 _IS_PENDING = Task.status == TaskStatus.PENDING.value
 _DUE = greatest(Task.created_at, sa.func.coalesce(Task.run_at, Task.created_at))

@@ -112,7 +112,7 @@ def is_used(db: Session) -> bool:
     return bool(db.scalar(select(user_places_are_used())))
 
 
-# -- rows from before the quota, and after it --------------------------------------------------------------------------
+# -- Rows from before the quota, and after it --------------------------------------------------------------------------
 
 
 def hold_due(db: Session, number: int) -> int:

@@ -83,7 +83,7 @@ def revoke_keys_of(db: Session, user_id: UUID) -> None:
     )
 
 
-# -- API keys: created, listed and revoked by their owner. `auth_service` decides what a key permits -------------------
+# -- API keys as their owner creates, lists and revokes them -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Limits on logins, repeated password checks and other deeds of accounts, counted in PostgreSQL for all processes.
+"""Limits on logins, repeated password checks and other deeds of accounts, counted in the database for all processes.
 
 A wrong password counts for the account from this address block, for the account, and for the block. Each count has
 attempts that are free; then each further failure doubles the wait (NIST SP 800-63B-4 §3.2.2, OWASP ASVS 5.0 6.3.1). The

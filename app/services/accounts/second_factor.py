@@ -101,7 +101,7 @@ def _changed(db: Session, statement: Executable) -> bool:
     return changed_rows(db.execute(statement, execution_options={"synchronize_session": False})) > 0
 
 
-# -- Checks the second factor at a login, and wherever a code is asked for again ---------------------------------------
+# -- The check of a code, at a login and wherever one is asked for again -----------------------------------------------
 
 
 class Factor(Enum):

@@ -24,6 +24,8 @@ from app.services.accounts.sessions import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.task_queries import ShownPage
 
+# -- Counts and pages --------------------------------------------------------------------------------------------------
+
 # Pages take milliseconds each: those who ask meanwhile wait for the whole batch.
 MAX_BATCH = 16
 
@@ -130,9 +132,9 @@ def _answer_or_error(read: Callable[[], Result]) -> Result | Exception:
         return problem
 
 
-# -- Reads single tasks for async callers: tasks that are requested together are read in one statement -----------------
-# The logins of the callers are looked up in the same batch, which saves each of them one trip to a thread.
-# Large tasks are read alone, in a thread of their user's share, so that no other request waits for them.
+# -- Single tasks: those that are requested together are read in one statement -----------------------------------------
+# The look-up of the logins in the same batch saves each caller one trip to a thread. Large tasks are read alone, in a
+# thread of their user's share, so that no other request waits for them.
 
 
 class ReadTask(NamedTuple):

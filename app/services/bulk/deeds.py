@@ -215,7 +215,7 @@ def _sorted_values(value: Any) -> Any:
     return sorted(set(value)) if isinstance(value, list | tuple) else value
 
 
-# -- Bulk deeds: preview, accept, read and abort. `steps.py` does them -------------------------------------------------
+# -- The deeds: previewed, accepted, read and aborted ------------------------------------------------------------------
 
 RETRY_SECONDS = 5
 

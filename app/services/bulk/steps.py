@@ -202,6 +202,8 @@ def _restart_keyed(db: Session, task: bulk.LockedTask) -> None:
         raise InvalidTransition
 
 
+# -- The steps of running deeds, and the deletion of those that ended long ago -----------------------------------------
+
 KEPT = timedelta(days=7)
 FORGET_BATCH = 100
 

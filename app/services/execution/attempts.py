@@ -117,8 +117,9 @@ def _is_requested(cancellation: Cancellation, task_id: UUID, attempt: int) -> bo
     return cancellation[0] is not None
 
 
-# -- What a body may say: a percentage, a name, and how large its result, detail of progress, chunk of output and ------
-# arguments of a retry may be.
+# -- What a body may say -----------------------------------------------------------------------------------------------
+# This is a percentage, a name, and how large its result, detail of progress, chunk of output and arguments of a retry
+# may be.
 
 MOST_NAME_CHARACTERS = ShortText.characters
 # What pydantic makes of a SecretStr and a SecretBytes.

@@ -164,16 +164,16 @@ def _room(used: Usage, most: int | None, rate: Rate | None) -> int:
     return min(rooms, default=LOOK_SIZES[-1])
 
 
-# -- Gives the places of QUOTA_RUNNING_TASKS to the tasks that wait for them: those of each user by themselves ---------
+# -- The places of QUOTA_RUNNING_TASKS: those of each user are given to the user's own tasks ---------------------------
 # A task needs the place of its user first, and waits for its limit then. So who has as many places as the quota allows
 # takes none of a limit that others use.
 
-# In one transaction.
+# How many users one transaction admits.
 MOST_USERS = 100
 
 
 def admit_users(db: Session, users: Collection[str], quota: int) -> tuple[set[str], int]:
-    """Give the free places of these users to their tasks that wait. A transaction for every USERS of them.
+    """Give the free places of these users to their tasks that wait. A transaction for every MOST_USERS of them.
 
     Returns the limits for which tasks wait now, and how many tasks that had places before still waited for a claim.
     """
@@ -244,7 +244,7 @@ class UserAdmission:
             held_tasks.take_back(self._db, taken, true(), Held.USER, HAS_USER_PLACE)
 
 
-# What the admissions of limits and of users share: the lines, the names that workers know, and how slots are woken.
+# -- What both admissions share: the lines, the names that workers know, and how slots are woken -----------------------
 
 # Statements that lock rows, in one admission. What is left comes with the next one.
 MOST_ROUNDS = 8
@@ -289,7 +289,7 @@ def wake_slots_for(db: Session, queues: Sequence[str], ahead: int) -> None:
         after_commit(db, lambda: wakeups.publish(woken))
 
 
-# -- Admits tasks to limits after a commit, off the path of whoever has committed: one background thread a process -----
+# -- Admission after a commit, off the path of whoever has committed: one background thread a process ------------------
 # What comes while an admission is under way is done together. What is lost with the process, maintenance does.
 
 # Between two rounds at most, while slots have tasks to claim that were admitted before: an admission costs some

@@ -317,7 +317,7 @@ def _by_hour(db: Session, fingerprints: Sequence[str], first: datetime, hours: i
     return found
 
 
-# -- Adds failures to their groups. Maintenance does, in the transaction that adds up the counts: no change is lost ----
+# -- What maintenance adds, in the transaction that adds up the counts: no change is lost ------------------------------
 
 FORGET_BATCH = 1000
 HOUR = 3600

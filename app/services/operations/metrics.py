@@ -162,7 +162,7 @@ def _is_retry(change: Ended) -> bool:
 
 
 def _pairs_counted(db: Session, pairs: Collection[Pair]) -> dict[Pair, Pair]:
-    """Under which pair each of these counts: REST for those beyond MOST_PAIRS, the first ones being kept."""
+    """Under which pair each of these counts: OTHER_PAIR for those beyond MOST_PAIRS, the first ones being kept."""
     if not pairs:
         return {}
     known = {Pair(*row) for row in db.execute(_ALL_PAIRS)}

@@ -224,7 +224,7 @@ def _named(values: Sequence[Any]) -> Percentiles:
     return {f"p{percent}": value for percent, value in zip(PERCENTS, values, strict=True)}
 
 
-# -- Adds what was created and what has ended to the numbers behind `GET /stats`. Maintenance does so ------------------
+# -- What maintenance adds to the numbers behind `GET /stats`: what was created, and what has ended --------------------
 
 SUBMISSIONS_BATCH = 1000
 FORGET_BATCH = 5000
@@ -250,7 +250,7 @@ _DurationsOfSteps = Counter[tuple[Step, str, int]]
 
 
 def add_submissions(db: Session) -> int:
-    """Add a batch of the tasks that were created. Returns its rows; fewer than FOLD_BATCH were all there were."""
+    """Add a batch of the tasks that were created. Returns its rows; fewer than SUBMISSIONS_BATCH were all."""
     taken, numbers, sent = 0, _NumbersOfSteps(), Counter[Pair]()
     with transaction(db):
         for now, rows, user_id, at, *kind, name, number in statements.take_submissions(db, SUBMISSIONS_BATCH):

@@ -51,6 +51,8 @@ from app.services.webhooks.new_deliveries import Event
 
 logger = logging.getLogger(__name__)
 
+# -- The tasks of due times: made together where that can be, each refusal alone ---------------------------------------
+
 Made = Created | ServiceError
 
 _SKIP_CODES: tuple[tuple[type[ServiceError], SkipCode], ...] = (
@@ -112,6 +114,8 @@ class _Maker:
                 self._exhausted = error
             return [error]
 
+
+# -- Schedules are fired: read, looked at, and then written in one transaction -----------------------------------------
 
 # Schedules whose tasks are made one by one, in one transaction.
 MOST_ALONE = 100
@@ -356,6 +360,8 @@ def _write(db: Session, looks: Iterable[Look], now: datetime) -> None:
     statements.write_fired(db, fired, now)
 
 
+# -- Webhooks of skipped times (`schedule.skipped`) --------------------------------------------------------------------
+
 # Of one schedule: what is skipped each second would else be an event a second, with a row for each endpoint.
 TELL_EVERY = timedelta(minutes=1)
 
@@ -391,6 +397,8 @@ def _skip_event_of(schedule: Schedule) -> Event:
         {*schedule.tags, *schedule.task.get("tags", ())},
     )
 
+
+# -- The next times, computed anew for another version of the time zones -----------------------------------------------
 
 REZONE_BATCH = 200
 

@@ -125,12 +125,7 @@ class SubmissionWindow:
         return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
 
 
-# -- The quotas of a user: queued tasks, bytes of their arguments, tasks a minute, bytes of all that is kept -----------
-# There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
-# database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
-# the remaining quota, so that several processes together exceed a quota by little (docs/adr/0038). Within one process a
-# quota is exact. What tasks write while they run is known only to the database: its sum of ended tasks is read again
-# after STORED_SECONDS (docs/adr/0038).
+# -- The quotas: what a process knows of the use of each user, and what it reserves ------------------------------------
 
 # The query may take at most this share of the time: one of 100 ms is repeated after two seconds at the earliest. A
 # query slower than SLOW_QUERY_SECONDS (some ten thousand rows) is repeated in the background.

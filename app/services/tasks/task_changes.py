@@ -236,7 +236,7 @@ def _update(task_id: UUID, *guard: ColumnElement[bool]) -> Update:
 
 # -- Reports of a task's state: from the body that runs it, or from outside (an administrator or other code) -----------
 # A body reports for its own attempt only. From outside, the running attempt is fenced off: its later writes do not
-# count. None of these functions commits; `task_service` does.
+# count.
 
 # The message of a failure for which no reason was given.
 NO_REASON = "update_task_status has set the task to failed, without error='…'"

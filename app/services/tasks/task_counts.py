@@ -135,8 +135,8 @@ class FacetValue:
 def read_facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FACET_FIELDS) -> dict[str, list[FacetValue]]:
     """Return the values that occur most, of each of these fields.
 
-    Up to MOST_ROWS tasks are counted. Of more, the ended ones are read from the sums where these have the filter and
-    the field; other numbers are those of the newest tasks, and are marked. Has DATABASE_COSTLY_READ_SECONDS.
+    Up to MOST_COUNTED_ROWS tasks are counted. Of more, the ended ones are read from the sums where these have the
+    filter and the field; other numbers are those of the newest tasks, and are marked. Has DATABASE_COSTLY_READ_SECONDS.
     """
     rows, is_all = _newest_values(db, wanted, _FACET_COLUMNS, get_settings().costly_read_seconds)
     newest = {field: _counted_values(field, rows) for field in fields}
@@ -152,7 +152,7 @@ def read_facets(db: Session, wanted: TaskFilter, fields: Sequence[str] = FACET_F
 
 
 def count_newest(db: Session, wanted: TaskFilter) -> tuple[int, bool] | None:
-    """Return how many tasks match, MOST_ROWS of the newest at most, and whether there are more.
+    """Return how many tasks match, MOST_COUNTED_ROWS of the newest at most, and whether there are more.
 
     None if that takes longer than DATABASE_COSTLY_READ_SECONDS.
     """
@@ -200,7 +200,7 @@ def _values_of_sums(db: Session, wanted: TaskFilter, field: str, active: Counter
 
 
 def _active_values(db: Session, wanted: TaskFilter) -> tuple[list[sa.Row[Any]], bool]:
-    """The tasks that have not ended, MOST_ROWS of each state at most, and whether these are all."""
+    """The tasks that have not ended, MOST_COUNTED_ROWS of each state at most, and whether these are all."""
     rows: list[sa.Row[Any]] = []
     has_all = True
     for status in sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE):

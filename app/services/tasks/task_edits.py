@@ -41,9 +41,9 @@ IDENTITY_FIELDS = ("name", "task_type", "celery_task_name")
 
 
 def repeated_request(task: Task, changes: dict[str, Any], *, by_owner: bool = True) -> TaskCreate:
-    """Return the request for a new task: that of this one, which has ended, with the changes. `by_owner`: `restored`.
+    """Return the request for a new task: that of this one, which has ended, with the changes.
 
-    Raises InvalidTransition, InvalidTask.
+    `by_owner`: as in `restored_changes`. Raises InvalidTransition, InvalidTask.
     """
     if task.status not in TERMINAL:
         raise InvalidTransition(f"Cannot retry a task that is {task.status}")

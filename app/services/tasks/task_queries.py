@@ -1,6 +1,6 @@
 """Reading tasks: one, several, and pages of them, newest first, each with the reason why it waits.
 
-What their runs left behind: task_history.py; numbers: task_counts.py.
+`task_history` reads what their runs left behind, `task_counts` reads numbers.
 """
 
 from collections.abc import Collection, Sequence
@@ -115,7 +115,7 @@ def _fresh(statement: Select[Any]) -> Select[Any]:
     return statement.execution_options(populate_existing=True)
 
 
-# Why pending tasks wait, as far as it does not stand in their rows: which workers live, which tasks they wait for.
+# -- Why pending tasks wait, as far as their rows do not tell: for which workers, for which tasks ----------------------
 
 
 def explain_waits(db: Session | Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
@@ -137,8 +137,8 @@ def _id_of(task: Task | dict[str, Any]) -> Any:
 
 
 # -- Pages of tasks, newest first --------------------------------------------------------------------------------------
-# A page reads LOOK rows and no more. With a filter that few tasks fit it may be short, even empty: it then names the id
-# to continue from. A caller that continues misses nothing. (docs/adr/0026)
+# A page reads PAGE_LOOK rows and no more. With a filter that few tasks fit it may be short, even empty: it then names
+# the id to continue from. A caller that continues misses nothing. (docs/adr/0026)
 
 PAGE_LOOK = 10_000
 UNLIMITED = 2**31
@@ -170,7 +170,7 @@ def read_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | Non
 
 
 def shown_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> ShownPage:
-    """As `page`, and cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
+    """As `read_page`, cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
     ids, edge = _page_ids(db, wanted, limit, before, skip)
     if not ids:
         return Page([], edge)
@@ -187,7 +187,7 @@ def shown_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | No
 def shown_longest(
     db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int = 0
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """The tasks that took longest, among the newest LOOK, as `shown` gives them.
+    """The tasks that took longest, among the newest PAGE_LOOK, as `shown_page` gives them.
 
     And how many the next page is to skip; None where there are no more. Has DATABASE_COSTLY_READ_SECONDS.
     """
@@ -202,7 +202,7 @@ def shown_longest(
 
 
 def shown_tasks(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
-    """These tasks in this order, as `shown` gives them: as many as MAX_PAGE_BYTES take."""
+    """These tasks in this order, as `shown_page` gives them: as many as MAX_PAGE_BYTES take."""
     found = task_rows.page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
     explain_waits(db, found.rows)
     return [as_shown(row) for row in found.rows]
@@ -238,9 +238,9 @@ _NEWEST_NAMES = (*SHOWN, "waits")  # of its columns, but for the last one
 def newest_page(
     db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, before: UUID | None = None
 ) -> ShownPage | None:
-    """As `shown` for the tasks of a user, of any status or of one. One statement.
+    """As `shown_page` for the tasks of a user, of any status or of one. One statement.
 
-    Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown` reads no more than that.
+    Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown_page` reads no more than that.
     """
     statement = _newest_statement(of_status=status is not None, below=before is not None)
     values = {"owner": owner, "status": status, "before": before, "most": limit + 1}

@@ -222,7 +222,7 @@ def _step_recovery(db: Session, recovery_id: UUID) -> bool:
         return True
 
 
-# -- Deletes deliveries that have been kept long enough ----------------------------------------------------------------
+# -- Retention: deliveries that have been kept long enough are deleted -------------------------------------------------
 
 FORGET_BATCH = 500
 

@@ -145,7 +145,7 @@ def renew(row: WebhookEndpoint, service: list[str]) -> int:
     return renewed
 
 
-# -- Has the outbox told of the ends of a user's tasks while the user has an enabled endpoint --------------------------
+# -- Users whose tasks the outbox tells of: those with an enabled endpoint ---------------------------------------------
 # `users.followers` says so to each submit, which reads it with what it reads of the user anyway. So it is set in the
 # transaction that creates or enables an endpoint. The tasks that are active then are followed afterwards.
 

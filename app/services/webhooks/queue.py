@@ -57,7 +57,7 @@ def retry_delay_after(tries: int, retry_after: float | None, elapsed: float = 0.
     return min(max(delay, asked), left)
 
 
-# -- Sends one webhook: a signed POST, and what its receiver answers. Needs no database --------------------------------
+# -- One request: a signed POST, and what its receiver answers. Needs no database --------------------------------------
 # A 2xx is a success, whatever else the receiver sends. Redirects are not followed; of an answer the first KiB is read.
 
 # Standard Webhooks recommends 15 to 30 seconds, and no redirects. The content is cut below, whatever its size.
@@ -150,9 +150,9 @@ def _answer_as_text(content: bytes) -> str:
     return redact_text(content.decode("utf-8", "replace").replace("\x00", "\ufffd"))
 
 
-# -- Drops what was queued for endpoints until they were disabled or deleted, in batches: it may be a million rows -----
-# So whoever disables, enables or deletes an endpoint writes its row, and that its lane is closed. What is taken of that
-# lane meanwhile is dropped as well.
+# -- What is dropped: the queue of an endpoint until it was disabled or deleted ----------------------------------------
+# It may be a million rows, which are dropped in batches. So whoever disables, enables or deletes an endpoint writes its
+# row, and that its lane is closed. What is taken of that lane meanwhile is dropped as well.
 
 DROP_BATCH = 500
 _CLOSED_LANES: Any = ClosedLane.__table__
@@ -209,7 +209,7 @@ def _drop_batch(db: Session, lane: UUID) -> bool:
         return False
 
 
-# -- The queue of deliveries in the database: takes rows of lanes that are due, and gives them back --------------------
+# -- The queue: rows of lanes that are due are taken, and given back ---------------------------------------------------
 # Each function is one short transaction. Between two of them the requests are made: a row that is taken is due again
 # after LEASE, so that nothing is lost with the process, and is then sent again with the same id and body.
 
@@ -245,7 +245,7 @@ class _Signer(NamedTuple):
     fault: str | None = None
 
 
-# -- taking ------------------------------------------------------------------------------------------------------------
+# -- The queue: what is taken ------------------------------------------------------------------------------------------
 
 
 def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> list[Taken]:
@@ -375,7 +375,7 @@ def _keys(user_id: UUID, endpoint: WebhookEndpoint | None, now: datetime, servic
     return keys
 
 
-# -- what is not sent after all ----------------------------------------------------------------------------------------
+# -- The queue: what is not sent after all -----------------------------------------------------------------------------
 
 
 def find_stale(db: Session, taken: Collection[Taken]) -> set[UUID]:

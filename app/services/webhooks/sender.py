@@ -189,9 +189,10 @@ def _write_endpoint(db: Session, state: _EndpointState, values: dict[str, Any]) 
         logger.warning("webhooks: endpoint %s of user %s is disabled: %s", endpoint_id, owner, reason)
 
 
-# Sends what is due: takes rows, has threads make the requests, writes what came of them. One in the leader's process.
-# The thread of the pass is the only one that uses the database. It takes rows for many lanes at once and writes many
-# outcomes at once; the requests run beside it, each in a thread that goes on with its lane while rows of it are ready.
+# -- The sender: it takes rows that are due, has threads make the requests, and writes what came of them ---------------
+# One runs in the leader's process. The thread of its pass is the only one that uses the database: it takes rows for
+# many lanes at once, and writes many outcomes at once. The requests run beside it, each in a thread that goes on with
+# its lane while rows of it are ready.
 
 # Which lanes are due is looked up so often at most while there is work.
 LOOK_SECONDS = 0.2

@@ -89,6 +89,9 @@ def _settle_all(db: Session, events: Sequence[TaskEvent]) -> None:
 CONSUMER = Consumer("children", ConsumerNumber.CHILDREN, _settle_one, _settle_all)
 
 
+# -- What the ends of tasks mean for their workflows -------------------------------------------------------------------
+
+
 def note(db: Session, task_ids: Collection[UUID]) -> None:
     """Note what these tasks are now, which ended, were retried or deleted. Those of no workflow are passed over."""
     ids = workflows.of_tasks(db, task_ids)
@@ -117,6 +120,8 @@ def _record_ended(db: Session, status: TaskStatus, owners: Mapping[UUID, UUID]) 
             shown = WorkflowRead.model_validate(read(db, workflow_id))
             new_deliveries.record_made(db, owner, kind, endpoints[owner], shown)
 
+
+# -- The release of children right after a commit, off the path of whoever has committed -------------------------------
 
 # Both cost nearly as much for fifty tasks as for one. So after so many ends the next ones are waited for, a millisecond
 # for each; and workflows are noted so often at most.

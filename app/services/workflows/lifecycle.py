@@ -159,7 +159,7 @@ def _refused(where: list[str | int], message: str, kind: str, detail: str | None
     return InvalidWorkflow(detail, [error])
 
 
-# -- Cancels, retries and deletes whole workflows. The caller has locked the workflow, and commits ---------------------
+# -- Whole workflows: cancelled, retried, deleted. The caller has locked the workflow, and commits ---------------------
 
 
 def cancel_workflow(db: Session, workflow_id: UUID) -> list[UUID] | None:
