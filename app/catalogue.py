@@ -14,7 +14,7 @@ from uuid import UUID
 from app.core.config import Settings, get_settings
 from app.core.nearest import did_you_mean
 from app.core.redaction import Parameters
-from app.errors import UnknownTask
+from app.errors import Text, UnknownTask
 from app.messaging.application import DEFAULT_QUEUE, celery_app
 from app.messaging.loader import Finding
 from app.messaging.parameters import TaskParameters, UnusableParameter, parameters_of_task
@@ -141,15 +141,14 @@ def find_type(celery_task_name: str) -> TaskType:
     """The catalogue's entry. Raises UnknownTask, naming the field, also for a task that lacks its settings."""
     found = catalogue().get(celery_task_name)
     if found is None or (found.needs_settings and found.missing_settings(get_settings())):
-        message = (
-            f"is no task that can be created{_did_you_mean(celery_task_name)}; if it is yours, "
-            "`python -m app check` says why"
+        message = Text(
+            "is no task that can be created{}; if it is yours, `python -m app check` says why",
+            _did_you_mean(celery_task_name),
         )
         if celery_task_name in EXTRAS:
-            message = (
-                f"needs packages that are not installed here: pip install 'task-service[{EXTRAS[celery_task_name]}]'"
-            )
-        raise UnknownTask(errors=[{"loc": ["celery_task_name"], "msg": message, "type": "unknown_task"}])
+            extra = EXTRAS[celery_task_name]
+            message = Text("needs packages that are not installed here: pip install 'task-service[{}]'", extra)
+        raise UnknownTask.at(["celery_task_name"], message)
     return found
 
 

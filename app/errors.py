@@ -31,9 +31,44 @@ status and renders the answer. What concerns a task's body stands apart at the e
 control flow, as `asyncio.CancelledError` is.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, Self, TypedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self, TypedDict
 from uuid import UUID
+
+
+class Text(str):
+    """An English text that remembers its template, and what fills the gaps (`{}`) of it.
+
+    It is a `str` wherever English is wanted: in JSON, in a log, in a column. `str()` of it, and of an exception that
+    was made of it, is the Text itself. An f-string or a method of `str` makes plain English of it, which has no
+    translation any more: what a Text is a part of is a Text too. A text without gaps needs none of this.
+    """
+
+    __slots__ = ("gaps", "template")
+    template: str
+    gaps: tuple[Any, ...]
+
+    def __new__(cls, template: str, *gaps: Any) -> Self:
+        """Return the text. The template stands as a literal at the call: tests compare these with the translations."""
+        text = super().__new__(cls, template.format(*gaps) if gaps else template)
+        text.template, text.gaps = template, gaps
+        return text
+
+    def __str__(self) -> Self:
+        return self
+
+
+def joined(separator: str, texts: Iterable[str]) -> Text:
+    """Return several texts as one, with the same separator in each language."""
+    parts = [*texts]
+    return Text(separator.join(["{}"] * len(parts)), *parts)
+
+
+def without(text: str, gap: str) -> str:
+    """Return the text with nothing in the place of this gap, also within its other gaps."""
+    if not isinstance(text, Text) or text == gap:
+        return "" if text == gap else text
+    return Text(text.template, *(without(each, gap) if isinstance(each, str) else each for each in text.gaps))
 
 
 class FieldError(TypedDict):
@@ -103,7 +138,7 @@ class InsufficientScope(Forbidden):
     code, title = "insufficient_scope", "The API key lacks the required scope"
 
     def __init__(self, scope: str = "tasks:read") -> None:
-        super().__init__(f"The API key lacks the scope {scope}")
+        super().__init__(Text("The API key lacks the scope {}", scope))
         self.scope = scope
 
 
@@ -365,16 +400,24 @@ class InvalidInput(ServiceError):
     """`errors` holds the refused fields. Without a detail, the first are told, each with its place and reason."""
 
     code, title = "validation_error", "The request is not valid"
+    field: ClassVar[str | None] = None  # that each error of the class is about
 
     def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
+        if not errors and self.field is not None:
+            errors = [{"loc": [self.field], "msg": self.title, "type": self.code}]
         super().__init__(detail or told(self.title, errors or []))
         self.errors = errors or []
+
+    @classmethod
+    def at(cls, loc: Sequence[str | int], msg: str, kind: str | None = None, detail: str | None = None) -> Self:
+        """Return the error of one field. `kind` is its type, the code of the error where it has none of its own."""
+        return cls(detail, [{"loc": [*loc], "msg": msg, "type": kind or cls.code}])
 
     def of_batch(self, at: int) -> Self:
         """Say that it is about the task at this index of a batch. Returns the error itself."""
         is_made = self.detail == told(self.title, self.errors)
         self.errors = [{**each, "loc": ["tasks", at, *each["loc"]]} for each in self.errors]
-        self.detail = told(self.title, self.errors) if is_made else f"tasks[{at}]: {self.detail}"
+        self.detail = told(self.title, self.errors) if is_made else Text("tasks[{}]: {}", at, self.detail)
         return self
 
     def below(self, field: str) -> Self:
@@ -390,16 +433,16 @@ MOST_TOLD = 3
 
 def told(title: str, errors: Sequence[FieldError]) -> str:
     """Return the place and the reason of the first errors, such as `kwargs.steps: is required`; else the title."""
-    first = [(_place(each["loc"], each["msg"]), each["msg"]) for each in errors[:MOST_TOLD]]
-    reasons = [f"{place}: {reason}" if place else reason for place, reason in first if reason != title]
-    return "; ".join(reasons) or title
+    reasons = [_placed(each["loc"], each["msg"]) for each in errors[:MOST_TOLD] if each["msg"] != title]
+    return joined("; ", reasons) if reasons else title
 
 
-def _place(loc: Sequence[str | int], reason: str) -> str:
-    """Return the path; `body` where a reason that is no sentence of its own is about the whole of it."""
+def _placed(loc: Sequence[str | int], reason: str) -> str:
+    """Return the reason behind its path; behind `body` one that is about the whole of it, if it is no sentence."""
     if [*loc] == ["body"]:
-        return "body" if reason[:1].islower() else ""
-    return ".".join(map(str, loc[1:] if loc[:1] == ["body"] else loc))
+        return Text("body: {}", reason) if reason[:1].islower() else reason
+    place = ".".join(map(str, loc[1:] if loc[:1] == ["body"] else loc))
+    return Text("{}: {}", place, reason) if place else reason
 
 
 class UnknownParameter(InvalidInput):
@@ -434,13 +477,13 @@ class UnknownLimit(InvalidInput):
         if name is None:
             super().__init__()
             return
-        errors: list[FieldError] = [{"loc": ["limit"], "msg": f"is no limit{meant}", "type": self.code}]
-        super().__init__(f"There is no limit {name[:100]}{meant}", errors=errors)
+        errors: list[FieldError] = [{"loc": ["limit"], "msg": Text("is no limit{}", meant), "type": self.code}]
+        super().__init__(Text("There is no limit {}{}", name[:100], meant), errors=errors)
 
     def without_nearest(self) -> Self:
         """Leave the nearest out, for a caller that may not list the limits. Returns the error itself."""
-        self.detail = self.detail.replace(self._meant, "")
-        self.errors = [{**each, "msg": each["msg"].replace(self._meant, "")} for each in self.errors]
+        self.detail = without(self.detail, self._meant)
+        self.errors = [{**each, "msg": without(each["msg"], self._meant)} for each in self.errors]
         return self
 
 
@@ -479,7 +522,7 @@ class RangeNotSatisfiable(ServiceError):
     code, title = "range_not_satisfiable", "The range lies outside the content"
 
     def __init__(self, size: int = 0) -> None:
-        super().__init__(f"The content has {size} bytes")
+        super().__init__(Text("The content has {} bytes", size))
         self.size = size
 
 
@@ -511,26 +554,20 @@ class WeakPassword(InvalidInput):
 class PreviewRequired(InvalidInput):
     """A filter alone may match anything: its caller has to see how many tasks first."""
 
+    field = "token"
     code, title = "preview_required", "Send the filter with dry_run first, then the token of that answer"
-
-    def __init__(self) -> None:
-        super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])
 
 
 class TokenExpired(InvalidInput):
     """The token is older than ten minutes, or none of this user's."""
 
+    field = "token"
     code, title = "token_expired", "The token is too old or unknown: preview it again"
-
-    def __init__(self) -> None:
-        super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])
 
 
 class TokenMismatch(InvalidInput):
+    field = "token"
     code, title = "token_mismatch", "The token is for another operation, filter or list of ids"
-
-    def __init__(self) -> None:
-        super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])
 
 
 class TooManyRequests(ServiceError):

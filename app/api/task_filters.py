@@ -13,7 +13,7 @@ from app.api.http.problems import Answers
 from app.api.http.router import MAX_NAMED
 from app.api.http.turns import caller
 from app.db.session import SessionLocal
-from app.errors import AdminOnly, InsufficientScope, InvalidSearch
+from app.errors import AdminOnly, InsufficientScope, InvalidSearch, Text
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.task_filter import TaskFilterQuery, named_fields
@@ -44,7 +44,7 @@ async def _with_search(request: Request, user: Principal, fields: dict[str, Any]
     # A name is looked up in the database.
     search = await request.state.threads.run(caller(), parsed) if user.is_admin and "user:" in text else parsed()
     reasons = search.reasons[:MAX_NAMED]
-    reasons += [f"{name} is a parameter, too: send one of both" for name in search.fields if name in fields]
+    reasons += [Text("{} is a parameter, too: send one of both", name) for name in search.fields if name in fields]
     if reasons:
         raise InvalidSearch(reasons)
     return fields | search.fields

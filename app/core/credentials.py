@@ -11,10 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial, reduce
 from pathlib import Path
 from typing import NamedTuple
 
 from email_validator import validate_email
+
+from app.errors import Text
 
 MIN_LENGTH = 15
 MIN_SCORE = 3
@@ -22,6 +25,7 @@ MIN_SCORE = 3
 CHECK_LIMIT_SECONDS = 30.0
 SERVICE_WORDS = ("task", "service", "taskservice", "task-service", "task service")
 
+_TOO_SHORT = "Use at least {} characters: several words that have nothing to do with each other are best"
 _PROGRAM = Path(__file__).with_name("password_guesses.py")
 
 
@@ -40,10 +44,7 @@ def weakness(password: str, names: Iterable[str]) -> Weakness | None:
     Raises subprocess.SubprocessError or OSError if that process cannot run: no password is taken unchecked.
     """
     if len(password) < MIN_LENGTH:
-        return Weakness(
-            "password_too_short",
-            f"Use at least {MIN_LENGTH} characters: several words that have nothing to do with each other are best.",
-        )
+        return Weakness("password_too_short", Text("{}.", Text(_TOO_SHORT, MIN_LENGTH)))
     given = json.dumps({"password": password, "own_words": sorted({*SERVICE_WORDS, *own_words(names)})})
     done = subprocess.run(  # noqa: S603 (nothing of the request is in the command)
         [sys.executable, "-P", _PROGRAM],  # -P: beside the program, modules have names of the standard library
@@ -56,7 +57,12 @@ def weakness(password: str, names: Iterable[str]) -> Weakness | None:
     judged = json.loads(done.stdout)
     if judged["score"] >= MIN_SCORE:
         return None
-    return Weakness("password_guessable", judged["advice"])
+    return Weakness("password_guessable", _sentences(judged["advice"]))
+
+
+def _sentences(advice: str) -> Text:
+    """Return what zxcvbn says: each of its sentences has a translation of its own."""
+    return Text("{}.", reduce(partial(Text, "{}. {}"), advice.removesuffix(".").split(". ")))
 
 
 def own_words(names: Iterable[str]) -> set[str]:

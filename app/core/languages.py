@@ -1,21 +1,21 @@
-"""The two languages of errors and pages: which one a reader prefers, and the Chinese of each error text.
+"""The languages of what the service says: a text with its gaps, its translation, and which language a reader prefers.
 
-A text is its own key. One with `{}` in it stands for all texts that have something else in its place.
+An error carries its text in English, and the answer says it in the reader's language. A text is its own key: the files
+`translations/zh.json` have the Chinese of each template. One that is missing is said in English.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+
+from app.errors import Text
 
 NAMES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
 CHINESE = "zh"
 _QUALITY = re.compile(r"q\s*=\s*([01](?:\.\d{0,3})?)")
-_BETWEEN_SENTENCES = re.compile(r"(?<=\.) ")
-_OR, _OR_IN_CHINESE = re.compile(r"(?<=') or (?=')"), " 或 "
-_LONGEST = 1000  # of a text that has gaps: the patterns look at each part of it again and again
-_MOST_SENTENCES = 10  # each is compared with all texts that have gaps
 _MOST_LANGUAGES = 20  # of Accept-Language that are looked at
 
 
@@ -31,48 +31,24 @@ def preferred(accept_language: str) -> str:
     return best
 
 
+def translated(text: str, texts: Mapping[str, str]) -> str:
+    """Return the text by these translations, by the English templates. What is one of them in a gap is translated."""
+    if not isinstance(text, Text):
+        return texts.get(text, text)
+    template = texts.get(text.template, text.template)
+    gaps = [translated(gap, texts) if isinstance(gap, str) else gap for gap in text.gaps]
+    return template.format(*gaps) if gaps else template
+
+
+def in_language(text: str, code: str) -> str:
+    """Return the text of an error in the language with this code of NAMES."""
+    return text if code == DEFAULT else translated(text, texts_of("app.core", code))
+
+
 @cache
-def error_texts() -> dict[str, str]:
-    """Return the Chinese of the error texts, by the English ones."""
-    loaded: dict[str, str] = json.loads((files("app.core") / "translations" / "zh.json").read_text(encoding="utf-8"))
+def texts_of(package: str, code: str) -> dict[str, str]:
+    """Return the translations of a package's texts, by the English ones: those of `app.core` are of errors."""
+    if code == DEFAULT:
+        return {}
+    loaded: dict[str, str] = json.loads((files(package) / "translations" / f"{code}.json").read_text(encoding="utf-8"))
     return loaded
-
-
-def in_chinese(text: str) -> str:
-    """Return an error text in Chinese, or as it is where there is no translation."""
-    known = error_texts().get(text)
-    if known is not None:
-        return known
-    if len(text) > _LONGEST:
-        return text
-    for pattern, translated in _templates():
-        if found := pattern.fullmatch(text):
-            return translated.format(*map(_gap_in_chinese, found.groups()))
-    place, separator, rest = text.partition("]: ")
-    if separator and place.startswith("tasks["):
-        return f"{place}]：{in_chinese(rest)}"
-    return _sentences_in_chinese(text)
-
-
-def _gap_in_chinese(text: str) -> str:
-    """Return what stands in the gap of a text: the words of this service in it in Chinese, all else as it is."""
-    text = error_texts().get(text, text)
-    return _OR.sub(_OR_IN_CHINESE, text) if _OR.search(text) else text.replace(", did you mean ", "，是否想写 ")
-
-
-def _sentences_in_chinese(text: str) -> str:
-    """Return a text of several sentences in Chinese, where each of them has a translation of its own."""
-    sentences = [sentence.removesuffix(".") for sentence in _BETWEEN_SENTENCES.split(text)]
-    if (len(sentences) == 1 and sentences[0] == text) or len(sentences) > _MOST_SENTENCES:
-        return text
-    translated = [in_chinese(sentence) for sentence in sentences]
-    return text if any(map(str.__eq__, sentences, translated)) else "".join(f"{each}。" for each in translated)
-
-
-@cache
-def _templates() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Return the texts with gaps, the longest first: the most of it is fixed."""
-    with_gaps = sorted((text for text in error_texts() if "{}" in text), key=len, reverse=True)
-    patterns = ("(.*?)".join(map(re.escape, text.split("{}"))) for text in with_gaps)
-    texts = zip(patterns, with_gaps, strict=True)
-    return tuple((re.compile(pattern, re.DOTALL), error_texts()[text]) for pattern, text in texts)

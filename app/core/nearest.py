@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from app.errors import Text
+
 MAX_CHARACTERS = 100  # of a name that is compared: the time grows with the square
 
 
@@ -19,7 +21,7 @@ def nearest(name: str, known: Iterable[str], similar: float = SIMILAR) -> str | 
 def did_you_mean(name: str, known: Iterable[str], similar: float = SIMILAR) -> str:
     """Return `, did you mean X`, or nothing if no known name is `similar`."""
     found = nearest(name, known, similar)
-    return "" if found is None else f", did you mean {found}"
+    return "" if found is None else Text(", did you mean {}", found)
 
 
 def edits(one: str, other: str, most: int) -> int:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ErrorType
 
-from app.core.languages import error_texts
+from app.core.languages import CHINESE, texts_of
 from app.core.nearest import did_you_mean
-from app.errors import FieldError, InvalidInput
+from app.errors import FieldError, InvalidInput, Text
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,29 +33,31 @@ _MAY_QUOTE = frozenset(
 # The last two are raised for large bodies: looking through one takes half a millisecond.
 _FIXED = frozenset({*get_args(ErrorType), "too_many_fields", "too_many_values"}) - _MAY_QUOTE
 _GENERIC = "The value is not valid"
-# What is said of the errors that clients meet, by pydantic's type, with what its context holds. Other types keep
-# pydantic's text (https://docs.pydantic.dev/latest/errors/validation_errors/).
+# What is said of the errors that clients meet, by pydantic's type; beside a text, the name of what fills its gap in the
+# context. Other types keep pydantic's text (https://docs.pydantic.dev/latest/errors/validation_errors/).
 _AN_INTEGER, _A_NUMBER, _A_BOOLEAN = "must be a whole number", "must be a number", "must be true or false"
 _A_TIME = "must be a time with an offset, such as 2030-01-02T03:04:05Z (RFC 3339)"
 _PLUS = "must be a time with an offset: in a URL, write its `+` as %2B"
 _PLUS_LOST = re.compile(r"\d \d{2}:?\d{2}$")
+_WITH_GAP = {
+    "string_too_short": ("must have {} characters or more", "min_length"),
+    "string_too_long": ("must have {} characters at most", "max_length"),
+    "string_pattern_mismatch": ("must match the pattern {}", "pattern"),
+    "greater_than": ("must be greater than {}", "gt"),
+    "greater_than_equal": ("must be {} or more", "ge"),
+    "less_than": ("must be less than {}", "lt"),
+    "less_than_equal": ("must be {} at most", "le"),
+    "enum": ("must be {}", "expected"),
+    "literal_error": ("must be {}", "expected"),
+    "too_long": ("must have {} items at most", "max_length"),
+    "too_short": ("must have {} items or more", "min_length"),
+}
 _TEXTS = {
     "missing": "is required",
     "missing_argument": "is required",
     "missing_keyword_only_argument": "is required",
     "extra_forbidden": "unknown field",
     "string_type": "must be text",
-    "string_too_short": "must have {min_length} characters or more",
-    "string_too_long": "must have {max_length} characters at most",
-    "string_pattern_mismatch": "must match the pattern {pattern}",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be {ge} or more",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be {le} at most",
-    "enum": "must be {expected}",
-    "literal_error": "must be {expected}",
-    "too_long": "must have {max_length} items at most",
-    "too_short": "must have {min_length} items or more",
     "finite_number": "must be a finite number",
     "none_required": "must be null",
     "timezone_aware": _A_TIME,
@@ -125,7 +128,7 @@ def _with_nearest(model: Any, error: FieldError, at: int) -> FieldError:
     if found is None:
         return error
     known = [field.alias or each for each, field in found.model_fields.items()]
-    return {**error, "msg": f"unknown field{did_you_mean(str(name), known)}"}
+    return {**error, "msg": Text("unknown field{}", did_you_mean(str(name), known))}
 
 
 def _model_at(annotation: Any, path: Sequence[str | int]) -> type[BaseModel] | None:
@@ -146,32 +149,47 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(part)
 
 
+def validator_error(kind: str, text: str) -> PydanticCustomError:
+    """Return the error for a validator to raise, whose text has gaps."""
+    return PydanticCustomError(kind, "{text}", {"text": text})
+
+
+def own_text(error: Mapping[str, Any]) -> Text | None:
+    """Return the text with gaps that this service has given to an error; None if it is pydantic's, or has none."""
+    context = error.get("ctx") or {}
+    raised = getattr(context.get("error"), "args", ())
+    return next((each for each in (error["msg"], context.get("text"), *raised[:1]) if isinstance(each, Text)), None)
+
+
 def _text(error: Mapping[str, Any]) -> str:
-    template, context = _TEXTS.get(error["type"]), error.get("ctx") or {}
+    kind, context = error["type"], error.get("ctx") or {}
     if context.get("min_length") == 1:
         return "must not be empty"
-    if template is _A_TIME and _PLUS_LOST.search(str(error.get("input"))):
-        return _PLUS
     if (words := PATTERNS.get(str(context.get("pattern")))) is not None:
         return words
-    if template is not None:
-        try:
-            return template.format_map({name: _plain(value) for name, value in context.items()})
-        except KeyError:
-            pass  # an error of our own of that type, which has a text of its own
-    return without_value(error["type"], error["msg"], error.get("input"))
+    template, name = _WITH_GAP.get(kind, ("", ""))
+    if name in context:  # else it is an error of our own of that type, which has a text of its own
+        return Text(template, _plain(context[name]))
+    text = _TEXTS.get(kind) or own_text(error) or error["msg"]
+    if text is _A_TIME and _PLUS_LOST.search(str(error.get("input"))):
+        return _PLUS
+    return text if kind in _TEXTS else without_value(kind, text, error.get("input"))
 
 
 def _plain(value: Any) -> Any:
-    """Return a limit as people write it: 60 and not 60.0."""
+    """Return a limit as people write it: 60 and not 60.0. Values of which one is meant are `'a', 'b' or 'c'`."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, str) and "' or '" in value:
+        others, _, last = value.rpartition(" or ")
+        return Text("{} or {}", others, last)
     return value
 
 
 def without_value(kind: str, message: str, value: Any) -> str:
     """Return the message without the value: its part before a colon or comma, or a general message."""
-    message = message.removeprefix("Value error, ")  # pydantic's, before the text of a ValueError
+    if not isinstance(message, Text):
+        message = message.removeprefix("Value error, ")  # pydantic's, before the text of a ValueError
     if kind == "union_tag_invalid":
         return _TAG
     if message.startswith("value is not a valid email address"):
@@ -179,7 +197,7 @@ def without_value(kind: str, message: str, value: Any) -> str:
     if kind.endswith("_parsing"):
         return re.split(r"[:,]", message, maxsplit=1)[0]
     # A text of this service that has no gaps repeats nothing, also where it names the fields that were sent.
-    if kind in _FIXED or message in error_texts():
+    if kind in _FIXED or message in texts_of("app.core", CHINESE):
         return message
     return _GENERIC if any(piece in message for piece in _pieces(value)) else message
 

@@ -10,7 +10,8 @@ from typing import Any
 from app.core.config import Settings
 from app.core.redacted_text import redact_text
 from app.doctor import findings
-from app.doctor.findings import Finding, fail, ok, say, told, warn
+from app.doctor.findings import Finding, fail, ok, told, warn
+from app.errors import Text
 from app.services.health_service import open_broker, redis_client
 
 CONNECT_SECONDS = 2.0
@@ -25,18 +26,18 @@ def check_reachable(settings: Settings) -> Iterator[Finding]:
     url = _url(settings)
     if not url:  # kombu would look for RabbitMQ on this machine
         yield fail(
-            say("{} is not set", "CELERY_BROKER_URL"),
-            say("set it in .env or in the environment, or start everything with `python3 run_server.py`"),
+            Text("{} is not set", "CELERY_BROKER_URL"),
+            Text("set it in .env or in the environment, or start everything with `python3 run_server.py`"),
         )
         return
     shown = redact_text(url)
     try:
         with open_broker(url, CONNECT_SECONDS):
-            yield ok(say("{} answers", shown))
+            yield ok(Text("{} answers", shown))
     except Exception as error:  # noqa: BLE001 (each transport has its own errors)
         yield fail(
-            say("{} does not answer: {}", shown, told(error)),
-            say("start Redis or Valkey, or correct CELERY_BROKER_URL; tasks are accepted meanwhile, and none starts"),
+            Text("{} does not answer: {}", shown, told(error)),
+            Text("start Redis or Valkey, or correct CELERY_BROKER_URL; tasks are accepted meanwhile, and none starts"),
         )
 
 
@@ -46,8 +47,8 @@ def check_version(settings: Settings) -> Iterator[Finding]:
         client = redis_client(connection)
         if client is None:
             yield warn(
-                say("{}, which is not part of the tests", connection.transport.driver_name),
-                say("docs/servers.md says what differs from Redis"),
+                Text("{}, which is not part of the tests", connection.transport.driver_name),
+                Text("docs/servers.md says what differs from Redis"),
             )
             return
         info = _info(client)
@@ -59,7 +60,7 @@ def check_durability(settings: Settings) -> Iterator[Finding]:
     with open_broker(_url(settings), CONNECT_SECONDS) as connection:
         client = redis_client(connection)
         if client is None:
-            yield ok(say("not compared: these settings are of Redis"))
+            yield ok(Text("not compared: these settings are of Redis"))
             return
         info = _info(client)
     yield from _no_info() if info is None else losses(info)
@@ -70,7 +71,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
     with open_broker(_url(settings), CONNECT_SECONDS) as connection:
         client = redis_client(connection)
         if client is None:
-            yield ok(say("not compared: this broker tells no time"))
+            yield ok(Text("not compared: this broker tells no time"))
             return
 
         def ask() -> datetime:
@@ -86,9 +87,9 @@ def versions(info: Mapping[str, Any]) -> Iterator[Finding]:
     name, version = ("Valkey", info["valkey_version"]) if is_valkey else ("Redis", info.get("redis_version", "?"))
     major = str(version).partition(".")[0]
     if is_valkey or not major.isdigit() or int(major) >= OLDEST_REDIS:
-        yield ok(say("{} {}", name, version))
+        yield ok(Text("{} {}", name, version))
     else:
-        yield warn(say("{} {}", name, version), say("use Redis {} or later, or Valkey", OLDEST_REDIS))
+        yield warn(Text("{} {}", name, version), Text("use Redis {} or later, or Valkey", OLDEST_REDIS))
 
 
 def losses(info: Mapping[str, Any]) -> Iterator[Finding]:
@@ -97,41 +98,41 @@ def losses(info: Mapping[str, Any]) -> Iterator[Finding]:
     if not info.get("aof_enabled"):
         found.append(
             warn(
-                say("no append-only file: a restart loses messages of plain .delay() calls"),
-                say("set `appendonly yes` in the server's configuration"),
+                Text("no append-only file: a restart loses messages of plain .delay() calls"),
+                Text("set `appendonly yes` in the server's configuration"),
             )
         )
-    yield from found or [ok(say("maxmemory-policy is {}, with an append-only file", info.get("maxmemory_policy")))]
+    yield from found or [ok(Text("maxmemory-policy is {}, with an append-only file", info.get("maxmemory_policy")))]
 
 
 def _refusals(info: Mapping[str, Any]) -> Iterator[Finding]:
     if info.get("role") == "slave":
-        yield fail(say("it is a replica, which takes no writes"), say("name the primary in CELERY_BROKER_URL"))
+        yield fail(Text("it is a replica, which takes no writes"), Text("name the primary in CELERY_BROKER_URL"))
     if info.get("loading"):
-        yield warn(say("it is loading its data, and refuses commands"), say("wait until it has read them"))
+        yield warn(Text("it is loading its data, and refuses commands"), Text("wait until it has read them"))
     if "err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")):
         yield fail(
-            say("its last write to disk has failed: it may refuse messages"), say("look at its log and its disk")
+            Text("its last write to disk has failed: it may refuse messages"), Text("look at its log and its disk")
         )
 
 
 def _evictions(info: Mapping[str, Any]) -> Iterator[Finding]:
     limit, policy = int(info.get("maxmemory") or 0), str(info.get("maxmemory_policy", ""))
-    remedy = say("set `maxmemory-policy noeviction`, so that a full server refuses messages and drops none")
+    remedy = Text("set `maxmemory-policy noeviction`, so that a full server refuses messages and drops none")
     if not limit:
         return  # nothing is evicted without a limit
     if policy.startswith("allkeys"):
-        yield fail(say("maxmemory-policy {} deletes queues once memory is full", policy), remedy)
+        yield fail(Text("maxmemory-policy {} deletes queues once memory is full", policy), remedy)
     elif policy.startswith("volatile"):
-        yield warn(say("maxmemory-policy {} deletes keys of the service once memory is full", policy), remedy)
+        yield warn(Text("maxmemory-policy {} deletes keys of the service once memory is full", policy), remedy)
     if int(info.get("used_memory") or 0) > FULL * limit:
-        yield warn(say("more than {} % of maxmemory is in use", round(FULL * 100)), say("raise maxmemory"))
+        yield warn(Text("more than {} % of maxmemory is in use", round(FULL * 100)), Text("raise maxmemory"))
 
 
 def _no_info() -> Iterator[Finding]:
     yield warn(
-        say("unknown: the user of CELERY_BROKER_URL may not run INFO"),
-        say("ask its administrator for `maxmemory-policy noeviction` and `appendonly yes`"),
+        Text("unknown: the user of CELERY_BROKER_URL may not run INFO"),
+        Text("ask its administrator for `maxmemory-policy noeviction` and `appendonly yes`"),
     )
 
 

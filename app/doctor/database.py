@@ -12,7 +12,8 @@ from app.db.session import autocommit_engine, engine
 from app.db.statements.probes import missing_privileges
 from app.ddl.clock import NOW
 from app.doctor import findings
-from app.doctor.findings import Finding, fail, ok, say, told
+from app.doctor.findings import Finding, fail, ok, told
+from app.errors import Text
 from app.services import health_service
 from app.services.health_service import OK
 
@@ -29,9 +30,9 @@ def check_reachable() -> Iterator[Finding]:
     except SQLAlchemyError as error:
         state = told(error)
     if state == OK:
-        yield ok(say("{} answers and takes writes", shown))
+        yield ok(Text("{} answers and takes writes", shown))
     else:
-        yield fail(say("{}: {}", shown, state), say("start the database, or correct DATABASE_URL"))
+        yield fail(Text("{}: {}", shown, state), Text("start the database, or correct DATABASE_URL"))
 
 
 def check_version() -> Iterator[Finding]:
@@ -39,13 +40,13 @@ def check_version() -> Iterator[Finding]:
     with engine().connect() as connection:
         fault = version_fault(connection)
         seen = server_name(connection)
-    yield ok(say("{}", seen)) if fault is None else fail(say("{}", fault), say("docs/servers.md lists the servers"))
+    yield ok(Text("{}", seen)) if fault is None else fail(Text("{}", fault), Text("docs/servers.md lists the servers"))
 
 
 def check_migrations() -> Iterator[Finding]:
     """Compare the schema with the migrations of this code."""
     state = health_service.check_migrations()
-    yield ok(say("at {}, the newest", read_revisions()[0])) if state == OK else fail(say("{}", state))
+    yield ok(Text("at {}, the newest", read_revisions()[0])) if state == OK else fail(Text("{}", state))
 
 
 def check_privileges() -> Iterator[Finding]:
@@ -53,12 +54,12 @@ def check_privileges() -> Iterator[Finding]:
     with autocommit_engine().connect() as connection:
         missing = missing_privileges(connection)
     if not missing:
-        yield ok(say("this role may read and write the tables of the service"))
+        yield ok(Text("this role may read and write the tables of the service"))
         return
     shown = ", ".join(missing[:SHOWN]) + (" …" if len(missing) > SHOWN else "")
     yield fail(
-        say("{} privileges are missing: {}", len(missing), shown),
-        say("run `python -m app grant ROLE` with the DATABASE_URL of the role that owns the tables"),
+        Text("{} privileges are missing: {}", len(missing), shown),
+        Text("run `python -m app grant ROLE` with the DATABASE_URL of the role that owns the tables"),
     )
 
 

@@ -11,17 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.languages import CHINESE, DEFAULT, in_chinese
+from app.core.languages import CHINESE, DEFAULT, texts_of, translated
 from app.core.redacted_text import redact_text
 from app.db.outage import first_line
-from app.errors import ServiceError
+from app.errors import ServiceError, Text
 
 
 class Level(StrEnum):
@@ -30,22 +27,6 @@ class Level(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "FAIL"
-
-
-@dataclass(frozen=True)
-class Text:
-    """An English text with a value for each `{}` in it. The text without its values is the key of its translation."""
-
-    template: str
-    gaps: tuple[Any, ...] = ()
-
-    def __str__(self) -> str:
-        return self.template.format(*self.gaps)
-
-
-def say(template: str, *gaps: Any) -> Text:
-    """Return a text. The template stands as a literal at the call: a test compares these with the translations."""
-    return Text(template, gaps)
 
 
 @dataclass(frozen=True)
@@ -88,8 +69,8 @@ def compare_clocks(
     after = now()
     ahead = (theirs - (before + (after - before) / 2)).total_seconds()
     certain = max(0.0, abs(ahead) - (after - before).total_seconds() / 2)
-    seen = say("{} s ahead of this machine", f"{round(ahead, 2) + 0.0:+.2f}")  # -0.0 + 0.0 is 0.0
-    remedy = say("synchronise the clocks of all machines (chrony, systemd-timesyncd)")
+    seen = Text("{} s ahead of this machine", f"{round(ahead, 2) + 0.0:+.2f}")  # -0.0 + 0.0 is 0.0
+    remedy = Text("synchronise the clocks of all machines (chrony, systemd-timesyncd)")
     if certain > FAIL_SECONDS:
         yield fail(seen, remedy)
     elif certain > WARN_SECONDS:
@@ -128,7 +109,7 @@ def run_checks(checks: Sequence[Check]) -> Iterator[Result]:
         if missing is None:
             findings = run_check(check)
         else:
-            findings = [warn(say("not checked, because another check failed: {}", Text(missing)))]
+            findings = [warn(Text("not checked, because another check failed: {}", missing))]
         if missing is not None or any(finding.level == Level.FAIL for finding in findings):
             failed.add(str(check.name))
         yield check.name, findings
@@ -139,12 +120,12 @@ def run_check(check: Check) -> list[Finding]:
     answer: SimpleQueue[list[Finding]] = SimpleQueue()
     threading.Thread(target=lambda: answer.put(_findings(check)), name=CHECK_THREAD, daemon=True).start()
     try:
-        return answer.get(timeout=check.seconds) or [ok(say("nothing is wrong"))]
+        return answer.get(timeout=check.seconds) or [ok(Text("nothing is wrong"))]
     except Empty:
         return [
             fail(
-                say("no answer within {} s", f"{check.seconds:g}"),
-                say("look whether this machine reaches the server, and what the server does"),
+                Text("no answer within {} s", f"{check.seconds:g}"),
+                Text("look whether this machine reaches the server, and what the server does"),
             )
         ]
 
@@ -160,13 +141,15 @@ def _findings(check: Check) -> list[Finding]:
         found.extend(check.run())
     except Exception as error:  # noqa: BLE001 (each driver has its own errors, and the report names all of them)
         is_told = isinstance(error, ServiceError | SQLAlchemyError)
-        found.append(fail(say("{}", told(error)) if is_told else say("{}: {}", type(error).__name__, told(error))))
+        found.append(fail(Text("{}", told(error)) if is_told else Text("{}: {}", type(error).__name__, told(error))))
     return found
 
 
 def told(error: BaseException) -> str:
     """Return the first line of an error, without secrets."""
-    return redact_text(error.detail if isinstance(error, ServiceError) else first_line(error))
+    line = error.detail if isinstance(error, ServiceError) else first_line(error)
+    redacted = redact_text(line)
+    return line if redacted == line else redacted  # a text that hides nothing can be translated
 
 
 # -- The report of the checks: lines of text in English or Chinese, or JSON --------------------------------------------
@@ -193,7 +176,7 @@ def report_lines(results: Iterable[Result], language: str, *, colours: bool) -> 
         for finding in findings:
             level = f"{finding.level:<4}"
             shown = f"\x1b[{COLOURS[finding.level]}m{level}\x1b[0m" if colours else level
-            parts = [_padded_name(translated(name, language)), *_texts_of(finding, language)]
+            parts = [_padded_name(said(name, language)), *_texts_of(finding, language)]
             yield "  ".join([shown, *(_CONTROL.sub(" ", part) for part in parts)])
 
 
@@ -203,8 +186,8 @@ def report_as_json(results: Iterable[Result], language: str) -> str:
         {
             "level": finding.level.value,
             "check": str(name),
-            "seen": translated(finding.seen, language),
-            "remedy": None if finding.remedy is None else translated(finding.remedy, language),
+            "seen": said(finding.seen, language),
+            "remedy": None if finding.remedy is None else said(finding.remedy, language),
         }
         for name, findings in results
         for finding in findings
@@ -212,29 +195,15 @@ def report_as_json(results: Iterable[Result], language: str) -> str:
     return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(found, ensure_ascii=False, indent=2))
 
 
-def translated(text: Text, language: str) -> str:
+def said(text: str, language: str) -> str:
     """Return the text in this language. What other modules say, in its gaps, is translated where it is known."""
-    if language != CHINESE:
-        return str(text)
-    gaps = [translated(gap, language) if isinstance(gap, Text) else _translated_gap(gap) for gap in text.gaps]
-    return chinese_texts().get(text.template, text.template).format(*gaps)
-
-
-@cache
-def chinese_texts() -> dict[str, str]:
-    """Return the Chinese of the templates, by the English ones."""
-    loaded: dict[str, str] = json.loads((files("app.doctor") / "translations" / "zh.json").read_text(encoding="utf-8"))
-    return loaded
-
-
-def _translated_gap(value: Any) -> Any:
-    return (chinese_texts().get(value) or in_chinese(value)) if isinstance(value, str) else value
+    return translated(text, texts_of("app.core", language) | texts_of("app.doctor", language))
 
 
 def _texts_of(finding: Finding, language: str) -> Iterator[str]:
-    yield translated(finding.seen, language)
+    yield said(finding.seen, language)
     if finding.remedy is not None:
-        yield translated(finding.remedy, language)
+        yield said(finding.remedy, language)
 
 
 def _padded_name(name: str) -> str:

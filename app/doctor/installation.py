@@ -20,8 +20,8 @@ from app.core.engines import SQLITE
 from app.core.redacted_text import redact_text
 from app.core.version import VERSION
 from app.db.session import engine
-from app.doctor.findings import Finding, fail, ok, say, told, warn
-from app.errors import ServiceError
+from app.doctor.findings import Finding, fail, ok, told, warn
+from app.errors import ServiceError, Text
 from app.launcher.options import ROOT
 from app.messaging.loader import check_task_modules
 from app.services.execution.claims import check_queue_shares
@@ -36,21 +36,21 @@ def check_python() -> Iterator[Finding]:
     seen = platform.python_version()
     declared = _declared_versions()
     if declared is None or SpecifierSet(declared[0]).contains(seen, prereleases=True):
-        yield ok(say("{}, task service {}", seen, VERSION))
+        yield ok(Text("{}, task service {}", seen, VERSION))
     else:
-        yield fail(say("{}, and {} is needed", seen, declared[0]), say("install the service with a newer Python"))
+        yield fail(Text("{}, and {} is needed", seen, declared[0]), Text("install the service with a newer Python"))
 
 
 def check_packages() -> Iterator[Finding]:
     """Compare each installed package with the range that the distribution asks for."""
     declared = _declared_versions()
     if declared is None:
-        yield ok(say("not compared: the distribution {} is not installed here", DISTRIBUTION))
+        yield ok(Text("not compared: the distribution {} is not installed here", DISTRIBUTION))
         return
     wrong = list(unmet_requirements(declared[1]))
     yield from wrong
     if not wrong:
-        yield ok(say("all are within their ranges"))
+        yield ok(Text("all are within their ranges"))
 
 
 def unmet_requirements(requirements: Sequence[str]) -> Iterator[Finding]:
@@ -58,15 +58,15 @@ def unmet_requirements(requirements: Sequence[str]) -> Iterator[Finding]:
     for wanted in map(Requirement, requirements):
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        remedy = say("pip install '{}'", f"{wanted.name}{wanted.specifier}")
+        remedy = Text("pip install '{}'", f"{wanted.name}{wanted.specifier}")
         try:
             version = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
-            yield fail(say("{} is not installed", wanted.name), remedy)
+            yield fail(Text("{} is not installed", wanted.name), remedy)
             continue
         if not wanted.specifier.contains(version, prereleases=True):
             # It may work all the same: the ranges say what was tested.
-            yield warn(say("{} {}, tested with {}", wanted.name, version, str(wanted.specifier)), remedy)
+            yield warn(Text("{} {}, tested with {}", wanted.name, version, str(wanted.specifier)), remedy)
 
 
 def _declared_versions() -> tuple[str, list[str]] | None:
@@ -92,9 +92,9 @@ def refused_settings(error: ConfigurationError) -> Iterator[Finding]:
     """Yield a finding for each setting that is refused."""
     for line in str(error).splitlines():
         yield fail(
-            say("{}", line.removeprefix(_PREFIX)), say("correct the setting: docs/configuration.md describes it")
+            Text("{}", line.removeprefix(_PREFIX)), Text("correct the setting: docs/configuration.md describes it")
         )
-    yield warn(say("nothing else is checked without settings"))
+    yield warn(Text("nothing else is checked without settings"))
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
@@ -104,19 +104,19 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         if getattr(settings, name) is None:
             wrong = True
             yield fail(
-                say("{} is not set", name.upper()),
-                say("set it in .env or in the environment, or start everything with `python3 run_server.py`"),
+                Text("{} is not set", name.upper()),
+                Text("set it in .env or in the environment, or start everything with `python3 run_server.py`"),
             )
-    new_key = say('set it to the output of `python3 -c "import secrets; print(secrets.token_hex(32))"`')
+    new_key = Text('set it to the output of `python3 -c "import secrets; print(secrets.token_hex(32))"`')
     if settings.secret_key is None:
         wrong = True
-        yield warn(say("SECRET_KEY is not set: each process signs tokens with a key of its own"), new_key)
+        yield warn(Text("SECRET_KEY is not set: each process signs tokens with a key of its own"), new_key)
     for line in setting_warnings(settings):
         wrong = True
         is_of_key = line.startswith("SECRET_KEY ")
-        yield warn(say("{}", line.removeprefix(_PREFIX)), new_key if is_of_key else say("correct or remove it"))
+        yield warn(Text("{}", line.removeprefix(_PREFIX)), new_key if is_of_key else Text("correct or remove it"))
     if not wrong:
-        yield ok(say("APP_ENV={}", settings.app_env))
+        yield ok(Text("APP_ENV={}", settings.app_env))
 
 
 # -- The modules of tasks: those that cannot be imported, and what tasks need that is not there ------------------------
@@ -129,15 +129,15 @@ def check_tasks(settings: Settings) -> Iterator[Finding]:
         found, findings = read_tasks()
         check_queue_shares(settings.queue_shares)
     except ConfigurationError as error:
-        yield fail(say("{}", str(error).removeprefix("configuration: ")), say("correct the setting"))
+        yield fail(Text("{}", str(error).removeprefix("configuration: ")), Text("correct the setting"))
         return
     for finding in findings:
-        yield fail(say("{}: {}", finding.what, finding.reason), say("correct {}", finding.place))
+        yield fail(Text("{}: {}", finding.what, finding.reason), Text("correct {}", finding.place))
     missing = {name: kind.missing_settings(settings) for name, kind in found.items()}
-    yield ok(say("{} tasks can be created", sum(not each for each in missing.values())))
+    yield ok(Text("{} tasks can be created", sum(not each for each in missing.values())))
     if unset := sorted({each for names in missing.values() for each in names}):
         number = sum(bool(each) for each in missing.values())
-        yield ok(say("{} more can be created once these are set: {}", number, ", ".join(unset)))
+        yield ok(Text("{} more can be created once these are set: {}", number, ", ".join(unset)))
     yield from missing_extras(found)
 
 
@@ -149,8 +149,8 @@ def missing_extras(found: Container[str]) -> Iterator[Finding]:
             left_out[extra].append(name)
     for extra, names in left_out.items():
         yield warn(
-            say("tasks are left out, as their packages are not installed: {}", ", ".join(names)),
-            say("pip install 'task-service[{}]'", extra),
+            Text("tasks are left out, as their packages are not installed: {}", ", ".join(names)),
+            Text("pip install 'task-service[{}]'", extra),
         )
 
 
@@ -169,7 +169,7 @@ def check_storage(settings: Settings) -> Iterator[Finding]:
     if directory is not None and not directory.exists():
         yield from _to_be_made(directory)
         return
-    remedy = say("let the role of API and workers write there, or correct STORAGE_URL: docs/files.md")
+    remedy = Text("let the role of API and workers write there, or correct STORAGE_URL: docs/files.md")
     # At the top: a directory that another user makes below it may shut out API and workers.
     key = f"doctor-{uuid4()}"
     try:
@@ -177,10 +177,12 @@ def check_storage(settings: Settings) -> Iterator[Finding]:
         is_whole = storage.read(key, 0, len(CONTENT)) == CONTENT
         storage.delete([key])
     except (ServiceError, OSError) as error:
-        yield fail(say("{}: {}", shown, told(error.__cause__ or error)), remedy)
+        yield fail(Text("{}: {}", shown, told(error.__cause__ or error)), remedy)
         return
     yield (
-        ok(say("{} takes and gives contents", shown)) if is_whole else fail(say("{} gives other bytes", shown), remedy)
+        ok(Text("{} takes and gives contents", shown))
+        if is_whole
+        else fail(Text("{} gives other bytes", shown), remedy)
     )
 
 
@@ -196,13 +198,13 @@ def check_disks(settings: Settings) -> Iterator[Finding]:
     for name, directory in disks.values():
         yield room_on_disk(name, shutil.disk_usage(directory).free)
     if not disks:
-        yield ok(say("this machine has no directory of the service"))
+        yield ok(Text("this machine has no directory of the service"))
 
 
 def room_on_disk(name: str, free: int) -> Finding:
     """Return whether so many free bytes are enough. `name` is the setting or directory that uses the disk."""
-    seen = say("{} MiB are free on the disk of {}", free // MEBIBYTE, name)
-    remedy = say("make room, or use a larger disk")
+    seen = Text("{} MiB are free on the disk of {}", free // MEBIBYTE, name)
+    remedy = Text("make room, or use a larger disk")
     return fail(seen, remedy) if free < FAIL_BYTES else warn(seen, remedy) if free < WARN_BYTES else ok(seen)
 
 
@@ -210,9 +212,9 @@ def _to_be_made(directory: Path) -> Iterator[Finding]:
     """The first file makes the directory. It is not made here: it would belong to the user that runs this command."""
     parent = next(each for each in directory.parents if each.exists())
     if os.access(parent, os.W_OK | os.X_OK):
-        yield ok(say("{} is made with the first file", directory))
+        yield ok(Text("{} is made with the first file", directory))
     else:
         yield fail(
-            say("{} does not exist, and {} is not writable", directory, parent),
-            say("make the directory, writable for API and workers, or correct STORAGE_URL"),
+            Text("{} does not exist, and {} is not writable", directory, parent),
+            Text("make the directory, writable for API and workers, or correct STORAGE_URL"),
         )

@@ -7,7 +7,8 @@ from app.beat import periods
 from app.core.config import Settings
 from app.core.version import VERSION
 from app.db.session import SessionLocal
-from app.doctor.findings import Finding, fail, ok, say, warn
+from app.doctor.findings import Finding, fail, ok, warn
+from app.errors import Text
 from app.messaging.application import celery_app
 from app.models.worker import WorkerState
 from app.services.operations.metrics import maintenance_seconds
@@ -35,13 +36,13 @@ def check_maintenance(settings: Settings) -> Iterator[Finding]:
     """Look when the last round of maintenance began, in whichever worker or beat."""
     with SessionLocal() as db:
         seconds = maintenance_seconds(db)
-    remedy = say("start a worker or beat: each of them can run maintenance")
+    remedy = Text("start a worker or beat: each of them can run maintenance")
     if seconds == float("inf"):
-        yield fail(say("it has never run"), remedy)
+        yield fail(Text("it has never run"), remedy)
     elif seconds > max(LATE_ROUND_SECONDS, 3 * settings.maintenance_lease_seconds):
-        yield fail(say("its last round began {} ago", _time(seconds)), remedy)
+        yield fail(Text("its last round began {} ago", _time(seconds)), remedy)
     else:
-        yield ok(say("its last round began {} ago", _time(seconds)))
+        yield ok(Text("its last round began {} ago", _time(seconds)))
 
 
 def check_beat() -> Iterator[Finding]:
@@ -56,39 +57,41 @@ def states(workers: list[WorkerInfo]) -> Iterator[Finding]:
     """Yield which workers live, which are lost, and which are of another release."""
     living = [worker for worker in workers if worker.state != WorkerState.LOST]
     if living:
-        yield ok(say("{} alive: {}", len(living), ", ".join(worker.name for worker in living)))
+        yield ok(Text("{} alive: {}", len(living), ", ".join(worker.name for worker in living)))
     else:
-        yield fail(say("no worker sends heartbeats: no task starts"), say("start one: `python -m app worker -l info`"))
+        yield fail(
+            Text("no worker sends heartbeats: no task starts"), Text("start one: `python -m app worker -l info`")
+        )
     for worker in workers:
         if worker.state == WorkerState.LOST:
             yield warn(
-                say("{} was lost: its last heartbeat was at {}", worker.name, f"{worker.last_heartbeat_at:%F %TZ}"),
-                say("look at its machine; its tasks run again elsewhere"),
+                Text("{} was lost: its last heartbeat was at {}", worker.name, f"{worker.last_heartbeat_at:%F %TZ}"),
+                Text("look at its machine; its tasks run again elsewhere"),
             )
         elif worker.version not in (None, VERSION):
             yield warn(
-                say("{} runs version {}, and this is {}", worker.name, worker.version, VERSION),
-                say("restart it with the new release"),
+                Text("{} runs version {}, and this is {}", worker.name, worker.version, VERSION),
+                Text("restart it with the new release"),
             )
 
 
 def unserved(queues: list[QueueState]) -> Iterator[Finding]:
     """Yield the queues that no living worker serves: with due tasks, and without."""
     without = [queue for queue in queues if not queue.workers]
-    remedy = say("start a worker that serves them: `python -m app worker -l info -Q {}`", _names(without))
+    remedy = Text("start a worker that serves them: `python -m app worker -l info -Q {}`", _names(without))
     waiting = [queue for queue in without if queue.ready]
     idle = [queue for queue in without if not queue.ready]
     if waiting:
-        yield fail(say("due tasks wait in queues without a worker: {}", _names(waiting)), remedy)
+        yield fail(Text("due tasks wait in queues without a worker: {}", _names(waiting)), remedy)
     if idle:
-        yield warn(say("queues without a worker: {}", _names(idle)), remedy)
+        yield warn(Text("queues without a worker: {}", _names(idle)), remedy)
     if not without:
-        yield ok(say("each has a worker: {}", _names(queues)))
+        yield ok(Text("each has a worker: {}", _names(queues)))
 
 
 def late(entries: dict[str, timedelta], fired: dict[str, float]) -> Iterator[Finding]:
     """Yield the entries that have not fired for longer than their period."""
-    remedy = say("start beat: `python -m app beat -l info`")
+    remedy = Text("start beat: `python -m app beat -l info`")
     unknown = [name for name in entries if name not in fired]
     overdue = {
         name: fired[name]
@@ -96,11 +99,11 @@ def late(entries: dict[str, timedelta], fired: dict[str, float]) -> Iterator[Fin
         if name in fired and fired[name] > LATE_PERIOD * period.total_seconds()
     }
     if unknown:
-        yield warn(say("never sent: {}", ", ".join(unknown)), remedy)
+        yield warn(Text("never sent: {}", ", ".join(unknown)), remedy)
     for name, seconds in overdue.items():
-        yield warn(say("{} was last sent {} ago", name, _time(seconds)), remedy)
+        yield warn(Text("{} was last sent {} ago", name, _time(seconds)), remedy)
     if not unknown and not overdue:
-        yield ok(say("no periodic task is late"))
+        yield ok(Text("no periodic task is late"))
 
 
 def _names(queues: list[QueueState]) -> str:

@@ -17,7 +17,7 @@ from anyio import CapacityLimiter, to_thread
 
 from app.core.config import Settings
 from app.db.outage import first_line, is_passing
-from app.errors import NotFound, TooManyStreams
+from app.errors import NotFound, Text, TooManyStreams
 from app.live import queries
 from app.live.piece_streams import Piece, PieceStream, WorkflowStream
 from app.live.queries import LATE
@@ -238,7 +238,7 @@ class Watcher:
         settings = self._settings
         if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
             raise TooManyStreams(
-                f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
+                Text("You have {} open event streams: close one first", settings.events_streams_per_user), retry_after=5
             )
         if len(self.watches.streams) >= settings.events_streams:
             raise TooManyStreams("This API process has too many open event streams: try again later", retry_after=5)

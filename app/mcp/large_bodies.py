@@ -17,7 +17,7 @@ from fastapi import HTTPException
 
 from app.core.fair_threads import LOOK_SECONDS, CallerGone
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
-from app.errors import InvalidInput
+from app.errors import InvalidInput, Text
 from app.mcp.tools import RESERVED
 
 # The key in the state of a request of its LargeArguments, if it has any.
@@ -63,20 +63,20 @@ def without_arguments(body: bytes, most_values: int) -> tuple[bytes, Mapping[str
     Raises InvalidInput for what is no call, or has too many values, and HTTPException 413 for another request.
     """
     if has_more_values(body, most_values):
-        raise _refused(f"The body has more than {most_values} JSON values", "too_many_values")
+        raise InvalidInput.at([], Text("The body has more than {} JSON values", most_values), "too_many_values")
     try:
         message = load_json(body)
     except ValueError as error:
-        raise _refused(f"is not JSON: {error}", "json_invalid") from None
+        raise InvalidInput.at([], Text("is not JSON: {}", str(error)), "json_invalid") from None
     params = message.get("params") if isinstance(message, dict) else None
     if not isinstance(params, dict) or message.get("jsonrpc") != "2.0" or "id" not in message:
-        raise _refused("is no request of JSON-RPC with parameters", "invalid_request")
+        raise InvalidInput.at([], "is no request of JSON-RPC with parameters", "invalid_request")
     arguments = params.pop("arguments", None)
     rest = "" if message.get("method") != "tools/call" or params.get("name") in RESERVED else _small_json(message)
     if not rest:
-        raise HTTPException(413, f"The body is larger than {SMALL_BYTES} bytes without the arguments of a task")
+        raise HTTPException(413, Text("The body is larger than {} bytes without the arguments of a task", SMALL_BYTES))
     if not isinstance(arguments, dict):
-        raise _refused("the arguments are no object", "invalid_request")
+        raise InvalidInput.at([], "the arguments are no object", "invalid_request")
     return rest.encode(), arguments
 
 
@@ -88,7 +88,3 @@ def _small_json(message: Any) -> str:
         if len(text) > SMALL_BYTES:
             return ""
     return text
-
-
-def _refused(message: str, kind: str) -> InvalidInput:
-    return InvalidInput(errors=[{"loc": [], "msg": message, "type": kind}])

@@ -21,7 +21,7 @@ from app.core.json_text import dump_json
 from app.core.nearest import MAX_CHARACTERS, did_you_mean
 from app.core.redaction import holds_mask
 from app.core.validation_errors import MAX_ERRORS, field_errors
-from app.errors import FieldError, InvalidArguments
+from app.errors import FieldError, InvalidArguments, Text
 from app.messaging.input_files import FORMAT, collecting
 
 # Filled by the base class, never by a client.
@@ -150,7 +150,9 @@ class TaskParameters:
         known = self.signature.parameters
         names = () if any(each.kind is each.VAR_KEYWORD for each in known.values()) else kwargs.keys() - known.keys()
         unknown = [
-            _error(["kwargs", name[:MAX_CHARACTERS]], f"unknown argument{did_you_mean(name, known)}", "arguments")
+            _error(
+                ["kwargs", name[:MAX_CHARACTERS]], Text("unknown argument{}", did_you_mean(name, known)), "arguments"
+            )
             for name in [name for name in kwargs if name in names][:MAX_ERRORS]
         ]
         return unknown if str(error).startswith(_UNEXPECTED) and unknown else [self._misfit(error), *unknown]
@@ -163,8 +165,8 @@ class TaskParameters:
         said = {
             "missing": "is required",
             "multiple": "was sent twice, by its place and by its name",
-            _UNEXPECTED: f"unknown argument{did_you_mean(name, known)}",
-            "too many": f"takes {len(by_position)} arguments by position at most",
+            _UNEXPECTED: Text("unknown argument{}", did_you_mean(name, known)),
+            "too many": Text("takes {} arguments by position at most", len(by_position)),
         }
         message = next((reason for begin, reason in said.items() if text.startswith(begin)), text)
         return _error(["kwargs", name] if name else ["args"], message, "arguments")
@@ -406,7 +408,9 @@ def _errors(error: ValidationError, by_position: Sequence[str], *parameter: str)
     pydantic can only list all errors, and would hold the interpreter's lock for so long: many are one error.
     """
     if error.error_count() > _MAX_LISTED:
-        return [_error(["kwargs", *parameter], f"The arguments have {error.error_count()} errors", "too_many_errors")]
+        return [
+            _error(["kwargs", *parameter], Text("The arguments have {} errors", error.error_count()), "too_many_errors")
+        ]
     located: list[dict[str, Any]] = [
         {**each, "loc": (*parameter, *each["loc"])} for each in error.errors(include_url=False)[:MAX_ERRORS]
     ]

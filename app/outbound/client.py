@@ -13,6 +13,7 @@ import certifi
 import httpcore
 
 from app.core.config import get_settings
+from app.errors import Text
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
 from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve
@@ -116,7 +117,7 @@ def default_tls() -> ssl.SSLContext:
 
 def _request(method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> Request:
     if method not in METHODS:
-        raise InvalidRequest(f"the method must be one of {', '.join(sorted(METHODS))}")
+        raise InvalidRequest(Text("the method must be one of {}", ", ".join(sorted(METHODS))))
     if content is None and method in WITH_BODY:
         content = b""  # sends Content-Length: 0, which servers expect of these methods
     return Request(method, parse_url(url), checked_headers(headers), content)
@@ -204,18 +205,20 @@ CROSS_ORIGIN_HEADERS = frozenset(
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers by lower-case name. Raises InvalidRequest, which names the header but never its value."""
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
-        raise InvalidRequest(f"at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES} characters in all are allowed")
+        raise InvalidRequest(
+            Text("at most {} headers with {} characters in all are allowed", MAX_HEADERS, MAX_HEADER_BYTES)
+        )
     result: dict[str, str] = {}
     for name, value in headers.items():
         key = name.lower()
         if not HEADER_NAME.fullmatch(name):
             raise InvalidRequest("a header name may contain only letters, digits and the signs that HTTP allows")
         if key in RESERVED_HEADERS or key.startswith("proxy-"):
-            raise InvalidRequest(f"the header {key} is set by the service")
+            raise InvalidRequest(Text("the header {} is set by the service", key))
         if key in result:
-            raise InvalidRequest(f"the header {key} is given twice")
+            raise InvalidRequest(Text("the header {} is given twice", key))
         if not HEADER_VALUE.fullmatch(value):
-            raise InvalidRequest(f"the value of the header {key} is not printable ASCII")
+            raise InvalidRequest(Text("the value of the header {} is not printable ASCII", key))
         result[key] = value.strip("\t ")
     return result
 

@@ -6,9 +6,9 @@ The addresses of a name are known, and checked, only when the connection is made
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from app.core.config import get_settings
+from app.core.validation_errors import validator_error
 from app.outbound.client import checked_headers
 from app.outbound.errors import InvalidRequest
 from app.outbound.targets import MAX_URL_LENGTH, Policy, parse_url
@@ -18,7 +18,7 @@ def _checked_url(url: str) -> str:
     try:
         target = parse_url(url)
     except InvalidRequest as error:
-        raise PydanticCustomError("url_refused", "{why}", {"why": str(error)}) from None
+        raise validator_error("url_refused", str(error)) from None
     policy, address = Policy.of(get_settings()), target.address
     reason = (
         policy.refusal_of_name(target.host, target.port)
@@ -26,7 +26,7 @@ def _checked_url(url: str) -> str:
         else policy.refusal(target.host, target.port, address)
     )
     if reason is not None:
-        raise PydanticCustomError("url_refused", "it is {why}", {"why": reason})
+        raise validator_error("url_refused", f"it is {reason}")
     return url
 
 
@@ -34,7 +34,7 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     try:
         checked_headers(headers)
     except InvalidRequest as error:
-        raise PydanticCustomError("headers_refused", "{why}", {"why": str(error)}) from None
+        raise validator_error("headers_refused", str(error)) from None
     return headers
 
 

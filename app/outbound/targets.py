@@ -12,6 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from app.core.config import Settings
 from app.core.host_rules import NUMERIC, HostRules, IPAddress, normal_name
+from app.errors import Text
 from app.outbound.errors import InvalidRequest
 
 MAX_URL_LENGTH = 2048
@@ -61,7 +62,7 @@ class Target:
 def parse_url(url: str) -> Target:
     """Parse a URL. Raises InvalidRequest, whose message says what is wrong and never repeats the URL."""
     if not url or len(url) > MAX_URL_LENGTH:
-        raise InvalidRequest(f"a URL must have 1 to {MAX_URL_LENGTH} characters")
+        raise InvalidRequest(Text("a URL must have 1 to {} characters", MAX_URL_LENGTH))
     if FORBIDDEN.search(url):
         raise InvalidRequest("a URL has no spaces, control characters or backslashes")
     try:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from cronsim import CronSim
 
 from app.core.nearest import did_you_mean
+from app.errors import Text
 from app.schedules.zones import InvalidTiming, Period, periods_before, periods_from
 
 MAX_CHARACTERS = 250
@@ -93,12 +94,15 @@ class Line:
 def parse_line(cron: str) -> Line:
     """Return the line; `InvalidTiming` says what is wrong in which of its fields, or that it never fires."""
     if len(cron) > MAX_CHARACTERS:
-        raise InvalidTiming("cron", f"must have {MAX_CHARACTERS} characters at most")
+        raise InvalidTiming("cron", Text("must have {} characters at most", MAX_CHARACTERS))
     texts = (_written_out(cron.strip()) if cron.lstrip().startswith("@") else cron).upper().split()
     if len(texts) != len(PARTS):
         raise InvalidTiming(
             "cron",
-            f"must have five fields (minute, hour, day of month, month, day of week) and no seconds, not {len(texts)}",
+            Text(
+                "must have five fields (minute, hour, day of month, month, day of week) and no seconds, not {}",
+                len(texts),
+            ),
         )
     line = Line(*(_field(part, text) for part, text in zip(PARTS, texts, strict=True)))
     day = line.day.values[0]
@@ -111,7 +115,7 @@ def _written_out(cron: str) -> str:
     if cron.lower() == "@reboot":
         raise InvalidTiming("cron", "@reboot has no times: a schedule does not know when a machine starts")
     if (line := MACROS.get(cron.lower())) is None:
-        raise InvalidTiming("cron", f"is none of {', '.join(MACROS)}{did_you_mean(cron, MACROS)}")
+        raise InvalidTiming("cron", Text("is none of {}{}", ", ".join(MACROS), did_you_mean(cron, MACROS)))
     return line
 
 
@@ -126,21 +130,23 @@ def _field(part: Part, text: str) -> Field:
 def _term(part: Part, term: str) -> tuple[str, range]:
     """Return a term in numbers, and its values. `5-5/2` becomes `5`: cronsim 2.8 would take it for `5-59/2`."""
     if _OF_QUARTZ.fullmatch(term):
-        raise _refused(part, "L, W, # and ? are of Quartz, and no cron line has them: write values, ranges (1-5) or *")
+        raise _refused(
+            part, "{}: L, W, # and ? are of Quartz, and no cron line has them: write values, ranges (1-5) or *"
+        )
     found = _TERM.fullmatch(term)
     if found is None:
-        raise _refused(part, "must have values, ranges (1-5) or steps (*/5, 10-50/5), separated by commas")
+        raise _refused(part, "{}: must have values, ranges (1-5) or steps (*/5, 10-50/5), separated by commas")
     step = _number(part, found["step"]) if found["step"] else 1
     if step == 0:
-        raise _refused(part, "a step is 1 or more")
+        raise _refused(part, "{}: a step is 1 or more")
     if found["all"]:
         return "*" if step == 1 else f"*/{step}", range(part.low, part.high + 1, step)
     first = _value(part, found["first"])
     if found["step"] and not found["last"]:
-        raise _refused(part, f"a step needs a range, such as {part.low}-{part.high}/2")
+        raise _refused(part, "{}: a step needs a range, such as {}", f"{part.low}-{part.high}/2")
     last = _value(part, found["last"]) if found["last"] else first
     if last < first:
-        raise _refused(part, "a range runs backwards")
+        raise _refused(part, "{}: a range runs backwards")
     text = str(first) if first == last else f"{first}-{last}" + ("" if step == 1 else f"/{step}")
     return text, range(first, last + 1, step)
 
@@ -150,18 +156,20 @@ def _value(part: Part, text: str) -> int:
         return part.low + part.names.index(text)
     value = _number(part, text)
     if not part.low <= value <= part.high:
-        raise _refused(part, f"must be from {part.low} to {part.high}")
+        raise _refused(part, "{}: must be from {} to {}", part.low, part.high)
     return value
 
 
 def _number(part: Part, text: str) -> int:
     if not text.isdigit():
-        raise _refused(part, "must have numbers" + (f", or names: {', '.join(part.names)}" if part.names else ""))
+        if part.names:
+            raise _refused(part, "{}: must have numbers, or names: {}", ", ".join(part.names))
+        raise _refused(part, "{}: must have numbers")
     return int(text)
 
 
-def _refused(part: Part, message: str) -> InvalidTiming:
-    return InvalidTiming("cron", f"{part.name}: {message}")
+def _refused(part: Part, template: str, *gaps: object) -> InvalidTiming:
+    return InvalidTiming("cron", Text(template, part.name, *gaps))
 
 
 # -- When a cron line fires in a time zone, as cron(8) of Debian treats daylight saving --------------------------------

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from itertools import islice
 from uuid import UUID
 
+from app.errors import Text
 from app.schedules import cron_lines, zones
 from app.schedules.zones import InvalidTiming
 
@@ -162,7 +163,7 @@ def _check_rule(timing: Timing) -> None:
 
 def _check_interval(seconds: float) -> None:
     if not (math.isfinite(seconds) and 1 <= seconds <= MAX_EVERY_SECONDS):
-        raise InvalidTiming("every_seconds", f"must be from 1 to {MAX_EVERY_SECONDS:.0f} seconds")
+        raise InvalidTiming("every_seconds", Text("must be from 1 to {} seconds", f"{MAX_EVERY_SECONDS:.0f}"))
 
 
 def _check_that_it_fires(timing: Timing, *, since: datetime) -> None:
@@ -170,7 +171,9 @@ def _check_that_it_fires(timing: Timing, *, since: datetime) -> None:
         return
     line, start = cron_lines.parse_line(timing.cron), _naive(max(_utc(timing.start_at), since))
     if next(cron_lines.ascending_times(line, timing.timezone, start, start + cron_lines.HORIZON), None) is None:
-        raise InvalidTiming("cron", f"never fires: its times are all skipped where {timing.timezone} changes its clock")
+        raise InvalidTiming(
+            "cron", Text("never fires: its times are all skipped where {} changes its clock", timing.timezone)
+        )
 
 
 def jitter(schedule_id: UUID, scheduled_for: datetime, jitter_seconds: float) -> timedelta:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from app.core.nearest import nearest
+from app.errors import Text
 
 
 class InvalidTiming(ValueError):
@@ -53,8 +54,9 @@ def zone_info(name: str) -> ZoneInfo:
     """Return the zone of an IANA name; `UnknownZone` if the package has none. The files of the host are never read."""
     if name not in _known():
         meant = _meant(name)
-        hint = ": write an IANA name, such as Europe/Berlin" if meant is None else f", did you mean {meant}"
-        raise UnknownZone(f"is no time zone{hint}")
+        if meant is None:
+            raise UnknownZone("is no time zone: write an IANA name, such as Europe/Berlin")
+        raise UnknownZone(Text("is no time zone, did you mean {}", meant))
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 

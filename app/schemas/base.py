@@ -16,7 +16,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-from app.core.validation_errors import MAX_ERRORS
+from app.core.validation_errors import MAX_ERRORS, own_text, validator_error
+from app.errors import Text
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -39,9 +40,7 @@ class RequestModel(BaseModel):
     @classmethod
     def _limit_fields(cls, data: Any) -> Any:
         if isinstance(data, dict) and len(data) > MAX_FIELDS:
-            raise PydanticCustomError(
-                "too_many_fields", "The object has more than {limit} fields", {"limit": MAX_FIELDS}
-            )
+            raise validator_error("too_many_fields", Text("The object has more than {} fields", MAX_FIELDS))
         return data
 
 
@@ -95,7 +94,7 @@ def validate_items(model: type[Item], items: list[Any], limit: int) -> list[Item
             errors += [
                 {
                     # The rendered message, in which nothing is left to fill in.
-                    "type": PydanticCustomError(each["type"], each["msg"]),
+                    "type": validator_error(each["type"], own_text(each) or each["msg"]),
                     "loc": (at, *each["loc"]),
                     "input": each["input"],
                 }

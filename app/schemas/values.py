@@ -16,6 +16,8 @@ from app.core.config import get_settings
 from app.core.json_text import dump_json, dumped, json_size
 from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
+from app.core.validation_errors import validator_error
+from app.errors import Text
 from app.models.task import TaskPriority
 
 
@@ -61,7 +63,7 @@ def without_nul(value: Any) -> Any:
 
 def check_bytes(size: int, limit: int) -> None:
     if size > limit:
-        raise PydanticCustomError("json_too_large", "The JSON is larger than {limit} bytes", {"limit": limit})
+        raise validator_error("json_too_large", Text("The JSON is larger than {} bytes", limit))
 
 
 # Sizes are those of the stored form: compact, with `\uXXXX` for characters beyond ASCII.

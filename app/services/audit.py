@@ -26,7 +26,7 @@ from app.core.origin import Actor, address_block, current_actor, current_origin
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import audit as statements
-from app.errors import TooManyDeeds
+from app.errors import Text, TooManyDeeds
 from app.models.audit import AuditEvent, AuditOrigin, AuditRecord, RecordedEvent
 from app.models.auth import ApiKeyEvent
 from app.models.schedule import Schedule
@@ -201,7 +201,9 @@ class DeedLimits:
     def _refusal(self, window: _DeedWindow, limit: int, now: float) -> TooManyDeeds:
         first, window.refused = not window.refused, True
         seconds = max(1, math.ceil(window.ends_at - now))
-        return TooManyDeeds(f"{limit} recorded actions {window.name}", retry_after=seconds, limit=limit, first=first)
+        return TooManyDeeds(
+            Text("{} recorded actions {}", limit, window.name), retry_after=seconds, limit=limit, first=first
+        )
 
 
 deed_limits = DeedLimits()

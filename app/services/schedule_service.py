@@ -25,6 +25,7 @@ from app.errors import (
     IdempotentScheduleDeleted,
     InvalidArguments,
     ScheduleNotFound,
+    Text,
     TooManySchedules,
     UnknownLimit,
     UserNotFound,
@@ -320,7 +321,7 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
         return
     accounts.lock_owner(db, user_id)
     if db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
-        raise TooManySchedules(f"{most} schedules")
+        raise TooManySchedules(Text("{} schedules", most))
 
 
 def _check_task(db: Session, row: NewTask, schedule_id: UUID) -> None:

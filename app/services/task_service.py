@@ -27,6 +27,7 @@ from app.errors import (
     TaskActive,
     TaskCancelled,
     TaskNotFound,
+    Text,
 )
 from app.models.audit import AuditEvent
 from app.models.auth import Scope
@@ -377,7 +378,7 @@ class TaskService:
                 if asked or task.status is TaskStatus.REVOKED:
                     return task
                 if task.status in TERMINAL:
-                    raise InvalidTransition(f"The task has already {task.status}")
+                    raise InvalidTransition(Text("The task has already {}", task.status))
             raise InvalidTransition("The task is changing: try again")
 
     def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
@@ -416,7 +417,7 @@ class TaskService:
             if task.workflow_id is not None:
                 lifecycle.check_parents_kept(db, task.workflow_id, [task_id])
             if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
-                raise task_changes.refused(db, task.id, "retry")
+                raise task_changes.refused(db, task.id, "Cannot retry a task that is {}")
             if from_start:
                 task_history.clear_steps(db, task_id)
             restart.apply(db, [task_id])
@@ -617,7 +618,7 @@ def _id(task_id: UUID | str) -> UUID:
     try:
         return UUID(task_id)
     except (ValueError, TypeError, AttributeError):
-        raise TaskNotFound(f"A task_id is a UUID or its text, not {_told(task_id)}") from None
+        raise TaskNotFound(Text("A task_id is a UUID or its text, not {}", _told(task_id))) from None
 
 
 def _ids(ids: Sequence[UUID | str] | None) -> list[UUID] | None:
@@ -629,7 +630,7 @@ def _user_id(user_id: UUID | str) -> UUID:
     try:
         return user_id if isinstance(user_id, UUID) else UUID(user_id)
     except (ValueError, TypeError, AttributeError):
-        raise InvalidTask(f"user_id is the UUID of a user or its text, not {_told(user_id)}") from None
+        raise InvalidTask(Text("user_id is the UUID of a user or its text, not {}", _told(user_id))) from None
 
 
 task_service = TaskService()

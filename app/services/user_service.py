@@ -22,6 +22,7 @@ from app.errors import (
     InvalidInput,
     LastAdmin,
     RegistrationClosed,
+    Text,
     UserExists,
     UserHasTasks,
     UserNotFound,
@@ -224,7 +225,7 @@ class UserService:
         try:
             self.create_user(db, admin.username, admin.email, admin.password, role=Role.ADMIN)
         except WeakPassword as error:
-            raise WeakPassword(f"FIRST_ADMIN_PASSWORD: {error.detail}", error.errors) from None
+            raise WeakPassword(Text("FIRST_ADMIN_PASSWORD: {}", error.detail), error.errors) from None
         except UserExists:
             # Each API process does this at its start, so another one may have created the user.
             if self._exists(db, admin.username):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
+from app.core.validation_errors import validator_error
 from app.db.session import SessionLocal
 from app.errors import WebhooksOff
 from app.messaging.application import HIGH_QUEUE
@@ -45,7 +45,7 @@ def _checked_recipients(to: str | list[str]) -> str | list[str]:
     for address in _as_list(to):
         reason = recipient_refusal(address, get_settings().mail_domains)
         if reason is not None:
-            raise PydanticCustomError("recipient_refused", "{why}", {"why": reason})
+            raise validator_error("recipient_refused", reason)
     return to
 
 
@@ -54,7 +54,7 @@ def _checked_by(refusal: Callable[[str], str | None]) -> AfterValidator:
 
     def check(text: str) -> str:
         if (reason := refusal(text)) is not None:
-            raise PydanticCustomError("header_refused", "{why}", {"why": reason})
+            raise validator_error("header_refused", reason)
         return text
 
     return AfterValidator(check)

@@ -22,13 +22,13 @@ from app.api.http.router import SlashRouter
 from app.core.config import Settings
 from app.core.validation_errors import field_errors
 from app.errors import FieldError, InvalidInput, ServiceError, Unauthenticated, told
-from app.web import languages, responses, views
+from app.web import responses, views
 from app.web.access import check_cookie, check_same_origin, cookie_scheme, page_user
 from app.web.responses import HEADERS, NavigationEntry, base_of, page
 
 logger = logging.getLogger(__name__)
 
-# Each page, with its entries of the navigation (`NAVIGATION`) and translations of its own (`TEXTS`), if it has any.
+# Each page, with its entries of the navigation (`NAVIGATION`), if it has any.
 VIEWS = [import_module(f"{views.__name__}.{module.name}") for module in iter_modules(views.__path__)]
 NAVIGATION: list[NavigationEntry] = sorted(entry for view in VIEWS for entry in getattr(view, "NAVIGATION", ()))
 
@@ -39,7 +39,6 @@ def create_pages(settings: Settings) -> FastAPI:
     for view in VIEWS:
         router: SlashRouter = view.router
         router.add_to(pages, "")
-        languages.add_texts(getattr(view, "TEXTS", {}))
     pages.state.navigation = NAVIGATION
     pages.include_router(responses.static_router)
     pages.add_exception_handler(ServiceError, _on_service_error)

@@ -1,12 +1,10 @@
 """The two languages of the pages: their texts and durations. Both write numbers alike."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-from app.core.languages import CHINESE, DEFAULT, NAMES, error_texts, in_chinese, preferred
+from app.core.languages import DEFAULT, NAMES, in_language, preferred, texts_of
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -20,30 +18,17 @@ class Language:
 
     def gettext(self, text: str) -> str:
         """Return the text in this language; the English one where a translation is missing."""
-        return self.texts.get(text) or (in_chinese(text) if self.code == CHINESE else text)
+        return self.texts.get(text) or in_language(text, self.code)
 
     def ngettext(self, one: str, many: str, number: int) -> str:
         """Return the text for this number. The translations have that for many: Chinese has no other."""
         return one if number == 1 and self.code == DEFAULT else self.gettext(many)
 
 
-# Of pages that bring their own, by language: a file of `translations/` has those of the others.
-_more: dict[str, dict[str, str]] = {}
-
-
-def add_texts(texts: Mapping[str, Mapping[str, str]]) -> None:
-    """Add translations of a page, by language. Before any page is shown."""
-    for code, of_language in texts.items():
-        _more.setdefault(code, {}).update(of_language)
-
-
 @cache
 def language(code: str) -> Language:
     """Return the language with this code of NAMES."""
-    if code == DEFAULT:
-        return Language(code, {})
-    texts = json.loads((files("app.web") / "translations" / f"{code}.json").read_text(encoding="utf-8"))
-    return Language(code, error_texts() | texts | _more.get(code, {}))
+    return Language(code, texts_of("app.core", code) | texts_of("app.web", code))
 
 
 def negotiate(chosen: str | None, accept_language: str) -> Language:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app.core.json_text import parse_json
-from app.errors import FieldError, InvalidSchedule
+from app.errors import FieldError, InvalidSchedule, Text
 from app.schedules.times import Timing, problems as timing_problems
 from app.schedules.words import in_words
 from app.schedules.zones import ClockChange, Coming, next_clock_change, times_with_changes
@@ -114,7 +114,7 @@ def _read(typed: Mapping[str, str], most_values: int) -> tuple[dict[str, Any], l
         try:
             values[name] = parse_json(text, most_values) if shape.kind is Kind.JSON else value_of(shape, text)
         except ValueError as error:
-            message = f"is not JSON: {error}" if shape.kind is Kind.JSON else str(error)
+            message = Text("is not JSON: {}", str(error)) if shape.kind is Kind.JSON else str(error)
             problems.append({"loc": [name], "msg": message, "type": "form_value"})
     return values, problems
 

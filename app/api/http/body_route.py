@@ -25,6 +25,7 @@ from starlette.types import Scope
 from app.api.http.requests import content_length, limited, refuse_length, route_path
 from app.core.config import Settings
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json
+from app.errors import Text
 
 # -- URL-encoded forms, parsed in short steps (https://url.spec.whatwg.org/#urlencoded-parsing) ------------------------
 # Starlette's parser decodes the escapes of a field in one call. Of a megabyte that call holds the interpreter's lock
@@ -204,10 +205,10 @@ class BodyRoute(APIRoute):
         if is_form if wants_form else is_json:
             return
         wanted = URL_ENCODED if wants_form else JSON
-        sent = "is JSON" if is_json else "is a form" if is_form else f"has {'another' if kind else 'no'} Content-Type"
-        raise HTTPException(
-            415, f"The body {sent}: send {'a form' if wants_form else 'JSON'} with Content-Type: {wanted}"
-        )
+        without = "has another Content-Type" if kind else "has no Content-Type"
+        sent = "is JSON" if is_json else "is a form" if is_form else without
+        form = "a form" if wants_form else "JSON"
+        raise HTTPException(415, Text("The body {}: send {} with Content-Type: {}", sent, form, wanted))
 
 
 class _BoundedRequest(Request):
@@ -230,7 +231,7 @@ class _BoundedRequest(Request):
                 return load_json(body)
             return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
         except ValueError as error:
-            return self._refuse("json_invalid", f"is not JSON: {error}")
+            return self._refuse("json_invalid", Text("is not JSON: {}", str(error)))
 
     async def form(self, *, max_fields: int = 1000, **limits: Any) -> FormData:  # type: ignore[override]  # (it is awaited)
         """Return the form. A large one is parsed in a thread, and is URL-encoded: no page sends another.
@@ -266,7 +267,7 @@ class _BoundedRequest(Request):
         """Return the model, or an object that pydantic refuses in its place. Raises ValueError for what is no JSON."""
         most = self._route.max_values
         if has_more_values(body, most):
-            return self._refuse("too_many_values", f"The body has more than {most} JSON values")
+            return self._refuse("too_many_values", Text("The body has more than {} JSON values", most))
         assert self._route.body_field is not None
         model, errors = self._route.body_field.validate(load_json(body), {}, loc=("body",))
         self._refused = errors

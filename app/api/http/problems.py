@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import Response
 from starlette.types import Scope
 
-from app.core.languages import CHINESE, in_chinese, preferred
+from app.core.languages import in_language, preferred
 from app.errors import (
     AdminOnly,
     Conflict,
@@ -32,6 +32,7 @@ from app.errors import (
     RepeatedParameter,
     ServiceError,
     StorageFull,
+    Text,
     TokenExpired,
     TookTooLong,
     TooManyDeeds,
@@ -44,7 +45,6 @@ from app.errors import (
     UnknownLimit,
     UnknownParameter,
     UnknownTask,
-    told,
 )
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -110,22 +110,19 @@ def problem_response(
     `advice` stands behind the detail, or in its place where that says no more than the title.
     """
     language = preferred(_accept_language(scope))
-    if language == CHINESE:
-        title, detail, errors = in_chinese(title), _detail_in_chinese(title, detail, errors), _in_chinese(errors)
-        advice = in_chinese(advice)
     if advice:
-        detail = advice if detail == title else f"{detail}。{advice}" if language == CHINESE else f"{detail}. {advice}"
+        detail = advice if detail == title else Text("{}. {}", detail, advice)
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
-        "title": title,
+        "title": in_language(title, language),
         "status": status,
-        "detail": detail,
+        "detail": in_language(detail, language),
         "instance": quote(scope["path"], safe="/:@!$&'()*+,;=-._~"),
         "code": code,
         "request_id": scope.get("state", {}).get("request_id", ""),
     }
     if errors is not None:
-        body["errors"] = errors
+        body["errors"] = [{**each, "msg": in_language(each["msg"], language)} for each in errors]
     body.update(extensions or {})
     # `loc` can hold a lone surrogate of the rejected body: it becomes a JSON escape rather than an exception.
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
@@ -137,22 +134,6 @@ def problem_response(
 def _accept_language(scope: Scope) -> str:
     """Return what the client has sent as Accept-Language (RFC 9110 §12.5.4), "" if nothing."""
     return ",".join(value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"accept-language")
-
-
-def _in_chinese(errors: Sequence[FieldError] | None) -> list[FieldError] | None:
-    return None if errors is None else [{**each, "msg": in_chinese(each["msg"])} for each in errors]
-
-
-def _detail_in_chinese(title: str, detail: str, errors: Sequence[FieldError] | None) -> str:
-    """Return the detail in Chinese: of one that was made of the errors, made anew of theirs."""
-    made = [told(title, located) for located in (errors or [], _without_location(errors or []))]
-    if errors and detail in made:
-        return told(in_chinese(title), _in_chinese(errors) or [])
-    return in_chinese(detail)
-
-
-def _without_location(errors: Sequence[FieldError]) -> list[FieldError]:
-    return [{**each, "loc": each["loc"][1:]} for each in errors]
 
 
 def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,6 +4,8 @@ import anyio
 from fastapi import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+from app.errors import Text
+
 
 def route_path(scope: Scope) -> str:
     """Return the path below the root path, such as `/api/v1/tasks/` of `/svc/api/v1/tasks/`.
@@ -93,7 +95,7 @@ def limited(receive: Receive, limit: int) -> Receive:
 
 
 def _too_large(limit: int, *, is_drained: bool) -> HTTPException:
-    return HTTPException(413, f"The body is larger than {limit} bytes", None if is_drained else _CLOSE)
+    return HTTPException(413, Text("The body is larger than {} bytes", limit), None if is_drained else _CLOSE)
 
 
 async def drain(receive: Receive) -> bool:

@@ -17,7 +17,7 @@ from app.api.http.body_route import BodyRoute
 from app.api.http.problems import declared_responses
 from app.api.http.turns import in_turn, run_in_turn
 from app.core.nearest import MAX_CHARACTERS, did_you_mean
-from app.errors import FieldError, InvalidInput, RepeatedParameter, UnknownParameter
+from app.errors import FieldError, InvalidInput, RepeatedParameter, Text, UnknownParameter, joined
 
 _OPTIONS = inspect.signature(APIRouter.add_api_route).parameters.keys() - {
     "self", "path", "endpoint", "route_class_override",
@@ -137,19 +137,23 @@ def refusal_of_query(names: Iterable[str], known: Mapping[str, bool]) -> Invalid
     """Return the error for the names in a query, None if all is well. `known` says which may be repeated."""
     counted = Counter(names)
     if strange := unknown_parameters(counted, known):
-        all_known = f"Known: {', '.join(sorted(known))}" if known else "This call takes none"
-        named = ", ".join(f"{name}{did_you_mean(name, known)}" for name in strange)
+        meant = {name: did_you_mean(name, known) for name in strange}
+        all_strange = joined(", ", (Text("{}{}", name, nearest) for name, nearest in meant.items()))
+        detail = Text("Unknown query parameter: {}. This call takes none", all_strange)
+        if known:
+            detail = Text("Unknown query parameter: {}. Known: {}", all_strange, ", ".join(sorted(known)))
         errors = [
-            _error_of_parameter(name, f"unknown parameter{did_you_mean(name, known)}", UnknownParameter)
-            for name in strange
+            _error_of_parameter(name, Text("unknown parameter{}", nearest), UnknownParameter)
+            for name, nearest in meant.items()
         ]
-        return UnknownParameter(f"Unknown query parameter: {named}. {all_known}", errors)
+        return UnknownParameter(detail, errors)
     if repeated := [name for name, times in counted.items() if times > 1 and not known[name]]:
         errors = [
             _error_of_parameter(name, "this parameter may be sent once", RepeatedParameter)
             for name in repeated[:MAX_NAMED]
         ]
-        return RepeatedParameter(f"This query parameter may be sent once: {', '.join(repeated[:MAX_NAMED])}", errors)
+        named = ", ".join(repeated[:MAX_NAMED])
+        return RepeatedParameter(Text("This query parameter may be sent once: {}", named), errors)
     return None
 
 

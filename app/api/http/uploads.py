@@ -23,7 +23,7 @@ from app.api.http.contents import in_session
 from app.api.http.peers import BODY_TAKEN
 from app.api.http.requests import content_length, drain
 from app.api.http.turns import check_rights_again
-from app.errors import FileNotFound, InvalidUpload, ServiceError
+from app.errors import FileNotFound, InvalidUpload, ServiceError, Text
 from app.models.stored_file import StoredFile
 from app.services.files.contents import Measure, TooLarge, media_type, name_fault
 from app.services.files.service import StartedFile, file_service
@@ -49,7 +49,7 @@ class Upload:
         if kind != b"multipart/form-data":
             raise HTTPException(415, "The body is no file: send multipart/form-data with one field, `file`")
         if not _BOUNDARY.fullmatch(boundary):
-            raise _refused_upload("the Content-Type names no boundary")
+            raise InvalidUpload.at(["file"], "the Content-Type names no boundary")
         self._receive, self._is_read = request.receive, False
         self._chunks = Request(request.scope, self._receive_and_note).stream()
         # What is on its way to the storage is not held for the client any more: a file is larger than that may be.
@@ -81,17 +81,17 @@ class Upload:
         """Return the name and the media type of the file, which stand before its first byte."""
         while not self._has_head:
             if self._is_over:
-                raise _refused_upload("the form has one field, `file`, with a filename")
+                raise InvalidUpload.at(["file"], "the form has one field, `file`, with a filename")
             await self._feed()
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if options.get(b"name") != FIELD or b"filename" not in options:
-            raise _refused_upload("the form has one field, `file`, with a filename")
+            raise InvalidUpload.at(["file"], "the form has one field, `file`, with a filename")
         try:
             name = options[b"filename"].decode()
         except UnicodeDecodeError:
-            raise _refused_upload("the filename is not UTF-8") from None
+            raise InvalidUpload.at(["file"], "the filename is not UTF-8") from None
         if fault := name_fault(name):
-            raise _refused_upload(fault)
+            raise InvalidUpload.at(["file"], fault)
         self._part_digest = _digest_of(self._headers.get(b"content-digest", b"").decode("latin-1"))
         return name, media_type(self._headers.get(b"content-type", b"").decode("latin-1"))
 
@@ -108,7 +108,7 @@ class Upload:
                 try:
                     yield self.content.add(piece)
                 except TooLarge:
-                    raise HTTPException(413, f"The file is larger than {self._most} bytes") from None
+                    raise HTTPException(413, Text("The file is larger than {} bytes", self._most)) from None
             if not self._pieces and not self._is_over:
                 await self._feed()
 
@@ -118,9 +118,9 @@ class Upload:
             async for chunk in self._chunks:
                 self._whole.update(chunk)
         if self._part_digest is not None and self._part_digest != self.content.digest:
-            raise _refused_upload("the file is another one than its Content-Digest says")
+            raise InvalidUpload.at(["file"], "the file is another one than its Content-Digest says")
         if self._whole is not None and self._wanted != self._whole.digest():
-            raise _refused_upload("the body is another one than its Content-Digest says")
+            raise InvalidUpload.at(["file"], "the body is another one than its Content-Digest says")
 
     async def discard(self) -> None:
         """Read what is left of a body that is refused, within limits: else the client would not read the answer."""
@@ -143,16 +143,16 @@ class Upload:
             if chunk:
                 self._parser.write(chunk)
             else:
-                raise _refused_upload("the body ends before its form does")
+                raise InvalidUpload.at(["file"], "the body ends before its form does")
         except MultipartParseError:
-            raise _refused_upload("the body is no multipart form") from None
+            raise InvalidUpload.at(["file"], "the body is no multipart form") from None
 
     # Called by the parser.
 
     def _on_part(self) -> None:
         self._parts += 1
         if self._parts > 1:
-            raise _refused_upload("the form has one field, `file`, with a filename")
+            raise InvalidUpload.at(["file"], "the form has one field, `file`, with a filename")
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -188,12 +188,8 @@ def _digest_of(header: str | None) -> bytes | None:
     except binascii.Error:
         digest = b""
     if not (found[1] and found[3]) or len(digest) != hashlib.sha256().digest_size:
-        raise _refused_upload("Content-Digest is no digest: write sha-256=:base64 of its 32 bytes:")
+        raise InvalidUpload.at(["file"], "Content-Digest is no digest: write sha-256=:base64 of its 32 bytes:")
     return digest
-
-
-def _refused_upload(message: str) -> InvalidUpload:
-    return InvalidUpload(errors=[{"loc": ["file"], "msg": message, "type": InvalidUpload.code}])
 
 
 # -- The whole upload: its row, its bytes, its row again. What goes wrong on the way leaves nothing --------------------

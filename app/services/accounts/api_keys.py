@@ -18,7 +18,7 @@ from app.db.session import transaction
 from app.db.statements import accounts, reads
 from app.db.statements.reads import find_owned
 from app.ddl.clock import NOW
-from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
+from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, InvalidInput, Text, UserNotFound
 from app.models.auth import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
 from app.models.user import Role, User
 from app.services import audit
@@ -115,7 +115,7 @@ class ApiKeyService:
             settings = get_settings()
             limit = settings.api_keys_per_user
             if count_live_keys(db, user_id) >= limit:
-                raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
+                raise ApiKeyLimit(Text("You have {} working API keys: revoke one first", limit))
             count_deed(db, settings, "new API keys", {str(user_id): settings.account_changes_per_user})
             row = ApiKey(
                 user_id=user_id,
@@ -163,8 +163,8 @@ class ApiKeyService:
         if Scope.ADMIN in scopes and role != Role.ADMIN:
             raise AdminOnly("Only administrators can create a key with the scope admin")
         if expires_at is not None and has_passed(db, expires_at):
-            refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
-            raise InvalidInput("The key would already be expired: choose a later expires_at", [refused])
+            detail = "The key would already be expired: choose a later expires_at"
+            raise InvalidInput.at(["expires_at"], "Must be in the future", "in_the_past", detail)
 
 
 api_key_service = ApiKeyService()

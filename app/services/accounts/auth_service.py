@@ -28,7 +28,7 @@ from app.db.session import transaction
 from app.db.statements import accounts, batches
 from app.db.statements.accounts import lock_user_unchanged
 from app.ddl.clock import STATEMENT_TIME
-from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired, WeakPassword
+from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired, Text, WeakPassword
 from app.models.audit import AuditEvent
 from app.models.auth import ALL_SCOPES, ApiKeyEvent, LoginBlock, Scope, ThrottleCount
 from app.models.user import Role
@@ -86,13 +86,13 @@ class Principal:
         """Whether the user is an administrator and the scopes include `admin`."""
         return self.role == Role.ADMIN and Scope.ADMIN in self.scopes
 
-    def check_admin(self, action: str = "do this") -> None:
+    def check_admin(self, action: str | None = None) -> None:
         """Raise AdminOnly unless the user is an administrator, InsufficientScope if their key lacks the scope.
 
-        `action` completes the sentence «Only an administrator may …».
+        `action` says what only administrators can do.
         """
         if self.role != Role.ADMIN:
-            raise AdminOnly(f"Only administrators can {action}")
+            raise AdminOnly(action and Text("Only administrators can {}", action))
         self.check_scope(Scope.ADMIN)
 
     def check_scope(self, scope: str) -> None:
@@ -354,7 +354,7 @@ def check_password_strength(password: str, username: str, email: str, *, field: 
     """
     weak = weakness(password, (username, email))
     if weak is not None:
-        raise WeakPassword(weak.advice, [{"loc": [field], "msg": weak.advice, "type": weak.kind}])
+        raise WeakPassword.at([field], weak.advice, weak.kind, weak.advice)
 
 
 def check_first_admin_password(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from app.core.config import Settings
 from app.core.origin import address_block
 from app.db.statements import accounts
 from app.db.statements.accounts import StoredCount, has_signed_in, read_throttle_counts, write_throttle_counts
-from app.errors import TooManyRequests
+from app.errors import Text, TooManyRequests
 from app.models.audit import AuditEvent
 from app.services import audit
 from app.services.audit import Subject
@@ -210,7 +210,7 @@ def count_deed(db: Session, settings: Settings, deed: str, limits: Mapping[str, 
     window = timedelta(seconds=settings.login_window_seconds)
     all_limits = [Limit(_key(deed, whose), most, window) for whose, most in limits.items()]
     counts, now = accounts.lock_throttle_counts(db, [limit.key for limit in all_limits])
-    _refuse(all_limits, counts, now, f"Too many {deed}: try again later")
+    _refuse(all_limits, counts, now, Text("Too many {}: try again later", deed))
     write_throttle_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
 
 

@@ -34,6 +34,7 @@ from app.errors import (
     BulkDeedOver,
     InsufficientScope,
     InvalidInput,
+    Text,
     TokenExpired,
     TokenMismatch,
     TooManyBulkDeeds,
@@ -327,7 +328,7 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
     running = select(func.count()).select_from(BulkDeed)
     running = running.where(BulkDeed.state == DeedState.RUNNING.value, BulkDeed.user_id == user_id)
     if most and db.scalars(running).one() >= most:
-        raise TooManyBulkDeeds(f"{most} running bulk operations", retry_after=RETRY_SECONDS)
+        raise TooManyBulkDeeds(Text("{} running bulk operations", most), retry_after=RETRY_SECONDS)
 
 
 def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:

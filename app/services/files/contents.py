@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from app.ddl.columns import ShortText
+from app.errors import Text
 
 MOST_CHARACTERS = ShortText.characters
 BINARY = "application/octet-stream"
@@ -49,7 +50,7 @@ class Measure:
 def name_fault(name: str) -> str | None:
     """Return what is wrong with the name of a file or an artifact; None for nothing."""
     if not 1 <= len(name) <= MOST_CHARACTERS:
-        return f"a name has 1 to {MOST_CHARACTERS} characters"
+        return Text("a name has 1 to {} characters", MOST_CHARACTERS)
     if name in {".", ".."} or "/" in name or _CONTROL.search(name):
         return "a name has no / and no control characters, and is not . or .."
     return None

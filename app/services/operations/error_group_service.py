@@ -222,8 +222,8 @@ def _set_state(
     """Nothing is recorded where nothing changes."""
     before = get_error_group(db, fingerprint, owner=owner)
     if until is not None and until <= db.execute(select(STATEMENT_TIME)).scalar_one():
-        error = {"loc": ["until"], "msg": "until must be later than now", "type": "until_is_past"}
-        raise InvalidInput("until must be later than now", [error])  # type: ignore[list-item]
+        message = "until must be later than now"
+        raise InvalidInput.at(["until"], message, "until_is_past", message)
     if (before.state, before.ignored_until) == (to, until):
         return before
     values = {"state": to.value, "ignored_until": until, "state_set_at": NOW}

@@ -100,8 +100,7 @@ def delete_limit(db: Session, name: str, *, commit: bool = True) -> None:
 def _parse(name: str, fields: dict[str, Any]) -> LimitWrite:
     """Return the bounds. Raises InvalidLimit, which names the invalid fields."""
     if not re.fullmatch(LIMIT_NAME, name):
-        error = {"loc": ["name"], "msg": PATTERNS[LIMIT_NAME], "type": "string_pattern_mismatch"}
-        raise InvalidLimit(errors=[error])  # type: ignore[list-item]
+        raise InvalidLimit.at(["name"], PATTERNS[LIMIT_NAME], "string_pattern_mismatch")
     return parsed(LimitWrite, fields, InvalidLimit)
 
 

@@ -17,7 +17,7 @@ from app.db.session import transaction
 from app.db.statements import claim_holds, reads, task_numbers, workers
 from app.db.statements.task_numbers import read_running_by_queue
 from app.db.transactions import after_commit
-from app.errors import QueueNotFound
+from app.errors import QueueNotFound, Text
 from app.messaging import wakeups
 from app.messaging.application import QUEUES
 from app.models.queue import HoldKind, QueueEvent
@@ -182,4 +182,4 @@ def _check_known(db: Session, name: str) -> None:
 
 
 def _not_found(name: str, known: Iterable[str]) -> QueueNotFound:
-    return QueueNotFound(f"There is no queue {name[:MAX_CHARACTERS]}{did_you_mean(name, known)}")
+    return QueueNotFound(Text("There is no queue {}{}", name[:MAX_CHARACTERS], did_you_mean(name, known)))

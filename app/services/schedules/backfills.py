@@ -12,7 +12,7 @@ from app.db.statements import schedules as statements
 from app.db.statements.tables import SCHEDULE_RUNS
 from app.db.statements.writes import upsert
 from app.ddl.clock import NOW
-from app.errors import TooManyTimes
+from app.errors import Text, TooManyTimes
 from app.models.schedule import RunKind, Schedule, ScheduleRun
 from app.schedules.times import Timing
 from app.services.accounts.users import Rights
@@ -41,7 +41,9 @@ def times_without_task(
     times = timing.between(begin - _TICK, end, most + 1)
     found = [time for time in times if time_text(time) not in done]
     if len(found) > MOST:
-        raise TooManyTimes(f"until then more than {MOST:,} times have no task, and a backfill makes no more")
+        raise TooManyTimes(
+            Text("until then more than {} times have no task, and a backfill makes no more", f"{MOST:,}")
+        )
     return found
 
 
@@ -61,7 +63,9 @@ def _times_with_task(db: Session, schedule_id: UUID, begin: datetime, end: datet
     # The rows of some are deleted, and their tasks are there.
     tasks = statements.times_of_tasks(db, schedule_id, begin, end, MOST_TIMES + 1)
     if max(len(done), len(tasks)) > MOST_TIMES:
-        raise TooManyTimes(f"until then more than {MOST_TIMES:,} times have a task, and a backfill looks at no more")
+        raise TooManyTimes(
+            Text("until then more than {} times have a task, and a backfill looks at no more", f"{MOST_TIMES:,}")
+        )
     return done.union(tasks)
 
 

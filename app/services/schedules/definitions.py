@@ -130,13 +130,12 @@ def _exchange(schedule: Schedule, named: dict[str, Any]) -> None:
         named.setdefault("cron", None)
     cron, every = (named.get(name, getattr(schedule, name)) for name in ("cron", "every_seconds"))
     if (cron is None) == (every is None):
-        message = "Send exactly one of cron and every_seconds"
-        raise InvalidSchedule(errors=[{"loc": ["cron"], "msg": message, "type": "one_timing"}])
+        raise InvalidSchedule.at(["cron"], "Send exactly one of cron and every_seconds", "one_timing")
 
 
 def _restored(before: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = restore_secrets(before, sent)
     if holds_mask(metadata):
         message = f"{MASK} replaces a hidden value, but none is stored here: send the value itself"
-        raise InvalidSchedule(errors=[{"loc": ["metadata"], "msg": message, "type": "hidden_value"}])
+        raise InvalidSchedule.at(["metadata"], message, "hidden_value")
     return metadata

@@ -159,8 +159,7 @@ def _restored_fields(before: dict[str, Any], changes: dict[str, Any], *, by_owne
     moves = changes.get("celery_task_name", before["celery_task_name"]) != before["celery_task_name"]
     if moves and not by_owner and _keeps_secret(before, changes, values):
         message = f"{MASK} keeps a hidden value only for the same task: send the value itself"
-        error = {"loc": ["celery_task_name"], "msg": message, "type": "hidden_value"}
-        raise InvalidTask(errors=[error])  # type: ignore[list-item]
+        raise InvalidTask.at(["celery_task_name"], message, "hidden_value")
     return values
 
 

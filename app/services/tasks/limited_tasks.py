@@ -16,7 +16,7 @@ from app.core.nearest import did_you_mean
 from app.db.sql import limits
 from app.db.statements import limit_places
 from app.db.statements.pending_rows import PENDING
-from app.errors import LimitReached, UnknownLimit
+from app.errors import LimitReached, Text, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess
 from app.models.task import Task
@@ -86,7 +86,7 @@ class _Excess:
             if full is not None:
                 self._exceeded(row["user_id"], *full)
             elif self._limit.on_excess == OnExcess.REJECT and self._has_no_start(row, starts):
-                raise LimitReached(f"The rate of limit {self._limit.name} allows no start now")
+                raise LimitReached(Text("The rate of limit {} allows no start now", self._limit.name))
             self._new[None] += 1
             if key is not None:
                 self._new[key] += 1
@@ -132,7 +132,7 @@ class _Excess:
     def _exceeded(self, user_id: UUID, key: str | None) -> None:
         name = self._limit.name if key is None else f"{self._limit.name}:{key}"
         if self._limit.on_excess == OnExcess.REJECT:
-            raise LimitReached(f"Limit {name}: what runs and your own waiting tasks are as many as it allows")
+            raise LimitReached(Text("Limit {}: what runs and your own waiting tasks are as many as it allows", name))
         oldest = self._own_oldest(user_id, key)
         if oldest is None:
             return

@@ -21,7 +21,7 @@ from app.core.validation_errors import parsed
 from app.db.sql import new_tasks
 from app.db.statements.tables import DECIDED
 from app.ddl.columns import Base, JSONText
-from app.errors import InvalidTask, WebhooksOff
+from app.errors import InvalidTask, Text, WebhooksOff
 from app.messaging.application import QUEUE_OF
 from app.models.outbox import ConsumerNumber
 from app.models.task import Held, Task
@@ -130,7 +130,7 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
     try:
         return parsed(TaskCreate, fields, InvalidTask)
     except TypeError as error:  # of a Python caller
-        raise InvalidTask(f"args, kwargs and metadata are JSON: {error}") from None
+        raise InvalidTask(Text("args, kwargs and metadata are JSON: {}", str(error))) from None
 
 
 def check_arguments(kind: TaskType, wanted: TaskCreate) -> None:
@@ -230,8 +230,8 @@ def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | No
     """The limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
     limit = wanted.limit or kind.limit
     if limit is None and wanted.limit_key is not None:
-        error = {"loc": ["limit_key"], "msg": "limit_key requires a limit", "type": "limit_key_without_limit"}
-        raise InvalidTask("limit_key requires a limit", errors=[error])  # type: ignore[list-item]
+        message = "limit_key requires a limit"
+        raise InvalidTask.at(["limit_key"], message, "limit_key_without_limit", message)
     of_kind = kind.limit_key if limit == kind.limit else None
     return limit, wanted.limit_key or of_kind
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType, catalogue
 from app.core.config import get_settings
-from app.errors import InsufficientScope, PriorityNotAllowed, TaskNotAllowed
+from app.errors import InsufficientScope, PriorityNotAllowed, TaskNotAllowed, Text
 from app.models.auth import Scope
 from app.models.task import TaskPriority
 from app.services.accounts.users import Rights, priority_and_followers
@@ -63,7 +63,7 @@ def check_may_run(task: Named, rights: Rights) -> None:
     """Raise TaskNotAllowed or PriorityNotAllowed unless the caller's user may have this task run."""
     kind = catalogue().get(task.celery_task_name)
     if kind is not None and not kind.may_be_created_by(rights.user_id, rights.role, get_settings()):
-        raise TaskNotAllowed(f"You may not create {task.celery_task_name}: ask the operator")
+        raise TaskNotAllowed(Text("You may not create {}: ask the operator", task.celery_task_name))
     check_priority(task.priority, rights.max_priority)
 
 
@@ -89,7 +89,9 @@ def check_priority(priority: TaskPriority | None, max_priority: str) -> None:
     if priority is None or max_priority == TaskPriority.CRITICAL:  # nearly everyone
         return
     if priority.is_above(TaskPriority(max_priority)):
-        raise PriorityNotAllowed(f"Your tasks may have the priority {max_priority} at most, and not {priority}")
+        raise PriorityNotAllowed(
+            Text("Your tasks may have the priority {} at most, and not {}", max_priority, priority)
+        )
 
 
 def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> int | None:

@@ -32,7 +32,14 @@ from app.db.session import SessionLocal
 from app.db.statements import submissions as statements
 from app.db.statements.submissions import QuotaUse
 from app.ddl.terms import ROW_BYTES
-from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManySubmissions, TooManyTasksQueued
+from app.errors import (
+    QuotaExceeded,
+    Text,
+    TooManyBytesQueued,
+    TooManyBytesStored,
+    TooManySubmissions,
+    TooManyTasksQueued,
+)
 from app.models.task import Task
 
 logger = logging.getLogger(__name__)
@@ -388,13 +395,13 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
         seconds = (
             _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
         )
-        return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
+        return TooManySubmissions(Text("{} tasks a minute", rate), retry_after=seconds)
     if tasks and wanted.tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
-        return TooManyTasksQueued(f"{tasks} pending and running tasks", retry_after=seconds)
+        return TooManyTasksQueued(Text("{} pending and running tasks", tasks), retry_after=seconds)
     if size and wanted.bytes and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
-        return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
+        return TooManyBytesQueued(Text("{} bytes of arguments of pending and running tasks", size), retry_after=seconds)
     kept = _kept(usage)
     if settings.quota_stored_bytes and kept + wanted.stored > settings.quota_stored_bytes:
         return _too_much_stored(settings, usage, kept)
@@ -409,8 +416,12 @@ def _too_much_stored(settings: Settings, usage: Usage, kept: int) -> TooManyByte
     """Say what is kept, and what the user can do. Only RETENTION_BYTES makes room soon without them."""
     frees_itself = 0 < settings.retention_bytes < usage.ended
     return TooManyBytesStored(
-        f"{kept} of {settings.quota_stored_bytes} bytes are kept; "
-        f"deleting all tasks that have ended and all files frees {usage.ended}",
+        Text(
+            "{} of {} bytes are kept; deleting all tasks that have ended and all files frees {}",
+            kept,
+            settings.quota_stored_bytes,
+            usage.ended,
+        ),
         retry_after=STORED_RETRY_SECONDS if frees_itself else None,
     )
 

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from app.core.moments import moment
 from app.core.nearest import did_you_mean
 from app.core.validation_errors import PATTERNS
+from app.errors import Text, joined
 from app.models.task import TaskPriority
 from app.models.task_filter import FIELDS, MAX_SEARCH, Condition, FilterField
 from app.schemas.task_filter import MAX_VALUES, PriorityText
@@ -87,7 +88,7 @@ def parse(text: str, user: Principal, now: datetime, find_user: FindUser = lambd
             _add(search.fields, name, meant)
         except _MeansNothing as reason:
             search.problems.append(whole)
-            search.reasons.append(f"word {at + 1}: {reason}")
+            search.reasons.append(Text("word {}: {}", at + 1, str(reason)))
     return search
 
 
@@ -114,7 +115,7 @@ class _MeansNothing(ValueError):
 def _name_of(key: str) -> str:
     """Return the field of the filter. Raises _MeansNothing."""
     if key not in _NAMES:
-        raise _MeansNothing(f"unknown key{did_you_mean(key, KEYS)}")
+        raise _MeansNothing(Text("unknown key{}", did_you_mean(key, KEYS)))
     return _NAMES[key]
 
 
@@ -123,10 +124,10 @@ def _add(fields: dict[str, Any], name: str, meant: Any) -> None:
     if FIELDS[name].is_list:
         values = fields.setdefault(name, [])
         if len(values) == MAX_VALUES:
-            raise _MeansNothing(f"{FIELDS[name].key} is there {MAX_VALUES} times already")
+            raise _MeansNothing(Text("{} is there {} times already", FIELDS[name].key, MAX_VALUES))
         values.append(meant)
     elif fields.setdefault(name, meant) != meant:
-        raise _MeansNothing(f"{FIELDS[name].key} is there with another value")
+        raise _MeansNothing(Text("{} is there with another value", FIELDS[name].key))
 
 
 def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: FindUser) -> Any:
@@ -135,7 +136,7 @@ def _meaning(name: str, value: str, user: Principal, now: datetime, find_user: F
     try:
         return _user(value, user, find_user) if field.or_all else _value(field, value, now)
     except ValueError:
-        raise _MeansNothing(f"{field.key} {_wanted(field)}") from None
+        raise _MeansNothing(joined(" ", (field.key, _wanted(field)))) from None
 
 
 def _user(value: str, user: Principal, find_user: FindUser) -> UUID | str:
@@ -170,7 +171,7 @@ def _wanted(field: FilterField) -> str:
         return PATTERNS[field.pattern]
     if issubclass(field.value_type, StrEnum):
         *values, last = map(repr, map(str, field.value_type))
-        return f"must be {', '.join(values)} or {last}"
+        return Text("must be {}", Text("{} or {}", ", ".join(values), last))
     return "must be a UUID"
 
 

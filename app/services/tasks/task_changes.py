@@ -22,7 +22,7 @@ from app.db.statements.writes import changed_rows, value_by
 from app.db.transactions import after_commit
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.ddl.columns import UTCDateTime
-from app.errors import InvalidTransition, TaskHasChildren
+from app.errors import InvalidTransition, TaskHasChildren, Text
 from app.messaging import hints
 from app.models.audit import AuditEvent
 from app.models.task import NEVER_DUE, TERMINAL, Held, Task, TaskStatus, WaitingReason
@@ -43,6 +43,7 @@ FOLLOWED_ANEW = select(_FOLLOWERS).where(User.id == Task.user_id).scalar_subquer
 PURGE_BYTES = 64 * 1024 * 1024
 # Two statements miss where the task moves in between, and are tried again. More misses than this are no race.
 TRIES = 10
+_CANNOT = "Cannot {} a task that is {}"
 
 
 def _changed(db: Session, task_id: UUID, statement: Update | Delete) -> bool:
@@ -56,9 +57,12 @@ def _hinted(db: Session, task_id: UUID, *, matched: bool) -> bool:
     return matched
 
 
-def refused(db: Session, task_id: UUID, what: str) -> InvalidTransition:
-    """The error to raise where a guarded statement matched no row. Raises TaskNotFound where there is no task."""
-    return InvalidTransition(f"Cannot {what} a task that is {task_queries.read(db, task_id).status}")
+def refused(db: Session, task_id: UUID, template: str, *gaps: str) -> InvalidTransition:
+    """The error to raise where a guarded statement matched no row; its last gap is the status of the task.
+
+    Raises TaskNotFound where there is no task.
+    """
+    return InvalidTransition(Text(template, *gaps, task_queries.read(db, task_id).status))
 
 
 def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
@@ -67,7 +71,9 @@ def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
     state = task.status.value
     if task.status is TaskStatus.PENDING:
         state = "waiting for other tasks" if task.held == Held.DEPENDENCY.value else "due already"
-    return InvalidTransition(f"Only a pending task that waits for its time or its back-off can run now; it is {state}")
+    return InvalidTransition(
+        Text("Only a pending task that waits for its time or its back-off can run now; it is {}", state)
+    )
 
 
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:
@@ -253,7 +259,7 @@ def report_progress(db: Session, task_id: UUID, progress: int, detail: Any | Non
         return attempts.report_progress(db, task_id, current.attempt, progress, detail)
     values = {"progress": progress} if detail is None else {"progress": progress, "progress_detail": detail}
     if not set_progress(db, task_id, values):
-        raise refused(db, task_id, "report progress of")
+        raise refused(db, task_id, _CANNOT, "report progress of")
     return False
 
 
@@ -262,7 +268,7 @@ def report_status(
 ) -> Task:
     """Set the status: in the task's own body this ends its attempt. Returns the task. Raises InvalidTransition."""
     if result is not None and to in (TaskStatus.FAILED, TaskStatus.REVOKED):
-        raise InvalidTransition(f"A result requires the status succeeded: give the reason for {to} as error='…'")
+        raise InvalidTransition(Text("A result requires the status succeeded: give the reason for {} as error='…'", to))
     if error is None and to is TaskStatus.FAILED:
         error = NO_REASON
     current = _running_attempt(task_id)
@@ -272,7 +278,7 @@ def report_status(
         values = {} if progress is None else {"progress": progress}
         moved = _set_status(db, task_id, to, values, result, error)
     if not moved:
-        raise refused(db, task_id, f"set {to} on")
+        raise refused(db, task_id, _CANNOT, f"set {to} on")
     # In the transaction: the task may be deleted after it.
     task = task_queries.read(db, task_id)
     if current is None:
@@ -298,7 +304,7 @@ def set_state(db: Session, task_id: UUID, state: dict[str, Any]) -> None:
     else:
         moved = set_progress(db, task_id, state)
     if not moved:
-        raise refused(db, task_id, "set the state of")
+        raise refused(db, task_id, _CANNOT, "set the state of")
 
 
 def _set_status(

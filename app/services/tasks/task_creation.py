@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, make_transient_to_detached
 
 from app.db.session import SessionLocal, group_engine, transaction
 from app.db.transactions import retry_deadlocks
-from app.errors import InvalidTask, QuotaExceeded, ServiceError
+from app.errors import InvalidTask, QuotaExceeded, ServiceError, Text
 from app.models.task import Task
 from app.models.user import User
 from app.services.operations.worker_service import look_at_workers_for
@@ -126,7 +126,7 @@ def create_from_rows(
             exists = db.get(User, rows[0].user_id) is not None
         if exists:
             raise
-        raise InvalidTask(f"There is no user {rows[0].user_id}") from error
+        raise InvalidTask(Text("There is no user {}", rows[0].user_id)) from error
 
 
 def as_tasks(db: Session, created: Sequence[Created]) -> list[Task]:

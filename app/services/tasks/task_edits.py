@@ -18,7 +18,7 @@ from app.core.redacted_text import redact_text
 from app.core.redaction import MASK, Parameters, holds_mask, redact, restore_secrets
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.statements import workflows
-from app.errors import FieldError, InvalidTask, InvalidTransition
+from app.errors import FieldError, InvalidTask, InvalidTransition, Text
 from app.messaging.application import QUEUE_OF
 from app.models.task import TERMINAL, Task, TaskPriority, TaskStatus
 from app.schemas.task import TaskCreate
@@ -46,10 +46,10 @@ def repeated_request(task: Task, changes: dict[str, Any], *, by_owner: bool = Tr
     `by_owner`: as in `restored_changes`. Raises InvalidTransition, InvalidTask.
     """
     if task.status not in TERMINAL:
-        raise InvalidTransition(f"Cannot retry a task that is {task.status}")
+        raise InvalidTransition(Text("Cannot retry a task that is {}", task.status))
     if changes.get("celery_task_name", task.celery_task_name) != task.celery_task_name:
         message = "a retry runs the same task: create a new one for another"
-        raise _refused(["celery_task_name"], message, "another_task")
+        raise InvalidTask.at(["celery_task_name"], message, "another_task")
     if task.workflow_id is not None:
         _check_no_references(task, changes)
     request = {name: _requested(task, name) for name in _COPIED} | restored_changes(task, changes, by_owner=by_owner)
@@ -109,7 +109,7 @@ def _check_no_references(task: Task, changes: Mapping[str, Any]) -> None:
     for name in sorted(ARGUMENTS - changes.keys()):
         if references.holds_any(getattr(task, name)):
             message = "refers to results of its workflow, which a new task does not have: send it with values"
-            raise _refused([name], message, "reference")
+            raise InvalidTask.at([name], message, "reference")
 
 
 def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def _check_kept(task: Task, sent: dict[str, Any], values: dict[str, Any]) -> Non
             f"{MASK} keeps a hidden value only where every other argument is as it was: send the value itself, or have "
             "the owner of the task change it by a login"
         )
-        raise _refused([kept[0]], message, "hidden_value")
+        raise InvalidTask.at([kept[0]], message, "hidden_value")
 
 
 def _by_name(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -163,11 +163,7 @@ def _requested(task: Task, name: str) -> Any:
 
 def _hidden(where: list[str | int]) -> InvalidTask:
     message = f"{MASK} replaces a hidden value, but none is stored here: send the value itself"
-    return _refused(where, message, "hidden_value")
-
-
-def _refused(where: list[str | int], message: str, kind: str) -> InvalidTask:
-    return InvalidTask(errors=[{"loc": where, "msg": message, "type": kind}])
+    return InvalidTask.at(where, message, "hidden_value")
 
 
 # -- The changes that a PATCH may make, and how a change of a pending task affects its turn ----------------------------
@@ -217,7 +213,7 @@ def edit_task(
     pending_only = changes.keys() & PENDING_ONLY
     if pending_only and task.status is not TaskStatus.PENDING:
         raise InvalidTransition(
-            f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"
+            Text("{} can change only while pending; the task is {}", ", ".join(sorted(pending_only)), task.status)
         )
     values = _changed_columns(task, changes, restored_changes(task, changes, by_owner=by_owner))
     if task.workflow_id is not None:
@@ -278,15 +274,17 @@ def _check_references(db: Session, task: Task, values: dict[str, Any], *, by_own
         try:
             found = set(references.find(values[name]))
         except references.MalformedReference as error:
-            raise _refused_field(name, str(error), "malformed_reference") from None
+            raise InvalidTask.at([name], str(error), "malformed_reference") from None
         if not by_owner and found - set(references.find([task.args, task.kwargs])):
             message = "only the task's owner may refer to another result, in which values may be hidden"
-            raise _refused_field(name, message, "hidden_value")
+            raise InvalidTask.at([name], message, "hidden_value")
         wanted = {each.ref for each in found}
         known = workflows.refs_of_parents(db, task.id) if wanted else set()
         if unknown := wanted - known:
             meant = did_you_mean(min(unknown), known)
-            raise _refused_field(name, f"refers to a task on which this one does not depend{meant}", "unknown_ref")
+            raise InvalidTask.at(
+                [name], Text("refers to a task on which this one does not depend{}", meant), "unknown_ref"
+            )
 
 
 def _keep_files(db: Session, task: Task, values: dict[str, Any]) -> None:
@@ -296,10 +294,6 @@ def _keep_files(db: Session, task: Task, values: dict[str, Any]) -> None:
         wanted = parse({name: values.get(name, getattr(task, name)) for name in (*IDENTITY_FIELDS, *ARGUMENTS)})
         ids = parameters.files(wanted.args, wanted.kwargs)
         task_dependencies.find_named_files(db, wanted, ids, task.user_id).link(db, [(task.id, ids)], changed=True)
-
-
-def _refused_field(field: str, message: str, kind: str) -> InvalidTask:
-    return InvalidTask(errors=[{"loc": [field], "msg": message, "type": kind}])
 
 
 def _attempt_columns(task: Task, wanted: int | None) -> dict[str, Any]:
@@ -312,8 +306,8 @@ def _attempt_columns(task: Task, wanted: int | None) -> dict[str, Any]:
         kind = find_type(task.celery_task_name)
         return {"max_attempts": max(kind.max_attempts, least), "max_attempts_named": kind.max_attempts_named}
     if wanted < least:
-        message = f"The task has failed {task.failures} times: send {least} or more"
-        raise _refused_field("max_attempts", message, "too_few_attempts")
+        message = Text("The task has failed {} times: send {} or more", task.failures, least)
+        raise InvalidTask.at(["max_attempts"], message, "too_few_attempts")
     return {"max_attempts": wanted, "max_attempts_named": True}
 
 

@@ -20,7 +20,7 @@ from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.statements import dependencies, reads
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.indexes import UNIQUE_KEY
-from app.errors import KeptTasksTooLarge, UniqueKeyTaken
+from app.errors import KeptTasksTooLarge, Text, UniqueKeyTaken
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
 from app.models.task import Held, OnConflict, Task, TaskStatus
@@ -129,7 +129,9 @@ class Keyed:
         for task_id, at in self.behind_limits.items():
             if task_id in cancelled:
                 why = "is cancelled by the limit of an earlier task of the batch: send this one before it, or alone"
-                raise UniqueKeyTaken(f"tasks[{at}]: Task {task_id}, which has this unique_key, {why}", task_id=task_id)
+                raise UniqueKeyTaken(
+                    Text("tasks[{}]: Task {}, which has this unique_key, {}", at, task_id, why), task_id=task_id
+                )
         if self.held:
             self.kept = _read(db, self.held, cancelled, bounded=bounded)
 
@@ -280,15 +282,16 @@ def _by_key(rows: Sequence[NewTask]) -> dict[str, _Wanted]:
         if known.first == at or wanted.on_conflict is OnConflict.RETURN:
             continue
         if replaces is None or wanted.celery_task_name != rows[known.first].wanted.celery_task_name:
-            raise UniqueKeyTaken(f"tasks[{at}]: tasks[{known.first}] of the batch has this unique_key")
+            raise UniqueKeyTaken(Text("tasks[{}]: tasks[{}] of the batch has this unique_key", at, known.first))
         known.new = known.replacement = at
     return found
 
 
 def _taken(task_id: UUID, rows: Sequence[NewTask] = (), at: int = 0, why: str = "") -> UniqueKeyTaken:
-    where = f"tasks[{at}]: " if len(rows) > 1 else ""
-    reason = f", and cannot be replaced: {why}" if why else ""
-    return UniqueKeyTaken(f"{where}Task {task_id} has this unique_key{reason}", task_id=task_id)
+    detail = Text("Task {} has this unique_key", task_id)
+    if why:
+        detail = Text("Task {} has this unique_key, and cannot be replaced: {}", task_id, why)
+    return UniqueKeyTaken(Text("tasks[{}]: {}", at, detail) if len(rows) > 1 else detail, task_id=task_id)
 
 
 # -- Replacing all that a request says of a pending task. Its id, its celery_task_name and its past attempts stay ------

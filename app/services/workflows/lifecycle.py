@@ -16,13 +16,13 @@ from app.core.ids import new_id
 from app.core.nearest import did_you_mean
 from app.db.statements import bulk, dependencies, files, workflows
 from app.errors import (
-    FieldError,
     InvalidArguments,
     InvalidInput,
     InvalidWorkflow,
     ParentDeleted,
     ParentFailed,
     TaskHasChildren,
+    Text,
     WorkflowActive,
     WorkflowTransition,
 )
@@ -50,7 +50,7 @@ from app.workflows import graph, references
 from app.workflows.references import MalformedReference
 
 _ARGUMENTS = ("args", "kwargs")
-_CYCLE = "these tasks wait for each other"
+_CYCLE = "these tasks wait for each other: {}"
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,15 @@ def check_request(wanted: WorkflowCreate, user_id: UUID) -> NewWorkflow:
     positions = _positions(wanted.tasks)
     parents = [_parents_of(at, task, positions) for at, task in enumerate(wanted.tasks)]
     if sum(map(len, parents)) > MAX_EDGES:
-        raise _refused([], f"they wait for each other more than {MAX_EDGES} times in all", "too_many_edges")
+        raise InvalidWorkflow.at(
+            ["tasks"], Text("they wait for each other more than {} times in all", MAX_EDGES), "too_many_edges"
+        )
     try:
         order = graph.order(parents)
     except graph.Cycle as cycle:
-        message = f"{_CYCLE}: {_chain(map(_place_of, cycle.nodes))}"
-        detail = f"{_CYCLE}: {_chain(wanted.tasks[node].ref for node in cycle.nodes)}"
-        raise _refused([cycle.nodes[0], "depends_on"], message, "cycle", detail) from None
+        message = Text(_CYCLE, _chain(map(_place_of, cycle.nodes)))
+        detail = Text(_CYCLE, _chain(wanted.tasks[node].ref for node in cycle.nodes))
+        raise InvalidWorkflow.at(["tasks", cycle.nodes[0], "depends_on"], message, "cycle", detail) from None
     workflow_id, ids = new_id(), dict[int, UUID]()
     for at in order:  # parents have the lower ids: what reads in their order finds them first
         ids[at] = new_id()
@@ -111,7 +113,9 @@ def _positions(tasks: Sequence[WorkflowTask]) -> dict[str, int]:
     found: dict[str, int] = {}
     for at, task in enumerate(tasks):
         if found.setdefault(task.ref, at) != at:
-            raise _refused([at, "ref"], f"{_place_of(found[task.ref])} has this ref", "repeated_ref")
+            raise InvalidWorkflow.at(
+                ["tasks", at, "ref"], Text("{} has this ref", _place_of(found[task.ref])), "repeated_ref"
+            )
     return found
 
 
@@ -122,11 +126,11 @@ def _parents_of(at: int, task: WorkflowTask, positions: dict[str, int]) -> list[
         try:
             named += [([field], reference.ref) for reference in references.find(getattr(task, field))]
         except MalformedReference as error:
-            raise _refused([at, field], str(error), "malformed_reference") from None
+            raise InvalidWorkflow.at(["tasks", at, field], str(error), "malformed_reference") from None
     for place, ref in named:
         if ref not in positions:
-            message = f"no task of the workflow has this ref{did_you_mean(ref, positions)}"
-            raise _refused([at, *place], message, "unknown_ref")
+            message = Text("no task of the workflow has this ref{}", did_you_mean(ref, positions))
+            raise InvalidWorkflow.at(["tasks", at, *place], message, "unknown_ref")
     return [*dict.fromkeys(positions[ref] for _, ref in named)]
 
 
@@ -154,11 +158,6 @@ def _row_of(
     return row
 
 
-def _refused(where: list[str | int], message: str, kind: str, detail: str | None = None) -> InvalidWorkflow:
-    error: FieldError = {"loc": ["tasks", *where], "msg": message, "type": kind}
-    return InvalidWorkflow(detail, [error])
-
-
 # -- Whole workflows: cancelled, retried, deleted. The caller has locked the workflow, and commits ---------------------
 
 
@@ -172,7 +171,7 @@ def cancel_workflow(db: Session, workflow_id: UUID) -> list[UUID] | None:
     if status is not None:
         if status is TaskStatus.REVOKED:
             return None
-        raise WorkflowTransition(f"The workflow has already {status}")
+        raise WorkflowTransition(Text("The workflow has already {}", status))
     revoked: list[UUID] = []
     for _ in range(task_changes.TRIES):  # one may be claimed, or given back, between the two statements
         active = [node.task_id for node in nodes if node.task_id is not None and node.status in ACTIVE]
@@ -246,13 +245,15 @@ def check_parents_kept(db: Session, workflow_id: UUID, ids: Sequence[UUID]) -> N
     deleted = workflows.deleted_nodes(db, workflow_id)
     refs = {node.position: node.ref for node in deleted if node.status in UNSUCCESSFUL}
     for task_id, position in workflows.held_by(db, ids, refs).items() if refs else ():
-        raise ParentDeleted(f"Task {task_id} depends on {refs[position]!r}, which has not succeeded and is deleted")
+        raise ParentDeleted(
+            Text("Task {} depends on {}, which has not succeeded and is deleted", task_id, repr(refs[position]))
+        )
     gone = {node.ref for node in deleted if node.status is TaskStatus.SUCCEEDED}
     for task_id in ids if gone else ():  # one by one: their arguments may be large
         task = task_queries.read(db, task_id)
         needed = next((each.ref for each in references.find([task.args, task.kwargs]) if each.ref in gone), None)
         if needed is not None:
-            raise ParentDeleted(f"Task {task_id} needs the result of {needed!r}, which is deleted")
+            raise ParentDeleted(Text("Task {} needs the result of {}, which is deleted", task_id, repr(needed)))
 
 
 # -- Ended tasks that are to run again, together: which of them may, and which wait for others then --------------------

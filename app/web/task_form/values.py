@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial, reduce
 from inspect import Parameter
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.catalogue import TaskType
 from app.core.json_text import SMALL_BYTES, has_more_values, load_json, parse_json
 from app.core.redaction import MASK
-from app.errors import FieldError, InvalidTask, ServiceError
+from app.errors import FieldError, InvalidTask, ServiceError, Text
 from app.schemas.task import TaskRead
 from app.schemas.values import PriorityIn
 from app.web.task_form.fields import (
@@ -58,7 +59,9 @@ class Reading:
             self._read(argument, (ARGUMENTS, str(argument.label)), self.task[ARGUMENTS])
         if self.fields.is_cut:
             self._refuse(
-                (ARGUMENTS,), f"The form has more than {MAX_INPUTS} fields: write the task as JSON", "too_many_fields"
+                (ARGUMENTS,),
+                Text("The form has more than {} fields: write the task as JSON", MAX_INPUTS),
+                "too_many_fields",
             )
         self._by_position(kind)
 
@@ -103,11 +106,11 @@ class Reading:
         if typed.strip() == MASK:
             return MASK
         if self._left <= 0 or has_more_values(typed.encode("utf-8", "surrogatepass"), self._left):
-            raise ValueError(f"is not JSON: more than {self._most} JSON values")
+            raise ValueError(Text("is not JSON: {}", f"more than {self._most} JSON values"))
         try:
             value = parse_json(typed, self._most)
         except ValueError as error:
-            raise ValueError(f"is not JSON: {error}") from None
+            raise ValueError(Text("is not JSON: {}", str(error))) from None
         self._left -= _number_of_values(value)
         return value
 
@@ -160,7 +163,7 @@ def value_of(shape: Shape, typed: str) -> Any:
         return _number(shape, typed)
     if shape.kind is Kind.CHOICE:
         if typed not in shape.choices:
-            raise ValueError(f"must be {' or '.join(map(repr, shape.choices))}")
+            raise ValueError(Text("must be {}", reduce(partial(Text, "{} or {}"), map(repr, shape.choices))))
         return shape.choices[typed]
     if shape.kind is Kind.MOMENT and (found := _MOMENT.fullmatch(typed)):
         return f"{found[1]}{found[2] or ':00'}Z"
@@ -202,7 +205,7 @@ def body_of(typed: str, most_values: int) -> dict[str, Any]:
     try:
         task = parse_json(typed, most_values)
     except ValueError as error:
-        raise InvalidTask(f"This is not JSON: {error}") from None
+        raise InvalidTask(Text("This is not JSON: {}", str(error))) from None
     if not isinstance(task, dict):
         raise InvalidTask("A task is a JSON object")
     return task

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
-from app.errors import InvalidInput
+from app.errors import InvalidInput, Text
 from app.models.audit import AuditRecord
 from app.schemas.audit import AuditEvent
 from app.services.audit import AuditFilter, audit_service
@@ -59,7 +59,7 @@ def show_audit(
     """Show records. `event` is an event or the word before its dot, `by` an id or a username."""
     chosen = [each for each in dict.fromkeys(event) if each]
     if unknown := [each for each in chosen if each not in _KNOWN]:
-        raise InvalidInput(f"There is no event {unknown[0][:64]}")
+        raise InvalidInput(Text("There is no event {}", unknown[0][:64]))
     by, object_id = by.strip(), object_id.strip().replace("\x00", "")
     actor = _actor(db, by)
     wanted = AuditFilter([one for each in chosen for one in _KNOWN[each]], actor, object_id or None)

@@ -21,7 +21,7 @@ from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import filter_of_search
-from app.errors import InvalidInput
+from app.errors import InvalidInput, Text
 from app.models.bulk import BulkDeed, Deed, DeedState
 from app.models.task_filter import MAX_SEARCH
 from app.services.accounts.auth_service import Principal
@@ -70,7 +70,7 @@ def _preview(
     """Return the page of the preview. With an error it says what is wrong with the number that was `typed`."""
     search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
     if search.problems:  # without them the search would find more than was meant
-        raise InvalidInput(f"Not understood: {' '.join(search.problems)}")
+        raise InvalidInput(Text("Not understood: {}", " ".join(search.problems)))
     search.fields.setdefault("status", STATES_OF[deed])
     which = {"wanted": filter_of_search(user, search)} if every else {"ids": [*ids]}
     found = task_service.preview_bulk(db, deed, user_id=user.id, as_admin=user.is_admin, **which)
@@ -104,7 +104,7 @@ def start(
 ) -> Response:
     """Begin it. A mistyped number shows the preview again, with the tasks that the search finds then."""
     if matched is not None and re.sub(r"\D", "", typed) != str(matched):
-        error = InvalidInput(f"The number that was typed is not {matched}: nothing is done")
+        error = InvalidInput(Text("The number that was typed is not {}: nothing is done", matched))
         return _preview(request, db, user, deed, text, every=True, typed=typed, error=error)
     started = task_service.start_bulk(
         db, deed, user_id=user.id, as_admin=user.is_admin, token=token, within_quota=True, rights=user.rights

@@ -62,8 +62,7 @@ def set_limit(
     }
     try:
         if is_new and any(limit.name == typed["name"] for limit in limit_service.list_limits(db)):
-            taken = {"loc": ["name"], "msg": "There is a limit of this name: change that one", "type": "name_taken"}
-            raise InvalidLimit(errors=[taken])  # type: ignore[list-item]
+            raise InvalidLimit.at(["name"], "There is a limit of this name: change that one", "name_taken")
         limit_service.put_limit(db, typed["name"], **_bounds(typed))
     except InvalidLimit as error:
         return _limits(request, db, admin, change="" if is_new else typed["name"], typed=typed, error=error)

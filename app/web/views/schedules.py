@@ -257,7 +257,7 @@ def backfill_schedule(
         zone = zone_of(schedule.timezone)
         since, until = _moment("begin", begin, zone), _moment("end", end, zone)
         if until < since:
-            raise InvalidInput(errors=[{"loc": ["end"], "msg": "must not be before it begins", "type": "empty_range"}])
+            raise InvalidInput.at(["end"], "must not be before it begins", "empty_range")
         if not confirmed:
             times = schedule_service.preview_backfill(db, schedule_id, since, until, owner=user.owner)
             shown = times_with_changes(schedule.timezone, since, times[:PREVIEWED])
@@ -288,5 +288,4 @@ def _moment(name: str, typed: str, zone: tzinfo) -> datetime:
     try:
         return moment(typed, zone, last=name == "end")
     except ValueError:
-        problem = {"loc": [name], "msg": "is not a valid date and time", "type": "form_value"}
-        raise InvalidInput(errors=[problem]) from None  # type: ignore[list-item]
+        raise InvalidInput.at([name], "is not a valid date and time", "form_value") from None

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 import app.__main__ as program
 from app.core.config import ConfigurationError, Settings
+from app.core.languages import texts_of
 from app.doctor import findings
 from app.doctor.checks import checks_of, examine
-from app.doctor.findings import Check, Finding, Level, Text, fail, left_running, ok, run_check, run_checks, say, warn
-from app.errors import Unavailable
+from app.doctor.findings import Check, Finding, Level, fail, left_running, ok, run_check, run_checks, warn
+from app.errors import Text, Unavailable
 from tests.support.sources import APP, app_files, text_of
 
 # What other modules say, which stands in gaps.
@@ -22,8 +23,8 @@ OF_OTHERS = {
     "it refuses writes: see its log", "SECRET_KEY is short or a placeholder: good enough for development only",
 }  # fmt: skip
 RESULTS = [
-    (Text("database"), [ok(Text("{} answers", ("x",)))]),
-    (Text("queues"), [fail(Text("{}", ("a\nb",)), Text("raise maxmemory"))]),
+    (Text("database"), [ok(Text("{} answers", "x"))]),
+    (Text("queues"), [fail(Text("{}", "a\nb"), Text("raise maxmemory"))]),
 ]
 
 
@@ -89,7 +90,7 @@ class TestTheReport:
         ]
 
     def test_steers_no_terminal(self) -> None:
-        seen = [(Text("broker"), [warn(Text("{}", ("a\x1b[2J\x07\x9b\u202eb",)), Text("c\rd"))])]
+        seen = [(Text("broker"), [warn(Text("{}", "a\x1b[2J\x07\x9b\u202eb"), Text("c\rd"))])]
         assert json.loads(findings.report_as_json(seen, "en"))[0]["seen"] == "a\x1b[2J\x07\x9b\u202eb"
         assert not set(findings.report_as_json(seen, "en")) & set("\x1b\x07\x9b\u202e")
         assert list(findings.report_lines(seen, "en", colours=False)) == ["warn  broker                a [2J   b  c d"]
@@ -126,12 +127,12 @@ class TestTranslations:
             ast.literal_eval(node.args[0])
             for path in app_files("doctor")
             for node in ast.walk(ast.parse(text_of(path)))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == say.__name__
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == Text.__name__
         }
         with_words = {each for each in literals if any(map(str.isalpha, each))}
         untranslated = {each for each in with_words if each.startswith(("pip ", "APP_ENV"))}
-        assert with_words - untranslated | OF_OTHERS == findings.chinese_texts().keys()
-        assert all(text.count("{}") == chinese.count("{}") for text, chinese in findings.chinese_texts().items())
+        assert with_words - untranslated | OF_OTHERS == texts_of("app.doctor", "zh").keys()
+        assert all(text.count("{}") == chinese.count("{}") for text, chinese in texts_of("app.doctor", "zh").items())
 
     def test_what_other_modules_say_is_said_there(self) -> None:
         elsewhere = "".join(text_of(path) for path in app_files() if APP / "doctor" not in path.parents)
