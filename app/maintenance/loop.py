@@ -47,17 +47,15 @@ PASSES: tuple[Pass, ...] = (
     backlogs.ADD_SUBMISSIONS,
     deletions.TRIM_STORED,
     schedules.REZONE,
-    *deletions.FORGET_PASSES,
+    deletions.FORGET_ROWS,
     deletions.DROP_FILES,
     deletions.DELETE_CONTENTS,
-    deletions.FORGET_USES,
     backlogs.DO_BULK,
     *backlogs.OUTBOX_PASSES,
     backlogs.SEND_WEBHOOKS,
     backlogs.FOLLOW_TASKS,
     backlogs.DROP_DELIVERIES,
     backlogs.RECOVER_WEBHOOKS,
-    backlogs.FORGET_DELIVERIES,
 )
 
 
