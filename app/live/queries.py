@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -61,7 +61,7 @@ def read_state(task_id: UUID, owner: UUID | None, seen: int) -> Piece:
 
 
 def _unless_seen(piece: Piece, seen: int) -> Piece:
-    return piece if piece.last != seen else replace(piece, events=b"")
+    return piece if piece.last != seen else piece._replace(events=b"")
 
 
 _ROWS = task_rows.page_statement(

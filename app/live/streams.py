@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.errors import InvalidToken
@@ -60,8 +60,7 @@ class State:
         return Piece(self.event(str(self.version)), self.version, ended=self.ended, state=self)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Rendered events up to the number `last`; whether there are more, and whether these are the last ones.
 
     `state`: the one that was read, of the stream of a task.

@@ -31,15 +31,16 @@ class TaskWatch:
         if state.version <= self.version:
             return
         self.version = state.version
-        if state.data:
-            for each in self.of(News.STATES):
-                each.offer(state)
-        self.tell(News.CHANGES)
+        has_lines = state.ended or state.attempt != self._attempt
+        self._attempt = state.attempt
+        for each in tuple(self.subscriptions):
+            if each.news is News.STATES:
+                if state.data:
+                    each.offer(state)
+            elif has_lines or each.news is News.CHANGES:
+                each.tell()
         if state.ended:
             self.release()
-        if state.ended or state.attempt != self._attempt:
-            self._attempt = state.attempt
-            self.tell(News.LINES)
 
     def of(self, *news: News) -> list[Subscription]:
         """Return the subscriptions that hear of these news. May be called from another thread."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -42,7 +41,7 @@ def task_stream() -> Subscription:
 
 def unless(seen: int | None, first: State) -> Piece:
     """What `queries.read_state` returns of it to a client that has seen this version."""
-    return replace(first.piece(), events=b"") if first.version == seen else first.piece()
+    return first.piece()._replace(events=b"") if first.version == seen else first.piece()
 
 
 def stream_of_rows(tasks: list[int], reader: Reload) -> Feed:
