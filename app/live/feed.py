@@ -1,8 +1,7 @@
 """The streams of many tasks: the newest state of each one that has changed, in an order from which a client resumes."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
 from app.live.streams import NEVER, PING, Credential, Piece, State, Subscription, cursor_of
@@ -15,16 +14,10 @@ MAX_PENDING = 2000
 READ_BATCH = 50
 
 
-class Reloaded(NamedTuple):
-    """The states of the first `number` of the tasks; whose state is missing was deleted."""
-
-    states: list[State]
-    number: int
-
-
-# Reads tasks again: as many as fit into HELD_BYTES, at least one. Returns None if the database is unavailable: the
-# stream then retries.
-Reload = Callable[[list[UUID]], Awaitable[Reloaded | None]]
+# The states of tasks that were read again, and those of them that are left. Whose state is missing was deleted.
+Reloaded = tuple[list[State], Sequence[UUID]]
+# Reads as many as fit into HELD_BYTES, at least one. Returns None if the database is unavailable: the stream retries.
+Reload = Callable[[Sequence[UUID]], Awaitable[Reloaded | None]]
 
 
 class Feed(Subscription):
@@ -111,9 +104,10 @@ class Feed(Subscription):
         reloaded = await self._reload(ids)
         if reloaded is None:
             return False
-        read = {state.task_id: state for state in reloaded.states}
+        states, left = reloaded
+        read = {state.task_id: state for state in states}
         head: dict[UUID, tuple[State | None, datetime]] = {}
-        for task_id in ids[: reloaded.number]:
+        for task_id in ids[: len(ids) - len(left)]:
             waits = asked[task_id]
             if self._waiting.get(task_id) is not waits:
                 continue  # a newer state has arrived: another tuple, even where it was not kept

@@ -21,7 +21,7 @@ from app.errors import NotFound, TooManyStreams
 from app.live import queries
 from app.live.feed import HELD_BYTES, Feed, Reloaded
 from app.live.queries import LATE, PAUSE_SECONDS
-from app.live.streams import NEVER, Credential, News, Piece, State, Subscription, moment_of
+from app.live.streams import NEVER, Credential, News, Piece, Subscription, moment_of
 from app.live.watches import UserWatch, Watches
 from app.messaging.hints import HintListener
 from app.services.tasks.task_history import LogFilter
@@ -160,14 +160,13 @@ class Watcher:
         with self._entered(stream):
             self.watches.users[user_id] = user
             user.feeds.add(stream)
-            missed: list[UUID] = []
-            reset = since is not None and (now - since).total_seconds() > REPLAY_SECONDS
-            if since is not None and not reset:
+            if since is not None and (now - since).total_seconds() <= REPLAY_SECONDS:
                 missed = await self._in_thread(queries.changed_since, user_id, since, REPLAY_TASKS + 1)
-                reset = len(missed) > REPLAY_TASKS
-            if since is not None and not reset:
-                stream.catch_up(missed, since)
-            stream.open_with(since if since is not None and not reset else None, reset=reset)
+                if len(missed) <= REPLAY_TASKS:
+                    stream.catch_up(missed, since)
+                    stream.open_with(since)
+                    return stream
+            stream.open_with(reset=since is not None)
         return stream
 
     def leave(self, stream: Subscription) -> None:
@@ -309,7 +308,7 @@ class Watcher:
                 return False
         return True
 
-    async def _read_batch(self, batch: Sequence[UUID]) -> None:
+    async def _read_batch(self, batch: Sequence[UUID]) -> bool:
         async with self._reading:  # one at a time, so that states are passed on in the order of reading
             watched = [task_id for task_id in batch if task_id in self.watches.tasks]
             missing, left = set(batch), batch
@@ -320,41 +319,32 @@ class Watcher:
                     self.watches.show(each)
                 missing -= {each.task_id for each in found}
             self.watches.forget(missing, gone=missing & set(watched))
+        return True
 
-    async def _reload(self, watched: Collection[UUID], users: Sequence[UUID], ids: list[UUID]) -> Reloaded | None:
+    async def _reload(self, watched: Sequence[UUID], users: Sequence[UUID], ids: Sequence[UUID]) -> Reloaded | None:
         """Read tasks again for a stream that did not keep their states. Returns None if the database is unavailable."""
-        states: list[State] = []
-        left: Sequence[UUID] = ()
-
-        async def read() -> None:
-            nonlocal left
-            everything: queries.IsNews = lambda *_: True  # noqa: E731
-            found, left = await self._in_thread(queries.read_rows, ids, watched, users, everything, HELD_BYTES)
-            states.extend(found)
-
-        return Reloaded(states, len(ids) - len(left)) if await self._run_through_outage(read) else None
+        everything: queries.IsNews = lambda *_: True  # noqa: E731
+        read = partial(queries.read_rows, ids, watched, users, everything, HELD_BYTES)
+        return await self._run_through_outage(self._in_thread, read)
 
     async def _read_piece(self, read: Callable[[int], Piece], after: int) -> Piece | None:
         """Read what comes next for a stream. Returns None if the database is unavailable."""
-        piece: Piece | None = None
 
-        async def read_it() -> None:
-            nonlocal piece
+        async def read_it() -> Piece:
             try:
-                piece = await self._in_thread(read, after)
+                return await self._in_thread(read, after)
             except NotFound:  # deleted, or no longer the reader's
-                piece = Piece(b"", after, ended=True)
+                return Piece(b"", after, ended=True)
 
-        await self._run_through_outage(read_it)
-        return piece
+        return await self._run_through_outage(read_it)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
-    async def _run_through_outage(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
-        """Run an action. Returns False after an error, so that its loop continues through an outage of the database."""
+    async def _run_through_outage(self, action: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
+        """Return the action's result; None after an error, so that its loop continues through an outage."""
         try:
-            await action(*arguments)
+            found = await action(*arguments)
         except Exception as error:
             if not is_passing(error):
                 logger.exception("live events: unexpected error, retrying")
@@ -362,9 +352,9 @@ class Watcher:
                 logger.warning("live events: database unavailable, retrying: %s", first_line(error))
             self._outage_logged = True
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
-            return False
+            return None
         self._outage_logged = False
-        return True
+        return found
 
     # -- checking streams --------------------------------------------------------------------------------------------
 

@@ -89,20 +89,16 @@ class UserWatch:
         return version > self._known.get(task_id, 0)
 
     def show(self, state: State) -> None:
-        """Offer a row that was read to the feeds, if it is new."""
+        """Offer a row that was read to the feeds, if it is new, and remember its version."""
         if not state.data or not self.is_new(state.task_id, state.version):
             return
-        self.note(state)
-        for feed in self.feeds:
-            feed.offer(state, self.shown_until)
-
-    def note(self, state: State) -> None:
-        """Remember the version that was shown, and forget the oldest one above the limit."""
-        self._known.pop(state.task_id, None)
+        self._known.pop(state.task_id, None)  # to the end: the oldest one is forgotten
         self._known[state.task_id] = state.version
         (self._active.discard if state.ended else self._active.add)(state.task_id)
         if len(self._known) > MAX_KNOWN:
             self.forget(next(iter(self._known)))
+        for feed in self.feeds:
+            feed.offer(state, self.shown_until)
 
     def forget(self, task_id: UUID) -> None:
         self._known.pop(task_id, None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -89,12 +90,10 @@ class Reader:
     def add(self, *states: State) -> None:
         self.states |= {each.task_id: each for each in states}
 
-    async def __call__(self, wanted: list[UUID]) -> Reloaded | None:
+    async def __call__(self, wanted: Sequence[UUID]) -> Reloaded | None:
         self.asked.append([each.int for each in wanted])
-        read = wanted[: self.at_once]
-        return (
-            Reloaded([self.states[each] for each in read if each in self.states], len(read)) if self.answers else None
-        )
+        read, left = wanted[: self.at_once], wanted[self.at_once :]
+        return ([self.states[each] for each in read if each in self.states], left) if self.answers else None
 
 
 @pytest.fixture
@@ -234,9 +233,9 @@ class TestTheFeed:
 
     async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self, feed: Feed) -> None:
 
-        async def changing(wanted: list[UUID]) -> Reloaded:
+        async def changing(wanted: Sequence[UUID]) -> Reloaded:
             feed.offer(state(8, task=1), at(8))
-            return Reloaded([state(7, task=each.int) for each in wanted], len(wanted))
+            return [state(7, task=each.int) for each in wanted], []
 
         feed._reload = changing
         feed.catch_up([UUID(int=1), UUID(int=2)], at(0))
@@ -245,11 +244,11 @@ class TestTheFeed:
     async def test_so_it_does_where_the_newer_state_is_not_kept(self) -> None:
         """The stream of a page has one cursor for all states: no cursor tells that the state is newer."""
 
-        async def changing(wanted: list[UUID]) -> Reloaded:
+        async def changing(wanted: Sequence[UUID]) -> Reloaded:
             asked.append([each.int for each in wanted])
             if len(asked) == 1:
                 rows.offer(state(6, task=1, ended=True, size=HELD_BYTES))
-            return Reloaded([state(len(asked), task=each.int) for each in wanted], len(wanted))
+            return [state(len(asked), task=each.int) for each in wanted], []
 
         asked: list[list[int]] = []
         rows = stream_of_rows([1, 2], changing)

@@ -1,6 +1,7 @@
 """What each stream is shown: every version once, and nothing that was deleted."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -45,8 +46,8 @@ class World:
             self.watches.users[user] = UserWatch(START)
             self.watches.users[user].feeds.add(feed)
 
-    async def _nothing(self, ids: list[UUID]) -> Reloaded:
-        return Reloaded([], len(ids))
+    async def _nothing(self, _ids: Sequence[UUID]) -> Reloaded:
+        return [], []
 
     def waiting(self, user: UUID = USER) -> list[tuple[int, int]]:
         return [(task.int, state.version) for task, (state, _) in self.feeds[user]._waiting.items() if state]
