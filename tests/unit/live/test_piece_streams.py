@@ -146,6 +146,15 @@ async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -
     assert TASK not in watches.tasks
 
 
+async def test_a_deletion_of_the_task_is_read_as_the_end() -> None:
+    lines, watches = Lines(Piece(b"", 1, ended=True)), Watches()
+    watches.enter(lines.stream)
+    lines.stream.begin(Piece(b"a", 1))
+    await lines.stream.next()
+    watches.forget([TASK], gone=[TASK])
+    assert (await lines.all(), lines.asked) == ([], [1])
+
+
 def of_workflow(tasks: list[UUID], states: Lines) -> Subscription:
     return Subscription(CREDENTIAL, 3600, states._read, tasks, News.CHANGES, pause=0.01)
 

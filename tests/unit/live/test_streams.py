@@ -3,15 +3,18 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from app.errors import InvalidToken
 from app.live import streams
 from app.live.feed import HELD_BYTES, MAX_PENDING, READ_BATCH, Feed, Reload, Reloaded
 from app.live.streams import NEVER, STALL_SECONDS, Credential, Piece, State, Subscription, cursor_of, moment_of
+from app.services.accounts.auth_service import Principal
 
 pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
@@ -106,6 +109,21 @@ async def feed(reader: Reader) -> Feed:
     return Feed(CREDENTIAL, 3600, reader, START)
 
 
+class TestTheCredential:
+    """It knows whose tasks the stream may show, and with what it ends."""
+
+    def test_is_the_key_or_the_login_of_its_user(self) -> None:
+        until = datetime(2026, 11, 26, tzinfo=UTC)
+        login = Principal(USER, "ann", "admin", "high", session_id=UUID(int=8))
+        key = replace(login, session_id=None, api_key_id=UUID(int=9), scopes=("tasks:read",))
+        assert Credential.of(login, until) == Credential(UUID(int=8), False, "admin", USER, None, until)
+        assert Credential.of(key) == Credential(UUID(int=9), True, "admin", USER, USER)
+
+    def test_of_nobody_is_none(self) -> None:
+        with pytest.raises(InvalidToken):
+            Credential.of(Principal(USER, "ann", "user", "high"))
+
+
 async def opened(feed: Feed) -> None:
     feed.open_with()
     await feed.next()
@@ -143,6 +161,15 @@ class TestOneTask:
         stream.begin(unless(5, state(5)))
         assert ids(await stream.next()) == ["6"]
         assert await stream.next() is None
+
+    async def test_what_is_read_later_than_a_newer_state_was_offered_is_not_sent(self) -> None:
+        async def read(_after: int) -> Piece:
+            stream.offer(state(6))
+            return state(5).piece()
+
+        stream = Subscription(CREDENTIAL, 3600, read, [UUID(int=7)])
+        stream.tell()
+        assert ids(await stream.next()) == ["6"]
 
     async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self, stream: Subscription) -> None:
         stream.offer(state(5, ended=True))
