@@ -152,7 +152,7 @@ class Subscription:
     """
 
     __slots__ = (
-        "_abort", "_is_due", "_is_told", "_last", "_opened", "_pause", "_piece", "_read", "_sending_since", "_wake",
+        "_abort", "_is_due", "_is_told", "_last", "_opened", "_pause", "_pending", "_read", "_sending_since", "_wake",
         "closed", "credential", "ends_at", "last_sent_at", "news", "ping_due", "task_ids",
     )  # fmt: skip
 
@@ -167,7 +167,7 @@ class Subscription:
     ) -> None:
         self.credential, self.task_ids, self.news = credential, task_ids, news
         self._read, self._pause = read, pause
-        self._piece: Piece | None = None
+        self._pending: Piece | State | None = None
         self._last = -1
         self._is_told = self._is_due = self._opened = False
         self.closed = self.ping_due = False
@@ -186,9 +186,9 @@ class Subscription:
             self.tell()
 
     def offer(self, state: State, cursor: datetime = NEVER) -> None:  # noqa: ARG002 (for those of many tasks)
-        """Add a state, unless the client has this one or a newer one."""
-        if state.version != self._last:
-            self._put(state.piece())
+        """Add a state if it is newer than what the client has. All streams of the task hold the same one until then."""
+        if state.version > self._last:
+            self._pending, self._last = state, state.version
             self._wake.set()
 
     def tell(self) -> None:
@@ -204,13 +204,13 @@ class Subscription:
         self._wake.set()
 
     def _put(self, piece: Piece) -> None:
-        if piece.last < self._last:  # read before what the client has
+        if piece.last < self._last:  # read before what was offered meanwhile
             return
-        self._piece, self._last = piece if piece.events or piece.ended else None, piece.last
+        self._pending, self._last = piece if piece.events or piece.ended else None, piece.last
         self._is_due = self._is_due or piece.more
 
     async def _read_due(self) -> None:
-        while self._piece is None and self._is_due:  # again where it was told of more while it read
+        while self._pending is None and self._is_due:  # again where it was told of more while it read
             self._is_due = False
             piece = await self._read(self._last)
             if piece is None:
@@ -219,7 +219,8 @@ class Subscription:
             self._put(piece)
 
     def _take(self) -> Piece | None:
-        piece, self._piece = self._piece, None
+        pending, self._pending = self._pending, None
+        piece = pending.piece() if isinstance(pending, State) else pending
         if piece is not None and piece.ended:
             self.closed = True
         return piece

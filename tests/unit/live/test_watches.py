@@ -61,7 +61,7 @@ async def world() -> World:
 async def test_a_row_goes_to_its_streams_and_to_its_user_alone(world: World) -> None:
     world.watches.show(found(1))
     world.watches.show(found(1, task=8, user=OTHER))
-    assert world.stream._piece is not None
+    assert world.stream._pending is not None
     assert (world.waiting(), world.waiting(OTHER)) == ([(7, 1)], [(8, 1)])
 
 
