@@ -93,7 +93,7 @@ class Watcher:
     async def follow(self, task_id: UUID, credential: Credential, seen: int | None) -> Subscription | None:
         """Return a stream of the task's states, beginning with the current one unless its version was `seen`."""
         read = partial(queries.read_state, task_id, credential.owner)
-        return await self._subscribe(credential, read, -1 if seen is None else seen, [task_id], News.STATES)
+        return await self._subscribe(credential, read, seen, [task_id], News.STATES)
 
     async def follow_logs(
         self, task_id: UUID, credential: Credential, wanted: LogFilter, after: int
@@ -113,15 +113,13 @@ class Watcher:
         """Return a stream of the workflow's states, beginning with the current one unless its version was `seen`."""
         ids = await self._in_thread(queries.tasks_of_workflow, workflow_id, credential.owner)
         read = partial(queries.read_workflow, workflow_id, credential.owner)
-        return await self._subscribe(
-            credential, read, -1 if seen is None else seen, ids, News.CHANGES, pause=PAUSE_SECONDS
-        )
+        return await self._subscribe(credential, read, seen, ids, News.CHANGES, pause=PAUSE_SECONDS)
 
     async def _subscribe(
         self,
         credential: Credential,
         read: Callable[[int], Piece],
-        after: int,
+        after: int | None,
         task_ids: Collection[UUID],
         news: News,
         pause: float = 0.0,
@@ -130,7 +128,7 @@ class Watcher:
         again = partial(self._read_piece, read)
         stream = Subscription(credential, self._settings.events_max_seconds, again, task_ids, news, pause)
         with self._entered(stream):
-            first = await self._in_thread(read, after)
+            first = await self._in_thread(read, -1 if after is None else after)
             if first.ended and not first.events:
                 self.leave(stream)
                 return None
