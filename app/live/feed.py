@@ -7,7 +7,7 @@ from uuid import UUID
 from app.live.streams import NEVER, PING, Credential, Piece, State, Subscription, cursor_of
 
 # Bytes of rendered states that a stream keeps; further states are read again when their turn comes.
-HELD_BYTES = 64 * 1024
+WAITING_BYTES = 64 * 1024
 # A client with more pending tasks than this is disconnected, and resumes.
 MAX_PENDING = 2000
 # Tasks that are read again in one query.
@@ -16,7 +16,7 @@ READ_BATCH = 50
 
 # The states of tasks that were read again, and those of them that are left. Whose state is missing was deleted.
 Reloaded = tuple[list[State], Sequence[UUID]]
-# Reads as many as fit into HELD_BYTES, at least one. Returns None if the database is unavailable: the stream retries.
+# Reads as many as fit into WAITING_BYTES, at least one. Returns None in an outage of the database: the stream retries.
 Reload = Callable[[Sequence[UUID]], Awaitable[Reloaded | None]]
 
 
@@ -26,7 +26,7 @@ class Feed(Subscription):
     What it sends next is what waits here; `read_again` stands for those states that are not kept.
     """
 
-    __slots__ = ("_held_bytes", "_reload", "_waiting", "cursor")
+    __slots__ = ("_reload", "_waiting", "_waiting_bytes", "cursor")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Feed(Subscription):
         self._reload = read_again
         # For each task, its state and the cursor from which a client may resume that has this state and all before it.
         self._waiting: dict[UUID, tuple[State | None, datetime]] = {}
-        self._held_bytes = 0
+        self._waiting_bytes = 0
         self.cursor = cursor
 
     def open_with(self, since: datetime | None = None, *, reset: bool = False) -> None:
@@ -54,10 +54,10 @@ class Feed(Subscription):
         The cursor of the task must not skip the states in between.
         """
         before, _ = self._waiting.pop(state.task_id, (None, cursor))
-        self._held_bytes -= len(before.data) if before else 0
-        is_kept = not self._waiting or self._held_bytes + len(state.data) <= HELD_BYTES
-        self._held_bytes += len(state.data) if is_kept else 0
-        self._waiting[state.task_id] = (state if is_kept else None, cursor)
+        self._waiting_bytes -= len(before.data) if before else 0
+        fits = not self._waiting or self._waiting_bytes + len(state.data) <= WAITING_BYTES
+        self._waiting_bytes += len(state.data) if fits else 0
+        self._waiting[state.task_id] = (state if fits else None, cursor)
         if len(self._waiting) > MAX_PENDING:
             self.close()
         self.tell()
@@ -82,13 +82,13 @@ class Feed(Subscription):
             return None
         events: list[bytes] = []
         size = 0
-        while self._waiting and size < HELD_BYTES:
+        while self._waiting and size < WAITING_BYTES:
             task_id = next(iter(self._waiting))
             state, cursor = self._waiting[task_id]
             if state is None:
                 break
             del self._waiting[task_id]
-            self._held_bytes -= len(state.data)
+            self._waiting_bytes -= len(state.data)
             events.append(state.event(cursor_of(cursor)))
             size += len(events[-1])
         return Piece(b"".join(events), 0, more=bool(self._waiting))
@@ -114,7 +114,7 @@ class Feed(Subscription):
             del self._waiting[task_id]
             if task_id in read:  # otherwise it was deleted
                 head[task_id] = (read[task_id], waits[1])
-                self._held_bytes += len(read[task_id].data)
+                self._waiting_bytes += len(read[task_id].data)
         self._waiting = head | self._waiting
         return True
 

@@ -18,7 +18,7 @@ from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
 from app.db.statements import reads, task_rows, workflows
 from app.ddl.clock import NOW
-from app.live.feed import HELD_BYTES
+from app.live.feed import WAITING_BYTES
 from app.live.streams import Piece, State
 from app.models.auth import KEY_STANDS, LOGIN_STANDS, ApiKey, LoginSession
 from app.models.task import SEQ_BITS, TERMINAL, Task, TaskOutput
@@ -54,7 +54,7 @@ def _autocommit() -> Session:
 
 
 def read_state(task_id: UUID, owner: UUID | None, seen: int) -> Piece:
-    """The task as `owner` may see it, unless this version has been seen. Raises TaskNotFound."""
+    """Return the task as `owner` may see it, without its event if this version was seen. Raises TaskNotFound."""
     with autocommit_engine().connect() as connection:
         piece = State.of(task_queries.snapshot(connection, task_id, owner)).piece()
     return _unless_seen(piece, seen)
@@ -117,7 +117,12 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
 def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
     """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
     read = partial(
-        task_history.page_of_logs, task_id=task_id, wanted=wanted, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
+        task_history.page_of_logs,
+        task_id=task_id,
+        wanted=wanted,
+        limit=PIECE_ITEMS,
+        after=after,
+        most_bytes=WAITING_BYTES,
     )
     with _autocommit() as db:
         found = task_history.read_so_far(db, task_id, owner, read)
@@ -143,7 +148,7 @@ def read_output(task_id: UUID, owner: UUID | None, stream: str | None, after: in
         stream=stream,
         limit=PIECE_ITEMS,
         after=after,
-        most_bytes=HELD_BYTES,
+        most_bytes=WAITING_BYTES,
     )
     with _autocommit() as db:
         return output_piece(task_history.read_so_far(db, task_id, owner, read), after)
@@ -198,7 +203,7 @@ def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> Piece:
 
 # Between two states that a stream of a workflow sends.
 PAUSE_SECONDS = 0.25
-# Shorter than that pause after a stream was told of a change: what is shared is newer than the change.
+# Shorter than that pause, which begins with a change: what streams share is newer than the change.
 SHARED_SECONDS = 0.2
 _read: dict[tuple[UUID, UUID | None], tuple[float, Piece]] = {}
 

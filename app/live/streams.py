@@ -1,6 +1,6 @@
 """Open event streams: one `Subscription` for each, and what it sends: states of tasks, log lines, output, workflows.
 
-A subscription is told of news, reads what comes next, and sends it; meanwhile no more is read. Of the states of a task
+A subscription hears of news, reads what comes next, and sends it; meanwhile no more is read. Of the states of a task
 only the newest one is pending, never a queue of all. A client that reads slowly therefore gets fewer events and uses no
 more memory. A subscription belongs to the event loop.
 """
@@ -31,8 +31,8 @@ _VERSION = re.compile(r"[0-9]{1,10}")
 class State:
     """A row of a task that was read, with the task's JSON as in `GET /tasks/{id}`.
 
-    `data` is empty where no stream shows this version: who merely waits needs none. `attached_bytes` changes with each
-    write of log lines and of output.
+    `data` is empty where no stream shows this version: a request that waits needs none. `attached_bytes` changes with
+    each write of log lines and of output.
     """
 
     task_id: UUID
@@ -113,9 +113,9 @@ ReadPiece = Callable[[int], Awaitable[Piece | None]]
 class News(Enum):
     """Of which news of a task a subscription to it hears."""
 
-    STATES = "states"  # is offered each newer state: the row is read and rendered once for all
-    LINES = "lines"  # is told that there may be log lines or output, of another attempt, or that no more will come
-    CHANGES = "changes"  # is told of each newer state, whose row need not be read
+    STATES = "states"  # of each newer state, which it is offered: the row is read and rendered once for all
+    LINES = "lines"  # that there may be log lines or output, of another attempt, or that no more will come
+    CHANGES = "changes"  # that there is a newer state, whose row need not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Credential:
 
     @classmethod
     def of(cls, user: Principal, expires_at: datetime | None = None) -> "Credential":
-        """Return what `user` was authenticated by. Raises InvalidToken where it was neither login nor API key.
+        """Return the login or API key of the user. Raises InvalidToken where they have neither.
 
         `expires_at` is that of a login's token; the end of an API key is read from its row.
         """
@@ -145,14 +145,14 @@ class Credential:
 
 
 class Subscription:
-    """Sends what `read` finds behind the number that was sent last, whenever it is told of news, until the last piece.
+    """Sends what `read` finds behind the number that was sent last, whenever it hears of news, until the last piece.
 
     `task_ids`: the tasks of whose `news` it hears. `pause`: seconds between two readings, for what changes often.
     `closed` is set from outside, too: on revocation, shutdown, or when the client has disconnected.
     """
 
     __slots__ = (
-        "_abort", "_is_due", "_is_told", "_last", "_opened", "_pause", "_pending", "_read", "_sending_since", "_wake",
+        "_abort", "_is_due", "_is_paused", "_last", "_opened", "_pause", "_pending", "_read", "_sending_since", "_wake",
         "closed", "credential", "ends_at", "last_sent_at", "news", "ping_due", "task_ids",
     )  # fmt: skip
 
@@ -169,7 +169,7 @@ class Subscription:
         self._read, self._pause = read, pause
         self._pending: Piece | State | None = None
         self._last = -1
-        self._is_told = self._is_due = self._opened = False
+        self._is_paused = self._is_due = self._opened = False
         self.closed = self.ping_due = False
         self._wake = asyncio.Event()
         self._abort: Callable[[], None] | None = None
@@ -192,15 +192,15 @@ class Subscription:
             self._wake.set()
 
     def tell(self) -> None:
-        """There may be more, or the end."""
+        """Look for what comes next: there may be more, or the end. With a pause, once behind it."""
         if not self._pause:
-            self._look()
-        elif not self._is_told:
-            self._is_told = True
-            asyncio.get_running_loop().call_later(self._pause, self._look)
+            self._read_soon()
+        elif not self._is_paused:
+            self._is_paused = True
+            asyncio.get_running_loop().call_later(self._pause, self._read_soon)
 
-    def _look(self) -> None:
-        self._is_told, self._is_due = False, True
+    def _read_soon(self) -> None:
+        self._is_paused, self._is_due = False, True
         self._wake.set()
 
     def _put(self, piece: Piece) -> None:
@@ -210,11 +210,11 @@ class Subscription:
         self._is_due = self._is_due or piece.more
 
     async def _read_due(self) -> None:
-        while self._pending is None and self._is_due:  # again where it was told of more while it read
+        while self._pending is None and self._is_due:  # again where it heard of more while it read
             self._is_due = False
             piece = await self._read(self._last)
             if piece is None:
-                asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self._look)
+                asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self._read_soon)
                 return
             self._put(piece)
 

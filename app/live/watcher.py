@@ -19,7 +19,7 @@ from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.errors import NotFound, TooManyStreams
 from app.live import queries
-from app.live.feed import HELD_BYTES, Feed, Reloaded
+from app.live.feed import WAITING_BYTES, Feed, Reloaded
 from app.live.queries import LATE, PAUSE_SECONDS
 from app.live.streams import NEVER, Credential, News, Piece, Subscription, moment_of
 from app.live.watches import UserWatch, Watches
@@ -322,7 +322,7 @@ class Watcher:
     async def _reload(self, watched: Sequence[UUID], users: Sequence[UUID], ids: Sequence[UUID]) -> Reloaded | None:
         """Read tasks again for a stream that did not keep their states. Returns None if the database is unavailable."""
         everything: queries.IsNews = lambda *_: True  # noqa: E731
-        read = partial(queries.read_rows, ids, watched, users, everything, HELD_BYTES)
+        read = partial(queries.read_rows, ids, watched, users, everything, WAITING_BYTES)
         return await self._run_through_outage(self._in_thread, read)
 
     async def _read_piece(self, read: Callable[[int], Piece], after: int) -> Piece | None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import InvalidToken
 from app.live import streams
-from app.live.feed import HELD_BYTES, MAX_PENDING, READ_BATCH, Feed, Reload, Reloaded
+from app.live.feed import MAX_PENDING, READ_BATCH, WAITING_BYTES, Feed, Reload, Reloaded
 from app.live.streams import NEVER, STALL_SECONDS, Credential, Piece, State, Subscription, cursor_of, moment_of
 from app.services.accounts.auth_service import Principal
 
@@ -233,14 +233,14 @@ class TestTheFeed:
             for task in range(200):
                 feed.offer(state(version, task=task, size=1000), at(version))
         held = [each for each, _ in feed._waiting.values() if each is not None]
-        assert sum(len(each.data) for each in held) <= HELD_BYTES
+        assert sum(len(each.data) for each in held) <= WAITING_BYTES
         seen: list[str] = []
         while len(seen) < 200:
             seen += ids(await feed.next())
         assert len(seen) == 200
         assert {len(each) <= 50 for each in reader.asked} == {True}
         assert sum(map(len, reader.asked)) == 200 - len(held)
-        assert feed._held_bytes == 0
+        assert feed._waiting_bytes == 0
 
     async def test_one_that_is_too_far_behind_is_let_go(self, feed: Feed) -> None:
         for task in range(MAX_PENDING):
@@ -274,7 +274,7 @@ class TestTheFeed:
         async def changing(wanted: Sequence[UUID]) -> Reloaded:
             asked.append([each.int for each in wanted])
             if len(asked) == 1:
-                rows.offer(state(6, task=1, ended=True, size=HELD_BYTES))
+                rows.offer(state(6, task=1, ended=True, size=WAITING_BYTES))
             return [state(len(asked), task=each.int) for each in wanted], []
 
         asked: list[list[int]] = []
