@@ -312,8 +312,8 @@ class TestEvents:
         left, seen, readings = ids, [], 0
         while left:
             found, left = queries.read_rows(left, [], [user], lambda *_: True)
-            frames = [each.frame for each in found if each.frame]
-            assert len(frames) == 1 or sum(len(frame.data) for frame in frames) <= MAX_PAGE_BYTES
+            assert len(found) == 1 or sum(len(state.data) for state in found) <= MAX_PAGE_BYTES
+            assert all(state.data for state in found)
             seen += [each.task_id for each in found]
             readings += 1
         assert seen == ids
