@@ -15,7 +15,6 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.errors import NotFound, TooManyStreams
 from app.live import queries
@@ -46,6 +45,15 @@ UNSUBSCRIBE_AFTER_SECONDS = 10.0
 # Limits of the changes that a resumed feed sends: their age in seconds, and the number of tasks. Beyond, `reset`.
 REPLAY_SECONDS = 300
 REPLAY_TASKS = 1000
+# Open at a time on this process: a user's pages and programs, and what its memory has room for (HELD_BYTES each).
+STREAMS_PER_USER = 50
+STREAMS = 5000
+# After so long without an event a stream sends a comment line: below the idle timeouts of proxies.
+HEARTBEAT_SECONDS = 15.0
+# Then a stream ends and its client reconnects: to another process too, where there are several.
+MAX_SECONDS = 3600.0
+# Between two comparisons of versions, which find what no hint told of: one query for VERSIONS tasks that are watched.
+POLL_SECONDS = 3.0
 # Threads, and thus connections, of the watcher. They are separate from those that requests use.
 THREADS = 2
 
@@ -53,8 +61,7 @@ THREADS = 2
 class Watcher:
     """Watches tasks on one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self.watches = Watches()
         self._hinted: set[UUID] = set()
         self._some_hinted = asyncio.Event()
@@ -93,7 +100,7 @@ class Watcher:
 
         Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
-        stream = TaskStream(user_id, credential, self._settings.events_max_seconds, task_id)
+        stream = TaskStream(user_id, credential, MAX_SECONDS, task_id)
         self._enter(stream)
         self.watches.task(task_id).streams.add(stream)
         try:
@@ -118,7 +125,7 @@ class Watcher:
         """
         ids = await self._in_thread(queries.seen_by, owner, task_ids)
         reload = partial(self._reload, ids, ())
-        stream = RowsStream(user_id, credential, self._settings.events_max_seconds, ids, reload)
+        stream = RowsStream(user_id, credential, MAX_SECONDS, ids, reload)
         self._enter(stream)
         for task_id in ids:
             self.watches.task(task_id).streams.add(stream)
@@ -149,8 +156,7 @@ class Watcher:
     async def _follow_pieces(
         self, task_id: UUID, user_id: UUID, credential: Credential, read: Callable[[int], Piece], after: int
     ) -> PieceStream | None:
-        seconds = self._settings.events_max_seconds
-        stream = PieceStream(user_id, credential, seconds, [task_id], partial(self._read_piece, read))
+        stream = PieceStream(user_id, credential, MAX_SECONDS, [task_id], partial(self._read_piece, read))
         return stream if await self._begin(stream, read, after) else None
 
     async def follow_workflow(
@@ -162,8 +168,7 @@ class Watcher:
         """
         ids = await self._in_thread(queries.tasks_of_workflow, workflow_id, owner)
         read = partial(queries.read_workflow, workflow_id, owner)
-        seconds = self._settings.events_max_seconds
-        stream = WorkflowStream(user_id, credential, seconds, ids, partial(self._read_piece, read))
+        stream = WorkflowStream(user_id, credential, MAX_SECONDS, ids, partial(self._read_piece, read))
         return stream if await self._begin(stream, read, -1 if seen is None else seen) else None
 
     async def _begin(self, stream: PieceStream, read: Callable[[int], Piece], after: int) -> bool:
@@ -193,7 +198,7 @@ class Watcher:
         since = None if since is None else min(since, now)
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
         reload = partial(self._reload, (), [user_id])
-        stream = Feed(user_id, credential, self._settings.events_max_seconds, reload, user.shown_until)
+        stream = Feed(user_id, credential, MAX_SECONDS, reload, user.shown_until)
         self._enter(stream)
         self.watches.users[user_id] = user
         user.feeds.add(stream)
@@ -235,12 +240,9 @@ class Watcher:
             watch.release()
 
     def _enter(self, stream: Stream) -> None:
-        settings = self._settings
-        if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
-            raise TooManyStreams(
-                f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
-            )
-        if len(self.watches.streams) >= settings.events_streams:
+        if self.watches.stream_count(stream.user_id) >= STREAMS_PER_USER:
+            raise TooManyStreams(f"You have {STREAMS_PER_USER} open event streams: close one first", retry_after=5)
+        if len(self.watches.streams) >= STREAMS:
             raise TooManyStreams("This API process has too many open event streams: try again later", retry_after=5)
         if self.closing:
             stream.close()
@@ -309,7 +311,7 @@ class Watcher:
             return UNSUBSCRIBED_POLL_SECONDS
         if time.monotonic() - since < SETTLING_SECONDS:
             return SETTLING_POLL_SECONDS
-        return self._settings.events_poll_seconds
+        return POLL_SECONDS
 
     async def _compare_tasks(self) -> None:
         shown = self.watches.shown()
@@ -419,7 +421,7 @@ class Watcher:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             for stream in list(self.watches.streams):
-                stream.tick(self._loop.time(), self._settings.events_heartbeat_seconds)
+                stream.tick(self._loop.time(), HEARTBEAT_SECONDS)
             await self._run_through_outage(self._check_credentials)
             self._stop_idle_listener()
 
@@ -456,9 +458,9 @@ class Watcher:
 
 
 @asynccontextmanager
-async def running_watcher(settings: Settings) -> AsyncIterator[Watcher]:
+async def running_watcher() -> AsyncIterator[Watcher]:
     """Run the watcher of this process while the application runs."""
-    watcher = Watcher(settings)
+    watcher = Watcher()
     loops = [
         asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
         for loop in (watcher.read_hints, watcher.compare, watcher.check_streams)

@@ -28,7 +28,6 @@ SECTIONS = {
     "secret_key": "Logins and API keys",
     "first_admin_username": "First administrator",
     "api_threads": "HTTP",
-    "events_streams_per_user": "Event streams",
     "max_arguments_bytes": "Limits of one task and of one user",
     "storage_url": "Files",
     "task_modules": "Tasks and workers",

@@ -9,6 +9,7 @@ from typing import Any
 import redis.asyncio
 
 from app.core.api_process import TRIM_SECONDS
+from app.live import watcher
 from tests.performance.bench import QUIET, Bench, finish, run
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
@@ -17,6 +18,7 @@ from tests.performance.processes import memory
 from tests.performance.scenario import API, Account, task
 from tests.performance.sse import Stream
 from tests.performance.wire import ask_once
+from tests.support.bounds import bounded
 from tests.support.loopback import loopback
 from tests.support.stack import Stack
 
@@ -35,7 +37,7 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("live")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))  # the server inherits it
-    with bench.new_stack(EVENTS_STREAMS_PER_USER=str(FILES)) as stack:
+    with bench.new_stack(**bounded({watcher: {"STREAMS_PER_USER": FILES}})) as stack:
         stack.server(options=QUIET)
         account = bench.sign_in(stack)
         with bench.worker(stack):

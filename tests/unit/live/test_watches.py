@@ -6,9 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from app.core.config import Settings
 from app.errors import TooManyStreams
-from app.live import queries
+from app.live import queries, watcher as watcher_module
 from app.live.queries import Found, Standing
 from app.live.streams import Credential, Feed, Frame, Reloaded, RowsStream, TaskStream, cursor_of, moment_of
 from app.live.watcher import REPLAY_TASKS, Watcher
@@ -154,7 +153,8 @@ class TestTheWatcher:
     async def watcher(self, monkeypatch: pytest.MonkeyPatch) -> Watcher:
         monkeypatch.setattr(Watcher, "_start_listening", lambda _: None)
         monkeypatch.setattr(queries, "now", lambda: START)
-        return Watcher(Settings(events_streams=2))
+        monkeypatch.setattr(watcher_module, "STREAMS", 2)
+        return Watcher()
 
     async def test_of_one_change_more_than_it_sends_again_says_reset(
         self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
