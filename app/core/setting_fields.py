@@ -161,8 +161,8 @@ class SettingFields(BaseSettings):
         10,
         ge=1,
         description="Failed logins of one account from one address before it answers 429. The wait is a second and "
-        "doubles with each failure up to 15 minutes, and holds for this account from this address alone. The address is "
-        "the connection's peer: behind a proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its "
+        "doubles with each failure up to 15 minutes, and holds for this account from this address alone. The address "
+        "is the connection's peer: behind a proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its "
         "address. An IPv6 address stands for its /64 network.",
     )
     registrations_per_address: int = Field(
