@@ -19,7 +19,6 @@ import redis
 from app.launcher.ports import free_loopback_port
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
-from app.services.accounts import login_throttle
 from tests.performance.comparators import handwritten_table
 from tests.performance.load import Endpoint, Measured, measure
 from tests.performance.processes import CpuMeter
@@ -42,7 +41,7 @@ SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
 # Quotas are checked, and not met: nothing runs what is submitted.
 # One account logs in again and again.
-LOGINS = bounded({login_throttle: {"LOGINS_PER_ACCOUNT": 10**9, "LOGINS_PER_ADDRESS": 10**9}})
+LOGINS = bounded({"app.services.accounts.login_throttle": {"LOGINS_PER_ACCOUNT": 10**9, "LOGINS_PER_ADDRESS": 10**9}})
 ROOM = {"QUOTA_QUEUED_TASKS": "100000000", "QUOTA_TASKS_PER_MINUTE": "100000000", "QUOTA_QUEUED_BYTES": str(1 << 40)}
 QUIET = ("--log-level", "warning", "--no-access-log")
 START_SECONDS = 45.0

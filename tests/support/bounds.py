@@ -15,18 +15,22 @@ MODULE = "tests.support.bounds"
 VARIABLE = "BOUNDS"
 
 
-def bounded(values: Mapping[ModuleType, Mapping[str, Any]]) -> dict[str, str]:
-    """The environment of a part whose modules are to have these values by their names."""
-    for module, named in values.items():
-        assert named.keys() <= vars(module).keys(), f"{module.__name__} has no {named.keys() - vars(module).keys()}"
-    return {VARIABLE: json.dumps({module.__name__: dict(named) for module, named in values.items()})}
+def bounded(values: Mapping[ModuleType | str, Mapping[str, Any]]) -> dict[str, str]:
+    """The environment of a part whose modules are to have these values by their names.
+
+    A module is named by its text where importing it would take memory in the process that measures.
+    """
+    names = {each if isinstance(each, str) else each.__name__: dict(named) for each, named in values.items()}
+    return {VARIABLE: json.dumps(names)}
 
 
 def bounds_in(environment: Mapping[str, str]) -> Iterator[tuple[ModuleType, str, Any]]:
     """Each module, name and value that the environment tells."""
     for module, named in json.loads(environment.get(VARIABLE, "{}")).items():
         for name, value in named.items():
-            yield import_module(module), name, value
+            found = import_module(module)
+            assert hasattr(found, name), f"{module} has no {name}"
+            yield found, name, value
 
 
 def with_bounds(environment: Mapping[str, str]) -> dict[str, str]:

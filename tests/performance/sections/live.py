@@ -9,7 +9,6 @@ from typing import Any
 import redis.asyncio
 
 from app.core.api_process import TRIM_SECONDS
-from app.live import watcher
 from tests.performance.bench import QUIET, Bench, finish, run
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
@@ -37,7 +36,7 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("live")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))  # the server inherits it
-    with bench.new_stack(**bounded({watcher: {"STREAMS_PER_USER": FILES}})) as stack:
+    with bench.new_stack(**bounded({"app.live.watcher": {"STREAMS_PER_USER": FILES}})) as stack:
         stack.server(options=QUIET)
         account = bench.sign_in(stack)
         with bench.worker(stack):
