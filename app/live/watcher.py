@@ -15,7 +15,6 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.errors import NotFound, TooManyStreams
 from app.live import queries
@@ -46,6 +45,15 @@ UNSUBSCRIBE_AFTER_SECONDS = 10.0
 # Limits of the changes that a resumed feed sends: their age in seconds, and the number of tasks. Beyond, `reset`.
 REPLAY_SECONDS = 300
 REPLAY_TASKS = 1000
+# Open at a time on this process: a user's pages and programs, and what its memory has room for (WAITING_BYTES each).
+STREAMS_PER_USER = 50
+STREAMS = 5000
+# After so long without an event a stream sends a comment line: below the idle timeouts of proxies.
+HEARTBEAT_SECONDS = 15.0
+# Then a stream ends and its client reconnects: to another process too, where there are several.
+MAX_SECONDS = 3600.0
+# Between two comparisons of versions, which find what no hint told of: one query for VERSIONS tasks that are watched.
+POLL_SECONDS = 3.0
 # Threads, and thus connections, of the watcher. They are separate from those that requests use.
 THREADS = 2
 
@@ -53,8 +61,7 @@ THREADS = 2
 class Watcher:
     """Watches tasks on one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self.watches = Watches()
         self._hinted: set[UUID] = set()
         self._some_hinted = asyncio.Event()
@@ -126,7 +133,7 @@ class Watcher:
     ) -> Subscription | None:
         """Return a stream of what `read` finds behind `after`, or None where that is nothing and nothing is to come."""
         again = partial(self._read_piece, read)
-        stream = Subscription(credential, self._settings.events_max_seconds, again, task_ids, news, pause)
+        stream = Subscription(credential, MAX_SECONDS, again, task_ids, news, pause)
         with self._entered(stream):
             first = await self._in_thread(read, -1 if after is None else after)
             if first.ended and not first.events:
@@ -140,7 +147,7 @@ class Watcher:
     async def follow_rows(self, task_ids: Collection[UUID], credential: Credential) -> Feed:
         """Return a stream of the states of those of the tasks that may be seen, beginning with the current ones."""
         ids = await self._in_thread(queries.seen_by, credential.owner, task_ids)
-        stream = Feed(credential, self._settings.events_max_seconds, partial(self._reload, ids, ()), task_ids=ids)
+        stream = Feed(credential, MAX_SECONDS, partial(self._reload, ids, ()), task_ids=ids)
         stream.open_with()
         stream.catch_up(ids, NEVER)
         with self._entered(stream):
@@ -154,7 +161,7 @@ class Watcher:
         user_id = credential.user_id
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
         reload = partial(self._reload, (), [user_id])
-        stream = Feed(credential, self._settings.events_max_seconds, reload, user.shown_until)
+        stream = Feed(credential, MAX_SECONDS, reload, user.shown_until)
         with self._entered(stream):
             self.watches.users[user_id] = user
             user.feeds.add(stream)
@@ -183,12 +190,9 @@ class Watcher:
     @contextmanager
     def _entered(self, stream: Subscription) -> Iterator[None]:
         """Count the stream among those that are open, unless the block fails. Raises TooManyStreams."""
-        settings = self._settings
-        if self.watches.stream_count(stream.credential.user_id) >= settings.events_streams_per_user:
-            raise TooManyStreams(
-                f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
-            )
-        if len(self.watches.streams) >= settings.events_streams:
+        if self.watches.stream_count(stream.credential.user_id) >= STREAMS_PER_USER:
+            raise TooManyStreams(f"You have {STREAMS_PER_USER} open event streams: close one first", retry_after=5)
+        if len(self.watches.streams) >= STREAMS:
             raise TooManyStreams("This API process has too many open event streams: try again later", retry_after=5)
         if self.closing:
             stream.close()
@@ -260,7 +264,7 @@ class Watcher:
             return UNSUBSCRIBED_POLL_SECONDS
         if time.monotonic() - since < SETTLING_SECONDS:
             return SETTLING_POLL_SECONDS
-        return self._settings.events_poll_seconds
+        return POLL_SECONDS
 
     async def _compare_tasks(self) -> None:
         shown = self.watches.shown()
@@ -361,7 +365,7 @@ class Watcher:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             for stream in list(self.watches.streams):
-                stream.tick(self._loop.time(), self._settings.events_heartbeat_seconds)
+                stream.tick(self._loop.time(), HEARTBEAT_SECONDS)
             await self._run_through_outage(self._check_credentials)
             self._stop_idle_listener()
 
@@ -398,9 +402,9 @@ class Watcher:
 
 
 @asynccontextmanager
-async def running_watcher(settings: Settings) -> AsyncIterator[Watcher]:
+async def running_watcher() -> AsyncIterator[Watcher]:
     """Run the watcher of this process while the application runs."""
-    watcher = Watcher(settings)
+    watcher = Watcher()
     loops = [
         asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
         for loop in (watcher.read_hints, watcher.compare, watcher.check_streams)

@@ -70,7 +70,7 @@ Report = Callable[[int], Awaitable[None]]
 async def wait_for_end(watcher: Watcher, task_id: UUID, user: Principal, seconds: float, report: Report | None) -> None:
     """Return when the task has ended or was deleted, after `seconds`, or on shutdown.
 
-    With `report`, the wait is one of the event streams of its user (EVENTS_STREAMS_PER_USER), and also returns when the
+    With `report`, the wait is one of the event streams of its user (STREAMS_PER_USER), and also returns when the
     key is revoked. Beyond their number the progress is left out.
     """
     if report is None or not await _report_until_end(watcher, task_id, user, seconds, report):

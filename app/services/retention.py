@@ -144,11 +144,7 @@ FORGET: tuple[Rule, ...] = (
     Rule.of_sums(DAILY_COUNTS, lambda _: DAILY_COUNTS.c.day < datetime.now(UTC).date(), every=HOUR),
     # With their refresh tokens.
     Rule.by_keys(LoginSession, _is_past_login(LoginSession.expires_at), every=HOUR),
-    Rule.by_keys(
-        ThrottleCount,
-        lambda settings: _is_past(ThrottleCount.started_at, login_throttle.longest_memory(settings)),
-        every=HOUR,
-    ),
+    Rule.by_keys(ThrottleCount, _is_past(ThrottleCount.started_at, login_throttle.LONGEST_MEMORY), every=HOUR),
     Rule.by_keys(LoginBlock, _is_past_login(LoginBlock.signed_in_at), every=HOUR),
     Rule.by_keys(ApiKey, _is_past_login(ApiKey.revoked_at, ApiKey.expires_at), every=HOUR),
 )

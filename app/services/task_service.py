@@ -406,7 +406,7 @@ class TaskService:
         if rights is not None:
             check_may_create([task], rights)
         queues_again = within_quota and task.status in UNSUCCESSFUL
-        reservation = quotas.reserved(db, task.user_id, load_of(task)) if queues_again else nullcontext()
+        reservation = quotas.reserve(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
                 limited_tasks.keep(db, task.limit)

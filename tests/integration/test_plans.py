@@ -209,7 +209,7 @@ def quota_looks(db: Session) -> None:
     """Of a user who owns nearly all of the rows, and of one who has none."""
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     for user in (busy, new_user(db)):
-        with Quotas().reserved(db, user, Load(1, 10)):
+        with Quotas().reserve(db, user, Load(1, 10)):
             pass
 
 

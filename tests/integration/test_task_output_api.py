@@ -280,15 +280,15 @@ class TestKeeping:
         task = task_in(db, TaskStatus.RUNNING, user)
         write(db, task, *(chunk(SEQ + number, "x" * 1000) for number in range(20)))
         monkeypatch.setattr(get_settings(), "quota_stored_bytes", 20_000)
-        with pytest.raises(TooManyBytesStored), Quotas().reserved(db, user, Load(1, 0, 1)):
+        with pytest.raises(TooManyBytesStored), Quotas().reserve(db, user, Load(1, 0, 1)):
             pass
         assert ends.end_attempt(db, task.id, 1, ends.succeeded(None))
         db.commit()
-        with pytest.raises(TooManyBytesStored), Quotas().reserved(db, user, Load(1, 0, 1)):
+        with pytest.raises(TooManyBytesStored), Quotas().reserve(db, user, Load(1, 0, 1)):
             pass
         task_service.delete(db, task.id)
         assert stored(db, task) == []
-        with Quotas().reserved(db, user, Load(1, 0, 1)):
+        with Quotas().reserve(db, user, Load(1, 0, 1)):
             pass
         assert int(db.execute(text("SELECT sum(bytes) FROM task_count_changes")).scalar_one()) == 0
 

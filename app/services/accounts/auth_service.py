@@ -193,9 +193,8 @@ class AuthService:
 
         Raises InvalidToken, and TooManyRequests, which leaves the token unused.
         """
-        settings = get_settings()
         with transaction(db):
-            tokens = self._rotate(db, refresh_token_digest(refresh_token), settings)
+            tokens = self._rotate(db, refresh_token_digest(refresh_token))
         # Raised after the commit, so that the revocation caused by a replay persists.
         if tokens is None:
             raise InvalidToken
@@ -266,7 +265,7 @@ class AuthService:
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return issue(db, user.user_id, session.id, now, session.expires_at), factor
 
-    def _rotate(self, db: Session, digest: bytes, settings: Settings) -> Tokens | None:
+    def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
         session_id = accounts.use_refresh_token(db, digest)
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
@@ -278,7 +277,7 @@ class AuthService:
         session = queries.live_session(db, session_id)
         if session is None:
             return None
-        login_throttle.count_deed(db, settings, "refreshes", {str(session_id): settings.logins_per_account})
+        login_throttle.count_deed(db, "refreshes", {str(session_id): login_throttle.LOGINS_PER_ACCOUNT})
         return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
 
     def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:

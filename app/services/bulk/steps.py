@@ -160,7 +160,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
                     lifecycle.check_parents_kept(db, task.workflow_id, [task.id])
                 if doer.within_quota:
                     load = load_of_row(task.arguments_bytes, task.attached_bytes)
-                    own.enter_context(quotas.reserved(db, task.user_id, load))
+                    own.enter_context(quotas.reserve(db, task.user_id, load))
             except ServiceError as error:
                 skip(task, error)
                 continue

@@ -279,7 +279,7 @@ def add_ended_tasks(db: Session, now: datetime, changes: Iterable[Ended]) -> Non
         {**dict(zip(_STEP_KEY, step, strict=True)), "measure": measure, "bucket": bucket, "number": number}
         for (step, measure, bucket), number in sorted(durations.items())
     ]
-    statements.add_durations(db, rows)
+    statements.add_numbers(db, task_durations, rows)
 
 
 def _steps_that_count(now: datetime, user_id: UUID, at: datetime) -> Iterator[Step]:
@@ -304,7 +304,7 @@ def _add_numbers(db: Session, numbers: _NumbersOfSteps) -> None:
         }
         for (step, kind), counted in sorted(summed.items())
     ]
-    statements.add_stats(db, rows)
+    statements.add_numbers(db, task_stats, rows)
 
 
 def _bounded_kinds(

@@ -7,9 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from app.core.config import Settings
 from app.errors import TooManyStreams
-from app.live import queries
+from app.live import queries, watcher as watcher_module
 from app.live.feed import Feed, Reloaded
 from app.live.queries import Standing
 from app.live.streams import NEVER, Credential, Piece, State, Subscription, cursor_of, moment_of
@@ -164,7 +163,8 @@ class TestTheWatcher:
     async def watcher(self, monkeypatch: pytest.MonkeyPatch) -> Watcher:
         monkeypatch.setattr(Watcher, "_start_listening", lambda _: None)
         monkeypatch.setattr(queries, "now", lambda: START)
-        return Watcher(Settings(events_streams=2))
+        monkeypatch.setattr(watcher_module, "STREAMS", 2)
+        return Watcher()
 
     async def test_of_one_change_more_than_it_sends_again_says_reset(
         self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
