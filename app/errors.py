@@ -502,9 +502,6 @@ class InvalidWorkflow(InvalidInput):
 class TooManyTimes(InvalidInput):
     code, title = "too_many_times", "The range has too many times: send a shorter one"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(errors=[{"loc": ["to"], "msg": reason, "type": self.code}])
-
 
 class InvalidWebhook(InvalidInput):
     code, title = "invalid_webhook", "The webhook endpoint is not valid"

@@ -30,7 +30,7 @@ class Bar:
     opacity: float = 1
 
 
-# -- Texts, and the elements of a picture ------------------------------------------------------------------------------
+# -- Texts, the elements of a picture, and the page of a report ---------------------------------------------------------
 
 
 def escaped(value: object) -> str:
@@ -43,19 +43,14 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def label(x: float, y: float, text: str, *, anchor: str = "start", most: int = 80, extra: str = "") -> str:
-    """Return a text of a picture. A pointer on it shows the whole where it is shortened; `extra`: attributes."""
+def label(
+    x: float, y: float, text: str, *, anchor: str = "start", most: int = 80, turn: int = 0, extra: str = ""
+) -> str:
+    """Return a text of a picture, turned by so many degrees; a pointer on it shows the whole where it is shortened."""
     shown = shortened(text, most)
     title = f"<title>{escaped(text)}</title>" if shown != text else ""
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{extra}>{title}{escaped(shown)}</text>'
-
-
-def turned_label(
-    x: float, y: float, degrees: int, text: str, *, anchor: str = "start", most: int = 80, extra: str = ""
-) -> str:
-    """Return a text that is turned about this place."""
-    turn = f' transform="translate({x:g} {y:g}) rotate({degrees})"'
-    return label(0, 0, text, anchor=anchor, most=most, extra=turn + extra)
+    place = f'transform="translate({x:g} {y:g}) rotate({turn})"' if turn else f'x="{x:g}" y="{y:g}"'
+    return f'<text {place} text-anchor="{anchor}"{extra}>{title}{escaped(shown)}</text>'
 
 
 def rects(bars: Iterable[Bar]) -> str:
@@ -75,6 +70,16 @@ def svg(width: float, height: float, title: str, content: str, attributes: str =
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg"{attributes} viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}"{named}{content}</svg>\n'
+    )
+
+
+def report(title: str, style: str, body: str) -> str:
+    """Return a page of its own, which runs no script and asks for nothing: its pictures stand in it."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escaped(title)}</title><style>{style}</style></head><body>{body}</body></html>\n"
     )
 
 

@@ -41,8 +41,8 @@ def times_without_task(
     times = timing.between(begin - _TICK, end, most + 1)
     found = [time for time in times if time_text(time) not in done]
     if len(found) > MOST:
-        raise TooManyTimes(
-            Text("until then more than {} times have no task, and a backfill makes no more", f"{MOST:,}")
+        raise TooManyTimes.at(
+            ["to"], Text("until then more than {} times have no task, and a backfill makes no more", f"{MOST:,}")
         )
     return found
 
@@ -63,8 +63,9 @@ def _times_with_task(db: Session, schedule_id: UUID, begin: datetime, end: datet
     # The rows of some are deleted, and their tasks are there.
     tasks = statements.times_of_tasks(db, schedule_id, begin, end, MOST_TIMES + 1)
     if max(len(done), len(tasks)) > MOST_TIMES:
-        raise TooManyTimes(
-            Text("until then more than {} times have a task, and a backfill looks at no more", f"{MOST_TIMES:,}")
+        raise TooManyTimes.at(
+            ["to"],
+            Text("until then more than {} times have a task, and a backfill looks at no more", f"{MOST_TIMES:,}"),
         )
     return done.union(tasks)
 

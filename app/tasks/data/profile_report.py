@@ -6,7 +6,7 @@ First come the pictures. All texts are escaped; `PLOT_STYLE` has the colours of 
 from collections.abc import Sequence
 from typing import Any
 
-from app.core.drawing import Bar, columns, escaped, label, rects, svg
+from app.core.drawing import Bar, columns, escaped, label, rects, report, svg
 from app.tasks.data.profiles import Histogram, Profile, json_value
 
 WIDTH, HEIGHT = 320, 150
@@ -116,7 +116,6 @@ body{padding:0;font-size:11px}
 .cards{grid-template-columns:1fr 1fr}
 }
 """
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def report_html(profile: Profile, name: str) -> str:
@@ -126,14 +125,12 @@ def report_html(profile: Profile, name: str) -> str:
     shown = columns[:MAX_PICTURES]
     summary = f"{result['rows']:,} rows, {len(columns):,} columns, {result['format']}"
     left_out = f"<p>Pictures are of the first {MAX_PICTURES} columns.</p>" if len(columns) > MAX_PICTURES else ""
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><title>{escaped(name)}: profile</title>'
-        f"<style>{PAGE_STYLE}{PLOT_STYLE}</style></head><body>"
+    cards = "".join(_card(each, profile) for each in shown)
+    body = (
         f'<h1>{escaped(name)}</h1><p class="soft">{escaped(summary)}</p>{_overview(columns, result["rows"])}'
-        f'{left_out}<div class="cards">{"".join(_card(each, profile) for each in shown)}</div></body></html>\n'
+        f'{left_out}<div class="cards">{cards}</div>'
     )
+    return report(f"{name}: profile", PAGE_STYLE + PLOT_STYLE, body)
 
 
 def histograms_svg(profile: Profile) -> str:

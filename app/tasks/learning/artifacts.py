@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.drawing import Bar, escaped, label, rects, round_ticks, svg, turned_label
+from app.core.drawing import Bar, escaped, label, rects, report, round_ticks, svg
 from app.tasks.learning.measures import SCORE, Predicted
 from app.tasks.learning.model_file import Card
 from app.tasks.learning.target import Target
@@ -68,12 +68,12 @@ def confusion_matrix(names: Sequence[str], counts: Any) -> str:
     side = size * len(names)
     parts = [
         label(MARGIN + side / 2, 18, "predicted class", anchor="middle", extra=DIM),
-        turned_label(14, MARGIN + side / 2, -90, "true class", anchor="middle", extra=DIM),
+        label(14, MARGIN + side / 2, "true class", anchor="middle", turn=-90, extra=DIM),
     ]
     for index, name in enumerate(names):
         middle = MARGIN + size * (index + 0.5)
         parts.append(label(MARGIN - 8, middle + 4, name, anchor="end", most=NAME_CHARACTERS))
-        parts.append(turned_label(middle + 4, MARGIN - 8, -60, name, most=NAME_CHARACTERS))
+        parts.append(label(middle + 4, MARGIN - 8, name, most=NAME_CHARACTERS, turn=-60))
     font = f' font-size="{min(14.0, size / 2.6):.1f}"'
     for (row, column), count in np.ndenumerate(counts):
         total = int(counts[row].sum())
@@ -124,7 +124,7 @@ def _axes(low: float, high: float, left: float, top: float) -> str:
     parts += [
         f'<path stroke="var(--ink)" stroke-dasharray="5 4" d="M{left:.1f} {bottom:.1f}L{left + SIDE:.1f} {top:.1f}"/>',
         label(left + SIDE / 2, bottom + 40, "actual", anchor="middle", extra=DIM),
-        turned_label(14, top + SIDE / 2, -90, "predicted", anchor="middle", extra=DIM),
+        label(14, top + SIDE / 2, "predicted", anchor="middle", turn=-90, extra=DIM),
     ]
     return "".join(parts)
 
@@ -157,7 +157,6 @@ meter { width: 10rem }
 figure { margin: 0; overflow-x: auto }
 @media (prefers-color-scheme: dark) { body { background: #0d1117; color: #e6edf3 } td, th { border-color: #3d444d } }
 """  # noqa: E501 - CSS
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 MODELS = {"gradient_boosting": "Gradient boosting", "linear": "A linear model"}
 MEASURED = "Mean and standard deviation over {} folds, each measured on rows that its model was not trained with."
 LOSS = "The loss of {} when the values of the column change places between rows."
@@ -165,22 +164,17 @@ LOSS = "The loss of {} when the values of the column change places between rows.
 
 def render_report(card: Card, figure: str, warnings: Sequence[str]) -> str:
     """Return the page: what the model was trained with, its metrics, its columns, the picture, and the warnings."""
-    title = escaped(f"Model of {card.target.name}")
+    title = f"Model of {card.target.name}"
     left_out = (f"{name} {reason}" for name, reason in card.left_out.items())
     parts = [
-        f"<h1>{title}</h1>{_paragraph(_introduction(card))}",
+        f"<h1>{escaped(title)}</h1>{_paragraph(_introduction(card))}",
         f"<h2>Quality</h2>{_paragraph(MEASURED.format(card.folds))}{_metrics(card)}<figure>{figure}</figure>",
         f"<h2>Importance of columns</h2>{_paragraph(LOSS.format(SCORE[card.target.kind]))}{_importance(card)}",
         _list("Columns that were left out", left_out),
         _list("Warnings", warnings),
         f"<h2>Origin</h2>{_paragraph(_origin(card))}",
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{PAGE_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    return report(title, PAGE_STYLE, "".join(parts))
 
 
 def _introduction(card: Card) -> str:
