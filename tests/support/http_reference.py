@@ -83,10 +83,13 @@ def fields(name: str, translate: Translate) -> list[tuple[str, ...]]:
 
 
 def codes(translate: Translate) -> list[tuple[str, ...]]:
-    """Return the rows of all codes of problems that operations answer, by status."""
+    """Return a row for each status that operations answer, with its codes and their titles, a line each."""
     found = {(status, code): title for *_, operation in _operations() for status, code, title in _examples(operation)}
-    rows = [(status, f"`{code}`", translate(title)) for (status, code), title in sorted(found.items())]
-    return [tuple(map(translate, ("status", "`code`", "title"))), *rows]
+    lines: dict[str, list[str]] = {}
+    for (status, code), title in sorted(found.items()):
+        lines.setdefault(status, []).append(translate("{}: {}").format(f"`{code}`", translate(title)))
+    rows = [(status, "<br>".join(each)) for status, each in lines.items()]
+    return [(translate("status"), translate("`code`: title")), *rows]
 
 
 @functools.cache
