@@ -30,7 +30,7 @@ class Bar:
     opacity: float = 1
 
 
-# -- Texts, the elements of a picture, and the page of a report ---------------------------------------------------------
+# -- Texts, the elements of a picture, and the page of a report --------------------------------------------------------
 
 
 def escaped(value: object) -> str:
