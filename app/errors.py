@@ -14,9 +14,10 @@
     │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted,
     │                          FileInUse
     ├── PreconditionFailed
-    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidSearch, InvalidTask,
-    │                          IdempotencyKeyReused, WeakPassword, PreviewRequired, TokenExpired, TokenMismatch,
-    │                          UnknownParameter, RepeatedParameter, InvalidSchedule, TooManyTimes, InvalidUpload
+    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidSearch: InvalidFilter;
+    │                          InvalidTask, IdempotencyKeyReused, WeakPassword, PreviewRequired, TokenExpired,
+    │                          TokenMismatch, UnknownParameter, RepeatedParameter, InvalidSchedule, TooManyTimes,
+    │                          InvalidUpload
     ├── RangeNotSatisfiable
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
     │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
@@ -495,6 +496,14 @@ class InvalidSearch(InvalidInput):
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__(errors=[{"loc": ["q"], "msg": reason, "type": "search"} for reason in reasons])
+
+
+class InvalidFilter(InvalidSearch):
+    """A search in the filter of a body."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(reasons)
+        self.below("filter")
 
 
 class IdempotencyKeyReused(InvalidInput):

@@ -7,20 +7,22 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
+from sqlalchemy.orm import Session
 
 from app.api.deps import TaskReader
 from app.api.http.problems import Answers
 from app.api.http.router import MAX_NAMED
 from app.api.http.turns import caller
 from app.db.session import SessionLocal
-from app.errors import AdminOnly, InsufficientScope, InvalidSearch
+from app.errors import AdminOnly, InsufficientScope, InvalidFilter, InvalidInput, InvalidSearch
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
-from app.schemas.task_filter import TaskFilterQuery, named_fields
+from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery, named_fields
 from app.services.accounts.auth_service import Principal
 from app.services.tasks.search import ALL, Search, parse
 from app.services.user_service import user_service
 
+_EMPTY = "The filter is empty: it would match all tasks"
 WhoseByDefaultAll = Annotated[
     UUID | Literal["all"] | None,
     Query(description="Administrators: those of this user; by default, and with `all`, of all users."),
@@ -34,25 +36,45 @@ async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskF
     """
     # `async`, because two thread switches would cost more.
     fields = named_fields(query)
-    text = fields.pop("q", None)
-    return filter_of(user, **fields if text is None else await _with_search(request, user, fields, text))
-
-
-async def _with_search(request: Request, user: Principal, fields: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return the fields with those of a search."""
-    parsed = partial(parse, text, user, datetime.now(UTC), _find_user)
+    if "q" not in fields:
+        return filter_of(user, **fields)
     # A name is looked up in the database.
-    search = await request.state.threads.run(caller(), parsed) if user.is_admin and "user:" in text else parsed()
+    if not user.is_admin or "user:" not in fields["q"]:
+        return filter_of(user, **_with_search(user, fields))
+    return filter_of(user, **await request.state.threads.run(caller(), partial(_looked_up, user, fields)))
+
+
+def _looked_up(user: Principal, fields: dict[str, Any]) -> dict[str, Any]:
+    with SessionLocal() as db:
+        return _with_search(user, fields, db)
+
+
+def filter_in_body(db: Session, user: Principal, body: TaskFilterIn) -> TaskFilter:
+    """Return the filter of a body, with that of its search. Raises InvalidInput if it is empty, and as `task_filter`."""
+    try:
+        fields = _with_search(user, named_fields(body), db)
+    except InvalidSearch as error:
+        raise InvalidFilter([each["msg"] for each in error.errors]) from None
+    if not fields:
+        raise InvalidInput(errors=[{"loc": ["filter"], "msg": _EMPTY, "type": "empty_filter"}])
+    return filter_of(user, **fields)
+
+
+def _with_search(user: Principal, fields: dict[str, Any], db: Session | None = None) -> dict[str, Any]:
+    """Return the fields, with those of the search among them in its place. Raises InvalidSearch."""
+    others = {name: value for name, value in fields.items() if name != "q"}
+    search = read_search(db, user, fields.get("q", ""))
     reasons = search.reasons[:MAX_NAMED]
-    reasons += [f"{name} is a parameter, too: send one of both" for name in search.fields if name in fields]
+    reasons += [f"{name} is a parameter, too: send one of both" for name in search.fields if name in others]
     if reasons:
         raise InvalidSearch(reasons)
-    return fields | search.fields
+    return others | search.fields
 
 
-def _find_user(name: str) -> UUID | None:
-    with SessionLocal() as db:
-        return user_service.find_id(db, name)
+def read_search(db: Session | None, user: Principal, text: str) -> Search:
+    """Return what a search means to this user now. Without a session no user is found by a name."""
+    find_user = partial(user_service.find_id, db) if db is not None else lambda _: None
+    return parse(text, user, datetime.now(UTC), find_user)
 
 
 def filter_of_search(user: Principal, search: Search) -> TaskFilter:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,14 +13,14 @@ from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
-from app.api.task_filters import filter_of_search
+from app.api.task_filters import filter_of_search, read_search
 from app.catalogue import known_queues
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import MAX_SEARCH, Longest, TaskFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.permissions import types_for
-from app.services.tasks.search import ALL, KEYS, Search, parse
+from app.services.tasks.search import ALL, KEYS, Search
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
 from app.web.responses import NavigationEntry, page
@@ -47,7 +46,7 @@ def list_tasks(
     skip: Annotated[int, Query(ge=0, lt=task_queries.PAGE_LOOK)] = 0,
     filters: Annotated[bool, Query()] = False,
 ) -> Response:
-    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
+    search = read_search(db, user, text)
     wanted = filter_of_search(user, search)
     rows, following = _rows(db, wanted, cursor, sort, skip)
     tasks = shown(rows)
@@ -83,7 +82,7 @@ def list_tasks(
 @costly(lambda _: True)
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
     """The facets of a search, for a page that is open."""
-    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
+    search = read_search(db, user, text)
     found = _found(db, search, filter_of_search(user, search), user)
     return page(request, "facets.html", {"facets": _facets(db, search, found)})
 
