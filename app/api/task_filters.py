@@ -50,7 +50,7 @@ def _looked_up(user: Principal, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def filter_in_body(db: Session, user: Principal, body: TaskFilterIn) -> TaskFilter:
-    """Return the filter of a body, with that of its search. Raises InvalidInput if it is empty, and as `task_filter`."""
+    """Return the filter of a body, with its search. Raises InvalidInput if it is empty, and as `task_filter`."""
     try:
         fields = _with_search(user, named_fields(body), db)
     except InvalidSearch as error:
