@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings, get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, address_block, current_actor, current_origin
-from app.db.page import Behind, Page, TimePosition, page_of
+from app.db.listing import Listing, Page
 from app.db.session import transaction
 from app.db.statements import audit as statements
 from app.errors import TooManyDeeds
@@ -236,20 +236,18 @@ class AuditFilter:
         return found
 
 
+RECORDS = Listing(AuditRecord, AuditRecord.at, AuditRecord.id)
+
+
 class AuditService:
     """Reads the audit, and records denials."""
 
     def list_page(
         self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
-    ) -> Page[AuditRecord, TimePosition]:
+    ) -> Page[AuditRecord]:
         """Return a page of records, newest first. Raises InvalidCursor."""
-        statement = select(AuditRecord).where(*wanted.conditions())
-        if cursor is not None:
-            statement = statement.where(Behind((AuditRecord.at, AuditRecord.id), TimePosition.parse(cursor)))
-        statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
-            found = list(db.scalars(statement.limit(limit + 1)))
-        return page_of(found, limit, lambda record: TimePosition(record.at, record.id))
+            return RECORDS.page(db, limit, cursor, *wanted.conditions())
 
     def find_newest(self, db: Session, event: AuditEvent, object_id: str, since: datetime) -> AuditRecord | None:
         """Return the newest record of this event and object that is not older than `since`, or None."""

@@ -54,7 +54,7 @@ class TestTheOrder:
             found += [group.error_type.removesuffix("Error") for group in page.items]
             if page.last is None:
                 return found
-            cursor = str(page.last)
+            cursor = page.last
 
     def test_is_of_times_and_of_numbers_over_all_pages(self, db: Session, user: UUID) -> None:
         assert self.by(db, user, ErrorSort.COUNT) == ["Delta", "Gamma", "Beta", "Alpha"]

@@ -8,15 +8,14 @@ from fastapi import Depends, Query, Request, Response
 from app.api.deps import AdminUser, SessionDep
 from app.api.http.responses import Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
-from app.db.page import TimePosition
 from app.schemas.audit import AuditEvent, AuditRecordRead
 from app.schemas.values import Moment
-from app.services.audit import AuditFilter, audit_service
+from app.services.audit import RECORDS, AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
 TAG_DESCRIPTION = "The audit log, for administrators."
 
-_RECORDS = ListRenderer(AuditRecordRead)
+_RECORDS = ListRenderer(AuditRecordRead, RECORDS)
 _ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 
 
@@ -53,4 +52,4 @@ def list_audit_records(
     A record is committed together with the change that it describes. The service never changes or deletes records.
     """
     page = audit_service.list_page(db, wanted, limit, cursor)
-    return _RECORDS.page(request, page, lambda record: str(TimePosition(record.at, record.id)))
+    return _RECORDS.page(request, page)

@@ -17,12 +17,12 @@ from app.schemas.error_group import EXAMPLE, ErrorGroupIgnore, ErrorGroupRead
 from app.schemas.values import ShortText
 from app.services.accounts.auth_service import Principal
 from app.services.operations import error_group_service
-from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState
+from app.services.operations.error_group_service import LISTS, ErrorFilter, ErrorGroupState, ErrorSort
 
 router = SlashRouter(prefix="/errors", tags=["errors"])
 TAG_DESCRIPTION = "Failures in groups: resolve, ignore, reopen."
 
-_GROUPS = ListRenderer(ErrorGroupRead)
+_GROUPS = ListRenderer(ErrorGroupRead, LISTS[ErrorSort.LAST_SEEN])
 Fingerprint = Annotated[
     str,
     Path(pattern=FINGERPRINT, description="The fingerprint of the group.", examples=[EXAMPLE]),
@@ -57,7 +57,7 @@ def list_error_groups(
     """
     wanted = ErrorFilter(visible_to_admin(user, user_id), state, celery_task_name)
     page = error_group_service.list_error_groups(db, wanted, limit, cursor)
-    return _GROUPS.page(request, page, lambda group: str(error_group_service.position(group)))
+    return _GROUPS.page(request, page)
 
 
 @router.get(

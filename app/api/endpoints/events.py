@@ -14,7 +14,7 @@ from app.api.deps import BearerToken, SessionDep, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
 from app.api.endpoints.webhooks import DELIVERIES
 from app.api.http.problems import raises
-from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, read_number
+from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.api.http.sse import MEDIA_TYPE, EventStream
 from app.api.http.turns import in_turn
@@ -27,7 +27,7 @@ from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.execution.attempts import MOST_NAME_CHARACTERS
 from app.services.task_service import task_service
-from app.services.tasks.task_history import LogFilter
+from app.services.tasks.task_history import LOGS, OUTPUT, STEPS, LogFilter
 from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -140,7 +140,7 @@ FollowLines = Annotated[
     bool, Query(description="Send the lines as Server-Sent Events, those that come later too, until the task ends.")
 ]
 
-_LINES = ListRenderer(TaskLogRead)
+_LINES = ListRenderer(TaskLogRead, LOGS, parameter="after")
 _SEQ = re.compile(r"[0-9]{1,19}")
 _LINE = {
     "seq": 4294967297,
@@ -211,7 +211,7 @@ def _page_of_lines(
     page = task_service.list_logs(
         db, task_id, limit, owner=user.owner, after=after, attempt=wanted.attempt, level=wanted.level
     )
-    return _LINES.page(request, page, lambda line: line.seq, parameter="after")
+    return _LINES.page(request, page)
 
 
 # In a thread, in the user's turn: as the router does it with a plain function.
@@ -243,7 +243,7 @@ FollowChunks = Annotated[
     bool, Query(description="Send the chunks as Server-Sent Events, those that come later too, until the task ends.")
 ]
 
-_CHUNKS = ListRenderer(TaskOutputRead)
+_CHUNKS = ListRenderer(TaskOutputRead, OUTPUT, parameter="after")
 _CHUNK = {
     "seq": 4294967297,
     "stream": "output",
@@ -308,7 +308,7 @@ def _page_of_chunks(
     request: Request, db: SessionDep, task_id: TaskId, user: TaskReader, stream: str | None, after: int, limit: int
 ) -> Response:
     page = task_service.list_output(db, task_id, limit, owner=user.owner, after=after, stream=stream)
-    return _CHUNKS.page(request, page, lambda chunk: chunk.seq, parameter="after")
+    return _CHUNKS.page(request, page)
 
 
 # In a thread, in the user's turn: as the router does it with a plain function.
@@ -317,7 +317,7 @@ _list_chunks = in_turn(_page_of_chunks, status.HTTP_200_OK, None)
 
 # -- The endpoint of the steps that a task has done --------------------------------------------------------------------
 
-_STEPS = ListRenderer(TaskStepRead)
+_STEPS = ListRenderer(TaskStepRead, STEPS)
 
 
 @router.get(
@@ -333,8 +333,8 @@ def list_task_steps(
     A later attempt gets the result of a step that is listed, and does not run it. A page ends at `limit` steps and at
     1 MiB; the `Link` header then names the next page.
     """
-    page = task_service.list_steps(db, task_id, limit, owner=user.owner, after=read_number(cursor))
-    return _STEPS.page(request, page, lambda step: step.seq)
+    page = task_service.list_steps(db, task_id, limit, owner=user.owner, cursor=cursor)
+    return _STEPS.page(request, page)
 
 
 # -- The endpoint of the webhooks of one task --------------------------------------------------------------------------
@@ -345,7 +345,5 @@ def list_task_deliveries(
     request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """List the webhooks of the task's ends, newest first: to its `webhook_url` and to endpoints of its owner."""
-    page = webhook_service.list_deliveries_of_task(
-        db, task_id, owner=user.owner, limit=limit, before=read_cursor(cursor)
-    )
-    return DELIVERIES.page(request, page, lambda delivery: delivery.id)
+    page = webhook_service.list_deliveries_of_task(db, task_id, owner=user.owner, limit=limit, cursor=cursor)
+    return DELIVERIES.page(request, page)

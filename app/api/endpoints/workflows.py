@@ -11,7 +11,7 @@ from app.api.endpoints.events import LastEventId, credential_of, stream_answer
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, problems, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
@@ -43,7 +43,7 @@ from app.models.task import TERMINAL, TaskStatus
 from app.schemas.values import Moment, ShortText
 from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
 from app.services.workflow_service import workflow_service
-from app.services.workflows.reading import WorkflowFilter
+from app.services.workflows.reading import WORKFLOWS, WorkflowFilter
 
 router = SlashRouter(prefix="/workflows", tags=["workflows"])
 TAG_DESCRIPTION = "Run tasks one after the other: each starts once those that it waits for have succeeded."
@@ -59,7 +59,7 @@ After = Annotated[Moment | None, Query(description="Workflows created after this
 Before = Annotated[Moment | None, Query(description="Workflows created before this time.")]
 
 _DATA = json.dumps(EXAMPLE, separators=(",", ":"))
-_WORKFLOWS = ListRenderer(WorkflowSummary)
+_WORKFLOWS = ListRenderer(WorkflowSummary, WORKFLOWS)
 _HEADERS: dict[str, Any] = {
     "Location": {"description": "The URL of the workflow", "schema": {"type": "string"}},
     **REPLAYED_HEADER,
@@ -122,8 +122,8 @@ def list_workflows(
 ) -> Response:
     """List workflows, the newest first, without their tasks. The `Link` header names the next page."""
     found = WorkflowFilter(visible_to_admin(user, user_id), name, wanted, created_after, created_before)
-    page = workflow_service.list_workflows(db, found, limit, before=read_cursor(cursor))
-    return _WORKFLOWS.page(request, page, lambda workflow: workflow.id)
+    page = workflow_service.list_workflows(db, found, limit, cursor=cursor)
+    return _WORKFLOWS.page(request, page)
 
 
 @router.get(

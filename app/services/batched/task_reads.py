@@ -34,10 +34,10 @@ Counts = Mapping[str, int]
 
 
 class RenderedPage(NamedTuple):
-    """A page as JSON, and the id after which the next page starts."""
+    """A page as JSON, and the cursor of the next page."""
 
     body: bytes
-    last: UUID | None
+    last: str | None
 
 
 class NewestTasks(NamedTuple):
@@ -45,7 +45,7 @@ class NewestTasks(NamedTuple):
 
     limit: int
     status: TaskStatus | None = None
-    before: UUID | None = None
+    cursor: str | None = None
 
 
 class _Asked(NamedTuple):
@@ -108,7 +108,7 @@ class TaskLists:
         ]
 
     def _page(self, connection: Connection, page: NewestTasks, user_id: UUID) -> _Read:
-        found = task_queries.newest_page(connection, user_id, page.limit, status=page.status, before=page.before)
+        found = task_queries.newest_page(connection, user_id, page.limit, status=page.status, cursor=page.cursor)
         return _Read() if found is None else _Read(page=self._render(found))
 
 

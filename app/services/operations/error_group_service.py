@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, Text, case, func, literal, or_, se
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.page import Behind, NumberPosition, Page, TimePosition, page_of
+from app.db.listing import Listing, Page
 from app.db.session import transaction
 from app.db.statements import error_groups as statements, reads
 from app.db.statements.expressions import lower_case, position_in
@@ -105,16 +105,13 @@ class ErrorCounts:
     is_cut: bool
 
 
-Position = TimePosition | NumberPosition
-
-
 def list_error_groups(
     db: Session,
     wanted: ErrorFilter | None = None,
     limit: int = 50,
     cursor: str | None = None,
     sort: str = ErrorSort.LAST_SEEN,
-) -> Page[ErrorGroupState, Position]:
+) -> Page[ErrorGroupState]:
     """Return a page of groups of failures, the one that failed last first; without a filter those of all users.
 
     `sort` is one of ErrorSort. In another order, or with a text, those among the LOOK that failed last. Has
@@ -125,15 +122,10 @@ def list_error_groups(
     wanted = wanted or ErrorFilter()
     statement = _select(*wanted.conditions(), *wanted.of_text())
     if wanted.text or order is not ErrorSort.LAST_SEEN:
-        newest = select(ErrorGroup.fingerprint).where(*wanted.conditions()).order_by(*_falling(ErrorGroup.last_seen))
+        newest = select(ErrorGroup.fingerprint).where(*wanted.conditions()).order_by(*_NEWEST)
         looked_at = newest.limit(LOOK).subquery()
         statement = statement.join(looked_at, looked_at.c.fingerprint == ErrorGroup.fingerprint)
-    by = _COLUMNS[order]
-    if cursor is not None:
-        at, last = (NumberPosition if order is ErrorSort.COUNT else TimePosition).parse(cursor)
-        statement = statement.where(Behind((by, ErrorGroup.fingerprint), (at, last.hex)))
-    found = _groups(db, statement.order_by(*_falling(by)).limit(limit + 1))
-    page = page_of(found, limit, lambda group: position(group, order))
+    page = LISTS[order].cut(_groups(db, LISTS[order].sorted(statement, limit, cursor)), limit)
     _fill(db, page.items)
     return page
 
@@ -150,14 +142,6 @@ def recent_failures(db: Session, user_id: UUID | None = None) -> tuple[int, date
     return int(db.execute(found).scalar_one() or 0), since
 
 
-def position(group: ErrorGroupState, sort: ErrorSort = ErrorSort.LAST_SEEN) -> Position:
-    """Where a group stands in the list that is sorted so."""
-    fingerprint = UUID(hex=group.fingerprint)
-    if sort is ErrorSort.COUNT:
-        return NumberPosition(group.count, fingerprint)
-    return TimePosition(group.first_seen if sort is ErrorSort.FIRST_SEEN else group.last_seen, fingerprint)
-
-
 def count_error_groups(db: Session, wanted: ErrorFilter) -> ErrorCounts:
     """Return how many groups of the filter are in each state, whatever state it names."""
     reads.limit_read(db, get_settings().costly_read_seconds)
@@ -165,7 +149,7 @@ def count_error_groups(db: Session, wanted: ErrorFilter) -> ErrorCounts:
     states = (case((_is_in(state) & matches[0] if matches else _is_in(state), 1), else_=0) for state in ErrorState)
     named = [number.label(state.value) for number, state in zip(states, ErrorState, strict=True)]
     of_any = ErrorFilter(wanted.user_id, None, wanted.celery_task_name).conditions()
-    rows = select(*named).where(*of_any).order_by(*_falling(ErrorGroup.last_seen)).limit(LOOK).subquery()
+    rows = select(*named).where(*of_any).order_by(*_NEWEST).limit(LOOK).subquery()
     sums = (func.coalesce(func.sum(rows.c[state.value]), 0) for state in ErrorState)
     found = db.execute(select(func.count(), *sums).select_from(rows)).one()
     return ErrorCounts(dict(zip(ErrorState, map(int, found[1:]), strict=True)), is_cut=int(found[0]) == LOOK)
@@ -256,15 +240,16 @@ _UNFOLDED = (
 )
 # Exact: the sum and what is not folded yet, in one snapshot.
 _COUNT = ErrorGroup.number + func.coalesce(_UNFOLDED.c.number, 0)
-_COLUMNS: dict[ErrorSort, Any] = {
-    ErrorSort.LAST_SEEN: ErrorGroup.last_seen,
-    ErrorSort.FIRST_SEEN: ErrorGroup.first_seen,
-    ErrorSort.COUNT: _COUNT,
+LISTS = {
+    order: Listing(ErrorGroupState, by, ErrorGroup.fingerprint)
+    for order, by in {
+        ErrorSort.LAST_SEEN: ErrorGroup.last_seen,
+        ErrorSort.FIRST_SEEN: ErrorGroup.first_seen,
+        ErrorSort.COUNT: _COUNT.label("count"),
+    }.items()
 }
-
-
-def _falling(column: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    return column.desc(), ErrorGroup.fingerprint.desc()
+# By the failure that came last.
+_NEWEST = (ErrorGroup.last_seen.desc(), ErrorGroup.fingerprint.desc())
 
 
 def _select(*where: ColumnElement[bool]) -> Select[Any]:

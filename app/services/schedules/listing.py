@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Integer, Text, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.redacted_text import redact_text
-from app.db.page import Page, bounded_page, bounded_rows
+from app.db.listing import Listing
 from app.db.statements import reads
 from app.db.statements.expressions import has_member, lower_case, octet_length, position_in
 from app.ddl.columns import UTCDateTime
@@ -48,18 +48,13 @@ class ScheduleFilter:
         return found
 
 
-def page(db: Session, wanted: ScheduleFilter, limit: int, before: UUID | None) -> Page[Schedule, UUID]:
-    """Return a page of schedules, the newest first; `before` is the id behind which it starts.
-
-    It ends at MAX_PAGE_BYTES, with one schedule at least: the database reads no further.
-    """
-    columns = Schedule.__table__.c
-    size = sum((octet_length(columns[name]) for name in _LARGE_COLUMNS), start=literal(_FIXED_BYTES, Integer))
-    behind = [] if before is None else [columns.id < before]
-    conditions = [*wanted.conditions(), *behind]
-    found = bounded_rows(Schedule, columns.id, size, *conditions, limit=limit + 1, falling=True)
-    rows = db.execute(found.execution_options(populate_existing=True)).all()
-    return bounded_page(rows, limit, lambda schedule: schedule.id)
+_COLUMNS = Schedule.__table__.c
+# The newest first.
+SCHEDULES = Listing(
+    Schedule,
+    Schedule.id,
+    size=sum((octet_length(_COLUMNS[name]) for name in _LARGE_COLUMNS), start=literal(_FIXED_BYTES, Integer)),
+)
 
 
 # -- What became of the tasks that schedules made, for pages: of many schedules, or of the runs of one, in few reads ---

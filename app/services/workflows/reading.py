@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, literal, select
 from sqlalchemy.orm import Session
 
-from app.db.page import Page, page_of
+from app.db.listing import Listing, Page
 from app.db.statements import workflows
 from app.db.statements.expressions import lower_case, position_in
 from app.db.statements.reads import find_owned
@@ -83,11 +83,13 @@ def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tupl
     return found
 
 
-def page(db: Session, wanted: WorkflowFilter, limit: int, before: UUID | None) -> Page[dict[str, Any], UUID]:
-    """Return a page of workflows as `WorkflowSummary` takes them, the newest first."""
-    behind = [] if before is None else [Workflow.id < before]
-    found = select(Workflow).where(*wanted.conditions(), *behind).order_by(Workflow.id.desc()).limit(limit + 1)
-    rows = page_of(list(db.scalars(found.execution_options(populate_existing=True))), limit, lambda each: each.id)
+# The newest first.
+WORKFLOWS = Listing(Workflow, Workflow.id)
+
+
+def page(db: Session, wanted: WorkflowFilter, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
+    """Return a page of workflows as `WorkflowSummary` takes them, the newest first. Raises InvalidCursor."""
+    rows = WORKFLOWS.page(db, limit, cursor, *wanted.conditions())
     return Page(_shown(db, rows.items), rows.last)
 
 

@@ -76,7 +76,7 @@ def show_audit(
         "is_unknown": is_unknown,
         "object_id": object_id,
         "is_filtered": bool(query),
-        "next_page": None if last is None else f"/audit?{urlencode([*query, ('cursor', str(last))])}",
+        "next_page": None if last is None else f"/audit?{urlencode([*query, ('cursor', last)])}",
     }
     return page(request, "audit.html", values)
 

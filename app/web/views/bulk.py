@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
-from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import filter_of_search, read_search
@@ -114,11 +113,11 @@ def start(
 def list_deeds(
     request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
-    found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, before=read_cursor(cursor))
+    found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, cursor=cursor)
     values = {
         "deeds": [(deed, _search(deed)) for deed in found.items],
         "names": user_service.usernames(db, {deed.user_id for deed in found.items} if user.is_admin else ()),
-        "next_page": None if found.last is None else f"/bulk?cursor={found.last.hex}",
+        "next_page": None if found.last is None else f"/bulk?cursor={found.last}",
     }
     return page(request, "bulk_list.html", values)
 

@@ -23,6 +23,7 @@ from app.schemas.task import TaskAttemptRead, TaskRead
 from app.services.operations import error_group_service
 from app.services.operations.error_group_service import HOUR, LOOK, ErrorFilter, ErrorSort
 from app.services.task_service import task_service
+from app.services.tasks.task_history import cursor_after
 from app.services.user_service import user_service
 from app.web import charts
 from app.web.access import PageUser
@@ -159,6 +160,7 @@ def show_error_group(
 def _attempt_of(db: Session, task: TaskRead, owner: UUID | None) -> TaskAttemptRead | None:
     """Return the attempt that failed; None where the task is gone, or was retried meanwhile."""
     with suppress(TaskNotFound):
-        for attempt in task_service.list_attempts(db, task.id, 1, owner=owner, after=task.attempt - 1).items:
+        before = cursor_after(task.attempt - 1)
+        for attempt in task_service.list_attempts(db, task.id, 1, owner=owner, cursor=before).items:
             return TaskAttemptRead.model_validate(attempt, from_attributes=True)
     return None

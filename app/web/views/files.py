@@ -7,7 +7,6 @@ from fastapi import Query, Request, Response
 
 from app.api.deps import SessionDep, SettingsDep
 from app.api.http.contents import bytes_response, content_response, in_session
-from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.errors import ArtifactNotFound
@@ -35,12 +34,12 @@ def list_files(
     request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=100)] = None
 ) -> Response:
     """List files, the newest first; administrators see those of all users."""
-    found = file_service.list_files(db, ROWS, owner=user.owner, before=read_cursor(cursor))
+    found = file_service.list_files(db, ROWS, owner=user.owner, cursor=cursor)
     of = {each.user_id for each in found.items if each.user_id is not None}
     values = {
         "rows": found.items,
         "owners": user_service.usernames(db, of) if user.owner is None else {},
-        "next_page": None if found.last is None else f"/files?cursor={found.last.hex}",
+        "next_page": None if found.last is None else f"/files?cursor={found.last}",
     }
     return page(request, "files.html", values)
 

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.problems import status_of
-from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.core.moments import moment
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
@@ -64,7 +63,7 @@ def list_schedules(
     sent = {"name": name, "tag": tag, "celery_task_name": celery_task_name}
     asked: dict[str, Any] = {each: text for each in sent if (text := sent[each].replace("\x00", "").strip())}
     wanted = ScheduleFilter(user_id=user.owner or user_id, paused=paused, **asked)
-    found = schedule_service.list_schedules(db, wanted, ROWS, before=read_cursor(cursor))
+    found = schedule_service.list_schedules(db, wanted, ROWS, cursor=cursor)
     if paused is not None:
         asked["paused"] = str(paused).lower()
     if user.owner is None and user_id is not None:

@@ -9,7 +9,6 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 
 from app.api.deps import SessionDep, WatcherDep
-from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
@@ -92,8 +91,8 @@ def _rows(
 ) -> tuple[Sequence[dict[str, Any]], dict[str, str] | None]:
     """Return the rows of a page of the list, and the parameters of the next one."""
     if sort is None:
-        found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
-        return found.items, None if found.last is None else {"cursor": found.last.hex}
+        found = task_service.show_page(db, wanted, ROWS, cursor=cursor)
+        return found.items, None if found.last is None else {"cursor": found.last}
     rows, behind = task_queries.shown_longest(db, wanted, sort, ROWS, skip)
     return rows, None if behind is None else {"sort": sort.value, "skip": str(behind)}
 

@@ -11,7 +11,6 @@ from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
-from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.errors import InvalidInput, LastAdmin, ServiceError, UserExists, WeakPassword
 from app.models.task import TaskPriority
@@ -62,11 +61,11 @@ class NewPassword(BaseModel):
 def list_users(
     request: Request, db: SessionDep, _admin: PageAdmin, cursor: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
-    found = user_service.list_users(db, limit=ROWS, before=read_cursor(cursor))
+    found = user_service.list_users(db, limit=ROWS, cursor=cursor)
     values = {
         "users": found.items,
         "counts": task_counts.of_users(db, [user.id for user in found.items]),
-        "next_page": None if found.last is None else f"/users?cursor={found.last.hex}",
+        "next_page": None if found.last is None else f"/users?cursor={found.last}",
     }
     return page(request, "users.html", values)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.problems import status_of
-from app.api.http.responses import Cursor, read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core.moments import moment
 from app.errors import (
@@ -210,7 +210,7 @@ def _endpoint(
     since: str = "",
 ) -> Response:
     row = webhook_service.get_endpoint(db, user.id, endpoint_id)
-    found = webhook_service.list_deliveries(db, user.id, endpoint_id, limit=ROWS, before=read_cursor(cursor))
+    found = webhook_service.list_deliveries(db, user.id, endpoint_id, limit=ROWS, cursor=cursor)
     deliveries = [DeliveryRead.model_validate(each) for each in found.items]
     nothing = Queued(0, 0, None)
     queued = webhook_service.count_queued(db, endpoint_id, MOST_QUEUED + 1) if row.enabled else nothing

@@ -10,7 +10,6 @@ from fastapi import Query, Request, Response
 from pydantic import BeforeValidator
 
 from app.api.deps import SessionDep
-from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
 from app.db.statements.workflows import Node
 from app.models.task import TERMINAL, TaskStatus
@@ -50,7 +49,7 @@ def list_workflows(
     """List workflows, the newest first. The filters are those of the API; `user_id` is of administrators alone."""
     name = name.replace("\x00", "").strip()
     wanted = WorkflowFilter(user.owner or user_id, name or None, status)
-    found = workflow_service.list_workflows(db, wanted, ROWS, before=read_cursor(cursor))
+    found = workflow_service.list_workflows(db, wanted, ROWS, cursor=cursor)
     asked = {"name": name or None, "status": status, "user_id": user_id if user.owner is None else None}
     values = {
         "rows": [(each, _bar(each)) for each in found.items],

@@ -474,8 +474,8 @@ class TestList:
     def test_pages(self, db: Session, user: UUID) -> None:
         made = [make(db, user, sleep("a")).id for _ in range(3)]
         first = workflow_service.list_workflows(db, WorkflowFilter(user), 2)
-        assert ([each.id for each in first.items], first.last) == ([made[2], made[1]], made[1])
-        rest = workflow_service.list_workflows(db, WorkflowFilter(user), 2, before=first.last)
+        assert ([each.id for each in first.items], first.last) == ([made[2], made[1]], made[1].hex)
+        rest = workflow_service.list_workflows(db, WorkflowFilter(user), 2, cursor=first.last)
         assert ([each.id for each in rest.items], rest.last) == ([made[0]], None)
 
     def test_of_another_user_is_not_found(self, db: Session, user: UUID) -> None:
