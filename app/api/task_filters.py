@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
@@ -17,16 +17,15 @@ from app.db.session import SessionLocal
 from app.errors import AdminOnly, InsufficientScope, InvalidFilter, InvalidInput, InvalidSearch
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
+from app.schemas.filters import WHOSE, Filter, Whose
 from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery, named_fields
 from app.services.accounts.auth_service import Principal
 from app.services.tasks.search import ALL, Search, parse
 from app.services.user_service import user_service
 
 _EMPTY = "The filter is empty: it would match all tasks"
-WhoseByDefaultAll = Annotated[
-    UUID | Literal["all"] | None,
-    Query(description="Administrators: those of this user; by default, and with `all`, of all users."),
-]
+WhoseByDefaultAll = Annotated[Whose, Query(description=WHOSE)]
+Wanted = TypeVar("Wanted", bound=Filter)
 
 
 async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskFilterQuery, Query()]) -> TaskFilter:
@@ -117,6 +116,14 @@ def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUI
 def visible_to_admin(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
     """As for tasks, but administrators see what is of all users if they name none."""
     return _visible_owner(user, "all" if wanted is None and user.is_admin else wanted)
+
+
+def seen_by(user: Principal, wanted: Wanted) -> Wanted:
+    """Return the filter of what the user may see: administrators see that of all unless it names one.
+
+    Raises AdminOnly, InsufficientScope for what is of others.
+    """
+    return wanted.model_copy(update={"user_id": visible_to_admin(user, getattr(wanted, "user_id", None))})
 
 
 TaskFilterDep = Annotated[TaskFilter, Depends(task_filter), Answers(401, InsufficientScope, AdminOnly)]

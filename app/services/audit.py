@@ -10,14 +10,14 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, insert, select
+from pydantic import Field
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
@@ -31,6 +31,9 @@ from app.models.audit import AuditEvent, AuditOrigin, AuditRecord, RecordedEvent
 from app.models.auth import ApiKeyEvent
 from app.models.schedule import Schedule
 from app.models.task import Task
+from app.schemas.audit import AuditEvent as AnyEvent
+from app.schemas.filters import Filter, Matches
+from app.schemas.values import Moment
 from app.services.execution.attempts import current_attempt
 
 MAX_NAME, MAX_OBJECT, MAX_ADDRESS, MAX_TEXT = 128, 128, 64, 200
@@ -210,30 +213,29 @@ deed_limits = DeedLimits()
 # -- The service: reading for administrators, records of denials (which have no transaction), and pruning --------------
 
 
-@dataclass(frozen=True)
-class AuditFilter:
-    """The filter of a list of audit records. None and empty match everything."""
+_EXAMPLE = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 
-    event: Sequence[StrEnum] = ()
-    actor_id: UUID | None = None
-    object_id: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as SQL conditions."""
-        found: list[ColumnElement[bool]] = []
-        if self.event:
-            found.append(AuditRecord.event.in_(sorted({event.value for event in self.event})))
-        if self.actor_id is not None:
-            found.append(AuditRecord.actor_id == self.actor_id)
-        if self.object_id is not None:
-            found.append(AuditRecord.object_id == self.object_id)
-        if self.created_after is not None:
-            found.append(AuditRecord.at > self.created_after)
-        if self.created_before is not None:
-            found.append(AuditRecord.at < self.created_before)
-        return found
+class AuditFilter(Filter):
+    """Which records to list."""
+
+    table: ClassVar[Any] = AuditRecord
+    event: Annotated[list[AnyEvent], Matches(lambda events: AuditRecord.event.in_(sorted({*events})))] = Field(
+        [], description="Records of any of these events. Repeatable.", examples=[["login.failed", "login.throttled"]]
+    )
+    actor_id: UUID | None = Field(None, description="Records of actions by this account.", examples=[_EXAMPLE])
+    object_id: str | None = Field(
+        None,
+        max_length=MAX_OBJECT,
+        description="Records of this user, task, API key, route or address.",
+        examples=[_EXAMPLE],
+    )
+    created_after: Annotated[Moment | None, Matches(lambda at: AuditRecord.at > at)] = Field(
+        None, description="Records after this time."
+    )
+    created_before: Annotated[Moment | None, Matches(lambda at: AuditRecord.at < at)] = Field(
+        None, description="Records before this time."
+    )
 
 
 RECORDS = Listing(AuditRecord, AuditRecord.at, AuditRecord.id)
@@ -251,10 +253,9 @@ class AuditService:
 
     def find_newest(self, db: Session, event: AuditEvent, object_id: str, since: datetime) -> AuditRecord | None:
         """Return the newest record of this event and object that is not older than `since`, or None."""
-        found = select(AuditRecord).where(*AuditFilter([event], object_id=object_id).conditions())
-        newest = found.where(AuditRecord.at >= since).order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
+        which = (AuditRecord.event == event.value, AuditRecord.object_id == object_id, AuditRecord.at >= since)
         with transaction(db):
-            return db.scalars(newest.limit(1)).one_or_none()
+            return next(iter(RECORDS.page(db, 1, None, *which).items), None)
 
     def count_denial(self, *, by_address: bool = False) -> None:
         """Count a denied request (403) of the caller, or of an address block without a login. Raises TooManyDeeds.

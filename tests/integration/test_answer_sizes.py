@@ -189,7 +189,7 @@ class TestPages:
     def test_of_schedules_read_no_more_than_they_show(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
         caller, _ = hostile
         with SessionLocal() as db:
-            page = schedule_service.list_schedules(db, ScheduleFilter(UUID(caller.user["id"])), 200)
+            page = schedule_service.list_schedules(db, ScheduleFilter(user_id=UUID(caller.user["id"])), 200)
         assert page.last is not None
         assert sum(len(json.dumps([each.task, each.metadata_])) for each in page.items) < MAX_PAGE_BYTES
 

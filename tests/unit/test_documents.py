@@ -22,10 +22,15 @@ from app.main import app
 from app.models.task import TRANSITIONS
 from app.models.task_filter import FIELDS
 from app.models.task_stats import SUM_BUCKETS
+from app.schemas.filters import Filter
+from app.services.audit import AuditFilter
+from app.services.operations.error_group_service import ErrorFilter
 from app.services.schedule_service import schedule_service
+from app.services.schedules.listing import ScheduleFilter
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
 from app.services.workflow_service import workflow_service
+from app.services.workflows.reading import WorkflowFilter
 from tests.mutants.mutants import read_mutants
 from tests.support.pages import FENCE, SAVED
 from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
@@ -278,6 +283,18 @@ class TestFilters:
         told = text_of(DOCS / "http-api.md").partition("\n### Filters and pages\n")[2].partition("\n### ")[0]
         names = {*FIELDS, *(f"{field.key}:" for field in FIELDS.values())}
         assert names - set(BACKTICKED.findall(told)) == set()
+
+    def test_of_each_other_list_are_told_in_its_row(self) -> None:
+        lists = {
+            "workflows/": WorkflowFilter,
+            "schedules/": ScheduleFilter,
+            "errors/": ErrorFilter,
+            "audit": AuditFilter,
+        }
+        assert {*lists.values()} == {*Filter.__subclasses__()}
+        for path, kind in lists.items():
+            (row,) = re.findall(rf"^\| `GET /api/v1/{path}` \|.*$", text_of(DOCS / "http-api.md"), flags=re.MULTILINE)
+            assert kind.model_fields.keys() - set(BACKTICKED.findall(row)) == set(), path
 
 
 class TestOperations:

@@ -2,50 +2,44 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, literal, select
+from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.listing import Listing, Page
 from app.db.statements import workflows
-from app.db.statements.expressions import lower_case, position_in
+from app.db.statements.expressions import holds_text
 from app.db.statements.reads import find_owned
 from app.db.statements.workflows import Group, Node
 from app.errors import WorkflowNotFound
 from app.models.task import ACTIVE, TaskAttempt, TaskStatus
 from app.models.workflow import Workflow
+from app.schemas.filters import WHOSE, Filter, Matches, Whose
+from app.schemas.values import Moment, ShortText
 
 
-@dataclass(frozen=True)
-class WorkflowFilter:
-    """Which workflows to list; None leaves a field out. `name` is a part of the name, ignoring case.
+class WorkflowFilter(Filter):
+    """Which workflows to list."""
 
-    Times are of the creation.
-    """
-
-    user_id: UUID | None = None
-    name: str | None = None
-    status: TaskStatus | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = []
-        if self.user_id is not None:
-            found.append(Workflow.user_id == self.user_id)
-        if self.name:
-            found.append(position_in(lower_case(Workflow.name), lower_case(literal(self.name, Text))) > 0)
-        if self.status is not None:
-            found.append(workflows.has_status(self.status))
-        if self.created_after is not None:
-            found.append(Workflow.created_at > self.created_after)
-        if self.created_before is not None:
-            found.append(Workflow.created_at < self.created_before)
-        return found
+    table: ClassVar[Any] = Workflow
+    name: Annotated[ShortText | None, Matches(partial(holds_text, Workflow.name))] = Field(
+        None, description="Workflows whose name contains this text, ignoring case."
+    )
+    status: Annotated[TaskStatus | None, Matches(workflows.has_status)] = Field(
+        None, description="Workflows with this status."
+    )
+    created_after: Annotated[Moment | None, Matches(lambda at: Workflow.created_at > at)] = Field(
+        None, description="Workflows created after this time."
+    )
+    created_before: Annotated[Moment | None, Matches(lambda at: Workflow.created_at < at)] = Field(
+        None, description="Workflows created before this time."
+    )
+    user_id: Whose = Field(None, description=WHOSE)
 
 
 def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import filter_of_search, read_search
@@ -26,6 +27,7 @@ from app.services.task_service import task_service
 from app.services.tasks.search import text_of
 from app.services.user_service import user_service
 from app.web.access import PageUser
+from app.web.lists import next_page
 from app.web.responses import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
 
@@ -110,14 +112,12 @@ def start(
 
 
 @router.get("/bulk")
-def list_deeds(
-    request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=64)] = None
-) -> Response:
+def list_deeds(request: Request, db: SessionDep, user: PageUser, cursor: Cursor = None) -> Response:
     found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, cursor=cursor)
     values = {
         "deeds": [(deed, _search(deed)) for deed in found.items],
         "names": user_service.usernames(db, {deed.user_id for deed in found.items} if user.is_admin else ()),
-        "next_page": None if found.last is None else f"/bulk?cursor={found.last}",
+        "next_page": next_page(found, "/bulk"),
     }
     return page(request, "bulk_list.html", values)
 

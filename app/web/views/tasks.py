@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
 
 from app.api.deps import SessionDep, WatcherDep
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
@@ -22,6 +22,7 @@ from app.services.tasks.permissions import types_for
 from app.services.tasks.search import ALL, KEYS, Search
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
+from app.web.lists import path_of
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown, waited_of
 
@@ -40,7 +41,7 @@ def list_tasks(
     db: SessionDep,
     user: PageUser,
     text: Text = "",
-    cursor: Annotated[str | None, Query()] = None,
+    cursor: Cursor = None,
     sort: Annotated[Longest | None, Query()] = None,
     skip: Annotated[int, Query(ge=0, lt=task_queries.PAGE_LOOK)] = 0,
     filters: Annotated[bool, Query()] = False,
@@ -71,7 +72,7 @@ def list_tasks(
         "sort": sort and sort.value,
         "newest": task_queries.PAGE_LOOK,
         "facets": _facets(db, search, found) if filters else None,
-        "next_page": "/tasks?" + urlencode({"q": search.text, **following}) if following else None,
+        "next_page": path_of("/tasks", {"q": search.text}, **following) if following else None,
         "is_first": is_first,
     }
     return page(request, "tasks.html", values | {"now": datetime.now(UTC)})

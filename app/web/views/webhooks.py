@@ -32,6 +32,7 @@ from app.services.webhooks.deliveries import Queued
 from app.web import shown_schedules
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm, by_field
+from app.web.lists import next_page
 from app.web.responses import page, redirect
 from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of, shown_body
 
@@ -220,7 +221,7 @@ def _endpoint(
         "name": name_of(row.url),
         "filters": FILTERS,
         "deliveries": deliveries,
-        "next_page": f"/webhooks/{endpoint_id}?cursor={found.last}" if found.last else None,
+        "next_page": next_page(found, f"/webhooks/{endpoint_id}"),
         "is_first": cursor is None,
         "latencies": latencies_of(deliveries),
         "reason": last_error(deliveries) if cursor is None else None,
