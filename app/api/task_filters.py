@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
-from sqlalchemy.orm import Session
 
 from app.api.deps import TaskReader
 from app.api.http.problems import Answers
@@ -35,45 +34,42 @@ async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskF
     """
     # `async`, because two thread switches would cost more.
     fields = named_fields(query)
-    if "q" not in fields:
-        return filter_of(user, **fields)
+    if "user:" not in fields.get("q", "") or not user.is_admin:
+        return filter_of(user, **_with_search(user, fields, InvalidSearch))
     # A name is looked up in the database.
-    if not user.is_admin or "user:" not in fields["q"]:
-        return filter_of(user, **_with_search(user, fields))
-    return filter_of(user, **await request.state.threads.run(caller(), partial(_looked_up, user, fields)))
+    work = partial(_with_search, user, fields, InvalidSearch)
+    return filter_of(user, **await request.state.threads.run(caller(), work))
 
 
-def _looked_up(user: Principal, fields: dict[str, Any]) -> dict[str, Any]:
-    with SessionLocal() as db:
-        return _with_search(user, fields, db)
-
-
-def filter_in_body(db: Session, user: Principal, body: TaskFilterIn) -> TaskFilter:
+def filter_in_body(user: Principal, body: TaskFilterIn) -> TaskFilter:
     """Return the filter of a body, with its search. Raises InvalidInput if it is empty, and as `task_filter`."""
-    try:
-        fields = _with_search(user, named_fields(body), db)
-    except InvalidSearch as error:
-        raise InvalidFilter([each["msg"] for each in error.errors]) from None
+    fields = _with_search(user, named_fields(body), InvalidFilter)
     if not fields:
         raise InvalidInput(errors=[{"loc": ["filter"], "msg": _EMPTY, "type": "empty_filter"}])
     return filter_of(user, **fields)
 
 
-def _with_search(user: Principal, fields: dict[str, Any], db: Session | None = None) -> dict[str, Any]:
-    """Return the fields, with those of the search among them in its place. Raises InvalidSearch."""
+def _with_search(user: Principal, fields: dict[str, Any], refusal: type[InvalidSearch]) -> dict[str, Any]:
+    """Return the fields, with those of the search among them in its place. Raises the refusal."""
+    if "q" not in fields:
+        return fields
     others = {name: value for name, value in fields.items() if name != "q"}
-    search = read_search(db, user, fields.get("q", ""))
+    search = read_search(user, fields["q"])
     reasons = search.reasons[:MAX_NAMED]
     reasons += [f"{name} is a parameter, too: send one of both" for name in search.fields if name in others]
     if reasons:
-        raise InvalidSearch(reasons)
+        raise refusal(reasons)
     return others | search.fields
 
 
-def read_search(db: Session | None, user: Principal, text: str) -> Search:
-    """Return what a search means to this user now. Without a session no user is found by a name."""
-    find_user = partial(user_service.find_id, db) if db is not None else lambda _: None
-    return parse(text, user, datetime.now(UTC), find_user)
+def read_search(user: Principal, text: str) -> Search:
+    """Return what a search means to this user now."""
+    return parse(text, user, datetime.now(UTC), _find_user)
+
+
+def _find_user(name: str) -> UUID | None:
+    with SessionLocal() as db:
+        return user_service.find_id(db, name)
 
 
 def filter_of_search(user: Principal, search: Search) -> TaskFilter:

@@ -108,8 +108,8 @@ class WorkflowService:
         self, db: Session, wanted: WorkflowFilter | None = None, limit: int = 50, *, cursor: str | None = None
     ) -> Page[WorkflowSummary]:
         """Return a page of workflows, the newest first; without a filter those of all users. Raises InvalidCursor."""
-        page = reading.page(db, wanted or WorkflowFilter(), limit, cursor)
-        return Page([WorkflowSummary.model_validate(each) for each in page.items], page.last)
+        rows, last = reading.WORKFLOWS.page(db, limit, cursor, *(wanted or WorkflowFilter()).conditions())
+        return Page([WorkflowSummary.model_validate(each) for each in reading.summaries(db, rows)], last)
 
     @retries_deadlocks
     def cancel_workflow(

@@ -102,7 +102,7 @@ def delete_tasks(request: Request, db: SessionDep, user: TaskWriter, body: BulkR
 
 
 def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body: BulkRequest) -> Response:
-    wanted = None if body.filter is None else filter_in_body(db, user, body.filter)
+    wanted = None if body.filter is None else filter_in_body(user, body.filter)
     if body.dry_run:
         preview = task_service.preview_bulk(
             db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted,

@@ -75,7 +75,7 @@ from app.schemas.task_changes import TaskPatch, TaskRetry, named_in
 from app.schemas.task_filter import MAX_VALUES
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
-from app.services.batched.task_reads import NewestTasks, ReadTask, RenderedPage, TaskLists, TaskLookup
+from app.services.batched.task_reads import NewestTasks, ReadTask, TaskLists, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.idempotency import Accepted
@@ -117,7 +117,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_TASKS, _ATTEMPTS = ListRenderer(TaskRead, task_queries.TASKS), ListRenderer(TaskAttemptRead, ATTEMPTS)
+TASKS, _ATTEMPTS = ListRenderer(TaskRead, task_queries.TASKS), ListRenderer(TaskAttemptRead, ATTEMPTS)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
 REPLAYED_HEADER: dict[str, Any] = {
@@ -234,11 +234,6 @@ async def _caller(request: Request, scopes: Sequence[str]) -> tuple[UUID, Access
     return claims.user_id, claims
 
 
-def render_page(page: task_queries.ShownPage) -> RenderedPage:
-    """Return a page of the list as JSON."""
-    return RenderedPage(*_TASKS.render(page))
-
-
 def _shown(found: ReadTask) -> Response:
     return json_response(found.json or to_json(found.task), {"ETag": etag(found.task.version)})
 
@@ -312,7 +307,7 @@ def list_tasks(
     you received, not `limit`.
     """
     page = task_service.show_page(db, wanted, limit, cursor=cursor, skip=skip)
-    return _TASKS.page(request, page)
+    return TASKS.page(request, page)
 
 
 @router.get("/count", response_description="The numbers of tasks")

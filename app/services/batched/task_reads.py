@@ -33,11 +33,8 @@ Result = TypeVar("Result")
 Counts = Mapping[str, int]
 
 
-class RenderedPage(NamedTuple):
-    """A page as JSON, and the cursor of the next page."""
-
-    body: bytes
-    last: str | None
+# A page as JSON, and the cursor of the next page.
+RenderedPage = tuple[bytes, str | None]
 
 
 class NewestTasks(NamedTuple):

@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.listing import Listing, Page
+from app.db.listing import Listing
 from app.db.statements import workflows
 from app.db.statements.expressions import holds_text
 from app.db.statements.reads import find_owned
@@ -81,12 +81,6 @@ def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tupl
 WORKFLOWS = Listing(Workflow, Workflow.id)
 
 
-def page(db: Session, wanted: WorkflowFilter, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
-    """Return a page of workflows as `WorkflowSummary` takes them, the newest first. Raises InvalidCursor."""
-    rows = WORKFLOWS.page(db, limit, cursor, *wanted.conditions())
-    return Page(_shown(db, rows.items), rows.last)
-
-
 def final(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
     """Return the status of a workflow whose tasks have these; None while one has not ended."""
     known = set(statuses)
@@ -96,7 +90,8 @@ def final(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
     return next((status for status in order if status in known), TaskStatus.SUCCEEDED)
 
 
-def _shown(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
+def summaries(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
+    """Return these workflows as `WorkflowSummary` takes them."""
     of: dict[UUID, list[Group]] = {row.id: [] for row in rows}
     for group in workflows.groups(db, of) if rows else ():
         of[group.workflow_id].append(group)

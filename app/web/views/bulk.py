@@ -67,7 +67,7 @@ def _preview(
     error: InvalidInput | None = None,
 ) -> Response:
     """Return the page of the preview. With an error it says what is wrong with the number that was `typed`."""
-    search = read_search(db, user, text)
+    search = read_search(user, text)
     if search.problems:  # without them the search would find more than was meant
         raise InvalidInput(f"Not understood: {' '.join(search.problems)}")
     search.fields.setdefault("status", STATES_OF[deed])
@@ -136,7 +136,7 @@ def show(
         "selected": selected.items,
         "next_page": None if selected.last is None else f"/bulk/{deed_id}?skip={selected.last}",
         # A deed changes the states by which it was chosen, so the tasks are those that the rest of its search finds.
-        "rest": None if search is None else read_search(None, user, search).with_value("status", None),
+        "rest": None if search is None else read_search(user, search).with_value("status", None),
         "names": user_service.usernames(db, {deed.user_id} if user.is_admin else ()),
     }
     return page(request, "bulk.html", values)

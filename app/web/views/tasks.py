@@ -46,7 +46,7 @@ def list_tasks(
     skip: Annotated[int, Query(ge=0, lt=task_queries.PAGE_LOOK)] = 0,
     filters: Annotated[bool, Query()] = False,
 ) -> Response:
-    search = read_search(db, user, text)
+    search = read_search(user, text)
     wanted = filter_of_search(user, search)
     rows, following = _rows(db, wanted, cursor, sort, skip)
     tasks = shown(rows)
@@ -82,7 +82,7 @@ def list_tasks(
 @costly(lambda _: True)
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
     """The facets of a search, for a page that is open."""
-    search = read_search(db, user, text)
+    search = read_search(user, text)
     found = _found(db, search, filter_of_search(user, search), user)
     return page(request, "facets.html", {"facets": _facets(db, search, found)})
 
