@@ -14,10 +14,9 @@
     │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted,
     │                          FileInUse
     ├── PreconditionFailed
-    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidSearch: InvalidFilter;
-    │                          InvalidTask, IdempotencyKeyReused, WeakPassword, PreviewRequired, TokenExpired,
-    │                          TokenMismatch, UnknownParameter, RepeatedParameter, InvalidSchedule, TooManyTimes,
-    │                          InvalidUpload
+    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidSearch, InvalidTask,
+    │                          IdempotencyKeyReused, WeakPassword, PreviewRequired, TokenExpired, TokenMismatch,
+    │                          UnknownParameter, RepeatedParameter, InvalidSchedule, TooManyTimes, InvalidUpload
     ├── RangeNotSatisfiable
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
     │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
@@ -492,18 +491,13 @@ class InvalidCursor(InvalidInput):
 
 
 class InvalidSearch(InvalidInput):
+    """`place` is where the search stands in the request."""
+
     code, title = "invalid_search", "The search is not understood"
 
-    def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__(errors=[{"loc": ["q"], "msg": reason, "type": "search"} for reason in reasons])
-
-
-class InvalidFilter(InvalidSearch):
-    """A search in the filter of a body."""
-
-    def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__(reasons)
-        self.below("filter")
+    def __init__(self, reasons: Sequence[str], place: Sequence[str]) -> None:
+        said: list[FieldError] = [{"loc": [*place[1:]], "msg": reason, "type": "search"} for reason in reasons]
+        super().__init__(told(self.title, said), [{**each, "loc": [*place]} for each in said])
 
 
 class IdempotencyKeyReused(InvalidInput):

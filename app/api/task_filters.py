@@ -12,11 +12,11 @@ from app.api.deps import TaskReader
 from app.api.http.problems import Answers
 from app.api.http.router import MAX_NAMED
 from app.api.http.turns import caller
+from app.db.listing import WHOSE, Filter, Whose
 from app.db.session import SessionLocal
-from app.errors import AdminOnly, InsufficientScope, InvalidFilter, InvalidInput, InvalidSearch
+from app.errors import AdminOnly, InsufficientScope, InvalidInput, InvalidSearch
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
-from app.schemas.filters import WHOSE, Filter, Whose
 from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery, named_fields
 from app.services.accounts.auth_service import Principal
 from app.services.tasks.search import ALL, Search, parse
@@ -35,22 +35,21 @@ async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskF
     # `async`, because two thread switches would cost more.
     fields = named_fields(query)
     if "user:" not in fields.get("q", "") or not user.is_admin:
-        return filter_of(user, **_with_search(user, fields, InvalidSearch))
+        return filter_of(user, **_with_search(user, fields))
     # A name is looked up in the database.
-    work = partial(_with_search, user, fields, InvalidSearch)
-    return filter_of(user, **await request.state.threads.run(caller(), work))
+    return filter_of(user, **await request.state.threads.run(caller(), partial(_with_search, user, fields)))
 
 
 def filter_in_body(user: Principal, body: TaskFilterIn) -> TaskFilter:
     """Return the filter of a body, with its search. Raises InvalidInput if it is empty, and as `task_filter`."""
-    fields = _with_search(user, named_fields(body), InvalidFilter)
+    fields = _with_search(user, named_fields(body), ("body", "filter", "q"))
     if not fields:
         raise InvalidInput(errors=[{"loc": ["filter"], "msg": _EMPTY, "type": "empty_filter"}])
     return filter_of(user, **fields)
 
 
-def _with_search(user: Principal, fields: dict[str, Any], refusal: type[InvalidSearch]) -> dict[str, Any]:
-    """Return the fields, with those of the search among them in its place. Raises the refusal."""
+def _with_search(user: Principal, fields: dict[str, Any], place: Sequence[str] = ("query", "q")) -> dict[str, Any]:
+    """Return the fields, with those of the search among them instead of it. Raises InvalidSearch."""
     if "q" not in fields:
         return fields
     others = {name: value for name, value in fields.items() if name != "q"}
@@ -58,7 +57,7 @@ def _with_search(user: Principal, fields: dict[str, Any], refusal: type[InvalidS
     reasons = search.reasons[:MAX_NAMED]
     reasons += [f"{name} is a parameter, too: send one of both" for name in search.fields if name in others]
     if reasons:
-        raise refusal(reasons)
+        raise InvalidSearch(reasons, place)
     return others | search.fields
 
 

@@ -7,16 +7,22 @@ A page starts behind a position, and one row more than it holds tells whether an
 position is what the list is sorted by, of the last item; a cursor is that as text, which clients return as it is. Of a
 list whose rows have a `size`, a page ends at MAX_PAGE_BYTES too, with one item at least.
 
-What to list is a filter (`app/schemas/filters.py`); the answers of the API and the pages show a `Page`.
+What to list is a `Filter`, of which each field is declared once, with its type and description. It is the model of a
+query: the parameters of the endpoint and of the page, and their documentation, are its fields. Of a field that is set,
+a row has the same value in the column of that name, unless `Matches` says otherwise beside its type. The filter of
+tasks stands in `app/models/task_filter.py`, since statements and searches read it too.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Select, SmallInteger, func, or_, select, tuple_
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement, Integer, Select, SmallInteger, func, or_, select, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import ExecutableOption
@@ -70,15 +76,15 @@ class Listing(Generic[Item]):
         """
         if self._size is not None:
             return self._fitting(db, limit, [*which, *self._behind(cursor)], most_bytes)
-        rows = self.sorted(select(self._entity).where(*which).options(*self._options), limit, cursor)
+        rows = self.select_page(select(self._entity).where(*which).options(*self._options), limit, cursor)
         rows = rows.offset(skip) if skip else rows
-        return self.cut(list(db.scalars(rows.execution_options(populate_existing=True))), limit)
+        return self.cut_page(list(db.scalars(rows.execution_options(populate_existing=True))), limit)
 
-    def sorted(self, rows: Select[*tuple[Any, ...]], limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
-        """Return the statement for the rows of a page, and for one more, which `cut` takes. Raises InvalidCursor."""
+    def select_page(self, rows: Select[*tuple[Any, ...]], limit: int, cursor: str | None) -> Select[*tuple[Any, ...]]:
+        """Return the statement for a page and one row more, which `cut_page` takes. Raises InvalidCursor."""
         return rows.where(*self._behind(cursor)).order_by(*self._order()).limit(limit + 1)
 
-    def cut(self, found: list[Item], limit: int) -> Page[Item]:
+    def cut_page(self, found: list[Item], limit: int) -> Page[Item]:
         """Return the page of items of which there is one more than it holds, if another page follows."""
         return Page(found[:limit], self.cursor_of(found[limit - 1]) if len(found) > limit else None)
 
@@ -87,12 +93,17 @@ class Listing(Generic[Item]):
         names = (column.key for column in self._by)
         return ".".join(_text(item[name] if isinstance(item, Mapping) else getattr(item, name)) for name in names)
 
+    @cached_property
+    def _kinds(self) -> list[tuple[type, int]]:
+        """The types of the columns, and the greatest number that each holds."""
+        return [(column.type.python_type, _most(column.type)) for column in self._by]
+
     def position(self, cursor: str) -> tuple[Any, ...]:
         """Return the values of the columns at a cursor. Raises InvalidCursor."""
         parts = cursor.split(".")
         if len(parts) != len(self._by):
             raise InvalidCursor
-        return tuple(_value(part, column.type) for part, column in zip(parts, self._by, strict=True))
+        return tuple(_value(part, *kind) for part, kind in zip(parts, self._kinds, strict=True))
 
     def _behind(self, cursor: str | None) -> list[ColumnElement[bool]]:
         if cursor is None:
@@ -157,23 +168,55 @@ def _text(value: Any) -> str:
     return value.hex if isinstance(value, UUID) else str(value)
 
 
-def _value(text: str, kind: TypeEngine[Any]) -> Any:
+def _value(text: str, kind: type, most: int) -> Any:
     """Return the value that a column of this type is compared with. Raises InvalidCursor."""
     try:
-        if kind.python_type is UUID:
+        if kind is UUID:
             return UUID(hex=text)
-        if not (_WORD if kind.python_type is str else _NUMBER).fullmatch(text):
+        if kind is str:
+            return _WORD.fullmatch(text)[0]  # type: ignore[index]  # (None has no text)
+        number = int(_NUMBER.fullmatch(text)[0])  # type: ignore[index]
+        if number > most:
             raise InvalidCursor
-        if kind.python_type is str:
-            return text
-        return _EPOCH + int(text) * _MICROSECOND if kind.python_type is datetime else _number(int(text), kind)
-    except (ValueError, OverflowError):
+        return _EPOCH + number * _MICROSECOND if kind is datetime else number
+    except (TypeError, ValueError, OverflowError):
         raise InvalidCursor from None
 
 
-def _number(number: int, kind: TypeEngine[Any]) -> int:
-    """Return the number. Raises InvalidCursor for one that no column of this type holds."""
-    bits = 15 if isinstance(kind, SmallInteger) else 63 if isinstance(kind, BigInteger) else 31
-    if number >= 2**bits:
-        raise InvalidCursor
-    return number
+def _most(kind: TypeEngine[Any]) -> int:
+    bits = 15 if isinstance(kind, SmallInteger) else 31 if type(kind) is Integer else 63
+    return int(2**bits) - 1
+
+
+# -- What to list ------------------------------------------------------------------------------------------------------
+
+# Of `user_id`, where a filter has that. Who may name whom is decided where the filter comes in.
+Whose = UUID | Literal["all"] | None
+WHOSE = "Administrators: those of this user; by default, and with `all`, of all users."
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Beside the type of a field: the condition that a row fits its value."""
+
+    condition: Callable[[Any], ColumnElement[bool]]
+
+
+class Filter(BaseModel):
+    """Which rows of `entity` to list; None and an empty list leave a field out."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+    entity: ClassVar[Any]
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the filter as SQL conditions."""
+        named = [(name, value) for name, value in self if value not in (None, [])]
+        return [self._condition(name, value) for name, value in named if (name, value) != ("user_id", "all")]
+
+    @classmethod
+    def _condition(cls, name: str, value: Any) -> ColumnElement[bool]:
+        for each in cls.model_fields[name].metadata:
+            if isinstance(each, Matches):
+                return each.condition(value)
+        equal: ColumnElement[bool] = getattr(cls.entity, name) == value
+        return equal

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from app.core.config import Settings, get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, address_block, current_actor, current_origin
-from app.db.listing import Listing, Page
+from app.db.listing import Filter, Listing, Matches, Page
 from app.db.session import transaction
 from app.db.statements import audit as statements
 from app.errors import TooManyDeeds
@@ -32,7 +32,6 @@ from app.models.auth import ApiKeyEvent
 from app.models.schedule import Schedule
 from app.models.task import Task
 from app.schemas.audit import AuditEvent as AnyEvent
-from app.schemas.filters import Filter, Matches
 from app.schemas.values import Moment
 from app.services.execution.attempts import current_attempt
 
@@ -219,7 +218,7 @@ _EXAMPLE = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 class AuditFilter(Filter):
     """Which records to list."""
 
-    table: ClassVar[Any] = AuditRecord
+    entity: ClassVar[Any] = AuditRecord
     event: Annotated[list[AnyEvent], Matches(lambda events: AuditRecord.event.in_(sorted({*events})))] = Field(
         [], description="Records of any of these events. Repeatable.", examples=[["login.failed", "login.throttled"]]
     )

@@ -16,13 +16,13 @@ from app.catalogue import catalogue
 from app.core.config import Settings
 from app.core.duration_buckets import start_of
 from app.core.metrics import TASK_COUNTERS
+from app.db.listing import Filter
 from app.errors import ServiceError
 from app.launcher.options import parser
 from app.main import app
 from app.models.task import TRANSITIONS
 from app.models.task_filter import FIELDS
 from app.models.task_stats import SUM_BUCKETS
-from app.schemas.filters import Filter
 from app.services.audit import AuditFilter
 from app.services.operations.error_group_service import ErrorFilter
 from app.services.schedule_service import schedule_service

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.listing import Listing, Page
+from app.db.listing import WHOSE, Filter, Listing, Matches, Page, Whose
 from app.db.session import transaction
 from app.db.statements import error_groups as statements, reads
 from app.db.statements.expressions import holds_text
@@ -33,7 +33,6 @@ from app.models.error_group import (
 )
 from app.models.task_count import Ended, task_count_changes
 from app.models.task_stats import begin_of_step
-from app.schemas.filters import WHOSE, Filter, Matches, Whose
 from app.schemas.values import ShortText
 from app.services import audit
 from app.services.audit import Subject
@@ -86,7 +85,7 @@ def _is_in(state: ErrorState) -> ColumnElement[bool]:
 class ErrorFilter(Filter):
     """Which groups to list."""
 
-    table: ClassVar[Any] = ErrorGroup
+    entity: ClassVar[Any] = ErrorGroup
     state: Annotated[ErrorState | None, Matches(_is_in)] = Field(None, description="Groups in this state.")
     celery_task_name: ShortText | None = Field(None, description="Groups of this task.")
     user_id: Whose = Field(None, description=WHOSE)
@@ -122,7 +121,7 @@ def list_error_groups(
         newest = select(ErrorGroup.fingerprint).where(*wanted.conditions()).order_by(*_NEWEST)
         looked_at = newest.limit(LOOK).subquery()
         statement = statement.join(looked_at, looked_at.c.fingerprint == ErrorGroup.fingerprint)
-    page = LISTS[order].cut(_groups(db, LISTS[order].sorted(statement, limit, cursor)), limit)
+    page = LISTS[order].cut_page(_groups(db, LISTS[order].select_page(statement, limit, cursor)), limit)
     _fill(db, page.items)
     return page
 

@@ -11,13 +11,12 @@ from sqlalchemy import Integer, Text, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.redacted_text import redact_text
-from app.db.listing import Listing
+from app.db.listing import WHOSE, Filter, Listing, Matches, Whose
 from app.db.statements import reads
 from app.db.statements.expressions import has_member, holds_text, octet_length
 from app.ddl.columns import UTCDateTime
 from app.models.schedule import Schedule, ScheduleRun, SkipCode
 from app.models.task import Task, TaskStatus
-from app.schemas.filters import WHOSE, Filter, Matches, Whose
 from app.schemas.values import ShortText, Tag
 
 # What a schedule takes in an answer besides its task, tags and metadata: the names of all fields, ids, times, a name.
@@ -28,7 +27,7 @@ _LARGE_COLUMNS = ("task", "tags", "metadata")
 class ScheduleFilter(Filter):
     """Which schedules to list."""
 
-    table: ClassVar[Any] = Schedule
+    entity: ClassVar[Any] = Schedule
     name: Annotated[ShortText | None, Matches(partial(holds_text, Schedule.name))] = Field(
         None, description="Schedules whose name contains this text, ignoring case."
     )

@@ -83,8 +83,8 @@ def page(db: Session, schedule_id: UUID, limit: int, cursor: str | None) -> Page
     """Return a page of what became of a schedule's times, the last one first. Raises InvalidCursor."""
     row = ScheduleRun
     found = select(row.scheduled_for, row.task_id, row.skipped, row.count, row.until, row.by_backfill, row.kind)
-    rows = db.execute(RUNS.sorted(found.where(row.schedule_id == schedule_id), limit, cursor))
-    return RUNS.cut([_state(each) for each in rows], limit)
+    rows = db.execute(RUNS.select_page(found.where(row.schedule_id == schedule_id), limit, cursor))
+    return RUNS.cut_page([_state(each) for each in rows], limit)
 
 
 def _state(row: Any) -> RunState:

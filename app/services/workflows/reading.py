@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.listing import Listing
+from app.db.listing import WHOSE, Filter, Listing, Matches, Whose
 from app.db.statements import workflows
 from app.db.statements.expressions import holds_text
 from app.db.statements.reads import find_owned
@@ -19,14 +19,13 @@ from app.db.statements.workflows import Group, Node
 from app.errors import WorkflowNotFound
 from app.models.task import ACTIVE, TaskAttempt, TaskStatus
 from app.models.workflow import Workflow
-from app.schemas.filters import WHOSE, Filter, Matches, Whose
 from app.schemas.values import Moment, ShortText
 
 
 class WorkflowFilter(Filter):
     """Which workflows to list."""
 
-    table: ClassVar[Any] = Workflow
+    entity: ClassVar[Any] = Workflow
     name: Annotated[ShortText | None, Matches(partial(holds_text, Workflow.name))] = Field(
         None, description="Workflows whose name contains this text, ignoring case."
     )

@@ -18,7 +18,7 @@ from app.schemas.audit import AuditEvent
 from app.services.audit import AuditFilter, audit_service
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
-from app.web.lists import next_page
+from app.web.forms import next_page
 from app.web.responses import NavigationEntry, page
 
 router = SlashRouter()

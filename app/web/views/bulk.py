@@ -27,7 +27,7 @@ from app.services.task_service import task_service
 from app.services.tasks.search import text_of
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.lists import next_page
+from app.web.forms import next_page
 from app.web.responses import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
 

@@ -28,8 +28,7 @@ from app.services.user_service import user_service
 from app.web import charts
 from app.web.access import PageUser
 from app.web.charts import plot
-from app.web.forms import Back, checked_back
-from app.web.lists import path_of
+from app.web.forms import Back, checked_back, path_of
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.shown_tasks import seconds_of, shown
 

@@ -13,8 +13,7 @@ from app.errors import ArtifactNotFound
 from app.services.files.service import file_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm
-from app.web.lists import next_page
+from app.web.forms import Confirmed, ask_to_confirm, next_page
 from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()

@@ -27,8 +27,7 @@ from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.user_service import user_service
 from app.web import charts, shown_schedules
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm
-from app.web.lists import ListQuery, next_page, path_of
+from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
 from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
 from app.web.shown_schedules import LAST_RUNS, Health
 

@@ -22,7 +22,7 @@ from app.services.tasks.permissions import types_for
 from app.services.tasks.search import ALL, KEYS, Search
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
-from app.web.lists import path_of
+from app.web.forms import path_of
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown, waited_of
 

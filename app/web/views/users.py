@@ -21,8 +21,7 @@ from app.services.accounts.totp_service import totp_service
 from app.services.tasks import task_counts
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
-from app.web.forms import Confirmed, ask_to_confirm, by_field, number, parsed
-from app.web.lists import next_page
+from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page, number, parsed
 from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()

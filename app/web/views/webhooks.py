@@ -31,8 +31,7 @@ from app.services.webhooks import deliveries
 from app.services.webhooks.deliveries import Queued
 from app.web import shown_schedules
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm, by_field
-from app.web.lists import next_page
+from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page
 from app.web.responses import page, redirect
 from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of, shown_body
 

@@ -21,8 +21,7 @@ from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
 from app.web.access import PageUser
 from app.web.charts import SPARK_HEIGHT, SPARK_WIDTH, Bar
-from app.web.forms import Confirmed, ask_to_confirm
-from app.web.lists import ListQuery, next_page, path_of
+from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.workflow_picture import MOST_BOXES, critical_path, picture, seconds_of, timeline
 

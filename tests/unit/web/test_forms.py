@@ -8,8 +8,7 @@ from app.db.listing import Page
 from app.errors import InvalidInput
 from app.schemas.user import UserCreate
 from app.services.accounts.auth_service import Principal
-from app.web.forms import by_field, number, parsed
-from app.web.lists import next_page, path_of
+from app.web.forms import by_field, next_page, number, parsed, path_of
 from app.web.views.schedules import Asked
 from tests.support.tables import check_rows
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql
 
-from app.schemas.filters import Filter
+from app.db.listing import Filter
 from app.services.audit import AuditFilter
 from app.services.operations.error_group_service import ErrorFilter
 from app.services.schedules.listing import ScheduleFilter
