@@ -36,7 +36,6 @@ from app.services.tasks.new_rows import Created, NewTask
 LIFETIME = timedelta(hours=24)
 # A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
 RETRY_SECONDS = 1
-PRUNE_BATCH = 1000
 # A new batch takes about as much as its request, and a kilobyte for each task. Its results may take a gigabyte.
 MAX_REPLAY_BYTES = 8 * 1024 * 1024
 
@@ -141,17 +140,6 @@ def fingerprint_of(wanted: BaseModel) -> bytes:
     """
     meaning = wanted.model_dump(exclude_defaults=True)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).digest()
-
-
-def prune(db: Session) -> int:
-    """Delete expired keys, one transaction for each batch. Returns their number."""
-    total = 0
-    while True:
-        with transaction(db):
-            deleted = keys.delete_expired_idempotency_keys(db, _EXPIRED, PRUNE_BATCH)
-        total += deleted
-        if deleted < PRUNE_BATCH:
-            return total
 
 
 def _take_key(db: Session, request: _Keyed, ids: Sequence[UUID]) -> None:

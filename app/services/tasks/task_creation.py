@@ -68,7 +68,7 @@ def creating(
                 locked = limited_tasks.lock_limits(db, rows)
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NO_LOAD:
-                    reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
+                    reserved.enter_context(quotas.reserve(db, rows[0].user_id, load))
                 parents = task_dependencies.find_parents(db, rows, goes_on=goes_on)
                 named = task_dependencies.find_files(db, rows)
                 keyed.apply(parents.applied)
@@ -99,7 +99,7 @@ def create_together(db: Session, groups: Sequence[Sequence[NewTask]]) -> list[li
             for at, rows in enumerate(groups):
                 with suppress(QuotaExceeded):
                     load = sum_of_loads(row.load for row in rows)
-                    reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
+                    reserved.enter_context(quotas.reserve(db, rows[0].user_id, load))
                     granted[at] = rows
             with db.begin_nested():
                 inserted = iter(accept(db, [row for rows in granted.values() for row in rows]))
@@ -175,10 +175,7 @@ def create_groups(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Excep
         outcomes.update(zip(reservations, _insert([groups[at] for at in reservations]), strict=True))
     finally:
         for at, reservation in reservations.items():
-            if isinstance(outcomes.get(at), list):
-                reservation.commit()
-            else:
-                reservation.release()
+            reservation.end(committed=isinstance(outcomes.get(at), list))
     return [outcomes[at] for at in range(len(groups))]
 
 
