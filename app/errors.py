@@ -531,10 +531,13 @@ class InvalidCursor(InvalidInput):
 
 
 class InvalidSearch(InvalidInput):
+    """`place` is where the search stands in the request."""
+
     code, title = "invalid_search", "The search is not understood"
 
-    def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__(errors=[{"loc": ["q"], "msg": reason, "type": "search"} for reason in reasons])
+    def __init__(self, reasons: Sequence[str], place: Sequence[str]) -> None:
+        said: list[FieldError] = [{"loc": [*place[1:]], "msg": reason, "type": "search"} for reason in reasons]
+        super().__init__(told(self.title, said), [{**each, "loc": [*place]} for each in said])
 
 
 class IdempotencyKeyReused(InvalidInput):

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import BaseRoute
 
 from app.api.deps import UntrustedProxies, check_token, get_scoped_user, oauth2_scheme
-from app.api.endpoints.tasks import render_page
+from app.api.endpoints.tasks import TASKS
 from app.api.http.body_route import LARGE_JSON, bound_bodies
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
@@ -209,7 +209,7 @@ async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     """
     threads = FairThreads(settings.api_threads, WAITING_PER_USER)
     authenticator, submitter, task_lookup = Authenticator(threads), Submitter(threads), TaskLookup(threads)
-    task_lists = TaskLists(threads, render_page)
+    task_lists = TaskLists(threads, TASKS.render)
     try:
         yield {
             "threads": threads,

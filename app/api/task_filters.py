@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
@@ -12,19 +12,19 @@ from app.api.deps import TaskReader
 from app.api.http.problems import Answers
 from app.api.http.router import MAX_NAMED
 from app.api.http.turns import caller
+from app.db.listing import WHOSE, Filter, Whose
 from app.db.session import SessionLocal
-from app.errors import AdminOnly, InsufficientScope, InvalidSearch, Text
+from app.errors import AdminOnly, InsufficientScope, InvalidInput, InvalidSearch, Text
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
-from app.schemas.task_filter import TaskFilterQuery, named_fields
+from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery, named_fields
 from app.services.accounts.auth_service import Principal
 from app.services.tasks.search import ALL, Search, parse
 from app.services.user_service import user_service
 
-WhoseByDefaultAll = Annotated[
-    UUID | Literal["all"] | None,
-    Query(description="Administrators: those of this user; by default, and with `all`, of all users."),
-]
+_EMPTY = "The filter is empty: it would match all tasks"
+WhoseByDefaultAll = Annotated[Whose, Query(description=WHOSE)]
+Wanted = TypeVar("Wanted", bound=Filter)
 
 
 async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskFilterQuery, Query()]) -> TaskFilter:
@@ -34,20 +34,36 @@ async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskF
     """
     # `async`, because two thread switches would cost more.
     fields = named_fields(query)
-    text = fields.pop("q", None)
-    return filter_of(user, **fields if text is None else await _with_search(request, user, fields, text))
-
-
-async def _with_search(request: Request, user: Principal, fields: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return the fields with those of a search."""
-    parsed = partial(parse, text, user, datetime.now(UTC), _find_user)
+    if "user:" not in fields.get("q", "") or not user.is_admin:
+        return filter_of(user, **_with_search(user, fields))
     # A name is looked up in the database.
-    search = await request.state.threads.run(caller(), parsed) if user.is_admin and "user:" in text else parsed()
+    return filter_of(user, **await request.state.threads.run(caller(), partial(_with_search, user, fields)))
+
+
+def filter_in_body(user: Principal, body: TaskFilterIn) -> TaskFilter:
+    """Return the filter of a body, with its search. Raises InvalidInput if it is empty, and as `task_filter`."""
+    fields = _with_search(user, named_fields(body), ("body", "filter", "q"))
+    if not fields:
+        raise InvalidInput(errors=[{"loc": ["filter"], "msg": _EMPTY, "type": "empty_filter"}])
+    return filter_of(user, **fields)
+
+
+def _with_search(user: Principal, fields: dict[str, Any], place: Sequence[str] = ("query", "q")) -> dict[str, Any]:
+    """Return the fields, with those of the search among them instead of it. Raises InvalidSearch."""
+    if "q" not in fields:
+        return fields
+    others = {name: value for name, value in fields.items() if name != "q"}
+    search = read_search(user, fields["q"])
     reasons = search.reasons[:MAX_NAMED]
-    reasons += [Text("{} is a parameter, too: send one of both", name) for name in search.fields if name in fields]
+    reasons += [Text("{} is a parameter, too: send one of both", name) for name in search.fields if name in others]
     if reasons:
-        raise InvalidSearch(reasons)
-    return fields | search.fields
+        raise InvalidSearch(reasons, place)
+    return others | search.fields
+
+
+def read_search(user: Principal, text: str) -> Search:
+    """Return what a search means to this user now."""
+    return parse(text, user, datetime.now(UTC), _find_user)
 
 
 def _find_user(name: str) -> UUID | None:
@@ -95,6 +111,14 @@ def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUI
 def visible_to_admin(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
     """As for tasks, but administrators see what is of all users if they name none."""
     return _visible_owner(user, "all" if wanted is None and user.is_admin else wanted)
+
+
+def seen_by(user: Principal, wanted: Wanted) -> Wanted:
+    """Return the filter of what the user may see: administrators see that of all unless it names one.
+
+    Raises AdminOnly, InsufficientScope for what is of others.
+    """
+    return wanted.model_copy(update={"user_id": visible_to_admin(user, getattr(wanted, "user_id", None))})
 
 
 TaskFilterDep = Annotated[TaskFilter, Depends(task_filter), Answers(401, InsufficientScope, AdminOnly)]

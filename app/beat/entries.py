@@ -228,12 +228,12 @@ def import_entries(
 
 
 def _imported(db: Session, user_id: UUID) -> Iterator[Schedule]:
-    before = None
+    cursor = None
     while True:
-        found = schedule_service.list_schedules(db, ScheduleFilter(user_id=user_id, tag=TAG), _PAGE, before=before)
+        found = schedule_service.list_schedules(db, ScheduleFilter(user_id=user_id, tag=TAG), _PAGE, cursor=cursor)
         yield from found.items
-        before = found.last
-        if before is None:
+        cursor = found.last
+        if cursor is None:
             return
 
 

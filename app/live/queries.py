@@ -13,7 +13,7 @@ from sqlalchemy import or_, select, true, union_all
 from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at
-from app.db.page import MAX_PAGE_BYTES
+from app.db.listing import MAX_PAGE_BYTES
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
 from app.db.statements import reads, task_rows, workflows

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -17,7 +17,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     create_model,
-    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -100,6 +99,14 @@ def _declare_in_query(field: FilterField) -> Any:
     return kind | None, Field(None, description=field.description)
 
 
+# The grammar is told where it is read, in `app/services/tasks/search.py`.
+_SEARCH: dict[str, Any] = {
+    "max_length": MAX_SEARCH,
+    "description": "A search as on the pages: `status:failed type:import after:24h`. A task matches it and all other "
+    f"parameters; each filter is said once, here or by its parameter. The keys are {_KEYS}. "
+    "Words without a key are a part of the name.",
+}
+
 _BodyFields: Any = create_model("_BodyFields", __base__=RequestModel, **_fields(_declare_in_body))
 _QueryFields: Any = create_model("_QueryFields", **_fields(_declare_in_query))
 
@@ -109,24 +116,13 @@ class TaskFilterIn(_BodyFields):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": ["failed"], "task_type": "data_processing"}]})
 
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        if not named_fields(self):
-            raise PydanticCustomError("empty_filter", "The filter is empty: it would match all tasks")
-        return self
+    q: str | None = Field(None, examples=[None], **_SEARCH)
 
 
 class TaskFilterQuery(_QueryFields):
     """The query parameters of lists and counts of tasks."""
 
-    q: str | None = Field(
-        None,
-        max_length=MAX_SEARCH,
-        description="A search as on the pages: `status:failed type:import after:24h`. A task matches it and all other "
-        f"parameters; each filter is said once, here or by its parameter. The keys are {_KEYS}. "
-        "Words without a key are a part of the name.",
-        examples=["status:failed type:import after:24h"],
-    )
+    q: str | None = Field(None, examples=["status:failed type:import after:24h"], **_SEARCH)
 
 
 def filter_from(fields: Mapping[str, Any]) -> TaskFilter:

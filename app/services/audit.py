@@ -10,19 +10,19 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, insert, select
+from pydantic import Field
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.core.origin import Actor, address_block, current_actor, current_origin
-from app.db.page import Behind, Page, TimePosition, page_of
+from app.db.listing import Filter, Listing, Matches, Page
 from app.db.session import transaction
 from app.db.statements import audit as statements
 from app.errors import Text, TooManyDeeds
@@ -30,6 +30,8 @@ from app.models.audit import AuditEvent, AuditOrigin, AuditRecord, RecordedEvent
 from app.models.auth import ApiKeyEvent
 from app.models.schedule import Schedule
 from app.models.task import Task
+from app.schemas.audit import AuditEvent as AnyEvent
+from app.schemas.values import Moment
 from app.services.execution.attempts import current_attempt
 
 MAX_NAME, MAX_OBJECT, MAX_ADDRESS, MAX_TEXT = 128, 128, 64, 200
@@ -213,30 +215,32 @@ deed_limits = DeedLimits()
 # -- The service: reading for administrators, records of denials (which have no transaction), and pruning --------------
 
 
-@dataclass(frozen=True)
-class AuditFilter:
-    """The filter of a list of audit records. None and empty match everything."""
+_EXAMPLE = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 
-    event: Sequence[StrEnum] = ()
-    actor_id: UUID | None = None
-    object_id: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filter as SQL conditions."""
-        found: list[ColumnElement[bool]] = []
-        if self.event:
-            found.append(AuditRecord.event.in_(sorted({event.value for event in self.event})))
-        if self.actor_id is not None:
-            found.append(AuditRecord.actor_id == self.actor_id)
-        if self.object_id is not None:
-            found.append(AuditRecord.object_id == self.object_id)
-        if self.created_after is not None:
-            found.append(AuditRecord.at > self.created_after)
-        if self.created_before is not None:
-            found.append(AuditRecord.at < self.created_before)
-        return found
+class AuditFilter(Filter):
+    """Which records to list."""
+
+    entity: ClassVar[Any] = AuditRecord
+    event: Annotated[list[AnyEvent], Matches(lambda events: AuditRecord.event.in_(sorted({*events})))] = Field(
+        [], description="Records of any of these events. Repeatable.", examples=[["login.failed", "login.throttled"]]
+    )
+    actor_id: UUID | None = Field(None, description="Records of actions by this account.", examples=[_EXAMPLE])
+    object_id: str | None = Field(
+        None,
+        max_length=MAX_OBJECT,
+        description="Records of this user, task, API key, route or address.",
+        examples=[_EXAMPLE],
+    )
+    created_after: Annotated[Moment | None, Matches(lambda at: AuditRecord.at > at)] = Field(
+        None, description="Records after this time."
+    )
+    created_before: Annotated[Moment | None, Matches(lambda at: AuditRecord.at < at)] = Field(
+        None, description="Records before this time."
+    )
+
+
+RECORDS = Listing(AuditRecord, AuditRecord.at, AuditRecord.id)
 
 
 class AuditService:
@@ -244,22 +248,16 @@ class AuditService:
 
     def list_page(
         self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
-    ) -> Page[AuditRecord, TimePosition]:
+    ) -> Page[AuditRecord]:
         """Return a page of records, newest first. Raises InvalidCursor."""
-        statement = select(AuditRecord).where(*wanted.conditions())
-        if cursor is not None:
-            statement = statement.where(Behind((AuditRecord.at, AuditRecord.id), TimePosition.parse(cursor)))
-        statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
-            found = list(db.scalars(statement.limit(limit + 1)))
-        return page_of(found, limit, lambda record: TimePosition(record.at, record.id))
+            return RECORDS.page(db, limit, cursor, *wanted.conditions())
 
     def find_newest(self, db: Session, event: AuditEvent, object_id: str, since: datetime) -> AuditRecord | None:
         """Return the newest record of this event and object that is not older than `since`, or None."""
-        found = select(AuditRecord).where(*AuditFilter([event], object_id=object_id).conditions())
-        newest = found.where(AuditRecord.at >= since).order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
+        which = (AuditRecord.event == event.value, AuditRecord.object_id == object_id, AuditRecord.at >= since)
         with transaction(db):
-            return db.scalars(newest.limit(1)).one_or_none()
+            return next(iter(RECORDS.page(db, 1, None, *which).items), None)
 
     def count_denial(self, *, by_address: bool = False) -> None:
         """Count a denied request (403) of the caller, or of an address block without a login. Raises TooManyDeeds.

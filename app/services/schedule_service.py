@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.page import Page, TimePosition
+from app.db.listing import Page
 from app.db.session import transaction
 from app.db.statements import accounts, schedules as statements
 from app.db.statements.reads import find_owned
@@ -112,13 +112,13 @@ class ScheduleService:
         return _find(db, schedule_id, owner)
 
     def list_schedules(
-        self, db: Session, wanted: ScheduleFilter | None = None, limit: int = 50, *, before: UUID | None = None
-    ) -> Page[Schedule, UUID]:
-        """Return a page of schedules, the newest first; without a filter those of all users.
+        self, db: Session, wanted: ScheduleFilter | None = None, limit: int = 50, *, cursor: str | None = None
+    ) -> Page[Schedule]:
+        """Return a page of schedules, the newest first; without a filter those of all users. Raises InvalidCursor.
 
         It ends at MAX_PAGE_BYTES, with one schedule at least.
         """
-        return listing.page(db, wanted or ScheduleFilter(), limit, before)
+        return listing.SCHEDULES.page(db, limit, cursor, *(wanted or ScheduleFilter()).conditions())
 
     def next_times(
         self, db: Session, schedule_id: UUID, count: int = 10, *, owner: UUID | None = None
@@ -137,7 +137,7 @@ class ScheduleService:
 
     def runs(
         self, db: Session, schedule_id: UUID, limit: int = 50, *, owner: UUID | None = None, cursor: str | None = None
-    ) -> Page[RunState, TimePosition]:
+    ) -> Page[RunState]:
         """Return a page of what became of its times, the last one first. Raises ScheduleNotFound, InvalidCursor."""
         schedule = self.get_schedule(db, schedule_id, owner=owner)
         return runs.page(db, schedule.id, limit, cursor)

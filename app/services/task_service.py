@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
-from app.db.page import Page, page_of
+from app.db.listing import Page
 from app.db.session import transaction
 from app.db.statements import reads, schedules
 from app.db.transactions import retries_deadlocks
@@ -164,25 +164,25 @@ class TaskService:
         )["total"]
 
     def list_page(
-        self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
-    ) -> Page[Task, UUID]:
-        """Return a page of tasks, newest first.
+        self, db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0
+    ) -> Page[Task]:
+        """Return a page of tasks, newest first. Raises InvalidCursor.
 
         A page reads a limited number of rows. With a filter that few tasks match it may be short, and still have a next
         page.
         """
-        return task_queries.read_page(db, wanted, limit, before=before, skip=skip)
+        return task_queries.read_page(db, wanted, limit, cursor=cursor, skip=skip)
 
     def show_page(
-        self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
-    ) -> Page[dict[str, Any], UUID]:
+        self, db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0
+    ) -> Page[dict[str, Any]]:
         """As `list_page`, each task as `TaskRead` takes it. The page ends at MAX_PAGE_BYTES, with one task at least.
 
         A page that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
         if task_queries.page_reads_many(wanted, skip):
             reads.limit_read(db, get_settings().costly_read_seconds)
-        return task_queries.shown_page(db, wanted, limit, before=before, skip=skip)
+        return task_queries.shown_page(db, wanted, limit, cursor=cursor, skip=skip)
 
     def longest_running(self, db: Session, limit: int, *, owner: UUID | None = None) -> list[Task]:
         """Return the running tasks whose attempt began first; `owner` limits them to that user's."""
@@ -209,18 +209,18 @@ class TaskService:
         return task_history.read_attempts(db, self.get_task(db, task_id, owner=owner))
 
     def list_attempts(
-        self, db: Session, task_id: UUID, limit: int, *, owner: UUID | None = None, after: int = 0
-    ) -> Page[TaskAttempt | dict[str, Any], int]:
-        """Return a page of the attempts after number `after`, oldest first. It ends at MAX_PAGE_BYTES.
+        self, db: Session, task_id: UUID, limit: int, *, owner: UUID | None = None, cursor: str | None = None
+    ) -> Page[TaskAttempt | dict[str, Any]]:
+        """Return a page of the attempts, oldest first. It ends at MAX_PAGE_BYTES.
 
-        Raises TaskNotFound.
+        Raises TaskNotFound, InvalidCursor.
         """
-        return task_history.page_of_attempts(db, self.get_task(db, task_id, owner=owner), limit, after)
+        return task_history.page_of_attempts(db, self.get_task(db, task_id, owner=owner), limit, cursor)
 
     def list_logs(
-        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0,
+        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int | str = 0,
         attempt: int | None = None, level: LogLevel | str | None = None,
-    ) -> Page[TaskLog, int]:  # fmt: skip
+    ) -> Page[TaskLog]:  # fmt: skip
         """Return a page of what the task's bodies logged after number `after`, oldest first. It ends at MAX_PAGE_BYTES.
 
         `level` is the lowest one. Raises TaskNotFound.
@@ -231,9 +231,9 @@ class TaskService:
         return task_history.page_of_logs(db, task_id, wanted, limit, after)
 
     def list_output(
-        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0,
+        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int | str = 0,
         stream: str | None = None,
-    ) -> Page[TaskOutput, int]:  # fmt: skip
+    ) -> Page[TaskOutput]:  # fmt: skip
         """Return a page of what the task's bodies emitted after number `after`, oldest first.
 
         It ends at MAX_PAGE_BYTES. `stream` names one of the task's streams. Raises TaskNotFound.
@@ -243,15 +243,15 @@ class TaskService:
         return task_history.page_of_output(db, task_id, stream, limit, after)
 
     def list_steps(
-        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0
-    ) -> Page[TaskStep, int]:  # fmt: skip
-        """Return a page of the steps that the task has done, after number `after`. It ends at MAX_PAGE_BYTES.
+        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, cursor: str | None = None
+    ) -> Page[TaskStep]:  # fmt: skip
+        """Return a page of the steps that the task has done, in their order. It ends at MAX_PAGE_BYTES.
 
-        Raises TaskNotFound.
+        Raises TaskNotFound, InvalidCursor.
         """
         task_id = _id(task_id)
         task_history.check_task(db, task_id, owner)
-        return task_history.page_of_steps(db, task_id, limit, after)
+        return task_history.page_of_steps(db, task_id, limit, cursor)
 
     # Report: from a running body, or from outside
 
@@ -539,7 +539,7 @@ class TaskService:
 
     def list_selected(
         self, db: Session, deed: BulkDeed, *, owner: UUID | None = None, limit: int = 50, skip: int = 0
-    ) -> Page[SelectedTask, int]:
+    ) -> Page[SelectedTask]:
         """Return a page of the tasks that were named by their ids, in that order; of a deed with a filter none.
 
         `owner` limits what is told of them to that user's tasks.
@@ -547,14 +547,14 @@ class TaskService:
         return deeds.selected_tasks(db, deed, owner, limit, skip)
 
     def list_bulk(
-        self, db: Session, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None
-    ) -> Page[BulkDeed, UUID]:
+        self, db: Session, *, owner: UUID | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[BulkDeed]:
         """Return a page of deeds, the newest first; they are kept for a week after their end.
 
-        `owner` limits them to that user's; `before` is the last id of the page before.
+        `owner` limits them to that user's. Raises InvalidCursor.
         """
         with transaction(db):
-            return page_of(deeds.newest(db, owner, limit + 1, before), limit, lambda deed: deed.id)
+            return deeds.DEEDS.page(db, limit, cursor, *reads.of_owner(BulkDeed, owner))
 
     def abort_bulk(
         self, db: Session, deed_id: UUID, *, owner: UUID | None = None, commit: bool = True

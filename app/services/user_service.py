@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.origin import Actor, address_block
 from app.core.security import hash_password
+from app.db.listing import Listing, Page
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
-from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.statements import accounts
 from app.db.statements.accounts import lock_user
@@ -38,6 +38,8 @@ from app.services.accounts import api_keys, login_throttle, users as queries
 from app.services.accounts.auth_service import auth_service, check_password_strength
 from app.services.accounts.sessions import revoke_sessions_of
 from app.services.audit import Subject
+
+USERS = Listing(User, User.id)
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +108,11 @@ class UserService:
         return user
 
     def list_users(
-        self, db: Session, *, limit: int = 50, skip: int = 0, before: UUID | None = None, commit: bool = True
-    ) -> Page[User, UUID]:
-        """Return a page of users, newest first. `before` is the last id of the page before."""
+        self, db: Session, *, limit: int = 50, skip: int = 0, cursor: str | None = None, commit: bool = True
+    ) -> Page[User]:
+        """Return a page of users, newest first. Raises InvalidCursor."""
         with transaction(db, commit=commit):
-            found = queries.newest_users(db, limit + 1, skip, before)
-        return page_of(found, limit, lambda user: user.id)
+            return USERS.page(db, limit, cursor, skip=skip)
 
     def usernames(self, db: Session, ids: Collection[UUID]) -> dict[UUID, str]:
         """Return the names of those of these users that exist, by their ids: of what a page shows."""

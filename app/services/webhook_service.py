@@ -16,7 +16,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.core.validation_errors import parsed
-from app.db.page import Page
+from app.db.listing import Page
 from app.db.session import transaction
 from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
@@ -29,6 +29,7 @@ from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, Web
 from app.services import audit
 from app.services.accounts.login_throttle import count_change, count_deed
 from app.services.webhooks import deliveries, endpoints, queue
+from app.services.webhooks.deliveries import DELIVERIES
 
 MAX_ENDPOINTS = 20
 # Of one user, within fifteen minutes (`login_throttle.WINDOW`). A recovery is of any number of deliveries.
@@ -216,12 +217,12 @@ class WebhookService:
             return deliveries.add_test(db, row)
 
     def list_deliveries(
-        self, db: Session, user_id: UUID | None, endpoint_id: UUID, *, limit: int = 50, before: UUID | None = None
-    ) -> Page[WebhookDelivery, UUID]:
-        """Return a page of the deliveries to this endpoint, newest first. Raises WebhookNotFound."""
+        self, db: Session, user_id: UUID | None, endpoint_id: UUID, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[WebhookDelivery]:
+        """Return a page of the deliveries to this endpoint, newest first. Raises WebhookNotFound, InvalidCursor."""
         with transaction(db):
             endpoints.find(db, user_id, endpoint_id)
-            return deliveries.page(db, WebhookDelivery.endpoint_id == endpoint_id, limit, before)
+            return DELIVERIES.page(db, limit, cursor, WebhookDelivery.endpoint_id == endpoint_id)
 
     def get_delivery(self, db: Session, delivery_id: UUID, *, owner: UUID | None = None) -> WebhookDelivery:
         """Return a delivery with its body, to an endpoint or to the `webhook_url` of a task; of this user alone.
@@ -242,17 +243,17 @@ class WebhookService:
             return deliveries.queued(db, endpoint_id, most)
 
     def list_deliveries_of_task(
-        self, db: Session, task_id: UUID, *, owner: UUID | None = None, limit: int = 50, before: UUID | None = None
-    ) -> Page[WebhookDelivery, UUID]:
+        self, db: Session, task_id: UUID, *, owner: UUID | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[WebhookDelivery]:
         """Return a page of the deliveries of this task's ends, newest first: to its `webhook_url` and to endpoints.
 
-        Raises TaskNotFound.
+        Raises TaskNotFound, InvalidCursor.
         """
         with transaction(db):
             task = sa.select(Task.id).where(Task.id == task_id)
             if db.scalar(task if owner is None else task.where(Task.user_id == owner)) is None:
                 raise TaskNotFound
-            return deliveries.page(db, WebhookDelivery.task_id == task_id, limit, before)
+            return DELIVERIES.page(db, limit, cursor, WebhookDelivery.task_id == task_id)
 
     @retries_deadlocks
     def redeliver(

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.validation_errors import parsed
-from app.db.page import Page
+from app.db.listing import Page
 from app.db.session import transaction
 from app.db.statements import workflows
 from app.db.transactions import after_commit, retries_deadlocks
@@ -105,11 +105,11 @@ class WorkflowService:
         return WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
 
     def list_workflows(
-        self, db: Session, wanted: WorkflowFilter | None = None, limit: int = 50, *, before: UUID | None = None
-    ) -> Page[WorkflowSummary, UUID]:
-        """Return a page of workflows, the newest first; without a filter those of all users."""
-        page = reading.page(db, wanted or WorkflowFilter(), limit, before)
-        return Page([WorkflowSummary.model_validate(each) for each in page.items], page.last)
+        self, db: Session, wanted: WorkflowFilter | None = None, limit: int = 50, *, cursor: str | None = None
+    ) -> Page[WorkflowSummary]:
+        """Return a page of workflows, the newest first; without a filter those of all users. Raises InvalidCursor."""
+        rows, last = reading.WORKFLOWS.page(db, limit, cursor, *(wanted or WorkflowFilter()).conditions())
+        return Page([WorkflowSummary.model_validate(each) for each in reading.summaries(db, rows)], last)
 
     @retries_deadlocks
     def cancel_workflow(

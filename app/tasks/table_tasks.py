@@ -184,15 +184,15 @@ EXPORTED_FIELDS = (*TaskRead.model_fields, *TaskRead.model_computed_fields)
 
 def exported_pages(db: Session, wanted: TaskFilter) -> Iterator[list[dict[str, Any]]]:
     """Yield the tasks that match, page by page, the newest first, each as `GET /tasks/{id}` shows it."""
-    before: UUID | None = None
+    cursor: str | None = None
     while True:
-        page = task_service.show_page(db, wanted, EXPORTED_PAGE, before=before)
+        page = task_service.show_page(db, wanted, EXPORTED_PAGE, cursor=cursor)
         shown = [json.loads(TaskRead.model_validate(task).model_dump_json()) for task in page.items]
         db.rollback()  # no transaction is idle while the page is written
         yield shown
         if page.last is None:
             return
-        before = page.last
+        cursor = page.last
 
 
 def write_exported_lines(path: Path, tasks: Iterator[list[dict[str, Any]]]) -> Iterator[int]:

@@ -45,6 +45,9 @@ class TestARequest:
             {"ids": [str(uuid4())], "filter": PENDING},
             {"filter": {}, "dry_run": True},
             {"filter": {"status": [], "name": None}, "dry_run": True},
+            {"filter": {"q": ""}, "dry_run": True},
+            {"filter": {"q": " "}, "dry_run": True},
+            {"filter": {"q": "x" * 501}, "dry_run": True},
             {"filter": {"status": "gone"}, "dry_run": True},
             {"filter": {"state": "pending"}, "dry_run": True},
             {"filter": {"created_after": 1}, "dry_run": True},
@@ -61,6 +64,29 @@ class TestARequest:
 
     def test_by_filter_needs_a_preview(self, tasks: TaskClient) -> None:
         assert code(tasks, filter=PENDING) == "preview_required"
+
+    def test_by_a_search_is_read_as_in_the_list(self, tasks: TaskClient, admin: TaskClient) -> None:
+        tasks.create(name="monthly report", tags=["a"])
+        tasks.create(name="report")
+        assert preview(tasks, "cancel", q="report status:pending")["matched"] == 2
+        assert preview(tasks, "cancel", q="report", tag="a")["matched"] == 1
+        assert preview(admin, "cancel", q=f"user:{tasks.user['username']} report")["matched"] == 2
+        token = preview(tasks, "cancel", q='"monthly report"')["token"]
+        assert start(tasks, "cancel", token=token, filter={"name": "monthly report"})["matched"] == 1
+        refused = {
+            "tag:a status:xyzzy": "word 2: status must be 'pending', 'running', 'succeeded', 'failed' or 'revoked'",
+            "statsu:xyzzy": "word 1: unknown key, did you mean status",
+            "tag:a": "tag is a parameter, too: send one of both",
+        }
+        for text, reason in refused.items():
+            answer = tasks.post("bulk/cancel", {"filter": {"q": text, "tag": "b"}, "dry_run": True})
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_search"), answer.text
+            assert answer.json()["errors"][0] == {"loc": ["body", "filter", "q"], "msg": reason, "type": "search"}
+            assert "xyzzy" not in answer.text
+        chinese = tasks.request(
+            "POST", "bulk/cancel", json={"filter": {"q": "x:1"}, "dry_run": True}, headers={"Accept-Language": "zh"}
+        )
+        assert chinese.json()["errors"][0]["msg"] == "第 1 个词：未知的键"
 
     def test_for_the_tasks_of_others_is_for_administrators(self, tasks: TaskClient) -> None:
         assert code(tasks, filter={"user_id": "all"}, dry_run=True) == "admin_only"

@@ -240,11 +240,17 @@ class TestStates:
         until = datetime.now(UTC) + timedelta(hours=1)
         task_service.ignore_error_group(db, fingerprint, until)
         assert self.state(db, fingerprint) == ("ignored", until)
-        found = {state: task_service.list_error_groups(db, ErrorFilter(user, state)).items for state in ErrorState}
+        found = {
+            state: task_service.list_error_groups(db, ErrorFilter(user_id=user, state=state)).items
+            for state in ErrorState
+        }
         assert [len(found[state]) for state in ErrorState] == [0, 0, 1]
         db.execute(spelled("UPDATE error_groups SET ignored_until = now() - interval '1 second'"))
         assert self.state(db, fingerprint) == ("open", None)
-        found = {state: task_service.list_error_groups(db, ErrorFilter(user, state)).items for state in ErrorState}
+        found = {
+            state: task_service.list_error_groups(db, ErrorFilter(user_id=user, state=state)).items
+            for state in ErrorState
+        }
         assert [len(found[state]) for state in ErrorState] == [1, 0, 0]
         with pytest.raises(InvalidInput):
             task_service.ignore_error_group(db, fingerprint, datetime.now(UTC) - timedelta(seconds=1))

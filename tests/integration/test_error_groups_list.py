@@ -46,15 +46,15 @@ class TestTheOrder:
         return user
 
     @staticmethod
-    def by(db: Session, user: UUID, sort: str, **more: Any) -> list[str]:
+    def by(db: Session, user: UUID, sort: str, text: str | None = None, **more: Any) -> list[str]:
         """The names of the groups, read by pages of one."""
         found, cursor = [], None
         while True:
-            page = task_service.list_error_groups(db, ErrorFilter(user, **more), 1, cursor, sort)
+            page = task_service.list_error_groups(db, ErrorFilter(user_id=user, **more), 1, cursor, sort, text)
             found += [group.error_type.removesuffix("Error") for group in page.items]
             if page.last is None:
                 return found
-            cursor = str(page.last)
+            cursor = page.last
 
     def test_is_of_times_and_of_numbers_over_all_pages(self, db: Session, user: UUID) -> None:
         assert self.by(db, user, ErrorSort.COUNT) == ["Delta", "Gamma", "Beta", "Alpha"]
@@ -90,17 +90,21 @@ class TestTheOrder:
         assert "Beta" in self.by(db, user, ErrorSort.COUNT)
         assert len(self.by(db, user, ErrorSort.COUNT)) == 2
         assert len(self.by(db, user, ErrorSort.LAST_SEEN)) == 4
-        assert error_group_service.count_error_groups(db, ErrorFilter(user)).is_cut
+        assert error_group_service.count_error_groups(db, ErrorFilter(user_id=user)).is_cut
 
     def test_has_the_numbers_of_each_state(self, db: Session, user: UUID) -> None:
         names = {group.error_type: name for name, group in groups(db, user).items()}
         task_service.resolve_error_group(db, names["AlphaError"])
         task_service.ignore_error_group(db, names["BetaError"])
-        counts = error_group_service.count_error_groups(db, ErrorFilter(user, ErrorState.IGNORED))
+        counts = error_group_service.count_error_groups(db, ErrorFilter(user_id=user, state=ErrorState.IGNORED))
         assert ([*counts.by_state.values()], counts.is_cut) == ([2, 1, 1], False)
-        counts = error_group_service.count_error_groups(db, ErrorFilter(user, text="beta"))
+        counts = error_group_service.count_error_groups(db, ErrorFilter(user_id=user), "beta")
         assert [*counts.by_state.values()] == [0, 0, 1]
-        assert [*error_group_service.count_error_groups(db, ErrorFilter(new_id())).by_state.values()] == [0, 0, 0]
+        assert [*error_group_service.count_error_groups(db, ErrorFilter(user_id=new_id())).by_state.values()] == [
+            0,
+            0,
+            0,
+        ]
 
     @pytest.mark.parametrize("cursor", ["x", "f" * 48, "0" * 47])
     @pytest.mark.parametrize("sort", ErrorSort)
@@ -128,7 +132,7 @@ class TestTheOrder:
         sent: dict[int, list[str]] = {}
         for number in (1, 4):
             with statements() as sent[number]:
-                page = task_service.list_error_groups(db, ErrorFilter(user), number, None, ErrorSort.COUNT)
+                page = task_service.list_error_groups(db, ErrorFilter(user_id=user), number, None, ErrorSort.COUNT)
             assert len(page.items) == number
         assert len(sent[1]) == len(sent[4])
         assert [len(group.sample_task_ids) for group in page.items] == [4, 3, 2, 1]

@@ -396,8 +396,8 @@ class TestLists:
         anna = new_user(db)
         long = [new_task(db, anna, kwargs={"of": "x" * 200_000}).id for _ in range(7)]
         found = task_queries.shown_page(db, TaskFilter(user_id=anna), 10)
-        assert ([each["id"] for each in found.items], found.last) == (long[:1:-1], long[2])
-        rest = task_queries.shown_page(db, TaskFilter(user_id=anna, status=[TaskStatus.PENDING]), 10, before=found.last)
+        assert ([each["id"] for each in found.items], found.last) == (long[:1:-1], long[2].hex)
+        rest = task_queries.shown_page(db, TaskFilter(user_id=anna, status=[TaskStatus.PENDING]), 10, cursor=found.last)
         assert ([each["id"] for each in rest.items], rest.last) == ([long[1], long[0]], None)
         assert [each["id"] for each in task_queries.shown_tasks(db, [long[3], new_id(), long[1]])] == [long[3], long[1]]
 
@@ -414,6 +414,6 @@ class TestLists:
             page = audit_service.list_page(db, AuditFilter(object_id="q"), 2, cursor)
             assert len(page.items) == most
             found += [(record.at, record.id) for record in page.items]
-            cursor = str(page.last)
+            cursor = page.last
         assert page.last is None
         assert found == sorted(same, reverse=True)

@@ -342,7 +342,7 @@ class TestPages:
         expected = [made[n] for n in (14, 7, 0)]
         seen, edge, pages = [], None, 0
         while pages == 0 or edge is not None:
-            tasks, edge = task_service.list_page(db, wanted, 2, before=edge)
+            tasks, edge = task_service.list_page(db, wanted, 2, cursor=edge)
             seen += [task.id for task in tasks]
             pages += 1
         assert seen == expected
@@ -400,7 +400,7 @@ class TestPages:
         for skip, limit in itertools.product((1, 5, 11, 12), (1, 5, 12)):
             tasks, edge = task_service.list_page(db, wanted, limit, skip=skip)
             assert [task.id for task in tasks] == ids[skip : skip + limit]
-            assert edge == (tasks[-1].id if skip + limit < len(ids) else None)
+            assert edge == (tasks[-1].id.hex if skip + limit < len(ids) else None)
 
     def test_a_page_of_nothing_is_empty(self, db: Session) -> None:
         task = new_task(db)

@@ -148,7 +148,7 @@ class TestReading:
     def test_from_python(self, db: Session, running: Task) -> None:
         write(db, running, chunk(SEQ + 1, "a"), chunk(SEQ + 2, "b", "other"))
         page = task_service.list_output(db, running.id, 1)
-        assert ([each.chunk for each in page.items], page.last) == (["a"], SEQ + 1)
+        assert ([each.chunk for each in page.items], page.last) == (["a"], str(SEQ + 1))
         assert [each.chunk for each in task_service.list_output(db, str(running.id), stream="other").items] == ["b"]
         with pytest.raises(TaskNotFound):
             task_service.list_output(db, running.id, owner=new_user(db))
@@ -161,11 +161,11 @@ class TestReading:
             pages.append(len(page.items))
             if page.last is None:
                 break
-            after = page.last
+            after = int(page.last)
         assert pages == [2, 2, 1]
         assert len(task_history.page_of_output(db, running.id, None, 100, 0, 1).items) == 1
         newest = task_history.newest_output(db, running.id, 100, 2500)
-        assert ([each.seq - SEQ for each in newest.items], newest.last) == ([4, 5], SEQ + 4)
+        assert ([each.seq - SEQ for each in newest.items], newest.last) == ([4, 5], str(SEQ + 4))
         assert task_history.newest_output(db, running.id, 5, 10_000).last is None
 
 

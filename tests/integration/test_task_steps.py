@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import dump_json
+from app.db.session import SessionLocal
 from app.db.sql import attached_rows as statements
 from app.db.statements import submissions
 from app.ddl.terms import STEP_BYTES
@@ -15,6 +16,7 @@ from app.errors import TaskNotFound
 from app.models import Task, TaskStep
 from app.services.execution import ends
 from app.services.task_service import task_service
+from tests.support.task_client import TaskClient
 from tests.support.tasks import ERROR, claim, finish, new_task, new_user, retried
 
 
@@ -145,7 +147,7 @@ class TestPages:
         for number in range(1, 6):
             write(db, task, 1, step(f"s{number}", number, number))
         first = task_service.list_steps(db, task.id, 2)
-        second = task_service.list_steps(db, task.id, 3, after=first.last or 0)
+        second = task_service.list_steps(db, task.id, 3, cursor=first.last)
         assert [each.result for page in (first, second) for each in page.items] == [1, 2, 3, 4, 5]
         assert second.last is None
 
@@ -154,7 +156,20 @@ class TestPages:
             write(db, task, 1, step(f"s{number}", number, "x" * 600_000))
         first = task_service.list_steps(db, task.id)
         assert [each.name for each in first.items] == ["s1"]
-        assert first.last == (1 << 32) + 1
+        assert first.last == str((1 << 32) + 1)
+
+    def test_lead_to_the_end_over_http(self, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("running")
+        with SessionLocal() as db:
+            for number in range(1, 4):
+                write(db, db.get_one(Task, UUID(task_id)), 1, step(f"s{number}", number))
+        answer, seen = tasks.get(f"{task_id}/steps", limit=1), list[str]()
+        while True:
+            seen += [each["name"] for each in answer.json()]
+            if "next" not in answer.links:
+                break
+            answer = tasks.http.get(answer.links["next"]["url"], headers=tasks.headers)
+        assert seen == ["s1", "s2", "s3"]
 
     def test_are_of_the_tasks_owner(self, db: Session, task: Task) -> None:
         with pytest.raises(TaskNotFound):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from app.db.page import MAX_PAGE_BYTES
+from app.db.listing import MAX_PAGE_BYTES
 from app.db.session import SessionLocal
 from tests.load.duel import BOUND, BUSY_BOUND, Duel
 from tests.load.greedy import Side

@@ -28,7 +28,7 @@ def failed(db: Session, user: UUID, error: AttemptError = ERROR, **options: Any)
 def groups(db: Session, user: UUID | None = None, *, folded: bool = True) -> dict[str, ErrorGroupState]:
     if folded:
         task_counts.fold(db)
-    return {each.fingerprint: each for each in task_service.list_error_groups(db, ErrorFilter(user)).items}
+    return {each.fingerprint: each for each in task_service.list_error_groups(db, ErrorFilter(user_id=user)).items}
 
 
 def agrees(db: Session, user: UUID) -> bool:

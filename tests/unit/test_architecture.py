@@ -127,8 +127,22 @@ def test_strangers_do_not_import_each_other() -> None:
 
 
 def test_no_module_is_in_an_import_circle() -> None:
+    check_circles({module: {found for _, found, _ in imports} for module, imports in all_imports().items()})
+
+
+def test_no_module_of_the_command_line_is_in_an_import_circle() -> None:
+    cli = "task_service_client.cli"
+    modules = {path.stem: path for path in (ROOT / "client" / "task_service_client" / "cli").glob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        nodes = [node for node in ast.walk(ast.parse(text_of(path))) if isinstance(node, ast.ImportFrom)]
+        whole = {alias.name for node in nodes if node.module == cli for alias in node.names}
+        graph[name] = (whole | {str(node.module).removeprefix(f"{cli}.") for node in nodes}) & modules.keys()
+    check_circles(graph)
+
+
+def check_circles(graph: dict[str, set[str]]) -> None:
     try:
-        graph = {module: {found for _, found, _ in imports} for module, imports in all_imports().items()}
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as circle:
         pytest.fail(" imports ".join(reversed(circle.args[1])))

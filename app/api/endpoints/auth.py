@@ -8,7 +8,7 @@ from fastapi import Form, Header, Path, Request, Response, status
 
 from app.api.deps import ClientAddress, LoginTurn, LoginUser, PasswordTurn, SessionDep
 from app.api.http.problems import Answers, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, Skip, read_cursor
+from app.api.http.responses import Cursor, Limit, ListRenderer, Skip
 from app.api.http.router import SlashRouter
 from app.errors import (
     AdminOnly,
@@ -34,7 +34,7 @@ from app.schemas.auth import (
     TokenPair,
 )
 from app.schemas.user import Registration, User
-from app.services.accounts.api_keys import api_key_service
+from app.services.accounts.api_keys import API_KEYS, api_key_service
 from app.services.accounts.auth_service import Tokens, auth_service
 from app.services.accounts.sessions import OpenSession, session_service
 from app.services.user_service import user_service
@@ -124,7 +124,7 @@ def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
 
 # -- Endpoints of API keys ---------------------------------------------------------------------------------------------
 
-_KEYS = ListRenderer(ApiKeyRead)
+_KEYS = ListRenderer(ApiKeyRead, API_KEYS)
 KeyId = Annotated[
     UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(ApiKeyNotFound)
 ]
@@ -152,8 +152,8 @@ def list_api_keys(
     request: Request, db: SessionDep, user: LoginUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
     """List your API keys, newest first. The list includes recently revoked and expired keys."""
-    page = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
-    return _KEYS.page(request, page, lambda key: key.id)
+    page = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, cursor=cursor)
+    return _KEYS.page(request, page)
 
 
 @router.get("/api-keys/{key_id}", response_model=ApiKeyRead, response_description="The key, without its secret")

@@ -11,12 +11,13 @@ from app.api.http.problems import Answers, problems, raises
 from app.api.http.responses import rendered
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.api.task_filters import filter_of
+from app.api.task_filters import filter_in_body
 from app.errors import (
     AdminOnly,
     BulkDeedNotFound,
     BulkDeedOver,
     InsufficientScope,
+    InvalidSearch,
     PreviewRequired,
     TokenExpired,
     TokenMismatch,
@@ -25,7 +26,6 @@ from app.errors import (
 from app.models.auth import Scope
 from app.models.bulk import BulkDeed, Deed
 from app.schemas.bulk import MAX_TOKEN, BulkAccepted, BulkPreview, BulkRead, BulkRequest
-from app.schemas.task_filter import named_fields
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 
@@ -47,7 +47,16 @@ _ACCEPTS: dict[str, Any] = {
     "responses": {
         200: {"model": BulkPreview, "description": "The dry run: nothing was changed"},
         202: {"headers": {"Location": {"description": "The URL of the operation", "schema": {"type": "string"}}}},
-        **problems(401, InsufficientScope, AdminOnly, PreviewRequired, TokenExpired, TokenMismatch, TooManyBulkDeeds),
+        **problems(
+            401,
+            InsufficientScope,
+            AdminOnly,
+            InvalidSearch,
+            PreviewRequired,
+            TokenExpired,
+            TokenMismatch,
+            TooManyBulkDeeds,
+        ),
     },
 }
 
@@ -93,7 +102,7 @@ def delete_tasks(request: Request, db: SessionDep, user: TaskWriter, body: BulkR
 
 
 def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body: BulkRequest) -> Response:
-    wanted = None if body.filter is None else filter_of(user, **named_fields(body.filter))
+    wanted = None if body.filter is None else filter_in_body(user, body.filter)
     if body.dry_run:
         preview = task_service.preview_bulk(
             db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted,

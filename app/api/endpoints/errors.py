@@ -10,26 +10,23 @@ from app.api.http.problems import Answers, problems, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
+from app.api.task_filters import seen_by
 from app.errors import AdminOnly, ErrorGroupNotFound, InsufficientScope
-from app.models.error_group import FINGERPRINT, ErrorState
+from app.models.error_group import FINGERPRINT
 from app.schemas.error_group import EXAMPLE, ErrorGroupIgnore, ErrorGroupRead
-from app.schemas.values import ShortText
 from app.services.accounts.auth_service import Principal
 from app.services.operations import error_group_service
-from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState
+from app.services.operations.error_group_service import LISTS, ErrorFilter, ErrorGroupState, ErrorSort
 
 router = SlashRouter(prefix="/errors", tags=["errors"])
 TAG_DESCRIPTION = "Failures in groups: resolve, ignore, reopen."
 
-_GROUPS = ListRenderer(ErrorGroupRead)
+_GROUPS = ListRenderer(ErrorGroupRead, LISTS[ErrorSort.LAST_SEEN])
 Fingerprint = Annotated[
     str,
     Path(pattern=FINGERPRINT, description="The fingerprint of the group.", examples=[EXAMPLE]),
     Answers(ErrorGroupNotFound),
 ]
-State = Annotated[ErrorState | None, Query(description="Groups in this state.")]
-TaskName = Annotated[ShortText | None, Query(description="Groups of this task.")]
 _PROBLEMS = problems(401, InsufficientScope, ErrorGroupNotFound)
 
 
@@ -45,9 +42,7 @@ def list_error_groups(
     request: Request,
     db: SessionDep,
     user: TaskReader,
-    state: State = None,
-    celery_task_name: TaskName = None,
-    user_id: WhoseByDefaultAll = None,
+    wanted: Annotated[ErrorFilter, Query()],
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -55,9 +50,8 @@ def list_error_groups(
 
     A new group appears after one pass of maintenance, half a second. A group without a failed task stays for 30 days.
     """
-    wanted = ErrorFilter(visible_to_admin(user, user_id), state, celery_task_name)
-    page = error_group_service.list_error_groups(db, wanted, limit, cursor)
-    return _GROUPS.page(request, page, lambda group: str(error_group_service.position(group)))
+    page = error_group_service.list_error_groups(db, seen_by(user, wanted), limit, cursor)
+    return _GROUPS.page(request, page)
 
 
 @router.get(

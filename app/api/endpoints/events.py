@@ -17,12 +17,12 @@ from app.api.deps import BearerToken, SessionDep, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
 from app.api.endpoints.webhooks import DELIVERIES
 from app.api.http.problems import raises
-from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, read_number
+from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.api.http.sse import MEDIA_TYPE, EventStream, stream_or_204
 from app.api.http.turns import in_turn
 from app.core.security import read_access_token
-from app.db.page import Page
+from app.db.listing import Page
 from app.errors import InvalidToken, TooManyStreams
 from app.live.streams import Credential, version_of
 from app.models.task import LogLevel
@@ -31,7 +31,7 @@ from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.execution.attempts import MOST_NAME_CHARACTERS
 from app.services.task_service import task_service
-from app.services.tasks.task_history import LogFilter
+from app.services.tasks.task_history import LOGS, OUTPUT, STEPS, LogFilter
 from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -144,9 +144,9 @@ def _follow(items: str) -> Any:
     return Query(description=text)
 
 
-def _page(request: Request, db: SessionDep, read: Callable[[Session], Page[Any, int]], items: ListRenderer) -> Response:
+def _page(request: Request, db: SessionDep, read: Callable[[Session], Page[Any]], items: ListRenderer) -> Response:
     """Return the page that `read` finds, rendered by `items`."""
-    return items.page(request, read(db), lambda item: item.seq, parameter="after")
+    return items.page(request, read(db))
 
 
 # In a thread, in the user's turn: as the router does it with a plain function.
@@ -163,7 +163,7 @@ LeastLevel = Annotated[
 AfterLine = Annotated[int, _after("lines")]
 FollowLines = Annotated[bool, _follow("lines")]
 
-_LINES = ListRenderer(TaskLogRead)
+_LINES = ListRenderer(TaskLogRead, LOGS, parameter="after")
 _LINE = {
     "seq": 4294967297,
     "at": "2026-11-25T10:30:00.123456Z",
@@ -236,7 +236,7 @@ OfStream = Annotated[
 AfterChunk = Annotated[int, _after("chunks")]
 FollowChunks = Annotated[bool, _follow("chunks")]
 
-_CHUNKS = ListRenderer(TaskOutputRead)
+_CHUNKS = ListRenderer(TaskOutputRead, OUTPUT, parameter="after")
 _CHUNK = {
     "seq": 4294967297,
     "stream": "output",
@@ -296,7 +296,7 @@ async def list_task_output(
 
 # -- The endpoint of the steps that a task has done --------------------------------------------------------------------
 
-_STEPS = ListRenderer(TaskStepRead)
+_STEPS = ListRenderer(TaskStepRead, STEPS)
 
 
 @router.get(
@@ -312,8 +312,8 @@ def list_task_steps(
     A later attempt gets the result of a step that is listed, and does not run it. A page ends at `limit` steps and at
     1 MiB; the `Link` header then names the next page.
     """
-    page = task_service.list_steps(db, task_id, limit, owner=user.owner, after=read_number(cursor))
-    return _STEPS.page(request, page, lambda step: step.seq)
+    page = task_service.list_steps(db, task_id, limit, owner=user.owner, cursor=cursor)
+    return _STEPS.page(request, page)
 
 
 # -- The endpoint of the webhooks of one task --------------------------------------------------------------------------
@@ -324,7 +324,5 @@ def list_task_deliveries(
     request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """List the webhooks of the task's ends, newest first: to its `webhook_url` and to endpoints of its owner."""
-    page = webhook_service.list_deliveries_of_task(
-        db, task_id, owner=user.owner, limit=limit, before=read_cursor(cursor)
-    )
-    return DELIVERIES.page(request, page, lambda delivery: delivery.id)
+    page = webhook_service.list_deliveries_of_task(db, task_id, owner=user.owner, limit=limit, cursor=cursor)
+    return DELIVERIES.page(request, page)

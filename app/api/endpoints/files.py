@@ -9,7 +9,7 @@ from app.api.deps import SessionDep, SettingsDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import TaskId
 from app.api.http.contents import BYTES, content_response, in_session
 from app.api.http.problems import Answers, problems, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.errors import (
@@ -26,7 +26,7 @@ from app.errors import (
 )
 from app.models.stored_file import StoredFile
 from app.schemas.stored_file import ArtifactRead, FileRead
-from app.services.files.service import file_service
+from app.services.files.service import FILES, file_service
 
 router = SlashRouter(tags=["files"])
 TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
@@ -37,7 +37,7 @@ FileId = Annotated[
     Answers(FileNotFound),
 ]
 
-_FILES = ListRenderer(FileRead)
+_FILES = ListRenderer(FileRead, FILES)
 _NOT_FOUND = problems(401, InsufficientScope, FileNotFound)
 _FORM = {
     "required": True,
@@ -86,8 +86,8 @@ def list_files(
     request: Request, db: SessionDep, user: TaskReader, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """List your files, the newest first; administrators those of all users. Artifacts are listed by their task."""
-    page = file_service.list_files(db, limit, owner=user.owner, before=read_cursor(cursor))
-    return _FILES.page(request, page, lambda file: file.id)
+    page = file_service.list_files(db, limit, owner=user.owner, cursor=cursor)
+    return _FILES.page(request, page)
 
 
 @router.get("/files/{file_id}", response_model=FileRead, response_description="The file")

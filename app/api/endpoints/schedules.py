@@ -9,9 +9,9 @@ from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey, task_bytes
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, problems, raises
-from app.api.http.responses import MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.responses import MAX_LIMIT, Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
-from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
+from app.api.task_filters import seen_by
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -46,9 +46,9 @@ from app.schemas.schedule import (
 )
 from app.schemas.task import TaskRead
 from app.schemas.task_changes import named_in
-from app.schemas.values import ShortText, Tag
 from app.services.schedule_service import NextTime, schedule_service
-from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules.listing import SCHEDULES, ScheduleFilter
+from app.services.schedules.runs import RUNS
 
 router = SlashRouter(prefix="/schedules", tags=["schedules"])
 TAG_DESCRIPTION = "Make tasks again and again: by cron lines in time zones, or at intervals."
@@ -60,13 +60,9 @@ ScheduleId = Annotated[
     Path(description="The schedule's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d12"]),
     Answers(ScheduleNotFound),
 ]
-NamePart = Annotated[ShortText | None, Query(description="Schedules whose name contains this text, ignoring case.")]
-HasTag = Annotated[Tag | None, Query(description="Schedules with this tag.")]
-TaskName = Annotated[ShortText | None, Query(description="Schedules that make this task.")]
-IsPaused = Annotated[bool | None, Query(description="Schedules that are paused, or that are not.")]
 Count = Annotated[int, Query(ge=1, le=100, description="How many times.")]
 
-_SCHEDULES, _RUNS = ListRenderer(ScheduleRead), ListRenderer(ScheduleRunRead)
+_SCHEDULES, _RUNS = ListRenderer(ScheduleRead, SCHEDULES), ListRenderer(ScheduleRunRead, RUNS)
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of what was made", "schema": {"type": "string"}}}
 _TASK_PROBLEMS = (
     *(TaskNotAllowed, PriorityNotAllowed, InvalidInput, UnknownTask, InvalidArguments),
@@ -107,18 +103,13 @@ def list_schedules(
     request: Request,
     db: SessionDep,
     user: TaskReader,
-    name: NamePart = None,
-    tag: HasTag = None,
-    celery_task_name: TaskName = None,
-    paused: IsPaused = None,
-    user_id: WhoseByDefaultAll = None,
+    wanted: Annotated[ScheduleFilter, Query()],
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
     """List schedules, the newest first. The `Link` header names the next page."""
-    wanted = ScheduleFilter(visible_to_admin(user, user_id), name, tag, celery_task_name, paused)
-    page = schedule_service.list_schedules(db, wanted, limit, before=read_cursor(cursor))
-    return _SCHEDULES.page(request, page, lambda schedule: schedule.id)
+    page = schedule_service.list_schedules(db, seen_by(user, wanted), limit, cursor=cursor)
+    return _SCHEDULES.page(request, page)
 
 
 @router.get(
@@ -173,7 +164,7 @@ def list_runs(
     The last 1,000 are kept, for 90 days.
     """
     page = schedule_service.runs(db, schedule_id, limit, owner=user.owner, cursor=cursor)
-    return _RUNS.page(request, page, lambda run: str(run.position))
+    return _RUNS.page(request, page)
 
 
 @router.post(

@@ -23,8 +23,6 @@ from app.api.http.responses import (
     json_response,
     not_modified,
     page_response,
-    read_cursor,
-    read_number,
     rendered,
     to_json,
 )
@@ -78,12 +76,12 @@ from app.schemas.task_filter import MAX_VALUES
 from app.schemas.values import MAX_METADATA_BYTES
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
-from app.services.batched.task_reads import NewestTasks, ReadTask, RenderedPage, TaskLists, TaskLookup
+from app.services.batched.task_reads import NewestTasks, ReadTask, TaskLists, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.idempotency import Accepted
 from app.services.tasks.permissions import types_for
-from app.services.tasks.task_history import number_of_attempt
+from app.services.tasks.task_history import ATTEMPTS
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 TAG_DESCRIPTION = "Create tasks, follow their progress, cancel them and retry them."
@@ -120,7 +118,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_TASKS, _ATTEMPTS = ListRenderer(TaskRead), ListRenderer(TaskAttemptRead)
+TASKS, _ATTEMPTS = ListRenderer(TaskRead, task_queries.TASKS), ListRenderer(TaskAttemptRead, ATTEMPTS)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
 REPLAYED_HEADER: dict[str, Any] = {
@@ -201,12 +199,8 @@ async def _list_fast(request: Request, scopes: Sequence[str]) -> Response | None
     query = query_values(request, status=_STATUS, limit=_LIMIT, cursor=_CURSOR)
     if query is None or any(len(values) > 1 for values in query.values()):
         return None
-    limit, status, before = (query[name][0] if name in query else None for name in ("limit", "status", "cursor"))
-    wanted = NewestTasks(
-        LIMIT if limit is None else int(limit),
-        None if status is None else TaskStatus(status),
-        None if before is None else UUID(before),
-    )
+    limit, status, cursor = (query[name][0] if name in query else None for name in ("limit", "status", "cursor"))
+    wanted = NewestTasks(LIMIT if limit is None else int(limit), None if status is None else TaskStatus(status), cursor)
     caller = await _caller(request, scopes) if wanted.limit <= MAX_LIMIT else None
     if caller is None:
         return None
@@ -239,12 +233,6 @@ async def _caller(request: Request, scopes: Sequence[str]) -> tuple[UUID, Access
         return (await authenticated(request, token, *scopes)).id, None
     count_for_user(request, claims.user_id)  # scopes limit API keys alone
     return claims.user_id, claims
-
-
-def render_page(page: task_queries.ShownPage) -> RenderedPage:
-    """Return a page of the list as JSON."""
-    body, last = _TASKS.render(page, lambda task: task["id"])
-    return RenderedPage(body, last if isinstance(last, UUID) else None)
 
 
 def _shown(found: ReadTask) -> Response:
@@ -319,8 +307,8 @@ def list_tasks(
     too, and still have a `next` link. Follow the links until there is none. With `skip`, add the number of tasks that
     you received, not `limit`.
     """
-    page = task_service.show_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
-    return _TASKS.page(request, page, lambda task: task["id"])
+    page = task_service.show_page(db, wanted, limit, cursor=cursor, skip=skip)
+    return TASKS.page(request, page)
 
 
 @router.get("/count", response_description="The numbers of tasks")
@@ -515,5 +503,5 @@ def list_task_attempts(
 
     A page ends at `limit` attempts and at 1 MiB; the `Link` header then names the next page.
     """
-    page = task_service.list_attempts(db, task_id, limit, owner=user.owner, after=read_number(cursor))
-    return _ATTEMPTS.page(request, page, number_of_attempt)
+    page = task_service.list_attempts(db, task_id, limit, owner=user.owner, cursor=cursor)
+    return _ATTEMPTS.page(request, page)

@@ -8,7 +8,7 @@ from fastapi import Path, Request, Response, status
 from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, Skip, read_cursor
+from app.api.http.responses import Cursor, Limit, ListRenderer, Skip
 from app.api.http.router import SlashRouter
 from app.errors import (
     LastAdmin,
@@ -39,7 +39,7 @@ from app.schemas.user import (
 )
 from app.schemas.webhook import WebhookSecret
 from app.services.accounts.totp_service import NewFactor, totp_service
-from app.services.user_service import user_service
+from app.services.user_service import USERS, user_service
 from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
@@ -48,7 +48,7 @@ TAG_DESCRIPTION = "Your profile. For administrators: all users."
 # Two passwords of which each character takes two escapes.
 PASSWORDS_BYTES = 32 * 1024
 
-_USERS = ListRenderer(ManagedUser)
+_USERS = ListRenderer(ManagedUser, USERS)
 UserId = Annotated[
     UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(UserNotFound)
 ]
@@ -86,8 +86,8 @@ def list_users(
     request: Request, db: SessionDep, _admin: AdminUser, limit: Limit = 50, skip: Skip = 0, cursor: Cursor = None
 ) -> Response:
     """List all users, newest first. The `Link` header names the next page. Administrators only."""
-    page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))
-    return _USERS.page(request, page, lambda user: user.id)
+    page = user_service.list_users(db, limit=limit, skip=skip, cursor=cursor)
+    return _USERS.page(request, page)
 
 
 @router.post("/", response_model=ManagedUser, status_code=status.HTTP_201_CREATED, response_description="The new user")

@@ -7,7 +7,7 @@ from fastapi import Path, Request, Response, status
 
 from app.api.deps import LoginUser, SessionDep, TaskReader, TaskWriter
 from app.api.http.problems import Answers, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor
+from app.api.http.responses import Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
 from app.errors import (
     DeliveryNotFound,
@@ -33,6 +33,7 @@ from app.schemas.webhook import (
 )
 from app.services.tasks.permissions import check_may_send
 from app.services.webhook_service import Rotated, webhook_service
+from app.services.webhooks.deliveries import DELIVERIES as ALL_DELIVERIES
 
 router = SlashRouter(prefix="/webhooks", tags=["webhooks"])
 TAG_DESCRIPTION = "Have your own services told of the ends of your tasks, signed by Standard Webhooks."
@@ -40,7 +41,7 @@ TAG_DESCRIPTION = "Have your own services told of the ends of your tasks, signed
 _EXAMPLE = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 WebhookId = Annotated[UUID, Path(description="The endpoint's id.", examples=[_EXAMPLE]), Answers(WebhookNotFound)]
 DeliveryId = Annotated[UUID, Path(description="The delivery's id.", examples=[_EXAMPLE]), Answers(DeliveryNotFound)]
-DELIVERIES = ListRenderer(DeliveryRead)
+DELIVERIES = ListRenderer(DeliveryRead, ALL_DELIVERIES)
 
 
 @router.get("/", response_model=list[WebhookRead], response_description="Your endpoints, oldest first")
@@ -132,8 +133,8 @@ def list_webhook_deliveries(
 
     Administrators list those of each user.
     """
-    page = webhook_service.list_deliveries(db, user.owner, webhook_id, limit=limit, before=read_cursor(cursor))
-    return DELIVERIES.page(request, page, lambda delivery: delivery.id)
+    page = webhook_service.list_deliveries(db, user.owner, webhook_id, limit=limit, cursor=cursor)
+    return DELIVERIES.page(request, page)
 
 
 @router.post(

@@ -11,10 +11,10 @@ from app.api.endpoints.events import LastEventId, credential_of, stream_answer
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, problems, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor, rendered
+from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream, stream_or_204
-from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
+from app.api.task_filters import seen_by
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -39,11 +39,10 @@ from app.errors import (
     WorkflowTransition,
 )
 from app.live.streams import version_of
-from app.models.task import TERMINAL, TaskStatus
-from app.schemas.values import Moment, ShortText
+from app.models.task import TERMINAL
 from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
 from app.services.workflow_service import workflow_service
-from app.services.workflows.reading import WorkflowFilter
+from app.services.workflows.reading import WORKFLOWS, WorkflowFilter
 
 router = SlashRouter(prefix="/workflows", tags=["workflows"])
 TAG_DESCRIPTION = "Run tasks one after the other: each starts once those that it waits for have succeeded."
@@ -53,13 +52,9 @@ WorkflowId = Annotated[
     Path(description="The workflow's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d13"]),
     Answers(WorkflowNotFound),
 ]
-NamePart = Annotated[ShortText | None, Query(description="Workflows whose name contains this text, ignoring case.")]
-HasStatus = Annotated[TaskStatus | None, Query(alias="status", description="Workflows with this status.")]
-After = Annotated[Moment | None, Query(description="Workflows created after this time.")]
-Before = Annotated[Moment | None, Query(description="Workflows created before this time.")]
 
 _DATA = json.dumps(EXAMPLE, separators=(",", ":"))
-_WORKFLOWS = ListRenderer(WorkflowSummary)
+_WORKFLOWS = ListRenderer(WorkflowSummary, WORKFLOWS)
 _HEADERS: dict[str, Any] = {
     "Location": {"description": "The URL of the workflow", "schema": {"type": "string"}},
     **REPLAYED_HEADER,
@@ -112,18 +107,13 @@ def list_workflows(
     request: Request,
     db: SessionDep,
     user: TaskReader,
-    name: NamePart = None,
-    wanted: HasStatus = None,
-    created_after: After = None,
-    created_before: Before = None,
-    user_id: WhoseByDefaultAll = None,
+    wanted: Annotated[WorkflowFilter, Query()],
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
     """List workflows, the newest first, without their tasks. The `Link` header names the next page."""
-    found = WorkflowFilter(visible_to_admin(user, user_id), name, wanted, created_after, created_before)
-    page = workflow_service.list_workflows(db, found, limit, before=read_cursor(cursor))
-    return _WORKFLOWS.page(request, page, lambda workflow: workflow.id)
+    page = workflow_service.list_workflows(db, seen_by(user, wanted), limit, cursor=cursor)
+    return _WORKFLOWS.page(request, page)
 
 
 @router.get(

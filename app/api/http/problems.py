@@ -67,7 +67,7 @@ STATUS: dict[type[BaseException], int] = {
 # The location of refused fields, if it is not the body.
 _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     InvalidCursor: ("query", "cursor"),
-    InvalidSearch: ("query",),
+    InvalidSearch: (),  # which says it itself
     UnknownParameter: ("query",),
     RepeatedParameter: ("query",),
     IdempotencyKeyReused: ("header", "Idempotency-Key"),

@@ -1,17 +1,16 @@
 """JSON answers: one model, or a page of a list with its cursor and `Link` header (RFC 8288); and entity tags."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlencode
-from uuid import UUID
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
 from app.api.http.problems import Answers
-from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.listing import MAX_PAGE_BYTES, Listing, Page
 from app.errors import InvalidCursor, PreconditionFailed
 
 MAX_LIMIT = 200
@@ -29,37 +28,14 @@ Cursor = Annotated[
 ]
 
 
-Position = UUID | str | int | None
-
-
-def read_cursor(cursor: str | None) -> UUID | None:
-    """Return the id after which the page starts. Raises InvalidCursor."""
-    if cursor is None:
-        return None
-    try:
-        return UUID(hex=cursor)
-    except ValueError:
-        raise InvalidCursor from None
-
-
-def read_number(cursor: str | None) -> int:
-    """Return the number after which the page starts, 0 without a cursor. Raises InvalidCursor."""
-    if cursor is None:
-        return 0
-    if not _NUMBER.fullmatch(cursor):
-        raise InvalidCursor
-    return int(cursor)
-
-
-def set_next_link(request: Request, response: Response, last: Position, parameter: str = "cursor") -> None:
-    """Set the `Link` header to the page that starts after `last`. Without `last` there is no next page.
+def set_next_link(request: Request, response: Response, cursor: str | None, parameter: str = "cursor") -> None:
+    """Set the `Link` header to the page that starts at the cursor. Without one there is no next page.
 
     Keeps all query parameters except `skip`, which the cursor replaces. The URL is absolute, because common clients
     return it without resolving it.
     """
-    if last is None:
+    if cursor is None:
         return
-    cursor = last.hex if isinstance(last, UUID) else str(last)
     url = request.url
     kept = [pair for pair in parse_qsl(url.query, keep_blank_values=True) if pair[0] not in {"skip", parameter}]
     url = url.replace(query=urlencode([*kept, (parameter, cursor)]))
@@ -67,7 +43,6 @@ def set_next_link(request: Request, response: Response, last: Position, paramete
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'
 
 
-_NUMBER = re.compile("[0-9]{1,9}")
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 
 
@@ -90,38 +65,39 @@ def to_json(model: BaseModel) -> bytes:
     return model.__pydantic_serializer__.to_json(model)
 
 
-def page_response(request: Request, body: bytes, last: Position, parameter: str = "cursor") -> Response:
+def page_response(request: Request, body: bytes, cursor: str | None, parameter: str = "cursor") -> Response:
     """Return the response of a rendered page, with the `Link` header if there is a next one."""
     response = Response(body, media_type=MEDIA_TYPE)
-    set_next_link(request, response, last, parameter)
+    set_next_link(request, response, cursor, parameter)
     return response
 
 
 class ListRenderer:
-    """Renders pages of one model. Call it in the endpoint's thread: a page may take tens of milliseconds."""
+    """Renders pages of a list, as items of one model. Call it in the endpoint's thread: a page may take tens of ms.
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    `parameter` is that of the query which names the next page.
+    """
+
+    def __init__(self, model: Any, listing: Listing[Any], parameter: str = "cursor") -> None:
+        self._model, self._listing, self._parameter = model, listing, parameter
 
     @cached_property
     def _adapter(self) -> TypeAdapter[list[BaseModel]]:
         """Built by the first page."""
         return TypeAdapter(list[self._model])  # type: ignore[name-defined]  # (a model, known at run time)
 
-    def page(
-        self, request: Request, page: Page[Any, Any], position: Callable[[Any], Position], parameter: str = "cursor"
-    ) -> Response:
+    def page(self, request: Request, page: Page[Any]) -> Response:
         """Return the page as a JSON array of at most MAX_PAGE_BYTES, with one item at least, and the `Link` header.
 
-        Items beyond are left to the next page, which starts after the `position` of the last item. `parameter` is that
-        of the query which names it.
+        Items beyond are left to the next page.
         """
-        return page_response(request, *self.render(page, position), parameter)
+        return page_response(request, *self.render(page), self._parameter)
 
-    def render(self, page: Page[Any, Any], position: Callable[[Any], Position]) -> tuple[bytes, Position]:
-        """Return the JSON array, and the position after which the next page starts."""
+    def render(self, page: Page[Any]) -> tuple[bytes, str | None]:
+        """Return the JSON array, and the cursor of the next page."""
         body, number = self._rendered(page.items)
-        return body, page.last if number == len(page.items) else position(page.items[number - 1])
+        is_whole = number == len(page.items)
+        return body, page.last if is_whole else self._listing.cursor_of(page.items[number - 1])
 
     def _rendered(self, items: Sequence[Any]) -> tuple[bytes, int]:
         """The array, and how many of the items it holds."""

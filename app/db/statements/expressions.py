@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import BigInteger, Boolean, Double, LargeBinary, Select, Text
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Double, LargeBinary, Select, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -70,6 +70,11 @@ class has_member(FunctionElement[bool]):  # noqa: N801
 
     type = Boolean()
     inherit_cache = True
+
+
+def holds_text(column: Any, text: str) -> ColumnElement[bool]:
+    """Return the condition that a column holds this text, ignoring case."""
+    return position_in(lower_case(column), lower_case(literal(text, Text))) > 0
 
 
 def _arguments(element: Any, compiler: SQLCompiler, options: dict[str, Any]) -> list[str]:

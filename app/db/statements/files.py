@@ -5,10 +5,9 @@ from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, case, exists, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, exists, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.db.page import Page
 from app.db.statements.reads import has_rows
 from app.db.statements.tables import TASKS
 from app.db.statements.writes import changed_rows
@@ -47,6 +46,7 @@ _WAS_LOST = exists().where(
 )
 _IS_FILE: ColumnElement[bool] = ~IS_ARTIFACT & (_F.c.state == FileState.KEPT.value)
 _IS_OF_USER = _F.c.user_id.is_not(None)  # else the user was deleted
+IS_UPLOADED = and_(_IS_FILE, _IS_OF_USER)
 _IS_OF_TASK = _F.c.task_id.is_not(None)
 # By the rows of the task and its attempt, not by what maintenance has made of them since.
 IS_VISIBLE = _IS_OF_USER & or_(
@@ -135,15 +135,6 @@ def drop(db: Session, *which: ColumnElement[bool]) -> int:
 def forget(db: Session, ids: Collection[UUID]) -> None:
     """Delete the rows of contents whose bytes are deleted."""
     db.execute(_F.delete().where(_F.c.id.in_(ids), _F.c.state == FileState.DROPPED.value))
-
-
-def page_of_files(db: Session, owner: UUID | None, limit: int, before: UUID | None) -> Page[StoredFile, UUID]:
-    """Files, the newest first, without artifacts."""
-    which: list[ColumnElement[bool]] = [_IS_FILE, _IS_OF_USER]
-    which += [] if owner is None else [StoredFile.user_id == owner]
-    which += [] if before is None else [StoredFile.id < before]
-    rows = list(db.scalars(select(StoredFile).where(*which).order_by(StoredFile.id.desc()).limit(limit + 1)))
-    return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
 
 def artifacts(db: Session, task_id: UUID, *which: ColumnElement[bool]) -> Sequence[StoredFile]:

@@ -35,13 +35,18 @@ def find_owned(
     Another user's raises `error` as one that does not exist, so that no answer tells which ids there are. `which`:
     further conditions; `lock`: it stays as it is until the transaction ends.
     """
-    columns = model.__table__.c
-    own = [] if owner is None else [columns.user_id == owner]
-    statement = sa.select(model).where(columns.id == row_id, *own, *which).execution_options(populate_existing=True)
-    found = db.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    its_id = model.__table__.c.id == row_id
+    statement = sa.select(model).where(its_id, *of_owner(model, owner), *which)
+    statement = statement.with_for_update() if lock else statement
+    found = db.scalars(statement.execution_options(populate_existing=True)).one_or_none()
     if found is None:
         raise error
     return found
+
+
+def of_owner(model: type[Base], owner: UUID | None) -> list[ColumnElement[bool]]:
+    """Return the condition that a row is this user's; none with an `owner` of None."""
+    return [] if owner is None else [model.__table__.c.user_id == owner]
 
 
 def has_rows(found: Select[Any]) -> ColumnElement[bool]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Text, and_, case, false, literal, or_, sel
 
 from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
 from app.core.served_tasks import served_tasks
-from app.db.statements.expressions import has_member, lower_case, position_in
+from app.db.statements.expressions import has_member, holds_text
 from app.db.statements.pending_rows import PENDING
 from app.ddl.columns import EmptyTextList, Id
 from app.ddl.engines import WAITS_OF_MANY
@@ -195,7 +195,7 @@ def of_rows(wanted: TaskFilter) -> Conditions:
         found += [Task.tags != EmptyTextList(), *(has_member(Task.tags, literal(each, Text)) for each in wanted.tag)]
     if wanted.name:
         # Not LIKE: that of SQLite takes all ASCII letters for alike, and bounds the text.
-        found.append(position_in(lower_case(Task.name), lower_case(literal(wanted.name, Text))) > 0)
+        found.append(holds_text(Task.name, wanted.name))
     if wanted.waiting_for is not None:
         found += [Task.status == TaskStatus.PENDING.value, waiting_reason() == WaitingReason(wanted.waiting_for).value]
     return [*found, *list_row_conditions(wanted)]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.security import api_key_digest, new_api_key, shown_api_key_prefix
-from app.db.page import Page, page_of
+from app.db.listing import Listing, Page
 from app.db.session import transaction
 from app.db.statements import accounts, reads
 from app.db.statements.reads import find_owned
@@ -24,6 +24,8 @@ from app.models.user import Role, User
 from app.services import audit
 from app.services.accounts.login_throttle import count_change
 from app.services.audit import Subject
+
+API_KEYS = Listing(ApiKey, ApiKey.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,6 @@ def count_live_keys(db: Session, user_id: UUID) -> int:
 def has_passed(db: Session, moment: datetime) -> bool:
     """Return whether a moment has passed by the database's clock."""
     return bool(db.scalar(select(bindparam("moment", moment, type_=ApiKey.expires_at.type) <= NOW)))
-
-
-def newest_keys(db: Session, user_id: UUID, limit: int, skip: int, below: UUID | None) -> list[ApiKey]:
-    """Return a page of the user's keys, newest first; `below` is the id after which it starts."""
-    page = select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id.desc()).limit(limit).offset(skip)
-    if below is not None:
-        page = page.where(ApiKey.id < below)
-    return list(db.scalars(page.execution_options(populate_existing=True)))
 
 
 def revoke_keys_of(db: Session, user_id: UUID) -> None:
@@ -131,15 +125,11 @@ class ApiKeyService:
         return NewApiKey(row, key)
 
     def list_keys(
-        self, db: Session, user_id: UUID, *, limit: int = 50, skip: int = 0, before: UUID | None = None
-    ) -> Page[ApiKey, UUID]:
-        """Return a page of the user's keys, newest first, revoked ones included.
-
-        `before` is the last id of the page before.
-        """
+        self, db: Session, user_id: UUID, *, limit: int = 50, skip: int = 0, cursor: str | None = None
+    ) -> Page[ApiKey]:
+        """Return a page of the user's keys, newest first, revoked ones included. Raises InvalidCursor."""
         with transaction(db):
-            found = newest_keys(db, user_id, limit + 1, skip, before)
-        return page_of(found, limit, lambda key: key.id)
+            return API_KEYS.page(db, limit, cursor, ApiKey.user_id == user_id, skip=skip)
 
     def get_key(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
         """Return a key of this user. Raises ApiKeyNotFound, also for another user's key."""

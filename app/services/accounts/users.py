@@ -41,14 +41,6 @@ def name_columns(*, username: str | None, email: str | None) -> dict[str, str]:
     return columns
 
 
-def newest_users(db: Session, limit: int, skip: int, below: UUID | None) -> list[User]:
-    """Return a page of users, newest first; `below` is the id after which it starts."""
-    page = select(User).order_by(User.id.desc()).limit(limit).offset(skip)
-    if below is not None:
-        page = page.where(User.id < below)
-    return list(db.scalars(page))
-
-
 _USERNAMES = select(User.id, User.username).where(User.id.in_(bindparam("ids", expanding=True)))
 
 

@@ -33,11 +33,8 @@ Result = TypeVar("Result")
 Counts = Mapping[str, int]
 
 
-class RenderedPage(NamedTuple):
-    """A page as JSON, and the id after which the next page starts."""
-
-    body: bytes
-    last: UUID | None
+# A page as JSON, and the cursor of the next page.
+RenderedPage = tuple[bytes, str | None]
 
 
 class NewestTasks(NamedTuple):
@@ -45,7 +42,7 @@ class NewestTasks(NamedTuple):
 
     limit: int
     status: TaskStatus | None = None
-    before: UUID | None = None
+    cursor: str | None = None
 
 
 class _Asked(NamedTuple):
@@ -108,7 +105,7 @@ class TaskLists:
         ]
 
     def _page(self, connection: Connection, page: NewestTasks, user_id: UUID) -> _Read:
-        found = task_queries.newest_page(connection, user_id, page.limit, status=page.status, before=page.before)
+        found = task_queries.newest_page(connection, user_id, page.limit, status=page.status, cursor=page.cursor)
         return _Read() if found is None else _Read(page=self._render(found))
 
 

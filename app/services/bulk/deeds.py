@@ -23,7 +23,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json, json_size
 from app.core.security import Undecryptable, decrypt, encrypt
-from app.db.page import Page
+from app.db.listing import Listing, Page
 from app.db.statements import bulk, files, reads, task_filter
 from app.db.statements.reads import find_owned
 from app.db.statements.writes import changed_rows
@@ -166,7 +166,7 @@ class Selection:
             return task_queries.shown_tasks(db, [each for each in self.ids or () if each in found][:SAMPLE_TASKS])
         page = task_queries.shown_page(db, self.wanted, SAMPLE_TASKS)
         while not page.items and page.last is not None:  # few of the rows match
-            page = task_queries.shown_page(db, self.wanted, SAMPLE_TASKS, before=page.last)
+            page = task_queries.shown_page(db, self.wanted, SAMPLE_TASKS, cursor=page.last)
         return page.items
 
     def collect(
@@ -228,6 +228,10 @@ class Preview:
     matched: int
     sample: list[dict[str, Any]]
     token: str
+
+
+# The newest first, by their ids, whose time is that of the preview or the request.
+DEEDS = Listing(BulkDeed, BulkDeed.id)
 
 
 class SelectedTask(NamedTuple):
@@ -336,7 +340,7 @@ def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     return find_owned(db, BulkDeed, deed_id, owner, BulkDeedNotFound)
 
 
-def selected_tasks(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask, int]:
+def selected_tasks(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask]:
     """Return a page of the tasks that were selected one by one; of a deed with a filter none.
 
     `skip` is how many of them come before, and `last` that of the next page.
@@ -345,24 +349,11 @@ def selected_tasks(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, 
     ids = unpack_ids(deed.selected or b"") if deed.filter is None else []
     if not ids:
         return Page([], None)
-    page, following = ids[skip : skip + limit], skip + limit
+    page, following = ids[skip : skip + limit], str(skip + limit) if skip + limit < len(ids) else None
     which = [Task.id.in_(page), *([] if owner is None else [Task.user_id == owner])]
     columns = (Task.id, Task.name, Task.status, Task.cancel_requested_at, Task.created_at)
     found = {row.id: row for row in db.execute(select(*columns).where(*which))}
-    return Page([SelectedTask(each, found.get(each)) for each in page], following if following < len(ids) else None)
-
-
-def newest(db: Session, owner: UUID | None, limit: int, before: UUID | None) -> list[BulkDeed]:
-    """Return deeds, the newest first: by their ids, whose time is that of the preview or the request.
-
-    `owner` limits them to that user's; `before` is the id behind which the page starts.
-    """
-    which = [
-        *([] if owner is None else [BulkDeed.user_id == owner]),
-        *([] if before is None else [BulkDeed.id < before]),
-    ]
-    found = select(BulkDeed).where(*which).order_by(BulkDeed.id.desc()).limit(limit)
-    return list(db.scalars(found.execution_options(populate_existing=True)))
+    return Page([SelectedTask(each, found.get(each)) for each in page], following)
 
 
 def abort(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.page import Page
+from app.db.listing import Listing, Page
 from app.db.session import transaction
 from app.db.statements import files
-from app.db.statements.reads import find_owned
+from app.db.statements.reads import find_owned, of_owner
 from app.db.transactions import retries_deadlocks
 from app.errors import ArtifactNotFound, FileInUse, FileNotFound
 from app.models.stored_file import FileEvent, StoredFile
@@ -21,6 +21,9 @@ from app.services.audit import Subject
 from app.services.files.contents import Measure
 from app.services.task_service import task_service
 from app.services.tasks.quotas import Load, Reservation, quotas
+
+# The newest first.
+FILES = Listing(StoredFile, StoredFile.id)
 
 
 @dataclass
@@ -93,10 +96,10 @@ class FileService:
             files.drop(db, StoredFile.id == started.id)
 
     def list_files(
-        self, db: Session, limit: int, *, owner: UUID | None = None, before: UUID | None = None
-    ) -> Page[StoredFile, UUID]:  # fmt: skip
-        """Return files, the newest first, without artifacts."""
-        return files.page_of_files(db, owner, limit, before)
+        self, db: Session, limit: int, *, owner: UUID | None = None, cursor: str | None = None
+    ) -> Page[StoredFile]:  # fmt: skip
+        """Return a page of files, the newest first, without artifacts. Raises InvalidCursor."""
+        return FILES.page(db, limit, cursor, files.IS_UPLOADED, *of_owner(StoredFile, owner))
 
     def get_file(self, db: Session, file_id: UUID, *, owner: UUID | None = None) -> StoredFile:
         """Return a file, or an artifact. Raises FileNotFound."""

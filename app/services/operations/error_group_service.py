@@ -8,22 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, case, func, literal, or_, select, update
+from pydantic import Field
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.page import Behind, NumberPosition, Page, TimePosition, page_of
+from app.db.listing import WHOSE, Filter, Listing, Matches, Page, Whose
 from app.db.session import transaction
 from app.db.statements import error_groups as statements, reads
-from app.db.statements.expressions import lower_case, position_in
+from app.db.statements.expressions import holds_text
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.models.error_group import TIMES_KEPT, ErrorEvent, ErrorGroup, ErrorState, error_times
 from app.models.task_count import Ended, task_count_changes
 from app.models.task_stats import begin_of_step
+from app.schemas.values import ShortText
 from app.services import audit
 from app.services.audit import Subject
 
@@ -64,29 +66,21 @@ class ErrorGroupState:
     last_24h: list[int] = field(default_factory=lambda: [0] * HOURS_SHOWN)
 
 
-@dataclass(frozen=True)
-class ErrorFilter:
-    """Which groups to list; None leaves a field out."""
+def _is_in(state: ErrorState) -> ColumnElement[bool]:
+    until = ErrorGroup.ignored_until
+    if state is ErrorState.RESOLVED:
+        return ErrorGroup.state == state
+    ignored = (ErrorGroup.state == ErrorState.IGNORED) & or_(until.is_(None), until > STATEMENT_TIME)
+    return ignored if state is ErrorState.IGNORED else (ErrorGroup.state != ErrorState.RESOLVED) & ~ignored
 
-    user_id: UUID | None = None
-    state: ErrorState | None = None
-    celery_task_name: str | None = None
-    text: str | None = None
-    """A part of the type, the message or the name of the task, ignoring case."""
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        found = [] if self.state is None else [_is_in(self.state)]
-        names = ("user_id", "celery_task_name")
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        return [*found, *(getattr(ErrorGroup, name) == value for name, value in given.items())]
+class ErrorFilter(Filter):
+    """Which groups to list."""
 
-    def of_text(self) -> list[ColumnElement[bool]]:
-        """Return the condition that no index serves."""
-        if not self.text:
-            return []
-        text = lower_case(literal(self.text, Text))
-        columns = (ErrorGroup.error_type, ErrorGroup.message, ErrorGroup.celery_task_name)
-        return [or_(*(position_in(lower_case(column), text) > 0 for column in columns))]
+    entity: ClassVar[Any] = ErrorGroup
+    state: Annotated[ErrorState | None, Matches(_is_in)] = Field(None, description="Groups in this state.")
+    celery_task_name: ShortText | None = Field(None, description="Groups of this task.")
+    user_id: Whose = Field(None, description=WHOSE)
 
 
 @dataclass(frozen=True)
@@ -97,35 +91,29 @@ class ErrorCounts:
     is_cut: bool
 
 
-Position = TimePosition | NumberPosition
-
-
 def list_error_groups(
     db: Session,
     wanted: ErrorFilter | None = None,
     limit: int = 50,
     cursor: str | None = None,
     sort: str = ErrorSort.LAST_SEEN,
-) -> Page[ErrorGroupState, Position]:
+    text: str | None = None,
+) -> Page[ErrorGroupState]:
     """Return a page of groups of failures, the one that failed last first; without a filter those of all users.
 
-    `sort` is one of ErrorSort. In another order, or with a text, those among the LOOK that failed last. Has
-    DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor, and ValueError for another order.
+    `sort` is one of ErrorSort, `text` a part of the type, the message or the name of the task, ignoring case. In
+    another order, or with a text, those among the LOOK that failed last. Has DATABASE_COSTLY_READ_SECONDS. Raises
+    InvalidCursor, and ValueError for another order.
     """
     order = ErrorSort(sort)
     reads.limit_read(db, get_settings().costly_read_seconds)
     wanted = wanted or ErrorFilter()
-    statement = _select(*wanted.conditions(), *wanted.of_text())
-    if wanted.text or order is not ErrorSort.LAST_SEEN:
-        newest = select(ErrorGroup.fingerprint).where(*wanted.conditions()).order_by(*_falling(ErrorGroup.last_seen))
+    statement = _select(*wanted.conditions(), *_with_text(text))
+    if text or order is not ErrorSort.LAST_SEEN:
+        newest = select(ErrorGroup.fingerprint).where(*wanted.conditions()).order_by(*_NEWEST)
         looked_at = newest.limit(LOOK).subquery()
         statement = statement.join(looked_at, looked_at.c.fingerprint == ErrorGroup.fingerprint)
-    by = _COLUMNS[order]
-    if cursor is not None:
-        at, last = (NumberPosition if order is ErrorSort.COUNT else TimePosition).parse(cursor)
-        statement = statement.where(Behind((by, ErrorGroup.fingerprint), (at, last.hex)))
-    found = _groups(db, statement.order_by(*_falling(by)).limit(limit + 1))
-    page = page_of(found, limit, lambda group: position(group, order))
+    page = LISTS[order].cut_page(_groups(db, LISTS[order].select_page(statement, limit, cursor)), limit)
     _fill(db, page.items)
     return page
 
@@ -142,22 +130,20 @@ def recent_failures(db: Session, user_id: UUID | None = None) -> tuple[int, date
     return int(db.execute(found).scalar_one() or 0), since
 
 
-def position(group: ErrorGroupState, sort: ErrorSort = ErrorSort.LAST_SEEN) -> Position:
-    """Where a group stands in the list that is sorted so."""
-    fingerprint = UUID(hex=group.fingerprint)
-    if sort is ErrorSort.COUNT:
-        return NumberPosition(group.count, fingerprint)
-    return TimePosition(group.first_seen if sort is ErrorSort.FIRST_SEEN else group.last_seen, fingerprint)
+def _with_text(text: str | None) -> list[ColumnElement[bool]]:
+    """Return the condition that no index serves."""
+    columns = (ErrorGroup.error_type, ErrorGroup.message, ErrorGroup.celery_task_name)
+    return [or_(*(holds_text(column, text) for column in columns))] if text else []
 
 
-def count_error_groups(db: Session, wanted: ErrorFilter) -> ErrorCounts:
-    """Return how many groups of the filter are in each state, whatever state it names."""
+def count_error_groups(db: Session, wanted: ErrorFilter, text: str | None = None) -> ErrorCounts:
+    """Return how many groups of the filter, with this text, are in each state, whatever state the filter names."""
     reads.limit_read(db, get_settings().costly_read_seconds)
-    matches = wanted.of_text()
+    matches = _with_text(text)
     states = (case((_is_in(state) & matches[0] if matches else _is_in(state), 1), else_=0) for state in ErrorState)
     named = [number.label(state.value) for number, state in zip(states, ErrorState, strict=True)]
-    of_any = ErrorFilter(wanted.user_id, None, wanted.celery_task_name).conditions()
-    rows = select(*named).where(*of_any).order_by(*_falling(ErrorGroup.last_seen)).limit(LOOK).subquery()
+    of_any = wanted.model_copy(update={"state": None}).conditions()
+    rows = select(*named).where(*of_any).order_by(*_NEWEST).limit(LOOK).subquery()
     sums = (func.coalesce(func.sum(rows.c[state.value]), 0) for state in ErrorState)
     found = db.execute(select(func.count(), *sums).select_from(rows)).one()
     return ErrorCounts(dict(zip(ErrorState, map(int, found[1:]), strict=True)), is_cut=int(found[0]) == LOOK)
@@ -231,14 +217,6 @@ def _of(owner: UUID | None) -> list[ColumnElement[bool]]:
     return [] if owner is None else [ErrorGroup.user_id == owner]
 
 
-def _is_in(state: ErrorState) -> ColumnElement[bool]:
-    until = ErrorGroup.ignored_until
-    if state is ErrorState.RESOLVED:
-        return ErrorGroup.state == state
-    ignored = (ErrorGroup.state == ErrorState.IGNORED) & or_(until.is_(None), until > STATEMENT_TIME)
-    return ignored if state is ErrorState.IGNORED else (ErrorGroup.state != ErrorState.RESOLVED) & ~ignored
-
-
 _changes = task_count_changes.c
 _UNFOLDED = (
     select(_changes.error, func.sum(_changes.number).label("number"))
@@ -248,15 +226,16 @@ _UNFOLDED = (
 )
 # Exact: the sum and what is not folded yet, in one snapshot.
 _COUNT = ErrorGroup.number + func.coalesce(_UNFOLDED.c.number, 0)
-_COLUMNS: dict[ErrorSort, Any] = {
-    ErrorSort.LAST_SEEN: ErrorGroup.last_seen,
-    ErrorSort.FIRST_SEEN: ErrorGroup.first_seen,
-    ErrorSort.COUNT: _COUNT,
+LISTS = {
+    order: Listing(ErrorGroupState, by, ErrorGroup.fingerprint)
+    for order, by in {
+        ErrorSort.LAST_SEEN: ErrorGroup.last_seen,
+        ErrorSort.FIRST_SEEN: ErrorGroup.first_seen,
+        ErrorSort.COUNT: _COUNT.label("count"),
+    }.items()
 }
-
-
-def _falling(column: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    return column.desc(), ErrorGroup.fingerprint.desc()
+# By the failure that came last.
+_NEWEST = (ErrorGroup.last_seen.desc(), ErrorGroup.fingerprint.desc())
 
 
 def _select(*where: ColumnElement[bool]) -> Select[Any]:

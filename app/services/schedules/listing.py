@@ -1,65 +1,51 @@
 """Schedules for pages and lists: which to list, a page of them, and what became of the tasks that they made."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Text, func, literal, select
+from pydantic import Field
+from sqlalchemy import Integer, Text, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from app.core.redacted_text import redact_text
-from app.db.page import Page, bounded_page, bounded_rows
+from app.db.listing import WHOSE, Filter, Listing, Matches, Whose
 from app.db.statements import reads
-from app.db.statements.expressions import has_member, lower_case, octet_length, position_in
+from app.db.statements.expressions import has_member, holds_text, octet_length
 from app.ddl.columns import UTCDateTime
 from app.models.schedule import Schedule, ScheduleRun, SkipCode
 from app.models.task import Task, TaskStatus
+from app.schemas.values import ShortText, Tag
 
 # What a schedule takes in an answer besides its task, tags and metadata: the names of all fields, ids, times, a name.
 _FIXED_BYTES = 1600
 _LARGE_COLUMNS = ("task", "tags", "metadata")
 
 
-@dataclass(frozen=True)
-class ScheduleFilter:
-    """Which schedules to list; None leaves a field out. `name` is a part of the name, ignoring case."""
+class ScheduleFilter(Filter):
+    """Which schedules to list."""
 
-    user_id: UUID | None = None
-    name: str | None = None
-    tag: str | None = None
-    celery_task_name: str | None = None
-    paused: bool | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = []
-        if self.user_id is not None:
-            found.append(Schedule.user_id == self.user_id)
-        if self.name:
-            found.append(position_in(lower_case(Schedule.name), lower_case(literal(self.name, Text))) > 0)
-        if self.tag:
-            found.append(has_member(Schedule.tags, literal(self.tag, Text)))
-        if self.celery_task_name is not None:
-            found.append(Schedule.celery_task_name == self.celery_task_name)
-        if self.paused is not None:
-            found.append(Schedule.paused == self.paused)
-        return found
+    entity: ClassVar[Any] = Schedule
+    name: Annotated[ShortText | None, Matches(partial(holds_text, Schedule.name))] = Field(
+        None, description="Schedules whose name contains this text, ignoring case."
+    )
+    tag: Annotated[Tag | None, Matches(lambda tag: has_member(Schedule.tags, literal(tag, Text)))] = Field(
+        None, description="Schedules with this tag."
+    )
+    celery_task_name: ShortText | None = Field(None, description="Schedules that make this task.")
+    paused: bool | None = Field(None, description="Schedules that are paused, or that are not.")
+    user_id: Whose = Field(None, description=WHOSE)
 
 
-def page(db: Session, wanted: ScheduleFilter, limit: int, before: UUID | None) -> Page[Schedule, UUID]:
-    """Return a page of schedules, the newest first; `before` is the id behind which it starts.
-
-    It ends at MAX_PAGE_BYTES, with one schedule at least: the database reads no further.
-    """
-    columns = Schedule.__table__.c
-    size = sum((octet_length(columns[name]) for name in _LARGE_COLUMNS), start=literal(_FIXED_BYTES, Integer))
-    behind = [] if before is None else [columns.id < before]
-    conditions = [*wanted.conditions(), *behind]
-    found = bounded_rows(Schedule, columns.id, size, *conditions, limit=limit + 1, falling=True)
-    rows = db.execute(found.execution_options(populate_existing=True)).all()
-    return bounded_page(rows, limit, lambda schedule: schedule.id)
+_COLUMNS = Schedule.__table__.c
+# The newest first.
+SCHEDULES = Listing(
+    Schedule,
+    Schedule.id,
+    size=sum((octet_length(_COLUMNS[name]) for name in _LARGE_COLUMNS), start=literal(_FIXED_BYTES, Integer)),
+)
 
 
 # -- What became of the tasks that schedules made, for pages: of many schedules, or of the runs of one, in few reads ---

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.db.page import Behind, Page, TimePosition, page_of
+from app.db.listing import Listing, Page
 from app.db.session import transaction
 from app.db.statements import schedules as statements
 from app.models.schedule import RunKind, Schedule, ScheduleRun, SkipCode
@@ -50,9 +50,9 @@ class RunState:
     by: str
     kind: int
 
-    @property
-    def position(self) -> TimePosition:
-        return TimePosition(self.scheduled_for, UUID(int=self.kind))
+
+# The last one first.
+RUNS = Listing(RunState, ScheduleRun.scheduled_for, ScheduleRun.kind)
 
 
 def record(db: Session, runs: Sequence[Run]) -> None:
@@ -75,16 +75,12 @@ def next_trigger(db: Session, schedule_id: UUID, now: datetime) -> datetime:
     return now if last is None else last + timedelta(microseconds=1)
 
 
-def page(db: Session, schedule_id: UUID, limit: int, cursor: str | None) -> Page[RunState, TimePosition]:
+def page(db: Session, schedule_id: UUID, limit: int, cursor: str | None) -> Page[RunState]:
     """Return a page of what became of a schedule's times, the last one first. Raises InvalidCursor."""
     row = ScheduleRun
     found = select(row.scheduled_for, row.task_id, row.skipped, row.count, row.until, row.by_backfill, row.kind)
-    found = found.where(row.schedule_id == schedule_id)
-    if cursor is not None:
-        at, kind = TimePosition.parse(cursor)
-        found = found.where(Behind((row.scheduled_for, row.kind), (at, min(kind.int, 2))))
-    rows = db.execute(found.order_by(row.scheduled_for.desc(), row.kind.desc()).limit(limit + 1))
-    return page_of([_state(each) for each in rows], limit, lambda state: state.position)
+    rows = db.execute(RUNS.select_page(found.where(row.schedule_id == schedule_id), limit, cursor))
+    return RUNS.cut_page([_state(each) for each in rows], limit)
 
 
 def _state(row: Any) -> RunState:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, exists, func, literal, select
+from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, func, literal, select
 from sqlalchemy.orm import Session
 
-from app.db.page import MAX_PAGE_BYTES, Page, bounded_page, bounded_rows
+from app.db.listing import MAX_PAGE_BYTES, Listing, Page
 from app.db.sql import attached_rows as statements, attempts
 from app.ddl.terms import LOG_LINE_BYTES
 from app.errors import TaskNotFound
@@ -35,14 +35,13 @@ Attempt = TaskAttempt | dict[str, Any]
 _ATTEMPT_BYTES = 300
 
 
-def _attempts_page() -> Select[TaskAttempt, int]:
-    texts = (TaskAttempt.worker, TaskAttempt.error_type, TaskAttempt.error_message, TaskAttempt.traceback)
-    size = sum((func.coalesce(func.octet_length(text), 0) for text in texts), start=literal(_ATTEMPT_BYTES, Integer))
-    of_task, after = TaskAttempt.task_id == bindparam("task_id"), TaskAttempt.number > bindparam("after")
-    return bounded_rows(TaskAttempt, TaskAttempt.number, size, after, within=[of_task], limit=bindparam("most"))
-
-
-_ATTEMPTS_PAGE = _attempts_page()
+_TEXTS = (TaskAttempt.worker, TaskAttempt.error_type, TaskAttempt.error_message, TaskAttempt.traceback)
+ATTEMPTS = Listing(
+    TaskAttempt,
+    TaskAttempt.number,
+    rising=True,
+    size=sum((func.coalesce(func.octet_length(text), 0) for text in _TEXTS), start=literal(_ATTEMPT_BYTES, Integer)),
+)
 
 
 def read_attempts(db: Session, task: Task) -> list[Attempt]:
@@ -51,22 +50,19 @@ def read_attempts(db: Session, task: Task) -> list[Attempt]:
     return [*db.scalars(statement), *_attempt_of_row(task)]
 
 
-def page_of_attempts(db: Session, task: Task, limit: int, after: int) -> Page[Attempt, int]:
-    """At most `limit` attempts after number `after` and at most MAX_PAGE_BYTES of them, at least one."""
-    rows = db.execute(_ATTEMPTS_PAGE, {"task_id": task.id, "after": after, "most": limit + 1}).all()
-    past: list[Attempt] = [row[0] for row in rows[:limit]]
-    left_out = bool(rows) and rows[0][1] > len(past)
-    if left_out or len(past) == limit:
-        is_last = not left_out and not _attempt_of_row(task)
-        return Page(past, None if is_last else rows[len(past) - 1][0].number)
-    current = [each for each in _attempt_of_row(task) if each["number"] > after]
-    return Page([*past, *current], None)
+def cursor_after(number: int) -> str:
+    """Return the cursor behind the attempt of this number."""
+    return ATTEMPTS.cursor_of({"number": number})
 
 
-def number_of_attempt(attempt: Attempt) -> int:
-    """The attempt's number, which is its place in the list."""
-    number: int = attempt["number"] if isinstance(attempt, dict) else attempt.number
-    return number
+def page_of_attempts(db: Session, task: Task, limit: int, cursor: str | None) -> Page[Attempt]:
+    """At most `limit` attempts, oldest first, and MAX_PAGE_BYTES of them, at least one. Raises InvalidCursor."""
+    past, last = ATTEMPTS.page(db, limit, cursor, TaskAttempt.task_id == task.id)
+    current = _attempt_of_row(task) if last is None else []
+    if current and len(past) == limit:
+        return Page([*past], ATTEMPTS.cursor_of(past[-1]))
+    after = 0 if cursor is None else ATTEMPTS.position(cursor)[0]
+    return Page([*past, *(each for each in current if each["number"] > after)], last)
 
 
 def _attempt_of_row(task: Task) -> list[dict[str, Any]]:
@@ -90,11 +86,13 @@ def _attempt_of_row(task: Task) -> list[dict[str, Any]]:
 # -- The steps that a task has done: pages of them, in the order in which they ended, and clearing them ----------------
 
 
-def page_of_steps(db: Session, task_id: UUID, limit: int, after: int) -> Page[TaskStep, int]:
-    """At most `limit` steps after number `after` and about MAX_PAGE_BYTES of them, at least one."""
-    of_task, behind = TaskStep.task_id == task_id, TaskStep.seq > after
-    found = bounded_rows(TaskStep, TaskStep.seq, TaskStep.bytes, behind, within=[of_task], limit=limit + 1)
-    return bounded_page(db.execute(found).all(), limit, lambda step: step.seq)
+# In the order in which they ended.
+STEPS = Listing(TaskStep, TaskStep.seq, rising=True, size=TaskStep.bytes)
+
+
+def page_of_steps(db: Session, task_id: UUID, limit: int, cursor: str | None = None) -> Page[TaskStep]:
+    """At most `limit` steps and about MAX_PAGE_BYTES of them, at least one. Raises InvalidCursor."""
+    return STEPS.page(db, limit, cursor, TaskStep.task_id == task_id)
 
 
 def clear_steps(db: Session, task_id: UUID) -> None:
@@ -178,21 +176,23 @@ class LogFilter:
     level: LogLevel | None = None
 
 
+LOGS = Listing(
+    TaskLog,
+    TaskLog.seq,
+    rising=True,
+    size=sum(
+        (func.octet_length(text) for text in (TaskLog.logger, TaskLog.message, TaskLog.fields)),
+        start=literal(_LINE_BYTES, Integer),
+    ),
+)
+
+
 def page_of_logs(
-    db: Session, task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int = MAX_PAGE_BYTES
-) -> Page[TaskLog, int]:
-    """At most `limit` lines after number `after` and about `most_bytes` of them, at least one."""
-    found = bounded_rows(
-        TaskLog,
-        TaskLog.seq,
-        _bytes_of_line(),
-        TaskLog.seq > after,
-        *_log_conditions(wanted),
-        within=[TaskLog.task_id == task_id],
-        limit=limit + 1,
-        most_bytes=most_bytes,
-    )
-    return bounded_page(db.execute(found).all(), limit, lambda line: line.seq)
+    db: Session, task_id: UUID, wanted: LogFilter, limit: int, after: int | str, most_bytes: int = MAX_PAGE_BYTES
+) -> Page[TaskLog]:
+    """At most `limit` lines after number `after`, which is a cursor, and about `most_bytes` of them, at least one."""
+    which = [TaskLog.task_id == task_id, *_log_conditions(wanted)]
+    return LOGS.page(db, limit, str(after), *which, most_bytes=most_bytes)
 
 
 _NEWEST_LOGS = (
@@ -215,44 +215,25 @@ def _log_conditions(wanted: LogFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _bytes_of_line() -> ColumnElement[int]:
-    texts = (TaskLog.logger, TaskLog.message, TaskLog.fields)
-    return sum((func.octet_length(text) for text in texts), start=literal(_LINE_BYTES, Integer))
-
-
 # -- Reading what the bodies of a task emitted, oldest first, in pages -------------------------------------------------
 
 
+OUTPUT = Listing(TaskOutput, TaskOutput.seq, rising=True, size=TaskOutput.bytes)
+_NEWEST_OUTPUT = Listing(TaskOutput, TaskOutput.seq, size=TaskOutput.bytes)
+
+
 def page_of_output(
-    db: Session, task_id: UUID, stream: str | None, limit: int, after: int, most_bytes: int = MAX_PAGE_BYTES
-) -> Page[TaskOutput, int]:
+    db: Session, task_id: UUID, stream: str | None, limit: int, after: int | str, most_bytes: int = MAX_PAGE_BYTES
+) -> Page[TaskOutput]:
     """At most `limit` chunks after number `after` and about `most_bytes` of them, at least one; None: of any stream."""
-    found = bounded_rows(
-        TaskOutput,
-        TaskOutput.seq,
-        TaskOutput.bytes,
-        TaskOutput.seq > after,
-        *_of_stream(stream),
-        within=[TaskOutput.task_id == task_id],
-        limit=limit + 1,
-        most_bytes=most_bytes,
-    )
-    return bounded_page(db.execute(found).all(), limit, lambda chunk: chunk.seq)
+    which = [TaskOutput.task_id == task_id, *_of_stream(stream)]
+    return OUTPUT.page(db, limit, str(after), *which, most_bytes=most_bytes)
 
 
-def newest_output(db: Session, task_id: UUID, limit: int, most_bytes: int) -> Page[TaskOutput, int]:
+def newest_output(db: Session, task_id: UUID, limit: int, most_bytes: int) -> Page[TaskOutput]:
     """At most `limit` chunks, the last ones, oldest first. `last` is None where these are all."""
-    found = bounded_rows(
-        TaskOutput,
-        TaskOutput.seq,
-        TaskOutput.bytes,
-        within=[TaskOutput.task_id == task_id],
-        limit=limit + 1,
-        most_bytes=most_bytes,
-        falling=True,
-    )
-    items, last = bounded_page(db.execute(found).all(), limit, lambda chunk: chunk.seq)
-    return Page(items[::-1], last)
+    found = _NEWEST_OUTPUT.page(db, limit, None, TaskOutput.task_id == task_id, most_bytes=most_bytes)
+    return Page(found.items[::-1], found.last)
 
 
 def _of_stream(stream: str | None) -> list[ColumnElement[bool]]:
@@ -281,7 +262,7 @@ def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
 
 
 def read_so_far(
-    db: Session, task_id: UUID, owner: UUID | None, next_page: Callable[[Session], Page[Item, int]]
+    db: Session, task_id: UUID, owner: UUID | None, next_page: Callable[[Session], Page[Item]]
 ) -> SoFar[Item]:  # fmt: skip
     """The next page for a reader that follows, on a session in autocommit.
 

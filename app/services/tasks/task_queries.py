@@ -16,7 +16,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from app.core.config import get_settings
 from app.core.json_text import SMALL_BYTES
-from app.db.page import MAX_PAGE_BYTES, Page
+from app.db.listing import MAX_PAGE_BYTES, Listing, Page
 from app.db.sql import prepared, task_pages
 from app.db.statements import dependencies, reads, task_filter, task_rows, task_streams
 from app.ddl.engines import WAITS_OF_MANY
@@ -149,9 +149,9 @@ MAX_GROUPED_PAGE_BYTES = 4096
 # From here on, skipped rows count as many.
 MANY_SKIPPED = 1000
 
-TaskPage = Page[Task, UUID]
+TASKS = Listing(Task, Task.id)
 # Each task as `TaskRead` takes it.
-ShownPage = Page[dict[str, Any], UUID]
+ShownPage = Page[dict[str, Any]]
 
 
 def page_reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
@@ -159,21 +159,24 @@ def page_reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
     return looks_up_rows(wanted) or skip >= MANY_SKIPPED
 
 
-def read_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:
-    """At most `limit` tasks, and the id before which the next page starts, if there may be one.
+def read_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0) -> Page[Task]:
+    """At most `limit` tasks, and the cursor of the next page, if there may be one. Raises InvalidCursor.
 
-    `before` is that id of the previous page. With `skip` the number of rows to read is unlimited: no cursor could say
-    how many are still to be skipped.
+    With `skip` the number of rows to read is unlimited: no cursor could say how many are still to be skipped.
     """
-    ids, edge = _page_ids(db, wanted, limit, before, skip)
-    return Page(_page_tasks(db, wanted, ids), edge)
+    ids, edge = _page_ids(db, wanted, limit, cursor, skip)
+    return Page(_page_tasks(db, wanted, ids), _cursor_at(edge))
 
 
-def shown_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> ShownPage:
+def _cursor_at(edge: UUID | None) -> str | None:
+    return None if edge is None else TASKS.cursor_of({"id": edge})
+
+
+def shown_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0) -> ShownPage:
     """As `read_page`, cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
-    ids, edge = _page_ids(db, wanted, limit, before, skip)
+    ids, edge = _page_ids(db, wanted, limit, cursor, skip)
     if not ids:
-        return Page([], edge)
+        return Page([], _cursor_at(edge))
     # The owner of a task never changes: a page without other filters is always the same statement.
     changeable = task_filter.conditions(replace(wanted, user_id=None))
     statement = task_rows.page_statement(SHOWN, changeable) if changeable else _ROWS
@@ -181,7 +184,7 @@ def shown_page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | No
     if found.is_cut:
         edge = found.rows[-1]["id"]
     explain_waits(db, found.rows)
-    return Page([as_shown(row) for row in found.rows], edge)
+    return Page([as_shown(row) for row in found.rows], _cursor_at(edge))
 
 
 def shown_longest(
@@ -236,12 +239,13 @@ _NEWEST_NAMES = (*SHOWN, "waits")  # of its columns, but for the last one
 
 
 def newest_page(
-    db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, before: UUID | None = None
+    db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, cursor: str | None = None
 ) -> ShownPage | None:
     """As `shown_page` for the tasks of a user, of any status or of one. One statement.
 
     Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown_page` reads no more than that.
     """
+    before = None if cursor is None else TASKS.position(cursor)[0]
     statement = _newest_statement(of_status=status is not None, below=before is not None)
     values = {"owner": owner, "status": status, "before": before, "most": limit + 1}
     found = prepared.execute_prepared(db, statement, values)
@@ -249,23 +253,24 @@ def newest_page(
     if any(row["id"] is None for row in rows) or sum(row[-1] for row in found[:limit]) > MAX_PAGE_BYTES:
         return None
     explain_waits(db, rows)
-    return Page([as_shown(row) for row in rows], rows[-1]["id"] if len(found) > limit else None)
+    return Page([as_shown(row) for row in rows], TASKS.cursor_of(rows[-1]) if len(found) > limit else None)
 
 
 def first_tasks(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
     """The first `limit` tasks, for callers without a cursor: reads until the page is full."""
     if limit < 1:
         return []
-    tasks, edge = read_page(db, wanted, limit, skip=skip)
-    while edge is not None and len(tasks) < limit:
-        more, edge = read_page(db, wanted, limit - len(tasks), before=edge)
+    tasks, cursor = read_page(db, wanted, limit, skip=skip)
+    while cursor is not None and len(tasks) < limit:
+        more, cursor = read_page(db, wanted, limit - len(tasks), cursor=cursor)
         tasks += more
     return tasks
 
 
 def _page_ids(
-    db: Session, wanted: TaskFilter, limit: int, before: UUID | None, skip: int
+    db: Session, wanted: TaskFilter, limit: int, cursor: str | None, skip: int
 ) -> tuple[list[UUID], UUID | None]:
+    before = None if cursor is None else TASKS.position(cursor)[0]
     look = UNLIMITED if skip else PAGE_LOOK
     if wanted.waiting_for is not None:
         look_at_workers(db)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 
 from app.core.config import get_settings
 from app.core.ids import first_id_at, new_id
-from app.db.page import Page, page_of
+from app.db.listing import Listing
 from app.db.session import transaction
 from app.db.statements import reads
 from app.db.statements.writes import changed_rows
@@ -100,17 +100,8 @@ def queue_again(db: Session, endpoint: WebhookEndpoint, *which: sa.ColumnElement
     return changed_rows(db.execute(queued.execution_options(synchronize_session=False)))
 
 
-def page(
-    db: Session, of: sa.ColumnElement[bool], limit: int, before: UUID | None
-) -> Page[WebhookDelivery, UUID]:  # fmt: skip
-    """Return a page of these deliveries, newest first; `before` is the id after which it starts."""
-    found = sa.select(WebhookDelivery).where(of).order_by(WebhookDelivery.id.desc()).limit(limit + 1)
-    if before is not None:
-        found = found.where(WebhookDelivery.id < before)
-    # Without their bodies, which no answer shows.
-    without = found.options(defer(WebhookDelivery.body))
-    rows = db.scalars(without.execution_options(populate_existing=True)).all()
-    return page_of(list(rows), limit, lambda row: row.id)
+# The newest first, without their bodies, which no answer shows.
+DELIVERIES = Listing(WebhookDelivery, WebhookDelivery.id, options=[defer(WebhookDelivery.body)])
 
 
 def newest(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:

@@ -2,50 +2,43 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, literal, select
+from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.page import Page, page_of
+from app.db.listing import WHOSE, Filter, Listing, Matches, Whose
 from app.db.statements import workflows
-from app.db.statements.expressions import lower_case, position_in
+from app.db.statements.expressions import holds_text
 from app.db.statements.reads import find_owned
 from app.db.statements.workflows import Group, Node
 from app.errors import WorkflowNotFound
 from app.models.task import ACTIVE, TaskAttempt, TaskStatus
 from app.models.workflow import Workflow
+from app.schemas.values import Moment, ShortText
 
 
-@dataclass(frozen=True)
-class WorkflowFilter:
-    """Which workflows to list; None leaves a field out. `name` is a part of the name, ignoring case.
+class WorkflowFilter(Filter):
+    """Which workflows to list."""
 
-    Times are of the creation.
-    """
-
-    user_id: UUID | None = None
-    name: str | None = None
-    status: TaskStatus | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = []
-        if self.user_id is not None:
-            found.append(Workflow.user_id == self.user_id)
-        if self.name:
-            found.append(position_in(lower_case(Workflow.name), lower_case(literal(self.name, Text))) > 0)
-        if self.status is not None:
-            found.append(workflows.has_status(self.status))
-        if self.created_after is not None:
-            found.append(Workflow.created_at > self.created_after)
-        if self.created_before is not None:
-            found.append(Workflow.created_at < self.created_before)
-        return found
+    entity: ClassVar[Any] = Workflow
+    name: Annotated[ShortText | None, Matches(partial(holds_text, Workflow.name))] = Field(
+        None, description="Workflows whose name contains this text, ignoring case."
+    )
+    status: Annotated[TaskStatus | None, Matches(workflows.has_status)] = Field(
+        None, description="Workflows with this status."
+    )
+    created_after: Annotated[Moment | None, Matches(lambda at: Workflow.created_at > at)] = Field(
+        None, description="Workflows created after this time."
+    )
+    created_before: Annotated[Moment | None, Matches(lambda at: Workflow.created_at < at)] = Field(
+        None, description="Workflows created before this time."
+    )
+    user_id: Whose = Field(None, description=WHOSE)
 
 
 def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
@@ -83,12 +76,8 @@ def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tupl
     return found
 
 
-def page(db: Session, wanted: WorkflowFilter, limit: int, before: UUID | None) -> Page[dict[str, Any], UUID]:
-    """Return a page of workflows as `WorkflowSummary` takes them, the newest first."""
-    behind = [] if before is None else [Workflow.id < before]
-    found = select(Workflow).where(*wanted.conditions(), *behind).order_by(Workflow.id.desc()).limit(limit + 1)
-    rows = page_of(list(db.scalars(found.execution_options(populate_existing=True))), limit, lambda each: each.id)
-    return Page(_shown(db, rows.items), rows.last)
+# The newest first.
+WORKFLOWS = Listing(Workflow, Workflow.id)
 
 
 def final(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
@@ -100,7 +89,8 @@ def final(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
     return next((status for status in order if status in known), TaskStatus.SUCCEEDED)
 
 
-def _shown(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
+def summaries(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
+    """Return these workflows as `WorkflowSummary` takes them."""
     of: dict[UUID, list[Group]] = {row.id: [] for row in rows}
     for group in workflows.groups(db, of) if rows else ():
         of[group.workflow_id].append(group)

@@ -2,20 +2,23 @@
 
 from itertools import groupby
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
+from app.db.listing import Page
 from app.errors import InvalidInput, Text
 from app.models.audit import AuditRecord
 from app.schemas.audit import AuditEvent
 from app.services.audit import AuditFilter, audit_service
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
+from app.web.forms import next_page
 from app.web.responses import NavigationEntry, page
 
 router = SlashRouter()
@@ -54,7 +57,7 @@ def show_audit(
     event: Annotated[list[str], Query(max_length=len(_KNOWN))] = [],  # noqa: B006 (FastAPI copies it)
     by: Annotated[str, Query(max_length=64)] = "",
     object_id: Annotated[str, Query(max_length=128)] = "",
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     """Show records. `event` is an event or the word before its dot, `by` an id or a username."""
     chosen = [each for each in dict.fromkeys(event) if each]
@@ -62,21 +65,21 @@ def show_audit(
         raise InvalidInput(Text("There is no event {}", unknown[0][:64]))
     by, object_id = by.strip(), object_id.strip().replace("\x00", "")
     actor = _actor(db, by)
-    wanted = AuditFilter([one for each in chosen for one in _KNOWN[each]], actor, object_id or None)
+    events = [one for each in chosen for one in _KNOWN[each]]
+    wanted = AuditFilter(event=events, actor_id=actor, object_id=object_id or None)
     is_unknown = bool(by) and actor is None
-    items, last = ([], None) if is_unknown else audit_service.list_page(db, wanted, ROWS, cursor)
-    query = [("event", each) for each in chosen]
-    query += [(name, value) for name, value in (("by", by), ("object_id", object_id)) if value]
-    names = user_service.usernames(db, _users_in(items) | ({actor} if actor else set()))
+    found = Page([], None) if is_unknown else audit_service.list_page(db, wanted, ROWS, cursor)
+    query = {"event": chosen, "by": by, "object_id": object_id}
+    names = user_service.usernames(db, _users_in(found.items) | ({actor} if actor else set()))
     values: dict[str, Any] = {
-        "records": [(record, _page_of(record), _name_of(record, names)) for record in items],
+        "records": [(record, _page_of(record), _name_of(record, names)) for record in found.items],
         "groups": EVENTS,
         "chosen": chosen,
         "by": names.get(actor, by) if actor else by,
         "is_unknown": is_unknown,
         "object_id": object_id,
-        "is_filtered": bool(query),
-        "next_page": None if last is None else f"/audit?{urlencode([*query, ('cursor', str(last))])}",
+        "is_filtered": any(query.values()),
+        "next_page": next_page(found, "/audit", query),
     }
     return page(request, "audit.html", values)
 

@@ -6,8 +6,6 @@ run or ended within a week, and each has a page.
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -17,18 +15,19 @@ from sqlalchemy.orm import Session
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
-from app.api.http.responses import read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.api.task_filters import filter_of_search
+from app.api.task_filters import filter_of_search, read_search
 from app.errors import InvalidInput, Text
 from app.models.bulk import BulkDeed, Deed, DeedState
 from app.models.task_filter import MAX_SEARCH
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
-from app.services.tasks.search import parse, text_of
+from app.services.tasks.search import text_of
 from app.services.user_service import user_service
 from app.web.access import PageUser
+from app.web.forms import next_page
 from app.web.responses import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
 
@@ -68,7 +67,7 @@ def _preview(
     error: InvalidInput | None = None,
 ) -> Response:
     """Return the page of the preview. With an error it says what is wrong with the number that was `typed`."""
-    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
+    search = read_search(user, text)
     if search.problems:  # without them the search would find more than was meant
         raise InvalidInput(Text("Not understood: {}", " ".join(search.problems)))
     search.fields.setdefault("status", STATES_OF[deed])
@@ -113,14 +112,12 @@ def start(
 
 
 @router.get("/bulk")
-def list_deeds(
-    request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=64)] = None
-) -> Response:
-    found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, before=read_cursor(cursor))
+def list_deeds(request: Request, db: SessionDep, user: PageUser, cursor: Cursor = None) -> Response:
+    found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, cursor=cursor)
     values = {
         "deeds": [(deed, _search(deed)) for deed in found.items],
         "names": user_service.usernames(db, {deed.user_id for deed in found.items} if user.is_admin else ()),
-        "next_page": None if found.last is None else f"/bulk?cursor={found.last.hex}",
+        "next_page": next_page(found, "/bulk"),
     }
     return page(request, "bulk_list.html", values)
 
@@ -139,7 +136,7 @@ def show(
         "selected": selected.items,
         "next_page": None if selected.last is None else f"/bulk/{deed_id}?skip={selected.last}",
         # A deed changes the states by which it was chosen, so the tasks are those that the rest of its search finds.
-        "rest": None if search is None else parse(search, user, datetime.now(UTC)).with_value("status", None),
+        "rest": None if search is None else read_search(user, search).with_value("status", None),
         "names": user_service.usernames(db, {deed.user_id} if user.is_admin else ()),
     }
     return page(request, "bulk.html", values)

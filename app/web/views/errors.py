@@ -4,13 +4,13 @@ from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Form, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import visible_to_admin
@@ -24,9 +24,10 @@ from app.schemas.task import TaskAttemptRead, TaskRead
 from app.services.operations import error_group_service
 from app.services.operations.error_group_service import HOUR, LOOK, ErrorFilter, ErrorSort
 from app.services.task_service import task_service
+from app.services.tasks.task_history import cursor_after
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import Back, checked_back
+from app.web.forms import Back, checked_back, path_of
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.shown_tasks import seconds_of, shown
 
@@ -48,12 +49,12 @@ def list_errors(
     text: Annotated[str, Query(alias="q", max_length=MAX_TEXT)] = "",
     sort: Annotated[ErrorSort, Query()] = ErrorSort.LAST_SEEN,
     whose: Annotated[UUID | None, Query(alias="user")] = None,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
 ) -> Response:
     text = text.replace("\x00", " ").strip()
-    wanted = ErrorFilter(visible_to_admin(user, whose), state, text=text or None)
-    found = error_group_service.list_error_groups(db, wanted, ROWS, cursor, sort)
-    counts = error_group_service.count_error_groups(db, wanted)
+    wanted = ErrorFilter(user_id=visible_to_admin(user, whose), state=state)
+    found = error_group_service.list_error_groups(db, wanted, ROWS, cursor, sort, text)
+    counts = error_group_service.count_error_groups(db, wanted, text)
     shown = {"state": state, "q": text, "sort": sort, "user": whose}
     owners = {group.user_id for group in found.items} | ({whose} if whose else set())
     values: dict[str, Any] = {
@@ -68,7 +69,7 @@ def list_errors(
         "whose": whose,
         "everybodys": _path(shown | {"user": None}),
         "owners": user_service.usernames(db, owners) if user.is_admin else {},
-        "next_page": None if found.last is None else _path(shown | {"cursor": found.last}),
+        "next_page": found.last and _path(shown | {"cursor": found.last}),
     }
     return page(request, "errors.html", values)
 
@@ -76,8 +77,7 @@ def list_errors(
 def _path(shown: dict[str, Any]) -> str:
     """Return the path of the list in this state. What is as without it is left out."""
     usual = {"state": ErrorState.OPEN, "sort": ErrorSort.LAST_SEEN}
-    named = {name: str(value) for name, value in shown.items() if value and value != usual.get(name)}
-    return f"/errors?{urlencode(named)}" if named else "/errors"
+    return path_of("/errors", {name: value for name, value in shown.items() if value != usual.get(name)})
 
 
 @router.post("/errors/{fingerprint}/resolve")
@@ -158,6 +158,7 @@ def show_error_group(
 def _attempt_of(db: Session, task: TaskRead, owner: UUID | None) -> TaskAttemptRead | None:
     """Return the attempt that failed; None where the task is gone, or was retried meanwhile."""
     with suppress(TaskNotFound):
-        for attempt in task_service.list_attempts(db, task.id, 1, owner=owner, after=task.attempt - 1).items:
+        before = cursor_after(task.attempt - 1)
+        for attempt in task_service.list_attempts(db, task.id, 1, owner=owner, cursor=before).items:
             return TaskAttemptRead.model_validate(attempt, from_attributes=True)
     return None

@@ -1,20 +1,19 @@
 """Files: the list, an upload, a download, and what is asked before a deletion; and the artifacts of a task."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import SessionDep, SettingsDep
 from app.api.http.contents import bytes_response, content_response, in_session
-from app.api.http.responses import read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.errors import ArtifactNotFound
 from app.services.files.service import file_service
 from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm
+from app.web.forms import Confirmed, ask_to_confirm, next_page
 from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
@@ -31,16 +30,14 @@ SANDBOX = {
 
 
 @router.get("/files")
-def list_files(
-    request: Request, db: SessionDep, user: PageUser, cursor: Annotated[str | None, Query(max_length=100)] = None
-) -> Response:
+def list_files(request: Request, db: SessionDep, user: PageUser, cursor: Cursor = None) -> Response:
     """List files, the newest first; administrators see those of all users."""
-    found = file_service.list_files(db, ROWS, owner=user.owner, before=read_cursor(cursor))
+    found = file_service.list_files(db, ROWS, owner=user.owner, cursor=cursor)
     of = {each.user_id for each in found.items if each.user_id is not None}
     values = {
         "rows": found.items,
         "owners": user_service.usernames(db, of) if user.owner is None else {},
-        "next_page": None if found.last is None else f"/files?cursor={found.last.hex}",
+        "next_page": next_page(found, "/files"),
     }
     return page(request, "files.html", values)
 

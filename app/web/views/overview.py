@@ -152,7 +152,9 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
         "ready": sum(each.ready for each in queues),
         "oldest": longest_wait(queues),
         "longest": shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
-        "groups": error_group_service.list_error_groups(db, ErrorFilter(user.owner, ErrorState.OPEN), GROUPS).items,
+        "groups": error_group_service.list_error_groups(
+            db, ErrorFilter(user_id=user.owner, state=ErrorState.OPEN), GROUPS
+        ).items,
         "yesterday": yesterday,
         "address": f"{request.url.scheme}://{request.url.netloc}",
         **_numbers(stats, window),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Form, Query, Request, Response
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.problems import status_of
-from app.api.http.responses import read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core import drawing
 from app.core.moments import moment
@@ -29,7 +28,7 @@ from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.user_service import user_service
 from app.web import shown_schedules
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm
+from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
 from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
 from app.web.shown_schedules import LAST_RUNS, Health
 
@@ -37,7 +36,6 @@ router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/schedules", "Schedules"),)
 
 ROWS = 50
-Text = Annotated[str, Query(max_length=200)]
 
 
 class Row(NamedTuple):
@@ -49,39 +47,29 @@ class Row(NamedTuple):
     health: Health
 
 
+class Asked(ListQuery, ScheduleFilter):
+    """The filters are those of the API."""
+
+
 @router.get("/schedules")
 def list_schedules(
-    request: Request,
-    db: SessionDep,
-    user: PageUser,
-    name: Text = "",
-    tag: Text = "",
-    celery_task_name: Text = "",
-    paused: Annotated[bool | None, Query()] = None,
-    user_id: Annotated[UUID | None, Query()] = None,
-    cursor: Annotated[str | None, Query(max_length=100)] = None,
+    request: Request, db: SessionDep, user: PageUser, asked: Annotated[Asked, Query()], cursor: Cursor = None
 ) -> Response:
-    """List schedules, the newest first. The filters are those of the API; `user_id` is of administrators alone."""
-    sent = {"name": name, "tag": tag, "celery_task_name": celery_task_name}
-    asked: dict[str, Any] = {each: text for each in sent if (text := sent[each].replace("\x00", "").strip())}
-    wanted = ScheduleFilter(user_id=user.owner or user_id, paused=paused, **asked)
-    found = schedule_service.list_schedules(db, wanted, ROWS, before=read_cursor(cursor))
-    if paused is not None:
-        asked["paused"] = str(paused).lower()
-    if user.owner is None and user_id is not None:
-        asked["user_id"] = str(user_id)
-    rows = _rows(request, db, found.items)
+    """List schedules, the newest first."""
+    found = schedule_service.list_schedules(db, asked.of(user), ROWS, cursor=cursor)
+    rows, named = _rows(request, db, found.items), asked.named(user)
+    whose = asked.user_id if isinstance(asked.user_id, UUID) else None
     values = {
         "rows": rows,
         "troubled": [row for row in rows if row.health.trouble],
         "most": LAST_RUNS,
-        "owners": _owners(db, user, found.items, user_id),
-        "whose": user_id,
-        "asked": asked,
-        "paused": paused,
-        "tabs": [(each, _path(asked, paused=each)) for each in (None, "false", "true")],
-        "without": {each: _path(asked, **{each: None}) for each in asked},
-        "next_page": None if found.last is None else _path(asked, cursor=found.last),
+        "owners": _owners(db, user, found.items, whose),
+        "whose": whose,
+        "asked": named,
+        "paused": asked.paused,
+        "tabs": [(each, path_of("/schedules", named, paused=each)) for each in (None, "false", "true")],
+        "without": {each: path_of("/schedules", named, **{each: None}) for each in named},
+        "next_page": next_page(found, "/schedules", named),
     }
     return page(request, "schedules.html", values)
 
@@ -99,12 +87,6 @@ def _owners(db: SessionDep, user: Principal, schedules: list[Schedule], chosen: 
     return user_service.usernames(db, {schedule.user_id for schedule in schedules} | ({chosen} if chosen else set()))
 
 
-def _path(asked: dict[str, Any], **changed: Any) -> str:
-    """Return the path of the list with these parameters; None leaves one out."""
-    named = {name: value for name, value in (asked | changed).items() if value is not None}
-    return "/schedules" + (f"?{urlencode(named)}" if named else "")
-
-
 # -- One schedule: when it is next, what became of its times, and what can be done to it -------------------------------
 
 TIMES = 10
@@ -119,11 +101,7 @@ Typed = Annotated[str, Form(max_length=40)]
 
 @router.get("/schedules/{schedule_id}")
 def show_schedule(
-    request: Request,
-    db: SessionDep,
-    user: PageUser,
-    schedule_id: UUID,
-    cursor: Annotated[str | None, Query(max_length=100)] = None,
+    request: Request, db: SessionDep, user: PageUser, schedule_id: UUID, cursor: Cursor = None
 ) -> Response:
     return _shown(request, db, user, schedule_id, cursor)
 
@@ -140,6 +118,7 @@ def _shown(
     row = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
     now = now_of(db)
     found = schedule_service.runs(db, schedule_id, RUNS, owner=user.owner, cursor=cursor)
+    following = next_page(found, f"/schedules/{schedule_id}")
     known = listing.fates_of_tasks(db, {run.task_id for run in found.items if run.task_id is not None})
     zone = zone_of(row.timezone)
     values: dict[str, Any] = {
@@ -153,7 +132,7 @@ def _shown(
         "runs": [(run, outcome_of(run.task_id, run.skipped, known), _fate(run, known)) for run in found.items],
         "picture": picture(found.items, known, now, zone, is_newest=cursor is None),
         "is_newest": cursor is None,
-        "next_page": f"/schedules/{schedule_id}?cursor={found.last}#runs" if found.last else None,
+        "next_page": following and f"{following}#runs",
         "range": typed or _range(row, now, zone),
         "json": JSONTexts(),
         "refused": refused,

@@ -9,7 +9,7 @@ from fastapi import Form, Header, Query, Request, Response
 from app.api.deps import SessionDep, WatcherDep
 from app.api.http.router import SlashRouter
 from app.api.http.sse import stream_or_204
-from app.db.page import Page
+from app.db.listing import Page
 from app.db.statements import files
 from app.live.streams import version_of
 from app.models.audit import AuditEvent
@@ -51,11 +51,11 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     (task,) = shown([row])
     earlier = max(task.attempt - ATTEMPTS, 0)
     # Not by `task_service`, which would look for the task and its owner again each time.
-    found = task_history.page_of_attempts(db, row, ATTEMPTS, earlier)
+    found = task_history.page_of_attempts(db, row, ATTEMPTS, task_history.cursor_after(earlier))
     attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
     now = datetime.now(UTC)
     logs = task_history.newest_logs(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
-    steps = task_history.page_of_steps(db, task_id, STEPS, 0) if row.attempt else Page([], None)
+    steps = task_history.page_of_steps(db, task_id, STEPS) if row.attempt else Page([], None)
     output = task_history.newest_output(db, task_id, CHUNKS, OUTPUT_BYTES) if row.attempt else Page([], None)
     values = {
         "task": task,
@@ -204,7 +204,7 @@ def _deliveries(db: SessionDep, task: Task) -> list[tuple[DeliveryRead, str]]:
     """Return the newest webhooks of its ends, each with its URL. A task that nobody follows costs no statement."""
     if not (task.followers or 0) & ConsumerNumber.WEBHOOKS.bit and task.webhook_url is None:
         return []
-    found = deliveries.page(db, WebhookDelivery.task_id == task.id, DELIVERIES, None).items
+    found = deliveries.DELIVERIES.page(db, DELIVERIES, None, WebhookDelivery.task_id == task.id).items
     urls = deliveries.receivers(db, found)
     return [(DeliveryRead.model_validate(each), urls.get(each.id, "")) for each in found]
 

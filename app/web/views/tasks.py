@@ -2,28 +2,27 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
 
 from app.api.deps import SessionDep, WatcherDep
-from app.api.http.responses import read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
-from app.api.task_filters import filter_of_search
+from app.api.task_filters import filter_of_search, read_search
 from app.catalogue import known_queues
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import MAX_SEARCH, Longest, TaskFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.permissions import types_for
-from app.services.tasks.search import ALL, KEYS, Search, parse
+from app.services.tasks.search import ALL, KEYS, Search
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
+from app.web.forms import path_of
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown, waited_of
 
@@ -42,12 +41,12 @@ def list_tasks(
     db: SessionDep,
     user: PageUser,
     text: Text = "",
-    cursor: Annotated[str | None, Query()] = None,
+    cursor: Cursor = None,
     sort: Annotated[Longest | None, Query()] = None,
     skip: Annotated[int, Query(ge=0, lt=task_queries.PAGE_LOOK)] = 0,
     filters: Annotated[bool, Query()] = False,
 ) -> Response:
-    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
+    search = read_search(user, text)
     wanted = filter_of_search(user, search)
     rows, following = _rows(db, wanted, cursor, sort, skip)
     tasks = shown(rows)
@@ -73,7 +72,7 @@ def list_tasks(
         "sort": sort and sort.value,
         "newest": task_queries.PAGE_LOOK,
         "facets": _facets(db, search, found) if filters else None,
-        "next_page": "/tasks?" + urlencode({"q": search.text, **following}) if following else None,
+        "next_page": path_of("/tasks", {"q": search.text}, **following) if following else None,
         "is_first": is_first,
     }
     return page(request, "tasks.html", values | {"now": datetime.now(UTC)})
@@ -83,7 +82,7 @@ def list_tasks(
 @costly(lambda _: True)
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
     """The facets of a search, for a page that is open."""
-    search = parse(text, user, datetime.now(UTC), partial(user_service.find_id, db))
+    search = read_search(user, text)
     found = _found(db, search, filter_of_search(user, search), user)
     return page(request, "facets.html", {"facets": _facets(db, search, found)})
 
@@ -93,8 +92,8 @@ def _rows(
 ) -> tuple[Sequence[dict[str, Any]], dict[str, str] | None]:
     """Return the rows of a page of the list, and the parameters of the next one."""
     if sort is None:
-        found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
-        return found.items, None if found.last is None else {"cursor": found.last.hex}
+        found = task_service.show_page(db, wanted, ROWS, cursor=cursor)
+        return found.items, None if found.last is None else {"cursor": found.last}
     rows, behind = task_queries.shown_longest(db, wanted, sort, ROWS, skip)
     return rows, None if behind is None else {"sort": sort.value, "skip": str(behind)}
 

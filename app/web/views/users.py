@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Form, Query, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
@@ -11,7 +11,7 @@ from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
-from app.api.http.responses import read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.errors import InvalidInput, LastAdmin, ServiceError, UserExists, WeakPassword
 from app.models.task import TaskPriority
@@ -21,7 +21,7 @@ from app.services.accounts.totp_service import totp_service
 from app.services.tasks import task_counts
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
-from app.web.forms import Confirmed, ask_to_confirm, by_field, number, parsed
+from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page, number, parsed
 from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
@@ -59,14 +59,12 @@ class NewPassword(BaseModel):
 
 
 @router.get("/users")
-def list_users(
-    request: Request, db: SessionDep, _admin: PageAdmin, cursor: Annotated[str | None, Query(max_length=64)] = None
-) -> Response:
-    found = user_service.list_users(db, limit=ROWS, before=read_cursor(cursor))
+def list_users(request: Request, db: SessionDep, _admin: PageAdmin, cursor: Cursor = None) -> Response:
+    found = user_service.list_users(db, limit=ROWS, cursor=cursor)
     values = {
         "users": found.items,
         "counts": task_counts.of_users(db, [user.id for user in found.items]),
-        "next_page": None if found.last is None else f"/users?cursor={found.last.hex}",
+        "next_page": next_page(found, "/users"),
     }
     return page(request, "users.html", values)
 

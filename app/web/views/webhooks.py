@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.problems import status_of
-from app.api.http.responses import Cursor, read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core.moments import moment
 from app.errors import (
@@ -31,7 +31,7 @@ from app.services.webhooks import deliveries
 from app.services.webhooks.deliveries import Queued
 from app.web import shown_schedules
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm, by_field
+from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page
 from app.web.responses import page, redirect
 from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of, shown_body
 
@@ -210,7 +210,7 @@ def _endpoint(
     since: str = "",
 ) -> Response:
     row = webhook_service.get_endpoint(db, user.id, endpoint_id)
-    found = webhook_service.list_deliveries(db, user.id, endpoint_id, limit=ROWS, before=read_cursor(cursor))
+    found = webhook_service.list_deliveries(db, user.id, endpoint_id, limit=ROWS, cursor=cursor)
     deliveries = [DeliveryRead.model_validate(each) for each in found.items]
     nothing = Queued(0, 0, None)
     queued = webhook_service.count_queued(db, endpoint_id, MOST_QUEUED + 1) if row.enabled else nothing
@@ -220,7 +220,7 @@ def _endpoint(
         "name": name_of(row.url),
         "filters": FILTERS,
         "deliveries": deliveries,
-        "next_page": f"/webhooks/{endpoint_id}?cursor={found.last}" if found.last else None,
+        "next_page": next_page(found, f"/webhooks/{endpoint_id}"),
         "is_first": cursor is None,
         "latencies": latencies_of(deliveries),
         "reason": last_error(deliveries) if cursor is None else None,

@@ -7,10 +7,9 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
-from pydantic import BeforeValidator
 
 from app.api.deps import SessionDep
-from app.api.http.responses import read_cursor
+from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core.drawing import Bar, row
 from app.db.statements.workflows import Node
@@ -22,7 +21,7 @@ from app.services.workflow_service import workflow_service
 from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm
+from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.workflow_picture import MOST_BOXES, critical_path, picture, seconds_of, timeline
 
@@ -34,31 +33,26 @@ ROWS = 50
 LAYER_ROWS, TIMES, STEPS = 200, 60, 8
 # Of the bar, from left to right.
 _STATES = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED, TaskStatus.RUNNING)
-Text = Annotated[str, Query(max_length=200)]
+
+
+class Asked(ListQuery, WorkflowFilter):
+    """The filters are those of the API."""
 
 
 @router.get("/workflows")
 def list_workflows(
-    request: Request,
-    db: SessionDep,
-    user: PageUser,
-    name: Text = "",
-    status: Annotated[TaskStatus | None, Query(), BeforeValidator(lambda sent: sent or None)] = None,
-    user_id: Annotated[UUID | None, Query()] = None,
-    cursor: Annotated[str | None, Query(max_length=100)] = None,
+    request: Request, db: SessionDep, user: PageUser, asked: Annotated[Asked, Query()], cursor: Cursor = None
 ) -> Response:
-    """List workflows, the newest first. The filters are those of the API; `user_id` is of administrators alone."""
-    name = name.replace("\x00", "").strip()
-    wanted = WorkflowFilter(user.owner or user_id, name or None, status)
-    found = workflow_service.list_workflows(db, wanted, ROWS, before=read_cursor(cursor))
-    asked = {"name": name or None, "status": status, "user_id": user_id if user.owner is None else None}
+    """List workflows, the newest first."""
+    found = workflow_service.list_workflows(db, asked.of(user), ROWS, cursor=cursor)
+    named = asked.named(user)
     values = {
         "rows": [(each, _bar(each)) for each in found.items],
         "owners": _owners(db, user, found.items),
-        "asked": {each: value for each, value in asked.items() if value is not None},
-        "tabs": [(each, _path(asked, status=each)) for each in (None, *TaskStatus)],
-        "status": status,
-        "next_page": None if found.last is None else _path(asked, cursor=found.last),
+        "asked": named,
+        "tabs": [(each, path_of("/workflows", named, status=each)) for each in (None, *TaskStatus)],
+        "status": asked.status,
+        "next_page": next_page(found, "/workflows", named),
     }
     return page(request, "workflows.html", values)
 

@@ -12,7 +12,7 @@ from task_service_client.cli.answers import read, shape
 from task_service_client.cli.columns import TASKS as COLUMNS
 from task_service_client.cli.data import write_one
 from task_service_client.cli.exits import Refused
-from task_service_client.cli.ids import filters_of
+from task_service_client.cli.ids import search_of
 from task_service_client.cli.language import t
 from task_service_client.cli.run import Run, console
 
@@ -29,10 +29,10 @@ def do(run: Run, deed: str, query: str, timeout: float | None, *, yes: bool, dry
     from task_service_client.models import BulkPreview
 
     with run.client() as client:
-        filters = filters_of(client, query)
-        if not filters:
+        wanted = search_of(query)
+        if not wanted:
             raise Refused(t("An empty search means all tasks: name what is meant, such as status:failed."))
-        preview = read(client.request("POST", BULK + deed, json={"filter": filters, "dry_run": True}), BulkPreview)
+        preview = read(client.request("POST", BULK + deed, json={"filter": wanted, "dry_run": True}), BulkPreview)
         if dry_run:
             write_one(run, {"matched": preview["matched"], "sample": preview["sample"]} if run.output != "text" else
                       {"matched": preview["matched"]})  # fmt: skip

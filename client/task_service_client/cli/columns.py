@@ -1,6 +1,10 @@
 """Columns of lists, for each kind of object."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,14 @@ class Column:
     rank: int = 0
     least: int = 0
     only_if_any: bool = False
+
+
+def value_at(row: Row, path: str) -> Any:
+    """Return the value of a field; `error.type` is one in another. None where there is none on the way."""
+    found: Any = row
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 _ID = Column("id", "ID")

@@ -1,27 +1,17 @@
 """Data on stdout: as JSON, as lines, as a table on a terminal and as values between tabs elsewhere."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from task_service_client.cli.columns import Column, Row, value_at
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 from task_service_client.cli.run import Run
 from task_service_client.cli.texts import as_json, compact, safe
 
-Row = Mapping[str, Any]
 
-
-def value_at(row: Row, path: str) -> Any:
-    """Return the value of a field; `error.type` is one in another. None where there is none on the way."""
-    found: Any = row
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
-
-
-def write_list(run: Run, rows: Iterable[Row], columns: Sequence["Any"]) -> int:
-    """Write objects, and return how many they are. `columns` (table.Column) are those of the text."""
+def write_list(run: Run, rows: Iterable[Row], columns: Sequence[Column]) -> int:
+    """Write objects, and return how many they are. `columns` are those of the text."""
     if run.output == "jsonl":
         return sum(write_line(run, row) for row in rows)
     found = [_chosen(run, row) for row in rows] if run.output == "json" else [*rows]

@@ -1,19 +1,22 @@
 """Which tasks a command is about: ids of its arguments or of stdin, or those of a search."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from task_service_client.cli.answers import rows, shape
 from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
-from task_service_client.cli.search import parsed
+from task_service_client.errors import ApiError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from task_service_client import Client
 
-TASKS, USERS = "/api/v1/tasks/", "/api/v1/users/"
+TASKS = "/api/v1/tasks/"
 MOST_WATCHED = 1000
 
 
@@ -33,28 +36,25 @@ def checked_ids(given: Iterable[str]) -> list[str]:
     return [*dict.fromkeys(checked_id(text) for text in texts)]
 
 
-def filters_of(client: "Client", query: str) -> dict[str, Any]:
-    """Return the filters of a search, with the id of a user that it names. Raises Refused."""
-    filters = parsed(query)
-    user = filters.get("user_id")
-    if user in (None, "all"):
-        return filters
+def search_of(query: str | None) -> dict[str, Any]:
+    """Return the parameters, or the filter of a bulk operation, of a search: the service reads it."""
+    return {"q": query} if query and query.strip() else {}
+
+
+def rows_in(
+    client: "Client", query: str | None, states: Sequence[str], form: "type[BaseModel]"
+) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of a search in these states, the newest first; where it names states, those that it finds."""
+    params = {"limit": 100, **search_of(query)}
     try:
-        return {**filters, "user_id": str(UUID(user))}
-    except ValueError:
-        users = rows(client, USERS, shape(id=str, username=str), {"limit": 200})
-        found = next((each["id"] for each in users if each["username"] == user), None)
-    if found is None:
-        raise Refused(t("There is no user {name}.", name=user))
-    return {**filters, "user_id": found}
+        yield from rows(client, TASKS, form, {**params, "status": states})
+    except ApiError as error:
+        if error.code != "invalid_search":
+            raise
+        yield from rows(client, TASKS, form, params)
 
 
 def found_ids(client: "Client", query: str) -> list[str]:
     """Return the newest tasks of a search that have not ended, at most a thousand."""
-    filters = {"status": ["pending", "running"], **filters_of(client, query)}
-    found = []
-    for row in rows(client, TASKS, shape(id=str), {"limit": 100, **filters}):
-        found.append(row["id"])
-        if len(found) == MOST_WATCHED:
-            break
-    return found
+    found = rows_in(client, query, ["pending", "running"], shape(id=str))
+    return [row["id"] for row in islice(found, MOST_WATCHED)]

@@ -10,13 +10,13 @@ from task_service_client.cli.exits import Refused
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
-from task_service_client.cli.search import PRIORITIES
 
 if TYPE_CHECKING:
     from task_service_client import Client
 
 _of_task, _waiting = partial(option, panel=t("The task")), partial(option, panel=t("Waiting"))
 Text = str | None
+PRIORITIES = ("low", "normal", "high", "critical")
 # What the service takes; a header has no space around its value (RFC 9110, section 5.5).
 KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from task_service_client.cli import texts
-from task_service_client.cli.columns import Column
-from task_service_client.cli.data import value_at
+from task_service_client.cli.columns import Column, Row, value_at
 from task_service_client.cli.language import t
 from task_service_client.cli.run import console
 
@@ -83,14 +82,14 @@ def of_fields(columns: Sequence[Column], fields: Sequence[str]) -> Sequence[Colu
     return [known.get(path, Column(path, path, least=8)) for path in fields] or columns
 
 
-def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+def show(rows: Sequence[Row], columns: Sequence[Column]) -> None:
     """Print a table on stdout."""
     out = console()
     if rows:
         out.print(made(rows, columns, out.width), no_wrap=True)
 
 
-def made(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int) -> Table:
+def made(rows: Sequence[Row], columns: Sequence[Column], width: int) -> Table:
     """Return the table. Columns from the end are left out where the width does not do, and texts are cut."""
     shown = [_measured(column, rows) for column in columns]
     shown = [each for each in shown if not each.column.only_if_any or any(cell.plain for cell in each.cells)]
@@ -108,12 +107,12 @@ def made(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: in
     return table
 
 
-def _measured(column: Column, rows: Sequence[Mapping[str, Any]]) -> _Shown:
+def _measured(column: Column, rows: Sequence[Row]) -> _Shown:
     cells = [_fitted(KINDS.get(column.kind, _text), value_at(row, column.path)) for row in rows]
     return _Shown(column, cells, max([cell_len(t(column.title)), *(cell.cell_len for cell in cells)]))
 
 
-def show_one(row: Mapping[str, Any]) -> None:
+def show_one(row: Row) -> None:
     """Print the fields of one object on stdout, without those that are empty."""
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from task_service_client.cli.answers import read, rows, shape
 from task_service_client.cli.columns import TASKS as COLUMNS
 from task_service_client.cli.data import write_each, write_line, write_list
-from task_service_client.cli.ids import TASKS, checked_id, checked_ids, filters_of
+from task_service_client.cli.ids import TASKS, checked_id, checked_ids, search_of
 from task_service_client.cli.language import t
 from task_service_client.cli.options import argument, option
 from task_service_client.cli.run import Run
@@ -37,9 +37,9 @@ def ls(
 
     form = shape(id=str)
     with run.client() as client:
-        params = filters_of(client, " ".join([*(words or []), *([query] if query else [])]))
+        wanted = search_of(" ".join([*(words or []), *([query] if query else [])]))
         size = min(MOST_IN_A_PAGE, limit or MOST_IN_A_PAGE)
-        answer = client.request("GET", TASKS, params={"limit": size, **params})
+        answer = client.request("GET", TASKS, params={"limit": size, **wanted})
         following = next_page(TASKS, answer)
 
         def found() -> Iterator[dict[str, Any]]:

@@ -462,7 +462,9 @@ class TestList:
         assert len(claimed) == 1
 
         def found(**wanted: Any) -> list[UUID]:
-            return [each.id for each in workflow_service.list_workflows(db, WorkflowFilter(user, **wanted)).items]
+            return [
+                each.id for each in workflow_service.list_workflows(db, WorkflowFilter(user_id=user, **wanted)).items
+            ]
 
         assert found() == [started.id, ended.id, pending.id]
         assert found(name="other") == [started.id]
@@ -474,9 +476,9 @@ class TestList:
 
     def test_pages(self, db: Session, user: UUID) -> None:
         made = [make(db, user, sleep("a")).id for _ in range(3)]
-        first = workflow_service.list_workflows(db, WorkflowFilter(user), 2)
-        assert ([each.id for each in first.items], first.last) == ([made[2], made[1]], made[1])
-        rest = workflow_service.list_workflows(db, WorkflowFilter(user), 2, before=first.last)
+        first = workflow_service.list_workflows(db, WorkflowFilter(user_id=user), 2)
+        assert ([each.id for each in first.items], first.last) == ([made[2], made[1]], made[1].hex)
+        rest = workflow_service.list_workflows(db, WorkflowFilter(user_id=user), 2, cursor=first.last)
         assert ([each.id for each in rest.items], rest.last) == ([made[0]], None)
 
     def test_of_another_user_is_not_found(self, db: Session, user: UUID) -> None:

@@ -95,7 +95,7 @@ class Service:
     """Answers all requests of this process by their method and path."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, httpx.Response | Exception] = {}
+        self.answers: dict[str, Answer] = {}
         self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -103,6 +103,7 @@ class Service:
         answer = self.answers[f"{request.method} {request.url.path.removeprefix('/api/v1')}"]
         if isinstance(answer, Exception):
             raise answer
+        answer = answer(request) if callable(answer) else answer
         return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
 
 

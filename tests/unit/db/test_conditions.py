@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import Dialect
 
-from app.db.page import Behind
+from app.db.listing import Behind
 from app.db.statements.reads import is_one_of
 from app.models.audit import AuditRecord
 from app.models.task import Task

@@ -54,6 +54,24 @@ def test_a_search_is_a_filter() -> None:
     ])  # fmt: skip
 
 
+UNDERSTOOD = [
+    "  ", r'name:"a \"quoted\" \\ name"', "status:failed status:failed", "type:import type:import", "priority:low", "waiting:no_worker",
+    "limit:licences", f"error:{'c8' * 16}", f"schedule:{SOMEONE}", f"workflow:{SOMEONE}", f"user:{SOMEONE}", "before:7d", "after:90m",
+    "after:0m", "after:2026-11-30", "after:2026-11-30T08:00", "before:2026-11-30T08:00Z", "before:2026-11-30T08:00+08:00",
+    'after:"2026-11-30 08:00"', "名称 type:导入", "type:", "a:", ":", "type:a:b", "x type:y z", 'type:""', "TYPE:x", 'type:"open',
+    "-x", "tag:-x", "name:x x", "2026-11-30", "type:x\ttag:y\nz",
+]  # fmt: skip
+MEANINGLESS = [
+    "status:Failed", "state:failed", "http://x", "after:24", "after:24s", "after:999999d", "after:9999999d", "error:x",
+    "workflow:1", "type:a type:b", "name:a name:b", 'status:""', f"user:{SOMEONE} user:all",
+]  # fmt: skip
+
+
+def test_whatever_is_written_is_understood_or_refused() -> None:
+    assert [text for text in UNDERSTOOD if parse(text, ADMIN, NOW).problems] == []
+    assert [text for text in MEANINGLESS if not parse(text, ADMIN, NOW).problems] == []
+
+
 def test_a_word_that_means_nothing_is_told_and_left_out() -> None:
     def check(word: str) -> None:
         search = parse(f"queue:default {word}", USER, NOW)
