@@ -56,7 +56,7 @@ def die_in_the_third(*arguments):
 steps.put_back = die_in_the_third
 with SessionLocal() as db:
     while True:
-        take_steps(db, Event())
+        take_bulk_steps(db, Event())
 """
 
 

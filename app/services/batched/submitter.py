@@ -1,7 +1,7 @@
 """Accepts tasks from async callers. Returns once the rows are committed; publishes outside the commit.
 
-Tasks that are submitted together share one INSERT and one commit (docs/adr/0024). If that fails, each request is
-inserted separately, so that no request fails because of another.
+Tasks that are submitted together share one INSERT and one commit (docs/adr/0024). If that fails, the halves are
+inserted until the one at fault stands alone, so that no request fails because of another.
 """
 
 from collections.abc import Sequence

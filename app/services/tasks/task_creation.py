@@ -25,6 +25,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, make_transient_to_detached
 
 from app.db.session import SessionLocal, group_engine, transaction
+from app.db.together import together
 from app.db.transactions import retry_deadlocks
 from app.errors import InvalidTask, QuotaExceeded, ServiceError
 from app.models.task import Task
@@ -91,20 +92,17 @@ def create_together(db: Session, groups: Sequence[Sequence[NewTask]]) -> list[li
     """Create tasks of several users in the caller's transaction, a group for each, in one statement.
 
     They are permitted, and have no keys and no limits. None stands for a group that is to be created alone, since its
-    quota or a row refuses it.
+    quota refuses it. Raises IntegrityError, DataError as `insert_rows` does; then none is created.
     """
     granted = dict[int, Sequence[NewTask]]()
-    try:
-        with ExitStack() as reserved:
-            for at, rows in enumerate(groups):
-                with suppress(QuotaExceeded):
-                    load = sum_of_loads(row.load for row in rows)
-                    reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
-                    granted[at] = rows
-            with db.begin_nested():
-                inserted = iter(accept(db, [row for rows in granted.values() for row in rows]))
-    except _ROW_ERRORS:
-        return [None] * len(groups)
+    with ExitStack() as reserved:
+        for at, rows in enumerate(groups):
+            with suppress(QuotaExceeded):
+                load = sum_of_loads(row.load for row in rows)
+                reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
+                granted[at] = rows
+        with db.begin_nested():
+            inserted = iter(accept(db, [row for rows in granted.values() for row in rows]))
     made = {at: [Created(task, is_new=True) for task in islice(inserted, len(rows))] for at, rows in granted.items()}
     return [made.get(at) for at in range(len(groups))]
 
@@ -183,10 +181,7 @@ def create_groups(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Excep
 
 
 def _insert(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
-    """Insert in one statement, or each group alone if a row fails.
-
-    Raises other errors; then no group is accepted.
-    """
+    """Insert in one statement if possible. Returns the rows or the error of each group."""
     locking = [any(map(_needs_locks, rows)) for rows in groups]
     if any(locking):
         plain = iter(_insert([rows for rows, is_locking in zip(groups, locking, strict=True) if not is_locking]))
@@ -194,21 +189,11 @@ def _insert(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
             _insert_locking(rows) if is_locking else next(plain)
             for rows, is_locking in zip(groups, locking, strict=True)
         ]
-    if not groups:
-        return []
-    try:
-        return _commit(groups)
-    except _ROW_ERRORS as problem:
-        if len(groups) == 1:
-            return [problem]
-        return [_insert_alone(rows) for rows in groups]
+    return [each for part in together("submits", groups, _commit, _refuse) for each in part]
 
 
-def _insert_alone(rows: Sequence[NewTask]) -> _Inserted | Exception:
-    try:
-        return _commit([rows])[0]
-    except SQLAlchemyError as problem:
-        return problem
+def _refuse(_: Sequence[NewTask], problem: Exception) -> list[_Inserted | Exception]:
+    return [problem]
 
 
 def _needs_locks(row: NewTask) -> bool:
@@ -229,7 +214,15 @@ def _in_a_transaction(rows: Sequence[NewTask]) -> _Inserted:
 
 
 def _commit(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
-    """Insert the rows of all groups in one statement, which is its own transaction. Returns those of each group."""
-    with group_engine().connect() as connection:
-        inserted = iter(accept(connection, [row for rows in groups for row in rows]))
+    """Insert the rows of all groups in one statement, which is its own transaction. Returns those of each group.
+
+    Raises what a row may be at fault for. Any other error of the database is the outcome of each of these groups.
+    """
+    try:
+        with group_engine().connect() as connection:
+            inserted = iter(accept(connection, [row for rows in groups for row in rows]))
+    except _ROW_ERRORS:
+        raise
+    except SQLAlchemyError as problem:
+        return [problem] * len(groups)
     return [list(islice(inserted, len(rows))) for rows in groups]
