@@ -15,10 +15,11 @@ INSERT and one commit (docs/adr/0024).
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
@@ -34,7 +35,7 @@ from app.services.operations.worker_service import look_at_workers_for
 from app.services.tasks import due_tasks, limited_tasks, new_rows, task_dependencies, task_queries, unique_keys
 from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_priorities
-from app.services.tasks.quotas import NO_LOAD, Reservation, quotas, sum_of_loads
+from app.services.tasks.quotas import NO_LOAD, Load, Reservation, quotas, sum_of_loads
 
 # Errors that the values of a row cause. Any other error concerns all rows.
 _ROW_ERRORS = (IntegrityError, DataError)
@@ -88,23 +89,19 @@ def creating(
         yield [keyed.created(row, inserted) for row in rows]
 
 
-def create_together(db: Session, groups: Sequence[Sequence[NewTask]]) -> list[list[Created] | None]:
-    """Create tasks of several users in the caller's transaction, a group for each, in one statement.
+def create_plain(db: Session, rows: Sequence[NewTask]) -> list[Created]:
+    """Create tasks of one or several users in the caller's transaction, in one statement; all of it or nothing.
 
-    They are permitted, and have no keys and no limits. None stands for a group that is to be created alone, since its
-    quota refuses it. Raises IntegrityError, DataError as `insert_rows` does; then none is created.
+    They are permitted, and have no keys, no limits, no parents and no files. Raises QuotaExceeded, IntegrityError,
+    DataError.
     """
-    granted = dict[int, Sequence[NewTask]]()
-    with ExitStack() as reserved:
-        for at, rows in enumerate(groups):
-            with suppress(QuotaExceeded):
-                load = sum_of_loads(row.load for row in rows)
-                reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
-                granted[at] = rows
-        with db.begin_nested():
-            inserted = iter(accept(db, [row for rows in granted.values() for row in rows]))
-    made = {at: [Created(task, is_new=True) for task in islice(inserted, len(rows))] for at, rows in granted.items()}
-    return [made.get(at) for at in range(len(groups))]
+    loads: dict[UUID, list[Load]] = {}
+    for row in rows:
+        loads.setdefault(row.user_id, []).append(row.load)
+    with ExitStack() as reserved, db.begin_nested():
+        for user_id, its in loads.items():
+            reserved.push(quotas.reserve(db, user_id, sum_of_loads(its)).end)
+        return [Created(task, is_new=True) for task in accept(db, rows)]
 
 
 def create_from_rows(
