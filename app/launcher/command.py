@@ -119,6 +119,10 @@ class CommandPart:
         if self.to_leave:
             self._process.send(self.to_leave)
 
+    def terminate(self) -> None:
+        """Send SIGTERM, and wait for nothing."""
+        self._process.send(signal.SIGTERM)
+
     def tail(self, lines: int = 5) -> list[str]:
         """No lines: the console has shown them already."""
         del lines
@@ -126,7 +130,7 @@ class CommandPart:
 
     def stop(self, *, hurry: Callable[[], bool]) -> None:
         """Send SIGTERM and wait for `grace` seconds; then send `before_kill`, if any; then SIGKILL the group."""
-        self._process.send(signal.SIGTERM)
+        self.terminate()
         if self._process.wait(self._grace, hurry) is None and self._before_kill:
             self._process.send(self._before_kill)
             self._process.wait(5)

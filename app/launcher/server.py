@@ -244,8 +244,7 @@ class Server:
         """Start workers, API and beat in this shop. Those that run are replaced, and workers end their tasks first."""
         for part in self.parts:
             if part.to_leave:
-                part.leave()
-                self.supervisor.let_leave(part.name)
+                self.supervisor.let_leave(part)
         self.parts = self._make_parts(shop)
         for part in self.parts:
             self.supervisor.replace(part)

@@ -14,6 +14,7 @@ from app.launcher.errors import LauncherError
 WATCH_SECONDS = 0.2
 LONGEST_PAUSE = 30.0
 STEADY_SECONDS = 60.0  # after so long a run the next pause is short again
+MOST_LEAVING = 8  # parts that end what they have begun. Each is a worker with its memory and its connections
 
 
 class Part(Protocol):
@@ -29,6 +30,14 @@ class Part(Protocol):
     def stop(self, *, hurry: Callable[[], bool]) -> None: ...
 
     def tail(self, lines: int = 5) -> list[str]: ...
+
+
+class LeavingPart(Part, Protocol):
+    """A part that can end once it has done what it has begun."""
+
+    def leave(self) -> None: ...
+
+    def terminate(self) -> None: ...
 
 
 class StopRequest:
@@ -68,7 +77,8 @@ class Watched:
         self.started_at = time.monotonic()
         self.deaths = 0
         self.again_at: float | None = None
-        self.is_leaving = False
+        self.leaving: LeavingPart | None = None
+        self.is_terminated = False
         self.exit_code: int | None = None
 
     def died(self, now: float) -> float:
@@ -105,10 +115,20 @@ class Supervisor:
         watched = self._watched[part.name] = Watched(part)
         self._try_to_start(watched)
 
-    def let_leave(self, name: str) -> None:
-        """A part has been told to leave: it is not started again, and forgotten once it has ended."""
-        self._watched[name].is_leaving = True
-        self._watched[name].again_at = None
+    def let_leave(self, part: LeavingPart) -> None:
+        """Tell a part to leave: it is not started again, and forgotten once it has ended.
+
+        Of more than MOST_LEAVING such parts, those that were told first are terminated: they hand back what they run.
+        """
+        part.leave()
+        self._watched[part.name].leaving = part
+        self._watched[part.name].again_at = None
+        leaving = [(each, each.leaving) for each in self._watched.values() if each.leaving]
+        for watched, oldest in leaving[:-MOST_LEAVING]:
+            if not watched.is_terminated:
+                watched.is_terminated = True
+                oldest.terminate()
+                self._console.say(f"{oldest.name} is the oldest of too many that end their tasks: terminated")
 
     def free_name(self, name: str) -> str:
         """This name, or with a number behind it while parts of that name are still there."""
@@ -143,7 +163,7 @@ class Supervisor:
         for name, watched in list(self._watched.items()):
             if watched.again_at is None:
                 code = watched.part.poll()
-                if code is not None and watched.is_leaving:
+                if code is not None and watched.leaving:
                     self._stop_one(name)
                 elif code is not None:
                     watched.exit_code = code

@@ -1,4 +1,4 @@
-"""How much is measured: a run of a minute or two, or what the published figures come from."""
+"""How much is measured: a run of ten minutes, or what the published figures come from."""
 
 from dataclasses import dataclass
 
@@ -34,6 +34,10 @@ class Size:
     schedule_seconds: float  # for which they are watched
     file_bytes: int  # of an upload and a download
     table_rows: int  # of the files of data
+
+    def repeats(self, needed: int) -> int:
+        """Return how often a noisy comparison is repeated: `needed` times at least where figures are published."""
+        return max(self.rounds, needed) if self.name == "full" else self.rounds
 
 
 QUICK = Size(

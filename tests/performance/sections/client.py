@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("client")
     hello = bench.directory / "hello.py"
     hello.write_text(HELLO, encoding="utf-8")
-    tries = max(TRIES, bench.size.rounds)
+    tries = bench.size.repeats(TRIES)
     bare, ours = _costs(tries, [("-c", code) for code in IMPORTS])
     findings.compare(
         "import of the client, CPU", "httpx and pydantic's BaseModel", Goal(at_most=1.3), _ratios(ours, bare)
@@ -41,7 +41,7 @@ def measure(bench: Bench) -> Findings:
         stack.server(options=QUIET)
         running = Running(stack)
         with Client(stack.url, api_key=running.token, timeout=60) as client:
-            batches = [_batches(client, running.http) for _ in range(max(3, bench.size.rounds))]
+            batches = [_batches(client, running.http) for _ in range(bench.size.repeats(3))]
             ids = [task.id for task in client.batch([BODY] * WATCHED)]
             with bench.worker(stack):
                 ended = {task.id for task in client.watch(*ids) if task.status == "succeeded"}

@@ -92,12 +92,13 @@ def _look(db: Session) -> float:
 
 
 def _due_at_once(bench: Bench, findings: Findings) -> None:
+    rounds = bench.size.repeats(ROUNDS)
     with bench.new_stack() as stack:
-        part = bench.part("firing", ["tests.performance.firing", str(DUE), str(ROUNDS)], stack.settings)
+        part = bench.part("firing", ["tests.performance.firing", str(DUE), str(rounds)], stack.settings)
         finish(part)
         found = json.loads(part.output().splitlines()[-1])
     values = [ratio(fired, batch) for fired, batch in zip(found["fired"], found["batch"], strict=True)]
-    note = f"{1000 * min(found['fired']):.0f} against {1000 * min(found['batch']):.0f} ms, the best of {ROUNDS}"
+    note = f"{1000 * min(found['fired']):.0f} against {1000 * min(found['batch']):.0f} ms, the best of {rounds}"
     what = f"{DUE:,} schedules that are due at once"
     findings.compare(what, f"create_tasks of {DUE:,}", Goal(at_most=2), values, note)
     findings.details["due at once"] = found

@@ -19,7 +19,7 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("webhooks")
     url = _url(_receiver(bench))
     for endpoints in ENDPOINTS:
-        found = _sending(bench, "rate", NUMBER, endpoints, ROUNDS, url)
+        found = _sending(bench, "rate", NUMBER, endpoints, bench.size.repeats(ROUNDS), url)
         values = [ratio(plain, sent) for sent, plain in zip(found["sent"], found["httpx"], strict=True)]
         rates = [NUMBER / min(found[name]) for name in ("sent", "httpx")]
         note = "{:.0f} against {:.0f} a second at best; signed, with their rows".format(*rates)
@@ -27,7 +27,7 @@ def measure(bench: Bench) -> Findings:
         findings.compare(what, "httpx, as many at once, connections kept", Goal(at_least=0.4), values, note)
         findings.details[what] = found
     dead = _url(_receiver(bench, "silent"))
-    found = _sending(bench, "beside", BESIDE, QUEUED, ROUNDS, url, dead)
+    found = _sending(bench, "beside", BESIDE, QUEUED, bench.size.repeats(ROUNDS), url, dead)
     values = [ratio(beside, alone) for beside, alone in zip(found["beside"], found["alone"], strict=True)]
     note = "{:.2f} against {:.2f} s at best".format(*(min(found[name]) for name in ("beside", "alone")))
     what = f"{BESIDE} events beside {QUEUED:,} to a receiver that never answers"

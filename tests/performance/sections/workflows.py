@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Findings:
 def _compare_cost(bench: Bench, findings: Findings) -> None:
     number = min(bench.size.drained, FULL_TASKS)
     rounds: dict[str, list[Drained]] = {"plain": [], "fan": [], "diamonds": []}
-    for _ in range(max(bench.size.rounds, 5)):
+    for _ in range(bench.size.repeats(5)):
         for shape, drained in rounds.items():
             drained.append(_drained(bench, shape, number))
     for shape, what in (("fan", "1 → 998 → 1"), ("diamonds", "diamonds")):
@@ -88,7 +88,7 @@ def _compare_times(bench: Bench, findings: Findings) -> None:
             }
 
         once()  # connections are made, modules imported
-        for _ in range(max(bench.size.rounds, 3)):
+        for _ in range(bench.size.repeats(3)):
             for name, seconds in once().items():
                 taken[name].append(seconds)
     for what, one, against, other, goal in (

@@ -40,6 +40,12 @@ class FakePart:
         self.code = self.code or 0
         self.journal.append(f"stop {self.name}{' in a hurry' if hurry() else ''}")
 
+    def leave(self):
+        self.journal.append(f"leave {self.name}")
+
+    def terminate(self):
+        self.journal.append(f"terminate {self.name}")
+
     def tail(self, lines=5):
         return ["last words"]
 
@@ -182,14 +188,19 @@ class TestReplacing:
         old = FakePart("worker1", journal)
         assert supervisor.free_name("worker1") == "worker1"
         supervisor.start(old)
-        supervisor.let_leave("worker1")
+        supervisor.let_leave(old)
         assert supervisor.free_name("worker1") == "worker1-2"
         supervisor.start(FakePart("worker1-2", journal))
         assert supervisor.free_name("worker1") == "worker1-3"
         supervisor.look()
         old.code = 0
         supervisor.look()
-        assert journal == ["start worker1", "start worker1-2", "stop worker1"]  # what it has left of its group
+        assert journal == [
+            "start worker1",
+            "leave worker1",
+            "start worker1-2",
+            "stop worker1",
+        ]  # what it has left of its group
         assert console.lines == []
         assert supervisor.free_name("worker1") == "worker1"
 
@@ -200,17 +211,35 @@ class TestReplacing:
             old.code = 1
             supervisor.look()
         old.code = 1
-        supervisor.let_leave("worker1")
+        supervisor.let_leave(old)
         clock.now += 60
         supervisor.look()
-        assert journal == ["start worker1", "start worker1", "stop worker1"]
+        assert journal == ["start worker1", "start worker1", "leave worker1", "stop worker1"]
+
+    def test_of_too_many_that_leave_the_oldest_is_terminated_once(self, supervisor, console, journal):
+        parts = [FakePart(f"worker{number}", journal) for number in range(module.MOST_LEAVING + 2)]
+        *earlier, last_but_one, last = parts
+        for part in parts:
+            supervisor.start(part)
+        for part in earlier:
+            supervisor.let_leave(part)
+        assert console.lines == []
+        supervisor.let_leave(last_but_one)
+        supervisor.let_leave(last_but_one)
+        assert [line for line in journal if line.startswith("terminate")] == ["terminate worker0"]
+        assert console.lines == ["worker0 is the oldest of too many that end their tasks: terminated"]
+        parts[0].code = 0
+        supervisor.look()
+        supervisor.let_leave(last)
+        assert journal[-2:] == ["leave worker9", "terminate worker1"]
 
     def test_a_part_that_leaves_is_stopped_with_the_others(self, supervisor, journal):
-        for name in ("worker1", "worker1-2"):
-            supervisor.start(FakePart(name, journal))
-        supervisor.let_leave("worker1")
+        parts = [FakePart(name, journal) for name in ("worker1", "worker1-2")]
+        for part in parts:
+            supervisor.start(part)
+        supervisor.let_leave(parts[0])
         supervisor.stop(*STOP_ORDER)
-        assert sorted(journal[2:]) == ["stop worker1", "stop worker1-2"]
+        assert sorted(journal[3:]) == ["stop worker1", "stop worker1-2"]
 
 
 def test_the_first_signal_asks_and_the_second_hurries():
