@@ -111,8 +111,6 @@ def create_app() -> FastAPI:
     app.add_middleware(
         RequestLimits,
         max_body_bytes=settings.max_body_bytes,
-        max_header_bytes=settings.max_header_bytes,
-        max_headers=settings.max_headers,
         allowed_hosts=settings.allowed_hosts,
         uploads=dict.fromkeys((f"{PREFIX}/files", "/ui/files"), settings.max_file_bytes + AROUND_BYTES),
     )
@@ -175,12 +173,7 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
                 "refusals": Refusals(),
                 "untrusted_proxies": proxies,
             }
-            async with (
-                gate.looking(),
-                running_watcher(settings) as watcher,
-                _groups(settings) as groups,
-                _mcp(settings) as mcp,
-            ):
+            async with gate.looking(), running_watcher() as watcher, _groups(settings) as groups, _mcp(settings) as mcp:
                 with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, **state, **groups, **mcp}
         finally:
@@ -203,13 +196,18 @@ def _rarely_collected() -> Iterator[None]:
         gc.unfreeze()
 
 
+# Requests of one user, without a login of one address, that may wait for a thread: more than any client of one user
+# sends at once, and so few that their answers come within seconds.
+WAITING_PER_USER = 100
+
+
 @asynccontextmanager
 async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     """The threads, and what does together what is asked for at the same moment.
 
     At the end what is in flight is answered.
     """
-    threads = FairThreads(settings.api_threads, settings.api_waiting_per_user)
+    threads = FairThreads(settings.api_threads, WAITING_PER_USER)
     authenticator, submitter, task_lookup = Authenticator(threads), Submitter(threads), TaskLookup(threads)
     task_lists = TaskLists(threads, render_page)
     try:

@@ -34,8 +34,6 @@ from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.tasks.permissions import check_may_create
 
-# The service's own entries stay with beat.
-_OWN = frozenset({"app.tasks.common_tasks.purge_finished_tasks", "app.tasks.common_tasks.purge_expired_logins"})
 _KNOWN = frozenset({"task", "schedule", "args", "kwargs", "options", "relative"})
 _PRIORITIES = {number: priority for priority, number in MESSAGE_PRIORITY.items()}
 _OF_QUEUE = {queue: priority for priority, queue in QUEUE_OF.items()}
@@ -70,8 +68,7 @@ def sources(modules: Mapping[str, Any]) -> Iterator[Source]:
     These are of a Celery application that a module has besides, or the module's own `beat_schedule`, as of a
     `celeryconfig`.
     """
-    own = {name: entry for name, entry in celery_app.conf.beat_schedule.items() if not _is_own(entry)}
-    yield Source(own, str(celery_app.conf.timezone or "UTC"))
+    yield Source(celery_app.conf.beat_schedule, str(celery_app.conf.timezone or "UTC"))
     seen = {id(celery_app)}
     for module in modules.values():
         for value in list(vars(module).values()):
@@ -98,10 +95,6 @@ def convert(name: str, entry: Any, timezone: str) -> Converted:
     }
     task |= _options(entry.get("options") or {}, left_out)
     return Converted({"name": name[:200], "task": task, **_timing(entry.get("schedule"), timezone)}, left_out)
-
-
-def _is_own(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and entry.get("task") in _OWN
 
 
 def _timing(value: Any, timezone: str) -> dict[str, Any]:

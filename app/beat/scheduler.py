@@ -121,8 +121,7 @@ class OncePerPeriod(PersistentScheduler):
         except SQLAlchemyError:
             logger.exception("beat: %s has missed a period: neither broker nor database is reachable", entry.name)
         self._not_before = time.monotonic() + RETRY_SECONDS
-        self._remember(self.schedule[entry.name])
-        self._heap = None  # it was put off by a period when it was taken
+        self.populate_heap()  # it was put off by a period when it was taken
 
     def _remember(self, entry: Any) -> bool:
         """Have the entry count from what the database says, by the database's clock; False without a database."""

@@ -312,6 +312,16 @@ OF_CELERY = frozenset({
     "CELERY_LOADER", "CELERY_LOG_FILE", "CELERY_LOG_LEVEL", "CELERY_LOG_REDIRECT", "CELERY_LOG_REDIRECT_LEVEL",
     "CELERY_RDB_HOST", "CELERY_RDB_PORT", "CELERY_SKIP_CHECKS", "CELERY_TRACE_APP", "C_FORCE_ROOT", "WORKER_LOGLEVEL",
 })  # fmt: skip
+# Settings of earlier code whose values are fixed now.
+FIXED = frozenset({
+    "ACCOUNT_CHANGES_PER_USER", "API_WAITING_PER_USER", "AUDITED_DEEDS_PER_DAY", "AUDITED_DEEDS_PER_MINUTE",
+    "BUFFERED_BYTES", "BUFFERED_BYTES_PER_USER", "EVENTS_HEARTBEAT_SECONDS", "EVENTS_MAX_SECONDS",
+    "EVENTS_POLL_SECONDS", "EVENTS_STREAMS", "EVENTS_STREAMS_PER_USER", "HEADER_TIMEOUT_SECONDS",
+    "LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS", "LOGIN_ATTEMPTS_PER_ACCOUNT", "LOGIN_ATTEMPTS_PER_ADDRESS",
+    "LOGIN_WINDOW_SECONDS", "MAINTENANCE_INTERVAL_SECONDS", "MAX_HEADERS", "MAX_HEADER_BYTES", "MAX_JSON_DEPTH",
+    "MAX_JSON_VALUES", "MAX_METADATA_BYTES", "REQUESTS_PER_USER", "TRANSFER_MIN_BYTES_PER_SECOND",
+    "TRANSFER_TIMEOUT_SECONDS", "WORKER_HEARTBEAT_SECONDS",
+})  # fmt: skip
 _OF_COMPOSE_ITSELF = ("COMPOSE_", "DOCKER_")
 _OF_OTHERS = OF_COMPOSE | OF_CELERY | {"TASK_SERVICE_URL"}  # the last one is of clients
 
@@ -327,7 +337,9 @@ def warn_of_settings(settings: Settings) -> None:
 
 
 def setting_warnings(settings: Settings) -> Iterator[str]:
-    """Yield a line for each name that is no setting, and for a weak SECRET_KEY. No line has a value.
+    """Yield a line for each name that is no setting, one for all that are fixed now, and for a weak SECRET_KEY.
+
+    No line has a value.
 
     In `.env` every unknown name counts. The environment is full of other names: only one that is at most two edits
     away from a setting counts.
@@ -337,7 +349,10 @@ def setting_warnings(settings: Settings) -> Iterator[str]:
     for number, name in lines:
         if name is None:
             yield f"configuration: line {number} of .env is not NAME=value: it has no effect"
-    yield from misspelt_names(os.environ, {name: None for _, name in lines if name is not None})
+    in_file = {name: None for _, name in lines if name is not None}
+    yield from misspelt_names(os.environ, in_file)
+    if fixed := sorted(FIXED & {name.upper() for name in (*os.environ, *in_file)}):
+        yield f"configuration: no settings any more, their values are fixed: {', '.join(fixed)}; remove them"
     key = settings.secret_key
     if settings.app_env != "production" and key is not None and is_weak_key(key.get_secret_value()):
         yield "SECRET_KEY is short or a placeholder: good enough for development only"
@@ -370,4 +385,4 @@ def misspelt_names(environment: Mapping[str, object], in_file: Mapping[str, obje
 
 def _is_known_name(name: str, settings: set[str]) -> bool:
     # Names of settings have no case.
-    return name.upper() in settings or name in _OF_OTHERS or name.startswith(_OF_COMPOSE_ITSELF)
+    return name.upper() in settings | FIXED or name in _OF_OTHERS or name.startswith(_OF_COMPOSE_ITSELF)

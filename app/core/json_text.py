@@ -11,6 +11,8 @@ from typing import Any
 # Up to this size, parsing, checking and hiding secrets take a few milliseconds at most, whatever the JSON holds. Larger
 # JSON is worked on in a thread, so that other requests go on.
 SMALL_BYTES = 16 * 1024
+# Of one text that a client sends. So many small values take a hundredth of a second and ten megabytes.
+MAX_VALUES = 100_000
 # pydantic, which writes the answers, refuses 255 levels.
 MAX_DEPTH = 200
 TOO_DEEP = f"JSON nested more than {MAX_DEPTH} deep"
@@ -73,13 +75,13 @@ def json_size(value: Any) -> int:
     return len(dump_json(value))
 
 
-def parse_json(text: str, most_values: int) -> Any:
+def parse_json(text: str) -> Any:
     """Return the value of this JSON text. Raises ValueError, whose text says what is wrong, and where.
 
-    Bounded as a body of the API is: MAX_DEPTH levels and `most_values` values (`has_more_values`).
+    Bounded as a body of the API is: MAX_DEPTH levels and MAX_VALUES values (`has_more_values`).
     """
-    if has_more_values(text.encode("utf-8", "surrogatepass"), most_values):
-        raise ValueError(f"more than {most_values} JSON values")
+    if has_more_values(text.encode("utf-8", "surrogatepass"), MAX_VALUES):
+        raise ValueError(f"more than {MAX_VALUES} JSON values")
     value = load_json(text)
     if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise ValueError(TOO_DEEP)

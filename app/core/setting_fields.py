@@ -161,52 +161,15 @@ class SettingFields(BaseSettings):
         10,
         ge=1,
         description="Failed logins of one account from one address before it answers 429. The wait is a second and "
-        "doubles with each failure up to LOGIN_WINDOW_SECONDS, and holds for this account from this address alone. An "
-        "IPv6 address stands for its /64 network.",
-    )
-    login_attempts_per_account: int = Field(
-        100,
-        ge=1,
-        description="Failed logins of one account in a row, wherever from, before it answers 429 with such a wait at "
-        "each address from which it has not signed in within LOGIN_RETENTION_DAYS.",
-    )
-    login_attempts_per_address: int = Field(
-        100,
-        ge=1,
-        description="Failed logins from one address within LOGIN_WINDOW_SECONDS before it answers 429 with such a "
-        "wait, except to accounts that have signed in from there. The address is the connection's peer. Behind a "
-        "proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its address.",
-    )
-    logins_per_account: int = Field(
-        300,
-        ge=1,
-        description="Successful logins of one account within LOGIN_WINDOW_SECONDS before it answers 429; also "
-        "refreshes of one login.",
-    )
-    logins_per_address: int = Field(
-        1000,
-        ge=1,
-        description="Successful logins from one address within LOGIN_WINDOW_SECONDS before it answers 429, except to "
-        "the first LOGIN_ATTEMPTS logins of each account.",
-    )
-    login_window_seconds: int = Field(
-        900,
-        ge=1,
-        description="Length in seconds of the window in which logins, registrations and changes of accounts are "
-        "counted; also the longest wait after failed logins.",
+        "doubles with each failure up to 15 minutes, and holds for this account from this address alone. The address "
+        "is the connection's peer: behind a proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its "
+        "address. An IPv6 address stands for its /64 network.",
     )
     registrations_per_address: int = Field(
         100,
         ge=1,
-        description="Registrations from one address within LOGIN_WINDOW_SECONDS before it answers 429, whether the "
+        description="Registrations from one address within 15 minutes before it answers 429, whether the "
         "name was taken or not. Counted apart: changes of names and e-mail addresses from one address.",
-    )
-    account_changes_per_user: int = Field(
-        50,
-        ge=1,
-        description="Changes of the own name and e-mail address, taken ones included, within LOGIN_WINDOW_SECONDS "
-        "before they answer 429. Counted apart, with the same limit: changes of the own password, new API keys, "
-        "test events of webhooks.",
     )
     api_keys_per_user: int = Field(
         50, ge=1, description="API keys that one user may have, without revoked and expired ones."
@@ -231,65 +194,11 @@ class SettingFields(BaseSettings):
         "thread each besides, and one is kept for another user. More threads make a process slower, not faster "
         "(docs/performance.md). Beside other users, one user holds at most half of them.",
     )
-    api_waiting_per_user: int = Field(
-        100,
-        ge=1,
-        description="Requests of one user, without a login of one address, that may wait for a thread of one API "
-        "process; else 429 `too_many_waiting`.",
-    )
     max_body_bytes: int = Field(
         2 * 1024 * 1024,
         ge=1024,
         description="Largest request body, in bytes; else 413. Bodies about users and logins have lower limits "
         "(docs/http-api.md).",
-    )
-    max_json_values: int = Field(
-        100_000,
-        ge=1000,
-        description="Most values of a JSON body larger than 16 KiB; else 422. Arrays and objects count twice.",
-    )
-    max_json_depth: int = Field(
-        64, ge=1, le=200, description="Deepest nesting of JSON in arguments, results and metadata; else 422."
-    )
-    max_header_bytes: int = Field(
-        32 * 1024,
-        ge=4096,
-        description="Largest request line plus header fields, in bytes; else 431. This limit, MAX_HEADERS and "
-        "HEADER_TIMEOUT_SECONDS need uvicorn's option `--http app.api.http.protocol:BoundedProtocol`.",
-    )
-    max_headers: int = Field(100, ge=10, description="Largest number of header fields; else 431.")
-    header_timeout_seconds: float = Field(
-        20, gt=0, description="Seconds within which the header fields must be complete; else 408."
-    )
-    transfer_timeout_seconds: float = Field(
-        20,
-        gt=0,
-        description="Seconds without a byte after which a body that does not arrive answers 408, and the connection of "
-        "a client that does not read its answer is closed.",
-    )
-    transfer_min_bytes_per_second: float = Field(
-        2048,
-        gt=0,
-        description="Least rate at which a client sends a body or reads an answer that does not fit into the "
-        "connection's buffers. A slower transfer ends some time after TRANSFER_TIMEOUT_SECONDS.",
-    )
-    requests_per_user: int = Field(
-        1000,
-        ge=1,
-        description="Requests of one user in progress on one API process, `?wait=` and event streams included; else "
-        "429. At most half of MAX_CONNECTIONS.",
-    )
-    buffered_bytes_per_user: int = Field(
-        32 * 1024 * 1024,
-        ge=1024 * 1024,
-        description="Bytes of bodies and unread answers that one API process keeps for one user. Beyond, new requests "
-        "answer 429, and the answers that wait longest to be read are cut off.",
-    )
-    buffered_bytes: int = Field(
-        256 * 1024 * 1024,
-        ge=1024 * 1024,
-        description="The same for all users together. Beyond, large bodies answer 503, and the transfers of the user "
-        "with most bytes are cut off.",
     )
     max_connections: int | None = Field(
         None,
@@ -326,33 +235,11 @@ class SettingFields(BaseSettings):
         "state. Many clients and proxies give up after 60 seconds.",
     )
 
-    events_streams_per_user: int = Field(
-        50, ge=1, description="Event streams that one user may have open on one API process; else 429."
-    )
-    events_streams: int = Field(5000, ge=1, description="Event streams open on one API process in all; else 429.")
-    events_heartbeat_seconds: float = Field(
-        15,
-        gt=0,
-        description="Seconds without an event after which a stream sends a comment line, so that proxies keep it open.",
-    )
-    events_max_seconds: float = Field(
-        3600, gt=0, description="Seconds after which a stream ends and its client reconnects."
-    )
-    events_poll_seconds: float = Field(
-        3,
-        gt=0,
-        description="Seconds between two comparisons of task versions, which find changes that Redis did not report. "
-        "Without Redis the comparison runs twice a second.",
-    )
-
     max_arguments_bytes: int = Field(
         256 * 1024,
         ge=1024,
         description="Largest `args` plus `kwargs` of a task as stored JSON, in bytes; else 422. A character outside "
         "ASCII takes six bytes or more.",
-    )
-    max_metadata_bytes: int = Field(
-        64 * 1024, ge=1024, description="Largest `metadata` of a task as stored JSON, in bytes; else 422."
     )
     max_result_bytes: int = Field(
         1024 * 1024,
@@ -393,16 +280,6 @@ class SettingFields(BaseSettings):
 
     quota_schedules: int = Field(1000, ge=0, description="Schedules of one user; else 429. 0: no limit.")
 
-    audited_deeds_per_minute: int = Field(
-        30_000,
-        ge=0,
-        description="Actions of one user in a minute that the audit records, such as cancellations, deletions, changes "
-        "of accounts and denied requests; else 429. Each API process counts for itself. 0: no limit.",
-    )
-    audited_deeds_per_day: int = Field(
-        200_000, ge=0, description="The same in a day: some 150 MB of the audit. 0: no limit."
-    )
-
     storage_url: str = Field(
         "file:.data/files",
         examples=["s3://bucket/prefix"],
@@ -441,7 +318,6 @@ class SettingFields(BaseSettings):
         "is not named has the share 1. Empty: strict order, so a lower queue waits until no task of a higher one is "
         "ready.",
     )
-    worker_heartbeat_seconds: float = Field(3, gt=0, description="Seconds between two heartbeats of a worker.")
     worker_lease_seconds: float = Field(
         30, gt=0, description="Seconds without a heartbeat after which a worker is lost and its tasks run again."
     )
@@ -476,12 +352,6 @@ class SettingFields(BaseSettings):
     max_crashes: int = Field(3, ge=1, le=3, description="Lost workers after which a task fails.")
     maintenance_lease_seconds: float = Field(
         3, gt=0, description="Seconds after which another process takes over the maintenance loop from a silent leader."
-    )
-    maintenance_interval_seconds: float = Field(
-        0.5,
-        gt=0,
-        description="Seconds between two passes of the maintenance loop, which wakes slots for due tasks and rescues "
-        "tasks of lost workers.",
     )
     progress_interval_seconds: float = Field(
         0.2, gt=0, description="Seconds between two writes of one task's progress."

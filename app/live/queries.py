@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import or_, select, true, union_all
 from sqlalchemy.orm import Session
 
@@ -17,14 +18,15 @@ from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import live
 from app.db.statements import reads, task_rows, workflows
 from app.ddl.clock import NOW
-from app.live.piece_streams import Piece, event_of, output_piece
-from app.live.streams import HELD_BYTES, Frame
+from app.live.feed import WAITING_BYTES
+from app.live.streams import Piece, State
 from app.models.auth import KEY_STANDS, LOGIN_STANDS, ApiKey, LoginSession
-from app.models.task import TERMINAL, Task
+from app.models.task import SEQ_BITS, TERMINAL, Task, TaskOutput
 from app.models.user import User
+from app.schemas.task import TaskLogRead, TaskOutputRead
 from app.schemas.workflow import WorkflowRead
 from app.services.tasks import task_history, task_queries
-from app.services.tasks.task_history import LogFilter
+from app.services.tasks.task_history import LogFilter, SoFar
 from app.services.workflows import reading
 
 # So much later than `updated_at` says may a change come to be seen: the service's transactions are shorter.
@@ -40,22 +42,6 @@ IsNews = Callable[[UUID, UUID, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A row that was read. `frame` where it is news to a stream; who merely waits needs none.
-
-    `attached_bytes` changes with each write of log lines and of output.
-    """
-
-    task_id: UUID
-    user_id: UUID
-    version: int
-    ended: bool
-    frame: Frame | None
-    attached_bytes: int | None = None
-    attempt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """Of the credentials that were asked about: the role behind each that still stands, and the database's time."""
 
@@ -67,10 +53,15 @@ def _autocommit() -> Session:
     return SessionLocal(bind=autocommit_engine())
 
 
-def read(task_id: UUID, owner: UUID | None) -> Found:
-    """One task as `owner` may see it. Raises TaskNotFound."""
+def read_state(task_id: UUID, owner: UUID | None, seen: int) -> Piece:
+    """Return the task as `owner` may see it, without its event if this version was seen. Raises TaskNotFound."""
     with autocommit_engine().connect() as connection:
-        return _found(task_queries.snapshot(connection, task_id, owner), lambda *_: True)
+        piece = State.of(task_queries.snapshot(connection, task_id, owner)).piece()
+    return _unless_seen(piece, seen)
+
+
+def _unless_seen(piece: Piece, seen: int) -> Piece:
+    return piece if piece.last != seen else piece._replace(events=b"")
 
 
 _ROWS = task_rows.page_statement(
@@ -85,22 +76,20 @@ def read_rows(
     users: Sequence[UUID],
     is_news: IsNews,
     most_bytes: int = MAX_PAGE_BYTES,
-) -> tuple[list[Found], Sequence[UUID]]:
+) -> tuple[list[State], Sequence[UUID]]:
     """Those of `ids` that are watched by name or by their user; rendered where they are news.
 
     Reads about `most_bytes`, one row at least. Returns the rows, in the order of `ids`, and the ids that are left.
     """
     with _autocommit() as db:
         page = task_rows.page_rows(db, _ROWS, ids, most_bytes, {"watched": watched, "users": users})
-    found = [_found(task_queries.as_shown(row), is_news) for row in page.rows]
+    found = [_state(task_queries.as_shown(row), is_news) for row in page.rows]
     return found, ids[ids.index(found[-1].task_id) + 1 :] if page.is_cut else ()
 
 
-def _found(row: dict[str, Any], is_news: IsNews) -> Found:
-    task_id, user_id, version = row["id"], row["user_id"], row["version"]
-    news, attached_bytes = is_news(task_id, user_id, version), row.pop("attached_bytes", None)
-    frame = Frame.of(row) if news else None
-    return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes, row["attempt"])
+def _state(row: dict[str, Any], is_news: IsNews) -> State:
+    attached_bytes = row.pop("attached_bytes")
+    return State.of(row, attached_bytes, rendered=is_news(row["id"], row["user_id"], row["version"]))
 
 
 _SEEN_BY = select(Task.id).where(reads.is_one_of(Task.id, "ids"))
@@ -128,12 +117,24 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
 def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
     """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
     read = partial(
-        task_history.page_of_logs, task_id=task_id, wanted=wanted, limit=PIECE_ITEMS, after=after, most_bytes=HELD_BYTES
+        task_history.page_of_logs,
+        task_id=task_id,
+        wanted=wanted,
+        limit=PIECE_ITEMS,
+        after=after,
+        most_bytes=WAITING_BYTES,
     )
     with _autocommit() as db:
         found = task_history.read_so_far(db, task_id, owner, read)
     last = found.items[-1].seq if found.items else after
-    return Piece(b"".join(map(event_of, found.items)), last, found.more, found.ended)
+    events = [_event(b"log", line.seq, TaskLogRead.model_validate(line)) for line in found.items]
+    return Piece(b"".join(events), last, found.more, found.ended)
+
+
+def _event(kind: bytes, number: int, shown: BaseModel) -> bytes:
+    """Return a server-sent event. JSON escapes line breaks, so the data is one line."""
+    data = shown.model_dump_json().encode("utf-8", "backslashreplace")
+    return b"event: %b\nid: %d\ndata: %b\n\n" % (kind, number, data)
 
 
 def read_output(task_id: UUID, owner: UUID | None, stream: str | None, after: int) -> Piece:
@@ -147,10 +148,33 @@ def read_output(task_id: UUID, owner: UUID | None, stream: str | None, after: in
         stream=stream,
         limit=PIECE_ITEMS,
         after=after,
-        most_bytes=HELD_BYTES,
+        most_bytes=WAITING_BYTES,
     )
     with _autocommit() as db:
         return output_piece(task_history.read_so_far(db, task_id, owner, read), after)
+
+
+def output_piece(found: SoFar[TaskOutput], after: int) -> Piece:
+    """Return what follows number `after` of a task's output: its chunks, with a reset before each new attempt.
+
+    The reset has the number before those of its attempt. Where nothing was emitted yet, a reader stands at that number
+    too: the attempt after it is another one to them.
+    """
+    events, seen = list[bytes](), after >> SEQ_BITS
+    for chunk in found.items:
+        events += [*_reset(seen, chunk.attempt), _event(b"output", chunk.seq, TaskOutputRead.model_validate(chunk))]
+        seen = chunk.attempt
+    last = found.items[-1].seq if found.items else after
+    if not found.more and found.attempt > seen:  # all of the attempts before it is read
+        events += _reset(seen, found.attempt)
+        last = found.attempt << SEQ_BITS
+    return Piece(b"".join(events), last, found.more, found.ended)
+
+
+def _reset(seen: int, attempt: int) -> list[bytes]:
+    if not 0 < seen < attempt:
+        return []
+    return [b'event: reset\nid: %d\ndata: {"attempt":%d}\n\n' % (attempt << SEQ_BITS, attempt)]
 
 
 def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:
@@ -169,16 +193,17 @@ def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> Piece:
     if piece is None or now - read_at > SHARED_SECONDS:
         with _autocommit() as db:
             shown = WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
-        data = shown.model_dump_json().encode("utf-8", "backslashreplace")
-        event = b"event: workflow\nid: %d\ndata: %b\n\n" % (shown.version, data)
+        event = _event(b"workflow", shown.version, shown)
         piece = Piece(event, shown.version, ended=shown.status in TERMINAL)
         _read[key] = now, piece
         for old in [each for each, (at, _) in list(_read.items()) if now - at > SHARED_SECONDS]:
             _read.pop(old, None)
-    return piece if piece.last != seen else replace(piece, events=b"")
+    return _unless_seen(piece, seen)
 
 
-# Shorter than a stream waits after it was told of a change (`PAUSE_SECONDS`): what is shared is newer than that change.
+# Between two states that a stream of a workflow sends.
+PAUSE_SECONDS = 0.25
+# Shorter than that pause, which begins with a change: what streams share is newer than the change.
 SHARED_SECONDS = 0.2
 _read: dict[tuple[UUID, UUID | None], tuple[float, Piece]] = {}
 

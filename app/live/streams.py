@@ -1,53 +1,81 @@
-"""The states of tasks, rendered once for all streams, and the streams that send them: of one task, some or all.
+"""Open event streams: one `Subscription` for each, and what it sends: states of tasks, log lines, output, workflows.
 
-Only the newest state of each task is pending in a stream, never a queue of all states. `offer` adds a state, and `next`
-waits for the next piece to send. A client that reads slowly therefore gets fewer events and uses no more memory. A
-stream belongs to the event loop.
+A subscription hears of news, reads what comes next, and sends it; meanwhile no more is read. Of the states of a task
+only the newest one is pending, never a queue of all. A client that reads slowly therefore gets fewer events and uses no
+more memory. A subscription belongs to the event loop.
 """
 
 import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.errors import InvalidToken
 from app.models.task import TERMINAL
 from app.schemas.task import TaskRead
+from app.services.accounts.auth_service import Principal
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Its cursor is that of streams that are not resumed: a client that comes back is sent all states.
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CURSOR = re.compile(r"[0-9a-f]{1,16}")
 _VERSION = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """`data` is the task's JSON, as in `GET /tasks/{id}`; `progress` stands in it, too, in percent."""
+class State:
+    """A row of a task that was read, with the task's JSON as in `GET /tasks/{id}`.
+
+    `data` is empty where no stream shows this version: a request that waits needs none. `attached_bytes` changes with
+    each write of log lines and of output.
+    """
 
     task_id: UUID
+    user_id: UUID
     version: int
     ended: bool
-    data: bytes
+    data: bytes = b""
     progress: int = 0
+    attached_bytes: int | None = None
+    attempt: int = 0
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Frame":
-        """Render a row, as `TaskRead` takes it."""
-        shown = TaskRead.model_validate(row)
-        data = shown.model_dump_json().encode("utf-8", "backslashreplace")
-        return cls(shown.id, shown.version, shown.status in TERMINAL, data, shown.progress)
+    def of(cls, row: Mapping[str, Any], attached_bytes: int | None = None, *, rendered: bool = True) -> "State":
+        """Return the state of a row, as `TaskRead` takes it."""
+        data = TaskRead.model_validate(row).model_dump_json().encode("utf-8", "backslashreplace") if rendered else b""
+        task = (row["id"], row["user_id"], row["version"], row["status"] in TERMINAL)
+        return cls(*task, data, row["progress"], attached_bytes, row["attempt"])
 
     def event(self, event_id: str) -> bytes:
-        """Return the frame as a server-sent event. JSON escapes line breaks, so the data is one line."""
+        """Return the state as a server-sent event. JSON escapes line breaks, so the data is one line."""
         return b"event: task\nid: %b\ndata: %b\n\n" % (event_id.encode(), self.data)
+
+    def piece(self) -> "Piece":
+        """Return the state as the stream of its task sends it."""
+        return Piece(self.event(str(self.version)), self.version, ended=self.ended, state=self)
+
+
+class Piece(NamedTuple):
+    """Rendered events up to the number `last`; whether there are more, and whether these are the last ones.
+
+    `state`: the one that was read, of the stream of a task.
+    """
+
+    events: bytes
+    last: int
+    more: bool = False
+    ended: bool = False
+    state: State | None = None
 
 
 def cursor_of(moment: datetime) -> str:
     """Return the cursor of a moment: all changes up to it have been sent. Clients treat it as opaque."""
-    return f"{(moment - _EPOCH) // _MICROSECOND:x}"
+    return f"{(moment - NEVER) // _MICROSECOND:x}"
 
 
 def moment_of(cursor: str | None) -> datetime | None:
@@ -55,7 +83,7 @@ def moment_of(cursor: str | None) -> datetime | None:
     if not cursor or not _CURSOR.fullmatch(cursor):
         return None
     try:
-        return _EPOCH + int(cursor, 16) * _MICROSECOND
+        return NEVER + int(cursor, 16) * _MICROSECOND
     except OverflowError:
         return None
 
@@ -65,72 +93,83 @@ def version_of(event_id: str | None) -> int | None:
     return int(event_id) if event_id is not None and _VERSION.fullmatch(event_id) else None
 
 
-# -- The streams, each with the states that are pending in it ----------------------------------------------------------
+# -- One open stream ---------------------------------------------------------------------------------------------------
 
 PING = b": ping\n\n"
-# Bytes of rendered states that a stream keeps; further states are read again when their turn comes.
-HELD_BYTES = 64 * 1024
-# A client with more pending tasks than this is disconnected, and resumes.
-MAX_PENDING = 2000
-# Tasks that are read again in one query, and the seconds before a retry while the database is unavailable.
-READ_BATCH = 50
+# Seconds before a reading is tried again while the database is unavailable.
 READ_RETRY_SECONDS = 0.5
 # Seconds after which a stream is aborted whose client does not read: first for a closed stream, then for an open one.
 CLOSE_GRACE_SECONDS = 1.0
 STALL_SECONDS = 60.0
 
-# The cursor of streams that are not resumed: a client that comes back is sent all states.
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
 # The reconnection delay for EventSource in milliseconds. Random, so that clients do not all reconnect at once.
 _RETRY_MS = (1000, 3000)
 
 
-class Reloaded(NamedTuple):
-    """The states of the first `number` of the tasks; whose state is missing was deleted."""
-
-    frames: list[Frame]
-    number: int
+# Reads what is behind this number. Returns None if the database is unavailable: the stream then retries.
+ReadPiece = Callable[[int], Awaitable[Piece | None]]
 
 
-# Reads tasks again: as many as fit into HELD_BYTES, at least one. Returns None if the database is unavailable: the
-# stream then retries.
-Reload = Callable[[list[UUID]], Awaitable[Reloaded | None]]
+class News(Enum):
+    """Of which news of a task a subscription to it hears."""
+
+    STATES = "states"  # of each newer state, which it is offered: the row is read and rendered once for all
+    LINES = "lines"  # that there may be log lines or output, of another attempt, or that no more will come
+    CHANGES = "changes"  # that there is a newer state, whose row need not be read
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The login or API key that opened a stream, and its expiry. The stream ends with it."""
+    """The login or API key that opened a stream, its user, and its expiry. The stream ends with it.
+
+    `owner`: whose tasks alone it may see, None for all.
+    """
 
     id: UUID
     is_key: bool
     role: str
-    expires_at: datetime | None
+    user_id: UUID
+    owner: UUID | None = None
+    expires_at: datetime | None = None
+
+    @classmethod
+    def of(cls, user: Principal, expires_at: datetime | None = None) -> "Credential":
+        """Return the login or API key of the user. Raises InvalidToken where they have neither.
+
+        `expires_at` is that of a login's token; the end of an API key is read from its row.
+        """
+        found = user.api_key_id or user.session_id
+        if found is None:
+            raise InvalidToken
+        return cls(found, user.api_key_id is not None, user.role, user.id, user.owner, expires_at)
 
 
-class Stream:
-    """Base of all streams.
+class Subscription:
+    """Sends what `read` finds behind the number that was sent last, whenever it hears of news, until the last piece.
 
-    `closed` is set from outside: on revocation, deletion, shutdown, or when the client has disconnected.
+    `task_ids`: the tasks of whose `news` it hears. `pause`: seconds between two readings, for what changes often.
+    `closed` is set from outside, too: on revocation, shutdown, or when the client has disconnected.
     """
 
     __slots__ = (
-        "_abort",
-        "_sending_since",
-        "_wake",
-        "closed",
-        "credential",
-        "ends_at",
-        "last_sent_at",
-        "ping_due",
-        "task_ids",
-        "user_id",
-    )
+        "_abort", "_is_due", "_is_paused", "_last", "_opened", "_pause", "_pending", "_read", "_sending_since", "_wake",
+        "closed", "credential", "ends_at", "last_sent_at", "news", "ping_due", "task_ids",
+    )  # fmt: skip
 
-    def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID] = ()) -> None:
-        self.user_id, self.credential = user_id, credential
-        # The tasks that it follows by their ids.
-        self.task_ids = task_ids
+    def __init__(
+        self,
+        credential: Credential,
+        seconds: float,
+        read: ReadPiece,
+        task_ids: Collection[UUID] = (),
+        news: News = News.STATES,
+        pause: float = 0.0,
+    ) -> None:
+        self.credential, self.task_ids, self.news = credential, task_ids, news
+        self._read, self._pause = read, pause
+        self._pending: Piece | State | None = None
+        self._last = -1
+        self._is_paused = self._is_due = self._opened = False
         self.closed = self.ping_due = False
         self._wake = asyncio.Event()
         self._abort: Callable[[], None] | None = None
@@ -138,14 +177,68 @@ class Stream:
         self.last_sent_at = asyncio.get_running_loop().time()
         self.ends_at = self.last_sent_at + seconds
 
+    # -- what it has to send -----------------------------------------------------------------------------------------
+
+    def begin(self, first: Piece) -> None:
+        """Start with this piece, unless a newer state was offered while it was read."""
+        self._put(first)
+        if self._pause:  # streams share what is read so seldom: this piece may be of before a change
+            self.tell()
+
+    def offer(self, state: State, cursor: datetime = NEVER) -> None:  # noqa: ARG002 (for those of many tasks)
+        """Add a state if it is newer than what the client has. All streams of the task hold the same one until then."""
+        if state.version > self._last:
+            self._pending, self._last = state, state.version
+            self._wake.set()
+
+    def tell(self) -> None:
+        """Look for what comes next: there may be more, or the end. With a pause, once behind it."""
+        if not self._pause:
+            self._read_soon()
+        elif not self._is_paused:
+            self._is_paused = True
+            asyncio.get_running_loop().call_later(self._pause, self._read_soon)
+
+    def _read_soon(self) -> None:
+        self._is_paused, self._is_due = False, True
+        self._wake.set()
+
+    def _put(self, piece: Piece) -> None:
+        if piece.last < self._last:  # read before what was offered meanwhile
+            return
+        self._pending, self._last = piece if piece.events or piece.ended else None, piece.last
+        self._is_due = self._is_due or piece.more
+
+    async def _read_due(self) -> None:
+        while self._pending is None and self._is_due:  # again where it heard of more while it read
+            self._is_due = False
+            piece = await self._read(self._last)
+            if piece is None:
+                asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self._read_soon)
+                return
+            self._put(piece)
+
+    def _take(self) -> Piece | None:
+        pending, self._pending = self._pending, None
+        piece = pending.piece() if isinstance(pending, State) else pending
+        if piece is not None and piece.ended:
+            self.closed = True
+        return piece
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
     async def next(self) -> bytes | None:
-        """Return the next piece once there is one, None at the end."""
+        """Return the next bytes to send once there are some, None at the end."""
         while not self.closed:
             self._wake.clear()  # before looking: what comes meanwhile is looked at in the next round
-            await self._prepare()
+            await self._read_due()
             piece = self._take()
-            if piece is not None:
-                return piece
+            events = b"" if piece is None else piece.events
+            if not self._opened:
+                self._opened = True
+                return b"retry: %d\n" % random.randint(*_RETRY_MS) + (events or b": connected\n\n")  # noqa: S311 (no secret)
+            if events:
+                return events
             if self.closed:
                 break
             if self.ping_due:
@@ -154,9 +247,16 @@ class Stream:
             await self._wake.wait()
         return None
 
-    def wake(self) -> None:
-        """Let `next` look for a piece again."""
-        self._wake.set()
+    async def next_piece(self) -> Piece | None:
+        """Return the next piece once there is one, None at the end: for a caller that sends no events."""
+        while not self.closed:
+            self._wake.clear()
+            await self._read_due()
+            piece = self._take()
+            if piece is not None:
+                return piece
+            await self._wake.wait()
+        return None
 
     def close(self) -> None:
         """Stop sending. A piece in transit has CLOSE_GRACE_SECONDS to be sent."""
@@ -192,203 +292,5 @@ class Stream:
         if self._sending_since is not None and self._abort is not None:
             self._abort()
 
-    async def _prepare(self) -> None:
-        """Read what `_take` needs."""
-
-    def _take(self) -> bytes | None:
-        raise NotImplementedError
-
     def _ping(self) -> bytes:
         return PING
-
-
-def _retry_field() -> bytes:
-    return b"retry: %d\n" % random.randint(*_RETRY_MS)  # noqa: S311 (no secret)
-
-
-def opening(*, is_empty: bool) -> bytes:
-    """Return what stands in front of the first piece, where that is an event; else it is a piece by itself."""
-    return _retry_field() + (b": connected\n\n" if is_empty else b"")
-
-
-class TaskStream(Stream):
-    """The stream of one task: its newest state, until a final state has been sent."""
-
-    __slots__ = ("_frame", "_opened", "_version")
-
-    def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_id: UUID) -> None:
-        super().__init__(user_id, credential, seconds, [task_id])
-        self._version = 0
-        self._frame: Frame | None = None
-        self._opened = False
-
-    def begin(self, frame: Frame, seen: int | None) -> None:
-        """Start with the current state, unless the client has already seen it."""
-        if frame.version != seen:
-            self.offer(frame)
-            return
-        self._version = max(self._version, frame.version)
-        if self._frame is not None and self._frame.version == seen:
-            self._frame = None
-
-    def offer(self, frame: Frame) -> None:
-        """Add a state if it is newer than what the client has."""
-        if frame.version > self._version:
-            self._frame, self._version = frame, frame.version
-            self._wake.set()
-
-    async def next_frame(self) -> Frame | None:
-        """Return the next state once there is one, None at the end: for a caller that sends no events."""
-        while True:
-            self._wake.clear()
-            frame = self._take_frame()
-            if frame is not None or self.closed:
-                return frame
-            await self._wake.wait()
-
-    def end_task(self) -> None:
-        """End: the task was deleted."""
-        self.close()
-
-    def _take_frame(self) -> Frame | None:
-        frame, self._frame = self._frame, None
-        if frame is not None and frame.ended:
-            self.closed = True
-        return frame
-
-    def _take(self) -> bytes | None:
-        frame = self._take_frame()
-        prefix = b"" if self._opened else opening(is_empty=frame is None)
-        self._opened = True
-        return prefix + (frame.event(str(frame.version)) if frame else b"") or None
-
-
-class Feed(Stream):
-    """The stream of all tasks of a user: the newest state of each changed task, in the order of the changes."""
-
-    __slots__ = ("_held_bytes", "_opening", "_reload", "_waiting", "cursor")
-
-    def __init__(
-        self, user_id: UUID, credential: Credential, seconds: float, read_again: Reload, cursor: datetime
-    ) -> None:
-        super().__init__(user_id, credential, seconds)
-        self._reload = read_again
-        self._opening = b""
-        # For each task, its state and the cursor from which a client may resume that has this state and all before it.
-        self._waiting: dict[UUID, tuple[Frame | None, datetime]] = {}
-        self._held_bytes = 0
-        self.cursor = cursor
-
-    def open_with(self, since: datetime | None, *, reset: bool) -> None:
-        """Set the first piece: a cursor before any event, or `reset` if too many changes were missed."""
-        again = b"event: reset\ndata: {}\n" if reset else b": connected\n"
-        self._opening = _retry_field() + again + b"id: %b\n\n" % cursor_of(since or self.cursor).encode()
-
-    def offer(self, frame: Frame, cursor: datetime) -> None:
-        """Add a state."""
-        self._put(frame.task_id, frame, cursor)
-
-    def catch_up(self, task_ids: Iterable[UUID], since: datetime) -> None:
-        """Queue missed tasks, to be read when their turn comes. Tasks that already wait have newer states."""
-        later, self._waiting = self._waiting, {}
-        for task_id in task_ids:
-            if task_id not in later:
-                self._waiting[task_id] = (None, since)
-        self._waiting |= later
-        self._wake.set()
-
-    def advance(self, cursor: datetime) -> None:
-        """Note that every change up to this cursor has been offered."""
-        self.cursor = max(self.cursor, cursor)
-
-    async def _prepare(self) -> None:
-        if not self._opening and self._is_unread():
-            await self._reload_first()
-
-    def _put(self, task_id: UUID, frame: Frame | None, cursor: datetime) -> None:
-        """Queue a state at the end, even if an older state of the task waits.
-
-        The cursor of the task must not skip the states in between.
-        """
-        before, _ = self._waiting.pop(task_id, (None, cursor))
-        self._held_bytes -= len(before.data) if before else 0
-        if frame is not None and self._waiting and self._held_bytes + len(frame.data) > HELD_BYTES:
-            frame = None
-        self._held_bytes += len(frame.data) if frame else 0
-        self._waiting[task_id] = (frame, cursor)
-        if len(self._waiting) > MAX_PENDING:
-            self.close()
-        self._wake.set()
-
-    def _is_unread(self) -> bool:
-        first = next(iter(self._waiting.values()), None)
-        return first is not None and first[0] is None
-
-    async def _reload_first(self) -> None:
-        """Read the first queued tasks whose state is not kept, several in one query."""
-        ids: list[UUID] = []
-        for task_id, (frame, _) in self._waiting.items():
-            if frame is not None or len(ids) == READ_BATCH:
-                break
-            ids.append(task_id)
-        asked = {task_id: self._waiting[task_id] for task_id in ids}
-        reloaded = await self._reload(ids)
-        if reloaded is None:
-            asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.wake)
-            return
-        read = {frame.task_id: frame for frame in reloaded.frames}
-        head: dict[UUID, tuple[Frame | None, datetime]] = {}
-        for task_id in ids[: reloaded.number]:
-            waits = asked[task_id]
-            if self._waiting.get(task_id) is not waits:
-                continue  # a newer state has arrived: another tuple, even where its frame was not kept
-            del self._waiting[task_id]
-            if task_id in read:  # otherwise it was deleted
-                head[task_id] = (read[task_id], waits[1])
-                self._held_bytes += len(read[task_id].data)
-        self._waiting = head | self._waiting
-        if self._is_unread():  # none of these can be sent: the next ones have to be read
-            self.wake()
-
-    def _take(self) -> bytes | None:
-        if self._opening:
-            opening, self._opening = self._opening, b""
-            return opening
-        pieces: list[bytes] = []
-        size = 0
-        while self._waiting and size < HELD_BYTES:
-            task_id = next(iter(self._waiting))
-            frame, cursor = self._waiting[task_id]
-            if frame is None:
-                break
-            del self._waiting[task_id]
-            self._held_bytes -= len(frame.data)
-            pieces.append(frame.event(cursor_of(cursor)))
-            size += len(pieces[-1])
-        return b"".join(pieces) or None
-
-    def _ping(self) -> bytes:
-        if self._waiting:
-            return PING
-        return b": ping\nid: %b\n\n" % cursor_of(self.cursor).encode()
-
-
-class RowsStream(Feed):
-    """The stream of some tasks, which a page shows: the newest state of each, for as long as the page is open."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID], read_again: Reload
-    ) -> None:
-        super().__init__(user_id, credential, seconds, read_again, NEVER)
-        self.task_ids = task_ids
-        self.open_with(None, reset=False)
-        self.catch_up(task_ids, NEVER)
-
-    def offer(self, frame: Frame, cursor: datetime = NEVER) -> None:
-        """Add a state."""
-        super().offer(frame, cursor)
-
-    def end_task(self) -> None:
-        """A task was deleted: the others go on."""

@@ -7,21 +7,20 @@ whether each stream may stay open. Without streams and waiting requests they are
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.errors import NotFound, TooManyStreams
 from app.live import queries
-from app.live.piece_streams import Piece, PieceStream, WorkflowStream
-from app.live.queries import LATE
-from app.live.streams import HELD_BYTES, Credential, Feed, Frame, Reloaded, RowsStream, Stream, TaskStream, moment_of
+from app.live.feed import WAITING_BYTES, Feed, Reloaded
+from app.live.queries import LATE, PAUSE_SECONDS
+from app.live.streams import NEVER, Credential, News, Piece, Subscription, moment_of
 from app.live.watches import UserWatch, Watches
 from app.messaging.hints import HintListener
 from app.services.tasks.task_history import LogFilter
@@ -46,6 +45,15 @@ UNSUBSCRIBE_AFTER_SECONDS = 10.0
 # Limits of the changes that a resumed feed sends: their age in seconds, and the number of tasks. Beyond, `reset`.
 REPLAY_SECONDS = 300
 REPLAY_TASKS = 1000
+# Open at a time on this process: a user's pages and programs, and what its memory has room for (WAITING_BYTES each).
+STREAMS_PER_USER = 50
+STREAMS = 5000
+# After so long without an event a stream sends a comment line: below the idle timeouts of proxies.
+HEARTBEAT_SECONDS = 15.0
+# Then a stream ends and its client reconnects: to another process too, where there are several.
+MAX_SECONDS = 3600.0
+# Between two comparisons of versions, which find what no hint told of: one query for VERSIONS tasks that are watched.
+POLL_SECONDS = 3.0
 # Threads, and thus connections, of the watcher. They are separate from those that requests use.
 THREADS = 2
 
@@ -53,8 +61,7 @@ THREADS = 2
 class Watcher:
     """Watches tasks on one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self.watches = Watches()
         self._hinted: set[UUID] = set()
         self._some_hinted = asyncio.Event()
@@ -84,147 +91,93 @@ class Watcher:
             logger.debug("task %s has not ended within %s s", task_id, seconds)
         finally:
             self.watches.tasks[task_id].waiting.discard(event)
-            self._drop_watch(task_id)
+            self.watches.drop_idle(task_id)
+            self._note_idle()
 
-    async def follow(
-        self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
-    ) -> TaskStream | None:
-        """Return a stream of the task's states, or None if the task has ended and `seen` is its final version.
+    # Each of these raises TooManyStreams, and TaskNotFound or WorkflowNotFound where `credential` shows no such one.
+    # The caller returns the stream with `leave`. It is None where all is over, and the client has the last of it.
 
-        Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
-        """
-        stream = TaskStream(user_id, credential, self._settings.events_max_seconds, task_id)
-        self._enter(stream)
-        self.watches.task(task_id).streams.add(stream)
-        try:
-            found = await self._in_thread(queries.read, task_id, owner)
-            if found.version == seen and found.ended:
-                self.leave(stream)
-                return None
-            assert found.frame is not None
-            stream.begin(found.frame, seen)
-            self.watches.task(task_id).show(found)
-        except BaseException:
-            self.leave(stream)
-            raise
-        return stream
-
-    async def follow_rows(
-        self, task_ids: Collection[UUID], user_id: UUID, owner: UUID | None, credential: Credential
-    ) -> RowsStream:
-        """Return a stream of the states of those of the tasks that `owner` may see, beginning with the current ones.
-
-        Raises TooManyStreams. The caller returns the stream with `leave`.
-        """
-        ids = await self._in_thread(queries.seen_by, owner, task_ids)
-        reload = partial(self._reload, ids, ())
-        stream = RowsStream(user_id, credential, self._settings.events_max_seconds, ids, reload)
-        self._enter(stream)
-        for task_id in ids:
-            self.watches.task(task_id).streams.add(stream)
-        return stream
+    async def follow(self, task_id: UUID, credential: Credential, seen: int | None) -> Subscription | None:
+        """Return a stream of the task's states, beginning with the current one unless its version was `seen`."""
+        read = partial(queries.read_state, task_id, credential.owner)
+        return await self._subscribe(credential, read, seen, [task_id], News.STATES)
 
     async def follow_logs(
-        self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, wanted: LogFilter, after: int
-    ) -> PieceStream | None:
-        """Return a stream of the task's log lines after number `after`, or None if the task has ended without any.
-
-        Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
-        """
-        return await self._follow_pieces(
-            task_id, user_id, credential, partial(queries.read_logs, task_id, owner, wanted), after
-        )
+        self, task_id: UUID, credential: Credential, wanted: LogFilter, after: int
+    ) -> Subscription | None:
+        """Return a stream of the task's log lines after number `after`."""
+        read = partial(queries.read_logs, task_id, credential.owner, wanted)
+        return await self._subscribe(credential, read, after, [task_id], News.LINES)
 
     async def follow_output(
-        self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, name: str | None, after: int
-    ) -> PieceStream | None:
-        """Return a stream of the task's output after number `after`, or None if the task has ended without any.
+        self, task_id: UUID, credential: Credential, name: str | None, after: int
+    ) -> Subscription | None:
+        """Return a stream of the task's output after number `after`; `name` is one of its streams, None for all."""
+        read = partial(queries.read_output, task_id, credential.owner, name)
+        return await self._subscribe(credential, read, after, [task_id], News.LINES)
 
-        `name` is one of its streams, None for all. Raises TaskNotFound, TooManyStreams. The caller returns the stream
-        with `leave`.
-        """
-        read = partial(queries.read_output, task_id, owner, name)
-        return await self._follow_pieces(task_id, user_id, credential, read, after)
+    async def follow_workflow(self, workflow_id: UUID, credential: Credential, seen: int | None) -> Subscription | None:
+        """Return a stream of the workflow's states, beginning with the current one unless its version was `seen`."""
+        ids = await self._in_thread(queries.tasks_of_workflow, workflow_id, credential.owner)
+        read = partial(queries.read_workflow, workflow_id, credential.owner)
+        return await self._subscribe(credential, read, seen, ids, News.CHANGES, pause=PAUSE_SECONDS)
 
-    async def _follow_pieces(
-        self, task_id: UUID, user_id: UUID, credential: Credential, read: Callable[[int], Piece], after: int
-    ) -> PieceStream | None:
-        seconds = self._settings.events_max_seconds
-        stream = PieceStream(user_id, credential, seconds, [task_id], partial(self._read_piece, read))
-        return stream if await self._begin(stream, read, after) else None
+    async def _subscribe(
+        self,
+        credential: Credential,
+        read: Callable[[int], Piece],
+        after: int | None,
+        task_ids: Collection[UUID],
+        news: News,
+        pause: float = 0.0,
+    ) -> Subscription | None:
+        """Return a stream of what `read` finds behind `after`, or None where that is nothing and nothing is to come."""
+        again = partial(self._read_piece, read)
+        stream = Subscription(credential, MAX_SECONDS, again, task_ids, news, pause)
+        with self._entered(stream):
+            first = await self._in_thread(read, -1 if after is None else after)
+            if first.ended and not first.events:
+                self.leave(stream)
+                return None
+            stream.begin(first)
+            if first.state is not None:
+                self.watches.task(first.state.task_id).show(first.state)
+        return stream
 
-    async def follow_workflow(
-        self, workflow_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
-    ) -> WorkflowStream | None:
-        """Return a stream of the workflow's states, or None if it has ended and `seen` is its final version.
+    async def follow_rows(self, task_ids: Collection[UUID], credential: Credential) -> Feed:
+        """Return a stream of the states of those of the tasks that may be seen, beginning with the current ones."""
+        ids = await self._in_thread(queries.seen_by, credential.owner, task_ids)
+        stream = Feed(credential, MAX_SECONDS, partial(self._reload, ids, ()), task_ids=ids)
+        stream.open_with()
+        stream.catch_up(ids, NEVER)
+        with self._entered(stream):
+            return stream
 
-        Raises WorkflowNotFound, TooManyStreams. The caller returns the stream with `leave`.
-        """
-        ids = await self._in_thread(queries.tasks_of_workflow, workflow_id, owner)
-        read = partial(queries.read_workflow, workflow_id, owner)
-        seconds = self._settings.events_max_seconds
-        stream = WorkflowStream(user_id, credential, seconds, ids, partial(self._read_piece, read))
-        return stream if await self._begin(stream, read, -1 if seen is None else seen) else None
-
-    async def _begin(self, stream: PieceStream, read: Callable[[int], Piece], after: int) -> bool:
-        """Enter the stream with its first piece. Returns False, without it, where nothing is to come."""
-        self._enter(stream)
-        for task_id in stream.task_ids:
-            watch = self.watches.task(task_id)
-            watch.workflows.add(stream) if isinstance(stream, WorkflowStream) else watch.logs.add(stream)
-        try:
-            first = await self._in_thread(read, after)
-        except BaseException:
-            self.leave(stream)
-            raise
-        if first.ended and not first.events:
-            self.leave(stream)
-            return False
-        stream.begin(first)
-        return True
-
-    async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
-        """Return a stream of the changes of the user's tasks, from the cursor on if there is one.
-
-        Raises TooManyStreams. The caller returns the stream with `leave`.
-        """
+    async def feed(self, credential: Credential, cursor: str | None) -> Feed:
+        """Return a stream of the changes of the user's tasks, from the cursor on if there is one."""
         now = await self._in_thread(queries.now)
         since = moment_of(cursor)
         since = None if since is None else min(since, now)
+        user_id = credential.user_id
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
         reload = partial(self._reload, (), [user_id])
-        stream = Feed(user_id, credential, self._settings.events_max_seconds, reload, user.shown_until)
-        self._enter(stream)
-        self.watches.users[user_id] = user
-        user.feeds.add(stream)
-        try:
-            missed: list[UUID] = []
-            reset = since is not None and (now - since).total_seconds() > REPLAY_SECONDS
-            if since is not None and not reset:
+        stream = Feed(credential, MAX_SECONDS, reload, user.shown_until)
+        with self._entered(stream):
+            self.watches.users[user_id] = user
+            user.feeds.add(stream)
+            if since is not None and (now - since).total_seconds() <= REPLAY_SECONDS:
                 missed = await self._in_thread(queries.changed_since, user_id, since, REPLAY_TASKS + 1)
-                reset = len(missed) > REPLAY_TASKS
-            if since is not None and not reset:
-                stream.catch_up(missed, since)
-            stream.open_with(since if since is not None and not reset else None, reset=reset)
-        except BaseException:
-            self.leave(stream)
-            raise
+                if len(missed) <= REPLAY_TASKS:
+                    stream.catch_up(missed, since)
+                    stream.open_with(since)
+                    return stream
+            stream.open_with(reset=since is not None)
         return stream
 
-    def leave(self, stream: Stream) -> None:
+    def leave(self, stream: Subscription) -> None:
         """Remove a stream that is over. May be called twice."""
         self.watches.leave(stream)
-        if isinstance(stream, Feed):
-            user = self.watches.users.get(stream.user_id)
-            if user is not None:
-                user.feeds.discard(stream)
-                if not user.feeds:
-                    del self.watches.users[stream.user_id]
-            self._drop_watch(None)
-        for task_id in stream.task_ids:
-            if task_id in self.watches.tasks:
-                self.watches.tasks[task_id].leave(stream)
-            self._drop_watch(task_id)
+        self._note_idle()
 
     def close(self) -> None:
         """End all streams and waits, and refuse new ones. Call it in the event loop."""
@@ -234,18 +187,22 @@ class Watcher:
         for watch in self.watches.tasks.values():
             watch.release()
 
-    def _enter(self, stream: Stream) -> None:
-        settings = self._settings
-        if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
-            raise TooManyStreams(
-                f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
-            )
-        if len(self.watches.streams) >= settings.events_streams:
+    @contextmanager
+    def _entered(self, stream: Subscription) -> Iterator[None]:
+        """Count the stream among those that are open, unless the block fails. Raises TooManyStreams."""
+        if self.watches.stream_count(stream.credential.user_id) >= STREAMS_PER_USER:
+            raise TooManyStreams(f"You have {STREAMS_PER_USER} open event streams: close one first", retry_after=5)
+        if len(self.watches.streams) >= STREAMS:
             raise TooManyStreams("This API process has too many open event streams: try again later", retry_after=5)
         if self.closing:
             stream.close()
         self.watches.enter(stream)
         self._start_listening()
+        try:
+            yield
+        except BaseException:
+            self.leave(stream)
+            raise
 
     def _start_listening(self) -> None:
         """Wake the comparison, and subscribe to hints."""
@@ -254,9 +211,7 @@ class Watcher:
             self._listener = HintListener(self._on_hints, self._on_subscribed)
             self._listener.start()
 
-    def _drop_watch(self, task_id: UUID | None) -> None:
-        if task_id is not None:
-            self.watches.drop_idle(task_id)
+    def _note_idle(self) -> None:
         if not self.watches:
             self._watched.clear()
             self._idle_since = time.monotonic()
@@ -309,7 +264,7 @@ class Watcher:
             return UNSUBSCRIBED_POLL_SECONDS
         if time.monotonic() - since < SETTLING_SECONDS:
             return SETTLING_POLL_SECONDS
-        return self._settings.events_poll_seconds
+        return POLL_SECONDS
 
     async def _compare_tasks(self) -> None:
         shown = self.watches.shown()
@@ -348,14 +303,14 @@ class Watcher:
         """Read these rows and pass them to the watches. Returns False if the database is unavailable."""
         told = {each for each in task_ids if not self.watches.needs_row(each)}
         for each in told:
-            self.watches.tasks[each].tell_workflows()
+            self.watches.tasks[each].tell(News.CHANGES)
         task_ids = [each for each in task_ids if each not in told]
         for at in range(0, len(task_ids), ROWS):
             if not await self._run_through_outage(self._read_batch, task_ids[at : at + ROWS]):
                 return False
         return True
 
-    async def _read_batch(self, batch: Sequence[UUID]) -> None:
+    async def _read_batch(self, batch: Sequence[UUID]) -> bool:
         async with self._reading:  # one at a time, so that states are passed on in the order of reading
             watched = [task_id for task_id in batch if task_id in self.watches.tasks]
             missing, left = set(batch), batch
@@ -366,41 +321,32 @@ class Watcher:
                     self.watches.show(each)
                 missing -= {each.task_id for each in found}
             self.watches.forget(missing, gone=missing & set(watched))
+        return True
 
-    async def _reload(self, watched: Collection[UUID], users: Sequence[UUID], ids: list[UUID]) -> Reloaded | None:
+    async def _reload(self, watched: Sequence[UUID], users: Sequence[UUID], ids: Sequence[UUID]) -> Reloaded | None:
         """Read tasks again for a stream that did not keep their states. Returns None if the database is unavailable."""
-        frames: list[Frame] = []
-        left: Sequence[UUID] = ()
-
-        async def read() -> None:
-            nonlocal left
-            everything: queries.IsNews = lambda *_: True  # noqa: E731
-            found, left = await self._in_thread(queries.read_rows, ids, watched, users, everything, HELD_BYTES)
-            frames.extend(each.frame for each in found if each.frame is not None)
-
-        return Reloaded(frames, len(ids) - len(left)) if await self._run_through_outage(read) else None
+        everything: queries.IsNews = lambda *_: True  # noqa: E731
+        read = partial(queries.read_rows, ids, watched, users, everything, WAITING_BYTES)
+        return await self._run_through_outage(self._in_thread, read)
 
     async def _read_piece(self, read: Callable[[int], Piece], after: int) -> Piece | None:
         """Read what comes next for a stream. Returns None if the database is unavailable."""
-        piece: Piece | None = None
 
-        async def read_it() -> None:
-            nonlocal piece
+        async def read_it() -> Piece:
             try:
-                piece = await self._in_thread(read, after)
+                return await self._in_thread(read, after)
             except NotFound:  # deleted, or no longer the reader's
-                piece = Piece(b"", after, ended=True)
+                return Piece(b"", after, ended=True)
 
-        await self._run_through_outage(read_it)
-        return piece
+        return await self._run_through_outage(read_it)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
-    async def _run_through_outage(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
-        """Run an action. Returns False after an error, so that its loop continues through an outage of the database."""
+    async def _run_through_outage(self, action: Callable[..., Awaitable[T]], *arguments: object) -> T | None:
+        """Return the action's result; None after an error, so that its loop continues through an outage."""
         try:
-            await action(*arguments)
+            found = await action(*arguments)
         except Exception as error:
             if not is_passing(error):
                 logger.exception("live events: unexpected error, retrying")
@@ -408,9 +354,9 @@ class Watcher:
                 logger.warning("live events: database unavailable, retrying: %s", first_line(error))
             self._outage_logged = True
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
-            return False
+            return None
         self._outage_logged = False
-        return True
+        return found
 
     # -- checking streams --------------------------------------------------------------------------------------------
 
@@ -419,7 +365,7 @@ class Watcher:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             for stream in list(self.watches.streams):
-                stream.tick(self._loop.time(), self._settings.events_heartbeat_seconds)
+                stream.tick(self._loop.time(), HEARTBEAT_SECONDS)
             await self._run_through_outage(self._check_credentials)
             self._stop_idle_listener()
 
@@ -456,9 +402,9 @@ class Watcher:
 
 
 @asynccontextmanager
-async def running_watcher(settings: Settings) -> AsyncIterator[Watcher]:
+async def running_watcher() -> AsyncIterator[Watcher]:
     """Run the watcher of this process while the application runs."""
-    watcher = Watcher(settings)
+    watcher = Watcher()
     loops = [
         asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
         for loop in (watcher.read_hints, watcher.compare, watcher.check_streams)

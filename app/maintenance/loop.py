@@ -47,17 +47,15 @@ PASSES: tuple[Pass, ...] = (
     backlogs.ADD_SUBMISSIONS,
     deletions.TRIM_STORED,
     schedules.REZONE,
-    *deletions.FORGET_PASSES,
+    deletions.FORGET_ROWS,
     deletions.DROP_FILES,
     deletions.DELETE_CONTENTS,
-    deletions.FORGET_USES,
     backlogs.DO_BULK,
     *backlogs.OUTBOX_PASSES,
     backlogs.SEND_WEBHOOKS,
     backlogs.FOLLOW_TASKS,
     backlogs.DROP_DELIVERIES,
     backlogs.RECOVER_WEBHOOKS,
-    backlogs.FORGET_DELIVERIES,
 )
 
 
@@ -109,6 +107,8 @@ class Look:
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
+# Between two rounds of the leader. A task that becomes due waits for the next one.
+INTERVAL_SECONDS = 0.5
 # Between two looks for what the passes with threads of their own have to do.
 LOOK_SECONDS = 0.5
 # After so long, all passes run that are due, also where none of them has said that it has anything to do.
@@ -183,7 +183,7 @@ class Maintenance:
             led = False
             with _outages_logged(), SessionLocal() as db:
                 led = self.run_once(db)
-            self._wait(self._settings.maintenance_interval_seconds if led else STANDBY_SECONDS)
+            self._wait(INTERVAL_SECONDS if led else STANDBY_SECONDS)
 
     def _run_alone(self, one: Pass) -> None:
         """Run this pass, which has a thread of its own, as long as this process leads: when it has anything to do.

@@ -16,7 +16,7 @@ import anyio
 from fastapi import HTTPException
 
 from app.core.fair_threads import LOOK_SECONDS, CallerGone
-from app.core.json_text import SMALL_BYTES, has_more_values, load_json
+from app.core.json_text import MAX_VALUES, SMALL_BYTES, has_more_values, load_json
 from app.errors import InvalidInput
 from app.mcp.tools import RESERVED
 
@@ -57,13 +57,13 @@ class UserTurns:
                 raise CallerGone
 
 
-def without_arguments(body: bytes, most_values: int) -> tuple[bytes, Mapping[str, Any]]:
+def without_arguments(body: bytes) -> tuple[bytes, Mapping[str, Any]]:
     """Return the body of the call without its arguments, and these.
 
     Raises InvalidInput for what is no call, or has too many values, and HTTPException 413 for another request.
     """
-    if has_more_values(body, most_values):
-        raise _refused(f"The body has more than {most_values} JSON values", "too_many_values")
+    if has_more_values(body, MAX_VALUES):
+        raise _refused(f"The body has more than {MAX_VALUES} JSON values", "too_many_values")
     try:
         message = load_json(body)
     except ValueError as error:

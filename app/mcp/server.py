@@ -129,7 +129,7 @@ class Endpoint:
 
     def __init__(self, settings: Settings) -> None:
         self._origins = frozenset(settings.cors_origins)
-        self._max_bytes, self._max_values = max_body_bytes(settings), settings.max_json_values
+        self._max_bytes = max_body_bytes(settings)
         self._turns = UserTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,7 +164,7 @@ class Endpoint:
         try:
             if has_waited:
                 await check_rights_again(request)
-            parse = partial(without_arguments, body, self._max_values)
+            parse = partial(without_arguments, body)
             body, state[LARGE_ARGUMENTS].given = await to_thread.run_sync(parse, limiter=state[LARGE_JSON])
             await _answer(body, request.scope, request.receive, send)
         finally:

@@ -7,7 +7,6 @@ task runs, and no task waits behind another in a worker's memory (docs/adr/0043)
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import click
@@ -119,15 +118,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": True,
         # Periodic work. Beat may run any number of times: each period fires once.
         "beat_scheduler": "app.beat.scheduler:OncePerPeriod",
-        "beat_schedule": {
-            "purge-finished-tasks": _hourly("app.tasks.common_tasks.purge_finished_tasks"),
-            "purge-expired-logins": _hourly("app.tasks.common_tasks.purge_expired_logins"),
-        },
     }
-
-
-def _hourly(task: str) -> dict[str, Any]:
-    return {"task": task, "schedule": timedelta(hours=1), "options": {"expires": 3600}}
 
 
 celery_app = Celery(

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
 from app.core.task_bodies import ServiceThread
+from app.db.background import Background
 from app.db.outage import first_line
 from app.db.transactions import after_commit
 from app.messaging.application import celery_app
@@ -151,95 +151,80 @@ class Sender:
 
 
 class HintSender:
-    """One in each process. With its thread (`start`), that sends; without it, as in a pool child, the caller does.
+    """One in each process. Between `start` and `stop` a thread sends; else, as in a pool child, the caller does.
 
-    `listened` is the memory of the parent process whose thread learns whether any API process listens.
+    `listened` is the memory of the parent process, which learns in another thread whether any API process listens.
     """
 
     def __init__(self, listened: memoryview | None = None) -> None:
-        # Shared and anonymous: forked children see what the parent writes. Where no thread runs it stays 0.
+        # Shared and anonymous: forked children see what the parent writes. Where no thread looks it stays 0.
         self._listened = memoryview(mmap.mmap(-1, mmap.PAGESIZE)) if listened is None else listened
-        self._queue: SimpleQueue[tuple[UUID, ...]] = SimpleQueue()
         self._channel = Channel(1.0)
         self._sender = Sender()
         self._stopping = threading.Event()
-        self._thread: ServiceThread | None = None
+        self._looking = ServiceThread(self._look_on, "live-listeners")
+        self._sending: Background[UUID] | None = None
         self._failed = False
 
     def in_child(self) -> "HintSender":
-        """The forked child's: on the same memory, with connections of its own."""
+        """Return the forked child's: on the same memory, with connections of its own."""
         return HintSender(self._listened)
 
     @property
     def has_listeners(self) -> bool:
+        """Whether an API process listens, as Redis said a second ago."""
         return bool(self._listened[0])
 
     def start(self) -> None:
-        """Ask Redis once a second, and send, in a thread until `stop`."""
-        if self._thread is None:
-            self._stopping.clear()
-            self._thread = ServiceThread(self._run, "live-hints")
-        self._thread.start()
+        """Ask Redis once a second, and send in a thread, until `stop`."""
+        self._stopping.clear()
+        if self._sending is None:
+            self._sending = Background("live-hints", "live events: some hints are not sent", self._send_all)
+        self._looking.start()
 
     def stop(self) -> None:
-        """Stop the thread and all publishing. Waits for at most STOP_SECONDS."""
-        if self._thread is not None:
+        """Stop the threads and all publishing. Waits for at most STOP_SECONDS for each."""
+        if self._sending is not None:
             self._stopping.set()
-            self._queue.put(())
-            self._thread.join(STOP_SECONDS)
-            self._thread = None
+            self._sending.flush(STOP_SECONDS)
+            self._looking.join(STOP_SECONDS)
+            self._sending = None
             self._listened[0] = 0
 
     def put(self, task_ids: tuple[UUID, ...]) -> None:
         """Have the thread send these; without a thread, send them now."""
-        thread = self._thread
-        if thread is not None:
-            self._queue.put(task_ids)
-            thread.start()
+        sending = self._sending
+        if sending is not None:
+            sending.enqueue(task_ids)
         else:
             self._sender.send(task_ids)
 
-    def _run(self) -> None:
-        next_look = 0.0
+    def _send_all(self, changed: Iterable[UUID]) -> float:
+        waiting = list(changed)
+        for at in range(0, len(waiting), MOST_IDS):
+            self._sender.send(waiting[at : at + MOST_IDS])
+        return 0
+
+    def _look_on(self) -> None:
         if not self._channel.exists:
             why = "the broker is no Redis" if celery_app.conf.broker_url else "no broker is set"
             logger.info("%s: live events come from comparing versions", why)
-            self._stopping.wait()
             return
         while not self._stopping.is_set():
-            try:
-                if time.monotonic() >= next_look:
-                    self._look()
-                    next_look = time.monotonic() + LOOK_SECONDS
-                self._send(self._waiting(next_look - time.monotonic()))
-            except BaseException:  # SystemExit would end the thread without a word
-                self._channel.close()
-                next_look = time.monotonic() + LOOK_SECONDS
-                logger.exception("live events: an unexpected error, some hints are not sent")
+            self._look()
+            self._stopping.wait(LOOK_SECONDS)
         self._channel.close()
-
-    def _send(self, waiting: list[UUID]) -> None:
-        for at in range(0, len(waiting), MOST_IDS):
-            self._sender.send(waiting[at : at + MOST_IDS])
-
-    def _waiting(self, seconds: float) -> list[UUID]:
-        """All that waits to be sent, each task once; empty when nothing has come in `seconds`."""
-        try:
-            found = dict.fromkeys(self._queue.get(timeout=max(0.0, seconds)))
-        except Empty:
-            return []
-        while not self._queue.empty():
-            found |= dict.fromkeys(self._queue.get_nowait())
-        return list(found)
 
     def _look(self) -> None:
         try:
             self._listened[0] = self._channel.has_listeners()
             self._failed = False
-        except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+        except BaseException as error:  # SystemExit would end the thread without a word
             self._channel.close()
             self._listened[0] = 0
-            if not self._failed:
+            if not isinstance(error, Exception):
+                logger.exception("live events: an unexpected error, no hints are sent")
+            elif not self._failed:  # redis-py's and kombu's errors share no base; all are logged
                 logger.warning("live events: no answer from Redis, no hints are sent: %s", first_line(error))
             self._failed = True
 

@@ -10,7 +10,6 @@ import atexit
 # A thread that imports it first while the interpreter shuts down (redis-py does) finds that it no longer can.
 import concurrent.futures.thread  # noqa: F401
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from celery import Task
 
 from app.core.fork import PerProcess
-from app.core.task_bodies import ServiceThread
+from app.db.background import Background
 from app.db.outage import first_line
 from app.messaging.application import MESSAGE_PRIORITY, celery_app
 from app.messaging.broker import BrokerLink, send_wakeup
@@ -102,7 +101,6 @@ def is_empty(connection: Any, queue: str) -> bool:
 # -- Wakes slots for what a commit has made ready, off the request path: one background thread a process ---------------
 # Creating a task never waits for the broker. Where the broker cannot be reached, maintenance wakes slots once it can.
 
-PUBLISHER_IDLE_SECONDS = 30.0
 BROKER_PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 2.0
 # For so long the queue is not asked again for its length: only other processes can have made it longer than is known.
@@ -111,67 +109,38 @@ TRUSTED_SECONDS = 1.0
 MANY = 4
 
 
-class Publisher:
-    """The queues with new rows, and the thread that sends their wake-ups, started at the first of them."""
+class _SlotWaker:
+    """Wakes slots on a connection of its own. Belongs to one thread at a time."""
 
     def __init__(self) -> None:
-        self._ready: Counter[str] = Counter()
-        self._changed = threading.Condition()
-        self._thread = ServiceThread(self._run, "publisher")
-        self._is_sending = False
         self._link = BrokerLink()
         self._broker_down_until = 0.0
         self._rooms: dict[str, tuple[int, float]] = {}  # how many more may be sent to a queue, until when
 
-    def enqueue(self, queues: Iterable[str]) -> None:
-        """Have slots woken for a row in each of these queues. Never blocks, never raises an error of the broker."""
-        with self._changed:
-            self._ready.update(queues)
-            self._thread.start()
-            self._changed.notify_all()
+    def close(self) -> None:
+        """Let the connection go."""
+        self._link.close()
 
-    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Wait until all wake-ups are sent or given up, for at most `seconds`; True when they are."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not (self._ready or self._is_sending), seconds)
-
-    def _run(self) -> None:
-        while (ready := self._next()) is not None:
-            try:
-                self._send(ready)
-            except BaseException:  # SystemExit would end the thread without a word
-                self._link.close()
-                logger.exception("waking slots is left to maintenance: an unexpected error")
-
-    def _next(self) -> "Counter[str] | None":
-        """The queues with new rows; None when none has come for a while: then the thread ends."""
-        with self._changed:
-            self._is_sending = False
-            self._changed.notify_all()
-            if not self._changed.wait_for(lambda: bool(self._ready), PUBLISHER_IDLE_SECONDS):
-                self._link.close()
-                self._thread.leave()
-                return None
-            ready, self._ready = self._ready, Counter()
-            self._is_sending = True
-            return ready
-
-    def _send(self, ready: "Counter[str]") -> None:
+    def wake_slots(self, ready: "Counter[str]") -> float:
+        """Send the wake-ups of these queues, unless the broker is away. Returns 0: the next ones need not wait."""
         if time.monotonic() < self._broker_down_until:
-            return
+            return 0
         # An idle connection may be dead although the broker is up: the second try opens another.
         for _ in range(2):
             try:
                 producer = self._link.producer()
                 for queue, number in ready.items():
                     self._wake(producer, queue, number)
-            except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+            except BaseException as error:
                 self._link.close()
+                if not isinstance(error, Exception):  # redis-py's and kombu's errors share no base; all are logged
+                    raise
                 problem = error
             else:
-                return
+                return 0
         self._broker_down_until = time.monotonic() + BROKER_PAUSE_SECONDS
         logger.warning("broker not reachable, waking slots is left to maintenance: %s", first_line(problem))
+        return 0
 
     def _wake(self, producer: Any, queue: str, number: int) -> None:
         """Ask for the length of the queue now and then only: a question delays a task that an idle slot waits for."""
@@ -184,18 +153,20 @@ class Publisher:
             self._rooms[queue] = (wake(producer, queue, number).room, asked_at + TRUSTED_SECONDS)
 
 
-def _make_publisher() -> Publisher:
+def make_publisher() -> Background[str]:
+    """Return a thread that wakes a slot for each row of the queues that it is given."""
     atexit.register(_flush_at_exit)
-    return Publisher()
+    waker = _SlotWaker()
+    return Background("publisher", "waking slots is left to maintenance", waker.wake_slots, waker.close)
 
 
 def _flush_at_exit() -> None:
     if _publisher.made is not None:
-        _publisher.made.flush()
+        _publisher.made.flush(FLUSH_SECONDS)
 
 
 # What the parent of a fork had queued is the parent's to send.
-_publisher = PerProcess(_make_publisher)
+_publisher = PerProcess(make_publisher)
 
 
 def publish(queues: Iterable[str]) -> None:

@@ -22,7 +22,6 @@ from app.ddl.terms import KIND
 
 __all__ = [
     "COUNTED_UNDER",
-    "FORGET_BATCH",
     "KIND",
     "Ended",
     "Folded",
@@ -31,9 +30,6 @@ __all__ = [
     "task_counts",
     "task_totals",
 ]
-
-# Of each table so many sums that are 0 are deleted together.
-FORGET_BATCH = 1000
 
 COUNTED_UNDER = ("user_id", "status", *KIND)
 _KINDS: dict[str, Any] = {"user_id": Id, "status": Word, "priority": Word}

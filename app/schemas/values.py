@@ -18,6 +18,11 @@ from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
 from app.models.task import TaskPriority
 
+# Deepest nesting of arguments, results and metadata: far below what breaks a parser (`app/core/json_text.py`).
+MAX_DEPTH = 64
+# Of a task, as stored. Metadata is for labels; what a body works on is an argument or a file.
+MAX_METADATA_BYTES = 64 * 1024
+
 
 def _check_json(value: Any, depth: int) -> None:
     if depth < 0:
@@ -41,7 +46,7 @@ def _check_text(value: str) -> None:
 
 
 def _json_value(value: Any) -> Any:
-    _check_json(value, get_settings().max_json_depth)
+    _check_json(value, MAX_DEPTH)
     return value
 
 
@@ -75,7 +80,7 @@ def _within_arguments(value: Any) -> Any:
 
 
 def _within_metadata(value: Any) -> Any:
-    check_bytes(json_size(value), get_settings().max_metadata_bytes)
+    check_bytes(json_size(value), MAX_METADATA_BYTES)
     return value
 
 

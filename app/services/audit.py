@@ -20,7 +20,6 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.orm import Session
 
-from app.core.config import Settings, get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, address_block, current_actor, current_origin
 from app.db.page import Behind, Page, TimePosition, page_of
@@ -80,7 +79,7 @@ def record(
     origin = AuditOrigin.HTTP if request else AuditOrigin.WORKER if body else AuditOrigin.PYTHON
     actor = actor or (request.actor if request else None)
     if request and actor and event not in NEVER_REFUSED:
-        deed_limits.admit(str(actor.id), get_settings())
+        deed_limits.admit(str(actor.id))
     values: dict[str, Any] = {
         "id": new_id(),
         "event": event.value,
@@ -123,6 +122,10 @@ def _short(value: Detail) -> Detail:
 MINUTE_SECONDS, DAY_SECONDS = 60, 86_400
 # The longest unused ones are forgotten first.
 MAX_CALLERS = 10_000
+# So much no caller does by hand and few programs do. A day's records of a user are some 150 MB, which only the
+# operator prunes.
+DEEDS_PER_MINUTE = 30_000
+DEEDS_PER_DAY = 200_000
 # Closed routes, asked without a login or key: the callers are address blocks, named with this in front.
 ANONYMOUS, ANONYMOUS_PER_MINUTE = "address ", 120
 
@@ -160,7 +163,7 @@ class _DeedWindow:
 
 
 class DeedLimits:
-    """Admits deeds of callers within AUDITED_DEEDS_PER_MINUTE and AUDITED_DEEDS_PER_DAY. One for each process."""
+    """Admits deeds of callers within DEEDS_PER_MINUTE and DEEDS_PER_DAY. One for each process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -169,21 +172,19 @@ class DeedLimits:
         self._users: OrderedDict[str, tuple[_DeedWindow, _DeedWindow]] = OrderedDict()
         self._strangers: OrderedDict[str, tuple[_DeedWindow, _DeedWindow]] = OrderedDict()
 
-    def admit(self, caller: str, settings: Settings) -> None:
+    def admit(self, caller: str) -> None:
         """Count a deed of this caller: a user's id, or ANONYMOUS and an address block.
 
         Raises TooManyDeeds, and then counts nothing. The first refusal of a window is marked to be recorded.
         """
-        minute, day = settings.audited_deeds_per_minute, settings.audited_deeds_per_day
-        if caller.startswith(ANONYMOUS):
-            minute = min(minute, ANONYMOUS_PER_MINUTE) if minute else ANONYMOUS_PER_MINUTE
+        minute = min(DEEDS_PER_MINUTE, ANONYMOUS_PER_MINUTE) if caller.startswith(ANONYMOUS) else DEEDS_PER_MINUTE
         with self._lock:
             now = self._clock()
             windows = self._windows(caller)
-            for window, limit in zip(windows, (minute, day), strict=True):
+            for window, limit in zip(windows, (minute, DEEDS_PER_DAY), strict=True):
                 if now >= window.ends_at:
                     window.ends_at, window.deeds, window.refused = now + window.seconds, 0, False
-                if limit and window.deeds >= limit:
+                if window.deeds >= limit:
                     raise self._refusal(window, limit, now)
             for window in windows:
                 window.deeds += 1
@@ -265,7 +266,7 @@ class AuditService:
         """
         actor, origin = None if by_address else current_actor(), current_origin.get()
         block = address_block((origin and origin.address) or "unknown")
-        deed_limits.admit(str(actor.id) if actor else f"{ANONYMOUS}{block}", get_settings())
+        deed_limits.admit(str(actor.id) if actor else f"{ANONYMOUS}{block}")
 
     def may_record_forged(self) -> bool:
         """Count what another site had the caller's browser send. Returns False where that fills the audit.
@@ -274,7 +275,7 @@ class AuditService:
         """
         actor = current_actor()
         try:
-            deed_limits.admit(f"{ANONYMOUS}{actor and actor.id}", get_settings())
+            deed_limits.admit(f"{ANONYMOUS}{actor and actor.id}")
         except TooManyDeeds:
             return False
         return True

@@ -7,7 +7,6 @@ TaskNotFound, like a task that does not exist.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -407,7 +406,7 @@ class TaskService:
         if rights is not None:
             check_may_create([task], rights)
         queues_again = within_quota and task.status in UNSUCCESSFUL
-        reservation = quotas.reserved(db, task.user_id, load_of(task)) if queues_again else nullcontext()
+        reservation = quotas.reserve(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
                 limited_tasks.keep(db, task.limit)
@@ -498,16 +497,6 @@ class TaskService:
             return self.delete(db, task_id, commit=commit)
         except TaskActive:
             return False
-
-    def purge_finished(self, db: Session, days: float) -> int:
-        """Delete the tasks that ended more than `days` ago, one transaction for each batch. Returns their number."""
-        total = 0
-        while True:
-            with transaction(db):
-                deleted = task_changes.delete_finished_before(db, timedelta(days=days))
-            total += deleted
-            if not deleted:
-                return total
 
     # Change many
 

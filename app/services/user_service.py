@@ -51,7 +51,7 @@ class UserService:
         settings = get_settings()
         with transaction(db):
             limits = {address_block(address): settings.registrations_per_address}
-            login_throttle.count_deed(db, settings, "registrations from this address", limits)
+            login_throttle.count_deed(db, "registrations from this address", limits)
         # Counted before, as it takes time whatever comes of it.
         check_password_strength(password, username, email, field="password")
         password_hash = hash_password(password)
@@ -147,13 +147,12 @@ class UserService:
         Each change is counted, for the user and for the address block, before it is made: a refused one tells that the
         name is taken.
         """
-        settings = get_settings()
         limits = {
-            str(user_id): settings.account_changes_per_user,
-            address_block(address): settings.registrations_per_address,
+            str(user_id): login_throttle.CHANGES_PER_USER,
+            address_block(address): get_settings().registrations_per_address,
         }
         with transaction(db):
-            login_throttle.count_deed(db, settings, "changes of the profile", limits if changes else {})
+            login_throttle.count_deed(db, "changes of the profile", limits if changes else {})
         try:
             return self.update_user(db, user_id, changes)
         except UserExists:
@@ -169,10 +168,8 @@ class UserService:
         """
         if not auth_service.check_password(db, user_id, current):
             raise WrongPassword
-        settings = get_settings()
         with transaction(db):
-            limits = {str(user_id): settings.account_changes_per_user}
-            login_throttle.count_deed(db, settings, "changes of the password", limits)
+            login_throttle.count_change(db, "changes of the password", user_id)
             user = self.get_user(db, user_id, commit=False)
         check_password_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)

@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.core.config import Settings, get_settings
+from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.signatures import encode_secret
 from app.core.validation_errors import parsed
@@ -27,11 +27,11 @@ from app.models.webhook import EventType, WebhookDelivery, WebhookEndpoint, Webh
 from app.outbound.targets import parse_url
 from app.schemas.webhook import GRACE_SECONDS, WebhookCreate, WebhookFilter, WebhookPatch, WebhookRecover
 from app.services import audit
-from app.services.accounts.login_throttle import count_deed
+from app.services.accounts.login_throttle import count_change, count_deed
 from app.services.webhooks import deliveries, endpoints, queue
 
 MAX_ENDPOINTS = 20
-# Of one user, within LOGIN_WINDOW_SECONDS. A recovery is of any number of deliveries.
+# Of one user, within fifteen minutes (`login_throttle.WINDOW`). A recovery is of any number of deliveries.
 MOST_REDELIVERIES, MOST_RECOVERIES = 1000, 100
 
 
@@ -210,10 +210,9 @@ class WebhookService:
     @retries_deadlocks
     def send_test(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> WebhookDelivery:
         """Queue a test event for this endpoint. Raises WebhookNotFound, WebhookDisabled, TooManyRequests."""
-        settings = get_settings()
         with transaction(db, commit=commit):
             row = endpoints.find_enabled(db, user_id, endpoint_id)
-            count_deed(db, settings, "webhook tests", {str(user_id): settings.account_changes_per_user})
+            count_change(db, "webhook tests", user_id)
             return deliveries.add_test(db, row)
 
     def list_deliveries(
@@ -264,11 +263,10 @@ class WebhookService:
         One that is under way, or is sent within a minute anyway, is left as it is. Raises WebhookNotFound,
         DeliveryNotFound, WebhookDisabled, TooManyRequests.
         """
-        settings = get_settings()
         its = WebhookDelivery.id == delivery_id, WebhookDelivery.endpoint_id == endpoint_id
         with transaction(db, commit=commit):
             endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
-            count_deed(db, settings, "redeliveries of webhooks", {str(user_id): MOST_REDELIVERIES})
+            count_deed(db, "redeliveries of webhooks", {str(user_id): MOST_REDELIVERIES})
             deliveries.queue_again(db, endpoint, *its, ~deliveries.is_soon(endpoint))
             row = db.scalars(sa.select(WebhookDelivery).where(*its).execution_options(populate_existing=True)).first()
             if row is None:
@@ -286,7 +284,7 @@ class WebhookService:
         to be counted in time.
         """
         moment = parsed(WebhookRecover, {"since": since}, InvalidWebhook).since
-        return self._recover(db, get_settings(), user_id, endpoint_id, moment, commit=commit)
+        return self._recover(db, user_id, endpoint_id, moment, commit=commit)
 
     @retries_deadlocks
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
@@ -294,14 +292,12 @@ class WebhookService:
 
         Raises WebhookNotFound, WebhookDisabled, TooManyRequests, TookTooLong.
         """
-        return self._recover(db, get_settings(), user_id, endpoint_id, None, commit=commit)
+        return self._recover(db, user_id, endpoint_id, None, commit=commit)
 
-    def _recover(
-        self, db: Session, settings: Settings, user_id: UUID, endpoint_id: UUID, since: datetime | None, *, commit: bool
-    ) -> int:
+    def _recover(self, db: Session, user_id: UUID, endpoint_id: UUID, since: datetime | None, *, commit: bool) -> int:
         with transaction(db, commit=commit):
             endpoint = endpoints.find_enabled(db, user_id, endpoint_id)
-            count_deed(db, settings, "recoveries of webhooks", {str(user_id): MOST_RECOVERIES})
+            count_deed(db, "recoveries of webhooks", {str(user_id): MOST_RECOVERIES})
             number = deliveries.accept_recovery(db, endpoint, since)
         if number is None:
             raise TookTooLong("The recovery is accepted, but what it sends could not be counted in time")

@@ -1,8 +1,6 @@
-"""General tasks, and the periodic cleanup that beat starts."""
+"""General tasks."""
 
 import time
-from collections import Counter
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -11,10 +9,8 @@ from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL, RequestHeaders
-from app.services.execution import daily_limits
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS
-from app.services.task_service import task_service
-from app.services.tasks import idempotency
+from app.services.retention import forget
 from app.tasks.files import folder_of
 from app.tasks.http_requests import (
     AnsweredLater,
@@ -138,24 +134,24 @@ def fetch_to_file(
         retry_after_delay(self, error)
 
 
+# -- What maintenance deletes within the hour, deleted now: for whoever has called these by their names ----------------
+
+
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_finished_tasks", catalogue=False)
 def purge_finished_tasks(self: Any) -> dict[str, int]:
-    """Delete the tasks that ended more than RETENTION_DAYS ago, expired idempotency keys and counts of past days.
-
-    Started by beat. May run twice.
-    """
-    deleted = task_service.purge_finished(self.db, get_settings().retention_days)
-    daily_limits.prune(self.db)
-    return {"deleted": deleted, "idempotency_keys": idempotency.prune(self.db)}
+    """Delete the tasks that ended more than RETENTION_DAYS ago, expired idempotency keys and counts of past days."""
+    gone = forget(self.db, get_settings(), "tasks", "idempotency_keys", "daily_counts")
+    return {"deleted": gone["tasks"], "idempotency_keys": gone["idempotency_keys"]}
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_expired_logins", catalogue=False)
 def purge_expired_logins(self: Any) -> dict[str, int]:
-    """Delete expired logins and API keys. Started by beat. May run twice."""
-    total: Counter[str] = Counter()
-    # Imported here, because no other task needs it and it takes 10 MB.
-    from app.services.accounts.auth_service import auth_service
-
-    while any((removed := asdict(auth_service.purge_expired_logins(self.db))).values()):
-        total.update(removed)
-    return dict(total)
+    """Delete the logins, API keys and address blocks that are older than LOGIN_RETENTION_DAYS, and old counts."""
+    tables = {
+        "sessions": "login_sessions",
+        "counts": "login_failures",
+        "blocks": "login_blocks",
+        "api_keys": "api_keys",
+    }
+    gone = forget(self.db, get_settings(), *tables.values())
+    return {name: gone[table] for name, table in tables.items()}

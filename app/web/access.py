@@ -19,7 +19,7 @@ from fastapi.security import APIKeyCookie
 
 from app.api.deps import act_as_user, address_of
 from app.core.security import read_page_token
-from app.errors import AdminOnly, CrossOrigin, InvalidToken, ServiceError, Unauthenticated
+from app.errors import AdminOnly, CrossOrigin, ServiceError, Unauthenticated
 from app.live.streams import Credential
 from app.services.accounts.auth_service import Principal
 from app.services.batched.authenticator import Authenticator
@@ -162,7 +162,4 @@ PageAdmin = Annotated[Principal, Depends(page_admin)]
 
 def credential_of(request: Request, user: Principal) -> Credential:
     """Return the login that a stream ends with."""
-    if user.session_id is None:
-        raise InvalidToken
-    expires_at = read_page_token(page_token(request)).expires_at
-    return Credential(user.session_id, is_key=False, role=user.role, expires_at=expires_at)
+    return Credential.of(user, read_page_token(page_token(request)).expires_at)

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.api.http.body_route import BodyRoute
 from app.api.http.router import unknown_parameters
+from app.core.drawing import rects
 from app.core.languages import NAMES
 from app.core.version import VERSION
 from app.schedules.zones import UnknownZone, zone_info
@@ -161,6 +162,7 @@ def _environment(code: str) -> Environment:
         "said": chosen.gettext,
         "iso": _iso,
         "said_as": said_as,
+        "rects": rects,
         "clock": _clock,
         "in_zone": in_zone,
         "compact": lambda value: json.dumps(value, ensure_ascii=False),

@@ -93,18 +93,18 @@ def inputs(typed: Mapping[str, str]) -> dict[str, Field]:
     }
 
 
-def read(typed: Mapping[str, str], most_values: int) -> dict[str, Any]:
+def read(typed: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields that were filled in, as ScheduleCreate takes them.
 
     Raises InvalidSchedule, naming the fields whose text is no value of their kind.
     """
-    values, problems = _read(typed, most_values)
+    values, problems = _read(typed)
     if problems:
         raise InvalidSchedule(errors=problems)
     return values
 
 
-def _read(typed: Mapping[str, str], most_values: int) -> tuple[dict[str, Any], list[FieldError]]:
+def _read(typed: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
     for name, shape in FIELDS.items():
@@ -112,23 +112,21 @@ def _read(typed: Mapping[str, str], most_values: int) -> tuple[dict[str, Any], l
         if not text.strip() or name == _NOT_READ.get(typed.get(BY, "")):
             continue
         try:
-            values[name] = parse_json(text, most_values) if shape.kind is Kind.JSON else value_of(shape, text)
+            values[name] = parse_json(text) if shape.kind is Kind.JSON else value_of(shape, text)
         except ValueError as error:
             message = f"is not JSON: {error}" if shape.kind is Kind.JSON else str(error)
             problems.append({"loc": [name], "msg": message, "type": "form_value"})
     return values, problems
 
 
-def problems(
-    typed: Mapping[str, str], most_values: int, now: datetime, before: Mapping[str, str] | None = None
-) -> list[FieldError]:
+def problems(typed: Mapping[str, str], now: datetime, before: Mapping[str, str] | None = None) -> list[FieldError]:
     """Return all that is wrong with what was typed; of a form that was filled with `before`, at what was changed."""
     missing: list[FieldError] = [
         {"loc": [name], "msg": "is required", "type": "missing"}
         for name in ("name", _rule(typed))
         if not typed.get(name, "").strip()
     ]
-    found = missing + _checked(typed, most_values, now)[1]
+    found = missing + _checked(typed, now)[1]
     return [
         each
         for each in found
@@ -136,9 +134,9 @@ def problems(
     ]
 
 
-def changes(typed: Mapping[str, str], before: Mapping[str, str], most_values: int) -> dict[str, Any]:
+def changes(typed: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Any]:
     """Return what SchedulePatch takes of a form that was filled with `before`: what differs. Raises InvalidSchedule."""
-    values = read(typed, most_values)
+    values = read(typed)
     changed = {name for name in FIELDS if typed.get(name, "") != before.get(name, "")}
     if typed.get(BY, "") != before.get(BY, ""):
         changed |= {"cron", "every_seconds"}
@@ -151,7 +149,7 @@ def preview(typed: Mapping[str, str], now: datetime, language: str) -> Preview:
     typed = {name: typed.get(name, "") for name in (*TIMING, BY)}
     if not typed[_rule(typed)].strip():
         return Preview()
-    timing, errors = _checked(typed, 1, now)
+    timing, errors = _checked(typed, now)
     if timing is None:
         return Preview(errors=errors)
     since = now if typed["start_at"].strip() or timing.cron is not None else timing.start_at - _TICK
@@ -170,12 +168,12 @@ def _rule(typed: Mapping[str, str]) -> str:
     return "every_seconds" if typed.get(BY) == "every" else "cron"
 
 
-def _checked(typed: Mapping[str, str], most_values: int, now: datetime) -> tuple[Timing | None, list[FieldError]]:
+def _checked(typed: Mapping[str, str], now: datetime) -> tuple[Timing | None, list[FieldError]]:
     """Return the timing, and what is wrong with what was typed.
 
     There is none if it does not work. That of an interval does without the zone, and is in UTC where that is wrong.
     """
-    values, errors = _read(typed, most_values)
+    values, errors = _read(typed)
     try:
         parse_fields(SchedulePatch, values)
     except InvalidSchedule as error:

@@ -9,10 +9,10 @@ from typing import Any
 
 from fastapi import Request
 
+from app.core import drawing
 from app.models.bulk import Deed
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.schemas.task import TaskAttemptRead, TaskRead
-from app.web import charts
 
 _FOR_A_TIME = frozenset({WaitingReason.SCHEDULE, WaitingReason.RETRY})
 ROWS = 50  # of the list, on a page
@@ -79,7 +79,7 @@ class Times:
     waited: float
     between: float
     ran: float | None
-    bar: Sequence[charts.Bar]
+    bar: Sequence[drawing.Bar]
 
 
 def times_of(task: TaskRead, attempts: Sequence[TaskAttemptRead], now: datetime) -> Times:
@@ -103,7 +103,7 @@ def times_of(task: TaskRead, attempts: Sequence[TaskAttemptRead], now: datetime)
         waited=(started - begin).total_seconds(),
         between=max((reached - started).total_seconds() - ran, 0),
         ran=ran if attempts else None,
-        bar=charts.timeline(begin, spans, end),
+        bar=drawing.timeline(begin, spans, end),
     )
 
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from statistics import median
 from urllib.parse import urlsplit
 
+from app.core import drawing
 from app.models.webhook import DisabledReason, WebhookEndpoint
 from app.schemas.webhook import DeliveryRead
-from app.web import charts
 from app.web.responses import JSONTexts, ShownJSON
 
 COLUMNS = 50
@@ -51,7 +51,7 @@ def last_error(deliveries: Iterable[DeliveryRead]) -> str | None:
 class Latencies:
     """How long the newest attempts took: the bars by time, oldest first, and the numbers in seconds."""
 
-    bars: Sequence[charts.Bar]
+    bars: Sequence[drawing.Bar]
     number: int
     median: float
     longest: float
@@ -67,7 +67,7 @@ def latencies_of(deliveries: Iterable[DeliveryRead]) -> Latencies | None:
     sizes = [(max(round(each.latency_seconds * 1000), 1), each.error is None) for each in found]
     few = [0] * (COLUMNS - len(sizes))  # few attempts are not drawn as few broad bars
     parts = {kind: [*few, *(size if well is got else 0 for size, well in sizes)] for kind, got in _KINDS}
-    return Latencies(charts.columns(parts), len(found), median(seconds), max(seconds))
+    return Latencies(drawing.columns(parts), len(found), median(seconds), max(seconds))
 
 
 _KINDS = (("succeeded", True), ("failed", False))

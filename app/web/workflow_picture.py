@@ -6,12 +6,12 @@ Equal siblings (of one name, with the same parents and children) are one box, as
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
+from app.core.drawing import Bar, Span, marks, shortened
 from app.db.statements.workflows import Node
 from app.models.task import TaskStatus
-from app.web.charts import WIDTH, Bar
 from app.workflows import graph
 
 # Fewer are shown one by one.
@@ -24,6 +24,8 @@ LANE = MARGIN
 # The state of a box is the first of these that one of its tasks has.
 _FIRST = (TaskStatus.FAILED, TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.REVOKED, TaskStatus.SUCCEEDED)
 _SHOWN_CHARACTERS = 22
+# Where the bar of an attempt begins in its row, and how high it is.
+_SPAN = (2, 10)
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Box:
 
     @property
     def text(self) -> str:
-        return self.name if len(self.name) <= _SHOWN_CHARACTERS else f"{self.name[: _SHOWN_CHARACTERS - 1]}…"
+        return shortened(self.name, _SHOWN_CHARACTERS)
 
     @property
     def seconds(self) -> float | None:
@@ -121,9 +123,7 @@ class Timeline:
     seconds: float
 
 
-def timeline(
-    nodes: Sequence[Node], earlier: dict[UUID, list[tuple[datetime, datetime, str]]], now: datetime, most: int
-) -> Timeline | None:
+def timeline(nodes: Sequence[Node], earlier: dict[UUID, list[Span]], now: datetime, most: int) -> Timeline | None:
     """Return when at most this many of the tasks ran. `earlier` are the attempts before the last one, of each."""
     begun = sorted((node for node in nodes if node.started_at), key=_start)[:most]
     if not begun:
@@ -131,17 +131,11 @@ def timeline(
     spans = {}
     for node in begun:
         before = earlier.get(node.task_id, []) if node.task_id else []
-        spans[node.position] = [*before, (_start(node), node.finished_at or now, node.status.value)]
-    begin = min(first for each in spans.values() for first, _, _ in each)
-    seconds = max((last - begin) / timedelta(seconds=1) for each in spans.values() for _, last, _ in each) or 1.0
-    rows = [(node, [_bar(span, begin, seconds) for span in spans[node.position]]) for node in begun]
-    return Timeline(rows, begin, seconds)
-
-
-def _bar(span: tuple[datetime, datetime, str], begin: datetime, seconds: float) -> Bar:
-    first, last, kind = span
-    x = (first - begin).total_seconds() / seconds * WIDTH
-    return Bar(kind, round(x, 2), 2, round(max((last - first).total_seconds() / seconds * WIDTH, 2), 2), 10)
+        spans[node.position] = [*before, (node.status.value, _start(node), node.finished_at or now)]
+    begin = min(first for each in spans.values() for _, first, _ in each)
+    end = max(last for each in spans.values() for _, _, last in each)
+    rows = [(node, marks(begin, spans[node.position], end, *_SPAN)) for node in begun]
+    return Timeline(rows, begin, (end - begin).total_seconds())
 
 
 def _start(node: Node) -> datetime:

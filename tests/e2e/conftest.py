@@ -12,7 +12,7 @@ from tests.support.site import Site
 from tests.support.stack import Stack
 
 # A worker that has died is noticed soon.
-QUICK = {"WORKER_LEASE_SECONDS": "10", "WORKER_HEARTBEAT_SECONDS": "0.5"}
+QUICK = {"WORKER_LEASE_SECONDS": "10"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.support.services import Services
 from tests.support.waiting import wait_for
 
 # Long enough for two thirds of it to be told from all of it on a busy machine.
-LEASE = {"WORKER_LEASE_SECONDS": "12", "WORKER_HEARTBEAT_SECONDS": "1"}
+LEASE = {"WORKER_LEASE_SECONDS": "12"}
 
 
 @needs_server

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.live import watcher
+from tests.support.bounds import bounded
 from tests.support.event_reader import EventReader
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.scene import Scene, fault_scene
@@ -21,7 +23,7 @@ SECONDS = 20
 
 @pytest.fixture(scope="module")
 def scene(services: Services, broker: BrokerServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    settings = {"CELERY_BROKER_URL": broker.url, "EVENTS_STREAMS_PER_USER": "500"}
+    settings = {"CELERY_BROKER_URL": broker.url, **bounded({watcher: {"STREAMS_PER_USER": 500}})}
     with fault_scene(services, tmp_path_factory.mktemp("scene"), **settings) as scene:
         scene.stack.server()
         scene.stack.worker(concurrency=PROCESSES)

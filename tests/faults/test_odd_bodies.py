@@ -16,7 +16,7 @@ LIMIT = 3
 SECONDS = LIMIT + DELIVERY_SECONDS + 20
 SETTINGS = {
     "TASK_MODULES": "tests.support.odd_tasks", "SHUTDOWN_GRACE_SECONDS": "3", "CANCEL_GRACE_SECONDS": "1",
-    "WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1",
+    "WORKER_LEASE_SECONDS": "6",
 }  # fmt: skip
 # How each ends. Closed descriptors keep SQLite from writing even the success.
 BODIES = {

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.databases import ENGINE
+from tests.support.faults import hourly
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.clocks import HOUR, WrongClock
 from tests.support.faults.load import load
@@ -219,8 +220,6 @@ class TestTheLeader:
 class TestBeats:
     """Three at once, when the database says that every entry was last sent two hours ago."""
 
-    NAMES = ("purge_finished_tasks", "purge_expired_logins")
-
     @pytest.fixture(scope="class")
     @classmethod
     def scene(cls, several: Scene) -> Scene:
@@ -239,8 +238,8 @@ class TestBeats:
         several.stack.sql(f"UPDATE witness SET new = ({row}) WHERE seq = ({last})", id=ids[0])
         fired = """INSERT INTO periods (name, fired_at) VALUES (:name, now() - interval '2 hours')
                    ON CONFLICT (name) DO UPDATE SET fired_at = excluded.fired_at"""
-        for name in cls.NAMES:
-            several.stack.sql(fired, name=name.replace("_", "-"))
+        for name in hourly.NAMES:
+            several.stack.sql(fired, name=name)
         beats = [cls._start_one(several, several.stack.directory / f"schedule-{number}") for number in range(3)]
         for beat in beats:
             beat.await_line("beat: Starting...")
@@ -252,7 +251,7 @@ class TestBeats:
         scene.check(deleted=(old,))
         assert scene.get(young)["status"] == "succeeded"
 
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("name", hourly.NAMES)
     def test_three_of_them_fire_each_period_once(self, scene: Scene, name: str) -> None:
         wait_for(lambda: self._fired(scene, name), 20, f"{name} to fire")
         with pytest.raises(AssertionError, match=waited(3)):
@@ -267,7 +266,9 @@ class TestBeats:
     def _start_one(scene: Scene, schedule: Path) -> Part:
         """With a file of its own, as on a machine of its own."""
         options = ["-l", "info", "-s", str(schedule), "--pidfile="]
-        return scene.stack.start_part("beat", ["celery", "-A", "app.celery_app", "beat", *options], None)
+        return scene.stack.start_part(
+            "beat", ["celery", "-A", "app.celery_app", "beat", *options], {"TASK_MODULES": hourly.MODULE}
+        )
 
 
 @pytest.mark.every_engine("expiry")

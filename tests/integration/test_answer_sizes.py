@@ -26,8 +26,10 @@ from app.models.schedule import RunKind, ScheduleRun
 from app.models.task import TaskAttempt
 from app.models.task_filter import TaskFilter
 from app.models.webhook import EventType, WebhookDelivery
+from app.schemas.values import MAX_METADATA_BYTES
 from app.schemas.webhook import MAX_DESCRIPTION
 from app.schemas.workflow import MAX_REF
+from app.services.accounts import login_throttle
 from app.services.execution import attempts, ends
 from app.services.schedule_service import schedule_service
 from app.services.schedules.listing import ScheduleFilter
@@ -37,16 +39,18 @@ from app.services.workflow_service import workflow_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
 from tests.support.amounts import amount
+from tests.support.bounds import bounded
 from tests.support.tables import cases
 from tests.support.task_client import TASKS, TaskClient, module_client
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, new_user, retried
 
-client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200", ACCOUNT_CHANGES_PER_USER="300")
+client = module_client(
+    QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200", **bounded({login_throttle: {"CHANGES_PER_USER": 300}})
+)
 
-DEFAULTS = {name: SettingFields.model_fields[name].default for name in SettingFields.model_fields}
-ARGUMENTS, METADATA, RESULT = (DEFAULTS[f"max_{name}_bytes"] for name in ("arguments", "metadata", "result"))
+ARGUMENTS, RESULT = (SettingFields.model_fields[f"max_{name}_bytes"].default for name in ("arguments", "result"))
 # One task with everything as large as it may be, and what stands around the values.
-LARGEST_TASK = ARGUMENTS + METADATA + 2 * RESULT + 64 * 1024
+LARGEST_TASK = ARGUMENTS + MAX_METADATA_BYTES + 2 * RESULT + 64 * 1024
 WIDE = "\N{LINEAR B SYLLABLE B008 A}"  # four bytes
 # Streams end by themselves only with their task. Their pieces: `test_events_end.py`.
 STREAMS = {"/api/v1/tasks/events", "/api/v1/tasks/{task_id}/events", "/api/v1/workflows/{workflow_id}/events"}
@@ -59,7 +63,7 @@ def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
         many = {"name": WIDE * 200, "task_type": WIDE * 200, "tags": [f"{n:03}" + WIDE * 97 for n in range(50)]}
         for _ in range(12):
             new_task(db, user_id, kwargs={"x": "y" * (ARGUMENTS - 200)}, **many)
-        wordy = new_task(db, user_id, metadata={"x": "m" * (METADATA - 200)}, **many)
+        wordy = new_task(db, user_id, metadata={"x": "m" * (MAX_METADATA_BYTES - 200)}, **many)
         largest = new_task(db, user_id, kwargs={"x": "y" * (ARGUMENTS - 200)})
         attempt = claim(db, largest).attempt
         attempts.report_progress(db, largest.id, attempt, 50, ["p" * (RESULT - 10)])
@@ -101,7 +105,7 @@ def make_hostile_workflow() -> UUID:
 def make_hostile_schedules(db: Session, user_id: UUID) -> UUID:
     large = {"x": "y" * (ARGUMENTS - 200)}
     task = {"name": WIDE * 200, "task_type": WIDE * 200, "celery_task_name": LONG_RUNNING, "args": [1], "kwargs": large}
-    metadata = {"x": "m" * (METADATA - 200)}
+    metadata = {"x": "m" * (MAX_METADATA_BYTES - 200)}
     tags = [f"{n:03}" + WIDE * 97 for n in range(50)]
     fields = {"name": WIDE * 200, "task": task, "cron": "0 3 * * *", "tags": tags, "metadata": metadata}
     made = [schedule_service.create_schedule(db, user_id=user_id, commit=False, **fields) for _ in range(12)]
@@ -237,7 +241,7 @@ class TestPages:
         rng = random.Random(5)
         letters = "x" if compressible else "abcdefghijklmnopqrstuvwxyz0123456789"
         with SessionLocal() as db:
-            value = {"x": "".join(rng.choices(letters, k=METADATA - 200))}
+            value = {"x": "".join(rng.choices(letters, k=MAX_METADATA_BYTES - 200))}
             for _ in range(24):
                 new_task(db, UUID(tasks.user["id"]), metadata=value)
             page = task_service.show_page(db, TaskFilter(UUID(tasks.user["id"])), 200)
@@ -312,8 +316,8 @@ class TestEvents:
         left, seen, readings = ids, [], 0
         while left:
             found, left = queries.read_rows(left, [], [user], lambda *_: True)
-            frames = [each.frame for each in found if each.frame]
-            assert len(frames) == 1 or sum(len(frame.data) for frame in frames) <= MAX_PAGE_BYTES
+            assert len(found) == 1 or sum(len(state.data) for state in found) <= MAX_PAGE_BYTES
+            assert all(state.data for state in found)
             seen += [each.task_id for each in found]
             readings += 1
         assert seen == ids

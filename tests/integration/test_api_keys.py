@@ -15,10 +15,10 @@ from app.core.security import api_key_digest, new_api_key
 from app.db.session import SessionLocal
 from app.models.auth import ApiKey, Scope
 from app.services.accounts.api_keys import api_key_service
-from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, MakeUser, bearer, login, pages
 from tests.support.databases import ENGINE
+from tests.support.retention import forget
 from tests.support.settings import sql
 from tests.support.spelling import spelled
 from tests.support.statements import statements
@@ -174,7 +174,7 @@ class TestRevoking:
         long_ago = "clock_timestamp() - interval '31 days'"
         db.execute(spelled(f"UPDATE api_keys SET revoked_at = {long_ago} WHERE name = 'revoked'"))
         db.execute(spelled(f"UPDATE api_keys SET expires_at = {long_ago} WHERE name = 'expired'"))
-        assert auth_service.purge_expired_logins(db).api_keys == 2
+        assert forget(db, "api_keys") == 2
         assert set(db.scalars(text("SELECT name FROM api_keys"))) == {"fresh", "endless"}
 
 

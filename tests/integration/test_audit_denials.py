@@ -11,6 +11,7 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.metrics import TaskNumbers, exposition
+from app.services import audit
 from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.settings import sql
@@ -29,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture
 def limit(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """`limit(10)`: so many recorded deeds a minute."""
-    return lambda number: monkeypatch.setattr(get_settings(), "audited_deeds_per_minute", number)
+    return lambda number: monkeypatch.setattr(audit, "DEEDS_PER_MINUTE", number)
 
 
 def unrecorded(why: str) -> float:

@@ -7,11 +7,11 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidTransition, UserExists
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
+from app.services.accounts import login_throttle
 from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import task_service
 from app.services.user_service import user_service
@@ -105,7 +105,7 @@ class TestLogins:
         self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sql("DELETE FROM login_failures")
-        monkeypatch.setattr(get_settings(), "login_attempts_per_address", 3)
+        monkeypatch.setattr(login_throttle, "FAILURES_PER_ADDRESS", 3)
         for number in range(6):
             client.post(f"{API}/auth/login", data={"username": f"nobody{number}", "password": WRONG})
         assert one("login.throttled", object_kind="address").object_id == "testclient"

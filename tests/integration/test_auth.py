@@ -8,6 +8,7 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.core import security
@@ -16,6 +17,7 @@ from app.errors import InvalidCredentials
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register, sign_up
+from tests.support.retention import forget
 from tests.support.settings import sql
 from tests.support.spelling import spelled
 from tests.support.task_client import module_client, without_the_request
@@ -245,13 +247,15 @@ class TestPurge:
             db.execute(
                 spelled(f"{ended} WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = :old)", {"old": old})
             )
-            purged = auth_service.purge_expired_logins(db)
-            assert (purged.sessions, purged.counts, purged.blocks) == (1, 0, 0)
+            assert self.purged(db) == (1, 0, 0)
             assert db.scalar(text("SELECT count(*) FROM refresh_tokens")) == 1
             counts = db.scalar(text("SELECT count(*) FROM login_failures"))
             db.execute(spelled("UPDATE login_failures SET window_started_at = window_started_at - interval '1 hour'"))
-            assert auth_service.purge_expired_logins(db).counts == 0
+            assert self.purged(db) == (0, 0, 0)
             db.execute(spelled("UPDATE login_failures SET window_started_at = window_started_at - interval '1 day'"))
             db.execute(spelled("UPDATE login_blocks SET signed_in_at = signed_in_at - interval '31 days'"))
-            purged = auth_service.purge_expired_logins(db)
-            assert (purged.sessions, purged.counts, purged.blocks) == (0, counts, 1)
+            assert self.purged(db) == (0, counts, 1)
+
+    @staticmethod
+    def purged(db: Session) -> tuple[int, ...]:
+        return tuple(forget(db, table) for table in ("login_sessions", "login_failures", "login_blocks"))

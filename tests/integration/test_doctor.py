@@ -13,6 +13,7 @@ import pytest
 from app.core.ids import new_id
 from app.launcher.ports import free_loopback_port
 from tests.support.databases import DIALECT
+from tests.support.faults import hourly
 from tests.support.running import Running, example_stack
 from tests.support.services import ROOT, Services, process_environment
 from tests.support.stack import Stack
@@ -75,10 +76,11 @@ def failed(found: dict[str, list[dict[str, Any]]]) -> set[str]:
 class TestAnInstallation:
     def test_that_works(self, stack: Stack) -> None:
         worker = stack.worker()
-        beat = stack.beat()
+        mine = {"TASK_MODULES": hourly.MODULE}
+        beat = stack.beat(mine)
         wait_for(lambda: stack.sql("SELECT count(*) FROM periods")[0][0] == 2, 30, "beat to know its entries")
         (stack.directory / "files").mkdir()
-        code, found = examined(stack)
+        code, found = examined(stack, **mine)
         assert (code, failed(found)) == (0, set()), found
         assert levels(found, "database", "broker", "storage", *OF_DATABASE) == {"ok"}
         assert "worker1@test" in found["workers"][0]["seen"]
@@ -90,7 +92,7 @@ class TestAnInstallation:
 
     def test_without_a_worker(self, running: Running, stack: Stack) -> None:
         running.create("app.tasks.common_tasks.long_running_task", 1)
-        code, found = examined(stack)
+        code, found = examined(stack, TASK_MODULES=hourly.MODULE)
         assert code == 1
         assert failed(found) == {"workers", "queues", "maintenance"}
         assert "default" in found["queues"][0]["seen"]

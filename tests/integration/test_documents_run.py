@@ -249,7 +249,7 @@ class TestRecipes:
 
     def test_beat_has_the_entries(self, stack: Stack) -> None:
         names = {row[0] for row in stack.sql("SELECT name FROM periods")}
-        assert {"myteam: report", "myteam: tidy", "purge-finished-tasks"} <= names
+        assert {"myteam: report", "myteam: tidy"} == names
 
     def test_only_the_task_with_a_record_is_in_the_catalogue(self, deployment: Deployment) -> None:
         listed = {each["celery_task_name"] for each in deployment.http.get(f"{TASKS}types").json()}

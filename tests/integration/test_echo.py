@@ -13,13 +13,15 @@ from urllib.parse import quote
 import httpx
 
 from app.api.http.openapi import describe
+from app.live import watcher
 from app.main import create_app
 from tests.support.accounts import MakeUser
+from tests.support.bounds import bounded
 from tests.support.by_example import example_of
 from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 
-client = module_client(EVENTS_MAX_SECONDS="0.1")  # this client waits for a stream's end
+client = module_client(**bounded({watcher: {"MAX_SECONDS": 0.1}}))  # this client waits for a stream's end
 MARK = "m4rk<\"'>é"
 # What names and numbers may be.
 WORD, NUMBER = "zqxjkv7", 7070177

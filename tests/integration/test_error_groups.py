@@ -14,21 +14,23 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.session import SessionLocal
+from app.db.statements import error_groups
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.maintenance.loop import Maintenance
 from app.models import User
-from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT, ErrorState
+from app.models.error_group import FORGET_AFTER, TIMES_KEPT, ErrorGroup, ErrorState
 from app.models.task import Task, TaskStatus
 from app.models.task_count import task_count_changes
 from app.models.task_filter import TaskFilter
+from app.services import retention
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, NextTry
-from app.services.operations import error_group_service
 from app.services.operations.error_group_service import ErrorFilter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
 from tests.support.databases import ENGINE
 from tests.support.error_groups import NOWHERE, agrees, failed, groups
+from tests.support.retention import forget
 from tests.support.spelling import spelled
 from tests.support.statements import before_each_statement
 from tests.support.task_client import module_client
@@ -193,18 +195,18 @@ class TestForgetting:
         for task in gone:
             task_service.delete(db, task.id)
         task_counts.fold(db)
-        error_group_service.forget_error_groups(db)
+        forget(db, "error_groups", "error_times")
         assert len(groups(db, user)) == 4
-        monkeypatch.setattr(error_group_service, "MOST_FORGETTABLE", 2)
-        error_group_service.forget_error_groups(db)
+        few = retention.Rule.by_keys(ErrorGroup, error_groups.is_unused_beyond(2))
+        monkeypatch.setattr(retention, "FORGET", (*retention.FORGET, few))
+        forget(db, "error_groups", "error_times")
         assert set(groups(db, user)) == set(names.values()) - {names[gone[0].id]}
         db.execute(spelled("UPDATE error_groups SET last_seen = last_seen - :age", {"age": FORGET_AFTER}))
         age = TIMES_KEPT + timedelta(hours=1)
         db.execute(spelled("UPDATE error_times SET at = at - :age", {"age": age}))
-        error_group_service.forget_error_groups(db)
+        forget(db, "error_groups", "error_times")
         assert set(groups(db, user)) == {names[kept.id]}
         assert db.execute(text("SELECT count(*) FROM error_times")).scalar_one() == 0
-        assert MOST_FORGETTABLE == 1000
 
 
 class TestStates:

@@ -8,14 +8,16 @@ from uuid import uuid4
 
 import pytest
 
+from app.live import watcher
 from app.live.watcher import REPLAY_SECONDS, REPLAY_TASKS
+from tests.support.bounds import bounded
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS, Running
 from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
 STREAMS = 4
-running = module_running(EVENTS_HEARTBEAT_SECONDS="1", EVENTS_STREAMS_PER_USER=str(STREAMS))
+running = module_running(**bounded({watcher: {"HEARTBEAT_SECONDS": 1, "STREAMS_PER_USER": STREAMS}}))
 
 
 def listen(running: Running, task_id: str, last_id: str | None = None, token: str | None = None) -> EventReader:

@@ -11,8 +11,10 @@ from uuid import UUID
 import psutil
 import pytest
 
+from app.live import watcher
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.bounds import bounded
 from tests.support.databases import DIALECT
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS
@@ -38,7 +40,7 @@ CONNECTIONS = {
 
 @pytest.fixture(scope="module")
 def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(services, tmp_path_factory.mktemp("ends"), EVENTS_HEARTBEAT_SECONDS="1") as started:
+    with Stack(services, tmp_path_factory.mktemp("ends"), **bounded({watcher: {"HEARTBEAT_SECONDS": 1}})) as started:
         started.server()
         yield started
 
@@ -234,7 +236,7 @@ class Streams:
 def test_each_costs_little_and_holds_no_thread_and_no_connection_and_gets_its_events(
     services: Services, tmp_path: Path
 ) -> None:
-    with Stack(services, tmp_path, EVENTS_STREAMS_PER_USER="1000") as stack, ExitStack() as opened:
+    with Stack(services, tmp_path, **bounded({watcher: {"STREAMS_PER_USER": 1000}})) as stack, ExitStack() as opened:
         server = psutil.Process(stack.server().pid)
         person = Person(stack)
         ids = person.fill(STREAMS)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from app.live import watcher
+from tests.support.bounds import bounded
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS, Running, example_stack, started
 from tests.support.services import Services
@@ -17,7 +19,7 @@ from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
 MODULES = '["tests.support.example_tasks", "tests.support.logging_tasks"]'
-running = module_running(EVENTS_POLL_SECONDS="3600", EVENTS_STREAMS_PER_USER="100", TASK_MODULES=MODULES)
+running = module_running(TASK_MODULES=MODULES, **bounded({watcher: {"POLL_SECONDS": 3600, "STREAMS_PER_USER": 100}}))
 UNHEARD_SECONDS = 0.8
 Listen = Callable[[str], EventReader]
 

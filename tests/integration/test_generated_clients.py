@@ -19,8 +19,10 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
+from app.live import watcher
 from app.main import create_app
 from tests.support import accounts, every_operation
+from tests.support.bounds import bounded
 from tests.support.every_operation import TASK
 from tests.support.generated import Answer, Recorder, client_package, models_module
 from tests.support.services import Services
@@ -31,12 +33,12 @@ from tests.support.waiting import wait_for
 Call = Callable[..., Any]
 TYPESCRIPT = Path(__file__).parents[1] / "support" / "typescript" / "client.ts"
 NPM_PACKAGES = ("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3")
-FEED_SECONDS = "1"  # a feed has no end of its own
+FEED_SECONDS = 1  # a feed has no end of its own
 
 
 @pytest.fixture(scope="module")
 def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    variables = {"EVENTS_MAX_SECONDS": FEED_SECONDS, **every_operation.SETTINGS}
+    variables = {**bounded({watcher: {"MAX_SECONDS": FEED_SECONDS}}), **every_operation.SETTINGS}
     with Stack(services, tmp_path_factory.mktemp("generated"), **variables) as stack:
         stack.server()
         stack.worker()

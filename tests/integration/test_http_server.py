@@ -13,7 +13,9 @@ import httpx
 import psutil
 import pytest
 
+from app.api.http import peers, protocol
 from tests.support import accounts
+from tests.support.bounds import bounded
 from tests.support.fork_server import nothing_forked
 from tests.support.services import Services
 from tests.support.stack import Stack
@@ -33,10 +35,10 @@ def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
     named = {
         "ALLOWED_HOSTS": f'["{HOST}"]',
         "CORS_ORIGINS": f'["{ORIGIN}"]',
-        "TRANSFER_TIMEOUT_SECONDS": str(TRANSFER_TIMEOUT),
         "QUOTA_TASKS_PER_MINUTE": "0",
+        **bounded({peers: {"TRANSFER_SECONDS": TRANSFER_TIMEOUT}, protocol: {"HEADER_SECONDS": HEADER_TIMEOUT}}),
     }
-    with Stack(services, directory, HEADER_TIMEOUT_SECONDS=str(HEADER_TIMEOUT), **named) as started:
+    with Stack(services, directory, **named) as started:
         started.server()
         yield started
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
@@ -13,14 +14,16 @@ import httpx
 import pytest
 from sqlalchemy import Transaction, select, update
 
+from app.core.config import get_settings
 from app.db.session import SessionLocal, engine
 from app.db.sql import turns
 from app.ddl.clock import NOW
 from app.errors import IdempotencyKeyReused
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
+from app.services import retention
 from app.services.batched.submitter import create_once
-from app.services.tasks import idempotency, new_rows
+from app.services.tasks import new_rows
 from tests.support.accounts import MakeUser, bearer
 from tests.support.databases import ENGINE
 from tests.support.faults.failpoints import failpoints
@@ -198,9 +201,10 @@ class TestTime:
             send(tasks, f"old {number}")
         age(tasks, timedelta(hours=25))
         send(tasks, "fresh")
-        monkeypatch.setattr(idempotency, "PRUNE_BATCH", 2)
+        rules = tuple(replace(rule, batch=2) for rule in retention.FORGET)
+        monkeypatch.setattr(retention, "FORGET", rules)
         with SessionLocal() as db:
-            assert idempotency.prune(db) >= 5
+            assert retention.forget(db, get_settings(), "idempotency_keys").total() >= 5
         assert keys(tasks.user["id"]) == {"fresh"}
         assert len(ids(tasks)) == 6
 

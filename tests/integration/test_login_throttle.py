@@ -17,7 +17,7 @@ from app.api.http import password_limits
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
-from app.services.accounts import auth_service as auth_service_module
+from app.services.accounts import auth_service as auth_service_module, login_throttle
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register, sign_up
@@ -195,7 +195,7 @@ class TestOneAccountFromEverywhere:
     @pytest.fixture
     def twelve(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """In place of the hundred."""
-        monkeypatch.setattr(get_settings(), "login_attempts_per_account", 12)
+        monkeypatch.setattr(login_throttle, "FAILURES_PER_ACCOUNT", 12)
         return 12
 
     def test_the_user_who_has_waited_makes_the_address_known(
@@ -245,7 +245,7 @@ class TestOneAccountFromEverywhere:
 class TestOneAddress:
     @pytest.fixture(autouse=True)
     def _five(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(get_settings(), "login_attempts_per_address", 5)
+        monkeypatch.setattr(login_throttle, "FAILURES_PER_ADDRESS", 5)
 
     def test_its_failures_do_not_lock_out_who_signed_in_from_there(
         self, client: TestClient, anna: dict[str, Any]
@@ -309,7 +309,7 @@ class TestDeployments:
 
 class TestSuccessfulLogins:
     def test_of_one_account_are_limited(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(get_settings(), "logins_per_account", 5)
+        monkeypatch.setattr(login_throttle, "LOGINS_PER_ACCOUNT", 5)
         register(client, "anna")
         register(client, "bob")
         with ThreadPoolExecutor(12) as pool:
@@ -326,7 +326,7 @@ class TestSuccessfulLogins:
     def test_of_one_address_are_limited_but_for_the_first_of_each_account(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(get_settings(), "logins_per_address", 4)
+        monkeypatch.setattr(login_throttle, "LOGINS_PER_ADDRESS", 4)
         monkeypatch.setattr(get_settings(), "login_attempts", 2)
         for name in ("anna", "bob"):
             register(client, name)
@@ -337,7 +337,7 @@ class TestSuccessfulLogins:
     def test_refreshes_of_one_login_are_limited_and_the_token_stays_unused(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(get_settings(), "logins_per_account", 3)
+        monkeypatch.setattr(login_throttle, "LOGINS_PER_ACCOUNT", 3)
         register(client, "anna")
         token, statuses = login(client, "anna")["refresh_token"], []
         for _ in range(4):
@@ -394,7 +394,7 @@ class TestAReset:
         self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(password_limits, "LONGEST_REFUSAL_SECONDS", 0)
-        monkeypatch.setattr(get_settings(), "login_attempts_per_account", 12)
+        monkeypatch.setattr(login_throttle, "FAILURES_PER_ACCOUNT", 12)
         other = register(client, "other")
         for name in ("anna", "other"):
             fail(client, name, 10)
@@ -432,7 +432,7 @@ class TestPasswordChecks:
     def test_a_user_changes_the_password_while_others_guess_it(
         self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(get_settings(), "login_attempts_per_account", 30)
+        monkeypatch.setattr(login_throttle, "FAILURES_PER_ACCOUNT", 30)
         token = attempt(client, anna["username"], PASSWORD, address=HOME).json()["access_token"]
         for address in (ATTACKER, HOME):
             for _ in range(12):
@@ -463,7 +463,7 @@ class TestPasswordChecks:
 class TestChanges:
     @pytest.fixture
     def token(self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
-        monkeypatch.setattr(get_settings(), "account_changes_per_user", 3)
+        monkeypatch.setattr(login_throttle, "CHANGES_PER_USER", 3)
         return str(login(client, anna["username"])["access_token"])
 
     def change(self, client: TestClient, token: str, address: str = HOME, **fields: Any) -> httpx.Response:

@@ -3,7 +3,9 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -23,6 +25,7 @@ from app.db.statements import pending_rows, retention as retention_statements, s
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.maintenance.passes import deletions, task_states
+from app.maintenance.rounds import Round
 from app.messaging.application import celery_app
 from app.messaging.wakeups import MOST_OUT
 from app.models import Task, WorkerProcess
@@ -33,12 +36,14 @@ from app.schemas.task import TaskCreate
 from app.services.execution import claims, ends
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
-from app.services.operations import queue_service, stats_service
+from app.services.operations import queue_service
+from app.services.retention import FORGET, Rule
 from app.services.task_service import task_service
 from app.services.tasks import new_rows, task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
 from tests.support.limited import maintain
 from tests.support.lock_waits import needs_row_locks
+from tests.support.retention import forget
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.spelling import spelled
@@ -509,7 +514,7 @@ class TestRescue:
         self.registered(db, heartbeat_at=ages_ago)
         holder = self.registered(db, heartbeat_at=ages_ago)
         claim(db, new_task(db), holder)
-        assert deletions.forget_workers(db) == 1
+        assert forget(db, "worker_processes") == 1
         assert db.get(WorkerProcess, holder.id) is not None
 
 
@@ -600,36 +605,57 @@ class TestRetentionBytes:
         assert db.execute(text(read + toast)).scalar_one() > before  # so would a read be seen
 
 
+LONG_AGO = {"user_id": ALL_USERS, "step_seconds": 60, "at": datetime.now(UTC) - timedelta(days=1)}
+OLD_ROWS = [LONG_AGO | {"measure": "run", "bucket": bucket, "number": 1} for bucket in range(7)]
+
+
 class TestTidying:
     """Of what no window shows any more, beyond one batch."""
 
+    RULES = tuple(replace(rule, batch=2) for rule in FORGET if rule.table == "task_durations")
+
     @pytest.fixture(autouse=True)
-    def old_rows(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(stats_service, "FORGET_BATCH", 2)
-        long_ago = {"user_id": ALL_USERS, "step_seconds": 60, "at": datetime.now(UTC) - timedelta(days=1)}
-        rows = [{**long_ago, "measure": "run", "bucket": bucket, "number": 1} for bucket in range(7)]
-        db.execute(insert(task_durations), rows)
+    def old_rows(self, db: Session) -> None:
+        db.execute(insert(task_durations), OLD_ROWS)
         db.commit()
+
+    @pytest.fixture
+    def this(self) -> Round:
+        return Round(get_settings(), None, Event())
 
     def left(self, db: Session) -> int:
         return db.scalars(select(func.count()).select_from(task_durations)).one()
 
     def test_one_pass_deletes_batch_after_batch(
-        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+        self, db: Session, this: Round, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.maintenance.rounds.BATCHES_SECONDS", 60)
-        maintenance.run_once(db)
+        assert deletions.forget_pass(self.RULES).run(db, this) is None
         assert self.left(db) == 0
 
-    def test_what_takes_longer_is_left_to_the_next_passes(
-        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    def test_what_takes_longer_is_left_to_the_next_passes_and_what_has_nothing_left_to_those_of_its_time(
+        self, db: Session, this: Round, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.maintenance.rounds.BATCHES_SECONDS", 0)
-        left = []
-        for _ in range(4):
-            maintenance.run_once(db)
+        one, left = deletions.forget_pass(self.RULES), []
+        while one.run(db, this) is not None:
             left.append(self.left(db))
-        assert left == [5, 3, 1, 0]
+        assert left == [5, 3, 1]
+        assert self.left(db) == 0
+        db.execute(insert(task_durations), OLD_ROWS)
+        assert one.run(db, this) is None
+        assert self.left(db) == 7
+
+    def test_a_rule_that_fails_keeps_no_other_one(self, db: Session, this: Round) -> None:
+        def fail(*_: object) -> int:
+            raise ValueError("no")
+
+        one = deletions.forget_pass((Rule("broken", fail), *self.RULES))
+        with pytest.raises(ValueError, match="no"):
+            one.run(db, this)
+        while one.run(db, this) is not None:
+            pass
+        assert self.left(db) == 0
 
 
 class TestAnIdleService:

@@ -24,6 +24,7 @@ from tests.support.both_sides import BothSides
 from tests.support.databases import ENGINE
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits, run_machine
 from tests.support.model_maintenance import LEASE, ModelWorker, forgotten_among, lost_among
+from tests.support.retention import forget
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import LONG_RUNNING
@@ -90,7 +91,7 @@ class Everything(Machine):
         unwanted = [task for task in self.both.live() if task.delete_requested and task.has_ended()]
         assert deletions.delete_requested(self.db) == sum(bool(task.delete(force=False)) for task in unwanted)
         gone = forgotten_among(self.both.live(), self.both.workers, self.clock)
-        assert deletions.forget_workers(self.db) == len(gone)
+        assert forget(self.db, "worker_processes") == len(gone)
         for name in gone:
             del self.both.workers[name]
 

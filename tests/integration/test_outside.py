@@ -12,6 +12,7 @@ from app.models import DailyCount
 from app.services.execution import daily_limits
 from app.services.task_service import task_service
 from tests.support.accounts import MakeUser
+from tests.support.retention import forget
 from tests.support.running import Running, example_stack
 from tests.support.services import Services
 from tests.support.settings import settings
@@ -182,5 +183,5 @@ class TestADay:
             db.execute(text("UPDATE daily_counts SET day = day - 1"))
             daily_limits.count(db, task_id, "tests", A_DAY, A_DAY)
             db.commit()
-            assert daily_limits.prune(db) == 1
+            assert forget(db, "daily_counts") == 1
             assert [each.used for each in db.query(DailyCount)] == [A_DAY]

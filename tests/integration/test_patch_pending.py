@@ -83,7 +83,7 @@ class TestArguments:
 
         monkeypatch.setattr(task_changes, "patch", missing)
         assert tasks.patch(task_id, {"kwargs": {"param": "x" * 4000}}).status_code == 200
-        with SessionLocal() as db, quotas.reserved(db, UUID(tasks.user["id"]), load_of(stored(task_id))):
+        with SessionLocal() as db, quotas.reserve(db, UUID(tasks.user["id"]), load_of(stored(task_id))):
             pass
 
 

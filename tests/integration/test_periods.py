@@ -128,6 +128,19 @@ def test_what_could_not_be_sent_stays_due(beats: Any, monkeypatch: pytest.Monkey
     assert beat.run() == []
 
 
+def test_what_could_not_be_sent_is_sent_by_the_same_beat_once_the_broker_is_back(
+    beats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    beat = beats()
+    age(3601, "hourly")
+    beat.populate_heap()
+    beat.broken = True
+    assert beat.run() == []
+    beat.broken = False
+    assert beat.run() == ["hourly"]
+
+
 class TestABeatThatIsToldToStop:
     @pytest.fixture(autouse=True)
     def handlers(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ from app.live import queries
 from app.maintenance import lease
 from app.maintenance.loop import PASSES, Look
 from app.maintenance.passes import task_states
-from app.maintenance.passes.deletions import trim_stored
+from app.maintenance.passes.deletions import forget_pass, trim_stored
 from app.maintenance.rounds import Needs, Round
 from app.messaging.application import QUEUES
 from app.models import Task, WorkerProcess
@@ -44,6 +44,7 @@ from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.quotas import Load, Quotas
 from app.services.tasks.task_history import KeptLogs, LogFilter, LogLine, newest_output
+from tests.support.retention import purge_finished
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement
@@ -129,7 +130,7 @@ def maintenance_pass(db: Session) -> None:
     """All that the leading maintenance loop asks of the database, the broker's part left out."""
     lease.acquire(db, new_id(), get_settings())
     this = Round(get_settings(), timedelta(seconds=30), Event())
-    for one in PASSES:
+    for one in (*PASSES, forget_pass()):  # that of PASSES looks once an hour
         if one.needs is not Needs.BROKER:
             one.run(db, this)
     task_states.ready_queues(db)
@@ -194,7 +195,7 @@ def place(db: Session) -> None:
 
 def purge(db: Session) -> None:
     """Nothing is old enough: the pass that finds nothing is the one that runs each hour."""
-    task_service.purge_finished(db, 30)
+    purge_finished(db, 30)
 
 
 def trim(db: Session) -> None:
@@ -208,7 +209,7 @@ def quota_looks(db: Session) -> None:
     """Of a user who owns nearly all of the rows, and of one who has none."""
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     for user in (busy, new_user(db)):
-        with Quotas().reserved(db, user, Load(1, 10)):
+        with Quotas().reserve(db, user, Load(1, 10)):
             pass
 
 

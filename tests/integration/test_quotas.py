@@ -230,9 +230,9 @@ class TestQueuedBytes:
         with SessionLocal() as db:
             claim(db, task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 5000}))
             task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 4000})
-            with pytest.raises(TooManyBytesQueued), Quotas().reserved(db, user, Load(1, 2000)):
+            with pytest.raises(TooManyBytesQueued), Quotas().reserve(db, user, Load(1, 2000)):
                 raise AssertionError("there is no room")
-            with Quotas().reserved(db, user, Load(1, 500)):
+            with Quotas().reserve(db, user, Load(1, 500)):
                 pass
 
 
@@ -268,9 +268,9 @@ class TestStoredBytes:
             task_in(db, TaskStatus.SUCCEEDED, user, kwargs={"param": "x" * 6000})
             claim(db, task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 9000}))
             task_in(db, TaskStatus.PENDING, user, metadata={"m": "x" * 9000})
-            with pytest.raises(TooManyBytesStored) as refusal, Quotas().reserved(db, user, Load(1, 0, 5000)):
+            with pytest.raises(TooManyBytesStored) as refusal, Quotas().reserve(db, user, Load(1, 0, 5000)):
                 raise AssertionError("there is no room")
-            with Quotas().reserved(db, user, Load(1, 0, 500)):
+            with Quotas().reserve(db, user, Load(1, 0, 500)):
                 pass
         kept, _, freeable = (int(number) for number in re.findall(r"\d+", str(refusal.value)))
         assert 27_000 < kept < 28_000
@@ -440,7 +440,7 @@ class TestTwoProcesses:
         accepted = 0
         for _ in range(most):
             try:
-                with quotas.reserved(db, user, Load(1, 10)):
+                with quotas.reserve(db, user, Load(1, 10)):
                     task_service.create_tasks(db, [WANTED], user)
             except QuotaExceeded:
                 break

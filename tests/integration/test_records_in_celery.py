@@ -15,6 +15,8 @@ import redis
 from celery.events import EventReceiver
 
 from app.db.sql import claims
+from app.worker.parent import agent
+from tests.support.bounds import bounded
 from tests.support.running import SECONDS, Running, Start, example_stack, fresh_connections, lines, started
 from tests.support.services import Services
 from tests.support.settings import settings
@@ -64,7 +66,7 @@ class TestProcesses:
         assert len(set(lines(ledger))) == 3
 
     def test_a_worker_counts_the_tasks_that_it_has_begun(self, start: Start, ledger: Path) -> None:
-        running = start(WORKER_HEARTBEAT_SECONDS="0.5")
+        running = start(**bounded({agent: {"HEARTBEAT_SECONDS": 0.5}}))
         running.stack.worker(concurrency=1, options=["--max-tasks-per-child=20"])
         all_ended(running, create_many(running, "note_process", str(ledger)))
         count = "SELECT sum(processed) FROM worker_processes"

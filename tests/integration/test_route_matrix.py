@@ -23,6 +23,7 @@ from app.api.http.openapi import describe
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
+from app.live import watcher
 from app.main import create_app
 from app.models import StoredFile, User, WorkerProcess
 from app.models.stored_file import FileState
@@ -34,6 +35,7 @@ from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.amounts import amount
 from tests.support.audit import recorded
+from tests.support.bounds import bounded
 from tests.support.by_example import options_of, resources
 from tests.support.second_factors import begin
 from tests.support.services import Services
@@ -336,7 +338,9 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(services: Services) -> Iterator[World]:
-    with shared_client(services, EVENTS_MAX_SECONDS="0.1") as client:  # this client waits for a stream's end
+    with shared_client(
+        services, **bounded({watcher: {"MAX_SECONDS": 0.1}})
+    ) as client:  # this client waits for a stream's end
         users = {name: accounts.register(client)["username"] for name in ("owner", "stranger", "admin")}
         _promote(users["admin"])
         yield World(client, users)

@@ -34,9 +34,10 @@ from tests.support.sources import SHIPPED_TASKS
 from tests.support.tables import cases
 from tests.support.task_client import BODY, module_client
 from tests.support.things import FORMS, Things
+from tests.support.throttle import UNBOUNDED_DEEDS
 from tests.support.ways import MCP_HEADERS, WAYS, Answer, Caller, told
 
-client = module_client(WEB_UI="true", MCP_ENABLED="true", AUDITED_DEEDS_PER_MINUTE="0", AUDITED_DEEDS_PER_DAY="0")
+client = module_client(WEB_UI="true", MCP_ENABLED="true", **UNBOUNDED_DEEDS)
 
 EXPORT = "app.tasks.common_tasks.export_tasks"
 FETCH = "app.tasks.common_tasks.fetch_url"

@@ -15,7 +15,7 @@ from tests.support.shared import module_running
 from tests.support.spelling import spelled
 from tests.support.waiting import wait_for
 
-GRACE = {"CANCEL_GRACE_SECONDS": "2", "WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
+GRACE = {"CANCEL_GRACE_SECONDS": "2", "WORKER_LEASE_SECONDS": "6"}
 running = module_running(**GRACE)
 
 

@@ -11,7 +11,9 @@ from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import ResultTooLarge
 from app.models.task import TaskStatus
+from app.schemas import values
 from app.services.task_service import task_service
+from tests.support.bounds import bounded
 from tests.support.running import Running
 from tests.support.services import Services
 from tests.support.stack import Stack
@@ -19,9 +21,9 @@ from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import task_in
 
 ARGUMENTS, METADATA, RESULT = 4096, 2048, 8192
-LIMITS = {"MAX_ARGUMENTS_BYTES": ARGUMENTS, "MAX_METADATA_BYTES": METADATA, "MAX_RESULT_BYTES": RESULT}
+LIMITS = {"MAX_ARGUMENTS_BYTES": ARGUMENTS, "MAX_RESULT_BYTES": RESULT}
 SETTINGS = {name: str(value) for name, value in LIMITS.items()}
-client = module_client(**SETTINGS)
+client = module_client(**SETTINGS, **bounded({values: {"MAX_METADATA_BYTES": METADATA}}))
 
 
 def of_size(size: int, character: str = "x") -> dict[str, str]:

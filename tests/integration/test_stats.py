@@ -24,6 +24,7 @@ from app.services.operations.stats_service import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
 from tests.support.accounts import API, bearer
+from tests.support.retention import forget
 from tests.support.services import Services
 from tests.support.settings import on_new_database, sql
 from tests.support.spelling import spelled
@@ -320,11 +321,11 @@ class TestBounds:
     def test_what_no_window_shows_is_deleted(self, db: Session) -> None:
         task_in(db, TaskStatus.SUCCEEDED)
         fold(db)
-        assert stats_service.forget_stats(db) == 0
+        assert forget(db, "task_stats", "task_durations") == 0
         for age, left in ((timedelta(hours=3), {900, 3600}), (timedelta(days=1), {3600}), (timedelta(days=7), set())):
             for table in (task_stats, task_durations):
                 db.execute(table.update().values(at=table.c.at - age))
-            assert stats_service.forget_stats(db) > 0
+            assert forget(db, "task_stats", "task_durations") > 0
             for table in (task_stats, task_durations):
                 assert set(db.scalars(select(table.c.step_seconds))) == left
 

@@ -15,7 +15,6 @@ from tests.support.waiting import wait_for
 SETTINGS = {
     "TASK_MODULES": '["tests.support.stuck_tasks"]',
     "CANCEL_GRACE_SECONDS": "0.5",
-    "WORKER_HEARTBEAT_SECONDS": "1",
     "OUTBOUND_ALLOW": '["127.0.0.0/8"]',
     "SMTP_HOST": "127.0.0.1",
     "SMTP_FROM": "tasks@example.com",

@@ -34,6 +34,7 @@ from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from tests.support.amounts import amount
 from tests.support.databases import ENGINE
+from tests.support.retention import forget, purge_finished
 from tests.support.services import ROOT
 from tests.support.spelling import spelled
 from tests.support.tasks import claim, give_id, new_task, new_user, task_in
@@ -91,7 +92,7 @@ class TestOneAfterAnother:
         db.execute(delete(User).where(User.id == other))
         db.commit()
         yield
-        task_service.purge_finished(db, 0)
+        purge_finished(db, 0)
 
     @pytest.mark.parametrize("folds", [False, True], ids=["unfolded", "folded"])
     def test_the_numbers_are_those_of_a_scan(self, db: Session, folds: bool) -> None:
@@ -111,7 +112,7 @@ class TestOneAfterAnother:
         task_counts.fold(db)
         kept = task_in(db, TaskStatus.SUCCEEDED)
         task_counts.fold(db)
-        task_counts.forget_zeros(db)
+        forget(db, "task_counts", "task_totals", "stored_bytes")
         assert db.execute(select(task_totals.c.number, task_totals.c.user_id)).all() == [(1, kept.user_id)]
         assert agrees(db)
 
@@ -239,7 +240,7 @@ def crowd(users: list[UUID]) -> Iterator[Callable[[], bool]]:
     with ThreadPoolExecutor(6) as pool:
         enders = [pool.submit(repeat, lambda db, chance: end_one(db, chance, users), seed, MOVES) for seed in range(3)]
         others = [pool.submit(repeat, lambda db, _: task_counts.fold(db), 9) for _ in range(2)]
-        purge = pool.submit(repeat, lambda db, chance: task_service.purge_finished(db, chance.random() * 1e-5), 9)
+        purge = pool.submit(repeat, lambda db, chance: purge_finished(db, chance.random() * 1e-5), 9)
         try:
             yield lambda: not all(each.done() for each in enders)
         finally:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from app.launcher.postgres import EmbeddedPostgres
+from app.live import watcher
+from tests.support.bounds import bounded
 from tests.support.databases import ENGINE
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS, Running, example_stack
@@ -15,10 +17,11 @@ from tests.support.services import Services
 from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
+QUICK = bounded({watcher: {"POLL_SECONDS": 1}})
 MODULES = '["tests.support.logging_tasks"]'
 LOG_BYTES = 64 * 1024
 TEXT = "::text" if ENGINE == "postgresql" else ""  # as which the others store lists and objects
-running = module_running(TASK_MODULES=MODULES, TASK_LOG_BYTES=str(LOG_BYTES), EVENTS_POLL_SECONDS="1")
+running = module_running(TASK_MODULES=MODULES, TASK_LOG_BYTES=str(LOG_BYTES), **QUICK)
 
 
 def lines(running: Running, task_id: str, **query: Any) -> list[dict[str, Any]]:

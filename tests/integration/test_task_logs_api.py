@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal, autocommit_engine
+from app.db.statements import retention
 from app.errors import TaskNotFound
 from app.models.task import LogLevel, Task, TaskLog, TaskStatus
 from app.services.execution import ends
@@ -20,6 +22,7 @@ from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_history
 from app.services.tasks.task_history import KeptLogs, LogLine
 from tests.support.accounts import bearer
+from tests.support.retention import purge_finished
 from tests.support.statements import before_each_statement
 from tests.support.tasks import new_task, new_user, task_in
 
@@ -245,8 +248,8 @@ class TestKeeping:
         user = new_user(db)
         for _ in range(5):
             write(db, task_in(db, TaskStatus.SUCCEEDED, user), line("x" * 1000))
-        assert 0 < task_changes.delete_finished_before(db, task_changes.timedelta(0)) < 3
-        assert 3 <= task_service.purge_finished(db, days=0) <= 4
+        assert 0 < retention.delete_older(db, timedelta(0), 5, task_changes.PURGE_BYTES) < 3
+        assert 3 <= purge_finished(db, days=0) <= 4
         assert task_service.get_tasks(db, user) == []
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from app.live import watcher
+from tests.support.bounds import bounded
 from tests.support.emitting_tasks import TOKENS
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS, Running
@@ -15,7 +17,9 @@ from tests.support.waiting import wait_for
 LIMIT = 1024 * 1024
 SEQ = 1 << 32
 running = module_running(
-    TASK_MODULES='["tests.support.emitting_tasks"]', TASK_OUTPUT_BYTES=str(LIMIT), EVENTS_POLL_SECONDS="1"
+    TASK_MODULES='["tests.support.emitting_tasks"]',
+    TASK_OUTPUT_BYTES=str(LIMIT),
+    **bounded({watcher: {"POLL_SECONDS": 1}}),
 )
 
 

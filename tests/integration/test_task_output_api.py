@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from app.core.config import get_settings
 from app.core.json_text import dump_json
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import attached_rows as statements
+from app.db.statements import retention
 from app.ddl.terms import OUTPUT_ROW_BYTES
 from app.errors import TaskNotFound, TooManyBytesStored
 from app.live.queries import read_output
@@ -26,6 +28,7 @@ from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_history
 from app.services.tasks.quotas import Load, Quotas
 from tests.support.accounts import bearer
+from tests.support.retention import purge_finished
 from tests.support.statements import before_each_statement
 from tests.support.tasks import claim, new_task, new_user, retried, task_in
 
@@ -277,15 +280,15 @@ class TestKeeping:
         task = task_in(db, TaskStatus.RUNNING, user)
         write(db, task, *(chunk(SEQ + number, "x" * 1000) for number in range(20)))
         monkeypatch.setattr(get_settings(), "quota_stored_bytes", 20_000)
-        with pytest.raises(TooManyBytesStored), Quotas().reserved(db, user, Load(1, 0, 1)):
+        with pytest.raises(TooManyBytesStored), Quotas().reserve(db, user, Load(1, 0, 1)):
             pass
         assert ends.end_attempt(db, task.id, 1, ends.succeeded(None))
         db.commit()
-        with pytest.raises(TooManyBytesStored), Quotas().reserved(db, user, Load(1, 0, 1)):
+        with pytest.raises(TooManyBytesStored), Quotas().reserve(db, user, Load(1, 0, 1)):
             pass
         task_service.delete(db, task.id)
         assert stored(db, task) == []
-        with Quotas().reserved(db, user, Load(1, 0, 1)):
+        with Quotas().reserve(db, user, Load(1, 0, 1)):
             pass
         assert int(db.execute(text("SELECT sum(bytes) FROM task_count_changes")).scalar_one()) == 0
 
@@ -294,8 +297,8 @@ class TestKeeping:
         user = new_user(db)
         for _ in range(5):
             write(db, task_in(db, TaskStatus.SUCCEEDED, user), chunk(SEQ + 1, "x" * 1000), has_ended=True)
-        assert 0 < task_changes.delete_finished_before(db, task_changes.timedelta(0)) < 3
-        assert 3 <= task_service.purge_finished(db, days=0) <= 4
+        assert 0 < retention.delete_older(db, timedelta(0), 5, task_changes.PURGE_BYTES) < 3
+        assert 3 <= purge_finished(db, days=0) <= 4
         assert db.scalar(select(func.count()).select_from(TaskOutput)) == 0
 
     def test_goes_with_its_user(self, client: TestClient, make_user: Callable[..., Any]) -> None:

@@ -26,6 +26,7 @@ from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import TaskService, task_service
+from tests.support.retention import purge_finished
 from tests.support.tasks import LONG_RUNNING, claim_next, new_task, new_user, task_in
 
 
@@ -405,8 +406,8 @@ class TestDelete:
         user = new_user(db)
         for status in TaskStatus:
             task_in(db, status, user)
-        assert task_service.purge_finished(db, days=1) == 0
-        assert task_service.purge_finished(db, days=0) == 3
+        assert purge_finished(db, days=1) == 0
+        assert purge_finished(db, days=0) == 3
         assert {task.status for task in task_service.get_tasks(db, user)} == {"pending", "running"}
 
 

@@ -17,6 +17,7 @@ from app.services.operations import metrics, stats_service
 from app.services.operations.metrics import OTHER_PAIR, Pair
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
+from tests.support.retention import forget, purge_finished
 from tests.support.spelling import spelled
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_task, new_user, retried, task_in
 
@@ -122,11 +123,11 @@ class TestNumbers:
         task_service.retry_task(db, ended[TaskStatus.FAILED].id)
         assert numbers(db) == before
         task_service.cancel(db, ended[TaskStatus.FAILED].id)
-        task_service.purge_finished(db, 0)
+        purge_finished(db, 0)
         db.execute(delete(User).where(User.id == user))
         db.commit()
         assert db.scalars(select(Task.id)).all() == []
-        task_counts.forget_zeros(db)
+        forget(db, "task_counts", "task_totals", "stored_bytes")
         assert numbers(db) == (2, 1, 1, 1, 0)
         assert (count_of(sums(db)[DEFAULT].run), count_of(sums(db)[DEFAULT].wait)) == measured
 

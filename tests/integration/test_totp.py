@@ -18,6 +18,7 @@ from app.core.security import hash_password
 from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.errors import SecondFactorRequired
+from app.services.accounts import login_throttle
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login
@@ -148,7 +149,7 @@ class TestSettingUp:
         self, client: httpx.Client, token: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each time adds a record to the audit, which is kept."""
-        monkeypatch.setattr(get_settings(), "account_changes_per_user", 2)
+        monkeypatch.setattr(login_throttle, "CHANGES_PER_USER", 2)
         body = {"current_password": PASSWORD}
         answers = [client.post(TOTP, headers=bearer(token), json=body).status_code for _ in range(3)]
         assert answers == [201, 201, 429]
@@ -243,7 +244,7 @@ class TestLogin:
 
     def test_missing_codes_count_as_logins(self, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
         """The right password costs a hash each time, with or without a code."""
-        monkeypatch.setattr(get_settings(), "logins_per_account", 3)
+        monkeypatch.setattr(login_throttle, "LOGINS_PER_ACCOUNT", 3)
         assert [account.attempt().status_code for _ in range(3)] == [401] * 3
         prolong_waits()
         assert account.attempt().status_code == 429

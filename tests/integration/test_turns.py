@@ -14,7 +14,6 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.db.statements.pending_rows import PLACE_BATCH
-from app.maintenance.passes import deletions
 from app.messaging.application import QUEUES
 from app.models import Task
 from app.models.task import TaskPriority
@@ -23,6 +22,7 @@ from app.services.execution import ends
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
+from tests.support.retention import forget
 from tests.support.spelling import spelled
 from tests.support.tasks import (
     LONG_RUNNING,
@@ -178,9 +178,9 @@ class TestTheClock:
         new_tasks(db, new_user(db), 4)
         for _ in range(3):
             claim_next(db)
-        assert deletions.forget_claimed_turns(db) == 2
+        assert forget(db, "claimed_turns") == 2
         assert self.clock(db) == 3.0
-        assert deletions.forget_claimed_turns(db) == 0
+        assert forget(db, "claimed_turns") == 0
 
 
 class TestWhatBecomesDue:

@@ -17,7 +17,6 @@ from app.core.ids import new_id
 from app.core.version import VERSION
 from app.db.session import SessionLocal
 from app.errors import WorkerNotFound
-from app.maintenance.passes import deletions
 from app.models import Task, WorkerProcess
 from app.services.execution import ends
 from app.services.execution.attempts import WorkerIdentity
@@ -25,6 +24,7 @@ from app.services.operations import worker_service
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
 from tests.support.databases import ENGINE
+from tests.support.retention import forget
 from tests.support.running import SECONDS, Running, Start, lines, started
 from tests.support.spelling import spelled
 from tests.support.tasks import claim, new_task
@@ -124,7 +124,7 @@ class TestADrain:
         for name in ("w@here", "other"):
             task_service.drain_worker(db, name)
         db.execute(spelled("UPDATE worker_processes SET stopped_at = now() WHERE id = :id", {"id": worker.id}))
-        deletions.forget_workers(db)
+        forget(db, "claim_holds")
         assert db.execute(text(HOLDS)).scalar_one() == 1
 
 

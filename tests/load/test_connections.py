@@ -5,16 +5,17 @@ import socket
 
 import pytest
 
+from app.api.http import peers
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
 from tests.support.accounts import API
+from tests.support.bounds import bounded
 from tests.support.tasks import LONG_RUNNING
 
 HELD_MIB = 24
 SETTINGS = {
-    "TRANSFER_TIMEOUT_SECONDS": "0.2",
-    "BUFFERED_BYTES_PER_USER": str(8 * 1024 * 1024),
+    **bounded({peers: {"TRANSFER_SECONDS": 0.2, "BYTES_PER_USER": 8 * 1024 * 1024}}),
     "QUOTA_TASKS_PER_MINUTE": "0",
     "MAX_CONNECTIONS": "200",
 }

@@ -2,11 +2,14 @@
 
 import pytest
 
+from app.services.accounts import login_throttle
 from tests.load.duel import BOUND, BUSY_BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
 from tests.support.accounts import API, PASSWORD
+from tests.support.bounds import bounded
 
+SETTINGS = bounded({login_throttle: {"LOGINS_PER_ACCOUNT": 10**9, "LOGINS_PER_ADDRESS": 10**9}})
 CONNECTIONS = 16
 GUESSERS = 4
 FORM = "application/x-www-form-urlencoded"

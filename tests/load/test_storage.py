@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
+from app.services import audit
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Answer, Connection, Request
 from tests.support.accounts import API
+from tests.support.bounds import bounded
 from tests.support.tasks import LONG_RUNNING
 
 MIB = 1024**2
 QUOTA, DEEDS = 20 * MIB, 300
-SETTINGS = {"QUOTA_STORED_BYTES": str(QUOTA), "AUDITED_DEEDS_PER_MINUTE": str(DEEDS)}
+SETTINGS = {"QUOTA_STORED_BYTES": str(QUOTA), **bounded({audit: {"DEEDS_PER_MINUTE": DEEDS}})}
 VALUE_BYTES = 250_000
 # Nobody else submits so much that the quota would be looked at late.
 SLACK = 1.1

@@ -1,13 +1,12 @@
 """Event streams: how many one user may hold, and what they cost the others."""
 
-from app.core.setting_fields import SettingFields
+from app.live.watcher import STREAMS_PER_USER as ALLOWED
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
 from tests.support.accounts import API
 
 WANTED = 200
-ALLOWED = SettingFields.model_fields["events_streams_per_user"].default
 MIB_A_STREAM = 0.2
 
 

@@ -28,7 +28,17 @@ from app.db.statements.task_moves import ENDS, Cause
 from app.db.transactions import OwnConnection
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
-from app.models.task_stats import ALL_USERS, STAT_KIND, STAT_NUMBERS, SUM_BUCKETS, SUM_NUMBERS
+from app.models.task_stats import (
+    ALL_USERS,
+    STAT_KIND,
+    STAT_NUMBERS,
+    SUM_BUCKETS,
+    SUM_NUMBERS,
+    task_durations,
+    task_stats,
+    task_sum_durations,
+    task_sums,
+)
 from app.schemas.task import TaskCreate
 from app.services.tasks import new_rows
 from tests.performance.growth import _ROWS as ENDED_ROWS, _SUMS as SUMS, _WAITING as WAITING_ROWS
@@ -208,10 +218,10 @@ SCENES = [
     Scene("attached_rows", "write_step", lambda m, db, g: m.write_step(db, *g[0], m.Step(1, "a step", 0.1, '{"rows":3}', 300)), claimed, commits=True),
     Scene("counts", "fold_changes, a thousand", lambda m, db, _: m.fold_changes(db, 1000), changes),
     Scene("counts", "take_submissions, a thousand", lambda m, db, _: m.take_submissions(db, 1000), submissions),
-    Scene("counts", "add_stats, a hundred", lambda m, db, g: m.add_stats(db, g), stat_rows),
-    Scene("counts", "add_durations, a hundred", lambda m, db, g: m.add_durations(db, g), duration_rows),
-    Scene("counts", "add_sums, twenty", lambda m, db, g: m.add_sums(db, g), sum_rows),
-    Scene("counts", "add_sum_durations, a hundred", lambda m, db, g: m.add_sum_durations(db, g), sum_duration_rows),
+    Scene("counts", "add_numbers, a hundred of a step", lambda m, db, g: m.add_numbers(db, task_stats, g), stat_rows),
+    Scene("counts", "add_numbers, a hundred durations", lambda m, db, g: m.add_numbers(db, task_durations, g), duration_rows),
+    Scene("counts", "add_numbers, twenty counters", lambda m, db, g: m.add_numbers(db, task_sums, g), sum_rows),
+    Scene("counts", "add_numbers, a hundred of histograms", lambda m, db, g: m.add_numbers(db, task_sum_durations, g), sum_duration_rows),
     Scene("counts", "count_for_owner", lambda m, db, g: m.count_for_owner(db, g[0][0], "requests", 1, 10**9), claimed, commits=True),
     Scene("live", "recent, of a hundred users", look_for_changes, watching),
     Scene("limits", "admit and release, ten", admit_and_release, lines_and_limit),

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -15,9 +16,9 @@ import uvloop
 from uvicorn.server import ServerState
 
 from app.api.http import protocol
-from app.api.http.peers import SET_USER, Peers
-from app.api.http.protocol import BoundedProtocol
-from app.core.config import Settings, get_settings
+from app.api.http.peers import SET_USER, Limits, Peers
+from app.api.http.protocol import HEADER_SECONDS, BoundedProtocol
+from app.core.config import get_settings
 from app.errors import ServiceError
 from tests.support.virtual_time import protocol_config
 from tests.support.waiting import wait_for
@@ -38,9 +39,8 @@ class Records(logging.Handler):
 class ProtocolServer:
     """`connect()` to it. `log` has what uvicorn and asyncio logged; `release` ends what waits under /wait."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self) -> None:
         self.state, self.records = ServerState(), Records()
-        self._settings = settings
         self._loop = uvloop.new_event_loop()
         self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._run)
@@ -140,11 +140,12 @@ class ProtocolServer:
 
 
 @contextmanager
-def protocol_server(**settings: Any) -> Iterator[ProtocolServer]:
-    """A server with these settings. Its log of warnings and its errors are in it afterwards."""
-    server = ProtocolServer(get_settings().model_copy(update=settings))
+def protocol_server(header_seconds: float = HEADER_SECONDS, **limits: Any) -> Iterator[ProtocolServer]:
+    """A server with these limits. Its log of warnings and its errors are in it afterwards."""
+    server = ProtocolServer()
+    own = replace(Limits.of(get_settings()), **limits)
     loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
-    with patch.object(protocol, "get_settings", lambda: server._settings):
+    with patch.object(protocol, "HEADER_SECONDS", header_seconds), patch.object(Limits, "of", lambda _: own):
         for logger in loggers:
             logger.addHandler(server.records)
         server.start()

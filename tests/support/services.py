@@ -24,6 +24,7 @@ from app.launcher.pgfiles import number_in
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
 from tests.support import reaper
+from tests.support.bounds import with_bounds
 from tests.support.databases import ENGINE, MariaDB, SQLiteFiles, database_server
 from tests.support.fork_server import ForkServers
 
@@ -208,8 +209,8 @@ def sqlalchemy_url(url: str) -> str:
 def environment(database_url: str, broker_url: str, **more: str) -> dict[str, str]:
     """The settings of a part under test: nothing of the developer's own, whatever `.env` or shell says."""
     named = {"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker_url, "SECRET_KEY": SECRET_KEY}
-    # All users of a test come from one address, and some log in for each request.
-    roomy = {"REGISTRATIONS_PER_ADDRESS": "100000", "LOGINS_PER_ACCOUNT": "100000", "LOGINS_PER_ADDRESS": "100000"}
+    # All users of a test come from one address.
+    roomy = {"REGISTRATIONS_PER_ADDRESS": "100000"}
     # The tests of the pages turn them on: hundreds of processes would pay for them at their start.
     return {**named, "APP_ENV": "development", "WEB_UI": "false", **roomy, **more}
 
@@ -219,7 +220,7 @@ def process_environment(settings: dict[str, str]) -> dict[str, str]:
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", reaper.VARIABLE)
     passed = ("COVERAGE_", "OPENBLAS_")
     system = {k: v for k, v in os.environ.items() if k in kept or k.startswith(passed)}
-    return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
+    return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **with_bounds(settings)}
 
 
 def left_behind(survivors: Iterable[str]) -> str:

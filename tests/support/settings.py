@@ -15,6 +15,7 @@ from app.core.config import Settings, get_settings
 from app.db.session import SessionLocal, dispose_engine
 from app.launcher.fork_server import PLACEHOLDERS
 from app.storage import storage
+from tests.support.bounds import bounds_in
 from tests.support.databases import DIALECT
 from tests.support.services import Services, environment
 from tests.support.spelling import spelled
@@ -57,6 +58,8 @@ def settings(variables: Mapping[str, str]) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patched:
             for name, value in variables.items():
                 patched.setenv(name, value)
+            for module, name, value in bounds_in(variables):
+                patched.setattr(module, name, value)
             _point_celery()
             try:
                 yield

@@ -28,7 +28,6 @@ SECTIONS = {
     "secret_key": "Logins and API keys",
     "first_admin_username": "First administrator",
     "api_threads": "HTTP",
-    "events_streams_per_user": "Event streams",
     "max_arguments_bytes": "Limits of one task and of one user",
     "storage_url": "Files",
     "task_modules": "Tasks and workers",
@@ -51,7 +50,8 @@ Lists have commas between their items, `a.example,b.example`, or are JSON, `["a.
 numbers of seconds, minutes or days, as the name says.
 
 A name that is no setting is a warning at the start and in `python -m app check`: each unknown name in `.env`, and in the
-environment one that is at most two letters away from a setting.
+environment one that is at most two letters away from a setting. Settings of earlier code whose values are fixed now are
+named in one more: remove them.
 
 ## The ten that one needs
 

@@ -10,7 +10,11 @@ from starlette.testclient import TestClient
 from app.services import audit
 from app.services.accounts import login_throttle
 from app.services.audit import DeedLimits
+from tests.support.bounds import bounded
 from tests.support.settings import sql
+
+# For a module whose tests together do more than one user may.
+UNBOUNDED_DEEDS = bounded({audit: {"DEEDS_PER_MINUTE": 10**9, "DEEDS_PER_DAY": 10**9}})
 
 
 def forget_everybody(client: TestClient, *tables: str) -> None:

@@ -5,10 +5,13 @@ States come as Server-Sent Events, of one task or of all tasks of a user; lines 
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header, Query, Request, Response, status
 from pydantic import BeforeValidator
+from sqlalchemy.orm import Session
 
 from app.api.deps import BearerToken, SessionDep, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
@@ -16,9 +19,10 @@ from app.api.endpoints.webhooks import DELIVERIES
 from app.api.http.problems import raises
 from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer, read_cursor, read_number
 from app.api.http.router import SlashRouter
-from app.api.http.sse import MEDIA_TYPE, EventStream
+from app.api.http.sse import MEDIA_TYPE, EventStream, stream_or_204
 from app.api.http.turns import in_turn
 from app.core.security import read_access_token
+from app.db.page import Page
 from app.errors import InvalidToken, TooManyStreams
 from app.live.streams import Credential, version_of
 from app.models.task import LogLevel
@@ -80,8 +84,7 @@ async def follow_tasks(
     The stream ends when the login or API key that opened it ends. Open one stream for a whole page: browsers allow six
     connections to a host over HTTP/1.1.
     """
-    feed = await watcher.feed(user.id, credential_of(user, token), last_event_id)
-    return EventStream(feed, watcher.leave)
+    return EventStream(await watcher.feed(credential_of(user, token), last_event_id), watcher.leave)
 
 
 @router.get(
@@ -105,25 +108,49 @@ async def follow_task(
     every state. With `Last-Event-ID` only newer states come. Deleting the task ends the stream.
     The stream also ends when the login or API key that opened it ends.
     """
-    seen = version_of(last_event_id)
-    stream = await watcher.follow(task_id, user.id, user.owner, credential_of(user, token), seen)
-    if stream is None:
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
-    return EventStream(stream, watcher.leave)
+    stream = await watcher.follow(task_id, credential_of(user, token), version_of(last_event_id))
+    return stream_or_204(stream, watcher.leave)
 
 
 def credential_of(user: Principal, token: str | None) -> Credential:
     """Return the login or API key that opened the stream, its rights, and its expiry."""
     if user.api_key_id is not None:
-        return Credential(user.api_key_id, is_key=True, role=user.role, expires_at=None)
-    if token is None or user.session_id is None:
+        return Credential.of(user)
+    if token is None:
         raise InvalidToken
-    return Credential(user.session_id, is_key=False, role=user.role, expires_at=read_access_token(token).expires_at)
+    return Credential.of(user, read_access_token(token).expires_at)
 
 
-# -- The endpoint of what a task's bodies logged: in pages, or as Server-Sent Events -----------------------------------
+# -- The endpoints of what a task's bodies logged and emitted: in pages, or as Server-Sent Events ----------------------
 
 MAX_SEQ = 2**63 - 1
+_SEQ = re.compile(r"[0-9]{1,19}")
+
+
+def _begin(last_event_id: str | None, after: int) -> int:
+    """Return the number behind which a stream begins: that of `Last-Event-ID` where it is one, else `after`."""
+    if last_event_id is None or not _SEQ.fullmatch(last_event_id):
+        return after
+    return min(int(last_event_id), MAX_SEQ)
+
+
+def _after(items: str) -> Any:
+    text = f"Only {items} with a greater `seq`: where the page or the stream begins."
+    return Query(ge=0, le=MAX_SEQ, description=text)
+
+
+def _follow(items: str) -> Any:
+    text = f"Send the {items} as Server-Sent Events, those that come later too, until the task ends."
+    return Query(description=text)
+
+
+def _page(request: Request, db: SessionDep, read: Callable[[Session], Page[Any, int]], items: ListRenderer) -> Response:
+    """Return the page that `read` finds, rendered by `items`."""
+    return items.page(request, read(db), lambda item: item.seq, parameter="after")
+
+
+# In a thread, in the user's turn: as the router does it with a plain function.
+_page_in_turn = in_turn(_page, status.HTTP_200_OK, None)
 
 OfAttempt = Annotated[
     int | None, Query(ge=1, le=2**31 - 1, description="Only the lines of this attempt.", examples=[1])
@@ -133,15 +160,10 @@ LeastLevel = Annotated[
     BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
     Query(description="Only lines of this level and above.", examples=["WARNING"]),
 ]
-AfterLine = Annotated[
-    int, Query(ge=0, le=MAX_SEQ, description="Only lines with a greater `seq`: where the page or the stream begins.")
-]
-FollowLines = Annotated[
-    bool, Query(description="Send the lines as Server-Sent Events, those that come later too, until the task ends.")
-]
+AfterLine = Annotated[int, _after("lines")]
+FollowLines = Annotated[bool, _follow("lines")]
 
 _LINES = ListRenderer(TaskLogRead)
-_SEQ = re.compile(r"[0-9]{1,19}")
 _LINE = {
     "seq": 4294967297,
     "at": "2026-11-25T10:30:00.123456Z",
@@ -190,42 +212,17 @@ async def list_task_logs(
     With `follow=true`, the answer is a stream of the lines behind `after` or `Last-Event-ID`, without a `limit`.
     The stream ends after the last line, once the task has ended. It also ends with the login or API key that opened it.
     """
-    wanted = LogFilter(attempt, level)
-    if not follow:
-        answer: Response = await _list_lines(
-            request=request, db=db, task_id=task_id, user=user, wanted=wanted, after=after, limit=limit
-        )
-        return answer
-    seen = seq_of(last_event_id)
-    stream = await watcher.follow_logs(
-        task_id, user.id, user.owner, credential_of(user, token), wanted, after if seen is None else seen
-    )
-    if stream is None:
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
-    return EventStream(stream, watcher.leave)
+    if follow:
+        credential, lines = credential_of(user, token), LogFilter(attempt, level)
+        stream = await watcher.follow_logs(task_id, credential, lines, _begin(last_event_id, after))
+        return stream_or_204(stream, watcher.leave)
+    read = partial(
+        task_service.list_logs,
+        task_id=task_id, limit=limit, owner=user.owner, after=after, attempt=attempt, level=level,
+    )  # fmt: skip
+    page: Response = await _page_in_turn(request=request, db=db, read=read, items=_LINES)
+    return page
 
-
-def _page_of_lines(
-    request: Request, db: SessionDep, task_id: TaskId, user: TaskReader, wanted: Any, after: int, limit: int
-) -> Response:
-    page = task_service.list_logs(
-        db, task_id, limit, owner=user.owner, after=after, attempt=wanted.attempt, level=wanted.level
-    )
-    return _LINES.page(request, page, lambda line: line.seq, parameter="after")
-
-
-# In a thread, in the user's turn: as the router does it with a plain function.
-_list_lines = in_turn(_page_of_lines, status.HTTP_200_OK, None)
-
-
-def seq_of(event_id: str | None) -> int | None:
-    """Return the number in a `Last-Event-ID`, or None if it names none."""
-    if event_id is None or not _SEQ.fullmatch(event_id):
-        return None
-    return min(int(event_id), MAX_SEQ)
-
-
-# -- The endpoint of what a task's bodies emitted: in pages, or as Server-Sent Events ----------------------------------
 
 OfStream = Annotated[
     str | None,
@@ -236,12 +233,8 @@ OfStream = Annotated[
         examples=["output"],
     ),
 ]
-AfterChunk = Annotated[
-    int, Query(ge=0, le=MAX_SEQ, description="Only chunks with a greater `seq`: where the page or the stream begins.")
-]
-FollowChunks = Annotated[
-    bool, Query(description="Send the chunks as Server-Sent Events, those that come later too, until the task ends.")
-]
+AfterChunk = Annotated[int, _after("chunks")]
+FollowChunks = Annotated[bool, _follow("chunks")]
 
 _CHUNKS = ListRenderer(TaskOutputRead)
 _CHUNK = {
@@ -292,27 +285,13 @@ async def list_task_output(
     The stream ends after the last chunk, once the task has ended.
     It also ends with the login or API key that opened it.
     """
-    if not follow:
-        answer: Response = await _list_chunks(
-            request=request, db=db, task_id=task_id, user=user, stream=stream, after=after, limit=limit
-        )
-        return answer
-    seen = seq_of(last_event_id)
-    events = await watcher.follow_output(
-        task_id, user.id, user.owner, credential_of(user, token), stream, after if seen is None else seen
-    )
-    return Response(status_code=status.HTTP_204_NO_CONTENT) if events is None else EventStream(events, watcher.leave)
-
-
-def _page_of_chunks(
-    request: Request, db: SessionDep, task_id: TaskId, user: TaskReader, stream: str | None, after: int, limit: int
-) -> Response:
-    page = task_service.list_output(db, task_id, limit, owner=user.owner, after=after, stream=stream)
-    return _CHUNKS.page(request, page, lambda chunk: chunk.seq, parameter="after")
-
-
-# In a thread, in the user's turn: as the router does it with a plain function.
-_list_chunks = in_turn(_page_of_chunks, status.HTTP_200_OK, None)
+    if follow:
+        begin = _begin(last_event_id, after)
+        chunks = await watcher.follow_output(task_id, credential_of(user, token), stream, begin)
+        return stream_or_204(chunks, watcher.leave)
+    read = partial(task_service.list_output, task_id=task_id, limit=limit, owner=user.owner, after=after, stream=stream)
+    page: Response = await _page_in_turn(request=request, db=db, read=read, items=_CHUNKS)
+    return page
 
 
 # -- The endpoint of the steps that a task has done --------------------------------------------------------------------

@@ -75,6 +75,7 @@ from app.schemas.task import (
 )
 from app.schemas.task_changes import TaskPatch, TaskRetry, named_in
 from app.schemas.task_filter import MAX_VALUES
+from app.schemas.values import MAX_METADATA_BYTES
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import AcceptedTasks, Submitter
 from app.services.batched.task_reads import NewestTasks, ReadTask, RenderedPage, TaskLists, TaskLookup
@@ -142,7 +143,7 @@ QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, To
 
 
 def task_bytes(settings: Settings) -> int:
-    return FIELDS_BYTES + LONGEST_ESCAPE * (settings.max_arguments_bytes + settings.max_metadata_bytes)
+    return FIELDS_BYTES + LONGEST_ESCAPE * (settings.max_arguments_bytes + MAX_METADATA_BYTES)
 
 
 def _patch_bytes(settings: Settings) -> int:

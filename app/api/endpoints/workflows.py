@@ -13,7 +13,7 @@ from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, problems, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer, read_cursor, rendered
 from app.api.http.router import SlashRouter
-from app.api.http.sse import EventStream
+from app.api.http.sse import EventStream, stream_or_204
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import (
     AdminOnly,
@@ -159,11 +159,8 @@ async def follow_workflow(
     `event` is `workflow`, `id` is its `version`, and `data` is the workflow. Its terminal state ends the stream.
     The end of the login or API key that opened it does, too. With `Last-Event-ID` only newer states come.
     """
-    seen = version_of(last_event_id)
-    stream = await watcher.follow_workflow(workflow_id, user.id, user.owner, credential_of(user, token), seen)
-    if stream is None:
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
-    return EventStream(stream, watcher.leave)
+    stream = await watcher.follow_workflow(workflow_id, credential_of(user, token), version_of(last_event_id))
+    return stream_or_204(stream, watcher.leave)
 
 
 @router.post(

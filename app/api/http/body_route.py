@@ -24,7 +24,7 @@ from starlette.types import Scope
 
 from app.api.http.requests import content_length, limited, refuse_length, route_path
 from app.core.config import Settings
-from app.core.json_text import SMALL_BYTES, has_more_values, load_json
+from app.core.json_text import MAX_VALUES, SMALL_BYTES, has_more_values, load_json
 
 # -- URL-encoded forms, parsed in short steps (https://url.spec.whatwg.org/#urlencoded-parsing) ------------------------
 # Starlette's parser decodes the escapes of a field in one call. Of a megabyte that call holds the interpreter's lock
@@ -64,7 +64,6 @@ TokenCheck = Callable[[Request, bool], Awaitable[None]]
 
 # What most routes need: names, addresses and passwords, also if each character is an escape of six bytes.
 DEFAULT_BYTES = 16 * 1024
-MAX_VALUES = 100_000
 # The key in `request.state` of the limiter of the threads that work on large JSON.
 LARGE_JSON = "large_json"
 JSON = "application/json"
@@ -99,7 +98,6 @@ def bound_bodies(
         if isinstance(route, BodyRoute):
             wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
             route.max_bytes = min(wanted(settings), settings.max_body_bytes)
-            route.max_values = settings.max_json_values
             route.guard = (scheme, check_token)
         elif isinstance(route, APIRoute) and route.body_field is not None:
             raise TypeError(f"{route.path}: a route with a body needs route_class=BodyRoute")
@@ -114,7 +112,6 @@ class BodyRoute(APIRoute):
     """
 
     max_bytes = DEFAULT_BYTES
-    max_values = MAX_VALUES
     # The dependency that reads the token, and the check of a request whose route has that dependency.
     guard: tuple[Callable[..., Any], TokenCheck] | None = None
 
@@ -264,9 +261,8 @@ class _BoundedRequest(Request):
 
     def _validated(self, body: bytes) -> Any:
         """Return the model, or an object that pydantic refuses in its place. Raises ValueError for what is no JSON."""
-        most = self._route.max_values
-        if has_more_values(body, most):
-            return self._refuse("too_many_values", f"The body has more than {most} JSON values")
+        if has_more_values(body, MAX_VALUES):
+            return self._refuse("too_many_values", f"The body has more than {MAX_VALUES} JSON values")
         assert self._route.body_field is not None
         model, errors = self._route.body_field.validate(load_json(body), {}, loc=("body",))
         self._refused = errors

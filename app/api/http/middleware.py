@@ -148,6 +148,11 @@ class RequestMetrics:
             count_request(method, route_template(scope), status, perf_counter() - begun)
 
 
+# The request line counts too. Room for a cookie jar of a browser and for what proxies add; the parser copies a head.
+MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADERS = 100
+
+
 class RequestLimits:
     """Refuses malformed and oversized requests before routing.
 
@@ -161,16 +166,12 @@ class RequestLimits:
         app: ASGIApp,
         max_body_bytes: int,
         *,
-        max_header_bytes: int = 32 * 1024,
-        max_headers: int = 100,
         allowed_hosts: Sequence[str] = (),
         uploads: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.uploads = uploads
-        self.max_header_bytes = max_header_bytes
-        self.max_headers = max_headers
         self.allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -199,10 +200,10 @@ class RequestLimits:
         self, scope: Scope, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
     ) -> tuple[int, str] | None:
         size = len(scope["path"]) + len(scope["query_string"]) + sum(map(len, chain.from_iterable(headers)))
-        if size > self.max_header_bytes:
-            return 431, f"The request line and the header fields are larger than {self.max_header_bytes} bytes"
-        if len(headers) > self.max_headers:
-            return 431, f"There are more than {self.max_headers} header fields"
+        if size > MAX_HEADER_BYTES:
+            return 431, f"The request line and the header fields are larger than {MAX_HEADER_BYTES} bytes"
+        if len(headers) > MAX_HEADERS:
+            return 431, f"There are more than {MAX_HEADERS} header fields"
         if _malformed_target(scope):
             return 400, "The path or query contains a NUL or an unescaped byte"
         reason = refuse_repeated(headers, fields) or refuse_host(scope, fields.get(b"host"), self.allowed_hosts)

@@ -33,13 +33,22 @@ OTHER_FILES = 128
 # When there are too many connections, so many are ended at once: a search for each one would take the loop's time.
 EVICTED_SHARE = 16
 RETRY_SECONDS = 1
+# A transfer without a byte for so long ends, and one below the rate some time later: a phone that changes its network
+# is back by then, and a client that holds a connection for nothing holds it no longer.
+TRANSFER_SECONDS = 20.0
+BYTES_PER_SECOND = 2048.0
+# Of one user: a dozen of the largest bodies. In all: eight such users.
+BYTES_PER_USER = 32 * 1024 * 1024
+BYTES_IN_ALL = 256 * 1024 * 1024
+# In progress at a time, `?wait=` and event streams included.
+REQUESTS_PER_USER = 1000
 
 Owner = UUID | str
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The settings that bound connections. Seconds and bytes; `connections` and `requests` are numbers."""
+    """What bounds connections. Seconds and bytes; `connections` and `requests_per_user` are numbers."""
 
     seconds: float
     bytes_per_second: float
@@ -54,11 +63,11 @@ class Limits:
         files = open_files_limit()
         connections = settings.max_connections or max(files - OTHER_FILES, files // 2)
         return cls(
-            settings.transfer_timeout_seconds,
-            settings.transfer_min_bytes_per_second,
-            settings.buffered_bytes_per_user,
-            settings.buffered_bytes,
-            max(1, min(settings.requests_per_user, connections // 2)),  # one user never has all connections
+            TRANSFER_SECONDS,
+            BYTES_PER_SECOND,
+            BYTES_PER_USER,
+            BYTES_IN_ALL,
+            max(1, min(REQUESTS_PER_USER, connections // 2)),  # one user never has all connections
             connections,
         )
 

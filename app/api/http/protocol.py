@@ -5,7 +5,7 @@ and copies it at each read, which blocks the event loop (docs/adr/0035). It wait
 that does not read, and parses any number of pipelined requests at once. The application runs only after the head is
 complete, so it cannot prevent this. Here:
 
-- a head above MAX_HEADER_BYTES is refused with 431, and a head that is not complete within HEADER_TIMEOUT_SECONDS with
+- a head above MAX_HEADER_BYTES is refused with 431, and a head that is not complete within HEADER_SECONDS with
   408. Time in which the server does not read does not count. `RequestLimits` counts exactly what arrives in one read.
 - a body or an answer below the minimum rate ends: `app/api/http/peers.py`.
 - the next request is parsed once there is at most one before it, and all answers before that were sent.
@@ -20,13 +20,15 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.api.http.middleware import SECURITY_HEADERS
+from app.api.http.middleware import MAX_HEADER_BYTES, SECURITY_HEADERS
 from app.api.http.peers import BODY_TAKEN, SET_USER, Limits, Peer, Peers, Waiting, bound_kernel_buffer
 from app.api.http.problems import http_problem
 from app.api.http.sse import ABORT
 from app.api.http.standard_http import StandardHttp
 from app.core.config import get_settings
 
+# Within which a head must be complete: as long as a transfer may stand still (`Limits.seconds`).
+HEADER_SECONDS = 20.0
 # Limits of the input that is discarded after a refusal, so that the client receives the response, not a reset.
 DRAIN_BYTES = 32 * 1024 * 1024
 DRAIN_SECONDS = 5.0
@@ -45,9 +47,6 @@ class BoundedProtocol(StandardHttp):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        settings = get_settings()
-        self._max_bytes = settings.max_header_bytes
-        self._max_seconds = settings.header_timeout_seconds
         self._peers = _peers_of(self.server_state, self)
         self._unparsed_bytes = 0
         self._parsed = False
@@ -101,7 +100,7 @@ class BoundedProtocol(StandardHttp):
             if self._discarded_bytes is not None or self.transport.is_closing():
                 return
             self._unparsed_bytes = 0 if self._parsed else self._unparsed_bytes + len(piece)
-            if self._unparsed_bytes > self._max_bytes:
+            if self._unparsed_bytes > MAX_HEADER_BYTES:
                 self._refuse(431, self._too_large())
                 return
             if self._receiving or size == BODY_PIECE:
@@ -124,7 +123,7 @@ class BoundedProtocol(StandardHttp):
 
     def _refuse_malformed(self) -> None:
         # A target that is too long for the parser arrived in one read.
-        if len(self.url) > self._max_bytes:
+        if len(self.url) > MAX_HEADER_BYTES:
             self._refuse(431, self._too_large())
         else:
             super()._refuse_malformed()
@@ -231,7 +230,7 @@ class BoundedProtocol(StandardHttp):
     def _start_timer(self) -> None:
         if self.flow.read_paused:
             return  # the time in which the server does not read is not the client's
-        self._timer = self.loop.call_later(self._max_seconds, self._on_header_timeout)
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._on_header_timeout)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -243,7 +242,7 @@ class BoundedProtocol(StandardHttp):
         if not self._awaits_head:
             self.transport.abort()  # stray bytes after a response have stopped uvicorn's keep-alive timer
             return
-        self._refuse(408, f"The header fields were not complete within {self._max_seconds:g} seconds")
+        self._refuse(408, f"The header fields were not complete within {HEADER_SECONDS:g} seconds")
 
     def refuse_slow_body(self) -> None:
         limits = self._peers.limits
@@ -288,7 +287,7 @@ class BoundedProtocol(StandardHttp):
         self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.abort)
 
     def _too_large(self) -> str:
-        return f"The request line and the header fields are larger than {self._max_bytes} bytes"
+        return f"The request line and the header fields are larger than {MAX_HEADER_BYTES} bytes"
 
     def _discard(self, data: bytes) -> None:
         assert self._discarded_bytes is not None

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.live.streams import Stream
+from app.live.streams import Subscription
 
 # The ASGI extension with which a stream closes its connection (`BoundedProtocol`).
 ABORT = "task_service.abort"
@@ -34,7 +34,7 @@ class EventStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, stream: Stream, leave: Callable[[Stream], None]) -> None:
+    def __init__(self, stream: Subscription, leave: Callable[[Subscription], None]) -> None:
         self._stream, self._leave = stream, leave
         self.status_code, self.background = 200, None
         self.init_headers(HEADERS)
@@ -58,7 +58,12 @@ class EventStream(Response):
         self._stream.sent()
 
 
-async def _wait_for_disconnect(receive: Receive, stream: Stream) -> None:
+def stream_or_204(stream: Subscription | None, leave: Callable[[Subscription], None]) -> Response:
+    """Return the response for the stream; without one 204, at which an EventSource stops."""
+    return Response(status_code=204) if stream is None else EventStream(stream, leave)
+
+
+async def _wait_for_disconnect(receive: Receive, stream: Subscription) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     stream.close()

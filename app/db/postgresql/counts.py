@@ -5,6 +5,7 @@ Many rows are one JSON parameter of one statement.
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -32,18 +33,7 @@ from app.db.statements.tables import DAILY_COUNTS
 from app.ddl.clock import NOW
 from app.models.task import Task
 from app.models.task_count import COUNTED_UNDER, Ended, Folded
-from app.models.task_stats import (
-    PAIR,
-    SHORTEST_STEP,
-    STAT_KIND,
-    STAT_NUMBERS,
-    SUBMITTED,
-    SUM_NUMBERS,
-    task_durations,
-    task_stats,
-    task_sum_durations,
-    task_sums,
-)
+from app.models.task_stats import SHORTEST_STEP, SUBMITTED
 
 Rows = Sequence[dict[str, Any]]
 
@@ -81,50 +71,27 @@ def take_submissions(db: Session, limit: int) -> Sequence[Any]:
     return db.execute(_TAKE, {"batch": limit}).all()
 
 
-def _summing(table: Table, key: Sequence[str], numbers: Sequence[str]) -> Insert:
-    """An INSERT of rows with these columns, which adds their numbers to those that are there."""
-    names = [*key, *numbers]
+def add_numbers(db: Session, table: Table, rows: Rows) -> None:
+    """Add the numbers of these rows to those of the table: what is no key. Each row has all columns.
+
+    The rows stand in the same order for all callers, so that two at once do not deadlock.
+    """
+    if rows:
+        db.execute(_summing(table), {"p_rows": json.dumps(rows, default=str)})
+
+
+@cache
+def _summing(table: Table) -> Insert:
+    """Return an INSERT of rows of JSON, which adds their numbers to those that are there."""
+    names = [each.name for each in table.c]
     new = (
         func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
         .table_valued(*(column(name, table.c[name].type) for name in names))
         .render_derived(name="new", with_types=True)
     )
     statement = insert(table).from_select(names, select(new))
-    sums = {name: table.c[name] + statement.excluded[name] for name in numbers}
+    sums = {each.name: each + statement.excluded[each.name] for each in table.c if not each.primary_key}
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
-
-
-def _add_numbers(db: Session, statement: Insert, rows: Rows) -> None:
-    """Add these rows in their order. It is the same for all callers, so that two at once do not deadlock."""
-    if rows:
-        db.execute(statement, {"p_rows": json.dumps(rows, default=str)})
-
-
-_STEP = ("user_id", "step_seconds", "at")
-_ADD_STATS = _summing(task_stats, [*_STEP, *STAT_KIND], STAT_NUMBERS)
-_ADD_DURATIONS = _summing(task_durations, [*_STEP, "measure", "bucket"], ["number"])
-_ADD_SUMS = _summing(task_sums, PAIR, SUM_NUMBERS)
-_ADD_SUM_DURATIONS = _summing(task_sum_durations, [*PAIR, "measure", "bucket"], ["number", "seconds"])
-
-
-def add_stats(db: Session, rows: Rows) -> None:
-    """Add these numbers. Each row has all columns."""
-    _add_numbers(db, _ADD_STATS, rows)
-
-
-def add_durations(db: Session, rows: Rows) -> None:
-    """As `add_stats`, for durations."""
-    _add_numbers(db, _ADD_DURATIONS, rows)
-
-
-def add_sums(db: Session, rows: Rows) -> None:
-    """As `add_stats`, to the counters of `/metrics`."""
-    _add_numbers(db, _ADD_SUMS, rows)
-
-
-def add_sum_durations(db: Session, rows: Rows) -> None:
-    """As `add_stats`, to their durations."""
-    _add_numbers(db, _ADD_SUM_DURATIONS, rows)
 
 
 # -- Folding the changes into the kept sums (`app/models/task_count.py`) -----------------------------------------------

@@ -1,18 +1,18 @@
 """Users, their API keys, their logins and the throttle of these: rows that are locked before they are changed."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
 from app.core.ids import new_id
-from app.db.statements.batches import BY_PRIMARY_KEY, delete_batch, delete_by_key
+from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.statements.writes import changed_rows, upsert
-from app.ddl.clock import NOW, STATEMENT_TIME
+from app.ddl.clock import NOW
 from app.ddl.columns import Base
 from app.models.auth import SESSION_OPEN, USE_IS_STALE, ApiKey, LoginBlock, LoginSession, RefreshToken, ThrottleCount
 from app.models.user import Role, User
@@ -79,12 +79,6 @@ def revoke_key(db: Session, key_id: UUID) -> bool:
     return changed_rows(db.execute(revoked.execution_options(synchronize_session=False))) > 0
 
 
-def delete_ended_keys(db: Session, older_than: timedelta, limit: int) -> int:
-    """Delete a batch of keys that were revoked, or expired, so long ago. Returns how many."""
-    before = STATEMENT_TIME - older_than
-    return delete_batch(db, ApiKey, or_(ApiKey.revoked_at < before, ApiKey.expires_at < before), limit=limit)
-
-
 # -- Logins ------------------------------------------------------------------------------------------------------------
 
 
@@ -133,14 +127,6 @@ def revoke_open_sessions(
         revoked = these.values(revoked_at=NOW, revoked_why=why)
         db.execute(revoked.execution_options(synchronize_session=False))
     return ids
-
-
-def delete_ended_sessions(db: Session, older_than: timedelta, limit: int) -> int:
-    """Delete a batch of logins that ended so long ago, with their refresh tokens. Returns how many.
-
-    Locked rows are skipped, so that two purges share the work.
-    """
-    return delete_batch(db, LoginSession, LoginSession.expires_at < STATEMENT_TIME - older_than, limit=limit)
 
 
 # -- Counts of the throttle, and the address blocks from which accounts have signed in ---------------------------------

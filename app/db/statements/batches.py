@@ -33,23 +33,14 @@ def delete_by_key(model: type[Base]) -> Delete:
     return named.with_hint(BY_PRIMARY_KEY, dialect_name=MYSQL)
 
 
-def delete_batch(
-    db: Transaction,
-    model: type[Base],
-    *where: ColumnElement[bool],
-    limit: int,
-    guard: ColumnElement[bool] | None = None,
-) -> int:
-    """Delete at most `limit` of the matching rows that no other transaction has locked. Returns how many.
-
-    `guard` must still hold of a row at the moment of its deletion.
-    """
+def delete_batch(db: Transaction, model: type[Base], *where: ColumnElement[bool], limit: int) -> int:
+    """Delete at most `limit` of the matching rows that no other transaction has locked. Returns how many."""
     keys = inspect(model).primary_key
     found = lock_batch(db, select(*keys).where(*where), limit)
     if not found:
         return 0
     key = keys[0] if len(keys) == 1 else tuple_(*keys)
-    statement = delete_by_key(model).where(key.in_(found), *(() if guard is None else (guard,)))
+    statement = delete_by_key(model).where(key.in_(found))
     return changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
 
 

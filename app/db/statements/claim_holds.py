@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL, POSTGRESQL
 from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
-from app.db.statements.writes import engine_name, upsert
+from app.db.statements.writes import changed_rows, engine_name, upsert
 from app.db.transactions import Executes, Transaction
 from app.ddl.columns import Base
 from app.models.queue import ClaimHold, HoldKind
@@ -103,13 +103,14 @@ def paused_queues(db: Session) -> set[str]:
     return {name for name, *_ in held(db, HoldKind.QUEUE)}
 
 
-def forget_drains(db: Session) -> None:
-    """Delete the holds of workers that were killed while they drained."""
+def forget_drains(db: Session) -> int:
+    """Delete the holds of workers that were killed while they drained. Returns how many."""
     names = {name for name, *_ in held(db, HoldKind.WORKER)}
     if not names:
-        return
+        return 0
     alive = select(WorkerProcess.id).where(WorkerProcess.id.in_(map(UUID, names)), WorkerProcess.stopped_at.is_(None))
     gone = names - {str(worker_id) for worker_id in db.scalars(alive)}
-    if gone:
-        named = (ClaimHold.kind == HoldKind.WORKER.value, ClaimHold.name.in_(gone))
-        db.execute(delete_by_key(ClaimHold).where(*named).execution_options(synchronize_session=False))
+    if not gone:
+        return 0
+    named = (ClaimHold.kind == HoldKind.WORKER.value, ClaimHold.name.in_(gone))
+    return changed_rows(db.execute(delete_by_key(ClaimHold).where(*named).execution_options(synchronize_session=False)))

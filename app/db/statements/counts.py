@@ -29,18 +29,7 @@ from app.models.task_count import (
     task_counts,
     task_totals,
 )
-from app.models.task_stats import (
-    SHORTEST_STEP,
-    STAT_NUMBERS,
-    SUBMITTED,
-    SUM_NUMBERS,
-    begin_of_step,
-    task_durations,
-    task_stats,
-    task_submissions,
-    task_sum_durations,
-    task_sums,
-)
+from app.models.task_stats import SHORTEST_STEP, SUBMITTED, begin_of_step, task_submissions
 
 Rows = Sequence[dict[str, Any]]
 
@@ -59,28 +48,13 @@ def take_submissions(db: Session, limit: int) -> Sequence[Any]:
     return [(now, rows, *of_kind, number) for of_kind, (rows, number) in sums.items()]
 
 
-def _add_numbers(db: Session, table: Table, numbers: Sequence[str], rows: Rows) -> None:
+def add_numbers(db: Session, table: Table, rows: Rows) -> None:
+    """Add the numbers of these rows to those of the table: what is no key. Each row has all columns.
+
+    The rows stand in the same order for all callers, so that two at once do not deadlock.
+    """
+    numbers = [column.name for column in table.c if not column.primary_key]
     upsert(db, table, rows, lambda old, new: {name: old[name] + new[name] for name in numbers})
-
-
-def add_stats(db: Session, rows: Rows) -> None:
-    """Add these numbers. Each row has all columns."""
-    _add_numbers(db, task_stats, STAT_NUMBERS, rows)
-
-
-def add_durations(db: Session, rows: Rows) -> None:
-    """As `add_stats`, for durations."""
-    _add_numbers(db, task_durations, ["number"], rows)
-
-
-def add_sums(db: Session, rows: Rows) -> None:
-    """As `add_stats`, to the counters of `/metrics`."""
-    _add_numbers(db, task_sums, SUM_NUMBERS, rows)
-
-
-def add_sum_durations(db: Session, rows: Rows) -> None:
-    """As `add_stats`, to their durations."""
-    _add_numbers(db, task_sum_durations, ["number", "seconds"], rows)
 
 
 # -- Folding the changes into the kept sums (`app/models/task_count.py`) -----------------------------------------------
@@ -132,14 +106,10 @@ def _summed(rows: Sequence[Any]) -> Key:
 
 
 def _add_to_sums(db: Session, table: Table, names: Sequence[str], numbers: Counter[Key]) -> None:
-    """Add these numbers, by the values of the columns `names`. Sorted, so that two folds at once do not deadlock."""
+    """Add these numbers, by the values of the columns `names`."""
     (sum_,) = (column.name for column in table.c if not column.primary_key)
-    rows = [
-        {**dict(zip(names, key, strict=True)), sum_: number}
-        for key, number in sorted(numbers.items())
-        if number
-    ]  # fmt: skip
-    upsert(db, table, rows, lambda old, new: {sum_: old[sum_] + new[sum_]})
+    rows = [{**dict(zip(names, key, strict=True)), sum_: number} for key, number in sorted(numbers.items()) if number]
+    add_numbers(db, table, rows)
 
 
 # -- Daily counts: a row that is inserted where it is missing, and counts only within a limit --------------------------

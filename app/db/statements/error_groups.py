@@ -1,20 +1,17 @@
-"""Adding failures to their groups, their newest tasks, and forgetting what is not used."""
+"""Adding failures to their groups, their newest tasks, and which groups are not used."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, case, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Text, case, func, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL, POSTGRESQL
-from app.db.statements.batches import delete_batch, delete_some
 from app.db.statements.expressions import greatest, least
 from app.db.statements.tables import ERROR_GROUPS
-from app.db.statements.writes import Columns, changed_rows, upsert
-from app.ddl.clock import STATEMENT_TIME
+from app.db.statements.writes import Columns, upsert
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.task import Task
 from app.models.user import User
@@ -108,31 +105,17 @@ def newest_tasks(db: Session, fingerprints: Sequence[str], each: int) -> dict[st
     return {name: [task_id for task_id in found if task_id is not None] for name, *found in rows}
 
 
-_UNUSED = ErrorGroup.number == 0
+IS_UNUSED = ErrorGroup.number == 0
 _PLACED = (
     select(
         ErrorGroup.fingerprint,
         func.row_number().over(partition_by=ErrorGroup.user_id, order_by=ErrorGroup.last_seen.desc()).label("place"),
     )
-    .where(_UNUSED)
+    .where(IS_UNUSED)
     .subquery()
 )
 
 
-def forget(db: Session, age: timedelta, most: int, batch: int) -> int:
-    """Delete a batch of the groups without a failed task: last seen so long ago, or older than `most` of their user.
-
-    Returns how many.
-    """
-    old = delete_batch(db, ErrorGroup, _UNUSED, ErrorGroup.last_seen < STATEMENT_TIME - age, limit=batch, guard=_UNUSED)
-    beyond = select(_PLACED.c.fingerprint).where(_PLACED.c.place > most).order_by(_PLACED.c.place.desc()).limit(batch)
-    found = list(db.scalars(beyond))
-    if not found:
-        return old
-    statement = delete(ErrorGroup).where(ErrorGroup.fingerprint.in_(found), _UNUSED)
-    return old + changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
-
-
-def forget_times(db: Session, age: timedelta, batch: int) -> int:
-    """Delete a batch of the hours that are older than `age`. Returns how many."""
-    return delete_some(db, error_times, error_times.c.at < STATEMENT_TIME - age, limit=batch)
+def is_unused_beyond(most: int) -> ColumnElement[bool]:
+    """Return the condition that a group has no failed task, as `most` of its user that failed later."""
+    return IS_UNUSED & ErrorGroup.fingerprint.in_(select(_PLACED.c.fingerprint).where(_PLACED.c.place > most))

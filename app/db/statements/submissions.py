@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Float,
     Integer,
     Label,
@@ -31,14 +30,13 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import POSTGRESQL, SQLITE
 from app.db.outage import is_locked
-from app.db.statements.batches import delete_batch
 from app.db.statements.expressions import octet_length, seconds_between
 from app.db.statements.tables import FILES, IDEMPOTENCY_KEYS, STEPS, TASKS
 from app.db.statements.writes import engine_name
 from app.ddl.clock import NOW, STATEMENT_TIME, seconds
 from app.ddl.columns import Id
 from app.ddl.terms import task_bytes
-from app.models.task import IdempotencyKey, TaskStatus
+from app.models.task import TaskStatus
 from app.models.task_count import stored_bytes, task_count_changes
 from app.models.webhook import WebhookDelivery
 
@@ -93,11 +91,6 @@ def _lookup_of(db: Session, user_id: UUID, key: str) -> Iterator[bool]:
     finally:
         if is_mine:
             db.execute(select(func.release_lock(name)))
-
-
-def delete_expired_idempotency_keys(db: Session, expired: ColumnElement[bool], limit: int) -> int:
-    """Delete a batch of the keys that `expired` matches. Returns how many."""
-    return delete_batch(db, IdempotencyKey, expired, limit=limit, guard=expired)
 
 
 # -- What a user has queued, has submitted lately and keeps, counted up to where a quota is full -----------------------

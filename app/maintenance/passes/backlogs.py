@@ -129,10 +129,6 @@ def _recover_webhooks(db: Session, this: Round) -> float | None:
     return AT_NEXT_ROUND if take_steps(db, RECOVERIES, this.stopping) else None
 
 
-def _forget_deliveries(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, deliveries.forget_deliveries, deliveries.FORGET_BATCH)
-
-
 def _any_delivery_is_due() -> ColumnElement[bool]:
     due_at = WebhookDelivery.next_attempt_at
     return has_rows(select(WebhookDelivery.id).where(due_at <= STATEMENT_TIME).order_by(due_at))
@@ -150,4 +146,3 @@ SEND_WEBHOOKS = Pass("send_webhooks", WEBHOOK_SECONDS, Needs.THREAD, _send_webho
 FOLLOW_TASKS = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow_tasks)
 DROP_DELIVERIES = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop_deliveries, _there_are_closed_lanes)
 RECOVER_WEBHOOKS = Pass("recover_webhooks", RECOVER_SECONDS, Needs.THREAD, _recover_webhooks, _there_are_recoveries)
-FORGET_DELIVERIES = Pass("forget_deliveries", EACH_MINUTE, Needs.DATABASE, _forget_deliveries)

@@ -3,29 +3,23 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.statements import claim_holds, files, retention
+from app.db.statements import files, retention
 from app.db.statements.batches import delete_batch
 from app.db.statements.dependencies import is_needed
 from app.db.statements.reads import has_rows
-from app.db.statements.tables import CLAIMED_TURNS
-from app.db.statements.writes import changed_rows
-from app.ddl.clock import STATEMENT_TIME
-from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round
-from app.models.task import IS_RUNNING, TERMINAL, Task
-from app.models.task_count import FORGET_BATCH
-from app.models.worker import WorkerProcess
-from app.services.bulk import steps
+from app.maintenance.rounds import AT_NEXT_ROUND, EACH_ROUND, Needs, Pass, Round
+from app.models.task import TERMINAL, Task
 from app.services.files.deletion import delete_dropped, reason_of
-from app.services.operations import error_group_service, stats_service
-from app.services.schedules import runs as schedule_runs
-from app.services.tasks import task_counts
+from app.services.retention import FORGET, Rule, forget_batch
 from app.storage import storage
 
 logger = logging.getLogger(__name__)
@@ -91,86 +85,44 @@ def _trim(db: Session, this: Round) -> float | None:
 TRIM_STORED = Pass("trim_stored", TRIM_SECONDS, Needs.DATABASE, _trim)
 
 
-# -- Deletes what is of no use any more. Where more of it may be left, the next round goes on --------------------------
+# -- Deletes what is of no use any more, rule by rule (`app/services/retention.py`), in a thread of its own ------------
 
-# Rows of workers that stopped this long ago are of no use.
-FORGET_WORKERS_AFTER = timedelta(days=1)
-
-FORGET_TURNS = 1000
+FORGET_SECONDS = 10.0
 
 
-def forget_workers(db: Session) -> int:
-    """Delete the rows of workers that stopped long ago and hold no task, and drains of workers that are gone.
+def forget_pass(rules: Sequence[Rule] = FORGET) -> Pass:
+    """Return the pass that deletes what these rules name. What takes longer of one lets the others have their turns."""
+    due_at = dict.fromkeys(rules, 0.0)
 
-    Returns how many workers.
-    """
-    holds = exists().where(IS_RUNNING, Task.worker_id == WorkerProcess.id)
-    statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < STATEMENT_TIME - FORGET_WORKERS_AFTER, ~holds)
-    with transaction(db):
-        forgotten = changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
-        claim_holds.forget_drains(db)
-    return forgotten
+    def run(db: Session, this: Round) -> float | None:
+        again = None
+        for rule in rules:
+            if not this.stopping.is_set() and time.monotonic() >= due_at[rule]:
+                due_at[rule] = time.monotonic() + rule.every  # also where it fails
+                batch = partial(forget_batch, settings=this.settings, rule=rule)
+                if this.run_batches(db, batch, rule.batch) is not None:
+                    due_at[rule], again = 0.0, AT_NEXT_ROUND
+        return again
 
-
-def forget_claimed_turns(db: Session) -> int:
-    """Delete the turns that claims have passed: one for each line says where it stands. Returns how many."""
-    claimed, number = CLAIMED_TURNS.c, 0
-    clocks = select(claimed.queue, claimed.priority, func.max(claimed.turn)).group_by(claimed.queue, claimed.priority)
-    with transaction(db):
-        for queue, priority, clock in db.execute(clocks).all():
-            line = (claimed.queue == queue, claimed.priority == priority)
-            # Not those of claims that are not committed yet: they would have this wait.
-            passed = select(claimed.turn).where(*line, claimed.turn < clock).with_for_update(skip_locked=True)
-            found = db.scalars(passed).all()
-            for at in range(0, len(found), FORGET_TURNS):
-                batch = claimed.turn.in_(found[at : at + FORGET_TURNS])
-                number += changed_rows(db.execute(delete(CLAIMED_TURNS).where(*line, batch)))
-    return number
+    return Pass("forget", FORGET_SECONDS, Needs.THREAD, run)
 
 
-def _workers(db: Session, _: Round) -> None:
-    forget_workers(db)
-
-
-def _claimed_turns(db: Session, _: Round) -> None:
-    forget_claimed_turns(db)
-
-
-def _sums(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, task_counts.forget_zeros, FORGET_BATCH)
-
-
-def _bulk(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, steps.forget_finished, steps.FORGET_BATCH)
-
-
-def _stats(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, stats_service.forget_stats, stats_service.FORGET_BATCH)
-
-
-def _error_groups(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, error_group_service.forget_error_groups, error_group_service.FORGET_BATCH)
-
-
-def _schedule_runs(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, schedule_runs.forget, schedule_runs.FORGET_BATCH)
-
-
-FORGET_PASSES = tuple(
-    Pass(f"forget{run.__name__}", EACH_MINUTE, Needs.DATABASE, run)
-    for run in (_workers, _claimed_turns, _sums, _bulk, _stats, _error_groups, _schedule_runs)
-)
+FORGET_ROWS = forget_pass()
 
 
 # -- Files and artifacts: drops what nobody will see, and has the bytes of what is dropped deleted ---------------------
 
-FILES_SECONDS, EACH_HOUR, FILES_BATCH = 2.0, 3600.0, 500
+FILES_SECONDS, FILES_BATCH = 2.0, 500
 # An object store that does not answer: the process gives up before.
 DELETE_SECONDS = 120
 
 
 def _drop_files(db: Session, this: Round) -> float | None:
-    return _in_batches(files.drop_what_is_over, db, this)
+    def drop_batch(db: Session) -> int:
+        with transaction(db):
+            return files.drop_what_is_over(db, FILES_BATCH)
+
+    return this.run_batches(db, drop_batch, FILES_BATCH)
 
 
 def _delete_contents(db: Session, _: Round) -> None:
@@ -197,22 +149,9 @@ def _delete_in_another_process() -> str | None:
     return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
 
 
-def _forget_uses(db: Session, this: Round) -> float | None:
-    return _in_batches(files.forget_uses, db, this)
-
-
-def _in_batches(statement: Callable[[Session, int], int], db: Session, this: Round) -> float | None:
-    def batch(db: Session) -> int:
-        with transaction(db):
-            return statement(db, FILES_BATCH)
-
-    return this.run_batches(db, batch, FILES_BATCH)
-
-
 def _there_are_dropped_files() -> ColumnElement[bool]:
     return has_rows(files.to_be_deleted())
 
 
 DROP_FILES = Pass("drop_files", FILES_SECONDS, Needs.DATABASE, _drop_files, files.is_any_over)
 DELETE_CONTENTS = Pass("delete_contents", FILES_SECONDS, Needs.THREAD, _delete_contents, _there_are_dropped_files)
-FORGET_USES = Pass("forget_uses_of_files", EACH_HOUR, Needs.DATABASE, _forget_uses)

@@ -22,7 +22,7 @@ from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, Inval
 from app.models.auth import KEY_OPEN, KEY_STANDS, USE_IS_STALE, ApiKey, ApiKeyEvent, Scope
 from app.models.user import Role, User
 from app.services import audit
-from app.services.accounts.login_throttle import count_deed
+from app.services.accounts.login_throttle import count_change
 from app.services.audit import Subject
 
 
@@ -112,11 +112,10 @@ class ApiKeyService:
         with transaction(db, commit=commit):
             role = accounts.lock_owner(db, user_id)
             self._check(db, role, scopes, expires_at)
-            settings = get_settings()
-            limit = settings.api_keys_per_user
+            limit = get_settings().api_keys_per_user
             if count_live_keys(db, user_id) >= limit:
                 raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
-            count_deed(db, settings, "new API keys", {str(user_id): settings.account_changes_per_user})
+            count_change(db, "new API keys", user_id)
             row = ApiKey(
                 user_id=user_id,
                 name=name,

@@ -7,7 +7,7 @@ authenticated here too; `api_keys` creates them.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -25,12 +25,11 @@ from app.core.security import (
     verify_password,
 )
 from app.db.session import transaction
-from app.db.statements import accounts, batches
+from app.db.statements import accounts
 from app.db.statements.accounts import lock_user_unchanged
-from app.ddl.clock import STATEMENT_TIME
 from app.errors import AdminOnly, InvalidCredentials, InvalidToken, LoginOnly, SecondFactorRequired, WeakPassword
 from app.models.audit import AuditEvent
-from app.models.auth import ALL_SCOPES, ApiKeyEvent, LoginBlock, Scope, ThrottleCount
+from app.models.auth import ALL_SCOPES, ApiKeyEvent, Scope
 from app.models.user import Role
 from app.services import audit
 from app.services.accounts import login_throttle, sessions as queries
@@ -40,7 +39,6 @@ from app.services.accounts.sessions import Client
 from app.services.accounts.users import Rights
 from app.services.audit import Subject
 
-PURGE_BATCH = 1000
 # No stored password is longer; hashing a longer one would only waste time.
 _MAX_PASSWORD = 1024
 
@@ -144,16 +142,6 @@ Issued = TypeVar("Issued", Tokens, PageLogin)
 Issue = Callable[[Session, UUID, UUID, datetime, datetime], Issued]
 
 
-@dataclass(frozen=True, slots=True)
-class PurgedLogins:
-    """The rows that one call of `purge_expired_logins` deleted. All zero: nothing is left to delete."""
-
-    sessions: int
-    counts: int
-    blocks: int
-    api_keys: int
-
-
 class AuthService:
     """Authenticates users and manages their logins. Each public method states its transactions."""
 
@@ -205,9 +193,8 @@ class AuthService:
 
         Raises InvalidToken, and TooManyRequests, which leaves the token unused.
         """
-        settings = get_settings()
         with transaction(db):
-            tokens = self._rotate(db, refresh_token_digest(refresh_token), settings)
+            tokens = self._rotate(db, refresh_token_digest(refresh_token))
         # Raised after the commit, so that the revocation caused by a replay persists.
         if tokens is None:
             raise InvalidToken
@@ -228,23 +215,6 @@ class AuthService:
             user_id = accounts.revoke_session(db, session_id, why)
             if user_id is not None:
                 audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(session_id), why=why)
-
-    def purge_expired_logins(self, db: Session) -> PurgedLogins:
-        """Delete a batch of what is older than LOGIN_RETENTION_DAYS, and of counts that have no meaning any more.
-
-        Deletes ended logins, ended API keys, and address blocks from which an account has not signed in for so long.
-        """
-        settings = get_settings()
-        retention = timedelta(days=settings.login_retention_days)
-        old_count = ThrottleCount.started_at < STATEMENT_TIME - login_throttle.longest_memory(settings)
-        old_block = LoginBlock.signed_in_at < STATEMENT_TIME - retention
-        with transaction(db):
-            return PurgedLogins(
-                sessions=accounts.delete_ended_sessions(db, retention, PURGE_BATCH),
-                counts=batches.delete_batch(db, ThrottleCount, old_count, limit=PURGE_BATCH),
-                blocks=batches.delete_batch(db, LoginBlock, old_block, limit=PURGE_BATCH),
-                api_keys=accounts.delete_ended_keys(db, retention, PURGE_BATCH),
-            )
 
     def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
         """Return whether this is the user's password. For changes that ask for the password again.
@@ -295,7 +265,7 @@ class AuthService:
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return issue(db, user.user_id, session.id, now, session.expires_at), factor
 
-    def _rotate(self, db: Session, digest: bytes, settings: Settings) -> Tokens | None:
+    def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
         session_id = accounts.use_refresh_token(db, digest)
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
@@ -307,7 +277,7 @@ class AuthService:
         session = queries.live_session(db, session_id)
         if session is None:
             return None
-        login_throttle.count_deed(db, settings, "refreshes", {str(session_id): settings.logins_per_account})
+        login_throttle.count_deed(db, "refreshes", {str(session_id): login_throttle.LOGINS_PER_ACCOUNT})
         return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
 
     def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:

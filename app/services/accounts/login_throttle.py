@@ -30,6 +30,21 @@ from app.services.audit import Subject
 # Failures in a row are forgotten after so long without one, in addition to the longest wait.
 FORGOTTEN_AFTER = timedelta(days=1)
 FIRST_WAIT = timedelta(seconds=1)
+# Logins, registrations and changes of accounts are counted within this window, and no wait after failures is longer.
+WINDOW = timedelta(minutes=15)
+# After so long no count has a meaning any more.
+LONGEST_MEMORY = FORGOTTEN_AFTER + WINDOW
+# Failures in a row of one account, wherever from: then guesses from many addresses wait too. LOGIN_ATTEMPTS, which an
+# operator's rules may name, holds for one address.
+FAILURES_PER_ACCOUNT = 100
+# Failures from one address. A company's users may share one: accounts that have signed in from there do not wait.
+FAILURES_PER_ADDRESS = 100
+# Successful logins of an account, and refreshes of a login: each writes rows and costs an Argon2 or a signature.
+LOGINS_PER_ACCOUNT = 300
+# Successful logins from one address, but for the first LOGIN_ATTEMPTS of each account.
+LOGINS_PER_ADDRESS = 1000
+# Changes of one kind by one user, such as of the own name: each writes records of the audit.
+CHANGES_PER_USER = 50
 _LONGEST_DOUBLING = 30
 _NOBODY = UUID(int=0)
 # What wrong passwords count for: an account from an address block, an account, and one who is logged in.
@@ -163,17 +178,17 @@ def login_attempt(db: Session, settings: Settings, login: str, user_id: UUID | N
 
     An account counts under its id, so that its name and its e-mail address share the counts.
     """
-    window, block = timedelta(seconds=settings.login_window_seconds), address_block(address)
+    block = address_block(address)
     account = login.lower() if user_id is None else str(user_id)
     subject = Subject.unknown_login(login, settings.signing_key) if user_id is None else Subject.user(user_id)
-    here = _row(_HERE, account, block, free=settings.login_attempts, longest_wait=window)
-    anywhere = _row(_ANYWHERE, account, free=settings.login_attempts_per_account, longest_wait=window)
-    of_block = Limit(_key("block", block), settings.login_attempts_per_address, window, window)
+    here = _row(_HERE, account, block, free=settings.login_attempts)
+    anywhere = _row(_ANYWHERE, account, free=FAILURES_PER_ACCOUNT)
+    of_block = Limit(_key("block", block), FAILURES_PER_ADDRESS, WINDOW, WINDOW)
     # The same statement for an unknown account, which shall take the same time.
     is_known = has_signed_in(db, user_id or _NOBODY, _block_digests(settings, user_id or _NOBODY, block))
     logins = (
-        Limit(_key("logins of account", account), settings.logins_per_account, window),
-        Limit(_key("logins of block", block), settings.logins_per_address, window),
+        Limit(_key("logins of account", account), LOGINS_PER_ACCOUNT, WINDOW),
+        Limit(_key("logins of block", block), LOGINS_PER_ADDRESS, WINDOW),
     )
     return Attempt(
         failures={here: subject, anywhere: subject, of_block: Subject.address(address)},
@@ -196,19 +211,23 @@ def code_check(settings: Settings, user_id: UUID) -> Attempt:
     return _check_again("code check", settings, user_id)
 
 
-def count_deed(db: Session, settings: Settings, deed: str, limits: Mapping[str, int]) -> None:
+def count_change(db: Session, changes: str, user_id: UUID) -> None:
+    """Count a change of an account, whatever comes of it; `changes` names it in the plural. Raises TooManyRequests."""
+    count_deed(db, changes, {str(user_id): CHANGES_PER_USER})
+
+
+def count_deed(db: Session, deed: str, limits: Mapping[str, int]) -> None:
     """Count something that writes rows or tells which names are taken, whatever comes of it.
 
     Args:
         deed: what is counted, for the keys and for the refusal, in the plural.
-        limits: how often it may happen within LOGIN_WINDOW_SECONDS, for each user id, login id or address block.
+        limits: how often it may happen within WINDOW, for each user id, login id or address block.
 
     Raises TooManyRequests, and then counts nothing. Concurrent calls cannot exceed the limit: the counts are locked.
     """
     if not limits:
         return
-    window = timedelta(seconds=settings.login_window_seconds)
-    all_limits = [Limit(_key(deed, whose), most, window) for whose, most in limits.items()]
+    all_limits = [Limit(_key(deed, whose), most, WINDOW) for whose, most in limits.items()]
     counts, now = accounts.lock_throttle_counts(db, [limit.key for limit in all_limits])
     _refuse(all_limits, counts, now, f"Too many {deed}: try again later")
     write_throttle_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
@@ -234,19 +253,13 @@ def remember_block(db: Session, settings: Settings, user_id: UUID, address: str)
     accounts.note_login_block(db, user_id, _block_digests(settings, user_id, address_block(address))[0])
 
 
-def longest_memory(settings: Settings) -> timedelta:
-    """Return the time after which no count has a meaning any more."""
-    return FORGOTTEN_AFTER + timedelta(seconds=settings.login_window_seconds)
-
-
 def _check_again(kind: str, settings: Settings, user_id: UUID) -> Attempt:
-    window = timedelta(seconds=settings.login_window_seconds)
-    limit = _row(kind, str(user_id), free=settings.login_attempts, longest_wait=window)
+    limit = _row(kind, str(user_id), free=settings.login_attempts)
     return Attempt(failures={limit: Subject.user(user_id)})
 
 
-def _row(kind: str, *names: str, free: int, longest_wait: timedelta) -> Limit:
-    return Limit(_key(kind, *names), free, FORGOTTEN_AFTER + longest_wait, longest_wait, is_row=True)
+def _row(kind: str, *names: str, free: int) -> Limit:
+    return Limit(_key(kind, *names), free, LONGEST_MEMORY, WINDOW, is_row=True)
 
 
 def _key(kind: str, *names: str) -> str:

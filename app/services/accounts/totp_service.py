@@ -72,8 +72,7 @@ class TotpService:
         secret = one_time_codes.new_secret()
         encrypted = encrypt_secret(settings.accepted_keys, user.id, secret)
         with transaction(db):
-            limits = {str(user.id): settings.account_changes_per_user}
-            login_throttle.count_deed(db, settings, "changes of the second factor", limits)
+            login_throttle.count_change(db, "changes of the second factor", user.id)
             self._lock(db, user.id)
             stored = queries.find_factor(db, user.id)
             if stored is not None and stored.confirmed_at is not None:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import accumulate, islice
 from uuid import UUID
 
@@ -23,10 +22,8 @@ from app.db.outage import is_passing
 from app.db.session import transaction
 from app.db.sql import limits
 from app.db.statements import bulk, schedules
-from app.db.statements.batches import delete_batch
 from app.db.together import together
 from app.db.transactions import retry_deadlocks
-from app.ddl.clock import NOW
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
 from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
@@ -162,7 +159,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
                     lifecycle.check_parents_kept(db, task.workflow_id, [task.id])
                 if doer.within_quota:
                     load = load_of_row(task.arguments_bytes, task.attached_bytes)
-                    own.enter_context(quotas.reserved(db, task.user_id, load))
+                    own.enter_context(quotas.reserve(db, task.user_id, load))
             except ServiceError as error:
                 skip(task, error)
                 continue
@@ -201,10 +198,7 @@ def _restart_keyed(db: Session, task: bulk.LockedTask) -> None:
         raise InvalidTransition
 
 
-# -- The steps of running deeds, and the deletion of those that ended long ago -----------------------------------------
-
-KEPT = timedelta(days=7)
-FORGET_BATCH = 100
+# -- The steps of running deeds ---------------------------------------------------------------------------------------
 
 
 def running(db: Session) -> dict[UUID, list[UUID]]:
@@ -245,12 +239,6 @@ def _step(db: Session, deed_id: UUID) -> bool:
         _count_outcome(db, deed, outcome)
         put_back(db, deed_id, batch.number, outcome.left)
         return len(outcome.left) < len(ids)
-
-
-def forget_finished(db: Session) -> int:
-    """Delete a batch of the deeds that ended long ago. Returns how many."""
-    with transaction(db):
-        return delete_batch(db, BulkDeed, BulkDeed.finished_at < NOW - KEPT, limit=FORGET_BATCH)
 
 
 def _count_outcome(db: Session, deed: BulkDeed, outcome: Outcome) -> None:

@@ -5,18 +5,11 @@ A task names its limit with the option `daily_limit`. Each attempt is counted be
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete
-from sqlalchemy.orm import Session
-
-from app.db.session import transaction
 from app.db.sql import counts
-from app.db.statements.writes import changed_rows
 from app.errors import DailyLimitReached
-from app.models.limit import DailyCount
 
 
 def _one(*_: Any, **__: Any) -> int:
@@ -42,9 +35,3 @@ def count(db: counts.Executor, task_id: UUID, what: str, amount: int, limit: int
     """Count `amount` more for the task's owner. Raises DailyLimitReached if the day's sum would exceed `limit`."""
     if not counts.count_for_owner(db, task_id, what, amount, limit):
         raise DailyLimitReached(f"{limit} {what} a day are the limit of each user; the day ends at 00:00 UTC")
-
-
-def prune(db: Session) -> int:
-    """Delete the counts of past days. Returns their number."""
-    with transaction(db):
-        return changed_rows(db.execute(delete(DailyCount).where(DailyCount.day < datetime.now(UTC).date())))

@@ -52,7 +52,7 @@ class FileService:
             with transaction(db):
                 files.begin_file(db, started.id, user_id, name, content_type)
         except BaseException:
-            reservation.release()
+            reservation.end(committed=False)
             raise
         return started
 
@@ -82,13 +82,13 @@ class FileService:
                 raise FileNotFound
             found = self.get_file(db, started.id)  # not there once its user is deleted
         for each in started.reservations:
-            each.commit()
+            each.end(committed=True)
         return found
 
     def give_up(self, db: Session, started: StartedFile) -> None:
         """Have nothing kept of a file whose bytes did not all come."""
         for each in started.reservations:
-            each.release()
+            each.end(committed=False)
         with transaction(db):
             files.drop(db, StoredFile.id == started.id)
 

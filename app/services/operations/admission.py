@@ -19,6 +19,7 @@ from app.catalogue import known_queues
 from app.core.config import get_settings
 from app.core.fork import PerProcess
 from app.core.served_tasks import served_tasks
+from app.db.background import Background
 from app.db.session import SessionLocal, transaction
 from app.db.sql import held_tasks, limits, user_places
 from app.db.statements import claim_holds, pending_rows
@@ -30,7 +31,6 @@ from app.messaging import wakeups
 from app.messaging.application import QUEUES
 from app.models.limit import Limit, Rate
 from app.models.task import Held, TaskPriority
-from app.services.operations.background import Background
 from app.services.operations.worker_service import look_at_workers
 
 # So many admitted tasks keep the slots busy until the next admission, at the end of a body or in a pass of maintenance.
@@ -319,7 +319,7 @@ class _AdmissionRounds:
     def __init__(self) -> None:
         self._looked_at = 0.0
 
-    def admit(self, things: set[_HasRoom | _BodyEnded]) -> float:
+    def admit(self, things: Collection[_HasRoom | _BodyEnded]) -> float:
         looked_at, self._looked_at = self._looked_at, time.monotonic()
         ended = [each.attempt for each in things if isinstance(each, _BodyEnded)]
         freed: Freed = {}
@@ -338,7 +338,7 @@ class _AdmissionRounds:
 
 
 def _make_admitter() -> Background[_HasRoom | _BodyEnded]:
-    return Background("admitter", "admission to limits", _AdmissionRounds().admit)
+    return Background("admitter", "admission to limits is left to maintenance", _AdmissionRounds().admit)
 
 
 _admitter = PerProcess(_make_admitter)

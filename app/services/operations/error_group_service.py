@@ -21,15 +21,7 @@ from app.db.statements import error_groups as statements, reads
 from app.db.statements.expressions import lower_case, position_in
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.errors import ErrorGroupNotFound, InvalidInput
-from app.models.error_group import (
-    FORGET_AFTER,
-    MOST_FORGETTABLE,
-    TIMES_KEPT,
-    ErrorEvent,
-    ErrorGroup,
-    ErrorState,
-    error_times,
-)
+from app.models.error_group import TIMES_KEPT, ErrorEvent, ErrorGroup, ErrorState, error_times
 from app.models.task_count import Ended, task_count_changes
 from app.models.task_stats import begin_of_step
 from app.services import audit
@@ -346,13 +338,6 @@ def add_failures(db: Session, now: datetime, changes: Iterable[Ended]) -> None:
     statements.add_moves(db, moves)
     rows = [{"fingerprint": error, "at": at, "number": number} for (error, at), number in sorted(times.items())]
     statements.add_times(db, rows)
-
-
-def forget_error_groups(db: Session) -> int:
-    """Delete a batch of the groups without a failed task that are old or many, and of old hours. Returns how many."""
-    with transaction(db):
-        groups = statements.forget(db, FORGET_AFTER, MOST_FORGETTABLE, FORGET_BATCH)
-        return groups + statements.forget_times(db, TIMES_KEPT, FORGET_BATCH)
 
 
 def _group_of_changes(now: datetime, error: str, changes: Sequence[Ended]) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def _add_numbers(db: Session, numbers: Mapping[tuple[Pair, str], int]) -> None:
         by_pair[pair][name] += number
     # Sorted, as below, so that two folds at once do not deadlock.
     rows = [{**pair._asdict(), **sums} for pair, sums in sorted(by_pair.items())]
-    statements.add_sums(db, rows)
+    statements.add_numbers(db, task_sums, rows)
 
 
 def _add_durations(db: Session, durations: Mapping[tuple[Pair, str, int], list[float]]) -> None:
@@ -185,7 +185,7 @@ def _add_durations(db: Session, durations: Mapping[tuple[Pair, str, int], list[f
         {**pair._asdict(), "measure": measure, "bucket": bucket, "number": number, "seconds": seconds}
         for (pair, measure, bucket), (number, seconds) in sorted(durations.items())
     ]
-    statements.add_sum_durations(db, rows)
+    statements.add_numbers(db, task_sum_durations, rows)
 
 
 def _cumulative(sums: Iterable[tuple[int, int, float]]) -> Durations:

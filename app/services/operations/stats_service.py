@@ -19,7 +19,6 @@ from app.core.duration_buckets import percentiles
 from app.db.session import transaction
 from app.db.sql import counts as statements
 from app.db.statements import reads
-from app.db.statements.batches import delete_some
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task_count import Ended
 from app.models.task_stats import (
@@ -227,7 +226,6 @@ def _named(values: Sequence[Any]) -> Percentiles:
 # -- What maintenance adds to the numbers behind `GET /stats`: what was created, and what has ended --------------------
 
 SUBMISSIONS_BATCH = 1000
-FORGET_BATCH = 5000
 _QUEUE = STAT_KIND.index("queue")
 _STEP_KEY = ("user_id", "step_seconds", "at")
 
@@ -281,17 +279,7 @@ def add_ended_tasks(db: Session, now: datetime, changes: Iterable[Ended]) -> Non
         {**dict(zip(_STEP_KEY, step, strict=True)), "measure": measure, "bucket": bucket, "number": number}
         for (step, measure, bucket), number in sorted(durations.items())
     ]
-    statements.add_durations(db, rows)
-
-
-def forget_stats(db: Session) -> int:
-    """Delete what no window shows any more: a batch of each table and step. Returns how many rows in all."""
-    with transaction(db):
-        return sum(
-            delete_some(db, table, table.c.step_seconds == step, table.c.at < STATEMENT_TIME - kept, limit=FORGET_BATCH)
-            for table in (task_stats, task_durations)
-            for step, kept in KEPT.items()
-        )
+    statements.add_numbers(db, task_durations, rows)
 
 
 def _steps_that_count(now: datetime, user_id: UUID, at: datetime) -> Iterator[Step]:
@@ -316,7 +304,7 @@ def _add_numbers(db: Session, numbers: _NumbersOfSteps) -> None:
         }
         for (step, kind), counted in sorted(summed.items())
     ]
-    statements.add_stats(db, rows)
+    statements.add_numbers(db, task_stats, rows)
 
 
 def _bounded_kinds(

@@ -12,14 +12,10 @@ from sqlalchemy.orm import Session
 from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.statements import schedules as statements
-from app.db.statements.batches import delete_some
-from app.db.statements.tables import SCHEDULE_RUNS
 from app.models.schedule import RunKind, Schedule, ScheduleRun, SkipCode
 
 # Of one schedule. More are deleted each time that a hundred have come.
 KEPT, TRIM_EVERY = 1000, 100
-KEPT_FOR = timedelta(days=90)
-FORGET_BATCH = 1000
 
 _BY = {RunKind.MISSED: "schedule", RunKind.TIME: "schedule", RunKind.TRIGGER: "trigger"}
 
@@ -118,9 +114,3 @@ def trim(db: Session, schedule_id: UUID) -> None:
     """Delete all but the newest KEPT rows of a schedule, in a transaction of its own."""
     with transaction(db):
         statements.trim_runs(db, schedule_id, KEPT)
-
-
-def forget(db: Session) -> int:
-    """Delete a batch of the rows that are older than KEPT_FOR. Returns how many."""
-    with transaction(db):
-        return delete_some(db, SCHEDULE_RUNS, *statements.old_runs(KEPT_FOR), limit=FORGET_BATCH)

@@ -30,7 +30,6 @@ Take = Callable[[Sequence[UUID]], None]
 LIFETIME = timedelta(hours=24)
 # A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
 RETRY_SECONDS = 1
-PRUNE_BATCH = 1000
 
 _EXPIRED = IdempotencyKey.created_at <= STATEMENT_TIME - LIFETIME
 
@@ -99,14 +98,3 @@ def fingerprint_of(wanted: Wanted) -> bytes:
         return hashlib.sha256(b"batch " + b"".join(map(fingerprint_of, wanted))).digest()
     meaning = wanted.model_dump(exclude_defaults=True)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).digest()
-
-
-def prune(db: Session) -> int:
-    """Delete expired keys, one transaction for each batch. Returns their number."""
-    total = 0
-    while True:
-        with transaction(db):
-            deleted = keys.delete_expired_idempotency_keys(db, _EXPIRED, PRUNE_BATCH)
-        total += deleted
-        if deleted < PRUNE_BATCH:
-            return total

@@ -15,9 +15,9 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from enum import Enum, auto
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -176,7 +176,7 @@ class Usage:
 
 
 class Reservation(NamedTuple):
-    """Quota that is reserved for tasks about to be inserted. End it with `commit` or `release`."""
+    """Quota that is reserved for tasks about to be inserted: the context of their transaction, or ended with `end`."""
 
     usage: Usage | None
     wanted: Load
@@ -188,26 +188,20 @@ class Reservation(NamedTuple):
         else:
             yield from (self, more)
 
-    def commit(self) -> None:
-        """Count the tasks as committed."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.end(committed=error is None)
+
+    def end(self, *, committed: bool) -> None:
+        """Count the tasks as committed, or return the quota: they are not, as far as is known."""
         if self.usage is not None:
             with self.usage.lock:
                 self.usage.reserved = self.usage.reserved - self.wanted
-                self.usage.committed = self.usage.committed + self.wanted
-                self.usage.window.add(self.wanted.tasks)
-
-    def end(self, error: type[BaseException] | None, *_: object) -> None:
-        """Commit, or release after an error. For `ExitStack.push`."""
-        if error is None:
-            self.commit()
-        else:
-            self.release()
-
-    def release(self) -> None:
-        """Return the quota: the tasks are not committed, as far as is known."""
-        if self.usage is not None:
-            with self.usage.lock:
-                self.usage.reserved = self.usage.reserved - self.wanted
+                if committed:
+                    self.usage.committed = self.usage.committed + self.wanted
+                    self.usage.window.add(self.wanted.tasks)
 
 
 class Quotas:
@@ -217,31 +211,24 @@ class Quotas:
         self._lock = threading.Lock()
         self._users: OrderedDict[UUID, Usage] = OrderedDict()
 
-    @contextmanager
-    def reserved(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
-        """Reserve quota for the transaction of the block. All tasks or none.
+    def reserve(self, db: Session, user_id: UUID, wanted: Load) -> Reservation:
+        """Return a reservation of quota for all tasks or none: `with quotas.reserve(…)` around their transaction.
 
         Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait, and
         TooManyBytesStored.
         """
-        reservation = self.reserve(db, user_id, wanted)
-        try:
-            yield
-        except BaseException:
-            reservation.release()
-            raise
-        reservation.commit()
-
-    def reserve(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
-        """Return a reservation, which the caller must commit or release. Raises as `reserved` does."""
         settings = get_settings()
         if not _limits_anything(settings):
             return Reservation(None, wanted)
         usage = self._usage(user_id)
-        self._reserve_after_refresh(db, user_id, usage, wanted, settings)
+        look = _reserve_known(settings, usage, wanted)
+        if look is not None:
+            self._look(db, usage, _parameters(settings, user_id), look)
+            with usage.lock:
+                _reserve(usage, wanted, _refusal(settings, usage, wanted))
         return Reservation(usage, wanted)
 
-    def reserve_known(self, user_id: UUID, wanted: Load) -> "Reservation | None":
+    def reserve_known(self, user_id: UUID, wanted: Load) -> Reservation | None:
         """Return a reservation by what is known of the usage; None where `reserve` has to ask the database or refuses.
 
         It waits for nothing: an event loop may call it.
@@ -250,14 +237,10 @@ class Quotas:
         if not _limits_anything(settings):
             return Reservation(None, wanted)
         usage = self._usage(user_id)
-        with usage.lock:
-            refusal = _refusal(settings, usage, wanted)
-            if refusal is not None or _needs_sum(settings, usage):
-                return None
-            if not _is_early(usage) and _needs_refresh(settings, usage):
-                return None
-            _reserve(usage, wanted, refusal)
-        return Reservation(usage, wanted)
+        try:
+            return Reservation(usage, wanted) if _reserve_known(settings, usage, wanted) is None else None
+        except QuotaExceeded:
+            return None
 
     def keeps_too_much(self, db: Session, user_id: UUID) -> bool:
         """Return whether the user keeps more than QUOTA_STORED_BYTES, as it was known at most STORED_SECONDS ago."""
@@ -279,25 +262,14 @@ class Quotas:
                 self._users.popitem(last=False)
             return usage
 
-    def _reserve_after_refresh(
-        self, db: Session, user_id: UUID, usage: Usage, wanted: Load, settings: Settings
-    ) -> None:
-        with usage.lock:
-            refusal = _refusal(settings, usage, wanted)
-            enough = _is_early(usage) or (refusal is None and not _needs_refresh(settings, usage))
-            if enough and not _needs_sum(settings, usage):
-                _reserve(usage, wanted, refusal)
-                return
-        parameters = _parameters(settings, user_id)
-        if enough:
+    def _look(self, db: Session, usage: Usage, parameters: dict[str, Any], look: "_Look") -> None:
+        if look is _Look.SUM:
             self._refresh_sum(db, usage, parameters)
-        elif usage.is_slow and refusal is None:
+        elif look is _Look.LATER:
             refresh, given = self._refresh_in_background, (usage, parameters)
             start_for_service(threading.Thread(target=refresh, args=given, name="quota-usage", daemon=True))
         else:
             self._refresh(db, usage, parameters)
-        with usage.lock:
-            _reserve(usage, wanted, _refusal(settings, usage, wanted))
 
     def _refresh(self, db: Session, usage: Usage, parameters: dict[str, Any]) -> None:
         """Query the usage, unless it is too early or another thread does so.
@@ -337,6 +309,26 @@ class Quotas:
 def _is_early(usage: Usage) -> bool:
     """Return whether it is too early for the next query."""
     return time.monotonic() - usage.queried_at < usage.interval
+
+
+class _Look(Enum):
+    """What to ask the database before quota is reserved: all, all in the background, or the sum of the ended tasks."""
+
+    ALL = auto()
+    LATER = auto()
+    SUM = auto()
+
+
+def _reserve_known(settings: Settings, usage: Usage, wanted: Load) -> _Look | None:
+    """Reserve quota by what is known, and return None; or return what to ask before. Raises QuotaExceeded."""
+    with usage.lock:
+        refusal = _refusal(settings, usage, wanted)
+        if not _is_early(usage) and (refusal is not None or _needs_refresh(settings, usage)):
+            return _Look.LATER if usage.is_slow and refusal is None else _Look.ALL
+        if _needs_sum(settings, usage):
+            return _Look.SUM
+        _reserve(usage, wanted, refusal)
+        return None
 
 
 def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:

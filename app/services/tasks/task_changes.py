@@ -4,7 +4,7 @@ A statement returns whether it matched. Nothing here commits: `task_service` doe
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.sql import limits, transitions
-from app.db.statements import dependencies, retention
+from app.db.statements import dependencies
 from app.db.statements.limit_places import UNCLAIMED, of_task
 from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
 from app.db.statements.writes import changed_rows, value_by
@@ -35,7 +35,6 @@ from app.services.tasks import task_queries
 # For statements that name their task.
 PENDING, RUNNING = transitions.in_state(TaskStatus.PENDING), transitions.in_state(TaskStatus.RUNNING)
 ENDED = Task.status.in_(sorted(TERMINAL))
-PURGE_BATCH = 1000
 _BITS = func.coalesce(Task.followers, 0).bitwise_or(func.coalesce(User.followers, 0))
 _FOLLOWERS = case((_BITS > 0, _BITS), else_=null())
 FOLLOWED_ANEW = select(_FOLLOWERS).where(User.id == Task.user_id).scalar_subquery()
@@ -223,11 +222,6 @@ def request_delete(db: Session, task_id: UUID) -> bool:
         **touched(),
     }
     return _changed(db, task_id, _update(task_id, RUNNING).values(values))
-
-
-def delete_finished_before(db: Session, age: timedelta) -> int:
-    """Delete one batch of the tasks that ended longer ago than `age`. Returns how many, 0 once none is left."""
-    return retention.delete_older(db, age, PURGE_BATCH, PURGE_BYTES)
 
 
 def _update(task_id: UUID, *guard: ColumnElement[bool]) -> Update:

@@ -16,18 +16,16 @@ from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import counts as statements, prepared
 from app.db.statements import reads, task_filter, task_numbers, task_streams
-from app.db.statements.batches import delete_some
 from app.db.statements.task_filter import own_index
 from app.db.transactions import wait_briefly
 from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
-from app.models.task_count import FORGET_BATCH, stored_bytes, task_count_changes, task_counts, task_totals
+from app.models.task_count import task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_group_service, metrics, stats_service
 from app.services.operations.worker_service import look_at_workers
 from app.services.tasks.task_queries import PAGE_LOOK
 
 FOLD_BATCH = 1000
-_SUMS = (task_counts.c.number, task_totals.c.number, stored_bytes.c.bytes)
 
 
 def fold(db: Session) -> int:
@@ -48,12 +46,6 @@ def fold(db: Session) -> int:
         if not is_locked(error):
             raise
         return 0
-
-
-def forget_zeros(db: Session) -> int:
-    """Delete a batch of the sums that are 0, such as those of deleted users: of each table. Returns how many in all."""
-    with transaction(db):
-        return sum(delete_some(db, column.table, column == 0, limit=FORGET_BATCH) for column in _SUMS)
 
 
 def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:

@@ -70,7 +70,7 @@ def creating(
                 locked = limited_tasks.lock_limits(db, rows)
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NO_LOAD:
-                    reserved.push(quotas.reserve(db, rows[0].user_id, load).end)
+                    reserved.enter_context(quotas.reserve(db, rows[0].user_id, load))
                 parents = task_dependencies.find_parents(db, rows, goes_on=goes_on)
                 named = task_dependencies.find_files(db, rows)
                 keyed.apply(parents.applied)
@@ -100,7 +100,7 @@ def create_plain(db: Session, rows: Sequence[NewTask]) -> list[Created]:
         loads.setdefault(row.user_id, []).append(row.load)
     with ExitStack() as reserved, db.begin_nested():
         for user_id, its in loads.items():
-            reserved.push(quotas.reserve(db, user_id, sum_of_loads(its)).end)
+            reserved.enter_context(quotas.reserve(db, user_id, sum_of_loads(its)))
         return [Created(task, is_new=True) for task in accept(db, rows)]
 
 
@@ -170,10 +170,7 @@ def create_groups(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Excep
         outcomes.update(zip(reservations, _insert([groups[at] for at in reservations]), strict=True))
     finally:
         for at, reservation in reservations.items():
-            if isinstance(outcomes.get(at), list):
-                reservation.commit()
-            else:
-                reservation.release()
+            reservation.end(committed=isinstance(outcomes.get(at), list))
     return [outcomes[at] for at in range(len(groups))]
 
 

@@ -228,7 +228,7 @@ def edit_task(
         reservation = None
         if until_commit is not None and ARGUMENTS & values.keys():
             reservation = quotas.reserve(db, task.user_id, _more_arguments(task, values))
-            reserved.callback(reservation.release)
+            reserved.callback(reservation.end, committed=False)
         more = _more_bytes(task, values)
         changed = task_changes.patch(
             db, task.id, task.version, values, pending_only=bool(pending_only), more_bytes=more
@@ -237,7 +237,7 @@ def edit_task(
             _keep_files(db, task, values)
         if changed and until_commit is not None and reservation is not None:
             reserved.pop_all()
-            until_commit.push(reservation.end)
+            until_commit.push(reservation)
     return changed
 
 

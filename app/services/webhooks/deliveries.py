@@ -3,7 +3,6 @@
 The functions for the API do not commit; the steps of maintenance do.
 """
 
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,13 +16,11 @@ from app.core.ids import first_id_at, new_id
 from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.statements import reads
-from app.db.statements.batches import delete_batch
 from app.db.statements.writes import changed_rows
 from app.db.transactions import retry_deadlocks
 from app.ddl.clock import NOW
 from app.models.webhook import (
     DELIVERY_BYTES,
-    KEPT,
     PRESENT_LANE,
     TEST_EVENT,
     DeliveryState,
@@ -220,15 +217,3 @@ def _step_recovery(db: Session, recovery_id: UUID) -> bool:
         if len(seen) < RECOVERY_BATCH:
             db.delete(its)
         return True
-
-
-# -- Retention: deliveries that have been kept long enough are deleted -------------------------------------------------
-
-FORGET_BATCH = 500
-
-
-def forget_deliveries(db: Session, limit: int = FORGET_BATCH) -> int:
-    """Delete a batch of deliveries older than KEPT, whatever became of them. Their ids tell when they were made."""
-    oldest = first_id_at(time.time() - KEPT.total_seconds())
-    with transaction(db):
-        return delete_batch(db, WebhookDelivery, WebhookDelivery.id < oldest, limit=limit)

@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
+from app.db.background import Background
 from app.db.session import SessionLocal, transaction
 from app.db.statements import dependencies, workflows
 from app.db.transactions import after_commit
@@ -27,7 +28,6 @@ from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.webhook import EventType
 from app.schemas.workflow import WorkflowRead
 from app.services.execution import ends
-from app.services.operations.background import Background
 from app.services.outbox import Consumer, TaskEvent, deliver_batch
 from app.services.tasks import due_tasks
 from app.services.tasks.task_dependencies import PARENT_FAILED
@@ -137,8 +137,14 @@ def _hand_over(ids: Collection[UUID]) -> float:
     return PACE_SECONDS
 
 
-_releaser = PerProcess(lambda: Background[UUID]("children", "the release of what depends on others", _release))
-_noter = PerProcess(lambda: Background[UUID]("ends of workflows", "what ends of tasks mean for workflows", _hand_over))
+_releaser = PerProcess(
+    lambda: Background[UUID]("children", "the release of what depends on others is left to maintenance", _release)
+)
+_noter = PerProcess(
+    lambda: Background[UUID](
+        "ends of workflows", "what ends of tasks mean for workflows is left to maintenance", _hand_over
+    )
+)
 
 
 def release_children(ids: Collection[UUID]) -> None:

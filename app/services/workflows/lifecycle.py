@@ -208,7 +208,7 @@ def retry_workflow(
     check_parents_kept(db, workflow_id, [task.id for task in tasks])
     if within_quota:
         load = sum_of_loads(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
-        until_commit.push(quotas.reserve(db, tasks[0].user_id, load).end)
+        until_commit.enter_context(quotas.reserve(db, tasks[0].user_id, load))
     for limit in sorted({task.limit for task in tasks if task.limit is not None}):
         limited_tasks.keep(db, limit)
     restart = Restart(db, tasks)

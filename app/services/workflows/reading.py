@@ -72,14 +72,14 @@ def read_with_nodes(
     return shown, nodes
 
 
-def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tuple[datetime, datetime, str]]]:
-    """Return the attempts before the last one of those of these tasks that have any: begin, end and outcome of each."""
+def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tuple[str, datetime, datetime]]]:
+    """Return the attempts before the last one of those of these tasks that have any: outcome, begin and end of each."""
     ids = [node.task_id for node in nodes if node.attempt > 1]
-    found: dict[UUID, list[tuple[datetime, datetime, str]]] = {}
+    found: dict[UUID, list[tuple[str, datetime, datetime]]] = {}
     columns = (TaskAttempt.task_id, TaskAttempt.started_at, TaskAttempt.finished_at, TaskAttempt.outcome)
     rows = select(*columns).where(TaskAttempt.task_id.in_(ids)).order_by(TaskAttempt.task_id, TaskAttempt.number)
     for task_id, started_at, finished_at, outcome in db.execute(rows) if ids else ():
-        found.setdefault(task_id, []).append((started_at, finished_at, outcome.value))
+        found.setdefault(task_id, []).append((outcome.value, started_at, finished_at))
     return found
 
 

@@ -1,13 +1,12 @@
 """The profile as a page and as a picture: no script, nothing from the network, for paper and for dark screens.
 
-First come the drawings. All texts are escaped; `PLOT_STYLE` has the colours of the pictures.
+First come the pictures. All texts are escaped; `PLOT_STYLE` has the colours of the pictures.
 """
 
-import re
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
+from app.core.drawing import Bar, columns, escaped, label, rects, svg
 from app.tasks.data.profiles import Histogram, Profile, json_value
 
 WIDTH, HEIGHT = 320, 150
@@ -17,84 +16,60 @@ BAR, GAP = 16, 6
 LABEL_CHARACTERS = 20
 LABEL_WIDTH = 128
 COUNT_WIDTH = 56
+PLOT = ' class="plot"'
 
 PLOT_STYLE = (
     ".plot{font:11px system-ui,sans-serif}.plot text{fill:#444}.plot .bar{fill:#2f6fb5}.plot .axis{stroke:#999}"
     "@media(prefers-color-scheme:dark){.plot text{fill:#bbb}.plot .bar{fill:#6ea8e6}.plot .axis{stroke:#666}}"
     "@media print{.plot text{fill:#000}.plot .bar{fill:#555}.plot .axis{stroke:#000}}"
 )
-# XML has no place for these, not even escaped.
-NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-
-def xml_text(value: object) -> str:
-    """Return the text for XML and HTML, escaped; a character that XML has not becomes U+FFFD."""
-    return escape(NOT_XML.sub("\ufffd", str(value)), quote=True)
 
 
 def histogram(title: str, counts: Sequence[int], edges: Sequence[str]) -> str:
     """Return a histogram of intervals with these counts, between the edges, of which there is one more."""
-    most = max([*counts, 1])
-    width = (WIDTH - 2 * MARGIN) / max(1, len(counts))
-    room = HEIGHT - AXIS - MARGIN
-    bars = []
-    for at, count in enumerate(counts):
-        # A count that is not 0 is visible.
-        height = max(1.0, room * count / most) if count else 0.0
-        told = xml_text(f"{edges[at]} to {edges[at + 1]}: {count:,}")
-        bars.append(
-            f'<rect class="bar" x="{MARGIN + at * width:.2f}" y="{MARGIN + room - height:.2f}" '
-            f'width="{max(0.5, width - 1):.2f}" height="{height:.2f}"><title>{told}</title></rect>'
-        )
-    base, below = HEIGHT - AXIS, HEIGHT - MARGIN
-    axis = f'<line class="axis" x1="{MARGIN}" y1="{base}" x2="{WIDTH - MARGIN}" y2="{base}"/>'
-    low = f'<text x="{MARGIN}" y="{below}">{xml_text(edges[0])}</text>'
-    high = f'<text x="{WIDTH - MARGIN}" y="{below}" text-anchor="end">{xml_text(edges[-1])}</text>'
-    return _svg(title, HEIGHT, [*bars, axis, low, high])
+    right, base, below = WIDTH - MARGIN, HEIGHT - AXIS, HEIGHT - MARGIN
+    titles = [f"{edges[at]} to {edges[at + 1]}: {count:,}" for at, count in enumerate(counts)]
+    bars = columns({"bar": counts}, right - MARGIN, base - MARGIN, least=1, titles=titles)
+    return svg(
+        WIDTH,
+        HEIGHT,
+        title,
+        f'<g transform="translate({MARGIN} {MARGIN})">{rects(bars)}</g>'
+        f'<line class="axis" x1="{MARGIN}" y1="{base}" x2="{right}" y2="{base}"/>'
+        f"{label(MARGIN, below, edges[0])}{label(right, below, edges[-1], anchor='end')}",
+        PLOT,
+    )
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, int]]) -> str:
     """Return a chart of horizontal bars, each with its label and count."""
     most = max([*(count for _, count in bars), 1])
-    room = WIDTH - LABEL_WIDTH - COUNT_WIDTH - 2 * MARGIN
-    parts = []
-    for at, (label, count) in enumerate(bars):
-        top = MARGIN + at * (BAR + GAP)
-        length = max(1.0, room * count / most)
-        short = label if len(label) <= LABEL_CHARACTERS else f"{label[: LABEL_CHARACTERS - 1]}…"
-        start = MARGIN + LABEL_WIDTH
-        parts.append(
-            f'<text x="{start - 6}" y="{top + 12}" text-anchor="end">{xml_text(short)}</text>'
-            f'<rect class="bar" x="{start}" y="{top}" width="{length:.2f}" height="{BAR}">'
-            f"<title>{xml_text(f'{label}: {count:,}')}</title></rect>"
-            f'<text x="{start + length + 4:.2f}" y="{top + 12}">{count:,}</text>'
-        )
-    return _svg(title, max(1, len(bars)) * (BAR + GAP) + 2 * MARGIN, parts)
+    start, full = MARGIN + LABEL_WIDTH, WIDTH - LABEL_WIDTH - COUNT_WIDTH - 2 * MARGIN
+    drawn = [
+        Bar("bar", start, MARGIN + at * (BAR + GAP), max(1.0, full * count / most), BAR, f"{text}: {count:,}")
+        for at, (text, count) in enumerate(bars)
+    ]
+    labels = (
+        label(start - 6, bar.y + 12, text, anchor="end", most=LABEL_CHARACTERS)
+        + label(start + bar.width + 4, bar.y + 12, f"{count:,}")
+        for bar, (text, count) in zip(drawn, bars, strict=True)
+    )
+    return svg(WIDTH, max(1, len(bars)) * (BAR + GAP) + 2 * MARGIN, title, f"{rects(drawn)}{''.join(labels)}", PLOT)
 
 
-def sheet(pictures: Sequence[str], titles: Sequence[str], columns: int = 3) -> str:
+def sheet(pictures: Sequence[str], titles: Sequence[str], across: int = 3) -> str:
     """Return one picture of all of them, in rows, each below its title."""
     heights = [_height_of(picture) for picture in pictures]
-    rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
+    rows = [range(start, min(start + across, len(pictures))) for start in range(0, len(pictures), across)]
     parts, top = [], 0
     for row in rows:
         for place, at in enumerate(row):
             left = place * (WIDTH + MARGIN)
-            title = f'<text x="{left + MARGIN}" y="{top + 18}" font-weight="bold">{xml_text(titles[at][:48])}</text>'
+            title = label(left + MARGIN, top + 18, titles[at][:48], extra=' font-weight="bold"')
             parts += [title, pictures[at].replace("<svg ", f'<svg x="{left}" y="{top + 22}" ', 1)]
         top += max(heights[at] for at in row) + 30
-    width, height = columns * (WIDTH + MARGIN), max(top, 30)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}"><style>{PLOT_STYLE}</style>{"".join(parts)}</svg>\n'
-    )
-
-
-def _svg(title: str, height: int, parts: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" role="img"><title>{xml_text(title)}</title>{"".join(parts)}</svg>'
-    )
+    content = f"<style>{PLOT_STYLE}</style>{''.join(parts)}"
+    return svg(across * (WIDTH + MARGIN), max(top, 30), "", content, PLOT)
 
 
 def _height_of(picture: str) -> int:
@@ -154,9 +129,9 @@ def report_html(profile: Profile, name: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><title>{xml_text(name)}: profile</title>'
+        f'<meta name="viewport" content="width=device-width"><title>{escaped(name)}: profile</title>'
         f"<style>{PAGE_STYLE}{PLOT_STYLE}</style></head><body>"
-        f'<h1>{xml_text(name)}</h1><p class="soft">{xml_text(summary)}</p>{_overview(columns, result["rows"])}'
+        f'<h1>{escaped(name)}</h1><p class="soft">{escaped(summary)}</p>{_overview(columns, result["rows"])}'
         f'{left_out}<div class="cards">{"".join(_card(each, profile) for each in shown)}</div></body></html>\n'
     )
 
@@ -174,7 +149,7 @@ def _overview(columns: list[dict[str, Any]], rows: int) -> str:
     numbers = {"Missing", "Distinct", "Mean"}
     head = "".join(f"<th{_number(each in numbers)}>{each}</th>" for each in heads)
     body = "".join(
-        f"<tr><td>{xml_text(each['name'])}</td><td>{each['type']}</td>"
+        f"<tr><td>{escaped(each['name'])}</td><td>{each['type']}</td>"
         f'<td class="number">{_share(each["missing"], rows)}</td><td class="number">{_distinct(each)}</td>'
         f"<td>{_shown(each['min'])}</td><td>{_shown(each['max'])}</td>"
         f'<td class="number">{_shown(each["mean"])}</td></tr>'
@@ -192,7 +167,7 @@ def _card(column: dict[str, Any], profile: Profile) -> str:
     missing = 100 * column["missing"] / rows if rows else 0
     gauge = f'<div class="gauge" title="missing"><div style="width:{missing:.1f}%"></div></div>' if missing else ""
     return (
-        f'<section class="card"><header><h2>{xml_text(column["name"])}</h2><span class="soft">{column["type"]}</span>'
+        f'<section class="card"><header><h2>{escaped(column["name"])}</h2><span class="soft">{column["type"]}</span>'
         f"</header>{_picture(column, profile)}<dl>{listed}</dl>{gauge}</section>"
     )
 
@@ -226,7 +201,7 @@ def _plain(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else xml_text(_plain(value))
+    return "" if value is None else escaped(_plain(value))
 
 
 def _share(count: int, rows: int) -> str:

@@ -1,20 +1,18 @@
 """The artifacts about a model: the picture of its predictions and the page `report.html`.
 
 They are written whole or not at all. The pictures are self-contained SVG, readable on light and on dark ground, every
-text escaped. First come the parts of a picture.
+text escaped.
 """
 
-import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from app.core.drawing import Bar, escaped, label, rects, round_ticks, svg, turned_label
 from app.tasks.learning.measures import SCORE, Predicted
 from app.tasks.learning.model_file import Card
 from app.tasks.learning.target import Target
@@ -26,34 +24,8 @@ PICTURE_STYLE = (
     "svg text{fill:var(--ink)}svg .dim{fill:var(--dim)}svg .mark{fill:var(--mark)}svg .line{stroke:var(--line)}"
     "svg .paper{fill:var(--paper)}svg .on{fill:var(--paper)}"
 )
-# XML 1.0 has no other control characters, and no halves of surrogate pairs.
-NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def clean(value: str) -> str:
-    """Return the text for XML and HTML: escaped, without characters that XML forbids."""
-    return escape(NOT_XML.sub("\ufffd", value))
-
-
-def short(value: str, most: int = 18) -> str:
-    return value if len(value) <= most else value[: most - 1] + "…"
-
-
-def text(x: float, y: float, value: str, *, anchor: str = "middle", name: str = "", extra: str = "") -> str:
-    """Return a text element; a pointer on it shows the whole text where it is shortened."""
-    shown = short(value)
-    title = f"<title>{clean(value)}</title>" if shown != value else ""
-    kind = f' class="{name}"' if name else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}{extra}>{title}{clean(shown)}</text>'
-
-
-def picture(width: float, height: float, label: str, parts: Sequence[str]) -> str:
-    """Return the whole SVG; `label` is what a screen reader says."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" aria-label="{clean(label)}"><style>{PICTURE_STYLE}</style>'
-        f'<rect class="paper" width="100%" height="100%"/>{"".join(parts)}</svg>\n'
-    )
+PAPER = f'<style>{PICTURE_STYLE}</style><rect class="paper" width="100%" height="100%"/>'
+DIM = ' class="dim"'
 
 
 def compact(count: int) -> str:
@@ -68,18 +40,11 @@ def number(value: float) -> str:
     return f"{value:.10g}" if abs(value) < 1e9 else f"{value:.3g}"  # noqa: PLR2004 - what fits beside an axis
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers between `low` and `high`, a step of 1, 2 or 5 times a power of ten apart."""
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
 # -- The picture of a model's predictions: a confusion matrix, or predicted against actual numbers ---------------------
 
 MARGIN = 150.0  # for the names of classes
 SIDE = 480.0
+NAME_CHARACTERS = 18
 MAX_POINTS = 1000  # drawn one by one; more are counted in squares
 SQUARES = 60
 
@@ -99,53 +64,44 @@ def save_picture(directory: Path, name: str, content: str) -> None:
 
 def confusion_matrix(names: Sequence[str], counts: Any) -> str:
     """Return the matrix of counts, true classes in rows: a cell is as dark as its share of the row's sum."""
-    cell = max(22.0, min(64.0, SIDE / len(names)))
-    side = cell * len(names)
+    size = max(22.0, min(64.0, SIDE / len(names)))
+    side = size * len(names)
     parts = [
-        text(MARGIN + side / 2, 18, "predicted class", name="dim"),
-        text(0, 0, "true class", name="dim", extra=f' transform="translate(14 {MARGIN + side / 2:.1f}) rotate(-90)"'),
+        label(MARGIN + side / 2, 18, "predicted class", anchor="middle", extra=DIM),
+        turned_label(14, MARGIN + side / 2, -90, "true class", anchor="middle", extra=DIM),
     ]
     for index, name in enumerate(names):
-        middle = MARGIN + cell * (index + 0.5)
-        parts.append(text(MARGIN - 8, middle + 4, name, anchor="end"))
-        turned = f' transform="translate({middle + 4:.1f} {MARGIN - 8:.1f}) rotate(-60)"'
-        parts.append(text(0, 0, name, anchor="start", extra=turned))
+        middle = MARGIN + size * (index + 0.5)
+        parts.append(label(MARGIN - 8, middle + 4, name, anchor="end", most=NAME_CHARACTERS))
+        parts.append(turned_label(middle + 4, MARGIN - 8, -60, name, most=NAME_CHARACTERS))
+    font = f' font-size="{min(14.0, size / 2.6):.1f}"'
     for (row, column), count in np.ndenumerate(counts):
-        parts += _cell(MARGIN + cell * column, MARGIN + cell * row, cell, int(count), int(counts[row].sum()))
-    label = f"Confusion matrix of {len(names)} classes: rows are the true classes, columns the predicted ones"
-    return picture(MARGIN + side + 75, MARGIN + side + 12, label, parts)
-
-
-def _cell(x: float, y: float, size: float, count: int, total: int) -> list[str]:
-    share = count / total if total else 0.0
-    shade = f'<rect class="mark line" x="{x:.1f}" y="{y:.1f}" width="{size:.1f}" height="{size:.1f}"'
-    shown = text(
-        x + size / 2,
-        y + size / 2 + 4,
-        compact(count),
-        name="on" if share > 0.55 else "" if count else "dim",  # noqa: PLR2004 - about where ink and paper read alike
-        extra=f' font-size="{min(14.0, size / 2.6):.1f}"',
-    )
-    return [f'{shade} fill-opacity="{share:.3f}"><title>{count} of {total}</title></rect>', shown]
+        total = int(counts[row].sum())
+        share = count / total if total else 0.0
+        x, y = MARGIN + size * column, MARGIN + size * row
+        # About where ink and paper read alike.
+        kind = "on" if share > 0.55 else "" if count else "dim"  # noqa: PLR2004
+        shown = compact(int(count))
+        parts += [
+            rects([Bar("mark line", x, y, size, size, f"{count} of {total}", share)]),
+            label(x + size / 2, y + size / 2 + 4, shown, anchor="middle", extra=f' class="{kind}"{font}'),
+        ]
+    title = f"Confusion matrix of {len(names)} classes: rows are the true classes, columns the predicted ones"
+    return svg(MARGIN + side + 75, MARGIN + side + 12, title, PAPER + "".join(parts))
 
 
 def predicted_against_actual(truth: Any, values: Any) -> str:
     """Return a picture with a point for each row, or a square for the rows near to each other; the line is no error."""
     low, high = _bounds(truth, values)
     left, top = 80.0, 20.0
-
-    def at(x: Any, y: Any) -> tuple[Any, Any]:
-        return left + SIDE * (x - low) / (high - low), top + SIDE * (high - y) / (high - low)
-
-    parts = _axes(low, high, left, top)
     if len(truth) <= MAX_POINTS:
-        xs, ys = at(truth, values)
+        xs, ys = left + SIDE * (truth - low) / (high - low), top + SIDE * (high - values) / (high - low)
         points = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in zip(xs, ys, strict=True))
-        parts.append(f'<g class="mark" fill-opacity="0.55">{points}</g>')
+        drawn = f'<g class="mark" fill-opacity="0.55">{points}</g>'
     else:
-        parts.append(f'<g class="mark">{_squares(truth, values, low, high, left, top)}</g>')
-    label = f"Predicted against actual values of {len(truth)} rows; a point on the line is a prediction without error"
-    return picture(left + SIDE + 30, top + SIDE + 50, label, parts)
+        drawn = _squares(truth, values, low, high, left, top)
+    title = f"Predicted against actual values of {len(truth)} rows; a point on the line is a prediction without error"
+    return svg(left + SIDE + 30, top + SIDE + 50, title, PAPER + _axes(low, high, left, top) + drawn)
 
 
 def _bounds(truth: Any, values: Any) -> tuple[float, float]:
@@ -154,32 +110,38 @@ def _bounds(truth: Any, values: Any) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _axes(low: float, high: float, left: float, top: float) -> list[str]:
+def _axes(low: float, high: float, left: float, top: float) -> str:
     bottom = top + SIDE
-    lines = []
-    for tick in ticks(low, high):
+    parts = []
+    for tick in round_ticks(low, high):
         offset = SIDE * (tick - low) / (high - low)
         x, y = left + offset, bottom - offset
-        lines += [
+        parts += [
             f'<path class="line" d="M{x:.1f} {top:.1f}V{bottom:.1f}M{left:.1f} {y:.1f}H{left + SIDE:.1f}"/>',
-            text(x, bottom + 18, number(tick), name="dim"),
-            text(left - 8, y + 4, number(tick), anchor="end", name="dim"),
+            label(x, bottom + 18, number(tick), anchor="middle", extra=DIM),
+            label(left - 8, y + 4, number(tick), anchor="end", extra=DIM),
         ]
-    return [
-        *lines,
+    parts += [
         f'<path stroke="var(--ink)" stroke-dasharray="5 4" d="M{left:.1f} {bottom:.1f}L{left + SIDE:.1f} {top:.1f}"/>',
-        text(left + SIDE / 2, bottom + 40, "actual", name="dim"),
-        text(0, 0, "predicted", name="dim", extra=f' transform="translate(14 {top + SIDE / 2:.1f}) rotate(-90)"'),
+        label(left + SIDE / 2, bottom + 40, "actual", anchor="middle", extra=DIM),
+        turned_label(14, top + SIDE / 2, -90, "predicted", anchor="middle", extra=DIM),
     ]
+    return "".join(parts)
 
 
 def _squares(truth: Any, values: Any, low: float, high: float, left: float, top: float) -> str:
     counts, _, _ = np.histogram2d(truth, values, bins=SQUARES, range=[[low, high], [low, high]])
     size, most = SIDE / SQUARES, np.log1p(counts.max())
-    return "".join(
-        f'<rect x="{left + size * column:.1f}" y="{top + SIDE - size * (row + 1):.1f}" width="{size:.1f}" '
-        f'height="{size:.1f}" fill-opacity="{0.15 + 0.85 * np.log1p(counts[column, row]) / most:.2f}">'
-        f"<title>{int(counts[column, row])} rows</title></rect>"
+    return rects(
+        Bar(
+            "mark",
+            left + size * column,
+            top + SIDE - size * (row + 1),
+            size,
+            size,
+            f"{int(counts[column, row])} rows",
+            0.15 + 0.85 * np.log1p(counts[column, row]) / most,
+        )
         for column, row in np.argwhere(counts)
     )
 
@@ -203,7 +165,7 @@ LOSS = "The loss of {} when the values of the column change places between rows.
 
 def render_report(card: Card, figure: str, warnings: Sequence[str]) -> str:
     """Return the page: what the model was trained with, its metrics, its columns, the picture, and the warnings."""
-    title = clean(f"Model of {card.target.name}")
+    title = escaped(f"Model of {card.target.name}")
     left_out = (f"{name} {reason}" for name, reason in card.left_out.items())
     parts = [
         f"<h1>{title}</h1>{_paragraph(_introduction(card))}",
@@ -231,7 +193,7 @@ def _introduction(card: Card) -> str:
 
 
 def _metrics(card: Card) -> str:
-    rows = [(clean(name), _number(each["mean"]), _number(each["std"])) for name, each in card.metrics.items()]
+    rows = [(escaped(name), _number(each["mean"]), _number(each["std"])) for name, each in card.metrics.items()]
     return _table(("metric", "mean", "standard deviation"), rows)
 
 
@@ -239,7 +201,7 @@ def _importance(card: Card) -> str:
     kinds = {column.name: column.kind for column in card.columns}
     most = max([loss["mean"] for loss in card.importance.values()] + [1e-9])
     rows = [
-        (clean(name), kinds[name], _bar(loss["mean"] / most), _number(loss["mean"]), _number(loss["std"]))
+        (escaped(name), kinds[name], _bar(loss["mean"] / most), _number(loss["mean"]), _number(loss["std"]))
         for name, loss in card.importance.items()
     ]
     return _table(("column", "kind", "", "mean", "standard deviation"), rows)
@@ -259,7 +221,7 @@ def _number(value: float) -> str:
 
 
 def _paragraph(text: str) -> str:
-    return f"<p>{clean(text)}</p>"
+    return f"<p>{escaped(text)}</p>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -269,7 +231,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _list(title: str, lines: Iterable[str]) -> str:
-    items = "".join(f"<li>{clean(line)}</li>" for line in lines)
+    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
     return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import TaskType, find_type
 from app.core.config import Settings
 from app.errors import InvalidInput, ServiceError, TaskNotAllowed
+from app.schemas.values import MAX_METADATA_BYTES
 from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
 from app.services.tasks.permissions import types_for
@@ -48,7 +49,7 @@ class Sheet:
 
 def form_bytes(settings: Settings) -> int:
     """Return how many bytes such a form may have."""
-    return _FIELDS_BYTES + _ESCAPED * (settings.max_arguments_bytes + settings.max_metadata_bytes)
+    return _FIELDS_BYTES + _ESCAPED * (settings.max_arguments_bytes + MAX_METADATA_BYTES)
 
 
 async def _typed(request: Request) -> dict[str, str]:
@@ -76,11 +77,11 @@ def turned(
     if form.get("by") != "json":
         if form["show"] != "json":
             return Sheet(find_type(name), form, of)
-        task = Reading(find_type(name), form, settings.max_json_values).checked()
+        task = Reading(find_type(name), form).checked()
         return Sheet(find_type(name), {"by": "json", "json": editable(task)}, of)
     if form["show"] == "json":
         return Sheet(find_type(name), form, of)
-    task = body_of(form.get("json", ""), settings.max_json_values)
+    task = body_of(form.get("json", ""))
     kind = find_type(name if of else str(task.get("celery_task_name", name)))
     if of is None and not kind.may_be_created_by(user.id, user.role, settings):
         raise TaskNotAllowed
@@ -117,15 +118,14 @@ def _groups(user: Principal) -> list[tuple[str, list[str]]]:
     return [(module, ["".join(name) for name in of]) for module, of in groupby(names, lambda name: name[0])]
 
 
-def task_of(name: str, form: Mapping[str, str], settings: Settings) -> dict[str, Any]:
+def task_of(name: str, form: Mapping[str, str]) -> dict[str, Any]:
     """Return the task that was typed, as TaskCreate takes it. Raises InvalidTask for what is no value of its field."""
-    most = settings.max_json_values
     if form.get("by") == "json":
-        return body_of(form.get("json", ""), most)
-    return Reading(find_type(name), form, most).checked()
+        return body_of(form.get("json", ""))
+    return Reading(find_type(name), form).checked()
 
 
-def values_of(db: Session, user: Principal, settings: Settings, sheet: Sheet) -> dict[str, Any]:
+def values_of(db: Session, user: Principal, sheet: Sheet) -> dict[str, Any]:
     """Return what `task_part.html` shows of the sheet: its fields, with the error at those that it concerns."""
     values: dict[str, Any] = {
         "sheet": sheet,
@@ -138,15 +138,15 @@ def values_of(db: Session, user: Principal, settings: Settings, sheet: Sheet) ->
         "limits": [],
     }
     if sheet.kind is not None and not sheet.by_json:
-        values |= _fields(sheet, sheet.kind, settings, values["reasons"])
+        values |= _fields(sheet, sheet.kind, values["reasons"])
         values["limits"] = [limit.name for limit in limit_service.list_limits(db)]
     return values
 
 
-def _fields(sheet: Sheet, kind: TaskType, settings: Settings, errors: Any) -> dict[str, Any]:
+def _fields(sheet: Sheet, kind: TaskType, errors: Any) -> dict[str, Any]:
     """Return the fields with what is wrong with each, and which of them has the focus."""
     typed = {"name": _name(kind.celery_task_name)} | TYPED_DEFAULTS | dict(sheet.typed)
-    reading = Reading(kind, typed, settings.max_json_values)
+    reading = Reading(kind, typed)
     wrong, rest = reading.placed(sheet.error, errors) if sheet.error is not None else ({}, errors)
     every = [*reading.fields.all()]
     first = next((each.name for each in every if each.name in wrong), "name")

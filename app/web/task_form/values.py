@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.catalogue import TaskType
-from app.core.json_text import SMALL_BYTES, has_more_values, load_json, parse_json
+from app.core.json_text import MAX_VALUES, SMALL_BYTES, has_more_values, load_json, parse_json
 from app.core.redaction import MASK
 from app.errors import FieldError, InvalidTask, ServiceError
 from app.schemas.task import TaskRead
@@ -43,14 +43,14 @@ Place = tuple[str | int, ...]
 class Reading:
     """A form that was read: the `task` as TaskCreate takes it, the `problems`, and the fields by their `places` in it.
 
-    `most_values` is MAX_JSON_VALUES, for all of it.
+    All of it may have MAX_VALUES values.
     """
 
-    def __init__(self, kind: TaskType, form: Mapping[str, str], most_values: int) -> None:
+    def __init__(self, kind: TaskType, form: Mapping[str, str]) -> None:
         self.fields: Fields = fields_of(kind, form)
         self.problems: list[FieldError] = []
         self.places: dict[Place, Field] = {}
-        self._most, self._left = most_values, most_values
+        self._left = MAX_VALUES
         self.task: dict[str, Any] = {"celery_task_name": kind.celery_task_name, ARGUMENTS: {}}
         for name, option in self.fields.options.items():
             self._read(option, (name,), self.task)
@@ -103,9 +103,9 @@ class Reading:
         if typed.strip() == MASK:
             return MASK
         if self._left <= 0 or has_more_values(typed.encode("utf-8", "surrogatepass"), self._left):
-            raise ValueError(f"is not JSON: more than {self._most} JSON values")
+            raise ValueError(f"is not JSON: more than {MAX_VALUES} JSON values")
         try:
-            value = parse_json(typed, self._most)
+            value = parse_json(typed)
         except ValueError as error:
             raise ValueError(f"is not JSON: {error}") from None
         self._left -= _number_of_values(value)
@@ -197,10 +197,10 @@ def _number_of_values(value: Any) -> int:
     return found
 
 
-def body_of(typed: str, most_values: int) -> dict[str, Any]:
-    """Return the JSON of a whole task, of `most_values` values at most. Raises InvalidTask."""
+def body_of(typed: str) -> dict[str, Any]:
+    """Return the JSON of a whole task. Raises InvalidTask."""
     try:
-        task = parse_json(typed, most_values)
+        task = parse_json(typed)
     except ValueError as error:
         raise InvalidTask(f"This is not JSON: {error}") from None
     if not isinstance(task, dict):

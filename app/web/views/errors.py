@@ -14,6 +14,7 @@ from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import visible_to_admin
+from app.core import drawing
 from app.core.moments import moment
 from app.errors import InvalidInput, TaskNotFound
 from app.models.error_group import FINGERPRINT, ErrorState
@@ -24,9 +25,7 @@ from app.services.operations import error_group_service
 from app.services.operations.error_group_service import HOUR, LOOK, ErrorFilter, ErrorSort
 from app.services.task_service import task_service
 from app.services.user_service import user_service
-from app.web import charts
 from app.web.access import PageUser
-from app.web.charts import plot
 from app.web.forms import Back, checked_back
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.shown_tasks import seconds_of, shown
@@ -116,9 +115,9 @@ def reopen(
     return redirect(request, checked_back(back, "/errors"), "reopened")
 
 
-def spark(numbers: list[int]) -> tuple[list[charts.Bar], int]:
+def spark(numbers: list[int]) -> tuple[list[drawing.Bar], int]:
     """Return the picture of the failures of each hour of a day, and the highest number of an hour."""
-    return charts.columns({"failed": numbers}, charts.SPARK_WIDTH, charts.SPARK_HEIGHT), max(numbers, default=0)
+    return drawing.columns({"failed": numbers}, drawing.SPARK_WIDTH, drawing.SPARK_HEIGHT), max(numbers, default=0)
 
 
 # -- One group of failures: its newest traceback, its tasks, when it failed, and on which workers ----------------------
@@ -147,7 +146,7 @@ def show_error_group(
         "tasks": tasks,
         "seconds_of": seconds_of,
         "workers": Counter(task.worker for task in tasks if task.worker).most_common(),
-        "plot": plot(begin, HOUR, {"failed": hours}),
+        "chart": drawing.chart(begin, HOUR, stacked={"failed": hours}),
         "window": window,
         "windows": list(WINDOWS),
         "owner": user_service.usernames(db, {group.user_id}).get(group.user_id) if user.is_admin else None,

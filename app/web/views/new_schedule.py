@@ -136,12 +136,12 @@ class _Form:
 
     def _task(self, name: str, form: Mapping[str, str]) -> dict[str, Any]:
         """Return the task that was typed. Raises InvalidTask, or InvalidSchedule with what else is wrong."""
-        most, before = self._settings.max_json_values, None
+        before = None
         if self._schedule is not None:
             before = schedule_fields.typed_of(ScheduleRead.model_validate(self._schedule))
-        wrong = schedule_fields.problems(self._typed, most, datetime.now(UTC), before)
+        wrong = schedule_fields.problems(self._typed, datetime.now(UTC), before)
         try:
-            task = _task_of(name, form, self._settings)
+            task = _task_of(name, form)
         except InvalidTask as error:
             if not wrong:
                 raise
@@ -151,15 +151,15 @@ class _Form:
         return task
 
     def _create(self, task: dict[str, Any]) -> Schedule:
-        values = schedule_fields.read(self._typed, self._settings.max_json_values)
+        values = schedule_fields.read(self._typed)
         wanted: ScheduleCreate = parse_fields(ScheduleCreate, {**values, "task": task})
         return schedule_service.accept(self._db, wanted, self._user.id, rights=self._user.rights).result
 
     def _change(self, schedule: Schedule, task: dict[str, Any], form: Mapping[str, str]) -> Schedule:
         shown = ScheduleRead.model_validate(schedule)
         before = schedule_fields.typed_of(shown)
-        changes = schedule_fields.changes(self._typed, before, self._settings.max_json_values)
-        if task != _as_sent(shown.task, self._settings, by_json=form.get("by") == "json"):
+        changes = schedule_fields.changes(self._typed, before)
+        if task != _as_sent(shown.task, by_json=form.get("by") == "json"):
             changes["task"] = _without(shown.task, task)
         if not changes:
             return schedule
@@ -176,7 +176,7 @@ class _Form:
             of_task = [{**each, "loc": each["loc"][1:]} for each in error.errors if each["loc"][:1] == ["task"]]
             if own or of_task:
                 sheet.error = InvalidTask(errors=of_task)  # type: ignore[arg-type]
-        values = values_of(self._db, self._user, self._settings, sheet)
+        values = values_of(self._db, self._user, sheet)
         fields = schedule_fields.inputs(self._typed)
         wrong: dict[str, list[str]] = {}
         for each in own:
@@ -208,10 +208,10 @@ def _sheet_of(task: Mapping[str, Any]) -> Sheet:
     return Sheet(kind, typed, lost=filled.lost)
 
 
-def _task_of(name: str, form: Mapping[str, str], settings: Settings) -> dict[str, Any]:
+def _task_of(name: str, form: Mapping[str, str]) -> dict[str, Any]:
     """Return the task that was typed. Raises InvalidTask, whose fields stand below `task`."""
     try:
-        task = task_of(name, form, settings)
+        task = task_of(name, form)
     except InvalidTask as error:
         raise error.below("task") from None
     try:
@@ -222,7 +222,7 @@ def _task_of(name: str, form: Mapping[str, str], settings: Settings) -> dict[str
     return task
 
 
-def _as_sent(task: Mapping[str, Any], settings: Settings, *, by_json: bool) -> dict[str, Any]:
+def _as_sent(task: Mapping[str, Any], *, by_json: bool) -> dict[str, Any]:
     """Return what the form of this task sends where nothing in it was changed."""
     if by_json:
         return dict(task)
@@ -231,7 +231,7 @@ def _as_sent(task: Mapping[str, Any], settings: Settings, *, by_json: bool) -> d
     except UnknownTask:
         return {}
     assert sheet.kind is not None
-    return Reading(sheet.kind, sheet.typed, settings.max_json_values).task
+    return Reading(sheet.kind, sheet.typed).task
 
 
 def _without(before: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.catalogue import find_type
-from app.core.config import Settings
 from app.errors import Conflict, Forbidden, InvalidArguments, InvalidInput, InvalidTask, QuotaExceeded
 from app.models.task import OnConflict
 from app.schemas.task import TaskCreate
@@ -49,13 +48,9 @@ _EMPTY: Mapping[str, Any] = {"args": [], "tags": [], "metadata": {}} | dict.from
 
 @router.get("/new")
 def new_task(
-    request: Request,
-    db: SessionDep,
-    user: PageUser,
-    settings: SettingsDep,
-    name: Annotated[str | None, Query(alias="task")] = None,
+    request: Request, db: SessionDep, user: PageUser, name: Annotated[str | None, Query(alias="task")] = None
 ) -> Response:
-    return _page(request, db, user, settings, Sheet(kind_for(user, name)))
+    return _page(request, db, user, Sheet(kind_for(user, name)))
 
 
 @router.post("/new")
@@ -68,23 +63,23 @@ def create_task(
         kept = kept_of(form, form_of)
         if "choose" in form and not kept:
             return redirect(request, f"/new?{urlencode({'task': name})}")
-        return _page(request, db, user, settings, Sheet(kind_for(user, name), kept, is_other="choose" not in form))
+        return _page(request, db, user, Sheet(kind_for(user, name), kept, is_other="choose" not in form))
     try:
         if (sheet := turned(user, settings, name, form)) is not None:
-            return _page(request, db, user, settings, sheet)
-        wanted = _wanted(name, form, settings)
+            return _page(request, db, user, sheet)
+        wanted = _wanted(name, form)
         task, is_new = task_service.create_or_find(db, wanted, user.rights)
     except _REFUSALS as error:
-        return _page(request, db, user, settings, Sheet(kind_for(user, name), form, error=error))
+        return _page(request, db, user, Sheet(kind_for(user, name), form, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, wanted.on_conflict))
 
 
 @router.get("/tasks/{task_id}/change")
-def change_task(request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, task_id: UUID) -> Response:
+def change_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
     (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
     kind = find_type(task.celery_task_name)
     filled = typed_of(task, kind)
-    return _page(request, db, user, settings, Sheet(kind, all_typed(filled.typed), task_id, lost=filled.lost))
+    return _page(request, db, user, Sheet(kind, all_typed(filled.typed), task_id, lost=filled.lost))
 
 
 @router.post("/tasks/{task_id}/change")
@@ -95,15 +90,15 @@ def retry_with_changes(
     """Repeat an ended task as a new one. `***` keeps the secret that it hides."""
     try:
         if (sheet := turned(user, settings, name, form, of=task_id)) is not None:
-            return _page(request, db, user, settings, sheet)
-        changes = task_of(name, form, settings)
+            return _page(request, db, user, sheet)
+        changes = task_of(name, form)
         if form.get("by") != "json":
             changes = {**_EMPTY, **changes}
         task, is_new = task_service.retry_with_changes(
             db, task_id, changes, owner=user.owner, within_quota=True, rights=user.rights, owns=user.owns
         )
     except _REFUSALS as error:
-        return _page(request, db, user, settings, Sheet(find_type(name), form, task_id, error=error))
+        return _page(request, db, user, Sheet(find_type(name), form, task_id, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, changes.get("on_conflict")))
 
 
@@ -114,9 +109,9 @@ def _done(is_new: bool, on_conflict: str | None) -> str:
     return "replaced" if on_conflict == OnConflict.REPLACE else "found"
 
 
-def _wanted(name: str, form: Mapping[str, str], settings: Settings) -> TaskCreate:
+def _wanted(name: str, form: Mapping[str, str]) -> TaskCreate:
     """Return the task as the API takes it. Raises InvalidTask, which for a form names all fields that are wrong."""
-    task = task_of(name, form, settings)
+    task = task_of(name, form)
     try:
         return new_rows.parse(task)
     except InvalidTask as error:
@@ -128,8 +123,8 @@ def _wanted(name: str, form: Mapping[str, str], settings: Settings) -> TaskCreat
         raise
 
 
-def _page(request: Request, db: Session, user: Principal, settings: Settings, sheet: Sheet) -> Response:
+def _page(request: Request, db: Session, user: Principal, sheet: Sheet) -> Response:
     """Return the page; with an error, which is told at the fields that it concerns."""
     action = f"/tasks/{sheet.of}/change" if sheet.of else "/new"
-    values = {"action": action} | values_of(db, user, settings, sheet)
+    values = {"action": action} | values_of(db, user, sheet)
     return page(request, "new_task.html", values, 200 if sheet.error is None else status_of(type(sheet.error)))

@@ -15,6 +15,7 @@ from fastapi import Query, Request, Response
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
+from app.core import drawing
 from app.models.error_group import ErrorState
 from app.models.task_filter import TaskFilter
 from app.models.worker import WorkerState
@@ -25,7 +26,6 @@ from app.services.operations.stats_service import Stats, StatsWindow
 from app.services.operations.worker_service import WorkerInfo
 from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
-from app.web import charts
 from app.web.access import PageUser
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import shown
@@ -148,7 +148,7 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
         ),
         "slots": used_slots(workers),
         "counts": counts,
-        "queues": [(each, charts.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],
+        "queues": [(each, drawing.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],
         "ready": sum(each.ready for each in queues),
         "oldest": longest_wait(queues),
         "longest": shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
@@ -196,9 +196,9 @@ def _pictures(stats: Stats) -> dict[str, Any]:
     ends, submitted = _of_all_kinds(stats, ENDS), _of_all_kinds(stats, ("submitted",))
     begin, step = stats.from_, stats.step_seconds
     durations = {
-        name: charts.chart(
+        name: drawing.chart(
             begin, step, lines={percent: stats.over_time[name][percent] for percent in DRAWN}, unit="seconds"
         )
         for name in DURATIONS
     }
-    return {"ends": charts.chart(begin, step, stacked=ends, lines=submitted), "durations": durations}
+    return {"ends": drawing.chart(begin, step, stacked=ends, lines=submitted), "durations": durations}

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
+from app.core.drawing import chart
 from app.models.task import TaskPriority
 from app.models.worker import WorkerState
 from app.services.operations import queue_service, stats_service, worker_service
@@ -18,7 +19,6 @@ from app.services.operations.stats_service import StatsKey, StatsWindow
 from app.services.operations.worker_service import LOOK
 from app.services.user_service import user_service
 from app.web.access import PageAdmin, PageUser
-from app.web.charts import plot
 from app.web.forms import Back, Confirmed, ask_to_confirm, checked_back
 from app.web.responses import NavigationEntry, page, redirect
 
@@ -61,7 +61,7 @@ def show_queue(
         "queue": queue,
         "why": why_it_stands(queue),
         "paused_by": _paused_by(db, [queue]),
-        "plot": plot(stats.from_, stats.step_seconds, ends, {"submitted": stats.series.submitted}),
+        "chart": chart(stats.from_, stats.step_seconds, stacked=ends, lines={"submitted": stats.series.submitted}),
         "window": window.value,
         "windows": [each.value for each in StatsWindow],
         **(_for_admins(db, name) if user.is_admin else {"lines": None, "workers": None}),

@@ -13,6 +13,7 @@ from app.api.deps import SessionDep
 from app.api.http.problems import status_of
 from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
+from app.core import drawing
 from app.core.moments import moment
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
@@ -26,7 +27,7 @@ from app.services.schedules.listing import Fate, ScheduleFilter, outcome_of
 from app.services.schedules.runs import RunState
 from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.user_service import user_service
-from app.web import charts, shown_schedules
+from app.web import shown_schedules
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm
 from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
@@ -87,7 +88,7 @@ def list_schedules(
 
 def _rows(request: Request, db: SessionDep, schedules: list[Schedule]) -> list[Row]:
     language, health = language_of(request).code, shown_schedules.health_of(db, schedules)
-    pictures = {each: charts.outcomes(its.outcomes, LAST_RUNS) for each, its in health.items()}
+    pictures = {each: drawing.outcomes(its.outcomes, LAST_RUNS) for each, its in health.items()}
     return [Row(each, in_words(timing_of(each), language), pictures[each.id], health[each.id]) for each in schedules]
 
 
@@ -193,7 +194,7 @@ def picture(
     spans.sort(key=lambda span: span[0] != "missed")
     quarter = (end - begin) / _PARTS
     ticks = [(begin + quarter * at).astimezone(zone) for at in range(_PARTS)]
-    return {"bars": charts.marks(begin, spans, end), "ticks": ticks, "format": charts.clock_format(quarter)}
+    return {"bars": drawing.marks(begin, spans, end), "ticks": ticks, "format": drawing.clock_format(quarter)}
 
 
 def _span(run: RunState, known: dict[UUID, Fate], now: datetime) -> tuple[str, datetime, datetime]:

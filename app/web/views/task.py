@@ -8,7 +8,7 @@ from fastapi import Form, Header, Query, Request, Response
 
 from app.api.deps import SessionDep, WatcherDep
 from app.api.http.router import SlashRouter
-from app.api.http.sse import EventStream
+from app.api.http.sse import stream_or_204
 from app.db.page import Page
 from app.db.statements import files
 from app.live.streams import version_of
@@ -140,9 +140,8 @@ def download_task(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
 async def follow_task(
     request: Request, user: PageUser, watcher: WatcherDep, task_id: UUID, last_event_id: LastEventId = None
 ) -> Response:
-    credential, seen = credential_of(request, user), version_of(last_event_id)
-    stream = await watcher.follow(task_id, user.id, user.owner, credential, seen)
-    return Response(status_code=204) if stream is None else EventStream(stream, watcher.leave)
+    stream = await watcher.follow(task_id, credential_of(request, user), version_of(last_event_id))
+    return stream_or_204(stream, watcher.leave)
 
 
 @router.post("/tasks/{task_id}/cancel")

@@ -183,5 +183,4 @@ async def follow_rows(
     ids: Annotated[list[UUID], Query(alias="id", max_length=ROWS)],
 ) -> Response:
     """The states of the tasks on a page of the list: what a busy service changes elsewhere costs nothing."""
-    stream = await watcher.follow_rows(ids, user.id, user.owner, credential_of(request, user))
-    return EventStream(stream, watcher.leave)
+    return EventStream(await watcher.follow_rows(ids, credential_of(request, user)), watcher.leave)

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 from app.api.deps import SessionDep
 from app.api.http.responses import read_cursor
 from app.api.http.router import SlashRouter
+from app.core.drawing import Bar, row
 from app.db.statements.workflows import Node
 from app.models.task import TERMINAL, TaskStatus
 from app.schemas.workflow import WorkflowSummary
@@ -21,7 +22,6 @@ from app.services.workflow_service import workflow_service
 from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
 from app.web.access import PageUser
-from app.web.charts import SPARK_HEIGHT, SPARK_WIDTH, Bar
 from app.web.forms import Confirmed, ask_to_confirm
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.workflow_picture import MOST_BOXES, critical_path, picture, seconds_of, timeline
@@ -121,13 +121,7 @@ def _ask(request: Request, db: SessionDep, user: PageUser, workflow_id: UUID, de
 
 def _bar(workflow: WorkflowSummary) -> list[Bar]:
     """Return the shares of the states of its tasks; what is pending is left free."""
-    bars, x = [], 0.0
-    for status in _STATES:
-        width = getattr(workflow.counts, status.value) / workflow.counts.total * SPARK_WIDTH
-        if width:
-            bars.append(Bar(status.value, round(x, 2), 0, round(width, 2), SPARK_HEIGHT))
-        x += width
-    return bars
+    return row({each.value: getattr(workflow.counts, each.value) for each in _STATES}, workflow.counts.total)
 
 
 def _shortened(way: Sequence[Node]) -> list[Node | None]:

@@ -48,6 +48,9 @@ from app.worker.shared.slot_table import SLOTS, STOP_TEXTS, Phase, SlotState, Sl
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+# Between two heartbeats; more often where the lease is short, so that a lost one or two do no harm.
+HEARTBEAT_SECONDS = 3.0
+HEARTBEATS_OF_A_LEASE = 10
 LOOK_SECONDS = 1.0
 _OUTCOME = select(Task.id, Task.status, Task.attempt, Task.error_message)
 _FOLLOWS = {TaskStatus.PENDING: "the task runs again", TaskStatus.REVOKED: "the task is revoked"}
@@ -96,6 +99,7 @@ class Agent:
         self._stopper = stopper
         self._completions = completions
         self._guard = HeartbeatGuard(stopper, table, settings.worker_lease_seconds)
+        self._beat_seconds = min(HEARTBEAT_SECONDS, settings.worker_lease_seconds / HEARTBEATS_OF_A_LEASE)
         self._stall: StallDetector | None = None
         self._node: Node | None = None
         self._losses: SimpleQueue[Loss | Unbegun] = SimpleQueue()
@@ -185,7 +189,7 @@ class Agent:
     @property
     def is_answered(self) -> bool:
         """Whether the database answers: a beat of the last two periods. One that is not answered ends late."""
-        return time.monotonic() < self._answered_at + 2 * self._settings.worker_heartbeat_seconds
+        return time.monotonic() < self._answered_at + 2 * self._beat_seconds
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
@@ -218,7 +222,7 @@ class Agent:
             workers.beat(db, self._worker_id, row, changing)
         self._answered_at = begun
         self._guard.beaten(begun)
-        self._next_beat = begun + self._settings.worker_heartbeat_seconds
+        self._next_beat = begun + self._beat_seconds
 
     def _processed(self) -> int:
         """How many tasks were begun: plain messages, and rows, of which the slots tell."""

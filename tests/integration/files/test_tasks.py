@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.http import peers
+from app.maintenance import loop
+from tests.support.bounds import bounded
 from tests.support.databases import ENGINE
 from tests.support.running import Running, example_stack
 from tests.support.services import Services
@@ -16,7 +19,7 @@ from tests.support.waiting import wait_for
 
 FILES, TASKS, WORKFLOWS = "/api/v1/files/", "/api/v1/tasks/", "/api/v1/workflows/"
 CONTENT = b"id,name\n1,a\n2,b\n"
-SETTINGS = {"TASK_MODULES": '["tests.support.file_tasks"]', "MAINTENANCE_INTERVAL_SECONDS": "0.1"}
+SETTINGS = {"TASK_MODULES": '["tests.support.file_tasks"]'} | bounded({loop: {"INTERVAL_SECONDS": 0.1}})
 
 
 @pytest.fixture(scope="module")
@@ -291,8 +294,8 @@ class TestDeath:
 
 
 def test_a_file_is_larger_than_what_is_held_for_a_client(shared: Running) -> None:
-    """Over a real connection, whose bytes are counted: BUFFERED_BYTES bounds them for all clients together."""
-    url = shared.stack.another_server({"BUFFERED_BYTES_PER_USER": "3000000", "BUFFERED_BYTES": "6000000"})
+    """Over a real connection, whose bytes are counted: BYTES_IN_ALL bounds them for all clients together."""
+    url = shared.stack.another_server(bounded({peers: {"BYTES_PER_USER": 3_000_000, "BYTES_IN_ALL": 6_000_000}}))
     size = 20_000_000
     with httpx.Client(base_url=url, headers=shared.http.headers, timeout=60) as http:
         answer = http.post(FILES, files={"file": ("large.bin", bytes(size))})

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from app.core.config import get_settings
+from app.services import audit
 from tests.support.audit import recorded
 from tests.support.page_reader import HTTPS, PATHS, SAME, Reader
 
@@ -52,7 +52,7 @@ class TestARefusal:
         self, reader: Reader, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It counts for the address: their own changes are not refused for it."""
-        monkeypatch.setattr(get_settings(), "audited_deeds_per_minute", 5)
+        monkeypatch.setattr(audit, "DEEDS_PER_MINUTE", 5)
         forged = [reader.post("/new", {"Origin": "https://evil.example"}).status_code for _ in range(8)]
         assert forged == [403] * 5 + [429] * 3
         assert len(recorded("access.denied", actor_id=UUID(account["id"]))) == 5

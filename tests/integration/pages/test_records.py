@@ -17,9 +17,10 @@ from tests.support.tables import cases
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING
 from tests.support.things import FORMS, Things
+from tests.support.throttle import UNBOUNDED_DEEDS
 from tests.support.ways import Caller
 
-shared = module_client(WEB_UI="true", AUDITED_DEEDS_PER_MINUTE="0", AUDITED_DEEDS_PER_DAY="0")
+shared = module_client(WEB_UI="true", **UNBOUNDED_DEEDS)
 
 # `test_route_matrix.py` says it of the same calls of the API.
 _MADE = "what is created tells by itself whose it is, and since when"

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.webhook import EventType, WebhookEndpoint
+from app.services.accounts import login_throttle
 from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries, new_deliveries
 from app.services.webhooks.new_deliveries import Event
@@ -318,7 +318,7 @@ class TestDeliveries:
     def test_are_listed_in_pages(
         self, reader: Reader, account: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(get_settings(), "account_changes_per_user", 100)
+        monkeypatch.setattr(login_throttle, "CHANGES_PER_USER", 100)
         one = create(reader)
         with SessionLocal() as db:
             copy_deliveries(db, webhook_service.send_test(db, UUID(account["id"]), UUID(one)), 50)

@@ -33,6 +33,7 @@ from app.models import Schedule, ScheduleRun, Task, User
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
 from app.schedules import cron_lines
+from app.schemas.values import MAX_METADATA_BYTES
 from app.services.operations import limit_service
 from app.services.schedule_service import schedule_service
 from app.services.schedules import backfills, scheduled_tasks
@@ -139,10 +140,7 @@ class TestMaking:
                 "body.task.kwargs.no",
             ),
             ({"task": TASK | {"limit": "none"}}, "body.task.limit"),
-            (
-                {"task": TASK | {"metadata": {"x": "y" * (get_settings().max_metadata_bytes - 10)}}},
-                "body.task.metadata",
-            ),
+            ({"task": TASK | {"metadata": {"x": "y" * (MAX_METADATA_BYTES - 10)}}}, "body.task.metadata"),
             ({"task": {}}, "body.task.name"),
         ],
     )

@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun
 from app.models.schedule import RunKind
+from app.services.retention import SCHEDULE_RUNS_KEPT
 from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules, runs
 from app.services.schedules.scheduled_tasks import now_of
+from tests.support.retention import forget
 from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import finish, new_user
 
@@ -77,11 +79,11 @@ class TestRows:
         rewind(db, schedule, times=3)
         fire_all(db)
         finish(db, tasks_of(db, schedule)[1])
-        long_ago = now_of(db) - runs.KEPT_FOR - HOUR
+        long_ago = now_of(db) - SCHEDULE_RUNS_KEPT - HOUR
         first, second, _ = (row.scheduled_for for row in rows(db, schedule))
         old = ScheduleRun.scheduled_for.in_([first, second])
         db.execute(update(ScheduleRun).where(old).values(created_at=long_ago))
-        assert runs.forget(db) == 1
+        assert forget(db, "schedule_runs") == 1
         assert second not in {row.scheduled_for for row in rows(db, schedule)}
 
 

@@ -16,6 +16,7 @@ from app.core.config import get_settings
 from app.errors import InvalidWebhook, TooManyRequests, WebhookDisabled, WebhookLimit, WebhookNotFound, WebhooksOff
 from app.models import User
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
+from app.services.accounts import login_throttle
 from app.services.webhook_service import webhook_service
 from tests.support.settings import settings
 from tests.support.tasks import new_user
@@ -99,7 +100,7 @@ class TestEndpoints:
             webhook_service.send_test(db, user, made.id)
 
     def test_so_many_test_events_are_sent(self, db: Session, user: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(get_settings(), "account_changes_per_user", 2)
+        monkeypatch.setattr(login_throttle, "CHANGES_PER_USER", 2)
         made = endpoint(db, user).row
         for _ in range(2):
             webhook_service.send_test(db, user, made.id)

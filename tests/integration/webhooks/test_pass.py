@@ -20,9 +20,10 @@ from app.maintenance.rounds import Round
 from app.models.webhook import DeliveryState, WebhookDelivery
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.webhooks import deliveries as forgetting, lanes as due_lanes, new_deliveries, queue
+from app.services.webhooks import lanes as due_lanes, new_deliveries, queue
 from app.services.webhooks.lanes import DueLanes
 from tests.support.plans import analyze, plan_of
+from tests.support.retention import forget
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_user
 from tests.support.webhooks import (
@@ -178,6 +179,6 @@ def test_deliveries_are_forgotten_after_thirty_days(db: Session, user: UUID) -> 
     values = {name: getattr(old, name) for name in columns}
     db.execute(WebhookDelivery.__table__.insert(), [values | {"id": first_id_at(time.time() - 31 * 86_400)}])
     db.commit()
-    assert forgetting.forget_deliveries(db) == 1
+    assert forget(db, "webhook_deliveries") == 1
     assert delivery(db).id == old.id
     assert delivery(db).state == DeliveryState.PENDING

@@ -20,6 +20,7 @@ from app.services.task_service import task_service
 from app.services.tasks.quotas import EDGE_BYTES
 from app.services.workflows import dependents
 from app.services.workflows.dependents import CONSUMER
+from tests.support.retention import purge_finished
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, claim_next, finish, new_task, new_user, task_in
 
 FAILED = ends.failed(ERROR)
@@ -208,7 +209,7 @@ class TestDeletion:
         end(db, parent)
         with pytest.raises(TaskHasChildren):
             task_service.delete(db, parent.id)
-        assert task_service.purge_finished(db, 0) == 0
+        assert purge_finished(db, 0) == 0
         finish(db, child)
         assert task_service.delete(db, parent.id)
 
@@ -216,7 +217,7 @@ class TestDeletion:
         child = child_of(db, parent)
         end(db, parent)
         assert task_service.delete(db, child.id, force=True)
-        assert task_service.purge_finished(db, 0) == 1
+        assert purge_finished(db, 0) == 1
 
 
 class TestRetry:

@@ -42,6 +42,7 @@ from app.services.task_service import task_service
 from app.services.workflow_service import workflow_service
 from app.services.workflows import dependents
 from app.services.workflows.reading import WorkflowFilter
+from tests.support.retention import purge_finished
 from tests.support.tasks import ERROR, LONG_RUNNING, claim_next, new_task, new_user
 from tests.support.waiting import wait_for
 from tests.support.workflows import settle, sleep, statuses_of
@@ -489,21 +490,21 @@ class TestRetention:
     def test_deletes_ended_workflows_whole(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, *DIAMOND)
         run(db, workflow)
-        assert task_service.purge_finished(db, 0) == 4
+        assert purge_finished(db, 0) == 4
         with pytest.raises(WorkflowNotFound):
             now(db, workflow)
 
     def test_spares_tasks_of_one_that_has_not_ended(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, *DIAMOND, sleep("later", delay_seconds=3600))
         run(db, workflow)
-        assert task_service.purge_finished(db, 0) == 0
+        assert purge_finished(db, 0) == 0
         assert now(db, workflow).counts.succeeded == 4
 
     def test_spares_one_of_whose_tasks_a_pending_one_needs(self, db: Session, user: UUID) -> None:
         workflow = make(db, user, *DIAMOND)
         new_task(db, user, depends_on=[id_of(workflow, "end")], delay_seconds=3600)
         run(db, workflow)
-        assert task_service.purge_finished(db, 0) == 0
+        assert purge_finished(db, 0) == 0
         assert now(db, workflow).status == "succeeded"
 
     @pytest.mark.parametrize("by", ["age", "bytes"])

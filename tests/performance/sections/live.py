@@ -17,6 +17,7 @@ from tests.performance.processes import memory
 from tests.performance.scenario import API, Account, task
 from tests.performance.sse import Stream
 from tests.performance.wire import ask_once
+from tests.support.bounds import bounded
 from tests.support.loopback import loopback
 from tests.support.stack import Stack
 
@@ -35,7 +36,7 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("live")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))  # the server inherits it
-    with bench.new_stack(EVENTS_STREAMS_PER_USER=str(FILES)) as stack:
+    with bench.new_stack(**bounded({"app.live.watcher": {"STREAMS_PER_USER": FILES}})) as stack:
         stack.server(options=QUIET)
         account = bench.sign_in(stack)
         with bench.worker(stack):

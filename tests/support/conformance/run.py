@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.live import watcher
+from app.services.accounts import login_throttle
+from tests.support.bounds import bounded
 from tests.support.databases import ENGINE
 from tests.support.services import process_environment
 from tests.support.stack import Stack
@@ -16,9 +19,10 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 ALL_PHASES = "examples,coverage,fuzzing,stateful"
 # Nobody may be throttled: every guess and every login comes from one address.
 # A stream ends at once here: schemathesis reads an answer to its end.
-THROTTLES = ("LOGIN_ATTEMPTS", "LOGIN_ATTEMPTS_PER_ACCOUNT", "LOGIN_ATTEMPTS_PER_ADDRESS", "LOGINS_PER_ACCOUNT",
-             "LOGINS_PER_ADDRESS", "ACCOUNT_CHANGES_PER_USER")  # fmt: skip
-SETTINGS = {**dict.fromkeys(THROTTLES, "1000000"), "EVENTS_MAX_SECONDS": "0.05"}
+THROTTLES = ("FAILURES_PER_ACCOUNT", "FAILURES_PER_ADDRESS", "LOGINS_PER_ACCOUNT", "LOGINS_PER_ADDRESS",
+             "CHANGES_PER_USER")  # fmt: skip
+ROOM = {login_throttle: dict.fromkeys(THROTTLES, 1_000_000)}
+SETTINGS = {"LOGIN_ATTEMPTS": "1000000", **bounded({**ROOM, watcher: {"MAX_SECONDS": 0.05}})}
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from tests.support.waiting import wait_for
 LEDGER = "tests.support.ledger_tasks"
 LOAD_LEDGER = {"TASK_MODULES": f'["{LEDGER}"]'}
 # Small, so that a lost worker is noticed within a test's time; defaults where a criterion names a time.
-SHORT_LEASE = {"WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
+SHORT_LEASE = {"WORKER_LEASE_SECONDS": "6"}
 # As deployed: where a criterion counts in seconds of it, and where the lease must play no part.
-DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
+DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30"}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from app.api.deps import CurrentUser, check_token, oauth2_scheme
+from app.api.http import body_route
 from app.api.http.body_route import DEFAULT_BYTES, LARGE_JSON, BodyRoute, body_limit, bound_bodies
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestLimits
@@ -84,9 +85,7 @@ def make_app() -> FastAPI:
     add_problem_handlers(made)
     made.add_middleware(RequestLimits, max_body_bytes=LIMIT * 2)
     router.add_to(made, "")
-    bound_bodies(
-        made.router.routes, Settings(max_json_values=VALUES, max_body_bytes=LIMIT * 2), oauth2_scheme, check_token
-    )
+    bound_bodies(made.router.routes, Settings(max_body_bytes=LIMIT * 2), oauth2_scheme, check_token)
     return made
 
 
@@ -96,6 +95,7 @@ app = make_app()
 @pytest.fixture(autouse=True)
 def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
+    monkeypatch.setattr(body_route, "MAX_VALUES", VALUES)
     get_settings.cache_clear()
     authenticator.asked.clear()
     authenticator.revoked = False

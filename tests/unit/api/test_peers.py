@@ -116,7 +116,7 @@ class TestRoom:
 
 
 def test_one_user_never_has_all_connections() -> None:
-    settings = get_settings().model_copy(update={"max_connections": 100, "requests_per_user": 1000})
+    settings = get_settings().model_copy(update={"max_connections": 100})
     assert Limits.of(settings).requests_per_user == 50
 
 

@@ -19,7 +19,7 @@ ANSWER = 1_300_000
 # A kernel takes so much of an answer although its client reads nothing.
 KERNEL = 700_000
 SECONDS = 1.0
-LIMITS: dict[str, Any] = {"transfer_timeout_seconds": SECONDS, "transfer_min_bytes_per_second": 1_000_000.0}
+LIMITS: dict[str, Any] = {"seconds": SECONDS, "bytes_per_second": 1_000_000.0}
 UPGRADES = {
     # As curl 8.14 and Java 17 send them.
     "curl": b"User-Agent: curl/8.14.1\r\nAccept: */*\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -43,7 +43,7 @@ def checked(server: ProtocolServer) -> Iterator[ProtocolServer]:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[ProtocolServer]:
-    with protocol_server(header_timeout_seconds=5.0) as server:
+    with protocol_server(header_seconds=5.0) as server:
         yield server
 
 
@@ -269,8 +269,8 @@ class TestBounds:
 
     def test_unread_answers_of_one_user(self) -> None:
         bound = 3 * ANSWER
-        slow = {"transfer_timeout_seconds": 60.0}
-        with protocol_server(buffered_bytes_per_user=bound, **slow) as server:
+        slow = {"seconds": 60.0}
+        with protocol_server(bytes_per_user=bound, **slow) as server:
             connections = []
             for _ in range(10):
                 connections.append(server.connect(receive_buffer=4096))
@@ -281,7 +281,7 @@ class TestBounds:
                 connection.close()
 
     def test_connections(self) -> None:
-        with protocol_server(max_connections=16, **LIMITS) as server:
+        with protocol_server(connections=16, **LIMITS) as server:
             with server.connect() as first:
                 first.sendall(request(b"GET /wait", b"Connection: close\r\n"))
                 wait_for(lambda: server.begun == ["/wait"], 10, "the request to begin")
@@ -294,7 +294,7 @@ class TestBounds:
                 connection.close()
 
     def test_connections_that_are_all_busy(self) -> None:
-        with protocol_server(max_connections=16, **LIMITS) as server:
+        with protocol_server(connections=16, **LIMITS) as server:
             busy = [server.connect() for _ in range(16)]
             for connection in busy:
                 connection.sendall(request(b"GET /wait", b"Connection: close\r\n"))

@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from app.api.http.peers import SET_USER
-from app.core.config import get_settings
+from app.api.http.peers import SET_USER, TRANSFER_SECONDS
+from app.api.http.protocol import HEADER_SECONDS
 from tests.support.properties import example, given, settings, st
 from tests.support.protocol_server import GREEDY, Records, statuses
 from tests.support.virtual_time import ClientSide, VirtualServer
 
 SHORT, LONG = 400, 6_000
 # A head, its body and the answer may each take their time; a client that does nothing is gone after so many seconds.
-LIMITS = get_settings()
-LONGEST_SECONDS = LIMITS.header_timeout_seconds + 2 * LIMITS.transfer_timeout_seconds + 60
+LONGEST_SECONDS = HEADER_SECONDS + 2 * TRANSFER_SECONDS + 60
 ANSWER_BYTES = 300_000
 
 LINES = [
@@ -176,7 +175,7 @@ def test_a_head_is_not_late_while_the_server_does_not_read() -> None:
 
     async def late(scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] == "POST":
-            await asyncio.sleep(10 * LIMITS.header_timeout_seconds)
+            await asyncio.sleep(10 * HEADER_SECONDS)
         await answer(scope, receive, send)
 
     server = VirtualServer(late)
@@ -194,7 +193,7 @@ def test_a_head_is_not_late_while_the_server_does_not_read() -> None:
 def test_a_part_of_a_head_before_an_answer_has_the_time_of_a_head() -> None:
     """Not that of an idle connection, which is shorter."""
     head = b"GET /length HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    almost = LIMITS.header_timeout_seconds - 1
+    almost = HEADER_SECONDS - 1
     for pause, expected in ((almost, [200, 200]), (almost + 2, [200, 408])):
         with quiet_server() as server:
             client = server.connect()

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from app.db import background
+from app.db.background import Background
 from app.messaging import wakeups as module
-from app.messaging.wakeups import Publisher, Woken
+from app.messaging.wakeups import Woken, make_publisher
 from tests.support.ahead import Ahead
 
 SECONDS = 10
@@ -71,21 +73,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Ahead:
 
 
 @pytest.fixture
-def publisher() -> Publisher:
-    return Publisher()
+def publisher() -> Background[str]:
+    return make_publisher()
 
 
-def sent(publisher: Publisher, *queues: str) -> None:
+def sent(publisher: Background[str], *queues: str) -> None:
     publisher.enqueue(queues)
     assert publisher.flush(SECONDS)
 
 
 class TestSending:
-    def test_wakes_as_many_slots_of_each_queue_as_rows_came(self, broker: Broker, publisher: Publisher) -> None:
+    def test_wakes_as_many_slots_of_each_queue_as_rows_came(self, broker: Broker, publisher: Background[str]) -> None:
         sent(publisher, "default", "low_priority", "default")
         assert sorted(broker.sent) == [("default", 2), ("low_priority", 1)]
 
-    def test_takes_what_came_meanwhile_together(self, broker: Broker, publisher: Publisher) -> None:
+    def test_takes_what_came_meanwhile_together(self, broker: Broker, publisher: Background[str]) -> None:
         broker.goes_on.clear()
         publisher.enqueue(["first"])
         assert broker.is_asked.wait(SECONDS)
@@ -98,9 +100,9 @@ class TestSending:
         assert broker.sent == [("first", 1), ("default", 3)]
 
     def test_ends_its_thread_when_nothing_comes_and_starts_another_one(
-        self, broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+        self, broker: Broker, publisher: Background[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "PUBLISHER_IDLE_SECONDS", 0.01)
+        monkeypatch.setattr(background, "IDLE_SECONDS", 0.01)
         before = set(threading.enumerate())
         for number in (1, 2):
             sent(publisher, "default")
@@ -109,19 +111,12 @@ class TestSending:
                 assert not thread.is_alive()
             assert (len(broker.sent), broker.closed) == (number, number)
 
-    def test_starts_no_second_thread_where_is_alive_is_wrong(
-        self, broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """After an exception of a signal's handler in the thread that starts it, up to Python 3.12."""
-        before = set(threading.enumerate())
-        monkeypatch.setattr(threading.Thread, "is_alive", lambda _: False)
-        for _ in range(2):
-            sent(publisher, "default")
-        assert len(set(threading.enumerate()) - before) == 1
-        monkeypatch.undo()
-
     def test_goes_on_after_any_error_and_logs_it(
-        self, broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        broker: Broker,
+        publisher: Background[str],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         before = set(threading.enumerate())
         with monkeypatch.context() as patched:
@@ -131,18 +126,20 @@ class TestSending:
         sent(publisher, "default")
         assert set(threading.enumerate()) - before == {thread}
         assert (broker.sent, broker.closed) == ([("default", 1)], 1)
-        assert caplog.messages == ["waking slots is left to maintenance: an unexpected error"]
+        assert caplog.messages == ["waking slots is left to maintenance"]
 
 
 class TestTheLengthOfAQueue:
-    def test_is_asked_for_when_as_many_were_sent_as_had_room(self, broker: Broker, publisher: Publisher) -> None:
+    def test_is_asked_for_when_as_many_were_sent_as_had_room(self, broker: Broker, publisher: Background[str]) -> None:
         for number in range(2 * ROOM):
             sent(publisher, "default")
             assert broker.asked == 1 + number // ROOM
         sent(publisher, "low_priority")  # each queue by itself
         assert broker.asked == 3
 
-    def test_is_asked_for_when_the_answer_is_old(self, broker: Broker, publisher: Publisher, clock: Ahead) -> None:
+    def test_is_asked_for_when_the_answer_is_old(
+        self, broker: Broker, publisher: Background[str], clock: Ahead
+    ) -> None:
         sent(publisher, "default")
         clock.passes(module.TRUSTED_SECONDS)
         sent(publisher, "default")
@@ -151,7 +148,7 @@ class TestTheLengthOfAQueue:
 
 class TestFailures:
     def test_a_lost_connection_is_opened_anew_without_a_word(
-        self, broker: Broker, publisher: Publisher, caplog: pytest.LogCaptureFixture
+        self, broker: Broker, publisher: Background[str], caplog: pytest.LogCaptureFixture
     ) -> None:
         broker.failures = 1
         sent(publisher, "default")
@@ -159,7 +156,7 @@ class TestFailures:
         assert WARNING not in caplog.text
 
     def test_a_broker_that_is_down_costs_one_warning_and_is_left_alone_for_a_while(
-        self, broker: Broker, publisher: Publisher, clock: Ahead, caplog: pytest.LogCaptureFixture
+        self, broker: Broker, publisher: Background[str], clock: Ahead, caplog: pytest.LogCaptureFixture
     ) -> None:
         broker.failures = 2
         with caplog.at_level(logging.WARNING):

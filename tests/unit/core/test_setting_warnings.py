@@ -50,6 +50,18 @@ def test_every_unknown_name_in_the_file(env_file: Path) -> None:
     ]
 
 
+def test_settings_that_are_fixed_now_are_told_together(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file.write_text("events_poll_seconds=hidden\nMAX_HEADERS=hidden\n")
+    monkeypatch.setenv("MAX_HEADERS", "hidden")
+    monkeypatch.setenv("LOGINS_PER_ACCOUNT", "hidden")
+    fixed = "EVENTS_POLL_SECONDS, LOGINS_PER_ACCOUNT, MAX_HEADERS"
+    assert told() == [f"configuration: no settings any more, their values are fixed: {fixed}; remove them"]
+
+
+def test_none_of_them_is_a_setting() -> None:
+    assert {name.upper() for name in Settings.model_fields}.isdisjoint(warnings.FIXED)
+
+
 def test_a_line_that_is_no_assignment_is_told_by_its_number(env_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The rest of a wrapped secret must not become a name."""
     env_file.write_text(

@@ -8,17 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from app.live import piece_streams
-from app.live.piece_streams import Piece, PieceStream, WorkflowStream, output_piece
-from app.live.queries import Found
-from app.live.streams import Credential
+from app.live import streams
+from app.live.queries import output_piece
+from app.live.streams import Credential, News, Piece, State, Subscription
 from app.live.watches import Watches
 from app.models.task import TaskOutput
 from app.services.tasks.task_history import SoFar
 
 pytestmark = pytest.mark.anyio
 USER, TASK = UUID(int=1), UUID(int=7)
-CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", expires_at=None)
+CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", user_id=USER)
 
 
 def chunk(seq: int) -> TaskOutput:
@@ -75,7 +74,7 @@ class Lines:
         self.pieces = list(pieces)
         self.asked: list[int] = []
         self.meanwhile: Callable[[], None] = lambda: None
-        self.stream = PieceStream(USER, CREDENTIAL, 3600, [TASK], self._read)
+        self.stream = Subscription(CREDENTIAL, 3600, self._read, [TASK], News.LINES)
 
     async def _read(self, after: int) -> Piece | None:
         self.asked.append(after)
@@ -120,7 +119,7 @@ async def test_news_that_come_while_it_reads_are_read() -> None:
 
 
 async def test_an_outage_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(piece_streams, "READ_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(streams, "READ_RETRY_SECONDS", 0.01)
     lines = Lines(None, None, Piece(b"b", 2, ended=True))
     lines.stream.begin(Piece(b"a", 1))
     await lines.stream.next()
@@ -130,11 +129,11 @@ async def test_an_outage_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -> None:
     lines, watches = Lines(), Watches()
-    watches.task(TASK).logs.add(lines.stream)
+    watches.enter(lines.stream)
 
     def is_told(version: int, attached_bytes: int, *, ended: bool = False) -> bool:
         lines.stream._is_due = False
-        watches.show(Found(TASK, USER, version, ended, None, attached_bytes))
+        watches.show(State(TASK, USER, version, ended, attached_bytes=attached_bytes))
         return lines.stream._is_due
 
     assert is_told(1, 100)
@@ -143,20 +142,30 @@ async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -
     assert is_told(3, 200, ended=True)
     watches.drop_idle(TASK)
     assert TASK in watches.tasks
-    watches.tasks[TASK].logs.clear()
-    watches.drop_idle(TASK)
+    watches.leave(lines.stream)
     assert TASK not in watches.tasks
 
 
+async def test_a_deletion_of_the_task_is_read_as_the_end() -> None:
+    lines, watches = Lines(Piece(b"", 1, ended=True)), Watches()
+    watches.enter(lines.stream)
+    lines.stream.begin(Piece(b"a", 1))
+    await lines.stream.next()
+    watches.forget([TASK], gone=[TASK])
+    assert (await lines.all(), lines.asked) == ([], [1])
+
+
+def of_workflow(tasks: list[UUID], states: Lines) -> Subscription:
+    return Subscription(CREDENTIAL, 3600, states._read, tasks, News.CHANGES, pause=0.01)
+
+
 class TestOfAWorkflow:
-    async def test_news_of_its_tasks_have_it_read_once_and_no_task(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(piece_streams, "PAUSE_SECONDS", 0.01)
+    async def test_news_of_its_tasks_have_it_read_once_and_no_task(self) -> None:
         lines = Lines(Piece(b"", 1), Piece(b"b", 2), Piece(b"c", 3, ended=True))
         tasks = [UUID(int=number) for number in range(100)]
-        stream = WorkflowStream(USER, CREDENTIAL, 3600, tasks, lines._read)
+        stream = of_workflow(tasks, lines)
         lines.stream, watches = stream, Watches()
-        for each in tasks:
-            watches.task(each).workflows.add(stream)
+        watches.enter(stream)
         assert not any(map(watches.needs_row, tasks))
         stream.begin(Piece(b"a", 1))
         first = await stream.next()
@@ -167,23 +176,20 @@ class TestOfAWorkflow:
         following = asyncio.create_task(stream.next())
         await asyncio.wait_for(looked_again.wait(), 30)
         for each in tasks:
-            watches.tasks[each].tell_workflows()
+            watches.tasks[each].tell(News.CHANGES)
         assert await asyncio.wait_for(following, 30) == b"b"
         watches.tasks[TASK].end()
         assert (await lines.all(), lines.asked) == ([b"c"], [1, 1, 2])
 
-    async def test_what_has_changed_since_its_first_piece_was_read_is_sent(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:  # fmt: skip
+    async def test_what_has_changed_since_its_first_piece_was_read_is_sent(self) -> None:
         """Another stream may have read that piece, and no change is told of again."""
-        monkeypatch.setattr(piece_streams, "PAUSE_SECONDS", 0.01)
         lines = Lines(Piece(b"b", 2, ended=True))
-        lines.stream = WorkflowStream(USER, CREDENTIAL, 3600, [TASK], lines._read)
+        lines.stream = of_workflow([TASK], lines)
         lines.stream.begin(Piece(b"a", 1))
         assert [piece[-1:] for piece in await lines.all()] == [b"a", b"b"]
 
     async def test_a_task_that_is_shown_too_is_read(self) -> None:
         watches = Watches()
-        watches.task(TASK).workflows.add(WorkflowStream(USER, CREDENTIAL, 3600, [TASK], Lines()._read))
+        watches.enter(of_workflow([TASK], Lines()))
         watches.task(TASK).waiting.add(asyncio.Event())
         assert watches.needs_row(TASK)

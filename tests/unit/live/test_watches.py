@@ -1,28 +1,36 @@
 """What each stream is shown: every version once, and nothing that was deleted."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from app.core.config import Settings
 from app.errors import TooManyStreams
-from app.live import queries
-from app.live.queries import Found, Standing
-from app.live.streams import Credential, Feed, Frame, Reloaded, RowsStream, TaskStream, cursor_of, moment_of
+from app.live import queries, watcher as watcher_module
+from app.live.feed import Feed, Reloaded
+from app.live.queries import Standing
+from app.live.streams import NEVER, Credential, Piece, State, Subscription, cursor_of, moment_of
 from app.live.watcher import REPLAY_TASKS, Watcher
 from app.live.watches import MAX_KNOWN, UserWatch, Watches
 
 pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
 USER, OTHER = UUID(int=1), UUID(int=2)
-CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", expires_at=None)
 
 
-def found(version: int, *, task: int = 7, user: UUID = USER, ended: bool = False, rendered: bool = True) -> Found:
-    task_id = UUID(int=task)
-    return Found(task_id, user, version, ended, Frame(task_id, version, ended, b"{}") if rendered else None)
+def credential(user: UUID = USER, expires_at: datetime | None = None) -> Credential:
+    return Credential(UUID(int=3), is_key=False, role="user", user_id=user, expires_at=expires_at)
+
+
+def found(version: int, *, task: int = 7, user: UUID = USER, ended: bool = False, rendered: bool = True) -> State:
+    return State(UUID(int=task), user, version, ended, b"{}" if rendered else b"")
+
+
+async def deleted(after: int) -> Piece:
+    """What the watcher reads of a task that was deleted."""
+    return Piece(b"", after, ended=True)
 
 
 class World:
@@ -30,18 +38,18 @@ class World:
 
     def __init__(self) -> None:
         self.watches = Watches()
-        self.stream = TaskStream(USER, CREDENTIAL, 3600, UUID(int=7))
-        self.watches.task(UUID(int=7)).streams.add(self.stream)
-        self.feeds = {user: Feed(user, CREDENTIAL, 3600, self._nothing, START) for user in (USER, OTHER)}
+        self.stream = Subscription(credential(), 3600, deleted, [UUID(int=7)])
+        self.watches.task(UUID(int=7)).subscriptions.add(self.stream)
+        self.feeds = {user: Feed(credential(user), 3600, self._nothing, START) for user in (USER, OTHER)}
         for user, feed in self.feeds.items():
             self.watches.users[user] = UserWatch(START)
             self.watches.users[user].feeds.add(feed)
 
-    async def _nothing(self, ids: list[UUID]) -> Reloaded:
-        return Reloaded([], len(ids))
+    async def _nothing(self, _ids: Sequence[UUID]) -> Reloaded:
+        return [], []
 
     def waiting(self, user: UUID = USER) -> list[tuple[int, int]]:
-        return [(task.int, frame.version) for task, (frame, _) in self.feeds[user]._waiting.items() if frame]
+        return [(task.int, state.version) for task, (state, _) in self.feeds[user]._waiting.items() if state]
 
 
 @pytest.fixture
@@ -52,7 +60,7 @@ async def world() -> World:
 async def test_a_row_goes_to_its_streams_and_to_its_user_alone(world: World) -> None:
     world.watches.show(found(1))
     world.watches.show(found(1, task=8, user=OTHER))
-    assert world.stream._frame is not None
+    assert world.stream._pending is not None
     assert (world.waiting(), world.waiting(OTHER)) == ([(7, 1)], [(8, 1)])
 
 
@@ -87,24 +95,25 @@ async def test_waiting_requests_are_released_by_the_end_and_by_a_deletion(world:
 
 async def test_a_deletion_alone_closes_the_streams_of_the_task_and_not_those_of_its_user(world: World) -> None:
     world.watches.show(found(1))
+    assert await world.stream.next_piece() is not None
     world.watches.forget([UUID(int=7)], gone=[])  # a row that was not asked for by its id
-    assert not world.stream.closed
+    assert not world.stream._is_due
     world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
-    assert world.stream.closed
+    ended = await world.stream.next_piece()
+    assert (ended and ended.events, world.stream.closed) == (b"", True)
     assert not world.feeds[USER].closed
 
 
 async def test_rows_of_a_page_go_on_without_the_one_that_was_deleted(world: World) -> None:
-    rows = RowsStream(USER, CREDENTIAL, 3600, [UUID(int=7), UUID(int=8)], world._nothing)
-    for task_id in rows.task_ids:
-        world.watches.task(task_id).streams.add(rows)
+    ids = [UUID(int=7), UUID(int=8)]
+    rows = Feed(credential(), 3600, world._nothing, task_ids=ids)
+    rows.catch_up(ids, NEVER)
+    world.watches.enter(rows)
     world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
     assert not rows.closed
     world.watches.show(found(2, task=8))
-    assert [frame.version for frame, _ in rows._waiting.values() if frame] == [2]
-    for task_id in rows.task_ids:
-        world.watches.tasks[task_id].leave(rows)
-        world.watches.drop_idle(task_id)
+    assert [state.version for state, _ in rows._waiting.values() if state] == [2]
+    world.watches.leave(rows)
     assert not world.watches.tasks.keys() & {UUID(int=8)}
 
 
@@ -154,7 +163,8 @@ class TestTheWatcher:
     async def watcher(self, monkeypatch: pytest.MonkeyPatch) -> Watcher:
         monkeypatch.setattr(Watcher, "_start_listening", lambda _: None)
         monkeypatch.setattr(queries, "now", lambda: START)
-        return Watcher(Settings(events_streams=2))
+        monkeypatch.setattr(watcher_module, "STREAMS", 2)
+        return Watcher()
 
     async def test_of_one_change_more_than_it_sends_again_says_reset(
         self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
@@ -164,8 +174,11 @@ class TestTheWatcher:
 
         monkeypatch.setattr(queries, "changed_since", changed)
         for there, resets in ((REPLAY_TASKS, False), (REPLAY_TASKS + 1, True)):
-            feed = await watcher.feed(USER, CREDENTIAL, cursor_of(START - timedelta(seconds=1)))
-            assert (b"event: reset" in (feed._take() or b""), len(feed._waiting)) == (resets, 0 if resets else there)
+            feed = await watcher.feed(credential(), cursor_of(START - timedelta(seconds=1)))
+            assert (b"event: reset" in (await feed.next() or b""), len(feed._waiting)) == (
+                resets,
+                0 if resets else there,
+            )
             watcher.leave(feed)
 
     async def test_takes_a_cursor_of_the_future_for_now(
@@ -173,21 +186,21 @@ class TestTheWatcher:
     ) -> None:
         """The database's clock was put back: what changes from now on is behind the cursor that is sent."""
         monkeypatch.setattr(queries, "changed_since", lambda _user, since, _limit: [UUID(int=7)] * (since <= START))
-        feed = await watcher.feed(USER, CREDENTIAL, cursor_of(START + timedelta(hours=1)))
-        assert f"id: {cursor_of(START)}\n".encode() in (feed._take() or b"")
+        feed = await watcher.feed(credential(), cursor_of(START + timedelta(hours=1)))
+        assert f"id: {cursor_of(START)}\n".encode() in (await feed.next() or b"")
         assert [*feed._waiting] == [UUID(int=7)]
 
     async def test_has_so_many_streams_of_all_users(self, watcher: Watcher) -> None:
         for user in (USER, OTHER):
-            await watcher.feed(user, CREDENTIAL, None)
+            await watcher.feed(credential(user), None)
         with pytest.raises(TooManyStreams, match="This API process has too many"):
-            await watcher.feed(UUID(int=4), CREDENTIAL, None)
+            await watcher.feed(credential(UUID(int=4)), None)
 
     async def test_ends_a_stream_with_the_time_of_its_credential(
         self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        until = Credential(CREDENTIAL.id, is_key=False, role="user", expires_at=START + timedelta(seconds=2))
-        feed = await watcher.feed(USER, until, None)
+        until = credential(expires_at=START + timedelta(seconds=2))
+        feed = await watcher.feed(until, None)
         for second, ends in ((1, False), (2, True)):
             standing = Standing({until.id: "user"}, START + timedelta(seconds=second))
             monkeypatch.setattr(queries, "standing", lambda *_, standing=standing: standing)

@@ -8,6 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from threading import Event, Thread
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from prometheus_client import generate_latest
@@ -81,13 +82,13 @@ def rounds(*of: Pass, number: int = 1) -> bool:
 @contextmanager
 def started(*of: Pass, seconds: float = 60.0) -> Iterator[None]:
     """Threads with so much time between two rounds."""
-    settings = get_settings().model_copy(update={"maintenance_interval_seconds": seconds})
-    maintenance = Maintenance(settings, of)
-    maintenance.start()
-    try:
-        yield
-    finally:
-        maintenance.stop()
+    maintenance = Maintenance(get_settings(), of)
+    with patch.object(loop, "INTERVAL_SECONDS", seconds):
+        maintenance.start()
+        try:
+            yield
+        finally:
+            maintenance.stop()
 
 
 class TestTheRegistry:

@@ -107,14 +107,14 @@ class TestProgress:
         """An attempt that is repeated begins at 0."""
 
         async def talk() -> list[int]:
-            frames = iter([0, 40, 40, 0, 30, 60])
+            states = iter([0, 40, 40, 0, 30, 60])
 
-            async def next_frame() -> Any:
-                progress = next(frames, None)
-                return None if progress is None else SimpleNamespace(progress=progress)
+            async def next_piece() -> Any:
+                progress = next(states, None)
+                return None if progress is None else SimpleNamespace(state=SimpleNamespace(progress=progress))
 
             async def follow(*_: Any) -> Any:
-                return SimpleNamespace(next_frame=next_frame)
+                return SimpleNamespace(next_piece=next_piece)
 
             return await self.told(SimpleNamespace(follow=follow, leave=lambda _: None))
 

@@ -7,21 +7,20 @@ import pytest
 
 from app.errors import InvalidTask, UniqueKeyTaken
 from app.schemas.task import TaskCreate
+from app.web.task_form import values as values_module
 from app.web.task_form.fields import MAX_INPUTS, OPTIONS, Field, changed, fields_of
 from app.web.task_form.shapes import MAX_DEPTH
 from app.web.task_form.values import Reading, body_of
 from tests.support.form_tasks import INVOICE, PAINT, kind_of
 from tests.support.tables import check_rows
 
-MOST = 100  # values
-
 
 def arguments(form: dict[str, str]) -> dict[str, Field]:
     return {each.name: each for each in fields_of(INVOICE, form).all() if each.name.startswith("kwargs.")}
 
 
-def task_of(form: dict[str, str], kind: Any = INVOICE, most: int = MOST) -> Any:
-    return Reading(kind, form, most).checked()
+def task_of(form: dict[str, str], kind: Any = INVOICE) -> Any:
+    return Reading(kind, form).checked()
 
 
 def given(**typed: str) -> dict[str, str]:
@@ -152,7 +151,7 @@ class TestPlaces:
 
     def test_of_errors(self) -> None:
         reading = Reading(
-            INVOICE, given(lines__4__article="x", lines__9__notes__1="", lines__9__notes__3="n", either="1"), MOST
+            INVOICE, given(lines__4__article="x", lines__9__notes__1="", lines__9__notes__3="n", either="1")
         )
 
         def check(place: list[str | int], name: str) -> None:
@@ -171,10 +170,10 @@ class TestPlaces:
 
     def test_of_what_concerns_no_field_stays_on_top(self) -> None:
         error: Any = {"loc": ["kwargs", "unknown"], "msg": "m", "type": "t"}
-        assert Reading(INVOICE, {}, MOST).placed(InvalidTask(), [error]) == ({}, [error])
+        assert Reading(INVOICE, {}).placed(InvalidTask(), [error]) == ({}, [error])
 
     def test_of_what_names_a_field_by_its_kind(self) -> None:
-        reading = Reading(INVOICE, {}, MOST)
+        reading = Reading(INVOICE, {})
         error: Any = {"loc": [], "msg": "m", "type": "start_given_twice"}
         assert reading.placed(InvalidTask(), [error]) == ({"run_at": ["m"]}, [])
         assert [*reading.placed(UniqueKeyTaken(), [])[0]] == ["unique_key"]
@@ -225,18 +224,20 @@ class TestBounds:
             task_of(form)
         assert refused.value.errors[-1]["type"] == "too_many_fields"
 
-    def test_of_values_in_all_fields_together(self) -> None:
+    def test_of_values_in_all_fields_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
         values = json.dumps([1] * 40)
         form = given(other=values, either=values)
-        assert len(task_of(form, most=100)["kwargs"]["either"]) == 40
+        monkeypatch.setattr(values_module, "MAX_VALUES", 100)
+        assert len(task_of(form)["kwargs"]["either"]) == 40
+        monkeypatch.setattr(values_module, "MAX_VALUES", 60)
         with pytest.raises(InvalidTask) as refused:
-            task_of(form, most=60)
+            task_of(form)
         assert [error["msg"] for error in refused.value.errors] == ["is not JSON: more than 60 JSON values"]
 
 
 def test_a_task_as_json_is_an_object() -> None:
     def check(typed: str) -> None:
         with pytest.raises(InvalidTask):
-            body_of(typed, MOST)
+            body_of(typed)
 
     check_rows(check, ["", "{", "[]", "1", "null"])

