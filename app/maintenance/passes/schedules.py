@@ -31,7 +31,7 @@ MOST = 1000
 # pass goes on with those who have waited longest.
 SECONDS = 0.5
 # Schedules that share a transaction, and the bytes of their requests, tags and metadata. Submits of their users wait.
-TOGETHER, MOST_BYTES = 250, 8 * 1024 * 1024
+TOGETHER, MOST_BYTES = 500, 8 * 1024 * 1024
 # All schedules are read: the version changes with a deploy alone, and each process looks at its first round.
 EACH_HOUR = 3600.0
 # After an error that is none of the database's state.
