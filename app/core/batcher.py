@@ -9,8 +9,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from typing import Generic, TypeVar
 
+from app.core.fair_order import by_turns
 from app.core.fair_threads import PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
@@ -92,7 +94,7 @@ class Batcher(Generic[Item, Result]):
             return
         waiting = [each for each in self._waiting if not each[2].done()]  # the others were cancelled meanwhile
         if len(waiting) > self._max_batch:
-            waiting = _by_turns(waiting)
+            waiting = by_turns(waiting, itemgetter(0))
         batch, self._waiting, self._of_users = waiting[: self._max_batch], waiting[self._max_batch :], None
         if not batch:
             return
@@ -133,15 +135,3 @@ class Batcher(Generic[Item, Result]):
                 answer.set_result(outcome)
         if self._all_done is not None and not self._is_in_flight:
             self._all_done.set_result(None)
-
-
-def _by_turns(waiting: "list[_Waiting[Item, Result]]") -> "list[_Waiting[Item, Result]]":
-    """Return the first item of each user, then the second of each, and so on; within these in the given order."""
-    seen: Counter[Hashable] = Counter()
-    rounds: list[list[_Waiting[Item, Result]]] = []
-    for each in waiting:
-        if seen[each[0]] == len(rounds):
-            rounds.append([])
-        rounds[seen[each[0]]].append(each)
-        seen[each[0]] += 1
-    return [each for one_round in rounds for each in one_round]

@@ -1,4 +1,4 @@
-"""Threads that users share fairly: a queue for each user, and turns among them (fair queuing, Nagle, RFC 970).
+"""Threads that users share fairly: they take turns (`app/core/fair_order.py`).
 
 Belongs to one event loop. Calls beyond the free threads wait; the next thread goes to the user whose turn it is, not to
 the call that came first. A user who is alone holds all threads but one, which is free for the next user; beside others,
@@ -12,12 +12,12 @@ caller says so, and while the user's last call took COSTLY_SECONDS of a processo
 import asyncio
 import sys
 import time
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from app.core.fair_order import FairQueue
 from app.errors import Overloaded, TooManyWaiting
 
 Result = TypeVar("Result")
@@ -36,16 +36,14 @@ class CallerGone(Exception):
 
 
 class _User:
-    """The calls of one user: how many run, and the turns of those that wait, plain and costly ones."""
+    """The calls of one user: how many run, plain and costly ones, and how many wait."""
 
-    __slots__ = ("costly", "costly_running", "last_seconds", "name", "plain", "running")
+    __slots__ = ("costly_running", "last_seconds", "name", "running", "waiting")
 
     def __init__(self, name: Hashable) -> None:
         self.name = name
-        self.running = self.costly_running = 0
+        self.running = self.costly_running = self.waiting = 0
         self.last_seconds = 0.0
-        self.plain: deque[asyncio.Future[None]] = deque()
-        self.costly: deque[asyncio.Future[None]] = deque()
 
     def timed(self, function: Callable[[], Result]) -> Result:
         begun = time.thread_time()
@@ -53,10 +51,6 @@ class _User:
             return function()
         finally:
             self.last_seconds = time.thread_time() - begun
-
-    @property
-    def waiting(self) -> int:
-        return len(self.plain) + len(self.costly)
 
 
 async def _never() -> bool:
@@ -73,13 +67,15 @@ class FairThreads:
         self._alone, self._share = threads, max(1, (threads + 1) // 2)
         self._costly_free = max(1, threads // 2)
         self._waiting_per_user, self._max_waiting = waiting_per_user, max_waiting
-        self.waiting = 0
         self._users: dict[Hashable, _User] = {}
-        # Users with waiting calls, in the order of their turns. A user whose share is used up is taken out, and comes
-        # back when a call of theirs ends.
-        self._plain_turns: OrderedDict[Hashable, _User] = OrderedDict()
-        self._costly_turns: OrderedDict[Hashable, _User] = OrderedDict()
+        self._plain: FairQueue[_User, asyncio.Future[None]] = FairQueue()
+        self._costly: FairQueue[_User, asyncio.Future[None]] = FairQueue()
         self._costly_is_next = False
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for a thread."""
+        return len(self._plain) + len(self._costly)
 
     async def run(
         self,
@@ -133,17 +129,9 @@ class FairThreads:
         if is_costly:
             self._costly_free += 1
             user.costly_running -= 1
-        self._take_in(user)
         self._forget_if_idle(user)
         if self.waiting:
             self._begin_next()
-
-    def _take_in(self, user: _User) -> None:
-        """Give the user's waiting calls a turn again."""
-        if user.plain:
-            self._plain_turns.setdefault(user.name, user)
-        if user.costly:
-            self._costly_turns.setdefault(user.name, user)
 
     async def _wait(self, user: _User, *, is_costly: bool, is_gone: Callable[[], Awaitable[bool]]) -> bool:
         """Return when the call has its turn; True if that took LOOK_SECONDS or more."""
@@ -153,10 +141,9 @@ class FairThreads:
             self._forget_if_idle(user)
             raise Overloaded(retry_after=RETRY_SECONDS)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        turns, calls = (self._costly_turns, user.costly) if is_costly else (self._plain_turns, user.plain)
-        calls.append(turn)
-        turns.setdefault(user.name, user)
-        self.waiting += 1
+        calls = self._costly if is_costly else self._plain
+        calls.add(user, turn)
+        user.waiting += 1
         waited_long = False
         try:
             while not turn.done():
@@ -169,10 +156,8 @@ class FairThreads:
             if turn.done():  # it was given a thread meanwhile
                 self._end(user, is_costly=is_costly)
             else:
-                calls.remove(turn)
-                self.waiting -= 1
-                if not calls:
-                    turns.pop(user.name, None)
+                calls.remove(user, turn)
+                user.waiting -= 1
                 self._forget_if_idle(user)
             raise
         return waited_long
@@ -186,27 +171,23 @@ class FairThreads:
                 return
 
     def _begin_one(self, *, is_costly: bool) -> bool:
-        turns = self._costly_turns if is_costly else self._plain_turns
-        while turns and (self._costly_free or not is_costly):
-            name, user = turns.popitem(last=False)
-            calls = user.costly if is_costly else user.plain
-            if not calls or not self._may_run(user, is_costly=is_costly):
-                continue
-            turn = calls.popleft()
-            self.waiting -= 1
-            self._begin(user, is_costly=is_costly)
-            turn.set_result(None)
-            if calls:
-                turns[name] = user
-            return True
-        return False
+        if is_costly and not self._costly_free:
+            return False
+        # Who may not have one has calls that run: there are no more of these users than threads.
+        calls = self._costly if is_costly else self._plain
+        found = calls.take(lambda user: self._may_run(user, is_costly=is_costly))
+        if found is None:
+            return False
+        user, turn = found
+        user.waiting -= 1
+        self._begin(user, is_costly=is_costly)
+        turn.set_result(None)
+        return True
 
     def _forget_if_idle(self, user: _User) -> None:
         if user.running or user.waiting:
             return
         self._users.pop(user.name, None)
-        if len(self._users) == 1:  # the one who is left may hold more
-            self._take_in(*self._users.values())
 
 
 # -- How soon a thread gets the interpreter from a busy event loop (`sys.setswitchinterval`) ---------------------------

@@ -220,7 +220,7 @@ class Call:
         accepted = await submitter.submit(wanted, user)
         if self._large is not None:
             self._large.forget()
-        return accepted.task
+        return accepted.result[0]
 
     def _wanted(self, kind: TaskType, arguments: Mapping[str, Any]) -> TaskCreate:
         given = arguments if self._large is None else self._large.given

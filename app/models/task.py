@@ -360,7 +360,7 @@ class TaskDependency(Base):
 
 
 class IdempotencyKey(Base):
-    """Committed with its task or not at all. It outlives the task, so that a late repetition creates no second one."""
+    """Committed with what was made or not at all. It outlives that, so that a late repetition makes no second one."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index(None, "task_id"), Index(None, "created_at"))
@@ -368,9 +368,9 @@ class IdempotencyKey(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(short_text(255), primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(Digest)
-    # NULL once the task has been deleted, and for a batch.
+    # Read still, written no more: the id of a single task, NULL once it has been deleted.
     task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))
-    # The tasks of a batch in the order of the request. No foreign key: a deleted one is found missing.
+    # What was made, in the order of the request: tasks, or a schedule or workflow. A deleted one is found missing.
     task_ids: Mapped[list[str] | None] = mapped_column(JSONText)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -22,10 +22,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
-from app.db.outage import first_line, is_outage, is_passing
+from app.db.outage import first_line
 from app.db.session import transaction
 from app.db.statements.reads import distinct_values, is_one_of
 from app.db.statements.writes import changed_rows
+from app.db.together import blamed, together
+from app.db.transactions import retry_deadlocks
 from app.ddl.clock import NOW, seconds
 from app.ddl.terms import MOST_CONSUMERS
 from app.models.outbox import OutboxRow
@@ -67,19 +69,18 @@ class TaskEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class Consumer:
-    """Takes rows of the outbox. `handle` runs in the transaction that deletes the row, and does not commit.
+    """Takes rows of the outbox. `handle` runs in the transaction that deletes these rows, and does not commit.
 
     It writes to the database and nothing else: the server ends a transaction that is idle for two seconds
     (`IDLE_MS` of `app/db/session.py`), and on SQLite it keeps all other writers waiting. What is slow, or is sent over
     the network, is a task or a row for a pass of its own. What cannot be taken back by a rollback belongs into
-    `after_commit`; it may then be lost with the process. An exception has the row tried again.
+    `after_commit`; it may then be lost with the process. After an exception the rows are handed over in parts
+    (`app/db/together.py`), and the one at fault is tried again later.
     """
 
     name: str
     number: int
-    handle: Callable[[Session, TaskEvent], None]
-    handle_all: Callable[[Session, Sequence[TaskEvent]], None] | None = None
-    """As `handle` for several events, where that costs less. What it fails on is handed over one by one."""
+    handle: Callable[[Session, Sequence[TaskEvent]], None]
     batch: int = BATCH
 
     def __post_init__(self) -> None:
@@ -118,62 +119,57 @@ def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int
 def deliver_batch(
     db: Session, consumer: Consumer, *, of: Sequence[UUID] | None = None, turn: Turn | None = None
 ) -> int:  # fmt: skip
-    """Hand a batch to the consumer, in one transaction. Returns how many rows it was: 0 if none is ready.
+    """Hand a batch to the consumer, in one transaction if possible. Returns how many rows it was: 0 if none is ready.
 
     Of each task it is the first row that is left. `of`: of these tasks alone. `turn`, which the call moves on, says of
-    which users. Raises SQLAlchemyError if the outbox itself cannot be read or written.
+    which users. A row at which the consumer fails counts a failure. Raises SQLAlchemyError if the outbox itself cannot
+    be read or written.
     """
-    at: tuple[TaskEvent, int] | None = None
-    rows: Sequence[Any] = ()
-    all_handled = False
-    try:
-        with transaction(db):
-            ids = _first_of_users(db, consumer, turn or Turn()) if of is None else _first_of_tasks(db, consumer, of)
-            rows = db.execute(_LOCK, {"ids": ids}).all() if ids else ()
-            if len(rows) == 1:
-                failures, *values = rows[0]
-                at = TaskEvent(*values), failures + 1
-            if not _deliver_together(db, consumer, rows):
-                for failures, *values in rows:
-                    at = TaskEvent(*values), failures + 1
-                    _deliver(db, consumer, *at)
-            all_handled = True
-    except Exception as error:
-        # The transaction is gone, with what it had handed over.
-        if len(rows) > 1 and (all_handled or at is None):
-            # The COMMIT failed, or what was done together: that does not say for which row. A batch of one does.
-            return sum(deliver_batch(db, consumer, of=[TaskEvent(*values).task_id]) for _, *values in rows)
-        if at is None:
-            raise
-        # Of the connection, a lock or a time limit; or the COMMIT of this row alone.
-        with transaction(db):
-            _write_failure(db, consumer, *at, error)
-        return 1
+    with transaction(db):  # it is that of the first try, too
+        ids = _first_of_users(db, consumer, turn or Turn()) if of is None else _first_of_tasks(db, consumer, of)
+        what = f"rows of the outbox for {consumer.name}"
+        return sum(together(what, ids, partial(_deliver, db, consumer), partial(_write_failure, db, consumer)))
+
+
+def _deliver(db: Session, consumer: Consumer, ids: Sequence[int]) -> int:
+    return retry_deadlocks(lambda: _hand_over(db, consumer, ids))
+
+
+def _hand_over(db: Session, consumer: Consumer, ids: Sequence[int]) -> int:
+    """Hand over those of these rows that nobody else has locked, and delete them. Returns how many."""
+    with blamed(db), transaction(db):
+        rows = db.execute(_LOCK, {"ids": list(ids)}).all()
+        if rows:
+            try:
+                consumer.handle(db, [TaskEvent(*values) for _, *values in rows])
+            except SystemExit as error:  # it would end the thread, and with it the outbox, without a word
+                raise RuntimeError("the consumer ends the process") from error
+            db.execute(_DONE, {"ids": [row.id for row in rows]})
     return len(rows)
 
 
-def _deliver_together(db: Session, consumer: Consumer, rows: Sequence[Any]) -> bool:
-    """Hand these rows over at once and delete them. Returns False, with nothing done, where that is not possible.
+def _write_failure(db: Session, consumer: Consumer, row_id: int, error: Exception) -> int:
+    """Write that the consumer has failed at this row once more. Returns 1, the number of rows."""
+    with transaction(db):
+        rows = db.execute(_LOCK, {"ids": [row_id]}).all()
+        for failures, *values in rows:
+            _write_failure_of(db, consumer, TaskEvent(*values), failures + 1, error)
+    return 1
 
-    What it raises for one row alone, its caller takes back and writes down.
-    """
-    events = [TaskEvent(*values) for _, *values in rows]
-    if consumer.handle_all is None or not events:
-        return False
-    if len(events) == 1:
-        consumer.handle_all(db, events)
-        db.execute(_DONE, {"ids": [events[0].id]})
-        return True
-    try:
-        with db.begin_nested():
-            consumer.handle_all(db, events)
-            db.execute(_DONE, {"ids": [event.id for event in events]})
-    except Exception as error:
-        if is_outage(error) or is_passing(error):
-            raise
-        logger.warning("outbox: %d rows for %s one by one, after: %s", len(events), consumer.name, first_line(error))
-        return False
-    return True
+
+def _write_failure_of(db: Session, consumer: Consumer, event: TaskEvent, failures: int, error: Exception) -> None:
+    what = f"outbox: {event.event} of task {event.task_id} for {consumer.name}"
+    values: dict[str, Any] = {"failures": failures, "error": redact_text(first_line(error))[:ERROR_CHARACTERS]}
+    if failures >= MOST_FAILURES:
+        values["set_aside_at"] = NOW
+        told = "%s is set aside after %d failures: row %d of task_outbox"
+        logger.error(told, what, failures, event.id, exc_info=error)
+    else:
+        wait = RETRY_SECONDS * 2 ** (failures - 1)
+        values["next_try_at"] = NOW + seconds(sa.literal(wait, sa.Double))
+        logger.warning("%s failed, and is tried again in %g s: %s", what, wait, values["error"])
+    row = sa.update(OutboxRow).where(OutboxRow.id == event.id).values(values)
+    db.execute(row.execution_options(synchronize_session=False))
 
 
 _OUTBOX = cast("sa.Table", OutboxRow.__table__)
@@ -247,32 +243,3 @@ def _first_of_users(db: Session, consumer: Consumer, turn: Turn) -> Sequence[int
 def _first_of_tasks(db: Session, consumer: Consumer, of: Sequence[UUID]) -> Sequence[int]:
     """The ids of rows to hand over now, of these tasks."""
     return db.scalars(_FIRST_OF, {"consumer": consumer.number, "of": list(of)}).all()
-
-
-def _deliver(db: Session, consumer: Consumer, event: TaskEvent, failures: int) -> None:
-    """Hand the event over and delete its row; where that fails, write down that it is failure number `failures`."""
-    try:
-        with db.begin_nested():
-            consumer.handle(db, event)
-            db.execute(_DONE, {"ids": [event.id]})
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit would end the thread, and with it the outbox, without a word
-        if is_outage(error) or is_passing(error):
-            raise
-        _write_failure(db, consumer, event, failures, error)
-
-
-def _write_failure(db: Session, consumer: Consumer, event: TaskEvent, failures: int, error: BaseException) -> None:
-    what = f"outbox: {event.event} of task {event.task_id} for {consumer.name}"
-    values: dict[str, Any] = {"failures": failures, "error": redact_text(first_line(error))[:ERROR_CHARACTERS]}
-    if failures >= MOST_FAILURES:
-        values["set_aside_at"] = NOW
-        told = "%s is set aside after %d failures: row %d of task_outbox"
-        logger.error(told, what, failures, event.id, exc_info=error)
-    else:
-        wait = RETRY_SECONDS * 2 ** (failures - 1)
-        values["next_try_at"] = NOW + seconds(sa.literal(wait, sa.Double))
-        logger.warning("%s failed, and is tried again in %g s: %s", what, wait, values["error"])
-    row = sa.update(OutboxRow).where(OutboxRow.id == event.id).values(values)
-    db.execute(row.execution_options(synchronize_session=False))

@@ -5,8 +5,7 @@ another user's raises ScheduleNotFound, like one that does not exist. `within_qu
 hold.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,7 +20,6 @@ from app.db.statements import accounts, schedules as statements
 from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
 from app.errors import (
-    IdempotencyKeyInFlight,
     IdempotentScheduleDeleted,
     InvalidArguments,
     ScheduleNotFound,
@@ -38,7 +36,8 @@ from app.services.audit import record_schedule
 from app.services.schedules import backfills, definitions, listing, runs, scheduled_tasks
 from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.runs import Run, RunState
-from app.services.tasks import idempotency, limited_tasks, task_creation, task_dependencies
+from app.services.tasks import limited_tasks, task_creation, task_dependencies
+from app.services.tasks.idempotency import Accepted, Take, once
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create, check_priorities
 
@@ -48,14 +47,6 @@ class NextTime(NamedTuple):
 
     scheduled_for: datetime
     run_at: datetime
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A new schedule, or the one that an earlier request with the same idempotency key has made."""
-
-    schedule: Schedule
-    replayed: bool = False
 
 
 class ScheduleService:
@@ -70,13 +61,13 @@ class ScheduleService:
         PriorityNotAllowed, UserNotFound; with `within_quota` TooManySchedules.
         """
         wanted: ScheduleCreate = definitions.parse_fields(ScheduleCreate, fields)
-        return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).schedule
+        return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).result
 
     @retries_deadlocks
     def accept(
         self, db: Session, wanted: ScheduleCreate, user_id: UUID, key: str | None = None, *, rights: Rights | None,
         commit: bool = True, within_quota: bool = True,
-    ) -> Accepted:  # fmt: skip
+    ) -> Accepted[Schedule]:  # fmt: skip
         """Make the schedule of a request, once for this idempotency key. `rights`: the caller's, None for code.
 
         Raises TaskNotAllowed, InsufficientScope, IdempotencyKeyReused, IdempotencyKeyInFlight,
@@ -85,25 +76,28 @@ class ScheduleService:
         if rights is not None:
             check_may_create([wanted.task], rights)
         most = get_settings().quota_schedules
-        fingerprint = b"" if key is None else idempotency.fingerprint_of(wanted)
-        with transaction(db, commit=commit):
-            if key is not None and (earlier := self._replayed(db, user_id, key, fingerprint)) is not None:
-                return Accepted(earlier, replayed=True)
-            now = scheduled_tasks.now_of(db)
-        schedule = definitions.new_schedule(wanted, user_id, now)
-        row = scheduled_tasks.check_request(schedule.task, user_id, schedule.id, now)
-        with transaction(db, commit=commit):
-            if within_quota:
-                _check_number(db, user_id, most)
-            if priority_and_followers(db, user_id) is None:
-                raise UserNotFound
-            _check_task(db, row, schedule.id)
-            db.add(schedule)
-            db.flush()
-            if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [schedule.id]):
-                raise IdempotencyKeyInFlight(retry_after=idempotency.RETRY_SECONDS)
-            record_schedule(db, ScheduleEvent.CREATED, schedule)
-        return Accepted(schedule)
+
+        def make(take: Take) -> Accepted[Schedule]:
+            with transaction(db, commit=commit):
+                now = scheduled_tasks.now_of(db)
+            schedule = definitions.new_schedule(wanted, user_id, now)
+            row = scheduled_tasks.check_request(schedule.task, user_id, schedule.id, now)
+            with transaction(db, commit=commit):
+                if within_quota:
+                    _check_number(db, user_id, most)
+                if priority_and_followers(db, user_id) is None:
+                    raise UserNotFound
+                _check_task(db, row, schedule.id)
+                db.add(schedule)
+                db.flush()
+                take([schedule.id])
+                record_schedule(db, ScheduleEvent.CREATED, schedule)
+            return Accepted(schedule)
+
+        def find(ids: Sequence[UUID]) -> Schedule | None:
+            return db.get(Schedule, ids[0], populate_existing=True)
+
+        return once(db, user_id, key, wanted, make=make, find=find, gone=IdempotentScheduleDeleted)
 
     # Read
 
@@ -288,15 +282,6 @@ class ScheduleService:
             db.flush()
             record_schedule(db, ScheduleEvent.PAUSED if paused else ScheduleEvent.RESUMED, schedule)
         return schedule
-
-    def _replayed(self, db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Schedule | None:
-        ids = idempotency.find_created(db, user_id, key, fingerprint)
-        if ids is None:
-            return None
-        found = None if ids[0] is None else db.get(Schedule, ids[0], populate_existing=True)
-        if found is None:
-            raise IdempotentScheduleDeleted
-        return found
 
 
 def _find(db: Session, schedule_id: UUID, owner: UUID | None, *, lock: bool = False) -> Schedule:

@@ -5,8 +5,7 @@ another user's raises WorkflowNotFound, like one that does not exist.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,27 +17,19 @@ from app.db.listing import Page
 from app.db.session import transaction
 from app.db.statements import workflows
 from app.db.transactions import after_commit, retries_deadlocks
-from app.errors import IdempotencyKeyInFlight, IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
+from app.errors import IdempotentWorkflowDeleted, InvalidWorkflow, WorkflowNotFound
 from app.models.workflow import Workflow, WorkflowEvent
 from app.schemas.workflow import WorkflowCreate, WorkflowRead, WorkflowSummary
 from app.services import audit
 from app.services.accounts.users import Rights
 from app.services.audit import Subject
-from app.services.tasks import idempotency
+from app.services.tasks.idempotency import Accepted, Take, once
 from app.services.tasks.permissions import check_may_create
 from app.services.workflows import dependents, lifecycle, reading
 from app.services.workflows.reading import WorkflowFilter
 from app.workflows.canvas import UnusableCanvas, write
 
 MOST_CHARACTERS = 200  # of a name
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The workflow of a request. `replayed`: an earlier request with the same key created it."""
-
-    workflow: WorkflowRead
-    replayed: bool = False
 
 
 class WorkflowService:
@@ -55,7 +46,7 @@ class WorkflowService:
         """
         fields = {"name": name, "tasks": list(tasks), "on_failure": on_failure}
         wanted = parsed(WorkflowCreate, fields, InvalidWorkflow)
-        return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).workflow
+        return self.accept(db, wanted, user_id, rights=None, commit=commit, within_quota=within_quota).result
 
     def create_from_canvas(
         self, db: Session, canvas: Any, *, user_id: UUID, name: str | None = None, on_failure: str = "cancel",
@@ -79,7 +70,7 @@ class WorkflowService:
     def accept(
         self, db: Session, wanted: WorkflowCreate, user_id: UUID, key: str | None = None, *, rights: Rights | None,
         commit: bool = True, within_quota: bool = True,
-    ) -> Accepted:  # fmt: skip
+    ) -> Accepted[WorkflowRead]:  # fmt: skip
         """Create the workflow of a request, once for this idempotency key. `rights`: the caller's, None for code.
 
         Raises as `create_workflow`, and TaskNotAllowed, InsufficientScope, IdempotencyKeyReused,
@@ -87,18 +78,19 @@ class WorkflowService:
         """
         if rights is not None:
             check_may_create(wanted.tasks, rights)
-        fingerprint = b"" if key is None else idempotency.fingerprint_of(wanted)
-        if key is not None:
-            with transaction(db, commit=commit):
-                found = idempotency.find_created(db, user_id, key, fingerprint)
-                if found is not None:
-                    return Accepted(_replayed(db, found), replayed=True)
-        new = lifecycle.check_request(wanted, user_id)
-        with lifecycle.creating(db, new, commit=commit, within_quota=within_quota):
-            if key is not None and not idempotency.take_key_for(db, user_id, key, fingerprint, [new.id]):
-                raise IdempotencyKeyInFlight(retry_after=idempotency.RETRY_SECONDS)
-            made = self.get_workflow(db, new.id)
-        return Accepted(made)
+
+        def make(take: Take) -> Accepted[WorkflowRead]:
+            new = lifecycle.check_request(wanted, user_id)
+            with lifecycle.creating(db, new, commit=commit, within_quota=within_quota):
+                take([new.id])
+                return Accepted(self.get_workflow(db, new.id))
+
+        def find(ids: Sequence[UUID]) -> WorkflowRead | None:
+            with suppress(WorkflowNotFound):
+                return self.get_workflow(db, ids[0])
+            return None
+
+        return once(db, user_id, key, wanted, make=make, find=find, gone=IdempotentWorkflowDeleted)
 
     def get_workflow(self, db: Session, workflow_id: UUID, *, owner: UUID | None = None) -> WorkflowRead:
         """Return the workflow with its tasks. Raises WorkflowNotFound."""
@@ -175,13 +167,6 @@ def _lock(db: Session, workflow_id: UUID, owner: UUID | None) -> Workflow:
 def _record(db: Session, event: WorkflowEvent, workflow: Workflow) -> None:
     about = Subject("workflow", str(workflow.id))
     audit.record(db, event, about, actor=None, owner=str(workflow.user_id), name=workflow.name)
-
-
-def _replayed(db: Session, ids: list[UUID | None]) -> WorkflowRead:
-    try:
-        return WorkflowRead.model_validate(reading.read(db, ids[0]))  # type: ignore[arg-type]  # (one id that is set)
-    except WorkflowNotFound:
-        raise IdempotentWorkflowDeleted from None
 
 
 workflow_service = WorkflowService()

@@ -133,7 +133,7 @@ class TestABatch:
             assert stepped.result(30) or step()
         assert counts(tasks, accepted, "running") == {"matched": 3, "done": 3, "failed": 7, "skipped": {}}
         assert generations(tasks) == {2: 3}
-        assert "one by one" not in caplog.text
+        assert "in parts" not in caplog.text
 
     def test_of_a_killed_process_is_lost_nowhere(self, tasks: TaskClient) -> None:
         revoke_many(tasks, 1500)

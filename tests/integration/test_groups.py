@@ -145,11 +145,11 @@ class TestAnOutage:
         assert [type(each) for each in submitted(user)] == [OperationalError]
         assert (stored(user), sent) == (1, [])  # the row is there, and ready: maintenance wakes a slot
 
-    def test_in_the_midst_of_one_by_one_is_told_to_those_that_it_hits(
+    def test_in_the_midst_of_parts_is_told_to_those_that_it_hits(
         self, user: UUID, sent: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         insert = new_tasks.insert_rows
-        calls = iter([insert, insert, insert, away])  # of all three, then of each
+        calls = iter([insert] * 4 + [away])  # of all three, of two, of each of these, and of the third
 
         def fail_late(*arguments: Any, **options: Any) -> Any:
             return next(calls)(*arguments, **options)

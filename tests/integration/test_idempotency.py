@@ -22,7 +22,8 @@ from app.errors import IdempotencyKeyReused
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
 from app.services import retention
-from app.services.tasks import idempotency, new_rows
+from app.services.batched.submitter import create_once
+from app.services.tasks import new_rows
 from tests.support.accounts import MakeUser, bearer
 from tests.support.databases import ENGINE
 from tests.support.faults.failpoints import failpoints
@@ -111,10 +112,10 @@ class TestTheSameRequestAgain:
         with SessionLocal() as db:
             wanted = (TaskCreateOfLater.model_validate(BODY | more) for more in ({}, {"added": "x"}))
             same, other = (new_rows.rows_of([each], UUID(tasks.user["id"])) for each in wanted)
-            again = idempotency.create_once(db, same, KEY)
-            assert (str(again.task.id), again.replayed) == (first, True)
+            again = create_once(db, same, KEY)
+            assert (str(again.result[0].id), again.replayed) == (first, True)
             with pytest.raises(IdempotencyKeyReused):
-                idempotency.create_once(db, other, KEY)
+                create_once(db, other, KEY)
 
     def test_without_its_key_is_another_task(self, tasks: TaskClient) -> None:
         found = {created(send(tasks)), created(tasks.post(body=BODY)), created(send(tasks, "another"))}
@@ -220,8 +221,8 @@ class TestInFlight:
             ):
                 not_committed.setattr(turns, "place", lambda *_: 0)  # which follows a commit
                 rows = new_rows.rows_of([TaskCreate.model_validate(BODY)], UUID(tasks.user["id"]))
-                accepted = idempotency.create_once(db, rows, KEY)
-            yield outer, str(accepted.task.id)
+                accepted = create_once(db, rows, KEY)
+            yield outer, str(accepted.result[0].id)
 
     @pytest.mark.skipif(ENGINE == "sqlite", reason=ONE_WRITER)
     @pytest.mark.usefixtures("undecided")
@@ -300,7 +301,7 @@ class TestABatch:
         with engine().connect() as connection, connection.begin() as outer:
             with SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db:
                 rows = new_rows.rows_of(wanted, user)
-                idempotency.create_once(db, rows, KEY, is_batch=True)
+                create_once(db, rows, KEY, is_batch=True)
             assert refused(self.send(tasks, {}, {})) == (409, "idempotency_key_in_flight")
             outer.rollback()
         assert len(self.ids_of(self.send(tasks, {}, {}))) == 2
@@ -362,4 +363,4 @@ class TestAKilledApi:
         again = stack.api(token).post(TASKS, json=BODY, headers=headers)  # on an API that was started anew
         task_id = replayed(again) if committed else created(again)
         assert [str(id_of(row[0])) for row in stack.sql("SELECT id FROM tasks")] == [task_id]
-        assert [str(id_of(row[0])) for row in stack.sql("SELECT task_id FROM idempotency_keys")] == [task_id]
+        assert [json.loads(row[0]) for row in stack.sql("SELECT task_ids FROM idempotency_keys")] == [[task_id]]

@@ -91,10 +91,10 @@ def create_schedule(
     cron line fires as Debian's cron does. Times before the creation are not made up: a backfill does that.
     """
     accepted = schedule_service.accept(db, body, user.id, idempotency_key, rights=user.rights)
-    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.schedule.id}"}
+    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.result.id}"}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return rendered(ScheduleRead.model_validate(accepted.schedule), status.HTTP_201_CREATED, headers)
+    return rendered(ScheduleRead.model_validate(accepted.result), status.HTTP_201_CREATED, headers)
 
 
 @router.get("/", response_model=list[ScheduleRead], response_description="Schedules, the newest first")

@@ -75,11 +75,10 @@ from app.schemas.task_changes import TaskPatch, TaskRetry, named_in
 from app.schemas.task_filter import MAX_VALUES
 from app.schemas.values import MAX_METADATA_BYTES
 from app.services.batched.authenticator import login_claims
-from app.services.batched.submitter import Submitter
+from app.services.batched.submitter import AcceptedTasks, Submitter
 from app.services.batched.task_reads import NewestTasks, ReadTask, TaskLists, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
-from app.services.tasks.idempotency import Accepted
 from app.services.tasks.permissions import types_for
 from app.services.tasks.task_history import ATTEMPTS
 
@@ -169,13 +168,14 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
     return await create_task(request, user, submitter, body)
 
 
-def _created(request: Request, accepted: Accepted) -> Response:
-    location = f"{request.scope['path'].rstrip('/')}/{accepted.task.id}"
-    headers = {"Location": location, "ETag": etag(accepted.task.version), **_replayed(accepted)}
-    return rendered(accepted.task, status.HTTP_201_CREATED if accepted.is_new else status.HTTP_200_OK, headers)
+def _created(request: Request, accepted: AcceptedTasks) -> Response:
+    (task,) = accepted.result
+    location = f"{request.scope['path'].rstrip('/')}/{task.id}"
+    headers = {"Location": location, "ETag": etag(task.version), **_replayed(accepted)}
+    return rendered(task, status.HTTP_201_CREATED if accepted.is_new else status.HTTP_200_OK, headers)
 
 
-def _replayed(accepted: Accepted) -> dict[str, str]:
+def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
     return {_REPLAYED: "true"} if accepted.replayed else {}
 
 
@@ -291,7 +291,7 @@ def create_tasks(
     `unique_key` that stands twice in the batch counts as taken by the first of the two.
     """
     accepted = submitter.submit_all(body.tasks, user, idempotency_key)
-    return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
+    return rendered(TaskBatchRead(tasks=accepted.result), status.HTTP_201_CREATED, _replayed(accepted))
 
 
 @router.get("/", response_model=list[TaskRead], response_description="Tasks, newest first")

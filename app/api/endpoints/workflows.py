@@ -95,10 +95,10 @@ def create_workflow(
     as the task starts, and the arguments are checked then. Each task counts against the quotas.
     """
     accepted = workflow_service.accept(db, body, user.id, idempotency_key, rights=user.rights)
-    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.workflow.id}"}
+    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.result.id}"}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return rendered(accepted.workflow, status.HTTP_201_CREATED, headers)
+    return rendered(accepted.result, status.HTTP_201_CREATED, headers)
 
 
 @router.get("/", response_model=list[WorkflowSummary], response_description="Workflows, the newest first")

@@ -7,12 +7,12 @@ cores of a process. A request that waits for its turn holds no thread and no con
 import hashlib
 import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 
+from app.core.fair_order import FairQueue
 from app.errors import Overloaded, TooManyRequests
 
 # One core of a process: the event loop and other requests have the others. More logins need more processes.
@@ -30,8 +30,7 @@ class PasswordTurns:
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = at_once
-        # The keys in the order of their turns. No key has an empty queue.
-        self._waiting: dict[str, deque[anyio.Event]] = {}
+        self._waiting: FairQueue[str, anyio.Event] = FairQueue()
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
@@ -46,32 +45,25 @@ class PasswordTurns:
         if self._free:
             self._free -= 1
             return
-        queue = self._waiting.get(key, deque())
-        if len(queue) >= MAX_WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= MAX_WAITING:
+        if self._waiting.number_of(key) >= MAX_WAITING_OF_ONE or len(self._waiting) >= MAX_WAITING:
             raise Overloaded(retry_after=RETRY_SECONDS)
         admitted = anyio.Event()
-        queue.append(admitted)
-        self._waiting[key] = queue
+        self._waiting.add(key, admitted)
         try:
             await admitted.wait()
         except BaseException:  # cancelled: the turn that was given meanwhile goes to the next one
             if admitted.is_set():
                 self._pass_on()
             else:
-                queue.remove(admitted)
-                if not queue:
-                    del self._waiting[key]
+                self._waiting.remove(key, admitted)
             raise
 
     def _pass_on(self) -> None:
-        if not self._waiting:
+        found = self._waiting.take()
+        if found is None:
             self._free += 1
-            return
-        key = next(iter(self._waiting))
-        queue = self._waiting.pop(key)
-        queue.popleft().set()
-        if queue:
-            self._waiting[key] = queue  # behind the other keys
+        else:
+            found[1].set()
 
 
 # -- Refused logins, which are remembered so that a flood of them takes no thread and no query -------------------------

@@ -1,7 +1,7 @@
 """Accepts tasks from async callers. Returns once the rows are committed; publishes outside the commit.
 
-Tasks that are submitted together share one INSERT and one commit (docs/adr/0024). If that fails, each request is
-inserted separately, so that no request fails because of another.
+Tasks that are submitted together share one INSERT and one commit (docs/adr/0024). If that fails, the halves are
+inserted until the one at fault stands alone, so that no request fails because of another.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,21 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
 from app.db.session import SessionLocal, group_engine
 from app.db.transactions import retry_deadlocks
-from app.errors import InvalidInput, InvalidToken, UnknownLimit
+from app.errors import IdempotentTaskDeleted, InvalidInput, InvalidToken, ReplayTooLarge, UnknownLimit
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.auth_service import Principal
 from app.services.accounts.sessions import LiveSession, live_sessions_of_tokens
 from app.services.accounts.users import Rights
-from app.services.tasks import new_rows, task_creation, unique_keys
-from app.services.tasks.idempotency import Accepted, create_once
+from app.services.tasks import new_rows, task_creation, task_queries, unique_keys
+from app.services.tasks.idempotency import Accepted, Take, once
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create
 
@@ -35,6 +37,10 @@ class _TokenRequest:
     wanted: TaskCreate
 
 
+# A new batch takes about as much as its request, and a kilobyte for each task. Its results may take a gigabyte.
+MAX_REPLAY_BYTES = 8 * 1024 * 1024
+# The tasks of a request, in its order.
+AcceptedTasks = Accepted[list[TaskRead]]
 # The rows of one caller, which are inserted together or not at all.
 _Rows = list[NewTask]
 _Inserted = list[dict[str, Any]]
@@ -49,12 +55,12 @@ class Submitter:
             _identify_and_accept, "submitter", threads.prompt
         )
 
-    async def submit(self, wanted: TaskCreate, user: Principal, idempotency_key: str | None = None) -> Accepted:
+    async def submit(self, wanted: TaskCreate, user: Principal, idempotency_key: str | None = None) -> AcceptedTasks:
         """Return the committed task; with a key that already has a task, that task.
 
         Raises TaskNotAllowed, PriorityNotAllowed, InsufficientScope, QuotaExceeded, UnknownTask, InvalidArguments,
-        TooManyWaiting, Overloaded; with a key also IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted;
-        with a unique_key also UniqueKeyTaken.
+        TooManyWaiting, Overloaded; with a key also IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted,
+        ReplayTooLarge; with a unique_key also UniqueKeyTaken.
         """
         check_may_create([wanted], user.rights)
         user_id, followers = user.id, user.followers
@@ -72,7 +78,7 @@ class Submitter:
         (row,) = await self.batcher.submit(rows, user_id)
         return Accepted([await self._threads.run(user_id, partial(TaskRead.model_validate, row))])
 
-    async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
+    async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> AcceptedTasks:
         """Return the committed task of the user behind this token, for small arguments. Raises InvalidToken besides.
 
         Looks the login up in the batch that inserts the task, which saves one trip to a thread.
@@ -80,7 +86,9 @@ class Submitter:
         (row,) = await self.batcher.submit(_TokenRequest(claims, wanted), claims.user_id)
         return Accepted([TaskRead.model_validate(row)])
 
-    def submit_all(self, wanted: Sequence[TaskCreate], user: Principal, idempotency_key: str | None = None) -> Accepted:
+    def submit_all(
+        self, wanted: Sequence[TaskCreate], user: Principal, idempotency_key: str | None = None
+    ) -> AcceptedTasks:
         """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
         Then none is accepted; the location of an error names the index of its task.
@@ -93,11 +101,11 @@ class Submitter:
         await self.batcher.close()
 
 
-def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None, followers: int | None) -> Accepted:
+def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None, followers: int | None) -> AcceptedTasks:
     return _accept(new_rows.rows_of([wanted], user_id, followers), key, is_batch=False)
 
 
-def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None, followers: int | None) -> Accepted:
+def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None, followers: int | None) -> AcceptedTasks:
     rows = [_row_of(at, task, user_id, followers) for at, task in enumerate(wanted)]
     try:
         return _accept(rows, key, is_batch=True)
@@ -105,18 +113,36 @@ def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None, fo
         raise _place(rows, refusal) from None
 
 
-def _accept(rows: _Rows, key: str | None, *, is_batch: bool) -> Accepted:
+def _accept(rows: _Rows, key: str | None, *, is_batch: bool) -> AcceptedTasks:
     if key is None and not unique_keys.has_keys(rows):
         (outcome,) = task_creation.create_groups([rows])
         if isinstance(outcome, Exception):
             raise outcome
         return Accepted([TaskRead.model_validate(row) for row in outcome])
     with SessionLocal() as db:
-        if key is not None:
-            return create_once(db, rows, key, is_batch=is_batch)
+        return create_once(db, rows, key, is_batch=is_batch)
+
+
+def create_once(db: Session, rows: _Rows, key: str | None, *, is_batch: bool = False) -> AcceptedTasks:
+    """Create all tasks of a request, or none; or return those that its key already has. Raises as `submit`."""
+
+    def make(take: Take) -> AcceptedTasks:
         with task_creation.creating(db, rows, within_quota=True, permitted=True) as created:
-            pass
-        return Accepted.of_created(created)
+            take([each.id for each in created])
+        tasks = [TaskRead.model_validate(each.task) for each in created]
+        return Accepted(tasks, is_new=all(each.is_new for each in created))
+
+    wanted = [row.wanted for row in rows] if is_batch else rows[0].wanted
+    find = partial(_find_tasks, db)
+    return once(db, rows[0].user_id, key, wanted, make=make, find=find, gone=IdempotentTaskDeleted)
+
+
+def _find_tasks(db: Session, ids: list[UUID]) -> list[TaskRead] | None:
+    """Return these tasks, None where one is gone. Raises ReplayTooLarge."""
+    if len(ids) > 1 and task_queries.bytes_of(db, ids) > MAX_REPLAY_BYTES:
+        raise ReplayTooLarge
+    tasks = task_queries.find_all(db, ids)
+    return [TaskRead.model_validate(task) for task in tasks] if len(tasks) == len(ids) else None
 
 
 def _place(rows: _Rows, refusal: UnknownLimit) -> UnknownLimit:

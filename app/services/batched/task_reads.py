@@ -4,7 +4,7 @@ Callers who ask the same counts or page get the same answer, which is read once,
 logins of the callers are looked up in the same batch.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.security import AccessClaims
 from app.db.session import group_engine
+from app.db.together import together
 from app.errors import InvalidToken
 from app.models.task import TaskStatus
 from app.schemas.task import TaskRead
@@ -94,7 +95,8 @@ class TaskLists:
             is_known = [each.claims is None or session for each, session in zip(asked, sessions, strict=True)]
             known = list(compress(asked, is_known))
             read: dict[tuple[NewestTasks | None, UUID], _Read | Exception] = {}
-            for user_id, counts in _counts_of_users(connection, {each.user_id for each in known if each.page is None}):
+            counting = {each.user_id for each in known if each.page is None}
+            for user_id, counts in _counts_of_users(connection, counting).items():
                 read[None, user_id] = counts
             for page, user_id in {(each.page, each.user_id) for each in known} - read.keys():
                 assert page is not None
@@ -109,16 +111,14 @@ class TaskLists:
         return _Read() if found is None else _Read(page=self._render(found))
 
 
-def _counts_of_users(connection: Connection, users: Collection[UUID]) -> Iterable[tuple[UUID, _Read | Exception]]:
-    """Count in one statement, or for each user alone if that fails: one of them may have too many tasks."""
-    if not users:
-        return []
-    found = _answer_or_error(partial(task_counts.count_of_users, connection, users))
-    if not isinstance(found, Exception):
-        return [(user, _Read(counts=found[user])) for user in users]
-    if len(users) == 1:
-        return [(user, found) for user in users]
-    return [each for user in users for each in _counts_of_users(connection, [user])]
+def _counts_of_users(connection: Connection, users: Collection[UUID]) -> dict[UUID, _Read | Exception]:
+    """Count in one statement if possible: one of these users may have too many tasks."""
+
+    def count(part: Sequence[UUID]) -> Mapping[UUID, _Read | Exception]:
+        return {user: _Read(counts=each) for user, each in task_counts.count_of_users(connection, part).items()}
+
+    parts = together("counts", [*users], count, lambda user, error: {user: error})
+    return {user: read for part in parts for user, read in part.items()}
 
 
 def _answer_or_error(read: Callable[[], Result]) -> Result | Exception:

@@ -18,10 +18,11 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
-from app.db.outage import first_line, is_deadlock, is_outage, is_passing
+from app.db.outage import is_passing
 from app.db.session import transaction
 from app.db.sql import limits
 from app.db.statements import bulk, schedules
+from app.db.together import together
 from app.db.transactions import retry_deadlocks
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
 from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
@@ -75,27 +76,25 @@ class Outcome:
 
 
 def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
-    """Do the deed to these tasks. If a statement fails, do it to each of them alone, so that one costs no other.
+    """Do the deed to these tasks: one that fails costs no other. Returns what became of them.
 
     Raises DBAPIError after an outage, and after a deadlock: InnoDB has undone the step's whole transaction, and
     released its lock on the deed.
     """
-    try:
+
+    def do(part: Sequence[UUID]) -> Outcome:
         with db.begin_nested():
-            return _perform(db, deed, doer, ids)
-    except Exception as error:
-        if is_outage(error) or is_deadlock(error):
-            raise
-        if len(ids) > 1:
-            logger.warning("bulk %s: %d tasks one by one, after: %s", deed, len(ids), first_line(error))
-        elif is_passing(error):
-            return Outcome(left=list(ids))
-        else:
-            logger.exception("bulk %s: task %s failed", deed, ids[0])
-            return Outcome(failed=1)
+            return _perform(db, deed, doer, part)
+
+    def alone(task_id: UUID, error: Exception) -> Outcome:
+        if is_passing(error):
+            return Outcome(left=[task_id])
+        logger.error("bulk %s: task %s failed", deed, task_id, exc_info=error)
+        return Outcome(failed=1)
+
     outcome = Outcome()
-    for each in ids:
-        outcome.add(perform(db, deed, doer, [each]))
+    for each in together(f"tasks of a bulk {deed}", ids, do, alone):
+        outcome.add(each)
     return outcome
 
 

@@ -11,22 +11,24 @@ the next times anew.
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
+from app.core.fair_order import by_turns
 from app.core.origin import Actor
 from app.db.session import transaction
 from app.db.statements import schedules as statements
+from app.db.together import together
 from app.errors import LimitReached, PriorityNotAllowed, QuotaExceeded, ServiceError, UniqueKeyTaken
 from app.models.audit import AuditEvent
 from app.models.schedule import RunKind, Schedule, ScheduleEvent, SkipCode
@@ -73,46 +75,35 @@ def make_tasks(db: Session, rows: Sequence[NewTask]) -> list[Made]:
 
     What has a `unique_key`, a limit or a file is created alone, as it may be refused for a reason of its own.
     """
-    plain: dict[UUID, list[NewTask]] = {}
-    for row in rows:
-        if row.unique_key is None and row.limit is None and not row.files:
-            plain.setdefault(row.user_id, []).append(row)
-    groups = [*plain.values()]
-    together = task_creation.create_together(db, groups) if len(groups) > 1 else [None] * len(groups)
-    makers = defaultdict[UUID, _Maker](lambda: _Maker(db))
-    made: dict[UUID, Made] = {}
-    for its, created in zip(groups, together, strict=True):
-        found: Sequence[Made] = created if created is not None else makers[its[0].user_id].make(its)
-        made |= zip([row.id for row in its], found, strict=True)
-    for row in rows:
-        if row.id not in made:
-            (made[row.id],) = makers[row.user_id].make([row])
+    exhausted: dict[UUID, QuotaExceeded] = {}
+
+    def make(part: Sequence[NewTask]) -> list[Made]:
+        """Once a quota has refused one task of a user, it refuses the others: else each would be tried."""
+        created = iter(_create(db, [row for row in part if row.user_id not in exhausted]))
+        return [exhausted.get(row.user_id) or next(created) for row in part]
+
+    def refuse(row: NewTask, error: Exception) -> list[Made]:
+        if not isinstance(error, ServiceError):
+            raise error
+        if isinstance(error, QuotaExceeded):
+            exhausted[row.user_id] = error
+        return [error]
+
+    groups = [[row for row in rows if not _is_apart(row)], *([row] for row in rows if _is_apart(row))]
+    parts = [part for group in groups for part in together("tasks of schedules", group, make, refuse)]
+    made = dict(zip([row.id for group in groups for row in group], chain.from_iterable(parts), strict=True))
     return [made[row.id] for row in rows]
 
 
-class _Maker:
-    """Of the tasks of one user."""
+def _is_apart(row: NewTask) -> bool:
+    return row.unique_key is not None or row.limit is not None or bool(row.files)
 
-    def __init__(self, db: Session) -> None:
-        self._db = db
-        self._exhausted: QuotaExceeded | None = None
 
-    def make(self, rows: Sequence[NewTask]) -> list[Made]:
-        """Halve what is refused. Once a quota has refused one, it refuses the rest: else each would be tried."""
-        if self._exhausted is not None or not rows:
-            return [self._exhausted] * len(rows) if self._exhausted is not None else []
-        try:
-            with task_creation.creating(self._db, rows, commit=False, within_quota=True, permitted=True) as created:
-                return list(created)
-        except (ServiceError, IntegrityError, DataError) as error:
-            if len(rows) > 1:
-                half = len(rows) // 2
-                return [*self.make(rows[:half]), *self.make(rows[half:])]
-            if not isinstance(error, ServiceError):
-                raise
-            if isinstance(error, QuotaExceeded):
-                self._exhausted = error
-            return [error]
+def _create(db: Session, rows: Sequence[NewTask]) -> Sequence[Created]:
+    if not any(map(_is_apart, rows)):
+        return task_creation.create_plain(db, rows) if rows else ()
+    with task_creation.creating(db, rows, commit=False, within_quota=True, permitted=True) as created:
+        return created
 
 
 # -- Schedules are fired: read, looked at, and then written in one transaction -----------------------------------------
@@ -150,12 +141,17 @@ class Look:
     def made(self) -> list[Run]:
         return [run for run in self.runs if run.task_id is not None]
 
+    @property
+    def rows(self) -> int:
+        """How many rows of times it takes, and one for the schedule without any."""
+        return max(len(self.runs), 1)
 
-def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
-    """Fire these schedules, with `most` tasks of each user at most. Returns how many rows of times it has written.
 
-    Schedules that another process has locked, or that were changed meanwhile, are left to the next look, as are those
-    that LOOK_SECONDS or TASK_BYTES do not suffice for.
+def fire(db: Session, ids: Sequence[UUID], most: int) -> list[Look]:
+    """Fire these schedules, with `most` tasks of each user at most. Returns what it has written.
+
+    Users take turns in the order of the ids. Schedules that another process has locked, or that were changed meanwhile,
+    are left to the next look, as are those that LOOK_SECONDS or TASK_BYTES do not suffice for.
     """
     catalogue()  # imports every task, for which no transaction may wait
     with transaction(db):
@@ -181,24 +177,24 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> int:
         wanted[user_id] += len(looks[-1].caught_up.run)
         size += len(looks[-1].caught_up.run) * _bytes(schedule)
     written: list[Look] = []
-    for together in _groups(looks, alone):
+    for group in _groups(looks, alone):
         with transaction(db):
-            written += _fire(db, together, now)
+            written += _fire(db, group, now)
     for look in written:
         before = look.schedule.runs + look.schedule.skipped
         if runs.is_to_trim(before, before + sum(run.times for run in look.runs)):
             runs.trim(db, look.schedule.id)
-    return sum(max(len(look.runs), 1) for look in written)
+    return written
 
 
 def _in_order(found: Sequence[Schedule], ids: Sequence[UUID]) -> list[Schedule]:
-    """Users in the order of the ids, and of each first what has the least to catch up: it is on time yet, and cheap."""
+    """By turns of users in the order of the ids, of each first what has the least to catch up: it is on time yet."""
     places = {schedule_id: place for place, schedule_id in enumerate(ids)}
     first: dict[UUID, int] = {}
     for each in sorted(found, key=lambda each: places[each.id]):
         first.setdefault(each.user_id, places[each.id])
     latest_first = sorted(found, key=lambda each: each.done_until, reverse=True)
-    return sorted(latest_first, key=lambda each: first[each.user_id])
+    return by_turns(sorted(latest_first, key=lambda each: first[each.user_id]), lambda each: each.user_id)
 
 
 def _groups(looks: Sequence[Look], alone: Counter[UUID]) -> list[list[Look]]:

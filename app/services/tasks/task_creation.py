@@ -15,16 +15,18 @@ INSERT and one commit (docs/adr/0024).
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, make_transient_to_detached
 
 from app.db.session import SessionLocal, group_engine, transaction
+from app.db.together import together
 from app.db.transactions import retry_deadlocks
 from app.errors import InvalidTask, QuotaExceeded, ServiceError, Text
 from app.models.task import Task
@@ -33,7 +35,7 @@ from app.services.operations.worker_service import look_at_workers_for
 from app.services.tasks import due_tasks, limited_tasks, new_rows, task_dependencies, task_queries, unique_keys
 from app.services.tasks.new_rows import Created, NewTask
 from app.services.tasks.permissions import check_priorities
-from app.services.tasks.quotas import NO_LOAD, Reservation, quotas, sum_of_loads
+from app.services.tasks.quotas import NO_LOAD, Load, Reservation, quotas, sum_of_loads
 
 # Errors that the values of a row cause. Any other error concerns all rows.
 _ROW_ERRORS = (IntegrityError, DataError)
@@ -87,26 +89,19 @@ def creating(
         yield [keyed.created(row, inserted) for row in rows]
 
 
-def create_together(db: Session, groups: Sequence[Sequence[NewTask]]) -> list[list[Created] | None]:
-    """Create tasks of several users in the caller's transaction, a group for each, in one statement.
+def create_plain(db: Session, rows: Sequence[NewTask]) -> list[Created]:
+    """Create tasks of one or several users in the caller's transaction, in one statement; all of it or nothing.
 
-    They are permitted, and have no keys and no limits. None stands for a group that is to be created alone, since its
-    quota or a row refuses it.
+    They are permitted, and have no keys, no limits, no parents and no files. Raises QuotaExceeded, IntegrityError,
+    DataError.
     """
-    granted = dict[int, Sequence[NewTask]]()
-    try:
-        with ExitStack() as reserved:
-            for at, rows in enumerate(groups):
-                with suppress(QuotaExceeded):
-                    load = sum_of_loads(row.load for row in rows)
-                    reserved.enter_context(quotas.reserve(db, rows[0].user_id, load))
-                    granted[at] = rows
-            with db.begin_nested():
-                inserted = iter(accept(db, [row for rows in granted.values() for row in rows]))
-    except _ROW_ERRORS:
-        return [None] * len(groups)
-    made = {at: [Created(task, is_new=True) for task in islice(inserted, len(rows))] for at, rows in granted.items()}
-    return [made.get(at) for at in range(len(groups))]
+    loads: dict[UUID, list[Load]] = {}
+    for row in rows:
+        loads.setdefault(row.user_id, []).append(row.load)
+    with ExitStack() as reserved, db.begin_nested():
+        for user_id, its in loads.items():
+            reserved.enter_context(quotas.reserve(db, user_id, sum_of_loads(its)))
+        return [Created(task, is_new=True) for task in accept(db, rows)]
 
 
 def create_from_rows(
@@ -180,10 +175,7 @@ def create_groups(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Excep
 
 
 def _insert(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
-    """Insert in one statement, or each group alone if a row fails.
-
-    Raises other errors; then no group is accepted.
-    """
+    """Insert in one statement if possible. Returns the rows or the error of each group."""
     locking = [any(map(_needs_locks, rows)) for rows in groups]
     if any(locking):
         plain = iter(_insert([rows for rows, is_locking in zip(groups, locking, strict=True) if not is_locking]))
@@ -191,21 +183,11 @@ def _insert(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
             _insert_locking(rows) if is_locking else next(plain)
             for rows, is_locking in zip(groups, locking, strict=True)
         ]
-    if not groups:
-        return []
-    try:
-        return _commit(groups)
-    except _ROW_ERRORS as problem:
-        if len(groups) == 1:
-            return [problem]
-        return [_insert_alone(rows) for rows in groups]
+    return [each for part in together("submits", groups, _commit, _refuse) for each in part]
 
 
-def _insert_alone(rows: Sequence[NewTask]) -> _Inserted | Exception:
-    try:
-        return _commit([rows])[0]
-    except SQLAlchemyError as problem:
-        return problem
+def _refuse(_: Sequence[NewTask], problem: Exception) -> list[_Inserted | Exception]:
+    return [problem]
 
 
 def _needs_locks(row: NewTask) -> bool:
@@ -226,7 +208,15 @@ def _in_a_transaction(rows: Sequence[NewTask]) -> _Inserted:
 
 
 def _commit(groups: Sequence[Sequence[NewTask]]) -> list[_Inserted | Exception]:
-    """Insert the rows of all groups in one statement, which is its own transaction. Returns those of each group."""
-    with group_engine().connect() as connection:
-        inserted = iter(accept(connection, [row for rows in groups for row in rows]))
+    """Insert the rows of all groups in one statement, which is its own transaction. Returns those of each group.
+
+    Raises what a row may be at fault for. Any other error of the database is the outcome of each of these groups.
+    """
+    try:
+        with group_engine().connect() as connection:
+            inserted = iter(accept(connection, [row for rows in groups for row in rows]))
+    except _ROW_ERRORS:
+        raise
+    except SQLAlchemyError as problem:
+        return [problem] * len(groups)
     return [list(islice(inserted, len(rows))) for rows in groups]

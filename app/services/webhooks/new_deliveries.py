@@ -135,11 +135,7 @@ def _rows_of_end(told: TaskEvent, kind: EventType, endpoints: Sequence[Any], mom
     return _rows_of_event(event, receivers, DELIVERY_BYTES, moment)
 
 
-def _record_end(db: Session, told: TaskEvent) -> None:
-    record_ends(db, [told])
-
-
-CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, _record_end, record_ends, ENDS_AT_ONCE)
+CONSUMER = Consumer("webhooks", ConsumerNumber.WEBHOOKS, record_ends, ENDS_AT_ONCE)
 
 
 def lane_of_url(user_id: UUID, url: str) -> UUID:

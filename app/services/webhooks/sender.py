@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,8 @@ from app.catalogue import catalogue
 from app.core.json_text import dump_json
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import transaction
+from app.db.together import together
+from app.db.transactions import retry_deadlocks
 from app.ddl.clock import NOW
 from app.models.webhook import (
     DELIVERY_BYTES,
@@ -307,38 +309,32 @@ class Sender:
                 break
             until = min(until, time.monotonic() + GATHER_SECONDS)
         if self._unwritten:
-            self._write_down(db, list(self._unwritten))
+            together("outcomes of webhooks", [*self._unwritten], partial(self._write_down, db), self._write_later)
 
-    def _write_down(self, db: Session, ended: list[Ended]) -> None:
-        """Write these outcomes; by halves where that fails but for an outage, so that a bad one stands alone."""
-        try:
-            stood = write_outcomes(db, ended)
-        except Exception as error:
-            if is_outage(error):
-                raise
-            if len(ended) > 1:
-                middle = len(ended) // 2
-                self._write_down(db, ended[:middle])
-                self._write_down(db, ended[middle:])
-            elif is_passing(error):
-                logger.warning("webhooks: an outcome is written again: %s", first_line(error))
-            else:
-                # Sent again once its lease is over, with the same id.
-                logger.exception("webhooks: the outcome of delivery %s cannot be written", ended[0][0].id)
-                self._unwritten.remove(ended[0])
+    def _write_down(self, db: Session, ended: Sequence[Ended]) -> None:
+        """Write these outcomes in one transaction, and then what they say of their endpoints."""
+        stood = retry_deadlocks(lambda: write_outcomes(db, ended))
+        written = set(map(id, ended))
+        self._unwritten = [each for each in self._unwritten if id(each) not in written]
+        self._note(db, stood)
+
+    def _write_later(self, ended: Ended, error: Exception) -> None:
+        """Keep an outcome that waits for a lock. Else its delivery is sent again, once its lease is over."""
+        if is_passing(error):
+            logger.warning("webhooks: an outcome is written again: %s", first_line(error))
         else:
-            written = set(map(id, ended))
-            self._unwritten = [each for each in self._unwritten if id(each) not in written]
-            self._note(db, stood)
+            logger.error("webhooks: the outcome of delivery %s cannot be written", ended[0].id, exc_info=error)
+            self._unwritten.remove(ended)
 
     def _note(self, db: Session, stood: list[Ended]) -> None:
         """In a transaction of its own: the outcomes of all users do not wait for what is said of an endpoint."""
         try:
             note_endpoints(db, stood)
         except Exception as error:
-            if is_outage(error) or not is_passing(error):
+            if is_outage(error):
                 raise
-            logger.warning("webhooks: endpoints are looked at with the next outcome: %s", first_line(error))
+            level = logging.WARNING if is_passing(error) else logging.ERROR
+            logger.log(level, "webhooks: endpoints are looked at with the next outcome: %s", first_line(error))
 
     def _finish(self, db: Session) -> None:
         """Write the outcomes of what is under way, as far as they come soon."""

@@ -78,15 +78,11 @@ def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
     return failed
 
 
-def _settle_one(db: Session, event: TaskEvent) -> None:
-    settle(db, [event.task_id])
-
-
 def _settle_all(db: Session, events: Sequence[TaskEvent]) -> None:
     settle(db, [event.task_id for event in events])
 
 
-CONSUMER = Consumer("children", ConsumerNumber.CHILDREN, _settle_one, _settle_all)
+CONSUMER = Consumer("children", ConsumerNumber.CHILDREN, _settle_all)
 
 
 # -- What the ends of tasks mean for their workflows -------------------------------------------------------------------

@@ -153,7 +153,7 @@ class _Form:
     def _create(self, task: dict[str, Any]) -> Schedule:
         values = schedule_fields.read(self._typed)
         wanted: ScheduleCreate = parse_fields(ScheduleCreate, {**values, "task": task})
-        return schedule_service.accept(self._db, wanted, self._user.id, rights=self._user.rights).schedule
+        return schedule_service.accept(self._db, wanted, self._user.id, rights=self._user.rights).result
 
     def _change(self, schedule: Schedule, task: dict[str, Any], form: Mapping[str, str]) -> Schedule:
         shown = ScheduleRead.model_validate(schedule)

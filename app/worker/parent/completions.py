@@ -18,8 +18,9 @@ from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
-from app.db.outage import first_line, is_locked, is_outage, is_passing
+from app.db.outage import first_line, is_outage, is_passing
 from app.db.sql import prepared
+from app.db.together import together
 from app.messaging import hints
 from app.services.execution import ends
 from app.services.execution.ends import Success
@@ -120,19 +121,9 @@ class Completions:
     def _write(self, batch: Sequence[Success]) -> float:
         """Returns for how many seconds to wait before the next one."""
         try:
-            self._succeed(batch)
-        except Exception as error:  # noqa: BLE001 (each of them is tried by itself, which logs what is wrong with it)
-            if is_outage(error):
-                return self._wait(error)
-            # A lock that another transaction holds for a moment is no reason to look: the row that has to wait is told.
-            level = logging.INFO if is_locked(error) else logging.WARNING
-            logger.log(
-                level,
-                "%d successes could not be written together, and are tried one by one: %s",
-                len(batch),
-                first_line(error),
-            )
-            self._write_one_by_one(batch)
+            together("successes", batch, self._succeed, self._settle)
+        except Exception as error:  # noqa: BLE001 (an outage, for `_settle` handles what is wrong with one of them)
+            return self._wait(error)
         self._is_away = False
         # The pool children may wait for the next one; so does a chain, whose tasks end one at a time.
         is_urgent = len(batch) == MAX_BATCH or (len(batch) == 1 and batch[0].has_children)
@@ -158,41 +149,35 @@ class Completions:
                     "attempt %d of task %s no longer held it: nothing written", success.attempt, success.task_id
                 )
 
-    def _write_one_by_one(self, batch: Sequence[Success]) -> None:
-        for success in batch:
-            try:
-                self._succeed_or_fail(success)
-            except Exception as error:
-                if is_outage(error):
-                    break
-                if is_passing(error):
-                    logger.warning("the end of task %s waits: %s", success.task_id, first_line(error))
-                else:
-                    logger.exception("the end of task %s could not be written", success.task_id)
-                self._postpone(success)
+    def _settle(self, success: Success, error: Exception) -> None:
+        """Fail a task whose result the database refuses whenever it is written. Postpone what may be written later."""
+        try:
+            if isinstance(error, DBAPIError) and not is_passing(error):
+                self._fail(success, error)
+                return
+        except Exception as problem:
+            if is_outage(problem):
+                raise
+            error = problem
+        if is_passing(error):
+            logger.warning("the end of task %s waits: %s", success.task_id, first_line(error))
+        else:
+            logger.error("the end of task %s could not be written", success.task_id, exc_info=error)
+        # The others are written together again meanwhile.
+        self._waiting[success.task_id, success.attempt].not_before = time.monotonic() + PAUSE_SECONDS
         self._give_up_the_oldest()
 
-    def _succeed_or_fail(self, success: Success) -> None:
-        try:
-            self._succeed([success])
-        except DBAPIError as error:
-            if is_passing(error):
-                raise
-            # The database refuses this result whenever it is written.
-            logger.exception("the result of task %s could not be stored", success.task_id)
-            with prepared.prepared_connection() as connection:
-                ending = ends.failed(describe(error))
-                ends.end_attempt(connection, success.task_id, success.attempt, ending, success.begun_after)
-            self._written([success])
-            hints.changed(success.task_id)
-            if success.is_limited:
-                admission.bodies_ended([(success.task_id, success.attempt)])
-            if success.has_children:
-                dependents.release_children([success.task_id])
-
-    def _postpone(self, success: Success) -> None:
-        """Have the others written together again meanwhile."""
-        self._waiting[success.task_id, success.attempt].not_before = time.monotonic() + PAUSE_SECONDS
+    def _fail(self, success: Success, error: Exception) -> None:
+        logger.error("the result of task %s could not be stored", success.task_id, exc_info=error)
+        with prepared.prepared_connection() as connection:
+            ending = ends.failed(describe(error))
+            ends.end_attempt(connection, success.task_id, success.attempt, ending, success.begun_after)
+        self._written([success])
+        hints.changed(success.task_id)
+        if success.is_limited:
+            admission.bodies_ended([(success.task_id, success.attempt)])
+        if success.has_children:
+            dependents.release_children([success.task_id])
 
     def _written(self, batch: Sequence[Success]) -> None:
         with self._lock:

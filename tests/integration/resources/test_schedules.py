@@ -169,7 +169,8 @@ class TestMaking:
             schedule = db.get_one(Schedule, UUID(found["id"]))
             assert schedule.task["kwargs"] == secrets["kwargs"]
 
-    def test_is_repeated_with_its_key(self, ask: Ask) -> None:
+    def test_is_repeated_with_its_key_also_at_the_quota(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "quota_schedules", 1)
         key = {"Idempotency-Key": "once"}
         first, second = (ask("POST", body=DAILY, headers=key) for _ in range(2))
         assert (first.status_code, second.status_code) == (201, 201)

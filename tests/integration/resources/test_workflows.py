@@ -71,7 +71,8 @@ class TestLife:
 
 
 class TestKey:
-    def test_makes_one_workflow(self, ask: Ask) -> None:
+    def test_makes_one_workflow_also_at_the_quota(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", len(TWO["tasks"]))
         key = {"Idempotency-Key": "k"}
         first, again = (ask("POST", "", TWO, **key) for _ in range(2))
         assert again.json() == first.json()

@@ -134,7 +134,7 @@ class TestCost:
 
         monkeypatch.setattr(task_creation, "accept", refuse)
         assert fire_all(db) == 3
-        assert sizes == [3, 1, 1, 1]
+        assert sizes == [3, 2, 1, 1, 1]
         assert [told(db, each) for each in schedules] == [["run"]] * 3
 
     def test_of_a_preview_is_the_tasks_of_its_range(self, db: Session) -> None:

@@ -7,7 +7,7 @@ from app.services.outbox import Consumer
 
 
 def consumer(name: str, number: int) -> Consumer:
-    return Consumer(name, number, lambda db, event: None)
+    return Consumer(name, number, lambda db, events: None)
 
 
 def test_consumers_with_numbers_of_their_own_are_kept_in_their_order() -> None:
