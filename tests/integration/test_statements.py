@@ -14,13 +14,13 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.ids import first_id_at, new_id
 from app.db.statements import bulk, claim_holds, live, submissions, task_numbers
 from app.db.statements.bulk import lock_running, lock_tasks
 from app.db.statements.live import NEWEST
 from app.db.statements.submissions import QuotaUse
 from app.db.statements.tables import TASKS
-from app.ddl.clock import STATEMENT_TIME
 from app.ddl.terms import task_bytes
 from app.errors import UniqueKeyTaken
 from app.models import Task
@@ -32,6 +32,7 @@ from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate
 from app.services.audit import AuditFilter, audit_service
 from app.services.execution.claims import Claims
+from app.services.retention import FORGET
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_queries
 from app.services.tasks.unique_keys import holders, is_taken
@@ -97,8 +98,8 @@ class TestIdempotencyKeys:
             self.take(db, anna, f"old {number}")
         aged(db, "idempotency_keys", "created_at", 2)
         self.take(db, anna, "fresh")
-        expired = IdempotencyKey.created_at <= STATEMENT_TIME - DAY
-        assert [submissions.delete_expired_idempotency_keys(db, expired, 2) for _ in range(4)] == [2, 2, 1, 0]
+        rule = next(rule for rule in FORGET if rule.table == "idempotency_keys")
+        assert [rule.delete(db, get_settings(), 2) for _ in range(4)] == [2, 2, 1, 0]
         assert list(db.scalars(select(IdempotencyKey.key))) == ["fresh"]
 
     @needs_row_locks
