@@ -1,7 +1,4 @@
-"""Ten complaints about the pages of other task services, each as a test that sees the opposite here.
-
-`docs/pages.md` lists them with their numbers.
-"""
+"""Ten complaints about the pages of other task services, each as a test that sees the opposite here."""
 
 import math
 import os

@@ -27,6 +27,7 @@ from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
 from app.services.workflow_service import workflow_service
 from tests.mutants.mutants import read_mutants
+from tests.support import http_reference
 from tests.support.pages import FENCE, SAVED
 from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
 
@@ -234,11 +235,14 @@ class TestHttpApi:
         }
         assert paths <= described_paths()
 
-    def test_lists_every_operation(self) -> None:
-        pages = "\n".join(map(text_of, DOCUMENTS))
-        listed = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) ([/\w{}-]+)`", pages)
-        described = {(method.upper(), path) for path, on in describe(app)["paths"].items() for method in on}
-        assert described - set(listed) == set()
+    def test_its_tables_are_made_from_the_openapi_document(self) -> None:
+        """If this fails: python -m tests.support.http_reference --write."""
+        assert http_reference.stale() == []
+
+    def test_has_a_table_of_every_group_of_operations(self) -> None:
+        named = {tag for tags in re.findall(r"<!-- calls: ([\w ]+) -->", text_of(self.PAGE)) for tag in tags.split()}
+        described = [operation for methods in describe(app)["paths"].values() for operation in methods.values()]
+        assert named == {tag for operation in described for tag in operation["tags"]}
 
     def test_lists_every_code_of_an_error(self) -> None:
         def codes(kind: type[ServiceError]) -> Iterator[str]:
