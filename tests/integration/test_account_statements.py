@@ -22,6 +22,7 @@ from app.models import User
 from app.models.auth import ApiKey, LoginSession, RefreshToken
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import after_the_commit, needs_row_locks
+from tests.support.retention import forget_in_twos
 from tests.support.spelling import spelled
 from tests.support.tasks import new_user
 
@@ -123,7 +124,7 @@ class TestLogins:
         for number in range(3):
             self.new(db, user, bytes([number]) * 32, -2 * DAY)
         left = self.new(db, user)
-        assert [accounts.delete_ended_sessions(db, DAY, 2) for _ in range(3)] == [2, 1, 0]
+        assert forget_in_twos(db, "login_sessions", login_retention_days=1) == [2, 1, 0]
         assert list(db.scalars(select(RefreshToken.session_id))) == [left]
 
 
@@ -168,7 +169,7 @@ class TestApiKeys:
             self.new(db, bytes([number]) * 32, revoked_at=long_ago)
         self.new(db, b"e" * 32, expires_at=long_ago)
         left = {self.new(db), self.new(db, b"r" * 32, revoked_at=datetime.now(UTC))}
-        assert [accounts.delete_ended_keys(db, DAY, 2) for _ in range(3)] == [2, 1, 0]
+        assert forget_in_twos(db, "api_keys", login_retention_days=1) == [2, 1, 0]
         assert {*db.scalars(select(ApiKey.id))} == left
 
 
