@@ -6,22 +6,11 @@ from uuid import UUID
 
 from fastapi import Form, Header, Path, Request, Response, status
 
+from app import errors
 from app.api.deps import ClientAddress, LoginTurn, LoginUser, PasswordTurn, SessionDep
 from app.api.http.problems import Answers, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer, Skip
 from app.api.http.router import SlashRouter
-from app.errors import (
-    AdminOnly,
-    ApiKeyLimit,
-    ApiKeyNotFound,
-    InvalidCredentials,
-    InvalidToken,
-    RegistrationClosed,
-    SecondFactorRequired,
-    SessionNotFound,
-    UserExists,
-    WeakPassword,
-)
 from app.models.auth import ApiKey
 from app.models.user import User as UserRow
 from app.schemas.auth import (
@@ -44,7 +33,7 @@ TAG_DESCRIPTION = "Registration, logins and their tokens, API keys."
 
 
 @router.post("/register", response_model=User, status_code=status.HTTP_201_CREATED, response_description="The new user")
-@raises(RegistrationClosed, UserExists, WeakPassword, 429)
+@raises(errors.RegistrationClosed, errors.UserExists, errors.WeakPassword, 429)
 def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: PasswordTurn) -> UserRow:
     """Create an account with the role `user`.
 
@@ -54,7 +43,7 @@ def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: 
 
 
 @router.post("/login", response_model=TokenPair, response_description="The tokens of a new login")
-@raises(InvalidCredentials, SecondFactorRequired, 429)
+@raises(errors.InvalidCredentials, errors.SecondFactorRequired, 429)
 def login(
     db: SessionDep,
     form: Annotated[LoginForm, Form()],
@@ -78,7 +67,7 @@ def login(
 @router.post(
     "/refresh", response_model=TokenPair, response_description="New tokens; the old refresh token no longer works"
 )
-@raises(InvalidToken, 429)
+@raises(errors.InvalidToken, 429)
 def refresh_tokens(db: SessionDep, body: RefreshRequest) -> Tokens:
     """Exchange a refresh token for new tokens. Each refresh token works once: a second use ends the whole login.
 
@@ -98,7 +87,7 @@ def logout(db: SessionDep, user: LoginUser) -> None:
 SessionId = Annotated[
     UUID,
     Path(description="The login's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
-    Answers(SessionNotFound),
+    Answers(errors.SessionNotFound),
 ]
 
 
@@ -126,7 +115,9 @@ def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
 
 _KEYS = ListRenderer(ApiKeyRead, API_KEYS)
 KeyId = Annotated[
-    UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(ApiKeyNotFound)
+    UUID,
+    Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
+    Answers(errors.ApiKeyNotFound),
 ]
 
 
@@ -136,7 +127,7 @@ KeyId = Annotated[
     status_code=status.HTTP_201_CREATED,
     response_description="The new key, which only this answer shows",
 )
-@raises(AdminOnly, ApiKeyLimit, 429)
+@raises(errors.AdminOnly, errors.ApiKeyLimit, 429)
 def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKeyCreated:
     """Create an API key for a program. Store it now: the service keeps a digest and cannot show the key again.
 

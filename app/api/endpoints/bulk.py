@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
+from app import errors
 from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, problems, raises
@@ -12,17 +13,6 @@ from app.api.http.responses import rendered
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import filter_in_body
-from app.errors import (
-    AdminOnly,
-    BulkDeedNotFound,
-    BulkDeedOver,
-    InsufficientScope,
-    InvalidSearch,
-    PreviewRequired,
-    TokenExpired,
-    TokenMismatch,
-    TooManyBulkDeeds,
-)
 from app.models.auth import Scope
 from app.models.bulk import BulkDeed, Deed
 from app.schemas.bulk import MAX_TOKEN, BulkAccepted, BulkPreview, BulkRead, BulkRequest
@@ -37,7 +27,7 @@ BODY_BYTES = 2 * MAX_TOKEN
 DeedId = Annotated[
     UUID,
     Path(description="The operation's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
-    Answers(BulkDeedNotFound),
+    Answers(errors.BulkDeedNotFound),
 ]
 
 _ACCEPTS: dict[str, Any] = {
@@ -49,13 +39,13 @@ _ACCEPTS: dict[str, Any] = {
         202: {"headers": {"Location": {"description": "The URL of the operation", "schema": {"type": "string"}}}},
         **problems(
             401,
-            InsufficientScope,
-            AdminOnly,
-            InvalidSearch,
-            PreviewRequired,
-            TokenExpired,
-            TokenMismatch,
-            TooManyBulkDeeds,
+            errors.InsufficientScope,
+            errors.AdminOnly,
+            errors.InvalidSearch,
+            errors.PreviewRequired,
+            errors.TokenExpired,
+            errors.TokenMismatch,
+            errors.TooManyBulkDeeds,
         ),
     },
 }
@@ -110,7 +100,7 @@ def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body:
         )  # fmt: skip
         return rendered(BulkPreview.model_validate(preview))
     if wanted is not None and body.token is None:
-        raise PreviewRequired
+        raise errors.PreviewRequired
     accepted = task_service.start_bulk(
         db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted, token=body.token,
         within_quota=True, rights=user.rights,
@@ -126,7 +116,7 @@ def get_bulk_operation(db: SessionDep, user: TaskReader, deed_id: DeedId) -> Bul
 
 
 @router.post("/{deed_id}/abort", response_model=BulkRead, response_description="The operation is aborted")
-@raises(BulkDeedOver)
+@raises(errors.BulkDeedOver)
 def abort_bulk_operation(db: SessionDep, user: TaskWriter, deed_id: DeedId) -> BulkDeed:
     """Abort a bulk operation. What is done stays done, and nothing more is done from the answer on."""
     return task_service.abort_bulk(db, deed_id, owner=user.owner)

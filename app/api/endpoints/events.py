@@ -1,4 +1,4 @@
-"""Endpoints of what happens to tasks: states, what bodies log, emit and keep, and the webhooks of their ends.
+"""Endpoints of what happens to tasks: states, what bodies log and emit, and the steps that they have done.
 
 States come as Server-Sent Events, of one task or of all tasks of a user; lines and chunks in pages, or as such events.
 """
@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import BearerToken, SessionDep, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
-from app.api.endpoints.webhooks import DELIVERIES
 from app.api.http.problems import raises
 from app.api.http.responses import LINK_HEADER, MAX_LIMIT, Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
@@ -27,12 +26,10 @@ from app.errors import InvalidToken, TooManyStreams
 from app.live.streams import Credential, version_of
 from app.models.task import LogLevel
 from app.schemas.task import TASK, TaskLogRead, TaskOutputRead, TaskStepRead
-from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.execution.attempts import MOST_NAME_CHARACTERS
 from app.services.task_service import task_service
 from app.services.tasks.task_history import LOGS, OUTPUT, STEPS, LogFilter
-from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -314,15 +311,3 @@ def list_task_steps(
     """
     page = task_service.list_steps(db, task_id, limit, owner=user.owner, cursor=cursor)
     return _STEPS.page(request, page)
-
-
-# -- The endpoint of the webhooks of one task --------------------------------------------------------------------------
-
-
-@router.get("/{task_id}/deliveries", response_model=list[DeliveryRead], response_description="Deliveries, newest first")
-def list_task_deliveries(
-    request: Request, db: SessionDep, user: TaskReader, task_id: TaskId, limit: Limit = 50, cursor: Cursor = None
-) -> Response:
-    """List the webhooks of the task's ends, newest first: to its `webhook_url` and to endpoints of its owner."""
-    page = webhook_service.list_deliveries_of_task(db, task_id, owner=user.owner, limit=limit, cursor=cursor)
-    return DELIVERIES.page(request, page)

@@ -5,25 +5,14 @@ from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
+from app import errors
 from app.api.deps import SessionDep, SettingsDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import TaskId
 from app.api.http.contents import BYTES, content_response, in_session
-from app.api.http.problems import Answers, problems, raises
+from app.api.http.problems import Answers, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
-from app.errors import (
-    ArtifactNotFound,
-    ContentMissing,
-    FileInUse,
-    FileNotFound,
-    InsufficientScope,
-    InvalidUpload,
-    RangeNotSatisfiable,
-    StorageFull,
-    StorageUnavailable,
-    TooManyBytesStored,
-)
 from app.models.stored_file import StoredFile
 from app.schemas.stored_file import ArtifactRead, FileRead
 from app.services.files.service import FILES, file_service
@@ -34,11 +23,10 @@ TAG_DESCRIPTION = "Files for tasks to read, and the artifacts that tasks save."
 FileId = Annotated[
     UUID,
     Path(description="The id of a file, or of an artifact.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d14"]),
-    Answers(FileNotFound),
+    Answers(errors.FileNotFound),
 ]
 
 _FILES = ListRenderer(FileRead, FILES)
-_NOT_FOUND = problems(401, InsufficientScope, FileNotFound)
 _FORM = {
     "required": True,
     "content": {
@@ -68,7 +56,7 @@ _FORM = {
     responses={201: {"headers": {"Location": {"description": "The URL of the file", "schema": {"type": "string"}}}}},
     openapi_extra={"requestBody": _FORM},
 )
-@raises(InvalidUpload, TooManyBytesStored, StorageUnavailable, StorageFull)
+@raises(errors.InvalidUpload, errors.TooManyBytesStored, errors.StorageUnavailable, errors.StorageFull)
 async def upload_file(request: Request, user: TaskWriter, settings: SettingsDep) -> Response:
     """Upload one file as `multipart/form-data`, field `file`: `curl -F file=@data.csv`.
 
@@ -97,7 +85,7 @@ def get_file(db: SessionDep, user: TaskReader, file_id: FileId) -> Response:
 
 
 @router.delete("/files/{file_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The file is deleted")
-@raises(FileInUse)
+@raises(errors.FileInUse)
 def delete_file(db: SessionDep, user: TaskWriter, file_id: FileId) -> Response:
     """Delete a file. 409 while a pending or running task or a schedule names it. An artifact goes with its task."""
     file_service.delete_file(db, file_id, owner=user.owner)
@@ -105,7 +93,7 @@ def delete_file(db: SessionDep, user: TaskWriter, file_id: FileId) -> Response:
 
 
 @router.get("/files/{file_id}/content", response_class=Response, responses={**BYTES})
-@raises(RangeNotSatisfiable, StorageUnavailable, ContentMissing)
+@raises(errors.RangeNotSatisfiable, errors.StorageUnavailable, errors.ContentMissing)
 async def download_file(request: Request, user: TaskReader, file_id: FileId) -> Response:
     """Return the bytes of a file, or of an artifact, always as an attachment.
 
@@ -120,7 +108,7 @@ async def download_file(request: Request, user: TaskReader, file_id: FileId) -> 
 ArtifactName = Annotated[
     str,
     Path(description="The name of the artifact.", max_length=200, examples=["report.html"]),
-    Answers(ArtifactNotFound),
+    Answers(errors.ArtifactNotFound),
 ]
 
 
@@ -136,7 +124,7 @@ def list_artifacts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[St
 
 
 @router.get("/tasks/{task_id}/artifacts/{name}", response_class=Response, responses={**BYTES})
-@raises(RangeNotSatisfiable, StorageUnavailable, ContentMissing)
+@raises(errors.RangeNotSatisfiable, errors.StorageUnavailable, errors.ContentMissing)
 async def download_artifact(request: Request, user: TaskReader, task_id: TaskId, name: ArtifactName) -> Response:
     """Return the bytes of an artifact, always as an attachment. Ranges and entity tags are as of a file."""
     found = await in_session(file_service.get_artifact, task_id, name, owner=user.owner)

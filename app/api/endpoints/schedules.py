@@ -5,34 +5,14 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response, status
 
+from app import errors
 from app.api.deps import SessionDep, TaskReader, TaskWriter
-from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey, task_bytes
+from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, TASK_PROBLEMS, IdempotencyKey, task_bytes
 from app.api.http.body_route import body_limit
-from app.api.http.problems import Answers, problems, raises
+from app.api.http.problems import Answers, raises
 from app.api.http.responses import MAX_LIMIT, Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
 from app.api.task_filters import seen_by
-from app.errors import (
-    AdminOnly,
-    IdempotencyKeyInFlight,
-    IdempotencyKeyReused,
-    IdempotentScheduleDeleted,
-    InsufficientScope,
-    InvalidArguments,
-    InvalidInput,
-    InvalidSchedule,
-    KeptTasksTooLarge,
-    LimitReached,
-    PriorityNotAllowed,
-    ScheduleNotFound,
-    TaskNotAllowed,
-    TooManySchedules,
-    TooManyTimes,
-    UniqueKeyTaken,
-    UnknownLimit,
-    UnknownTask,
-    WebhooksOff,
-)
 from app.models.schedule import Schedule
 from app.schemas.schedule import (
     BackfillPreview,
@@ -58,19 +38,14 @@ PREVIEWED = 100
 ScheduleId = Annotated[
     UUID,
     Path(description="The schedule's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d12"]),
-    Answers(ScheduleNotFound),
+    Answers(errors.ScheduleNotFound),
 ]
 Count = Annotated[int, Query(ge=1, le=100, description="How many times.")]
 
 _SCHEDULES, _RUNS = ListRenderer(ScheduleRead, SCHEDULES), ListRenderer(ScheduleRunRead, RUNS)
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of what was made", "schema": {"type": "string"}}}
-_TASK_PROBLEMS = (
-    *(TaskNotAllowed, PriorityNotAllowed, InvalidInput, UnknownTask, InvalidArguments),
-    *(UnknownLimit, WebhooksOff),
-)
-_KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentScheduleDeleted)
-_SUBMIT_PROBLEMS = (*(LimitReached, UniqueKeyTaken, KeptTasksTooLarge), *QUOTA_PROBLEMS)
-_PROBLEMS = problems(401, InsufficientScope, ScheduleNotFound)
+_KEY_PROBLEMS = (errors.IdempotencyKeyReused, errors.IdempotencyKeyInFlight, errors.IdempotentScheduleDeleted)
+_SUBMIT_PROBLEMS = (*(errors.LimitReached, errors.UniqueKeyTaken, errors.KeptTasksTooLarge), *QUOTA_PROBLEMS)
 
 
 @router.post(
@@ -80,7 +55,7 @@ _PROBLEMS = problems(401, InsufficientScope, ScheduleNotFound)
     response_description="The schedule is committed",
     responses={201: {"headers": {**_LOCATION, **REPLAYED_HEADER}}},
 )
-@raises(*_TASK_PROBLEMS, InvalidSchedule, *_KEY_PROBLEMS, TooManySchedules)
+@raises(*TASK_PROBLEMS, errors.InvalidSchedule, *_KEY_PROBLEMS, errors.TooManySchedules)
 @body_limit(task_bytes)
 def create_schedule(
     request: Request, db: SessionDep, user: TaskWriter, body: ScheduleCreate, idempotency_key: IdempotencyKey = None
@@ -98,7 +73,7 @@ def create_schedule(
 
 
 @router.get("/", response_model=list[ScheduleRead], response_description="Schedules, the newest first")
-@raises(AdminOnly)
+@raises(errors.AdminOnly)
 def list_schedules(
     request: Request,
     db: SessionDep,
@@ -121,7 +96,7 @@ def get_schedule(db: SessionDep, user: TaskReader, schedule_id: ScheduleId) -> S
 
 
 @router.patch("/{schedule_id}", response_model=ScheduleRead, response_description="The changed schedule")
-@raises(*_TASK_PROBLEMS, InvalidSchedule)
+@raises(*TASK_PROBLEMS, errors.InvalidSchedule)
 @body_limit(task_bytes)
 def update_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId, body: SchedulePatch) -> Schedule:
     """Change a schedule. Omitted fields keep their values, also those of `task`.
@@ -140,7 +115,7 @@ def delete_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -
 
 
 @router.get("/{schedule_id}/next", response_model=list[ScheduledTime], response_description="The next times")
-@raises(InvalidSchedule)
+@raises(errors.InvalidSchedule)
 def list_next_times(db: SessionDep, user: TaskReader, schedule_id: ScheduleId, count: Count = 10) -> list[NextTime]:
     """List the next times of a schedule, also while it is paused."""
     return schedule_service.next_times(db, schedule_id, count, owner=user.owner)
@@ -181,7 +156,7 @@ def list_runs(
         201: {"headers": _LOCATION},
     },
 )
-@raises(*_TASK_PROBLEMS, *_SUBMIT_PROBLEMS)
+@raises(*TASK_PROBLEMS, *_SUBMIT_PROBLEMS)
 def trigger_schedule(request: Request, db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -> Response:
     """Make the task of a schedule now, also while it is paused. Its `metadata.scheduled_for` is the time of the call.
 
@@ -202,7 +177,7 @@ def pause_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) ->
 
 
 @router.post("/{schedule_id}/resume", response_model=ScheduleRead, response_description="The schedule")
-@raises(InvalidSchedule)
+@raises(errors.InvalidSchedule)
 def resume_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -> Schedule:
     """Resume a schedule. The times of the pause count as missed: `catch_up` decides what becomes of them."""
     return schedule_service.resume(db, schedule_id, owner=user.owner)
@@ -215,7 +190,7 @@ def resume_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId) -
     response_description="All tasks are committed and will run",
     responses={200: {"model": BackfillPreview, "description": "The dry run: nothing was made"}},
 )
-@raises(TooManyTimes, InvalidSchedule, *_TASK_PROBLEMS, *_SUBMIT_PROBLEMS)
+@raises(errors.TooManyTimes, errors.InvalidSchedule, *TASK_PROBLEMS, *_SUBMIT_PROBLEMS)
 def backfill_schedule(db: SessionDep, user: TaskWriter, schedule_id: ScheduleId, body: BackfillRequest) -> Response:
     """Make the tasks of the nominal times of a range that have none; 1,000 at most. Skipped times have none.
 

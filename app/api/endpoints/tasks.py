@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Header, Path, Query, Request, Response, status
 
+from app import errors
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
 from app.api.http.body_route import body_limit
 from app.api.http.fast_path import bearer_token, has_header, json_body, query_values, read_fast
@@ -32,33 +33,6 @@ from app.api.task_filters import TaskFilterDep
 from app.catalogue import TaskType
 from app.core.config import Settings
 from app.core.security import AccessClaims
-from app.errors import (
-    AdminOnly,
-    Forbidden,
-    IdempotencyKeyInFlight,
-    IdempotencyKeyReused,
-    IdempotentTaskDeleted,
-    InvalidArguments,
-    InvalidInput,
-    InvalidSearch,
-    InvalidTransition,
-    KeptTasksTooLarge,
-    LimitReached,
-    PreconditionFailed,
-    PriorityNotAllowed,
-    ReplayTooLarge,
-    TaskActive,
-    TaskNotAllowed,
-    TaskNotFound,
-    TooManyBytesQueued,
-    TooManyBytesStored,
-    TooManySubmissions,
-    TooManyTasksQueued,
-    UniqueKeyTaken,
-    UnknownLimit,
-    UnknownTask,
-    WebhooksOff,
-)
 from app.models.auth import Scope
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.schemas.task import (
@@ -93,7 +67,9 @@ LONGEST_ESCAPE = 6
 FIELDS_BYTES = 96 * 1024
 
 TaskId = Annotated[
-    UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(TaskNotFound)
+    UUID,
+    Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
+    Answers(errors.TaskNotFound),
 ]
 Wait = Annotated[
     float,
@@ -127,17 +103,24 @@ REPLAYED_HEADER: dict[str, Any] = {
     }
 }
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
-_KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
-_RIGHTS_PROBLEMS = (TaskNotAllowed, PriorityNotAllowed)
-_CREATE_PROBLEMS = (
-    *(*_RIGHTS_PROBLEMS, InvalidInput, UnknownTask, InvalidArguments, UnknownLimit),
-    *(LimitReached, WebhooksOff),
+_KEY_PROBLEMS = (errors.IdempotencyKeyReused, errors.IdempotencyKeyInFlight, errors.IdempotentTaskDeleted)
+# What the task of any request may be refused for: of a schedule and of a workflow, too.
+TASK_PROBLEMS = (
+    *(errors.TaskNotAllowed, errors.PriorityNotAllowed, errors.InvalidInput, errors.UnknownTask),
+    *(errors.InvalidArguments, errors.UnknownLimit, errors.WebhooksOff),
 )
+_CREATE_PROBLEMS = (errors.LimitReached, *TASK_PROBLEMS)
 _PATCH_PROBLEMS = (
-    *(AdminOnly, PriorityNotAllowed, InvalidTransition, PreconditionFailed),
-    *(InvalidInput, UnknownTask, InvalidArguments, TooManyBytesQueued, TooManyBytesStored),
+    *(errors.AdminOnly, errors.PriorityNotAllowed, errors.InvalidTransition, errors.PreconditionFailed),
+    *(errors.InvalidInput, errors.UnknownTask, errors.InvalidArguments),
+    *(errors.TooManyBytesQueued, errors.TooManyBytesStored),
 )
-QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
+QUOTA_PROBLEMS = (
+    errors.TooManyTasksQueued,
+    errors.TooManyBytesQueued,
+    errors.TooManySubmissions,
+    errors.TooManyBytesStored,
+)
 
 
 def task_bytes(settings: Settings) -> int:
@@ -162,7 +145,7 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
         count_for_user(request, claims.user_id)
         try:
             return _created(request, await submitter.submit_of_login(body, claims))
-        except (Forbidden, UnknownLimit):
+        except (errors.Forbidden, errors.UnknownLimit):
             return None  # the long way knows the user, whose denial it counts and records, and what they may list
     user = await authenticated(request, token, *scopes)
     return await create_task(request, user, submitter, body)
@@ -253,7 +236,7 @@ def _shown(found: ReadTask) -> Response:
         201: {"headers": {**_LOCATION, **_ETAG, **REPLAYED_HEADER}},
     },
 )
-@raises(*_CREATE_PROBLEMS, *_KEY_PROBLEMS, UniqueKeyTaken, *QUOTA_PROBLEMS)
+@raises(*_CREATE_PROBLEMS, *_KEY_PROBLEMS, errors.UniqueKeyTaken, *QUOTA_PROBLEMS)
 @read_fast(_create_fast)
 @body_limit(task_bytes)
 async def create_task(
@@ -279,7 +262,14 @@ async def create_task(
     response_description="All tasks are committed and will run",
     responses={201: {"headers": REPLAYED_HEADER}},
 )
-@raises(*_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge, UniqueKeyTaken, KeptTasksTooLarge, *QUOTA_PROBLEMS)
+@raises(
+    *_CREATE_PROBLEMS,
+    *_KEY_PROBLEMS,
+    errors.ReplayTooLarge,
+    errors.UniqueKeyTaken,
+    errors.KeptTasksTooLarge,
+    *QUOTA_PROBLEMS,
+)
 @body_limit(lambda settings: settings.max_body_bytes)
 def create_tasks(
     user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate, idempotency_key: IdempotencyKey = None
@@ -295,7 +285,7 @@ def create_tasks(
 
 
 @router.get("/", response_model=list[TaskRead], response_description="Tasks, newest first")
-@raises(InvalidSearch)
+@raises(errors.InvalidSearch)
 @read_fast(_list_fast)
 @costly(lambda arguments: task_queries.page_reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
@@ -312,7 +302,7 @@ def list_tasks(
 
 
 @router.get("/count", response_description="The numbers of tasks")
-@raises(InvalidSearch)
+@raises(errors.InvalidSearch)
 @read_fast(_count_fast)
 @costly(lambda arguments: bool(arguments["by"]) or task_counts.reads_many(arguments["wanted"]))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep, by: CountBy = None) -> TaskCountsByReason | TaskCounts:
@@ -399,7 +389,7 @@ def update_task(
     response_description="The task is revoked: it will not start, or has stopped",
     responses={202: {"model": TaskRead, "description": "The task is stopping: `revoked` follows within seconds"}},
 )
-@raises(InvalidTransition)
+@raises(errors.InvalidTransition)
 def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Cancel a task. A pending task is revoked at once, a running task when it has stopped."""
     task = task_service.cancel(db, task_id, owner=user.owner)
@@ -426,7 +416,7 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
         },
     },
 )
-@raises(*_CREATE_PROBLEMS, InvalidTransition, UniqueKeyTaken, *QUOTA_PROBLEMS)
+@raises(*_CREATE_PROBLEMS, errors.InvalidTransition, errors.UniqueKeyTaken, *QUOTA_PROBLEMS)
 @body_limit(task_bytes)
 def retry_task(
     request: Request,
@@ -469,7 +459,7 @@ def retry_task(
     response_model=TaskRead,
     response_description="The task is due: it starts when a slot is free and nothing else holds it",
 )
-@raises(InvalidTransition)
+@raises(errors.InvalidTransition)
 def run_task_now(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Make a pending task due now that waits for its time or for the pause after a failed attempt.
 
@@ -485,7 +475,7 @@ def run_task_now(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     response_description="The task is deleted",
     responses={202: {"description": "The task is stopping, and will then be deleted"}},
 )
-@raises(TaskActive)
+@raises(errors.TaskActive)
 def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force = False) -> Response:
     """Delete a task that has ended. With `force`, delete a pending or running task too."""
     gone = task_service.delete(db, task_id, owner=user.owner, force=force)

@@ -1,28 +1,16 @@
-"""Endpoints of profiles, with the second factor and the secret of webhooks; and of user administration."""
+"""Endpoints of profiles, with the second factor; and of user administration."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
+from app import errors
 from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer, Skip
 from app.api.http.router import SlashRouter
-from app.errors import (
-    LastAdmin,
-    SecondFactorNotFound,
-    SecondFactorOff,
-    SecondFactorSet,
-    UserExists,
-    UserHasTasks,
-    UserNotFound,
-    WeakPassword,
-    WebhooksOff,
-    WrongOneTimeCode,
-    WrongPassword,
-)
 from app.models.user import User as UserRow
 from app.schemas.user import (
     ManagedUser,
@@ -37,10 +25,8 @@ from app.schemas.user import (
     UserCreate,
     UserUpdate,
 )
-from app.schemas.webhook import WebhookSecret
 from app.services.accounts.totp_service import NewFactor, totp_service
 from app.services.user_service import USERS, user_service
-from app.services.webhook_service import webhook_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
 TAG_DESCRIPTION = "Your profile. For administrators: all users."
@@ -50,7 +36,9 @@ PASSWORDS_BYTES = 32 * 1024
 
 _USERS = ListRenderer(ManagedUser, USERS)
 UserId = Annotated[
-    UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]), Answers(UserNotFound)
+    UUID,
+    Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"]),
+    Answers(errors.UserNotFound),
 ]
 
 
@@ -61,7 +49,7 @@ def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
 
 
 @router.patch("/me", response_model=User, response_description="The changed user")
-@raises(UserExists, 429)
+@raises(errors.UserExists, 429)
 def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate, address: ClientAddress) -> UserRow:
     """Change your username or e-mail address. Omitted fields keep their values. Too many changes: 429."""
     return user_service.update_profile(db, user.id, body.model_dump(exclude_unset=True), address)
@@ -72,7 +60,7 @@ def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate, address: Cli
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The password has changed; log in again",
 )
-@raises(WrongPassword, WeakPassword, 429)
+@raises(errors.WrongPassword, errors.WeakPassword, 429)
 @body_limit(lambda _: PASSWORDS_BYTES)
 def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: PasswordChange) -> None:
     """Change your password. All your logins end, including this one. Your API keys end only if you ask for it."""
@@ -91,7 +79,7 @@ def list_users(
 
 
 @router.post("/", response_model=ManagedUser, status_code=status.HTTP_201_CREATED, response_description="The new user")
-@raises(UserExists, WeakPassword)
+@raises(errors.UserExists, errors.WeakPassword)
 def create_user(db: SessionDep, _admin: AdminUser, _turn: PasswordTurn, body: UserCreate) -> UserRow:
     """Create a user of any role. This works while registration is closed too. Administrators only."""
     return user_service.create_user(db, **body.model_dump())
@@ -104,7 +92,7 @@ def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
 
 
 @router.patch("/{user_id}", response_model=ManagedUser, response_description="The changed user")
-@raises(UserExists, LastAdmin)
+@raises(errors.UserExists, errors.LastAdmin)
 def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUpdate) -> UserRow:
     """Change a user. A new role or a deactivation ends the user's logins. Administrators only.
 
@@ -116,7 +104,7 @@ def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUp
 @router.delete(
     "/{user_id}", status_code=status.HTTP_204_NO_CONTENT, response_description="The user and the tasks are deleted"
 )
-@raises(UserHasTasks, LastAdmin)
+@raises(errors.UserHasTasks, errors.LastAdmin)
 def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     """Delete a user and the user's ended tasks. A user with pending or running tasks: 409. Administrators only."""
     user_service.delete_user(db, user_id)
@@ -131,7 +119,7 @@ def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     status_code=status.HTTP_201_CREATED,
     response_description="The secret, which only this answer shows",
 )
-@raises(WrongPassword, SecondFactorSet, SecondFactorOff, 429)
+@raises(errors.WrongPassword, errors.SecondFactorSet, errors.SecondFactorOff, 429)
 def begin_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpBegin) -> NewFactor:
     """Begin to set up a second factor. Add the secret to an authenticator app, then confirm with a code of it.
 
@@ -145,7 +133,7 @@ def begin_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpB
     response_model=RecoveryCodes,
     response_description="The recovery codes, which only this answer shows",
 )
-@raises(WrongOneTimeCode, SecondFactorNotFound, SecondFactorSet, 429)
+@raises(errors.WrongOneTimeCode, errors.SecondFactorNotFound, errors.SecondFactorSet, 429)
 def confirm_totp(db: SessionDep, user: LoginUser, body: TotpConfirm) -> RecoveryCodes:
     """Put the second factor in force. From now on each login needs `otp` as well.
 
@@ -159,7 +147,7 @@ def confirm_totp(db: SessionDep, user: LoginUser, body: TotpConfirm) -> Recovery
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The second factor is removed; the password is enough",
 )
-@raises(WrongPassword, WrongOneTimeCode, SecondFactorNotFound, 429)
+@raises(errors.WrongPassword, errors.WrongOneTimeCode, errors.SecondFactorNotFound, 429)
 def remove_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpRemoval) -> None:
     """Remove your second factor, with its recovery codes. To use another device, remove it and set up a new one."""
     totp_service.remove(db, user, body.current_password, body.otp)
@@ -170,21 +158,7 @@ def remove_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: Totp
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The second factor is removed; the user's logins have ended",
 )
-@raises(SecondFactorNotFound)
+@raises(errors.SecondFactorNotFound)
 def reset_totp(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     """Remove the second factor of a user who has lost it. All logins of the user end. Administrators only."""
     totp_service.reset(db, user_id)
-
-
-# -- The endpoint of the secret that signs what goes to the `webhook_url` of tasks -------------------------------------
-
-
-@router.get("/me/webhook-secret", response_model=WebhookSecret, response_description="Your secret")
-@raises(WebhooksOff)
-def get_webhook_secret(db: SessionDep, user: LoginUser) -> WebhookSecret:
-    """Get the secret that signs `send_webhook` and the `webhook_url` of your tasks (Standard Webhooks 1.0).
-
-    It changes only when the operator changes `WEBHOOK_SECRET`. During such a change, webhooks carry two signatures, of
-    the new and of the old secret. This answer shows the new one, and the audit records that it was read.
-    """
-    return WebhookSecret(secret=webhook_service.show_secret(db, user.id))

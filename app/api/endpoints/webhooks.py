@@ -1,24 +1,16 @@
-"""Endpoints of webhooks: the receivers of a user, and the deliveries to them."""
+"""Endpoints of webhooks: the receivers of a user, the deliveries to them and of one task, and the user's secret."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
+from app import errors
 from app.api.deps import LoginUser, SessionDep, TaskReader, TaskWriter
+from app.api.endpoints import tasks, users
 from app.api.http.problems import Answers, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer
 from app.api.http.router import SlashRouter
-from app.errors import (
-    DeliveryNotFound,
-    EndpointsOff,
-    InvalidWebhook,
-    TaskNotAllowed,
-    TooManyRequests,
-    WebhookDisabled,
-    WebhookLimit,
-    WebhookNotFound,
-)
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.schemas.webhook import (
     DeliveryRead,
@@ -30,18 +22,23 @@ from app.schemas.webhook import (
     WebhookRecovered,
     WebhookRotate,
     WebhookRotated,
+    WebhookSecret,
 )
 from app.services.tasks.permissions import check_may_send
 from app.services.webhook_service import Rotated, webhook_service
-from app.services.webhooks.deliveries import DELIVERIES as ALL_DELIVERIES
+from app.services.webhooks import deliveries
 
 router = SlashRouter(prefix="/webhooks", tags=["webhooks"])
 TAG_DESCRIPTION = "Have your own services told of the ends of your tasks, signed by Standard Webhooks."
 
 _EXAMPLE = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
-WebhookId = Annotated[UUID, Path(description="The endpoint's id.", examples=[_EXAMPLE]), Answers(WebhookNotFound)]
-DeliveryId = Annotated[UUID, Path(description="The delivery's id.", examples=[_EXAMPLE]), Answers(DeliveryNotFound)]
-DELIVERIES = ListRenderer(DeliveryRead, ALL_DELIVERIES)
+WebhookId = Annotated[
+    UUID, Path(description="The endpoint's id.", examples=[_EXAMPLE]), Answers(errors.WebhookNotFound)
+]
+DeliveryId = Annotated[
+    UUID, Path(description="The delivery's id.", examples=[_EXAMPLE]), Answers(errors.DeliveryNotFound)
+]
+_DELIVERIES = ListRenderer(DeliveryRead, deliveries.DELIVERIES)
 
 
 @router.get("/", response_model=list[WebhookRead], response_description="Your endpoints, oldest first")
@@ -56,7 +53,7 @@ def list_webhooks(db: SessionDep, user: TaskReader) -> list[WebhookEndpoint]:
     status_code=status.HTTP_201_CREATED,
     response_description="The new endpoint, with its secret, which only this answer shows",
 )
-@raises(TaskNotAllowed, WebhookLimit, EndpointsOff, InvalidWebhook)
+@raises(errors.TaskNotAllowed, errors.WebhookLimit, errors.EndpointsOff, errors.InvalidWebhook)
 def create_webhook(db: SessionDep, user: LoginUser, body: WebhookCreate) -> WebhookCreated:
     """Create an endpoint that is told of the ends of your tasks. Only a login can.
 
@@ -80,7 +77,7 @@ def get_webhook(db: SessionDep, user: TaskReader, webhook_id: WebhookId) -> Webh
     response_description="The changed endpoint",
     # LoginOnly is not among them: it would say that no key may call it.
 )
-@raises(TaskNotAllowed, InvalidWebhook)
+@raises(errors.TaskNotAllowed, errors.InvalidWebhook)
 def update_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookPatch) -> WebhookEndpoint:
     """Change an endpoint. Omitted fields keep their values. Only a login changes `url`: a key gets 403 `login_only`.
 
@@ -103,7 +100,7 @@ def delete_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> N
     response_model=WebhookRotated,
     response_description="The new secret, which only this answer shows",
 )
-@raises(EndpointsOff)
+@raises(errors.EndpointsOff)
 def rotate_webhook_secret(
     db: SessionDep, user: LoginUser, webhook_id: WebhookId, body: WebhookRotate | None = None
 ) -> Rotated:
@@ -117,7 +114,7 @@ def rotate_webhook_secret(
     status_code=status.HTTP_202_ACCEPTED,
     response_description="The delivery, which is sent now",
 )
-@raises(WebhookDisabled, TooManyRequests)
+@raises(errors.WebhookDisabled, errors.TooManyRequests)
 def test_webhook(db: SessionDep, user: TaskWriter, webhook_id: WebhookId) -> WebhookDelivery:
     """Send a test event, `webhook.test`, to the endpoint. Its delivery is in the list as any other."""
     return webhook_service.send_test(db, user.id, webhook_id)
@@ -134,7 +131,7 @@ def list_webhook_deliveries(
     Administrators list those of each user.
     """
     page = webhook_service.list_deliveries(db, user.owner, webhook_id, limit=limit, cursor=cursor)
-    return DELIVERIES.page(request, page)
+    return _DELIVERIES.page(request, page)
 
 
 @router.post(
@@ -143,7 +140,7 @@ def list_webhook_deliveries(
     status_code=status.HTTP_202_ACCEPTED,
     response_description="The delivery, which is sent now",
 )
-@raises(WebhookDisabled, TooManyRequests)
+@raises(errors.WebhookDisabled, errors.TooManyRequests)
 def redeliver_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> WebhookDelivery:
@@ -160,7 +157,7 @@ def redeliver_webhook(
     status_code=status.HTTP_202_ACCEPTED,
     response_description="How many match now; they are sent again from now on",
 )
-@raises(WebhookDisabled, TooManyRequests)
+@raises(errors.WebhookDisabled, errors.TooManyRequests)
 def recover_webhook(
     db: SessionDep, user: TaskWriter, webhook_id: WebhookId, body: WebhookRecover
 ) -> WebhookRecovered:  # fmt: skip
@@ -170,3 +167,31 @@ def recover_webhook(
     gets no more of them.
     """
     return WebhookRecovered(count=webhook_service.recover(db, user.id, webhook_id, body.since))
+
+
+# -- The endpoint of the webhooks of one task --------------------------------------------------------------------------
+
+
+@tasks.router.get(
+    "/{task_id}/deliveries", response_model=list[DeliveryRead], response_description="Deliveries, newest first"
+)
+def list_task_deliveries(
+    request: Request, db: SessionDep, user: TaskReader, task_id: tasks.TaskId, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """List the webhooks of the task's ends, newest first: to its `webhook_url` and to endpoints of its owner."""
+    page = webhook_service.list_deliveries_of_task(db, task_id, owner=user.owner, limit=limit, cursor=cursor)
+    return _DELIVERIES.page(request, page)
+
+
+# -- The endpoint of the secret that signs what goes to the `webhook_url` of tasks -------------------------------------
+
+
+@users.router.get("/me/webhook-secret", response_model=WebhookSecret, response_description="Your secret")
+@raises(errors.WebhooksOff)
+def get_webhook_secret(db: SessionDep, user: LoginUser) -> WebhookSecret:
+    """Get the secret that signs `send_webhook` and the `webhook_url` of your tasks (Standard Webhooks 1.0).
+
+    It changes only when the operator changes `WEBHOOK_SECRET`. During such a change, webhooks carry two signatures, of
+    the new and of the old secret. This answer shows the new one, and the audit records that it was read.
+    """
+    return WebhookSecret(secret=webhook_service.show_secret(db, user.id))

@@ -6,38 +6,16 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response, status
 
+from app import errors
 from app.api.deps import BearerToken, SessionDep, TaskReader, TaskWriter, WatcherDep
 from app.api.endpoints.events import LastEventId, credential_of, stream_answer
-from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, IdempotencyKey
+from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, TASK_PROBLEMS, IdempotencyKey
 from app.api.http.body_route import body_limit
-from app.api.http.problems import Answers, problems, raises
+from app.api.http.problems import Answers, raises
 from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream, stream_or_204
 from app.api.task_filters import seen_by
-from app.errors import (
-    AdminOnly,
-    IdempotencyKeyInFlight,
-    IdempotencyKeyReused,
-    IdempotentWorkflowDeleted,
-    InsufficientScope,
-    InvalidArguments,
-    InvalidInput,
-    InvalidWorkflow,
-    LimitReached,
-    ParentDeleted,
-    PriorityNotAllowed,
-    TaskHasChildren,
-    TaskNotAllowed,
-    TooManyStreams,
-    UniqueKeyTaken,
-    UnknownLimit,
-    UnknownTask,
-    WebhooksOff,
-    WorkflowActive,
-    WorkflowNotFound,
-    WorkflowTransition,
-)
 from app.live.streams import version_of
 from app.models.task import TERMINAL
 from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
@@ -50,7 +28,7 @@ TAG_DESCRIPTION = "Run tasks one after the other: each starts once those that it
 WorkflowId = Annotated[
     UUID,
     Path(description="The workflow's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d13"]),
-    Answers(WorkflowNotFound),
+    Answers(errors.WorkflowNotFound),
 ]
 
 _DATA = json.dumps(EXAMPLE, separators=(",", ":"))
@@ -59,7 +37,6 @@ _HEADERS: dict[str, Any] = {
     "Location": {"description": "The URL of the workflow", "schema": {"type": "string"}},
     **REPLAYED_HEADER,
 }
-_PROBLEMS = problems(401, InsufficientScope, WorkflowNotFound)
 
 
 @router.post(
@@ -70,20 +47,8 @@ _PROBLEMS = problems(401, InsufficientScope, WorkflowNotFound)
     responses={201: {"headers": _HEADERS}},
 )
 @raises(
-    TaskNotAllowed,
-    PriorityNotAllowed,
-    InvalidInput,
-    InvalidWorkflow,
-    UnknownTask,
-    InvalidArguments,
-    UnknownLimit,
-    LimitReached,
-    UniqueKeyTaken,
-    WebhooksOff,
-    *QUOTA_PROBLEMS,
-    IdempotencyKeyReused,
-    IdempotencyKeyInFlight,
-    IdempotentWorkflowDeleted,
+    *(errors.LimitReached, errors.UniqueKeyTaken, errors.InvalidInput, errors.InvalidWorkflow, *TASK_PROBLEMS),
+    *(*QUOTA_PROBLEMS, errors.IdempotencyKeyReused, errors.IdempotencyKeyInFlight, errors.IdempotentWorkflowDeleted),
 )
 @body_limit(lambda settings: settings.max_body_bytes)
 def create_workflow(
@@ -102,7 +67,7 @@ def create_workflow(
 
 
 @router.get("/", response_model=list[WorkflowSummary], response_description="Workflows, the newest first")
-@raises(AdminOnly)
+@raises(errors.AdminOnly)
 def list_workflows(
     request: Request,
     db: SessionDep,
@@ -136,7 +101,7 @@ def get_workflow(db: SessionDep, user: TaskReader, workflow_id: WorkflowId) -> R
         204: {"description": "The workflow has ended and you have its last state; an EventSource stops"},
     },
 )
-@raises(TooManyStreams)
+@raises(errors.TooManyStreams)
 async def follow_workflow(
     user: TaskReader,
     token: BearerToken,
@@ -159,7 +124,7 @@ async def follow_workflow(
     response_description="The workflow is revoked",
     responses={202: {"model": WorkflowRead, "description": "Tasks still run, and are asked to stop"}},
 )
-@raises(WorkflowTransition)
+@raises(errors.WorkflowTransition)
 def cancel_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
     """Revoke the tasks that wait, and ask those that run to stop."""
     found = workflow_service.cancel_workflow(db, workflow_id, owner=user.owner)
@@ -168,7 +133,13 @@ def cancel_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -
 
 @router.post("/{workflow_id}/retry", response_model=WorkflowRead, response_description="The workflow runs again")
 @raises(
-    WorkflowTransition, ParentDeleted, TaskNotAllowed, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, *QUOTA_PROBLEMS
+    errors.WorkflowTransition,
+    errors.ParentDeleted,
+    errors.TaskNotAllowed,
+    errors.PriorityNotAllowed,
+    errors.UniqueKeyTaken,
+    errors.UnknownLimit,
+    *QUOTA_PROBLEMS,
 )
 def retry_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> Response:
     """Run again what failed or was revoked. What has succeeded stays."""
@@ -183,7 +154,7 @@ def retry_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) ->
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="The workflow and its tasks are deleted",
 )
-@raises(WorkflowActive, TaskHasChildren)
+@raises(errors.WorkflowActive, errors.TaskHasChildren)
 def delete_workflow(db: SessionDep, user: TaskWriter, workflow_id: WorkflowId) -> None:
     """Delete an ended workflow with its tasks."""
     workflow_service.delete_workflow(db, workflow_id, owner=user.owner)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
+from app import errors
 from app.api.http.middleware import route_template
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.api.http.requests import route_path
@@ -24,21 +25,6 @@ from app.core.origin import current_actor
 from app.core.validation_errors import field_errors, name_nearest
 from app.db.outage import NO_COLUMN, NO_TABLE, first_line, is_timeout, sqlstate
 from app.db.session import SessionLocal
-from app.errors import (
-    CrossOrigin,
-    DatabaseUnavailable,
-    Forbidden,
-    InvalidInput,
-    NotMigrated,
-    RepeatedParameter,
-    ServiceError,
-    TookTooLong,
-    TooManyDeeds,
-    UnknownLimit,
-    UnknownParameter,
-    WrongOneTimeCode,
-    WrongPassword,
-)
 from app.models.auth import Scope
 from app.services.audit import audit_service
 
@@ -54,7 +40,7 @@ _UNMIGRATED = frozenset({NO_TABLE, NO_COLUMN})
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Register the handlers of all expected exceptions. `UnhandledErrors` catches the others further out."""
-    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(errors.ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     for kind in (*_DOWN, sa_exc.DBAPIError):
@@ -65,8 +51,10 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)
-    allowed = _methods_of_fixed_path(request) if isinstance(error, UnknownParameter | RepeatedParameter) else ""
+    assert isinstance(error, errors.ServiceError)
+    allowed = (
+        _methods_of_fixed_path(request) if isinstance(error, errors.UnknownParameter | errors.RepeatedParameter) else ""
+    )
     if allowed and request.method not in allowed.split(", "):
         return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     error, record = answer_to(request, error)
@@ -81,7 +69,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     body = getattr(request.scope.get("route"), "body_field", None)
     refused = name_nearest(body and body.field_info.annotation, field_errors(error.errors()), at=1)
-    return service_problem(request.scope, InvalidInput(errors=refused), refused)
+    return service_problem(request.scope, errors.InvalidInput(errors=refused), refused)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -99,14 +87,14 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     return internal_problem(request.scope) if expected is None else service_problem(request.scope, expected)
 
 
-def database_error(request: Request, error: Exception) -> ServiceError | None:
+def database_error(request: Request, error: Exception) -> errors.ServiceError | None:
     """Return the error to answer with, and log it: 503 for a database that is down, slow, missing or not migrated.
 
     None for any other error of a statement, which is unexpected.
     """
     if sqlstate(error) in _UNMIGRATED:
         logger.error("the database is not migrated: %s", first_line(error))
-        return NotMigrated(retry_after=DATABASE_RETRY_SECONDS)
+        return errors.NotMigrated(retry_after=DATABASE_RETRY_SECONDS)
     if not isinstance(error, _DOWN) and not getattr(error, "connection_invalidated", False):
         logger.error("unexpected database error", exc_info=error)
         return None
@@ -114,9 +102,9 @@ def database_error(request: Request, error: Exception) -> ServiceError | None:
         # No Retry-After for a filtered read: it would take as long again. Any other stopped statement waited for a
         # lock.
         logger.warning("statement stopped by the time limit: %s", first_line(error))
-        return TookTooLong(TOO_LONG)
+        return errors.TookTooLong(TOO_LONG)
     logger.error("database unavailable: %s", first_line(error))
-    return DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS)
+    return errors.DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS)
 
 
 def _allowed_methods(request: Request) -> str:
@@ -154,36 +142,38 @@ _one_record_at_a_time = anyio.CapacityLimiter(1)
 class Answer(NamedTuple):
     """The error to answer with, and what records it once the response is sent."""
 
-    error: ServiceError
+    error: errors.ServiceError
     record: BackgroundTask | None = None
 
 
-def answer_to(request: Request, error: ServiceError) -> Answer:
+def answer_to(request: Request, error: errors.ServiceError) -> Answer:
     """Return the error, or in place of a denial beyond the caller's limit TooManyDeeds; and the record of either."""
     # Wrong passwords and codes are recorded where they are counted.
-    denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword | WrongOneTimeCode)
+    denied = isinstance(error, errors.Forbidden) and not isinstance(
+        error, errors.WrongPassword | errors.WrongOneTimeCode
+    )
     if denied:
-        forged = isinstance(error, CrossOrigin)
+        forged = isinstance(error, errors.CrossOrigin)
         try:
             audit_service.count_denial(by_address=forged)
-        except TooManyDeeds as refusal:
+        except errors.TooManyDeeds as refusal:
             if forged:  # the address has sent too many, and not the one who is signed in
                 return Answer(refusal)
             error, denied = refusal, False
-    if isinstance(error, UnknownLimit) and not _may_list_limits(request):
+    if isinstance(error, errors.UnknownLimit) and not _may_list_limits(request):
         error = error.without_nearest()
     if current_actor() is None:
         if denied:
             count_unrecorded_denial("anonymous")
         return Answer(error)
     route = f"{request.method} {route_template(request.scope)}"
-    if isinstance(error, CrossOrigin) and not audit_service.may_record_forged():
+    if isinstance(error, errors.CrossOrigin) and not audit_service.may_record_forged():
         count_unrecorded_denial("forged")
         return Answer(error)
     if denied:
         write = partial(audit_service.record_denial, route=route, code=error.code, ids=_ids_of_path(request))
         return Answer(error, BackgroundTask(_record_denial, route, write))
-    if isinstance(error, TooManyDeeds) and error.first:
+    if isinstance(error, errors.TooManyDeeds) and error.first:
         return Answer(
             error, BackgroundTask(_record_denial, route, partial(audit_service.record_throttle, limit=error.limit))
         )
@@ -214,6 +204,6 @@ def _write_denial(route: str, write: partial[None]) -> None:
     try:
         with SessionLocal() as db:
             write(db)
-    except (SQLAlchemyError, ServiceError) as error:
+    except (SQLAlchemyError, errors.ServiceError) as error:
         count_unrecorded_denial("database")
         logger.warning("denial of %s not recorded: %s", route, first_line(error))

@@ -10,42 +10,8 @@ from urllib.parse import quote
 from fastapi import Response
 from starlette.types import Scope
 
+from app import errors
 from app.core.languages import in_language, preferred
-from app.errors import (
-    AdminOnly,
-    Conflict,
-    DatabaseUnavailable,
-    FieldError,
-    Forbidden,
-    IdempotencyKeyInFlight,
-    IdempotencyKeyReused,
-    InsufficientScope,
-    InvalidCursor,
-    InvalidInput,
-    InvalidSearch,
-    InvalidToken,
-    NotFound,
-    NotReady,
-    Overloaded,
-    PreconditionFailed,
-    RangeNotSatisfiable,
-    RepeatedParameter,
-    ServiceError,
-    StorageFull,
-    Text,
-    TokenExpired,
-    TookTooLong,
-    TooManyDeeds,
-    TooManyInProgress,
-    TooManyRequests,
-    TooManyWaiting,
-    Unauthenticated,
-    Unavailable,
-    UniqueKeyTaken,
-    UnknownLimit,
-    UnknownParameter,
-    UnknownTask,
-)
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 MEDIA_TYPE = "application/problem+json"
@@ -53,32 +19,32 @@ TYPE_PREFIX = "urn:task-service:problem:"
 
 # The HTTP status of each family of domain errors.
 STATUS: dict[type[BaseException], int] = {
-    Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    NotFound: HTTPStatus.NOT_FOUND,
-    Conflict: HTTPStatus.CONFLICT,
-    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
-    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
-    RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
 }
 # The location of refused fields, if it is not the body.
-_LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
-    InvalidCursor: ("query", "cursor"),
-    InvalidSearch: (),  # which says it itself
-    UnknownParameter: ("query",),
-    RepeatedParameter: ("query",),
-    IdempotencyKeyReused: ("header", "Idempotency-Key"),
+_LOCATIONS: dict[type[errors.InvalidInput], tuple[str, ...]] = {
+    errors.InvalidCursor: ("query", "cursor"),
+    errors.InvalidSearch: (),  # which says it itself
+    errors.UnknownParameter: ("query",),
+    errors.RepeatedParameter: ("query",),
+    errors.IdempotencyKeyReused: ("header", "Idempotency-Key"),
 }
 
 # Where the API has what an error speaks of: services know no HTTP.
-_ADVICE: dict[type[ServiceError], str] = {
-    UnknownTask: "GET /api/v1/tasks/types lists the tasks that can be created",
-    UnknownLimit: "An administrator makes one with PUT /api/v1/limits/{name}",
-    InvalidCursor: "Use one of a Link header",
-    TokenExpired: "Send the filter with dry_run again",
+_ADVICE: dict[type[errors.ServiceError], str] = {
+    errors.UnknownTask: "GET /api/v1/tasks/types lists the tasks that can be created",
+    errors.UnknownLimit: "An administrator makes one with PUT /api/v1/limits/{name}",
+    errors.InvalidCursor: "Use one of a Link header",
+    errors.TokenExpired: "Send the filter with dry_run again",
 }
 
 # Errors that Starlette and FastAPI raise. Their titles are fixed: `HTTPStatus` phrases differ between Python versions.
@@ -100,7 +66,7 @@ def problem_response(
     title: str,
     status: int,
     detail: str,
-    errors: Sequence[FieldError] | None = None,
+    fields: Sequence[errors.FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
     advice: str = "",
@@ -111,7 +77,7 @@ def problem_response(
     """
     language = preferred(_accept_language(scope))
     if advice:
-        detail = advice if detail == title else Text("{}. {}", detail, advice)
+        detail = advice if detail == title else errors.Text("{}. {}", detail, advice)
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": in_language(title, language),
@@ -121,8 +87,8 @@ def problem_response(
         "code": code,
         "request_id": scope.get("state", {}).get("request_id", ""),
     }
-    if errors is not None:
-        body["errors"] = [{**each, "msg": in_language(each["msg"], language)} for each in errors]
+    if fields is not None:
+        body["errors"] = [{**each, "msg": in_language(each["msg"], language)} for each in fields]
     body.update(extensions or {})
     # `loc` can hold a lone surrogate of the rejected body: it becomes a JSON escape rather than an exception.
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
@@ -142,25 +108,27 @@ def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, s
     return problem_response(scope, code=code, title=title, status=status, detail=detail, headers=headers)
 
 
-def status_of(kind: type[ServiceError]) -> int:
+def status_of(kind: type[errors.ServiceError]) -> int:
     """Return the HTTP status (RFC 9110) of the nearest base class in `STATUS`; 500 if there is none."""
     return next((STATUS[each] for each in kind.__mro__ if each in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def located(error: InvalidInput) -> list[FieldError]:
+def located(error: errors.InvalidInput) -> list[errors.FieldError]:
     """Return the refused fields with their location in the request in front of their path."""
     location = _LOCATIONS.get(type(error), ("body",))
     return [{**each, "loc": [*location, *each["loc"]]} for each in error.errors]
 
 
-def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldError] | None = None) -> Response:
-    """Return the response to a domain error. `errors` replaces the error's own fields; their locations are complete."""
+def service_problem(
+    scope: Scope, error: errors.ServiceError, fields: Sequence[errors.FieldError] | None = None
+) -> Response:
+    """Return the response to a domain error. `fields` replaces the error's own; their locations are complete."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, Unauthenticated | InsufficientScope):
+    if isinstance(error, errors.Unauthenticated | errors.InsufficientScope):
         headers["WWW-Authenticate"] = _challenge(error)
-    if isinstance(error, RangeNotSatisfiable):
+    if isinstance(error, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
     return problem_response(
         scope,
@@ -168,17 +136,17 @@ def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldErr
         title=error.title,
         status=status_of(type(error)),
         detail=error.detail,
-        errors=located(error) if errors is None and isinstance(error, InvalidInput) else errors,
+        fields=located(error) if fields is None and isinstance(error, errors.InvalidInput) else fields,
         headers=headers,
         extensions=_extensions(error),
         advice=_ADVICE.get(type(error), ""),
     )
 
 
-def _extensions(error: ServiceError) -> dict[str, Any] | None:
-    if isinstance(error, NotReady):
+def _extensions(error: errors.ServiceError) -> dict[str, Any] | None:
+    if isinstance(error, errors.NotReady):
         return {"checks": error.checks}
-    if isinstance(error, UniqueKeyTaken):
+    if isinstance(error, errors.UniqueKeyTaken):
         return {"task_id": None if error.task_id is None else str(error.task_id)}
     return None
 
@@ -194,24 +162,24 @@ def internal_problem(scope: Scope) -> Response:
     )
 
 
-def _challenge(error: Unauthenticated | InsufficientScope) -> str:
+def _challenge(error: errors.Unauthenticated | errors.InsufficientScope) -> str:
     """Return WWW-Authenticate (RFC 6750 §3), which names an error only if the request presented a token."""
-    if isinstance(error, InsufficientScope):
+    if isinstance(error, errors.InsufficientScope):
         return f'Bearer error="insufficient_scope", error_description="{error.title}", scope="{error.scope}"'
-    if isinstance(error, InvalidToken):
+    if isinstance(error, errors.InvalidToken):
         return f'Bearer error="invalid_token", error_description="{error.title}"'
     return "Bearer"
 
 
-_BY_STATUS: dict[int, type[ServiceError]] = {
-    401: InvalidToken,
-    403: AdminOnly,
-    404: NotFound,
-    409: Conflict,
-    412: PreconditionFailed,
-    422: InvalidInput,
-    429: TooManyRequests,
-    503: DatabaseUnavailable,
+_BY_STATUS: dict[int, type[errors.ServiceError]] = {
+    401: errors.InvalidToken,
+    403: errors.AdminOnly,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    412: errors.PreconditionFailed,
+    422: errors.InvalidInput,
+    429: errors.TooManyRequests,
+    503: errors.DatabaseUnavailable,
 }
 # Any route can answer these. `app.api.http.openapi` drops 413, 415 and 422 where they are impossible.
 _EVERYWHERE: tuple[int, ...] = (400, 413, 415, 422, 431, 500, 503)
@@ -229,45 +197,46 @@ _HEADERS: dict[int | str, dict[str, Any]] = {
     401: _CHALLENGE,
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
-    IdempotencyKeyInFlight.code: _RETRY_AFTER,
-    InsufficientScope.code: _CHALLENGE,
+    errors.IdempotencyKeyInFlight.code: _RETRY_AFTER,
+    errors.InsufficientScope.code: _CHALLENGE,
 }
 
 
-def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[int | str, dict[str, Any]]:
+def problems(*kinds: int | type[errors.ServiceError], database: bool = True) -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` of a route: the given errors, by status or class, and those that any route can answer.
 
     `database=False` is for routes that use no database.
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:
-        errors = (*errors, Overloaded, TookTooLong, TooManyWaiting, UnknownParameter, RepeatedParameter)
-    if any(not isinstance(error, int) and issubclass(error, Forbidden) for error in errors):
-        errors = (*errors, TooManyDeeds)
-    if HTTPStatus.UNAUTHORIZED in errors:
-        errors = (*errors, TooManyInProgress)
+        kinds = (*kinds, errors.Overloaded, errors.TookTooLong, errors.TooManyWaiting)
+        kinds = (*kinds, errors.UnknownParameter, errors.RepeatedParameter)
+    if any(not isinstance(kind, int) and issubclass(kind, errors.Forbidden) for kind in kinds):
+        kinds = (*kinds, errors.TooManyDeeds)
+    if HTTPStatus.UNAUTHORIZED in kinds:
+        kinds = (*kinds, errors.TooManyInProgress)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
-    for error in (*errors, *everywhere):
-        example = _example(error)  # type: ignore[arg-type]  # (a class is hashable)
+    for kind in (*kinds, *everywhere):
+        example = _example(kind)  # type: ignore[arg-type]  # (a class is hashable)
         examples.setdefault(example["status"], {})[example["code"]] = example
     return {status: _response(status, examples[status]) for status in sorted(examples)}
 
 
 class Answers:
-    """What the type of a parameter says of each route that has it: which errors it may answer, beside its own.
+    """Says in the type of a parameter which errors each route that has it may answer, beside its own.
 
     `Annotated[UUID, Path(…), Answers(TaskNotFound)]`; `headers`: those of the answer with status 200.
     """
 
-    def __init__(self, *errors: int | type[ServiceError], headers: Mapping[str, Any] | None = None) -> None:
-        self.errors, self.headers = errors, headers
+    def __init__(self, *kinds: int | type[errors.ServiceError], headers: Mapping[str, Any] | None = None) -> None:
+        self.kinds, self.headers = kinds, headers
 
 
-def raises(*errors: int | type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
+def raises(*kinds: int | type[errors.ServiceError]) -> Callable[[Endpoint], Endpoint]:
     """Say of an endpoint which errors it may answer, beside those of its parameters' types and of every route."""
 
     def note(endpoint: Endpoint) -> Endpoint:
-        endpoint.__dict__["raises"] = errors
+        endpoint.__dict__["raises"] = kinds
         return endpoint
 
     return note
@@ -276,10 +245,10 @@ def raises(*errors: int | type[ServiceError]) -> Callable[[Endpoint], Endpoint]:
 def declared_responses(endpoint: Callable[..., Any]) -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` of a route by its endpoint, for routes that use the database."""
     types = (kind for name, kind in endpoint.__annotations__.items() if name != "return")
-    told = [each for kind in types for each in getattr(kind, "__metadata__", ()) if isinstance(each, Answers)]
-    errors = dict.fromkeys([*(error for each in told for error in each.errors), *getattr(endpoint, "raises", ())])
-    headers = {name: header for each in told for name, header in (each.headers or {}).items()}
-    return ({200: {"headers": headers}} if headers else {}) | problems(*errors)
+    found = [each for kind in types for each in getattr(kind, "__metadata__", ()) if isinstance(each, Answers)]
+    kinds = dict.fromkeys([*(kind for each in found for kind in each.kinds), *getattr(endpoint, "raises", ())])
+    headers = {name: header for each in found for name, header in (each.headers or {}).items()}
+    return ({200: {"headers": headers}} if headers else {}) | problems(*kinds)
 
 
 def _response(status: int, examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -296,7 +265,7 @@ def _response(status: int, examples: dict[str, dict[str, Any]]) -> dict[str, Any
 
 
 @cache
-def _example(error: int | type[ServiceError]) -> dict[str, Any]:
+def _example(error: int | type[errors.ServiceError]) -> dict[str, Any]:
     if isinstance(error, int) and error in _OTHERS:
         code, title, detail = _OTHERS[error]
         status = error
@@ -315,7 +284,7 @@ def _example(error: int | type[ServiceError]) -> dict[str, Any]:
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         missing = {"loc": ["body", "name"], "msg": "is required", "type": "missing"}
         in_query = {"loc": ["query", "state"], "msg": detail, "type": code}
-        example["errors"] = [in_query if error in {UnknownParameter, RepeatedParameter} else missing]
-    if error is UniqueKeyTaken:
+        example["errors"] = [in_query if error in {errors.UnknownParameter, errors.RepeatedParameter} else missing]
+    if error is errors.UniqueKeyTaken:
         example["task_id"] = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
     return example

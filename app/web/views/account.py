@@ -11,23 +11,13 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.core.one_time_codes import provisioning_uri
-from app.errors import (
-    AdminOnly,
-    ApiKeyLimit,
-    InvalidInput,
-    SecondFactorNotFound,
-    SecondFactorOff,
-    SecondFactorSet,
-    ServiceError,
-    WrongOneTimeCode,
-    WrongPassword,
-)
 from app.models.auth import Scope
 from app.schemas.auth import ApiKeyCreate
 from app.schemas.user import PasswordChange, TotpBegin, TotpConfirm, TotpRemoval
@@ -95,9 +85,9 @@ def change_password(
     try:
         typed = parsed(PasswordChange, {"current_password": current_password, "new_password": new_password})
         user_service.change_password(db, user.id, typed.current_password, typed.new_password)
-    except InvalidInput as error:
+    except errors.InvalidInput as error:
         return account_page(request, db, user, error, by_field(error.errors))
-    except WrongPassword as error:
+    except errors.WrongPassword as error:
         return account_page(request, db, user, error, {"current_password": error.title})
     answer = redirect(request, "/sign-in", "password_changed")
     delete_session(request, answer)
@@ -124,9 +114,9 @@ def create_key(request: Request, db: SessionDep, user: PageUser, form: Annotated
     try:
         wanted = parsed(ApiKeyCreate, {"name": form.name, "scopes": form.scopes})
         made = api_key_service.create_key(db, user.id, wanted.name, wanted.scopes, until)
-    except InvalidInput as error:
+    except errors.InvalidInput as error:
         return account_page(request, db, user, error, by_field(error.errors), new_key=form)
-    except (AdminOnly, ApiKeyLimit) as error:
+    except (errors.AdminOnly, errors.ApiKeyLimit) as error:
         return account_page(request, db, user, error, {"scopes": error.detail}, new_key=form)
     return account_page(request, db, user, key=made.key)
 
@@ -145,11 +135,11 @@ def account_page(
     request: Request,
     db: Session,
     user: PageUser,
-    error: ServiceError | None = None,
-    errors: dict[str, str] | None = None,
+    error: errors.ServiceError | None = None,
+    at_fields: dict[str, str] | None = None,
     **shown: Any,
 ) -> Response:
-    """Return the page. `errors` are by the ids of the fields; an error at none of them stands at the top."""
+    """Return the page. `at_fields` has messages by the ids of their fields; any other error stands at the top."""
     logins = session_service.list_sessions(db, user.id, user.session_id)
     values = {
         "profile": user_service.get_user(db, user.id),
@@ -161,8 +151,8 @@ def account_page(
         "days": KEY_DAYS,
         "new_key": KeyForm(scopes=[Scope.TASKS_READ.value], days=KEY_DAYS[1]),
         "key": None,
-        "error": None if errors else error,
-        "errors": errors or {},
+        "error": None if at_fields else error,
+        "errors": at_fields or {},
     }
     return page(request, "account.html", values | shown, 200 if error is None else status_of(type(error)))
 
@@ -184,11 +174,11 @@ def begin_second_factor(
     try:
         typed = parsed(TotpBegin, {"current_password": current_password})
         made = totp_service.begin(db, user, typed.current_password)
-    except InvalidInput as error:
+    except errors.InvalidInput as error:
         return account_page(request, db, user, error, _at("factor", error))
-    except WrongPassword as error:
+    except errors.WrongPassword as error:
         return account_page(request, db, user, error, {"factor_current_password": error.title})
-    except (SecondFactorSet, SecondFactorOff) as error:
+    except (errors.SecondFactorSet, errors.SecondFactorOff) as error:
         return account_page(request, db, user, error)
     return _secret(request, made.secret, made.uri)
 
@@ -204,9 +194,9 @@ def confirm_second_factor(
     """Put the second factor in force. Only this answer shows the recovery codes."""
     try:
         codes = totp_service.confirm(db, user, parsed(TotpConfirm, {"otp": otp}).otp)
-    except (InvalidInput, WrongOneTimeCode) as error:
+    except (errors.InvalidInput, errors.WrongOneTimeCode) as error:
         return _secret(request, secret, provisioning_uri(secret, user.username), error)
-    except (SecondFactorNotFound, SecondFactorSet) as error:
+    except (errors.SecondFactorNotFound, errors.SecondFactorSet) as error:
         return account_page(request, db, user, error)
     return page(request, "recovery_codes.html", {"codes": codes})
 
@@ -224,27 +214,27 @@ def remove_second_factor(
     try:
         typed = parsed(TotpRemoval, {"current_password": current_password, "otp": otp})
         totp_service.remove(db, user, typed.current_password, typed.otp)
-    except InvalidInput as error:
+    except errors.InvalidInput as error:
         return account_page(request, db, user, error, _at("factor", error))
-    except WrongPassword as error:
+    except errors.WrongPassword as error:
         return account_page(request, db, user, error, {"factor_current_password": error.title})
-    except WrongOneTimeCode as error:
+    except errors.WrongOneTimeCode as error:
         return account_page(request, db, user, error, {"factor_otp": error.title})
-    except SecondFactorNotFound as error:
+    except errors.SecondFactorNotFound as error:
         return account_page(request, db, user, error)
     return redirect(request, "/account", "factor_removed")
 
 
-def _at(form: str, error: InvalidInput) -> dict[str, str]:
+def _at(form: str, error: errors.InvalidInput) -> dict[str, str]:
     """Return the errors by the ids of a form's fields."""
     return {f"{form}_{name}": text for name, text in by_field(error.errors).items()}
 
 
-def _secret(request: Request, secret: str, uri: str, error: ServiceError | None = None) -> Response:
+def _secret(request: Request, secret: str, uri: str, error: errors.ServiceError | None = None) -> Response:
     import segno  # here, since few processes ever draw one
 
     code = segno.make_qr(uri, error="m")
-    wrong = next(iter(by_field(error.errors).values()), "") if isinstance(error, InvalidInput) else ""
+    wrong = next(iter(by_field(error.errors).values()), "") if isinstance(error, errors.InvalidInput) else ""
     values = {
         "secret": secret,
         "groups": [secret[at : at + 4] for at in range(0, len(secret), 4)],

@@ -8,22 +8,13 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.api.deps import SessionDep, SettingsDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.catalogue import find_type
 from app.core.config import Settings
-from app.errors import (
-    Conflict,
-    Forbidden,
-    InvalidArguments,
-    InvalidInput,
-    InvalidSchedule,
-    InvalidTask,
-    QuotaExceeded,
-    UnknownTask,
-)
 from app.models.schedule import Schedule
 from app.schedules.zones import zone_names
 from app.schemas.schedule import ScheduleCreate, ScheduleRead
@@ -33,25 +24,14 @@ from app.services.schedules.definitions import parse_fields
 from app.web import schedule_fields
 from app.web.access import PageUser
 from app.web.responses import language_of, page, redirect
+from app.web.task_form import sheets
 from app.web.task_form.fields import DEFAULTS
-from app.web.task_form.sheets import (
-    KindName,
-    Sheet,
-    Typed,
-    all_typed,
-    form_bytes,
-    kept_of,
-    kind_for,
-    task_of,
-    turned,
-    values_of,
-)
 from app.web.task_form.values import Reading, editable, filled_with
 
 router = SlashRouter()
 
 # What the reader can put right in the form.
-_REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
+_REFUSALS = (errors.InvalidInput, errors.Conflict, errors.Forbidden, errors.QuotaExceeded)
 
 
 @router.get("/schedules/preview")
@@ -71,13 +51,13 @@ def new_schedule(
     name: Annotated[str | None, Query(alias="task", max_length=200)] = None,
 ) -> Response:
     form = _Form(request, db, user, settings, schedule_fields.TYPED_DEFAULTS)
-    return form.page(Sheet(kind_for(user, name)))
+    return form.page(sheets.Sheet(sheets.kind_for(user, name)))
 
 
 @router.post("/schedules/new")
-@body_limit(form_bytes)
+@body_limit(sheets.form_bytes)
 def create_schedule(
-    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: KindName, form: Typed
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: sheets.KindName, form: sheets.Typed
 ) -> Response:
     return _Form(request, db, user, settings, schedule_fields.typed_in(form)).sent(name, form)
 
@@ -91,15 +71,15 @@ def change_schedule(
     form = _Form(request, db, user, settings, schedule_fields.typed_of(shown), schedule)
     try:
         return form.page(_sheet_of(shown.task))
-    except UnknownTask as error:  # it is gone: another one may take its place
-        return form.page(Sheet(kind_for(user, None), error=error))
+    except errors.UnknownTask as error:  # it is gone: another one may take its place
+        return form.page(sheets.Sheet(sheets.kind_for(user, None), error=error))
 
 
 @router.post("/schedules/{schedule_id}/change")
-@body_limit(form_bytes)
+@body_limit(sheets.form_bytes)
 def update_schedule(
-    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, schedule_id: UUID, name: KindName,
-    form: Typed,
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, schedule_id: UUID, name: sheets.KindName,
+    form: sheets.Typed,
 ) -> Response:  # fmt: skip
     """Change what differs from the schedule as it is. `***` keeps the secret that it hides."""
     schedule = schedule_service.get_schedule(db, schedule_id, owner=user.owner)
@@ -119,18 +99,18 @@ class _Form:
     def sent(self, name: str, form: Mapping[str, str]) -> Response:
         """Do what was sent, or show what a button does that saves nothing."""
         if form.get("show") == "preview":
-            return self.page(Sheet(kind_for(self._user, name), form))
+            return self.page(sheets.Sheet(sheets.kind_for(self._user, name), form))
         form_of = form.get("form_of", name)
         if "choose" in form or name != form_of:
-            kept = kept_of(form, form_of)
-            return self.page(Sheet(kind_for(self._user, name), kept, is_other="choose" not in form))
+            kept = sheets.kept_of(form, form_of)
+            return self.page(sheets.Sheet(sheets.kind_for(self._user, name), kept, is_other="choose" not in form))
         try:
-            if (sheet := turned(self._user, self._settings, name, form)) is not None:
+            if (sheet := sheets.turned(self._user, self._settings, name, form)) is not None:
                 return self.page(sheet)
             task = self._task(name, form)
             schedule = self._create(task) if self._schedule is None else self._change(self._schedule, task, form)
         except _REFUSALS as error:
-            return self.page(Sheet(kind_for(self._user, name), form, error=error))
+            return self.page(sheets.Sheet(sheets.kind_for(self._user, name), form, error=error))
         done = "schedule_created" if self._schedule is None else "schedule_changed"
         return redirect(self._request, f"/schedules/{schedule.id}", done)
 
@@ -142,12 +122,12 @@ class _Form:
         wrong = schedule_fields.problems(self._typed, datetime.now(UTC), before)
         try:
             task = _task_of(name, form)
-        except InvalidTask as error:
+        except errors.InvalidTask as error:
             if not wrong:
                 raise
             wrong += error.errors
         if wrong:
-            raise InvalidSchedule(errors=wrong)
+            raise errors.InvalidSchedule(errors=wrong)
         return task
 
     def _create(self, task: dict[str, Any]) -> Schedule:
@@ -168,15 +148,15 @@ class _Form:
             self._db, schedule.id, changes, owner=user.owner, rights=user.rights, owns=user.owns
         )
 
-    def page(self, sheet: Sheet) -> Response:
+    def page(self, sheet: sheets.Sheet) -> Response:
         """Return the page, with what is wrong at the fields that it concerns."""
         error, own = sheet.error, []
-        if isinstance(error, InvalidInput):
+        if isinstance(error, errors.InvalidInput):
             own = [each for each in error.errors if each["loc"][:1] != ["task"]]
             of_task = [{**each, "loc": each["loc"][1:]} for each in error.errors if each["loc"][:1] == ["task"]]
             if own or of_task:
-                sheet.error = InvalidTask(errors=of_task)  # type: ignore[arg-type]
-        values = values_of(self._db, self._user, sheet)
+                sheet.error = errors.InvalidTask(errors=of_task)  # type: ignore[arg-type]
+        values = sheets.values_of(self._db, self._user, sheet)
         fields = schedule_fields.inputs(self._typed)
         wrong: dict[str, list[str]] = {}
         for each in own:
@@ -200,25 +180,25 @@ class _Form:
         return page(self._request, "new_schedule.html", values, 200 if error is None else status_of(type(error)))
 
 
-def _sheet_of(task: Mapping[str, Any]) -> Sheet:
+def _sheet_of(task: Mapping[str, Any]) -> sheets.Sheet:
     """Return the form of the task of a schedule, or its JSON where the form cannot say it. Raises UnknownTask."""
     kind = find_type(task["celery_task_name"])
     filled = filled_with(task, kind)
-    typed = all_typed(filled.typed) | {"by": "json" if filled.lost else "form", "json": editable(task)}
-    return Sheet(kind, typed, lost=filled.lost)
+    typed = sheets.all_typed(filled.typed) | {"by": "json" if filled.lost else "form", "json": editable(task)}
+    return sheets.Sheet(kind, typed, lost=filled.lost)
 
 
 def _task_of(name: str, form: Mapping[str, str]) -> dict[str, Any]:
     """Return the task that was typed. Raises InvalidTask, whose fields stand below `task`."""
     try:
-        task = task_of(name, form)
-    except InvalidTask as error:
+        task = sheets.task_of(name, form)
+    except errors.InvalidTask as error:
         raise error.below("task") from None
     try:
         if form.get("by") != "json":
             find_type(name).check(task.get("args", []), task["kwargs"])
-    except InvalidArguments as error:
-        raise InvalidTask(errors=error.errors).below("task") from None
+    except errors.InvalidArguments as error:
+        raise errors.InvalidTask(errors=error.errors).below("task") from None
     return task
 
 
@@ -228,7 +208,7 @@ def _as_sent(task: Mapping[str, Any], *, by_json: bool) -> dict[str, Any]:
         return dict(task)
     try:
         sheet = _sheet_of(task)
-    except UnknownTask:
+    except errors.UnknownTask:
         return {}
     assert sheet.kind is not None
     return Reading(sheet.kind, sheet.typed).task

@@ -22,18 +22,7 @@ from app.services.tasks import new_rows
 from app.web.access import PageUser
 from app.web.responses import page, redirect
 from app.web.shown_tasks import shown
-from app.web.task_form.sheets import (
-    KindName,
-    Sheet,
-    Typed,
-    all_typed,
-    form_bytes,
-    kept_of,
-    kind_for,
-    task_of,
-    turned,
-    values_of,
-)
+from app.web.task_form import sheets
 from app.web.task_form.values import typed_of
 
 router = SlashRouter()
@@ -50,27 +39,27 @@ _EMPTY: Mapping[str, Any] = {"args": [], "tags": [], "metadata": {}} | dict.from
 def new_task(
     request: Request, db: SessionDep, user: PageUser, name: Annotated[str | None, Query(alias="task")] = None
 ) -> Response:
-    return _page(request, db, user, Sheet(kind_for(user, name)))
+    return _page(request, db, user, sheets.Sheet(sheets.kind_for(user, name)))
 
 
 @router.post("/new")
-@body_limit(form_bytes)
+@body_limit(sheets.form_bytes)
 def create_task(
-    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: KindName, form: Typed
+    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, name: sheets.KindName, form: sheets.Typed
 ) -> Response:
     form_of = form.get("form_of", name)
     if "choose" in form or name != form_of:
-        kept = kept_of(form, form_of)
+        kept = sheets.kept_of(form, form_of)
         if "choose" in form and not kept:
             return redirect(request, f"/new?{urlencode({'task': name})}")
-        return _page(request, db, user, Sheet(kind_for(user, name), kept, is_other="choose" not in form))
+        return _page(request, db, user, sheets.Sheet(sheets.kind_for(user, name), kept, is_other="choose" not in form))
     try:
-        if (sheet := turned(user, settings, name, form)) is not None:
+        if (sheet := sheets.turned(user, settings, name, form)) is not None:
             return _page(request, db, user, sheet)
         wanted = _wanted(name, form)
         task, is_new = task_service.create_or_find(db, wanted, user.rights)
     except _REFUSALS as error:
-        return _page(request, db, user, Sheet(kind_for(user, name), form, error=error))
+        return _page(request, db, user, sheets.Sheet(sheets.kind_for(user, name), form, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, wanted.on_conflict))
 
 
@@ -79,26 +68,32 @@ def change_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID)
     (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
     kind = find_type(task.celery_task_name)
     filled = typed_of(task, kind)
-    return _page(request, db, user, Sheet(kind, all_typed(filled.typed), task_id, lost=filled.lost))
+    return _page(request, db, user, sheets.Sheet(kind, sheets.all_typed(filled.typed), task_id, lost=filled.lost))
 
 
 @router.post("/tasks/{task_id}/change")
-@body_limit(form_bytes)
+@body_limit(sheets.form_bytes)
 def retry_with_changes(
-    request: Request, db: SessionDep, user: PageUser, settings: SettingsDep, task_id: UUID, name: KindName, form: Typed
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    settings: SettingsDep,
+    task_id: UUID,
+    name: sheets.KindName,
+    form: sheets.Typed,
 ) -> Response:
     """Repeat an ended task as a new one. `***` keeps the secret that it hides."""
     try:
-        if (sheet := turned(user, settings, name, form, of=task_id)) is not None:
+        if (sheet := sheets.turned(user, settings, name, form, of=task_id)) is not None:
             return _page(request, db, user, sheet)
-        changes = task_of(name, form)
+        changes = sheets.task_of(name, form)
         if form.get("by") != "json":
             changes = {**_EMPTY, **changes}
         task, is_new = task_service.retry_with_changes(
             db, task_id, changes, owner=user.owner, within_quota=True, rights=user.rights, owns=user.owns
         )
     except _REFUSALS as error:
-        return _page(request, db, user, Sheet(find_type(name), form, task_id, error=error))
+        return _page(request, db, user, sheets.Sheet(find_type(name), form, task_id, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, changes.get("on_conflict")))
 
 
@@ -111,7 +106,7 @@ def _done(is_new: bool, on_conflict: str | None) -> str:
 
 def _wanted(name: str, form: Mapping[str, str]) -> TaskCreate:
     """Return the task as the API takes it. Raises InvalidTask, which for a form names all fields that are wrong."""
-    task = task_of(name, form)
+    task = sheets.task_of(name, form)
     try:
         return new_rows.parse(task)
     except InvalidTask as error:
@@ -123,8 +118,8 @@ def _wanted(name: str, form: Mapping[str, str]) -> TaskCreate:
         raise
 
 
-def _page(request: Request, db: Session, user: Principal, sheet: Sheet) -> Response:
+def _page(request: Request, db: Session, user: Principal, sheet: sheets.Sheet) -> Response:
     """Return the page; with an error, which is told at the fields that it concerns."""
     action = f"/tasks/{sheet.of}/change" if sheet.of else "/new"
-    values = {"action": action} | values_of(db, user, sheet)
+    values = {"action": action} | sheets.values_of(db, user, sheet)
     return page(request, "new_task.html", values, 200 if sheet.error is None else status_of(type(sheet.error)))

@@ -8,21 +8,12 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.api.deps import SessionDep
 from app.api.http.problems import status_of
 from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core.moments import moment
-from app.errors import (
-    InvalidInput,
-    InvalidWebhook,
-    ServiceError,
-    TookTooLong,
-    TooManyRequests,
-    WebhookDisabled,
-    WebhookLimit,
-    WebhooksOff,
-)
 from app.models.webhook import EventType, WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send, types_for
@@ -93,7 +84,7 @@ def create_endpoint(request: Request, db: SessionDep, user: PageUser, form: Type
     check_may_send(user.id, user.role)
     try:
         made = webhook_service.create_endpoint(db, user.id, **form.fields())
-    except (InvalidWebhook, WebhookLimit, WebhooksOff) as error:
+    except (errors.InvalidWebhook, errors.WebhookLimit, errors.WebhooksOff) as error:
         return _form(request, user, form, error=error)
     return page(request, "webhook_secret.html", {"endpoint": made.row, "secret": made.secret, "is_new": True})
 
@@ -122,7 +113,7 @@ def change_endpoint(request: Request, db: SessionDep, user: PageUser, endpoint_i
         check_may_send(user.id, user.role)
     try:
         webhook_service.update_endpoint(db, user.id, endpoint_id, changes)
-    except InvalidWebhook as error:
+    except errors.InvalidWebhook as error:
         return _form(request, user, form, row, error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_changed")
 
@@ -171,7 +162,7 @@ def rotate_secret(
 def send_test(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
     try:
         webhook_service.send_test(db, user.id, endpoint_id)
-    except (WebhookDisabled, TooManyRequests) as error:
+    except (errors.WebhookDisabled, errors.TooManyRequests) as error:
         return _endpoint(request, db, user, endpoint_id, error=error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_tested")
 
@@ -183,9 +174,9 @@ def recover(
     try:
         number = webhook_service.recover(db, user.id, endpoint_id, moment(since))
     except ValueError:
-        wrong = InvalidInput("A time is like 2026-11-24 12:00, in UTC")
+        wrong = errors.InvalidInput("A time is like 2026-11-24 12:00, in UTC")
         return _endpoint(request, db, user, endpoint_id, error=wrong, since=since)
-    except (WebhookDisabled, TooManyRequests, TookTooLong) as error:
+    except (errors.WebhookDisabled, errors.TooManyRequests, errors.TookTooLong) as error:
         return _endpoint(request, db, user, endpoint_id, error=error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_recovered" if number else "webhook_nothing_lost")
 
@@ -194,7 +185,7 @@ def recover(
 def send_waiting(request: Request, db: SessionDep, user: PageUser, endpoint_id: UUID) -> Response:
     try:
         webhook_service.send_waiting(db, user.id, endpoint_id)
-    except (WebhookDisabled, TooManyRequests, TookTooLong) as error:
+    except (errors.WebhookDisabled, errors.TooManyRequests, errors.TookTooLong) as error:
         return _endpoint(request, db, user, endpoint_id, error=error)
     return redirect(request, f"/webhooks/{endpoint_id}", "webhook_hurried")
 
@@ -206,7 +197,7 @@ def _endpoint(
     endpoint_id: UUID,
     cursor: str | None = None,
     *,
-    error: ServiceError | None = None,
+    error: errors.ServiceError | None = None,
     since: str = "",
 ) -> Response:
     row = webhook_service.get_endpoint(db, user.id, endpoint_id)
@@ -238,9 +229,9 @@ def _form(
     user: PageUser,
     typed: EndpointForm,
     changed: WebhookEndpoint | None = None,
-    error: ServiceError | None = None,
+    error: errors.ServiceError | None = None,
 ) -> Response:
-    reasons = error.errors if isinstance(error, InvalidInput) else []
+    reasons = error.errors if isinstance(error, errors.InvalidInput) else []
     places = {name: said for each in reasons for name, said in by_field([each], depth=1).items()}
     for each in reasons:
         if each["loc"][:1] == ["filter"] and len(each["loc"]) > 1:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Request, Response
@@ -126,9 +125,3 @@ def _shortened(way: Sequence[Node]) -> list[Node | None]:
 def _owners(db: SessionDep, user: Principal, found: Sequence[WorkflowSummary]) -> dict[UUID, str]:
     """Return the names of the owners, which administrators alone are told."""
     return {} if user.owner is not None else user_service.usernames(db, {each.user_id for each in found})
-
-
-def _path(asked: dict[str, Any], **changed: Any) -> str:
-    """Return the path of the list with these parameters; None leaves one out."""
-    named = {name: value for name, value in (asked | changed).items() if value is not None}
-    return "/workflows" + (f"?{urlencode(named)}" if named else "")
