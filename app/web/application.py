@@ -28,9 +28,11 @@ from app.web.responses import HEADERS, NavigationEntry, base_of, page
 
 logger = logging.getLogger(__name__)
 
-# Each page, with its entries of the navigation (`NAVIGATION`), if it has any.
+# Each page; `NAVIGATION` of it are its entries of the navigation, `OBJECT_PAGES` the paths of the pages of objects, by
+# the kind of object that the audit names.
 VIEWS = [import_module(f"{views.__name__}.{module.name}") for module in iter_modules(views.__path__)]
 NAVIGATION: list[NavigationEntry] = sorted(entry for view in VIEWS for entry in getattr(view, "NAVIGATION", ()))
+OBJECT_PAGES = {kind: path for view in VIEWS for kind, path in getattr(view, "OBJECT_PAGES", {}).items()}
 
 
 def create_pages(settings: Settings) -> FastAPI:
@@ -39,7 +41,7 @@ def create_pages(settings: Settings) -> FastAPI:
     for view in VIEWS:
         router: SlashRouter = view.router
         router.add_to(pages, "")
-    pages.state.navigation = NAVIGATION
+    pages.state.navigation, pages.state.object_pages = NAVIGATION, OBJECT_PAGES
     pages.include_router(responses.static_router)
     pages.add_exception_handler(ServiceError, _on_service_error)
     pages.add_exception_handler(RequestValidationError, _on_validation_error)

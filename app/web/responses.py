@@ -1,12 +1,14 @@
 """The responses of the pages: templates, redirects, static files; compressed where a browser takes that.
 
-How the templates show times and JSON is told here, too.
+First come the languages; the last part tells how JSON is shown.
 """
 
 import gzip
 import hashlib
 import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import cache
 from importlib.resources import files
@@ -20,12 +22,72 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from app.api.http.body_route import BodyRoute
 from app.api.http.router import unknown_parameters
 from app.core.drawing import rects
-from app.core.languages import NAMES
+from app.core.languages import DEFAULT, NAMES, in_language, preferred, texts_of
 from app.core.version import VERSION
 from app.schedules.zones import UnknownZone, zone_info
 from app.services.tasks.search import said_as
-from app.web import access, languages
-from app.web.languages import Language
+from app.web import access
+
+# -- The two languages: their texts, ages and durations. Both write numbers alike --------------------------------------
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language. `texts` are translations by the English text, which is the message's id."""
+
+    code: str
+    texts: dict[str, str]
+
+    def gettext(self, text: str) -> str:
+        """Return the text in this language; the English one where a translation is missing."""
+        return self.texts.get(text) or in_language(text, self.code)
+
+    def ngettext(self, one: str, many: str, number: int) -> str:
+        """Return the text for this number. The translations have that for many: Chinese has no other."""
+        return one if number == 1 and self.code == DEFAULT else self.gettext(many)
+
+
+@cache
+def language_of_code(code: str) -> Language:
+    """Return the language with this code of NAMES."""
+    return Language(code, texts_of("app.core", code) | texts_of("app.web", code))
+
+
+def negotiated_language(chosen: str | None, accept_language: str) -> Language:
+    """Return the reader's choice, else the first of Accept-Language (RFC 9110 §12.5.4) that there is."""
+    if chosen in NAMES:
+        return language_of_code(chosen)
+    return language_of_code(preferred(accept_language))
+
+
+def age_text(seconds: float, gettext: Callable[[str], str]) -> str:
+    """Return how long ago it was, in its largest unit: `3 min ago`; of a negative number when it will be: `in 7 d`."""
+    if abs(seconds) < 1:
+        return gettext("now")
+    name, size = next((unit, size) for unit, size in _UNITS if abs(seconds) >= size)
+    time = f"{abs(seconds) // size:.0f} {gettext(name)}"
+    return gettext("{time} ago" if seconds > 0 else "in {time}").format(time=time)
+
+
+def duration_text(seconds: float | None, gettext: Callable[[str], str]) -> str:
+    """Return a duration as `12 ms`, `3.2 s`, or its two largest units: `3 min 12 s`."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} {gettext('ms')}"
+    if seconds < 10:  # noqa: PLR2004 (seconds)
+        return f"{seconds:.1f} {gettext('s')}"
+    rest = int(seconds)
+    parts: list[str] = []
+    for name, size in _UNITS:
+        number, rest = divmod(rest, size)
+        parts += [f"{number} {gettext(name)}"] if number or parts else []
+    return " ".join(part for part in parts[:2] if not part.startswith("0 "))
+
+
+# -- Answers, compressed where the browser takes that ------------------------------------------------------------------
 
 GZIP_LEVEL = 6  # the default of zlib; that of gzip is 9
 # A coding and its weight (RFC 9110 §12.4.2).
@@ -150,14 +212,14 @@ def _environment(code: str) -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
-    chosen = languages.language(code)
+    chosen = language_of_code(code)
     # Plain functions of plain text, which is escaped where it is shown: jinja's own make markup of it, and format `%`.
     environment.globals |= {"_": chosen.gettext, "gettext": chosen.gettext, "ngettext": chosen.ngettext}
     environment.policies["json.dumps_kwargs"] = {}  # in the order in which they are named
     environment.filters |= {
         "number": "{:,}".format,
-        "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
-        "age": lambda moment: languages.age((datetime.now(UTC) - moment).total_seconds(), chosen.gettext),
+        "duration": lambda seconds: duration_text(seconds, chosen.gettext),
+        "age": lambda moment: age_text((datetime.now(UTC) - moment).total_seconds(), chosen.gettext),
         # Of errors: texts that no template names, some of them with what a client sent.
         "said": chosen.gettext,
         "iso": _iso,
@@ -196,7 +258,7 @@ def base_of(request: Request) -> str:
 
 
 def language_of(request: Request) -> Language:
-    return languages.negotiate(request.cookies.get("language"), request.headers.get("accept-language", ""))
+    return negotiated_language(request.cookies.get("language"), request.headers.get("accept-language", ""))
 
 
 def _shell(request: Request, chosen: Language) -> dict[str, Any]:

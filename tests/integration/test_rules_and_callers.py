@@ -49,7 +49,7 @@ GIVEN = {
     "owns": {"user.owns"},
 }
 LEFT_OUT = {
-    ("web.shown_schedules.name_of", "ScheduleService.get_schedule"): "of a task that the reader sees",
+    ("web.views.schedules.schedule_name", "ScheduleService.get_schedule"): "of a task that the reader sees",
     ("web.views.schedules._coming", "ScheduleService.next_times"): "of a schedule that was found by its owner",
     ("web.views.errors._attempt_of", "TaskService.list_attempts"): "is given that of its caller",
     ("mcp.calls._cancel", "TaskService.cancel"): "is given that of its caller",

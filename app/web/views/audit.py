@@ -25,17 +25,6 @@ router = SlashRouter()
 NAVIGATION = (NavigationEntry(9, "/audit", "Audit", to_admins_alone=True),)
 
 ROWS = 50
-# The page of an object, by its kind. It may be deleted: then that page says so.
-_PAGES = {
-    "user": "/users/",
-    "task": "/tasks/",
-    "bulk_deed": "/bulk/",
-    "queue": "/queues/",
-    "worker": "/workers/",
-    "error": "/errors/",
-    "limit": "/limits?change=",
-    "schedule": "/schedules/",
-}
 
 
 def _group(event: AuditEvent) -> str:
@@ -72,7 +61,7 @@ def show_audit(
     query = {"event": chosen, "by": by, "object_id": object_id}
     names = user_service.usernames(db, _users_in(found.items) | ({actor} if actor else set()))
     values: dict[str, Any] = {
-        "records": [(record, _page_of(record), _name_of(record, names)) for record in found.items],
+        "records": [(record, _page_of(request, record), _name_of(record, names)) for record in found.items],
         "groups": EVENTS,
         "chosen": chosen,
         "by": names.get(actor, by) if actor else by,
@@ -103,6 +92,7 @@ def _name_of(record: AuditRecord, names: dict[UUID, str]) -> str | None:
     return names.get(UUID(record.object_id)) if record.object_kind == "user" else None
 
 
-def _page_of(record: AuditRecord) -> str | None:
-    path = _PAGES.get(record.object_kind)
+def _page_of(request: Request, record: AuditRecord) -> str | None:
+    """Return the page of the object, if its kind has one. It may be deleted: then that page says so."""
+    path: str | None = request.app.state.object_pages.get(record.object_kind)
     return path and path + quote(record.object_id, safe="")

@@ -32,6 +32,7 @@ from app.web.responses import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, shown
 
 router = SlashRouter()
+OBJECT_PAGES = {"bulk_deed": "/bulk/"}
 
 FORM_BYTES = 256 * 1024
 

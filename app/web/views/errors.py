@@ -33,6 +33,7 @@ from app.web.shown_tasks import seconds_of, shown
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/errors", "Errors"),)
+OBJECT_PAGES = {"error": "/errors/"}
 
 ROWS = 50
 MAX_TEXT = 200

@@ -20,6 +20,7 @@ from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(5, "/limits", "Limits"),)
+OBJECT_PAGES = {"limit": "/limits?change="}
 
 Name = Annotated[str, Path(pattern=LIMIT_NAME)]
 Field = Annotated[str, Form(max_length=40)]

@@ -29,7 +29,7 @@ from app.services.webhook_service import webhook_service
 from app.web.access import PageUser
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import shown
-from app.web.shown_webhooks import health_of, name_of
+from app.web.views.webhooks import endpoint_health, receiver_name
 
 # Seconds after which a task that could start has waited long.
 LONG_WAIT = 60
@@ -136,7 +136,7 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
     counts = task_service.show_counts(db, TaskFilter(user_id=user.owner))
     # What keeps the tasks of others from starting is no trouble of a user's.
     of_queues = queues if user.is_admin else queues_of_user(queues, queue_service.due_of_user(db, user.id))
-    endpoints = [each for each in webhook_service.list_endpoints(db, user.id) if health_of(each).is_trouble]
+    endpoints = [each for each in webhook_service.list_endpoints(db, user.id) if endpoint_health(each).is_trouble]
     deepest = max((queue.ready + queue.running for queue in queues), default=0)
     values = {
         "troubles": troubles(
@@ -144,7 +144,7 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
             of_queues,
             workers,
             datetime.now(UTC),
-            [(each.id, name_of(each.url)) for each in endpoints],
+            [(each.id, receiver_name(each.url)) for each in endpoints],
         ),
         "slots": used_slots(workers),
         "counts": counts,

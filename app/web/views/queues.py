@@ -24,6 +24,7 @@ from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(4, "/queues", "Queues", text_to_admins="Queues and workers"),)
+OBJECT_PAGES = {"queue": "/queues/", "worker": "/workers/"}
 
 # A name may hold slashes: the paths below take all up to their last part.
 QueueName = Annotated[str, Path(max_length=200)]

@@ -1,6 +1,7 @@
 """Schedules: the list, and one: when it is next, what became of its times, and what can be done to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -14,7 +15,7 @@ from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core import drawing
 from app.core.moments import moment
-from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError, TooManyTimes
+from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ScheduleNotFound, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
 from app.schedules.words import in_words
 from app.schedules.zones import InvalidTiming, times_with_changes
@@ -22,18 +23,66 @@ from app.schemas.schedule import ScheduleRead
 from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
 from app.services.schedules import backfills, listing
-from app.services.schedules.listing import Fate, ScheduleFilter, outcome_of
+from app.services.schedules.listing import Fate, Outcome, ScheduleFilter, outcome_of
 from app.services.schedules.runs import RunState
 from app.services.schedules.scheduled_tasks import now_of, timing_of
 from app.services.user_service import user_service
-from app.web import shown_schedules
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
 from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
-from app.web.shown_schedules import LAST_RUNS, Health
+
+# -- The name of a schedule, and whether it works ----------------------------------------------------------------------
+
+# Runs by which a schedule is judged, and of the picture in a row of the list.
+LAST_RUNS = 30
+# What a schedule is in that the service has paused: its own reason is shown.
+_PAUSED = Outcome("paused")
+
+
+class Health(NamedTuple):
+    """The kinds of the last outcomes of a schedule, what is wrong with them, and the error of the task that failed."""
+
+    outcomes: list[str]
+    trouble: Outcome | None
+    error: str | None
+
+
+def schedule_name(db: Session, schedule_id: UUID | None) -> str | None:
+    """Return the name of a schedule; None without one, or where it is deleted."""
+    if schedule_id is None:
+        return None
+    with suppress(ScheduleNotFound):
+        return schedule_service.get_schedule(db, schedule_id).name
+    return None
+
+
+def health_of_schedules(db: Session, schedules: Sequence[Schedule]) -> dict[UUID, Health]:
+    """Return whether each of these schedules works, by its id."""
+    last = listing.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
+    troubles = {schedule.id: _trouble_of(schedule, last[schedule.id]) for schedule in schedules}
+    errors = listing.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
+    return {
+        schedule_id: Health(
+            [each.kind for each in last[schedule_id]],
+            trouble,
+            errors.get(trouble.task_id) if trouble and trouble.task_id else None,
+        )
+        for schedule_id, trouble in troubles.items()
+    }
+
+
+def _trouble_of(schedule: Schedule, outcomes: Sequence[Outcome]) -> Outcome | None:
+    """Return why the schedule does not work. One that its owner has paused, or that has ended, is to do nothing."""
+    if schedule.pause_reason is not None:
+        return _PAUSED
+    return None if schedule.next_run_at is None else listing.trouble_of(outcomes)
+
+
+# -- The list ----------------------------------------------------------------------------------------------------------
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/schedules", "Schedules"),)
+OBJECT_PAGES = {"schedule": "/schedules/"}
 
 ROWS = 50
 
@@ -75,7 +124,7 @@ def list_schedules(
 
 
 def _rows(request: Request, db: SessionDep, schedules: list[Schedule]) -> list[Row]:
-    language, health = language_of(request).code, shown_schedules.health_of(db, schedules)
+    language, health = language_of(request).code, health_of_schedules(db, schedules)
     pictures = {each: drawing.outcomes(its.outcomes, LAST_RUNS) for each, its in health.items()}
     return [Row(each, in_words(timing_of(each), language), pictures[each.id], health[each.id]) for each in schedules]
 
@@ -123,7 +172,7 @@ def _shown(
     zone = zone_of(row.timezone)
     values: dict[str, Any] = {
         "schedule": ScheduleRead.model_validate(row),
-        "health": shown_schedules.health_of(db, [row])[row.id],
+        "health": health_of_schedules(db, [row])[row.id],
         "zone": zone,
         "words": in_words(timing_of(row), language_of(request).code),
         "owner": user_service.usernames(db, {row.user_id}).get(row.user_id) if user.is_admin else None,

@@ -25,14 +25,15 @@ from app.services.tasks import task_history
 from app.services.tasks.task_history import LogFilter
 from app.services.user_service import user_service
 from app.services.webhooks import deliveries
-from app.web import shown_schedules
 from app.web.access import PageUser, credential_of
 from app.web.forms import Confirmed, ask_to_confirm
 from app.web.responses import HEADERS, JSONTexts, page, redirect
 from app.web.shown_tasks import curl_of, left_of, possible, shown, times_of
+from app.web.views import schedules
 from app.web.views.files import PICTURES
 
 router = SlashRouter()
+OBJECT_PAGES = {"task": "/tasks/"}
 
 ATTEMPTS = 50
 LINES = 500
@@ -70,7 +71,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "earlier_attempts": earlier,
         "failures": row.failures,
         "cancelled_by": _cancelled_by(db, row, user),
-        "schedule": shown_schedules.name_of(db, row.schedule_id),
+        "schedule": schedules.schedule_name(db, row.schedule_id),
         "timing": times_of(task, attempts, now),
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
         "possible": possible(task),

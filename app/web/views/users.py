@@ -26,6 +26,7 @@ from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(8, "/users", "Users", to_admins_alone=True),)
+OBJECT_PAGES = {"user": "/users/"}
 
 ROWS = 50
 _NEW = {"role": Role.USER.value, "max_priority": TaskPriority.CRITICAL.value, "weight": "1"}

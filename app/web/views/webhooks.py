@@ -1,7 +1,12 @@
 """Webhooks: the endpoints of the reader, whether they get what they should, and each delivery with its attempts."""
 
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Form, Request, Response
@@ -13,18 +18,94 @@ from app.api.deps import SessionDep
 from app.api.http.problems import status_of
 from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
+from app.core import drawing
 from app.core.moments import moment
-from app.models.webhook import EventType, WebhookEndpoint
+from app.models.webhook import DisabledReason, EventType, WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send, types_for
 from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
 from app.services.webhooks import deliveries
 from app.services.webhooks.deliveries import Queued
-from app.web import shown_schedules
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page
-from app.web.responses import page, redirect
-from app.web.shown_webhooks import FILTERS, health_of, last_error, latencies_of, name_of, shown_body
+from app.web.responses import JSONTexts, ShownJSON, page, redirect
+from app.web.views import schedules
+
+# -- What is well, and how the receivers answered ----------------------------------------------------------------------
+
+COLUMNS = 50
+FILTERS = ("task_type", "tag", "celery_task_name")
+
+
+@dataclass(frozen=True)
+class EndpointHealth:
+    """Whether an endpoint gets what it should: `well`, `failing`, `gone`, `disabled` (by its owner), and since when.
+
+    `gave_up`: the service has disabled it, since nothing got through for days.
+    """
+
+    kind: str
+    since: datetime | None = None
+
+    @property
+    def is_trouble(self) -> bool:
+        return self.kind in {"failing", "gone", "gave_up"}
+
+
+def endpoint_health(endpoint: WebhookEndpoint) -> EndpointHealth:
+    """Return how an endpoint is, by what its deliveries have left in its row."""
+    if not endpoint.enabled:
+        kinds = {DisabledReason.GONE.value: "gone", DisabledReason.FAILING.value: "gave_up"}
+        return EndpointHealth(kinds.get(endpoint.disabled_reason or "", "disabled"), endpoint.disabled_at)
+    if endpoint.failing_since:
+        return EndpointHealth("failing", endpoint.failing_since)
+    return EndpointHealth("well")
+
+
+def last_error(deliveries: Iterable[DeliveryRead]) -> str | None:
+    """Return why the last of the attempts of these deliveries failed that did."""
+    failed = [attempt for each in deliveries for attempt in each.attempts if attempt.error]
+    return max(failed, key=lambda attempt: attempt.at).error if failed else None
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """How long the newest attempts took: the bars by time, oldest first, and the numbers in seconds."""
+
+    bars: Sequence[drawing.Bar]
+    number: int
+    median: float
+    longest: float
+
+
+def latencies_of(deliveries: Iterable[DeliveryRead]) -> Latencies | None:
+    """Return the picture of the attempts of these deliveries; None without any."""
+    found = sorted((attempt for each in deliveries for attempt in each.attempts), key=lambda attempt: attempt.at)
+    if not found:
+        return None
+    seconds = [attempt.latency_seconds for attempt in found]
+    # In milliseconds, of which each has one at least: it can be seen.
+    sizes = [(max(round(each.latency_seconds * 1000), 1), each.error is None) for each in found]
+    few = [0] * (COLUMNS - len(sizes))  # few attempts are not drawn as few broad bars
+    parts = {kind: [*few, *(size if well is got else 0 for size, well in sizes)] for kind, got in _KINDS}
+    return Latencies(drawing.columns(parts), len(found), median(seconds), max(seconds))
+
+
+_KINDS = (("succeeded", True), ("failed", False))
+
+
+def receiver_name(url: str) -> str:
+    """Return the URL without scheme and query, as a short name of the receiver."""
+    parts = urlsplit(url)
+    return (parts.netloc + parts.path).rstrip("/") or url
+
+
+def shown_body(body: bytes | None) -> ShownJSON | None:
+    """Return the body as indented JSON, in the bounds of a page; None before the first attempt has made it."""
+    return None if body is None else JSONTexts().show(json.loads(body))
+
+
+# -- The list of endpoints, and one with its deliveries ----------------------------------------------------------------
 
 router = SlashRouter()
 
@@ -63,12 +144,12 @@ def show_endpoints(request: Request, db: SessionDep, user: PageUser) -> Response
     last = [DeliveryRead.model_validate(newest[each.id]) if each.id in newest else None for each in found]
     values = {
         "endpoints": [
-            (each, health_of(each), of_it, last_error([of_it] if of_it else []))
+            (each, endpoint_health(each), of_it, last_error([of_it] if of_it else []))
             for each, of_it in zip(found, last, strict=True)
         ],
         "most": MAX_ENDPOINTS,
         "filters": FILTERS,
-        "name_of": name_of,
+        "name_of": receiver_name,
     }
     return page(request, "webhooks.html", values)
 
@@ -207,8 +288,8 @@ def _endpoint(
     queued = webhook_service.count_queued(db, endpoint_id, MOST_QUEUED + 1) if row.enabled else nothing
     values = {
         "endpoint": row,
-        "health": health_of(row),
-        "name": name_of(row.url),
+        "health": endpoint_health(row),
+        "name": receiver_name(row.url),
         "filters": FILTERS,
         "deliveries": deliveries,
         "next_page": next_page(found, f"/webhooks/{endpoint_id}"),
@@ -261,7 +342,7 @@ def show_delivery(request: Request, db: SessionDep, user: PageUser, delivery_id:
     row = webhook_service.get_delivery(db, delivery_id, owner=user.owner)
     url = deliveries.receivers(db, [row]).get(row.id)
     body = None if row.body is None else bytes(row.body)
-    schedule = shown_schedules.name_of(db, row.schedule_id)
+    schedule = schedules.schedule_name(db, row.schedule_id)
     db.rollback()  # all is read, and to write large JSON takes longer than a transaction may be idle
     values = {
         "delivery": DeliveryRead.model_validate(row),

@@ -11,7 +11,7 @@ from app.models.error_group import ErrorState
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.models.worker import WorkerState
 from app.web.application import NAVIGATION
-from app.web.languages import age, duration, language, negotiate
+from app.web.responses import age_text, duration_text, language_of_code, negotiated_language
 from tests.support.error_titles import error_titles
 from tests.support.tables import check_rows
 
@@ -32,7 +32,7 @@ def texts_of_pages() -> Iterator[str]:
 
 
 def test_every_text_of_the_pages_is_translated() -> None:
-    missing = sorted(set(texts_of_pages()) - language("zh").texts.keys())
+    missing = sorted(set(texts_of_pages()) - language_of_code("zh").texts.keys())
     assert missing == []
 
 
@@ -40,12 +40,12 @@ STATES = (TaskStatus, TaskPriority, AttemptOutcome, WorkerState, ErrorState)
 
 
 def test_every_state_is_translated() -> None:
-    known = language("zh").texts
+    known = language_of_code("zh").texts
     assert [word for words in STATES for word in words if word.value not in known] == []
 
 
 def test_every_error_is_translated() -> None:
-    assert sorted(error_titles() - language("zh").texts.keys()) == []
+    assert sorted(error_titles() - language_of_code("zh").texts.keys()) == []
 
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
@@ -53,13 +53,13 @@ def test_no_translation_is_of_a_text_that_is_gone() -> None:
     for words in STATES:
         spoken |= {word.value for word in words}
     spoken |= error_titles()
-    assert sorted(language("zh").texts.keys() - texts_of("app.core", "zh").keys() - spoken) == []
+    assert sorted(language_of_code("zh").texts.keys() - texts_of("app.core", "zh").keys() - spoken) == []
 
 
 def test_one_is_not_many() -> None:
     texts = ("{number} task", "{number} tasks")
-    assert [language("en").ngettext(*texts, number) for number in (0, 1, 2)] == [texts[1], texts[0], texts[1]]
-    assert language("zh").ngettext(*texts, 1) == language("zh").gettext(texts[1]) != texts[1]
+    assert [language_of_code("en").ngettext(*texts, number) for number in (0, 1, 2)] == [texts[1], texts[0], texts[1]]
+    assert language_of_code("zh").ngettext(*texts, 1) == language_of_code("zh").gettext(texts[1]) != texts[1]
 
 
 def test_the_choice_wins_over_the_browsers_languages() -> None:
@@ -67,7 +67,7 @@ def test_the_choice_wins_over_the_browsers_languages() -> None:
         (None, "zh-CN,zh;q=0.9,en;q=0.8"): "zh", (None, "fr-FR,en;q=0.5"): "en", (None, "fr"): "en", (None, ""): "en",
         ("zh", "en"): "zh", ("xx", "zh"): "zh",
     }  # fmt: skip
-    check_rows(lambda asked, code: negotiate(*asked).code == code, codes.items())
+    check_rows(lambda asked, code: negotiated_language(*asked).code == code, codes.items())
 
 
 def test_a_duration_is_its_two_largest_units() -> None:
@@ -75,7 +75,7 @@ def test_a_duration_is_its_two_largest_units() -> None:
         None: "", 0: "0 ms", -3: "0 ms", 0.0123: "12 ms", 1: "1.0 s", 9.96: "10.0 s", 10: "10 s", 192: "3 min 12 s",
         3600: "1 h", 3605: "1 h", 90061: "1 d 1 h",
     }  # fmt: skip
-    check_rows(lambda seconds, text: duration(seconds, str) == text, shown.items())
+    check_rows(lambda seconds, text: duration_text(seconds, str) == text, shown.items())
 
 
 def test_an_age_is_its_largest_unit() -> None:
@@ -83,8 +83,8 @@ def test_an_age_is_its_largest_unit() -> None:
         0: "now", -0.9: "now", 1: "1 s ago", 59.9: "59 s ago", 60: "1 min ago", 7199: "1 h ago", 172800: "2 d ago",
         -60: "in 1 min", -604800: "in 7 d",
     }  # fmt: skip
-    check_rows(lambda seconds, text: age(seconds, str) == text, shown.items())
-    assert age(180, language("zh").gettext) == "3 分钟前"
+    check_rows(lambda seconds, text: age_text(seconds, str) == text, shown.items())
+    assert age_text(180, language_of_code("zh").gettext) == "3 分钟前"
 
 
 # What is translated by its value is a word of the code, and no text that can hold what somebody sent.
