@@ -213,7 +213,7 @@ PasswordTurn = Annotated[None, Depends(take_turn, scope="function")]
 
 
 async def take_login_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
-    """As `take_turn`, unless this login has to wait. Raises TooManyRequests besides."""
+    """Take a turn as `take_turn` does, unless this login has to wait. Raises TooManyRequests besides."""
     refusals: Refusals = request.state.refusals
     turns: PasswordTurns = request.state.password_turns
     block, name = address_block(address), str((await request.form()).get("username", ""))  # FastAPI has read it

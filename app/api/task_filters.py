@@ -11,7 +11,7 @@ from fastapi import Depends, Query, Request
 from app.api.deps import TaskReader
 from app.api.http.problems import Answers
 from app.api.http.router import MAX_NAMED
-from app.api.http.turns import caller
+from app.api.http.turns import current_caller
 from app.db.listing import WHOSE, Filter, Whose
 from app.db.session import SessionLocal
 from app.errors import AdminOnly, InsufficientScope, InvalidInput, InvalidSearch, Text
@@ -37,7 +37,7 @@ async def task_filter(request: Request, user: TaskReader, query: Annotated[TaskF
     if "user:" not in fields.get("q", "") or not user.is_admin:
         return filter_of(user, **_with_search(user, fields))
     # A name is looked up in the database.
-    return filter_of(user, **await request.state.threads.run(caller(), partial(_with_search, user, fields)))
+    return filter_of(user, **await request.state.threads.run(current_caller(), partial(_with_search, user, fields)))
 
 
 def filter_in_body(user: Principal, body: TaskFilterIn) -> TaskFilter:
@@ -109,7 +109,10 @@ def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUI
 
 
 def visible_to_admin(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
-    """As for tasks, but administrators see what is of all users if they name none."""
+    """Return whose rows the user sees: their own, and for administrators those of all users if they name none.
+
+    Raises AdminOnly, InsufficientScope for rows of others.
+    """
     return _visible_owner(user, "all" if wanted is None and user.is_admin else wanted)
 
 

@@ -52,7 +52,7 @@ def check_version(settings: Settings) -> Iterator[Finding]:
             )
             return
         info = _info(client)
-    yield from _no_info() if info is None else versions(info)
+    yield from _no_info() if info is None else broker_versions(info)
 
 
 def check_durability(settings: Settings) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def check_durability(settings: Settings) -> Iterator[Finding]:
             yield ok(Text("not compared: these settings are of Redis"))
             return
         info = _info(client)
-    yield from _no_info() if info is None else losses(info)
+    yield from _no_info() if info is None else broker_losses(info)
 
 
 def check_clock(settings: Settings) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
         yield from findings.compare_clocks(ask)
 
 
-def versions(info: Mapping[str, Any]) -> Iterator[Finding]:
+def broker_versions(info: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield the product and the version that INFO names."""
     is_valkey = "valkey_version" in info
     name, version = ("Valkey", info["valkey_version"]) if is_valkey else ("Redis", info.get("redis_version", "?"))
@@ -92,7 +92,7 @@ def versions(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield warn(Text("{} {}", name, version), Text("use Redis {} or later, or Valkey", OLDEST_REDIS))
 
 
-def losses(info: Mapping[str, Any]) -> Iterator[Finding]:
+def broker_losses(info: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what INFO tells of settings and states in which messages are lost or refused."""
     found = [*_refusals(info), *_evictions(info)]
     if not info.get("aof_enabled"):

@@ -1,4 +1,4 @@
-"""What checks find, how they are run, and the report: lines of text in English or Chinese, or JSON.
+"""Runs checks, and reports their findings: as lines of text in English or Chinese, or as JSON.
 
 Checks run one after another, each with a deadline. None of them ends the others.
 """

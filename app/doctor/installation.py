@@ -209,7 +209,7 @@ def room_on_disk(name: str, free: int) -> Finding:
 
 
 def _to_be_made(directory: Path) -> Iterator[Finding]:
-    """The first file makes the directory. It is not made here: it would belong to the user that runs this command."""
+    """Yield whether the first file can make the directory. Made here, it would belong to the user of this command."""
     parent = next(each for each in directory.parents if each.exists())
     if os.access(parent, os.W_OK | os.X_OK):
         yield ok(Text("{} is made with the first file", directory))

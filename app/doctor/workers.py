@@ -1,4 +1,4 @@
-"""Who works: workers, the queues that they serve, maintenance, beat."""
+"""Checks of what works: workers, the queues that they serve, maintenance, beat."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,13 +23,13 @@ LATE_PERIOD = 1.1
 def check_workers() -> Iterator[Finding]:
     """Read the heartbeats."""
     with SessionLocal() as db:
-        yield from states(list_workers(db))
+        yield from worker_findings(list_workers(db))
 
 
 def check_queues() -> Iterator[Finding]:
     """Look for queues that no living worker serves."""
     with SessionLocal() as db:
-        yield from unserved(list_queues(db))
+        yield from queue_findings(list_queues(db))
 
 
 def check_maintenance(settings: Settings) -> Iterator[Finding]:
@@ -50,10 +50,10 @@ def check_beat() -> Iterator[Finding]:
     with SessionLocal() as db:
         fired = periods.seconds_since_fired(db)
     entries = {name: entry["schedule"] for name, entry in celery_app.conf.beat_schedule.items()}
-    yield from late({name: each for name, each in entries.items() if isinstance(each, timedelta)}, fired)
+    yield from beat_findings({name: each for name, each in entries.items() if isinstance(each, timedelta)}, fired)
 
 
-def states(workers: list[WorkerInfo]) -> Iterator[Finding]:
+def worker_findings(workers: list[WorkerInfo]) -> Iterator[Finding]:
     """Yield which workers live, which are lost, and which are of another release."""
     living = [worker for worker in workers if worker.state != WorkerState.LOST]
     if living:
@@ -75,7 +75,7 @@ def states(workers: list[WorkerInfo]) -> Iterator[Finding]:
             )
 
 
-def unserved(queues: list[QueueState]) -> Iterator[Finding]:
+def queue_findings(queues: list[QueueState]) -> Iterator[Finding]:
     """Yield the queues that no living worker serves: with due tasks, and without."""
     without = [queue for queue in queues if not queue.workers]
     remedy = Text("start a worker that serves them: `python -m app worker -l info -Q {}`", _names(without))
@@ -89,7 +89,7 @@ def unserved(queues: list[QueueState]) -> Iterator[Finding]:
         yield ok(Text("each has a worker: {}", _names(queues)))
 
 
-def late(entries: dict[str, timedelta], fired: dict[str, float]) -> Iterator[Finding]:
+def beat_findings(entries: dict[str, timedelta], fired: dict[str, float]) -> Iterator[Finding]:
     """Yield the entries that have not fired for longer than their period."""
     remedy = Text("start beat: `python -m app beat -l info`")
     unknown = [name for name in entries if name not in fired]

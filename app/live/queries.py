@@ -1,4 +1,4 @@
-"""What live events ask the database: each for all streams at once, each one round trip, none holding a transaction."""
+"""The queries of live events: each for all streams at once, each one round trip, none holding a transaction."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -43,7 +43,7 @@ IsNews = Callable[[UUID, UUID, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Of the credentials that were asked about: the role behind each that still stands, and the database's time."""
+    """The role behind each credential that is still valid, by its id, and the database's time."""
 
     roles: dict[UUID, str]
     now: datetime
@@ -77,9 +77,9 @@ def read_rows(
     is_news: IsNews,
     most_bytes: int = MAX_PAGE_BYTES,
 ) -> tuple[list[State], Sequence[UUID]]:
-    """Those of `ids` that are watched by name or by their user; rendered where they are news.
+    """Return the rows of `ids` that are watched, by name or by their user, in the order of `ids`; and the ids left.
 
-    Reads about `most_bytes`, one row at least. Returns the rows, in the order of `ids`, and the ids that are left.
+    Reads about `most_bytes`, one row at least. Rows that are news are rendered.
     """
     with _autocommit() as db:
         page = task_rows.page_rows(db, _ROWS, ids, most_bytes, {"watched": watched, "users": users})
@@ -95,8 +95,8 @@ def _state(row: dict[str, Any], is_news: IsNews) -> State:
 _SEEN_BY = select(Task.id).where(reads.is_one_of(Task.id, "ids"))
 
 
-def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
-    """Those of the tasks that `owner` may see: their own, or all where it is None."""
+def visible_tasks(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
+    """Return the tasks of `ids` that `owner` may see: their own, or all where it is None."""
     wanted = _SEEN_BY if owner is None else _SEEN_BY.where(Task.user_id == owner)
     with autocommit_engine().connect() as db:
         return list(db.execute(wanted, {"ids": list(ids)}).scalars())
@@ -105,8 +105,8 @@ def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
 _VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(reads.is_one_of(Task.id, "ids"))
 
 
-def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-    """Where these tasks stand, and the bytes that are kept with them; who is missing is gone."""
+def read_versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """Return the version of each task and the bytes that are kept with it. A task that is missing was deleted."""
     with autocommit_engine().connect() as db:
         return {row.id: (row.version, row.attached_bytes) for row in db.execute(_VERSIONS, {"ids": ids})}
 
@@ -115,7 +115,7 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
 
 
 def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> Piece:
-    """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
+    """Return the next log lines, as many as a stream keeps. Raises TaskNotFound."""
     read = partial(
         task_history.page_of_logs,
         task_id=task_id,
@@ -138,7 +138,7 @@ def _event(kind: bytes, number: int, shown: BaseModel) -> bytes:
 
 
 def read_output(task_id: UUID, owner: UUID | None, stream: str | None, after: int) -> Piece:
-    """The next chunks of output, as many as a stream keeps, with a reset before each new attempt.
+    """Return the next chunks of output, as many as a stream keeps, with a reset before each new attempt.
 
     Raises TaskNotFound.
     """
@@ -178,13 +178,13 @@ def _reset(seen: int, attempt: int) -> list[bytes]:
 
 
 def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:
-    """The tasks of a workflow. Raises WorkflowNotFound."""
+    """Return the tasks of a workflow. Raises WorkflowNotFound."""
     with _autocommit() as db:
         return workflows.task_ids(db, [reading.find(db, workflow_id, owner).id])
 
 
 def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> Piece:
-    """The workflow as it is now, unless this version has been seen. Raises WorkflowNotFound.
+    """Return the workflow as it is now, unless this version has been seen. Raises WorkflowNotFound.
 
     Streams of one workflow share what was read: it is a thousand tasks, and each of its streams asks for it.
     """
@@ -211,21 +211,21 @@ _read: dict[tuple[UUID, UUID | None], tuple[float, Piece]] = {}
 # -- The database's time, and what has changed lately ------------------------------------------------------------------
 
 
-def now() -> datetime:
+def database_time() -> datetime:
     with autocommit_engine().connect() as db:
         moment: datetime = db.execute(select(NOW)).scalar_one()
         return moment
 
 
-def recent(users: Sequence[UUID], since: datetime) -> dict[UUID, tuple[UUID, int]]:
-    """The tasks of these users that ended or were created since, or run: user and version by the task's id."""
+def recent_tasks(users: Sequence[UUID], since: datetime) -> dict[UUID, tuple[UUID, int]]:
+    """Return the tasks of these users that run, or ended or were created since: user and version by the task's id."""
     since_id = first_id_at((since - _CLOCKS_DIFFER).timestamp())
     with autocommit_engine().connect() as db:
         return {task_id: (user_id, version) for task_id, user_id, version in live.recent(db, users, since, since_id)}
 
 
 def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
-    """The changes that a stream has missed, in their order; at most `limit`.
+    """Return the tasks whose changes a stream has missed, in the order of the changes; at most `limit`.
 
     Complete for tasks that run or have ended since. Edited and again pending ones are found among the newest.
     """
@@ -251,8 +251,8 @@ _CLOCK = select(NOW.label("now")).subquery()
 _STANDS = select(_CLOCK.c.now, _STANDING.c.id, _STANDING.c.role).select_from(_CLOCK).outerjoin(_STANDING, true())
 
 
-def standing(sessions: Collection[UUID], keys: Collection[UUID]) -> Standing:
-    """Which of these logins and API keys are neither revoked nor over, of active users."""
+def read_standing(sessions: Collection[UUID], keys: Collection[UUID]) -> Standing:
+    """Return which of these logins and API keys are neither revoked nor expired, of active users."""
     with autocommit_engine().connect() as db:
         rows = db.execute(_STANDS, {"sessions": list(sessions), "keys": list(keys)}).all()
     return Standing({row.id: row.role for row in rows if row.id is not None}, rows[0].now)

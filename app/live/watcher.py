@@ -146,7 +146,7 @@ class Watcher:
 
     async def follow_rows(self, task_ids: Collection[UUID], credential: Credential) -> Feed:
         """Return a stream of the states of those of the tasks that may be seen, beginning with the current ones."""
-        ids = await self._in_thread(queries.seen_by, credential.owner, task_ids)
+        ids = await self._in_thread(queries.visible_tasks, credential.owner, task_ids)
         stream = Feed(credential, MAX_SECONDS, partial(self._reload, ids, ()), task_ids=ids)
         stream.open_with()
         stream.catch_up(ids, NEVER)
@@ -155,7 +155,7 @@ class Watcher:
 
     async def feed(self, credential: Credential, cursor: str | None) -> Feed:
         """Return a stream of the changes of the user's tasks, from the cursor on if there is one."""
-        now = await self._in_thread(queries.now)
+        now = await self._in_thread(queries.database_time)
         since = moment_of(cursor)
         since = None if since is None else min(since, now)
         user_id = credential.user_id
@@ -272,7 +272,7 @@ class Watcher:
         ids = list(shown)
         for at in range(0, len(ids), VERSIONS):
             batch = ids[at : at + VERSIONS]
-            found = await self._in_thread(queries.versions, batch)
+            found = await self._in_thread(queries.read_versions, batch)
             for task_id, (_, attached_bytes) in found.items():
                 if task_id in self.watches.tasks:
                     self.watches.tasks[task_id].compare_bytes(attached_bytes)
@@ -286,9 +286,9 @@ class Watcher:
         users = list(self.watches.users.items())
         if not users:
             return
-        now = await self._in_thread(queries.now)
+        now = await self._in_thread(queries.database_time)
         since = min(user.shown_until for _, user in users)
-        found = await self._in_thread(queries.recent, [user_id for user_id, _ in users], since)
+        found = await self._in_thread(queries.recent_tasks, [user_id for user_id, _ in users], since)
         news = [task_id for task_id, (owner, version) in found.items() if self._is_new_for(owner, task_id, version)]
         if await self._read_and_show(news):
             for _, user in users:
@@ -377,7 +377,7 @@ class Watcher:
             return
         sessions = {each.id for each in held if not each.is_key}
         keys = {each.id for each in held if each.is_key}
-        standing = await self._in_thread(queries.standing, sessions, keys)
+        standing = await self._in_thread(queries.read_standing, sessions, keys)
         for stream in list(self.watches.streams):
             credential = stream.credential
             expired = credential.expires_at is not None and credential.expires_at <= standing.now

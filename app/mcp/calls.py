@@ -37,7 +37,7 @@ from app.services.batched.task_reads import TaskLookup
 from app.services.task_service import task_service
 
 
-def by_place(signature: Signature, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def arguments_by_place(signature: Signature, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return `args` and `kwargs` of a task with these arguments.
 
     Parameters that Python takes by position alone, and `*args`, stand in `args`; what cannot stand there, because one
@@ -108,14 +108,14 @@ def state_of(task: TaskRead) -> dict[str, Any]:
     return {"task_id": str(task.id), **{name: shown[name] for name in SHOWN}}
 
 
-def answer(task: TaskRead, *, is_outcome: bool = True, may_wait: bool = True) -> CallToolResult:
+def task_answer(task: TaskRead, *, is_outcome: bool = True, may_wait: bool = True) -> CallToolResult:
     """Return the state as structured content and as JSON text, behind a sentence where there is more to say.
 
     `is_outcome`: the call stands for the run of the task, so that its failure is an error of the tool. `may_wait`: the
     key may read tasks.
     """
     state = state_of(task)
-    texts = [*_remarks(task, may_wait=may_wait), json.dumps(state, ensure_ascii=False)]
+    texts = [*_remarks_on(task, may_wait=may_wait), json.dumps(state, ensure_ascii=False)]
     return CallToolResult(
         content=[TextContent(text=text) for text in texts],
         structured_content=state,
@@ -123,7 +123,7 @@ def answer(task: TaskRead, *, is_outcome: bool = True, may_wait: bool = True) ->
     )
 
 
-def refusal(error: ServiceError) -> CallToolResult:
+def refusal_answer(error: ServiceError) -> CallToolResult:
     """Return the error of a call that the service refuses: in words, and as JSON as in the API's problem documents.
 
     Both are texts: the SDK for TypeScript also checks the structured content of errors against the schema of a task.
@@ -138,7 +138,7 @@ def refusal(error: ServiceError) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=_encodable(text)) for text in texts], is_error=True)
 
 
-def _remarks(task: TaskRead, *, may_wait: bool) -> list[str]:
+def _remarks_on(task: TaskRead, *, may_wait: bool) -> list[str]:
     if task.status not in TERMINAL:
         further = f": call {WAIT_TASK} with this id" if may_wait else ""
         return [f"The task {task.id} is {task.status}, at {task.progress} %. It goes on{further}."]
@@ -188,7 +188,7 @@ class Call:
             expected = database_error(self._request, error)
             if expected is None:
                 raise
-            return refusal(expected)
+            return refusal_answer(expected)
 
     def _find(self, tool: str) -> Callable[[Mapping[str, Any]], Awaitable[CallToolResult]]:
         own = {GET_TASK: self._get, WAIT_TASK: self._wait, CANCEL_TASK: self._cancel}.get(tool)
@@ -204,13 +204,13 @@ class Call:
         told, record = answer_to(self._request, error)
         if record is not None:
             await record()
-        return refusal(told)
+        return refusal_answer(told)
 
     # -- the tools ---------------------------------------------------------------------------------------------------
 
     async def _create(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
         if Scope.TASKS_READ not in self._user.scopes:  # it may create tasks, and not see what becomes of them
-            return answer(await self._submit(name, arguments), may_wait=False)
+            return task_answer(await self._submit(name, arguments), may_wait=False)
         return await self._ended(await self._submit(name, arguments), float("inf"))
 
     async def _submit(self, name: str, arguments: Mapping[str, Any]) -> TaskRead:
@@ -229,7 +229,7 @@ class Call:
         return wanted_task(kind, given, self._user.max_priority)
 
     async def _get(self, arguments: Mapping[str, Any]) -> CallToolResult:
-        return answer(await self._read(parsed(TaskReference, arguments, InvalidInput).task_id), is_outcome=False)
+        return task_answer(await self._read(parsed(TaskReference, arguments, InvalidInput).task_id), is_outcome=False)
 
     async def _wait(self, arguments: Mapping[str, Any]) -> CallToolResult:
         wanted = parsed(TaskWait, arguments, InvalidInput)
@@ -241,7 +241,7 @@ class Call:
         threads: FairThreads = self._request.state.threads
         cancel = partial(_cancel, task_id, self._user.owner)
         check_again = partial(check_rights_again, self._request)
-        return answer(await threads.run(self._user.id, cancel, check_again=check_again), is_outcome=False)
+        return task_answer(await threads.run(self._user.id, cancel, check_again=check_again), is_outcome=False)
 
     async def _ended(self, task: TaskRead, seconds: float) -> CallToolResult:
         """Return the state once the task has ended, or its time is over. The key is authenticated again."""
@@ -253,7 +253,7 @@ class Call:
             await wait_for_end(watcher, task_id, self._user, max(0, seconds), self._report)
             await check_rights_again(self._request)
             task = await self._read(task_id)
-        return answer(task)
+        return task_answer(task)
 
     async def _read(self, task_id: UUID) -> TaskRead:
         lookup: TaskLookup = self._request.state.task_lookup
@@ -273,7 +273,7 @@ def wanted_task(kind: TaskType, arguments: Mapping[str, Any], max_priority: str)
     Raises InvalidInput.
     """
     highest = TaskPriority(max_priority)
-    args, kwargs = by_place(kind.task_parameters.signature, arguments)
+    args, kwargs = arguments_by_place(kind.task_parameters.signature, arguments)
     fields = {
         "name": kind.celery_task_name,
         "task_type": TASK_TYPE,

@@ -25,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.deps import authenticated, oauth2_scheme, unauthenticated
 from app.api.endpoints.tasks import task_bytes
 from app.api.http.body_route import LARGE_JSON
-from app.api.http.requests import limited, refuse_length
+from app.api.http.requests import limited_receive, refuse_length
 from app.api.http.turns import check_rights_again
 from app.core.config import Settings
 from app.core.fair_threads import CallerGone
@@ -155,7 +155,7 @@ class Endpoint:
         too_large = await refuse_length(request.scope, request.receive, self._max_bytes)
         if too_large is not None:
             raise too_large
-        return await Request(request.scope, limited(request.receive, self._max_bytes)).body()
+        return await Request(request.scope, limited_receive(request.receive, self._max_bytes)).body()
 
     async def _answer_large(self, body: bytes, request: Request, send: Send) -> None:
         state = request.scope["state"]

@@ -43,7 +43,7 @@ class Answer:
     def pieces(self) -> Iterator[bytes]:
         """Yield the decompressed content, at most 64 KiB at a time. Raises OutboundError."""
         size = 0
-        for piece in decoded(self._counted(), self.headers.get("content-encoding", "")):
+        for piece in decoded_pieces(self._counted(), self.headers.get("content-encoding", "")):
             size += len(piece)
             self._bound(size)
             yield piece
@@ -85,7 +85,7 @@ PIECE = 64 * 1024
 GZIP = zlib.MAX_WBITS | 16
 
 
-def decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def decoded_pieces(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """Return the pieces decompressed as `encoding` (Content-Encoding) says. Raises AnswerRefused, Interrupted.
 
     Only gzip, applied once, is accepted: `gzip, gzip` may be a nested decompression bomb.

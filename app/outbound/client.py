@@ -16,7 +16,7 @@ from app.core.config import get_settings
 from app.errors import Text
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
-from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve
+from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve_host
 from app.outbound.targets import Policy, Target, joined_url, parse_url
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -61,7 +61,7 @@ class Client:
         policy: Policy | None = None,
         bounds: Bounds | None = None,
         *,
-        resolve: Resolve = resolve,
+        resolve: Resolve = resolve_host,
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.policy = Policy.of(get_settings()) if policy is None else policy

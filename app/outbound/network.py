@@ -36,7 +36,7 @@ class Address:
 Resolve = Callable[[str, int], Sequence[Address]]
 
 
-def resolve(host: str, port: int) -> list[Address]:
+def resolve_host(host: str, port: int) -> list[Address]:
     """Return the addresses that the system's resolver finds, without duplicates. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))

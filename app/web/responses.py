@@ -149,7 +149,7 @@ def static_version() -> str:
 
 @static_router.get("/static/{version}/{name}")
 async def static_file(request: Request, version: str, name: str) -> Response:
-    """A file of the pages. Another version than the current one may be asked for by a page from before an upgrade."""
+    """Send a file of the pages. A page from before an upgrade may ask for another version than the current one."""
     del version
     if name not in _STATIC_TYPES:
         raise HTTPException(404, "Not Found")
@@ -320,7 +320,7 @@ class ShownJSON(NamedTuple):
 
 
 class JSONTexts:
-    """All JSON of one page: MAX_BYTES of text at most, of one value half of what is left."""
+    """All JSON of one page: MAX_JSON_BYTES of text at most, of one value half of what is left."""
 
     def __init__(self) -> None:
         self._whole = MAX_JSON_BYTES

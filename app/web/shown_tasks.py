@@ -24,12 +24,12 @@ STATES_OF: dict[Deed, list[TaskStatus]] = {
 }
 
 
-def shown(tasks: Iterable[Task | dict[str, Any]]) -> list[TaskRead]:
+def as_shown(tasks: Iterable[Task | dict[str, Any]]) -> list[TaskRead]:
     """Return the tasks as the API shows them."""
     return [TaskRead.model_validate(task, from_attributes=True) for task in tasks]
 
 
-def possible(task: TaskRead) -> set[str]:
+def possible_deeds(task: TaskRead) -> set[str]:
     """Return the deeds that are possible in the task's state, and would do something."""
     found = {deed.value for deed, states in STATES_OF.items() if task.status in states}
     if task.status in TERMINAL:

@@ -149,7 +149,7 @@ def _end(node: Node) -> datetime:
 
 
 def _folded(nodes: Sequence[Node]) -> list[Box]:
-    """Equal siblings in one box."""
+    """Return the boxes of the nodes: equal siblings are in one."""
     children: list[list[int]] = [[] for _ in nodes]
     for node in nodes:
         for parent in node.parents:
@@ -169,7 +169,7 @@ def _folded(nodes: Sequence[Node]) -> list[Box]:
 
 
 def _in_rows(boxes: list[Box]) -> list[Box]:
-    """Rows of boxes of one task each, of one name, each of which is the only child of the one before, in one box."""
+    """Return the boxes, with a long row as one: tasks of one name, each the only child of the one before."""
     children = Counter(parent for box in boxes for parent in box.parents)
     head = list(range(len(boxes)))
     for at in graph.order([sorted(box.parents) for box in boxes]):
@@ -197,7 +197,7 @@ def _in_rows(boxes: list[Box]) -> list[Box]:
 
 
 def _place(boxes: Sequence[Box]) -> None:
-    """Layer by layer; in each by the middle of its parents, so that few paths cross."""
+    """Place the boxes layer by layer, in each by the middle of their parents, so that few paths cross."""
     layers = graph.layers([sorted(box.parents) for box in boxes])
     highest = max(map(len, layers))
     for number, layer in enumerate(layers):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from app.api.http.openapi import describe
+from app.api.http.openapi import openapi_document
 from app.live import watcher
 from app.main import create_app
 from tests.support.accounts import MakeUser
@@ -29,7 +29,7 @@ WORD, NUMBER = "zqxjkv7", 7070177
 
 @cache
 def document() -> dict[str, Any]:
-    return describe(create_app())
+    return openapi_document(create_app())
 
 
 def resolved(schema: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:

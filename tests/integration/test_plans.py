@@ -218,11 +218,11 @@ def live_looks(db: Session) -> None:
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     users = [busy, new_user(db)]
     task = new_task(db).id
-    since = queries.now() - timedelta(minutes=5)
-    queries.recent(users, since)
+    since = queries.database_time() - timedelta(minutes=5)
+    queries.recent_tasks(users, since)
     for user in users:
         queries.changed_since(user, since, 1000)
-    queries.versions([task])
+    queries.read_versions([task])
     queries.read_rows([task], [task], users, lambda *_: True)
 
 

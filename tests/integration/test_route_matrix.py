@@ -19,7 +19,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
-from app.api.http.openapi import describe
+from app.api.http.openapi import openapi_document
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
@@ -95,7 +95,7 @@ class Table(NamedTuple):
 @cache
 def table() -> Table:
     app = create_app()
-    document = describe(app)
+    document = openapi_document(app)
     needs = {
         f"{method.upper()} {path}": needs_of(operation)
         for path, operations in document["paths"].items()

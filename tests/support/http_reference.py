@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from app.api.http.openapi import describe
+from app.api.http.openapi import openapi_document
 from app.core.languages import texts_of
 from app.main import app
 
@@ -28,7 +28,7 @@ Operation = tuple[str, str, Document]
 
 
 def _operations() -> Iterator[Operation]:
-    for path, methods in describe(app)["paths"].items():
+    for path, methods in openapi_document(app)["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
@@ -70,7 +70,7 @@ def calls(tags: str, translate: Translate) -> list[tuple[str, ...]]:
 
 def fields(name: str, translate: Translate) -> list[tuple[str, ...]]:
     """Return the rows of a schema's properties, as they are declared."""
-    schema = describe(app)["components"]["schemas"][name]
+    schema = openapi_document(app)["components"]["schemas"][name]
     rows = [(translate("field"), translate("meaning"))]
     for field, described in schema["properties"].items():
         parts = [translate(" ".join(described["description"].split()))]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.__main__ import cli
-from app.api.http.openapi import describe
+from app.api.http.openapi import openapi_document
 from app.api.http.problems import HTTP_PROBLEMS
 from app.catalogue import catalogue
 from app.core.config import Settings
@@ -101,7 +101,7 @@ def map_paths(tree: str) -> Iterator[str]:
 
 
 def described_paths() -> set[str]:
-    return set(describe(app)["paths"])
+    return set(openapi_document(app)["paths"])
 
 
 def why_broken(place: str, target: str) -> str:
@@ -241,7 +241,7 @@ class TestHttpApi:
 
     def test_has_a_table_of_every_group_of_operations(self) -> None:
         named = {tag for tags in re.findall(r"<!-- calls: ([\w ]+) -->", text_of(self.PAGE)) for tag in tags.split()}
-        described = [operation for methods in describe(app)["paths"].values() for operation in methods.values()]
+        described = [operation for methods in openapi_document(app)["paths"].values() for operation in methods.values()]
         assert named == {tag for operation in described for tag in operation["tags"]}
 
     def test_lists_every_code_of_an_error(self) -> None:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from app.api.deps import SettingsDep
-from app.api.http.openapi import describe
+from app.api.http.openapi import openapi_document
 
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon-32x32.png": "image/png"}
 # Swagger UI sets style attributes and uses data: images. Scripts come from files only.
@@ -108,7 +108,7 @@ def asset(name: str) -> Response:
 
 def _describe_here(request: Request) -> dict[str, Any]:
     """Return the document. Behind a proxy that strips a prefix, its URLs include the prefix."""
-    document = describe(request.app)
+    document = openapi_document(request.app)
     prefix = request.scope.get("root_path", "").rstrip("/")
     if prefix:
         document = deepcopy(document) | {"servers": [{"url": prefix}]}

@@ -22,7 +22,7 @@ from starlette.datastructures import FormData
 from starlette.routing import BaseRoute, Match, compile_path, get_name
 from starlette.types import Scope
 
-from app.api.http.requests import content_length, limited, refuse_length, route_path
+from app.api.http.requests import content_length, limited_receive, refuse_length, route_path
 from app.core.config import Settings
 from app.core.json_text import MAX_VALUES, SMALL_BYTES, has_more_values, load_json
 from app.errors import Text
@@ -212,7 +212,7 @@ class _BoundedRequest(Request):
     """Reads no more than the route's limit, and parses and validates a large body in a thread."""
 
     def __init__(self, request: Request, route: BodyRoute) -> None:
-        super().__init__(request.scope, limited(request.receive, route.max_bytes))
+        super().__init__(request.scope, limited_receive(request.receive, route.max_bytes))
         self._route = route
         self._refused: list[Any] = []
 

@@ -41,7 +41,7 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,40})\s*-\s*(\d{0,40})\s*", re.ASCII |
 _NOT_IN_TOKEN = re.compile(r"[^\x20-\x7e]|[\"\\%]")
 
 
-def disposition(name: str) -> str:
+def content_disposition(name: str) -> str:
     """Return a Content-Disposition that has a browser save the content under this name (RFC 6266)."""
     plain = _NOT_IN_TOKEN.sub("_", name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
@@ -71,7 +71,7 @@ async def content_response(request: Request, found: StoredFile) -> Response:
         "ETag": tag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": disposition(found.name),
+        "Content-Disposition": content_disposition(found.name),
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }

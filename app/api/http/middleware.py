@@ -25,7 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.http.problems import http_problem, internal_problem
-from app.api.http.requests import closing_unless_read, limited, refuse_length, route_path
+from app.api.http.requests import closing_unless_read, limited_receive, refuse_length, route_path
 from app.core.logging import request_id
 from app.core.metrics import count_request
 from app.core.origin import Origin, current_origin
@@ -194,7 +194,7 @@ class RequestLimits:
                 return
         if b"expect" in fields:
             receive, send = closing_unless_read(scope, receive, send)
-        await self.app(scope, limited(receive, most), send)
+        await self.app(scope, limited_receive(receive, most), send)
 
     def _refuse_head(
         self, scope: Scope, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]

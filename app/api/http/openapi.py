@@ -65,7 +65,7 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def openapi_document(app: FastAPI) -> dict[str, Any]:
     """Return the document of the application; it is built once."""
     if app.openapi_schema is None:
         document = get_openapi(

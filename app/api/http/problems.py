@@ -113,7 +113,7 @@ def status_of(kind: type[errors.ServiceError]) -> int:
     return next((STATUS[each] for each in kind.__mro__ if each in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def located(error: errors.InvalidInput) -> list[errors.FieldError]:
+def located_errors(error: errors.InvalidInput) -> list[errors.FieldError]:
     """Return the refused fields with their location in the request in front of their path."""
     location = _LOCATIONS.get(type(error), ("body",))
     return [{**each, "loc": [*location, *each["loc"]]} for each in error.errors]
@@ -136,7 +136,7 @@ def service_problem(
         title=error.title,
         status=status_of(type(error)),
         detail=error.detail,
-        fields=located(error) if fields is None and isinstance(error, errors.InvalidInput) else fields,
+        fields=located_errors(error) if fields is None and isinstance(error, errors.InvalidInput) else fields,
         headers=headers,
         extensions=_extensions(error),
         advice=_ADVICE.get(type(error), ""),

@@ -46,7 +46,7 @@ async def refuse_length(scope: Scope, receive: Receive, limit: int) -> HTTPExcep
         return None
     # With `Expect: 100-continue` the client has sent nothing yet, and reading would request the whole body.
     cannot_drain = length > DRAIN_BYTES or _expects_continue(scope)
-    return _too_large(limit, is_drained=not cannot_drain and await drain(receive))
+    return _too_large(limit, is_drained=not cannot_drain and await drain_body(receive))
 
 
 def closing_unless_read(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
@@ -75,7 +75,7 @@ def _expects_continue(scope: Scope) -> bool:
     return any(name == b"expect" for name, _ in scope["headers"])
 
 
-def limited(receive: Receive, limit: int) -> Receive:
+def limited_receive(receive: Receive, limit: int) -> Receive:
     """Return a `receive` that raises HTTPException 413 once it has read more than `limit` bytes.
 
     FastAPI passes an HTTPException on while it reads the body.
@@ -88,7 +88,7 @@ def limited(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             read += len(message.get("body", b""))
             if read > limit:
-                raise _too_large(limit, is_drained=not message.get("more_body", False) or await drain(receive))
+                raise _too_large(limit, is_drained=not message.get("more_body", False) or await drain_body(receive))
         return message
 
     return receive_within_limit
@@ -98,7 +98,7 @@ def _too_large(limit: int, *, is_drained: bool) -> HTTPException:
     return HTTPException(413, Text("The body is larger than {} bytes", limit), None if is_drained else _CLOSE)
 
 
-async def drain(receive: Receive) -> bool:
+async def drain_body(receive: Receive) -> bool:
     """Read and discard the rest of the body. Returns False if it is too large, too slow, or the client is gone."""
     dropped = 0
     with anyio.move_on_after(DRAIN_SECONDS):

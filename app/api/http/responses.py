@@ -100,7 +100,7 @@ class ListRenderer:
         return body, page.last if is_whole else self._listing.cursor_of(page.items[number - 1])
 
     def _rendered(self, items: Sequence[Any]) -> tuple[bytes, int]:
-        """The array, and how many of the items it holds."""
+        """Return the array, and how many of the items it holds."""
         models = self._adapter.validate_python(items, from_attributes=True)
         body = self._adapter.dump_json(models)
         if len(body) <= MAX_PAGE_BYTES:

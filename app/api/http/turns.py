@@ -70,7 +70,7 @@ def _in_turn(endpoint: Callable[..., Any], answer: Callable[[dict[str, Any]], An
         threads: FairThreads = request.state.threads
         try:
             return await threads.run(
-                caller(),
+                current_caller(),
                 partial(answer, arguments),
                 is_costly=is_costly(arguments),
                 is_gone=partial(_is_gone, request),
@@ -85,7 +85,7 @@ def _in_turn(endpoint: Callable[..., Any], answer: Callable[[dict[str, Any]], An
     return call
 
 
-def caller() -> Hashable:
+def current_caller() -> Hashable:
     """Return by whom the current request takes its turn: the user's id, or the address block without a login."""
     origin = current_origin.get()
     if origin is None:

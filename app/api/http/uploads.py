@@ -21,7 +21,7 @@ from starlette.types import Message
 
 from app.api.http.contents import in_session
 from app.api.http.peers import BODY_TAKEN
-from app.api.http.requests import content_length, drain
+from app.api.http.requests import content_length, drain_body
 from app.api.http.turns import check_rights_again
 from app.errors import FileNotFound, InvalidUpload, ServiceError, Text
 from app.models.stored_file import StoredFile
@@ -125,7 +125,7 @@ class Upload:
     async def discard(self) -> None:
         """Read what is left of a body that is refused, within limits: else the client would not read the answer."""
         if not self._is_read:
-            await drain(self._receive)
+            await drain_body(self._receive)
 
     async def _receive_and_note(self) -> Message:
         message = await self._receive()
@@ -175,7 +175,7 @@ class Upload:
 
 
 def _take_nothing(_: int) -> None:
-    """Of a server without the extension."""
+    """Do nothing, on a server without the extension."""
 
 
 def _digest_of(header: str | None) -> bytes | None:

@@ -96,7 +96,7 @@ class Field:
 
 @dataclass
 class _Typed:
-    """What was typed, by names, and how many inputs have been made of it."""
+    """The typed values by the names of their inputs, and how many inputs have been made of them."""
 
     form: Mapping[str, str]
     inputs: int = 0
@@ -183,7 +183,7 @@ def parameters(kind: TaskType) -> Iterator[tuple[str, Shape, bool]]:
             yield name, shape_of(each, definitions), name in required
 
 
-def changed(form: Mapping[str, str], deed: str) -> tuple[dict[str, str], str]:
+def changed_form(form: Mapping[str, str], deed: str) -> tuple[dict[str, str], str]:
     """Return what was typed after a button was pressed, and the name of the field that the reader goes on with.
 
     `add NAME` adds a row to a list, `give NAME` shows the fields of a model, `drop NAME` takes a row away, and `leave

@@ -16,9 +16,9 @@ from app.schemas.values import MAX_METADATA_BYTES
 from app.services.accounts.auth_service import Principal
 from app.services.operations import limit_service
 from app.services.tasks.permissions import types_for
-from app.web.task_form.fields import OPTIONS, TYPED_DEFAULTS, changed
+from app.web.task_form.fields import OPTIONS, TYPED_DEFAULTS, changed_form
 from app.web.task_form.shapes import Kind
-from app.web.task_form.values import Reading, body_of, editable, filled_with
+from app.web.task_form.values import Reading, body_of, editable_json, filled_with
 
 # What a newcomer tries first: it needs nothing and shows its progress.
 _FIRST = "app.tasks.common_tasks.long_running_task"
@@ -60,7 +60,7 @@ Typed = Annotated[dict[str, str], Depends(_typed)]
 KindName = Annotated[str, Form(alias="celery_task_name", max_length=200)]
 
 
-def turned(
+def turned_sheet(
     user: Principal, settings: Settings, name: str, form: Mapping[str, str], of: UUID | None = None
 ) -> Sheet | None:
     """Return what a button shows that creates nothing: another row, or the other side. None for any other button.
@@ -70,7 +70,7 @@ def turned(
     if of is None and not find_type(name).may_be_created_by(user.id, user.role, settings):
         raise TaskNotAllowed
     if "edit" in form:
-        typed, focus = changed(form, form["edit"])
+        typed, focus = changed_form(form, form["edit"])
         return Sheet(find_type(name), typed, of, focus=focus)
     if "show" not in form:
         return None
@@ -78,7 +78,7 @@ def turned(
         if form["show"] != "json":
             return Sheet(find_type(name), form, of)
         task = Reading(find_type(name), form).checked()
-        return Sheet(find_type(name), {"by": "json", "json": editable(task)}, of)
+        return Sheet(find_type(name), {"by": "json", "json": editable_json(task)}, of)
     if form["show"] == "json":
         return Sheet(find_type(name), form, of)
     task = body_of(form.get("json", ""))

@@ -357,11 +357,11 @@ def typed_of(task: TaskRead, kind: TaskType) -> Filled:
     """
     fields = task.model_dump(mode="json", include={*OPTIONS, "args", ARGUMENTS} - _NOT_REPEATED, exclude_none=True)
     found = filled_with(fields, kind)
-    found.typed |= {"by": "json" if found.lost else "form", "json": editable(fields)}
+    found.typed |= {"by": "json" if found.lost else "form", "json": editable_json(fields)}
     return found
 
 
-def editable(task: Mapping[str, Any]) -> str:
+def editable_json(task: Mapping[str, Any]) -> str:
     """Return the task as JSON to edit: indented, unless that would multiply a large value."""
     ordered = {name: task[name] for name in (*_ORDER, *task) if name in task}
     compact = as_json(ordered)

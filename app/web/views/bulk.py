@@ -29,7 +29,7 @@ from app.services.user_service import user_service
 from app.web.access import PageUser
 from app.web.forms import next_page
 from app.web.responses import page, redirect
-from app.web.shown_tasks import ROWS, STATES_OF, shown
+from app.web.shown_tasks import ROWS, STATES_OF, as_shown
 
 router = SlashRouter()
 OBJECT_PAGES = {"bulk_deed": "/bulk/"}
@@ -77,7 +77,7 @@ def _preview(
     values = {
         "deed": deed.value,
         "matched": found.matched,
-        "sample": shown(found.sample),
+        "sample": as_shown(found.sample),
         "token": found.token,
         "text": search.text,
         "selected": not every,

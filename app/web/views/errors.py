@@ -29,7 +29,7 @@ from app.services.user_service import user_service
 from app.web.access import PageUser
 from app.web.forms import Back, checked_back, path_of
 from app.web.responses import NavigationEntry, page, redirect
-from app.web.shown_tasks import seconds_of, shown
+from app.web.shown_tasks import as_shown, seconds_of
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(3, "/errors", "Errors"),)
@@ -139,7 +139,7 @@ def show_error_group(
 ) -> Response:
     group = error_group_service.get_error_group(db, fingerprint, owner=user.owner)
     failed = TaskFilter(user_id=user.owner, status=[TaskStatus.FAILED], error=fingerprint)
-    tasks = shown(task_service.show_page(db, failed, TASKS).items)
+    tasks = as_shown(task_service.show_page(db, failed, TASKS).items)
     begin, hours = error_group_service.failures_by_hour(db, fingerprint, WINDOWS[window])
     values: dict[str, Any] = {
         "group": group,

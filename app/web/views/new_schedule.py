@@ -26,7 +26,7 @@ from app.web.access import PageUser
 from app.web.responses import language_of, page, redirect
 from app.web.task_form import sheets
 from app.web.task_form.fields import DEFAULTS
-from app.web.task_form.values import Reading, editable, filled_with
+from app.web.task_form.values import Reading, editable_json, filled_with
 
 router = SlashRouter()
 
@@ -36,7 +36,7 @@ _REFUSALS = (errors.InvalidInput, errors.Conflict, errors.Forbidden, errors.Quot
 
 @router.get("/schedules/preview")
 def preview_times(request: Request, _user: PageUser) -> Response:
-    """The next times of what is typed, as a part of the page. The parameters are the fields that decide them."""
+    """Show the next times of what is typed, as a part of the page. The parameters are the fields that decide them."""
     typed = schedule_fields.typed_in(request.query_params)
     found = schedule_fields.preview(typed, datetime.now(UTC), language_of(request).code)
     return page(request, "schedule_preview.html", {"preview": found})
@@ -105,7 +105,7 @@ class _Form:
             kept = sheets.kept_of(form, form_of)
             return self.page(sheets.Sheet(sheets.kind_for(self._user, name), kept, is_other="choose" not in form))
         try:
-            if (sheet := sheets.turned(self._user, self._settings, name, form)) is not None:
+            if (sheet := sheets.turned_sheet(self._user, self._settings, name, form)) is not None:
                 return self.page(sheet)
             task = self._task(name, form)
             schedule = self._create(task) if self._schedule is None else self._change(self._schedule, task, form)
@@ -184,7 +184,7 @@ def _sheet_of(task: Mapping[str, Any]) -> sheets.Sheet:
     """Return the form of the task of a schedule, or its JSON where the form cannot say it. Raises UnknownTask."""
     kind = find_type(task["celery_task_name"])
     filled = filled_with(task, kind)
-    typed = sheets.all_typed(filled.typed) | {"by": "json" if filled.lost else "form", "json": editable(task)}
+    typed = sheets.all_typed(filled.typed) | {"by": "json" if filled.lost else "form", "json": editable_json(task)}
     return sheets.Sheet(kind, typed, lost=filled.lost)
 
 

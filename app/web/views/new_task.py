@@ -21,7 +21,7 @@ from app.services.task_service import task_service
 from app.services.tasks import new_rows
 from app.web.access import PageUser
 from app.web.responses import page, redirect
-from app.web.shown_tasks import shown
+from app.web.shown_tasks import as_shown
 from app.web.task_form import sheets
 from app.web.task_form.values import typed_of
 
@@ -54,7 +54,7 @@ def create_task(
             return redirect(request, f"/new?{urlencode({'task': name})}")
         return _page(request, db, user, sheets.Sheet(sheets.kind_for(user, name), kept, is_other="choose" not in form))
     try:
-        if (sheet := sheets.turned(user, settings, name, form)) is not None:
+        if (sheet := sheets.turned_sheet(user, settings, name, form)) is not None:
             return _page(request, db, user, sheet)
         wanted = _wanted(name, form)
         task, is_new = task_service.create_or_find(db, wanted, user.rights)
@@ -65,7 +65,7 @@ def create_task(
 
 @router.get("/tasks/{task_id}/change")
 def change_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
-    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    (task,) = as_shown([task_service.get_task(db, task_id, owner=user.owner)])
     kind = find_type(task.celery_task_name)
     filled = typed_of(task, kind)
     return _page(request, db, user, sheets.Sheet(kind, sheets.all_typed(filled.typed), task_id, lost=filled.lost))
@@ -84,7 +84,7 @@ def retry_with_changes(
 ) -> Response:
     """Repeat an ended task as a new one. `***` keeps the secret that it hides."""
     try:
-        if (sheet := sheets.turned(user, settings, name, form, of=task_id)) is not None:
+        if (sheet := sheets.turned_sheet(user, settings, name, form, of=task_id)) is not None:
             return _page(request, db, user, sheet)
         changes = sheets.task_of(name, form)
         if form.get("by") != "json":

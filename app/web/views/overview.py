@@ -28,7 +28,7 @@ from app.services.task_service import task_service
 from app.services.webhook_service import webhook_service
 from app.web.access import PageUser
 from app.web.responses import NavigationEntry, page
-from app.web.shown_tasks import shown
+from app.web.shown_tasks import as_shown
 from app.web.views.webhooks import endpoint_health, receiver_name
 
 # Seconds after which a task that could start has waited long.
@@ -151,7 +151,7 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
         "queues": [(each, drawing.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],
         "ready": sum(each.ready for each in queues),
         "oldest": longest_wait(queues),
-        "longest": shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
+        "longest": as_shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
         "groups": error_group_service.list_error_groups(
             db, ErrorFilter(user_id=user.owner, state=ErrorState.OPEN), GROUPS
         ).items,
@@ -166,7 +166,7 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
 @router.get("/numbers")
 @costly(lambda _: True)
 def numbers(request: Request, db: SessionDep, user: PageUser, window: Window = StatsWindow.HOUR) -> Response:
-    """The numbers behind the charts."""
+    """Show the numbers behind the charts."""
     stats = stats_service.get_stats(db, user.owner, window=window)
     by_step = zip(*_of_all_kinds(stats, ("submitted", *ENDS)).values(), strict=True)
     durations = zip(*(stats.over_time[name][percent] for name in DURATIONS for percent in DRAWN), strict=True)
@@ -186,7 +186,7 @@ def _numbers(stats: Stats, window: StatsWindow) -> dict[str, Any]:
 
 
 def _of_all_kinds(stats: Stats, names: Sequence[str]) -> dict[str, list[int]]:
-    """The numbers of each step, of all kinds of tasks together."""
+    """Return the numbers of each step, of all kinds of tasks together."""
     empty = [0] * len(stats.over_time[DURATIONS[0]][DRAWN[0]])
     return {
         name: [sum(each) for each in zip(empty, *(getattr(series, name) for series in stats.series), strict=True)]

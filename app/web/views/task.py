@@ -28,7 +28,7 @@ from app.services.webhooks import deliveries
 from app.web.access import PageUser, credential_of
 from app.web.forms import Confirmed, ask_to_confirm
 from app.web.responses import HEADERS, JSONTexts, page, redirect
-from app.web.shown_tasks import curl_of, left_of, possible, shown, times_of
+from app.web.shown_tasks import as_shown, curl_of, left_of, possible_deeds, times_of
 from app.web.views import schedules
 from app.web.views.files import PICTURES
 
@@ -49,7 +49,7 @@ Level = Annotated[LogLevel | Literal[""] | None, Query()]
 @router.get("/tasks/{task_id}")
 def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, level: Level = None) -> Response:
     row = task_service.get_task(db, task_id, owner=user.owner)
-    (task,) = shown([row])
+    (task,) = as_shown([row])
     earlier = max(task.attempt - ATTEMPTS, 0)
     # Not by `task_service`, which would look for the task and its owner again each time.
     found = task_history.page_of_attempts(db, row, ATTEMPTS, task_history.cursor_after(earlier))
@@ -74,7 +74,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "schedule": schedules.schedule_name(db, row.schedule_id),
         "timing": times_of(task, attempts, now),
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
-        "possible": possible(task),
+        "possible": possible_deeds(task),
         "left": left_of(task, now),
         "steps": [TaskStepRead.model_validate(each, from_attributes=True) for each in steps.items],
         "more_steps": steps.last is not None,
@@ -97,7 +97,7 @@ def show_lines(
     after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     level: Level = None,
 ) -> Response:
-    """The lines after that number, for a page that is open."""
+    """Show the lines after that number, for a page that is open."""
     found = task_service.list_logs(db, task_id, LINES, owner=user.owner, after=after, level=level or None)
     return page(request, "lines.html", {"logs": [TaskLogRead.model_validate(line) for line in found.items]})
 
@@ -110,7 +110,7 @@ def show_chunks(
     task_id: UUID,
     after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
 ) -> Response:
-    """The output after that number, for a page that is open."""
+    """Show the output after that number, for a page that is open."""
     found = task_service.list_output(db, task_id, CHUNKS, owner=user.owner, after=after)
     chunks = [TaskOutputRead.model_validate(chunk) for chunk in found.items]
     return page(request, "chunks.html", {"output": chunks, "seen": after >> SEQ_BITS})
@@ -118,7 +118,7 @@ def show_chunks(
 
 @router.get("/tasks/{task_id}/log.txt")
 def download_log(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
-    """The lines as a text file: all of them, or what a page of the API holds, which is said at its end."""
+    """Send the lines as a text file: all of them, or as many as a page of the API holds, which its end says."""
     found = task_service.list_logs(db, task_id, LINES_OF_FILE, owner=user.owner)
     lines = [TaskLogRead.model_validate(line) for line in found.items]
     texts = [f"{line.at.isoformat()} {line.level:<8} {line.logger}: {line.message}\n" for line in lines]
@@ -130,8 +130,8 @@ def download_log(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
 
 @router.get("/tasks/{task_id}/task.json")
 def download_task(db: SessionDep, user: PageUser, task_id: UUID) -> Response:
-    """The task as the API shows it, as a file."""
-    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    """Send the task as the API shows it, as a file."""
+    (task,) = as_shown([task_service.get_task(db, task_id, owner=user.owner)])
     db.rollback()
     name = {"Content-Disposition": f'attachment; filename="{task_id}.json"'}
     return Response(task.model_dump_json(indent=2), media_type="application/json", headers=HEADERS | name)

@@ -24,7 +24,7 @@ from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
 from app.web.forms import path_of
 from app.web.responses import NavigationEntry, page
-from app.web.shown_tasks import ROWS, STATES_OF, left_of, seconds_of, shown, waited_of
+from app.web.shown_tasks import ROWS, STATES_OF, as_shown, left_of, seconds_of, waited_of
 
 router = SlashRouter()
 NAVIGATION = (NavigationEntry(2, "/tasks", "Tasks"),)
@@ -49,7 +49,7 @@ def list_tasks(
     search = read_search(user, text)
     wanted = filter_of_search(user, search)
     rows, following = _rows(db, wanted, cursor, sort, skip)
-    tasks = shown(rows)
+    tasks = as_shown(rows)
     owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
     counts = _counts(db, search, user)
     found = _found(db, search, wanted, user) if filters else {}
@@ -81,7 +81,7 @@ def list_tasks(
 @router.get("/facets")
 @costly(lambda _: True)
 def show_facets(request: Request, db: SessionDep, user: PageUser, text: Text = "") -> Response:
-    """The facets of a search, for a page that is open."""
+    """Show the facets of a search, for a page that is open."""
     search = read_search(user, text)
     found = _found(db, search, filter_of_search(user, search), user)
     return page(request, "facets.html", {"facets": _facets(db, search, found)})
@@ -181,5 +181,5 @@ async def follow_rows(
     watcher: WatcherDep,
     ids: Annotated[list[UUID], Query(alias="id", max_length=ROWS)],
 ) -> Response:
-    """The states of the tasks on a page of the list: what a busy service changes elsewhere costs nothing."""
+    """Stream the states of the tasks on a page of the list. What a busy service changes elsewhere costs nothing."""
     return EventStream(await watcher.follow_rows(ids, credential_of(request, user)), watcher.leave)

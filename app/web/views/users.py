@@ -48,7 +48,7 @@ class UserForm(BaseModel):
         return self.model_dump(exclude_none=True)
 
     def meant(self) -> dict[str, Any]:
-        """What was typed, as the API takes it."""
+        """Return the fields that were typed, as the API takes them."""
         typed = self.typed()
         return typed | {name: number(value) for name, value in typed.items() if name == "weight"}
 

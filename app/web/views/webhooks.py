@@ -39,7 +39,7 @@ FILTERS = ("task_type", "tag", "celery_task_name")
 
 @dataclass(frozen=True)
 class EndpointHealth:
-    """Whether an endpoint gets what it should: `well`, `failing`, `gone`, `disabled` (by its owner), and since when.
+    """How well an endpoint gets its webhooks: `well`, `failing`, `gone`, `disabled` (by its owner), and since when.
 
     `gave_up`: the service has disabled it, since nothing got through for days.
     """
@@ -53,7 +53,7 @@ class EndpointHealth:
 
 
 def endpoint_health(endpoint: WebhookEndpoint) -> EndpointHealth:
-    """Return how an endpoint is, by what its deliveries have left in its row."""
+    """Return the health of an endpoint, which its deliveries have left in its row."""
     if not endpoint.enabled:
         kinds = {DisabledReason.GONE.value: "gone", DisabledReason.FAILING.value: "gave_up"}
         return EndpointHealth(kinds.get(endpoint.disabled_reason or "", "disabled"), endpoint.disabled_at)

@@ -58,8 +58,8 @@ class TestRights:
     def test_a_stream_of_rows_follows_those_that_its_reader_may_see(self, tasks: TaskClient) -> None:
         task, unknown = UUID(tasks.create()["id"]), uuid4()
         owner = UUID(tasks.get(str(task)).json()["user_id"])
-        assert queries.seen_by(owner, [task, unknown]) == queries.seen_by(None, [task, unknown]) == [task]
-        assert queries.seen_by(uuid4(), [task]) == []
+        assert queries.visible_tasks(owner, [task, unknown]) == queries.visible_tasks(None, [task, unknown]) == [task]
+        assert queries.visible_tasks(uuid4(), [task]) == []
 
     def test_ordinary_users_do_not_administrate(self, reader: Reader) -> None:
         for path in OF_ADMINS:

@@ -15,7 +15,7 @@ from app.api import routes
 from app.api.deps import TaskReader, check_token, oauth2_scheme
 from app.api.http.body_route import DEFAULT_BYTES, bound_bodies
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.openapi import describe
+from app.api.http.openapi import openapi_document
 from app.api.http.router import SlashRouter
 from app.core.config import Settings
 from app.core.fair_threads import FairThreads
@@ -155,7 +155,7 @@ class TestPlainRouter:
 
     def test_is_in_the_document(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(routes, "ROUTERS", (*routes.ROUTERS, plain))
-        paths = describe(create_app())["paths"]
+        paths = openapi_document(create_app())["paths"]
         assert {"/api/v1/reports", "/api/v1/reports/", "/api/v1/reports/{name}/page"} <= paths.keys()
         assert "/api/v1/reports/{name}/page/" not in paths
         assert paths["/api/v1/reports/admin/secret"]["get"]["description"] == "API keys need the scope `tasks:read`."

@@ -141,13 +141,13 @@ class TestTheBroker:
                 ({"rdb_last_bgsave_status": "err"}, "FAIL its last write"),
             ):
                 with case(changed):
-                    found = told(broker.losses({**WELL, **changed}))
+                    found = told(broker.broker_losses({**WELL, **changed}))
                     assert found.startswith(expected)
                     assert bool(found) == bool(expected)
 
     def test_versions(self) -> None:
-        assert said(broker.versions({"redis_version": "7.2.4", "valkey_version": "9.1"})) == [(OK, "Valkey 9.1")]
-        assert told(broker.versions({"redis_version": "6.2.1"})) == "warn Redis 6.2.1"
+        assert said(broker.broker_versions({"redis_version": "7.2.4", "valkey_version": "9.1"})) == [(OK, "Valkey 9.1")]
+        assert told(broker.broker_versions({"redis_version": "6.2.1"})) == "warn Redis 6.2.1"
 
     @pytest.fixture
     def settings(self) -> Settings:
@@ -199,19 +199,21 @@ class TestWorkers:
         return WorkerInfo("w@h", "h", 1, ["default"], 2, [], NOW, NOW, state, 0, version, None)
 
     def test_that_are_missing_lost_or_old(self) -> None:
-        assert told(workers.states([])) == "FAIL no worker sends heartbeats: no task starts"
-        assert told(workers.states([self.worker()])) == ""
-        lost = told(workers.states([self.worker(), self.worker(WorkerState.LOST)]))
+        assert told(workers.worker_findings([])) == "FAIL no worker sends heartbeats: no task starts"
+        assert told(workers.worker_findings([self.worker()])) == ""
+        lost = told(workers.worker_findings([self.worker(), self.worker(WorkerState.LOST)]))
         assert lost == "warn w@h was lost: its last heartbeat was at 2026-11-30 12:00:00Z"
-        assert told(workers.states([self.worker(WorkerState.LOST)])).startswith("FAIL no worker sends heartbeats")
-        assert told(workers.states([self.worker(version="0.0.9")])).startswith("warn w@h runs version 0.0.9")
+        assert told(workers.worker_findings([self.worker(WorkerState.LOST)])).startswith(
+            "FAIL no worker sends heartbeats"
+        )
+        assert told(workers.worker_findings([self.worker(version="0.0.9")])).startswith("warn w@h runs version 0.0.9")
 
     def test_queues_that_none_serves(self) -> None:
         queues = [QueueState("a", workers=1), QueueState("b", ready=3), QueueState("c")]
-        assert told(workers.unserved(queues)) == (
+        assert told(workers.queue_findings(queues)) == (
             "FAIL due tasks wait in queues without a worker: b; warn queues without a worker: c"
         )
-        assert said(workers.unserved(queues[:1])) == [(OK, "each has a worker: a")]
+        assert said(workers.queue_findings(queues[:1])) == [(OK, "each has a worker: a")]
 
     def test_maintenance_that_stands_still(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with cases() as case:
@@ -229,8 +231,8 @@ class TestWorkers:
 
     def test_periodic_tasks_that_are_late(self) -> None:
         entries = {"hourly": timedelta(hours=1), "daily": timedelta(days=1)}
-        assert told(workers.late(entries, {"hourly": 3700, "daily": 7200})) == ""
-        assert told(workers.late(entries, {"hourly": 7200})) == (
+        assert told(workers.beat_findings(entries, {"hourly": 3700, "daily": 7200})) == ""
+        assert told(workers.beat_findings(entries, {"hourly": 7200})) == (
             "warn never sent: daily; warn hourly was last sent 2:00:00 ago"
         )
 

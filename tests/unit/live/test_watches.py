@@ -162,7 +162,7 @@ class TestTheWatcher:
     @pytest.fixture
     async def watcher(self, monkeypatch: pytest.MonkeyPatch) -> Watcher:
         monkeypatch.setattr(Watcher, "_start_listening", lambda _: None)
-        monkeypatch.setattr(queries, "now", lambda: START)
+        monkeypatch.setattr(queries, "database_time", lambda: START)
         monkeypatch.setattr(watcher_module, "STREAMS", 2)
         return Watcher()
 
@@ -203,6 +203,6 @@ class TestTheWatcher:
         feed = await watcher.feed(until, None)
         for second, ends in ((1, False), (2, True)):
             standing = Standing({until.id: "user"}, START + timedelta(seconds=second))
-            monkeypatch.setattr(queries, "standing", lambda *_, standing=standing: standing)
+            monkeypatch.setattr(queries, "read_standing", lambda *_, standing=standing: standing)
             await watcher._check_credentials()
             assert feed.closed is ends

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.mcp.calls import by_place
+from app.mcp.calls import arguments_by_place
 
 
 def plain(a: int, *, b: int = 0) -> None: ...
@@ -39,5 +39,5 @@ def test_by_place(
     body: Callable[..., None], arguments: dict[str, Any], args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     sent = dict(arguments)
-    assert by_place(signature(body), arguments) == (args, kwargs)
+    assert arguments_by_place(signature(body), arguments) == (args, kwargs)
     assert arguments == sent

@@ -15,7 +15,7 @@ from mcp.types import CallToolResult, TextContent
 from app.catalogue import catalogue
 from app.core.fair_threads import CallerGone
 from app.errors import InvalidArguments, TooManyRequests, TooManyStreams
-from app.mcp.calls import Call, answer, refusal, wait_for_end, wanted_task
+from app.mcp.calls import Call, refusal_answer, task_answer, wait_for_end, wanted_task
 from app.mcp.large_bodies import LARGE_ARGUMENTS, LargeArguments
 from app.mcp.tools import input_schema, tools_for
 from app.schemas.task import TASK, TaskRead
@@ -161,29 +161,29 @@ class TestAnswers:
     def test_are_the_state_in_words_and_as_the_schema_says(
         self, fields: dict[str, Any], remark: str | None, is_error: bool
     ) -> None:
-        found = answer(task(**fields))
+        found = task_answer(task(**fields))
         *remarks, last = texts(found)
         assert json.loads(last) == found.structured_content
         assert [remark in each for each in remarks if remark] == ([True] if remark else [])
         assert found.is_error is is_error
-        assert not answer(task(**fields), is_outcome=False).is_error
+        assert not task_answer(task(**fields), is_outcome=False).is_error
         (schema,) = {json.dumps(tool.output_schema) for tool in tools_for(USER)}
         jsonschema.validate(found.structured_content, json.loads(schema))
 
     def test_name_no_tool_that_the_key_may_not_call(self) -> None:
-        (remark, _) = texts(answer(task(status="pending"), may_wait=False))
+        (remark, _) = texts(task_answer(task(status="pending"), may_wait=False))
         assert remark.endswith("is pending, at 50 %. It goes on.")
 
     def test_with_what_utf_8_cannot_hold_can_be_sent(self) -> None:
         error = InvalidArguments(errors=[{"loc": ["kwargs", "\ud800"], "msg": "unknown argument", "type": "arguments"}])
-        assert refusal(error).model_dump_json()
+        assert refusal_answer(error).model_dump_json()
 
     def test_of_a_refusal_have_the_code_and_the_reason(self) -> None:
         error = InvalidArguments(errors=[{"loc": ["kwargs", "seconds"], "msg": "is required", "type": "missing"}])
-        found = refusal(error)
+        found = refusal_answer(error)
         said, problem = texts(found)
         assert said == f"invalid_arguments: {error.detail}"
         assert json.loads(problem)["errors"] == error.errors
         assert found.structured_content is None  # clients hold it against the schema of a task
         assert found.is_error
-        assert texts(refusal(TooManyRequests("Slower", retry_after=7)))[0].endswith(": Slower Try again in 7 s.")
+        assert texts(refusal_answer(TooManyRequests("Slower", retry_after=7)))[0].endswith(": Slower Try again in 7 s.")

@@ -9,7 +9,7 @@ import pytest
 
 from app.launcher.ports import free_loopback_port
 from app.outbound import answer
-from app.outbound.answer import decoded
+from app.outbound.answer import decoded_pieces
 from app.outbound.errors import AnswerRefused, Interrupted, InvalidRequest, NotConnected
 from tests.support.properties import given, st
 from tests.support.tables import check_rows
@@ -121,7 +121,7 @@ class TestGzip:
         packed = b"".join(map(gzip.compress, members))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(answer, "PIECE", room)  # a small piece: its borders are met often
-            pieces = list(decoded((packed[at : at + cut] for at in range(0, len(packed), cut)), "GZIP"))
+            pieces = list(decoded_pieces((packed[at : at + cut] for at in range(0, len(packed), cut)), "GZIP"))
         assert b"".join(pieces) == b"".join(members)
         assert all(len(piece) <= room for piece in pieces)
 
@@ -129,7 +129,7 @@ class TestGzip:
     def test_one_that_was_cut_is_no_answer(self, content: bytes, missing: int) -> None:
         packed = gzip.compress(content)[:-missing]
         with pytest.raises(Interrupted) if packed else pytest.raises(AssertionError):
-            assert list(decoded([packed], "gzip"))
+            assert list(decoded_pieces([packed], "gzip"))
 
     def test_what_is_none_is_no_answer(self, web: Web) -> None:
         web.answer["/"] = reply(body=zlib.compress(b"secret"), Content_Encoding="gzip")

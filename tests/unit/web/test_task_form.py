@@ -8,7 +8,7 @@ import pytest
 from app.errors import InvalidTask, UniqueKeyTaken
 from app.schemas.task import TaskCreate
 from app.web.task_form import values as values_module
-from app.web.task_form.fields import MAX_INPUTS, OPTIONS, Field, changed, fields_of
+from app.web.task_form.fields import MAX_INPUTS, OPTIONS, Field, changed_form, fields_of
 from app.web.task_form.shapes import MAX_DEPTH
 from app.web.task_form.values import Reading, body_of
 from tests.support.form_tasks import INVOICE, PAINT, kind_of
@@ -181,20 +181,20 @@ class TestPlaces:
 
 class TestButtons:
     def test_add_and_drop_rows(self) -> None:
-        form, focus = changed({"kwargs.lines.4.article": "x"}, "add kwargs.lines")
+        form, focus = changed_form({"kwargs.lines.4.article": "x"}, "add kwargs.lines")
         assert (focus, task_of(form)["kwargs"]["lines"]) == ("kwargs.lines.5", [{"article": "x"}, {}])
-        form, focus = changed(form, "drop kwargs.lines.4")
+        form, focus = changed_form(form, "drop kwargs.lines.4")
         assert (focus, task_of(form)["kwargs"]["lines"]) == ("kwargs.lines", [{}])
 
     def test_give_and_leave_out_a_model(self) -> None:
-        form, focus = changed({}, "give kwargs.also")
+        form, focus = changed_form({}, "give kwargs.also")
         assert (focus, task_of(form)["kwargs"]["also"]) == ("kwargs.also", {})
-        form, _ = changed(form | {"kwargs.also.street": "x"}, "leave kwargs.also")
+        form, _ = changed_form(form | {"kwargs.also.street": "x"}, "leave kwargs.also")
         assert form == {}
 
     def test_do_nothing_else(self) -> None:
         for deed in ("", "add", "add name", "sell kwargs.lines", "drop kwargs", "leave json", "add kwargs.x.y.z"):
-            form, _ = changed({"name": "a", "kwargs.customer": "b"}, deed)
+            form, _ = changed_form({"name": "a", "kwargs.customer": "b"}, deed)
             task = task_of(form)
             assert (task["name"], task["kwargs"]["customer"]) == ("a", "b")
 
@@ -207,7 +207,7 @@ class TestBounds:
             {"kwargs.lines.999999999.article": "x", "kwargs.lines.1000000000.article": "y", "kwargs.lines.-1": "{}"}
         )
         assert [each.name for each in far["kwargs.lines"].fields] == ["kwargs.lines.999999999"]
-        assert task_of(changed({"kwargs.lines.999999999": "{}"}, "add kwargs.lines")[0])["kwargs"]["lines"] == [{}]
+        assert task_of(changed_form({"kwargs.lines.999999999": "{}"}, "add kwargs.lines")[0])["kwargs"]["lines"] == [{}]
         names = ("kwargs.lines.01", "kwargs.lines.١", "kwargs.lines.+1", "kwargs.lines.", "kwargs.lines.1_0")
         assert arguments(dict.fromkeys(names, "x"))["kwargs.lines"].fields == ()
 

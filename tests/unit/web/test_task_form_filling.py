@@ -6,7 +6,7 @@ from typing import Any
 from app.catalogue import TaskType
 from app.schemas.task import TASK, TaskRead
 from app.web.task_form.fields import DEFAULTS, MAX_INPUTS, fields_of
-from app.web.task_form.values import Filled, Reading, editable, filled_with, typed_of
+from app.web.task_form.values import Filled, Reading, editable_json, filled_with, typed_of
 from tests.support.amounts import amount
 from tests.support.form_tasks import INVOICE, PAINT, kind_of
 from tests.support.properties import given, settings, st
@@ -107,7 +107,7 @@ class TestModelsAndLists:
         assert found.lost == ["kwargs.customer"]
         assert read(found.typed)["kwargs"]["to"] == {"street": "\ud800"}
         "".join(found.typed.values()).encode()
-        editable({"name": "\ud800"}).encode()
+        editable_json({"name": "\ud800"}).encode()
 
 
 class TestOptions:
