@@ -122,4 +122,4 @@ def _error_page(
         ],
         "status": status,
     }
-    return page(request, "error.html", values, status)
+    return page(request, "error.html", values, status=status)

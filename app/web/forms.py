@@ -4,20 +4,25 @@ And the query of a page with a list, which its form and its links send.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, model_validator
+from sqlalchemy.orm import Session
 
 from app.core import validation_errors
 from app.core.validation_errors import Model
 from app.db.listing import Page
-from app.errors import FieldError, InvalidInput
+from app.errors import Conflict, FieldError, Forbidden, InvalidInput, QuotaExceeded
 from app.services.accounts.auth_service import Principal
+from app.services.user_service import user_service
 from app.web.responses import base_of, page
 
+# What the reader of a form can put right in it.
+REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
 _NUMBER = re.compile(r"-?(?:[0-9]{1,9}|[0-9]{0,9}\.[0-9]{1,9})")
 
 
@@ -102,3 +107,8 @@ def path_of(path: str, asked: Mapping[str, Any], **changed: Any) -> str:
 def next_page(found: Page[Any], path: str, asked: Mapping[str, Any] | None = None) -> str | None:
     """Return the path of the next page of this list; None where this is the last one."""
     return None if found.last is None else path_of(path, asked or {}, cursor=found.last)
+
+
+def names_of_owners(db: Session, user: Principal, owners: Iterable[UUID | None]) -> dict[UUID, str]:
+    """Return the names of these users by their ids. Administrators alone are told; others get none."""
+    return user_service.usernames(db, {each for each in owners if each}) if user.is_admin else {}

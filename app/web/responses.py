@@ -20,10 +20,12 @@ from fastapi.responses import RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.api.http.body_route import BodyRoute
+from app.api.http.problems import status_of
 from app.api.http.router import unknown_parameters
 from app.core.drawing import rects
 from app.core.languages import DEFAULT, NAMES, in_language, preferred, texts_of
 from app.core.version import VERSION
+from app.errors import ServiceError
 from app.schedules.zones import UnknownZone, zone_info
 from app.services.tasks.search import said_as
 from app.web import access
@@ -234,8 +236,14 @@ def _environment(code: str) -> Environment:
     return environment
 
 
-def page(request: Request, template: str, values: dict[str, Any], status: int = 200) -> Response:
-    """Return the page of a template, which is given these values; compressed here, and not in the event loop."""
+def page(
+    request: Request, template: str, values: dict[str, Any], error: ServiceError | None = None, *, status: int = 200
+) -> Response:
+    """Return the page of a template, which is given these values; compressed here, and not in the event loop.
+
+    An `error` that the page shows gives the status.
+    """
+    status = status if error is None else status_of(type(error))
     chosen = language_of(request)
     html = _environment(chosen.code).get_template(template).render(_shell(request, chosen) | values).encode()
     answer = compressed(request, html, "text/html", HEADERS, status)

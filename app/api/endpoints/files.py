@@ -10,7 +10,7 @@ from app.api.deps import SessionDep, SettingsDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import TaskId
 from app.api.http.contents import BYTES, content_response, in_session
 from app.api.http.problems import Answers, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
+from app.api.http.responses import Cursor, Limit, ListRenderer, created, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.models.stored_file import StoredFile
@@ -65,8 +65,7 @@ async def upload_file(request: Request, user: TaskWriter, settings: SettingsDep)
     deleted after FILE_RETENTION_DAYS, but not while a pending task or a schedule names it.
     """
     made = await receive_file(request, user.id, settings.max_file_bytes)
-    location = f"{request.scope['path'].rstrip('/')}/{made.id}"
-    return rendered(FileRead.model_validate(made), status.HTTP_201_CREATED, {"Location": location})
+    return created(request, FileRead.model_validate(made))
 
 
 @router.get("/files/", response_model=list[FileRead], response_description="Files, the newest first")

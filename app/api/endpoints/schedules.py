@@ -10,7 +10,7 @@ from app.api.deps import SessionDep, TaskReader, TaskWriter
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, TASK_PROBLEMS, IdempotencyKey, task_bytes
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, raises
-from app.api.http.responses import MAX_LIMIT, Cursor, Limit, ListRenderer, rendered
+from app.api.http.responses import MAX_LIMIT, Cursor, Limit, ListRenderer, created, rendered
 from app.api.http.router import SlashRouter
 from app.api.task_filters import seen_by
 from app.models.schedule import Schedule
@@ -66,10 +66,7 @@ def create_schedule(
     cron line fires as Debian's cron does. Times before the creation are not made up: a backfill does that.
     """
     accepted = schedule_service.accept(db, body, user.id, idempotency_key, rights=user.rights)
-    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.result.id}"}
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return rendered(ScheduleRead.model_validate(accepted.result), status.HTTP_201_CREATED, headers)
+    return created(request, ScheduleRead.model_validate(accepted.result), replayed=accepted.replayed)
 
 
 @router.get("/", response_model=list[ScheduleRead], response_description="Schedules, the newest first")

@@ -15,6 +15,7 @@ from app.api.http.peers import count_for_user
 from app.api.http.problems import Answers, raises
 from app.api.http.responses import (
     MAX_LIMIT,
+    REPLAYED,
     Cursor,
     Limit,
     ListRenderer,
@@ -95,9 +96,8 @@ IdempotencyKey = Annotated[
 
 TASKS, _ATTEMPTS = ListRenderer(TaskRead, task_queries.TASKS), ListRenderer(TaskAttemptRead, ATTEMPTS)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
-_REPLAYED = "Idempotency-Replayed"
 REPLAYED_HEADER: dict[str, Any] = {
-    _REPLAYED: {
+    REPLAYED: {
         "description": "`true` if an earlier request with this key was accepted. Otherwise absent",
         "schema": {"type": "string", "const": "true"},
     }
@@ -159,7 +159,7 @@ def _created(request: Request, accepted: AcceptedTasks) -> Response:
 
 
 def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
-    return {_REPLAYED: "true"} if accepted.replayed else {}
+    return {REPLAYED: "true"} if accepted.replayed else {}
 
 
 async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:

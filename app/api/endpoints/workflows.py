@@ -12,7 +12,7 @@ from app.api.endpoints.events import LastEventId, credential_of, stream_answer
 from app.api.endpoints.tasks import QUOTA_PROBLEMS, REPLAYED_HEADER, TASK_PROBLEMS, IdempotencyKey
 from app.api.http.body_route import body_limit
 from app.api.http.problems import Answers, raises
-from app.api.http.responses import Cursor, Limit, ListRenderer, rendered
+from app.api.http.responses import Cursor, Limit, ListRenderer, created, rendered
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream, stream_or_204
 from app.api.task_filters import seen_by
@@ -60,10 +60,7 @@ def create_workflow(
     as the task starts, and the arguments are checked then. Each task counts against the quotas.
     """
     accepted = workflow_service.accept(db, body, user.id, idempotency_key, rights=user.rights)
-    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{accepted.result.id}"}
-    if accepted.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return rendered(accepted.result, status.HTTP_201_CREATED, headers)
+    return created(request, accepted.result, replayed=accepted.replayed)
 
 
 @router.get("/", response_model=list[WorkflowSummary], response_description="Workflows, the newest first")

@@ -49,11 +49,21 @@ _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 # -- Models as JSON. FastAPI would validate the response again, for a sync endpoint in a thread ------------------------
 
 MEDIA_TYPE = "application/json"
+REPLAYED = "Idempotency-Replayed"
 
 
 def rendered(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response of the model, with the same bytes that FastAPI would write."""
     return json_response(to_json(model), headers, status)
+
+
+def created(request: Request, model: Any, *, replayed: bool = False) -> Response:
+    """Return 201 with a model that has an `id`, and its URL below the path of the request.
+
+    `replayed`: an earlier request with the same Idempotency-Key has made it.
+    """
+    headers = {"Location": f"{request.scope['path'].rstrip('/')}/{model.id}"}
+    return rendered(model, 201, headers | ({REPLAYED: "true"} if replayed else {}))
 
 
 def json_response(body: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:

@@ -15,7 +15,6 @@ from app import errors
 from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
-from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.core.one_time_codes import provisioning_uri
 from app.models.auth import Scope
@@ -154,7 +153,7 @@ def account_page(
         "error": None if at_fields else error,
         "errors": at_fields or {},
     }
-    return page(request, "account.html", values | shown, 200 if error is None else status_of(type(error)))
+    return page(request, "account.html", values | shown, error)
 
 
 # -- Sets up the reader's second factor with a QR code, and turns it off: the forms stand on the page of the account ---
@@ -243,4 +242,4 @@ def _secret(request: Request, secret: str, uri: str, error: errors.ServiceError 
         "side": code.symbol_size(_SCALE, _QUIET_ZONE)[0],
         "wrong": (wrong or error.title) if error else None,
     }
-    return page(request, "second_factor.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "second_factor.html", values, error)

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
-from app.api.http.problems import status_of
 from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
@@ -25,9 +24,8 @@ from app.models.task_filter import MAX_SEARCH
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 from app.services.tasks.search import text_of
-from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import next_page
+from app.web.forms import names_of_owners, next_page
 from app.web.responses import page, redirect
 from app.web.shown_tasks import ROWS, STATES_OF, as_shown
 
@@ -86,7 +84,7 @@ def _preview(
         "typed": typed,
         "wrong": error and error.detail,
     }
-    return page(request, "bulk_preview.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "bulk_preview.html", values, error)
 
 
 @router.post("/bulk/{deed}")
@@ -117,7 +115,7 @@ def list_deeds(request: Request, db: SessionDep, user: PageUser, cursor: Cursor 
     found = task_service.list_bulk(db, owner=user.owner, limit=ROWS, cursor=cursor)
     values = {
         "deeds": [(deed, _search(deed)) for deed in found.items],
-        "names": user_service.usernames(db, {deed.user_id for deed in found.items} if user.is_admin else ()),
+        "names": names_of_owners(db, user, (deed.user_id for deed in found.items)),
         "next_page": next_page(found, "/bulk"),
     }
     return page(request, "bulk_list.html", values)
@@ -138,7 +136,7 @@ def show(
         "next_page": None if selected.last is None else f"/bulk/{deed_id}?skip={selected.last}",
         # A deed changes the states by which it was chosen, so the tasks are those that the rest of its search finds.
         "rest": None if search is None else read_search(user, search).with_value("status", None),
-        "names": user_service.usernames(db, {deed.user_id} if user.is_admin else ()),
+        "names": names_of_owners(db, user, [deed.user_id]),
     }
     return page(request, "bulk.html", values)
 

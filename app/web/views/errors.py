@@ -25,9 +25,8 @@ from app.services.operations import error_group_service
 from app.services.operations.error_group_service import HOUR, LOOK, ErrorFilter, ErrorSort
 from app.services.task_service import task_service
 from app.services.tasks.task_history import cursor_after
-from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import Back, checked_back, path_of
+from app.web.forms import Back, checked_back, names_of_owners, path_of
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.shown_tasks import as_shown, seconds_of
 
@@ -57,7 +56,6 @@ def list_errors(
     found = error_group_service.list_error_groups(db, wanted, ROWS, cursor, sort, text)
     counts = error_group_service.count_error_groups(db, wanted, text)
     shown = {"state": state, "q": text, "sort": sort, "user": whose}
-    owners = {group.user_id for group in found.items} | ({whose} if whose else set())
     values: dict[str, Any] = {
         "groups": [(group, *spark(group.last_24h)) for group in found.items],
         "state": state.value,
@@ -69,7 +67,7 @@ def list_errors(
         "sorted_by": {each.value: _path(shown | {"sort": each}) for each in ErrorSort},
         "whose": whose,
         "everybodys": _path(shown | {"user": None}),
-        "owners": user_service.usernames(db, owners) if user.is_admin else {},
+        "owners": names_of_owners(db, user, [*(group.user_id for group in found.items), whose]),
         "next_page": found.last and _path(shown | {"cursor": found.last}),
     }
     return page(request, "errors.html", values)
@@ -150,7 +148,7 @@ def show_error_group(
         "chart": drawing.chart(begin, HOUR, stacked={"failed": hours}),
         "window": window,
         "windows": list(WINDOWS),
-        "owner": user_service.usernames(db, {group.user_id}).get(group.user_id) if user.is_admin else None,
+        "owner": names_of_owners(db, user, [group.user_id]).get(group.user_id),
         "earliest": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M"),
     }
     return page(request, "error_group.html", values)

@@ -11,9 +11,8 @@ from app.api.http.router import SlashRouter
 from app.api.http.uploads import receive_file
 from app.errors import ArtifactNotFound
 from app.services.files.service import file_service
-from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ask_to_confirm, next_page
+from app.web.forms import Confirmed, ask_to_confirm, names_of_owners, next_page
 from app.web.responses import NavigationEntry, page, redirect
 
 router = SlashRouter()
@@ -33,10 +32,9 @@ SANDBOX = {
 def list_files(request: Request, db: SessionDep, user: PageUser, cursor: Cursor = None) -> Response:
     """List files, the newest first; administrators see those of all users."""
     found = file_service.list_files(db, ROWS, owner=user.owner, cursor=cursor)
-    of = {each.user_id for each in found.items if each.user_id is not None}
     values = {
         "rows": found.items,
-        "owners": user_service.usernames(db, of) if user.owner is None else {},
+        "owners": names_of_owners(db, user, (each.user_id for each in found.items)),
         "next_page": next_page(found, "/files"),
     }
     return page(request, "files.html", values)

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import Form, Path, Query, Request, Response
 
 from app.api.deps import SessionDep
-from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.errors import InvalidLimit, LimitUsed
@@ -108,7 +107,7 @@ def _limits(
         "wrong": by_field(errors, depth=2),
         "reasons": [each for each in errors if not by_field([each], depth=2).keys() & form.keys()],
     }
-    return page(request, "limits.html", values, 200 if (why := error or refused) is None else status_of(type(why)))
+    return page(request, "limits.html", values, error or refused)
 
 
 def _typed(limit: LimitState) -> dict[str, Any]:

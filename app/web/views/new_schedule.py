@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from app import errors
 from app.api.deps import SessionDep, SettingsDep
 from app.api.http.body_route import body_limit
-from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.catalogue import find_type
 from app.core.config import Settings
@@ -23,15 +22,13 @@ from app.services.schedule_service import schedule_service
 from app.services.schedules.definitions import parse_fields
 from app.web import schedule_fields
 from app.web.access import PageUser
+from app.web.forms import REFUSALS
 from app.web.responses import language_of, page, redirect
 from app.web.task_form import sheets
 from app.web.task_form.fields import DEFAULTS
 from app.web.task_form.values import Reading, editable_json, filled_with
 
 router = SlashRouter()
-
-# What the reader can put right in the form.
-_REFUSALS = (errors.InvalidInput, errors.Conflict, errors.Forbidden, errors.QuotaExceeded)
 
 
 @router.get("/schedules/preview")
@@ -109,7 +106,7 @@ class _Form:
                 return self.page(sheet)
             task = self._task(name, form)
             schedule = self._create(task) if self._schedule is None else self._change(self._schedule, task, form)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             return self.page(sheets.Sheet(sheets.kind_for(self._user, name), form, error=error))
         done = "schedule_created" if self._schedule is None else "schedule_changed"
         return redirect(self._request, f"/schedules/{schedule.id}", done)
@@ -177,7 +174,7 @@ class _Form:
             "changed": self._schedule,
             "action": f"/schedules/{self._schedule.id}/change" if self._schedule else "/schedules/new",
         }
-        return page(self._request, "new_schedule.html", values, 200 if error is None else status_of(type(error)))
+        return page(self._request, "new_schedule.html", values, error)
 
 
 def _sheet_of(task: Mapping[str, Any]) -> sheets.Sheet:

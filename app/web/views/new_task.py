@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep, SettingsDep
 from app.api.http.body_route import body_limit
-from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.catalogue import find_type
-from app.errors import Conflict, Forbidden, InvalidArguments, InvalidInput, InvalidTask, QuotaExceeded
+from app.errors import InvalidArguments, InvalidTask
 from app.models.task import OnConflict
 from app.schemas.task import TaskCreate
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 from app.services.tasks import new_rows
 from app.web.access import PageUser
+from app.web.forms import REFUSALS
 from app.web.responses import page, redirect
 from app.web.shown_tasks import as_shown
 from app.web.task_form import sheets
@@ -27,8 +27,6 @@ from app.web.task_form.values import typed_of
 
 router = SlashRouter()
 
-# What the reader can put right in the form.
-_REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
 # The form has all parameters by name, and what is empty in it is to be empty in the task that repeats another one.
 _EMPTY: Mapping[str, Any] = {"args": [], "tags": [], "metadata": {}} | dict.fromkeys(
     ("timeout_seconds", "max_attempts", "retry_backoff_seconds", "limit", "limit_key", "webhook_url")
@@ -58,7 +56,7 @@ def create_task(
             return _page(request, db, user, sheet)
         wanted = _wanted(name, form)
         task, is_new = task_service.create_or_find(db, wanted, user.rights)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         return _page(request, db, user, sheets.Sheet(sheets.kind_for(user, name), form, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, wanted.on_conflict))
 
@@ -92,7 +90,7 @@ def retry_with_changes(
         task, is_new = task_service.retry_with_changes(
             db, task_id, changes, owner=user.owner, within_quota=True, rights=user.rights, owns=user.owns
         )
-    except _REFUSALS as error:
+    except REFUSALS as error:
         return _page(request, db, user, sheets.Sheet(find_type(name), form, task_id, error=error))
     return redirect(request, f"/tasks/{task.id}", _done(is_new, changes.get("on_conflict")))
 
@@ -122,4 +120,4 @@ def _page(request: Request, db: Session, user: Principal, sheet: sheets.Sheet) -
     """Return the page; with an error, which is told at the fields that it concerns."""
     action = f"/tasks/{sheet.of}/change" if sheet.of else "/new"
     values = {"action": action} | sheets.values_of(db, user, sheet)
-    return page(request, "new_task.html", values, 200 if sheet.error is None else status_of(type(sheet.error)))
+    return page(request, "new_task.html", values, sheet.error)

@@ -10,25 +10,22 @@ from fastapi import Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.api.deps import SessionDep
-from app.api.http.problems import status_of
 from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core import drawing
 from app.core.moments import moment
-from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ScheduleNotFound, ServiceError, TooManyTimes
+from app.errors import InvalidInput, ScheduleNotFound, ServiceError, TooManyTimes
 from app.models.schedule import Schedule
 from app.schedules.words import in_words
 from app.schedules.zones import InvalidTiming, times_with_changes
 from app.schemas.schedule import ScheduleRead
-from app.services.accounts.auth_service import Principal
 from app.services.schedule_service import schedule_service
 from app.services.schedules import backfills, listing
 from app.services.schedules.listing import Fate, Outcome, ScheduleFilter, outcome_of
 from app.services.schedules.runs import RunState
 from app.services.schedules.scheduled_tasks import now_of, timing_of
-from app.services.user_service import user_service
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
+from app.web.forms import REFUSALS, Confirmed, ListQuery, ask_to_confirm, names_of_owners, next_page, path_of
 from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
 
 # -- The name of a schedule, and whether it works ----------------------------------------------------------------------
@@ -112,7 +109,7 @@ def list_schedules(
         "rows": rows,
         "troubled": [row for row in rows if row.health.trouble],
         "most": LAST_RUNS,
-        "owners": _owners(db, user, found.items, whose),
+        "owners": names_of_owners(db, user, [*(each.user_id for each in found.items), whose]),
         "whose": whose,
         "asked": named,
         "paused": asked.paused,
@@ -129,20 +126,12 @@ def _rows(request: Request, db: SessionDep, schedules: list[Schedule]) -> list[R
     return [Row(each, in_words(timing_of(each), language), pictures[each.id], health[each.id]) for each in schedules]
 
 
-def _owners(db: SessionDep, user: Principal, schedules: list[Schedule], chosen: UUID | None) -> dict[UUID, str]:
-    """Return the names of the owners, which administrators alone are told."""
-    if user.owner is not None:
-        return {}
-    return user_service.usernames(db, {schedule.user_id for schedule in schedules} | ({chosen} if chosen else set()))
-
-
 # -- One schedule: when it is next, what became of its times, and what can be done to it -------------------------------
 
 TIMES = 10
 RUNS = 50
 # Times of a backfill that are shown before it is made, as in the API.
 PREVIEWED = 100
-_REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded, TooManyTimes)
 # Of the axis of the timeline.
 _PARTS = 4
 Typed = Annotated[str, Form(max_length=40)]
@@ -175,7 +164,7 @@ def _shown(
         "health": health_of_schedules(db, [row])[row.id],
         "zone": zone,
         "words": in_words(timing_of(row), language_of(request).code),
-        "owner": user_service.usernames(db, {row.user_id}).get(row.user_id) if user.is_admin else None,
+        "owner": names_of_owners(db, user, [row.user_id]).get(row.user_id),
         "held_for": row.held_for,
         **_coming(db, row, now),
         "runs": [(run, outcome_of(run.task_id, run.skipped, known), _fate(run, known)) for run in found.items],
@@ -186,7 +175,7 @@ def _shown(
         "json": JSONTexts(),
         "refused": refused,
     }
-    return page(request, "schedule.html", values, 200 if refused is None else status_of(type(refused)))
+    return page(request, "schedule.html", values, refused)
 
 
 def _range(schedule: Schedule, now: datetime, zone: tzinfo) -> tuple[str, str]:
@@ -258,7 +247,7 @@ def trigger_schedule(request: Request, db: SessionDep, user: PageUser, schedule_
         task, is_new = schedule_service.trigger(
             db, schedule_id, owner=user.owner, within_quota=True, rights=user.rights
         )
-    except _REFUSALS as error:
+    except REFUSALS as error:
         return _shown(request, db, user, schedule_id, refused=error)
     return redirect(request, f"/tasks/{task.id}", "created" if is_new else "found")
 
@@ -294,7 +283,7 @@ def backfill_schedule(
         schedule_service.backfill(
             db, schedule_id, since, until, owner=user.owner, within_quota=True, rights=user.rights
         )
-    except _REFUSALS as error:
+    except (*REFUSALS, TooManyTimes) as error:
         db.rollback()
         return _shown(request, db, user, schedule_id, refused=error, typed=(begin, end))
     return redirect(request, f"/schedules/{schedule_id}", "backfilled")

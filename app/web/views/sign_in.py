@@ -5,11 +5,10 @@ from typing import Annotated
 from fastapi import Form, Header, Query, Request, Response
 
 from app.api.deps import ClientAddress, LoginTurn, SessionDep
-from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.core.languages import NAMES
 from app.core.security import read_page_token
-from app.errors import InvalidCredentials, SecondFactorRequired, TooManyRequests, Unauthenticated
+from app.errors import InvalidCredentials, SecondFactorRequired, ServiceError, TooManyRequests, Unauthenticated
 from app.services.accounts.auth_service import auth_service
 from app.web import access
 from app.web.access import PageUser, page_token
@@ -44,7 +43,7 @@ def sign_in(
     try:
         login = auth_service.login_to_pages(db, username, password, address, otp, user_agent)
     except (InvalidCredentials, SecondFactorRequired, TooManyRequests) as error:
-        answer = _form(request, next_page, username, error=error, status=status_of(type(error)))
+        answer = _form(request, next_page, username, error=error)
         if error.retry_after is not None:
             answer.headers["Retry-After"] = str(error.retry_after)
         return answer
@@ -87,7 +86,7 @@ async def choose(
 
 
 def _form(
-    request: Request, next_page: str, username: str = "", *, error: Exception | None = None, status: int = 200
+    request: Request, next_page: str, username: str = "", *, error: ServiceError | None = None, status: int = 200
 ) -> Response:
     values = {
         "next": checked_back(next_page),
@@ -97,4 +96,4 @@ def _form(
         "may_sign_in": access.may_sign_in(request),
         "has_choices": True,  # it shows nothing that a choice would lose
     }
-    return page(request, "sign_in.html", values, status)
+    return page(request, "sign_in.html", values, error, status=status)

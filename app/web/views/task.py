@@ -23,10 +23,9 @@ from app.services.audit import audit_service
 from app.services.task_service import task_service
 from app.services.tasks import task_history
 from app.services.tasks.task_history import LogFilter
-from app.services.user_service import user_service
 from app.services.webhooks import deliveries
 from app.web.access import PageUser, credential_of
-from app.web.forms import Confirmed, ask_to_confirm
+from app.web.forms import Confirmed, ask_to_confirm, names_of_owners
 from app.web.responses import HEADERS, JSONTexts, page, redirect
 from app.web.shown_tasks import as_shown, curl_of, left_of, possible_deeds, times_of
 from app.web.views import schedules
@@ -60,7 +59,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     output = task_history.newest_output(db, task_id, CHUNKS, OUTPUT_BYTES) if row.attempt else Page([], None)
     values = {
         "task": task,
-        "owner": user_service.usernames(db, {task.user_id}).get(task.user_id) if user.is_admin else None,
+        "owner": names_of_owners(db, user, [task.user_id]).get(task.user_id),
         "logs": [TaskLogRead.model_validate(line) for line in logs],
         "is_cut": len(logs) == LINES,
         "level": level or None,

@@ -22,7 +22,7 @@ from app.services.tasks.permissions import types_for
 from app.services.tasks.search import ALL, KEYS, Search
 from app.services.user_service import user_service
 from app.web.access import PageUser, credential_of
-from app.web.forms import path_of
+from app.web.forms import names_of_owners, path_of
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import ROWS, STATES_OF, as_shown, left_of, seconds_of, waited_of
 
@@ -50,7 +50,7 @@ def list_tasks(
     wanted = filter_of_search(user, search)
     rows, following = _rows(db, wanted, cursor, sort, skip)
     tasks = as_shown(rows)
-    owners = user_service.usernames(db, {task.user_id for task in tasks} | _users(search)) if user.is_admin else {}
+    owners = names_of_owners(db, user, {task.user_id for task in tasks} | _users(search))
     counts = _counts(db, search, user)
     found = _found(db, search, wanted, user) if filters else {}
     is_first = cursor is None and sort is None

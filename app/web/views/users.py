@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
-from app.api.http.problems import status_of
 from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.errors import InvalidInput, LastAdmin, ServiceError, UserExists, WeakPassword
@@ -163,7 +162,7 @@ def _form(
     request: Request, typed: dict[str, str], error: ServiceError | None = None, errors: dict[str, str] | None = None
 ) -> Response:
     values = {"typed": typed, "errors": errors or {}, **_choices()}
-    return page(request, "new_user.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "new_user.html", values, error)
 
 
 def _user(
@@ -182,7 +181,7 @@ def _user(
         "errors": _errors(db, error, form, user_id) if error and form else {},
         **_choices(),
     }
-    return page(request, "user.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "user.html", values, error)
 
 
 def _choices() -> dict[str, list[str]]:

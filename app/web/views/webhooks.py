@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from app import errors
 from app.api.deps import SessionDep
-from app.api.http.problems import status_of
 from app.api.http.responses import Cursor
 from app.api.http.router import SlashRouter
 from app.core import drawing
@@ -302,7 +301,7 @@ def _endpoint(
         "since": since or f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d %H:%M}",
         "error": error,
     }
-    return page(request, "webhook.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "webhook.html", values, error)
 
 
 def _form(
@@ -325,7 +324,7 @@ def _form(
         "wrong": places,
         "error": None if error is None or places else error,
     }
-    return page(request, "webhook_form.html", values, 200 if error is None else status_of(type(error)))
+    return page(request, "webhook_form.html", values, error)
 
 
 def _ask(request: Request, db: Session, user: PageUser, endpoint_id: UUID, deed: str) -> Response:

@@ -14,13 +14,11 @@ from app.core.drawing import Bar, row
 from app.db.statements.workflows import Node
 from app.models.task import TERMINAL, TaskStatus
 from app.schemas.workflow import WorkflowSummary
-from app.services.accounts.auth_service import Principal
-from app.services.user_service import user_service
 from app.services.workflow_service import workflow_service
 from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
 from app.web.access import PageUser
-from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
+from app.web.forms import Confirmed, ListQuery, ask_to_confirm, names_of_owners, next_page, path_of
 from app.web.responses import NavigationEntry, page, redirect
 from app.web.workflow_picture import MOST_BOXES, critical_path, picture, seconds_of, timeline
 
@@ -47,7 +45,7 @@ def list_workflows(
     named = asked.named(user)
     values = {
         "rows": [(each, _bar(each)) for each in found.items],
-        "owners": _owners(db, user, found.items),
+        "owners": names_of_owners(db, user, (each.user_id for each in found.items)),
         "asked": named,
         "tabs": [(each, path_of("/workflows", named, status=each)) for each in (None, *TaskStatus)],
         "status": asked.status,
@@ -61,7 +59,7 @@ def show_workflow(request: Request, db: SessionDep, user: PageUser, workflow_id:
     shown, nodes = reading.read_with_nodes(db, workflow_id, user.owner)
     earlier = reading.earlier_attempts(db, nodes)
     workflow = WorkflowSummary.model_validate(shown)
-    owner = user_service.usernames(db, {workflow.user_id}).get(workflow.user_id) if user.is_admin else None
+    owner = names_of_owners(db, user, [workflow.user_id]).get(workflow.user_id)
     db.rollback()  # all is read, and to draw a thousand tasks may take longer than a transaction may be idle
     way, drawn = critical_path(nodes), picture(nodes)
     values = {
@@ -120,8 +118,3 @@ def _bar(workflow: WorkflowSummary) -> list[Bar]:
 def _shortened(way: Sequence[Node]) -> list[Node | None]:
     """Return the first and the last steps of the critical path; None stands for those in between."""
     return list(way) if len(way) <= STEPS else [*way[: STEPS // 2], None, *way[-STEPS // 2 :]]
-
-
-def _owners(db: SessionDep, user: Principal, found: Sequence[WorkflowSummary]) -> dict[UUID, str]:
-    """Return the names of the owners, which administrators alone are told."""
-    return {} if user.owner is not None else user_service.usernames(db, {each.user_id for each in found})
