@@ -13,6 +13,7 @@ from app.core import drawing
 from app.models.bulk import Deed
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.schemas.task import TaskAttemptRead, TaskRead
+from app.services.tasks.task_edits import COPIED
 
 _FOR_A_TIME = frozenset({WaitingReason.SCHEDULE, WaitingReason.RETRY})
 ROWS = 50  # of the list, on a page
@@ -109,15 +110,10 @@ def times_of(task: TaskRead, attempts: Sequence[TaskAttemptRead], now: datetime)
 
 # -- A task as the line for a shell that creates the same again --------------------------------------------------------
 
-_CURL_FIELDS = (
-    "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "tags", "metadata", "timeout_seconds",
-    "max_attempts", "retry_backoff_seconds", "limit", "limit_key", "webhook_url",
-)  # fmt: skip
-
 
 def curl_of(request: Request, task: TaskRead) -> str:
     """Return the line. Values that the service hides are `***` in it, and the token is the shell's `$TOKEN`."""
-    fields = task.model_dump(mode="json", include=set(_CURL_FIELDS))
-    body = json.dumps({name: fields[name] for name in _CURL_FIELDS if fields[name]}, ensure_ascii=False)
+    fields = task.model_dump(mode="json", include={*COPIED})
+    body = json.dumps({name: fields[name] for name in COPIED if fields[name]}, ensure_ascii=False)
     url = f"{request.url.scheme}://{request.url.netloc}/api/v1/tasks/"
     return f'curl --header "Authorization: Bearer $TOKEN" --json {shlex.quote(body)} {shlex.quote(url)}'

@@ -36,7 +36,7 @@ ARGUMENTS = frozenset({"args", "kwargs"})
 SCHEDULED_FOR = "scheduled_for"
 # A new task that repeats an old one has these only if the request names them.
 _NOT_COPIED = frozenset({"run_at", "delay_seconds", "expires_at", "depends_on", "unique_key", "on_conflict"})
-_COPIED = [name for name in TaskCreate.model_fields if name not in _NOT_COPIED]
+COPIED = [name for name in TaskCreate.model_fields if name not in _NOT_COPIED]
 IDENTITY_FIELDS = ("name", "task_type", "celery_task_name")
 
 
@@ -52,7 +52,7 @@ def repeated_request(task: Task, changes: dict[str, Any], *, by_owner: bool = Tr
         raise InvalidTask.at(["celery_task_name"], message, "another_task")
     if task.workflow_id is not None:
         _check_no_references(task, changes)
-    request = {name: _requested(task, name) for name in _COPIED} | restored_changes(task, changes, by_owner=by_owner)
+    request = {name: _requested(task, name) for name in COPIED} | restored_changes(task, changes, by_owner=by_owner)
     if request["limit"] is None and "limit_key" not in changes:
         request["limit_key"] = None
     return parse(request)

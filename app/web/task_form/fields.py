@@ -13,6 +13,7 @@ from app.catalogue import TaskType
 from app.core.redaction import MASK
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
+from app.services.tasks.task_edits import COPIED
 from app.web.task_form.shapes import MAX_DEPTH, Kind, Shape, Shapes, shape_of
 
 _NOT_OPTIONS = ("celery_task_name", "args", "kwargs")
@@ -22,6 +23,8 @@ DEFAULTS: Mapping[str, Any] = {
     for name, each in TaskCreate.model_fields.items()
     if not each.is_required()
 }
+# What is empty in the form is to be empty in the task that repeats another one: the form has all parameters by name.
+EMPTY: Mapping[str, Any] = {name: DEFAULTS[name] for name in COPIED if name in DEFAULTS and not DEFAULTS[name]}
 # What stands in the form of a new task. `name` is that of the task.
 TYPED_DEFAULTS = {"task_type": "manual", "priority": TaskPriority.NORMAL.value}
 

@@ -17,6 +17,7 @@ from app.core.redaction import MASK
 from app.errors import FieldError, InvalidTask, ServiceError, Text
 from app.schemas.task import TaskRead
 from app.schemas.values import PriorityIn
+from app.services.tasks.task_edits import COPIED
 from app.web.task_form.fields import (
     ARGUMENTS,
     DEFAULTS,
@@ -215,8 +216,6 @@ def body_of(typed: str) -> dict[str, Any]:
 
 _PRIORITY = TypeAdapter[Any](PriorityIn)
 _ORDER = ("name", "task_type", "celery_task_name", "args", ARGUMENTS)
-# The time of an old task is not that of the one that repeats it.
-_NOT_REPEATED = {"run_at", "delay_seconds", "expires_at", "depends_on", "unique_key", "on_conflict"}
 
 
 @dataclass
@@ -355,7 +354,7 @@ def typed_of(task: TaskRead, kind: TaskType) -> Filled:
 
     What the form cannot say stands in the JSON alone: `by` is `json` then.
     """
-    fields = task.model_dump(mode="json", include={*OPTIONS, "args", ARGUMENTS} - _NOT_REPEATED, exclude_none=True)
+    fields = task.model_dump(mode="json", include={*COPIED} - {"celery_task_name"}, exclude_none=True)
     found = filled_with(fields, kind)
     found.typed |= {"by": "json" if found.lost else "form", "json": editable_json(fields)}
     return found

@@ -1,7 +1,7 @@
 """Creates a task, or repeats one with changes: by a form made of the parameters, or by the JSON that the API takes."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -23,14 +23,10 @@ from app.web.forms import REFUSALS
 from app.web.responses import page, redirect
 from app.web.shown_tasks import as_shown
 from app.web.task_form import sheets
+from app.web.task_form.fields import EMPTY
 from app.web.task_form.values import typed_of
 
 router = SlashRouter()
-
-# The form has all parameters by name, and what is empty in it is to be empty in the task that repeats another one.
-_EMPTY: Mapping[str, Any] = {"args": [], "tags": [], "metadata": {}} | dict.fromkeys(
-    ("timeout_seconds", "max_attempts", "retry_backoff_seconds", "limit", "limit_key", "webhook_url")
-)
 
 
 @router.get("/new")
@@ -86,7 +82,7 @@ def retry_with_changes(
             return _page(request, db, user, sheet)
         changes = sheets.task_of(name, form)
         if form.get("by") != "json":
-            changes = {**_EMPTY, **changes}
+            changes = {**EMPTY, **changes}
         task, is_new = task_service.retry_with_changes(
             db, task_id, changes, owner=user.owner, within_quota=True, rights=user.rights, owns=user.owns
         )
