@@ -104,7 +104,7 @@ REPLAYED_HEADER: dict[str, Any] = {
 }
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (errors.IdempotencyKeyReused, errors.IdempotencyKeyInFlight, errors.IdempotentTaskDeleted)
-# What the task of any request may be refused for: of a schedule and of a workflow, too.
+# What the task of a request may be refused for, whichever resource asks for it.
 TASK_PROBLEMS = (
     *(errors.TaskNotAllowed, errors.PriorityNotAllowed, errors.InvalidInput, errors.UnknownTask),
     *(errors.InvalidArguments, errors.UnknownLimit, errors.WebhooksOff),
