@@ -66,9 +66,9 @@ from app.services.tasks import (
 )
 from app.services.tasks.permissions import check_may_create, check_priority
 from app.services.tasks.quotas import load_of, quotas
-from app.services.workflow_service import workflow_service
 from app.services.workflows import dependents, lifecycle
 from app.services.workflows.lifecycle import Restart
+from app.services.workflows.service import workflow_service
 
 
 class TaskService:

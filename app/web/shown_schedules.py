@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.errors import ScheduleNotFound
 from app.models.schedule import Schedule
-from app.services.schedule_service import schedule_service
-from app.services.schedules import listing
-from app.services.schedules.listing import Outcome
+from app.services.schedules import runs
+from app.services.schedules.runs import Outcome
+from app.services.schedules.service import schedule_service
 
 # Runs by which a schedule is judged, and of the picture in a row of the list.
 LAST_RUNS = 30
@@ -38,9 +38,9 @@ def name_of(db: Session, schedule_id: UUID | None) -> str | None:
 
 def health_of(db: Session, schedules: Sequence[Schedule]) -> dict[UUID, Health]:
     """Return whether each of these schedules works, by its id."""
-    last = listing.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
+    last = runs.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
     troubles = {schedule.id: _trouble_of(schedule, last[schedule.id]) for schedule in schedules}
-    errors = listing.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
+    errors = runs.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
     return {
         schedule_id: Health(
             [each.kind for each in last[schedule_id]],
@@ -55,4 +55,4 @@ def _trouble_of(schedule: Schedule, outcomes: Sequence[Outcome]) -> Outcome | No
     """Return why the schedule does not work. One that its owner has paused, or that has ended, is to do nothing."""
     if schedule.pause_reason is not None:
         return _PAUSED
-    return None if schedule.next_run_at is None else listing.trouble_of(outcomes)
+    return None if schedule.next_run_at is None else runs.trouble_of(outcomes)

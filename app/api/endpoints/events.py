@@ -32,7 +32,7 @@ from app.services.accounts.auth_service import Principal
 from app.services.execution.attempts import MOST_NAME_CHARACTERS
 from app.services.task_service import task_service
 from app.services.tasks.task_history import LOGS, OUTPUT, STEPS, LogFilter
-from app.services.webhook_service import webhook_service
+from app.services.webhooks.service import webhook_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 

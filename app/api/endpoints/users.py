@@ -40,7 +40,7 @@ from app.schemas.user import (
 from app.schemas.webhook import WebhookSecret
 from app.services.accounts.totp_service import NewFactor, totp_service
 from app.services.user_service import USERS, user_service
-from app.services.webhook_service import webhook_service
+from app.services.webhooks.service import webhook_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
 TAG_DESCRIPTION = "Your profile. For administrators: all users."

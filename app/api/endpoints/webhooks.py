@@ -32,8 +32,8 @@ from app.schemas.webhook import (
     WebhookRotated,
 )
 from app.services.tasks.permissions import check_may_send
-from app.services.webhook_service import Rotated, webhook_service
 from app.services.webhooks.deliveries import DELIVERIES as ALL_DELIVERIES
+from app.services.webhooks.service import Rotated, webhook_service
 
 router = SlashRouter(prefix="/webhooks", tags=["webhooks"])
 TAG_DESCRIPTION = "Have your own services told of the ends of your tasks, signed by Standard Webhooks."

@@ -20,11 +20,10 @@ from app.schedules.words import in_words
 from app.schedules.zones import InvalidTiming, times_with_changes
 from app.schemas.schedule import ScheduleRead
 from app.services.accounts.auth_service import Principal
-from app.services.schedule_service import schedule_service
-from app.services.schedules import backfills, listing
-from app.services.schedules.listing import Fate, ScheduleFilter, outcome_of
-from app.services.schedules.runs import RunState
+from app.services.schedules import backfills
+from app.services.schedules.runs import Fate, RunState, fates_of_tasks, outcome_of
 from app.services.schedules.scheduled_tasks import now_of, timing_of
+from app.services.schedules.service import ScheduleFilter, schedule_service
 from app.services.user_service import user_service
 from app.web import shown_schedules
 from app.web.access import PageUser
@@ -119,7 +118,7 @@ def _shown(
     now = now_of(db)
     found = schedule_service.runs(db, schedule_id, RUNS, owner=user.owner, cursor=cursor)
     following = next_page(found, f"/schedules/{schedule_id}")
-    known = listing.fates_of_tasks(db, {run.task_id for run in found.items if run.task_id is not None})
+    known = fates_of_tasks(db, {run.task_id for run in found.items if run.task_id is not None})
     zone = zone_of(row.timezone)
     values: dict[str, Any] = {
         "schedule": ScheduleRead.model_validate(row),

@@ -26,9 +26,9 @@ from app.errors import (
 from app.models.webhook import EventType, WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send, types_for
-from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
 from app.services.webhooks import deliveries
 from app.services.webhooks.deliveries import Queued
+from app.services.webhooks.service import MAX_ENDPOINTS, webhook_service
 from app.web import shown_schedules
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page

@@ -17,9 +17,9 @@ from app.models.task import TERMINAL, TaskStatus
 from app.schemas.workflow import WorkflowSummary
 from app.services.accounts.auth_service import Principal
 from app.services.user_service import user_service
-from app.services.workflow_service import workflow_service
 from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
+from app.services.workflows.service import workflow_service
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ListQuery, ask_to_confirm, next_page, path_of
 from app.web.responses import NavigationEntry, page, redirect

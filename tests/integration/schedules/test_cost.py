@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, User
-from app.services.schedule_service import schedule_service
 from app.services.schedules import backfills, due_schedules, runs
 from app.services.schedules.scheduled_tasks import now_of, whole_second
+from app.services.schedules.service import schedule_service
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import NewTask
 from tests.support.plans import analyze, plan_of

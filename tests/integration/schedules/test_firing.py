@@ -21,9 +21,9 @@ from app.models.task import TaskStatus
 from app.schedules import zones
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleRead
-from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules, scheduled_tasks
 from app.services.schedules.scheduled_tasks import now_of, time_text
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
 from tests.support.database_errors import said

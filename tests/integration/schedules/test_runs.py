@@ -11,9 +11,9 @@ from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun
 from app.models.schedule import RunKind
 from app.services.retention import SCHEDULE_RUNS_KEPT
-from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules, runs
 from app.services.schedules.scheduled_tasks import now_of
+from app.services.schedules.service import schedule_service
 from tests.support.retention import forget
 from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import finish, new_user

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
-from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries, endpoints
+from app.services.webhooks.service import webhook_service
 from tests.support.database_errors import said
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services

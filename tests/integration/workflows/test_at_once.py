@@ -20,8 +20,8 @@ from app.services.execution.claims import give_back
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
-from app.services.workflow_service import workflow_service
 from app.services.workflows.dependents import CONSUMER, settle
+from app.services.workflows.service import workflow_service
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database

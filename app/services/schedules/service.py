@@ -7,16 +7,19 @@ hold.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+import sqlalchemy as sa
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.listing import Page
+from app.db.listing import WHOSE, Filter, Listing, Matches, Page, Whose
 from app.db.session import transaction
 from app.db.statements import accounts, schedules as statements
+from app.db.statements.expressions import has_member, holds_text, octet_length
 from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
 from app.errors import (
@@ -31,15 +34,43 @@ from app.errors import (
 from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
 from app.schemas.schedule import BackfillRequest, ScheduleCreate
+from app.schemas.values import ShortText, Tag
 from app.services.accounts.users import Rights, priority_and_followers
 from app.services.audit import record_schedule
-from app.services.schedules import backfills, definitions, listing, runs, scheduled_tasks
-from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules import backfills, definitions, runs, scheduled_tasks
 from app.services.schedules.runs import Run, RunState
 from app.services.tasks import limited_tasks, task_creation, task_dependencies
 from app.services.tasks.idempotency import Accepted, Take, once
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create, check_priorities
+
+# What a schedule takes in an answer besides its task, tags and metadata: the names of all fields, ids, times, a name.
+_FIXED_BYTES = 1600
+_LARGE_COLUMNS = ("task", "tags", "metadata")
+
+
+class ScheduleFilter(Filter):
+    """Which schedules to list."""
+
+    entity: ClassVar[Any] = Schedule
+    name: Annotated[ShortText | None, Matches(partial(holds_text, Schedule.name))] = Field(
+        None, description="Schedules whose name contains this text, ignoring case."
+    )
+    tag: Annotated[Tag | None, Matches(lambda tag: has_member(Schedule.tags, sa.literal(tag, sa.Text)))] = Field(
+        None, description="Schedules with this tag."
+    )
+    celery_task_name: ShortText | None = Field(None, description="Schedules that make this task.")
+    paused: bool | None = Field(None, description="Schedules that are paused, or that are not.")
+    user_id: Whose = Field(None, description=WHOSE)
+
+
+_COLUMNS = Schedule.__table__.c
+# The newest first.
+SCHEDULES = Listing(
+    Schedule,
+    Schedule.id,
+    size=sum((octet_length(_COLUMNS[name]) for name in _LARGE_COLUMNS), start=sa.literal(_FIXED_BYTES, sa.Integer)),
+)
 
 
 class NextTime(NamedTuple):
@@ -112,7 +143,7 @@ class ScheduleService:
 
         It ends at MAX_PAGE_BYTES, with one schedule at least.
         """
-        return listing.SCHEDULES.page(db, limit, cursor, *(wanted or ScheduleFilter()).conditions())
+        return SCHEDULES.page(db, limit, cursor, *(wanted or ScheduleFilter()).conditions())
 
     def next_times(
         self, db: Session, schedule_id: UUID, count: int = 10, *, owner: UUID | None = None
@@ -194,7 +225,9 @@ class ScheduleService:
         """Delete it. Its tasks stay. Raises ScheduleNotFound."""
         with transaction(db, commit=commit):
             schedule = _find(db, schedule_id, owner, lock=True)
-            db.execute(delete(Schedule).where(Schedule.id == schedule.id).execution_options(synchronize_session=False))
+            db.execute(
+                sa.delete(Schedule).where(Schedule.id == schedule.id).execution_options(synchronize_session=False)
+            )
             db.expunge(schedule)
             record_schedule(db, ScheduleEvent.DELETED, schedule)
 
@@ -305,7 +338,7 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
     if not most:
         return
     accounts.lock_owner(db, user_id)
-    if db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
+    if db.scalars(sa.select(sa.func.count()).where(Schedule.user_id == user_id)).one() >= most:
         raise TooManySchedules(Text("{} schedules", most))
 
 
