@@ -29,7 +29,7 @@ def shown(tasks: Iterable[Task | dict[str, Any]]) -> list[TaskRead]:
     return [TaskRead.model_validate(task, from_attributes=True) for task in tasks]
 
 
-def possible(task: TaskRead) -> set[str]:
+def possible_deeds(task: TaskRead) -> set[str]:
     """Return the deeds that are possible in the task's state, and would do something."""
     found = {deed.value for deed, states in STATES_OF.items() if task.status in states}
     if task.status in TERMINAL:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from app.core.moments import MICROSECOND
 from app.core.redacted_text import redact_text
 from app.db.listing import Listing, Page
 from app.db.session import transaction
@@ -59,7 +60,7 @@ class RunState:
 RUNS = Listing(RunState, ScheduleRun.scheduled_for, ScheduleRun.kind)
 
 
-def record(db: Session, runs: Sequence[Run]) -> None:
+def record_runs(db: Session, runs: Sequence[Run]) -> None:
     """Write these rows, in the transaction that makes the tasks. Raises IntegrityError if a time has a row already."""
     statements.insert_runs(db, [_row(run) for run in runs])
 
@@ -76,10 +77,10 @@ def next_trigger(db: Session, schedule_id: UUID, now: datetime) -> datetime:
     row = ScheduleRun
     of_triggers = (row.schedule_id == schedule_id, row.kind == RunKind.TRIGGER.value, row.scheduled_for >= now)
     last: datetime | None = db.scalar(select(func.max(row.scheduled_for)).where(*of_triggers))
-    return now if last is None else last + timedelta(microseconds=1)
+    return now if last is None else last + MICROSECOND
 
 
-def page(db: Session, schedule_id: UUID, limit: int, cursor: str | None) -> Page[RunState]:
+def page_of_runs(db: Session, schedule_id: UUID, limit: int, cursor: str | None) -> Page[RunState]:
     """Return a page of what became of a schedule's times, the last one first. Raises InvalidCursor."""
     row = ScheduleRun
     found = select(row.scheduled_for, row.task_id, row.skipped, row.count, row.until, row.by_backfill, row.kind)
@@ -110,7 +111,7 @@ def is_to_trim(before: int, after: int) -> bool:
     return after > KEPT and before // TRIM_EVERY != after // TRIM_EVERY
 
 
-def trim(db: Session, schedule_id: UUID) -> None:
+def trim_runs(db: Session, schedule_id: UUID) -> None:
     """Delete all but the newest KEPT rows of a schedule, in a transaction of its own."""
     with transaction(db):
         statements.trim_runs(db, schedule_id, KEPT)

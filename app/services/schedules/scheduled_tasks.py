@@ -20,7 +20,7 @@ from app.schedules.times import Timing, jitter, problems
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import NOT_OF_SCHEDULES, ScheduledTask
 from app.services.tasks import task_edits
-from app.services.tasks.new_rows import NewTask, parse, rows_of
+from app.services.tasks.new_rows import NewTask, rows_of
 from app.services.tasks.task_edits import SCHEDULED_FOR
 
 # What decides the times.
@@ -74,7 +74,7 @@ def next_columns(schedule: Schedule, timing: Timing, now: datetime) -> dict[str,
 
     `next_run_at` is a time to come, also while one of the past is still to be dealt with.
     """
-    columns: dict[str, Any] = {"next_run_at": None, "due_at": None, "tzdata": zones.version()}
+    columns: dict[str, Any] = {"next_run_at": None, "due_at": None, "tzdata": zones.tzdata_version()}
     if schedule.paused:
         return columns
     due = first_after(timing, schedule.done_until)
@@ -177,5 +177,5 @@ def _row_of_request(
     task: dict[str, Any], user_id: UUID, schedule_id: UUID, time: datetime, more: dict[str, Any]
 ) -> NewTask:
     metadata = {**task.get("metadata", {}), SCHEDULED_FOR: time_text(time)}
-    (row,) = rows_of([parse({**task, **more, "metadata": metadata})], user_id, schedule_id=schedule_id)
+    (row,) = rows_of([{**task, **more, "metadata": metadata}], user_id, schedule_id=schedule_id)
     return row

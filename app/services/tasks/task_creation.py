@@ -71,16 +71,15 @@ def creating(
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NO_LOAD:
                     reserved.enter_context(quotas.reserve(db, rows[0].user_id, load))
-                parents = task_dependencies.find_parents(db, rows, goes_on=goes_on)
-                named = task_dependencies.find_files(db, rows)
-                keyed.apply(parents.applied)
+                needs = task_dependencies.find_needs(db, rows, goes_on=goes_on)
+                keyed.apply(needs.parents.applied)
                 keyed.change_held(db)
-                cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
+                cancelled = limited_tasks.check_limits(
+                    db, locked, keyed.new, [row for _, row in keyed.replacing.values()]
+                )
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
-                revoked = parents.link(db, keyed.rows_by_id())
-                named.link(db, ((row.id, row.files) for row in keyed.new))
-                named.link(db, task_dependencies.files_of_replaced(keyed.replacing), changed=True)
+                revoked = needs.link(db, keyed.new, keyed.replacing)
                 until_commit.push(reserved.pop_all())
                 break
         if revoked:

@@ -105,11 +105,6 @@ class Keyed:
         self.new = [to_row(row) for row in self.new]
         self.replacing = {task_id: (task, to_row(row)) for task_id, (task, row) in self.replacing.items()}
 
-    def rows_by_id(self) -> list[tuple[UUID, NewTask]]:
-        """The rows that are written, each with the id of its task."""
-        replaced = [(task_id, row) for task_id, (_, row) in self.replacing.items()]
-        return [*((row.id, row) for row in self.new), *replaced]
-
     def change_held(self, db: Session) -> None:
         """Write what the request says of the tasks that have the keys. The quota, which counts that, comes before."""
         # In the order of the keys, as all requests: two with the same keys wait for each other, and do not deadlock.

@@ -29,7 +29,7 @@ from app.web import shown_schedules
 from app.web.access import PageUser, credential_of
 from app.web.forms import Confirmed, ask_to_confirm
 from app.web.responses import HEADERS, JSONTexts, page, redirect
-from app.web.shown_tasks import curl_of, left_of, possible, shown, times_of
+from app.web.shown_tasks import curl_of, left_of, possible_deeds, shown, times_of
 from app.web.views.files import PICTURES
 
 router = SlashRouter()
@@ -73,7 +73,7 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
         "schedule": shown_schedules.name_of(db, row.schedule_id),
         "timing": times_of(task, attempts, now),
         "failure": next((each for each in reversed(attempts) if each.error_type), None) if task.error else None,
-        "possible": possible(task),
+        "possible": possible_deeds(task),
         "left": left_of(task, now),
         "steps": [TaskStepRead.model_validate(each, from_attributes=True) for each in steps.items],
         "more_steps": steps.last is not None,

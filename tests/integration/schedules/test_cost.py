@@ -40,8 +40,8 @@ class TestCost:
         user = new_user(db)
         rewind(db, *(new_schedule(db, user) for _ in range(6)))
         written: list[int] = []
-        record = runs.record
-        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        record = runs.record_runs
+        monkeypatch.setattr(runs, "record_runs", lambda db, found: written.append(len(found)) or record(db, found))
         monkeypatch.setattr(due_schedules, "monotonic", _Clock())
         assert fire_all(db) == 6
         assert written == [2, 2, 2]
@@ -109,8 +109,8 @@ class TestCost:
         db.execute(update(Schedule).where(Schedule.id == broken.id).values(task=TASK | {"args": ["x"]}))
         rewind(db, *plain, *its, inactive, broken, alone)
         written: list[int] = []
-        record = runs.record
-        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        record = runs.record_runs
+        monkeypatch.setattr(runs, "record_runs", lambda db, found: written.append(len(found)) or record(db, found))
         monkeypatch.setattr(due_schedules, "LOOK_SECONDS", 60)
         assert fire_all(db) == 28
         assert sorted(written) == [1, 27]
