@@ -15,17 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy import Select, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
+from app.db.statements import task_filter
 from app.db.statements.expressions import Row, by_index, greatest, seconds_between
-from app.db.statements.task_filter import (
-    Conditions,
-    of_ids,
-    of_kind,
-    of_own_index,
-    of_owner,
-    of_rows,
-    of_status,
-    own_index,
-)
+from app.db.statements.task_filter import of_kind
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Task, TaskStatus
 from app.models.task_count import KIND
@@ -40,8 +32,8 @@ class Stream:
     """`start` is served by `index`, `rest` is looked up in the rows."""
 
     index: str | None
-    start: Conditions
-    rest: Conditions
+    start: task_filter.Conditions
+    rest: task_filter.Conditions
     look: int
 
     def edge(self, db: Session) -> UUID | None:
@@ -66,13 +58,13 @@ class Stream:
         return found if self.index is None else by_index(found, self.index)
 
 
-def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream]:
+def streams(wanted: TaskFilter, start: task_filter.Conditions, look: int) -> Iterator[Stream]:
     """Give the streams of a filter, which read about `look` rows together."""
-    rest = [*of_kind(wanted), *of_rows(wanted)]
-    own = own_index(wanted)
+    rest = [*of_kind(wanted), *task_filter.of_rows(wanted)]
+    own = task_filter.own_index(wanted)
     if own is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"
-        yield Stream(own or of_user, start, [*of_status(wanted), *rest], look)
+        yield Stream(own or of_user, start, [*task_filter.of_status(wanted), *rest], look)
         return
     statuses = sorted(set(wanted.status))
     for status in statuses:
@@ -80,10 +72,10 @@ def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream
         yield Stream("ix_tasks_user_status", of_status_, rest, max(look // len(statuses), 1))
 
 
-def start_of(wanted: TaskFilter, before: UUID | None) -> Conditions:
+def start_of(wanted: TaskFilter, before: UUID | None) -> task_filter.Conditions:
     """The conditions by whose index every stream reads."""
-    whose = of_own_index(wanted) or of_owner(wanted)
-    return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
+    whose = task_filter.of_own_index(wanted) or task_filter.of_owner(wanted)
+    return [*whose, *task_filter.of_ids(wanted), *([] if before is None else [Task.id < before])]
 
 
 def merged_ids(
@@ -140,7 +132,7 @@ def values_of_state(
 
     The filter names no more than owner, kind and states. Of a state in which few tasks are: an index has them.
     """
-    in_state = [Task.status == status, *of_owner(wanted)]
+    in_state = [Task.status == status, *task_filter.of_owner(wanted)]
     table = Task.__table__.c
     some = sa.select(*(table[name] for name in {*names, *KIND})).where(*in_state).limit(look).subquery()
     of_kind = [some.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
