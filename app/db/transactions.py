@@ -65,7 +65,7 @@ class Executes(Protocol):
 
 
 def read_number(db: Executes, statement: Executable, parameters: Mapping[str, Any]) -> int | None:
-    """The one number that the statement reads, if any."""
+    """Return the one number that the statement reads, if any."""
     (number,) = db.execute(statement, parameters).one_or_none() or (None,)
     return None if number is None else int(number)
 
@@ -75,7 +75,7 @@ Transaction = Session | Connection
 
 
 def atomically(db: Executor, work: Callable[[Transaction], T]) -> T:
-    """What `work` returns, run in one transaction.
+    """Return what `work` returns, run in one transaction.
 
     That of the caller where `db` is in one, as a session always is: the caller commits. Else a new one, which is
     committed here, and tried again after a deadlock. So `work` must be safe to run twice.

@@ -166,7 +166,7 @@ JsonObject: TypeEngine[Any] = postgresql.JSONB().with_variant(JSONText(), "mysql
 
 
 def array_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    """An array of such values, which is a parameter of PostgreSQL's."""
+    """Return an array of such values, which is a parameter of PostgreSQL's."""
     return postgresql.ARRAY(kind)
 
 
@@ -334,7 +334,7 @@ class Base(DeclarativeBase):
 
 
 def enum_check(column: str, kind: type[StrEnum]) -> sa.CheckConstraint:
-    """The column, of the same name as the check, has a value of this enumeration, or none."""
+    """Return the check that its column, of the same name, has a value of this enumeration, or none."""
     return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(each)) for each in kind)})", name=column)
 
 

@@ -132,7 +132,7 @@ _ENTERS = "ended_at, waited, ran"
 
 
 def _count_values(row: str) -> str:
-    """What a row of changes says of an ended task."""
+    """Return what a row of changes says of an ended task."""
     kind = ", ".join(f"{row}.{name}" for name in ("user_id", "status", *KIND))
     sign = "-" if row == "OLD" else ""
     return f"{kind}, {sign}1, {sign}size, {row}.error_fingerprint, error_type, error_message"

@@ -57,7 +57,7 @@ class Schedule(columns.Base):
     __tablename__ = "schedules"
 
     def __repr__(self) -> str:
-        """What a row is about; a value that is not loaded is not asked for."""
+        """Return what a row is about; a value that is not loaded is not asked for."""
         known = self.__dict__
         times = known.get("cron") or f"every {known.get('every_seconds')} s"
         return f"<Schedule {known.get('id')} {known.get('name')!r} {times!r}>"
@@ -125,7 +125,7 @@ class ScheduleRun(columns.Base):
     __tablename__ = "schedule_runs"
 
     def __repr__(self) -> str:
-        """Which time, and what became of it."""
+        """Return which time, and what became of it."""
         known = self.__dict__
         return f"<ScheduleRun {known.get('scheduled_for')} {known.get('task_id') or known.get('skipped')}>"
 

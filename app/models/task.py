@@ -157,7 +157,7 @@ class Task(columns.Base):
     __tablename__ = "tasks"
 
     def __repr__(self) -> str:
-        """What a row is about; a value that is not loaded is not asked for."""
+        """Return what a row is about; a value that is not loaded is not asked for."""
         known = self.__dict__
         return f"<Task {known.get('id')} {known.get('name')!r} {known.get('status')}>"
 

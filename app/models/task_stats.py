@@ -34,7 +34,7 @@ STAT_NUMBERS = ("submitted", "succeeded", "failed", "revoked")
 
 
 def begin_of_step(moment: datetime, seconds: int) -> datetime:
-    """The begin of the step that a time is in. All steps are counted from midnight in UTC."""
+    """Return the begin of the step that a time is in. All steps are counted from midnight in UTC."""
     return moment - (moment - EPOCH) % timedelta(seconds=seconds)
 
 

@@ -117,7 +117,7 @@ class TaskService:
 
     @retries_deadlocks
     def create_or_find(self, db: Session, wanted: TaskCreate, rights: Rights) -> tuple[Task, bool]:
-        """As `create_tasks` for one task of a caller with these rights, within the quotas.
+        """Create one task of a caller with these rights, within the quotas, as `create_tasks` does.
 
         Raises TaskNotAllowed, InsufficientScope besides. Returns it, and whether it is new: not if another task has the
         `unique_key`, and `on_conflict` allows it.
@@ -167,7 +167,7 @@ class TaskService:
     def show_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0
     ) -> Page[dict[str, Any]]:
-        """As `list_page`, each task as `TaskRead` takes it. The page ends at MAX_PAGE_BYTES, with one task at least.
+        """Return a `list_page` of tasks as `TaskRead` takes them. It ends at MAX_PAGE_BYTES, with one task at least.
 
         A page that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
@@ -180,7 +180,7 @@ class TaskService:
         return task_queries.longest_running(db, limit, owner)
 
     def show_counts(self, db: Session, wanted: TaskFilter, *, by_reason: bool = False) -> dict[str, Any]:
-        """As `count`; with `by_reason` also for what the pending ones wait.
+        """Return the numbers of `count`; with `by_reason` also those of what the pending ones wait for.
 
         A count that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """

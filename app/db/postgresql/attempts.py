@@ -30,7 +30,7 @@ _BEGUN = {"started_at": Task.started_at + seconds(sa.bindparam("p_begun_after", 
 
 
 def _this_attempt() -> tuple[sa.ColumnElement[bool], ...]:
-    """The condition on the fencing token: this task, and this attempt of it."""
+    """Return the condition on the fencing token: this task, and this attempt of it."""
     return Task.id == sa.bindparam("p_task_id"), Task.attempt == sa.bindparam("p_attempt")
 
 
@@ -65,7 +65,7 @@ def read_cancellation(db: Executor, task_id: UUID, attempt: int) -> Cancellation
 
 @cache
 def end_statement(end: End) -> Statement:
-    """The statement of this end of one attempt, built once."""
+    """Return the statement of this end of one attempt, built once."""
     # A prepared statement reads nothing that its caller does not need.
     returning = {} if end.attempt else {"returning": (Task.id,)}
     guard = (*_this_attempt(), *end.guard)

@@ -26,7 +26,7 @@ PICKED = ("id", "turn", "queue", "priority", "place")
 
 @lru_cache(maxsize=8)
 def claim_statement(limit: int) -> sa.Select[Any] | sa.Update:
-    """The claim of at most `limit` rows; build it once.
+    """Return the claim of at most `limit` rows; build it once.
 
     The limit stands in the text: PostgreSQL's generic plan for a parameter expects a tenth of the table, and reads the
     primary key. The rows of a line are read only if those of the lines before did not suffice.

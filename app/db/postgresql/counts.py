@@ -28,12 +28,12 @@ _KIND = ", ".join(SUBMITTED)
 
 
 def step_of(column: str) -> str:
-    """The begin of the shortest step that a time is in, as SQL."""
+    """Return the begin of the shortest step that a time is in, as SQL."""
     return f"date_bin('{SHORTEST_STEP} seconds', {column}, 'epoch')"
 
 
 def bucket_of(column: str) -> str:
-    """The bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
+    """Return the bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
     doublings = f"ln({column} / {SHORTEST_SECONDS}) / ln(2)"
     within = f"least({LAST}, 1 + floor({PER_DOUBLING} * {doublings}))"
     return f"CASE WHEN {column} < {SHORTEST_SECONDS} THEN 0 WHEN {column} IS NOT NULL THEN {within} END::integer"

@@ -21,7 +21,7 @@ from app.models.task_stats import SUBMITTED, task_submissions
 
 
 def insert_statement(names: Sequence[str]) -> sa.Insert:
-    """An INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
+    """Return an INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
     given = [name for name in names if name != "run_at"]
     new = (
         sa.func.json_to_recordset(sa.cast(sa.bindparam("p_rows", type_=sa.Text), sa.JSON))

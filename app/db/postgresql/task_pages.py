@@ -26,7 +26,7 @@ MAX_KINDS, MAX_IDS = 32, 100_000
 def page_ids(
     db: Session, wanted: TaskFilter, need: int, *, before: UUID | None, skip: int, look: int
 ) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids after `skip` of those below `before`, reading at most about `look` rows.
+    """Return the first `need` ids after `skip` of those below `before`, reading at most about `look` rows.
 
     Returns them with the lowest id that was read where reading stopped before the end, else with None.
     """
@@ -36,7 +36,7 @@ def page_ids(
 
 
 def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
-    """How many kinds of ended tasks fit; None where streams by kind are of no use, or there are too many."""
+    """Return how many kinds of ended tasks fit; None where streams by kind are of no use, or there are too many."""
     if wanted.user_id is None or own_index(wanted) is not None or not of_kind(wanted):
         return None
     most = min(MAX_KINDS, MAX_IDS // need)
@@ -45,7 +45,7 @@ def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
 
 
 def _kinds(wanted: TaskFilter, most: int | None = None) -> sa.CompoundSelect[Any]:
-    """The kinds of ended tasks that fit, by their number in the index.
+    """Return the kinds of ended tasks that fit, by their number in the index.
 
     At most `most` of the kept sums are read: a user may have as many task types as tasks.
     """
@@ -77,7 +77,7 @@ def _streams(
 
 
 def _by_kind(wanted: TaskFilter, start: list[sa.ColumnElement[bool]], need: int, look: int) -> sa.Select[Any]:
-    """A stream for each kind of ended tasks.
+    """Return a stream for each kind of ended tasks.
 
     The kinds are read again, in the snapshot of the other streams: else a task that ends meanwhile, as the first of its
     kind, would be in no stream.

@@ -65,7 +65,7 @@ def move_tasks(
 
 
 def in_state(*states: TaskStatus) -> sa.ColumnElement[bool]:
-    """A condition on the status of a task that the statement names by its id: no partial index can serve it.
+    """Return a condition on the status of a task that the statement names by its id: no partial index can serve it.
 
     While PostgreSQL's statistics know of hardly any pending or running task, it takes such an index for the shorter
     way to one row. A claim would then read all waiting tasks (docs/adr/0026).
@@ -76,7 +76,7 @@ def in_state(*states: TaskStatus) -> sa.ColumnElement[bool]:
 
 
 def _names_tasks(condition: sa.ColumnElement[bool]) -> bool:
-    """Whether the condition names tasks by their ids: one, or a list."""
+    """Return whether the condition names tasks by their ids: one, or a list."""
     return (
         isinstance(condition, sa.BinaryExpression)
         and (

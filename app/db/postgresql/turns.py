@@ -122,7 +122,7 @@ def place(db: Session | sa.Connection, task_ids: Sequence[UUID]) -> int:
 
 
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
-    """Those of the queues in which a task could start now. One index lookup for each."""
+    """Return those of the queues in which a task could start now. One index lookup for each."""
     names = (
         sa.func.unnest(sa.bindparam("p_queues", type_=TextArray))
         .table_valued(sa.column("name", sa.Text), name="queue")

@@ -124,7 +124,7 @@ def _write_log(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[Log
 
 
 def stored_log_bytes(db: Executes, task_id: UUID) -> int:
-    """The bytes of all lines of the task."""
+    """Return the bytes of all lines of the task."""
     return read_number(db, _STORED_LOG_BYTES, {"p_task_id": task_id}) or 0
 
 
@@ -185,7 +185,7 @@ def _write_output(
 
 
 def stored_output_bytes(db: Executes, task_id: UUID) -> int:
-    """The bytes of all chunks of the task."""
+    """Return the bytes of all chunks of the task."""
     return read_number(db, _STORED_OUTPUT_BYTES, {"p_task_id": task_id}) or 0
 
 

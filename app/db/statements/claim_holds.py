@@ -82,7 +82,7 @@ _IS_HELD = select(
 
 
 def is_held(db: Executes, kind: HoldKind, name: str) -> bool:
-    """Whether the queue is paused, or the worker drains. One round trip on a prepared connection."""
+    """Return whether the queue is paused, or the worker drains. One round trip on a prepared connection."""
     (held,) = db.execute(_IS_HELD, {"p_kind": kind.value, "p_name": name}).one_or_none()
     return bool(held)
 
@@ -99,7 +99,7 @@ def held(db: Session, kind: HoldKind) -> Sequence[tuple[str, datetime, str | Non
 
 
 def paused_queues(db: Session) -> set[str]:
-    """The names of the paused queues."""
+    """Return the names of the paused queues."""
     return {name for name, *_ in held(db, HoldKind.QUEUE)}
 
 

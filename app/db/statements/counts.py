@@ -88,7 +88,7 @@ def _bucket(seconds: float | None) -> int | None:
 
 
 def _summed(rows: Sequence[Any]) -> Key:
-    """The fields of Ended that are not the same in all of these changes."""
+    """Return the fields of Ended that are not the same in all of these changes."""
     ends = [row.ended_at for row in rows if row.ended_at is not None]
     texts = (
         max((text for row in rows if (text := getattr(row, name)) is not None), default=None)

@@ -32,7 +32,7 @@ class NewRows:
 
 
 def insert_statement(names: Sequence[str]) -> NewRows:
-    """An INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
+    """Return an INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
     read: dict[str, Callable[[Any], Any]] = {}
     for name in names:
         kind = TASKS.c[name].type

@@ -28,7 +28,7 @@ OWNERS_OF_ENDED = union(select(task_totals.c.user_id), select(task_count_changes
 
 
 def numbers_by_status(db: Session, wanted: TaskFilter, of_rows: task_filter.Conditions) -> dict[str, int]:
-    """How many tasks there are of each status that has any. Exact: one statement, one snapshot.
+    """Return how many tasks there are of each status that has any. Exact: one statement, one snapshot.
 
     `of_rows`: the conditions of `task_filter.of_rows`.
     """
@@ -85,7 +85,7 @@ def _of_error(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
 
 
 def conditions_on_numbers(table: Table, wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    """The conditions of the filter on a table of numbers."""
+    """Return the conditions of the filter on a table of numbers."""
     found = [
         table.c[name] == value for name in ("user_id", *KIND) if (value := getattr(wanted, name)) is not None
     ]  # fmt: skip
@@ -145,7 +145,7 @@ def filters_outside(wanted: TaskFilter) -> Iterator[TaskFilter]:
 
 
 def names_times_alone(wanted: TaskFilter) -> bool:
-    """Whether the filter names a user and times alone, and the edges do not meet."""
+    """Return whether the filter names a user and times alone, and the edges do not meet."""
     if wanted.user_id is None or wanted.error or task_filter.names_more(wanted):
         return False
     if wanted.created_after is None or wanted.created_before is None:
@@ -228,7 +228,7 @@ def due_of_user(db: Session, user_id: UUID, most: int) -> Rows:
 
 
 def has_unfinished_in_queue(db: Session, queue: str) -> bool:
-    """Whether a task of this queue runs, or waits and was sent. Counts nothing."""
+    """Return whether a task of this queue runs, or waits and was sent. Counts nothing."""
     sent = (PENDING, Task.turn.is_not(None), Task.priority.in_(list(TaskPriority)))
     # One by one, as indexes have them.
     held = (Task.held.is_(None), *(is_held(each) for each in Held if each is not Held.LIMIT_KEY))

@@ -37,14 +37,14 @@ class Stream:
     look: int
 
     def edge(self, db: Session) -> UUID | None:
-        """The last row that it may read; None where it may read all."""
+        """Return the last row that it may read; None where it may read all."""
         if self.look >= _ALL_ROWS:
             return None
         newest = self._by_index(select(Task.id)).order_by(Task.id.desc())
         return db.scalars(newest.offset(self.look - 1).limit(1)).one_or_none()
 
     def ids(self, edge: UUID | None, need: int) -> Select[Any]:
-        """The first ones that fit."""
+        """Return the first ones that fit."""
         ids = select(Task.id, true().label("fits"), literal(value=False).label("is_edge"))
         return select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
 
@@ -73,7 +73,7 @@ def streams(wanted: TaskFilter, start: task_filter.Conditions, look: int) -> Ite
 
 
 def start_of(wanted: TaskFilter, before: UUID | None) -> task_filter.Conditions:
-    """The conditions by whose index every stream reads."""
+    """Return the conditions by whose index every stream reads."""
     whose = task_filter.of_own_index(wanted) or task_filter.of_owner(wanted)
     return [*whose, *task_filter.of_ids(wanted), *([] if before is None else [Task.id < before])]
 
@@ -81,7 +81,7 @@ def start_of(wanted: TaskFilter, before: UUID | None) -> task_filter.Conditions:
 def merged_ids(
     db: Session, streams: Sequence[Select[Any]], need: int, skip: int, edges: Iterable[UUID] = ()
 ) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids after `skip`, each stream having as many; with them the lowest id that all have read.
+    """Return the first `need` ids after `skip`, each stream having as many; with them the lowest id that all have read.
 
     `edges` are those of streams whose rows do not tell them.
     """
@@ -117,7 +117,7 @@ _SECONDS: dict[Longest, sa.ColumnElement[Any]] = {
 
 
 def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int, look: int) -> Sequence[UUID]:
-    """The ids of the tasks that took longest, after `skip` of them, among the newest `look`."""
+    """Return the ids of the tasks that took longest, after `skip` of them, among the newest `look`."""
     (ids, _), seconds = _newest_ids(db, wanted, look, look), _SECONDS[by].label("seconds")
     took = sa.select(Task.id, seconds).join(ids, ids.c.id == Task.id).subquery()
     longest = took.c.seconds.desc(), took.c.id.desc()
@@ -128,7 +128,7 @@ def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: 
 def values_of_state(
     db: Session, wanted: TaskFilter, status: TaskStatus, names: Sequence[str], limit: int, look: int
 ) -> tuple[Sequence[sa.Row[Any]], bool]:
-    """The values of these columns of `limit` tasks of this state, among `look` of it; and whether these are all.
+    """Return the values of these columns of `limit` tasks of this state, among `look` of it; and whether these are all.
 
     The filter names no more than owner, kind and states. Of a state in which few tasks are: an index has them.
     """
@@ -144,7 +144,7 @@ def values_of_state(
 def values_of_newest(
     db: Session, wanted: TaskFilter, names: Sequence[str], limit: int, look: int
 ) -> tuple[Sequence[sa.Row[Any]], bool]:
-    """The values of these columns of the newest `limit` tasks that match, among the newest `look`.
+    """Return the values of these columns of the newest `limit` tasks that match, among the newest `look`.
 
     And whether these are all that match.
     """

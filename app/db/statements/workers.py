@@ -40,7 +40,7 @@ _NEWER = aliased(WorkerProcess)
 
 
 def live(db: Session | Connection, lease: timedelta) -> Sequence[LiveWorker]:
-    """The workers that have sent a heartbeat within `lease`."""
+    """Return the workers that have sent a heartbeat within `lease`."""
     return [LiveWorker(*row) for row in db.execute(_LIVE, {"p_lease": lease})]
 
 
@@ -75,7 +75,7 @@ def newest_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
 
 
 def lost_attempts_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
-    """The attempts that were lost with this worker, the newest task first, among the newest `look` of all tasks.
+    """Return the attempts that were lost with this worker, the newest task first, among the newest `look` of all tasks.
 
     Rows of id, name, number, started_at, and of the task now: status, worker, cancel_requested_at.
     """

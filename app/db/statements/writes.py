@@ -43,7 +43,7 @@ def upsert(
 
 
 def upsert_statement(engine: str, table: sa.FromClause, set_: Assignments | None = None) -> sa.Insert:
-    """The statement of `upsert` for any number of rows, to be built once. `set_` has no parameters."""
+    """Return the statement of `upsert` for any number of rows, to be built once. `set_` has no parameters."""
     inserted = _insert_of(engine, table)
     if engine == MYSQL:
         return _on_duplicate_key(inserted, table, set_)
@@ -55,7 +55,7 @@ def upsert_statement(engine: str, table: sa.FromClause, set_: Assignments | None
 
 
 def _insert_of(engine: str, table: sa.FromClause) -> Any:
-    """The INSERT of this dialect. The others are not imported: each takes a megabyte or two."""
+    """Return the INSERT of this dialect. The others are not imported: each takes a megabyte or two."""
     return import_module(f"sqlalchemy.dialects.{engine}").insert(table)
 
 
@@ -116,7 +116,7 @@ def _columns_in(value: Any) -> set[str]:
 
 
 def changed_rows(result: sa.Result[Any]) -> int:
-    """How many rows an UPDATE or DELETE without RETURNING has matched."""
+    """Return how many rows an UPDATE or DELETE without RETURNING has matched."""
     assert isinstance(result, sa.CursorResult)
     return result.rowcount
 

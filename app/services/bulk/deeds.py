@@ -108,14 +108,14 @@ class Selection:
 
     @classmethod
     def of(cls, wanted: TaskFilter | None, ids: Sequence[UUID] | None) -> "Selection | None":
-        """The selection of a request; None if it names nothing. An id that stands twice counts once."""
+        """Return the selection of a request; None if it names nothing. An id that stands twice counts once."""
         if wanted is None and ids is None:
             return None
         return cls(wanted, None if ids is None else tuple(dict.fromkeys(ids)))
 
     @classmethod
     def of_token(cls, token: Token) -> "Selection":
-        """The selection that a token binds."""
+        """Return the selection that a token binds."""
         if token.ids is not None:
             return cls(ids=tuple(token.ids))
         return cls(_FILTER_ADAPTER.validate_python(token.filter))
@@ -139,13 +139,13 @@ class Selection:
             raise errors.AdminOnly("Only administrators can change the tasks of others")
 
     def reads_many(self) -> bool:
-        """Whether counting these tasks or finding some of them reads many rows."""
+        """Return whether counting these tasks or finding some of them reads many rows."""
         return self.wanted is not None and (
             task_counts.reads_many(self.wanted) or task_queries.page_reads_many(self.wanted)
         )
 
     def count(self, db: Session, owner: UUID | None) -> int:
-        """How many tasks there are. `owner` limits a list of ids to that user's."""
+        """Return how many tasks there are. `owner` limits a list of ids to that user's."""
         if self.wanted is not None:
             return task_counts.count(db, self.wanted)["total"]
         return db.scalars(select(func.count()).select_from(Task).where(*self._of_ids(owner))).one()
@@ -189,7 +189,7 @@ class Selection:
         return Collected(self.count(db, owner), len(denied))
 
     def told(self) -> dict[str, Any]:
-        """What the audit tells of it."""
+        """Return what the audit tells of it."""
         if self.ids is not None:
             return {"ids": len(self.ids)}
         told: list[str] = []
@@ -371,7 +371,7 @@ def end(db: Session, deed_id: UUID, state: DeedState) -> bool:
 
 
 def counts(deed: BulkDeed) -> dict[str, Any]:
-    """What the audit tells of the deed's course."""
+    """Return what the audit tells of the deed's course."""
     skipped = [f"{code}={number}" for code, number in sorted(deed.skipped.items())]
     return {"deed": deed.deed, "matched": deed.matched, "done": deed.done, "failed": deed.failed, "skipped": skipped}
 

@@ -68,7 +68,7 @@ def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]
 
 
 def _worker_loads(db: Session, running_tasks: Sequence[RunningTasks]) -> list[WorkerLoad]:
-    """Those that `GET /workers/` shows."""
+    """Return the loads of the workers that `GET /workers/` shows."""
     running = Counter[UUID | None]()
     for each in running_tasks:
         running[each.worker_id] += each.number

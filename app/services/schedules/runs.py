@@ -107,7 +107,7 @@ def take_back(db: Session, schedule_id: UUID, after: datetime) -> int:
 
 
 def is_to_trim(before: int, after: int) -> bool:
-    """Whether rows may have to be deleted, as the numbers of times before and after say."""
+    """Return whether rows may have to be deleted, as the numbers of times before and after say."""
     return after > KEPT and before // TRIM_EVERY != after // TRIM_EVERY
 
 

@@ -120,7 +120,7 @@ def row_for(schedule: Schedule, time: datetime, *, jittered: bool = True) -> New
 
 
 def is_made_alone(schedule: Schedule) -> bool:
-    """Whether its task has a key or a limit, which may refuse it for a reason of its own."""
+    """Return whether its task has a key or a limit, which may refuse it for a reason of its own."""
     kind = catalogue().get(schedule.celery_task_name)
     return bool({"unique_key", "limit"} & schedule.task.keys()) or (kind is not None and kind.limit is not None)
 
@@ -164,7 +164,7 @@ def _restored_fields(before: dict[str, Any], changes: dict[str, Any], *, by_owne
 
 
 def _keeps_secret(before: dict[str, Any], changes: dict[str, Any], values: dict[str, Any]) -> bool:
-    """Whether a secret that is stored stays, which another task would be given."""
+    """Return whether a secret that is stored stays, which another task would be given."""
     shown = {
         "args": redact_args(before["celery_task_name"], before["args"]),
         "kwargs": redact(before["kwargs"]),

@@ -228,7 +228,7 @@ def _row(
 
 
 def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | None]:
-    """The limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
+    """Return the limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
     limit = wanted.limit or kind.limit
     if limit is None and wanted.limit_key is not None:
         message = "limit_key requires a limit"

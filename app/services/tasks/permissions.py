@@ -76,7 +76,7 @@ def reads(celery_task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def may_send(user_id: UUID, role: str) -> bool:
-    """Whether a user with this id and role may have requests sent (OUTBOUND_USERS)."""
+    """Return whether a user with this id and role may have requests sent (OUTBOUND_USERS)."""
     return not {"*", f"role:{role}", str(user_id)}.isdisjoint(get_settings().outbound_users)
 
 

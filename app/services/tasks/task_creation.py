@@ -147,7 +147,7 @@ def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
 
 
 def _as_it_is(db: Session, inserted: dict[str, Any]) -> dict[str, Any]:
-    """A row that has changed since it was inserted, in this transaction."""
+    """Return a row that has changed since it was inserted, in this transaction."""
     task = task_queries.read(db, inserted["id"])
     return {name: getattr(task, name) for name in inserted}
 

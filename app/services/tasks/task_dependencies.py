@@ -126,7 +126,7 @@ def find_files(db: Session, rows: Sequence[NewTask]) -> NamedFiles:
 
 
 def find_named_files(db: Session, wanted: TaskCreate, ids: Collection[UUID], user_id: UUID) -> NamedFiles:
-    """As `find_files`, of the new arguments of one task."""
+    """Lock the files that the new arguments of one task name. Raises InvalidArguments."""
     found = files.lock_named(db, ids, user_id)
     if errors := _unknown_files(wanted, ids, found):
         raise InvalidArguments(errors=errors)

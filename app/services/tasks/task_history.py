@@ -66,7 +66,7 @@ def page_of_attempts(db: Session, task: Task, limit: int, cursor: str | None) ->
 
 
 def _attempt_of_row(task: Task) -> list[dict[str, Any]]:
-    """The attempt that runs or has succeeded, which the task's own row tells."""
+    """Return the attempt that runs or has succeeded, which the task's own row tells."""
     if task.status not in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         return []
     return [
@@ -135,7 +135,7 @@ class KeptLogs:
         self._stored = 0 if attempt == 1 else None
 
     def numbered(self, lines: Sequence[LogLine]) -> list[tuple[int, LogLine]]:
-        """The lines with their numbers: asked for once for each line, and the same at each try to write it."""
+        """Return the lines with their numbers: asked for once for each line, and the same at each try to write it."""
         first = self._number + 1
         self._number += len(lines)
         return list(enumerate(lines, first))
@@ -264,7 +264,7 @@ def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
 def read_so_far(
     db: Session, task_id: UUID, owner: UUID | None, next_page: Callable[[Session], Page[Item]]
 ) -> SoFar[Item]:  # fmt: skip
-    """The next page for a reader that follows, on a session in autocommit.
+    """Return the next page for a reader that follows, on a session in autocommit.
 
     Raises TaskNotFound, also once the task is deleted.
     """

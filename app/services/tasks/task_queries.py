@@ -34,7 +34,7 @@ SHOWN = [column.name for column in Task.__table__.c if column.name in {*TaskRead
 
 
 def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
-    """The task as it is committed now, or None; `owner` limits it to that user's."""
+    """Return the task as it is committed now, or None; `owner` limits it to that user's."""
     statement = select(Task).where(Task.id == task_id)
     if owner is not None:
         statement = statement.where(Task.user_id == owner)
@@ -45,7 +45,7 @@ def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
 
 
 def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
-    """The same where there must be one. Raises TaskNotFound."""
+    """Return the task as it is committed now; `owner` limits it to that user's. Raises TaskNotFound."""
     task = find(db, task_id, owner)
     if task is None:
         raise TaskNotFound
@@ -53,7 +53,7 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 
 
 def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
-    """Those of the tasks that exist, as they are committed now, in the order of `ids`."""
+    """Return those of the tasks that exist, as they are committed now, in the order of `ids`."""
     found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
     explain_waits(db, [*found.values()])
     return [found[task_id] for task_id in ids if task_id in found]
@@ -68,7 +68,7 @@ def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
 
 
 def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[Task]:
-    """The running tasks whose attempt began first. As many run as there are slots, and an index has them."""
+    """Return the running tasks whose attempt began first. As many run as there are slots, and an index has them."""
     statement = select(Task).where(Task.status == TaskStatus.RUNNING).order_by(Task.started_at, Task.id).limit(limit)
     return list(db.scalars(_fresh(statement if owner is None else statement.where(Task.user_id == owner))))
 
@@ -82,7 +82,7 @@ _OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner
 
 
 def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
-    """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
+    """Return the committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
 
     Tasks whose large values have more than MAX_GROUPED_BYTES are left out.
     """
@@ -92,7 +92,7 @@ def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[
 
 
 def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
-    """The same for one task of any size. Raises TaskNotFound."""
+    """Return the committed row of one task of any size as `TaskRead` takes it. Raises TaskNotFound."""
     statement = _ONE_SNAPSHOT if owner is None else _OWN_SNAPSHOT
     row = connection.execute(statement, {"one": task_id, "owner": owner}).mappings().one_or_none()
     if row is None:
@@ -103,7 +103,7 @@ def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -
 
 
 def as_shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table as `TaskRead` takes it: metadata by its attribute's name, the error as one."""
+    """Return a row of the table as `TaskRead` takes it: metadata by its attribute's name, the error as one."""
     row["metadata_"] = row.pop("metadata")
     kind, message = row.pop("error_type"), row.pop("error_message")
     row["error"] = None if kind is None else {"type": kind, "message": message}
@@ -155,7 +155,7 @@ ShownPage = Page[dict[str, Any]]
 
 
 def page_reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
-    """Whether a page looks at many rows for each that it shows."""
+    """Return whether a page looks at many rows for each that it shows."""
     return looks_up_rows(wanted) or skip >= MANY_SKIPPED
 
 
@@ -173,7 +173,7 @@ def _cursor_at(edge: UUID | None) -> str | None:
 
 
 def shown_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0) -> ShownPage:
-    """As `read_page`, cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
+    """Return a `read_page` cut to MAX_PAGE_BYTES, at least one task. Neither database nor process reads more."""
     ids, edge = _page_ids(db, wanted, limit, cursor, skip)
     if not ids:
         return Page([], _cursor_at(edge))
@@ -190,7 +190,7 @@ def shown_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | Non
 def shown_longest(
     db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int = 0
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """The tasks that took longest, among the newest PAGE_LOOK, as `shown_page` gives them.
+    """Return the tasks that took longest, among the newest PAGE_LOOK, as `shown_page` gives them.
 
     And how many the next page is to skip; None where there are no more. Has DATABASE_COSTLY_READ_SECONDS.
     """
@@ -213,7 +213,7 @@ def shown_tasks(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
 
 @cache
 def _newest_statement(*, of_status: bool, below: bool) -> sa.Select[Any]:
-    """The newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
+    """Return the newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
     tasks = Task.__table__.c
     # A range, in the order of the index by user: with `=` PostgreSQL reads the newest tasks of all users for one who
     # has none, where another one owns nearly all.
@@ -241,7 +241,7 @@ _NEWEST_NAMES = (*SHOWN, "waits")  # of its columns, but for the last one
 def newest_page(
     db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, cursor: str | None = None
 ) -> ShownPage | None:
-    """As `shown_page` for the tasks of a user, of any status or of one. One statement.
+    """Return a `shown_page` of the tasks of a user, of any status or of one. One statement.
 
     Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown_page` reads no more than that.
     """
@@ -257,7 +257,7 @@ def newest_page(
 
 
 def first_tasks(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
-    """The first `limit` tasks, for callers without a cursor: reads until the page is full."""
+    """Return the first `limit` tasks, for callers without a cursor: reads until the page is full."""
     if limit < 1:
         return []
     tasks, cursor = read_page(db, wanted, limit, skip=skip)
@@ -285,7 +285,7 @@ _ROWS = task_rows.page_statement(SHOWN)
 
 
 def _page_tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
-    """The rows as they are now. A row that no longer fits is left out."""
+    """Return the rows as they are now. A row that no longer fits is left out."""
     if not ids:
         return []
     statement = sa.select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())

@@ -65,7 +65,7 @@ def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 
 def is_soon(endpoint: WebhookEndpoint) -> sa.ColumnElement[bool]:
-    """The condition that a delivery to this endpoint is under way, or is sent within a minute.
+    """Return the condition that a delivery to this endpoint is under way, or is sent within a minute.
 
     Queued anew, what its request comes to would be written nowhere.
     """

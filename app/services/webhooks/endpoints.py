@@ -103,7 +103,7 @@ def find_endpoint(db: Session, user_id: UUID | None, endpoint_id: UUID, *, lock:
 
 
 def find_enabled(db: Session, user_id: UUID, endpoint_id: UUID) -> WebhookEndpoint:
-    """The same where it must be enabled. Raises WebhookNotFound, WebhookDisabled."""
+    """Return an enabled endpoint of this user. Raises WebhookNotFound, WebhookDisabled."""
     row = find_endpoint(db, user_id, endpoint_id)
     if not row.enabled:
         raise WebhookDisabled

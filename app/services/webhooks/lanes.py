@@ -263,7 +263,7 @@ _ALL_LANES = _all_lanes()
 
 @cache
 def _so_many_lanes(number: int) -> sa.Select[*tuple[Any, ...]]:
-    """The SELECT of the lanes `lane_0` to `lane_{number - 1}`."""
+    """Return the SELECT of the lanes `lane_0` to `lane_{number - 1}`."""
     named = [sa.select(sa.bindparam(f"lane_{each}", type_=_ROW.lane.type).label("value")) for each in range(number)]
     return _state_of((sa.union_all(*named) if number > 1 else named[0]).cte("found"))
 

@@ -303,7 +303,7 @@ def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
 def _receivers(
     db: Session, rows: Sequence[WebhookDelivery]
 ) -> tuple[dict[UUID | None, WebhookEndpoint], Collection[UUID]]:
-    """The enabled endpoints of these deliveries, and those of their users who are active and may send."""
+    """Return the enabled endpoints of these deliveries, and those of their users who are active and may send."""
     endpoints = WebhookEndpoint.id.in_({row.endpoint_id for row in rows if row.endpoint_id}), WebhookEndpoint.enabled
     found = db.scalars(sa.select(WebhookEndpoint).where(*endpoints).execution_options(populate_existing=True))
     by_id: dict[UUID | None, WebhookEndpoint] = {each.id: each for each in found}
@@ -361,7 +361,7 @@ def _signer(
 
 
 def _keys(user_id: UUID, endpoint: WebhookEndpoint | None, now: datetime, service: Sequence[str]) -> list[bytes]:
-    """The keys that sign, the present one first. Raises WebhooksOff, Undecryptable: of the present one."""
+    """Return the keys that sign, the present one first. Raises WebhooksOff, Undecryptable: of the present one."""
     if endpoint is None:
         return endpoints.keys_of_user(user_id)
     keys = [endpoints.decrypted_key(bytes(endpoint.secret), endpoint.id, service)[0]]

@@ -145,7 +145,7 @@ def note_endpoints(db: Session, ended: Collection[Ended]) -> None:
 def _news(
     db: Session, said: dict[_EndpointState, list[Outcome]], *, lock: bool = False
 ) -> dict[_EndpointState, dict[str, Any]]:
-    """What is to be written of these endpoints; `lock` has them stay so until the transaction ends."""
+    """Return what is to be written of these endpoints; `lock` has them stay so until the transaction ends."""
     row = WebhookEndpoint
     found = (
         sa.select(row.id, row.updated_at, row.failing_since, NOW.label("now"))

@@ -67,7 +67,7 @@ class WebhookService:
 
     @retries_deadlocks
     def show_secret(self, db: Session, user_id: UUID, *, commit: bool = True) -> str:
-        """As `secret_of_user`, at the user's own request, which the audit records. Raises WebhooksOff."""
+        """Return `secret_of_user` at the user's own request, which the audit records. Raises WebhooksOff."""
         secret = self.secret_of_user(user_id)
         with transaction(db, commit=commit):
             audit.record(db, WebhookEvent.SECRET_READ, audit.Subject.user(user_id))
@@ -289,7 +289,7 @@ class WebhookService:
 
     @retries_deadlocks
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
-        """The same of those alone that wait for another attempt.
+        """Have all sent now that waits for another attempt. Returns how many deliveries match now.
 
         Raises WebhookNotFound, WebhookDisabled, TooManyRequests, TookTooLong.
         """

@@ -154,7 +154,7 @@ def release_children(ids: Collection[UUID]) -> None:
 
 
 def release_after_commit(db: Session, task: Task) -> None:
-    """The same for a task that this transaction has ended, if others depend on it."""
+    """Have the children go on, after the commit, of a task that this transaction has ended."""
     if task.status in TERMINAL and ConsumerNumber.CHILDREN.is_in(task.followers):
         after_commit(db, partial(release_children, [task.id]))
 

@@ -54,7 +54,7 @@ def read_workflow(db: Session, workflow_id: UUID, owner: UUID | None = None) -> 
 def read_with_nodes(
     db: Session, workflow_id: UUID, owner: UUID | None = None
 ) -> tuple[dict[str, Any], list[Node]]:  # fmt: skip
-    """As `read_workflow`, and its nodes of the same moment."""
+    """Return a workflow as `read_workflow` does, and its nodes of the same moment."""
     row, nodes = find_workflow(db, workflow_id, owner), workflows.nodes(db, workflow_id)
     shown = _of_groups(row, [_group_of(workflow_id, node) for node in nodes])
     refs = [node.ref for node in nodes]
@@ -98,7 +98,7 @@ def summaries(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
 
 
 def _group_of(workflow_id: UUID, node: Node) -> Group:
-    """A node by itself: so that what is told of all is of the same moment as what is told of each."""
+    """Return a node by itself: so that what is told of all is of the same moment as what is told of each."""
     return Group(workflow_id, node.status, 1, node.version, node.attempt, node.started_at, node.finished_at)
 
 
