@@ -198,7 +198,7 @@ def _in_order(found: Sequence[Schedule], ids: Sequence[UUID]) -> list[Schedule]:
 
 
 def _groups(looks: Sequence[Look], alone: Counter[UUID]) -> list[list[Look]]:
-    """Return the schedules that share a transaction: of all users, but for users whose tasks may have to wait for locks."""
+    """Return those that share a transaction: of all users, but for users whose tasks may have to wait for locks."""
     groups: dict[UUID | None, list[Look]] = {}
     for look in looks:
         user_id = look.schedule.user_id
