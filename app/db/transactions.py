@@ -117,7 +117,7 @@ DEADLOCK_PAUSE = 0.01  # seconds at most before the second try, twice as many be
 
 
 def retry_deadlocks(transaction: Callable[[], T]) -> T:
-    """What `transaction` returns. It runs in one, is safe to run twice, and is run DEADLOCK_TRIES times at most."""
+    """Return what `transaction` returns. It is safe to run twice, and is run in one, DEADLOCK_TRIES times at most."""
     for tried in range(1, DEADLOCK_TRIES + 1):
         try:
             return transaction()

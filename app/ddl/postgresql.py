@@ -16,7 +16,7 @@ def _refusal(words: str) -> str:
 
 
 def _rules(rules: trigger_rules.Rules, indent: str = "    ") -> str:
-    """Nested IFs: the first condition that is met decides."""
+    """Return nested IFs: the first condition that is met decides."""
     lines, word = [], "IF"
     for condition, then in rules:
         within = f"{indent}    "

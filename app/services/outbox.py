@@ -109,7 +109,7 @@ def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]
 
 
 def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int:
-    """As `follow_tasks`, for the consumers of these bits. Returns how many tasks lacked one of them."""
+    """Have the consumers of these bits follow tasks, as `follow_tasks`. Returns how many tasks lacked one of them."""
     known = sa.func.coalesce(Task.followers, 0)
     followers, is_new = known.bitwise_or(bits), known.bitwise_and(bits) != bits
     statement = sa.update(Task).where(*which, is_new).values(followers=followers)

@@ -90,7 +90,7 @@ def _by_kind(wanted: TaskFilter, start: list[sa.ColumnElement[bool]], need: int,
 def _stream(
     start: list[sa.ColumnElement[bool]], rest: list[sa.ColumnElement[bool]], need: int, look: int
 ) -> sa.Select[Any]:  # fmt: skip
-    """At most `need` ids that fit, and, where `look` rows were read, the last of these rows."""
+    """Return at most `need` ids that fit, and, where `look` rows were read, the last of these rows."""
     if not rest:
         ids = sa.select(Task.id, sa.true().label("fits"), sa.literal(value=False).label("is_edge")).where(*start)
         found = ids.order_by(Task.id.desc()).limit(need).subquery()

@@ -30,7 +30,7 @@ def transition(
     ended: AttemptEnd | None = None,
     returning: Sequence[Any] = _RETURNED,
 ) -> sa.Update | sa.Select[Any]:
-    """One statement that moves the matching tasks to `to`, writes their history, and returns their rows.
+    """Return one statement that moves the matching tasks to `to`, writes their history, and returns their rows.
 
     `sources` are the states that the tasks may come from. `ended` adds the row of the attempt that ends with the move;
     a success needs none: the row of the task tells it. Raises ValueError for a move that TRANSITIONS does not have.

@@ -257,7 +257,7 @@ def is_any_over() -> ColumnElement[bool]:
 
 
 def dropped(db: Session, limit: int) -> Sequence[UUID]:
-    """Contents whose bytes are to be deleted now, without those that wait for another try."""
+    """Return contents whose bytes are to be deleted now, without those that wait for another try."""
     return list(db.scalars(to_be_deleted().order_by(_F.c.id).limit(limit)))
 
 
@@ -339,7 +339,7 @@ def forget_uses(db: Session, limit: int) -> int:
 
 
 def _drop_expired(db: Session, limit: int) -> int:
-    """Files whose days are over, unless something names them: these stay for another day."""
+    """Drop files whose days are over, unless something names them: these stay for another day."""
     ids = list(db.scalars(select(_F.c.id).where(_is_expired()).limit(limit).with_for_update(skip_locked=True)))
     if not ids:
         return 0

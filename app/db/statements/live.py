@@ -52,7 +52,7 @@ _CHANGED_SINCE = (
 def recent(
     db: Connection, users: Sequence[UUID], since: datetime, since_id: UUID
 ) -> list[tuple[UUID, UUID, int]]:  # fmt: skip
-    """Id, user and version of these users' tasks that ended or were created since, or run.
+    """Return id, user and version of these users' tasks that ended or were created since, or run.
 
     By indexes that exist for other statements. One on `updated_at` would make each progress report write all indexes.
     A statement for each user: for a list of them no engine stops at the newest rows of each.

@@ -207,5 +207,5 @@ def old_runs(age: timedelta) -> tuple[Any, Any]:
 
 
 def with_other_zones(db: Session, version: str, most: int) -> Sequence[UUID]:
-    """Some of the schedules whose next time was computed by another version of the time zones."""
+    """Return some of the schedules whose next time was computed by another version of the time zones."""
     return db.scalars(select(_S.id).where(_S.tzdata != version).limit(most)).all()

@@ -138,7 +138,7 @@ def of_times(wanted: TaskFilter) -> Conditions:
 
 
 def of_ids(wanted: TaskFilter) -> Conditions:
-    """Bounds on the id from the times of creation: wider than the times, and an index serves them."""
+    """Return bounds on the id from the times of creation: wider than the times, and an index serves them."""
     found: Conditions = []
     if wanted.created_after is not None:
         found.append(Task.id >= id_at(wanted, wanted.created_after, -1, no_bound=FIRST_ID))
@@ -183,7 +183,7 @@ def _is_served() -> ColumnElement[bool]:
 
 
 def conditions(wanted: TaskFilter, *, status: bool = True) -> Conditions:
-    """All conditions; without `status` all but those on the status."""
+    """Return all conditions; without `status` all but those on the status."""
     return conditions_with(wanted, of_rows(wanted), status=status)
 
 

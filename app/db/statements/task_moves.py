@@ -38,7 +38,7 @@ class _Fingerprint(FunctionElement[str]):
 def fingerprint_of(
     user_id: Any, name: Any, error_type: str | ColumnElement[Any], key: str | ColumnElement[Any]
 ) -> ColumnElement[str]:
-    """32 hexadecimal digits. `key` is one of `app/core/error_keys.py`."""
+    """Return 32 hexadecimal digits. `key` is one of `app/core/error_keys.py`."""
     texts = (literal(text, Text) if isinstance(text, str) else text for text in (error_type, key))
     return _Fingerprint(user_id, name, *texts)
 

@@ -195,12 +195,12 @@ def read_running_by_queue(db: Session) -> list[RunningTasks]:
 
 
 def read_waiting_by_queue(db: Session) -> Rows:
-    """Of each queue: its name, the number of pending tasks, of those that are due, the age of the oldest in seconds."""
+    """Return of each queue its name, how many tasks are pending, how many are due, the age of the oldest in seconds."""
     return db.execute(_READY).all()
 
 
 def read_starts_by_queue(db: Session) -> Rows:
-    """Of each queue: its name, and how many tasks have a last attempt that began within a minute."""
+    """Return of each queue its name, and how many tasks have a last attempt that began within a minute."""
     users = db.scalars(OWNERS_OF_ENDED).all()
     # By user, because the index of ended tasks begins with the user.
     batches = [Task.user_id.in_(users[at : at + _USERS_AT_ONCE]) for at in range(0, len(users), _USERS_AT_ONCE)]
@@ -219,7 +219,7 @@ def front_of_line(db: Session, queue: str, priority: str, most: int) -> Rows:
 
 
 def due_of_user(db: Session, user_id: UUID, most: int) -> Rows:
-    """Of each queue: its name, and how many of the newest `most` pending tasks of the user are due."""
+    """Return of each queue its name, and how many of the newest `most` pending tasks of the user are due."""
     newest = select(Task.queue, Task.turn).where(PENDING, Task.user_id == user_id).order_by(Task.id.desc()).limit(most)
     found = newest.subquery()
     return db.execute(

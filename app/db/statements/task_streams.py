@@ -49,7 +49,7 @@ class Stream:
         return select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
 
     def rows(self, columns: Select[*Row], edge: UUID | None) -> Select[*Row]:
-        """These columns of the rows that fit, through the edge, in no order."""
+        """Return these columns of the rows that fit, through the edge, in no order."""
         through = [] if edge is None else [Task.id >= edge]
         return self._by_index(columns).where(*through, *self.rest)
 

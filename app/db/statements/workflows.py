@@ -257,7 +257,7 @@ def is_node(db: Executes, task_id: UUID) -> bool:
 
 
 def parents(db: Executes, task_id: UUID, refs: Collection[str]) -> dict[str, Parent]:
-    """These nodes of the workflow of this task, by their refs."""
+    """Return these nodes of the workflow of this task, by their refs."""
     rows = db.execute(_SIZES, {"task": task_id, "refs": list(refs)}).all()
     return {ref: Parent(task_id, TaskStatus(status or noted), size) for ref, noted, task_id, status, size in rows}
 

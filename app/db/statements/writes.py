@@ -84,7 +84,7 @@ def engine_name(db: Transaction) -> str:
 
 
 def assign(statement: sa.Update, values: Mapping[str, Any]) -> sa.Update:
-    """`statement` with these values by column name, each assigned before the columns that its expression reads.
+    """Return `statement` with these values by column name, each assigned before the columns that its expression reads.
 
     Raises ValueError for columns that read each other.
     """

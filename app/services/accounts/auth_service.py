@@ -153,7 +153,7 @@ class AuthService:
     def login_to_pages(
         self, db: Session, login: str, password: str, address: str, otp: str = "", user_agent: str | None = None
     ) -> PageLogin:
-        """As `login`, for the cookie of the pages. No other token of this login exists."""
+        """Sign in as `login` does, for the cookie of the pages. No other token of this login exists."""
         client = Client(address, user_agent)
         return self._login(db, get_settings(), _Typed(login, password, otp), client, _issue_to_pages)
 

@@ -151,7 +151,7 @@ class Selection:
         return db.scalars(select(func.count()).select_from(Task).where(*self._of_ids(owner))).one()
 
     def sample(self, db: Session, owner: UUID | None) -> list[dict[str, Any]]:
-        """Some of the tasks, as `TaskRead` takes them: the newest, and of a list of ids the first."""
+        """Return some of the tasks, as `TaskRead` takes them: the newest, and of a list of ids the first."""
         if self.wanted is None:
             found = set(db.scalars(select(Task.id).where(*self._of_ids(owner))))
             return task_queries.shown_tasks(db, [each for each in self.ids or () if each in found][:SAMPLE_TASKS])

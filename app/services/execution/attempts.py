@@ -142,7 +142,7 @@ def check_name(name: Any, of_what: str) -> None:
 
 
 def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> None:
-    """Raises ResultTooLarge, and what `dump_json` raises for what is not JSON. Nothing is ever cut."""
+    """Raise ResultTooLarge, and what `dump_json` raises for what is not JSON. Nothing is ever cut."""
     check_bytes(0 if value is None else json_size(value), what, arguments=arguments)
 
 

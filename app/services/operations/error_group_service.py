@@ -197,7 +197,7 @@ def reopen_error_group(
 def _set_state(
     db: Session, fingerprint: str, to: ErrorState, owner: UUID | None, until: datetime | None = None
 ) -> ErrorGroupState:
-    """Nothing is recorded where nothing changes."""
+    """Set the state of a group. Nothing is recorded where nothing changes."""
     before = get_error_group(db, fingerprint, owner=owner)
     if until is not None and until <= db.execute(select(STATEMENT_TIME)).scalar_one():
         message = "until must be later than now"

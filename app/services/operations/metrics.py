@@ -53,7 +53,7 @@ def maintenance_seconds(db: Session) -> float:
 
 
 def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]) -> list[QueueDepth]:
-    """Of every queue that is known, is served or has an unfinished task; idle ones included."""
+    """Return the depth of every queue that is known, is served or has an unfinished task, idle ones included."""
     waiting = {
         queue: (number, ready, float(age or 0)) for queue, number, ready, age in task_numbers.read_waiting_by_queue(db)
     }
@@ -131,7 +131,7 @@ def add_ended(db: Session, changes: Iterable[Ended]) -> None:
 
 
 def read_task_sums(db: Session) -> list[TaskSums]:
-    """All of them: two statements, whose rows are bounded by MOST_PAIRS."""
+    """Return all of them: two statements, whose rows are bounded by MOST_PAIRS."""
     measured: dict[tuple[str, str, str], list[tuple[int, int, float]]] = defaultdict(list)
     for name, queue, measure, *sums in db.execute(select(task_stats.task_sum_durations)):
         measured[name, queue, measure].append((sums[0], sums[1], sums[2]))

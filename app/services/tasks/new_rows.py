@@ -238,7 +238,7 @@ def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | No
 
 
 def held_by(row: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a new task for its user's quota and its limit: what it needs, and for which of them it waits."""
+    """Return a new task's columns for its user's quota and its limit: what it needs, and for which it waits."""
     by_user = get_settings().quota_running_tasks > 0
     if by_user:
         return {"user_limited": True, "held": Held.USER}

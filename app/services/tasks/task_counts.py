@@ -174,7 +174,7 @@ def _largest_values(numbers: Counter[Any], *, is_more: bool) -> list[FacetValue]
 
 
 def _values_of_sums(db: Session, wanted: TaskFilter, field: str, active: Counter[Any]) -> Counter[Any]:
-    """In how many tasks each value is that most ended ones have, or most active ones."""
+    """Return in how many tasks each value is that most ended ones have, or most active ones."""
     parts = [
         sa.select(table.c[field].label("value"), table.c.number).where(
             *task_numbers.conditions_on_numbers(table, wanted)

@@ -194,7 +194,7 @@ def _needs_locks(row: NewTask) -> bool:
 
 
 def _insert_locking(rows: Sequence[NewTask]) -> _Inserted | Exception:
-    """In a transaction of its own, which may have to wait for the limit, or for a parent."""
+    """Insert rows in a transaction of its own, which may have to wait for the limit, or for a parent."""
     try:
         return retry_deadlocks(partial(_in_a_transaction, rows))
     except (ServiceError, SQLAlchemyError) as problem:

@@ -63,7 +63,7 @@ _BYTES_OF = select(func.sum(task_rows.TASK_BYTES)).where(reads.is_one_of(Task.id
 
 
 def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
-    """About how many bytes these tasks take in an answer."""
+    """Return about how many bytes these tasks take in an answer."""
     return int(db.execute(_BYTES_OF, {"ids": list(ids)}).scalar_one() or 0)
 
 
@@ -160,7 +160,7 @@ def page_reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
 
 
 def read_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0) -> Page[Task]:
-    """At most `limit` tasks, and the cursor of the next page, if there may be one. Raises InvalidCursor.
+    """Return at most `limit` tasks, and the cursor of the next page, if there may be one. Raises InvalidCursor.
 
     With `skip` the number of rows to read is unlimited: no cursor could say how many are still to be skipped.
     """
@@ -205,7 +205,7 @@ def shown_longest(
 
 
 def shown_tasks(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
-    """These tasks in this order, as `shown_page` gives them: as many as MAX_PAGE_BYTES take."""
+    """Return these tasks in this order, as `shown_page` gives them: as many as MAX_PAGE_BYTES take."""
     found = task_rows.page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
     explain_waits(db, found.rows)
     return [as_shown(row) for row in found.rows]

@@ -167,7 +167,7 @@ class Lanes(Generic[Item]):
         its.pace = Pace.FAILED if not succeeded else Pace.SLOW if seconds > SLOW_SECONDS else Pace.FAST
 
     def _in_turn(self, lanes: Iterable[UUID], taken: "_Taken") -> list[UUID]:
-        """The lanes in the order of their turns, and no second one of a user before the first of each other one."""
+        """Return the lanes by their turns, no second one of a user before the first of each other user."""
         ranks = Counter[UUID]()
         ranked = list[tuple[int, int, UUID]]()
         for each in sorted(lanes, key=lambda each: (self._lanes[each].turn, each)):

@@ -281,7 +281,7 @@ def _batches(wanted: Mapping[UUID, int]) -> list[list[tuple[UUID, int]]]:
 
 
 def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
-    """The ids of the rows of these lanes that are next. A first attempt waits for that of its task's event before."""
+    """Return the ids of the next rows of these lanes. A first attempt waits for that of its task's event before."""
     row, first = _DELIVERIES.c, aliased(_DELIVERIES)
     # One look into the index; an EXISTS of earlier ones reads all ends of the task for each of them. There is one end
     # in each generation, whatever the clock says.
@@ -333,7 +333,7 @@ def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:
 
 
 def _sender_of(row: WebhookDelivery) -> tuple[UUID, UUID | None]:
-    """Whose keys sign it."""
+    """Return the user and the endpoint whose keys sign it."""
     return row.user_id, row.endpoint_id
 
 

@@ -57,7 +57,7 @@ def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
 
 def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Returns the tasks that it has revoked, whose children are next."""
+    """Do one level of `go_on`. Returns the tasks that it has revoked, whose children are next."""
     waiting = dependencies.waiting_children(db, ids)
     if not waiting:
         return set()
