@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Select, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
 from app.db.statements import task_filter
@@ -40,20 +39,20 @@ class Stream:
         """Return the last row that it may read; None where it may read all."""
         if self.look >= _ALL_ROWS:
             return None
-        newest = self._by_index(select(Task.id)).order_by(Task.id.desc())
+        newest = self._by_index(sa.select(Task.id)).order_by(Task.id.desc())
         return db.scalars(newest.offset(self.look - 1).limit(1)).one_or_none()
 
-    def ids(self, edge: UUID | None, need: int) -> Select[Any]:
+    def ids(self, edge: UUID | None, need: int) -> sa.Select[Any]:
         """Return the first ones that fit."""
-        ids = select(Task.id, true().label("fits"), literal(value=False).label("is_edge"))
-        return select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
+        ids = sa.select(Task.id, sa.true().label("fits"), sa.literal(value=False).label("is_edge"))
+        return sa.select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
 
-    def rows(self, columns: Select[*Row], edge: UUID | None) -> Select[*Row]:
+    def rows(self, columns: sa.Select[*Row], edge: UUID | None) -> sa.Select[*Row]:
         """Return these columns of the rows that fit, through the edge, in no order."""
         through = [] if edge is None else [Task.id >= edge]
         return self._by_index(columns).where(*through, *self.rest)
 
-    def _by_index(self, columns: Select[*Row]) -> Select[*Row]:
+    def _by_index(self, columns: sa.Select[*Row]) -> sa.Select[*Row]:
         found = columns.where(*self.start)
         return found if self.index is None else by_index(found, self.index)
 
@@ -79,17 +78,17 @@ def start_of(wanted: TaskFilter, before: UUID | None) -> task_filter.Conditions:
 
 
 def merged_ids(
-    db: Session, streams: Sequence[Select[Any]], need: int, skip: int, edges: Iterable[UUID] = ()
+    db: Session, streams: Sequence[sa.Select[Any]], need: int, skip: int, edges: Iterable[UUID] = ()
 ) -> tuple[list[UUID], UUID | None]:
     """Return the first `need` ids after `skip`, each stream having as many; with them the lowest id that all have read.
 
     `edges` are those of streams whose rows do not tell them.
     """
-    statement: Any = union_all(*streams) if len(streams) > 1 else streams[0]
+    statement: Any = sa.union_all(*streams) if len(streams) > 1 else streams[0]
     if skip:
         # Skipped ids stay in the database. Only with `skip`: the subquery costs SQLAlchemy a quarter of a millisecond.
         ids = statement.subquery()
-        statement = select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)
+        statement = sa.select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)
     rows = db.execute(statement).all()
     # Below the highest edge, at least one stream was not read.
     edge = max([*(row.id for row in rows if row.is_edge), *edges], default=None)

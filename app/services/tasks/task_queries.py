@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -35,7 +34,7 @@ SHOWN = [column.name for column in Task.__table__.c if column.name in {*TaskRead
 
 def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
     """Return the task as it is committed now, or None; `owner` limits it to that user's."""
-    statement = select(Task).where(Task.id == task_id)
+    statement = sa.select(Task).where(Task.id == task_id)
     if owner is not None:
         statement = statement.where(Task.user_id == owner)
     task = db.scalars(_fresh(statement)).one_or_none()
@@ -54,12 +53,12 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 
 def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     """Return those of the tasks that exist, as they are committed now, in the order of `ids`."""
-    found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
+    found = {task.id: task for task in db.scalars(_fresh(sa.select(Task).where(Task.id.in_(ids))))}
     explain_waits(db, [*found.values()])
     return [found[task_id] for task_id in ids if task_id in found]
 
 
-_BYTES_OF = select(func.sum(task_rows.TASK_BYTES)).where(reads.is_one_of(Task.id, "ids"))
+_BYTES_OF = sa.select(sa.func.sum(task_rows.TASK_BYTES)).where(reads.is_one_of(Task.id, "ids"))
 
 
 def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
@@ -69,19 +68,19 @@ def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
 
 def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[Task]:
     """Return the running tasks whose attempt began first. As many run as there are slots, and an index has them."""
-    statement = select(Task).where(Task.status == TaskStatus.RUNNING).order_by(Task.started_at, Task.id).limit(limit)
+    statement = sa.select(Task).where(Task.status == TaskStatus.RUNNING).order_by(Task.started_at, Task.id).limit(limit)
     return list(db.scalars(_fresh(statement if owner is None else statement.where(Task.user_id == owner))))
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN), task_rows.WAITS)
+_SNAPSHOT = sa.select(*(Task.__table__.c[name] for name in SHOWN), task_rows.WAITS)
 _SNAPSHOTS = _SNAPSHOT.where(reads.is_one_of(Task.__table__.c.id, "ids"), task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES)
-_ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == bindparam("one"))
+_ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == sa.bindparam("one"))
 # The owner is part of the statement: whether another user's task is large must not be seen by the time.
-_OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner"))
+_OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == sa.bindparam("owner"))
 
 
-def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
+def snapshots(connection: sa.Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
     """Return the committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
 
     Tasks whose large values have more than MAX_GROUPED_BYTES are left out.
@@ -91,7 +90,7 @@ def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[
     return {row["id"]: as_shown(row) for row in rows}
 
 
-def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
+def snapshot(connection: sa.Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
     """Return the committed row of one task of any size as `TaskRead` takes it. Raises TaskNotFound."""
     statement = _ONE_SNAPSHOT if owner is None else _OWN_SNAPSHOT
     row = connection.execute(statement, {"one": task_id, "owner": owner}).mappings().one_or_none()
@@ -110,7 +109,7 @@ def as_shown(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _fresh(statement: Select[Any]) -> Select[Any]:
+def _fresh(statement: sa.Select[Any]) -> sa.Select[Any]:
     """Overwrite what the session remembers: others write these rows."""
     return statement.execution_options(populate_existing=True)
 
@@ -118,7 +117,7 @@ def _fresh(statement: Select[Any]) -> Select[Any]:
 # -- Why pending tasks wait, as far as their rows do not tell: for which workers, for which tasks ----------------------
 
 
-def explain_waits(db: Session | Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
+def explain_waits(db: Session | sa.Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
     """Have these tasks, which were read just now, say what `TaskRead` shows of it. Of most nothing is read for it."""
     waits = [task.waits if isinstance(task, Task) else task["waits"] for task in tasks]
     look_at_workers_for(db, waits)
