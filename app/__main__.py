@@ -193,7 +193,7 @@ def renew_encryption() -> None:
     """Encrypt with SECRET_KEY the secrets that a key of SECRET_KEY_PREVIOUS has encrypted. Prints their number."""
     from app.db.session import SessionLocal
     from app.services.accounts.totp_service import totp_service
-    from app.services.webhook_service import webhook_service
+    from app.services.webhooks.service import webhook_service
 
     with SessionLocal() as db:
         typer.echo(totp_service.renew_encryption(db) + webhook_service.renew_encryption(db))

@@ -66,7 +66,7 @@ from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_reads import TaskLists, TaskLookup
 from app.services.user_service import user_service
-from app.services.webhook_service import webhook_service
+from app.services.webhooks.service import webhook_service
 
 logger = logging.getLogger(__name__)
 

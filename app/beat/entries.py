@@ -28,10 +28,9 @@ from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleCreate
 from app.services.accounts.users import Rights
 from app.services.operations.worker_service import worker_lease
-from app.services.schedule_service import schedule_service
 from app.services.schedules import definitions, scheduled_tasks
-from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.scheduled_tasks import now_of, timing_of
+from app.services.schedules.service import ScheduleFilter, schedule_service
 from app.services.tasks.permissions import check_may_create
 
 _KNOWN = frozenset({"task", "schedule", "args", "kwargs", "options", "relative"})

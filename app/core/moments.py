@@ -1,6 +1,9 @@
-"""A time as a person writes it."""
+"""Times: where they are counted from, and one as a person writes it."""
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def moment(text: str, of: tzinfo = UTC, *, last: bool = False) -> datetime:

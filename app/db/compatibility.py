@@ -206,7 +206,7 @@ def _product(connection: Connection) -> tuple[str, tuple[int, ...]]:
 
 
 def _version_of(connection: Connection) -> tuple[Any, ...]:
-    """As it was when this process connected first."""
+    """Return the version as it was when this process connected first."""
     return connection.dialect.server_version_info or ()
 
 

@@ -16,7 +16,7 @@ tasks stands in `app/models/task_filter.py`, since statements and searches read 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
@@ -30,6 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 from sqlalchemy.sql.visitors import InternalTraversal
 
+from app.core.moments import EPOCH, MICROSECOND
 from app.errors import InvalidCursor
 
 # A page ends at so many bytes of its items, at least one of them.
@@ -157,14 +158,12 @@ def _as_row(element: Behind, compiler: SQLCompiler, **options: Any) -> str:
 
 # -- The values of a cursor: ids, times, numbers, words ----------------------------------------------------------------
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _NUMBER, _WORD = re.compile("[0-9]{1,19}"), re.compile("[0-9a-z]{1,64}")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
-        return str((value - _EPOCH) // _MICROSECOND)
+        return str((value - EPOCH) // MICROSECOND)
     return value.hex if isinstance(value, UUID) else str(value)
 
 
@@ -178,7 +177,7 @@ def _value(text: str, kind: type, most: int) -> Any:
         number = int(_NUMBER.fullmatch(text)[0])  # type: ignore[index]
         if number > most:
             raise InvalidCursor
-        return _EPOCH + number * _MICROSECOND if kind is datetime else number
+        return EPOCH + number * MICROSECOND if kind is datetime else number
     except (TypeError, ValueError, OverflowError):
         raise InvalidCursor from None
 

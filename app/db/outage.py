@@ -105,7 +105,7 @@ def _is_connection(error: BaseException) -> bool:
 
 
 def sqlstate(error: BaseException) -> str:
-    """The SQLSTATE of a database error; "" for others, and where the driver tells none."""
+    """Return the SQLSTATE of a database error; "" for others, and where the driver tells none."""
     return next((state for state in _states(getattr(error, "orig", None)) if state), "")
 
 

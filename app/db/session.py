@@ -38,7 +38,7 @@ def end_idle_transactions() -> None:
 def build_engine(
     always_autocommit: bool = False, statement_seconds: float | None = None, own_code_alone: bool = False
 ) -> Engine:
-    """A new engine for the settings' database.
+    """Return a new engine for the settings' database.
 
     `statement_seconds`: in the place of their limit for a statement. `own_code_alone`: the server ends transactions
     that are idle for IDLE_MS, also where this process lets others last.

@@ -66,7 +66,7 @@ def together(
 
 
 def _level_of(error: Exception) -> int:
-    """A refusal is told to the caller, and a lock is no reason to look."""
+    """Return the level of an error. A refusal is told to the caller, and a lock is no reason to look."""
     if isinstance(error, ServiceError):
         return logging.DEBUG
     return logging.INFO if is_passing(error) else logging.WARNING

@@ -65,7 +65,7 @@ class Executes(Protocol):
 
 
 def read_number(db: Executes, statement: Executable, parameters: Mapping[str, Any]) -> int | None:
-    """The one number that the statement reads, if any."""
+    """Return the one number that the statement reads, if any."""
     (number,) = db.execute(statement, parameters).one_or_none() or (None,)
     return None if number is None else int(number)
 
@@ -75,7 +75,7 @@ Transaction = Session | Connection
 
 
 def atomically(db: Executor, work: Callable[[Transaction], T]) -> T:
-    """What `work` returns, run in one transaction.
+    """Return what `work` returns, run in one transaction.
 
     That of the caller where `db` is in one, as a session always is: the caller commits. Else a new one, which is
     committed here, and tried again after a deadlock. So `work` must be safe to run twice.
@@ -117,7 +117,7 @@ DEADLOCK_PAUSE = 0.01  # seconds at most before the second try, twice as many be
 
 
 def retry_deadlocks(transaction: Callable[[], T]) -> T:
-    """What `transaction` returns. It runs in one, is safe to run twice, and is run DEADLOCK_TRIES times at most."""
+    """Return what `transaction` returns. It is safe to run twice, and is run in one, DEADLOCK_TRIES times at most."""
     for tried in range(1, DEADLOCK_TRIES + 1):
         try:
             return transaction()

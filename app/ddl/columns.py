@@ -12,18 +12,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ColumnElement,
-    DateTime,
-    Float,
-    Interval,
-    LargeBinary,
-    MetaData,
-    Text,
-    Uuid,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
@@ -34,9 +23,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import BINARY, TypeDecorator, TypeEngine
 
 from app.core.json_text import dump_json
+from app.core.moments import EPOCH, MICROSECOND
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # Compare by code points, a space at the end included, as PostgreSQL compares for equality: under `utf8mb4_bin`, which
 # both have, 'a' and 'a ' are the same.
 COLLATION_OF_MYSQL, COLLATION_OF_MARIADB = "utf8mb4_0900_bin", "utf8mb4_nopad_bin"
@@ -49,7 +37,7 @@ def _in_utc(value: datetime) -> datetime:
 # -- Times -------------------------------------------------------------------------------------------------------------
 
 
-class _Microtime(DateTime):
+class _Microtime(sa.DateTime):
     """With microseconds, also on MySQL."""
 
 
@@ -67,24 +55,24 @@ class _MySQLTime(TypeDecorator[datetime]):
 
 
 class _SQLiteTime(TypeDecorator[datetime]):
-    impl = BigInteger
+    impl = sa.BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         del dialect
-        return None if value is None else (_in_utc(value) - _EPOCH) // _MICROSECOND
+        return None if value is None else (_in_utc(value) - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         del dialect
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else EPOCH + value * MICROSECOND
 
 
-class _Microseconds(ColumnElement[Any]):
+class _Microseconds(sa.ColumnElement[Any]):
     """A number of microseconds as MySQL's interval, which has no type there and stands beside `+` and `-` alone."""
 
     inherit_cache = True
 
-    def __init__(self, number: ColumnElement[Any]) -> None:
+    def __init__(self, number: sa.ColumnElement[Any]) -> None:
         self.number = number
 
 
@@ -96,27 +84,27 @@ def _interval(element: _Microseconds, compiler: SQLCompiler, **options: Any) -> 
 class _Duration(TypeDecorator[timedelta]):
     """A timedelta as microseconds."""
 
-    impl = BigInteger
+    impl = sa.BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
         del dialect
-        return None if value is None else value // _MICROSECOND
+        return None if value is None else value // MICROSECOND
 
 
 class _MySQLDuration(_Duration):
     cache_ok = True
 
-    def bind_expression(self, bindparam: Any) -> ColumnElement[Any]:
+    def bind_expression(self, bindparam: Any) -> sa.ColumnElement[Any]:
         return _Microseconds(bindparam)
 
 
 Duration: TypeEngine[timedelta] = (
-    Interval().with_variant(_MySQLDuration(), "mysql").with_variant(_Duration(), "sqlite")
+    sa.Interval().with_variant(_MySQLDuration(), "mysql").with_variant(_Duration(), "sqlite")
 )  # fmt: skip
 
 
-class _Time(DateTime):
+class _Time(sa.DateTime):
     """A timedelta beside it, as in `NOW - timedelta(days=30)`, is a Duration."""
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
@@ -130,11 +118,11 @@ UTCDateTime: TypeEngine[datetime] = (
 # -- Texts and JSON ----------------------------------------------------------------------------------------------------
 
 
-class _LongText(Text):
+class _LongText(sa.Text):
     """MySQL's TEXT ends at 64 KiB."""
 
 
-class short_text(Text):  # noqa: N801 (used as a function)
+class short_text(sa.Text):  # noqa: N801 (used as a function)
     """A text that an index of MySQL can hold: no longer than so many characters."""
 
     def __init__(self, characters: int = 200) -> None:
@@ -172,17 +160,17 @@ class JSONText(TypeDecorator[Any]):
 
 
 # A list of strings in one column.
-TextList: TypeEngine[Any] = postgresql.ARRAY(Text).with_variant(JSONText(), "mysql", "sqlite")
+TextList: TypeEngine[Any] = postgresql.ARRAY(sa.Text).with_variant(JSONText(), "mysql", "sqlite")
 # A JSON object that PostgreSQL stores parsed: its numbers are PostgreSQL's, its key order is not kept.
 JsonObject: TypeEngine[Any] = postgresql.JSONB().with_variant(JSONText(), "mysql", "sqlite")
 
 
 def array_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    """An array of such values, which is a parameter of PostgreSQL's."""
+    """Return an array of such values, which is a parameter of PostgreSQL's."""
     return postgresql.ARRAY(kind)
 
 
-class EmptyTextList(ColumnElement[list[str]]):
+class EmptyTextList(sa.ColumnElement[list[str]]):
     """The default of a TextList."""
 
     inherit_cache = True
@@ -201,7 +189,7 @@ def _empty_json_list(element: EmptyTextList, compiler: SQLCompiler, **options: A
     return "('[]')"
 
 
-class EmptyJsonObject(ColumnElement[Any]):
+class EmptyJsonObject(sa.ColumnElement[Any]):
     """The default of a JSON object. MySQL takes a default of a long text only as an expression."""
 
     inherit_cache = True
@@ -219,13 +207,13 @@ def _empty_object_of_mysql(element: EmptyJsonObject, compiler: SQLCompiler, **op
     return "('{}')"
 
 
-def subset_check(column: str, allowed: list[str], name: str) -> CheckConstraint:
+def subset_check(column: str, allowed: list[str], name: str) -> sa.CheckConstraint:
     """A CHECK that the TextList `column` is not empty and holds nothing but `allowed`. Of PostgreSQL alone."""
     names = ", ".join(f"'{each}'" for each in allowed)
-    return CheckConstraint(f"{column} <@ ARRAY[{names}] AND {column} <> '{{}}'", name=name).ddl_if("postgresql")
+    return sa.CheckConstraint(f"{column} <@ ARRAY[{names}] AND {column} <> '{{}}'", name=name).ddl_if("postgresql")
 
 
-class Condition(ColumnElement[bool]):
+class Condition(sa.ColumnElement[bool]):
     """A SQL text that is a condition for a CHECK. MySQL does not take a CASE for one."""
 
     inherit_cache = True
@@ -263,7 +251,7 @@ class _UUIDBytes(TypeDecorator[UUID]):
 
 
 class _UUIDDigits(TypeDecorator[UUID]):
-    impl = Uuid
+    impl = sa.Uuid
     cache_ok = True
 
     def process_bind_param(self, value: UUID | str | None, dialect: Dialect) -> UUID | None:
@@ -271,19 +259,19 @@ class _UUIDDigits(TypeDecorator[UUID]):
         return value if value is None or isinstance(value, UUID) else UUID(value)
 
 
-class _Digest(LargeBinary):
+class _Digest(sa.LargeBinary):
     """Of 64 bytes at most, so that MySQL can index it."""
 
 
-class _Bytes(LargeBinary):
+class _Bytes(sa.LargeBinary):
     """MySQL's BLOB ends at 64 KiB."""
 
 
-class _Double(Float[Any]):
+class _Double(sa.Float[Any]):
     """MySQL's FLOAT has 4 bytes."""
 
 
-Id: TypeEngine[UUID] = Uuid().with_variant(_UUIDBytes(), "mysql").with_variant(_UUIDDigits(), "sqlite")
+Id: TypeEngine[UUID] = sa.Uuid().with_variant(_UUIDBytes(), "mysql").with_variant(_UUIDDigits(), "sqlite")
 # A hash, which may be a key.
 Digest: TypeEngine[bytes] = _Digest()
 Bytes: TypeEngine[bytes] = _Bytes()
@@ -338,19 +326,19 @@ NAMING_CONVENTION = {
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map = {datetime: UTCDateTime, str: LongText, UUID: Id, float: Double}  # noqa: RUF012 (SQLAlchemy's)
 
 
 # -- Checks that several tables have -----------------------------------------------------------------------------------
 
 
-def enum_check(column: str, kind: type[StrEnum]) -> CheckConstraint:
-    """The column, of the same name as the check, has a value of this enumeration, or none."""
-    return CheckConstraint(f"{column} IN ({', '.join(repr(str(each)) for each in kind)})", name=column)
+def enum_check(column: str, kind: type[StrEnum]) -> sa.CheckConstraint:
+    """Return the check that its column, of the same name, has a value of this enumeration, or none."""
+    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(each)) for each in kind)})", name=column)
 
 
 # -- Column types that PostgreSQL alone has ----------------------------------------------------------------------------
 
 # A list of strings in one column.
-TextArray = ARRAY(Text)
+TextArray = ARRAY(sa.Text)

@@ -43,7 +43,7 @@ OFTEN_UPDATED_ROWS: dict[str, Any] = {"postgresql_with": {"fillfactor": 50}}
 
 
 def descending(column: str) -> TextClause:
-    """`column` in falling order, as the pages are read."""
+    """Return `column` in falling order, as the pages are read."""
     return text(f"{column} DESC")
 
 
@@ -165,7 +165,7 @@ def _task_indexes_of_mysql() -> tuple[Index, ...]:
 
 
 def place_indexes() -> tuple[Index, ...]:
-    """New objects for the `limit_places` table: what a limit and its keys have, and what a worker runs."""
+    """Return new objects for the `limit_places` table: what a limit and its keys have, and what a worker runs."""
     return (
         Index("ix_limit_places_limit", "limit_name", "limit_key"),
         _partial("ix_limit_places_worker", "worker_id", where="worker_id IS NOT NULL AND ended_at IS NULL"),
@@ -187,7 +187,7 @@ def outbox_indexes() -> tuple[Index, ...]:
 
 
 def webhook_delivery_indexes() -> tuple[Index, ...]:
-    """New objects for the `webhook_deliveries` table."""
+    """Return new objects for the `webhook_deliveries` table."""
     return (
         # The sender: the lanes, and the first rows of each; and what has become due since it looked last.
         Index("ix_webhook_deliveries_due", "lane", "next_attempt_at", "id"),
@@ -203,7 +203,7 @@ def webhook_delivery_indexes() -> tuple[Index, ...]:
 
 
 def schedule_indexes() -> tuple[Index, ...]:
-    """New objects for the `schedules` table: the pages of one user and of all, and what a pass looks for."""
+    """Return new objects for the `schedules` table: the pages of one user and of all, and what a pass looks for."""
     return (
         Index("ix_schedules_user", "user_id", "id"),
         # Those that are due, and those that wait for the end of a task.
@@ -226,13 +226,13 @@ def schedule_run_indexes() -> tuple[Index, ...]:
 
 
 def error_group_indexes() -> tuple[Index, ...]:
-    """New objects for the `error_groups` table: those of one user, and of all, in the order of a page."""
+    """Return new objects for the `error_groups` table: those of one user, and of all, in the order of a page."""
     newest = [descending("last_seen"), descending("fingerprint")]
     return (Index("ix_error_groups_user", "user_id", *newest), Index("ix_error_groups_seen", *newest))
 
 
 def audit_indexes() -> tuple[Index, ...]:
-    """New objects for the `audit_events` table: each filter, followed by the order of a page."""
+    """Return new objects for the `audit_events` table: each filter, followed by the order of a page."""
     newest = ("at", "id")
     filters = {"at": (), "event": ("event",), "actor": ("actor_id",), "object": ("object_id",)}
     return tuple(

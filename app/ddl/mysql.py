@@ -18,7 +18,7 @@ _SIGNAL = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {}"
 
 
 def _words(words: str) -> str:
-    """SQL for the words, with the values of the columns in them."""
+    """Return SQL for the words, with the values of the columns in them."""
     parts = re.split(r"\{(\w+\.\w+)\}", words)
     values = [_HEX.format(part) if part.endswith(".id") else part for part in parts[1::2]]
     texts = [f"'{part}'" for part in parts[::2] if part]
@@ -26,7 +26,7 @@ def _words(words: str) -> str:
 
 
 def _rules(rules: trigger_rules.Rules, indent: str = "    ") -> str:
-    """Nested IFs. MySQL prepares an expression each time, so what is seldom asked stands in one of its own."""
+    """Return nested IFs. MySQL prepares an expression each time, so what is seldom asked stands in one of its own."""
     lines, word = [], "IF"
     for condition, then in rules:
         met = f"SET fault = {_words(then)};" if isinstance(then, str) else _rules(then, f"{indent}    ").strip()

@@ -16,7 +16,7 @@ def _refusal(words: str) -> str:
 
 
 def _rules(rules: trigger_rules.Rules, indent: str = "    ") -> str:
-    """Nested IFs: the first condition that is met decides."""
+    """Return nested IFs: the first condition that is met decides."""
     lines, word = [], "IF"
     for condition, then in rules:
         within = f"{indent}    "
@@ -132,7 +132,7 @@ _ENTERS = "ended_at, waited, ran"
 
 
 def _count_values(row: str) -> str:
-    """What a row of changes says of an ended task."""
+    """Return what a row of changes says of an ended task."""
     kind = ", ".join(f"{row}.{name}" for name in ("user_id", "status", *KIND))
     sign = "-" if row == "OLD" else ""
     return f"{kind}, {sign}1, {sign}size, {row}.error_fingerprint, error_type, error_message"

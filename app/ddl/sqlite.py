@@ -26,7 +26,7 @@ def _refusal(words: str) -> str:
 
 
 def _rules(rules: trigger_rules.Rules) -> str:
-    """An expression that refuses the row, or is NULL."""
+    """Return an expression that refuses the row, or is NULL."""
     lines = [
         f"WHEN {condition} THEN {_refusal(f'tasks_guard: {then}') if isinstance(then, str) else _rules(then)}"
         for condition, then in rules

@@ -47,6 +47,6 @@ _SIZED_VALUES = ("args", "kwargs", "progress_detail", "result", "error_message")
 
 
 def task_bytes(row: str) -> str:
-    """SQL for the bytes of a task. `row` is the name or alias of a row of `tasks`."""
+    """Return SQL for the bytes of a task. `row` is the name or alias of a row of `tasks`."""
     values = " + ".join(f"coalesce(octet_length({row}.{name}), 0)" for name in _SIZED_VALUES)
     return f"{ROW_BYTES} + {row}.attached_bytes + {values}"

@@ -22,7 +22,7 @@ _RETRIED = "OLD.status IN ('failed', 'revoked') AND NEW.status = 'pending'"
 
 
 def guard_rules(differ: Callable[[str], str], *, of_limits: bool = True) -> Rules:
-    """The rules. `differ(column)`: the condition that OLD and NEW differ, one of which may be NULL."""
+    """Return the rules. `differ(column)`: the condition that OLD and NEW differ, one of which may be NULL."""
     unmoved: Rules = [
         (
             f"""NEW.attempt <> OLD.attempt OR NEW.generation <> OLD.generation OR NEW.failures <> OLD.failures
@@ -177,17 +177,17 @@ _EVENT_COLUMNS = ("generation", "version", "finished_at", "task_type", "celery_t
 
 
 def outbox_of_ended() -> str:
-    """A row for each follower of a task that has ended, as an INSERT."""
+    """Return a row for each follower of a task that has ended, as an INSERT."""
     return _insert_event("NEW", "NEW.status")
 
 
 def outbox_of_retried() -> str:
-    """The same of an ended task that is pending again."""
+    """Return these rows for an ended task that is pending again."""
     return _insert_event("NEW", "'retried'")
 
 
 def outbox_of_deleted() -> str:
-    """The same of a task that is deleted, whatever its status."""
+    """Return these rows for a task that is deleted, whatever its status."""
     return _insert_event("OLD", "'deleted'")
 
 
@@ -207,7 +207,7 @@ _SHOWN_HOLDS = ", ".join(f"'{held}'" for held in SHOWN_HOLDS)
 
 
 def waiting_reason(row: str, now: str) -> str:
-    """Of the pending task whose columns stand behind `row`."""
+    """Return the reason for which the pending task waits whose columns stand behind `row`."""
     return f"""CASE
     WHEN {row}run_at > {now} THEN CASE WHEN {row}failures > 0 THEN 'retry' ELSE 'schedule' END
     WHEN EXISTS (
@@ -219,5 +219,5 @@ END"""  # noqa: S608 (constants)  # nosec B608
 
 
 def waits(now: str) -> str:
-    """Of a row of `tasks`; NULL unless it is pending."""
+    """Return the reason for which a row of `tasks` waits; NULL unless it is pending."""
     return f"CASE WHEN tasks.status = 'pending' THEN {waiting_reason('tasks.', now)} END"

@@ -4,10 +4,11 @@ No task with a record is lost with a message: its row is woken for again. What i
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.config import Settings
+from app.core.moments import EPOCH
 from app.core.redacted_text import redact_text
 from app.doctor import findings
 from app.doctor.findings import Finding, fail, ok, told, warn
@@ -18,7 +19,6 @@ CONNECT_SECONDS = 2.0
 OLDEST_REDIS = 7
 # Of `maxmemory`: above it, a broker that evicts nothing soon refuses messages.
 FULL = 0.9
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_reachable(settings: Settings) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
 
         def ask() -> datetime:
             seconds, microseconds = client.time()
-            return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+            return EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
 
         yield from findings.compare_clocks(ask)
 

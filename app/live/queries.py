@@ -180,7 +180,7 @@ def _reset(seen: int, attempt: int) -> list[bytes]:
 def tasks_of_workflow(workflow_id: UUID, owner: UUID | None) -> list[UUID]:
     """Return the tasks of a workflow. Raises WorkflowNotFound."""
     with _autocommit() as db:
-        return workflows.task_ids(db, [reading.find(db, workflow_id, owner).id])
+        return workflows.task_ids(db, [reading.find_workflow(db, workflow_id, owner).id])
 
 
 def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> Piece:
@@ -192,7 +192,7 @@ def read_workflow(workflow_id: UUID, owner: UUID | None, seen: int) -> Piece:
     read_at, piece = _read.get(key, (0.0, None))
     if piece is None or now - read_at > SHARED_SECONDS:
         with _autocommit() as db:
-            shown = WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
+            shown = WorkflowRead.model_validate(reading.read_workflow(db, workflow_id, owner))
         event = _event(b"workflow", shown.version, shown)
         piece = Piece(event, shown.version, ended=shown.status in TERMINAL)
         _read[key] = now, piece

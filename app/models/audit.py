@@ -27,7 +27,7 @@ class RecordedEvent(StrEnum):
 
 
 def recorded_events() -> list[RecordedEvent]:
-    """The events of all models, by their values."""
+    """Return the events of all models, by their values."""
     return sorted(event for of_one in RecordedEvent.__subclasses__() for event in of_one)
 
 

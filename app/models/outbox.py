@@ -30,7 +30,7 @@ class ConsumerNumber(IntEnum):
         return 1 << self.value
 
     def is_in(self, followers: int | None) -> bool:
-        """Whether it is one of these followers."""
+        """Return whether it is one of these followers."""
         return bool((followers or 0) & self.bit)
 
 

@@ -9,19 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
+from app.ddl import columns
 from app.ddl.clock import NOW
-from app.ddl.columns import (
-    Base,
-    Double,
-    EmptyJsonObject,
-    EmptyTextList,
-    JsonObject,
-    JSONText,
-    ShortText,
-    TextList,
-    Word,
-    enum_check,
-)
 from app.ddl.indexes import schedule_indexes, schedule_run_indexes
 from app.models.audit import RecordedEvent
 from app.schedules.policies import CatchUp, Overlap
@@ -62,13 +51,13 @@ class RunKind(IntEnum):
     TRIGGER = 2
 
 
-class Schedule(Base):
+class Schedule(columns.Base):
     """One schedule. Maintenance looks for `due_at`; `app/services/schedules/due_schedules.py` says what follows."""
 
     __tablename__ = "schedules"
 
     def __repr__(self) -> str:
-        """What a row is about; a value that is not loaded is not asked for."""
+        """Return what a row is about; a value that is not loaded is not asked for."""
         known = self.__dict__
         times = known.get("cron") or f"every {known.get('every_seconds')} s"
         return f"<Schedule {known.get('id')} {known.get('name')!r} {times!r}>"
@@ -77,23 +66,25 @@ class Schedule(Base):
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str]
     # The request, with the fields that the client named; and of these what the list is filtered by.
-    task: Mapped[dict[str, Any]] = mapped_column(JSONText)
-    celery_task_name: Mapped[str] = mapped_column(ShortText)
+    task: Mapped[dict[str, Any]] = mapped_column(columns.JSONText)
+    celery_task_name: Mapped[str] = mapped_column(columns.ShortText)
     cron: Mapped[str | None]
-    every_seconds: Mapped[float | None] = mapped_column(Double)
-    timezone: Mapped[str] = mapped_column(ShortText)
+    every_seconds: Mapped[float | None] = mapped_column(columns.Double)
+    timezone: Mapped[str] = mapped_column(columns.ShortText)
     start_at: Mapped[datetime | None]
     end_at: Mapped[datetime | None]
-    jitter_seconds: Mapped[float] = mapped_column(Double, server_default="0")
-    overlap: Mapped[str] = mapped_column(Word, server_default=Overlap.SKIP.value)
-    catch_up: Mapped[str] = mapped_column(Word, server_default=CatchUp.LATEST.value)
-    catch_up_seconds: Mapped[float] = mapped_column(Double, server_default="3600")
+    jitter_seconds: Mapped[float] = mapped_column(columns.Double, server_default="0")
+    overlap: Mapped[str] = mapped_column(columns.Word, server_default=Overlap.SKIP.value)
+    catch_up: Mapped[str] = mapped_column(columns.Word, server_default=CatchUp.LATEST.value)
+    catch_up_seconds: Mapped[float] = mapped_column(columns.Double, server_default="3600")
     paused: Mapped[bool] = mapped_column(server_default=sa.false())
     # What the service paused it for. NULL: its owner did.
     pause_reason: Mapped[str | None]
     resumed_at: Mapped[datetime | None]
-    tags: Mapped[list[str]] = mapped_column(TextList, server_default=EmptyTextList())
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonObject, server_default=EmptyJsonObject())
+    tags: Mapped[list[str]] = mapped_column(columns.TextList, server_default=columns.EmptyTextList())
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", columns.JsonObject, server_default=columns.EmptyJsonObject()
+    )
 
     # Nominal times up to it are dealt with; the first one after it, NULL once there is none and while it is paused; and
     # when maintenance is to look at it, which is that time but after an unexpected error.
@@ -103,7 +94,7 @@ class Schedule(Base):
     # A nominal time that waits for the end of an earlier task.
     held_for: Mapped[datetime | None]
     # The version of the time zones by which `next_run_at` was computed.
-    tzdata: Mapped[str] = mapped_column(Word)
+    tzdata: Mapped[str] = mapped_column(columns.Word)
 
     last_run_at: Mapped[datetime | None]
     # No foreign key: the task may be deleted.
@@ -119,13 +110,13 @@ class Schedule(Base):
 
     __table_args__ = (
         sa.CheckConstraint("(cron IS NULL) <> (every_seconds IS NULL)", name="timing"),
-        enum_check("overlap", Overlap),
-        enum_check("catch_up", CatchUp),
+        columns.enum_check("overlap", Overlap),
+        columns.enum_check("catch_up", CatchUp),
         *schedule_indexes(),
     )
 
 
-class ScheduleRun(Base):
+class ScheduleRun(columns.Base):
     """What became of a nominal time, of several that were missed, or of a trigger.
 
     The key holds that a nominal time has one task at most, whatever runs twice. No foreign key leads to the task.
@@ -134,7 +125,7 @@ class ScheduleRun(Base):
     __tablename__ = "schedule_runs"
 
     def __repr__(self) -> str:
-        """Which time, and what became of it."""
+        """Return which time, and what became of it."""
         known = self.__dict__
         return f"<ScheduleRun {known.get('scheduled_for')} {known.get('task_id') or known.get('skipped')}>"
 
@@ -142,7 +133,7 @@ class ScheduleRun(Base):
     scheduled_for: Mapped[datetime] = mapped_column(primary_key=True)
     kind: Mapped[int] = mapped_column(sa.SmallInteger, primary_key=True, autoincrement=False)
     task_id: Mapped[UUID | None]
-    skipped: Mapped[str | None] = mapped_column(Word)
+    skipped: Mapped[str | None] = mapped_column(columns.Word)
     # Of a row that stands for several times: how many, and the last one.
     count: Mapped[int | None]
     until: Mapped[datetime | None]

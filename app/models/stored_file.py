@@ -43,7 +43,7 @@ class StoredFile(Base):
     __tablename__ = "files"
 
     def __repr__(self) -> str:
-        """Which content; a value that is not loaded is not asked for."""
+        """Return which content; a value that is not loaded is not asked for."""
         known = self.__dict__
         return f"<StoredFile {known.get('id')} {known.get('name')!r} {known.get('state')}>"
 

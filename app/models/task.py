@@ -24,24 +24,8 @@ from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from app.core.ids import new_id
-from app.ddl import engines, indexes
+from app.ddl import columns, engines, indexes
 from app.ddl.clock import NOW
-from app.ddl.columns import (
-    Base,
-    Condition,
-    Digest,
-    Double,
-    EmptyJsonObject,
-    EmptyTextList,
-    JsonObject,
-    JSONText,
-    LongText,
-    ShortText,
-    TextList,
-    Word,
-    enum_check,
-    short_text,
-)
 from app.ddl.engines import WAITS_COLUMN
 from app.ddl.indexes import task_indexes
 from app.ddl.terms import STEP_BYTES
@@ -150,7 +134,7 @@ class AttemptOutcome(StrEnum):
 class _Named(TypeDecorator[Any]):
     """A StrEnum kept as its text."""
 
-    impl = Word
+    impl = columns.Word
     cache_ok = True
 
     def __init__(self, kind: type[StrEnum]) -> None:
@@ -167,60 +151,60 @@ SIZED: dict[str, Any] = {"size": "text"}
 SIZED_PARSED: dict[str, Any] = {"size": "parsed"}
 
 
-class Task(Base):
+class Task(columns.Base):
     """One accepted task. The row decides; a message only wakes a slot of a worker, which then looks for rows."""
 
     __tablename__ = "tasks"
 
     def __repr__(self) -> str:
-        """What a row is about; a value that is not loaded is not asked for."""
+        """Return what a row is about; a value that is not loaded is not asked for."""
         known = self.__dict__
         return f"<Task {known.get('id')} {known.get('name')!r} {known.get('status')}>"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(info=SIZED)
-    task_type: Mapped[str] = mapped_column(ShortText, info=SIZED)
-    celery_task_name: Mapped[str] = mapped_column(ShortText)
-    args: Mapped[list[Any]] = mapped_column(JSONText)
-    kwargs: Mapped[dict[str, Any]] = mapped_column(JSONText)
+    task_type: Mapped[str] = mapped_column(columns.ShortText, info=SIZED)
+    celery_task_name: Mapped[str] = mapped_column(columns.ShortText)
+    args: Mapped[list[Any]] = mapped_column(columns.JSONText)
+    kwargs: Mapped[dict[str, Any]] = mapped_column(columns.JSONText)
     priority: Mapped[TaskPriority] = mapped_column(_Named(TaskPriority))
-    queue: Mapped[str] = mapped_column(ShortText)
-    tags: Mapped[list[str]] = mapped_column(TextList, server_default=EmptyTextList(), info=SIZED_PARSED)
+    queue: Mapped[str] = mapped_column(columns.ShortText)
+    tags: Mapped[list[str]] = mapped_column(columns.TextList, server_default=columns.EmptyTextList(), info=SIZED_PARSED)
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", JsonObject, server_default=EmptyJsonObject(), info=SIZED_PARSED
+        "metadata", columns.JsonObject, server_default=columns.EmptyJsonObject(), info=SIZED_PARSED
     )
 
     status: Mapped[TaskStatus] = mapped_column(_Named(TaskStatus), server_default=TaskStatus.PENDING.value)
     # Why it was revoked: `cancelled`, `expired`, `ignored` (by its body), `stopped` (from outside).
     status_reason: Mapped[str | None]
     progress: Mapped[int] = mapped_column(server_default="0")
-    progress_detail: Mapped[Any | None] = mapped_column(JSONText)
-    result: Mapped[Any | None] = mapped_column(JSONText)
+    progress_detail: Mapped[Any | None] = mapped_column(columns.JSONText)
+    result: Mapped[Any | None] = mapped_column(columns.JSONText)
     error_type: Mapped[str | None]
     error_message: Mapped[str | None]
     # The group of failures that it belongs to, while it is failed (`app/models/error_group.py`).
-    error_fingerprint: Mapped[str | None] = mapped_column(Word)
+    error_fingerprint: Mapped[str | None] = mapped_column(columns.Word)
 
     run_at: Mapped[datetime | None]
-    delay_seconds: Mapped[float | None] = mapped_column(Double)
+    delay_seconds: Mapped[float | None] = mapped_column(columns.Double)
     expires_at: Mapped[datetime | None]
-    timeout_seconds: Mapped[float | None] = mapped_column(Double)
-    retry_backoff_seconds: Mapped[float | None] = mapped_column(Double)
+    timeout_seconds: Mapped[float | None] = mapped_column(columns.Double)
+    retry_backoff_seconds: Mapped[float | None] = mapped_column(columns.Double)
     max_attempts: Mapped[int] = mapped_column(server_default="1")
     # The request or the decorator sets max_attempts: then `self.retry()` obeys it rather than max_retries.
     max_attempts_named: Mapped[bool] = mapped_column(server_default=false())
     rerun_lost: Mapped[bool] = mapped_column(server_default=true())
     # As requested. `active_key` is the unique_key until the task has ended, and NULL from then on: a unique index holds
     # it. `transition()` writes it with the status.
-    unique_key: Mapped[str | None] = mapped_column(ShortText, info=SIZED)
+    unique_key: Mapped[str | None] = mapped_column(columns.ShortText, info=SIZED)
     on_conflict: Mapped[OnConflict | None] = mapped_column(_Named(OnConflict))
-    active_key: Mapped[str | None] = mapped_column(ShortText)
+    active_key: Mapped[str | None] = mapped_column(columns.ShortText)
     # A limit by its name, and a key of it. A task with a limit is held until it has a place.
-    limit: Mapped[str | None] = mapped_column(ShortText)
-    limit_key: Mapped[str | None] = mapped_column(ShortText)
+    limit: Mapped[str | None] = mapped_column(columns.ShortText)
+    limit_key: Mapped[str | None] = mapped_column(columns.ShortText)
     # The ids of the tasks that it was to wait for, as requested (`TaskDependency`); NULL for none.
-    depends_on: Mapped[list[str] | None] = mapped_column(JSONText, info=SIZED)
+    depends_on: Mapped[list[str] | None] = mapped_column(columns.JSONText, info=SIZED)
     # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
     retry_of: Mapped[UUID | None]
     # The schedule that made it. No foreign key: it outlives the schedule.
@@ -232,7 +216,7 @@ class Task(Base):
     held: Mapped[Held | None] = mapped_column(_Named(Held))
 
     # Told of its end, beside the endpoints of its user (`app/models/webhook.py`).
-    webhook_url: Mapped[str | None] = mapped_column(LongText)
+    webhook_url: Mapped[str | None] = mapped_column(columns.LongText)
     # A bit for each consumer of the outbox that wants to know what becomes of it (`app/models/outbox.py`).
     # NULL for none, as nearly all have it.
     followers: Mapped[int | None] = mapped_column(SmallInteger)
@@ -251,7 +235,7 @@ class Task(Base):
     generation: Mapped[int] = mapped_column(server_default="1")
     due_at: Mapped[datetime | None]
     # The place in the line of its queue and priority; null until the task is due, and while it is not pending.
-    turn: Mapped[float | None] = mapped_column(Double)
+    turn: Mapped[float | None] = mapped_column(columns.Double)
     delete_requested_at: Mapped[datetime | None]
     # Bytes of the name, tags and metadata, of the rows of `task_attempts`, and of whatever else is kept for the task
     # outside of `args`, `kwargs`, `progress_detail`, `result` and `error_message`, whose size the database knows.
@@ -270,16 +254,16 @@ class Task(Base):
     waits: Mapped[str | None] = column_property(WAITS_COLUMN)
 
     __table_args__ = (
-        enum_check("status", TaskStatus),
-        enum_check("priority", TaskPriority),
+        columns.enum_check("status", TaskStatus),
+        columns.enum_check("priority", TaskPriority),
         CheckConstraint("(status = 'running') = (claim_id IS NOT NULL)", name="running_has_claim"),
         CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="pending_is_due"),
         CheckConstraint("turn IS NULL OR status = 'pending'", name="turn"),
         CheckConstraint(
             "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)", name="terminal_has_finish"
         ),
-        enum_check("on_conflict", OnConflict),
-        CheckConstraint(Condition(ACTIVE_KEY_UNTIL_THE_END), name="active_key"),
+        columns.enum_check("on_conflict", OnConflict),
+        CheckConstraint(columns.Condition(ACTIVE_KEY_UNTIL_THE_END), name="active_key"),
         CheckConstraint(
             f"held IS NULL OR status = 'pending' AND held IN ({', '.join(repr(str(kind)) for kind in Held)})",
             name="held",
@@ -316,11 +300,11 @@ SIZED_TEXTS, SIZED_OTHERS = (
 )
 
 
-class TaskAttempt(Base):
+class TaskAttempt(columns.Base):
     """An attempt that did not succeed. The task's own row holds running and succeeded ones."""
 
     __tablename__ = "task_attempts"
-    __table_args__ = (enum_check("outcome", AttemptOutcome),)
+    __table_args__ = (columns.enum_check("outcome", AttemptOutcome),)
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -339,7 +323,7 @@ engines.install_triggers(TaskAttempt.__table__, TaskAttempt.__tablename__)
 # -- Which tasks wait for which: one row for each child and parent, as long as the child is there ----------------------
 
 
-class TaskDependency(Base):
+class TaskDependency(columns.Base):
     """A child waits for its parent while the row is open. The parent's end closes it, whatever the end was.
 
     `goes_on`: the child runs also where the parent has failed or was revoked. No foreign key to the parent: one that a
@@ -359,19 +343,19 @@ class TaskDependency(Base):
 # -- Idempotency keys: a user's request under a key, and the tasks that it created -------------------------------------
 
 
-class IdempotencyKey(Base):
+class IdempotencyKey(columns.Base):
     """Committed with what was made or not at all. It outlives that, so that a late repetition makes no second one."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index(None, "task_id"), Index(None, "created_at"))
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(short_text(255), primary_key=True)
-    fingerprint: Mapped[bytes] = mapped_column(Digest)
+    key: Mapped[str] = mapped_column(columns.short_text(255), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(columns.Digest)
     # Read still, written no more: the id of a single task, NULL once it has been deleted.
     task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))
     # What was made, in the order of the request: tasks, or a schedule or workflow. A deleted one is found missing.
-    task_ids: Mapped[list[str] | None] = mapped_column(JSONText)
+    task_ids: Mapped[list[str] | None] = mapped_column(columns.JSONText)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -404,7 +388,7 @@ class LogLevel(StrEnum):
 LogLine = tuple[int, str, int, str, str, str]
 
 
-class TaskLog(Base):
+class TaskLog(columns.Base):
     """One line, written by the attempt that logged it and deleted with the task."""
 
     __tablename__ = "task_logs"
@@ -416,13 +400,13 @@ class TaskLog(Base):
     level: Mapped[int] = mapped_column(SmallInteger)
     logger: Mapped[str]
     message: Mapped[str]
-    fields: Mapped[dict[str, Any]] = mapped_column(JSONText)
+    fields: Mapped[dict[str, Any]] = mapped_column(columns.JSONText)
 
 
 # -- What bodies of tasks emitted: the pieces of their output streams --------------------------------------------------
 
 
-class TaskOutput(Base):
+class TaskOutput(columns.Base):
     """One chunk, written by the attempt that emitted it and deleted with the task.
 
     `seq` is numbered as the lines of the log are (SEQ_BITS). Several texts may stand in one chunk.
@@ -433,17 +417,17 @@ class TaskOutput(Base):
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    stream: Mapped[str] = mapped_column(ShortText)
+    stream: Mapped[str] = mapped_column(columns.ShortText)
     attempt: Mapped[int]
     at: Mapped[datetime]
-    chunk: Mapped[Any] = mapped_column(JSONText)
+    chunk: Mapped[Any] = mapped_column(columns.JSONText)
     bytes: Mapped[int]
 
 
 # -- The steps that bodies of tasks have done: what `self.step` keeps for a later attempt ------------------------------
 
 
-class TaskStep(Base):
+class TaskStep(columns.Base):
     """One step, written by the attempt that ran it and deleted with the task.
 
     `seq` is numbered as the lines of the log are (SEQ_BITS): no index has it, since a task has some
@@ -455,14 +439,14 @@ class TaskStep(Base):
     __table_args__ = (Index("ix_task_steps_user", "user_id", "bytes"),)
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    name: Mapped[str] = mapped_column(columns.ShortText, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[UUID]
     attempt: Mapped[int]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]
     bytes: Mapped[int]
-    result: Mapped[Any] = mapped_column(JSONText, nullable=True)
+    result: Mapped[Any] = mapped_column(columns.JSONText, nullable=True)
 
     @property
     def size(self) -> int:

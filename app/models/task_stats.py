@@ -4,13 +4,14 @@ The submit and the trigger on `tasks` leave rows that nobody waits for; maintena
 for their user and for all users (ALL_USERS), until the rows are older than any window that shows them.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, Table
 
 from app.core.duration_buckets import LAST
+from app.core.moments import EPOCH
 from app.ddl import indexes
 from app.ddl.columns import Base, Double, Id, ShortText, UTCDateTime, Word
 from app.ddl.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
@@ -31,12 +32,10 @@ _KINDS: dict[str, Any] = {"priority": Word}
 SUBMITTED = (*STAT_KIND, "celery_task_name")
 STAT_NUMBERS = ("submitted", "succeeded", "failed", "revoked")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def begin_of_step(moment: datetime, seconds: int) -> datetime:
-    """The begin of the step that a time is in. All steps are counted from midnight in UTC."""
-    return moment - (moment - _EPOCH) % timedelta(seconds=seconds)
+    """Return the begin of the step that a time is in. All steps are counted from midnight in UTC."""
+    return moment - (moment - EPOCH) % timedelta(seconds=seconds)
 
 
 # One row for each kind of task that a statement has created. Like `task_count_changes` it has no key.

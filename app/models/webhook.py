@@ -81,7 +81,7 @@ class WebhookEndpoint(Base):
     __tablename__ = "webhook_endpoints"
 
     def __repr__(self) -> str:
-        """What a row is about, with no secret of its URL; a value that is not loaded is not asked for."""
+        """Return what a row is about, with no secret of its URL; a value that is not loaded is not asked for."""
         known = self.__dict__
         return f"<WebhookEndpoint {known.get('id')} {redact_text(known.get('url', ''))!r}>"
 
@@ -181,7 +181,7 @@ class WebhookDelivery(Base):
     __tablename__ = "webhook_deliveries"
 
     def __repr__(self) -> str:
-        """What a row is about; a value that is not loaded is not asked for."""
+        """Return what a row is about; a value that is not loaded is not asked for."""
         known = self.__dict__
         return f"<WebhookDelivery {known.get('id')} {known.get('type')} {known.get('state')}>"
 

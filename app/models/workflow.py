@@ -37,7 +37,7 @@ class Workflow(Base):
     __tablename__ = "workflows"
 
     def __repr__(self) -> str:
-        """What a row is about; a value that is not loaded is not asked for."""
+        """Return what a row is about; a value that is not loaded is not asked for."""
         known = self.__dict__
         return f"<Workflow {known.get('id')} {known.get('name')!r} {known.get('status') or 'active'}>"
 

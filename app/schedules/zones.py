@@ -67,7 +67,7 @@ def zone_names() -> list[str]:
 
 
 @cache
-def version() -> str:
+def tzdata_version() -> str:
     """Return the version of the package, such as `2026.6`, which is IANA's 2026f."""
     return metadata.version("tzdata")
 

@@ -170,7 +170,7 @@ class SchedulePatch(PatchModel):
 
 
 def _hidden(task: Any) -> Any:
-    """The task with its secrets hidden, as an answer shows those of a task."""
+    """Return the task with its secrets hidden, as an answer shows those of a task."""
     if not isinstance(task, Mapping):
         return task
     hidden = {name: redact(task[name]) for name in ("kwargs", "metadata") if name in task}

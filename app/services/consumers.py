@@ -16,7 +16,7 @@ from app.services.workflows.dependents import CONSUMER as CHILDREN
 
 
 def with_own_numbers(*consumers: Consumer) -> tuple[Consumer, ...]:
-    """The consumers. Raises ValueError if two have one number: the rows of both would go to the first one."""
+    """Return the consumers. Raises ValueError if two have one number: the rows of both would go to the first one."""
     names: dict[int, str] = {}
     for one in consumers:
         if one.number in names:
@@ -32,7 +32,7 @@ CONSUMERS = with_own_numbers(WEBHOOKS, CHILDREN)
 
 
 def read_lags() -> list[OutboxLag]:
-    """The lag of each consumer, and of each number that none has and rows are of. On a connection of its own."""
+    """Return the lag of each consumer, and of each number that none has and rows are of. On a connection of its own."""
     set_aside = OutboxRow.set_aside_at.is_not(None)
     found = sa.select(OutboxRow.consumer, set_aside, sa.func.count(), sa.func.min(OutboxRow.created_at), NOW)
     with SessionLocal() as db:

@@ -109,7 +109,7 @@ def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]
 
 
 def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int:
-    """As `follow_tasks`, for the consumers of these bits. Returns how many tasks lacked one of them."""
+    """Have the consumers of these bits follow tasks, as `follow_tasks`. Returns how many tasks lacked one of them."""
     known = sa.func.coalesce(Task.followers, 0)
     followers, is_new = known.bitwise_or(bits), known.bitwise_and(bits) != bits
     statement = sa.update(Task).where(*which, is_new).values(followers=followers)
@@ -208,7 +208,7 @@ _DONE = sa.delete(_OUTBOX).where(is_one_of(_ROWS.id, "ids"))
 
 @cache
 def _first_of(number: int) -> Any:
-    """The SELECT of the first rows of so many users, as many of each."""
+    """Return the SELECT of the first rows of so many users, as many of each."""
     of_users = [
         sa.select(_ROWS.id)
         .where(*_IS_READY, _ROWS.user_id == sa.bindparam(f"user_{each}", type_=_ROWS.user_id.type), _IS_FIRST)
@@ -241,5 +241,5 @@ def _first_of_users(db: Session, consumer: Consumer, turn: Turn) -> Sequence[int
 
 
 def _first_of_tasks(db: Session, consumer: Consumer, of: Sequence[UUID]) -> Sequence[int]:
-    """The ids of rows to hand over now, of these tasks."""
+    """Return the ids of rows to hand over now, of these tasks."""
     return db.scalars(_FIRST_OF, {"consumer": consumer.number, "of": list(of)}).all()

@@ -12,22 +12,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.listing import Page
 from app.db.session import transaction
 from app.db.statements import reads, schedules
 from app.db.transactions import retries_deadlocks
-from app.errors import (
-    InvalidInput,
-    InvalidTask,
-    InvalidTransition,
-    PreconditionFailed,
-    TaskActive,
-    TaskCancelled,
-    TaskNotFound,
-    Text,
-)
+from app.errors import Text
 from app.models.audit import AuditEvent
 from app.models.auth import Scope
 from app.models.bulk import BulkDeed, Deed
@@ -66,9 +58,9 @@ from app.services.tasks import (
 )
 from app.services.tasks.permissions import check_may_create, check_priority
 from app.services.tasks.quotas import load_of, quotas
-from app.services.workflow_service import workflow_service
 from app.services.workflows import dependents, lifecycle
 from app.services.workflows.lifecycle import Restart
+from app.services.workflows.service import workflow_service
 
 
 class TaskService:
@@ -105,7 +97,7 @@ class TaskService:
             "priority": priority,
             **options,
         }
-        rows = new_rows.rows_of([new_rows.parse(fields)], _user_id(user_id))
+        rows = new_rows.rows_of([fields], _user_id(user_id))
         ((task, _),) = task_creation.create_from_rows(db, rows, commit=commit, within_quota=False)
         return task, str(task.celery_id)
 
@@ -119,14 +111,13 @@ class TaskService:
         Raises UnknownTask, InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, LimitReached,
         InvalidTask for an unknown user; with `within_quota`, which the API sets, also QuotaExceeded.
         """
-        tasks = [task if isinstance(task, TaskCreate) else new_rows.parse(task) for task in wanted]
-        rows = new_rows.rows_of(tasks, _user_id(user_id))
+        rows = new_rows.rows_of(wanted, _user_id(user_id))
         created = task_creation.create_from_rows(db, rows, commit=commit, within_quota=within_quota)
         return [task for task, _ in created]
 
     @retries_deadlocks
     def create_or_find(self, db: Session, wanted: TaskCreate, rights: Rights) -> tuple[Task, bool]:
-        """As `create_tasks` for one task of a caller with these rights, within the quotas.
+        """Create one task of a caller with these rights, within the quotas, as `create_tasks` does.
 
         Raises TaskNotAllowed, InsufficientScope besides. Returns it, and whether it is new: not if another task has the
         `unique_key`, and `on_conflict` allows it.
@@ -176,7 +167,7 @@ class TaskService:
     def show_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0
     ) -> Page[dict[str, Any]]:
-        """As `list_page`, each task as `TaskRead` takes it. The page ends at MAX_PAGE_BYTES, with one task at least.
+        """Return a `list_page` of tasks as `TaskRead` takes them. It ends at MAX_PAGE_BYTES, with one task at least.
 
         A page that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
@@ -189,7 +180,7 @@ class TaskService:
         return task_queries.longest_running(db, limit, owner)
 
     def show_counts(self, db: Session, wanted: TaskFilter, *, by_reason: bool = False) -> dict[str, Any]:
-        """As `count`; with `by_reason` also for what the pending ones wait.
+        """Return the numbers of `count`; with `by_reason` also those of what the pending ones wait for.
 
         A count that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
@@ -269,7 +260,7 @@ class TaskService:
         with transaction(db, commit=commit):
             cancelled = task_changes.report_progress(db, task_id, progress, detail)
         if cancelled:
-            raise TaskCancelled
+            raise errors.TaskCancelled
         return self.get_task(db, task_id)
 
     def update_task_status(
@@ -342,7 +333,7 @@ class TaskService:
                 ):
                     break
             else:
-                raise PreconditionFailed
+                raise errors.PreconditionFailed
             if state:
                 task_changes.set_state(db, task.id, state)
             task = self.get_task(db, task.id)
@@ -377,8 +368,8 @@ class TaskService:
                 if asked or task.status is TaskStatus.REVOKED:
                     return task
                 if task.status in TERMINAL:
-                    raise InvalidTransition(Text("The task has already {}", task.status))
-            raise InvalidTransition("The task is changing: try again")
+                    raise errors.InvalidTransition(Text("The task has already {}", task.status))
+            raise errors.InvalidTransition("The task is changing: try again")
 
     def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
         """Cancel a task. Returns True if it was revoked or asked to stop, False if it had ended otherwise.
@@ -387,7 +378,7 @@ class TaskService:
         """
         try:
             self.cancel(db, task_id, commit=commit)
-        except InvalidTransition:
+        except errors.InvalidTransition:
             return False
         return True
 
@@ -410,7 +401,7 @@ class TaskService:
         reservation = quotas.reserve(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
-                limited_tasks.keep(db, task.limit)
+                limited_tasks.keep_limit(db, task.limit)
             restart = Restart(db, [task])
             restart.check(task_id)
             if task.workflow_id is not None:
@@ -490,13 +481,13 @@ class TaskService:
                 # The task has not ended, or is deleted: get_task tells which.
                 if not force and self.get_task(db, task_id, owner=owner).status not in TERMINAL:
                     break
-            raise TaskActive
+            raise errors.TaskActive
 
     def delete_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
         """Delete an ended task. Returns False if it is pending or running. Raises TaskNotFound."""
         try:
             return self.delete(db, task_id, commit=commit)
-        except TaskActive:
+        except errors.TaskActive:
             return False
 
     # Change many
@@ -512,7 +503,7 @@ class TaskService:
         """
         selection = Selection.of(wanted, _ids(ids))
         if selection is None:
-            raise InvalidInput("Name tasks by their ids, or by a filter")
+            raise errors.InvalidInput("Name tasks by their ids, or by a filter")
         return deeds.preview(db, Deed(deed), Caller(_user_id(user_id), as_admin), selection, with_sample=with_sample)
 
     def start_bulk(
@@ -601,13 +592,13 @@ def _id(task_id: UUID | str) -> UUID:
     if isinstance(task_id, UUID):
         return task_id
     if task_id is None:  # what a `task_id=None` parameter holds after `.delay()`
-        raise TaskNotFound(
+        raise errors.TaskNotFound(
             "task_id is None: the body runs without a record, as after .delay(); self.update_progress works"
         )
     try:
         return UUID(task_id)
     except (ValueError, TypeError, AttributeError):
-        raise TaskNotFound(Text("A task_id is a UUID or its text, not {}", _told(task_id))) from None
+        raise errors.TaskNotFound(Text("A task_id is a UUID or its text, not {}", _told(task_id))) from None
 
 
 def _ids(ids: Sequence[UUID | str] | None) -> list[UUID] | None:
@@ -619,7 +610,7 @@ def _user_id(user_id: UUID | str) -> UUID:
     try:
         return user_id if isinstance(user_id, UUID) else UUID(user_id)
     except (ValueError, TypeError, AttributeError):
-        raise InvalidTask(Text("user_id is the UUID of a user or its text, not {}", _told(user_id))) from None
+        raise errors.InvalidTask(Text("user_id is the UUID of a user or its text, not {}", _told(user_id))) from None
 
 
 task_service = TaskService()

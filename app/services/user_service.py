@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core.config import get_settings
 from app.core.origin import Actor, address_block
 from app.core.security import hash_password
@@ -17,18 +18,7 @@ from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.session import transaction
 from app.db.statements import accounts
 from app.db.statements.accounts import lock_user
-from app.errors import (
-    FieldError,
-    InvalidInput,
-    LastAdmin,
-    RegistrationClosed,
-    Text,
-    UserExists,
-    UserHasTasks,
-    UserNotFound,
-    WeakPassword,
-    WrongPassword,
-)
+from app.errors import Text
 from app.models.audit import AuditEvent
 from app.models.task import TaskPriority
 from app.models.user import Role, User
@@ -50,7 +40,7 @@ class UserService:
     def register(self, db: Session, username: str, email: str, password: str, address: str) -> User:
         """Register a user. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
         if not get_settings().allow_registration:
-            raise RegistrationClosed
+            raise errors.RegistrationClosed
         settings = get_settings()
         with transaction(db):
             limits = {address_block(address): settings.registrations_per_address}
@@ -64,7 +54,7 @@ class UserService:
                 login_throttle.remember_block(db, settings, user.id, address)
                 actor = Actor(user.id, user.username)
                 audit.record(db, AuditEvent.USER_REGISTERED, Subject.user(user.id), actor=actor)
-        except UserExists:
+        except errors.UserExists:
             _record_taken_name(db, Subject.address(address))
             raise
         return user
@@ -104,7 +94,7 @@ class UserService:
         with transaction(db, commit=commit):
             user = db.get(User, user_id, populate_existing=True)
             if user is None:
-                raise UserNotFound
+                raise errors.UserNotFound
         return user
 
     def list_users(
@@ -157,7 +147,7 @@ class UserService:
             login_throttle.count_deed(db, "changes of the profile", limits if changes else {})
         try:
             return self.update_user(db, user_id, changes)
-        except UserExists:
+        except errors.UserExists:
             _record_taken_name(db, Subject.user(user_id))
             raise
 
@@ -169,7 +159,7 @@ class UserService:
         Raises WrongPassword, WeakPassword, TooManyRequests.
         """
         if not auth_service.check_password(db, user_id, current):
-            raise WrongPassword
+            raise errors.WrongPassword
         with transaction(db):
             login_throttle.count_change(db, "changes of the password", user_id)
             user = self.get_user(db, user_id, commit=False)
@@ -204,7 +194,7 @@ class UserService:
             user = self._lock(db, user_id, with_admins=True)
             self._check_other_admin(db, user)
             if queries.has_active_tasks(db, user_id):
-                raise UserHasTasks
+                raise errors.UserHasTasks
             queries.delete_user(db, user_id)
             audit.record(
                 db, AuditEvent.USER_DELETED, Subject.user(user_id), username=user.username, role=str(user.role)
@@ -222,9 +212,9 @@ class UserService:
             return False
         try:
             self.create_user(db, admin.username, admin.email, admin.password, role=Role.ADMIN)
-        except WeakPassword as error:
-            raise WeakPassword(Text("FIRST_ADMIN_PASSWORD: {}", error.detail), error.errors) from None
-        except UserExists:
+        except errors.WeakPassword as error:
+            raise errors.WeakPassword(Text("FIRST_ADMIN_PASSWORD: {}", error.detail), error.errors) from None
+        except errors.UserExists:
             # Each API process does this at its start, so another one may have created the user.
             if self._exists(db, admin.username):
                 return False
@@ -237,7 +227,7 @@ class UserService:
             db, queries.name_columns(username=username, email=email) | {"password_hash": password_hash, **columns}
         )
         if user is None:
-            raise UserExists
+            raise errors.UserExists
         return user
 
     def _exists(self, db: Session, username: str) -> bool:
@@ -260,14 +250,14 @@ class UserService:
             accounts.lock_active_admins(db)
         user = lock_user(db, user_id)
         if user is None:
-            raise UserNotFound
+            raise errors.UserNotFound
         return user
 
     def _check_other_admin(self, db: Session, leaving: User) -> None:
         if leaving.role != Role.ADMIN or not leaving.is_active:
             return
         if not set(accounts.lock_active_admins(db)) - {leaving.id}:
-            raise LastAdmin
+            raise errors.LastAdmin
 
     def _write(self, db: Session, user: User, changes: dict[str, Any]) -> User:
         values = dict(changes) | queries.name_columns(username=changes.get("username"), email=changes.get("email"))
@@ -277,7 +267,7 @@ class UserService:
         except IntegrityError as error:
             if sqlstate(error) != UNIQUE_VIOLATION:
                 raise
-            raise UserExists from None
+            raise errors.UserExists from None
 
 
 def _record_taken_name(db: Session, subject: Subject) -> None:
@@ -310,12 +300,12 @@ def _first_admin(username: str, password: str, email: str | None) -> FirstAdmin:
     try:
         return FirstAdmin(username=username, password=password, email=email or f"{username}@localhost")
     except ValidationError as error:
-        refused: list[FieldError] = [
+        refused: list[errors.FieldError] = [
             {"loc": [f"FIRST_ADMIN_{each['loc'][0]}".upper()], "msg": each["msg"], "type": each["type"]}
             for each in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         detail = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in refused)
-        raise InvalidInput(detail, refused) from None
+        raise errors.InvalidInput(detail, refused) from None
 
 
 user_service = UserService()

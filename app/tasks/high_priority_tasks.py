@@ -16,7 +16,7 @@ from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
 from app.services.execution.attempts import current_attempt
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
-from app.services.webhook_service import webhook_service
+from app.services.webhooks.service import webhook_service
 from app.tasks import mails
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.files import InputFile

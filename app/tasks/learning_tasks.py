@@ -9,7 +9,7 @@ from pydantic import Field
 from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.tasks.files import InputFile, folder_of
-from app.tasks.table_tasks import Format, Names, Output, named
+from app.tasks.table_tasks import Format, Names, Output, artifact_arguments
 
 Column = Annotated[str, Field(min_length=1, max_length=1000)]
 MEDIA_TYPES = {".skops": "application/zip", ".html": "text/html; charset=utf-8", ".svg": "image/svg+xml"}
@@ -102,7 +102,10 @@ def predict(
             max_bytes=get_settings().max_file_bytes,
             report=self.update_progress,
         )
-        return {**done, "artifact": self.save_artifact(*named(f"predicted-{file.name}", output, folder / "output"))}
+        return {
+            **done,
+            "artifact": self.save_artifact(*artifact_arguments(f"predicted-{file.name}", output, folder / "output")),
+        }
 
 
 def _save_all(task: Any, folder: Path) -> dict[str, str]:

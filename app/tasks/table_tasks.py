@@ -112,7 +112,7 @@ def transform_data(
             max_output_bytes=settings.max_file_bytes,
             report=self.update_progress,
         )
-        return {**done, "artifact": self.save_artifact(*named(file.name, output, folder / "output"))}
+        return {**done, "artifact": self.save_artifact(*artifact_arguments(file.name, output, folder / "output"))}
 
 
 @celery_app.task(
@@ -151,7 +151,7 @@ def export_tasks(
             destination = lines
         else:
             _convert(lines, destination, output)
-        return {"rows": rows, "artifact": self.save_artifact(*named("tasks", output, destination))}
+        return {"rows": rows, "artifact": self.save_artifact(*artifact_arguments("tasks", output, destination))}
 
 
 def _convert(lines: Path, destination: Path, output: Output) -> None:
@@ -167,7 +167,7 @@ def _convert(lines: Path, destination: Path, output: Output) -> None:
     sink(writable(tasks, output), destination, output)
 
 
-def named(name: str, output: str, path: Any) -> tuple[str, Any, str]:
+def artifact_arguments(name: str, output: str, path: Any) -> tuple[str, Any, str]:
     """Return the arguments of `save_artifact` for an output of a file of this name."""
     stem = PurePath(name).name.removesuffix(".gz").removesuffix(".zst")
     for ending in (".csv", ".parquet", ".jsonl", ".ndjson", ".tsv", ".txt"):

@@ -13,8 +13,8 @@ WORKFLOWS = "/api/v1/workflows/"
 WIDTH = 8
 # Around the commits of the ends that the workflow is told of, the last one among them.
 POINTS = [
-    {"at": "app.services.workflows.dependents:note", "when": "before"},
-    {"at": "app.services.workflows.dependents:note", "when": "after"},
+    {"at": "app.services.workflows.dependents:note_in_workflows", "when": "before"},
+    {"at": "app.services.workflows.dependents:note_in_workflows", "when": "after"},
     {"at": "app.db.statements.workflows:end", "when": "before"},
     {"at": "app.db.statements.workflows:end", "when": "after"},
     {"at": "app.services.workflows.dependents:deliver_batch", "when": "after"},

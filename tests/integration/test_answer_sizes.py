@@ -31,11 +31,10 @@ from app.schemas.webhook import MAX_DESCRIPTION
 from app.schemas.workflow import MAX_REF
 from app.services.accounts import login_throttle
 from app.services.execution import attempts, ends
-from app.services.schedule_service import schedule_service
-from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules.service import ScheduleFilter, schedule_service
 from app.services.task_service import task_service
-from app.services.webhook_service import webhook_service
-from app.services.workflow_service import workflow_service
+from app.services.webhooks.service import webhook_service
+from app.services.workflows.service import workflow_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
 from tests.support.amounts import amount

@@ -20,7 +20,7 @@ from app.messaging.application import celery_app
 from app.messaging.loader import Finding
 from app.models import Schedule, User
 from app.models.worker import WorkerProcess
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from tests.support.accounts import MakeUser
 from tests.support.task_client import module_client
 from tests.support.tasks import LONG_RUNNING, new_user

@@ -17,7 +17,7 @@ from app.models import Limit, Task
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
 from app.services import audit
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from tests.support.database_errors import said

@@ -14,10 +14,11 @@ from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.api.http import password_limits
+from app.core import security
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
-from app.services.accounts import auth_service as auth_service_module, login_throttle
+from app.services.accounts import login_throttle
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register, sign_up
@@ -355,7 +356,7 @@ class TestHashing:
     ) -> None:
         token = login(client, anna["username"])["access_token"]
         may_end, lock, hashing, most = Event(), Lock(), 0, 0
-        verify = auth_service_module.verify_password
+        verify = security.verify_password
 
         def slow(password: str, stored: str | None) -> tuple[bool, str | None]:
             nonlocal hashing, most
@@ -367,7 +368,7 @@ class TestHashing:
                 hashing -= 1
             return verify(password, stored)
 
-        monkeypatch.setattr(auth_service_module, "verify_password", slow)
+        monkeypatch.setattr(security, "verify_password", slow)
         body = {"current_password": PASSWORD, "new_password": "a new password, longer"}
         with ThreadPoolExecutor(3 * get_settings().api_threads) as pool:
             logins = [pool.submit(attempt, client, anna["username"], PASSWORD) for _ in range(10)]

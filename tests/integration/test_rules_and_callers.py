@@ -22,7 +22,7 @@ from app.db.session import SessionLocal
 from app.messaging.application import celery_app
 from app.models.user import User
 from app.services.accounts.users import Rights
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from app.services.tasks.permissions import types_for
 from app.web.application import create_pages
 from tests.support.accounts import bearer

@@ -31,10 +31,10 @@ from app.models.webhook import DELIVERY_BYTES, DeliveryState, WebhookDelivery
 from app.outbound.targets import Policy
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
-from app.services.webhook_service import webhook_service
 from app.services.webhooks.lanes import PLACES, PLACES_OF_LANE
 from app.services.webhooks.new_deliveries import CONSUMER
 from app.services.webhooks.sender import Sender, sender_of
+from app.services.webhooks.service import webhook_service
 from tests.support.schedules import TASK
 from tests.support.tasks import new_user
 from tests.support.waiting import wait_for

@@ -14,7 +14,7 @@ from app.db.session import SessionLocal
 from app.messaging import wakeups
 from app.schemas.task import MAX_BATCH
 from app.services.task_service import task_service
-from app.services.workflow_service import workflow_service
+from app.services.workflows.service import workflow_service
 
 POLL_SECONDS = 0.01
 SECONDS = 600.0

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from app.maintenance.passes import schedules as fire
 from app.models.schedule import Schedule, ScheduleRun
 from app.models.task import Task
-from app.services.schedule_service import schedule_service
 from app.services.schedules.scheduled_tasks import first_after, now_of, time_text, timing_of
+from app.services.schedules.service import schedule_service
 from tests.support.tasks import LONG_RUNNING, new_user
 
 HOUR = timedelta(hours=1)

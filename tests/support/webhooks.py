@@ -22,11 +22,11 @@ from app.outbound import Bounds, Client
 from app.outbound.targets import Policy
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
-from app.services.webhook_service import NewEndpoint, webhook_service
 from app.services.webhooks import queue, sender as outcomes
 from app.services.webhooks.new_deliveries import CONSUMER
 from app.services.webhooks.queue import Taken
 from app.services.webhooks.sender import Ended, Sender
+from app.services.webhooks.service import NewEndpoint, webhook_service
 from tests.support.tasks import finish, new_task
 from tests.unit.outbound.web_server import Web
 

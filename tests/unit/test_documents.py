@@ -22,10 +22,10 @@ from app.main import app
 from app.models.task import TRANSITIONS
 from app.models.task_filter import FIELDS
 from app.models.task_stats import SUM_BUCKETS
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
-from app.services.webhook_service import webhook_service
-from app.services.workflow_service import workflow_service
+from app.services.webhooks.service import webhook_service
+from app.services.workflows.service import workflow_service
 from tests.mutants.mutants import read_mutants
 from tests.support import http_reference
 from tests.support.pages import FENCE, SAVED

@@ -26,9 +26,8 @@ from app.schemas.schedule import (
 )
 from app.schemas.task import TaskRead
 from app.schemas.task_changes import named_in
-from app.services.schedule_service import NextTime, schedule_service
-from app.services.schedules.listing import SCHEDULES, ScheduleFilter
 from app.services.schedules.runs import RUNS
+from app.services.schedules.service import SCHEDULES, NextTime, ScheduleFilter, schedule_service
 
 router = SlashRouter(prefix="/schedules", tags=["schedules"])
 TAG_DESCRIPTION = "Make tasks again and again: by cron lines in time zones, or at intervals."

@@ -25,8 +25,8 @@ from app.schemas.webhook import (
     WebhookSecret,
 )
 from app.services.tasks.permissions import check_may_send
-from app.services.webhook_service import Rotated, webhook_service
 from app.services.webhooks import deliveries
+from app.services.webhooks.service import Rotated, webhook_service
 
 router = SlashRouter(prefix="/webhooks", tags=["webhooks"])
 TAG_DESCRIPTION = "Have your own services told of the ends of your tasks, signed by Standard Webhooks."

@@ -19,8 +19,8 @@ from app.api.task_filters import seen_by
 from app.live.streams import version_of
 from app.models.task import TERMINAL
 from app.schemas.workflow import EXAMPLE, WorkflowCreate, WorkflowRead, WorkflowSummary
-from app.services.workflow_service import workflow_service
 from app.services.workflows.reading import WORKFLOWS, WorkflowFilter
+from app.services.workflows.service import workflow_service
 
 router = SlashRouter(prefix="/workflows", tags=["workflows"])
 TAG_DESCRIPTION = "Run tasks one after the other: each starts once those that it waits for have succeeded."

@@ -7,5 +7,5 @@ from app.db.connections import mysql, postgresql, sqlite
 
 
 def of(engine: str) -> ModuleType:
-    """The module for POSTGRESQL, MYSQL or SQLITE of `app/core/engines.py`."""
+    """Return the module for POSTGRESQL, MYSQL or SQLITE of `app/core/engines.py`."""
     return {MYSQL: mysql, SQLITE: sqlite}.get(engine, postgresql)

@@ -30,7 +30,7 @@ _USUAL_SECONDS = "task_service_statement_seconds"
 
 
 def options(settings: Settings, idle_ms: int | None) -> dict[str, Any]:
-    """What `create_engine` needs."""
+    """Return what `create_engine` needs."""
     del idle_ms  # see `prepare`
     seconds = settings.database_statement_timeout_seconds
     return {
@@ -57,7 +57,7 @@ def prepare(engine: Engine, settings: Settings, idle_ms: int | None) -> None:
 
 
 def _refused(context: ExceptionContext) -> IntegrityError | None:
-    """What a CHECK or a trigger refuses, as on the other engines: to PyMySQL it is an OperationalError."""
+    """Return the error of a CHECK or a trigger as on the other engines: to PyMySQL it is an OperationalError."""
     error = context.sqlalchemy_exception
     if error is None or isinstance(error, IntegrityError) or not sqlstate(error).startswith(INTEGRITY_VIOLATION):
         return None

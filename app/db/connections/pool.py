@@ -37,7 +37,7 @@ def replace_dead_connections(engine: Engine, max_idle_seconds: float) -> None:
 
 
 def is_usable(connection: Any, idle_since: float, max_idle_seconds: float) -> bool:
-    """Whether this DBAPI connection may be used again. Takes about 2 µs and sends nothing.
+    """Return whether this DBAPI connection may be used again. Takes about 2 µs and sends nothing.
 
     `idle_since` is when it was last used, by `time.monotonic()`. A driver whose connections have no `fileno()` is not
     checked.
@@ -68,7 +68,7 @@ else:
     _poll.argtypes = (ctypes.POINTER(_PollFd), ctypes.c_ulong, ctypes.c_int)
 
     def _is_ready(descriptor: int) -> bool:
-        """Whether the descriptor is readable, at its end, or in error."""
+        """Return whether the descriptor is readable, at its end, or in error."""
         return bool(_poll(_PollFd(descriptor, select.POLLIN), 1, 0))
 
 

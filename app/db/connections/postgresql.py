@@ -15,7 +15,7 @@ ALWAYS_AUTOCOMMIT: dict[str, Any] = {**AUTOCOMMIT, "skip_autocommit_rollback": T
 
 
 def options(settings: Settings, idle_ms: int | None) -> dict[str, Any]:
-    """What `create_engine` needs. The server ends transactions that are idle for `idle_ms` milliseconds.
+    """Return what `create_engine` needs. The server ends transactions that are idle for `idle_ms` milliseconds.
 
     Times are in UTC, a lost server is detected, and every statement has a time limit.
     """

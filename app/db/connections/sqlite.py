@@ -35,7 +35,7 @@ _DEADLINE = "task_service_deadline"
 
 
 def options(settings: Settings, idle_ms: int | None) -> dict[str, Any]:
-    """What `create_engine` needs."""
+    """Return what `create_engine` needs."""
     del idle_ms  # a process that ends lets go of its locks; one that is frozen keeps them (docs/servers.md)
     return {
         "poolclass": ForkablePool,

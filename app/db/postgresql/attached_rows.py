@@ -8,29 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    Connection,
-    Integer,
-    Select,
-    SmallInteger,
-    Text,
-    Uuid,
-    bindparam,
-    cast,
-    column,
-    delete,
-    exists,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -71,31 +49,33 @@ __all__ = [
 ]
 
 _LINE_COLUMNS = ("seq", "at", "level", "logger", "message", "fields")
-_TASK_ID = bindparam("p_task_id", type_=Uuid)
-_LINE_SIZE: ColumnElement[int] = (
-    literal(LOG_LINE_BYTES, Integer)
-    + func.octet_length(TaskLog.logger)
-    + func.octet_length(TaskLog.message)
-    + func.octet_length(TaskLog.fields)
+_TASK_ID = sa.bindparam("p_task_id", type_=sa.Uuid)
+_LINE_SIZE: sa.ColumnElement[int] = (
+    sa.literal(LOG_LINE_BYTES, sa.Integer)
+    + sa.func.octet_length(TaskLog.logger)
+    + sa.func.octet_length(TaskLog.message)
+    + sa.func.octet_length(TaskLog.fields)
 )
 _GIVEN_LINES = (
-    func.json_to_recordset(cast(bindparam("p_lines", type_=Text), JSON))
+    sa.func.json_to_recordset(sa.cast(sa.bindparam("p_lines", type_=sa.Text), sa.JSON))
     .table_valued(
-        column("seq", BigInteger),
-        column("at", UTCDateTime),
-        column("level", SmallInteger),
-        column("logger", Text),
-        column("message", Text),
-        column("fields", Text),
+        sa.column("seq", sa.BigInteger),
+        sa.column("at", UTCDateTime),
+        sa.column("level", sa.SmallInteger),
+        sa.column("logger", sa.Text),
+        sa.column("message", sa.Text),
+        sa.column("fields", sa.Text),
     )
     .render_derived(name="given", with_types=True)
 )
 
 
-def _log_statement() -> Select[Any]:
+def _log_statement() -> sa.Select[Any]:
     """Add lines, delete the oldest ones, and count the bytes of both with the task: one round trip, one commit."""
-    is_there = exists(select(Task.id).where(Task.id == _TASK_ID))
-    lines = select(_TASK_ID, bindparam("p_attempt", type_=Integer), *(_GIVEN_LINES.c[name] for name in _LINE_COLUMNS))
+    is_there = sa.exists(sa.select(Task.id).where(Task.id == _TASK_ID))
+    lines = sa.select(
+        _TASK_ID, sa.bindparam("p_attempt", type_=sa.Integer), *(_GIVEN_LINES.c[name] for name in _LINE_COLUMNS)
+    )
     added = (
         insert(TaskLog)
         .from_select(["task_id", "attempt", *_LINE_COLUMNS], lines.where(is_there))
@@ -103,18 +83,18 @@ def _log_statement() -> Select[Any]:
         .returning(_LINE_SIZE.label("bytes"))
         .cte("added")
     )
-    oldest = (TaskLog.task_id == _TASK_ID, TaskLog.seq <= bindparam("p_through", type_=BigInteger))
-    gone = delete(TaskLog).where(*oldest).returning(_LINE_SIZE.label("bytes")).cte("gone")
-    more, less = (select(func.coalesce(func.sum(each.c.bytes), 0)).scalar_subquery() for each in (added, gone))
+    oldest = (TaskLog.task_id == _TASK_ID, TaskLog.seq <= sa.bindparam("p_through", type_=sa.BigInteger))
+    gone = sa.delete(TaskLog).where(*oldest).returning(_LINE_SIZE.label("bytes")).cte("gone")
+    more, less = (sa.select(sa.func.coalesce(sa.func.sum(each.c.bytes), 0)).scalar_subquery() for each in (added, gone))
     counted = (
-        update(Task)
+        sa.update(Task)
         .where(Task.id == _TASK_ID)
         .values(attached_bytes=Task.attached_bytes + more - less)
         .returning(Task.id)
         .cte("counted")
     )
     # A body may hold its own row in a transaction that goes on: lines wait for the next time, and do not hang.
-    return select(counted.c.id).execution_options(**{SET_LOCAL: {**BY_KEY, "lock_timeout": "200ms"}})
+    return sa.select(counted.c.id).execution_options(**{SET_LOCAL: {**BY_KEY, "lock_timeout": "200ms"}})
 
 
 WRITE_LOG = _log_statement()
@@ -133,49 +113,49 @@ def write_log(db: Executor, task_id: UUID, attempt: int, lines: Sequence[LogLine
 # -- Writing what a body emits. Reading it is portable: `app/services/tasks/task_history.py` ---------------------------
 
 _GIVEN_CHUNKS = (
-    func.json_to_recordset(cast(bindparam("p_chunks", type_=Text), JSON))
+    sa.func.json_to_recordset(sa.cast(sa.bindparam("p_chunks", type_=sa.Text), sa.JSON))
     .table_valued(
-        column("seq", BigInteger),
-        column("stream", Text),
-        column("at", UTCDateTime),
-        column("chunk", Text),
-        column("bytes", Integer),
+        sa.column("seq", sa.BigInteger),
+        sa.column("stream", sa.Text),
+        sa.column("at", UTCDateTime),
+        sa.column("chunk", sa.Text),
+        sa.column("bytes", sa.Integer),
     )
     .render_derived(name="given", with_types=True)
 )
 
 
-def _output_statement() -> Select[Any]:
+def _output_statement() -> sa.Select[Any]:
     """Lock the task's row, add chunks, and count their bytes: one round trip, one commit."""
     held = (
-        select(TASKS.c.id, TASKS.c.attempt, TASKS.c.cancel_requested_at)
+        sa.select(TASKS.c.id, TASKS.c.attempt, TASKS.c.cancel_requested_at)
         .where(
-            TASKS.c.id == bindparam("p_task_id", type_=Uuid),
-            TASKS.c.attempt == bindparam("p_attempt", type_=Integer),
-            or_(in_state(TaskStatus.RUNNING), bindparam("p_has_ended", type_=Boolean)),
+            TASKS.c.id == sa.bindparam("p_task_id", type_=sa.Uuid),
+            TASKS.c.attempt == sa.bindparam("p_attempt", type_=sa.Integer),
+            sa.or_(in_state(TaskStatus.RUNNING), sa.bindparam("p_has_ended", type_=sa.Boolean)),
         )
         .with_for_update()
         .cte("held")
     )
     names = list(Chunk._fields)
-    rows = select(held.c.id, held.c.attempt, *(_GIVEN_CHUNKS.c[name] for name in names))
+    rows = sa.select(held.c.id, held.c.attempt, *(_GIVEN_CHUNKS.c[name] for name in names))
     added = (
         insert(OUTPUT)
-        .from_select(["task_id", "attempt", *names], rows.select_from(held.join(_GIVEN_CHUNKS, true())))
+        .from_select(["task_id", "attempt", *names], rows.select_from(held.join(_GIVEN_CHUNKS, sa.true())))
         .on_conflict_do_nothing()  # sent again after a lost reply
         .returning(OUTPUT.c.bytes)
         .cte("added")
     )
-    more = select(func.coalesce(func.sum(added.c.bytes), 0)).scalar_subquery()
+    more = sa.select(sa.func.coalesce(sa.func.sum(added.c.bytes), 0)).scalar_subquery()
     counted = (
-        update(TASKS)
+        sa.update(TASKS)
         .where(TASKS.c.id == held.c.id)
         .values(attached_bytes=TASKS.c.attached_bytes + more)
         .returning(held.c.cancel_requested_at)
         .cte("counted")
     )
     # A body may hold its own row in a transaction that goes on: chunks wait for the next time, and do not hang.
-    return select(counted.c.cancel_requested_at).execution_options(
+    return sa.select(counted.c.cancel_requested_at).execution_options(
         **{SET_LOCAL: {**BY_KEY, "lock_timeout": "200ms"}}
     )  # fmt: skip
 
@@ -198,21 +178,21 @@ def write_output(
 
 # -- Steps of a task, as an attempt writes them: one statement in the place of two, one round trip, one commit ---------
 
-StepExecutor = Session | Connection | PreparedConnection
+StepExecutor = Session | sa.Connection | PreparedConnection
 
 
-def _step_statement() -> Select[Any]:
+def _step_statement() -> sa.Select[Any]:
     held = (
-        select(TASKS.c.user_id, TASKS.c.cancel_requested_at)
+        sa.select(TASKS.c.user_id, TASKS.c.cancel_requested_at)
         .where(TASKS.c.id == STEP_TASK_ID, TASKS.c.attempt == STEP_ATTEMPT, in_state(TaskStatus.RUNNING))
         .with_for_update(read=True)
         .cte("held")
     )
-    row = select(*STEP_VALUES.values(), held.c.user_id)
+    row = sa.select(*STEP_VALUES.values(), held.c.user_id)
     # What is there already is of this attempt: the reply to an earlier try was lost.
     kept = insert(STEPS).from_select([*STEP_VALUES, "user_id"], row).on_conflict_do_nothing().cte("kept")
     # A body may have changed its own row in a transaction that goes on.
-    return select(held.c.cancel_requested_at).add_cte(kept).execution_options(**{SET_LOCAL: {"lock_timeout": "2s"}})
+    return sa.select(held.c.cancel_requested_at).add_cte(kept).execution_options(**{SET_LOCAL: {"lock_timeout": "2s"}})
 
 
 WRITE_STEP = _step_statement()

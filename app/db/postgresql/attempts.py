@@ -11,23 +11,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    Connection,
-    Float,
-    Integer,
-    Select,
-    Text,
-    Update,
-    Uuid,
-    bindparam,
-    cast,
-    column,
-    func,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.postgresql.prepared import PreparedConnection, build
@@ -38,32 +22,32 @@ from app.ddl.clock import seconds
 from app.ddl.columns import JSONText
 from app.models.task import Task, TaskStatus
 
-Executor = Session | Connection | PreparedConnection
-Statement = Update | Select[Any]
+Executor = Session | sa.Connection | PreparedConnection
+Statement = sa.Update | sa.Select[Any]
 
 # In a batch, a body begins up to 100 ms after the claim.
-_BEGUN = {"started_at": Task.started_at + seconds(bindparam("p_begun_after", type_=Float))}
+_BEGUN = {"started_at": Task.started_at + seconds(sa.bindparam("p_begun_after", type_=sa.Float))}
 
 
-def _this_attempt() -> tuple[ColumnElement[bool], ...]:
-    """The condition on the fencing token: this task, and this attempt of it."""
-    return Task.id == bindparam("p_task_id"), Task.attempt == bindparam("p_attempt")
+def _this_attempt() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition on the fencing token: this task, and this attempt of it."""
+    return Task.id == sa.bindparam("p_task_id"), Task.attempt == sa.bindparam("p_attempt")
 
 
 PROGRESS = (
-    update(Task)
+    sa.update(Task)
     .where(*_this_attempt(), in_state(TaskStatus.RUNNING))
     .values(
         {
-            "progress": func.coalesce(bindparam("p_progress"), Task.progress),
-            "progress_detail": func.coalesce(bindparam("p_detail", type_=JSONText), Task.progress_detail),
+            "progress": sa.func.coalesce(sa.bindparam("p_progress"), Task.progress),
+            "progress_detail": sa.func.coalesce(sa.bindparam("p_detail", type_=JSONText), Task.progress_detail),
             **touched(),
         }
     )
     .returning(Task.cancel_requested_at)
     .execution_options(synchronize_session=False)
 )
-_CHECK = select(Task.cancel_requested_at).where(*_this_attempt(), in_state(TaskStatus.RUNNING))
+_CHECK = sa.select(Task.cancel_requested_at).where(*_this_attempt(), in_state(TaskStatus.RUNNING))
 
 
 def write_progress(
@@ -81,7 +65,7 @@ def read_cancellation(db: Executor, task_id: UUID, attempt: int) -> Cancellation
 
 @cache
 def end_statement(end: End) -> Statement:
-    """The statement of this end of one attempt, built once."""
+    """Return the statement of this end of one attempt, built once."""
     # A prepared statement reads nothing that its caller does not need.
     returning = {} if end.attempt else {"returning": (Task.id,)}
     guard = (*_this_attempt(), *end.guard)
@@ -103,9 +87,12 @@ def build_statements() -> None:
 
 
 _ENDED = (
-    func.json_to_recordset(cast(bindparam("p_successes", type_=Text), JSON))
+    sa.func.json_to_recordset(sa.cast(sa.bindparam("p_successes", type_=sa.Text), sa.JSON))
     .table_valued(
-        column("task_id", Uuid), column("attempt", Integer), column("result", Text), column("begun_after", Float)
+        sa.column("task_id", sa.Uuid),
+        sa.column("attempt", sa.Integer),
+        sa.column("result", sa.Text),
+        sa.column("begun_after", sa.Float),
     )
     .render_derived(name="ended", with_types=True)
 )

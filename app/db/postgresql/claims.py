@@ -6,26 +6,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    Float,
-    Integer,
-    Select,
-    Text,
-    Update,
-    Uuid,
-    any_,
-    bindparam,
-    cast,
-    column,
-    exists,
-    func,
-    literal_column,
-    select,
-    true,
-    tuple_,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from app.db.postgresql.attempts import Executor
@@ -44,51 +25,53 @@ PICKED = ("id", "turn", "queue", "priority", "place")
 
 
 @lru_cache(maxsize=8)
-def claim_statement(limit: int) -> Select[Any] | Update:
-    """The claim of at most `limit` rows; build it once.
+def claim_statement(limit: int) -> sa.Select[Any] | sa.Update:
+    """Return the claim of at most `limit` rows; build it once.
 
     The limit stands in the text: PostgreSQL's generic plan for a parameter expects a tenth of the table, and reads the
     primary key. The rows of a line are read only if those of the lines before did not suffice.
     """
     lines = (
-        func.unnest(
-            cast(bindparam("p_queues"), ARRAY(Text)),
-            cast(bindparam("p_priorities"), ARRAY(Text)),
-            cast(bindparam("p_floors"), ARRAY(Float)),
-            cast(bindparam("p_floor_ids"), ARRAY(Uuid)),
+        sa.func.unnest(
+            sa.cast(sa.bindparam("p_queues"), ARRAY(sa.Text)),
+            sa.cast(sa.bindparam("p_priorities"), ARRAY(sa.Text)),
+            sa.cast(sa.bindparam("p_floors"), ARRAY(sa.Float)),
+            sa.cast(sa.bindparam("p_floor_ids"), ARRAY(sa.Uuid)),
         )
         .table_valued(
-            column("queue", Text),
-            column("priority", Text),
-            column("floor", Float),
-            column("floor_id", Uuid),
+            sa.column("queue", sa.Text),
+            sa.column("priority", sa.Text),
+            sa.column("floor", sa.Float),
+            sa.column("floor_id", sa.Uuid),
             with_ordinality="place",
             name="line",
         )
         .render_derived()
     )
-    most: ColumnElement[int] = literal_column(str(limit))
+    most: sa.ColumnElement[int] = sa.literal_column(str(limit))
     row = TASKS.alias("row")
     # One that has cost a process already, or may not run twice, is claimed alone.
     is_short = (
-        (row.c.celery_task_name == any_(cast(bindparam("p_short"), ARRAY(Text))))
+        (row.c.celery_task_name == sa.any_(sa.cast(sa.bindparam("p_short"), ARRAY(sa.Text))))
         & (row.c.crashes == 0)
         & row.c.rerun_lost
     )
     # Once for each line. The trigger `tasks_held` refuses what is picked while the pause is being committed.
-    is_paused = exists().where(ClaimHold.kind == HoldKind.QUEUE.value, ClaimHold.name == lines.c.queue).correlate(lines)
+    is_paused = (
+        sa.exists().where(ClaimHold.kind == HoldKind.QUEUE.value, ClaimHold.name == lines.c.queue).correlate(lines)
+    )
     next_rows = (
-        select(row.c.id, row.c.turn, is_short.label("is_short"))
+        sa.select(row.c.id, row.c.turn, is_short.label("is_short"))
         .where(
             row.c.queue == lines.c.queue,
             row.c.priority == lines.c.priority,
             row.c.status == TaskStatus.PENDING.value,
             row.c.turn.is_not(None),
             row.c.held.is_(None),
-            tuple_(row.c.turn, row.c.id) >= tuple_(lines.c.floor, lines.c.floor_id),
+            sa.tuple_(row.c.turn, row.c.id) >= sa.tuple_(lines.c.floor, lines.c.floor_id),
             ~is_paused,
-            row.c.celery_task_name == any_(cast(bindparam("p_names"), ARRAY(Text))),
-            func.coalesce(row.c.expires_at, "infinity") > NOW,
+            row.c.celery_task_name == sa.any_(sa.cast(sa.bindparam("p_names"), ARRAY(sa.Text))),
+            sa.func.coalesce(row.c.expires_at, "infinity") > NOW,
         )
         .order_by(row.c.turn, row.c.id)
         .limit(most)
@@ -96,27 +79,27 @@ def claim_statement(limit: int) -> Select[Any] | Update:
         .lateral("next_rows")
     )
     found = (
-        select(next_rows, lines.c.queue, lines.c.priority, lines.c.place)
-        .select_from(lines.join(next_rows, true()))
+        sa.select(next_rows, lines.c.queue, lines.c.priority, lines.c.place)
+        .select_from(lines.join(next_rows, sa.true()))
         .limit(most)
         .cte("found")
     )
     # The first one, and those behind it as long as each is short. The others stay where they are.
     in_order = (found.c.place, found.c.turn, found.c.id)
-    number = func.row_number().over(order_by=in_order)
-    all_short = func.bool_and(found.c.is_short).over(order_by=in_order, rows=(None, 0))
-    ranked = select(found, number.label("number"), all_short.label("all_short")).subquery("ranked")
+    number = sa.func.row_number().over(order_by=in_order)
+    all_short = sa.func.bool_and(found.c.is_short).over(order_by=in_order, rows=(None, 0))
+    ranked = sa.select(found, number.label("number"), all_short.label("all_short")).subquery("ranked")
     kept = (ranked.c.number == 1) | ranked.c.all_short
-    picked = select(*(ranked.c[name] for name in PICKED)).where(kept).cte("picked")
+    picked = sa.select(*(ranked.c[name] for name in PICKED)).where(kept).cte("picked")
     claim = transition(
         TaskStatus.RUNNING,
         TASKS.c.id == picked.c.id,
         sources=[TaskStatus.PENDING],
         values={
-            "claim_id": bindparam("p_claim_id"),
-            "worker": bindparam("p_worker"),
-            "worker_id": bindparam("p_worker_id"),
-            "worker_pid": bindparam("p_worker_pid"),
+            "claim_id": sa.bindparam("p_claim_id"),
+            "worker": sa.bindparam("p_worker"),
+            "worker_id": sa.bindparam("p_worker_id"),
+            "worker_pid": sa.bindparam("p_worker_pid"),
         },
         returning=(*CLAIMED, *ROUTED, picked.c.place, picked.c.turn),
     )
@@ -126,7 +109,7 @@ def claim_statement(limit: int) -> Select[Any] | Update:
 def _ticked(picked: Any) -> Any:
     """Put the clocks of the lines on."""
     of_line = (picked.c.queue, picked.c.priority)
-    top = select(*of_line, func.max(picked.c.turn)).group_by(*of_line)
+    top = sa.select(*of_line, sa.func.max(picked.c.turn)).group_by(*of_line)
     new = insert(CLAIMED_TURNS).from_select(["queue", "priority", "turn"], top)
     return new.on_conflict_do_nothing().cte("ticked")
 
@@ -156,8 +139,8 @@ def claim_next(
 
 
 _GIVEN_BACK = (
-    func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
-    .table_valued(column("task_id", Uuid), column("attempt", Integer), column("turn", Float))
+    sa.func.json_to_recordset(sa.cast(sa.bindparam("p_rows", type_=sa.Text), sa.JSON))
+    .table_valued(sa.column("task_id", sa.Uuid), sa.column("attempt", sa.Integer), sa.column("turn", sa.Float))
     .render_derived(name="given_back", with_types=True)
 )
 _OF_ROW = (Task.id == _GIVEN_BACK.c.task_id, Task.attempt == _GIVEN_BACK.c.attempt)

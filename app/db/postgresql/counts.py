@@ -9,21 +9,8 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Connection,
-    Date,
-    Table,
-    Text,
-    Uuid,
-    bindparam,
-    cast,
-    column,
-    func,
-    select,
-    text,
-)
+import sqlalchemy as sa
+from sqlalchemy import column
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -41,18 +28,18 @@ _KIND = ", ".join(SUBMITTED)
 
 
 def step_of(column: str) -> str:
-    """The begin of the shortest step that a time is in, as SQL."""
+    """Return the begin of the shortest step that a time is in, as SQL."""
     return f"date_bin('{SHORTEST_STEP} seconds', {column}, 'epoch')"
 
 
 def bucket_of(column: str) -> str:
-    """The bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
+    """Return the bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
     doublings = f"ln({column} / {SHORTEST_SECONDS}) / ln(2)"
     within = f"least({LAST}, 1 + floor({PER_DOUBLING} * {doublings}))"
     return f"CASE WHEN {column} < {SHORTEST_SECONDS} THEN 0 WHEN {column} IS NOT NULL THEN {within} END::integer"
 
 
-_TAKE = text(f"""
+_TAKE = sa.text(f"""
 WITH taken AS (
     DELETE FROM task_submissions WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM task_submissions LIMIT :batch FOR UPDATE SKIP LOCKED
@@ -71,7 +58,7 @@ def take_submissions(db: Session, limit: int) -> Sequence[Any]:
     return db.execute(_TAKE, {"batch": limit}).all()
 
 
-def add_numbers(db: Session, table: Table, rows: Rows) -> None:
+def add_numbers(db: Session, table: sa.Table, rows: Rows) -> None:
     """Add the numbers of these rows to those of the table: what is no key. Each row has all columns.
 
     The rows stand in the same order for all callers, so that two at once do not deadlock.
@@ -81,15 +68,15 @@ def add_numbers(db: Session, table: Table, rows: Rows) -> None:
 
 
 @cache
-def _summing(table: Table) -> Insert:
+def _summing(table: sa.Table) -> Insert:
     """Return an INSERT of rows of JSON, which adds their numbers to those that are there."""
     names = [each.name for each in table.c]
     new = (
-        func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
+        sa.func.json_to_recordset(sa.cast(sa.bindparam("p_rows", type_=sa.Text), sa.JSON))
         .table_valued(*(column(name, table.c[name].type) for name in names))
         .render_derived(name="new", with_types=True)
     )
-    statement = insert(table).from_select(names, select(new))
+    statement = insert(table).from_select(names, sa.select(new))
     sums = {each.name: each + statement.excluded[each.name] for each in table.c if not each.primary_key}
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
 
@@ -99,7 +86,7 @@ def _summing(table: Table) -> Insert:
 _BY = ", ".join(COUNTED_UNDER)
 # One statement, so that a reader sees each change once: among the changes, or in the sums. Sorted, so that two folds at
 # once do not deadlock.
-_FOLD = text(f"""
+_FOLD = sa.text(f"""
 WITH taken AS (
     DELETE FROM task_count_changes WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM task_count_changes LIMIT :batch FOR UPDATE SKIP LOCKED
@@ -133,13 +120,13 @@ def fold_changes(db: Session, limit: int) -> Folded:
 
 # -- Daily counts: one statement that counts only within a limit (ON CONFLICT with a condition, RETURNING) -------------
 
-Executor = Session | Connection | PreparedConnection
-_AMOUNT = bindparam("amount", type_=BigInteger)
-_LIMIT = bindparam("limit", type_=BigInteger)
-_TODAY = cast(func.timezone("UTC", NOW), Date)
-_FIRST_OF_DAY = select(Task.user_id, bindparam("what", type_=Text), _TODAY, cast(_AMOUNT, BigInteger)).where(
-    Task.id == bindparam("task_id", type_=Uuid), _AMOUNT <= _LIMIT
-)
+Executor = Session | sa.Connection | PreparedConnection
+_AMOUNT = sa.bindparam("amount", type_=sa.BigInteger)
+_LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
+_TODAY = sa.cast(sa.func.timezone("UTC", NOW), sa.Date)
+_FIRST_OF_DAY = sa.select(
+    Task.user_id, sa.bindparam("what", type_=sa.Text), _TODAY, sa.cast(_AMOUNT, sa.BigInteger)
+).where(Task.id == sa.bindparam("task_id", type_=sa.Uuid), _AMOUNT <= _LIMIT)
 _INSERT_DAY = insert(DAILY_COUNTS).from_select(["user_id", "what", "day", "used"], _FIRST_OF_DAY)
 _COUNT_DAY = _INSERT_DAY.on_conflict_do_update(
     index_elements=[DAILY_COUNTS.c.user_id, DAILY_COUNTS.c.what, DAILY_COUNTS.c.day],

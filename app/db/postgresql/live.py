@@ -35,7 +35,7 @@ _RECENT = sa.select(_LATELY.c.id, _LATELY.c.user_id, _LATELY.c.version).where(_L
 def recent(
     db: sa.Connection, users: Sequence[UUID], since: datetime, since_id: UUID
 ) -> list[tuple[UUID, UUID, int]]:  # fmt: skip
-    """Id, user and version of these users' tasks that ended or were created since, or run.
+    """Return id, user and version of these users' tasks that ended or were created since, or run.
 
     By indexes that exist for other statements. One on `updated_at` would make each progress report write all indexes.
     """

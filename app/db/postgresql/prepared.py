@@ -84,7 +84,7 @@ class Prepared:
 
 
 def _literal(value: Any) -> str:
-    """A constant of this code as a SQL literal; never a value of a client."""
+    """Return a constant of this code as a SQL literal; never a value of a client."""
     if value is None:
         return "NULL"
     return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
@@ -231,7 +231,7 @@ def execute_prepared(
 def rows_of(
     db: Session | Connection, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]
 ) -> Sequence[Sequence[Any]]:
-    """The rows of a statement in the session's transaction, or prepared on a connection in autocommit."""
+    """Return the rows of a statement in the session's transaction, or prepared on a connection in autocommit."""
     if isinstance(db, Session):
         return db.execute(statement, parameters).all()
     return execute_prepared(db, statement, parameters)

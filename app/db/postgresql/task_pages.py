@@ -8,20 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Select,
-    and_,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-    true,
-    union,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db.statements.task_filter import of_kind, of_rows, of_status, own_index
@@ -39,7 +26,7 @@ MAX_KINDS, MAX_IDS = 32, 100_000
 def page_ids(
     db: Session, wanted: TaskFilter, need: int, *, before: UUID | None, skip: int, look: int
 ) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids after `skip` of those below `before`, reading at most about `look` rows.
+    """Return the first `need` ids after `skip` of those below `before`, reading at most about `look` rows.
 
     Returns them with the lowest id that was read where reading stopped before the end, else with None.
     """
@@ -49,7 +36,7 @@ def page_ids(
 
 
 def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
-    """How many kinds of ended tasks fit; None where streams by kind are of no use, or there are too many."""
+    """Return how many kinds of ended tasks fit; None where streams by kind are of no use, or there are too many."""
     if wanted.user_id is None or own_index(wanted) is not None or not of_kind(wanted):
         return None
     most = min(MAX_KINDS, MAX_IDS // need)
@@ -57,22 +44,22 @@ def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
     return None if number > most else number
 
 
-def _kinds(wanted: TaskFilter, most: int | None = None) -> CompoundSelect[Any]:
-    """The kinds of ended tasks that fit, by their number in the index.
+def _kinds(wanted: TaskFilter, most: int | None = None) -> sa.CompoundSelect[Any]:
+    """Return the kinds of ended tasks that fit, by their number in the index.
 
     At most `most` of the kept sums are read: a user may have as many task types as tasks.
     """
-    kind = literal_column(TASK_KIND, BigInteger).label("kind")
+    kind = sa.literal_column(TASK_KIND, sa.BigInteger).label("kind")
     kept, new = (
-        select(kind).select_from(table).where(*conditions_on_numbers(table, wanted))
+        sa.select(kind).select_from(table).where(*conditions_on_numbers(table, wanted))
         for table in (task_counts, task_count_changes)
     )
-    return union(select(kept.limit(most).subquery()), new)
+    return sa.union(sa.select(kept.limit(most).subquery()), new)
 
 
 def _streams(
-    wanted: TaskFilter, kinds: int | None, start: list[ColumnElement[bool]], need: int, look: int
-) -> Iterator[Select[Any]]:
+    wanted: TaskFilter, kinds: int | None, start: list[sa.ColumnElement[bool]], need: int, look: int
+) -> Iterator[sa.Select[Any]]:
     rest = [*of_kind(wanted), *of_rows(wanted)]
     if own_index(wanted) is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
         yield _stream(start, [*of_status(wanted), *rest], need, look)
@@ -89,27 +76,27 @@ def _streams(
         yield _by_kind(wanted, start, need, share)
 
 
-def _by_kind(wanted: TaskFilter, start: list[ColumnElement[bool]], need: int, look: int) -> Select[Any]:
-    """A stream for each kind of ended tasks.
+def _by_kind(wanted: TaskFilter, start: list[sa.ColumnElement[bool]], need: int, look: int) -> sa.Select[Any]:
+    """Return a stream for each kind of ended tasks.
 
     The kinds are read again, in the snapshot of the other streams: else a task that ends meanwhile, as the first of its
     kind, would be in no stream.
     """
-    of_kind = literal_column(TASK_KIND, BigInteger) == literal_column("kinds.kind", BigInteger)
+    of_kind = sa.literal_column(TASK_KIND, sa.BigInteger) == sa.literal_column("kinds.kind", sa.BigInteger)
     ids = _stream([*start, Task.finished_at.is_not(None), of_kind], of_rows(wanted), need, look).lateral("of_kind")
-    return select(ids).select_from(_kinds(wanted).subquery("kinds").join(ids, true()))
+    return sa.select(ids).select_from(_kinds(wanted).subquery("kinds").join(ids, sa.true()))
 
 
 def _stream(
-    start: list[ColumnElement[bool]], rest: list[ColumnElement[bool]], need: int, look: int
-) -> Select[Any]:  # fmt: skip
-    """At most `need` ids that fit, and, where `look` rows were read, the last of these rows."""
+    start: list[sa.ColumnElement[bool]], rest: list[sa.ColumnElement[bool]], need: int, look: int
+) -> sa.Select[Any]:  # fmt: skip
+    """Return at most `need` ids that fit, and, where `look` rows were read, the last of these rows."""
     if not rest:
-        ids = select(Task.id, true().label("fits"), literal(value=False).label("is_edge")).where(*start)
+        ids = sa.select(Task.id, sa.true().label("fits"), sa.literal(value=False).label("is_edge")).where(*start)
         found = ids.order_by(Task.id.desc()).limit(need).subquery()
-        return select(found)
-    place = func.row_number().over(order_by=Task.id.desc())
-    seen = select(Task.id, and_(*rest).label("fits"), (place == look).label("is_edge")).where(*start)
+        return sa.select(found)
+    place = sa.func.row_number().over(order_by=Task.id.desc())
+    seen = sa.select(Task.id, sa.and_(*rest).label("fits"), (place == look).label("is_edge")).where(*start)
     rows = seen.order_by(Task.id.desc()).limit(look).subquery()
-    found = select(rows).where(or_(rows.c.fits, rows.c.is_edge)).order_by(rows.c.id.desc()).limit(need).subquery()
-    return select(found)
+    found = sa.select(rows).where(sa.or_(rows.c.fits, rows.c.is_edge)).order_by(rows.c.id.desc()).limit(need).subquery()
+    return sa.select(found)

@@ -11,40 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BinaryExpression,
-    BindParameter,
-    Column,
-    ColumnElement,
-    Connection,
-    Select,
-    Text,
-    Update,
-    cast,
-    insert,
-    literal_column,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
 from app.db.statements.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 from app.models.task import Task, TaskAttempt, TaskStatus
 
-_state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))
+_state_as_text = sa.cast(Task.status, sa.Text).op("||")(sa.literal_column("''"))
 _RETURNED = (Task.id, Task.status, Task.version, Task.attempt, Task.worker, Task.started_at, Task.updated_at)
 
 
 def transition(
     to: TaskStatus,
-    *where: ColumnElement[bool],
+    *where: sa.ColumnElement[bool],
     sources: Iterable[TaskStatus],
     values: dict[str, Any] | None = None,
     ended: AttemptEnd | None = None,
     returning: Sequence[Any] = _RETURNED,
-) -> Update | Select[Any]:
-    """One statement that moves the matching tasks to `to`, writes their history, and returns their rows.
+) -> sa.Update | sa.Select[Any]:
+    """Return one statement that moves the matching tasks to `to`, writes their history, and returns their rows.
 
     `sources` are the states that the tasks may come from. `ended` adds the row of the attempt that ends with the move;
     a success needs none: the row of the task tells it. Raises ValueError for a move that TRANSITIONS does not have.
@@ -52,7 +38,7 @@ def transition(
     known = checked_sources(to, sources)
     comes_from = in_state(*known) if any(map(_names_tasks, where)) else _comes_from(known)
     statement = (
-        update(Task)
+        sa.update(Task)
         .where(comes_from, *where)
         .values({**values_of(to, ended), **(values or {}), **touched()})
         .returning(*returning)
@@ -62,9 +48,9 @@ def transition(
 
 
 def move_tasks(
-    db: Session | Connection,
+    db: Session | sa.Connection,
     to: TaskStatus,
-    *where: ColumnElement[bool],
+    *where: sa.ColumnElement[bool],
     sources: Iterable[TaskStatus],
     values: dict[str, Any] | None = None,
     ended: AttemptEnd | None = None,
@@ -78,8 +64,8 @@ def move_tasks(
     return [row.id for row in db.execute(statement, parameters)]
 
 
-def in_state(*states: TaskStatus) -> ColumnElement[bool]:
-    """A condition on the status of a task that the statement names by its id: no partial index can serve it.
+def in_state(*states: TaskStatus) -> sa.ColumnElement[bool]:
+    """Return a condition on the status of a task that the statement names by its id: no partial index can serve it.
 
     While PostgreSQL's statistics know of hardly any pending or running task, it takes such an index for the shorter
     way to one row. A claim would then read all waiting tasks (docs/adr/0026).
@@ -89,30 +75,30 @@ def in_state(*states: TaskStatus) -> ColumnElement[bool]:
     return _state_as_text.in_(sorted(states))
 
 
-def _names_tasks(condition: ColumnElement[bool]) -> bool:
-    """Whether the condition names tasks by their ids: one, or a list."""
+def _names_tasks(condition: sa.ColumnElement[bool]) -> bool:
+    """Return whether the condition names tasks by their ids: one, or a list."""
     return (
-        isinstance(condition, BinaryExpression)
+        isinstance(condition, sa.BinaryExpression)
         and (
             condition.operator is operators.eq
-            or (condition.operator is operators.in_op and isinstance(condition.right, BindParameter))
+            or (condition.operator is operators.in_op and isinstance(condition.right, sa.BindParameter))
         )
-        and isinstance(condition.left, Column)
+        and isinstance(condition.left, sa.Column)
         and condition.left.name == "id"
         and condition.left.table is Task.__table__
     )
 
 
-def _comes_from(sources: frozenset[TaskStatus]) -> ColumnElement[bool]:
+def _comes_from(sources: frozenset[TaskStatus]) -> sa.ColumnElement[bool]:
     # SQLAlchemy renders an IN at each execution; a statement that is prepared once cannot have one.
     if len(sources) == 1:
         return Task.status == next(iter(sources)).value
     return Task.status.in_(sorted(sources))
 
 
-def _with_history(statement: Update, ended: AttemptEnd) -> Select[Any]:
+def _with_history(statement: sa.Update, ended: AttemptEnd) -> sa.Select[Any]:
     """The same statement, which also writes the row of the ended attempt: one round trip, one commit."""
     moved = statement.cte("moved")
-    attempt = select(*attempt_row(moved.c, ended))
-    history = insert(TaskAttempt).from_select(HISTORY, attempt).cte("history")
-    return select(moved).add_cte(history)
+    attempt = sa.select(*attempt_row(moved.c, ended))
+    history = sa.insert(TaskAttempt).from_select(HISTORY, attempt).cte("history")
+    return sa.select(moved).add_cte(history)

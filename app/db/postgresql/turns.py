@@ -8,25 +8,7 @@ have queued, and a user who was away has saved nothing up.
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Connection,
-    Float,
-    FromClause,
-    Subquery,
-    Text,
-    Update,
-    Uuid,
-    any_,
-    bindparam,
-    cast,
-    column,
-    func,
-    select,
-    true,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
@@ -41,13 +23,13 @@ from app.ddl.columns import TextArray
 from app.models.task import TaskStatus
 
 
-def _clock_of(row: FromClause) -> ColumnElement[float]:
+def _clock_of(row: sa.FromClause) -> sa.ColumnElement[float]:
     """The highest turn that was claimed from the line of this row, which has queue and priority; 0 before any was."""
     of_line = (CLAIMED_TURNS.c.queue == row.c.queue, CLAIMED_TURNS.c.priority == row.c.priority)
-    return func.coalesce(select(func.max(CLAIMED_TURNS.c.turn)).where(*of_line).scalar_subquery(), 0.0)
+    return sa.func.coalesce(sa.select(sa.func.max(CLAIMED_TURNS.c.turn)).where(*of_line).scalar_subquery(), 0.0)
 
 
-def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
+def turns_of(rows: sa.FromClause | sa.CTE, is_due: sa.ColumnElement[bool]) -> sa.Subquery:
     """Give the due ones of these rows their turns: a subquery of `id` and `turn`, which raises the users' last turns.
 
     `rows` has id, user_id, queue and priority. The tasks of one user are placed in the order of their ids. The last
@@ -55,23 +37,23 @@ def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
     """
     line = [rows.c[name] for name in LINE]
     placed = (
-        select(rows.c.id, *line, func.row_number().over(partition_by=line, order_by=rows.c.id).label("nth"))
+        sa.select(rows.c.id, *line, sa.func.row_number().over(partition_by=line, order_by=rows.c.id).label("nth"))
         .where(is_due)
         .cte("placed")
     )
-    weight = cast(func.coalesce(func.min(USERS.c.weight), 1), Float).label("weight")
+    weight = sa.cast(sa.func.coalesce(sa.func.min(USERS.c.weight), 1), sa.Float).label("weight")
     of_line = [placed.c[name] for name in LINE]
     wanted = (
-        select(*of_line, func.count().label("number"), weight)
+        sa.select(*of_line, sa.func.count().label("number"), weight)
         .select_from(placed.outerjoin(USERS, USERS.c.id == placed.c.user_id))
         .group_by(*of_line)
         .cte("wanted")
     )
     own = [wanted.c[name] for name in LINE]
-    at = select(*own, wanted.c.number, wanted.c.weight, _clock_of(wanted).label("clock")).cte("at")
+    at = sa.select(*own, wanted.c.number, wanted.c.weight, _clock_of(wanted).label("clock")).cte("at")
     first = insert(USER_TURNS).from_select(
         [*LINE, "clock", "last"],
-        select(*(at.c[name] for name in LINE), at.c.clock, at.c.clock + at.c.number / at.c.weight).order_by(
+        sa.select(*(at.c[name] for name in LINE), at.c.clock, at.c.clock + at.c.number / at.c.weight).order_by(
             *(at.c[name] for name in LINE)
         ),  # of the locks
     )
@@ -79,7 +61,7 @@ def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
     given = (
         first.on_conflict_do_update(
             index_elements=[USER_TURNS.c[name] for name in LINE],
-            set_={"last": func.greatest(USER_TURNS.c.last, new.clock) + (new.last - new.clock), "clock": new.clock},
+            set_={"last": sa.func.greatest(USER_TURNS.c.last, new.clock) + (new.last - new.clock), "clock": new.clock},
         )
         .returning(*(USER_TURNS.c[name] for name in LINE), USER_TURNS.c.last)
         .cte("given")
@@ -87,16 +69,16 @@ def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
     turn = given.c.last - (wanted.c.number - placed.c.nth) / wanted.c.weight
     same = [placed.c[name] == wanted.c[name] for name in LINE]
     also = [placed.c[name] == given.c[name] for name in LINE]
-    return select(placed.c.id, turn.label("turn")).where(*same, *also).subquery("turns")
+    return sa.select(placed.c.id, turn.label("turn")).where(*same, *also).subquery("turns")
 
 
 _DUE = (TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
 _UNPLACED = (TASKS.c.status == TaskStatus.PENDING.value, *_DUE)
 
 
-def _place_statement(limit: int, *which: ColumnElement[bool]) -> Update:
+def _place_statement(limit: int, *which: sa.ColumnElement[bool]) -> sa.Update:
     due = (
-        select(TASKS.c.id, *(TASKS.c[name] for name in LINE))
+        sa.select(TASKS.c.id, *(TASKS.c[name] for name in LINE))
         .where(*which)
         .order_by(TASKS.c.due_at)
         .limit(limit)
@@ -104,13 +86,16 @@ def _place_statement(limit: int, *which: ColumnElement[bool]) -> Update:
         .cte("due")
     )
     turns = turns_of(due, due.c.id.is_not(None))
-    return update(TASKS).where(TASKS.c.id == turns.c.id).values(turn=turns.c.turn)
+    return sa.update(TASKS).where(TASKS.c.id == turns.c.id).values(turn=turns.c.turn)
 
 
 _PLACE = _place_statement(PLACE_BATCH, *_UNPLACED)
-_PLACE_OF_USER = _place_statement(PLACE_BATCH, *_UNPLACED, TASKS.c.user_id == bindparam("p_user_id"))
+_PLACE_OF_USER = _place_statement(PLACE_BATCH, *_UNPLACED, TASKS.c.user_id == sa.bindparam("p_user_id"))
 _PLACE_THESE = _place_statement(
-    PLACE_BATCH, TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))), in_state(TaskStatus.PENDING), *_DUE
+    PLACE_BATCH,
+    TASKS.c.id == sa.any_(sa.bindparam("p_task_ids", type_=ARRAY(sa.Uuid))),
+    in_state(TaskStatus.PENDING),
+    *_DUE,
 ).returning(TASKS.c.id)
 
 
@@ -127,7 +112,7 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     return changed_rows(db.execute(_PLACE_OF_USER, {"p_user_id": user_id}))
 
 
-def place(db: Session | Connection, task_ids: Sequence[UUID]) -> int:
+def place(db: Session | sa.Connection, task_ids: Sequence[UUID]) -> int:
     """Give those of these tasks their turns that are pending and due and have none. Returns how many.
 
     On a connection, which is in autocommit, each batch is committed: to plan it takes longer than to place one task.
@@ -137,15 +122,15 @@ def place(db: Session | Connection, task_ids: Sequence[UUID]) -> int:
 
 
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
-    """Those of the queues in which a task could start now. One index lookup for each."""
+    """Return those of the queues in which a task could start now. One index lookup for each."""
     names = (
-        func.unnest(bindparam("p_queues", type_=TextArray))
-        .table_valued(column("name", Text), name="queue")
+        sa.func.unnest(sa.bindparam("p_queues", type_=TextArray))
+        .table_valued(sa.column("name", sa.Text), name="queue")
         .render_derived()
     )
     # In the order of the index: as a plain EXISTS, PostgreSQL would read all that is ready, or the whole table.
     first = (
-        select(TASKS.c.id)
+        sa.select(TASKS.c.id)
         .where(
             TASKS.c.queue == names.c.name,
             TASKS.c.status == TaskStatus.PENDING.value,
@@ -156,5 +141,5 @@ def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
         .limit(1)
         .lateral("first")
     )
-    ready = select(names.c.name).select_from(names.join(first, true()))
+    ready = sa.select(names.c.name).select_from(names.join(first, sa.true()))
     return list(db.scalars(ready, {"p_queues": list(queues)}))

@@ -21,7 +21,7 @@ _USERS = Base.metadata.tables[User.__tablename__]
 
 
 def insert_user(db: Session, values: dict[str, Any]) -> User | None:
-    """None when the name or the address is taken, be it by a transaction that this one had to wait for."""
+    """Insert a user. Returns None where name or address is taken, also by a transaction that it waited for."""
     new = {"id": new_id(), **values}
     upsert(db, _USERS, [new])
     return db.scalar(select(User).where(User.id == new["id"]))
@@ -147,7 +147,7 @@ class StoredCount(NamedTuple):
 
 
 def _counts_of(rows: Sequence[Any]) -> tuple[dict[str, StoredCount], datetime]:
-    """The counts of these rows of _COUNT_COLUMNS, and the database's time (any time, where there is no count)."""
+    """Return the counts of these rows of _COUNT_COLUMNS, and the database's time (any, where there is no count)."""
     return {row.key: StoredCount(*row[1:4]) for row in rows}, max((row[4] for row in rows), default=_ANY_TIME)
 
 

@@ -10,21 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Insert,
-    Integer,
-    Table,
-    Text,
-    bindparam,
-    delete,
-    func,
-    insert,
-    literal,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.core.engines import SQLITE
@@ -45,13 +31,13 @@ _LOCK_SECONDS, _LOCK_PAUSE = 0.2, 0.01
 BY_KEY = {"enable_seqscan": "off"}
 
 
-def lock_task(db: Transaction, task_id: UUID, *conditions: ColumnElement[bool]) -> bool:
+def lock_task(db: Transaction, task_id: UUID, *conditions: sa.ColumnElement[bool]) -> bool:
     """Lock the row of the task. Returns False where there is none that meets the conditions.
 
     Raises OperationalError (`is_locked`). Waits briefly: a body may hold its own row in a transaction that goes on.
     What it writes waits for the next time, and does not hang.
     """
-    task = select(Task.id).where(Task.id == task_id, *conditions)
+    task = sa.select(Task.id).where(Task.id == task_id, *conditions)
     if engine_name(db) == SQLITE:
         with brief_lock_waits(db.connection() if isinstance(db, Session) else db, _LOCK_SECONDS):
             return db.scalar(task.with_for_update()) is not None
@@ -65,44 +51,44 @@ def lock_task(db: Transaction, task_id: UUID, *conditions: ColumnElement[bool]) 
     return db.scalar(task.with_for_update(nowait=True)) is not None
 
 
-def there_already(db: Transaction, table: Table, task_id: UUID, numbers: Iterable[int]) -> set[int]:
+def there_already(db: Transaction, table: sa.Table, task_id: UUID, numbers: Iterable[int]) -> set[int]:
     """Return those of the numbers that the table has: rows are sent again after a lost reply."""
     asked = set(numbers)
     if not asked:
         return asked
     between = table.c.seq.between(min(asked), max(asked))
-    return {*db.scalars(select(table.c.seq).where(table.c.task_id == task_id, between))}
+    return {*db.scalars(sa.select(table.c.seq).where(table.c.task_id == task_id, between))}
 
 
 def count_bytes(db: Transaction, task_id: UUID, change: int) -> None:
     """Count so many bytes more with the task."""
     if change:
-        counted = update(Task).where(Task.id == task_id).values(attached_bytes=Task.attached_bytes + change)
+        counted = sa.update(Task).where(Task.id == task_id).values(attached_bytes=Task.attached_bytes + change)
         db.execute(counted.execution_options(synchronize_session=False))
 
 
 # -- Writing the log lines of a task. Reading them is portable: `app/services/tasks/task_history.py` -------------------
 
 _LOGS = Base.metadata.tables[TaskLog.__tablename__]
-_LINES_OF_TASK = _LOGS.c.task_id == bindparam("p_task_id", type_=_LOGS.c.task_id.type)
-_LINE_SIZE: ColumnElement[int] = (
-    literal(LOG_LINE_BYTES, BigInteger)
+_LINES_OF_TASK = _LOGS.c.task_id == sa.bindparam("p_task_id", type_=_LOGS.c.task_id.type)
+_LINE_SIZE: sa.ColumnElement[int] = (
+    sa.literal(LOG_LINE_BYTES, sa.BigInteger)
     + octet_length(_LOGS.c.logger)
     + octet_length(_LOGS.c.message)
     + octet_length(_LOGS.c.fields)
 )
-_LOG_BYTES = select(func.sum(_LINE_SIZE)).where(_LINES_OF_TASK)
+_LOG_BYTES = sa.select(sa.func.sum(_LINE_SIZE)).where(_LINES_OF_TASK)
 _STORED_LOG_BYTES = _LOG_BYTES.execution_options(**{SET_LOCAL: BY_KEY})
 # The exact text of `fields`, which is counted.
-_INSERT_LINE = insert(_LOGS).values(fields=bindparam("p_fields", type_=LongText))
+_INSERT_LINE = sa.insert(_LOGS).values(fields=sa.bindparam("p_fields", type_=LongText))
 _LINES_FROM_NEWEST = (
-    select(_LOGS.c.seq, func.sum(_LINE_SIZE).over(order_by=_LOGS.c.seq.desc()).label("through"))
+    sa.select(_LOGS.c.seq, sa.func.sum(_LINE_SIZE).over(order_by=_LOGS.c.seq.desc()).label("through"))
     .where(_LINES_OF_TASK)
     .subquery()
 )
 _LINE_BEYOND = (
-    select(func.max(_LINES_FROM_NEWEST.c.seq))
-    .where(_LINES_FROM_NEWEST.c.through > bindparam("p_keep", type_=BigInteger))
+    sa.select(sa.func.max(_LINES_FROM_NEWEST.c.seq))
+    .where(_LINES_FROM_NEWEST.c.through > sa.bindparam("p_keep", type_=sa.BigInteger))
     .execution_options(**{SET_LOCAL: BY_KEY})
 )
 
@@ -123,7 +109,7 @@ def _write_log(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[Log
     change, there = 0, there_already(db, _LOGS, task_id, (line[0] for line in lines))
     if through >= 0:
         change -= int(db.execute(_LOG_BYTES.where(oldest), of_task).scalar_one() or 0)
-        db.execute(delete(_LOGS).where(_LOGS.c.task_id == task_id, oldest))
+        db.execute(sa.delete(_LOGS).where(_LOGS.c.task_id == task_id, oldest))
     new = [line for line in lines if line[0] not in there]
     rows = [
         {"task_id": task_id, "attempt": attempt, "seq": seq, "at": datetime.fromisoformat(at), "level": level,
@@ -138,7 +124,7 @@ def _write_log(db: Transaction, task_id: UUID, attempt: int, lines: Sequence[Log
 
 
 def stored_log_bytes(db: Executes, task_id: UUID) -> int:
-    """The bytes of all lines of the task."""
+    """Return the bytes of all lines of the task."""
     return read_number(db, _STORED_LOG_BYTES, {"p_task_id": task_id}) or 0
 
 
@@ -150,10 +136,10 @@ def newest_line_beyond(db: Executes, task_id: UUID, keep: int) -> int | None:
 # -- Writing what a body emits. Reading it is portable: `app/services/tasks/task_history.py` ---------------------------
 
 # The exact text of the chunk, which is counted.
-_INSERT_CHUNK = insert(OUTPUT).values(chunk=bindparam("p_chunk", type_=LongText))
+_INSERT_CHUNK = sa.insert(OUTPUT).values(chunk=sa.bindparam("p_chunk", type_=LongText))
 _STORED_OUTPUT_BYTES = (
-    select(func.sum(OUTPUT.c.bytes))
-    .where(OUTPUT.c.task_id == bindparam("p_task_id", type_=OUTPUT.c.task_id.type))
+    sa.select(sa.func.sum(OUTPUT.c.bytes))
+    .where(OUTPUT.c.task_id == sa.bindparam("p_task_id", type_=OUTPUT.c.task_id.type))
     .execution_options(**{SET_LOCAL: BY_KEY})
 )
 
@@ -195,33 +181,36 @@ def _write_output(
     if rows:
         db.execute(_INSERT_CHUNK, rows)
         count_bytes(db, task_id, sum(each.bytes for each in new))
-    return (db.scalar(select(TASKS.c.cancel_requested_at).where(TASKS.c.id == task_id)),)
+    return (db.scalar(sa.select(TASKS.c.cancel_requested_at).where(TASKS.c.id == task_id)),)
 
 
 def stored_output_bytes(db: Executes, task_id: UUID) -> int:
-    """The bytes of all chunks of the task."""
+    """Return the bytes of all chunks of the task."""
     return read_number(db, _STORED_OUTPUT_BYTES, {"p_task_id": task_id}) or 0
 
 
 # -- Steps of a task, as an attempt writes and reads them. Pages of them: `app/services/tasks/task_history.py` ---------
 
-STEP_TASK_ID, STEP_ATTEMPT = bindparam("p_task_id", type_=STEPS.c.task_id.type), bindparam("p_attempt", type_=Integer)
-STEP_NAME = bindparam("p_name", type_=Text)
+STEP_TASK_ID, STEP_ATTEMPT = (
+    sa.bindparam("p_task_id", type_=STEPS.c.task_id.type),
+    sa.bindparam("p_attempt", type_=sa.Integer),
+)
+STEP_NAME = sa.bindparam("p_name", type_=sa.Text)
 # What is written, but for `user_id`, which the task's row has. The result is the exact text that is counted.
 STEP_VALUES = {
     "task_id": STEP_TASK_ID,
     "name": STEP_NAME,
-    "seq": bindparam("p_seq", type_=BigInteger),
+    "seq": sa.bindparam("p_seq", type_=sa.BigInteger),
     "attempt": STEP_ATTEMPT,
-    "started_at": STATEMENT_TIME - seconds(bindparam("p_seconds", type_=Double)),
+    "started_at": STATEMENT_TIME - seconds(sa.bindparam("p_seconds", type_=Double)),
     "finished_at": STATEMENT_TIME,
-    "bytes": bindparam("p_bytes", type_=Integer),
-    "result": bindparam("p_result", type_=LongText),
+    "bytes": sa.bindparam("p_bytes", type_=sa.Integer),
+    "result": sa.bindparam("p_result", type_=LongText),
 }
 _RUNNING_ATTEMPT = (TASKS.c.id == STEP_TASK_ID, TASKS.c.attempt == STEP_ATTEMPT, in_state(TaskStatus.RUNNING))
-_HELD_TASK = select(TASKS.c.user_id, TASKS.c.cancel_requested_at).where(*_RUNNING_ATTEMPT).with_for_update(read=True)
-_STEP_NAMES = select(STEPS.c.name).where(STEPS.c.task_id == STEP_TASK_ID)
-_STEP_RESULT = select(STEPS.c.result).where(STEPS.c.task_id == STEP_TASK_ID, STEPS.c.name == STEP_NAME)
+_HELD_TASK = sa.select(TASKS.c.user_id, TASKS.c.cancel_requested_at).where(*_RUNNING_ATTEMPT).with_for_update(read=True)
+_STEP_NAMES = sa.select(STEPS.c.name).where(STEPS.c.task_id == STEP_TASK_ID)
+_STEP_RESULT = sa.select(STEPS.c.result).where(STEPS.c.task_id == STEP_TASK_ID, STEPS.c.name == STEP_NAME)
 
 
 class Step(NamedTuple):
@@ -241,8 +230,8 @@ def step_parameters(task_id: UUID, attempt: int, step: Step) -> dict[str, Any]:
 
 
 @cache
-def _insert_step(engine: str) -> Insert:
-    return upsert_statement(engine, STEPS).values({**STEP_VALUES, "user_id": bindparam("p_user_id", type_=Id)})
+def _insert_step(engine: str) -> sa.Insert:
+    return upsert_statement(engine, STEPS).values({**STEP_VALUES, "user_id": sa.bindparam("p_user_id", type_=Id)})
 
 
 def write_step(db: Executor, task_id: UUID, attempt: int, step: Step) -> Cancellation:

@@ -62,7 +62,7 @@ def read_cancellation(db: Executor, task_id: UUID, attempt: int) -> Cancellation
 
 @cache
 def _end_statements(end: End) -> tuple[Update, Insert | None]:
-    """The UPDATE of this end of one attempt and the INSERT of its history, built once."""
+    """Return the UPDATE of this end of one attempt and the INSERT of its history, built once."""
     guard = (*_THIS_ATTEMPT, *end.guard)
     change = change_statement(end.to, *guard, values={**end.values, **_BEGUN}, ended=end.attempt)
     return change, None if end.attempt is None else history_statement(end.attempt, _TASK)
@@ -90,7 +90,7 @@ _HOLDING = select(TASKS.c.id, TASKS.c.attempt).where(TASKS.c.id.in_(IDS), _RUNNI
 
 @lru_cache(maxsize=128)
 def _succeed_all(number: int) -> Update:
-    """The UPDATE of so many tasks, built once: SQLAlchemy takes longer to build it than the server to run it."""
+    """Return the UPDATE of so many tasks, built once: SQLAlchemy takes longer to build it than the server to run it."""
     task = [bindparam(f"p_task_id{n}", type_=TASKS.c.id.type) for n in range(number)]
     result = [bindparam(f"p_result{n}", type_=Text) for n in range(number)]
     begun_after = [bindparam(f"p_begun_after{n}", type_=Double) for n in range(number)]

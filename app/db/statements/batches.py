@@ -17,7 +17,7 @@ BY_PRIMARY_KEY = "FORCE INDEX (PRIMARY)"
 
 
 def lock_batch(db: Transaction, keys: Select[*tuple[Any, ...]], limit: int) -> list[Any]:
-    """At most `limit` of these keys: values, or rows where the key has several columns.
+    """Return at most `limit` of these keys: values, or rows where the key has several columns.
 
     Their rows are locked; rows that another transaction has locked are left out.
     """

@@ -36,7 +36,7 @@ _ALL = (
 
 
 def lock_for_claim(db: Transaction, worker_id: UUID) -> set[str] | None:
-    """The paused queues; None where this worker drains. Until this transaction is over, no further hold is committed.
+    """Return the paused queues; None where this worker drains. No hold is committed until this transaction is over.
 
     Waits for a hold that is being added.
     """
@@ -50,7 +50,7 @@ def lock_for_claim(db: Transaction, worker_id: UUID) -> set[str] | None:
 
 
 def hold(db: Session, kind: HoldKind, name: str, reason: str | None, held_by: UUID | None) -> datetime:
-    """Once this transaction is committed, nothing of this queue, or by this worker, begins. Commit soon.
+    """Have nothing of this queue, or by this worker, begin once this transaction is committed. Commit soon.
 
     Waits for the claims that are not over yet, and lets the others wait for the commit. A hold that is there already
     keeps its time, and takes the new reason. Returns that time.
@@ -82,7 +82,7 @@ _IS_HELD = select(
 
 
 def is_held(db: Executes, kind: HoldKind, name: str) -> bool:
-    """Whether the queue is paused, or the worker drains. One round trip on a prepared connection."""
+    """Return whether the queue is paused, or the worker drains. One round trip on a prepared connection."""
     (held,) = db.execute(_IS_HELD, {"p_kind": kind.value, "p_name": name}).one_or_none()
     return bool(held)
 
@@ -92,14 +92,14 @@ def _of_hold(kind: HoldKind, name: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def held(db: Session, kind: HoldKind) -> Sequence[tuple[str, datetime, str | None, UUID | None]]:
-    """Name, beginning, reason and user of each hold."""
+    """Return name, beginning, reason and user of each hold."""
     columns = (ClaimHold.name, ClaimHold.since, ClaimHold.reason, ClaimHold.held_by)
     found = select(*columns).where(ClaimHold.kind == kind.value, ClaimHold.name != _NO_NAME)
     return db.execute(found).all()
 
 
 def paused_queues(db: Session) -> set[str]:
-    """The names of the paused queues."""
+    """Return the names of the paused queues."""
     return {name for name, *_ in held(db, HoldKind.QUEUE)}
 
 

@@ -31,7 +31,7 @@ _LOWEST = -1.0e300
 
 @lru_cache(maxsize=16)
 def _look(engine: str, lines: int) -> Any:
-    """The highest turn of each line, with the place of the line, from 0; None where it has no row with a turn.
+    """Return the highest turn of each line, with the place of the line, from 0; None where it has no row with a turn.
 
     The index of the lines tells it by one jump to each, whatever the engine thinks of the table. All conditions of a
     claim would take MySQL twenty times as long; and beside the lowest turn stand rows that were claimed and are not
@@ -51,7 +51,7 @@ def _look(engine: str, lines: int) -> Any:
 
 
 def _occupied(db: Transaction, lines: LinesToServe) -> list[int]:
-    """The places of the lines, from 0, that may have a ready row: so that a claim locks rows of these alone.
+    """Return the places of the lines, from 0, that may have a ready row: so that a claim locks rows of these alone.
 
     Also of those whose rows this process does not know, or whose time is over.
     """
@@ -123,7 +123,7 @@ def claim_next(
 def _pick(
     db: Transaction, limit: int, lines: LinesToServe, names: TaskNames, places: Sequence[int], paused: set[str]
 ) -> list[tuple[int, Any]]:
-    """The rows to claim, locked, each with the place of its line.
+    """Return the rows to claim, locked, each with the place of its line.
 
     The first one, and those behind it as long as each is short. The others stay where they are. A claim beside this one
     passes over what a look has locked: so the first look is at MOST_ROWS, and another one follows if all are short.
@@ -156,7 +156,7 @@ def _pick(
 def _with_places(
     db: Transaction, picked: list[tuple[int, Any]], worker: tuple[str, UUID, int]
 ) -> list[tuple[int, Any]]:
-    """Those of the rows that need no place, and those whose places were there and are taken now."""
+    """Return those of the rows that need no place, and those whose places were there and are taken now."""
     limited = [(row.id, row.attempt + 1, row.limit, bool(row.user_limited)) for _, row in picked
                if row.limit is not None or row.user_limited]  # fmt: skip
     if not limited:
@@ -177,7 +177,7 @@ def _write(db: Transaction, picked: list[tuple[int, Any]], claim_id: UUID, worke
 
 
 def _as_claimed(row: Any) -> tuple[Any, ...]:
-    """The columns CLAIMED and ROUTED as they are after the claim."""
+    """Return the columns CLAIMED and ROUTED as they are after the claim."""
     task_id, attempt, *others = row[:_COLUMNS]
     return (task_id, attempt + 1, *others)
 

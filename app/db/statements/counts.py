@@ -19,16 +19,8 @@ from app.db.statements.writes import changed_rows, upsert
 from app.db.transactions import Executor, Transaction, atomically
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.ddl.terms import ENDED_TASKS
+from app.models import task_count
 from app.models.task import Task, TaskStatus
-from app.models.task_count import (
-    COUNTED_UNDER,
-    Ended,
-    Folded,
-    stored_bytes,
-    task_count_changes,
-    task_counts,
-    task_totals,
-)
 from app.models.task_stats import SHORTEST_STEP, SUBMITTED, begin_of_step, task_submissions
 
 Rows = Sequence[dict[str, Any]]
@@ -62,27 +54,29 @@ def add_numbers(db: Session, table: Table, rows: Rows) -> None:
 Key = tuple[Any, ...]
 
 
-def fold_changes(db: Session, limit: int) -> Folded:
+def fold_changes(db: Session, limit: int) -> task_count.Folded:
     """Add a batch of at most `limit` changes to the sums, and their bytes to `stored_bytes`.
 
     In one transaction, so that a reader sees each change once: among the changes, or in the sums.
     """
     kinds, totals, stored = Counter[Key](), Counter[Key](), Counter[Key]()
     told: dict[Key, list[Any]] = {}
-    rows = take_rows(db, task_count_changes, limit)
+    rows = take_rows(db, task_count.task_count_changes, limit)
     for row in rows:
-        kind = tuple(getattr(row, name) for name in COUNTED_UNDER)
+        kind = tuple(getattr(row, name) for name in task_count.COUNTED_UNDER)
         kinds[kind] += row.number
         totals[row.user_id, row.status] += row.number
         stored[row.user_id, ENDED_TASKS] += row.bytes
         if row.ended_at is not None or row.error is not None or row.status == TaskStatus.PENDING:
             alike = (_step(row.ended_at), _bucket(row.waited), _bucket(row.ran), row.error)
             told.setdefault((*kind, *alike), []).append(row)
-    _add_to_sums(db, task_counts, COUNTED_UNDER, kinds)
-    _add_to_sums(db, task_totals, ("user_id", "status"), totals)
-    _add_to_sums(db, stored_bytes, ("user_id", "kind"), stored)
+    _add_to_sums(db, task_count.task_counts, task_count.COUNTED_UNDER, kinds)
+    _add_to_sums(db, task_count.task_totals, ("user_id", "status"), totals)
+    _add_to_sums(db, task_count.stored_bytes, ("user_id", "kind"), stored)
     now = db.execute(select(STATEMENT_TIME)).scalar_one()
-    return Folded(len(rows), now, [Ended._make((*alike, *_summed(of_it))) for alike, of_it in told.items()])
+    return task_count.Folded(
+        len(rows), now, [task_count.Ended._make((*alike, *_summed(of_it))) for alike, of_it in told.items()]
+    )
 
 
 def _step(ended_at: datetime | None) -> datetime | None:
@@ -94,7 +88,7 @@ def _bucket(seconds: float | None) -> int | None:
 
 
 def _summed(rows: Sequence[Any]) -> Key:
-    """The fields of Ended that are not the same in all of these changes."""
+    """Return the fields of Ended that are not the same in all of these changes."""
     ends = [row.ended_at for row in rows if row.ended_at is not None]
     texts = (
         max((text for row in rows if (text := getattr(row, name)) is not None), default=None)

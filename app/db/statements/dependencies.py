@@ -101,12 +101,12 @@ class Child(NamedTuple):
 
 
 def waiting_children(db: Session, parents: Collection[UUID]) -> set[UUID]:
-    """Those that wait for one of these parents."""
+    """Return the tasks that wait for one of these parents."""
     return set(db.execute(_WAITING, {_IDS: list(parents)}).scalars())
 
 
 def open_edges(db: Session, parents: Collection[UUID]) -> list[OpenEdge]:
-    """The open edges from these parents."""
+    """Return the open edges from these parents."""
     rows = db.execute(_OPEN_EDGES, {_IDS: list(parents)})
     return [OpenEdge(*row[:3], row[3] and TaskStatus(row[3])) for row in rows]
 
@@ -123,7 +123,7 @@ def close_edges(db: Session, edges: Collection[OpenEdge]) -> None:
 
 
 def still_waiting(db: Session, children: Collection[UUID]) -> set[UUID]:
-    """Those of these children that have an open edge."""
+    """Return those of these children that have an open edge."""
     return set(db.execute(_STILL_WAITING, {_IDS: list(children)}).scalars())
 
 
@@ -139,7 +139,7 @@ def hold(db: Session, children: Collection[UUID]) -> None:
 
 
 def edges_to(db: Session, children: Collection[UUID]) -> list[Edge]:
-    """The edges to these children, open or not."""
+    """Return the edges to these children, open or not."""
     found = select(_D.c.child_id, _D.c.parent_id, _D.c.goes_on).where(_D.c.child_id.in_(children))
     return [Edge(*row) for row in db.execute(found)]
 
@@ -156,7 +156,7 @@ def reopen_waiting(db: Session, parents: Collection[UUID]) -> None:
 
 
 def blocked_by(db: Session | Connection, children: Collection[UUID]) -> dict[UUID, list[UUID]]:
-    """The parents that each of these children waits for."""
+    """Return the parents that each of these children waits for."""
     found: dict[UUID, list[UUID]] = {}
     edges = select(_D.c.child_id, _D.c.parent_id).where(_D.c.child_id.in_(children), _D.c.is_open)
     for child_id, parent_id in db.execute(edges.order_by(_D.c.parent_id)):
@@ -165,7 +165,7 @@ def blocked_by(db: Session | Connection, children: Collection[UUID]) -> dict[UUI
 
 
 def is_needed() -> ColumnElement[bool]:
-    """The condition that a pending child names the task, or an artifact of it is named: then it is not deleted.
+    """Return the condition that a pending child names the task, or an artifact of it is named: then it is not deleted.
 
     Of a SELECT of `tasks`.
     """
@@ -177,7 +177,7 @@ def is_needed() -> ColumnElement[bool]:
 
 
 def needed(db: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Those of these tasks that pending children name, or whose artifacts are named: these are not deleted.
+    """Return those of these tasks that pending children name, or whose artifacts are named: these are not deleted.
 
     They are locked until the commit: nobody makes another child of them meanwhile.
     """

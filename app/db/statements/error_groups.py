@@ -36,7 +36,7 @@ def _seen_again(old: Columns, new: Columns) -> dict[str, ColumnElement[Any]]:
 
 
 def keep_users(db: Session, users: Sequence[UUID]) -> set[UUID]:
-    """Those of the users that exist. None of them can be deleted until the commit."""
+    """Return the users of these that exist. None of them can be deleted until the commit."""
     found = select(User.id).where(User.id.in_(users)).order_by(User.id)
     return set(db.scalars(found.with_for_update(read=True, key_share=True)))
 
@@ -97,7 +97,7 @@ def _by_error_and_id_backwards(*_: Any, **__: Any) -> str:
 
 
 def newest_tasks(db: Session, fingerprints: Sequence[str], each: int) -> dict[str, list[UUID]]:
-    """The ids of the newest tasks that are failed with each of these, at most `each`."""
+    """Return the ids of the newest tasks that are failed with each of these, at most `each`."""
     # The first, the second and so on of each: of all the tasks of several groups, no engine stops at the newest ones.
     newest = select(Task.id).where(_OfGroup()).order_by(_NewestFirst()).limit(1)
     ids = [newest.offset(place).scalar_subquery() for place in range(each)]

@@ -68,7 +68,7 @@ class Attempt(NamedTuple):
     number: int
 
     def runs(self) -> ColumnElement[bool]:
-        """The condition on a row of `tasks`."""
+        """Return the condition on a row of `tasks`."""
         return (
             (TASKS.c.id == self.task_id)
             & (TASKS.c.attempt == self.number)
@@ -138,7 +138,7 @@ def forget(db: Session, ids: Collection[UUID]) -> None:
 
 
 def artifacts(db: Session, task_id: UUID, *which: ColumnElement[bool]) -> Sequence[StoredFile]:
-    """Those of a task that are seen, by name; of one name the newest."""
+    """Return the artifacts of a task that are seen, by name; the newest of one name."""
     rows = db.scalars(
         select(StoredFile)
         .where(StoredFile.task_id == task_id, IS_ARTIFACT, IS_VISIBLE, *which)
@@ -182,7 +182,7 @@ _USER = TASKS.alias("using_task")
 
 
 def is_used(file_id: ColumnElement[UUID]) -> ColumnElement[bool]:
-    """The condition that a pending or running task, or a schedule, names this file."""
+    """Return the condition that a pending or running task, or a schedule, names this file."""
     of_file = _USES.c.file_id == file_id
     by_task = exists().where(of_file, _USER.c.id == _USES.c.used_by, _USER.c.status.in_(_ACTIVE))
     by_schedule = exists().where(of_file, Schedule.id == _USES.c.used_by)
@@ -190,12 +190,12 @@ def is_used(file_id: ColumnElement[UUID]) -> ColumnElement[bool]:
 
 
 def names_files(user: ColumnElement[UUID]) -> ColumnElement[bool]:
-    """The condition that the arguments of this task or schedule name files that are there."""
+    """Return the condition that the arguments of this task or schedule name files that are there."""
     return exists().where(_USES.c.used_by == user)
 
 
 def has_used_artifact(task_id: ColumnElement[UUID]) -> ColumnElement[bool]:
-    """The condition that a pending or running task, or a schedule, names an artifact of this task."""
+    """Return the condition that a pending or running task, or a schedule, names an artifact of this task."""
     return exists().where(_F.c.task_id == task_id, IS_ARTIFACT, is_used(_F.c.id))
 
 
@@ -215,7 +215,7 @@ def lock(db: Session, file_id: UUID, owner: UUID | None) -> LockedFile | None:
 
 
 def is_named(db: Session, file_id: UUID) -> bool:
-    """Whether a pending or running task, or a schedule, names this file."""
+    """Return whether a pending or running task, or a schedule, names this file."""
     return db.scalar(select(_F.c.id).where(_F.c.id == file_id, is_used(_F.c.id))) is not None
 
 
@@ -250,19 +250,19 @@ def drop_what_is_over(db: Session, limit: int) -> int:
 
 
 def is_any_over() -> ColumnElement[bool]:
-    """The condition that `drop_what_is_over` changes any row."""
+    """Return the condition that `drop_what_is_over` changes any row."""
     expired = select(_F.c.id).where(_is_expired()).order_by(_F.c.expires_at)
     over = select(_F.c.id).select_from(_F).join(TASKS, TASKS.c.id == _F.c.task_id).where(*_is_over())
     return or_(*map(has_rows, (*_unowned(), _silent(), over, expired)))
 
 
 def dropped(db: Session, limit: int) -> Sequence[UUID]:
-    """Contents whose bytes are to be deleted now, without those that wait for another try."""
+    """Return contents whose bytes are to be deleted now, without those that wait for another try."""
     return list(db.scalars(to_be_deleted().order_by(_F.c.id).limit(limit)))
 
 
 def to_be_deleted() -> Select[UUID]:
-    """The SELECT of the ids of `dropped`."""
+    """Return the SELECT of the ids of `dropped`."""
     is_due = or_(_F.c.delete_after.is_(None), _F.c.delete_after <= STATEMENT_TIME)
     return select(_F.c.id).where(_F.c.state == FileState.DROPPED.value, is_due)
 
@@ -277,7 +277,7 @@ def postpone(db: Session, ids: Collection[UUID]) -> None:
 
 
 def _drop_unowned(db: Session, limit: int) -> int:
-    """Those whose user or task was deleted."""
+    """Drop the files whose user or task was deleted."""
     return sum(_drop_found(db, found, limit) for found in _unowned())
 
 
@@ -339,7 +339,7 @@ def forget_uses(db: Session, limit: int) -> int:
 
 
 def _drop_expired(db: Session, limit: int) -> int:
-    """Files whose days are over, unless something names them: these stay for another day."""
+    """Drop files whose days are over, unless something names them: these stay for another day."""
     ids = list(db.scalars(select(_F.c.id).where(_is_expired()).limit(limit).with_for_update(skip_locked=True)))
     if not ids:
         return 0

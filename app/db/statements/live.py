@@ -25,7 +25,7 @@ _MOVED = (
 
 
 def _newest(index: str, *where: ColumnElement[bool]) -> Select[Any]:
-    """A user's newest tasks, in the order of the indexes of the list's pages."""
+    """Return a user's newest tasks, in the order of the indexes of the list's pages."""
     newest = select(*COLUMNS).where(*where).order_by(Task.user_id, Task.id.desc()).limit(NEWEST)
     return select(by_index(newest, index).subquery())
 
@@ -52,7 +52,7 @@ _CHANGED_SINCE = (
 def recent(
     db: Connection, users: Sequence[UUID], since: datetime, since_id: UUID
 ) -> list[tuple[UUID, UUID, int]]:  # fmt: skip
-    """Id, user and version of these users' tasks that ended or were created since, or run.
+    """Return id, user and version of these users' tasks that ended or were created since, or run.
 
     By indexes that exist for other statements. One on `updated_at` would make each progress report write all indexes.
     A statement for each user: for a list of them no engine stops at the newest rows of each.
@@ -65,7 +65,7 @@ def recent(
 
 
 def changed_since(db: Connection, user_id: UUID, since: datetime, limit: int) -> list[UUID]:
-    """The ids of a user's tasks that changed since, in the order of their changes; at most `limit`.
+    """Return the ids of a user's tasks that changed since, in the order of their changes; at most `limit`.
 
     Complete for tasks that run or have ended since. Edited and again pending ones are found among the newest.
     """

@@ -32,7 +32,7 @@ class NewRows:
 
 
 def insert_statement(names: Sequence[str]) -> NewRows:
-    """An INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
+    """Return an INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
     read: dict[str, Callable[[Any], Any]] = {}
     for name in names:
         kind = TASKS.c[name].type
@@ -61,7 +61,7 @@ def insert_rows(
     def write(db: Transaction) -> list[tuple[Any, ...]]:
         now: datetime = db.execute(select(NOW)).scalar_one()
         for row in new:
-            _date(row, now)
+            _set_times(row, now)
         due = [row for row in new if row["due_at"] <= now] if place else []
         turns = give_turns(db, [(row["id"], row["user_id"], row["queue"], row["priority"]) for row in due])
         for row in new:
@@ -82,7 +82,7 @@ def insert_rows(
 
 
 def _read(statement: NewRows, text: str) -> dict[str, Any]:
-    """All columns of the statement: an INSERT of several rows takes the columns that the first of them has."""
+    """Return all columns of the statement: an INSERT of several rows takes the columns that the first of them has."""
     given: dict[str, Any] = json.loads(text)
     return {name: None if given.get(name) is None else read(given[name]) for name, read in statement.read.items()}
 
@@ -91,8 +91,8 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _date(row: dict[str, Any], now: datetime) -> None:
-    """What the database's clock decides of a row."""
+def _set_times(row: dict[str, Any], now: datetime) -> None:
+    """Fill in what the database's clock decides of a row."""
     if row["run_at"] is None and row.get("delay_seconds") is not None:
         row["run_at"] = now + timedelta(seconds=row["delay_seconds"])
     start = row["run_at"]

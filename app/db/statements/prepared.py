@@ -14,5 +14,5 @@ prepared_connection = own_connection
 def execute_prepared(
     connection: sa.Connection, statement: sa.Select[Any], parameters: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
-    """The rows of a statement that is its own transaction."""
+    """Return the rows of a statement that is its own transaction."""
     return [tuple(row) for row in connection.execute(statement, parameters)]

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, literal_column
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -27,7 +26,7 @@ def find_owned(
     row_id: UUID,
     owner: UUID | None,
     error: type[ServiceError],
-    *which: ColumnElement[bool],
+    *which: sa.ColumnElement[bool],
     lock: bool = False,
 ) -> Model:
     """Return the row as it is committed now, if it is this user's; with an `owner` of None, whoever's it is.
@@ -44,21 +43,21 @@ def find_owned(
     return found
 
 
-def of_owner(model: type[Base], owner: UUID | None) -> list[ColumnElement[bool]]:
+def of_owner(model: type[Base], owner: UUID | None) -> list[sa.ColumnElement[bool]]:
     """Return the condition that a row is this user's; none with an `owner` of None."""
     return [] if owner is None else [model.__table__.c.user_id == owner]
 
 
-def has_rows(found: Select[Any]) -> ColumnElement[bool]:
+def has_rows(found: sa.Select[Any]) -> sa.ColumnElement[bool]:
     """The SELECT, of one column that is never NULL, has a row.
 
     By LIMIT, and in the order of an index where the SELECT names one: of EXISTS an engine may make a join, or read the
     table until it finds a row.
     """
-    return found.limit(literal_column("1", Integer)).scalar_subquery().is_not(None)
+    return found.limit(sa.literal_column("1", sa.Integer)).scalar_subquery().is_not(None)
 
 
-class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)
+class is_one_of(sa.ColumnElement[bool]):  # noqa: N801 (used as a function)
     """The column's value is in the list `parameter`, which may be empty.
 
     On PostgreSQL the list is one array: one statement for any number of values, which can be prepared. Elsewhere the
@@ -78,13 +77,13 @@ class is_one_of(ColumnElement[bool]):  # noqa: N801 (used as a function)
 
 @compiles(is_one_of)
 def _in(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
-    values = bindparam(element.parameter, expanding=True, type_=element.column.type)
+    values = sa.bindparam(element.parameter, expanding=True, type_=element.column.type)
     return compiler.process(element.column.in_(values).self_group(), **options)
 
 
 @compiles(is_one_of, "postgresql")
 def _any(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
-    values = bindparam(element.parameter, type_=array_of(element.column.type))
+    values = sa.bindparam(element.parameter, type_=array_of(element.column.type))
     column, array = (compiler.process(each, **options) for each in (element.column, values))
     return f"{column} = ANY ({array})"
 

@@ -69,7 +69,7 @@ def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> in
 
 
 def users_beyond(db: Session, limit: int, users: int) -> Sequence[Stored]:
-    """The users whose ended tasks take more than `limit` bytes, at most `users` of them, the largest first."""
+    """Return the users whose ended tasks take more than `limit` bytes, at most `users` of them, the largest first."""
     total = func.sum(_STORED.c.bytes)
     found = select(_STORED.c.user_id, total).group_by(_STORED.c.user_id).having(total > limit)
     rows = db.execute(found.order_by(total.desc()).limit(users))

@@ -56,7 +56,7 @@ def grant_to_service(connection: Connection, role: str) -> None:
 
 
 def _names_of_session(connection: Connection) -> tuple[str, str]:
-    """With and without the host."""
+    """Return with and without the host."""
     full = str(connection.execute(select(func.current_user())).scalar_one())
     return full, full.partition("@")[0]
 

@@ -45,7 +45,7 @@ class Locked(NamedTuple):
 
 
 def due(db: Session, most: int) -> list[Found]:
-    """Those that are due, at most `most`: the first one of each user, then the second one of each, and so on.
+    """Return due schedules, at most `most`: the first one of each user, then the second one of each, and so on.
 
     Those that are due for longest come first among the first ones, among the second ones, and so on.
     """
@@ -63,7 +63,7 @@ def due(db: Session, most: int) -> list[Found]:
 
 
 def free_again(db: Session, most: int) -> list[Found]:
-    """Those of which a time waits for the end of a task, and that has ended."""
+    """Return the schedules with a time that waits for the end of a task, which has ended."""
     waiting = select(_S.user_id, _S.id, _BYTES).where(*_is_free_again())
     return [Found(*row) for row in db.execute(waiting.order_by(_S.held_for).limit(most))]
 
@@ -74,13 +74,13 @@ def _is_free_again() -> tuple[ColumnElement[bool], ...]:
 
 
 def to_be_fired() -> tuple[Select[UUID], Select[UUID]]:
-    """The SELECTs of the ids of `due` and of `free_again`, in their orders."""
+    """Return the SELECTs of the ids of `due` and of `free_again`, in their orders."""
     is_due = select(_S.id).where(_S.due_at <= STATEMENT_TIME).order_by(_S.due_at)
     return is_due, select(_S.id).where(*_is_free_again()).order_by(_S.held_for)
 
 
 def read(db: Session, ids: Collection[UUID]) -> tuple[list[Schedule], dict[UUID, set[datetime]]]:
-    """Those of these schedules that are not paused, and the times of `times_done`.
+    """Return those of these schedules that are not paused, and the times of `times_done`.
 
     As rows, which are read like the objects and cost a third. They have `bytes` besides.
     """
@@ -99,7 +99,7 @@ def lock(db: Session, ids: Collection[UUID], *, paused_too: bool = False) -> dic
 
 
 def times_done(db: Session, ids: Collection[UUID]) -> dict[UUID, set[datetime]]:
-    """The times that have a task already, though the schedules have not come to them: by a backfill."""
+    """Return the times that have a task already, though the schedules have not come to them: by a backfill."""
     ahead = select(_R.schedule_id, _R.scheduled_for).join(SCHEDULES, _S.id == _R.schedule_id)
     found: dict[UUID, set[datetime]] = {}
     # Of the runs' column: of the other one, PostgreSQL would look for it in the list once for each row.
@@ -119,7 +119,7 @@ def times_of_tasks(db: Session, schedule_id: UUID, first: datetime, last: dateti
 
 
 def active_tasks(db: Session, ids: Collection[UUID]) -> dict[UUID, list[UUID]]:
-    """The pending and running tasks that these schedules fired by themselves. Notes which of them have ended."""
+    """Return the pending and running tasks that these schedules fired by themselves. Notes which of them have ended."""
     rows = select(_R.schedule_id, _R.task_id, _T.id.is_not(None) & _T.finished_at.is_(None)).outerjoin_from(
         SCHEDULE_RUNS, Task.__table__, _T.id == _R.task_id
     )
@@ -202,10 +202,10 @@ def trim_runs(db: Session, schedule_id: UUID, keep: int) -> int:
 
 
 def old_runs(age: timedelta) -> tuple[Any, Any]:
-    """The conditions of rows that are older than this, but for those of active tasks."""
+    """Return the conditions of rows that are older than this, but for those of active tasks."""
     return (_R.created_at < STATEMENT_TIME - age, ~_IS_ACTIVE)
 
 
 def with_other_zones(db: Session, version: str, most: int) -> Sequence[UUID]:
-    """Some of the schedules whose next time was computed by another version of the time zones."""
+    """Return some of the schedules whose next time was computed by another version of the time zones."""
     return db.scalars(select(_S.id).where(_S.tzdata != version).limit(most)).all()

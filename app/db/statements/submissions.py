@@ -10,21 +10,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    Float,
-    Integer,
-    Label,
-    Select,
-    bindparam,
-    func,
-    insert,
-    literal,
-    literal_column,
-    select,
-    true,
-    union_all,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -51,7 +37,7 @@ def take_idempotency_key(
     only one.
     """
     same = (IDEMPOTENCY_KEYS.c.user_id == user_id, IDEMPOTENCY_KEYS.c.key == key)
-    found = select(IDEMPOTENCY_KEYS.c.created_at <= STATEMENT_TIME - lifetime).where(*same)
+    found = sa.select(IDEMPOTENCY_KEYS.c.created_at <= STATEMENT_TIME - lifetime).where(*same)
     values = {"fingerprint": fingerprint, "created_at": STATEMENT_TIME, **created}
     with _lookup_of(db, user_id, key) as is_mine:
         if not is_mine:
@@ -63,9 +49,9 @@ def take_idempotency_key(
                 raise
             return False
         if is_expired is None:
-            db.execute(insert(IDEMPOTENCY_KEYS).values(user_id=user_id, key=key, **values))
+            db.execute(sa.insert(IDEMPOTENCY_KEYS).values(user_id=user_id, key=key, **values))
         elif is_expired:
-            db.execute(update(IDEMPOTENCY_KEYS).where(*same).values(values))
+            db.execute(sa.update(IDEMPOTENCY_KEYS).where(*same).values(values))
         return is_expired is not False
 
 
@@ -81,23 +67,23 @@ def _lookup_of(db: Session, user_id: UUID, key: str) -> Iterator[bool]:
         return
     if engine == POSTGRESQL:
         digest = hashlib.sha256(b"idempotency key " + user_id.bytes + key.encode()).digest()
-        yield bool(db.scalar(select(func.pg_try_advisory_xact_lock(int.from_bytes(digest[:8], signed=True)))))
+        yield bool(db.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(int.from_bytes(digest[:8], signed=True)))))
         return
     place = f"{db.connection().engine.url.database} idempotency key ".encode() + user_id.bytes + key.encode()
     name = hashlib.sha256(place).hexdigest()
-    is_mine = db.scalar(select(func.get_lock(name, 0))) == 1
+    is_mine = db.scalar(sa.select(sa.func.get_lock(name, 0))) == 1
     try:
         yield is_mine
     finally:
         if is_mine:
-            db.execute(select(func.release_lock(name)))
+            db.execute(sa.select(sa.func.release_lock(name)))
 
 
 # -- What a user has queued, has submitted lately and keeps, counted up to where a quota is full -----------------------
 
 _WITHOUT_SUMS: tuple[Any, ...] = (WebhookDelivery.__table__.c.bytes, STEPS.c.bytes, FILES.c.size)
-_USER_ID = bindparam("user_id", type_=Id)
-_WINDOW = seconds(bindparam("window", type_=Float))
+_USER_ID = sa.bindparam("user_id", type_=Id)
+_WINDOW = seconds(sa.bindparam("window", type_=sa.Float))
 
 
 class QuotaUse(NamedTuple):
@@ -115,45 +101,45 @@ class QuotaUse(NamedTuple):
     ended: int
 
 
-def _queued(status: TaskStatus) -> Select[*tuple[Any, ...]]:
+def _queued(status: TaskStatus) -> sa.Select[*tuple[Any, ...]]:
     """By indexes that lead to this user's rows alone: at most `queued` rows of this status."""
     row = TASKS.c
     arguments = (octet_length(row.args) + octet_length(row.kwargs)).label("arguments")
-    stored: Label[int] = literal_column(task_bytes(TASKS.name)).label("stored")
-    found = select(arguments, stored).where(row.user_id == _USER_ID, row.status == status.value)
-    return select(found.order_by(row.id.desc()).limit(bindparam("queued", type_=Integer)).subquery())
+    stored: sa.Label[int] = sa.literal_column(task_bytes(TASKS.name)).label("stored")
+    found = sa.select(arguments, stored).where(row.user_id == _USER_ID, row.status == status.value)
+    return sa.select(found.order_by(row.id.desc()).limit(sa.bindparam("queued", type_=sa.Integer)).subquery())
 
 
-def _recent() -> Select[*tuple[Any, ...]]:
+def _recent() -> sa.Select[*tuple[Any, ...]]:
     """No row of the last window has an id below `oldest`."""
     row = TASKS.c
-    leaves_in = seconds_between(NOW, func.min(row.created_at) + _WINDOW)
-    found = select(func.count().label("tasks"), func.coalesce(leaves_in, 0.0).label("seconds"))
+    leaves_in = seconds_between(NOW, sa.func.min(row.created_at) + _WINDOW)
+    found = sa.select(sa.func.count().label("tasks"), sa.func.coalesce(leaves_in, 0.0).label("seconds"))
     return found.where(
-        row.user_id == _USER_ID, row.id > bindparam("oldest", type_=Id), row.created_at > STATEMENT_TIME - _WINDOW
+        row.user_id == _USER_ID, row.id > sa.bindparam("oldest", type_=Id), row.created_at > STATEMENT_TIME - _WINDOW
     )
 
 
-def _quota_use(recent: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    active = union_all(_queued(TaskStatus.PENDING), _queued(TaskStatus.RUNNING)).subquery()
-    queued = select(
-        func.count().label("tasks"),
-        func.coalesce(func.sum(active.c.arguments), 0).label("bytes"),
-        func.coalesce(func.sum(active.c.stored), 0).label("stored"),
+def _quota_use(recent: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    active = sa.union_all(_queued(TaskStatus.PENDING), _queued(TaskStatus.RUNNING)).subquery()
+    queued = sa.select(
+        sa.func.count().label("tasks"),
+        sa.func.coalesce(sa.func.sum(active.c.arguments), 0).label("bytes"),
+        sa.func.coalesce(sa.func.sum(active.c.stored), 0).label("stored"),
     ).subquery()
     # What a user keeps besides: the sums of each kind, what is not added to them yet, and deliveries, steps and files,
     # which have no sums: few users have many, and an index has their bytes.
-    kept = union_all(
-        *(select(each.c.bytes).where(each.c.user_id == _USER_ID) for each in (stored_bytes, task_count_changes)),
-        *(select(each).where(each.table.c.user_id == _USER_ID) for each in _WITHOUT_SUMS),
+    kept = sa.union_all(
+        *(sa.select(each.c.bytes).where(each.c.user_id == _USER_ID) for each in (stored_bytes, task_count_changes)),
+        *(sa.select(each).where(each.table.c.user_id == _USER_ID) for each in _WITHOUT_SUMS),
     )
-    ended = select(func.coalesce(func.sum(kept.subquery().c.bytes), 0)).scalar_subquery()
+    ended = sa.select(sa.func.coalesce(sa.func.sum(kept.subquery().c.bytes), 0)).scalar_subquery()
     lately = recent.subquery()
-    return select(*queued.c, *lately.c, ended).join_from(queued, lately, true())  # one row each
+    return sa.select(*queued.c, *lately.c, ended).join_from(queued, lately, sa.true())  # one row each
 
 
 _RATED = _quota_use(_recent())
-_NOTHING = select(literal(0).label("tasks"), literal(0.0).label("seconds"))
+_NOTHING = sa.select(sa.literal(0).label("tasks"), sa.literal(0.0).label("seconds"))
 _NOT_RATED = _quota_use(_NOTHING)
 
 

@@ -45,12 +45,12 @@ def of_status(wanted: TaskFilter) -> Conditions:
 
 
 def of_kind(wanted: TaskFilter) -> Conditions:
-    """The conditions by which ended tasks are counted and indexed (TASK_KIND)."""
+    """Return the conditions by which ended tasks are counted and indexed (TASK_KIND)."""
     return _of_columns(wanted, KIND)
 
 
 def names_more(wanted: TaskFilter) -> bool:
-    """Whether the filter names anything of a task besides its user, states, error and times."""
+    """Return whether the filter names anything of a task besides its user, states, error and times."""
     return bool(of_kind(wanted) or wanted.schedule_id or wanted.workflow_id) or looks_up_rows(wanted)
 
 
@@ -84,14 +84,14 @@ def _of_columns(wanted: TaskFilter, names: Iterable[str]) -> Conditions:
 
 
 def of_limit(wanted: TaskFilter) -> Conditions:
-    """The condition on the limit; where it is of pending tasks alone, as their partial index has it."""
+    """Return the condition on the limit; where it is of pending tasks alone, as their partial index has it."""
     if wanted.limit_name is None:
         return []
     return [*([PENDING] if waits_for_limit(wanted) else []), Task.limit == wanted.limit_name]
 
 
 def waits_for_limit(wanted: TaskFilter) -> bool:
-    """Whether the filter finds pending tasks of one limit alone, which an index holds."""
+    """Return whether the filter finds pending tasks of one limit alone, which an index holds."""
     return wanted.limit_name is not None and set(wanted.status) == {TaskStatus.PENDING}
 
 
@@ -104,7 +104,7 @@ def of_schedule(wanted: TaskFilter) -> Conditions:
 
 
 def of_workflow(wanted: TaskFilter) -> Conditions:
-    """The nodes of the workflow, and bounds on the id for the primary key: its tasks were made together."""
+    """Return the nodes of the workflow, and bounds on the id for the primary key: its tasks were made together."""
     if wanted.workflow_id is None:
         return []
     nodes = WorkflowNode.__table__.c
@@ -114,7 +114,7 @@ def of_workflow(wanted: TaskFilter) -> Conditions:
 
 
 def _of_one_user(column: str, value: Any, user_id: UUID | None) -> Conditions:
-    """The conditions on a column whose value is of one user, whom each of its tasks names.
+    """Return the conditions on a column whose value is of one user, whom each of its tasks names.
 
     Where that is not the user of the filter, no row is read: how many there are is for their owner alone to know.
     """
@@ -128,7 +128,7 @@ def _of_one_user(column: str, value: Any, user_id: UUID | None) -> Conditions:
 
 
 def of_times(wanted: TaskFilter) -> Conditions:
-    """The times of creation, as the rows tell them."""
+    """Return the times of creation, as the rows tell them."""
     found: Conditions = []
     if wanted.created_after is not None:
         found.append(Task.created_at > wanted.created_after)
@@ -138,7 +138,7 @@ def of_times(wanted: TaskFilter) -> Conditions:
 
 
 def of_ids(wanted: TaskFilter) -> Conditions:
-    """Bounds on the id from the times of creation: wider than the times, and an index serves them."""
+    """Return bounds on the id from the times of creation: wider than the times, and an index serves them."""
     found: Conditions = []
     if wanted.created_after is not None:
         found.append(Task.id >= id_at(wanted, wanted.created_after, -1, no_bound=FIRST_ID))
@@ -148,7 +148,7 @@ def of_ids(wanted: TaskFilter) -> Conditions:
 
 
 def id_at(wanted: TaskFilter, moment: datetime, direction: int, *, no_bound: UUID) -> ColumnElement[UUID]:
-    """The id of that time, with slack towards the future (1) or the past (-1).
+    """Return the id of that time, with slack towards the future (1) or the past (-1).
 
     `no_bound` where the filter's user has ids that a wrong clock has made.
     """
@@ -164,7 +164,7 @@ def id_at(wanted: TaskFilter, moment: datetime, direction: int, *, no_bound: UUI
 
 
 def waiting_reason() -> ColumnElement[str]:
-    """The reason of each pending task, by the workers as this process knows them now."""
+    """Return the reason of each pending task, by the workers as this process knows them now."""
     ready = case((_is_served(), WaitingReason.TURN.value), else_=WaitingReason.NO_WORKER.value)
     limited = dict.fromkeys((Held.USER.value, Held.LIMIT_KEY.value), WaitingReason.LIMIT.value)
     return case({"ready": ready, **limited}, value=WAITS_OF_MANY, else_=WAITS_OF_MANY)
@@ -183,12 +183,12 @@ def _is_served() -> ColumnElement[bool]:
 
 
 def conditions(wanted: TaskFilter, *, status: bool = True) -> Conditions:
-    """All conditions; without `status` all but those on the status."""
+    """Return all conditions; without `status` all but those on the status."""
     return conditions_with(wanted, of_rows(wanted), status=status)
 
 
 def of_rows(wanted: TaskFilter) -> Conditions:
-    """The conditions that no index is sorted by and no number is kept by: they are looked up in the rows."""
+    """Return the conditions that no index is sorted by and no number is kept by: they are looked up in the rows."""
     found: Conditions = []
     if wanted.tag:
         # Most tasks have no tags: only the others are parsed, or stand in the index.

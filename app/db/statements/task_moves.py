@@ -38,7 +38,7 @@ class _Fingerprint(FunctionElement[str]):
 def fingerprint_of(
     user_id: Any, name: Any, error_type: str | ColumnElement[Any], key: str | ColumnElement[Any]
 ) -> ColumnElement[str]:
-    """32 hexadecimal digits. `key` is one of `app/core/error_keys.py`."""
+    """Return 32 hexadecimal digits. `key` is one of `app/core/error_keys.py`."""
     texts = (literal(text, Text) if isinstance(text, str) else text for text in (error_type, key))
     return _Fingerprint(user_id, name, *texts)
 
@@ -107,7 +107,7 @@ class AttemptEnd:
 
 
 def checked_sources(to: TaskStatus, sources: Iterable[TaskStatus]) -> frozenset[TaskStatus]:
-    """The states to come from. Raises ValueError for a move that TRANSITIONS does not have."""
+    """Return the states to come from. Raises ValueError for a move that TRANSITIONS does not have."""
     known = frozenset(sources)
     unknown = sorted(source for source in known if to not in TRANSITIONS[source])
     if unknown or not known:
@@ -116,7 +116,7 @@ def checked_sources(to: TaskStatus, sources: Iterable[TaskStatus]) -> frozenset[
 
 
 def values_of(to: TaskStatus, ended: AttemptEnd | None) -> dict[str, Any]:
-    """The columns that every move to this state writes."""
+    """Return the columns that every move to this state writes."""
     attempt = {} if ended is None else {"attached_bytes": Task.attached_bytes + _bytes_of(ended)}
     return {"status": to.value, **_entering(to), **attempt}
 
@@ -124,18 +124,18 @@ def values_of(to: TaskStatus, ended: AttemptEnd | None) -> dict[str, Any]:
 def failure(
     error_type: str | ColumnElement[Any], message: str | ColumnElement[Any] | None, key: str | ColumnElement[Any]
 ) -> dict[str, Any]:
-    """The columns of a move to `failed`. `key` groups it with failures alike (`app/core/error_keys.py`)."""
+    """Return the columns of a move to `failed`. `key` groups it with failures alike (`app/core/error_keys.py`)."""
     fingerprint = fingerprint_of(Task.user_id, Task.celery_task_name, error_type, key)
     return {"error_type": error_type, "error_message": message, "error_fingerprint": fingerprint}
 
 
 def touched() -> dict[str, Any]:
-    """The values of every change that a client can see."""
+    """Return the values of every change that a client can see."""
     return {"version": Task.version + 1, "updated_at": NOW}
 
 
 def attempt_row(moved: Any, ended: AttemptEnd) -> list[Any]:
-    """The columns HISTORY of the attempt that has ended, of rows as they are after the move."""
+    """Return the columns HISTORY of the attempt that has ended, of rows as they are after the move."""
     return [
         moved.id,
         moved.attempt,
@@ -148,7 +148,7 @@ def attempt_row(moved: Any, ended: AttemptEnd) -> list[Any]:
 
 
 def _entering(to: TaskStatus) -> dict[str, Any]:
-    """The columns that the state itself decides, as the CHECKs of the table demand."""
+    """Return the columns that the state itself decides, as the CHECKs of the table demand."""
     if to is TaskStatus.RUNNING:
         return {"attempt": Task.attempt + 1, "started_at": NOW, "due_at": None, "turn": None, **NO_ERROR}
     left: dict[str, Any] = {"claim_id": None, "worker_pid": None, "turn": None}
@@ -162,7 +162,7 @@ def _entering(to: TaskStatus) -> dict[str, Any]:
 
 
 def _bytes_of(ended: AttemptEnd) -> ColumnElement[int]:
-    """What the row of the ended attempt takes. A quota counts it with its task."""
+    """Return what the row of the ended attempt takes. A quota counts it with its task."""
     total: ColumnElement[int] = literal(ATTEMPT_BYTES)
     for value in (ended.error_message, ended.traceback):
         if value is not None:
@@ -343,6 +343,6 @@ ENDS: dict[Cause, tuple[End, ...]] = {
 
 
 def error_parameters(error: Error) -> dict[str, Any]:
-    """The values of the parameters of an error."""
+    """Return the values of the parameters of an error."""
     kind, message, traceback = error
     return {"p_error_type": kind, "p_error_message": message, "p_traceback": traceback}

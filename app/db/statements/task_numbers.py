@@ -14,18 +14,9 @@ from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, l
 from sqlalchemy.orm import Session
 
 from app.core.ids import FIRST_ID, LAST_ID, time_of
+from app.db.statements import task_filter
 from app.db.statements.expressions import seconds_between
 from app.db.statements.pending_rows import PENDING, is_held
-from app.db.statements.task_filter import (
-    ID_SLACK,
-    Conditions,
-    conditions_with,
-    id_at,
-    names_more,
-    of_kind,
-    of_owner,
-    of_times,
-)
 from app.ddl.clock import STATEMENT_TIME
 from app.models.error_group import ErrorGroup
 from app.models.task import ACTIVE, IS_RUNNING, TERMINAL, Held, Task, TaskPriority, TaskStatus
@@ -36,19 +27,21 @@ from app.models.task_filter import TaskFilter
 OWNERS_OF_ENDED = union(select(task_totals.c.user_id), select(task_count_changes.c.user_id))
 
 
-def numbers_by_status(db: Session, wanted: TaskFilter, of_rows: Conditions) -> dict[str, int]:
-    """How many tasks there are of each status that has any. Exact: one statement, one snapshot.
+def numbers_by_status(db: Session, wanted: TaskFilter, of_rows: task_filter.Conditions) -> dict[str, int]:
+    """Return how many tasks there are of each status that has any. Exact: one statement, one snapshot.
 
     `of_rows`: the conditions of `task_filter.of_rows`.
     """
-    if wanted.error and not names_more(wanted) and not of_times(wanted):
+    if wanted.error and not task_filter.names_more(wanted) and not task_filter.of_times(wanted):
         statement = _added_up([*_of_error(wanted)])
     elif not of_rows:
         statement = _added_up([*_ended(wanted), *_active(wanted)])
     elif names_times_alone(wanted):
         statement = _added_up([*_within_time(db, wanted)])
     else:
-        statement = select(Task.status, func.count()).where(*conditions_with(wanted, of_rows)).group_by(Task.status)
+        statement = (
+            select(Task.status, func.count()).where(*task_filter.conditions_with(wanted, of_rows)).group_by(Task.status)
+        )
     return {str(status): int(number) for status, number in db.execute(statement)}
 
 
@@ -72,7 +65,7 @@ def _within_time(db: Session, wanted: TaskFilter) -> Iterator[Select[*tuple[Any,
 
 
 def _ended(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
-    for table in (task_counts if of_kind(wanted) else task_totals, task_count_changes):
+    for table in (task_counts if task_filter.of_kind(wanted) else task_totals, task_count_changes):
         yield select(table.c.status, table.c.number).where(*conditions_on_numbers(table, wanted))
 
 
@@ -92,7 +85,7 @@ def _of_error(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
 
 
 def conditions_on_numbers(table: Table, wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    """The conditions of the filter on a table of numbers."""
+    """Return the conditions of the filter on a table of numbers."""
     found = [
         table.c[name] == value for name in ("user_id", *KIND) if (value := getattr(wanted, name)) is not None
     ]  # fmt: skip
@@ -102,7 +95,7 @@ def conditions_on_numbers(table: Table, wanted: TaskFilter) -> list[ColumnElemen
 def _active(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
     # One SELECT for each status: only then does PostgreSQL use the index of these few rows.
     for status in sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE):
-        rest = conditions_with(wanted, [], status=False)
+        rest = task_filter.conditions_with(wanted, [], status=False)
         number = func.count().label("number")
         yield select(literal(status.value).label("status"), number).where(Task.status == status, *rest)
 
@@ -119,25 +112,27 @@ def numbers_inside(wanted: TaskFilter, sign: int = 1) -> Iterator[Select[*tuple[
     """Numbers by status, to be added up."""
     within, edges = [], []
     if wanted.created_after is not None:
-        far = id_at(wanted, wanted.created_after, 1, no_bound=LAST_ID)
+        far = task_filter.id_at(wanted, wanted.created_after, 1, no_bound=LAST_ID)
         within.append(Task.id > far)
-        edges.append([Task.id >= id_at(wanted, wanted.created_after, -1, no_bound=FIRST_ID), Task.id <= far])
+        edges.append(
+            [Task.id >= task_filter.id_at(wanted, wanted.created_after, -1, no_bound=FIRST_ID), Task.id <= far]
+        )
     if wanted.created_before is not None:
-        far = id_at(wanted, wanted.created_before, -1, no_bound=FIRST_ID)
+        far = task_filter.id_at(wanted, wanted.created_before, -1, no_bound=FIRST_ID)
         within.append(Task.id < far)
         # Without bounds one edge covers all ids: then the other one must cover none.
         low, high = (FIRST_ID, LAST_ID) if wanted.created_after is None else (LAST_ID, FIRST_ID)
         edges.append([
-            Task.id >= id_at(wanted, wanted.created_before, -1, no_bound=low),
-            Task.id <= id_at(wanted, wanted.created_before, 1, no_bound=high),
+            Task.id >= task_filter.id_at(wanted, wanted.created_before, -1, no_bound=low),
+            Task.id <= task_filter.id_at(wanted, wanted.created_before, 1, no_bound=high),
         ])  # fmt: skip
     states = sorted(set(wanted.status) or TaskStatus)
     number = (sign * func.count()).label("number")
     for status in states:
-        of_status = [Task.status == status, *of_owner(wanted), *within]
+        of_status = [Task.status == status, *task_filter.of_owner(wanted), *within]
         yield select(literal(status.value).label("status"), number).where(*of_status)
     for edge in edges:
-        of_edge = [Task.status.in_(states), *of_owner(wanted), *edge, *of_times(wanted)]
+        of_edge = [Task.status.in_(states), *task_filter.of_owner(wanted), *edge, *task_filter.of_times(wanted)]
         yield select(Task.status, number).where(*of_edge).group_by(Task.status)
 
 
@@ -150,17 +145,17 @@ def filters_outside(wanted: TaskFilter) -> Iterator[TaskFilter]:
 
 
 def names_times_alone(wanted: TaskFilter) -> bool:
-    """Whether the filter names a user and times alone, and the edges do not meet."""
-    if wanted.user_id is None or wanted.error or names_more(wanted):
+    """Return whether the filter names a user and times alone, and the edges do not meet."""
+    if wanted.user_id is None or wanted.error or task_filter.names_more(wanted):
         return False
     if wanted.created_after is None or wanted.created_before is None:
         return wanted.created_after is not wanted.created_before
-    return wanted.created_before - wanted.created_after > 3 * ID_SLACK
+    return wanted.created_before - wanted.created_after > 3 * task_filter.ID_SLACK
 
 
 def holds_most_of_time(db: Session, wanted: TaskFilter) -> bool:
     """Whether more of the time from the user's first to the last task lies inside than outside: estimates the rows."""
-    ids = select(Task.id).where(*of_owner(wanted)).limit(1)
+    ids = select(Task.id).where(*task_filter.of_owner(wanted)).limit(1)
     oldest, newest = (ids.order_by(order).scalar_subquery() for order in (Task.id, Task.id.desc()))
     first, last = db.execute(select(oldest, newest)).one()
     if first is None:
@@ -200,12 +195,12 @@ def read_running_by_queue(db: Session) -> list[RunningTasks]:
 
 
 def read_waiting_by_queue(db: Session) -> Rows:
-    """Of each queue: its name, the number of pending tasks, of those that are due, the age of the oldest in seconds."""
+    """Return of each queue its name, how many tasks are pending, how many are due, the age of the oldest in seconds."""
     return db.execute(_READY).all()
 
 
 def read_starts_by_queue(db: Session) -> Rows:
-    """Of each queue: its name, and how many tasks have a last attempt that began within a minute."""
+    """Return of each queue its name, and how many tasks have a last attempt that began within a minute."""
     users = db.scalars(OWNERS_OF_ENDED).all()
     # By user, because the index of ended tasks begins with the user.
     batches = [Task.user_id.in_(users[at : at + _USERS_AT_ONCE]) for at in range(0, len(users), _USERS_AT_ONCE)]
@@ -224,7 +219,7 @@ def front_of_line(db: Session, queue: str, priority: str, most: int) -> Rows:
 
 
 def due_of_user(db: Session, user_id: UUID, most: int) -> Rows:
-    """Of each queue: its name, and how many of the newest `most` pending tasks of the user are due."""
+    """Return of each queue its name, and how many of the newest `most` pending tasks of the user are due."""
     newest = select(Task.queue, Task.turn).where(PENDING, Task.user_id == user_id).order_by(Task.id.desc()).limit(most)
     found = newest.subquery()
     return db.execute(
@@ -233,7 +228,7 @@ def due_of_user(db: Session, user_id: UUID, most: int) -> Rows:
 
 
 def has_unfinished_in_queue(db: Session, queue: str) -> bool:
-    """Whether a task of this queue runs, or waits and was sent. Counts nothing."""
+    """Return whether a task of this queue runs, or waits and was sent. Counts nothing."""
     sent = (PENDING, Task.turn.is_not(None), Task.priority.in_(list(TaskPriority)))
     # One by one, as indexes have them.
     held = (Task.held.is_(None), *(is_held(each) for each in Held if each is not Held.LIMIT_KEY))

@@ -15,7 +15,7 @@ from app.models.task_filter import TaskFilter
 def page_ids(
     db: Session, wanted: TaskFilter, need: int, *, before: UUID | None, skip: int, look: int
 ) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids after `skip` of those below `before`, reading at most about `look` rows.
+    """Return the first `need` ids after `skip` of those below `before`, reading at most about `look` rows.
 
     Returns them with the lowest id that was read where reading stopped before the end, else with None.
     """

@@ -80,7 +80,7 @@ def page_rows(
 
 
 def _cut(ids: list[UUID], sizes: Mapping[UUID, int], most_bytes: int) -> tuple[list[UUID], list[UUID]]:
-    """The first ids that take `most_bytes` together, at least one, and the rest."""
+    """Return the first ids that take `most_bytes` together, at least one, and the rest."""
     number, total = 1, sizes[ids[0]]
     while number < len(ids) and total + sizes[ids[number]] <= most_bytes:
         total += sizes[ids[number]]

@@ -12,20 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Select, literal, select, true, union_all
 from sqlalchemy.orm import Session
 
+from app.db.statements import task_filter
 from app.db.statements.expressions import Row, by_index, greatest, seconds_between
-from app.db.statements.task_filter import (
-    Conditions,
-    of_ids,
-    of_kind,
-    of_own_index,
-    of_owner,
-    of_rows,
-    of_status,
-    own_index,
-)
+from app.db.statements.task_filter import of_kind
 from app.ddl.clock import STATEMENT_TIME
 from app.models.task import Task, TaskStatus
 from app.models.task_count import KIND
@@ -40,39 +31,39 @@ class Stream:
     """`start` is served by `index`, `rest` is looked up in the rows."""
 
     index: str | None
-    start: Conditions
-    rest: Conditions
+    start: task_filter.Conditions
+    rest: task_filter.Conditions
     look: int
 
     def edge(self, db: Session) -> UUID | None:
-        """The last row that it may read; None where it may read all."""
+        """Return the last row that it may read; None where it may read all."""
         if self.look >= _ALL_ROWS:
             return None
-        newest = self._by_index(select(Task.id)).order_by(Task.id.desc())
+        newest = self._by_index(sa.select(Task.id)).order_by(Task.id.desc())
         return db.scalars(newest.offset(self.look - 1).limit(1)).one_or_none()
 
-    def ids(self, edge: UUID | None, need: int) -> Select[Any]:
-        """The first ones that fit."""
-        ids = select(Task.id, true().label("fits"), literal(value=False).label("is_edge"))
-        return select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
+    def ids(self, edge: UUID | None, need: int) -> sa.Select[Any]:
+        """Return the first ones that fit."""
+        ids = sa.select(Task.id, sa.true().label("fits"), sa.literal(value=False).label("is_edge"))
+        return sa.select(self.rows(ids, edge).order_by(Task.id.desc()).limit(need).subquery())
 
-    def rows(self, columns: Select[*Row], edge: UUID | None) -> Select[*Row]:
-        """These columns of the rows that fit, through the edge, in no order."""
+    def rows(self, columns: sa.Select[*Row], edge: UUID | None) -> sa.Select[*Row]:
+        """Return these columns of the rows that fit, through the edge, in no order."""
         through = [] if edge is None else [Task.id >= edge]
         return self._by_index(columns).where(*through, *self.rest)
 
-    def _by_index(self, columns: Select[*Row]) -> Select[*Row]:
+    def _by_index(self, columns: sa.Select[*Row]) -> sa.Select[*Row]:
         found = columns.where(*self.start)
         return found if self.index is None else by_index(found, self.index)
 
 
-def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream]:
+def streams(wanted: TaskFilter, start: task_filter.Conditions, look: int) -> Iterator[Stream]:
     """Give the streams of a filter, which read about `look` rows together."""
-    rest = [*of_kind(wanted), *of_rows(wanted)]
-    own = own_index(wanted)
+    rest = [*of_kind(wanted), *task_filter.of_rows(wanted)]
+    own = task_filter.own_index(wanted)
     if own is not None or wanted.user_id is None or not wanted.status:
         of_user = None if wanted.user_id is None else "ix_tasks_user"
-        yield Stream(own or of_user, start, [*of_status(wanted), *rest], look)
+        yield Stream(own or of_user, start, [*task_filter.of_status(wanted), *rest], look)
         return
     statuses = sorted(set(wanted.status))
     for status in statuses:
@@ -80,24 +71,24 @@ def streams(wanted: TaskFilter, start: Conditions, look: int) -> Iterator[Stream
         yield Stream("ix_tasks_user_status", of_status_, rest, max(look // len(statuses), 1))
 
 
-def start_of(wanted: TaskFilter, before: UUID | None) -> Conditions:
-    """The conditions by whose index every stream reads."""
-    whose = of_own_index(wanted) or of_owner(wanted)
-    return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
+def start_of(wanted: TaskFilter, before: UUID | None) -> task_filter.Conditions:
+    """Return the conditions by whose index every stream reads."""
+    whose = task_filter.of_own_index(wanted) or task_filter.of_owner(wanted)
+    return [*whose, *task_filter.of_ids(wanted), *([] if before is None else [Task.id < before])]
 
 
 def merged_ids(
-    db: Session, streams: Sequence[Select[Any]], need: int, skip: int, edges: Iterable[UUID] = ()
+    db: Session, streams: Sequence[sa.Select[Any]], need: int, skip: int, edges: Iterable[UUID] = ()
 ) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids after `skip`, each stream having as many; with them the lowest id that all have read.
+    """Return the first `need` ids after `skip`, each stream having as many; with them the lowest id that all have read.
 
     `edges` are those of streams whose rows do not tell them.
     """
-    statement: Any = union_all(*streams) if len(streams) > 1 else streams[0]
+    statement: Any = sa.union_all(*streams) if len(streams) > 1 else streams[0]
     if skip:
         # Skipped ids stay in the database. Only with `skip`: the subquery costs SQLAlchemy a quarter of a millisecond.
         ids = statement.subquery()
-        statement = select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)
+        statement = sa.select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)
     rows = db.execute(statement).all()
     # Below the highest edge, at least one stream was not read.
     edge = max([*(row.id for row in rows if row.is_edge), *edges], default=None)
@@ -125,7 +116,7 @@ _SECONDS: dict[Longest, sa.ColumnElement[Any]] = {
 
 
 def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int, look: int) -> Sequence[UUID]:
-    """The ids of the tasks that took longest, after `skip` of them, among the newest `look`."""
+    """Return the ids of the tasks that took longest, after `skip` of them, among the newest `look`."""
     (ids, _), seconds = _newest_ids(db, wanted, look, look), _SECONDS[by].label("seconds")
     took = sa.select(Task.id, seconds).join(ids, ids.c.id == Task.id).subquery()
     longest = took.c.seconds.desc(), took.c.id.desc()
@@ -136,11 +127,11 @@ def longest_ids(db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: 
 def values_of_state(
     db: Session, wanted: TaskFilter, status: TaskStatus, names: Sequence[str], limit: int, look: int
 ) -> tuple[Sequence[sa.Row[Any]], bool]:
-    """The values of these columns of `limit` tasks of this state, among `look` of it; and whether these are all.
+    """Return the values of these columns of `limit` tasks of this state, among `look` of it; and whether these are all.
 
     The filter names no more than owner, kind and states. Of a state in which few tasks are: an index has them.
     """
-    in_state = [Task.status == status, *of_owner(wanted)]
+    in_state = [Task.status == status, *task_filter.of_owner(wanted)]
     table = Task.__table__.c
     some = sa.select(*(table[name] for name in {*names, *KIND})).where(*in_state).limit(look).subquery()
     of_kind = [some.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
@@ -152,7 +143,7 @@ def values_of_state(
 def values_of_newest(
     db: Session, wanted: TaskFilter, names: Sequence[str], limit: int, look: int
 ) -> tuple[Sequence[sa.Row[Any]], bool]:
-    """The values of these columns of the newest `limit` tasks that match, among the newest `look`.
+    """Return the values of these columns of the newest `limit` tasks that match, among the newest `look`.
 
     And whether these are all that match.
     """

@@ -24,7 +24,7 @@ _ATTEMPTS = Base.metadata.tables[TaskAttempt.__tablename__]
 def change_statement(
     to: TaskStatus, *where: ColumnElement[bool], values: dict[str, Any] | None = None, ended: AttemptEnd | None = None
 ) -> Update:
-    """An UPDATE that moves the matching tasks to `to`; the caller has locked them, or `where` guards the move.
+    """Return an UPDATE that moves the matching tasks to `to`; the caller has locked them, or `where` guards the move.
 
     `where` names their ids. Of few rows MySQL would otherwise read all, and wait for those that others have locked.
     """
@@ -34,7 +34,7 @@ def change_statement(
 
 
 def history_statement(ended: AttemptEnd, *where: ColumnElement[bool]) -> Insert:
-    """An INSERT of the attempts that have ended with the move of these tasks, which has been made."""
+    """Return an INSERT of the attempts that have ended with the move of these tasks, which has been made."""
     return insert(_ATTEMPTS).from_select(HISTORY, select(*attempt_row(TASKS.c, ended)).where(*where))
 
 
@@ -69,7 +69,7 @@ def move_tasks(
 
 
 def in_state(*states: TaskStatus) -> ColumnElement[bool]:
-    """A condition on the status of a task."""
+    """Return a condition on the status of a task."""
     if len(states) == 1:
         return TASKS.c.status == next(iter(states)).value
     return TASKS.c.status.in_(sorted(states))

@@ -123,7 +123,7 @@ def place(db: Transaction, task_ids: Sequence[UUID]) -> int:
 
 
 def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
-    """Those of the queues in which a task could start now. One index lookup for each of their lines."""
+    """Return those of the queues in which a task could start now. One index lookup for each of their lines."""
     if not queues:
         return []
     found = db.execute(select(*(or_(*(_has_ready(queue, priority) for priority in TaskPriority)) for queue in queues)))

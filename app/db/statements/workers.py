@@ -40,12 +40,12 @@ _NEWER = aliased(WorkerProcess)
 
 
 def live(db: Session | Connection, lease: timedelta) -> Sequence[LiveWorker]:
-    """The workers that have sent a heartbeat within `lease`."""
+    """Return the workers that have sent a heartbeat within `lease`."""
     return [LiveWorker(*row) for row in db.execute(_LIVE, {"p_lease": lease})]
 
 
 def not_stopped(db: Session, lease: timedelta, name: str | None) -> list[tuple[WorkerProcess, bool]]:
-    """The last start of each name, unless it has stopped, by name; and whether it has sent no heartbeat in `lease`."""
+    """Return the last start of each name, unless stopped, by name; and whether it sent no heartbeat in `lease`."""
     newer = exists().where(_NEWER.name == WorkerProcess.name, _NEWER.started_at > WorkerProcess.started_at)
     lost = WorkerProcess.heartbeat_at <= STATEMENT_TIME - lease
     found = select(WorkerProcess, lost).where(WorkerProcess.stopped_at.is_(None), ~newer).order_by(WorkerProcess.name)
@@ -55,14 +55,14 @@ def not_stopped(db: Session, lease: timedelta, name: str | None) -> list[tuple[W
 
 
 def running_on(db: Session, ids: Sequence[UUID]) -> Sequence[Any]:
-    """The running tasks of these workers, oldest first: id, worker_id, name, celery_task_name, started_at, progress."""
+    """Return id, worker_id, name, celery_task_name, started_at, progress of what these workers run, oldest first."""
     columns = (Task.id, Task.worker_id, Task.name, Task.celery_task_name, Task.started_at, Task.progress)
     running = select(*columns).where(Task.status == TaskStatus.RUNNING.value, Task.worker_id.in_(ids))
     return db.execute(running.order_by(Task.started_at)).all()
 
 
 def newest_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
-    """The newest tasks whose last attempt this worker ran, at most `limit`, among the newest `look` of all tasks.
+    """Return the newest tasks whose last attempt this worker ran, at most `limit`, among the newest `look` of all.
 
     No index has the worker of an ended task. Rows of id, name, celery_task_name, queue, status, started_at,
     finished_at, cancel_requested_at.
@@ -75,7 +75,7 @@ def newest_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
 
 
 def lost_attempts_of(db: Session, name: str, look: int, limit: int) -> Sequence[Any]:
-    """The attempts that were lost with this worker, the newest task first, among the newest `look` of all tasks.
+    """Return the attempts that were lost with this worker, the newest task first, among the newest `look` of all tasks.
 
     Rows of id, name, number, started_at, and of the task now: status, worker, cancel_requested_at.
     """
@@ -108,7 +108,7 @@ def beat(db: Session, worker_id: UUID, row: dict[str, Any], changing: dict[str, 
 
 
 def limit_lock_waits(db: Session) -> None:
-    """From here to the end of the transaction, a statement fails after waiting for a row lock: one second on MySQL.
+    """Have statements of this transaction fail after waiting for a row lock: for one second on MySQL.
 
     SQLite has no row locks: there it may wait for the one writer for as long as any other statement.
     """

@@ -103,12 +103,12 @@ def lock(db: Session, ids: Iterable[UUID]) -> dict[UUID, Locked]:
 
 
 def of_tasks(db: Session, ids: Collection[UUID]) -> set[UUID]:
-    """The workflows of these tasks, also of those that are deleted and not noted yet."""
+    """Return the workflows of these tasks, also of those that are deleted and not noted yet."""
     return set(db.execute(_OF_TASKS, {"ids": list(ids)}).scalars())
 
 
 def nodes(db: Session, workflow_id: UUID) -> list[Node]:
-    """The nodes of a workflow, in their order."""
+    """Return the nodes of a workflow, in their order."""
     times = (func.coalesce(TASKS.c.attempt, 0), TASKS.c.started_at, TASKS.c.finished_at, TASKS.c.celery_task_name)
     columns = (_N.c.position, _N.c.ref, _N.c.parents, TASKS.c.id, _STATUS, _VERSION, *times)
     found = select(*columns).select_from(_JOINED).where(_N.c.workflow_id == workflow_id).order_by(_N.c.position)
@@ -124,7 +124,7 @@ class Deleted(NamedTuple):
 
 
 def deleted_nodes(db: Session, workflow_id: UUID) -> list[Deleted]:
-    """Those nodes of a workflow whose tasks are deleted."""
+    """Return those nodes of a workflow whose tasks are deleted."""
     columns = (_N.c.position, _N.c.ref, _OF_DELETED)
     gone = select(*columns).select_from(_JOINED).where(_N.c.workflow_id == workflow_id, TASKS.c.id.is_(None))
     return [Deleted(position, ref, TaskStatus(status)) for position, ref, status in db.execute(gone)]
@@ -144,7 +144,7 @@ def held_by(db: Session, task_ids: Collection[UUID], positions: Collection[int])
 
 
 def refs_of_parents(db: Session, task_id: UUID) -> set[str]:
-    """The refs of what this task waits for in its workflow."""
+    """Return the refs of what this task waits for in its workflow."""
     own = db.execute(select(_N.c.workflow_id, _N.c.parents).where(_N.c.task_id == task_id)).one_or_none()
     if own is None:
         return set()
@@ -153,7 +153,7 @@ def refs_of_parents(db: Session, task_id: UUID) -> set[str]:
 
 
 def groups(db: Session, ids: Collection[UUID]) -> list[Group]:
-    """The tasks of these workflows by their status."""
+    """Return the tasks of these workflows by their status."""
     times = (TASKS.c.attempt, TASKS.c.started_at, TASKS.c.finished_at)
     columns = (_N.c.workflow_id, _STATUS.label("status"), _VERSION.label("version"), *times)
     node = select(*columns).select_from(_JOINED).where(_N.c.workflow_id.in_(ids)).subquery().c
@@ -200,7 +200,7 @@ def note_tasks(db: Session, ids: Collection[UUID]) -> None:
 
 
 def statuses(db: Session, ids: Collection[UUID]) -> dict[UUID, set[TaskStatus]]:
-    """The states of the nodes of each of these workflows, as they are noted."""
+    """Return the states of the nodes of each of these workflows, as they are noted."""
     found: dict[UUID, set[TaskStatus]] = {each: set() for each in ids}
     for workflow_id, status in db.execute(_STATUSES, {"ids": list(ids)}):
         found[workflow_id].add(TaskStatus(status))
@@ -221,7 +221,7 @@ def reopen(db: Session, ids: Collection[UUID]) -> None:
 
 
 def task_ids(db: Session, ids: Collection[UUID]) -> list[UUID]:
-    """The tasks of these workflows."""
+    """Return the tasks of these workflows."""
     return list(db.scalars(select(_N.c.task_id).where(_N.c.workflow_id.in_(ids), _N.c.task_id.is_not(None))))
 
 
@@ -231,7 +231,7 @@ def delete(db: Session, ids: Collection[UUID]) -> None:
 
 
 def has_status(status: TaskStatus) -> ColumnElement[bool]:
-    """The condition on `workflows` that it has this status, as far as it is noted."""
+    """Return the condition on `workflows` that it has this status, as far as it is noted."""
     if status in TERMINAL:
         return _W.c.status == status.value
     claimed = exists().where(_N.c.workflow_id == _W.c.id, _N.c.task_id == TASKS.c.id, TASKS.c.attempt > 0)
@@ -252,16 +252,16 @@ _RESULTS = select(TASKS.c.id, TASKS.c.result).where(is_one_of(TASKS.c.id, "ids")
 
 
 def is_node(db: Executes, task_id: UUID) -> bool:
-    """Whether this task is one of a workflow."""
+    """Return whether this task is one of a workflow."""
     return bool(db.execute(_IS_NODE, {"task": task_id}).all())
 
 
 def parents(db: Executes, task_id: UUID, refs: Collection[str]) -> dict[str, Parent]:
-    """These nodes of the workflow of this task, by their refs."""
+    """Return these nodes of the workflow of this task, by their refs."""
     rows = db.execute(_SIZES, {"task": task_id, "refs": list(refs)}).all()
     return {ref: Parent(task_id, TaskStatus(status or noted), size) for ref, noted, task_id, status, size in rows}
 
 
 def results(db: Executes, ids: Collection[UUID]) -> dict[UUID, Any]:
-    """The results of these tasks."""
+    """Return the results of these tasks."""
     return dict(map(tuple, db.execute(_RESULTS, {"ids": list(ids)}).all()))

@@ -9,18 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnClause,
-    ColumnElement,
-    CursorResult,
-    FromClause,
-    Insert,
-    Result,
-    Update,
-    case,
-    literal,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm.attributes import QueryableAttribute
 from sqlalchemy.sql import ClauseElement, visitors
 
@@ -28,10 +17,12 @@ from app.core.engines import MYSQL, POSTGRESQL
 from app.db.transactions import Transaction
 
 Columns = Any
-Assignments = Callable[[Columns, Columns], dict[str, ColumnElement[Any]]]
+Assignments = Callable[[Columns, Columns], dict[str, sa.ColumnElement[Any]]]
 
 
-def upsert(db: Transaction, table: FromClause, rows: Sequence[dict[str, Any]], set_: Assignments | None = None) -> None:
+def upsert(
+    db: Transaction, table: sa.FromClause, rows: Sequence[dict[str, Any]], set_: Assignments | None = None
+) -> None:
     """Insert these rows. Where a row with its primary key is there, it takes `set_(its columns, the new ones)`.
 
     Without `set_` it stays as it is. A value that reads another column must come before that column's own in `set_`
@@ -51,33 +42,33 @@ def upsert(db: Transaction, table: FromClause, rows: Sequence[dict[str, Any]], s
         db.execute(_on_duplicate_key(_insert_of(MYSQL, table).values(rows), table, set_))
 
 
-def upsert_statement(engine: str, table: FromClause, set_: Assignments | None = None) -> Insert:
-    """The statement of `upsert` for any number of rows, to be built once. `set_` has no parameters."""
+def upsert_statement(engine: str, table: sa.FromClause, set_: Assignments | None = None) -> sa.Insert:
+    """Return the statement of `upsert` for any number of rows, to be built once. `set_` has no parameters."""
     inserted = _insert_of(engine, table)
     if engine == MYSQL:
         return _on_duplicate_key(inserted, table, set_)
-    statement: Insert = inserted.on_conflict_do_nothing()
+    statement: sa.Insert = inserted.on_conflict_do_nothing()
     if set_ is not None:
         new = set_(table.c, inserted.excluded)
         statement = inserted.on_conflict_do_update(index_elements=list(table.primary_key), set_=new)
     return statement
 
 
-def _insert_of(engine: str, table: FromClause) -> Any:
-    """The INSERT of this dialect. The others are not imported: each takes a megabyte or two."""
+def _insert_of(engine: str, table: sa.FromClause) -> Any:
+    """Return the INSERT of this dialect. The others are not imported: each takes a megabyte or two."""
     return import_module(f"sqlalchemy.dialects.{engine}").insert(table)
 
 
-def _has_parameters(table: FromClause, set_: Assignments | None) -> bool:
+def _has_parameters(table: sa.FromClause, set_: Assignments | None) -> bool:
     new = {} if set_ is None else set_(table.c, _insert_of(MYSQL, table).inserted)
-    return any(isinstance(part, BindParameter) for value in new.values() for part in visitors.iterate(value))
+    return any(isinstance(part, sa.BindParameter) for value in new.values() for part in visitors.iterate(value))
 
 
-def _on_duplicate_key(added: Any, table: FromClause, set_: Assignments | None) -> Insert:
+def _on_duplicate_key(added: Any, table: sa.FromClause, set_: Assignments | None) -> sa.Insert:
     first = next(iter(table.primary_key))
     changes = {first.name: first} if set_ is None else set_(table.c, added.inserted)
     # A list keeps this order: MySQL sees what it has assigned before.
-    statement: Insert = added.on_duplicate_key_update([*changes.items()])
+    statement: sa.Insert = added.on_duplicate_key_update([*changes.items()])
     return statement
 
 
@@ -92,8 +83,8 @@ def engine_name(db: Transaction) -> str:
 # the expression has been assigned: `SET a = a + 1, b = a` sets b to the new a.
 
 
-def assign(statement: Update, values: Mapping[str, Any]) -> Update:
-    """`statement` with these values by column name, each assigned before the columns that its expression reads.
+def assign(statement: sa.Update, values: Mapping[str, Any]) -> sa.Update:
+    """Return `statement` with these values by column name, each assigned before the columns that its expression reads.
 
     Raises ValueError for columns that read each other.
     """
@@ -116,18 +107,20 @@ def _columns_in(value: Any) -> set[str]:
         value = value.__clause_element__()
     if not isinstance(value, ClauseElement):
         return set()
-    return {each.name for each in visitors.iterate(value) if isinstance(each, ColumnClause) and each.table is not None}
+    return {
+        each.name for each in visitors.iterate(value) if isinstance(each, sa.ColumnClause) and each.table is not None
+    }
 
 
 # -- How many rows a statement has changed, and values for each of them ------------------------------------------------
 
 
-def changed_rows(result: Result[Any]) -> int:
-    """How many rows an UPDATE or DELETE without RETURNING has matched."""
-    assert isinstance(result, CursorResult)
+def changed_rows(result: sa.Result[Any]) -> int:
+    """Return how many rows an UPDATE or DELETE without RETURNING has matched."""
+    assert isinstance(result, sa.CursorResult)
     return result.rowcount
 
 
-def value_by(key: ColumnElement[Any], values: Mapping[Any, Any]) -> ColumnElement[Any]:
+def value_by(key: sa.ColumnElement[Any], values: Mapping[Any, Any]) -> sa.ColumnElement[Any]:
     """For each row the value that stands under its `key` in `values`, which is not empty; NULL where there is none."""
-    return case(*((literal(each, key.type), value) for each, value in values.items()), value=key)
+    return sa.case(*((sa.literal(each, key.type), value) for each, value in values.items()), value=key)

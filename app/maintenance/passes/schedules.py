@@ -136,7 +136,7 @@ def _run(db: Session, _: Round) -> float | None:
 
 
 def _rezone(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, lambda db: due_schedules.rezone(db, zones.version()), due_schedules.REZONE_BATCH)
+    return this.run_batches(db, lambda db: due_schedules.rezone(db, zones.tzdata_version()), due_schedules.REZONE_BATCH)
 
 
 def _has_work() -> ColumnElement[bool]:

@@ -13,17 +13,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core import security
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.credentials import weakness
 from app.core.origin import Actor
-from app.core.security import (
-    access_token_life,
-    create_access_token,
-    create_page_token,
-    new_refresh_token,
-    refresh_token_digest,
-    verify_password,
-)
 from app.db.session import transaction
 from app.db.statements import accounts
 from app.db.statements.accounts import lock_user_unchanged
@@ -160,7 +153,7 @@ class AuthService:
     def login_to_pages(
         self, db: Session, login: str, password: str, address: str, otp: str = "", user_agent: str | None = None
     ) -> PageLogin:
-        """As `login`, for the cookie of the pages. No other token of this login exists."""
+        """Sign in as `login` does, for the cookie of the pages. No other token of this login exists."""
         client = Client(address, user_agent)
         return self._login(db, get_settings(), _Typed(login, password, otp), client, _issue_to_pages)
 
@@ -172,7 +165,7 @@ class AuthService:
                 db, settings, login, found.user_id if found else None, client.address
             )
             attempt.check(db)
-        is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
+        is_correct, renewed = security.verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
         issued, factor = None, Factor.NOT_SET
         with transaction(db):
             if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
@@ -194,7 +187,7 @@ class AuthService:
         Raises InvalidToken, and TooManyRequests, which leaves the token unused.
         """
         with transaction(db):
-            tokens = self._rotate(db, refresh_token_digest(refresh_token))
+            tokens = self._rotate(db, security.refresh_token_digest(refresh_token))
         # Raised after the commit, so that the revocation caused by a replay persists.
         if tokens is None:
             raise InvalidToken
@@ -226,7 +219,7 @@ class AuthService:
         with transaction(db):
             attempt.check(db)
             stored = queries.password_hash_of(db, user_id)
-        is_correct, _ = verify_password(password, stored)
+        is_correct, _ = security.verify_password(password, stored)
         with transaction(db):
             if is_correct:
                 attempt.succeed(db)
@@ -282,17 +275,17 @@ class AuthService:
 
     def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:
         """Return a new pair of tokens. Neither outlives the login, which ends REFRESH_TOKEN_DAYS after its creation."""
-        refresh_token = new_refresh_token()
-        queries.add_refresh_token(db, refresh_token_digest(refresh_token), session_id, until)
+        refresh_token = security.new_refresh_token()
+        queries.add_refresh_token(db, security.refresh_token_digest(refresh_token), session_id, until)
         return Tokens(
-            access_token=create_access_token(user_id, session_id, now),
+            access_token=security.create_access_token(user_id, session_id, now),
             refresh_token=refresh_token,
-            expires_in=int(access_token_life().total_seconds()),
+            expires_in=int(security.access_token_life().total_seconds()),
         )
 
 
 def _issue_to_pages(_db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> PageLogin:
-    return PageLogin(create_page_token(user_id, session_id, now, until), until)
+    return PageLogin(security.create_page_token(user_id, session_id, now, until), until)
 
 
 def _failure_reason(found: queries.Credentials | None, factor: Factor, *, is_correct: bool) -> str:

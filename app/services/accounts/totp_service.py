@@ -10,20 +10,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core import one_time_codes
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import Undecryptable, decrypt
 from app.db.session import transaction
 from app.db.statements import accounts
-from app.errors import (
-    SecondFactorNotFound,
-    SecondFactorOff,
-    SecondFactorSet,
-    UserNotFound,
-    WrongOneTimeCode,
-    WrongPassword,
-)
 from app.models.audit import AuditEvent
 from app.services import audit
 from app.services.accounts import login_throttle, second_factor as queries, sessions
@@ -66,9 +59,9 @@ class TotpService:
         """
         settings = get_settings()
         if settings.secret_key is None:
-            raise SecondFactorOff
+            raise errors.SecondFactorOff
         if not auth_service.check_password(db, user.id, current_password):
-            raise WrongPassword
+            raise errors.WrongPassword
         secret = one_time_codes.new_secret()
         encrypted = encrypt_secret(settings.accepted_keys, user.id, secret)
         with transaction(db):
@@ -76,7 +69,7 @@ class TotpService:
             self._lock(db, user.id)
             stored = queries.find_factor(db, user.id)
             if stored is not None and stored.confirmed_at is not None:
-                raise SecondFactorSet
+                raise errors.SecondFactorSet
             queries.set_pending_factor(db, user.id, encrypted)
             audit.record(db, AuditEvent.SECOND_FACTOR_BEGUN, Subject.user(user.id))
         return NewFactor(secret, one_time_codes.provisioning_uri(secret, user.username))
@@ -95,9 +88,9 @@ class TotpService:
             attempt.check(db)
             stored = queries.find_factor(db, user.id)
             if stored is None:
-                raise SecondFactorNotFound
+                raise errors.SecondFactorNotFound
             if stored.confirmed_at is not None:
-                raise SecondFactorSet
+                raise errors.SecondFactorSet
             step = find_step(settings.accepted_keys, stored, one_time_codes.normalized(otp))
             if step is None:
                 attempt.fail(db, "wrong one-time code at its confirmation")
@@ -108,7 +101,7 @@ class TotpService:
                 accounts.revoke_open_sessions(db, user.id, "second factor set", but=user.session_id)
                 audit.record(db, AuditEvent.SECOND_FACTOR_SET, Subject.user(user.id))
         if step is None:  # raised after the commit, so that the failure stays counted
-            raise WrongOneTimeCode
+            raise errors.WrongOneTimeCode
         return codes
 
     def remove(self, db: Session, user: Principal, current_password: str, otp: str) -> None:
@@ -119,13 +112,13 @@ class TotpService:
         settings = get_settings()
         attempt = login_throttle.code_check(settings, user.id)
         if not auth_service.check_password(db, user.id, current_password):
-            raise WrongPassword
+            raise errors.WrongPassword
         with transaction(db):
             self._lock(db, user.id)
             attempt.check(db)
             checked = check_code(db, settings.accepted_keys, Actor(user.id, user.username), otp)
             if checked is Factor.NOT_SET:
-                raise SecondFactorNotFound
+                raise errors.SecondFactorNotFound
             if checked is Factor.PASSED:
                 attempt.succeed(db)
                 queries.delete_factor(db, user.id)
@@ -133,7 +126,7 @@ class TotpService:
             else:
                 attempt.fail(db, "wrong one-time code at its removal")
         if checked is not Factor.PASSED:
-            raise WrongOneTimeCode
+            raise errors.WrongOneTimeCode
 
     def reset(self, db: Session, user_id: UUID) -> None:
         """Remove the second factor of a user who has lost it, confirmed or not, and end all logins of the user.
@@ -143,7 +136,7 @@ class TotpService:
         with transaction(db):
             self._lock(db, user_id)
             if not queries.delete_factor(db, user_id):
-                raise SecondFactorNotFound
+                raise errors.SecondFactorNotFound
             sessions.revoke_sessions_of(db, user_id, "second factor reset")
             audit.record(db, AuditEvent.SECOND_FACTOR_RESET, Subject.user(user_id))
 
@@ -165,7 +158,7 @@ class TotpService:
     def _lock(self, db: Session, user_id: UUID) -> None:
         """Lock the user, so that a login that checks the second factor runs before or after this. See UserNotFound."""
         if accounts.lock_user(db, user_id) is None:
-            raise UserNotFound
+            raise errors.UserNotFound
 
 
 def _renew(db: Session, keys: list[str], stored: queries.StoredFactor) -> bool:

@@ -63,12 +63,6 @@ def username_exists(db: Session, username: str) -> bool:
     return bool(found)
 
 
-def priority_and_followers(db: Session, user_id: UUID) -> tuple[str, int | None] | None:
-    """Return the highest priority that the user may give to tasks, and what follows each; None without such a user."""
-    found = db.execute(select(User.max_priority, User.followers).where(User.id == user_id)).first()
-    return None if found is None else (found.max_priority, found.followers)
-
-
 def has_active_tasks(db: Session, user_id: UUID) -> bool:
     """Return whether the user has pending or running tasks."""
     found = db.scalar(select(exists().where(Task.user_id == user_id, Task.status.in_(sorted(ACTIVE)))))

@@ -8,16 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from app.core import security
 from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.origin import address_block
-from app.core.security import (
-    AccessClaims,
-    api_key_digest,
-    is_well_formed_api_key,
-    looks_like_api_key,
-    read_access_token,
-)
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
 from app.services.accounts import api_keys, sessions
@@ -33,7 +27,7 @@ class _Digest:
     value: bytes
 
 
-Proof = AccessClaims | _Digest
+Proof = security.AccessClaims | _Digest
 """A token whose signature or checksum is right, and which had not expired when it was read."""
 
 
@@ -51,12 +45,12 @@ class Authenticator:
         token may have expired since, but its login must not have ended. Raises InvalidToken, TooManyWaiting,
         Overloaded.
         """
-        if again and isinstance(proof, AccessClaims):
+        if again and isinstance(proof, security.AccessClaims):
             proof = replace(proof, expires_at=datetime.max.replace(tzinfo=UTC))
         # Anybody can make up API keys, so those take turns by address. Nobody can make up a signed token.
-        user = proof.user_id if isinstance(proof, AccessClaims) else address_block(address)
+        user = proof.user_id if isinstance(proof, security.AccessClaims) else address_block(address)
         found = await self.batcher.submit(proof, user)
-        if isinstance(found, LiveSession) and isinstance(proof, AccessClaims):
+        if isinstance(found, LiveSession) and isinstance(proof, security.AccessClaims):
             return Principal.of_session(found, proof.session_id)
         if not isinstance(found, LiveKey):
             raise InvalidToken
@@ -72,14 +66,14 @@ class Authenticator:
         await self.batcher.close()
 
 
-def login_claims(token: str) -> AccessClaims | None:
+def login_claims(token: str) -> security.AccessClaims | None:
     """Return the claims of an access token, None for a well-formed API key. Asks no database.
 
     Raises InvalidToken for a wrong signature or checksum.
     """
-    if not looks_like_api_key(token):
-        return read_access_token(token)
-    if not is_well_formed_api_key(token):
+    if not security.looks_like_api_key(token):
+        return security.read_access_token(token)
+    if not security.is_well_formed_api_key(token):
         raise InvalidToken
     return None
 
@@ -87,12 +81,12 @@ def login_claims(token: str) -> AccessClaims | None:
 def proof_of(token: str) -> Proof:
     """Return what an access token or an API key proves. Raises InvalidToken."""
     claims = login_claims(token)
-    return _Digest(api_key_digest(token)) if claims is None else claims
+    return _Digest(security.api_key_digest(token)) if claims is None else claims
 
 
 def _look_up(proofs: list[Proof]) -> Sequence[LiveSession | LiveKey | None]:
     """Look up all tokens: one round trip for the logins, and one for the API keys if there are any."""
-    ids = {proof.session_id for proof in proofs if isinstance(proof, AccessClaims)}
+    ids = {proof.session_id for proof in proofs if isinstance(proof, security.AccessClaims)}
     digests = {proof.value for proof in proofs if isinstance(proof, _Digest)}
     with group_engine().connect() as connection:
         live = sessions.live_sessions(connection, ids) if ids else {}

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json, json_size
@@ -28,17 +29,7 @@ from app.db.statements import bulk, files, reads, task_filter
 from app.db.statements.reads import find_owned
 from app.db.statements.writes import changed_rows
 from app.ddl.clock import NOW
-from app.errors import (
-    AdminOnly,
-    BulkDeedNotFound,
-    BulkDeedOver,
-    InsufficientScope,
-    InvalidInput,
-    Text,
-    TokenExpired,
-    TokenMismatch,
-    TooManyBulkDeeds,
-)
+from app.errors import Text
 from app.models.bulk import BATCH, BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
@@ -75,7 +66,7 @@ def unseal_token(text: str, user_id: UUID, keys: Sequence[str], now: datetime) -
         sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         content = json.loads(decrypt(sealed, keys, _context_of_token(user_id)).plain)
     except (Undecryptable, binascii.Error, ValueError):
-        raise TokenExpired from None
+        raise errors.TokenExpired from None
     deed_id, deed, at, wanted, ids = content
     token = Token(
         UUID(deed_id),
@@ -85,7 +76,7 @@ def unseal_token(text: str, user_id: UUID, keys: Sequence[str], now: datetime) -
         None if ids is None else unpack_ids(base64.b64decode(ids)),
     )
     if now - token.at > TOKEN_LIFETIME:
-        raise TokenExpired
+        raise errors.TokenExpired
     return token
 
 
@@ -117,14 +108,14 @@ class Selection:
 
     @classmethod
     def of(cls, wanted: TaskFilter | None, ids: Sequence[UUID] | None) -> "Selection | None":
-        """The selection of a request; None if it names nothing. An id that stands twice counts once."""
+        """Return the selection of a request; None if it names nothing. An id that stands twice counts once."""
         if wanted is None and ids is None:
             return None
         return cls(wanted, None if ids is None else tuple(dict.fromkeys(ids)))
 
     @classmethod
     def of_token(cls, token: Token) -> "Selection":
-        """The selection that a token binds."""
+        """Return the selection that a token binds."""
         if token.ids is not None:
             return cls(ids=tuple(token.ids))
         return cls(_FILTER_ADAPTER.validate_python(token.filter))
@@ -145,22 +136,22 @@ class Selection:
     def check_owner(self, user_id: UUID, *, as_admin: bool) -> None:
         """Raise AdminOnly for a filter over the tasks of others, unless an administrator asks."""
         if self.wanted is not None and self.wanted.user_id != user_id and not as_admin:
-            raise AdminOnly("Only administrators can change the tasks of others")
+            raise errors.AdminOnly("Only administrators can change the tasks of others")
 
     def reads_many(self) -> bool:
-        """Whether counting these tasks or finding some of them reads many rows."""
+        """Return whether counting these tasks or finding some of them reads many rows."""
         return self.wanted is not None and (
             task_counts.reads_many(self.wanted) or task_queries.page_reads_many(self.wanted)
         )
 
     def count(self, db: Session, owner: UUID | None) -> int:
-        """How many tasks there are. `owner` limits a list of ids to that user's."""
+        """Return how many tasks there are. `owner` limits a list of ids to that user's."""
         if self.wanted is not None:
             return task_counts.count(db, self.wanted)["total"]
         return db.scalars(select(func.count()).select_from(Task).where(*self._of_ids(owner))).one()
 
     def sample(self, db: Session, owner: UUID | None) -> list[dict[str, Any]]:
-        """Some of the tasks, as `TaskRead` takes them: the newest, and of a list of ids the first."""
+        """Return some of the tasks, as `TaskRead` takes them: the newest, and of a list of ids the first."""
         if self.wanted is None:
             found = set(db.scalars(select(Task.id).where(*self._of_ids(owner))))
             return task_queries.shown_tasks(db, [each for each in self.ids or () if each in found][:SAMPLE_TASKS])
@@ -198,7 +189,7 @@ class Selection:
         return Collected(self.count(db, owner), len(denied))
 
     def told(self) -> dict[str, Any]:
-        """What the audit tells of it."""
+        """Return what the audit tells of it."""
         if self.ids is not None:
             return {"ids": len(self.ids)}
         told: list[str] = []
@@ -282,14 +273,14 @@ def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, 
     reads.limit_read(db, settings.costly_read_seconds)
     if text is None:
         if selection is None:
-            raise InvalidInput("Name tasks by their ids, or by a filter")
+            raise errors.InvalidInput("Name tasks by their ids, or by a filter")
         return _accept(db, new_id(), deed, caller, selection, most)
     token = unseal_token(text, caller.user_id, settings.accepted_keys, _now(db))
     shown = Selection.of_token(token)
     if token.deed is not deed or (
         selection is not None and (selection.canonical, selection.ids) != (shown.canonical, shown.ids)
     ):
-        raise TokenMismatch
+        raise errors.TokenMismatch
     known = db.get(BulkDeed, token.id, populate_existing=True)
     return known or _accept(db, token.id, deed, caller, shown, most, Task.created_at <= token.at)
 
@@ -312,7 +303,7 @@ def _accept(
         return known
     without = None if caller.may_read or deed is not Deed.RETRY else _may_read()
     collected = selection.collect(db, deed_id, caller.owner, until, without)
-    skipped = {InsufficientScope.code: collected.left_out} if collected.left_out else {}
+    skipped = {errors.InsufficientScope.code: collected.left_out} if collected.left_out else {}
     matched = collected.matched
     db.execute(_update(BulkDeed.id == deed_id).values(matched=matched, skipped=skipped))
     about = Subject("bulk_deed", str(deed_id))
@@ -332,12 +323,12 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
     running = select(func.count()).select_from(BulkDeed)
     running = running.where(BulkDeed.state == DeedState.RUNNING.value, BulkDeed.user_id == user_id)
     if most and db.scalars(running).one() >= most:
-        raise TooManyBulkDeeds(Text("{} running bulk operations", most), retry_after=RETRY_SECONDS)
+        raise errors.TooManyBulkDeeds(Text("{} running bulk operations", most), retry_after=RETRY_SECONDS)
 
 
 def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     """Return the deed as it is committed. `owner` limits it to that user's. Raises BulkDeedNotFound."""
-    return find_owned(db, BulkDeed, deed_id, owner, BulkDeedNotFound)
+    return find_owned(db, BulkDeed, deed_id, owner, errors.BulkDeedNotFound)
 
 
 def selected_tasks(db: Session, deed: BulkDeed, owner: UUID | None, limit: int, skip: int) -> Page[SelectedTask]:
@@ -365,7 +356,7 @@ def abort(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
         return deed
     deed = read(db, deed_id, owner)
     if deed.state == DeedState.FINISHED:
-        raise BulkDeedOver
+        raise errors.BulkDeedOver
     return deed
 
 
@@ -380,7 +371,7 @@ def end(db: Session, deed_id: UUID, state: DeedState) -> bool:
 
 
 def counts(deed: BulkDeed) -> dict[str, Any]:
-    """What the audit tells of the deed's course."""
+    """Return what the audit tells of the deed's course."""
     skipped = [f"{code}={number}" for code, number in sorted(deed.skipped.items())]
     return {"deed": deed.deed, "matched": deed.matched, "done": deed.done, "failed": deed.failed, "skipped": skipped}
 

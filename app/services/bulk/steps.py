@@ -202,7 +202,7 @@ def _restart_keyed(db: Session, task: bulk.LockedTask) -> None:
 
 
 def running(db: Session) -> dict[UUID, list[UUID]]:
-    """The running deeds of each user, the oldest first."""
+    """Return the running deeds of each user, the oldest first."""
     found: dict[UUID, list[UUID]] = {}
     statement = select(BulkDeed.user_id, BulkDeed.id).where(BulkDeed.state == DeedState.RUNNING.value)
     with transaction(db):

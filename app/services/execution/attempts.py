@@ -107,7 +107,7 @@ def report_progress(
 
 
 def is_cancelled(db: statements.Executor, task_id: UUID, attempt: int) -> bool:
-    """Whether a cancellation was requested. Raises AttemptLost when the attempt no longer holds the task."""
+    """Return whether a cancellation was requested. Raises AttemptLost when the attempt no longer holds the task."""
     return _is_requested(statements.read_cancellation(db, task_id, attempt), task_id, attempt)
 
 
@@ -142,12 +142,12 @@ def check_name(name: Any, of_what: str) -> None:
 
 
 def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> None:
-    """Raises ResultTooLarge, and what `dump_json` raises for what is not JSON. Nothing is ever cut."""
+    """Raise ResultTooLarge, and what `dump_json` raises for what is not JSON. Nothing is ever cut."""
     check_bytes(0 if value is None else json_size(value), what, arguments=arguments)
 
 
 def check_bytes(size: int, what: str, *, arguments: bool = False) -> None:
-    """As `check_size`, of JSON of this size in bytes."""
+    """Check JSON of this size in bytes as `check_size` does."""
     settings = get_settings()
     name, limit = "MAX_RESULT_BYTES", settings.max_result_bytes
     if arguments:
@@ -157,7 +157,7 @@ def check_bytes(size: int, what: str, *, arguments: bool = False) -> None:
 
 
 def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
-    """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
+    """Return a body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
 
     Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge. With `arguments`,
     which a body is to get again, also where a secret would be lost.
@@ -185,7 +185,7 @@ _LARGE = 2**63
 
 
 def is_plainly_small(value: Any, limit: int) -> bool:  # noqa: C901, PLR0911 (a tight loop's: no calls of its own)
-    """Whether a flat dict is JSON of at most `limit` bytes, told without writing it. False may mean anything."""
+    """Return whether a flat dict is JSON of at most `limit` bytes, told without writing it. False may mean anything."""
     if type(value) is not dict or len(value) > _FEW:
         return False
     size = 2

@@ -87,7 +87,7 @@ class Claims:
         return self._claim(db, names, claim_id, worker, self._no_floors)
 
     def find(self, db: attempts.Executor, claim_id: UUID, worker: WorkerIdentity) -> list[ReadyClaim]:
-        """The claims made earlier under this id: for a caller that did not receive the reply to the COMMIT."""
+        """Return the claims made earlier under this id: for a caller that did not receive the reply to the COMMIT."""
         return [ReadyClaim(*row) for row in find_claim(db, claim_id, worker.id)]
 
     def _claim(
@@ -160,7 +160,7 @@ class QueueShares:
         self._clock = 0.0
 
     def order(self) -> list[str]:
-        """The queues, the one whose turn it is first. The next one stands in for each that has nothing ready."""
+        """Return the queues, the one whose turn it is first. The next one stands in for each that has nothing ready."""
         return sorted(self._tags, key=lambda queue: max(self._tags[queue], self._clock))
 
     def started(self, queues: Iterable[str]) -> None:

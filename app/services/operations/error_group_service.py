@@ -197,7 +197,7 @@ def reopen_error_group(
 def _set_state(
     db: Session, fingerprint: str, to: ErrorState, owner: UUID | None, until: datetime | None = None
 ) -> ErrorGroupState:
-    """Nothing is recorded where nothing changes."""
+    """Set the state of a group. Nothing is recorded where nothing changes."""
     before = get_error_group(db, fingerprint, owner=owner)
     if until is not None and until <= db.execute(select(STATEMENT_TIME)).scalar_one():
         message = "until must be later than now"
@@ -239,7 +239,7 @@ _NEWEST = (ErrorGroup.last_seen.desc(), ErrorGroup.fingerprint.desc())
 
 
 def _select(*where: ColumnElement[bool]) -> Select[Any]:
-    """The groups with their exact numbers."""
+    """Return the groups with their exact numbers."""
     found = select(ErrorGroup, _COUNT, STATEMENT_TIME).outerjoin(
         _UNFOLDED, _UNFOLDED.c.error == ErrorGroup.fingerprint
     )  # fmt: skip
@@ -271,7 +271,7 @@ def _fill(db: Session, groups: Sequence[ErrorGroupState]) -> None:
 
 
 def _hours_ago(db: Session, hours: int) -> datetime:
-    """The begin of the first of so many hours, the last of which is not over yet."""
+    """Return the begin of the first of so many hours, the last of which is not over yet."""
     hour = begin_of_step(db.execute(select(STATEMENT_TIME)).scalar_one(), HOUR)
     return hour - timedelta(seconds=HOUR * (hours - 1))
 
@@ -290,7 +290,6 @@ def _by_hour(db: Session, fingerprints: Sequence[str], first: datetime, hours: i
 
 # -- What maintenance adds, in the transaction that adds up the counts: no change is lost ------------------------------
 
-FORGET_BATCH = 1000
 HOUR = 3600
 
 

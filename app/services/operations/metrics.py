@@ -20,19 +20,9 @@ from app.db.statements.expressions import seconds_between
 from app.db.statements.task_numbers import RunningTasks
 from app.ddl.clock import STATEMENT_TIME
 from app.messaging.application import QUEUES
+from app.models import task_stats
 from app.models.task import TaskStatus
 from app.models.task_count import Ended
-from app.models.task_stats import (
-    LONGER,
-    MEASURES,
-    MOST_PAIRS,
-    OTHER_NAME,
-    PAIR,
-    SUM_BUCKETS,
-    SUM_NUMBERS,
-    task_sum_durations,
-    task_sums,
-)
 from app.models.worker import MaintenanceLease
 from app.services.operations.worker_service import worker_lease
 
@@ -63,7 +53,7 @@ def maintenance_seconds(db: Session) -> float:
 
 
 def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]) -> list[QueueDepth]:
-    """Of every queue that is known, is served or has an unfinished task; idle ones included."""
+    """Return the depth of every queue that is known, is served or has an unfinished task, idle ones included."""
     waiting = {
         queue: (number, ready, float(age or 0)) for queue, number, ready, age in task_numbers.read_waiting_by_queue(db)
     }
@@ -78,7 +68,7 @@ def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]
 
 
 def _worker_loads(db: Session, running_tasks: Sequence[RunningTasks]) -> list[WorkerLoad]:
-    """Those that `GET /workers/` shows."""
+    """Return the loads of the workers that `GET /workers/` shows."""
     running = Counter[UUID | None]()
     for each in running_tasks:
         running[each.worker_id] += each.number
@@ -99,11 +89,11 @@ class Pair(NamedTuple):
     queue: str
 
 
-OTHER_PAIR = Pair(OTHER_NAME, OTHER_NAME)
-_WAIT, _RUN = MEASURES
-_BUCKET_BOUNDS = (*SUM_BUCKETS, LONGER)
-_BUCKET_LABELS = (*(str(start_of(bucket)) for bucket in SUM_BUCKETS), "+Inf")
-_ALL_PAIRS = select(*(task_sums.c[name] for name in PAIR))
+OTHER_PAIR = Pair(task_stats.OTHER_NAME, task_stats.OTHER_NAME)
+_WAIT, _RUN = task_stats.MEASURES
+_BUCKET_BOUNDS = (*task_stats.SUM_BUCKETS, task_stats.LONGER)
+_BUCKET_LABELS = (*(str(start_of(bucket)) for bucket in task_stats.SUM_BUCKETS), "+Inf")
+_ALL_PAIRS = select(*(task_stats.task_sums.c[name] for name in task_stats.PAIR))
 
 
 def add_sent(db: Session, sent: Mapping[Pair, int]) -> None:
@@ -132,7 +122,7 @@ def add_ended(db: Session, changes: Iterable[Ended]) -> None:
             measured.append((_RUN, change.run_bucket, change.ran))
         for measure, bucket, seconds in measured:
             if bucket is not None:
-                sums = durations[pair, measure, _BUCKET_BOUNDS[bisect_right(SUM_BUCKETS, bucket)]]
+                sums = durations[pair, measure, _BUCKET_BOUNDS[bisect_right(task_stats.SUM_BUCKETS, bucket)]]
                 sums[0] += change.ends
                 # The clock may have been set back. A sum never falls.
                 sums[1] += max(0.0, seconds)
@@ -141,19 +131,21 @@ def add_ended(db: Session, changes: Iterable[Ended]) -> None:
 
 
 def read_task_sums(db: Session) -> list[TaskSums]:
-    """All of them: two statements, whose rows are bounded by MOST_PAIRS."""
+    """Return all of them: two statements, whose rows are bounded by MOST_PAIRS."""
     measured: dict[tuple[str, str, str], list[tuple[int, int, float]]] = defaultdict(list)
-    for name, queue, measure, *sums in db.execute(select(task_sum_durations)):
+    for name, queue, measure, *sums in db.execute(select(task_stats.task_sum_durations)):
         measured[name, queue, measure].append((sums[0], sums[1], sums[2]))
     return [
         TaskSums(
             row.celery_task_name,
             row.queue,
-            {name: getattr(row, name) for name in SUM_NUMBERS},
+            {name: getattr(row, name) for name in task_stats.SUM_NUMBERS},
             run=_cumulative(measured.get((row.celery_task_name, row.queue, _RUN), ())),
             wait=_cumulative(measured.get((row.celery_task_name, row.queue, _WAIT), ())),
         )
-        for row in db.execute(select(task_sums).order_by(*(task_sums.c[name] for name in PAIR)))
+        for row in db.execute(
+            select(task_stats.task_sums).order_by(*(task_stats.task_sums.c[name] for name in task_stats.PAIR))
+        )
     ]
 
 
@@ -166,18 +158,18 @@ def _pairs_counted(db: Session, pairs: Collection[Pair]) -> dict[Pair, Pair]:
     if not pairs:
         return {}
     known = {Pair(*row) for row in db.execute(_ALL_PAIRS)}
-    room = MOST_PAIRS - len(known - {OTHER_PAIR})
+    room = task_stats.MOST_PAIRS - len(known - {OTHER_PAIR})
     new = sorted(set(pairs) - known)
     return {**{pair: pair for pair in pairs}, **dict.fromkeys(new[max(0, room) :], OTHER_PAIR)}
 
 
 def _add_numbers(db: Session, numbers: Mapping[tuple[Pair, str], int]) -> None:
-    by_pair: dict[Pair, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SUM_NUMBERS, 0))
+    by_pair: dict[Pair, dict[str, int]] = defaultdict(lambda: dict.fromkeys(task_stats.SUM_NUMBERS, 0))
     for (pair, name), number in numbers.items():
         by_pair[pair][name] += number
     # Sorted, as below, so that two folds at once do not deadlock.
     rows = [{**pair._asdict(), **sums} for pair, sums in sorted(by_pair.items())]
-    statements.add_numbers(db, task_sums, rows)
+    statements.add_numbers(db, task_stats.task_sums, rows)
 
 
 def _add_durations(db: Session, durations: Mapping[tuple[Pair, str, int], list[float]]) -> None:
@@ -185,7 +177,7 @@ def _add_durations(db: Session, durations: Mapping[tuple[Pair, str, int], list[f
         {**pair._asdict(), "measure": measure, "bucket": bucket, "number": number, "seconds": seconds}
         for (pair, measure, bucket), (number, seconds) in sorted(durations.items())
     ]
-    statements.add_numbers(db, task_sum_durations, rows)
+    statements.add_numbers(db, task_stats.task_sum_durations, rows)
 
 
 def _cumulative(sums: Iterable[tuple[int, int, float]]) -> Durations:

@@ -196,7 +196,7 @@ def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]
 
 
 def _durations(db: Session, steps: _Steps, measure: str) -> list[Mapping[int, int]]:
-    """How many durations of each step are in each bucket."""
+    """Return how many durations of each step are in each bucket."""
     columns = task_durations.c
     found: list[dict[int, int]] = [{} for _ in range(steps.number)]
     rows = select(columns.at, columns.bucket, columns.number).where(
@@ -238,7 +238,7 @@ class Step(NamedTuple):
     at: datetime
 
     def of_all(self) -> "Step":
-        """The same step of all users."""
+        """Return the same step of all users."""
         return self._replace(user_id=ALL_USERS)
 
 

@@ -116,7 +116,7 @@ def _state_of(worker: WorkerProcess, running: list[Any], *, lost: bool, draining
 
 
 def worker_lease() -> timedelta:
-    """For how long after its last heartbeat a worker counts as living."""
+    """Return for how long after its last heartbeat a worker counts as living."""
     return timedelta(seconds=get_settings().worker_lease_seconds)
 
 
@@ -128,6 +128,6 @@ def look_at_workers(db: Session | Connection) -> None:
 
 
 def look_at_workers_for(db: Session | Connection, waits: Iterable[str | None]) -> None:
-    """The same where one of the tasks is ready, by their `Task.waits`: the answer tells whether a worker knows it."""
+    """Look at the workers if a task is ready, by its `Task.waits`: the answer tells whether a worker knows it."""
     if "ready" in waits:
         look_at_workers(db)

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.core.moments import MICROSECOND
 from app.db.statements import schedules as statements
 from app.db.statements.tables import SCHEDULE_RUNS
 from app.db.statements.writes import upsert
@@ -25,7 +26,6 @@ from app.services.tasks.permissions import check_may_create
 MOST, MOST_TIMES = 1000, 100_000
 # Of the rows that are built and written at once.
 PART_BYTES = 4 * 1024 * 1024
-_TICK = timedelta(microseconds=1)
 
 
 def times_without_task(
@@ -38,7 +38,7 @@ def times_without_task(
     begin = max(begin, timing.start_at)  # no time is before it
     done = _times_with_task(db, schedule.id, begin, end)
     most = len(done) + MOST
-    times = timing.between(begin - _TICK, end, most + 1)
+    times = timing.between(begin - MICROSECOND, end, most + 1)
     found = [time for time in times if time_text(time) not in done]
     if len(found) > MOST:
         raise TooManyTimes.at(
@@ -80,7 +80,7 @@ def recent_begin(timing: Timing, now: datetime) -> datetime:
     return now - (times[MOST - 1] - times[0]) if len(times) > MOST else a_day_ago
 
 
-def make(
+def make_tasks(
     db: Session, schedule: Schedule, times: Sequence[datetime], *, within_quota: bool, rights: Rights | None
 ) -> list[UUID]:
     """Make the tasks of these times, in the caller's transaction, and return their ids. Raises as `creating` does.

@@ -1,13 +1,14 @@
 """What a new schedule is, and what a change makes of it: its columns."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import inspect
 
 from app.core.ids import new_id
+from app.core.moments import MICROSECOND
 from app.core.redaction import MASK, holds_mask, restore_secrets
 from app.core.validation_errors import Model, parsed
 from app.errors import InvalidSchedule
@@ -23,7 +24,6 @@ from app.services.schedules.scheduled_tasks import (
     whole_second,
 )
 
-_TICK = timedelta(microseconds=1)
 _ATTRIBUTES = tuple(attribute.key for attribute in inspect(Schedule).column_attrs)
 # The columns that take a field of the request as it is.
 _PLAIN = ("name", *TIMING, "jitter_seconds", "overlap", "catch_up", "catch_up_seconds", "paused", "tags")
@@ -44,7 +44,7 @@ def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedu
         celery_task_name=task["celery_task_name"],
         metadata_=wanted.metadata,
         # The second has not begun: an interval fires at its own start.
-        done_until=whole_second(now) - _TICK,
+        done_until=whole_second(now) - MICROSECOND,
         created_at=now,
         updated_at=now,
         **{name: getattr(wanted, name) for name in _PLAIN},
@@ -54,7 +54,7 @@ def new_schedule(wanted: ScheduleCreate, user_id: UUID, now: datetime) -> Schedu
 
 
 def changed_schedule(before: Schedule, changes: Mapping[str, Any], now: datetime, *, by_owner: bool) -> Schedule:
-    """Return a copy of a schedule with what a PATCH says, and the times that follow from it. `write` has it written.
+    """Return a copy of a schedule with what a PATCH says, and the times that follow. `write_changes` has it written.
 
     Raises InvalidSchedule, InvalidTask.
     """
@@ -86,7 +86,7 @@ def changed_schedule(before: Schedule, changes: Mapping[str, Any], now: datetime
     return schedule
 
 
-def write(schedule: Schedule, changed: Schedule) -> None:
+def write_changes(schedule: Schedule, changed: Schedule) -> None:
     """Set what differs in the copy. Only now: what is refused must not be written by the caller's commit."""
     for name in _ATTRIBUTES:
         if getattr(schedule, name) != getattr(changed, name):
@@ -112,7 +112,7 @@ def _begin(schedule: Schedule, now: datetime) -> None:
     if starts_now:
         schedule.start_at = whole_second(now)
         # At once, unless this second is dealt with: it has its row.
-        schedule.done_until = max(schedule.start_at - _TICK, done_until)
+        schedule.done_until = max(schedule.start_at - MICROSECOND, done_until)
     check_timing(schedule, starts_now=starts_now)
     _set_next(schedule, now)
 

@@ -183,7 +183,7 @@ def fire(db: Session, ids: Sequence[UUID], most: int) -> list[Look]:
     for look in written:
         before = look.schedule.runs + look.schedule.skipped
         if runs.is_to_trim(before, before + sum(run.times for run in look.runs)):
-            runs.trim(db, look.schedule.id)
+            runs.trim_runs(db, look.schedule.id)
     return written
 
 
@@ -198,7 +198,7 @@ def _in_order(found: Sequence[Schedule], ids: Sequence[UUID]) -> list[Schedule]:
 
 
 def _groups(looks: Sequence[Look], alone: Counter[UUID]) -> list[list[Look]]:
-    """Those that share a transaction: of all users, but for users whose tasks may have to wait for locks."""
+    """Return those that share a transaction: of all users, but for users whose tasks may have to wait for locks."""
     groups: dict[UUID | None, list[Look]] = {}
     for look in looks:
         user_id = look.schedule.user_id
@@ -220,7 +220,7 @@ def pause_broken(db: Session, schedule: Schedule, error: InvalidTiming) -> None:
         unchanged = statements.lock(db, [schedule.id]).get(schedule.id)
         if unchanged is not None and unchanged.version == schedule.version:
             values = {"paused": True, "pause_reason": reason, "next_run_at": None, "due_at": None}
-            statements.write(db, schedule.id, **values, version=schedule.version + 1, tzdata=zones.version())
+            statements.write(db, schedule.id, **values, version=schedule.version + 1, tzdata=zones.tzdata_version())
             audit.record_schedule(db, ScheduleEvent.PAUSED, schedule, reason=reason)
 
 
@@ -254,7 +254,7 @@ def _fire(db: Session, looks: Sequence[Look], now: datetime) -> list[Look]:
         if (missed := look.caught_up.missed) is not None:
             look.runs.insert(0, _missed(look.schedule, missed))
     every = [run for look in looks for run in look.runs]
-    runs.record(db, every)
+    runs.record_runs(db, every)
     _write(db, looks, now)
     for user_id in owners:
         tell_skips(db, [run for run in every if run.schedule.user_id == user_id], now)

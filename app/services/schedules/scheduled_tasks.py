@@ -20,7 +20,7 @@ from app.schedules.times import Timing, jitter, problems
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import NOT_OF_SCHEDULES, ScheduledTask
 from app.services.tasks import task_edits
-from app.services.tasks.new_rows import NewTask, parse, rows_of
+from app.services.tasks.new_rows import NewTask, rows_of
 from app.services.tasks.task_edits import SCHEDULED_FOR
 
 # What decides the times.
@@ -74,7 +74,7 @@ def next_columns(schedule: Schedule, timing: Timing, now: datetime) -> dict[str,
 
     `next_run_at` is a time to come, also while one of the past is still to be dealt with.
     """
-    columns: dict[str, Any] = {"next_run_at": None, "due_at": None, "tzdata": zones.version()}
+    columns: dict[str, Any] = {"next_run_at": None, "due_at": None, "tzdata": zones.tzdata_version()}
     if schedule.paused:
         return columns
     due = first_after(timing, schedule.done_until)
@@ -120,7 +120,7 @@ def row_for(schedule: Schedule, time: datetime, *, jittered: bool = True) -> New
 
 
 def is_made_alone(schedule: Schedule) -> bool:
-    """Whether its task has a key or a limit, which may refuse it for a reason of its own."""
+    """Return whether its task has a key or a limit, which may refuse it for a reason of its own."""
     kind = catalogue().get(schedule.celery_task_name)
     return bool({"unique_key", "limit"} & schedule.task.keys()) or (kind is not None and kind.limit is not None)
 
@@ -164,7 +164,7 @@ def _restored_fields(before: dict[str, Any], changes: dict[str, Any], *, by_owne
 
 
 def _keeps_secret(before: dict[str, Any], changes: dict[str, Any], values: dict[str, Any]) -> bool:
-    """Whether a secret that is stored stays, which another task would be given."""
+    """Return whether a secret that is stored stays, which another task would be given."""
     shown = {
         "args": redact_args(before["celery_task_name"], before["args"]),
         "kwargs": redact(before["kwargs"]),
@@ -177,5 +177,5 @@ def _row_of_request(
     task: dict[str, Any], user_id: UUID, schedule_id: UUID, time: datetime, more: dict[str, Any]
 ) -> NewTask:
     metadata = {**task.get("metadata", {}), SCHEDULED_FOR: time_text(time)}
-    (row,) = rows_of([parse({**task, **more, "metadata": metadata})], user_id, schedule_id=schedule_id)
+    (row,) = rows_of([{**task, **more, "metadata": metadata}], user_id, schedule_id=schedule_id)
     return row

@@ -50,7 +50,7 @@ def wake_if_due(db: Session, task_id: UUID, queue: str) -> None:
 
 
 def wake_all_due(db: Session, queues: Mapping[UUID, str]) -> None:
-    """The same for several tasks, by their queues."""
+    """Wake a slot, as `wake_if_due` does, for several tasks, by their queues."""
     if queues:
         places = _first_places_of(db, queues)
         due = [(task_id, queue, places.get(task_id)) for task_id, queue in queues.items()]
@@ -77,7 +77,7 @@ class Waiting(Protocol):
 
 
 def wake_known(db: Session, tasks: Sequence[Waiting]) -> None:
-    """The same for tasks of which that is read already."""
+    """Wake slots for tasks whose queue, user and limit the caller has read."""
     due = [(task.id, task.queue, _first_place(task.user_id, task.limit, task.user_limited)) for task in tasks]
     after_commit(db, partial(_place, db.get_bind(), due))
 

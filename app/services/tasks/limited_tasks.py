@@ -38,7 +38,7 @@ def lock_limits(db: Session, rows: Sequence[NewTask]) -> dict[str, Limit]:
     return limits.keep(db, names, for_excess=True) if names else {}
 
 
-def check(
+def check_limits(
     db: Session, found: Mapping[str, Limit], new: Sequence[NewTask], replacing: Sequence[NewTask]
 ) -> Collection[UUID]:  # fmt: skip
     """Look at tasks of one user before they are written: cancel others, or refuse, as the limits of the new ones say.
@@ -57,7 +57,7 @@ def check(
     return cancelled
 
 
-def keep(db: Session, name: str) -> None:
+def keep_limit(db: Session, name: str) -> None:
     """Have this limit not deleted until the commit. Raises UnknownLimit."""
     _check_known(db, limits.keep(db, {name}), [name])
 

@@ -147,23 +147,24 @@ def check_references(kind: TaskType, wanted: TaskCreate) -> None:
 
 
 def rows_of(
-    wanted: Sequence[TaskCreate], user_id: UUID, followers: int | None = None, *, ids: Sequence[UUID] | None = None,
-    check: Callable[[TaskType, TaskCreate], None] = check_arguments, **columns: Any,
+    wanted: Sequence[TaskCreate | dict[str, Any]], user_id: UUID, followers: int | None = None, *,
+    ids: Sequence[UUID] | None = None, check: Callable[[TaskType, TaskCreate], None] = check_arguments, **columns: Any,
 ) -> list[NewTask]:  # fmt: skip
     """Check the tasks against the catalogue and return the rows to insert, with these ids or new ones.
 
     `followers` are those of each task of this user, where the caller knows them. `columns` are what the service gives
-    besides, the same for each row. Raises UnknownTask, InvalidArguments, WebhooksOff.
+    besides, the same for each row. Raises InvalidTask, UnknownTask, InvalidArguments, WebhooksOff.
 
     Call it before any statement: the first use of the catalogue imports every task, and no transaction may be idle that
     long.
     """
-    if any(task.webhook_url is not None for task in wanted) and not get_settings().webhook_keys:
+    tasks = [task if isinstance(task, TaskCreate) else parse(task) for task in wanted]
+    if any(task.webhook_url is not None for task in tasks) and not get_settings().webhook_keys:
         raise WebhooksOff
-    ids = ids or [new_id() for _ in wanted]
+    ids = ids or [new_id() for _ in tasks]
     return [
         _row(task, check, {"id": task_id, "user_id": user_id}, columns).followed(followers)
-        for task_id, task in zip(ids, wanted, strict=True)
+        for task_id, task in zip(ids, tasks, strict=True)
     ]
 
 
@@ -192,7 +193,11 @@ def _row(
 ) -> NewTask:  # fmt: skip
     kind = find_type(wanted.celery_task_name)
     check(kind, wanted)
+    files = kind.task_parameters.files(wanted.args, wanted.kwargs)
     given = {name: getattr(wanted, name) for name in _GIVEN}
+    texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
+    attached = attached_bytes(wanted.name, wanted.tags, wanted.metadata, len(wanted.depends_on))
+    load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), attached)
     derived: dict[str, Any] = {
         **ids,
         "celery_id": new_id(),
@@ -200,7 +205,7 @@ def _row(
         "max_attempts": wanted.max_attempts or kind.max_attempts,
         "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
         "rerun_lost": kind.rerun_lost,
-        "attached_bytes": attached_bytes(wanted.name, wanted.tags, wanted.metadata, len(wanted.depends_on)),
+        "attached_bytes": attached,
     }
     values = given | derived
     plain = len(values)
@@ -211,23 +216,19 @@ def _row(
         values |= {"limit": limit, "limit_key": limit_key}
     if wanted.depends_on:
         values["depends_on"] = [str(each) for each in wanted.depends_on]
+        texts["depends_on"] = dump_json(values["depends_on"])
     values |= held_by(values) | columns
     if wanted.webhook_url is not None:
         followers = values.get("followers") or 0
         values |= {"webhook_url": wanted.webhook_url, "followers": followers | ConsumerNumber.WEBHOOKS.bit}
     has_more = len(values) > plain
-    texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
-    if wanted.depends_on:
-        texts["depends_on"] = dump_json(values["depends_on"])
     text = to_json({**values, **texts})
     del values["metadata"]  # the statement returns it (`DECIDED`)
-    load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), derived["attached_bytes"])
-    files = kind.task_parameters.files(wanted.args, wanted.kwargs)
     return NewTask(ids["id"], wanted, values, text.decode(), load, limit, has_more, files)
 
 
 def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | None]:
-    """The limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
+    """Return the limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
     limit = wanted.limit or kind.limit
     if limit is None and wanted.limit_key is not None:
         message = "limit_key requires a limit"
@@ -237,7 +238,7 @@ def _limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | No
 
 
 def held_by(row: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a new task for its user's quota and its limit: what it needs, and for which of them it waits."""
+    """Return a new task's columns for its user's quota and its limit: what it needs, and for which it waits."""
     by_user = get_settings().quota_running_tasks > 0
     if by_user:
         return {"user_limited": True, "held": Held.USER}

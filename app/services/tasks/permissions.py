@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType, catalogue
@@ -22,7 +23,8 @@ from app.core.config import get_settings
 from app.errors import InsufficientScope, PriorityNotAllowed, TaskNotAllowed, Text
 from app.models.auth import Scope
 from app.models.task import TaskPriority
-from app.services.accounts.users import Rights, priority_and_followers
+from app.models.user import User
+from app.services.accounts.users import Rights
 
 
 class Named(Protocol):
@@ -74,7 +76,7 @@ def reads(celery_task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def may_send(user_id: UUID, role: str) -> bool:
-    """Whether a user with this id and role may have requests sent (OUTBOUND_USERS)."""
+    """Return whether a user with this id and role may have requests sent (OUTBOUND_USERS)."""
     return not {"*", f"role:{role}", str(user_id)}.isdisjoint(get_settings().outbound_users)
 
 
@@ -99,12 +101,12 @@ def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> int
 
     Returns what else that row says of new tasks: what follows them (`users.followers`).
     """
-    found = priority_and_followers(db, user_id)
+    found = db.execute(select(User.max_priority, User.followers).where(User.id == user_id)).first()
     if found is None:  # the INSERT finds that there is no such user
         return None
-    max_priority, followers = found
     for task in tasks:
-        check_priority(task.priority, max_priority)
+        check_priority(task.priority, found.max_priority)
+    followers: int | None = found.followers
     return followers
 
 

@@ -23,6 +23,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
 from app.core.json_text import json_size
@@ -32,14 +33,7 @@ from app.db.session import SessionLocal
 from app.db.statements import submissions as statements
 from app.db.statements.submissions import QuotaUse
 from app.ddl.terms import ROW_BYTES
-from app.errors import (
-    QuotaExceeded,
-    Text,
-    TooManyBytesQueued,
-    TooManyBytesStored,
-    TooManySubmissions,
-    TooManyTasksQueued,
-)
+from app.errors import Text
 from app.models.task import Task
 
 logger = logging.getLogger(__name__)
@@ -246,7 +240,7 @@ class Quotas:
         usage = self._usage(user_id)
         try:
             return Reservation(usage, wanted) if _reserve_known(settings, usage, wanted) is None else None
-        except QuotaExceeded:
+        except errors.QuotaExceeded:
             return None
 
     def keeps_too_much(self, db: Session, user_id: UUID) -> bool:
@@ -338,7 +332,7 @@ def _reserve_known(settings: Settings, usage: Usage, wanted: Load) -> _Look | No
         return None
 
 
-def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
+def _reserve(usage: Usage, wanted: Load, refusal: errors.QuotaExceeded | None) -> None:
     if refusal is not None:
         raise refusal
     usage.reserved = usage.reserved + wanted
@@ -379,7 +373,7 @@ def _store(usage: Usage, row: QuotaUse, before: Load, query_seconds: float) -> N
     usage.is_slow = query_seconds > SLOW_QUERY_SECONDS
 
 
-def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
+def _refusal(settings: Settings, usage: Usage, wanted: Load) -> errors.QuotaExceeded | None:
     added = usage.added()
     rate, tasks, size = settings.quota_tasks_per_minute, settings.quota_queued_tasks, settings.quota_queued_bytes
     in_window = usage.window.tasks() + usage.reserved.tasks if rate else 0
@@ -387,13 +381,15 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
         seconds = (
             _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
         )
-        return TooManySubmissions(Text("{} tasks a minute", rate), retry_after=seconds)
+        return errors.TooManySubmissions(Text("{} tasks a minute", rate), retry_after=seconds)
     if tasks and wanted.tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
-        return TooManyTasksQueued(Text("{} pending and running tasks", tasks), retry_after=seconds)
+        return errors.TooManyTasksQueued(Text("{} pending and running tasks", tasks), retry_after=seconds)
     if size and wanted.bytes and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
-        return TooManyBytesQueued(Text("{} bytes of arguments of pending and running tasks", size), retry_after=seconds)
+        return errors.TooManyBytesQueued(
+            Text("{} bytes of arguments of pending and running tasks", size), retry_after=seconds
+        )
     kept = _kept(usage)
     if settings.quota_stored_bytes and kept + wanted.stored > settings.quota_stored_bytes:
         return _too_much_stored(settings, usage, kept)
@@ -404,10 +400,10 @@ def _kept(usage: Usage) -> int:
     return usage.ended + usage.queued.stored + usage.added().stored
 
 
-def _too_much_stored(settings: Settings, usage: Usage, kept: int) -> TooManyBytesStored:
+def _too_much_stored(settings: Settings, usage: Usage, kept: int) -> errors.TooManyBytesStored:
     """Say what is kept, and what the user can do. Only RETENTION_BYTES makes room soon without them."""
     frees_itself = 0 < settings.retention_bytes < usage.ended
-    return TooManyBytesStored(
+    return errors.TooManyBytesStored(
         Text(
             "{} of {} bytes are kept; deleting all tasks that have ended and all files frees {}",
             kept,

@@ -57,7 +57,7 @@ def _hinted(db: Session, task_id: UUID, *, matched: bool) -> bool:
 
 
 def refused(db: Session, task_id: UUID, template: str, *gaps: str) -> InvalidTransition:
-    """The error to raise where a guarded statement matched no row; its last gap is the status of the task.
+    """Return the error to raise where a guarded statement matched no row; its last gap is the status of the task.
 
     Raises TaskNotFound where there is no task.
     """
@@ -65,7 +65,7 @@ def refused(db: Session, task_id: UUID, template: str, *gaps: str) -> InvalidTra
 
 
 def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
-    """The error to raise where `run_now` matched no row. Raises TaskNotFound where there is no task."""
+    """Return the error to raise where `run_now` matched no row. Raises TaskNotFound where there is no task."""
     task = task_queries.read(db, task_id)
     state = task.status.value
     if task.status is TaskStatus.PENDING:
@@ -81,7 +81,7 @@ def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> boo
 
 
 def revoke_all_pending(db: Session, ids: Sequence[UUID]) -> None:
-    """The same for those of these tasks that are pending, in one statement."""
+    """Revoke the pending ones of these tasks, in one statement."""
     ends.end_tasks(db, ends.withdrawn("cancelled"), Task.id.in_(ids))
 
 
@@ -91,7 +91,7 @@ def request_cancel(db: Session, task_id: UUID) -> bool:
 
 
 def request_all_cancels(db: Session, ids: Sequence[UUID]) -> None:
-    """The same for these tasks, in one statement."""
+    """Ask the running attempts of these tasks to stop, in one statement."""
     db.execute(_cancel_request(Task.id.in_(ids)))
     hints.changes(db, *ids)
 
@@ -108,7 +108,7 @@ def restart(db: Session, task_id: UUID) -> bool:
 
 
 def restart_all(db: Session, ids: Sequence[UUID]) -> None:
-    """The same for these tasks, in one statement. None of them has a `unique_key`."""
+    """Make these ended tasks pending again, in one statement. None of them has a `unique_key`."""
     if ids:
         celery_ids = value_by(Task.__table__.c.id, {each: literal(new_id(), Task.celery_id.type) for each in ids})
         _restart(db, Task.id.in_(ids), celery_ids, by_user=get_settings().quota_running_tasks > 0)
@@ -180,7 +180,7 @@ def _set(db: Session, task_id: UUID, guard: Sequence[ColumnElement[bool]], value
 
 
 def due_values(values: dict[str, Any], *, waits: bool | None = None) -> dict[str, Any]:
-    """The values of a pending task whose `priority` or `run_at` changes: it takes a new turn once it is due.
+    """Return the values of a pending task whose `priority` or `run_at` changes: it takes a new turn once it is due.
 
     `waits`: whether it waits for other tasks from then on; None for as before.
     """

@@ -49,7 +49,7 @@ def fold(db: Session) -> int:
 
 
 def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
-    """How many pending tasks wait for each reason that any waits for."""
+    """Return how many pending tasks wait for each reason that any waits for."""
     look_at_workers(db)
     pending = (Task.status == TaskStatus.PENDING.value, *task_filter.conditions(wanted))
     # Every pending task is read.
@@ -59,7 +59,7 @@ def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
 
 
 def reads_many(wanted: TaskFilter) -> bool:
-    """Whether the number is counted from rows or entries of an index, and not read from the sums."""
+    """Return whether the number is counted from rows or entries of an index, and not read from the sums."""
     return bool(task_filter.of_rows(replace(wanted, error=None)))
 
 
@@ -83,7 +83,7 @@ def _of_users() -> sa.Select[*tuple[Any, ...]]:
 
 
 def count_of_users(db: sa.Connection, users: Collection[UUID]) -> dict[UUID, dict[str, int]]:
-    """How many tasks each of these users has of each status. Exact: one statement, one snapshot."""
+    """Return how many tasks each of these users has of each status. Exact: one statement, one snapshot."""
     counts = {user: dict.fromkeys(map(str, TaskStatus), 0) for user in users}
     for user, status, number in prepared.execute_prepared(db, _of_users(), {"users": list(users)}):
         counts[user][str(status)] = int(number)
@@ -91,13 +91,13 @@ def count_of_users(db: sa.Connection, users: Collection[UUID]) -> dict[UUID, dic
 
 
 def of_users(db: Session, users: Collection[UUID]) -> dict[UUID, dict[str, int]]:
-    """As `count_of_users`. One transaction."""
+    """Return `count_of_users` in a transaction of its own."""
     with transaction(db):
         return count_of_users(db.connection(), users)
 
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
-    """How many tasks there are, in all (`total`) and of each status. Exact."""
+    """Return how many tasks there are, in all (`total`) and of each status. Exact."""
     if wanted.waiting_for is not None:
         look_at_workers(db)
     by_status = task_numbers.numbers_by_status(db, wanted, task_filter.of_rows(wanted))
@@ -174,7 +174,7 @@ def _largest_values(numbers: Counter[Any], *, is_more: bool) -> list[FacetValue]
 
 
 def _values_of_sums(db: Session, wanted: TaskFilter, field: str, active: Counter[Any]) -> Counter[Any]:
-    """In how many tasks each value is that most ended ones have, or most active ones."""
+    """Return in how many tasks each value is that most ended ones have, or most active ones."""
     parts = [
         sa.select(table.c[field].label("value"), table.c.number).where(
             *task_numbers.conditions_on_numbers(table, wanted)
@@ -192,7 +192,7 @@ def _values_of_sums(db: Session, wanted: TaskFilter, field: str, active: Counter
 
 
 def _active_values(db: Session, wanted: TaskFilter) -> tuple[list[sa.Row[Any]], bool]:
-    """The tasks that have not ended, MOST_COUNTED_ROWS of each state at most, and whether these are all."""
+    """Return the tasks that have not ended, MOST_COUNTED_ROWS of each state at most, and whether these are all."""
     rows: list[sa.Row[Any]] = []
     has_all = True
     for status in sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE):

@@ -71,16 +71,15 @@ def creating(
                 keyed = unique_keys.match_keys(db, rows)
                 if within_quota and (load := keyed.load) != NO_LOAD:
                     reserved.enter_context(quotas.reserve(db, rows[0].user_id, load))
-                parents = task_dependencies.find_parents(db, rows, goes_on=goes_on)
-                named = task_dependencies.find_files(db, rows)
-                keyed.apply(parents.applied)
+                needs = task_dependencies.find_needs(db, rows, goes_on=goes_on)
+                keyed.apply(needs.parents.applied)
                 keyed.change_held(db)
-                cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
+                cancelled = limited_tasks.check_limits(
+                    db, locked, keyed.new, [row for _, row in keyed.replacing.values()]
+                )
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
-                revoked = parents.link(db, keyed.rows_by_id())
-                named.link(db, ((row.id, row.files) for row in keyed.new))
-                named.link(db, task_dependencies.files_of_replaced(keyed.replacing), changed=True)
+                revoked = needs.link(db, keyed.new, keyed.replacing)
                 until_commit.push(reserved.pop_all())
                 break
         if revoked:
@@ -148,7 +147,7 @@ def accept(db: Session | sa.Connection, rows: Sequence[NewTask]) -> _Inserted:
 
 
 def _as_it_is(db: Session, inserted: dict[str, Any]) -> dict[str, Any]:
-    """A row that has changed since it was inserted, in this transaction."""
+    """Return a row that has changed since it was inserted, in this transaction."""
     task = task_queries.read(db, inserted["id"])
     return {name: getattr(task, name) for name in inserted}
 
@@ -195,7 +194,7 @@ def _needs_locks(row: NewTask) -> bool:
 
 
 def _insert_locking(rows: Sequence[NewTask]) -> _Inserted | Exception:
-    """In a transaction of its own, which may have to wait for the limit, or for a parent."""
+    """Insert rows in a transaction of its own, which may have to wait for the limit, or for a parent."""
     try:
         return retry_deadlocks(partial(_in_a_transaction, rows))
     except (ServiceError, SQLAlchemyError) as problem:

@@ -63,12 +63,7 @@ class Parents:
         return self.states[parent] in TERMINAL and not self._is_done(parent)
 
 
-def has_parents(rows: Iterable[NewTask]) -> bool:
-    """Whether one of these depends on others."""
-    return any(row.parents for row in rows)
-
-
-def find_parents(db: Session, rows: Sequence[NewTask], *, goes_on: bool = False) -> Parents:
+def _find_parents(db: Session, rows: Sequence[NewTask], *, goes_on: bool) -> Parents:
     """Lock what these rows, of one user, depend on. Raises InvalidTask for an id that is none of the user's tasks."""
     own = {row.id: TaskStatus.PENDING for row in rows}
     named = {parent for row in rows for parent in row.parents}
@@ -131,20 +126,11 @@ def find_files(db: Session, rows: Sequence[NewTask]) -> NamedFiles:
 
 
 def find_named_files(db: Session, wanted: TaskCreate, ids: Collection[UUID], user_id: UUID) -> NamedFiles:
-    """As `find_files`, of the new arguments of one task."""
+    """Lock the files that the new arguments of one task name. Raises InvalidArguments."""
     found = files.lock_named(db, ids, user_id)
     if errors := _unknown_files(wanted, ids, found):
         raise InvalidArguments(errors=errors)
     return NamedFiles(found)
-
-
-def files_of_replaced(replacing: Mapping[UUID, tuple[object, NewTask]]) -> list[tuple[UUID, Collection[UUID]]]:
-    """Return the files of tasks that are replaced and may have named others before, each with its task's id."""
-    return [
-        (task_id, row.files)
-        for task_id, (_, row) in replacing.items()
-        if find_type(row.wanted.celery_task_name).task_parameters.takes_files
-    ]
 
 
 def _unknown_files(wanted: TaskCreate, ids: Collection[UUID], found: Collection[UUID]) -> list[FieldError]:
@@ -154,3 +140,31 @@ def _unknown_files(wanted: TaskCreate, ids: Collection[UUID], found: Collection[
         for each in ids
         if each not in found
     ]
+
+
+# -- Both, for the tasks of a request ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the rows of a request depend on, which is locked until the commit."""
+
+    parents: Parents
+    files: NamedFiles
+
+    def link(self, db: Session, new: Sequence[NewTask], replacing: Mapping[UUID, tuple[object, NewTask]]) -> list[UUID]:
+        """Write the edges and uses of new tasks, and of those that rows replace. Returns those it has revoked at once.
+
+        The tasks are there by now. Those that are replaced may have named other files before.
+        """
+        replaced = [(task_id, row) for task_id, (_, row) in replacing.items()]
+        revoked = self.parents.link(db, [*((row.id, row) for row in new), *replaced])
+        self.files.link(db, ((row.id, row.files) for row in new))
+        taking = [each for each in replaced if find_type(each[1].wanted.celery_task_name).task_parameters.takes_files]
+        self.files.link(db, ((task_id, row.files) for task_id, row in taking), changed=True)
+        return revoked
+
+
+def find_needs(db: Session, rows: Sequence[NewTask], *, goes_on: bool) -> Needs:
+    """Lock what these rows, of one user, depend on. Raises InvalidTask for a parent, InvalidArguments for a file."""
+    return Needs(_find_parents(db, rows, goes_on=goes_on), find_files(db, rows))

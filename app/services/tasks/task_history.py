@@ -45,7 +45,7 @@ ATTEMPTS = Listing(
 
 
 def read_attempts(db: Session, task: Task) -> list[Attempt]:
-    """Every attempt, the current one included."""
+    """Return every attempt, the current one included."""
     statement = select(TaskAttempt).where(TaskAttempt.task_id == task.id).order_by(TaskAttempt.number)
     return [*db.scalars(statement), *_attempt_of_row(task)]
 
@@ -56,7 +56,7 @@ def cursor_after(number: int) -> str:
 
 
 def page_of_attempts(db: Session, task: Task, limit: int, cursor: str | None) -> Page[Attempt]:
-    """At most `limit` attempts, oldest first, and MAX_PAGE_BYTES of them, at least one. Raises InvalidCursor."""
+    """Return at most `limit` attempts, oldest first, and MAX_PAGE_BYTES of them, at least one. Raises InvalidCursor."""
     past, last = ATTEMPTS.page(db, limit, cursor, TaskAttempt.task_id == task.id)
     current = _attempt_of_row(task) if last is None else []
     if current and len(past) == limit:
@@ -66,7 +66,7 @@ def page_of_attempts(db: Session, task: Task, limit: int, cursor: str | None) ->
 
 
 def _attempt_of_row(task: Task) -> list[dict[str, Any]]:
-    """The attempt that runs or has succeeded, which the task's own row tells."""
+    """Return the attempt that runs or has succeeded, which the task's own row tells."""
     if task.status not in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         return []
     return [
@@ -91,7 +91,7 @@ STEPS = Listing(TaskStep, TaskStep.seq, rising=True, size=TaskStep.bytes)
 
 
 def page_of_steps(db: Session, task_id: UUID, limit: int, cursor: str | None = None) -> Page[TaskStep]:
-    """At most `limit` steps and about MAX_PAGE_BYTES of them, at least one. Raises InvalidCursor."""
+    """Return at most `limit` steps and about MAX_PAGE_BYTES of them, at least one. Raises InvalidCursor."""
     return STEPS.page(db, limit, cursor, TaskStep.task_id == task_id)
 
 
@@ -135,7 +135,7 @@ class KeptLogs:
         self._stored = 0 if attempt == 1 else None
 
     def numbered(self, lines: Sequence[LogLine]) -> list[tuple[int, LogLine]]:
-        """The lines with their numbers: asked for once for each line, and the same at each try to write it."""
+        """Return the lines with their numbers: asked for once for each line, and the same at each try to write it."""
         first = self._number + 1
         self._number += len(lines)
         return list(enumerate(lines, first))
@@ -201,7 +201,7 @@ _NEWEST_LOGS = (
 
 
 def newest_logs(db: Session, task_id: UUID, wanted: LogFilter, limit: int) -> list[TaskLog]:
-    """At most `limit` lines, the last ones, oldest first."""
+    """Return at most `limit` lines, the last ones, oldest first."""
     values = {"task_id": task_id, "most": limit}
     return list(db.scalars(_NEWEST_LOGS.where(*_log_conditions(wanted)), values))[::-1]
 
@@ -231,7 +231,7 @@ def page_of_output(
 
 
 def newest_output(db: Session, task_id: UUID, limit: int, most_bytes: int) -> Page[TaskOutput]:
-    """At most `limit` chunks, the last ones, oldest first. `last` is None where these are all."""
+    """Return at most `limit` chunks, the last ones, oldest first. `last` is None where these are all."""
     found = _NEWEST_OUTPUT.page(db, limit, None, TaskOutput.task_id == task_id, most_bytes=most_bytes)
     return Page(found.items[::-1], found.last)
 
@@ -264,7 +264,7 @@ def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
 def read_so_far(
     db: Session, task_id: UUID, owner: UUID | None, next_page: Callable[[Session], Page[Item]]
 ) -> SoFar[Item]:  # fmt: skip
-    """The next page for a reader that follows, on a session in autocommit.
+    """Return the next page for a reader that follows, on a session in autocommit.
 
     Raises TaskNotFound, also once the task is deleted.
     """

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -34,8 +33,8 @@ SHOWN = [column.name for column in Task.__table__.c if column.name in {*TaskRead
 
 
 def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
-    """The task as it is committed now, or None; `owner` limits it to that user's."""
-    statement = select(Task).where(Task.id == task_id)
+    """Return the task as it is committed now, or None; `owner` limits it to that user's."""
+    statement = sa.select(Task).where(Task.id == task_id)
     if owner is not None:
         statement = statement.where(Task.user_id == owner)
     task = db.scalars(_fresh(statement)).one_or_none()
@@ -45,7 +44,7 @@ def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
 
 
 def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
-    """The same where there must be one. Raises TaskNotFound."""
+    """Return the task as it is committed now; `owner` limits it to that user's. Raises TaskNotFound."""
     task = find(db, task_id, owner)
     if task is None:
         raise TaskNotFound
@@ -53,36 +52,36 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 
 
 def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
-    """Those of the tasks that exist, as they are committed now, in the order of `ids`."""
-    found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
+    """Return those of the tasks that exist, as they are committed now, in the order of `ids`."""
+    found = {task.id: task for task in db.scalars(_fresh(sa.select(Task).where(Task.id.in_(ids))))}
     explain_waits(db, [*found.values()])
     return [found[task_id] for task_id in ids if task_id in found]
 
 
-_BYTES_OF = select(func.sum(task_rows.TASK_BYTES)).where(reads.is_one_of(Task.id, "ids"))
+_BYTES_OF = sa.select(sa.func.sum(task_rows.TASK_BYTES)).where(reads.is_one_of(Task.id, "ids"))
 
 
 def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
-    """About how many bytes these tasks take in an answer."""
+    """Return about how many bytes these tasks take in an answer."""
     return int(db.execute(_BYTES_OF, {"ids": list(ids)}).scalar_one() or 0)
 
 
 def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[Task]:
-    """The running tasks whose attempt began first. As many run as there are slots, and an index has them."""
-    statement = select(Task).where(Task.status == TaskStatus.RUNNING).order_by(Task.started_at, Task.id).limit(limit)
+    """Return the running tasks whose attempt began first. As many run as there are slots, and an index has them."""
+    statement = sa.select(Task).where(Task.status == TaskStatus.RUNNING).order_by(Task.started_at, Task.id).limit(limit)
     return list(db.scalars(_fresh(statement if owner is None else statement.where(Task.user_id == owner))))
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN), task_rows.WAITS)
+_SNAPSHOT = sa.select(*(Task.__table__.c[name] for name in SHOWN), task_rows.WAITS)
 _SNAPSHOTS = _SNAPSHOT.where(reads.is_one_of(Task.__table__.c.id, "ids"), task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES)
-_ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == bindparam("one"))
+_ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == sa.bindparam("one"))
 # The owner is part of the statement: whether another user's task is large must not be seen by the time.
-_OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner"))
+_OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == sa.bindparam("owner"))
 
 
-def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
-    """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
+def snapshots(connection: sa.Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Return the committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
 
     Tasks whose large values have more than MAX_GROUPED_BYTES are left out.
     """
@@ -91,8 +90,8 @@ def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[
     return {row["id"]: as_shown(row) for row in rows}
 
 
-def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
-    """The same for one task of any size. Raises TaskNotFound."""
+def snapshot(connection: sa.Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
+    """Return the committed row of one task of any size as `TaskRead` takes it. Raises TaskNotFound."""
     statement = _ONE_SNAPSHOT if owner is None else _OWN_SNAPSHOT
     row = connection.execute(statement, {"one": task_id, "owner": owner}).mappings().one_or_none()
     if row is None:
@@ -103,14 +102,14 @@ def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -
 
 
 def as_shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table as `TaskRead` takes it: metadata by its attribute's name, the error as one."""
+    """Return a row of the table as `TaskRead` takes it: metadata by its attribute's name, the error as one."""
     row["metadata_"] = row.pop("metadata")
     kind, message = row.pop("error_type"), row.pop("error_message")
     row["error"] = None if kind is None else {"type": kind, "message": message}
     return row
 
 
-def _fresh(statement: Select[Any]) -> Select[Any]:
+def _fresh(statement: sa.Select[Any]) -> sa.Select[Any]:
     """Overwrite what the session remembers: others write these rows."""
     return statement.execution_options(populate_existing=True)
 
@@ -118,7 +117,7 @@ def _fresh(statement: Select[Any]) -> Select[Any]:
 # -- Why pending tasks wait, as far as their rows do not tell: for which workers, for which tasks ----------------------
 
 
-def explain_waits(db: Session | Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
+def explain_waits(db: Session | sa.Connection, tasks: Sequence[Task | dict[str, Any]]) -> None:
     """Have these tasks, which were read just now, say what `TaskRead` shows of it. Of most nothing is read for it."""
     waits = [task.waits if isinstance(task, Task) else task["waits"] for task in tasks]
     look_at_workers_for(db, waits)
@@ -155,12 +154,12 @@ ShownPage = Page[dict[str, Any]]
 
 
 def page_reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
-    """Whether a page looks at many rows for each that it shows."""
+    """Return whether a page looks at many rows for each that it shows."""
     return looks_up_rows(wanted) or skip >= MANY_SKIPPED
 
 
 def read_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0) -> Page[Task]:
-    """At most `limit` tasks, and the cursor of the next page, if there may be one. Raises InvalidCursor.
+    """Return at most `limit` tasks, and the cursor of the next page, if there may be one. Raises InvalidCursor.
 
     With `skip` the number of rows to read is unlimited: no cursor could say how many are still to be skipped.
     """
@@ -173,7 +172,7 @@ def _cursor_at(edge: UUID | None) -> str | None:
 
 
 def shown_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | None = None, skip: int = 0) -> ShownPage:
-    """As `read_page`, cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
+    """Return a `read_page` cut to MAX_PAGE_BYTES, at least one task. Neither database nor process reads more."""
     ids, edge = _page_ids(db, wanted, limit, cursor, skip)
     if not ids:
         return Page([], _cursor_at(edge))
@@ -190,7 +189,7 @@ def shown_page(db: Session, wanted: TaskFilter, limit: int, *, cursor: str | Non
 def shown_longest(
     db: Session, wanted: TaskFilter, by: Longest, limit: int, skip: int = 0
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """The tasks that took longest, among the newest PAGE_LOOK, as `shown_page` gives them.
+    """Return the tasks that took longest, among the newest PAGE_LOOK, as `shown_page` gives them.
 
     And how many the next page is to skip; None where there are no more. Has DATABASE_COSTLY_READ_SECONDS.
     """
@@ -205,7 +204,7 @@ def shown_longest(
 
 
 def shown_tasks(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
-    """These tasks in this order, as `shown_page` gives them: as many as MAX_PAGE_BYTES take."""
+    """Return these tasks in this order, as `shown_page` gives them: as many as MAX_PAGE_BYTES take."""
     found = task_rows.page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
     explain_waits(db, found.rows)
     return [as_shown(row) for row in found.rows]
@@ -213,7 +212,7 @@ def shown_tasks(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
 
 @cache
 def _newest_statement(*, of_status: bool, below: bool) -> sa.Select[Any]:
-    """The newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
+    """Return the newest `most` tasks of `owner`: their rows and bytes. Of those with large values nothing."""
     tasks = Task.__table__.c
     # A range, in the order of the index by user: with `=` PostgreSQL reads the newest tasks of all users for one who
     # has none, where another one owns nearly all.
@@ -241,7 +240,7 @@ _NEWEST_NAMES = (*SHOWN, "waits")  # of its columns, but for the last one
 def newest_page(
     db: sa.Connection, owner: UUID, limit: int, *, status: TaskStatus | None = None, cursor: str | None = None
 ) -> ShownPage | None:
-    """As `shown_page` for the tasks of a user, of any status or of one. One statement.
+    """Return a `shown_page` of the tasks of a user, of any status or of one. One statement.
 
     Returns None if one of them is large, or all take more than MAX_PAGE_BYTES: `shown_page` reads no more than that.
     """
@@ -257,7 +256,7 @@ def newest_page(
 
 
 def first_tasks(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
-    """The first `limit` tasks, for callers without a cursor: reads until the page is full."""
+    """Return the first `limit` tasks, for callers without a cursor: reads until the page is full."""
     if limit < 1:
         return []
     tasks, cursor = read_page(db, wanted, limit, skip=skip)
@@ -285,7 +284,7 @@ _ROWS = task_rows.page_statement(SHOWN)
 
 
 def _page_tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
-    """The rows as they are now. A row that no longer fits is left out."""
+    """Return the rows as they are now. A row that no longer fits is left out."""
     if not ids:
         return []
     statement = sa.select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())

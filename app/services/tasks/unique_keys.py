@@ -105,11 +105,6 @@ class Keyed:
         self.new = [to_row(row) for row in self.new]
         self.replacing = {task_id: (task, to_row(row)) for task_id, (task, row) in self.replacing.items()}
 
-    def rows_by_id(self) -> list[tuple[UUID, NewTask]]:
-        """The rows that are written, each with the id of its task."""
-        replaced = [(task_id, row) for task_id, (_, row) in self.replacing.items()]
-        return [*((row.id, row) for row in self.new), *replaced]
-
     def change_held(self, db: Session) -> None:
         """Write what the request says of the tasks that have the keys. The quota, which counts that, comes before."""
         # In the order of the keys, as all requests: two with the same keys wait for each other, and do not deadlock.
@@ -142,7 +137,7 @@ class Keyed:
 
 
 def has_keys(rows: Sequence[HasKey]) -> bool:
-    """Whether one of these has a `unique_key`."""
+    """Return whether one of these has a `unique_key`."""
     return any(row.unique_key is not None for row in rows)
 
 
@@ -215,7 +210,7 @@ _HOLDERS = select(Task.active_key, Task.id).where(
 
 
 def holders(db: Session, user_id: UUID, keys: Collection[str]) -> dict[str, UUID]:
-    """The user's pending and running tasks that have one of these keys: their ids, by the key."""
+    """Return the user's pending and running tasks that have one of these keys: their ids, by the key."""
     found = db.execute(_HOLDERS, {"p_user_id": user_id, "p_keys": list(keys)})
     return {row.active_key: row.id for row in found}
 
@@ -234,7 +229,7 @@ def _undone_if_overtaken(db: Session) -> Iterator[None]:
 
 
 def is_taken(error: IntegrityError) -> bool:
-    """Whether the statement failed because another task has the key."""
+    """Return whether the statement failed because another task has the key."""
     diagnosis = getattr(error.orig, "diag", None)
     if diagnosis is not None:
         return bool(diagnosis.constraint_name == UNIQUE_KEY)
@@ -368,7 +363,7 @@ def _replacing_values(task: Task, row: NewTask) -> dict[str, Any]:
 
 
 def _keeps_place(task: Task, values: dict[str, Any]) -> bool:
-    """Whether the task waits in its queue, and the replacement is due now in the same place."""
+    """Return whether the task waits in its queue, and the replacement is due now in the same place."""
     waits = task.turn is not None
     same = (task.queue, task.priority) == (values["queue"], values["priority"])
     return waits and same and values["run_at"] is None

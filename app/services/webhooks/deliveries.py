@@ -5,7 +5,7 @@ The functions for the API do not commit; the steps of maintenance do.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, defer
 
 from app.core.config import get_settings
 from app.core.ids import first_id_at, new_id
+from app.core.moments import EPOCH
 from app.db.listing import Listing
 from app.db.session import transaction
 from app.db.statements import reads
@@ -64,7 +65,7 @@ def add_test(db: Session, endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 
 def is_soon(endpoint: WebhookEndpoint) -> sa.ColumnElement[bool]:
-    """The condition that a delivery to this endpoint is under way, or is sent within a minute.
+    """Return the condition that a delivery to this endpoint is under way, or is sent within a minute.
 
     Queued anew, what its request comes to would be written nowhere.
     """
@@ -104,7 +105,7 @@ def queue_again(db: Session, endpoint: WebhookEndpoint, *which: sa.ColumnElement
 DELIVERIES = Listing(WebhookDelivery, WebhookDelivery.id, options=[defer(WebhookDelivery.body)])
 
 
-def newest(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
+def newest_deliveries(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
     """Return the newest delivery to each of these endpoints that has one, without its body."""
     row, endpoint = WebhookDelivery, WebhookEndpoint
     last = sa.select(row.id).where(row.endpoint_id == endpoint.id).order_by(row.id.desc()).limit(1).scalar_subquery()
@@ -115,7 +116,7 @@ def newest(db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDel
     return {endpoints[each.id]: each for each in db.scalars(rows)} if endpoints else {}
 
 
-def queued(db: Session, endpoint_id: UUID, most: int) -> Queued:
+def count_queued(db: Session, endpoint_id: UUID, most: int) -> Queued:
     """Return what waits for this endpoint; no more than `most` are counted, those that are due first."""
     row = WebhookDelivery
     its_lane = sa.select(PRESENT_LANE).where(WebhookEndpoint.id == endpoint_id).scalar_subquery()
@@ -145,7 +146,6 @@ RECOVERY_BATCH = 500
 # An API process whose clock is behind may have made the id of a delivery.
 _CLOCK_SKEW = timedelta(minutes=5)
 # Nothing is older, and no engine needs to know of times that are.
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def accept_recovery(db: Session, endpoint: WebhookEndpoint, since: datetime | None) -> int | None:
@@ -155,7 +155,7 @@ def accept_recovery(db: Session, endpoint: WebhookEndpoint, since: datetime | No
     cannot be counted within DATABASE_COSTLY_READ_SECONDS, which refuses nothing.
     """
     row = WebhookDelivery
-    oldest = max(since or _EPOCH, _EPOCH)
+    oldest = max(since or EPOCH, EPOCH)
     after = first_id_at((oldest - _CLOCK_SKEW).timestamp())
     until = db.scalar(sa.select(row.id).where(row.endpoint_id == endpoint.id).order_by(row.id.desc()).limit(1))
     if until is None or until <= after:

@@ -94,7 +94,7 @@ def lock_user(db: Session, user_id: UUID) -> None:
         raise UserNotFound
 
 
-def find(db: Session, user_id: UUID | None, endpoint_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
+def find_endpoint(db: Session, user_id: UUID | None, endpoint_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
     """Return an endpoint of this user, or of any where it is None, as it is committed now. Raises WebhookNotFound.
 
     `lock` has it stay so until the transaction ends.
@@ -103,20 +103,20 @@ def find(db: Session, user_id: UUID | None, endpoint_id: UUID, *, lock: bool = F
 
 
 def find_enabled(db: Session, user_id: UUID, endpoint_id: UUID) -> WebhookEndpoint:
-    """The same where it must be enabled. Raises WebhookNotFound, WebhookDisabled."""
-    row = find(db, user_id, endpoint_id)
+    """Return an enabled endpoint of this user. Raises WebhookNotFound, WebhookDisabled."""
+    row = find_endpoint(db, user_id, endpoint_id)
     if not row.enabled:
         raise WebhookDisabled
     return row
 
 
-def write(db: Session, endpoint_id: UUID, values: dict[str, Any]) -> None:
+def write_endpoint(db: Session, endpoint_id: UUID, values: dict[str, Any]) -> None:
     """Write these columns of an endpoint, and that it has changed."""
     changed = sa.update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
     db.execute(changed.values(**values, updated_at=NOW).execution_options(synchronize_session=False))
 
 
-def signs(row: WebhookEndpoint, service: list[str]) -> bool:
+def can_sign(row: WebhookEndpoint, service: list[str]) -> bool:
     """Return whether a key of the service decrypts the present secret."""
     try:
         decrypted_key(bytes(row.secret), row.id, service)
@@ -130,7 +130,7 @@ def subject_of(row: WebhookEndpoint) -> Subject:
     return Subject("webhook", str(row.id))
 
 
-def renew(row: WebhookEndpoint, service: list[str]) -> int:
+def renew_secrets(row: WebhookEndpoint, service: list[str]) -> int:
     """Encrypt the secrets of a locked row anew. Returns how many were encrypted by a former key."""
     renewed = 0
     for name in ("secret", "old_secret"):

@@ -167,7 +167,7 @@ class Lanes(Generic[Item]):
         its.pace = Pace.FAILED if not succeeded else Pace.SLOW if seconds > SLOW_SECONDS else Pace.FAST
 
     def _in_turn(self, lanes: Iterable[UUID], taken: "_Taken") -> list[UUID]:
-        """The lanes in the order of their turns, and no second one of a user before the first of each other one."""
+        """Return the lanes by their turns, no second one of a user before the first of each other user."""
         ranks = Counter[UUID]()
         ranked = list[tuple[int, int, UUID]]()
         for each in sorted(lanes, key=lambda each: (self._lanes[each].turn, each)):
@@ -263,7 +263,7 @@ _ALL_LANES = _all_lanes()
 
 @cache
 def _so_many_lanes(number: int) -> sa.Select[*tuple[Any, ...]]:
-    """The SELECT of the lanes `lane_0` to `lane_{number - 1}`."""
+    """Return the SELECT of the lanes `lane_0` to `lane_{number - 1}`."""
     named = [sa.select(sa.bindparam(f"lane_{each}", type_=_ROW.lane.type).label("value")) for each in range(number)]
     return _state_of((sa.union_all(*named) if number > 1 else named[0]).cte("found"))
 

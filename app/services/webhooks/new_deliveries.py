@@ -146,7 +146,7 @@ def lane_of_url(user_id: UUID, url: str) -> UUID:
 def _matching(
     endpoints: Sequence[Any], task_type: str | None, celery_task_name: str | None, tags: Collection[str]
 ) -> list[dict[str, Any]]:
-    """The receivers of an event: what their rows have of the endpoints whose filters match."""
+    """Return the receivers of an event: what their rows have of the endpoints whose filters match."""
     return [
         {"endpoint_id": endpoint.id, "lane": endpoint.lane}
         for endpoint in endpoints

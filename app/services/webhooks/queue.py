@@ -258,17 +258,18 @@ def take(db: Session, wanted: Mapping[UUID, int], service: Sequence[str]) -> lis
         ids = [found for lanes in _batches(wanted) for found in db.scalars(_first_of(lanes))]
         locked = sa.select(WebhookDelivery).where(WebhookDelivery.id.in_(ids), *_DUE)
         ordered = locked.order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.id)
-        again = ordered.with_for_update(skip_locked=True).execution_options(populate_existing=True)
-        rows = list(db.scalars(again)) if ids else []
+        free = ordered.with_for_update(skip_locked=True).execution_options(populate_existing=True)
+        rows = list(db.scalars(free)) if ids else []
         if not rows:
             return []
         lease: datetime = db.execute(sa.select(NOW)).scalar_one() + LEASE
         endpoints, senders = _receivers(db, rows)
         sent = [row for row in rows if row.user_id in senders and _is_wanted(row, endpoints)]
         drop_deliveries(db, [row.id for row in rows if row not in sent])
-        _write_bodies(db, [row for row in sent if row.body is None])
-        leased = sa.update(WebhookDelivery).where(WebhookDelivery.id.in_([row.id for row in sent]))
-        db.execute(leased.values(next_attempt_at=lease).execution_options(synchronize_session=False))
+        if again := [row.id for row in sent if row.body is not None]:
+            leased = sa.update(WebhookDelivery).where(WebhookDelivery.id.in_(again)).values(next_attempt_at=lease)
+            db.execute(leased.execution_options(synchronize_session=False))
+        _write_bodies(db, [row for row in sent if row.body is None], lease)
         signers = {
             each: _signer(each, endpoints.get(each[1]), lease - LEASE, service) for each in map(_sender_of, sent)
         }
@@ -281,7 +282,7 @@ def _batches(wanted: Mapping[UUID, int]) -> list[list[tuple[UUID, int]]]:
 
 
 def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
-    """The ids of the rows of these lanes that are next. A first attempt waits for that of its task's event before."""
+    """Return the ids of the next rows of these lanes. A first attempt waits for that of its task's event before."""
     row, first = _DELIVERIES.c, aliased(_DELIVERIES)
     # One look into the index; an EXISTS of earlier ones reads all ends of the task for each of them. There is one end
     # in each generation, whatever the clock says.
@@ -303,7 +304,7 @@ def _first_of(lanes: Sequence[tuple[UUID, int]]) -> Any:
 def _receivers(
     db: Session, rows: Sequence[WebhookDelivery]
 ) -> tuple[dict[UUID | None, WebhookEndpoint], Collection[UUID]]:
-    """The enabled endpoints of these deliveries, and those of their users who are active and may send."""
+    """Return the enabled endpoints of these deliveries, and those of their users who are active and may send."""
     endpoints = WebhookEndpoint.id.in_({row.endpoint_id for row in rows if row.endpoint_id}), WebhookEndpoint.enabled
     found = db.scalars(sa.select(WebhookEndpoint).where(*endpoints).execution_options(populate_existing=True))
     by_id: dict[UUID | None, WebhookEndpoint] = {each.id: each for each in found}
@@ -318,8 +319,8 @@ def _is_wanted(row: WebhookDelivery, endpoints: Mapping[UUID | None, WebhookEndp
     return endpoint is not None and row.lane is not None and endpoint.is_sent(row.lane, row.created_at)
 
 
-def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:
-    """Make the bodies of deliveries that are sent for the first time, and keep them."""
+def _write_bodies(db: Session, rows: Sequence[WebhookDelivery], lease: datetime) -> None:
+    """Make the bodies of deliveries that are sent for the first time, and write them with their lease: once a row."""
     ends = {row.id: TaskEnd(row.task_id, row.generation, row.type, row.event_at) for row in rows if row.task_id}
     skips = {row.id: Skip(row.schedule_id, row.type, row.event_at) for row in rows if row.schedule_id}
     bodies = dict[UUID, bytes]()
@@ -328,12 +329,12 @@ def _write_bodies(db: Session, rows: Sequence[WebhookDelivery]) -> None:
     if skips:
         bodies |= zip(skips, bodies_of_skips(db, [*skips.values()]), strict=True)
     for row in rows:
-        row.body, row.bytes = bodies[row.id], row.bytes + len(bodies[row.id])
+        row.body, row.bytes, row.next_attempt_at = bodies[row.id], row.bytes + len(bodies[row.id]), lease
     db.flush()
 
 
 def _sender_of(row: WebhookDelivery) -> tuple[UUID, UUID | None]:
-    """Whose keys sign it."""
+    """Return the user and the endpoint whose keys sign it."""
     return row.user_id, row.endpoint_id
 
 
@@ -361,7 +362,7 @@ def _signer(
 
 
 def _keys(user_id: UUID, endpoint: WebhookEndpoint | None, now: datetime, service: Sequence[str]) -> list[bytes]:
-    """The keys that sign, the present one first. Raises WebhooksOff, Undecryptable: of the present one."""
+    """Return the keys that sign, the present one first. Raises WebhooksOff, Undecryptable: of the present one."""
     if endpoint is None:
         return endpoints.keys_of_user(user_id)
     keys = [endpoints.decrypted_key(bytes(endpoint.secret), endpoint.id, service)[0]]

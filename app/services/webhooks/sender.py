@@ -145,7 +145,7 @@ def note_endpoints(db: Session, ended: Collection[Ended]) -> None:
 def _news(
     db: Session, said: dict[_EndpointState, list[Outcome]], *, lock: bool = False
 ) -> dict[_EndpointState, dict[str, Any]]:
-    """What is to be written of these endpoints; `lock` has them stay so until the transaction ends."""
+    """Return what is to be written of these endpoints; `lock` has them stay so until the transaction ends."""
     row = WebhookEndpoint
     found = (
         sa.select(row.id, row.updated_at, row.failing_since, NOW.label("now"))
@@ -183,7 +183,7 @@ def _write_endpoint(db: Session, state: _EndpointState, values: dict[str, Any]) 
     written = sa.update(row).where(row.id == endpoint_id).values(values)
     db.execute(written.execution_options(synchronize_session=False))
     if reason := values.get("disabled_reason"):
-        disabled = endpoints.find(db, None, endpoint_id)
+        disabled = endpoints.find_endpoint(db, None, endpoint_id)
         queue.close_lane(db, disabled)
         owner = disabled.user_id
         subject = endpoints.subject_of(disabled)

@@ -1,10 +1,10 @@
 """What the ends of tasks mean for those that wait for them, which go on or are revoked, and for their workflows.
 
 It follows from the states of the rows alone, so that it may be done twice, and late. The outbox has it done once for
-sure: the end of a task that others depend on writes a row, in its own transaction (`settle`).
+sure: the end of a task that others depend on writes a row, in its own transaction (`settle_ends`).
 
-`note` notes in workflows what became of their tasks: the end of the last one ends the workflow. The row of the workflow
-is locked meanwhile: of two tasks that end at once, the second one is seen to be the last.
+`note_in_workflows` notes what became of the tasks of workflows: the end of the last one ends the workflow. Its row is
+locked meanwhile: of two tasks that end at once, the second one is seen to be the last.
 
 `release_children` has what depends on tasks go on right after they have ended, off the path of whoever has ended them.
 The children come first, in a transaction of their own, as they can start then. The rows of the outbox are handed over
@@ -32,14 +32,14 @@ from app.services.outbox import Consumer, TaskEvent, deliver_batch
 from app.services.tasks import due_tasks
 from app.services.tasks.task_dependencies import PARENT_FAILED
 from app.services.webhooks import new_deliveries
-from app.services.workflows.reading import final, read
+from app.services.workflows.reading import final_status, read_workflow
 
 
-def settle(db: Session, ids: Collection[UUID]) -> None:
+def settle_ends(db: Session, ids: Collection[UUID]) -> None:
     """Note in their workflows what became of these tasks, and have the children of those that have ended go on."""
-    note(db, ids)
+    note_in_workflows(db, ids)
     if revoked := go_on(db, ids):
-        note(db, revoked)
+        note_in_workflows(db, revoked)
 
 
 def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
@@ -57,7 +57,7 @@ def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
 
 def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Returns the tasks that it has revoked, whose children are next."""
+    """Do one level of `go_on`. Returns the tasks that it has revoked, whose children are next."""
     waiting = dependencies.waiting_children(db, ids)
     if not waiting:
         return set()
@@ -79,7 +79,7 @@ def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
 
 def _settle_all(db: Session, events: Sequence[TaskEvent]) -> None:
-    settle(db, [event.task_id for event in events])
+    settle_ends(db, [event.task_id for event in events])
 
 
 CONSUMER = Consumer("children", ConsumerNumber.CHILDREN, _settle_all)
@@ -88,7 +88,7 @@ CONSUMER = Consumer("children", ConsumerNumber.CHILDREN, _settle_all)
 # -- What the ends of tasks mean for their workflows -------------------------------------------------------------------
 
 
-def note(db: Session, task_ids: Collection[UUID]) -> None:
+def note_in_workflows(db: Session, task_ids: Collection[UUID]) -> None:
     """Note what these tasks are now, which ended, were retried or deleted. Those of no workflow are passed over."""
     ids = workflows.of_tasks(db, task_ids)
     if not ids:
@@ -97,7 +97,7 @@ def note(db: Session, task_ids: Collection[UUID]) -> None:
     workflows.note_tasks(db, task_ids)
     ended: dict[TaskStatus, list[UUID]] = {}
     for workflow_id, statuses in workflows.statuses(db, known).items():
-        status, was = final(statuses), known[workflow_id].status
+        status, was = final_status(statuses), known[workflow_id].status
         if status is None and was is not None:
             workflows.reopen(db, [workflow_id])
         elif status is not None and was is None:
@@ -113,7 +113,7 @@ def _record_ended(db: Session, status: TaskStatus, owners: Mapping[UUID, UUID]) 
     endpoints = {owner: new_deliveries.find_endpoints(db, owner, kind) for owner in set(owners.values())}
     for workflow_id, owner in owners.items():
         if endpoints[owner]:
-            shown = WorkflowRead.model_validate(read(db, workflow_id))
+            shown = WorkflowRead.model_validate(read_workflow(db, workflow_id))
             new_deliveries.record_made(db, owner, kind, endpoints[owner], shown)
 
 
@@ -154,7 +154,7 @@ def release_children(ids: Collection[UUID]) -> None:
 
 
 def release_after_commit(db: Session, task: Task) -> None:
-    """The same for a task that this transaction has ended, if others depend on it."""
+    """Have the children go on, after the commit, of a task that this transaction has ended."""
     if task.status in TERMINAL and ConsumerNumber.CHILDREN.is_in(task.followers):
         after_commit(db, partial(release_children, [task.id]))
 

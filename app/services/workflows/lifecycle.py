@@ -12,20 +12,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core.ids import new_id
 from app.core.nearest import did_you_mean
 from app.db.statements import bulk, dependencies, files, workflows
-from app.errors import (
-    InvalidArguments,
-    InvalidInput,
-    InvalidWorkflow,
-    ParentDeleted,
-    ParentFailed,
-    TaskHasChildren,
-    Text,
-    WorkflowActive,
-    WorkflowTransition,
-)
+from app.errors import Text
 from app.models.auth import Scope
 from app.models.outbox import ConsumerNumber
 from app.models.task import ACTIVE, TERMINAL, UNSUCCESSFUL, TaskStatus
@@ -45,7 +36,7 @@ from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create, check_may_run
 from app.services.tasks.quotas import load_of_row, quotas, sum_of_loads
 from app.services.workflows import dependents
-from app.services.workflows.reading import final
+from app.services.workflows.reading import final_status
 from app.workflows import graph, references
 from app.workflows.references import MalformedReference
 
@@ -75,7 +66,7 @@ def check_request(wanted: WorkflowCreate, user_id: UUID) -> NewWorkflow:
     positions = _positions(wanted.tasks)
     parents = [_parents_of(at, task, positions) for at, task in enumerate(wanted.tasks)]
     if sum(map(len, parents)) > MAX_EDGES:
-        raise InvalidWorkflow.at(
+        raise errors.InvalidWorkflow.at(
             ["tasks"], Text("they wait for each other more than {} times in all", MAX_EDGES), "too_many_edges"
         )
     try:
@@ -83,7 +74,7 @@ def check_request(wanted: WorkflowCreate, user_id: UUID) -> NewWorkflow:
     except graph.Cycle as cycle:
         message = Text(_CYCLE, _chain(map(_place_of, cycle.nodes)))
         detail = Text(_CYCLE, _chain(wanted.tasks[node].ref for node in cycle.nodes))
-        raise InvalidWorkflow.at(["tasks", cycle.nodes[0], "depends_on"], message, "cycle", detail) from None
+        raise errors.InvalidWorkflow.at(["tasks", cycle.nodes[0], "depends_on"], message, "cycle", detail) from None
     workflow_id, ids = new_id(), dict[int, UUID]()
     for at in order:  # parents have the lower ids: what reads in their order finds them first
         ids[at] = new_id()
@@ -113,7 +104,7 @@ def _positions(tasks: Sequence[WorkflowTask]) -> dict[str, int]:
     found: dict[str, int] = {}
     for at, task in enumerate(tasks):
         if found.setdefault(task.ref, at) != at:
-            raise InvalidWorkflow.at(
+            raise errors.InvalidWorkflow.at(
                 ["tasks", at, "ref"], Text("{} has this ref", _place_of(found[task.ref])), "repeated_ref"
             )
     return found
@@ -126,11 +117,11 @@ def _parents_of(at: int, task: WorkflowTask, positions: dict[str, int]) -> list[
         try:
             named += [([field], reference.ref) for reference in references.find(getattr(task, field))]
         except MalformedReference as error:
-            raise InvalidWorkflow.at(["tasks", at, field], str(error), "malformed_reference") from None
+            raise errors.InvalidWorkflow.at(["tasks", at, field], str(error), "malformed_reference") from None
     for place, ref in named:
         if ref not in positions:
             message = Text("no task of the workflow has this ref{}", did_you_mean(ref, positions))
-            raise InvalidWorkflow.at(["tasks", at, *place], message, "unknown_ref")
+            raise errors.InvalidWorkflow.at(["tasks", at, *place], message, "unknown_ref")
     return [*dict.fromkeys(positions[ref] for _, ref in named)]
 
 
@@ -153,7 +144,7 @@ def _row_of(
         (row,) = new_rows.rows_of(
             [wanted], user_id, followers, ids=[ids[at]], check=new_rows.check_references, workflow_id=workflow_id
         )
-    except (InvalidArguments, InvalidInput) as error:
+    except (errors.InvalidArguments, errors.InvalidInput) as error:
         raise error.of_batch(at) from None
     return row
 
@@ -167,11 +158,11 @@ def cancel_workflow(db: Session, workflow_id: UUID) -> list[UUID] | None:
     Raises WorkflowTransition for one that has ended otherwise than revoked.
     """
     nodes = workflows.nodes(db, workflow_id)
-    status = final(node.status for node in nodes)
+    status = final_status(node.status for node in nodes)
     if status is not None:
         if status is TaskStatus.REVOKED:
             return None
-        raise WorkflowTransition(Text("The workflow has already {}", status))
+        raise errors.WorkflowTransition(Text("The workflow has already {}", status))
     revoked: list[UUID] = []
     for _ in range(task_changes.TRIES):  # one may be claimed, or given back, between the two statements
         active = [node.task_id for node in nodes if node.task_id is not None and node.status in ACTIVE]
@@ -200,7 +191,7 @@ def retry_workflow(
     ids = [node.task_id for node in nodes if node.task_id is not None and node.status is not TaskStatus.SUCCEEDED]
     tasks = [task for task in bulk.lock_tasks(db, ids, wait=True) if task.status in UNSUCCESSFUL] if ids else []
     if not tasks:
-        raise WorkflowTransition("Nothing of the workflow has failed or was revoked")
+        raise errors.WorkflowTransition("Nothing of the workflow has failed or was revoked")
     if rights is not None:
         for task in tasks:
             _check_rights(db, task, rights)
@@ -209,7 +200,7 @@ def retry_workflow(
         load = sum_of_loads(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
         until_commit.enter_context(quotas.reserve(db, tasks[0].user_id, load))
     for limit in sorted({task.limit for task in tasks if task.limit is not None}):
-        limited_tasks.keep(db, limit)
+        limited_tasks.keep_limit(db, limit)
     restart = Restart(db, tasks)
     for task in tasks:
         if task.unique_key is not None:
@@ -230,10 +221,10 @@ def delete_workflow(db: Session, workflow_id: UUID) -> None:
     """Delete an ended workflow with its tasks. Raises WorkflowActive, TaskHasChildren if a pending task needs one."""
     nodes = workflows.nodes(db, workflow_id)
     if any(node.status in ACTIVE for node in nodes):
-        raise WorkflowActive
+        raise errors.WorkflowActive
     ids = [node.task_id for node in nodes if node.task_id is not None]
     if ids and task_changes.delete_all_ended(db, ids) < len(ids):
-        raise TaskHasChildren
+        raise errors.TaskHasChildren
     workflows.delete(db, [workflow_id])
 
 
@@ -245,7 +236,7 @@ def check_parents_kept(db: Session, workflow_id: UUID, ids: Sequence[UUID]) -> N
     deleted = workflows.deleted_nodes(db, workflow_id)
     refs = {node.position: node.ref for node in deleted if node.status in UNSUCCESSFUL}
     for task_id, position in workflows.held_by(db, ids, refs).items() if refs else ():
-        raise ParentDeleted(
+        raise errors.ParentDeleted(
             Text("Task {} depends on {}, which has not succeeded and is deleted", task_id, repr(refs[position]))
         )
     gone = {node.ref for node in deleted if node.status is TaskStatus.SUCCEEDED}
@@ -253,7 +244,7 @@ def check_parents_kept(db: Session, workflow_id: UUID, ids: Sequence[UUID]) -> N
         task = task_queries.read(db, task_id)
         needed = next((each.ref for each in references.find([task.args, task.kwargs]) if each.ref in gone), None)
         if needed is not None:
-            raise ParentDeleted(Text("Task {} needs the result of {}, which is deleted", task_id, repr(needed)))
+            raise errors.ParentDeleted(Text("Task {} needs the result of {}, which is deleted", task_id, repr(needed)))
 
 
 # -- Ended tasks that are to run again, together: which of them may, and which wait for others then --------------------
@@ -285,7 +276,7 @@ class Restart:
         self._again = {task.id: task for task in tasks}
         of_workflows = {task.workflow_id for task in self._again.values() if task.workflow_id is not None}
         if of_workflows:  # an end that is not noted yet is noted first: its webhooks tell of it
-            dependents.note(db, workflows.task_ids(db, of_workflows))
+            dependents.note_in_workflows(db, workflows.task_ids(db, of_workflows))
         if parents := [task.id for task in self._again.values() if ConsumerNumber.CHILDREN.is_in(task.followers)]:
             dependencies.lock_children(db, dependencies.waiting_children(db, parents))
         dependent = [task.id for task in self._again.values() if task.depends_on]
@@ -298,7 +289,7 @@ class Restart:
     def check(self, task_id: UUID) -> None:
         """Raise ParentFailed for a task one of whose parents has failed or is revoked, and does not run again."""
         if task_id in self._refused:
-            raise ParentFailed
+            raise errors.ParentFailed
 
     def leave_out(self, task: EndedTask) -> None:
         """Say that this task does not run again after all: nor do those that need it."""
@@ -322,7 +313,7 @@ class Restart:
             dependencies.reopen_waiting(db, parents)
         nodes = [each for each in restarted if self._again[each].workflow_id is not None]
         if nodes:
-            dependents.note(db, nodes)
+            dependents.note_in_workflows(db, nodes)
 
     def _is_active(self, parent: UUID) -> bool:
         if parent in self._again:

@@ -41,12 +41,12 @@ class WorkflowFilter(Filter):
     user_id: Whose = Field(None, description=WHOSE)
 
 
-def find(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
+def find_workflow(db: Session, workflow_id: UUID, owner: UUID | None = None) -> Workflow:
     """Return the committed workflow; `owner` limits it to that user's. Raises WorkflowNotFound."""
     return find_owned(db, Workflow, workflow_id, owner, WorkflowNotFound)
 
 
-def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
+def read_workflow(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
     """Return a workflow as `WorkflowRead` takes it. Raises WorkflowNotFound."""
     return read_with_nodes(db, workflow_id, owner)[0]
 
@@ -54,8 +54,8 @@ def read(db: Session, workflow_id: UUID, owner: UUID | None = None) -> dict[str,
 def read_with_nodes(
     db: Session, workflow_id: UUID, owner: UUID | None = None
 ) -> tuple[dict[str, Any], list[Node]]:  # fmt: skip
-    """As `read`, and its nodes of the same moment."""
-    row, nodes = find(db, workflow_id, owner), workflows.nodes(db, workflow_id)
+    """Return a workflow as `read_workflow` does, and its nodes of the same moment."""
+    row, nodes = find_workflow(db, workflow_id, owner), workflows.nodes(db, workflow_id)
     shown = _of_groups(row, [_group_of(workflow_id, node) for node in nodes])
     refs = [node.ref for node in nodes]
     shown["tasks"] = [
@@ -80,7 +80,7 @@ def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tupl
 WORKFLOWS = Listing(Workflow, Workflow.id)
 
 
-def final(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
+def final_status(statuses: Iterable[TaskStatus]) -> TaskStatus | None:
     """Return the status of a workflow whose tasks have these; None while one has not ended."""
     known = set(statuses)
     if known & ACTIVE:
@@ -98,7 +98,7 @@ def summaries(db: Session, rows: Sequence[Workflow]) -> list[dict[str, Any]]:
 
 
 def _group_of(workflow_id: UUID, node: Node) -> Group:
-    """A node by itself: so that what is told of all is of the same moment as what is told of each."""
+    """Return a node by itself: so that what is told of all is of the same moment as what is told of each."""
     return Group(workflow_id, node.status, 1, node.version, node.attempt, node.started_at, node.finished_at)
 
 
@@ -106,7 +106,7 @@ def _of_groups(row: Workflow, groups: Sequence[Group]) -> dict[str, Any]:
     counts = Counter[str]()
     for group in groups:
         counts[group.status.value] += group.number
-    status = final(group.status for group in groups)
+    status = final_status(group.status for group in groups)
     ended = max((group.finished_at for group in groups if group.finished_at), default=None)
     has_begun = row.generation > 1 or any(group.attempts for group in groups)
     return {

@@ -18,8 +18,8 @@ from app.models.schedule import Schedule
 from app.schedules.zones import zone_names
 from app.schemas.schedule import ScheduleCreate, ScheduleRead
 from app.services.accounts.auth_service import Principal
-from app.services.schedule_service import schedule_service
 from app.services.schedules.definitions import parse_fields
+from app.services.schedules.service import schedule_service
 from app.web import schedule_fields
 from app.web.access import PageUser
 from app.web.forms import REFUSALS

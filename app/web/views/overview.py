@@ -25,7 +25,7 @@ from app.services.operations.queue_service import QueueState
 from app.services.operations.stats_service import Stats, StatsWindow
 from app.services.operations.worker_service import WorkerInfo
 from app.services.task_service import task_service
-from app.services.webhook_service import webhook_service
+from app.services.webhooks.service import webhook_service
 from app.web.access import PageUser
 from app.web.responses import NavigationEntry, page
 from app.web.shown_tasks import as_shown

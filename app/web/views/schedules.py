@@ -19,11 +19,10 @@ from app.models.schedule import Schedule
 from app.schedules.words import in_words
 from app.schedules.zones import InvalidTiming, times_with_changes
 from app.schemas.schedule import ScheduleRead
-from app.services.schedule_service import schedule_service
-from app.services.schedules import backfills, listing
-from app.services.schedules.listing import Fate, Outcome, ScheduleFilter, outcome_of
-from app.services.schedules.runs import RunState
+from app.services.schedules import backfills, runs
+from app.services.schedules.runs import Fate, Outcome, RunState, fates_of_tasks, outcome_of
 from app.services.schedules.scheduled_tasks import now_of, timing_of
+from app.services.schedules.service import ScheduleFilter, schedule_service
 from app.web.access import PageUser
 from app.web.forms import REFUSALS, Confirmed, ListQuery, ask_to_confirm, names_of_owners, next_page, path_of
 from app.web.responses import JSONTexts, NavigationEntry, language_of, page, redirect, zone_of
@@ -55,9 +54,9 @@ def schedule_name(db: Session, schedule_id: UUID | None) -> str | None:
 
 def health_of_schedules(db: Session, schedules: Sequence[Schedule]) -> dict[UUID, Health]:
     """Return whether each of these schedules works, by its id."""
-    last = listing.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
+    last = runs.last_outcomes(db, [schedule.id for schedule in schedules], LAST_RUNS)
     troubles = {schedule.id: _trouble_of(schedule, last[schedule.id]) for schedule in schedules}
-    errors = listing.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
+    errors = runs.errors_of(db, {each.task_id for each in troubles.values() if each and each.task_id})
     return {
         schedule_id: Health(
             [each.kind for each in last[schedule_id]],
@@ -72,7 +71,7 @@ def _trouble_of(schedule: Schedule, outcomes: Sequence[Outcome]) -> Outcome | No
     """Return why the schedule does not work. One that its owner has paused, or that has ended, is to do nothing."""
     if schedule.pause_reason is not None:
         return _PAUSED
-    return None if schedule.next_run_at is None else listing.trouble_of(outcomes)
+    return None if schedule.next_run_at is None else runs.trouble_of(outcomes)
 
 
 # -- The list ----------------------------------------------------------------------------------------------------------
@@ -157,7 +156,7 @@ def _shown(
     now = now_of(db)
     found = schedule_service.runs(db, schedule_id, RUNS, owner=user.owner, cursor=cursor)
     following = next_page(found, f"/schedules/{schedule_id}")
-    known = listing.fates_of_tasks(db, {run.task_id for run in found.items if run.task_id is not None})
+    known = fates_of_tasks(db, {run.task_id for run in found.items if run.task_id is not None})
     zone = zone_of(row.timezone)
     values: dict[str, Any] = {
         "schedule": ScheduleRead.model_validate(row),

@@ -22,9 +22,9 @@ from app.core.moments import moment
 from app.models.webhook import DisabledReason, EventType, WebhookEndpoint
 from app.schemas.webhook import GRACE_SECONDS, DeliveryRead
 from app.services.tasks.permissions import check_may_send, types_for
-from app.services.webhook_service import MAX_ENDPOINTS, webhook_service
 from app.services.webhooks import deliveries
 from app.services.webhooks.deliveries import Queued
+from app.services.webhooks.service import MAX_ENDPOINTS, webhook_service
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ask_to_confirm, by_field, next_page
 from app.web.responses import JSONTexts, ShownJSON, page, redirect

@@ -14,9 +14,9 @@ from app.core.drawing import Bar, row
 from app.db.statements.workflows import Node
 from app.models.task import TERMINAL, TaskStatus
 from app.schemas.workflow import WorkflowSummary
-from app.services.workflow_service import workflow_service
 from app.services.workflows import reading
 from app.services.workflows.reading import WorkflowFilter
+from app.services.workflows.service import workflow_service
 from app.web.access import PageUser
 from app.web.forms import Confirmed, ListQuery, ask_to_confirm, names_of_owners, next_page, path_of
 from app.web.responses import NavigationEntry, page, redirect

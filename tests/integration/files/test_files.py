@@ -38,7 +38,7 @@ from app.services.execution.attempts import NextTry
 from app.services.files import deletion
 from app.services.files.contents import Measure
 from app.services.files.service import StartedFile, file_service
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from app.services.tasks.quotas import quotas
 from app.storage import Storage, key_of, storage
 from tests.support.accounts import MakeUser

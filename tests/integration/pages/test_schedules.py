@@ -14,7 +14,7 @@ from sqlalchemy import update
 from app.catalogue import catalogue
 from app.db.session import SessionLocal
 from app.models import Schedule, ScheduleRun
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from app.web.views import schedules as list_page, schedules as schedule_page
 from tests.support.controls import Controls

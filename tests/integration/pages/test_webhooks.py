@@ -14,9 +14,9 @@ from app.db.session import SessionLocal
 from app.ddl.clock import NOW
 from app.models.webhook import EventType, WebhookEndpoint
 from app.services.accounts import login_throttle
-from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries, new_deliveries
 from app.services.webhooks.new_deliveries import Event
+from app.services.webhooks.service import webhook_service
 from tests.support import webhooks
 from tests.support.page_reader import Reader, cells, heading, words, wrong
 from tests.support.schedules import new_schedule

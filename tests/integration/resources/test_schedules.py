@@ -35,10 +35,9 @@ from app.models.task import TaskStatus
 from app.schedules import cron_lines
 from app.schemas.values import MAX_METADATA_BYTES
 from app.services.operations import limit_service
-from app.services.schedule_service import schedule_service
 from app.services.schedules import backfills, scheduled_tasks
-from app.services.schedules.listing import ScheduleFilter
 from app.services.schedules.scheduled_tasks import now_of
+from app.services.schedules.service import ScheduleFilter, schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import attached_bytes

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun, User
-from app.services.schedule_service import schedule_service
 from app.services.schedules import backfills, due_schedules, runs
 from app.services.schedules.scheduled_tasks import now_of, whole_second
+from app.services.schedules.service import schedule_service
 from app.services.tasks import task_creation
 from app.services.tasks.new_rows import NewTask
 from tests.support.plans import analyze, plan_of
@@ -40,8 +40,8 @@ class TestCost:
         user = new_user(db)
         rewind(db, *(new_schedule(db, user) for _ in range(6)))
         written: list[int] = []
-        record = runs.record
-        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        record = runs.record_runs
+        monkeypatch.setattr(runs, "record_runs", lambda db, found: written.append(len(found)) or record(db, found))
         monkeypatch.setattr(due_schedules, "monotonic", _Clock())
         assert fire_all(db) == 6
         assert written == [2, 2, 2]
@@ -109,8 +109,8 @@ class TestCost:
         db.execute(update(Schedule).where(Schedule.id == broken.id).values(task=TASK | {"args": ["x"]}))
         rewind(db, *plain, *its, inactive, broken, alone)
         written: list[int] = []
-        record = runs.record
-        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        record = runs.record_runs
+        monkeypatch.setattr(runs, "record_runs", lambda db, found: written.append(len(found)) or record(db, found))
         monkeypatch.setattr(due_schedules, "LOOK_SECONDS", 60)
         assert fire_all(db) == 28
         assert sorted(written) == [1, 27]

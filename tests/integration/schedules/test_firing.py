@@ -21,9 +21,9 @@ from app.models.task import TaskStatus
 from app.schedules import zones
 from app.schedules.zones import InvalidTiming
 from app.schemas.schedule import ScheduleRead
-from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules, scheduled_tasks
 from app.services.schedules.scheduled_tasks import now_of, time_text
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
 from tests.support.database_errors import said
@@ -220,11 +220,11 @@ class TestAZoneThatIsGone:
         wrong = datetime(2090, 1, 1, tzinfo=UTC)
         db.execute(update(Schedule).values(tzdata="2001.1", next_run_at=wrong, due_at=wrong))
         db.execute(update(Schedule).where(Schedule.id == bad.id).values(timezone="Mars/Olympus"))
-        while due_schedules.rezone(db, zones.version()):
+        while due_schedules.rezone(db, zones.tzdata_version()):
             pass
         db.expire_all()
         shown = [schedule_service.get_schedule(db, each.id) for each in (good, bad, paused)]
-        assert [each.tzdata for each in shown] == [zones.version()] * 3
+        assert [each.tzdata for each in shown] == [zones.tzdata_version()] * 3
         assert shown[0].next_run_at == shown[0].due_at == schedule_service.next_times(db, good.id, 1)[0].scheduled_for
         assert [each.paused for each in shown] == [False, True, True]
         assert [each.due_at for each in shown[1:]] == [None, None]

@@ -20,8 +20,8 @@ from app.maintenance.passes import schedules as passes
 from app.models.schedule import RunKind, ScheduleRun
 from app.models.task import Task
 from app.schedules import policies
-from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules, scheduled_tasks
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from tests.support.databases import ENGINE
 from tests.support.machine import run_machine

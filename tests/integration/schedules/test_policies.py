@@ -8,8 +8,8 @@ from app.models import Schedule
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
 from app.services.execution import ends
-from app.services.schedule_service import schedule_service
 from app.services.schedules.scheduled_tasks import now_of, time_text
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from tests.support.schedules import HOUR, fire_all, move_on, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import claim, finish

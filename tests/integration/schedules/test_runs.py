@@ -11,9 +11,9 @@ from app.maintenance.passes import schedules as fire
 from app.models import Schedule, ScheduleRun
 from app.models.schedule import RunKind
 from app.services.retention import SCHEDULE_RUNS_KEPT
-from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules, runs
 from app.services.schedules.scheduled_tasks import now_of
+from app.services.schedules.service import schedule_service
 from tests.support.retention import forget
 from tests.support.schedules import HOUR, TASK, fire_all, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import finish, new_user
@@ -32,7 +32,7 @@ class TestRows:
         db.execute(
             update(ScheduleRun).where(ScheduleRun.task_id.is_not(None)).values(scheduled_for=time - timedelta(days=400))
         )
-        runs.trim(db, schedule.id)
+        runs.trim_runs(db, schedule.id)
         found = rows(db, schedule)
         assert len(found) == runs.KEPT + 1
         assert found[0].task_id is not None
@@ -55,7 +55,7 @@ class TestRows:
         fire_all(db)
         finish(db, tasks_of(db, schedule)[0])
         later(db, schedule, time, runs.KEPT)
-        runs.trim(db, schedule.id)
+        runs.trim_runs(db, schedule.id)
         assert [row.task_id for row in rows(db, schedule)] == [None] * runs.KEPT
 
     def test_are_trimmed_by_triggers(self, db: Session) -> None:
@@ -101,8 +101,8 @@ class TestBytes:
         schedules = [new_schedule(db, user, task=task, **all_of) for user in [new_user(db)] for _ in range(2)]
         rewind(db, *schedules, times=5)
         written: list[int] = []
-        record = runs.record
-        monkeypatch.setattr(runs, "record", lambda db, found: written.append(len(found)) or record(db, found))
+        record = runs.record_runs
+        monkeypatch.setattr(runs, "record_runs", lambda db, found: written.append(len(found)) or record(db, found))
         monkeypatch.setattr(due_schedules, "TASK_BYTES", 3500)
         assert fire_all(db) == 10
         assert [told(db, each) for each in schedules] == [["run"] * 5] * 2

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.models import Schedule, User
 from app.services.operations import limit_service
-from app.services.schedule_service import schedule_service
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from tests.support.schedules import TASK, fire_all, move_on, new_schedule, rewind, rows, tasks_of, told
 from tests.support.tasks import new_task, new_user

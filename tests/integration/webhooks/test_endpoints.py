@@ -17,7 +17,7 @@ from app.errors import InvalidWebhook, TooManyRequests, WebhookDisabled, Webhook
 from app.models import User
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.services.accounts import login_throttle
-from app.services.webhook_service import webhook_service
+from app.services.webhooks.service import webhook_service
 from tests.support.settings import settings
 from tests.support.tasks import new_user
 from tests.support.webhooks import ALLOWED, bodies, deliveries, delivery, ended, endpoint, send

@@ -13,8 +13,8 @@ from app.core.config import get_settings
 from app.ddl.clock import NOW
 from app.models.audit import AuditRecord
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
-from app.services.webhook_service import webhook_service
 from app.services.webhooks import lanes, queue, sender
+from app.services.webhooks.service import webhook_service
 from tests.support.webhooks import (
     age_failures,
     an_outcome,

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.models.webhook import WebhookDelivery, WebhookEndpoint
-from app.services.webhook_service import webhook_service
 from app.services.webhooks import deliveries, endpoints
+from app.services.webhooks.service import webhook_service
 from tests.support.database_errors import said
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
@@ -62,11 +62,11 @@ def encrypted_anew(secret: bytes, endpoint_id: UUID) -> bytes:
     [
         ((endpoints, "lock_user"), lambda db, row: endpoint(db, row.user_id)),
         (
-            (endpoints, "write"),
+            (endpoints, "write_endpoint"),
             lambda db, row: webhook_service.update_endpoint(db, row.user_id, row.id, {"enabled": False}),
         ),
         ((endpoints, "lock_user"), lambda db, row: webhook_service.delete_endpoint(db, row.user_id, row.id)),
-        ((endpoints, "write"), lambda db, row: webhook_service.rotate_secret(db, row.user_id, row.id)),
+        ((endpoints, "write_endpoint"), lambda db, row: webhook_service.rotate_secret(db, row.user_id, row.id)),
         ((deliveries, "add_test"), lambda db, row: webhook_service.send_test(db, row.user_id, row.id)),
         (
             (deliveries, "queue_again"),
@@ -76,7 +76,7 @@ def encrypted_anew(secret: bytes, endpoint_id: UUID) -> bytes:
             (deliveries, "accept_recovery"),
             lambda db, row: webhook_service.recover(db, row.user_id, row.id, datetime(2020, 1, 1, tzinfo=UTC)),
         ),
-        ((endpoints, "renew"), lambda db, row: webhook_service.renew_encryption(db)),
+        ((endpoints, "renew_secrets"), lambda db, row: webhook_service.renew_encryption(db)),
     ],
     ids=["create", "change", "delete", "rotate", "test", "redeliver", "recover", "renew"],
 )

@@ -12,8 +12,8 @@ from app.models.webhook import WebhookDelivery, WebhookEndpoint
 from app.outbound import Client
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.webhook_service import webhook_service
 from app.services.webhooks.sender import Sender
+from app.services.webhooks.service import webhook_service
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, finish, new_task
 from tests.support.webhooks import LOOPBACK, bodies, delivery, due_again, ended, endpoint, send

@@ -18,11 +18,10 @@ from app.core.config import get_settings
 from app.core.json_text import dump_json
 from app.errors import TooManyRequests
 from app.models.webhook import DELIVERY_BYTES, WebhookDelivery, WebhookEndpoint
-from app.services import webhook_service as services
-from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries as rows, queue, sender as outcomes
+from app.services.webhooks import deliveries as rows, queue, sender as outcomes, service as services
 from app.services.webhooks.queue import Outcome, Taken
 from app.services.webhooks.sender import MOST_ATTEMPTS
+from app.services.webhooks.service import webhook_service
 from tests.support.database_errors import said
 from tests.support.tasks import new_user
 from tests.support.waiting import wait_for

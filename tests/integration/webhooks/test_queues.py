@@ -14,9 +14,8 @@ from app.core.config import get_settings
 from app.ddl.clock import NOW
 from app.errors import TookTooLong, TooManyRequests
 from app.models.webhook import ClosedLane, WebhookDelivery, WebhookEndpoint
-from app.services import webhook_service as services
-from app.services.webhook_service import webhook_service
-from app.services.webhooks import deliveries as rows, queue
+from app.services.webhooks import deliveries as rows, queue, service as services
+from app.services.webhooks.service import webhook_service
 from tests.support.databases import ENGINE, SLOW
 from tests.support.statements import sent_by
 from tests.support.tasks import new_user

@@ -18,14 +18,14 @@ from app.models.webhook import WebhookEndpoint
 from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
 from app.services.outbox import deliver_batch
-from app.services.schedule_service import schedule_service
 from app.services.schedules import due_schedules
 from app.services.schedules.scheduled_tasks import now_of
+from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from app.services.tasks import quotas as usage
-from app.services.webhook_service import webhook_service
 from app.services.webhooks import endpoints, new_deliveries
 from app.services.webhooks.new_deliveries import CONSUMER
+from app.services.webhooks.service import webhook_service
 from tests.support.schedules import TASK, fire_all, move_on, new_schedule, rewind, tasks_of, told
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_task, new_user

@@ -20,8 +20,8 @@ from app.services.execution.claims import give_back
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
-from app.services.workflow_service import workflow_service
-from app.services.workflows.dependents import CONSUMER, settle
+from app.services.workflows.dependents import CONSUMER, settle_ends
+from app.services.workflows.service import workflow_service
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
@@ -69,10 +69,10 @@ def test_two_parents_that_end_at_once_release_it_once(user: UUID) -> None:
             claim(one, parent)
             succeed(one, parent)
             one.commit()
-        settle(one, [first.id])
+        settle_ends(one, [first.id])
 
         def settle_the_second() -> None:
-            settle(other, [second.id])
+            settle_ends(other, [second.id])
             other.commit()
 
         after_the_commit(one, settle_the_second)
@@ -118,7 +118,7 @@ def test_a_parent_that_is_retried_while_its_failure_is_settled_keeps_its_child(u
         task_service.retry_task(one, parent.id, commit=False)
 
         def settle_the_failure() -> None:
-            settle(other, [parent.id])
+            settle_ends(other, [parent.id])
             other.commit()
 
         after_the_commit(one, settle_the_failure)
@@ -136,7 +136,7 @@ def test_a_parent_that_fails_while_its_workflow_is_retried_is_waited_for(
         failed, slow, *_ = (task_service.get_task(one, node.id) for node in workflow.tasks if node.id)
         fail(one, failed)
         claim(one, slow)
-        settle(one, [failed.id])
+        settle_ends(one, [failed.id])
         one.commit()
         attempt, lock = task_service.get_task(one, slow.id).attempt, bulk.lock_tasks
 
@@ -148,7 +148,7 @@ def test_a_parent_that_fails_while_its_workflow_is_retried_is_waited_for(
         with monkeypatch.context() as patched:
             patched.setattr(bulk, "lock_tasks", fail_first)
             workflow_service.retry_workflow(one, workflow.id)
-        settle(other, [slow.id])
+        settle_ends(other, [slow.id])
         other.commit()
         ready = {each.id for _ in tasks for each in claim_next(one)}
         assert ready == {failed.id, slow.id}

@@ -11,8 +11,8 @@ from app.errors import InvalidTransition, ParentFailed, WorkflowTransition
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import due_tasks
-from app.services.workflow_service import workflow_service
 from app.services.workflows import dependents
+from app.services.workflows.service import workflow_service
 from tests.support.amounts import amount
 from tests.support.tasks import ERROR, claim_next, new_user
 from tests.support.workflow_model import ACTIVE, FAILED, REVOKED, SUCCEEDED, UNSUCCESSFUL, Model

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.models.webhook import WebhookDelivery
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.workflow_service import workflow_service
 from app.services.workflows import dependents
+from app.services.workflows.service import workflow_service
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, claim_next, new_user
 from tests.support.webhooks import ALLOWED, endpoint

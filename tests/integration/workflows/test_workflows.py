@@ -39,9 +39,9 @@ from app.services.accounts.users import Rights
 from app.services.bulk import steps
 from app.services.execution import ends
 from app.services.task_service import task_service
-from app.services.workflow_service import workflow_service
 from app.services.workflows import dependents
 from app.services.workflows.reading import WorkflowFilter
+from app.services.workflows.service import workflow_service
 from tests.support.retention import purge_finished
 from tests.support.tasks import ERROR, LONG_RUNNING, claim_next, new_task, new_user
 from tests.support.waiting import wait_for

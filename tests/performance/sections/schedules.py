@@ -79,7 +79,7 @@ def _waiting(bench: Bench, number: int) -> Iterator[Session]:
 
 def _add(db: Session, number: int, begin: float, span: float, *, users: int) -> None:
     task = {"name": "a task", "task_type": "performance_test", "celery_task_name": "measured.noop"}
-    values = {"number": number, "begin": begin, "span": span, "users": users, "zones": zones.version()}
+    values = {"number": number, "begin": begin, "span": span, "users": users, "zones": zones.tzdata_version()}
     db.execute(text(_USER), values)
     db.execute(text(_SCHEDULES), {**values, "task": json.dumps(task), "name": task["celery_task_name"]})
     db.commit()

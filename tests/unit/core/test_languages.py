@@ -69,7 +69,7 @@ def texts_of_errors() -> Iterator[str]:
         }
         for node in ast.walk(tree):
             given: list[ast.expr] = []
-            if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in MAKE_ERRORS:
+            if isinstance(node, ast.Call) and (name := _called(node)) in MAKE_ERRORS:
                 at = MAKE_ERRORS[name]
                 given = [*node.args[at : at + 1], *(each.value for each in node.keywords if each.arg == "detail")]
             elif isinstance(node, ast.Call) and name.removesuffix(".at") in MAKE_ERRORS:
@@ -81,6 +81,10 @@ def texts_of_errors() -> Iterator[str]:
                 text = _text(named.get(each.id, each) if isinstance(each, ast.Name) else each)
                 if text is not None:
                     yield text
+
+
+def _called(call: ast.Call) -> str:
+    return ast.unparse(call.func).removeprefix("errors.")
 
 
 def _text(node: ast.expr) -> str | None:

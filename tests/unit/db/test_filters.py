@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 from app.db.listing import Filter
 from app.services.audit import AuditFilter
 from app.services.operations.error_group_service import ErrorFilter
-from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules.service import ScheduleFilter
 from app.services.workflows.reading import WorkflowFilter
 
 ID = uuid4()

@@ -1,7 +1,6 @@
 """Which schedules are in trouble, and when rows of one are trimmed."""
 
-from app.services.schedules.listing import Outcome, trouble_of
-from app.services.schedules.runs import is_to_trim
+from app.services.schedules.runs import Outcome, is_to_trim, trouble_of
 from tests.support.tables import check_rows
 
 GOOD, BAD, WAITS = Outcome("succeeded"), Outcome("failed"), Outcome("pending")

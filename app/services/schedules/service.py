@@ -7,39 +7,64 @@ hold.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+import sqlalchemy as sa
+from pydantic import Field
 from sqlalchemy.orm import Session
 
+from app import errors
 from app.core.config import get_settings
-from app.db.listing import Page
+from app.db.listing import WHOSE, Filter, Listing, Matches, Page, Whose
 from app.db.session import transaction
 from app.db.statements import accounts, schedules as statements
+from app.db.statements.expressions import has_member, holds_text, octet_length
 from app.db.statements.reads import find_owned
 from app.db.transactions import retries_deadlocks
-from app.errors import (
-    IdempotentScheduleDeleted,
-    InvalidArguments,
-    ScheduleNotFound,
-    Text,
-    TooManySchedules,
-    UnknownLimit,
-    UserNotFound,
-)
+from app.errors import Text
 from app.models.schedule import RunKind, Schedule, ScheduleEvent
 from app.models.task import Task
+from app.models.user import User
 from app.schemas.schedule import BackfillRequest, ScheduleCreate
-from app.services.accounts.users import Rights, priority_and_followers
+from app.schemas.values import ShortText, Tag
+from app.services.accounts.users import Rights
 from app.services.audit import record_schedule
-from app.services.schedules import backfills, definitions, listing, runs, scheduled_tasks
-from app.services.schedules.listing import ScheduleFilter
+from app.services.schedules import backfills, definitions, runs, scheduled_tasks
 from app.services.schedules.runs import Run, RunState
 from app.services.tasks import limited_tasks, task_creation, task_dependencies
 from app.services.tasks.idempotency import Accepted, Take, once
 from app.services.tasks.new_rows import NewTask
 from app.services.tasks.permissions import check_may_create, check_priorities
+
+# What a schedule takes in an answer besides its task, tags and metadata: the names of all fields, ids, times, a name.
+_FIXED_BYTES = 1600
+_LARGE_COLUMNS = ("task", "tags", "metadata")
+
+
+class ScheduleFilter(Filter):
+    """Which schedules to list."""
+
+    entity: ClassVar[Any] = Schedule
+    name: Annotated[ShortText | None, Matches(partial(holds_text, Schedule.name))] = Field(
+        None, description="Schedules whose name contains this text, ignoring case."
+    )
+    tag: Annotated[Tag | None, Matches(lambda tag: has_member(Schedule.tags, sa.literal(tag, sa.Text)))] = Field(
+        None, description="Schedules with this tag."
+    )
+    celery_task_name: ShortText | None = Field(None, description="Schedules that make this task.")
+    paused: bool | None = Field(None, description="Schedules that are paused, or that are not.")
+    user_id: Whose = Field(None, description=WHOSE)
+
+
+_COLUMNS = Schedule.__table__.c
+# The newest first.
+SCHEDULES = Listing(
+    Schedule,
+    Schedule.id,
+    size=sum((octet_length(_COLUMNS[name]) for name in _LARGE_COLUMNS), start=sa.literal(_FIXED_BYTES, sa.Integer)),
+)
 
 
 class NextTime(NamedTuple):
@@ -85,8 +110,8 @@ class ScheduleService:
             with transaction(db, commit=commit):
                 if within_quota:
                     _check_number(db, user_id, most)
-                if priority_and_followers(db, user_id) is None:
-                    raise UserNotFound
+                if db.scalar(sa.select(User.id).where(User.id == user_id)) is None:
+                    raise errors.UserNotFound
                 _check_task(db, row, schedule.id)
                 db.add(schedule)
                 db.flush()
@@ -97,7 +122,7 @@ class ScheduleService:
         def find(ids: Sequence[UUID]) -> Schedule | None:
             return db.get(Schedule, ids[0], populate_existing=True)
 
-        return once(db, user_id, key, wanted, make=make, find=find, gone=IdempotentScheduleDeleted)
+        return once(db, user_id, key, wanted, make=make, find=find, gone=errors.IdempotentScheduleDeleted)
 
     # Read
 
@@ -112,7 +137,7 @@ class ScheduleService:
 
         It ends at MAX_PAGE_BYTES, with one schedule at least.
         """
-        return listing.SCHEDULES.page(db, limit, cursor, *(wanted or ScheduleFilter()).conditions())
+        return SCHEDULES.page(db, limit, cursor, *(wanted or ScheduleFilter()).conditions())
 
     def next_times(
         self, db: Session, schedule_id: UUID, count: int = 10, *, owner: UUID | None = None
@@ -134,7 +159,7 @@ class ScheduleService:
     ) -> Page[RunState]:
         """Return a page of what became of its times, the last one first. Raises ScheduleNotFound, InvalidCursor."""
         schedule = self.get_schedule(db, schedule_id, owner=owner)
-        return runs.page(db, schedule.id, limit, cursor)
+        return runs.page_of_runs(db, schedule.id, limit, cursor)
 
     # Change
 
@@ -162,7 +187,7 @@ class ScheduleService:
                 _check_task(db, row, schedule.id)
             if changed.done_until < schedule.done_until:  # the clock was ahead
                 changed.skipped -= runs.take_back(db, schedule.id, changed.done_until)
-            definitions.write(schedule, changed)
+            definitions.write_changes(schedule, changed)
             db.flush()
             if fields := sorted(changes.keys() - {"paused"}):
                 record_schedule(db, ScheduleEvent.UPDATED, schedule, fields=fields)
@@ -194,7 +219,9 @@ class ScheduleService:
         """Delete it. Its tasks stay. Raises ScheduleNotFound."""
         with transaction(db, commit=commit):
             schedule = _find(db, schedule_id, owner, lock=True)
-            db.execute(delete(Schedule).where(Schedule.id == schedule.id).execution_options(synchronize_session=False))
+            db.execute(
+                sa.delete(Schedule).where(Schedule.id == schedule.id).execution_options(synchronize_session=False)
+            )
             db.expunge(schedule)
             record_schedule(db, ScheduleEvent.DELETED, schedule)
 
@@ -222,7 +249,7 @@ class ScheduleService:
                 check_may_create([row.wanted], rights)
             with task_creation.creating(db, [row], commit=False, within_quota=within_quota) as created:
                 (task,) = task_creation.as_tasks(db, created)
-            runs.record(db, [Run(schedule, time, task.id, kind=RunKind.TRIGGER)])
+            runs.record_runs(db, [Run(schedule, time, task.id, kind=RunKind.TRIGGER)])
             _count(db, schedule, task.id, 1, time)
             times = schedule.runs + schedule.skipped
             if runs.is_to_trim(times, times + 1):
@@ -258,7 +285,7 @@ class ScheduleService:
             if schedule.version != known.version:
                 times = _times(db, schedule, begin, end)
             times = backfills.still_without_task(db, schedule, times)
-            ids = backfills.make(db, schedule, times, within_quota=within_quota, rights=rights)
+            ids = backfills.make_tasks(db, schedule, times, within_quota=within_quota, rights=rights)
             if ids:
                 now = scheduled_tasks.now_of(db)
                 held = None if schedule.held_for in times else schedule.held_for
@@ -286,7 +313,7 @@ class ScheduleService:
 
 def _find(db: Session, schedule_id: UUID, owner: UUID | None, *, lock: bool = False) -> Schedule:
     """Return the schedule as it is committed. Raises ScheduleNotFound."""
-    return find_owned(db, Schedule, schedule_id, owner, ScheduleNotFound, lock=lock)
+    return find_owned(db, Schedule, schedule_id, owner, errors.ScheduleNotFound, lock=lock)
 
 
 def _times(db: Session, schedule: Schedule, begin: datetime, end: datetime) -> list[datetime]:
@@ -305,8 +332,8 @@ def _check_number(db: Session, user_id: UUID, most: int) -> None:
     if not most:
         return
     accounts.lock_owner(db, user_id)
-    if db.scalars(select(func.count()).where(Schedule.user_id == user_id)).one() >= most:
-        raise TooManySchedules(Text("{} schedules", most))
+    if db.scalars(sa.select(sa.func.count()).where(Schedule.user_id == user_id)).one() >= most:
+        raise errors.TooManySchedules(Text("{} schedules", most))
 
 
 def _check_task(db: Session, row: NewTask, schedule_id: UUID) -> None:
@@ -317,12 +344,12 @@ def _check_task(db: Session, row: NewTask, schedule_id: UUID) -> None:
     check_priorities(db, [row.wanted], row.user_id)
     try:
         task_dependencies.find_files(db, [row]).link(db, [(schedule_id, row.files)], changed=True)
-    except InvalidArguments as error:
+    except errors.InvalidArguments as error:
         raise error.below("task") from None
     if row.limit is not None:
         try:
-            limited_tasks.keep(db, row.limit)
-        except UnknownLimit as error:
+            limited_tasks.keep_limit(db, row.limit)
+        except errors.UnknownLimit as error:
             raise error.below("task") from None
 
 

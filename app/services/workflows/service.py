@@ -94,7 +94,7 @@ class WorkflowService:
 
     def get_workflow(self, db: Session, workflow_id: UUID, *, owner: UUID | None = None) -> WorkflowRead:
         """Return the workflow with its tasks. Raises WorkflowNotFound."""
-        return WorkflowRead.model_validate(reading.read(db, workflow_id, owner))
+        return WorkflowRead.model_validate(reading.read_workflow(db, workflow_id, owner))
 
     def list_workflows(
         self, db: Session, wanted: WorkflowFilter | None = None, limit: int = 50, *, cursor: str | None = None
@@ -116,7 +116,7 @@ class WorkflowService:
             revoked = lifecycle.cancel_workflow(db, workflow_id)
             if revoked is not None:
                 _record(db, WorkflowEvent.CANCELLED, workflow)
-                dependents.note(db, revoked)
+                dependents.note_in_workflows(db, revoked)
                 after_commit(db, partial(dependents.release_children, revoked))
             return self.get_workflow(db, workflow_id)
 
@@ -158,7 +158,7 @@ def _name_of(tasks: Sequence[Mapping[str, Any]]) -> str:
 
 def _lock(db: Session, workflow_id: UUID, owner: UUID | None) -> Workflow:
     """Lock the workflow until the commit. Raises WorkflowNotFound."""
-    workflow = reading.find(db, workflow_id, owner)
+    workflow = reading.find_workflow(db, workflow_id, owner)
     if not workflows.lock(db, [workflow_id]):
         raise WorkflowNotFound
     return workflow

@@ -67,7 +67,7 @@ class WebhookService:
 
     @retries_deadlocks
     def show_secret(self, db: Session, user_id: UUID, *, commit: bool = True) -> str:
-        """As `secret_of_user`, at the user's own request, which the audit records. Raises WebhooksOff."""
+        """Return `secret_of_user` at the user's own request, which the audit records. Raises WebhooksOff."""
         secret = self.secret_of_user(user_id)
         with transaction(db, commit=commit):
             audit.record(db, WebhookEvent.SECRET_READ, audit.Subject.user(user_id))
@@ -136,7 +136,7 @@ class WebhookService:
     def get_endpoint(self, db: Session, user_id: UUID | None, endpoint_id: UUID) -> WebhookEndpoint:
         """Return an endpoint of this user, or of any. Raises WebhookNotFound."""
         with transaction(db):
-            return endpoints.find(db, user_id, endpoint_id)
+            return endpoints.find_endpoint(db, user_id, endpoint_id)
 
     @retries_deadlocks
     def update_endpoint(
@@ -150,7 +150,7 @@ class WebhookService:
         wanted = parsed(WebhookPatch, changes, InvalidWebhook).model_dump(exclude_unset=True)
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id, lock=True)
+            row = endpoints.find_endpoint(db, user_id, endpoint_id, lock=True)
             values = endpoints.columns_of(wanted)
             if "url" in values or (wanted.get("enabled") and not row.enabled):
                 values |= {"failing_since": None}
@@ -160,12 +160,12 @@ class WebhookService:
                 values |= {"disabled_reason": None}
             if not values:
                 return row
-            endpoints.write(db, endpoint_id, values)
+            endpoints.write_endpoint(db, endpoint_id, values)
             if "enabled" in wanted:
                 endpoints.follow_new_tasks(db, user_id)
             if wanted.get("enabled"):
                 endpoints.follow_batch(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id)
+            row = endpoints.find_endpoint(db, user_id, endpoint_id)
             audit.record(
                 db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse_url(row.url).origin
             )
@@ -176,7 +176,7 @@ class WebhookService:
         """Delete an endpoint. What is queued for it is not sent, and maintenance drops it. Raises WebhookNotFound."""
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id, lock=True)
+            row = endpoints.find_endpoint(db, user_id, endpoint_id, lock=True)
             queue.close_lane(db, row)
             gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
             db.execute(gone.execution_options(synchronize_session=False))
@@ -197,12 +197,12 @@ class WebhookService:
         key, service = endpoints.new_key(), endpoints.encryption_keys()
         with transaction(db, commit=commit):
             endpoints.lock_user(db, user_id)
-            row = endpoints.find(db, user_id, endpoint_id, lock=True)  # nobody renews its encryption meanwhile
-            old = row.secret if endpoints.signs(row, service) else None
+            row = endpoints.find_endpoint(db, user_id, endpoint_id, lock=True)  # nobody renews its encryption meanwhile
+            old = row.secret if endpoints.can_sign(row, service) else None
             now: datetime = db.execute(sa.select(NOW)).scalar_one()
             until = now if old is None else now + timedelta(seconds=grace_seconds)
             new = endpoints.encrypted_key(key, endpoint_id, service)
-            endpoints.write(db, endpoint_id, {"secret": new, "old_secret": old, "old_secret_until": until})
+            endpoints.write_endpoint(db, endpoint_id, {"secret": new, "old_secret": old, "old_secret_until": until})
             audit.record(db, WebhookEvent.SECRET_ROTATED, endpoints.subject_of(row), grace_seconds=int(grace_seconds))
         return Rotated(encode_secret(key), until)
 
@@ -221,7 +221,7 @@ class WebhookService:
     ) -> Page[WebhookDelivery]:
         """Return a page of the deliveries to this endpoint, newest first. Raises WebhookNotFound, InvalidCursor."""
         with transaction(db):
-            endpoints.find(db, user_id, endpoint_id)
+            endpoints.find_endpoint(db, user_id, endpoint_id)
             return DELIVERIES.page(db, limit, cursor, WebhookDelivery.endpoint_id == endpoint_id)
 
     def get_delivery(self, db: Session, delivery_id: UUID, *, owner: UUID | None = None) -> WebhookDelivery:
@@ -235,12 +235,12 @@ class WebhookService:
     def newest_deliveries(self, db: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
         """Return the newest delivery to each of these endpoints, by the endpoint's id, without its body."""
         with transaction(db):
-            return deliveries.newest(db, endpoint_ids)
+            return deliveries.newest_deliveries(db, endpoint_ids)
 
     def count_queued(self, db: Session, endpoint_id: UUID, most: int) -> deliveries.Queued:
         """Return how many deliveries wait to be sent to this endpoint; no more than `most` are counted."""
         with transaction(db):
-            return deliveries.queued(db, endpoint_id, most)
+            return deliveries.count_queued(db, endpoint_id, most)
 
     def list_deliveries_of_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, limit: int = 50, cursor: str | None = None
@@ -289,7 +289,7 @@ class WebhookService:
 
     @retries_deadlocks
     def send_waiting(self, db: Session, user_id: UUID, endpoint_id: UUID, *, commit: bool = True) -> int:
-        """The same of those alone that wait for another attempt.
+        """Have all sent now that waits for another attempt. Returns how many deliveries match now.
 
         Raises WebhookNotFound, WebhookDisabled, TooManyRequests, TookTooLong.
         """
@@ -318,7 +318,7 @@ class WebhookService:
                 locked = sa.select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id).with_for_update()
                 row = db.scalars(locked.execution_options(populate_existing=True)).one_or_none()
                 if row is not None:
-                    renewed += endpoints.renew(row, service)
+                    renewed += endpoints.renew_secrets(row, service)
         return renewed
 
 
