@@ -23,7 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from app.core.process_start import GC_THRESHOLDS
 from app.launcher.options import DEFAULT_PORT, api_command
-from app.launcher.venv import become
+from app.launcher.venv import replace_process
 
 P = ParamSpec("P")
 INTERRUPTED = 130
@@ -79,7 +79,7 @@ GRACE_SECONDS = 10
 
 
 def told(body: Callable[P, None]) -> Callable[P, None]:
-    """A command whose expected errors are one line each on stderr, and exit code 1."""
+    """Return a command whose expected errors are one line each on stderr, and exit code 1."""
 
     @wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -126,8 +126,8 @@ def beat(context: typer.Context) -> None:
 
 
 def _run_module(words: list[str]) -> None:
-    """In the place of this process, which would be run anew in each API process."""
-    raise typer.Exit(become([sys.executable, "-m", *words]))
+    """Run the module in the place of this process, which would be run anew in each API process."""
+    raise typer.Exit(replace_process([sys.executable, "-m", *words]))
 
 
 @cli.command()

@@ -23,11 +23,10 @@ from app.core.config import get_settings
 from app.core.fork import PerProcess
 from app.errors import ContentMissing, StorageFull, StorageUnavailable
 
-logger = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+logger = logging.getLogger(__name__)
 
 # Of one read, and of one part of a write: a part of S3 has 5 MiB at least. Two parts are under way at once.
 READ_BYTES, PART_BYTES, S3_PART_BYTES, PARTS = 1024 * 1024, 1024 * 1024, 5 * 1024 * 1024, 2
@@ -96,7 +95,7 @@ class Storage:
                 written.result()
 
     async def write_async(self, key: str, pieces: AsyncIterable[bytes]) -> None:
-        """As `write`, in an event loop."""
+        """Write as `write`, in an event loop."""
         import obstore
 
         with _told():
@@ -115,7 +114,7 @@ class Storage:
             yield self.read(key, at, length)
 
     async def pieces_async(self, key: str, start: int, end: int) -> AsyncIterator[memoryview]:
-        """As `pieces`, in an event loop."""
+        """Yield as `pieces`, in an event loop."""
         import obstore
 
         for at, length in _pieces(start, end):
@@ -125,7 +124,7 @@ class Storage:
 
     @property
     def deletes_in_process(self) -> bool:
-        """Whether any process may delete, also one that forks."""
+        """Return whether any process may delete, also one that forks."""
         return self._is_local
 
     def delete(self, keys: Sequence[str]) -> None:

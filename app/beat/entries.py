@@ -244,7 +244,7 @@ def _state(schedule: Schedule) -> str:
 
 
 def _is_known(name: str, served: Sequence[Iterable[str] | None]) -> bool:
-    """Whether a worker that runs knows the task; of one that does not tell, and where none runs, nobody can say."""
+    """Return whether a live worker knows the task; also True where none runs, or one does not list its tasks."""
     return not served or any(names is None or name in names for names in served)
 
 

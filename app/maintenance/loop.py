@@ -226,7 +226,7 @@ class Maintenance:
                     self._run_pass(db, one, self._round(None))
 
     def run_once(self, db: Session) -> bool:
-        """One round, if this process leads; whether it does."""
+        """Do one round, if this process leads. Returns whether it does."""
         self._wanted.clear()
         held = lease.acquire(db, self.id, self._settings)
         if (held is not None) != self._leading:
@@ -242,7 +242,7 @@ class Maintenance:
         return True
 
     def _is_idle(self, db: Session) -> bool:
-        """Whether no pass of a round has anything to do. If one has, it may make work for those behind it."""
+        """Return whether no pass of a round has anything to do. If one has, it may make work for those behind it."""
         if time.monotonic() >= self._all_at:
             self._all_at = time.monotonic() + ALL_SECONDS
             return False

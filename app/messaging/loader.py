@@ -26,7 +26,7 @@ from app.messaging.hidden_values import result_repr
 
 logger = logging.getLogger(__name__)
 
-BESIDE_BEAT = "app.beat.scheduler:start"
+BESIDE_BEAT = "app.beat.scheduler:start_beside_beat"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _told(error: BaseException) -> tuple[str, str]:
 
 
 def _checked_settings() -> Settings:
-    """Without a broker's URL Celery would look for RabbitMQ on this machine, without end."""
+    """Return the settings. Without a broker's URL, Celery would seek RabbitMQ on this machine without end."""
     settings = get_settings()
     needed = {"DATABASE_URL": settings.database_url, "CELERY_BROKER_URL": settings.celery_broker_url}
     missing = [name for name, value in needed.items() if value is None]
@@ -176,7 +176,7 @@ def _write_warning(settings: Settings, message: Warning | str, category: type[Wa
 
 
 def _log_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """The task that runs here, or the one that a line of Celery's parent process is about."""
+    """Return the task that runs here, or the one that a line of Celery's parent process is about."""
     fields: dict[str, Any] = {"process": record.processName}
     task = get_current_task()
     request = None if task is None else task.request

@@ -164,7 +164,7 @@ def send_webhook(
 
 
 def _webhook_keys() -> list[bytes]:
-    """Those of the user whose claimed task runs here; the service's own for a message of no record.
+    """Return those of the user whose claimed task runs here; the service's own for a message of no record.
 
     Never by an argument: whoever may write to the broker chooses the arguments of plain messages.
     """

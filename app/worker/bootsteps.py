@@ -80,12 +80,12 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process.start(worker)
 
     def close(self, _worker: Any) -> None:
-        """Also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
+        """Stop, also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
         if not self.process.agent.is_leaving:
             self.process.shut_down()
 
     def terminate(self, worker: Any) -> None:
-        """A cold shutdown, of whose end Celery sends no signal. The bodies end first, then their tasks are given back.
+        """Stop coldly: Celery sends no signal of its end. The bodies end first, then their tasks are given back.
 
         In other pools than that of processes, bodies may run on until the process ends: another worker waits the lease.
         """
@@ -127,7 +127,7 @@ class ServiceStep(bootsteps.StartStopStep):
         app.tasks[wakeups.NAME].__trace__ = trace_with(taker)
 
     def _on_shutting_down(self, how: str, **_: Any) -> None:
-        """SIGTERM shuts down warm, SIGQUIT cold."""
+        """Shut down: SIGTERM warm, SIGQUIT cold."""
         self.process.shut_down(how)
 
     def _on_leave(self, *_: Any) -> None:
@@ -146,7 +146,7 @@ class ServiceStep(bootsteps.StartStopStep):
 
 
 def _periods(worker: Any) -> dict[str, float]:
-    """The seconds between two starts of each task with a `rate_limit`."""
+    """Return the seconds between two starts of each task with a `rate_limit`."""
     if worker.disable_rate_limits:
         return {}
     rates = {name: rate(task.rate_limit) for name, task in worker.app.tasks.items()}
@@ -155,7 +155,7 @@ def _periods(worker: Any) -> dict[str, float]:
 
 @cache
 def prepare_fork() -> None:
-    """Before the first fork: do once what each child would do for itself, so that they share its pages.
+    """Do once, before the first fork, what each child would do for itself, so that they share its pages.
 
     The objects are frozen: a child's garbage collections would write to all of them.
     """

@@ -73,7 +73,7 @@ OUTBOX_SECONDS = 0.5
 
 
 def outbox_pass_of(consumer: Consumer) -> Pass:
-    """The pass that serves this consumer."""
+    """Return the pass that serves this consumer."""
     turn = Turn()
 
     def run(db: Session, this: Round) -> float | None:

@@ -55,7 +55,7 @@ class Turns:
         return by_turns(sorted(found, key=lambda each: self._had.get(each.user_id, 0)), lambda each: each.user_id)
 
     def had(self, user_id: UUID) -> None:
-        """This user has had a turn now."""
+        """Note that this user has had a turn now."""
         self._number += 1
         self._had[user_id] = self._number
 
@@ -74,7 +74,7 @@ def fire_due(db: Session, most: int = MOST) -> int:
 
 
 def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
-    """What a user leaves of their share goes to the others, as long as any of them has more."""
+    """Share out what a user leaves of their share, as long as any of the others has more."""
     left = most
     while left > 0:
         waiting, written = turns.find(db, left), 0
@@ -129,7 +129,7 @@ def _fire(db: Session, turns: Turns, found: Sequence[Found], share: int, until: 
 
 
 def _run(db: Session, _: Round) -> float | None:
-    """Another run follows before the next round, where something was left."""
+    """Fire what is due. Another run follows before the next round, where something was left."""
     begun = monotonic()
     fire_due(db)
     return AT_NEXT_ROUND if monotonic() >= begun + SECONDS else None

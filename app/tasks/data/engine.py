@@ -205,7 +205,7 @@ class NewFile:
 
     @property
     def is_full(self) -> bool:
-        """Whether more bytes came than it takes. An error of polars may hide the one that `write` has raised."""
+        """Return whether more bytes came than it takes. An error of polars may hide the one that `write` has raised."""
         return self._max_bytes is not None and self.size > self._max_bytes
 
     def write(self, piece: bytes) -> int:

@@ -199,7 +199,7 @@ class _Prediction:
         return {PREDICTION: target.dtype} | ({PROBABILITY: pl.Float64} if target.kind == "classification" else {})
 
     def _parts(self, frame: pl.LazyFrame, kept: list[str]) -> Iterator[pl.DataFrame]:
-        """The rows of the output, in batches."""
+        """Yield the rows of the output, in batches."""
         card, total = self.model.card, max(self.data.about_rows or 0, 1)
         for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
             predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))

@@ -33,7 +33,7 @@ def _note_session(session: Session) -> None:
 
 
 def watch_sessions() -> None:
-    """Begin, in a process that runs bodies."""
+    """Begin to watch the sessions, in a process that runs bodies."""
     call_for_each_session(_note_session)
 
 
@@ -76,7 +76,7 @@ _held: dict[Any, threading.Thread] = {}
 
 
 def watch_connections() -> None:
-    """Begin, in a pool process that was forked."""
+    """Begin to watch the connections, in a pool process that was forked."""
     event.listen(engine(), "checkout", _taken)
     event.listen(engine(), "checkin", _returned)
     event.listen(engine(), "detach", _returned)  # the connection on which this process claims and ends

@@ -41,7 +41,7 @@ class _Process:
 
 
 def present_log() -> AttemptLog | None:
-    """The log of the attempt for which this code runs."""
+    """Return the log of the attempt for which this code runs."""
     attempt = present_attempt()
     return None if attempt is None else attempt.log
 
@@ -61,7 +61,7 @@ class LogCapture:
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
-        """Begin, after Celery has set up its log. In the place of what was installed in this process before.
+        """Begin, after Celery has set up its log, in the place of what was installed in this process before.
 
         In Celery's pool `solo` the worker itself is told that it is a process of the pool.
         """
@@ -186,7 +186,7 @@ def _logger(name: str) -> logging.Logger:
 
 
 def _deciding(each: logging.Logger | None) -> logging.Logger | None:
-    """The logger whose level counts for this one."""
+    """Return the logger whose level counts for this one."""
     while each is not None and not each.level:
         each = each.parent
     return each
@@ -276,7 +276,7 @@ _installed: dict[str, tuple[WholeLines, LoggingProxy]] = {}
 
 
 def log_whole_lines() -> None:
-    """Begin, once Celery has set up the log of this process. `stdout` is logged at INFO, `stderr` at WARNING."""
+    """Log `stdout` at INFO, `stderr` at WARNING, once Celery has set up the log of this process."""
     for name, level in STREAM_LEVELS.items():
         stream = getattr(sys, name)
         if isinstance(stream, LoggingProxy):

@@ -129,7 +129,7 @@ class Agent:
         self._losses.put(loss)
 
     def child_ended(self, pid: int, how: str) -> None:
-        """As `report`, and have the log tell of the child's end if it had no attempt. Never blocks."""
+        """Report as `report`, and log the child's end if it had no attempt. Never blocks."""
         self._losses.put(Loss(pid, how=how, is_told=True))
 
     def take_back(self, seen: SlotState) -> None:
@@ -137,7 +137,7 @@ class Agent:
         self._losses.put(Unbegun(seen))
 
     def shut_down(self, grace_seconds: float) -> None:
-        """The worker takes no more tasks: give back what still runs after so many seconds. For a signal's handler."""
+        """Take no more tasks, and give back what still runs after so many seconds. For a signal's handler."""
         self._table.leave()
         self._hand_back_at = time.monotonic() + grace_seconds
         self._leaves_at_once = not grace_seconds
@@ -148,7 +148,7 @@ class Agent:
 
     @property
     def patience(self) -> float:
-        """For how many seconds to go on writing the outcomes that the children have left behind."""
+        """The seconds for which to go on writing the outcomes that the children have left behind."""
         return STOP_SECONDS if self._leaves_at_once else self._settings.worker_lease_seconds * DELIVERY_LEASES
 
     def stop(self) -> None:
@@ -177,7 +177,7 @@ class Agent:
             self._wait(LOOK_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        """Until the next look is due, a loss comes in, or the worker stops (within half a second)."""
+        """Wait for the next comparison, a loss, or the stop of the worker (within half a second)."""
         deadline = time.monotonic() + seconds
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
             try:
@@ -188,7 +188,7 @@ class Agent:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the database answers: a beat of the last two periods. One that is not answered ends late."""
+        """Return whether the database answers: a beat of the last two periods. One that is not answered ends late."""
         return time.monotonic() < self._answered_at + 2 * self._beat_seconds
 
     def _attempt(self, action: Callable[[], None]) -> None:
@@ -225,7 +225,7 @@ class Agent:
         self._next_beat = begun + self._beat_seconds
 
     def _processed(self) -> int:
-        """How many tasks were begun: plain messages, and rows, of which the slots tell."""
+        """Return how many tasks were begun: plain messages, and rows, of which the slots tell."""
         plain = celery_state.all_total_count[0] - celery_state.total_count[WAKEUP]
         return int(plain) + sum(state.begun for state in self._table.used())
 
@@ -270,7 +270,7 @@ class Agent:
         self._free_places(held_attempts.orphans(places, slots, handed_over))
 
     def _end_deliveries(self, states: list[SlotState]) -> None:
-        """At a shutdown whose time is over: kill the children that write an end for longer than CANCEL_GRACE_SECONDS.
+        """Kill the children that write an end for longer than CANCEL_GRACE_SECONDS, at a shutdown whose time is over.
 
         The database answers, so a body has left a lock or broken descriptors behind. It has ended, so the attempt is
         lost and not handed back: with `rerun_lost` off, the body does not start again.
@@ -322,7 +322,7 @@ class Agent:
                 self._unwritten.remove(loss)
 
     def _still_holds(self, loss: Loss) -> bool:
-        """The child was told to end and is not gone yet: until then no other worker may start the task."""
+        """Return whether the child is ending and not gone yet: until then no other worker may start the task."""
         return any(
             state.pid == loss.pid and loss.task_id in {None, state.task_id} for state in living(self._table.busy())
         )

@@ -74,7 +74,7 @@ class Completions:
             self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Once the children are gone: wait until all is written or given up, for at most `seconds`."""
+        """Wait until all is written or given up, for at most `seconds`, once the children are gone."""
         if self._thread is not None:
             self._stopping.set()
             self._source.wake()
@@ -87,7 +87,7 @@ class Completions:
             logger.error("%d results were not written before the worker ended: their tasks run again", len(left))
 
     def held(self) -> set[Held]:
-        """What was handed over before this call and is not written yet."""
+        """Return what was handed over before this call and is not written yet."""
         with self._lock:
             come = list(self._source.received())
             for success in come:
@@ -114,7 +114,7 @@ class Completions:
                 time.sleep(max(0.0, begun + pause - time.monotonic()))
 
     def _due(self) -> list[Success]:
-        """With the lock: what could be written now."""
+        """Return what could be written now. The caller has the lock."""
         now = time.monotonic()
         return [each.success for each in self._waiting.values() if each.not_before <= now]
 
@@ -130,7 +130,7 @@ class Completions:
         return 0.0 if is_urgent else PACE_SECONDS
 
     def _wait(self, error: Exception) -> float:
-        """The first retry is immediate: the connection may have ended in the middle of the statement."""
+        """Try again once at once: the connection may have ended in the middle of the statement."""
         again, self._is_away = self._is_away, True
         logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
         self._give_up_the_oldest()
@@ -185,7 +185,7 @@ class Completions:
                 self._waiting.pop((success.task_id, success.attempt), None)
 
     def _give_up_the_oldest(self) -> None:
-        """The rows say running; no longer held here, their attempts are lost for the agent."""
+        """Drop the oldest: their rows say running, so the agent takes their attempts for lost."""
         oldest = time.monotonic() - self._give_up_seconds
         with self._lock:
             given_up = [held for held, each in self._waiting.items() if each.since < oldest]

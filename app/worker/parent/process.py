@@ -59,7 +59,7 @@ class ParentProcess:
         self._hints.start()
 
     def shut_down(self, how: str = "Warm") -> None:
-        """The worker takes no more tasks. Warm: what runs has the grace time to end; cold: none."""
+        """Take no more tasks. Warm: what runs has the grace time to end; cold: none."""
         self.agent.shut_down(self._settings.shutdown_grace_seconds if how == "Warm" else 0)
 
     def stop(self) -> None:
