@@ -7,7 +7,7 @@ from itertools import accumulate
 from time import monotonic
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from app.core.fair_order import by_turns
@@ -39,7 +39,7 @@ PUT_OFF = timedelta(minutes=1)
 
 
 class Turns:
-    """Who had a turn, of those who had more to be fired at the last look of one kind. This process's own."""
+    """Orders users for firing, the least recently served first, as far as this process has served them."""
 
     def __init__(self, find: Callable[[Session, int], list[Found]]) -> None:
         self._find = find
@@ -139,9 +139,12 @@ def _rezone(db: Session, this: Round) -> float | None:
     return this.run_batches(db, lambda db: due_schedules.rezone(db, zones.version()), due_schedules.REZONE_BATCH)
 
 
-def _has_work() -> ColumnElement[bool]:
-    return or_(*map(has_rows, statements.to_be_fired()))
-
-
-FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run, _has_work, between_rounds=True)
+FIRE = Pass(
+    "fire_schedules",
+    EACH_ROUND,
+    Needs.DATABASE,
+    _run,
+    lambda: or_(*map(has_rows, statements.to_be_fired())),
+    between_rounds=True,
+)
 REZONE = Pass("rezone_schedules", EACH_HOUR, Needs.DATABASE, _rezone)

@@ -74,11 +74,9 @@ def _end_lost(db: Session, this: Round) -> None:
     end_lost_attempts(db, silent_for=this.silent_for)
 
 
-def _any_runs() -> ColumnElement[bool]:
-    return has_rows(select(Task.id).where(IS_RUNNING))
-
-
-END_LOST_ATTEMPTS = Pass("end_lost_attempts", EACH_ROUND, Needs.DATABASE, _end_lost, _any_runs)
+END_LOST_ATTEMPTS = Pass(
+    "end_lost_attempts", EACH_ROUND, Needs.DATABASE, _end_lost, lambda: has_rows(select(Task.id).where(IS_RUNNING))
+)
 
 
 # -- Revokes the pending tasks past their `expires_at`: they never start -----------------------------------------------
@@ -98,11 +96,9 @@ def _revoke_batch(db: Session, _: Round) -> None:
     revoke_expired(db)
 
 
-def _any_is_expired() -> ColumnElement[bool]:
-    return has_rows(_EXPIRED.order_by(Task.expires_at))
-
-
-REVOKE_EXPIRED = Pass("revoke_expired", EACH_ROUND, Needs.DATABASE, _revoke_batch, _any_is_expired)
+REVOKE_EXPIRED = Pass(
+    "revoke_expired", EACH_ROUND, Needs.DATABASE, _revoke_batch, lambda: has_rows(_EXPIRED.order_by(Task.expires_at))
+)
 
 
 # -- Gives the tasks that have become due their turns ------------------------------------------------------------------

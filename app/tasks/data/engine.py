@@ -41,6 +41,8 @@ UNCONVERTED = re.compile(
 WIDE = "i128"
 
 Result = TypeVar("Result")
+# Called with the percent done and a detail. What it raises ends the work.
+Report = Callable[[int, dict[str, Any]], None]
 
 
 class Stopped(Exception):
@@ -236,6 +238,15 @@ def new_file(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
         except (pl.exceptions.PolarsError, Panic, OSError):
             file.check()
             raise
+
+
+def as_parquet(frame: pl.LazyFrame, columns: int, folder: Path, watch: Watch) -> pl.LazyFrame:
+    """Write the frame, which `watch` is over and counts anew, to a Parquet file, and return the frame over this."""
+    target = folder / "table.parquet"
+    watch.restart()
+    with new_file(target) as file:
+        frame.sink_parquet(file, compression="uncompressed", statistics=False, row_group_size=batch_rows(columns))
+    return pl.scan_parquet(target, glob=False)
 
 
 @contextmanager
