@@ -64,7 +64,7 @@ def _passwords() -> "CryptContext":
 
 @cache
 def _jwt() -> Any:
-    """Return PyJWT, imported by the first token: with `cryptography` it takes 8 MiB and a twentieth of the start."""
+    """Return python-jose, imported by the first token: with `cryptography` 8 MiB and a twentieth of the start."""
     from jose import jwt
 
     return jwt

@@ -14,8 +14,9 @@ import numpy as np
 from app.tasks.data.engine import Report, run
 from app.tasks.data.tables import Data
 from app.tasks.learning.columns import Column
+from app.tasks.learning.estimators import Warned
 from app.tasks.learning.measures import SCORE, Predicted, mean_and_std, measure, predict_rows
-from app.tasks.learning.pipelines import Model, Warned, make_pipeline, places
+from app.tasks.learning.pipelines import Model, make_pipeline, places
 from app.tasks.learning.target import Kind
 
 # Rows of a fold that are used: more change the third digit, and cost as many seconds as the training.

@@ -20,9 +20,10 @@ from app.tasks.data.tables import Data
 from app.tasks.learning.artifacts import draw_predictions, whole_files
 from app.tasks.learning.columns import Column, ColumnKind, check_names, kind_of, quoted, type_name
 from app.tasks.learning.cross_validation import convert_data
+from app.tasks.learning.estimators import Warned, one_core
 from app.tasks.learning.measures import joined, measure, predict_rows
 from app.tasks.learning.model_file import Card, TrainedModel, load_model
-from app.tasks.learning.pipelines import Warned, batches, one_core, to_matrix
+from app.tasks.learning.pipelines import batches, to_matrix
 from app.tasks.learning.target import Target, present
 
 DTYPES: dict[ColumnKind, type[pl.DataType]] = {

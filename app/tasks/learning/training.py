@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import polars as pl
 
-from app.tasks.classifiers import check_choice
 from app.tasks.data.engine import Report, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.tables import Data
@@ -20,9 +19,10 @@ from app.tasks.learning.cross_validation import (
     cross_validate,
     ranked_losses,
 )
+from app.tasks.learning.estimators import check_choice, one_core
 from app.tasks.learning.measures import summary
 from app.tasks.learning.model_file import Card, TrainedModel, installed_versions, save_model
-from app.tasks.learning.pipelines import Model, one_core, to_matrix, width
+from app.tasks.learning.pipelines import Model, to_matrix, width
 from app.tasks.learning.target import Kind, Target, make_target, present
 
 MAX_FOLDS = 20
