@@ -65,7 +65,7 @@ class Storage:
             retries: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
             options: Any = {"mkdir": True} if self._is_local else {"retry_config": retries}
             try:
-                with _told():
+                with _storage_errors():
                     self._opened = from_url(self._url, **options)
             except OSError as error:  # of the directory
                 raise StorageUnavailable from error
@@ -91,21 +91,21 @@ class Storage:
             except BaseException as error:
                 handed.put(error)
                 raise
-            with _told():
+            with _storage_errors():
                 written.result()
 
     async def write_async(self, key: str, pieces: AsyncIterable[bytes]) -> None:
         """Write as `write`, in an event loop."""
         import obstore
 
-        with _told():
+        with _storage_errors():
             await obstore.put_async(self._store, key, pieces, **self._options)
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from this place on, as far as there are so many."""
         import obstore
 
-        with _told():
+        with _storage_errors():
             return bytes(obstore.get_range(self._store, key, start=start, length=length)) if length else b""
 
     def pieces(self, key: str, start: int, end: int) -> Iterator[bytes]:
@@ -118,7 +118,7 @@ class Storage:
         import obstore
 
         for at, length in _pieces(start, end):
-            with _told():
+            with _storage_errors():
                 piece = await obstore.get_range_async(self._store, key, start=at, length=length)
             yield memoryview(piece)
 
@@ -139,7 +139,7 @@ class Storage:
     def _delete_object(self, key: str) -> None:
         import obstore
 
-        with _told(), suppress(FileNotFoundError):
+        with _storage_errors(), suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
     def path(self, key: str) -> Path | None:
@@ -201,7 +201,7 @@ def _unlink(path: Path) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _storage_errors() -> Iterator[None]:
     """Raise the errors of obstore as the service's own."""
     from obstore.exceptions import BaseError
 

@@ -63,7 +63,7 @@ class Settings(SettingFields):
     @field_validator("task_log_bytes")
     @classmethod
     def _holds_log_lines(cls, value: int) -> int:
-        """Return the most bytes of a line: those of a message, a traceback and its fields together."""
+        """Refuse less than one line may have: a message, a traceback and its fields together."""
         if 0 < value < LEAST_LOG_BYTES:
             raise ValueError(f"0 keeps no log lines; else it is {LEAST_LOG_BYTES} at least")
         return value
@@ -92,7 +92,7 @@ class Settings(SettingFields):
     @field_validator("celery_broker_url")
     @classmethod
     def _is_of_a_broker(cls, value: SecretStr | None) -> SecretStr | None:
-        """Celery takes what has no scheme for RabbitMQ, and one that it does not know for a fault that passes."""
+        """Refuse what Celery takes for RabbitMQ, having no scheme, and a scheme that it would wait for without end."""
         for url in value.get_secret_value().split(";") if value else []:
             scheme, separator, _ = url.partition("://")
             if not separator or (scheme.lower().partition("+")[0] not in BROKERS and "." not in scheme):

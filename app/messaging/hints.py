@@ -162,7 +162,7 @@ class HintSender:
         self._channel = Channel(1.0)
         self._sender = Sender()
         self._stopping = threading.Event()
-        self._looking = ServiceThread(self._look_on, "live-listeners")
+        self._looking = ServiceThread(self._ask_on, "live-listeners")
         self._sending: Background[UUID] | None = None
         self._failed = False
 
@@ -205,17 +205,17 @@ class HintSender:
             self._sender.send(waiting[at : at + MOST_IDS])
         return 0
 
-    def _look_on(self) -> None:
+    def _ask_on(self) -> None:
         if not self._channel.exists:
             why = "the broker is no Redis" if celery_app.conf.broker_url else "no broker is set"
             logger.info("%s: live events come from comparing versions", why)
             return
         while not self._stopping.is_set():
-            self._look()
+            self._ask()
             self._stopping.wait(LOOK_SECONDS)
         self._channel.close()
 
-    def _look(self) -> None:
+    def _ask(self) -> None:
         try:
             self._listened[0] = self._channel.has_listeners()
             self._failed = False

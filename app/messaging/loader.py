@@ -83,7 +83,7 @@ class Loader(AppLoader):
             for name in [name for name, task in self.app.tasks.items() if task.__module__ == module]:
                 self.app.tasks.unregister(name)
             rest = " and those of the modules that it imports from there on" if module == "app.tasks" else ""
-            finding = Finding(f"module {module} cannot be imported, its tasks{rest} are left out", *_told(error))
+            finding = Finding(f"module {module} cannot be imported, its tasks{rest} are left out", *_described(error))
             if finding not in self.findings:
                 self.findings.append(finding)
                 logger.error("%s", finding)  # noqa: TRY400 (one line, which names the place)
@@ -109,7 +109,7 @@ def _exists(module: str) -> bool:
         return True
 
 
-def _told(error: BaseException) -> tuple[str, str]:
+def _described(error: BaseException) -> tuple[str, str]:
     """Return an import's error in one line, and the file and line where it was raised."""
     said = error.msg if isinstance(error, SyntaxError) else first_line(error)
     return f"{type(error).__name__}: {said}", place_of(error)

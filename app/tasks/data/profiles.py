@@ -15,8 +15,8 @@ import polars as pl
 from app.tasks.data.engine import Report, polars_errors, run
 from app.tasks.data.errors import InvalidExpression, UnusableData
 from app.tasks.data.expressions import check_column
+from app.tasks.data.operators import Kind
 from app.tasks.data.tables import Data
-from app.tasks.data.terms import Kind
 
 # I-JSON (RFC 7493): a reader may take every number for one of 64 bits with a fraction, which holds these integers.
 EXACT = range(-(2**53) + 1, 2**53)

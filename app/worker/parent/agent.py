@@ -60,13 +60,13 @@ _FOLLOWS = {TaskStatus.PENDING: "the task runs again", TaskStatus.REVOKED: "the 
 class Loss:
     """The child with this process id is gone, or runs this task no longer; `how` is for the log.
 
-    `is_told`: the log gets a line also where the child had no attempt.
+    `is_logged`: the log gets a line also where the child had no attempt.
     """
 
     pid: int
     task_id: UUID | None = None
     how: str = field(default="no child runs it any more", compare=False)
-    is_told: bool = False
+    is_logged: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Agent:
         self._unwritten: list[Loss | Unbegun] = []
         self._suspects: set[HeldAttempt] = set()
         self._suspected_places: set[HeldAttempt] = set()
-        self._told: deque[int] = deque(maxlen=SLOTS)  # the children that the log has told of last
+        self._logged: deque[int] = deque(maxlen=SLOTS)  # the children that the log has named last
         self._sizes = Sizes()
         self._next_beat = 0.0
         self._answered_at = time.monotonic()
@@ -130,7 +130,7 @@ class Agent:
 
     def child_ended(self, pid: int, how: str) -> None:
         """Report as `report`, and log the child's end if it had no attempt. Never blocks."""
-        self._losses.put(Loss(pid, how=how, is_told=True))
+        self._losses.put(Loss(pid, how=how, is_logged=True))
 
     def take_back(self, seen: SlotState) -> None:
         """Give the rows back that the child holds beside the one that it runs. Never blocks."""
@@ -168,10 +168,10 @@ class Agent:
         while not self._stopping.is_set():
             if time.monotonic() >= self._next_beat:
                 self._attempt(self._beat)
-                self._attempt(self._look)
+                self._attempt(self._compare_rows)
                 self._attempt(self._restart_if_stalled)
             elif self._table.busy():
-                self._attempt(self._look)
+                self._attempt(self._compare_rows)
             self._attempt(self._leave_if_drained)
             self._attempt(self._write_losses)
             self._wait(LOOK_SECONDS)
@@ -248,12 +248,12 @@ class Agent:
 
     # -- what must stop ----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _compare_rows(self) -> None:
         """Compare the rows of this worker with its children, and stop what must not go on."""
         assert self._node is not None
         before = living(self._table.busy())
         with SessionLocal() as db:
-            held, places = held_attempts.read(db, self._worker_id)
+            held, places = held_attempts.read_held(db, self._worker_id)
         after = living(self._table.busy())
         for state in held_attempts.cancelled(held, after):
             self._stopper.stop(state, Stop.CANCELLED)
@@ -351,11 +351,11 @@ class Agent:
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
         admission.admit_soon(freed)
         for outcome in outcomes:
-            _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
-        if loss.is_told and not outcomes and loss.pid not in self._told:
+            _log_outcome(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
+        if loss.is_logged and not outcomes and loss.pid not in self._logged:
             logger.error(PROCESS_ENDED, loss.pid, loss.how)
         if outcomes:
-            self._told.append(loss.pid)
+            self._logged.append(loss.pid)
 
     def _ending(self, loss: Loss, why: Stop | None) -> ends.Ending:
         if why is None:
@@ -376,7 +376,7 @@ class Agent:
 
     def _write_unbegun(self, seen: SlotState) -> None:
         with SessionLocal() as db:
-            rows, _ = held_attempts.read(db, self._worker_id)
+            rows, _ = held_attempts.read_held(db, self._worker_id)
             # After the rows: if the child has made no claim since, they are of this claim, and none of them begins
             # any more. If it has, it has given them back itself.
             state = self._table.read(seen.slot)
@@ -405,7 +405,7 @@ class Agent:
         admission.admit_soon(freed)
 
 
-def _tell(loss: Loss, why: str, outcome: Row[UUID, TaskStatus, int, str | None]) -> None:
+def _log_outcome(loss: Loss, why: str, outcome: Row[UUID, TaskStatus, int, str | None]) -> None:
     """Log in one line which child died, and what follows for its task."""
     task_id, status, attempt, error = outcome
     has_failed = status == TaskStatus.FAILED

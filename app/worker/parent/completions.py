@@ -12,7 +12,7 @@ import logging
 import selectors
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -119,7 +119,7 @@ class Completions:
         return [each.success for each in self._waiting.values() if each.not_before <= now]
 
     def _write(self, batch: Sequence[Success]) -> float:
-        """Returns for how many seconds to wait before the next one."""
+        """Write a batch. Returns the seconds to wait before the next one."""
         try:
             together("successes", batch, self._succeed, self._settle)
         except Exception as error:  # noqa: BLE001 (an outage, for `_settle` handles what is wrong with one of them)
@@ -130,7 +130,7 @@ class Completions:
         return 0.0 if is_urgent else PACE_SECONDS
 
     def _wait(self, error: Exception) -> float:
-        """Try again once at once: the connection may have ended in the middle of the statement."""
+        """Return the seconds to wait: none at first, as the connection may have ended within the statement."""
         again, self._is_away = self._is_away, True
         logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
         self._give_up_the_oldest()
@@ -139,10 +139,7 @@ class Completions:
     def _succeed(self, batch: Sequence[Success]) -> None:
         with prepared.prepared_connection() as connection:
             held = ends.end_successes(connection, batch)
-        self._written(batch)
-        hints.changed(*held)
-        admission.bodies_ended([success[:2] for success in batch if success.is_limited])
-        dependents.release_children([success.task_id for success in batch if success.has_children])
+        self._written(batch, held)
         for success in batch:
             if success.task_id not in held:
                 logger.warning(
@@ -172,17 +169,16 @@ class Completions:
         with prepared.prepared_connection() as connection:
             ending = ends.failed(describe(error))
             ends.end_attempt(connection, success.task_id, success.attempt, ending, success.begun_after)
-        self._written([success])
-        hints.changed(success.task_id)
-        if success.is_limited:
-            admission.bodies_ended([(success.task_id, success.attempt)])
-        if success.has_children:
-            dependents.release_children([success.task_id])
+        self._written([success], [success.task_id])
 
-    def _written(self, batch: Sequence[Success]) -> None:
+    def _written(self, batch: Sequence[Success], changed: Collection[UUID]) -> None:
+        """Forget these successes, and have done what follows their ends. `changed` are the tasks that they ended."""
         with self._lock:
             for success in batch:
                 self._waiting.pop((success.task_id, success.attempt), None)
+        hints.changed(*changed)
+        admission.bodies_ended([success[:2] for success in batch if success.is_limited])
+        dependents.release_children([success.task_id for success in batch if success.has_children])
 
     def _give_up_the_oldest(self) -> None:
         """Drop the oldest: their rows say running, so the agent takes their attempts for lost."""

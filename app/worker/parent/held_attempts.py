@@ -28,7 +28,7 @@ class HeldAttempt:
     cancelled: bool
 
 
-def read(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAttempt]]:
+def read_held(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAttempt]]:
     """Return this worker's rows, and the attempts with its places of limits: two queries on partial indexes."""
     with transaction(db):
         rows = db.execute(_RUNNING_HERE, {"p_worker_id": worker_id})
