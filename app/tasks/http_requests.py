@@ -102,27 +102,11 @@ def retry_after_delay(task: Any, error: AnsweredLater) -> NoReturn:
 # -- The implementation of `fetch_url`: its request, the result, and which errors are retried --------------------------
 
 # Headers about the content, its location and its freshness. Never Set-Cookie.
-RESULT_HEADERS = frozenset(
-    {
-        "age",
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-range",
-        "content-type",
-        "date",
-        "etag",
-        "expires",
-        "last-modified",
-        "link",
-        "location",
-        "retry-after",
-        "vary",
-        "x-request-id",
-    }
-)
+RESULT_HEADERS = frozenset({
+    "age", "cache-control", "content-disposition", "content-encoding", "content-language", "content-length",
+    "content-range", "content-type", "date", "etag", "expires", "last-modified", "link", "location",
+    "retry-after", "vary", "x-request-id",
+})  # fmt: skip
 HEADER_LIMIT = 1000
 # Repeating these methods may repeat their effect.
 NOT_REPEATABLE = frozenset({"POST", "PATCH"})

@@ -52,15 +52,9 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process = ParentProcess(settings)
         parent_process.replace(self.process)
         self._rate_limits = RateLimits(_periods(worker))
-        child_process.replace(  # for pools that do not fork
-            ChildProcess(
-                self.process.id,
-                settings,
-                of_worker=self.process.table,
-                rate_limits=self._rate_limits,
-                logs=TaskLogs.of(settings),
-            )
-        )
+        table, logs = self.process.table, TaskLogs.of(settings)
+        child = ChildProcess(self.process.id, settings, of_worker=table, rate_limits=self._rate_limits, logs=logs)
+        child_process.replace(child)  # for pools that do not fork
         if getattr(worker, "quiet", False):  # only the command has the option
             filter_logs(self.process.table, self.process.agent.child_ended)
         signals.worker_before_create_process.connect(self._before_fork, weak=False)

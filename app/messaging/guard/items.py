@@ -148,5 +148,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any, largest: int = LARGEST_NUMBER) -> bool:
-    """Return a whole number, or None. Python reads 4,300 digits, and fails to write one more."""
+    """Return whether it is a whole number, or None. Python reads 4,300 digits, and fails to write one more."""
     return value is None or (isinstance(value, int) and 0 <= value <= largest)

@@ -186,7 +186,7 @@ def _check_body(raw: Any, body: Any) -> None:
 
 
 def _is_embed(embed: Any) -> bool:
-    """Return what follows a plain task: signatures, which only Celery itself writes."""
+    """Return whether it is what may follow a plain task: signatures, which only Celery itself writes."""
     if embed is None:
         return True
     if not isinstance(embed, dict) or not embed.keys() <= {"callbacks", "errbacks", "chain", "chord"}:

@@ -118,7 +118,7 @@ def _is_wakeup(message: Any) -> bool:
 
 
 def _is_restorable(kept: bytes) -> bool:
-    """Return `[message, exchange, routing key]`."""
+    """Return whether it is `[message, exchange, routing key]`."""
     try:
         message, exchange, routing_key = parse(kept)
         check_envelope(message)

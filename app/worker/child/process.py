@@ -342,18 +342,8 @@ def start_child(
     if STOP_SIGNAL is not None and number is not None and number < len(table):
         slot = Slot(table, number, os.getpid(), tells_memory=settings.task_memory_bytes is not None)
         signal.signal(STOP_SIGNAL, slot.on_signal)
-    child_process.replace(
-        ChildProcess(
-            worker_id,
-            settings,
-            slot,
-            hand_over,
-            tasks_left,
-            of_worker=table,
-            rate_limits=rate_limits,
-            logs=TaskLogs.of(settings),
-        )
-    )
+    logs = TaskLogs.of(settings)
+    child_process.replace(ChildProcess(worker_id, settings, slot, hand_over, tasks_left, table, rate_limits, logs))
 
 
 def _outside_a_worker() -> ChildProcess:

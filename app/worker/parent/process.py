@@ -44,15 +44,9 @@ class ParentProcess:
         """Start the threads beside Celery's worker."""
         queues = worker.app.amqp.queues
         self._completions.start()
-        self.agent.start(
-            Node(
-                worker.hostname,
-                os.getpid(),
-                lambda: tuple(queues.consume_from),
-                worker.concurrency,
-                partial(_restart_consumer, worker),
-            )
-        )
+        restart = partial(_restart_consumer, worker)
+        node = Node(worker.hostname, os.getpid(), lambda: tuple(queues.consume_from), worker.concurrency, restart)
+        self.agent.start(node)
         self._time_limits.start()
         self._memory_limit.start()
         self._maintenance.start()
