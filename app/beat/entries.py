@@ -118,14 +118,13 @@ def _line(value: crontab) -> str:
     A crontab fires on days that match both of its fields of days, a cron line on those that match one of them, unless
     one begins with `*` (crontab(5)).
     """
-    texts = [_text(part, getattr(value, f"_orig_{name}"), getattr(value, name)) for part, name in _pairs()]
+    texts = [
+        _text(part, getattr(value, f"_orig_{name}"), getattr(value, name))
+        for part, name in zip(PARTS, _FIELDS, strict=True)
+    ]
     if not texts[2].startswith("*") and not texts[4].startswith("*"):
         raise CannotCarryOver("crontab: both day_of_month and day_of_week, of which a cron line needs one alone")
     return " ".join(texts)
-
-
-def _pairs() -> Iterator[tuple[Part, str]]:
-    return zip(PARTS, _FIELDS, strict=True)
 
 
 def _text(part: Part, typed: Any, values: set[int]) -> str:

@@ -188,7 +188,7 @@ def get_settings() -> Settings:
         refused = [
             f"configuration: {_shown_name(problem['loc'])}{line}{_shown_example(problem['loc'])}"
             for problem in error.errors(include_input=False)
-            for line in _plain_message(problem["msg"]).splitlines()
+            for line in problem["msg"].removeprefix("Value error, ").splitlines()
         ]
         raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
     except UnicodeDecodeError as error:
@@ -199,10 +199,6 @@ def get_settings() -> Settings:
 
 def _stretched(key: str) -> str:
     return key if len(key.encode()) >= MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
-
-
-def _plain_message(message: str) -> str:
-    return message.removeprefix("Value error, ")
 
 
 def _shown_name(loc: tuple[int | str, ...]) -> str:

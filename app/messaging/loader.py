@@ -151,9 +151,7 @@ def _on_setup(settings: Settings, logger: logging.Logger, **_: Any) -> None:
     forms.guard(logger, settings)
     forms.guard(get_multiprocessing_logger(), settings)
     forms.log_uncaught_exceptions()
-    # At INFO, Alembic tells of its plugins, and a pool of SQLite that it was disposed of.
-    for noisy in ("alembic", "sqlalchemy.pool"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    forms.quiet_libraries()
 
 
 def _replace_prints(settings: Settings, instance: Any, **_: Any) -> None:

@@ -193,8 +193,8 @@ def make_fetch(
     return Fetch(method, url, named, content, bounds, more["keep_bytes"], more["raise_for_status"])
 
 
-def _percent_of(answer: Answer) -> int | None:
-    return min(100, answer.received * 100 // answer.length) if answer.length else None
+def _percent_of(answer: Answer, most: int = 100) -> int | None:
+    return min(most, answer.received * most // answer.length) if answer.length else None
 
 
 def _content_fields(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
@@ -245,8 +245,7 @@ class Download:
             with path.open("wb") as file:
                 for piece in answer.pieces():
                     file.write(content.add(piece))
-                    percent = min(99, answer.received * 99 // answer.length) if answer.length else None
-                    report(percent, {"bytes": answer.received, "total": answer.length})
+                    report(_percent_of(answer, 99), {"bytes": answer.received, "total": answer.length})
             kind = media_type(answer.headers.get("content-type"))
             name = self.name or name_of_url(answer.url)
             known = {"url": answer.url, "name": name, "size": content.size, "sha256": content.sha256}

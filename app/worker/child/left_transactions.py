@@ -90,16 +90,12 @@ def roll_back_connections() -> None:
     for record, thread in [*_held.items()]:
         connection = record.dbapi_connection
         may_be_busy = goes_on(thread) and thread is not threading.main_thread()
-        if connection is None or (may_be_busy and not _is_sqlite()):
+        if connection is None or (may_be_busy and engine().dialect.name != SQLITE):
             continue
         if not record.info.get(_TOLD):  # it may be kept for as long as this process lives
             record.info[_TOLD] = True
             logger.warning("a body left a connection of the engine in use: its transactions are rolled back")
         engine().dialect.do_rollback(connection)
-
-
-def _is_sqlite() -> bool:
-    return engine().dialect.name == SQLITE
 
 
 def _taken(_connection: Any, record: Any, _proxy: Any) -> None:

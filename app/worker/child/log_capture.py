@@ -69,7 +69,9 @@ class LogCapture:
             _Process.capture.remove()
         _Process.capture = self
         self._replace(logging.Logger, "callHandlers", self._call_handlers(logging.Logger.callHandlers))
-        set_by_worker = {each: each.level for each in map(_logger, _SET_BY_WORKER) if each.level > self._level}
+        set_by_worker = {
+            each: each.level for each in map(logging.getLogger, _SET_BY_WORKER) if each.level > self._level
+        }
         if set_by_worker:
             self._let_through(set_by_worker)
         for name, level in STREAM_LEVELS.items():
@@ -179,10 +181,6 @@ class PrintedLines:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _logger(name: str) -> logging.Logger:
-    return logging.getLogger(name)
 
 
 def _deciding(each: logging.Logger | None) -> logging.Logger | None:
