@@ -147,24 +147,18 @@ def _is_mistake(error: Exception) -> bool:
     return not isinstance(error, SQLAlchemyError)
 
 
-def _gauge(name: str, says: str, label: str, values: Mapping[str, float]) -> Metric:
-    """Return a gauge with a value for each of these values of its label."""
-    gauge = GaugeMetricFamily(name, says, labels=[label])
-    for key, value in values.items():
-        gauge.add_metric([key], value)
-    return gauge
-
-
-def _metrics_of_queues(depths: Sequence[QueueDepth]) -> Iterator[Metric]:
+def _metrics_of_queues(depths: Iterable[QueueDepth]) -> Iterable[Metric]:
     tasks = GaugeMetricFamily("tasks", "Unfinished tasks.", labels=["queue", "status"])
+    oldest = GaugeMetricFamily(
+        "task_queue_oldest_seconds", "Age in seconds of the oldest pending task that is due.", labels=["queue"]
+    )
+    length = GaugeMetricFamily("celery_queue_length", "Pending tasks that are due.", labels=["queue_name"])
     for depth in depths:
         tasks.add_metric([depth.queue, "pending"], depth.pending)
         tasks.add_metric([depth.queue, "running"], depth.running)
-    oldest = {depth.queue: depth.oldest_pending_seconds for depth in depths}
-    yield tasks
-    yield _gauge("task_queue_oldest_seconds", "Age in seconds of the oldest pending task that is due.", "queue", oldest)
-    length = {depth.queue: depth.ready for depth in depths}
-    yield _gauge("celery_queue_length", "Pending tasks that are due.", "queue_name", length)
+        oldest.add_metric([depth.queue], depth.oldest_pending_seconds)
+        length.add_metric([depth.queue], depth.ready)
+    return tasks, oldest, length
 
 
 def _metrics_of_tasks(sums: Sequence[TaskSums]) -> Iterator[Metric]:
@@ -212,13 +206,22 @@ def _metrics_of_workers(workers: Iterable[WorkerLoad], queues: Iterable[str]) ->
     return up, active, slots, serving, processes_of
 
 
-def _metrics_of_outbox(lags: Sequence[OutboxLag]) -> Iterator[Metric]:
-    oldest = "Age in seconds of the oldest event that a consumer has before it."
-    waiting = {lag.consumer: lag.waiting for lag in lags}
-    yield _gauge("task_outbox_waiting", "Events of tasks that a consumer has before it.", "consumer", waiting)
-    yield _gauge("task_outbox_oldest_seconds", oldest, "consumer", {lag.consumer: lag.oldest_seconds for lag in lags})
-    set_aside = {lag.consumer: lag.set_aside for lag in lags}
-    yield _gauge("task_outbox_set_aside", "Events that a consumer has failed on five times.", "consumer", set_aside)
+def _metrics_of_outbox(lags: Iterable[OutboxLag]) -> Iterable[Metric]:
+    waiting = GaugeMetricFamily(
+        "task_outbox_waiting", "Events of tasks that a consumer has before it.", labels=["consumer"]
+    )
+    oldest = GaugeMetricFamily(
+        "task_outbox_oldest_seconds", "Age in seconds of the oldest event that a consumer has before it.",
+        labels=["consumer"],
+    )  # fmt: skip
+    set_aside = GaugeMetricFamily(
+        "task_outbox_set_aside", "Events that a consumer has failed on five times.", labels=["consumer"]
+    )
+    for lag in lags:
+        waiting.add_metric([lag.consumer], lag.waiting)
+        oldest.add_metric([lag.consumer], lag.oldest_seconds)
+        set_aside.add_metric([lag.consumer], lag.set_aside)
+    return waiting, oldest, set_aside
 
 
 # -- The metrics that a process counts itself, and the text of `/metrics` that tells all of them -----------------------
