@@ -63,7 +63,7 @@ lock: ## write requirements.lock (the image's packages), requirements-dev.lock (
 	sed -n 's/^requires = \["\(setuptools==[0-9.]*\)"\].*/\1/p' client/pyproject.toml | \
 		$(COMPILE) --output-file client/build.lock -
 	echo $(UV) | $(COMPILE) --output-file app/launcher/installer.lock -
-	$(PYTHON) -c "from app.launcher.venv import *; print(MARK + digest(open('requirements.txt').read()))" \
+	$(PYTHON) -c "from app.launcher.venv import *; print(MARK + requirements_digest(open('requirements.txt').read()))" \
 		>> requirements-dev.lock
 	rm -r .data/lock
 

@@ -23,7 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from app.core.process_start import GC_THRESHOLDS
 from app.launcher.options import DEFAULT_PORT, api_command
-from app.launcher.venv import become
+from app.launcher.venv import replace_process
 
 P = ParamSpec("P")
 INTERRUPTED = 130
@@ -78,8 +78,8 @@ PASSES_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 GRACE_SECONDS = 10
 
 
-def told(body: Callable[P, None]) -> Callable[P, None]:
-    """A command whose expected errors are one line each on stderr, and exit code 1."""
+def one_line_errors(body: Callable[P, None]) -> Callable[P, None]:
+    """Return a command whose expected errors are one line each on stderr, and exit code 1."""
 
     @wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -126,12 +126,12 @@ def beat(context: typer.Context) -> None:
 
 
 def _run_module(words: list[str]) -> None:
-    """In the place of this process, which would be run anew in each API process."""
-    raise typer.Exit(become([sys.executable, "-m", *words]))
+    """Run the module in the place of this process, which would be run anew in each API process."""
+    raise typer.Exit(replace_process([sys.executable, "-m", *words]))
 
 
 @cli.command()
-@told
+@one_line_errors
 def migrate() -> None:
     """Bring the database of DATABASE_URL to the newest schema, as `alembic upgrade head` does in a checkout."""
     from alembic import command
@@ -151,7 +151,7 @@ def migrate() -> None:
 
 
 @cli.command()
-@told
+@one_line_errors
 def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and beat.")]) -> None:
     """Let ROLE run the service on the tables of DATABASE_URL, which another role owns. Run it after each migration."""
     from app.core.config import get_settings
@@ -164,7 +164,7 @@ def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and
 
 
 @cli.command()
-@told
+@one_line_errors
 def create_admin() -> None:
     """Create the administrator that FIRST_ADMIN_* names. Prints `created`, or `exists` if the name is taken."""
     from app.core.config import get_settings
@@ -188,7 +188,7 @@ def create_admin() -> None:
 
 
 @cli.command()
-@told
+@one_line_errors
 def renew_encryption() -> None:
     """Encrypt with SECRET_KEY the secrets that a key of SECRET_KEY_PREVIOUS has encrypted. Prints their number."""
     from app.db.session import SessionLocal
@@ -200,7 +200,7 @@ def renew_encryption() -> None:
 
 
 @cli.command()
-@told
+@one_line_errors
 def check() -> None:
     """Read the settings and all tasks. Prints what is wrong, a line each, and exits with 1 if a task is.
 
@@ -274,7 +274,7 @@ def doctor(
 
 
 @cli.command()
-@told
+@one_line_errors
 def prune_audit(
     older_than: Annotated[float, typer.Option(min=1, help="Age in days; younger records stay.", metavar="DAYS")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
@@ -298,7 +298,7 @@ def prune_audit(
 
 
 @cli.command()
-@told
+@one_line_errors
 def import_beat_schedule(
     user: Annotated[str, typer.Option(metavar="NAME", help="The owner of the schedules and of their tasks.")],
     apply: Annotated[bool, typer.Option("--apply", help="Make them. Without it they are only printed.")] = False,
@@ -331,7 +331,7 @@ def import_beat_schedule(
             raise InvalidInput(f"there is no user {user}")
         lines = entries.import_entries(db, owner, entries.sources(modules), apply=apply, paused=paused)
     for line in lines:
-        typer.echo(f"{line.outcome:<7} {line.entry}: {line.told}")
+        typer.echo(f"{line.outcome:<7} {line.entry}: {line.text}")
         for each in line.left_out:
             typer.echo(f"        without {each}")
         if not line.is_known:

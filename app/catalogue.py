@@ -66,7 +66,7 @@ class TaskType:
 
     @property
     def always_reads(self) -> bool:
-        """Whether each task of this type reads tasks or files of its user."""
+        """Return whether each task of this type reads tasks or files of its user."""
         return self.reads_tasks or self.task_parameters.requires_files
 
     def reads(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -75,7 +75,7 @@ class TaskType:
 
 
 def redact_args(celery_task_name: str, args: list[Any]) -> list[Any]:
-    """Positional arguments as they are shown: by the names of the parameters that they go to."""
+    """Return positional arguments as they are shown: by the names of their parameters."""
     kind = catalogue().get(celery_task_name)
     return (kind.positions if kind else Parameters()).redact(args)
 
@@ -108,12 +108,12 @@ def tasks_kept_out() -> list[str]:
 
 @functools.cache
 def catalogue() -> dict[str, TaskType]:
-    """All tasks that may be created, by name."""
+    """Return all tasks that may be created, by name."""
     return read_tasks()[0]
 
 
 def known_queues() -> set[str]:
-    """The queues that are declared, and those that tasks name for themselves."""
+    """Return the queues that are declared, and those that tasks name for themselves."""
     return {*celery_app.amqp.queues, *(kind.queue for kind in catalogue().values() if kind.queue)}
 
 
@@ -138,7 +138,7 @@ def _place(task: Any) -> str:
 
 
 def find_type(celery_task_name: str) -> TaskType:
-    """The catalogue's entry. Raises UnknownTask, naming the field, also for a task that lacks its settings."""
+    """Return the catalogue's entry. Raises UnknownTask, naming the field, also for a task that lacks its settings."""
     found = catalogue().get(celery_task_name)
     if found is None or (found.needs_settings and found.missing_settings(get_settings())):
         message = Text(
@@ -162,7 +162,7 @@ def _did_you_mean(celery_task_name: str) -> str:
 
 
 def type_of(task: Any) -> TaskType:
-    """The entry of one task. Raises ForeignBase, UnusableParameter."""
+    """Return the entry of one task. Raises ForeignBase, UnusableParameter."""
     if not isinstance(task, SQLAlchemyTask):
         raise ForeignBase(
             "its base class does not record tasks: leave `base` out, or have it inherit from "
@@ -195,7 +195,7 @@ def type_of(task: Any) -> TaskType:
 
 
 def _attempts(task: Any) -> tuple[int, bool]:
-    """How often the body may fail by default, and whether the decorator says so itself."""
+    """Return how often the body may fail by default, and whether the decorator says so itself."""
     if task.max_attempts is not None:
         return task.max_attempts, True
     if getattr(task, "autoretry_for", ()) and task.max_retries is not None:

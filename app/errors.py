@@ -1,28 +1,15 @@
 """All errors that the service raises deliberately, in one tree.
 
     ServiceError
-    ├── Unauthenticated        InvalidCredentials, InvalidToken, SecondFactorRequired
-    ├── Forbidden              AdminOnly, TaskNotAllowed, PriorityNotAllowed, InsufficientScope, LoginOnly,
-    │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin: ForeignOrigin
-    ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
-    │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
-    │                          BulkDeedNotFound, ErrorGroupNotFound, WebhookNotFound, DeliveryNotFound,
-    │                          ScheduleNotFound, FileNotFound, ArtifactNotFound, WorkflowNotFound
-    ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
-    │                          KeptTasksTooLarge, WebhooksOff: EndpointsOff; WebhookLimit, WebhookDisabled,
-    │                          SecondFactorSet, SecondFactorOff, BulkDeedOver, IdempotentScheduleDeleted,
-    │                          FileInUse
-    ├── PreconditionFailed
-    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidSearch, InvalidTask,
-    │                          IdempotencyKeyReused, WeakPassword, PreviewRequired, TokenExpired, TokenMismatch,
-    │                          UnknownParameter, RepeatedParameter, InvalidSchedule, TooManyTimes, InvalidUpload
+    ├── Unauthenticated        no valid credentials
+    ├── Forbidden              valid ones, which do not suffice
+    ├── NotFound               also of what belongs to another user
+    ├── Conflict               the state does not allow it: nothing was changed
+    ├── PreconditionFailed     an outdated ETag
+    ├── InvalidInput           `errors` has the refused fields
     ├── RangeNotSatisfiable
-    ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
-    │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
-    │                          TooManyBulkDeeds, TooManySchedules
-    ├── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded,
-    │                          StorageUnavailable, ContentMissing
+    ├── TooManyRequests        QuotaExceeded: what one user may have
+    ├── Unavailable            it may work later
     └── StorageFull
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -405,7 +392,7 @@ class InvalidInput(ServiceError):
     def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
         if not errors and self.field is not None:
             errors = [{"loc": [self.field], "msg": self.title, "type": self.code}]
-        super().__init__(detail or told(self.title, errors or []))
+        super().__init__(detail or detail_of(self.title, errors or []))
         self.errors = errors or []
 
     @classmethod
@@ -415,23 +402,23 @@ class InvalidInput(ServiceError):
 
     def of_batch(self, at: int) -> Self:
         """Say that it is about the task at this index of a batch. Returns the error itself."""
-        is_made = self.detail == told(self.title, self.errors)
+        is_made = self.detail == detail_of(self.title, self.errors)
         self.errors = [{**each, "loc": ["tasks", at, *each["loc"]]} for each in self.errors]
-        self.detail = told(self.title, self.errors) if is_made else Text("tasks[{}]: {}", at, self.detail)
+        self.detail = detail_of(self.title, self.errors) if is_made else Text("tasks[{}]: {}", at, self.detail)
         return self
 
     def below(self, field: str) -> Self:
         """Say that it is about what this field holds. Returns the error itself."""
-        is_made = self.detail == told(self.title, self.errors)
+        is_made = self.detail == detail_of(self.title, self.errors)
         self.errors = [{**each, "loc": [field, *each["loc"]]} for each in self.errors]
-        self.detail = told(self.title, self.errors) if is_made else self.detail
+        self.detail = detail_of(self.title, self.errors) if is_made else self.detail
         return self
 
 
 MOST_TOLD = 3
 
 
-def told(title: str, errors: Sequence[FieldError]) -> str:
+def detail_of(title: str, errors: Sequence[FieldError]) -> str:
     """Return the place and the reason of the first errors, such as `kwargs.steps: is required`; else the title."""
     reasons = [_placed(each["loc"], each["msg"]) for each in errors[:MOST_TOLD] if each["msg"] != title]
     return joined("; ", reasons) if reasons else title
@@ -537,7 +524,7 @@ class InvalidSearch(InvalidInput):
 
     def __init__(self, reasons: Sequence[str], place: Sequence[str]) -> None:
         said: list[FieldError] = [{"loc": [*place[1:]], "msg": reason, "type": "search"} for reason in reasons]
-        super().__init__(told(self.title, said), [{**each, "loc": [*place]} for each in said])
+        super().__init__(detail_of(self.title, said), [{**each, "loc": [*place]} for each in said])
 
 
 class IdempotencyKeyReused(InvalidInput):

@@ -85,7 +85,7 @@ Every error has the media type `application/problem+json` (RFC 9457) and a stabl
 
 
 def create_app() -> FastAPI:
-    """An application on the settings of this process."""
+    """Return an application on the settings of this process."""
     settings = get_settings()
     check_task_modules(settings)
     check_first_admin_password(settings)
@@ -184,7 +184,7 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
 
 @contextmanager
 def _rarely_collected() -> Iterator[None]:
-    """What was imported and built until now stays: to walk it, the collector holds all requests up for 100 ms."""
+    """Keep what was imported until now from the collector, which would hold all requests up for 100 ms."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -203,7 +203,7 @@ WAITING_PER_USER = 100
 
 @asynccontextmanager
 async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
-    """The threads, and what does together what is asked for at the same moment.
+    """Start the threads, and the batches of what is asked for at the same moment.
 
     At the end what is in flight is answered.
     """
@@ -226,7 +226,7 @@ async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def _mcp(settings: Settings) -> AsyncIterator[dict[str, Any]]:
-    """What answers the requests of the MCP endpoint, if there is one."""
+    """Start what answers the MCP endpoint, if there is one."""
     if not settings.mcp_enabled:
         yield {}
         return
@@ -237,13 +237,13 @@ async def _mcp(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 
 
 def _tell_of_an_unbounded_server(settings: Settings) -> None:
-    """What bounds a request's headers stands in uvicorn's protocol, which only its command line chooses."""
+    """Warn where headers are unbounded: uvicorn's protocol bounds them, which only its command line chooses."""
     if settings.app_env == "production" and "uvicorn" in sys.modules and "app.api.http.protocol" not in sys.modules:
         logger.warning("headers have no end here: start uvicorn with --http app.api.http.protocol:BoundedProtocol")
 
 
 def _on_ready(settings: Settings) -> None:
-    """What waits for the schema: the first administrator, and the keys of a rotation."""
+    """Do what waits for the schema: the first administrator, and the keys of a rotation."""
     _ensure_first_admin(settings)
     if settings.secret_key_previous:
         _renew_encryption()
@@ -261,7 +261,7 @@ def _renew_encryption() -> None:
 
 
 def _ensure_first_admin(settings: Settings) -> None:
-    """A database that is down must not keep the API from starting: /readyz tells about it."""
+    """Make the first administrator. A database that is down does not keep the API from starting: see /readyz."""
     if settings.first_admin_username is None or settings.first_admin_password is None:
         return
     try:

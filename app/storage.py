@@ -23,11 +23,10 @@ from app.core.config import get_settings
 from app.core.fork import PerProcess
 from app.errors import ContentMissing, StorageFull, StorageUnavailable
 
-logger = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+logger = logging.getLogger(__name__)
 
 # Of one read, and of one part of a write: a part of S3 has 5 MiB at least. Two parts are under way at once.
 READ_BYTES, PART_BYTES, S3_PART_BYTES, PARTS = 1024 * 1024, 1024 * 1024, 5 * 1024 * 1024, 2
@@ -66,7 +65,7 @@ class Storage:
             retries: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)}
             options: Any = {"mkdir": True} if self._is_local else {"retry_config": retries}
             try:
-                with _told():
+                with _storage_errors():
                     self._opened = from_url(self._url, **options)
             except OSError as error:  # of the directory
                 raise StorageUnavailable from error
@@ -92,21 +91,21 @@ class Storage:
             except BaseException as error:
                 handed.put(error)
                 raise
-            with _told():
+            with _storage_errors():
                 written.result()
 
     async def write_async(self, key: str, pieces: AsyncIterable[bytes]) -> None:
-        """As `write`, in an event loop."""
+        """Write as `write`, in an event loop."""
         import obstore
 
-        with _told():
+        with _storage_errors():
             await obstore.put_async(self._store, key, pieces, **self._options)
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from this place on, as far as there are so many."""
         import obstore
 
-        with _told():
+        with _storage_errors():
             return bytes(obstore.get_range(self._store, key, start=start, length=length)) if length else b""
 
     def pieces(self, key: str, start: int, end: int) -> Iterator[bytes]:
@@ -115,17 +114,17 @@ class Storage:
             yield self.read(key, at, length)
 
     async def pieces_async(self, key: str, start: int, end: int) -> AsyncIterator[memoryview]:
-        """As `pieces`, in an event loop."""
+        """Yield as `pieces`, in an event loop."""
         import obstore
 
         for at, length in _pieces(start, end):
-            with _told():
+            with _storage_errors():
                 piece = await obstore.get_range_async(self._store, key, start=at, length=length)
             yield memoryview(piece)
 
     @property
     def deletes_in_process(self) -> bool:
-        """Whether any process may delete, also one that forks."""
+        """Return whether any process may delete, also one that forks."""
         return self._is_local
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -140,7 +139,7 @@ class Storage:
     def _delete_object(self, key: str) -> None:
         import obstore
 
-        with _told(), suppress(FileNotFoundError):
+        with _storage_errors(), suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
     def path(self, key: str) -> Path | None:
@@ -202,7 +201,7 @@ def _unlink(path: Path) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _storage_errors() -> Iterator[None]:
     """Raise the errors of obstore as the service's own."""
     from obstore.exceptions import BaseError
 

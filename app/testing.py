@@ -110,7 +110,7 @@ class TaskRun:
     emitted: list[Emitted] = field(default_factory=list)
 
     def output(self, stream: str = "output") -> list[Any]:
-        """The chunks of one stream."""
+        """Return the chunks of one stream."""
         return [each.chunk for each in self.emitted if each.stream == stream]
 
     @property
@@ -160,10 +160,10 @@ class TaskRunner:
             files = LocalFiles(self.files, Path(folder))
             attempt = UnwrittenAttempt(claim, self.cancel_after, steps=dict(self.steps), files=files)
             attempt.trace(task)
-        return attempt.told()
+        return attempt.result()
 
     def _claim(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Claim:
-        """The claim of a task that was created with these arguments."""
+        """Return the claim of a task that was created with these arguments."""
         options = {"max_attempts": self.max_attempts, "retry_backoff_seconds": self.retry_backoff_seconds}
         given = {name: value for name, value in options.items() if value is not None}
         names = {"name": "test", "task_type": "test", "celery_task_name": task.name}
@@ -282,8 +282,8 @@ class UnwrittenAttempt:
         _, info, _, _ = tracer(request["id"], args, kwargs, request)
         return states.SUCCESS if info is None else str(info.state)
 
-    def told(self) -> TaskRun:
-        """What has become of it."""
+    def result(self) -> TaskRun:
+        """Return the outcome of the run."""
         ((outcome, with_what),) = self.ends
         percents = [report.percent for report in self.reports if report.percent is not None]
         details = [report.detail for report in self.reports if report.detail is not None]
@@ -323,7 +323,7 @@ class UnwrittenAttempt:
         return self._steps.fault
 
     def count(self, what: str, amount: int, setting: str) -> None:
-        """A user's daily limit is kept in the database: here there is none."""
+        """Count nothing: a user's daily limit is in the database, and here there is none."""
 
     @contextmanager
     def body(self) -> Iterator[None]:
@@ -386,7 +386,7 @@ class UnwrittenAttempt:
 
 
 def _as_stored(value: Any) -> Any:
-    """The value as it is read back from its row."""
+    """Return the value as it is read back from its row."""
     return json.loads(dump_json(value))
 
 
@@ -398,6 +398,6 @@ else:
 
     @pytest.fixture
     def task_runner() -> Iterator[TaskRunner]:
-        """A TaskRunner of this test's own. The event loop of `async def` bodies is closed after the test."""
+        """Give a TaskRunner of this test. The event loop of `async def` bodies is closed after the test."""
         yield TaskRunner()
         coroutine_runner().close()

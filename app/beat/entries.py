@@ -117,14 +117,13 @@ def _line(value: crontab) -> str:
     A crontab fires on days that match both of its fields of days, a cron line on those that match one of them, unless
     one begins with `*` (crontab(5)).
     """
-    texts = [_text(part, getattr(value, f"_orig_{name}"), getattr(value, name)) for part, name in _pairs()]
+    texts = [
+        _text(part, getattr(value, f"_orig_{name}"), getattr(value, name))
+        for part, name in zip(PARTS, _FIELDS, strict=True)
+    ]
     if not texts[2].startswith("*") and not texts[4].startswith("*"):
         raise CannotCarryOver("crontab: both day_of_month and day_of_week, of which a cron line needs one alone")
     return " ".join(texts)
-
-
-def _pairs() -> Iterator[tuple[Part, str]]:
-    return zip(PARTS, _FIELDS, strict=True)
 
 
 def _text(part: Part, typed: Any, values: set[int]) -> str:
@@ -176,24 +175,24 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Line:
+class PlannedEntry:
     """An entry and what becomes of it.
 
-    told      its times and task in words, the schedule that it has, or why it is left with beat
+    text      its times and task in words, the schedule that it has, or why it is left with beat
     left_out  what of it the schedule does not have
     is_known  whether a worker knows its task; True while none runs
     """
 
     entry: str
     outcome: Outcome
-    told: str
+    text: str
     left_out: list[str] = field(default_factory=list)
     is_known: bool = True
 
 
 def import_entries(
     db: Session, user_id: UUID, sources: Iterable[Source], *, apply: bool, paused: bool = False
-) -> list[Line]:
+) -> list[PlannedEntry]:
     """Return what becomes of each entry, and with `apply` make the schedules: all, or none where one raises an error.
 
     Entries that have one already, whatever was changed about it, make no second one. An entry that cannot be carried
@@ -207,14 +206,18 @@ def import_entries(
         now = now_of(db)
         served = [worker.task_names for worker in workers.live(db, worker_lease())]
         seen: set[str] = set()
-        lines: list[Line] = []
+        lines: list[PlannedEntry] = []
         for source in sources:
             for name, entry in source.entries.items():
                 wanted = None
                 if name in seen:
-                    line = Line(name, Outcome.LEAVE, "another beat_schedule has an entry of this name too: rename one")
+                    line = PlannedEntry(
+                        name, Outcome.LEAVE, "another beat_schedule has an entry of this name too: rename one"
+                    )
                 elif name in imported:
-                    line = Line(name, Outcome.EXISTS, f"has {_state(imported[name])} schedule {imported[name].id}")
+                    line = PlannedEntry(
+                        name, Outcome.EXISTS, f"has {_state(imported[name])} schedule {imported[name].id}"
+                    )
                 else:
                     line, wanted = _planned(name, entry, source.timezone, owner, now)
                     line = replace(line, is_known=wanted is None or _is_known(wanted.task.celery_task_name, served))
@@ -243,7 +246,7 @@ def _state(schedule: Schedule) -> str:
 
 
 def _is_known(name: str, served: Sequence[Iterable[str] | None]) -> bool:
-    """Whether a worker that runs knows the task; of one that does not tell, and where none runs, nobody can say."""
+    """Return whether a live worker knows the task; also True where none runs, or one does not list its tasks."""
     return not served or any(names is None or name in names for names in served)
 
 
@@ -251,7 +254,7 @@ def _rights(owner: Any) -> Rights:
     return Rights(owner.id, owner.role, owner.max_priority)
 
 
-def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tuple[Line, ScheduleCreate | None]:
+def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tuple[PlannedEntry, ScheduleCreate | None]:
     """Return what becomes of the entry, and the schedule that it is; checked as when one is made."""
     try:
         converted = convert(name, entry, timezone)
@@ -261,11 +264,11 @@ def _planned(name: str, entry: Any, timezone: str, owner: Any, now: Any) -> tupl
         scheduled_tasks.check_request(schedule.task, owner.id, schedule.id, now)
         check_may_create([wanted.task], _rights(owner))
     except CannotCarryOver as error:
-        return Line(name, Outcome.LEAVE, str(error)), None
+        return PlannedEntry(name, Outcome.LEAVE, str(error)), None
     except InvalidInput as error:
         told = "; ".join(f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in error.errors)
-        return Line(name, Outcome.LEAVE, told or error.detail), None
+        return PlannedEntry(name, Outcome.LEAVE, told or error.detail), None
     except ServiceError as error:
-        return Line(name, Outcome.LEAVE, error.detail), None
+        return PlannedEntry(name, Outcome.LEAVE, error.detail), None
     words = f"{in_words(timing_of(schedule), 'en')}: {schedule.celery_task_name}"
-    return Line(name, Outcome.CREATE, words, converted.left_out), wanted
+    return PlannedEntry(name, Outcome.CREATE, words, converted.left_out), wanted

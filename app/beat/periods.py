@@ -17,7 +17,7 @@ _TABLE = Base.metadata.tables[Period.__tablename__]
 
 
 def last_fired(db: Session, name: str) -> tuple[datetime, datetime]:
-    """When the entry fired last (for a new one: now), and the present time, both by the database's clock."""
+    """Return when the entry fired last (a new one: now), and the present time, both by the database's clock."""
     query = select(Period.fired_at, NOW).where(Period.name == name)
     with transaction(db):
         row = db.execute(query).one_or_none()

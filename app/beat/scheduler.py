@@ -2,7 +2,7 @@
 
 The database's clock says what is due, and the beat that moves the entry's row sends it. One that could not send moves
 the row back. One that is told to stop after it has moved a row sends that entry first. Celery's own schedule file is
-written as ever and not relied on. `start` begins what a beat process runs beside its schedule.
+written as ever and not relied on. `start_beside_beat` begins what a beat process runs beside its schedule.
 """
 
 import gc
@@ -58,20 +58,20 @@ class OncePerPeriod(PersistentScheduler):
             super().install_default_entries(data)
 
     def populate_heap(self, *args: Any, **kwargs: Any) -> None:
-        """As Celery's, after a look at what has fired while this beat was away."""
+        """Do as Celery, after a look at what has fired while this beat was away."""
         for entry in self.schedule.values():
             self._remember(entry)
         super().populate_heap(*args, **kwargs)
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's. A signal to stop waits from the moment an entry is taken until it is sent or given back."""
+        """Do as Celery. A signal to stop waits from the moment an entry is taken until it is sent or given back."""
         try:
             return super().tick(*args, **kwargs)
         finally:
             self._signals.release()
 
     def is_due(self, entry: Any) -> Any:
-        """Whether this process has to send the entry now."""
+        """Return whether this process has to send the entry now."""
         wait = self._not_before - time.monotonic()
         if wait > 0 or not self._remember(entry):
             return schedstate(is_due=False, next=max(wait, RETRY_SECONDS))
@@ -103,7 +103,7 @@ class OncePerPeriod(PersistentScheduler):
             self._give_back(entry)
 
     def _connected(self) -> bool:
-        """Whether the broker can be used.
+        """Return whether the broker can be used.
 
         Celery waits without end for the first connection. It is made here, where a signal still stops this beat.
         """
@@ -143,7 +143,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class HeldSignals:
-    """Those of this process."""
+    """Delays SIGTERM and SIGINT of this process between `hold` and `release`."""
 
     def __init__(self) -> None:
         self._handlers: dict[signal.Signals, Any] = {}
@@ -171,7 +171,7 @@ class HeldSignals:
 # -- What a beat process runs beside its schedule ----------------------------------------------------------------------
 
 
-def start() -> None:
+def start_beside_beat() -> None:
     """Start maintenance and the sending of hints, in threads that end with the process."""
     settings = get_settings()
     warn_of_settings(settings)

@@ -63,7 +63,7 @@ class Settings(SettingFields):
     @field_validator("task_log_bytes")
     @classmethod
     def _holds_log_lines(cls, value: int) -> int:
-        """One line may be as long as a message, a traceback and its fields together."""
+        """Refuse less than one line may have: a message, a traceback and its fields together."""
         if 0 < value < LEAST_LOG_BYTES:
             raise ValueError(f"0 keeps no log lines; else it is {LEAST_LOG_BYTES} at least")
         return value
@@ -77,7 +77,7 @@ class Settings(SettingFields):
     @field_validator("database_url", "celery_broker_url", "celery_result_backend")
     @classmethod
     def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
-        """With a `/` or `@` in it, part of a password is taken for the port or host, and quoted in an error."""
+        """Check the port: a password with `/` or `@` is in part taken for the port or host, and quoted in an error."""
         urls = value.get_secret_value().split(";") if value else []
         try:
             is_wrong = any(urlsplit(each).netloc.count("@") > 1 or urlsplit(each).port == 0 for each in urls)
@@ -92,7 +92,7 @@ class Settings(SettingFields):
     @field_validator("celery_broker_url")
     @classmethod
     def _is_of_a_broker(cls, value: SecretStr | None) -> SecretStr | None:
-        """Celery takes what has no scheme for RabbitMQ, and one that it does not know for a fault that passes."""
+        """Refuse what Celery takes for RabbitMQ, having no scheme, and a scheme that it would wait for without end."""
         for url in value.get_secret_value().split(";") if value else []:
             scheme, separator, _ = url.partition("://")
             if not separator or (scheme.lower().partition("+")[0] not in BROKERS and "." not in scheme):
@@ -120,7 +120,7 @@ class Settings(SettingFields):
 
     @cached_property
     def signing_key(self) -> str:
-        """What signs access tokens, never shorter than 32 bytes.
+        """Return what signs access tokens, never shorter than 32 bytes.
 
         Outside production a short key is stretched (the start warns of it) and a missing one made up, so that the first
         steps work; a made-up key differs between processes, hence the warning.
@@ -132,12 +132,12 @@ class Settings(SettingFields):
 
     @cached_property
     def accepted_keys(self) -> list[str]:
-        """What access tokens may be signed with: `signing_key`, and SECRET_KEY_PREVIOUS, which signs nothing."""
+        """Return what access tokens may be signed with: `signing_key`, and SECRET_KEY_PREVIOUS, which signs nothing."""
         return [self.signing_key, *(_stretched(key.get_secret_value()) for key in self.secret_key_previous)]
 
     @property
     def database_engine(self) -> str:
-        """POSTGRESQL, MYSQL or SQLITE of `app/core/engines.py`; PostgreSQL where no database is named."""
+        """Return POSTGRESQL, MYSQL or SQLITE of `app/core/engines.py`; PostgreSQL where no database is named."""
         return (
             engines.POSTGRESQL if self.database_url is None else engines.engine_of(self.database_url.get_secret_value())
         )
@@ -149,12 +149,12 @@ class Settings(SettingFields):
 
     @property
     def webhook_keys(self) -> list[bytes]:
-        """What WEBHOOK_SECRET holds, the newest first."""
+        """Return what WEBHOOK_SECRET holds, the newest first."""
         return _webhook_keys(self.webhook_secret)
 
     @cached_property
     def message_keys(self) -> tuple[bytes, ...]:
-        """What signs messages (the first) and what they may be signed with (any)."""
+        """Return what signs messages (the first) and what they may be signed with (any)."""
         return tuple(hmac.digest(key.encode(), b"task_service: messages", "sha256") for key in self.accepted_keys)
 
     @property
@@ -181,14 +181,14 @@ def _verifying(url: str) -> str:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once. Raises ConfigurationError, with a line for each refused setting."""
+    """Return this process's settings, read once. Raises ConfigurationError, a line for each refused setting."""
     try:
         return Settings()
     except ValidationError as error:
         refused = [
             f"configuration: {_shown_name(problem['loc'])}{line}{_shown_example(problem['loc'])}"
             for problem in error.errors(include_input=False)
-            for line in _plain_message(problem["msg"]).splitlines()
+            for line in problem["msg"].removeprefix("Value error, ").splitlines()
         ]
         raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
     except UnicodeDecodeError as error:
@@ -201,16 +201,12 @@ def _stretched(key: str) -> str:
     return key if len(key.encode()) >= MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
 
 
-def _plain_message(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
 def _shown_name(loc: tuple[int | str, ...]) -> str:
     return f"{str(loc[0]).upper()}: " if loc else ""
 
 
 def _shown_example(loc: tuple[int | str, ...]) -> str:
-    """A value that the refused setting takes, as it is written in `.env`: an example of the field, or its default."""
+    """Return a value that the refused setting takes, as `.env` has it: an example of the field, or its default."""
     field = Settings.model_fields.get(str(loc[0])) if loc else None
     value = (field.examples or [field.default])[0] if field else None
     if value is None or value == []:
@@ -246,7 +242,7 @@ class CheckedSettings(Protocol):
 
 
 def refused_in_production(settings: CheckedSettings) -> Iterator[str]:
-    """A sentence for each setting that must not go into production."""
+    """Yield a sentence for each setting that must not go into production."""
     key = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if not key:
         yield "needs SECRET_KEY (at least 32 bytes, random)"

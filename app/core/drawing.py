@@ -242,7 +242,7 @@ class Chart:
 
     @property
     def shown(self) -> dict[str, object]:
-        """What a reader points at, for `charts.js`."""
+        """Return what a reader points at, for `charts.js`."""
         return {
             "begin": self.begin.timestamp(),
             "step": int(self.step.total_seconds()),

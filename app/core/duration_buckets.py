@@ -14,26 +14,26 @@ LAST = 1 + math.floor(PER_DOUBLING * math.log2(LONGEST_SECONDS / SHORTEST_SECOND
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket of a duration."""
+    """Return the bucket of a duration."""
     if seconds < SHORTEST_SECONDS:
         return 0
     return min(LAST, 1 + math.floor(PER_DOUBLING * math.log2(seconds / SHORTEST_SECONDS)))
 
 
 def start_of(bucket: int) -> float:
-    """The shortest duration of a bucket, in seconds."""
+    """Return the shortest duration of a bucket, in seconds."""
     return 0.0 if bucket == 0 else SHORTEST_SECONDS * 2 ** ((bucket - 1) / PER_DOUBLING)
 
 
 def middle_of(bucket: int) -> float:
-    """The duration that stands for the bucket: as many times its start as its end is of it."""
+    """Return the duration that stands for the bucket: as many times its start as its end is of it."""
     if bucket == 0:
         return SHORTEST_SECONDS
     return math.sqrt(start_of(bucket) * start_of(bucket + 1))
 
 
 def percentiles(numbers: Mapping[int, int], percents: Sequence[int]) -> list[float | None]:
-    """Each percentile (nearest rank) of durations that are counted by bucket. None where there are none."""
+    """Return each percentile (nearest rank) of durations that are counted by bucket. None where there are none."""
     total = sum(numbers.values())
     if total == 0:
         return [None] * len(percents)

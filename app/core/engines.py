@@ -46,13 +46,13 @@ def with_driver(url: str) -> str:
 
 
 def _names_a_file(rest: str) -> bool:
-    """The same one for every process, whatever its working directory: neither `:memory:` nor a relative path."""
+    """Return whether every process finds the same file, whatever its working directory: `:memory:` is none."""
     path = rest.removeprefix("/").partition("?")[0]
     return rest.startswith("/") and Path(path).is_absolute() and not path.endswith("/")
 
 
 def _sqlite_fault() -> str:
-    """What is wrong with the library that Python brings; "" if it is new enough."""
+    """Return what is wrong with the library that Python brings; "" if it is new enough."""
     import sqlite3
 
     if sqlite3.sqlite_version_info >= OLDEST_SQLITE:
@@ -62,5 +62,5 @@ def _sqlite_fault() -> str:
 
 
 def engine_of(url: str) -> str:
-    """POSTGRESQL, MYSQL (also for MariaDB) or SQLITE, for a URL that `with_driver` has returned."""
+    """Return POSTGRESQL, MYSQL (also for MariaDB) or SQLITE, for a URL that `with_driver` has returned."""
     return url.partition("://")[0].partition("+")[0]

@@ -21,7 +21,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def error_key(message: str | None, origin: str = "") -> str:
-    """The key of a failure with this message, raised at `origin` (module and function)."""
+    """Return the key of a failure with this message, raised at `origin` (module and function)."""
     return f"{origin}\n{_without_values(message or '')}"
 
 

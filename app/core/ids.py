@@ -15,17 +15,17 @@ def new_id() -> UUID:
 
 
 def first_id_at(seconds: float) -> UUID:
-    """The lowest UUIDv7 of a time, given in seconds since 1970. Times out of range give the nearest one in range."""
+    """Return the lowest UUIDv7 of a time in seconds since 1970. Times out of range give the nearest in range."""
     return UUID(int=_milliseconds(seconds) << _RANDOM_BITS)
 
 
 def last_id_at(seconds: float) -> UUID:
-    """The highest UUIDv7 of a time, given in seconds since 1970. Times out of range give the nearest one in range."""
+    """Return the highest UUIDv7 of a time in seconds since 1970. Times out of range give the nearest in range."""
     return UUID(int=((_milliseconds(seconds) + 1) << _RANDOM_BITS) - 1)
 
 
 def time_of(identifier: UUID) -> float:
-    """The time in a UUIDv7, in seconds since 1970: that of the machine which made it."""
+    """Return the time in a UUIDv7, in seconds since 1970: that of the machine which made it."""
     return (identifier.int >> _RANDOM_BITS) / 1000
 
 

@@ -38,7 +38,7 @@ class DumpedDict(dict[str, Any]):
 
 
 def dumped(value: Any) -> Any:
-    """A copy of this list or dict that carries its JSON text, so that `dump_json` writes it once.
+    """Return a copy of this list or dict that carries its JSON text, so that `dump_json` writes it once.
 
     Raises ValueError and TypeError as `dump_json` does.
     """
@@ -71,7 +71,7 @@ def dump_json(value: Any) -> str:
 
 
 def json_size(value: Any) -> int:
-    """The size of the JSON text of `value`, in bytes. Raises ValueError and TypeError as `dump_json` does."""
+    """Return the size of the JSON text of `value`, in bytes. Raises ValueError and TypeError as `dump_json` does."""
     return len(dump_json(value))
 
 

@@ -76,7 +76,11 @@ def configure_logging(settings: Settings) -> None:
     for each in {each for name in _SERVER for each in logging.getLogger(name).handlers}:
         if not any(isinstance(present, RepeatFilter) for present in each.filters):
             each.addFilter(RepeatFilter())
-    # Alembic logs its plugins at INFO when the head is read.
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Leave out what libraries log at INFO: Alembic its plugins, a pool of SQLite that it was disposed of."""
     for noisy in ("alembic", "sqlalchemy.pool"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -53,7 +53,7 @@ class AccessClaims:
 
 @cache
 def _passwords() -> "CryptContext":
-    """Imported here: a process that only programs talk to, by API keys and tokens, hashes no password."""
+    """Return the hasher, imported here: where only programs call, with keys and tokens, none hashes a password."""
     from passlib.context import CryptContext
 
     # OWASP's second choice of Argon2id parameters: 19 MiB for each hash, so that several fit in memory at once.
@@ -64,7 +64,7 @@ def _passwords() -> "CryptContext":
 
 @cache
 def _jwt() -> Any:
-    """Imported by the first token: with `cryptography`, its backend, it takes 8 MiB and a twentieth of the start."""
+    """Return python-jose, imported by the first token: with `cryptography` 8 MiB and a twentieth of the start."""
     from jose import jwt
 
     return jwt

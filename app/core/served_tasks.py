@@ -30,7 +30,7 @@ class ServedTasks:
         self._read_again_at = 0.0
 
     def is_due(self) -> bool:
-        """Whether it is time to read the workers again. Then the caller does, and no other for a second."""
+        """Return whether it is time to read the workers again. Then the caller does, and no other for a second."""
         now = time.monotonic()
         if now < self._read_again_at:
             return False
@@ -48,18 +48,18 @@ class ServedTasks:
         self._by_queue = found
 
     def can_run(self, queue: str, name: str) -> bool:
-        """Whether a live worker serves the queue and knows the task."""
+        """Return whether a live worker serves the queue and knows the task."""
         if self._by_queue is None:
             return True
         names = self._by_queue.get(queue, frozenset())
         return names is None or name in names
 
     def is_served(self, queue: str) -> bool:
-        """Whether a live worker serves the queue."""
+        """Return whether a live worker serves the queue."""
         return self._by_queue is None or queue in self._by_queue
 
     def served(self) -> list[Served] | None:
-        """The same for a condition on many tasks; None where nothing is known yet."""
+        """Return the queues with the tasks served there, for a condition on many; None where nothing is known yet."""
         if self._by_queue is None:
             return None
         groups: dict[Names, list[str]] = {}

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def _split(value: Any) -> Any:
-    """A list as people write it into an environment variable: with commas or spaces, or as JSON."""
+    """Return a list as people write it into an environment variable: with commas or spaces, or as JSON."""
     if not isinstance(value, str):
         return value
     if not value.lstrip().startswith("["):

@@ -46,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def present_attempt() -> Any | None:
-    """The attempt for which this code runs."""
+    """Return the attempt for which this code runs."""
     if not _Process.runs_bodies:
         return None
     attempt = _of_context.get()
@@ -70,12 +70,12 @@ def start_for_service(thread: threading.Thread) -> None:
 
 
 def is_of_service(thread: threading.Thread) -> bool:
-    """Whether `start_for_service` has started the thread."""
+    """Return whether `start_for_service` has started the thread."""
     return hasattr(thread, _OF_SERVICE)
 
 
 def goes_on(thread: threading.Thread) -> bool:
-    """Whether the thread runs.
+    """Return whether the thread runs.
 
     Not by `is_alive`: once an exception of a signal's handler has broken off a `join`, that is False of a thread that
     runs, up to Python 3.12.
@@ -102,7 +102,7 @@ class ServiceThread:
                 start_for_service(self._thread)
 
     def leave(self) -> None:
-        """In the thread, which does nothing more: the next `start` starts another one."""
+        """Leave the thread that calls this, as its last act: the next `start` starts another one."""
         with self._lock:
             if self._thread is threading.current_thread():
                 self._thread = None
@@ -132,7 +132,7 @@ def threads_of(attempt: Any) -> list[threading.Thread]:
 
 
 def hand_on() -> None:
-    """From now on, threads work for the attempt that started them. A second call changes nothing."""
+    """Have threads work, from now on, for the attempt that started them. A second call changes nothing."""
     _Process.runs_bodies = True
     if not _Process.undo:
         _replace(threading.Thread, "start", _attributing_start(threading.Thread.start))
@@ -224,7 +224,7 @@ class CoroutineRunner:
             raise
 
     async def _noted(self, coroutine: Coroutine[Any, Any, T], begun: threading.Event) -> T:
-        """The coroutine, known to `cancel` while it runs."""
+        """Return the coroutine, known to `cancel` while it runs."""
         begun.set()
         task = asyncio.current_task()
         if task is None or threading.current_thread() is not threading.main_thread():

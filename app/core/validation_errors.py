@@ -17,19 +17,10 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_ERRORS = 50
 MAX_LOC_CHARACTERS = 100
 # The messages of these errors can quote the value; pydantic's other messages hold fixed text and the schema's limits.
-_MAY_QUOTE = frozenset(
-    {
-        "value_error",
-        "assertion_error",
-        "json_invalid",
-        "iteration_error",
-        "mapping_type",
-        "get_attribute_error",
-        "timezone_offset",
-        "datetime_object_invalid",
-        "url_syntax_violation",
-    }
-)
+_MAY_QUOTE = frozenset({
+    "value_error", "assertion_error", "json_invalid", "iteration_error", "mapping_type",
+    "get_attribute_error", "timezone_offset", "datetime_object_invalid", "url_syntax_violation",
+})  # fmt: skip
 # The last two are raised for large bodies: looking through one takes half a millisecond.
 _FIXED = frozenset({*get_args(ErrorType), "too_many_fields", "too_many_values"}) - _MAY_QUOTE
 _GENERIC = "The value is not valid"

@@ -37,7 +37,7 @@ class Workshop:
     def command(
         self, name: str, arguments: Sequence[str], on_line: Callable[[str], None], death: signal.Signals
     ) -> ManagedProcess:
-        """A process, not started yet, that runs `python -m arguments` and logs to `<data-dir>/log/<name>.log`.
+        """Return a process, not started yet, that runs `python -m arguments` and logs to `<data-dir>/log/<name>.log`.
 
         `death` is the signal that it gets when the launcher dies.
         """
@@ -75,7 +75,7 @@ class Workshop:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The message of the last exception in these lines as one line, or else the last line."""
+    """Return the message of the last exception in these lines as one line, or else the last line."""
     told = [line.strip() for line in lines if line.strip() and not line.strip().startswith(MANUALS)]
     heads = [number for number, line in enumerate(told) if EXCEPTION.match(line)]
     return " ".join(told[heads[-1] :] if heads else told[-1:])
@@ -124,7 +124,7 @@ class CommandPart:
         self._process.send(signal.SIGTERM)
 
     def tail(self, lines: int = 5) -> list[str]:
-        """No lines: the console has shown them already."""
+        """Return no lines: the console has shown them already."""
         del lines
         return []
 

@@ -71,11 +71,11 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _process_on(self, port: int) -> ManagedProcess:
-        """The server's process, not started yet."""
+        """Return the server's process, not started yet."""
 
     @abstractmethod
     def _ready(self, port: int) -> bool:
-        """Whether this very server answers there."""
+        """Return whether this very server answers there."""
 
     def _start_on_a_port(self) -> None:
         """Try until it runs: the port may be taken before the bind, or children of a killed server may still end."""

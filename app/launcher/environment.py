@@ -58,12 +58,12 @@ class Environment:
 
     @property
     def password_was_given(self) -> bool:
-        """Whether the environment or `.env` names the first administrator's password."""
+        """Return whether the environment or `.env` names the first administrator's password."""
         return PASSWORD in self.given
 
     @property
     def password_is_new(self) -> bool:
-        """Whether it was generated now. An administrator that exists already has another password then."""
+        """Return whether it was generated now. An administrator that exists already has another password then."""
         return PASSWORD not in self.given and PASSWORD not in self.kept
 
     def name_embedded(self, name: str, url: str) -> None:
@@ -76,23 +76,23 @@ class Environment:
         write_env(self.env_file, self.values, HEADING)
 
     def task_packages(self) -> set[str]:
-        """The packages of TASK_MODULES, which is a list with commas or one of JSON."""
+        """Return the packages of TASK_MODULES, which is a list with commas or one of JSON."""
         return {module.partition(".")[0] for module in re.findall(r"[\w.]+", self.given.get(TASK_MODULES, ""))}
 
     def import_path(self) -> list[str]:
-        """The folders in which the parts find modules, beside those of Python itself."""
+        """Return the folders in which the parts find modules, beside those of Python itself."""
         return [str(self.root), *filter(None, self.values.get(IMPORT_PATH, "").split(os.pathsep))]
 
     def for_parts(self) -> dict[str, str]:
-        """The complete environment of a part. Parts run in the project's root, where Python finds `app`."""
+        """Return the complete environment of a part. Parts run in the project's root, where Python finds `app`."""
         return {**self._inherited(), **self.values, "PYTHONUNBUFFERED": "1"}
 
     def for_imports(self) -> dict[str, str]:
-        """The environment of the process that imports for the parts, which runs outside of the project's root."""
+        """Return the environment of the process that imports for the parts, outside of the project's root."""
         return {**self._inherited(), IMPORT_PATH: os.pathsep.join(self.import_path()), "PYTHONUNBUFFERED": "1"}
 
     def _inherited(self) -> dict[str, str]:
-        """What Python would not find the application with is gone; what it has compiled is kept, in any case."""
+        """Remove what Python would not find the application with; keep what it has compiled, in any case."""
         inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         if not os.access(self.root / "app", os.W_OK):
             inherited.setdefault("PYTHONPYCACHEPREFIX", str(self.env_file.parent.absolute() / "pycache"))
@@ -100,12 +100,12 @@ class Environment:
 
 
 def _absolute(import_path: str) -> str:
-    """The same folders for a process with another working directory."""
+    """Return the same folders for a process with another working directory."""
     return os.pathsep.join(str(Path.cwd() / folder) for folder in import_path.split(os.pathsep))
 
 
 def _known() -> set[str]:
-    """The names of the service's settings."""
+    """Return the names of the service's settings."""
     from app.core.config import Settings
 
     return {name.upper() for name in Settings.model_fields}
@@ -120,7 +120,7 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def quoted_value(value: str) -> str | None:
-    """The value in a form that both read back unchanged; None when there is none."""
+    """Return the value in a form that both read back unchanged; None when there is none."""
     if BARE_VALUE.fullmatch(value):
         return value
     if "${" in value or "\0" in value or "\r" in value:
@@ -134,7 +134,7 @@ def quoted_value(value: str) -> str | None:
 
 
 def render_env(values: Mapping[str, str], heading: str) -> str:
-    """The text of a file with these values, below the heading as comments."""
+    """Return the text of a file with these values, below the heading as comments."""
     lines = [f"# {line}" for line in heading.splitlines()]
     for name, value in values.items():
         text = quoted_value(value)
@@ -150,7 +150,7 @@ def write_env(path: Path, values: Mapping[str, str], heading: str) -> None:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The values in the file that are not empty, as python-dotenv reads them; {} when there is no file."""
+    """Return the values in the file that are not empty, as python-dotenv reads them; {} when there is no file."""
     from dotenv import dotenv_values
 
     if not path.is_file():

@@ -85,7 +85,7 @@ def uv_installer(uv: str, python: Path, listed: str = "") -> Installer:
 
 
 def working_uv(directories: str | None = None) -> str | None:
-    """The path of uv, if it is in these directories (on PATH) and runs (a pyenv shim may be there and fail)."""
+    """Return the path of uv, if it is in these directories (on PATH) and runs (a pyenv shim may be there and fail)."""
     path = shutil.which("uv", path=directories)
     if path is None:
         return None
@@ -112,7 +112,7 @@ def fetched_uv(directory: Path, python: Path, lock: int | None) -> Installer | N
 
 
 def variables_for_uv(listed: str) -> dict[str, str]:
-    """The variables that tell uv pip's settings. Those that the user has set for uv are left alone."""
+    """Return the variables that tell uv pip's settings. Those that the user has set for uv are left alone."""
     found: dict[str, str] = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")

@@ -24,7 +24,7 @@ def read_options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the command."""
+    """Return the options of the command."""
     made = argparse.ArgumentParser(
         prog="run_server.py",
         description="Start the whole service: a database of its own and embedded Valkey (unless DATABASE_URL and "
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def port_number(text: str) -> int:
-    """The type of `--port`. Raises ArgumentTypeError outside of 1 to 65535."""
+    """Return the type of `--port`. Raises ArgumentTypeError outside of 1 to 65535."""
     number = int(text)
     if not 0 < number < 65536:  # noqa: PLR2004
         raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
@@ -60,7 +60,7 @@ def port_number(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """The type of options that count processes. Raises ArgumentTypeError below 1."""
+    """Return the type of options that count processes. Raises ArgumentTypeError below 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
@@ -76,7 +76,7 @@ _DATABASE_PLACES = {POSTGRESQL: Path("postgres", "data"), SQLITE: Path("tasks.db
 
 
 def chosen_engine(url: str | None, asked: str | None, directory: Path) -> str:
-    """The engine of the run: that of DATABASE_URL, or what `--database` asks for, or PostgreSQL.
+    """Return the engine of the run: that of DATABASE_URL, or what `--database` asks for, or PostgreSQL.
 
     Raises LauncherError where these two, or `--database` and an earlier start, do not agree, and for a database that
     the service cannot use.
@@ -111,12 +111,12 @@ def _checked_engine(url: str) -> str:
 
 
 def sqlite_file(directory: Path) -> Path:
-    """The path of SQLite's database in this data directory."""
+    """Return the path of SQLite's database in this data directory."""
     return directory / _DATABASE_PLACES[SQLITE]
 
 
 def sqlite_url(directory: Path) -> str:
-    """What DATABASE_URL is for this file."""
+    """Return what DATABASE_URL is for this file."""
     return f"sqlite:///{quote(str(sqlite_file(directory)))}"
 
 
@@ -138,7 +138,7 @@ EXPRESS_QUEUE = "high_priority"
 
 
 def api_command(options: argparse.Namespace, port: int, *, grace: int = 5) -> list[str]:
-    """The API on this port. Requests that are under way have `grace` seconds once it is told to stop."""
+    """Return the API on this port. Requests that are under way have `grace` seconds once it is told to stop."""
     command = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(port), "--no-server-header",
                "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
                "--timeout-graceful-shutdown", str(grace)]  # fmt: skip
@@ -151,7 +151,7 @@ def api_command(options: argparse.Namespace, port: int, *, grace: int = 5) -> li
 
 
 def worker_commands(options: argparse.Namespace, name_of: Callable[[str], str] = str) -> dict[str, list[str]]:
-    """The workers by their names: as many as the options ask for, and the express slot.
+    """Return the workers by their names: as many as the options ask for, and the express slot.
 
     `name_of` gives each another name than a worker that is still there.
     """

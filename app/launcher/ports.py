@@ -11,7 +11,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now. Raises OSError for an address or port that it may not use.
+    """Return whether a server could listen there now. Raises OSError for an address or port that it may not use.
 
     Connections of an earlier server that linger do not count, as servers set SO_REUSEADDR.
     """
@@ -28,12 +28,12 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_loopback_port() -> int:
-    """A port of 127.0.0.1 that is free now, chosen by the kernel."""
+    """Return a port of 127.0.0.1 that is free now, chosen by the kernel."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def next_free(host: str, port: int, tries: int = 100) -> int | None:
-    """The first free port among `tries` from this one on; None when all are taken."""
+    """Return the first free port among `tries` from this one on; None when all are taken."""
     return next((number for number in range(port, min(port + tries, 65536)) if is_free(host, number)), None)

@@ -50,7 +50,7 @@ class StatementFilter:
         self._in_line = False
 
     def is_kept(self, piece: bytes) -> bool:
-        """Whether the next piece of the log belongs to no statement."""
+        """Return whether the next piece of the log belongs to no statement."""
         if not self._in_line and not piece.startswith(b"\t"):
             self._in_statement = _LOGGED_STATEMENT.match(piece) is not None
         self._in_line = not piece.endswith(b"\n")
@@ -105,7 +105,7 @@ def _identity_works(identity: str, program: Path, directory: Path) -> bool:
 
 
 def choose_identity(program: Path, directory: Path) -> str:
-    """The identity (see `child.py`) with which this program can write to the directory; the identity then owns it.
+    """Return the identity (see `child.py`) with which this program can write to the directory, which it then owns.
 
     Raises LauncherError when there is none.
     """
@@ -300,7 +300,7 @@ class EmbeddedPostgres(EmbeddedServer):
         )  # fmt: skip
 
     def _ready(self, _port: int) -> bool:
-        """Whether the eighth line of this server's postmaster.pid says `ready`, as pg_ctl checks."""
+        """Return whether the eighth line of this server's postmaster.pid says `ready`, as pg_ctl checks."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:

@@ -153,7 +153,7 @@ class ManagedProcess:
                 on_line(text)
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs, and before the first start."""
+        """Return the exit code; None while it runs, and before the first start."""
         return self._process.poll() if self._process else None
 
     @property
@@ -198,7 +198,7 @@ class ManagedProcess:
             self._reader.join(timeout=2)  # not for ever: a child that outlived the program may hold the pipe
 
     def tail(self, lines: int = 5) -> list[str]:
-        """The last lines of its output since the last start, also those that the log could not take."""
+        """Return the last lines of its output since the last start, also those that the log could not take."""
         if self._reader:
             if not self.running:
                 self._join_reader()
@@ -226,7 +226,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name: state, parent, group, …; [] when there is no process."""
+    """Return the fields of /proc/PID/stat after the command: state, parent, group, …; [] without a process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -239,7 +239,7 @@ def _ps(*arguments: str) -> list[str]:
 
 
 def identity_of(pid: int) -> str | None:
-    """A text that is different for a later process with the same pid: its start time. None when there is no process."""
+    """Return a text that is another for a later process with the same pid: its start. None without a process."""
     if Path("/proc/self/stat").exists():
         fields = stat_fields(pid)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -249,7 +249,7 @@ def identity_of(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> str:
-    """The arguments of a process; "" when there is none."""
+    """Return the arguments of a process; "" when there is none."""
     if Path("/proc/self/cmdline").exists():
         try:
             raw = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -260,7 +260,7 @@ def command_line(pid: int) -> str:
 
 
 def group_members(group: int) -> list[int]:
-    """The pids of a process group that live. The kernel reuses the group's number only after all have ended."""
+    """Return the pids of a process group that live. The kernel reuses the group's number only after all have ended."""
     if Path("/proc/self/stat").exists():
         found = ((int(entry.name), stat_fields(int(entry.name))) for entry in Path("/proc").iterdir()
                  if entry.name.isdecimal())  # fmt: skip

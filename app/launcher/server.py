@@ -42,6 +42,9 @@ from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
 from app.launcher.valkey import EmbeddedValkey
 
+if TYPE_CHECKING:
+    from app.launcher.reloader import Reloader
+
 # -- What is printed once the service is ready -------------------------------------------------------------------------
 
 FIRST_TASK = {
@@ -100,9 +103,6 @@ def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
 
 
 # -- The server: its parts are started in order, watched, and stopped in order -----------------------------------------
-
-if TYPE_CHECKING:
-    from app.launcher.reloader import Reloader
 
 READY_SECONDS = 120.0
 OUTAGE_SECONDS = 5.0  # so long a server that the API misses is waited for without a word

@@ -131,7 +131,7 @@ class Supervisor:
                 self._console.say(f"{oldest.name} is the oldest of too many that end their tasks: terminated")
 
     def free_name(self, name: str) -> str:
-        """This name, or with a number behind it while parts of that name are still there."""
+        """Return this name, or with a number behind it while parts of that name are still there."""
         names = (name, *(f"{name}-{number}" for number in range(2, len(self._watched) + 3)))
         return next(each for each in names if each not in self._watched)
 
@@ -140,15 +140,15 @@ class Supervisor:
             watched.part.stop(hurry=self._stop.hurry)
 
     def deaths(self, name: str) -> int:
-        """How often a part has died since its last steady run."""
+        """Return how often a part has died since its last steady run."""
         return self._watched[name].deaths
 
     def exit_code(self, name: str) -> int | None:
-        """The exit code of a part's last death; None before one."""
+        """Return the exit code of a part's last death; None before one."""
         return self._watched[name].exit_code
 
     def last_line(self, name: str) -> str:
-        """What a part has said last."""
+        """Return what a part has said last."""
         return next(filter(str.strip, reversed(self._watched[name].part.tail(5))), "")
 
     def watch(self, beside: Callable[[], None] = lambda: None) -> None:
@@ -200,7 +200,7 @@ class Supervisor:
 
 
 def how_it_ended(code: int) -> str:
-    """An exit code in words; a negative one is a signal's number."""
+    """Return an exit code in words; a negative one is a signal's number."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -119,7 +119,7 @@ class EmbeddedValkey(EmbeddedServer):
         )  # fmt: skip
 
     def _ready(self, port: int) -> bool:
-        """Whether this server answers. Another server on the port does not know the password."""
+        """Return whether this server answers. Another server on the port does not know the password."""
         return self.poll() is None and self._ask(port, "PING") == "+PONG"
 
     def stop(self, grace: float = 10, hurry: Callable[[], bool] = lambda: False) -> None:

@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 
 def ensure_venv(root: Path, requirements: Sequence[str], say: Say = print) -> Path:
-    """The Python of `root/.venv` with the packages of these files below `root`; milliseconds when they are installed.
+    """Return the Python of `root/.venv`, with the packages of these files below `root`; quick if they are installed.
 
     Several processes may call it at the same time. Repairs an environment that a killed run left. Raises LauncherError.
     """
@@ -62,7 +62,7 @@ def ensure_venv(root: Path, requirements: Sequence[str], say: Say = print) -> Pa
 
 
 def python_of(venv: Path) -> Path:
-    """The path of an environment's Python."""
+    """Return the path of an environment's Python."""
     return venv / "Scripts" / "python.exe" if sys.platform == "win32" else venv / "bin" / "python"
 
 
@@ -71,12 +71,12 @@ def _packages_of(venv: Path) -> Path:
 
 
 def runs_in(venv: Path) -> bool:
-    """Whether this process runs in the environment."""
+    """Return whether this process runs in the environment."""
     return Path(sys.prefix).resolve() == venv.resolve()
 
 
 def expected_stamp(venv: Path, requirements: Sequence[str]) -> list[str]:
-    """The lines that the stamp must hold: a digest of each file, the Python, the place (scripts name it)."""
+    """Return the lines that the stamp must hold: a digest of each file, the Python, the place (scripts name it)."""
     locks = [name for name in LOCKS if REQUIREMENTS in requirements and (venv.parent / name).exists()]
     digests = [
         f"{name} {hashlib.sha256((venv.parent / name).read_bytes()).hexdigest()}" for name in (*requirements, *locks)
@@ -85,7 +85,7 @@ def expected_stamp(venv: Path, requirements: Sequence[str]) -> list[str]:
 
 
 def is_current(venv: Path, stamp: Sequence[str]) -> bool:
-    """Whether all of it is installed. Packages of further files do no harm: `run_server.py` runs beside the tests'."""
+    """Return whether all is installed. Packages of further files do no harm: `run_server.py` runs beside the tests'."""
     try:
         stamped = (venv / STAMP).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -159,12 +159,12 @@ def _installers(venv: Path, say: Say, lock: int | None) -> Iterator[Installer]:
 
 
 def missing_modules() -> list[str]:
-    """The modules that `python -m venv` needs and this Python lacks."""
+    """Return the modules that `python -m venv` needs and this Python lacks."""
     return [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
 
 
 def no_venv_line(missing: list[str]) -> str:
-    """The message for a Python without these modules."""
+    """Return the message for a Python without these modules."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return (
         f"this Python has no {' and no '.join(missing)} module: on Debian and Ubuntu "
@@ -204,7 +204,7 @@ def _install_packages(venv: Path, installer: Installer, packages: str, options: 
 
 
 def _steps(root: Path, requirements: Sequence[str], say: Say) -> list[tuple[list[Path], list[str]]]:
-    """What to install one after the other, with the installer's options: from the locks what they cover."""
+    """Return what to install one after the other, with the installer's options: from the locks what they cover."""
     files = [root / name for name in requirements]
     if REQUIREMENTS not in requirements:
         return [(files, [])]
@@ -222,13 +222,13 @@ def _text_of(files: Sequence[Path]) -> str:
 
 
 def _folders(root: Path, requirements: Sequence[str]) -> list[str]:
-    """The options that install the folders of sources: the client's. Their paths hold where the file is."""
+    """Return the options that install the folders of sources: the client's. Their paths hold where the file is."""
     found = EDITABLE.findall(_text_of([root / name for name in requirements]))
     return [f"--editable={root / folder}" for folder in found]
 
 
 def _write_stamp(venv: Path, stamp: Sequence[str]) -> None:
-    """The stamp comes last and at once, so that whatever is killed before is half made."""
+    """Write the stamp, last and at once: an environment that is killed before is half made."""
     fresh = venv / (STAMP + ".new")
     fresh.write_text("".join(f"{line}\n" for line in stamp), encoding="utf-8")
     fresh.replace(venv / STAMP)
@@ -240,7 +240,7 @@ def _free_megabytes(venv: Path) -> int:
 
 
 def _why_not_installed(venv: Path) -> str:
-    """One line with what to try, below what uv and pip have said."""
+    """Return one line with what to try, below what uv and pip have said."""
     if (free := _free_megabytes(venv)) < SCARCE_MEGABYTES:
         return f"the disk is nearly full, {free} MB are free: {venv} needs about 600 MB; make room and run this again"
     return (
@@ -252,7 +252,7 @@ def _why_not_installed(venv: Path) -> str:
 
 
 def _why_not_written(error: OSError, venv: Path) -> str:
-    """One line with the cause and what to do."""
+    """Return one line with the cause and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {venv} needs about 600 MB; make room and run this again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -269,18 +269,18 @@ MARK = "# of requirements.txt "
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
-def digest(requirements: str) -> str:
-    """A digest of what the text of a requirements file asks for, whatever its comments say."""
+def requirements_digest(requirements: str) -> str:
+    """Return a digest of what the text of a requirements file asks for, whatever its comments say."""
     lines = (_COMMENT.sub("", line).strip() for line in requirements.splitlines())
     return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()
 
 
 def why_unlocked(root: Path) -> str:
-    """Why requirements.txt below `root` cannot be installed from its locks, as half a sentence; empty if it can."""
+    """Return why requirements.txt cannot be installed from its locks, as half a sentence; empty if it can."""
     missing = [name for name in LOCKS if not (root / name).exists()]
     if missing:
         return f"there is no {missing[0]}"
-    mark = MARK + digest((root / REQUIREMENTS).read_text(encoding="utf-8"))
+    mark = MARK + requirements_digest((root / REQUIREMENTS).read_text(encoding="utf-8"))
     if mark not in (root / LOCKS[-1]).read_text(encoding="utf-8").splitlines():
         return f"{REQUIREMENTS} has changed since `make lock`"
     return ""
@@ -308,7 +308,7 @@ def run_in_venv(root: str, module: str, requirements: Sequence[str], *, options:
     if runs_in(place / ".venv"):
         return _run_main_here(module)
     command = [str(python), os.path.abspath(sys.argv[0]), *sys.argv[1:]]  # noqa: PTH100 - resolve() would follow links
-    return become(command)
+    return replace_process(command)
 
 
 def _run_main_here(module: str) -> int:
@@ -318,7 +318,7 @@ def _run_main_here(module: str) -> int:
         return 130
 
 
-def become(command: list[str]) -> int:
+def replace_process(command: list[str]) -> int:
     """Run this command in the place of this process: its signals and its exit code are the command's.
 
     On Windows it is a child process, and its exit code is returned.

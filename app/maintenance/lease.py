@@ -56,7 +56,7 @@ def release(db: Session, me: UUID) -> None:
 
 
 def _is_mine(db: Session, me: UUID) -> bool | None:
-    """Whether this process may take or renew the lease; None where there is no row yet.
+    """Return whether this process may take or renew the lease; None where there is no row yet.
 
     Without a lock, and in one round trip: most processes stand by, and do no more.
     """

@@ -62,7 +62,7 @@ PASSES: tuple[Pass, ...] = (
 # -- Asks in one statement which passes have anything to do: of an idle service it is all that a round costs -----------
 
 
-class Look:
+class WorkQuery:
     """The statement for these passes, as far as they have a condition. Built once for the queues that there are."""
 
     def __init__(self, passes: Iterable[Pass]) -> None:
@@ -129,9 +129,9 @@ class Maintenance:
         self._leading = False
         self._in_rounds = [one for one in passes if one.needs is not Needs.THREAD]
         self._by_themselves = [one for one in passes if one.needs is Needs.THREAD]
-        self._round_look, self._thread_look = Look(self._in_rounds), Look(self._by_themselves)
+        self._round_query, self._thread_query = WorkQuery(self._in_rounds), WorkQuery(self._by_themselves)
         self._all_at = time.monotonic() + ALL_SECONDS
-        self._signals = {one: threading.Event() for one in self._thread_look.passes}
+        self._signals = {one: threading.Event() for one in self._thread_query.passes}
         self._due = dict.fromkeys(passes, 0.0)
         # When these want to run, between two rounds.
         self._wanted = dict[Pass, float]()
@@ -141,8 +141,8 @@ class Maintenance:
         if not self._threads:
             self._stopping.clear()
             self._start_thread("maintenance", self._run)
-            if self._thread_look.passes:
-                self._start_thread("maintenance-look", self._look)
+            if self._thread_query.passes:
+                self._start_thread("maintenance-look", self._signal_work)
             for one in self._by_themselves:
                 self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
 
@@ -205,12 +205,12 @@ class Maintenance:
                 signal.set()  # what is under way, or has failed, is in no row that a look would find
             self._stopping.wait(one.every if again is None else again)
 
-    def _look(self) -> None:
+    def _signal_work(self) -> None:
         """Signal to the passes with threads of their own that they have something to do."""
         while not self._stopping.wait(LOOK_SECONDS):
             if self._leading:
                 with _outages_logged(), SessionLocal() as db:
-                    for one in self._thread_look.find(db):
+                    for one in self._thread_query.find(db):
                         self._signals[one].set()
 
     def _wait(self, seconds: float) -> None:
@@ -226,7 +226,7 @@ class Maintenance:
                     self._run_pass(db, one, self._round(None))
 
     def run_once(self, db: Session) -> bool:
-        """One round, if this process leads; whether it does."""
+        """Do one round, if this process leads. Returns whether it does."""
         self._wanted.clear()
         held = lease.acquire(db, self.id, self._settings)
         if (held is not None) != self._leading:
@@ -242,11 +242,11 @@ class Maintenance:
         return True
 
     def _is_idle(self, db: Session) -> bool:
-        """Whether no pass of a round has anything to do. If one has, it may make work for those behind it."""
+        """Return whether no pass of a round has anything to do. If one has, it may make work for those behind it."""
         if time.monotonic() >= self._all_at:
             self._all_at = time.monotonic() + ALL_SECONDS
             return False
-        return not self._round_look.find(db)
+        return not self._round_query.find(db)
 
     def _round(self, silent_for: timedelta | None) -> Round:
         return Round(self._settings, silent_for, self._stopping, self._link)

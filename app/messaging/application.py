@@ -72,7 +72,7 @@ def _settings() -> Settings:
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Celery's configuration."""
+    """Return Celery's configuration."""
     broker_url = settings.celery_broker_url.get_secret_value() if settings.celery_broker_url else None
     return {
         "broker_url": broker_url,

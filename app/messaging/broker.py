@@ -48,7 +48,7 @@ class BrokerLink:
         return self._connection
 
     def producer(self) -> Any:
-        """A producer on the connection, which declares no queue. Raises as `connection`."""
+        """Return a producer on the connection, which declares no queue. Raises as `connection`."""
         if self._producer is None:
             self._producer = celery_app.amqp.Producer(self.connection(), auto_declare=False)
         return self._producer
@@ -80,7 +80,7 @@ def send_wakeup(to: Any, name: str, queue: str, priority: int, number: int) -> N
 
 
 def _message(name: str, queue: str, priority: int) -> dict[str, Any]:
-    """As Celery and kombu write it for Redis; a test compares the two."""
+    """Return the message as Celery and kombu write it for Redis; a test compares the two."""
     common, beside = _common(name, celery_app.thread_oid, _origin())
     identifier = str(new_id())
     # Copied: a receiver of the signal may change them, and another message must not change with it.
@@ -114,7 +114,7 @@ def _message(name: str, queue: str, priority: int) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def _common(name: str, reply_to: str, origin: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The headers and properties of all messages that differ only in their ids: making them took most of the time."""
+    """Return headers and properties of messages that differ only in their ids: to make them took most of the time."""
     headers, properties, _, _ = celery_app.amqp.as_task_v2(
         "", name, reply_to=reply_to, argsrepr="", kwargsrepr="", ignore_result=None, origin=origin
     )

@@ -35,7 +35,7 @@ def hide_arguments(
 
 
 def conceal(error: BaseException) -> BaseException:
-    """The error as Celery may see it, which sends it on, to events and to its result backend: itself, where possible.
+    """Return the error as Celery may see it and send it to events and its result backend: itself, where possible.
 
     Its secrets are taken out in place, so that hooks and `throws` meet what was raised. An exception that builds its
     text from elsewhere is left out of the chain or, if it is the error itself, replaced by a RuntimeError.
@@ -58,7 +58,7 @@ def conceal(error: BaseException) -> BaseException:
 
 
 def result_repr(result: Any, *limits: Any) -> str:
-    """A result as Celery's lines and events show it. In place of `saferepr` in `celery.app.trace`."""
+    """Return a result as Celery's lines and events show it. In place of `saferepr` in `celery.app.trace`."""
     if result is None:  # of most tasks
         return "None"
     # Redacted before it is cut: a part of a secret would not be recognised.
@@ -91,7 +91,7 @@ class RedactedAMQP(AMQP):
     def as_task_v2(
         self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *more: Any, **options: Any
     ) -> Any:
-        """Celery's, with the representations made here rather than there."""
+        """Make the message as Celery does, with the representations made here."""
         levels = self.app.conf.task_repr_maxlevels
         if options.get("argsrepr") is None:
             shown = redact_args_of(self.app.tasks.get(name), args or ())
@@ -102,7 +102,7 @@ class RedactedAMQP(AMQP):
 
 
 def redact_args_of(task: Any, args: Any) -> Any:
-    """Positional arguments without those that go to a parameter named like a secret; a tuple stays one."""
+    """Return positional arguments without those of a parameter named like a secret; a tuple stays one."""
     if not isinstance(args, list | tuple):
         return redact(args)
     shown = parameters_of(task).redact(args) if task is not None else redact(list(args))
@@ -111,5 +111,5 @@ def redact_args_of(task: Any, args: Any) -> Any:
 
 @functools.cache
 def parameters_of(task: Any) -> Parameters:
-    """The names of the body's positional parameters, as a caller sees them."""
+    """Return the names of the body's positional parameters, as a caller sees them."""
     return Parameters.of(inspect.signature(task.run))

@@ -44,7 +44,7 @@ def pack_ids(task_ids: Iterable[UUID]) -> bytes:
 
 
 def unpack_ids(payload: Any) -> list[UUID]:
-    """The ids of a message; none where its form is wrong. A forged message has the receiver read rows, no more."""
+    """Return the ids of a message; none where its form is wrong. A forged one has the receiver read rows, no more."""
     if not isinstance(payload, bytes) or len(payload) % _ID_BYTES or len(payload) > MOST_IDS * _ID_BYTES:
         return []
     return [UUID(bytes=payload[at : at + _ID_BYTES]) for at in range(0, len(payload), _ID_BYTES)]
@@ -63,7 +63,7 @@ class Channel:
 
     @property
     def exists(self) -> bool:
-        """Whether the broker is a Redis. Opens no connection."""
+        """Return whether the broker is a Redis. Opens no connection."""
         return celery_app.conf.broker_url is not None and (
             celery_app.connection_for_write().transport.driver_type == "redis"
         )
@@ -79,7 +79,7 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """Of the channel, and of the key."""
+        """The name of the channel, and of the key."""
         return self.client and self._name
 
     def publish(self, task_ids: Iterable[UUID]) -> None:
@@ -112,14 +112,14 @@ STOP_SECONDS = 2.0
 
 
 def changed(*task_ids: UUID) -> None:
-    """These tasks have changed, and it is committed. Never raises an error of Redis."""
+    """Tell that these tasks have changed and are committed. Never raises an error of Redis."""
     sender = hint_sender()
     if sender.has_listeners:
         sender.put(task_ids)
 
 
 def changes(db: Session | Connection, *task_ids: UUID) -> None:
-    """The same once the session's outermost transaction has committed."""
+    """Tell that these tasks have changed, once the session's outermost transaction has committed."""
     if task_ids and isinstance(db, Session) and hint_sender().has_listeners:
         after_commit(db, partial(changed, *task_ids))
 
@@ -162,7 +162,7 @@ class HintSender:
         self._channel = Channel(1.0)
         self._sender = Sender()
         self._stopping = threading.Event()
-        self._looking = ServiceThread(self._look_on, "live-listeners")
+        self._looking = ServiceThread(self._ask_on, "live-listeners")
         self._sending: Background[UUID] | None = None
         self._failed = False
 
@@ -172,7 +172,7 @@ class HintSender:
 
     @property
     def has_listeners(self) -> bool:
-        """Whether an API process listens, as Redis said a second ago."""
+        """Return whether an API process listens, as Redis said a second ago."""
         return bool(self._listened[0])
 
     def start(self) -> None:
@@ -205,17 +205,17 @@ class HintSender:
             self._sender.send(waiting[at : at + MOST_IDS])
         return 0
 
-    def _look_on(self) -> None:
+    def _ask_on(self) -> None:
         if not self._channel.exists:
             why = "the broker is no Redis" if celery_app.conf.broker_url else "no broker is set"
             logger.info("%s: live events come from comparing versions", why)
             return
         while not self._stopping.is_set():
-            self._look()
+            self._ask()
             self._stopping.wait(LOOK_SECONDS)
         self._channel.close()
 
-    def _look(self) -> None:
+    def _ask(self) -> None:
         try:
             self._listened[0] = self._channel.has_listeners()
             self._failed = False

@@ -57,7 +57,7 @@ class InputFile:
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Return its bytes."""
         return self._found.size
 
     @property
@@ -67,7 +67,7 @@ class InputFile:
 
     @property
     def content_type(self) -> str:
-        """Its media type, as the upload or the body that saved it has named it."""
+        """Return its media type, as the upload or the body that saved it has named it."""
         return self._found.content_type
 
     def open(self) -> BinaryIO:
@@ -89,7 +89,7 @@ class InputFile:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """In JSON it is the id, a text."""
+        """Declare it as its id, a text, in JSON."""
         return core_schema.no_info_after_validator_function(
             _input_file, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
         )

@@ -26,7 +26,7 @@ from app.messaging.hidden_values import result_repr
 
 logger = logging.getLogger(__name__)
 
-BESIDE_BEAT = "app.beat.scheduler:start"
+BESIDE_BEAT = "app.beat.scheduler:start_beside_beat"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Loader(AppLoader):
             for name in [name for name, task in self.app.tasks.items() if task.__module__ == module]:
                 self.app.tasks.unregister(name)
             rest = " and those of the modules that it imports from there on" if module == "app.tasks" else ""
-            finding = Finding(f"module {module} cannot be imported, its tasks{rest} are left out", *_told(error))
+            finding = Finding(f"module {module} cannot be imported, its tasks{rest} are left out", *_described(error))
             if finding not in self.findings:
                 self.findings.append(finding)
                 logger.error("%s", finding)  # noqa: TRY400 (one line, which names the place)
@@ -109,14 +109,14 @@ def _exists(module: str) -> bool:
         return True
 
 
-def _told(error: BaseException) -> tuple[str, str]:
+def _described(error: BaseException) -> tuple[str, str]:
     """Return an import's error in one line, and the file and line where it was raised."""
     said = error.msg if isinstance(error, SyntaxError) else first_line(error)
     return f"{type(error).__name__}: {said}", place_of(error)
 
 
 def _checked_settings() -> Settings:
-    """Without a broker's URL Celery would look for RabbitMQ on this machine, without end."""
+    """Return the settings. Without a broker's URL, Celery would seek RabbitMQ on this machine without end."""
     settings = get_settings()
     needed = {"DATABASE_URL": settings.database_url, "CELERY_BROKER_URL": settings.celery_broker_url}
     missing = [name for name, value in needed.items() if value is None]
@@ -151,9 +151,7 @@ def _on_setup(settings: Settings, logger: logging.Logger, **_: Any) -> None:
     forms.guard(logger, settings)
     forms.guard(get_multiprocessing_logger(), settings)
     forms.log_uncaught_exceptions()
-    # At INFO, Alembic tells of its plugins, and a pool of SQLite that it was disposed of.
-    for noisy in ("alembic", "sqlalchemy.pool"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    forms.quiet_libraries()
 
 
 def _replace_prints(settings: Settings, instance: Any, **_: Any) -> None:
@@ -176,7 +174,7 @@ def _write_warning(settings: Settings, message: Warning | str, category: type[Wa
 
 
 def _log_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """The task that runs here, or the one that a line of Celery's parent process is about."""
+    """Return the task that runs here, or the one that a line of Celery's parent process is about."""
     fields: dict[str, Any] = {"process": record.processName}
     task = get_current_task()
     request = None if task is None else task.request

@@ -57,7 +57,7 @@ class TaskParameters:
         self._validate(dump_json(values), len(args))
 
     def check_filled(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
-        """As `check`, of arguments that hold results of other tasks: a `***` in one hides nothing."""
+        """Check as `check` does, where arguments hold results of other tasks: a `***` in one hides nothing."""
         self._validate(dump_json(self.check_names(args, kwargs)), len(args))
 
     def check_names(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,12 +92,12 @@ class TaskParameters:
 
     @functools.cached_property
     def takes_files(self) -> bool:
-        """Whether one of the parameters names a file."""
+        """Return whether one of the parameters names a file."""
         return f'"{FORMAT}"' in dump_json(self.json_schema)
 
     @functools.cached_property
     def file_parameters(self) -> frozenset[str]:
-        """The names of the parameters whose value may hold ids of files."""
+        """Return the names of the parameters whose value may hold ids of files."""
         in_models = f'"{FORMAT}"' in dump_json(self.json_schema.get("$defs", {}))
         written = {name: dump_json(schema) for name, schema in self.json_schema.get("properties", {}).items()}
         return frozenset(
@@ -106,7 +106,7 @@ class TaskParameters:
 
     @property
     def requires_files(self) -> bool:
-        """Whether a parameter without a default names a file."""
+        """Return whether a parameter without a default names a file."""
         return not self.file_parameters.isdisjoint(self.json_schema.get("required", ()))
 
     def names_files(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -240,7 +240,7 @@ def arguments_of_body(
 
 @functools.cache
 def takes_files(task: Any) -> bool:
-    """Whether a parameter of the body names a file."""
+    """Return whether a parameter of the body names a file."""
     parameters = _converting(task)
     return parameters is not None and parameters.takes_files
 
@@ -260,7 +260,7 @@ def without_filled(task: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tu
 
 @functools.cache
 def _filled(task: Any) -> dict[str, tuple[int | None, Any]]:
-    """The body's parameters among `FILLED`: {name: (position, None where by name alone; default)}."""
+    """Return the body's parameters among `FILLED`: {name: (position, None where by name alone; default)}."""
     found = {}
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     for at, parameter in enumerate(inspect.signature(task.run).parameters.values()):
@@ -324,7 +324,7 @@ def _kept(hint: Any) -> Any:
 
 
 def _model(title: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> type[BaseModel]:
-    """A pydantic model with a field a parameter; `**kwargs` lets others in, `*args` is an array of its name."""
+    """Return a pydantic model with a field a parameter; `**kwargs` lets others in, `*args` is an array of its name."""
     fields: dict[str, Any] = {}
     extra = "forbid"
     for number, parameter in enumerate(signature.parameters.values()):

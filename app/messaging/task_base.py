@@ -186,7 +186,7 @@ class SQLAlchemyTask(Task):
         max_retries: int | None = None,
         **options: Any,
     ) -> Retry:
-        """Celery's `retry`. With a record, the delay is kept in the database and no message is sent until it is due."""
+        """Retry as Celery does. With a record, the database has the delay, and no message is sent until it is due."""
         if self._run is None:
             retried: Retry = super().retry(
                 args, kwargs, exc, throw, eta=eta, countdown=countdown, max_retries=max_retries, **options
@@ -201,7 +201,7 @@ class SQLAlchemyTask(Task):
     # For the record runner
 
     def call_directly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """As Celery's own `__call__`, with the session closed while the call's request is still there."""
+        """Call as Celery's own `__call__`, with the session closed while the call's request is still there."""
         _task_stack.push(self)
         self.push_request(args=args, kwargs=kwargs)
         try:
@@ -249,7 +249,7 @@ class SQLAlchemyTask(Task):
 
 
 def _ending_a_claimed_attempt(before_start: Callable[..., None]) -> Callable[..., None]:
-    """A task's own `before_start`: what it raises after the claim ends the attempt, as if the body had raised it."""
+    """Run a task's own `before_start`: what it raises after the claim ends the attempt, as if the body had."""
 
     @functools.wraps(before_start)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -40,7 +40,7 @@ class _Wakeup(Task):
     abstract = True
     catalogue = False
     Request = "app.worker.parent.request:RecordRequest"
-    Strategy = "app.worker.parent.consumer:quiet"
+    Strategy = "app.worker.parent.consumer:quiet_strategy"
     ignore_result = True
     rate_limit = 0  # none, also where `task_default_rate_limit` names one
     send_events = False  # of the rows there are events (`app/worker/child/taker.py`)
@@ -85,7 +85,7 @@ def wake(producer: Any, queue: str, number: int = 1) -> Woken:
 
 
 def depth(connection: Any, queue: str, priority: int) -> int:
-    """How many messages of this kombu priority wait in the queue; on other brokers than Redis, of all priorities."""
+    """Return how many messages of this kombu priority wait in the queue; without Redis, of all priorities."""
     channel = connection.default_channel
     if connection.transport.driver_type != "redis":
         return int(channel.queue_declare(queue=queue, passive=True).message_count)
@@ -93,7 +93,7 @@ def depth(connection: Any, queue: str, priority: int) -> int:
 
 
 def is_empty(connection: Any, queue: str) -> bool:
-    """Whether no message waits in the queue. A queue that was never declared is empty."""
+    """Return whether no message waits in the queue. A queue that was never declared is empty."""
     count: int = connection.default_channel.queue_declare(queue=queue, passive=False).message_count
     return count == 0
 

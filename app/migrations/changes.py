@@ -66,7 +66,7 @@ def change_table(name: str, *, sqlite_autoincrement: bool | None = None) -> Iter
 
 
 def _read_standing_on(connection: sa.Connection, table: str) -> list[tuple[str, str, str]]:
-    """The kind, name and text of each index and trigger that SQLite would lose or refuse as the table is dropped."""
+    """Return kind, name and text of each index and trigger that SQLite would lose or refuse with the table."""
     found = connection.exec_driver_sql(
         "SELECT type, name, sql, tbl_name FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
     )
@@ -79,7 +79,7 @@ def _read_standing_on(connection: sa.Connection, table: str) -> list[tuple[str, 
 
 
 def _read_last_id(connection: sa.Connection, table: str) -> int | None:
-    """The highest id that a table of SQLite has ever given to a row, 0 for none; None if it may give it again."""
+    """Return the highest id that a table of SQLite has ever given, 0 for none; None if it may give it again."""
     made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
     if "AUTOINCREMENT" not in made.scalar_one():
         return None
@@ -88,7 +88,7 @@ def _read_last_id(connection: sa.Connection, table: str) -> int | None:
 
 @contextmanager
 def repeatable() -> Iterator[None]:
-    """On MySQL and MariaDB, pass over the steps that have been done. Around each `upgrade` and `downgrade`.
+    """Pass over the steps that have been done, on MySQL and MariaDB. Around each `upgrade` and `downgrade`.
 
     They commit each statement that changes a table: a revision that was stopped, by a lock or a kill, stays half done.
     When it is repeated, the server says of its first steps that there already is what they create, or no more what they
@@ -144,7 +144,7 @@ def _says_that_it_is_done(statement: str, number: object = None, message: str = 
 
 
 def copy_grants(table: str, new: str) -> None:
-    """On PostgreSQL, let every role which may update `table` read and change the table `new`.
+    """Let every role of PostgreSQL which may update `table` read and change the table `new`.
 
     The service's own role is one of them: a trigger on `table` writes `new` with that role's privileges, from the first
     statement after the migration on.

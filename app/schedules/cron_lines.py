@@ -62,7 +62,7 @@ class Field:
 
     @property
     def star(self) -> bool:
-        """Whether it begins with `*`, which cron looks at, and not at whether it has all values."""
+        """Return whether it begins with `*`, which cron looks at, and not at whether it has all values."""
         return self.text.startswith("*")
 
 
@@ -81,12 +81,12 @@ class Line:
 
     @property
     def follows_elapsed_time(self) -> bool:
-        """Whether a change of the clock is nothing to it (cron(8): a minute or an hour that begins with `*`)."""
+        """Return whether a change of the clock is nothing to it (cron(8): a minute or an hour that begins with `*`)."""
         return self.minute.star or self.hour.star
 
     @property
     def needs_both_days(self) -> bool:
-        """Whether day of month and day of week must match, and not either: one of them begins with `*` (crontab(5))."""
+        """Return whether day of month and of week must both match: one of them begins with `*` (crontab(5))."""
         return self.day.star or self.weekday.star
 
 
@@ -258,7 +258,7 @@ def _lowest(line: Line, period: Period) -> timedelta:
 
 
 def _fires_at_the_start(line: Line, period: Period, times: _LocalTimes) -> bool:
-    """Whether a clock that is put forward there skips a time that the line makes up for."""
+    """Return whether a clock that is put forward there skips a time that the line makes up for."""
     if line.follows_elapsed_time or period.before >= period.offset:
         return False
     return times.after(period.start + period.before - _TICK) < period.start + period.offset

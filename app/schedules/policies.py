@@ -120,7 +120,7 @@ def _caught_up(timing: Timing, run: Sequence[datetime], missed: Span | None, don
 
 
 def _without(timing: Timing, span: Span, done: Collection[datetime]) -> Span | None:
-    """The times of the span that have no task, by steps as many as those that have one."""
+    """Return the times of the span that have no task, by steps as many as those that have one."""
     have = {time for time in done if span.first <= time <= span.last and timing.latest(time - _TICK, time) == time}
     if len(have) == span.count:
         return None
@@ -153,7 +153,7 @@ def decide(times: Sequence[datetime], overlap: Overlap, *, is_active: bool, held
 
 
 def _last_wins(run: list[datetime], waiting: list[datetime], held: datetime | None, *, is_active: bool) -> Decision:
-    """Each time takes the place of the one before it, which has not started or is cancelled."""
+    """Let each time replace the one before it, which has not started or is cancelled."""
     if not waiting:
         return Decision(run, [], held)
     *passed, last = [*run, *([] if held is None else [held]), *waiting]

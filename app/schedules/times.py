@@ -155,15 +155,11 @@ def _check_bounds(timing: Timing, *, starts_now: bool) -> None:
 def _check_rule(timing: Timing) -> None:
     if (timing.cron is None) == (timing.every_seconds is None):
         raise InvalidTiming("cron", "give either cron or every_seconds")
-    if timing.every_seconds is not None:
-        _check_interval(timing.every_seconds)
+    seconds = timing.every_seconds
+    if seconds is not None and not (math.isfinite(seconds) and 1 <= seconds <= MAX_EVERY_SECONDS):
+        raise InvalidTiming("every_seconds", Text("must be from 1 to {} seconds", f"{MAX_EVERY_SECONDS:.0f}"))
     if timing.cron is not None:
         cron_lines.parse_line(timing.cron)
-
-
-def _check_interval(seconds: float) -> None:
-    if not (math.isfinite(seconds) and 1 <= seconds <= MAX_EVERY_SECONDS):
-        raise InvalidTiming("every_seconds", Text("must be from 1 to {} seconds", f"{MAX_EVERY_SECONDS:.0f}"))
 
 
 def _check_that_it_fires(timing: Timing, *, since: datetime) -> None:

@@ -96,7 +96,7 @@ def _runs(values: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _is_long_row(values: Sequence[int]) -> bool:
-    """Whether it is enough to say the first two and the last."""
+    """Return whether it is enough to say the first two and the last."""
     step = values[1] - values[0] if len(values) >= _LONG_ROW else 1
     return step > 1 and tuple(values) == tuple(range(values[0], values[-1] + 1, step))
 

@@ -176,7 +176,7 @@ class ClockChange:
 
     @property
     def shown_before(self) -> datetime:
-        """What the clock shows at that instant without the change."""
+        """Return what the clock shows at that instant without the change."""
         return self.at + self.before
 
     @property

@@ -7,12 +7,12 @@ from pydantic import Field
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
-from app.outbound import Failed, Refused
+from app.outbound import Refused
 from app.outbound.fields import PublicURL, RequestHeaders
-from app.services.execution.daily_limits import OUTBOUND_REQUESTS
 from app.services.retention import forget
 from app.tasks.files import folder_of
 from app.tasks.http_requests import (
+    REQUEST_OPTIONS,
     AnsweredLater,
     AnsweredNo,
     Download,
@@ -51,13 +51,10 @@ def _wait_until(task: Any, moment: float) -> None:
 @celery_app.task(
     bind=True,
     name="app.tasks.common_tasks.fetch_url",
-    autoretry_for=(Failed, AnsweredLater),
+    **REQUEST_OPTIONS,
     dont_autoretry_for=(Refused, AnsweredNo, NotRepeated, ValueError),
-    users_setting="outbound_users",
-    daily_limit=OUTBOUND_REQUESTS,
     retry_backoff=5,
     retry_backoff_max=600,
-    retry_jitter=False,
     max_retries=3,
 )
 def fetch_url(
@@ -107,13 +104,10 @@ def fetch_url(
 @celery_app.task(
     bind=True,
     name="app.tasks.common_tasks.fetch_to_file",
-    autoretry_for=(Failed, AnsweredLater),
+    **REQUEST_OPTIONS,
     dont_autoretry_for=(Refused, AnsweredNo, ValueError),
-    users_setting="outbound_users",
-    daily_limit=OUTBOUND_REQUESTS,
     retry_backoff=5,
     retry_backoff_max=600,
-    retry_jitter=False,
     max_retries=3,
 )
 def fetch_to_file(

@@ -13,7 +13,7 @@ __all__ = ["InputFile", "folder_of"]
 
 @contextmanager
 def folder_of(task: Any) -> Iterator[Path]:
-    """A directory for what the body writes before it saves it, deleted after the `with` block.
+    """Give a directory for what the body writes before it saves it, deleted after the `with` block.
 
     `task` is the body's `self`. Of a process that is killed, the next one deletes it.
     """

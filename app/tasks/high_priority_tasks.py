@@ -12,15 +12,15 @@ from app.core.validation_errors import validator_error
 from app.db.session import SessionLocal
 from app.errors import WebhooksOff
 from app.messaging.application import HIGH_QUEUE
-from app.outbound import Failed, Refused
+from app.outbound import Refused
 from app.outbound.fields import PublicURL
 from app.services.execution.attempts import current_attempt
-from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
+from app.services.execution.daily_limits import DailyLimit
 from app.services.webhooks.service import webhook_service
 from app.tasks import mails
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.files import InputFile
-from app.tasks.http_requests import AnsweredLater, AnsweredNo, make_webhook, retry_after_delay
+from app.tasks.http_requests import REQUEST_OPTIONS, AnsweredLater, AnsweredNo, make_webhook, retry_after_delay
 from app.tasks.mails import (
     Draft,
     MailDeferred,
@@ -131,14 +131,11 @@ def send_email(
     bind=True,
     name="app.tasks.high_priority_tasks.send_webhook",
     base=HighPriorityTask,
-    autoretry_for=(Failed, AnsweredLater),
+    **REQUEST_OPTIONS,
     dont_autoretry_for=(Refused, AnsweredNo, WebhooksOff, ValueError),
-    users_setting="outbound_users",
-    daily_limit=OUTBOUND_REQUESTS,
     # 15 seconds, then doubled each time, up to an hour: gives up after about two hours.
     retry_backoff=15,
     retry_backoff_max=3600,
-    retry_jitter=False,
     max_retries=9,
 )
 def send_webhook(
@@ -164,7 +161,7 @@ def send_webhook(
 
 
 def _webhook_keys() -> list[bytes]:
-    """Those of the user whose claimed task runs here; the service's own for a message of no record.
+    """Return those of the user whose claimed task runs here; the service's own for a message of no record.
 
     Never by an argument: whoever may write to the broker chooses the arguments of plain messages.
     """

@@ -22,10 +22,11 @@ from app.core.backoff import backoff_seconds
 from app.core.ids import new_id, time_of
 from app.core.json_text import dump_json
 from app.core.signatures import signed_headers
-from app.outbound import Answer, Bounds, Client
+from app.outbound import Answer, Bounds, Client, Failed
 from app.outbound.answer import read_retry_after
 from app.outbound.errors import Interrupted
 from app.outbound.targets import parse_url
+from app.services.execution.daily_limits import OUTBOUND_REQUESTS
 from app.services.files.contents import Measure, media_type, name_fault
 
 # Request Timeout, Too Early, Too Many Requests: client errors that may be temporary.
@@ -49,6 +50,15 @@ class AnsweredNo(Exception):
     """A permanent status."""
 
 
+# Of each task that sends a request, among the options of its decorator.
+REQUEST_OPTIONS: dict[str, Any] = {
+    "autoretry_for": (Failed, AnsweredLater),
+    "users_setting": "outbound_users",
+    "daily_limit": OUTBOUND_REQUESTS,
+    "retry_jitter": False,
+}
+
+
 def describe_status(origin: str, status: int) -> str:
     """Return a text with the origin and the status, for an error message."""
     try:
@@ -70,6 +80,15 @@ def is_retryable(status: int) -> bool:
     return status >= SERVER_ERROR or status in RETRYABLE_CLIENT_ERRORS
 
 
+def check_status(answer: Answer, *, is_repeatable: bool = True) -> None:
+    """Raise AnsweredLater for a retryable status where the request may be repeated, AnsweredNo for any other error."""
+    origin = parse_url(answer.url).origin
+    if is_repeatable and is_retryable(answer.status):
+        raise retryable_error(origin, answer.status, answer.headers)
+    if answer.status >= CLIENT_ERROR:
+        raise AnsweredNo(describe_status(origin, answer.status))
+
+
 def retry_after_delay(task: Any, error: AnsweredLater) -> NoReturn:
     """Retry after the server's Retry-After (at most an hour), but never before the task's own back-off."""
     if error.retry_after is None:
@@ -83,27 +102,11 @@ def retry_after_delay(task: Any, error: AnsweredLater) -> NoReturn:
 # -- The implementation of `fetch_url`: its request, the result, and which errors are retried --------------------------
 
 # Headers about the content, its location and its freshness. Never Set-Cookie.
-RESULT_HEADERS = frozenset(
-    {
-        "age",
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-range",
-        "content-type",
-        "date",
-        "etag",
-        "expires",
-        "last-modified",
-        "link",
-        "location",
-        "retry-after",
-        "vary",
-        "x-request-id",
-    }
-)
+RESULT_HEADERS = frozenset({
+    "age", "cache-control", "content-disposition", "content-encoding", "content-language", "content-length",
+    "content-range", "content-type", "date", "etag", "expires", "last-modified", "link", "location",
+    "retry-after", "vary", "x-request-id",
+})  # fmt: skip
 HEADER_LIMIT = 1000
 # Repeating these methods may repeat their effect.
 NOT_REPEATABLE = frozenset({"POST", "PATCH"})
@@ -143,7 +146,8 @@ class Fetch:
                 self.method, self.url, headers=self.headers, content=self.content
             ) as answer:
                 if self.raise_for_status:
-                    self._check_status(answer)
+                    is_repeatable = self.method not in NOT_REPEATABLE or answer.status in NOT_PROCESSED
+                    check_status(answer, is_repeatable=is_repeatable)
                 return self._result(answer, report)
         except Interrupted as error:
             if self.method in NOT_REPEATABLE:
@@ -151,14 +155,6 @@ class Fetch:
                     f"{error}; the server may have processed the request, so it is not repeated"
                 ) from None
             raise
-
-    def _check_status(self, answer: Answer) -> None:
-        origin = parse_url(answer.url).origin
-        repeatable = self.method not in NOT_REPEATABLE or answer.status in NOT_PROCESSED
-        if is_retryable(answer.status) and repeatable:
-            raise retryable_error(origin, answer.status, answer.headers)
-        if answer.status >= CLIENT_ERROR:
-            raise AnsweredNo(describe_status(origin, answer.status))
 
     def _result(self, answer: Answer, report: Report) -> dict[str, Any]:
         start, size, digest = bytearray(), 0, hashlib.sha256()
@@ -197,8 +193,8 @@ def make_fetch(
     return Fetch(method, url, named, content, bounds, more["keep_bytes"], more["raise_for_status"])
 
 
-def _percent_of(answer: Answer) -> int | None:
-    return min(100, answer.received * 100 // answer.length) if answer.length else None
+def _percent_of(answer: Answer, most: int = 100) -> int | None:
+    return min(most, answer.received * most // answer.length) if answer.length else None
 
 
 def _content_fields(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
@@ -244,13 +240,12 @@ class Download:
         """
         bounds = Bounds(seconds=DOWNLOAD_SECONDS, max_bytes=self.max_bytes)
         with Client(bounds=bounds).stream("GET", self.url) as answer:
-            _check_download_status(answer)
+            check_status(answer)
             content = Measure(self.max_bytes)
             with path.open("wb") as file:
                 for piece in answer.pieces():
                     file.write(content.add(piece))
-                    percent = min(99, answer.received * 99 // answer.length) if answer.length else None
-                    report(percent, {"bytes": answer.received, "total": answer.length})
+                    report(_percent_of(answer, 99), {"bytes": answer.received, "total": answer.length})
             kind = media_type(answer.headers.get("content-type"))
             name = self.name or name_of_url(answer.url)
             known = {"url": answer.url, "name": name, "size": content.size, "sha256": content.sha256}
@@ -261,14 +256,6 @@ def name_of_url(url: str) -> str:
     """Return the last part of the URL's path as the name of a file, `download` where that is none."""
     last = unquote(PurePosixPath(urlsplit(url).path).name)[:200]
     return "download" if name_fault(last) else last
-
-
-def _check_download_status(answer: Answer) -> None:
-    origin = parse_url(answer.url).origin
-    if is_retryable(answer.status):
-        raise retryable_error(origin, answer.status, answer.headers)
-    if answer.status >= CLIENT_ERROR:
-        raise AnsweredNo(describe_status(origin, answer.status))
 
 
 # -- The implementation of `send_webhook`: one signed POST, classified by its status (Standard Webhooks 1.0) -----------

@@ -21,7 +21,7 @@ from app.api.http.problems import HTTP_PROBLEMS, status_of
 from app.api.http.router import SlashRouter
 from app.core.config import Settings
 from app.core.validation_errors import field_errors
-from app.errors import FieldError, InvalidInput, ServiceError, Unauthenticated, told
+from app.errors import FieldError, InvalidInput, ServiceError, Unauthenticated, detail_of
 from app.web import responses, views
 from app.web.access import check_cookie, check_same_origin, cookie_scheme, page_user
 from app.web.responses import HEADERS, NavigationEntry, base_of, page
@@ -67,7 +67,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
     error, record = answer_to(request, error)
     reasons = error.errors if isinstance(error, InvalidInput) else []
     # A detail that was made of the reasons says them again.
-    detail = "" if reasons and error.detail == told(error.title, reasons) else error.detail
+    detail = "" if reasons and error.detail == detail_of(error.title, reasons) else error.detail
     answer = _error_page(request, status_of(type(error)), error.title, detail, reasons)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)

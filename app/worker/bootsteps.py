@@ -52,15 +52,9 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process = ParentProcess(settings)
         parent_process.replace(self.process)
         self._rate_limits = RateLimits(_periods(worker))
-        child_process.replace(  # for pools that do not fork
-            ChildProcess(
-                self.process.id,
-                settings,
-                of_worker=self.process.table,
-                rate_limits=self._rate_limits,
-                logs=TaskLogs.of(settings),
-            )
-        )
+        table, logs = self.process.table, TaskLogs.of(settings)
+        child = ChildProcess(self.process.id, settings, of_worker=table, rate_limits=self._rate_limits, logs=logs)
+        child_process.replace(child)  # for pools that do not fork
         if getattr(worker, "quiet", False):  # only the command has the option
             filter_logs(self.process.table, self.process.agent.child_ended)
         signals.worker_before_create_process.connect(self._before_fork, weak=False)
@@ -80,12 +74,12 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process.start(worker)
 
     def close(self, _worker: Any) -> None:
-        """Also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
+        """Stop, also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
         if not self.process.agent.is_leaving:
             self.process.shut_down()
 
     def terminate(self, worker: Any) -> None:
-        """A cold shutdown, of whose end Celery sends no signal. The bodies end first, then their tasks are given back.
+        """Stop coldly: Celery sends no signal of its end. The bodies end first, then their tasks are given back.
 
         In other pools than that of processes, bodies may run on until the process ends: another worker waits the lease.
         """
@@ -127,7 +121,7 @@ class ServiceStep(bootsteps.StartStopStep):
         app.tasks[wakeups.NAME].__trace__ = trace_with(taker)
 
     def _on_shutting_down(self, how: str, **_: Any) -> None:
-        """SIGTERM shuts down warm, SIGQUIT cold."""
+        """Shut down: SIGTERM warm, SIGQUIT cold."""
         self.process.shut_down(how)
 
     def _on_leave(self, *_: Any) -> None:
@@ -146,7 +140,7 @@ class ServiceStep(bootsteps.StartStopStep):
 
 
 def _periods(worker: Any) -> dict[str, float]:
-    """The seconds between two starts of each task with a `rate_limit`."""
+    """Return the seconds between two starts of each task with a `rate_limit`."""
     if worker.disable_rate_limits:
         return {}
     rates = {name: rate(task.rate_limit) for name, task in worker.app.tasks.items()}
@@ -155,7 +149,7 @@ def _periods(worker: Any) -> dict[str, float]:
 
 @cache
 def prepare_fork() -> None:
-    """Before the first fork: do once what each child would do for itself, so that they share its pages.
+    """Do once, before the first fork, what each child would do for itself, so that they share its pages.
 
     The objects are frozen: a child's garbage collections would write to all of them.
     """

@@ -94,7 +94,7 @@ class _Writer:
         return self._task(canvas, before)
 
     def _sequence(self, parts: Sequence[Any], before: _Flow | None) -> _Flow:
-        """One after the other: here a group of one is its member, as in Celery."""
+        """Put one after the other: here a group of one is its member, as in Celery."""
         if not parts:
             raise UnusableCanvas("an empty chain: leave it out")
         for at, each in enumerate(parts):
@@ -114,14 +114,14 @@ class _Writer:
         return self._group(chord.tasks.tasks if isinstance(chord.tasks, group) else chord.tasks, before)
 
     def _group(self, parts: Sequence[Any], before: _Flow | None) -> _Flow:
-        """Side by side; a group in a group is flattened, as in Celery."""
+        """Put them side by side; a group in a group is flattened, as in Celery."""
         members = [*_flattened(parts)]
         if not members:
             raise UnusableCanvas("an empty group: leave it out")
         return _together([self.add(member, before) for member in members])
 
     def _each(self, task: Any, items: Iterable[Any], before: _Flow | None, *, star: bool) -> _Flow:
-        """Of `map` and `starmap`: a task for each item. Celery runs them one by one in one task."""
+        """Return a task for each item of `map` and `starmap`, which Celery runs one by one in one task."""
         signature = task if isinstance(task, Signature) else Signature.from_dict(dict(task))
         found = [signature.clone(args=tuple(item) if star else (item,)) for item in items]
         if not found:
@@ -166,7 +166,7 @@ class _Writer:
 
 
 def _is_whole(canvas: Any) -> bool:
-    """Whether it is no task by itself."""
+    """Return whether it is no task by itself."""
     return isinstance(canvas, _chain | group | _chord) or canvas.task in {*_MAPS, "celery.chunks"}
 
 
@@ -187,7 +187,7 @@ def _together(flows: Sequence[_Flow]) -> _Flow:
 
 
 def _as_data(value: Any) -> Any:
-    """An argument of the canvas, in which nothing is a reference."""
+    """Return an argument of the canvas, in which nothing is a reference."""
     return {LITERAL: value} if holds_any(value) else value
 
 

@@ -41,7 +41,7 @@ def layers(parents: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _a_cycle(parents: Sequence[Sequence[int]], is_left: Sequence[bool]) -> list[int]:
-    """Each node that is left has a parent that is left: so the way up comes back to where it has been."""
+    """Return a circle of nodes: each that is left has a parent that is left, so the way up comes back."""
     way: list[int] = []
     seen: dict[int, int] = {}
     node = next(node for node, left in enumerate(is_left) if left)

@@ -57,9 +57,9 @@ class TestTheImport:
     def test_tells_what_it_would_do_and_does_nothing(self, db: Session, user: UUID) -> None:
         lines = {line.entry: line for line in import_entries(db, user, [SOURCE], apply=False)}
         assert schedules(db) == []
-        assert lines["report"].told == f"every weekday at 09:30, Europe/Berlin: {LONG_RUNNING}"
+        assert lines["report"].text == f"every weekday at 09:30, Europe/Berlin: {LONG_RUNNING}"
         assert lines["tidy"].left_out == ["option expires"]
-        left = {name: line.told for name, line in lines.items() if line.outcome is Outcome.LEAVE}
+        left = {name: line.text for name, line in lines.items() if line.outcome is Outcome.LEAVE}
         assert left.keys() == {"sun", "gone", "wrong", "fast"}
         for name, said in (
             ("sun", "solar"),
@@ -83,7 +83,7 @@ class TestTheImport:
         outcomes(db, user, apply=True)
         report, tidy = schedules(db)
         schedule_service.pause(db, tidy.id)
-        lines = {line.entry: line.told for line in import_entries(db, user, [SOURCE], apply=False)}
+        lines = {line.entry: line.text for line in import_entries(db, user, [SOURCE], apply=False)}
         assert (lines["report"], lines["tidy"]) == (
             f"has the active schedule {report.id}",
             f"has the paused schedule {tidy.id}",

@@ -28,7 +28,7 @@ from app.db.statements import retention
 from app.db.statements.pending_rows import MOST_ROWS, PLACE_BATCH, LinesToServe
 from app.live import queries
 from app.maintenance import lease
-from app.maintenance.loop import PASSES, Look
+from app.maintenance.loop import PASSES, WorkQuery
 from app.maintenance.passes import task_states
 from app.maintenance.passes.deletions import forget_pass, trim_stored
 from app.maintenance.rounds import Needs, Round
@@ -135,7 +135,7 @@ def maintenance_pass(db: Session) -> None:
             one.run(db, this)
     task_states.ready_queues(db)
     with engine().connect() as connection, SessionLocal(bind=connection) as bound:  # else prepared, and not seen here
-        Look(PASSES).find(bound)
+        WorkQuery(PASSES).find(bound)
 
 
 def claims(db: Session) -> None:

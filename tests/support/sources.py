@@ -13,7 +13,7 @@ APP = ROOT / "app"
 # What ships in app/tasks. Users put modules of their own beside these, which no test judges.
 TASKS = APP / "tasks"
 SHIPPED_MODULES = {
-    "__init__", "base", "classifiers", "common_tasks", "files", "high_priority_tasks", "http_requests", "learning_tasks",
+    "__init__", "base", "common_tasks", "files", "high_priority_tasks", "http_requests", "learning_tasks",
     "mails", "model_tasks", "table_tasks",
 }  # fmt: skip
 SHIPPED_PACKAGES = {"data", "learning"}

@@ -24,25 +24,20 @@ from app.services.tasks import task_counts
 from app.services.webhooks import deliveries, endpoints, queue
 from app.services.webhooks.sender import Sender, sender_of
 
-
-def _add_changes(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, task_counts.fold, task_counts.FOLD_BATCH)
-
-
-def _add_submissions(db: Session, this: Round) -> float | None:
-    return this.run_batches(db, stats_service.add_submissions, stats_service.SUBMISSIONS_BATCH)
-
-
-def _there_are_changes() -> ColumnElement[bool]:
-    return has_rows(select(task_count_changes.c.number))
-
-
-def _there_are_submissions() -> ColumnElement[bool]:
-    return has_rows(select(task_submissions.c.number))
-
-
-ADD_CHANGES = Pass("add_changes", EACH_ROUND, Needs.DATABASE, _add_changes, _there_are_changes)
-ADD_SUBMISSIONS = Pass("add_submissions", EACH_ROUND, Needs.DATABASE, _add_submissions, _there_are_submissions)
+ADD_CHANGES = Pass(
+    "add_changes",
+    EACH_ROUND,
+    Needs.DATABASE,
+    lambda db, this: this.run_batches(db, task_counts.fold, task_counts.FOLD_BATCH),
+    lambda: has_rows(select(task_count_changes.c.number)),
+)
+ADD_SUBMISSIONS = Pass(
+    "add_submissions",
+    EACH_ROUND,
+    Needs.DATABASE,
+    lambda db, this: this.run_batches(db, stats_service.add_submissions, stats_service.SUBMISSIONS_BATCH),
+    lambda: has_rows(select(task_submissions.c.number)),
+)
 
 
 # -- Does bulk deeds, as long as there are running ones: in each round, a step for each user who has any ---------------
@@ -56,15 +51,13 @@ def take_bulk_steps(db: Session, stopping: Event) -> bool:
     return take_steps(db, DEEDS, stopping)
 
 
-def _do_bulk(db: Session, this: Round) -> float | None:
-    return AT_NEXT_ROUND if take_bulk_steps(db, this.stopping) else None
-
-
-def _any_deed_runs() -> ColumnElement[bool]:
-    return has_rows(select(BulkDeed.id).where(BulkDeed.state == DeedState.RUNNING.value))
-
-
-DO_BULK = Pass("do_bulk", BULK_SECONDS, Needs.THREAD, _do_bulk, _any_deed_runs)
+DO_BULK = Pass(
+    "do_bulk",
+    BULK_SECONDS,
+    Needs.THREAD,
+    lambda db, this: AT_NEXT_ROUND if take_bulk_steps(db, this.stopping) else None,
+    lambda: has_rows(select(BulkDeed.id).where(BulkDeed.state == DeedState.RUNNING.value)),
+)
 
 
 # -- Hands the rows of the outbox to their consumers: a pass for each, so that none waits for another one --------------
@@ -73,7 +66,7 @@ OUTBOX_SECONDS = 0.5
 
 
 def outbox_pass_of(consumer: Consumer) -> Pass:
-    """The pass that serves this consumer."""
+    """Return the pass that serves this consumer."""
     turn = Turn()
 
     def run(db: Session, this: Round) -> float | None:
@@ -117,32 +110,26 @@ def _send_webhooks(db: Session, this: Round) -> float | None:
     return AT_NEXT_ROUND if sender.run(db, this.stopping) else None
 
 
-def _follow_tasks(db: Session, this: Round) -> None:
-    endpoints.follow_active_tasks(db, this.stopping)
-
-
-def _drop_deliveries(db: Session, this: Round) -> None:
-    queue.drop_closed_lanes(db, this.stopping)
-
-
-def _recover_webhooks(db: Session, this: Round) -> float | None:
-    return AT_NEXT_ROUND if take_steps(db, RECOVERIES, this.stopping) else None
-
-
 def _any_delivery_is_due() -> ColumnElement[bool]:
     due_at = WebhookDelivery.next_attempt_at
     return has_rows(select(WebhookDelivery.id).where(due_at <= STATEMENT_TIME).order_by(due_at))
 
 
-def _there_are_closed_lanes() -> ColumnElement[bool]:
-    return has_rows(select(ClosedLane.lane))
-
-
-def _there_are_recoveries() -> ColumnElement[bool]:
-    return has_rows(select(WebhookRecovery.id))
-
-
 SEND_WEBHOOKS = Pass("send_webhooks", WEBHOOK_SECONDS, Needs.THREAD, _send_webhooks, _any_delivery_is_due)
-FOLLOW_TASKS = Pass("follow_tasks", EACH_MINUTE, Needs.THREAD, _follow_tasks)
-DROP_DELIVERIES = Pass("drop_deliveries", DROP_SECONDS, Needs.THREAD, _drop_deliveries, _there_are_closed_lanes)
-RECOVER_WEBHOOKS = Pass("recover_webhooks", RECOVER_SECONDS, Needs.THREAD, _recover_webhooks, _there_are_recoveries)
+FOLLOW_TASKS = Pass(
+    "follow_tasks", EACH_MINUTE, Needs.THREAD, lambda db, this: endpoints.follow_active_tasks(db, this.stopping)
+)
+DROP_DELIVERIES = Pass(
+    "drop_deliveries",
+    DROP_SECONDS,
+    Needs.THREAD,
+    lambda db, this: queue.drop_closed_lanes(db, this.stopping),
+    lambda: has_rows(select(ClosedLane.lane)),
+)
+RECOVER_WEBHOOKS = Pass(
+    "recover_webhooks",
+    RECOVER_SECONDS,
+    Needs.THREAD,
+    lambda db, this: AT_NEXT_ROUND if take_steps(db, RECOVERIES, this.stopping) else None,
+    lambda: has_rows(select(WebhookRecovery.id)),
+)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
@@ -38,11 +38,13 @@ def _delete_requested(db: Session, _: Round) -> None:
     delete_requested(db)
 
 
-def _any_is_requested() -> ColumnElement[bool]:
-    return has_rows(select(Task.id).where(*_REQUESTED))
-
-
-DELETE_REQUESTED = Pass("delete_requested", EACH_ROUND, Needs.DATABASE, _delete_requested, _any_is_requested)
+DELETE_REQUESTED = Pass(
+    "delete_requested",
+    EACH_ROUND,
+    Needs.DATABASE,
+    _delete_requested,
+    lambda: has_rows(select(Task.id).where(*_REQUESTED)),
+)
 
 
 # -- Deletes what users keep beyond RETENTION_BYTES: one batch of each, and the next at the next round -----------------
@@ -149,9 +151,7 @@ def _delete_in_another_process() -> str | None:
     return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
 
 
-def _there_are_dropped_files() -> ColumnElement[bool]:
-    return has_rows(files.to_be_deleted())
-
-
 DROP_FILES = Pass("drop_files", FILES_SECONDS, Needs.DATABASE, _drop_files, files.is_any_over)
-DELETE_CONTENTS = Pass("delete_contents", FILES_SECONDS, Needs.THREAD, _delete_contents, _there_are_dropped_files)
+DELETE_CONTENTS = Pass(
+    "delete_contents", FILES_SECONDS, Needs.THREAD, _delete_contents, lambda: has_rows(files.to_be_deleted())
+)

@@ -92,15 +92,17 @@ def _take_back(db: Session, admitting: Admission, name: str) -> None:
         admitting.ask_for(of_keys)
 
 
-def _bodies_have_places() -> ColumnElement[bool]:
-    return has_rows(select(PLACES.c.task_id).where(~UNCLAIMED, TAKEN))
-
-
 def _there_are_limits() -> ColumnElement[bool]:
     return has_rows(select(Limit.name))
 
 
-FREE_PLACES = Pass("free_places_of_lost_workers", EACH_ROUND, Needs.DATABASE, _free_places, _bodies_have_places)
+FREE_PLACES = Pass(
+    "free_places_of_lost_workers",
+    EACH_ROUND,
+    Needs.DATABASE,
+    _free_places,
+    lambda: has_rows(select(PLACES.c.task_id).where(~UNCLAIMED, TAKEN)),
+)
 REPAIR_LIMITS = Pass("repair_limits", EACH_ROUND, Needs.DATABASE, _repair_all, _there_are_limits)
 # Whenever a rate allows the next start.
 ADMIT_TO_LIMITS = Pass(

@@ -7,7 +7,7 @@ from itertools import accumulate
 from time import monotonic
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from app.core.fair_order import by_turns
@@ -39,7 +39,7 @@ PUT_OFF = timedelta(minutes=1)
 
 
 class Turns:
-    """Who had a turn, of those who had more to be fired at the last look of one kind. This process's own."""
+    """Orders users for firing, the least recently served first, as far as this process has served them."""
 
     def __init__(self, find: Callable[[Session, int], list[Found]]) -> None:
         self._find = find
@@ -55,7 +55,7 @@ class Turns:
         return by_turns(sorted(found, key=lambda each: self._had.get(each.user_id, 0)), lambda each: each.user_id)
 
     def had(self, user_id: UUID) -> None:
-        """This user has had a turn now."""
+        """Note that this user has had a turn now."""
         self._number += 1
         self._had[user_id] = self._number
 
@@ -74,7 +74,7 @@ def fire_due(db: Session, most: int = MOST) -> int:
 
 
 def _fire_all(db: Session, turns: Turns, most: int, until: float) -> int:
-    """What a user leaves of their share goes to the others, as long as any of them has more."""
+    """Share out what a user leaves of their share, as long as any of the others has more."""
     left = most
     while left > 0:
         waiting, written = turns.find(db, left), 0
@@ -129,7 +129,7 @@ def _fire(db: Session, turns: Turns, found: Sequence[Found], share: int, until: 
 
 
 def _run(db: Session, _: Round) -> float | None:
-    """Another run follows before the next round, where something was left."""
+    """Fire what is due. Another run follows before the next round, where something was left."""
     begun = monotonic()
     fire_due(db)
     return AT_NEXT_ROUND if monotonic() >= begun + SECONDS else None
@@ -139,9 +139,12 @@ def _rezone(db: Session, this: Round) -> float | None:
     return this.run_batches(db, lambda db: due_schedules.rezone(db, zones.tzdata_version()), due_schedules.REZONE_BATCH)
 
 
-def _has_work() -> ColumnElement[bool]:
-    return or_(*map(has_rows, statements.to_be_fired()))
-
-
-FIRE = Pass("fire_schedules", EACH_ROUND, Needs.DATABASE, _run, _has_work, between_rounds=True)
+FIRE = Pass(
+    "fire_schedules",
+    EACH_ROUND,
+    Needs.DATABASE,
+    _run,
+    lambda: or_(*map(has_rows, statements.to_be_fired())),
+    between_rounds=True,
+)
 REZONE = Pass("rezone_schedules", EACH_HOUR, Needs.DATABASE, _rezone)

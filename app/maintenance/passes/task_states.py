@@ -50,7 +50,7 @@ def _how_lost(silent_for: timedelta | None) -> str:
 
 
 def _attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: int) -> list[UUID]:
-    """The running tasks, at most `limit`, of workers that have stopped; their rows are locked until the commit.
+    """Return the running tasks, at most `limit`, of workers that have stopped; their rows are locked until the commit.
 
     With `silent_for` also those of workers without a heartbeat for that time.
     """
@@ -74,11 +74,9 @@ def _end_lost(db: Session, this: Round) -> None:
     end_lost_attempts(db, silent_for=this.silent_for)
 
 
-def _any_runs() -> ColumnElement[bool]:
-    return has_rows(select(Task.id).where(IS_RUNNING))
-
-
-END_LOST_ATTEMPTS = Pass("end_lost_attempts", EACH_ROUND, Needs.DATABASE, _end_lost, _any_runs)
+END_LOST_ATTEMPTS = Pass(
+    "end_lost_attempts", EACH_ROUND, Needs.DATABASE, _end_lost, lambda: has_rows(select(Task.id).where(IS_RUNNING))
+)
 
 
 # -- Revokes the pending tasks past their `expires_at`: they never start -----------------------------------------------
@@ -98,11 +96,9 @@ def _revoke_batch(db: Session, _: Round) -> None:
     revoke_expired(db)
 
 
-def _any_is_expired() -> ColumnElement[bool]:
-    return has_rows(_EXPIRED.order_by(Task.expires_at))
-
-
-REVOKE_EXPIRED = Pass("revoke_expired", EACH_ROUND, Needs.DATABASE, _revoke_batch, _any_is_expired)
+REVOKE_EXPIRED = Pass(
+    "revoke_expired", EACH_ROUND, Needs.DATABASE, _revoke_batch, lambda: has_rows(_EXPIRED.order_by(Task.expires_at))
+)
 
 
 # -- Gives the tasks that have become due their turns ------------------------------------------------------------------
@@ -198,7 +194,7 @@ HOLD_UNKNOWN = Pass("hold_unknown_tasks", EACH_ROUND, Needs.DATABASE, _hold_unkn
 
 
 def ready_queues(db: Session) -> list[str]:
-    """The queues in which a task could start now."""
+    """Return the queues in which a task could start now."""
     with transaction(db):
         return turns.ready_queues(db, sorted(known_queues() - claim_holds.paused_queues(db)))
 
@@ -212,7 +208,7 @@ def _wake_slots(db: Session, this: Round) -> None:
 
 
 def _any_is_ready() -> ColumnElement[bool]:
-    """A task could start, but for a pause of its queue, or is to be held since no live worker knows it."""
+    """Return whether a task could start but for a pause of its queue, or since no live worker knows it."""
     ready = select(TASKS.c.id).where(PENDING, TASKS.c.turn.is_not(None), HAS_PLACE).order_by(TASKS.c.turn, TASKS.c.id)
     lines = [(queue, priority.value) for queue in sorted(queues()) for priority in TaskPriority]
     return or_(*(has_rows(ready.where(TASKS.c.queue == queue, TASKS.c.priority == value)) for queue, value in lines))

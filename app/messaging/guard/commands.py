@@ -30,7 +30,7 @@ QUESTIONS = frozenset(
 
 
 def follows(method: str, allowed: str) -> bool:
-    """Whether a worker with this REMOTE_CONTROL follows the command."""
+    """Return whether a worker with this REMOTE_CONTROL follows the command."""
     return allowed == "full" or (allowed == "read" and method in QUESTIONS)
 
 
@@ -51,7 +51,7 @@ class Node(pidbox.Node):
     handlers: dict[str, Any]
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
-        """Celery's, for commands that are well-formed, allowed and, with SIGN_MESSAGES, signed."""
+        """Handle commands that are well-formed, allowed and, with SIGN_MESSAGES, signed, as Celery does."""
         try:
             self._check(body, message)
         except Malformed as problem:
@@ -75,7 +75,7 @@ class Node(pidbox.Node):
             raise Malformed("a command with wrong arguments") from None
 
     def handle(self, method: str, arguments: dict[str, Any] | None = None) -> Any:
-        """kombu's, which returns the worker's answer. A command that REMOTE_CONTROL leaves out is refused in it."""
+        """Return the worker's answer as kombu does. It refuses a command that REMOTE_CONTROL leaves out."""
         allowed = get_settings().remote_control
         if not follows(method, allowed):
             drop("the control channel", "a command that REMOTE_CONTROL leaves out")
@@ -131,7 +131,7 @@ class Control(CeleryControl):
 
 
 def _addressed(body: dict[str, Any], answered_to: str | None) -> dict[str, Any]:
-    """Where a command goes and where its answer goes: neither may be changed on the way."""
+    """Return where a command and its answer go: neither may be changed on the way."""
     destination = body.get("destination")
     return {
         "destination": None if destination is None else list(destination),
@@ -168,7 +168,7 @@ def _is_reply_address(value: Any, replies: str) -> bool:
 
 
 def _are_bounded(value: Any, depth: int = 0) -> bool:
-    """Arguments of which each text is short, and each number one that can be written again."""
+    """Return whether each text is short, and each number one that can be written again."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, list):

@@ -76,7 +76,7 @@ def drop(where: str, why: str, size: int | None = None) -> None:
 
 
 def too_raw(item: bytes) -> str:
-    """Why the item is not even parsed, or "". kombu would put question marks where it finds no UTF-8."""
+    """Return why the item is not even parsed, or "". kombu would put question marks where it finds no UTF-8."""
     if len(item) > MAX_ITEM_BYTES:
         return "too large"
     try:
@@ -87,7 +87,7 @@ def too_raw(item: bytes) -> str:
 
 
 def parse(item: bytes) -> Any:
-    """Its JSON, as kombu reads it. Raises Malformed for everything that kombu would fail on."""
+    """Return the JSON of the item, as kombu reads it. Raises Malformed for everything that kombu would fail on."""
     why = too_raw(item)
     if why:
         raise Malformed(why)
@@ -98,7 +98,7 @@ def parse(item: bytes) -> Any:
 
 
 def why_unread(error: Exception) -> str:
-    """What an exception of kombu's parser means."""
+    """Return what an exception of kombu's parser means."""
     return "nested too deeply" if isinstance(error, RecursionError) else "no JSON"
 
 
@@ -148,5 +148,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any, largest: int = LARGEST_NUMBER) -> bool:
-    """A whole number, or none. Python reads 4,300 digits, and fails to write one more."""
+    """Return whether it is a whole number, or None. Python reads 4,300 digits, and fails to write one more."""
     return value is None or (isinstance(value, int) and 0 <= value <= largest)

@@ -35,17 +35,17 @@ BUILT_INS_WITH_RESULTS = frozenset({"celery.chord_unlock", "celery.accumulate", 
 
 
 def is_wanted(name: str, *, with_results: bool) -> bool:
-    """Whether messages may ask for the task of this name, if there is one."""
+    """Return whether messages may ask for the task of this name, if there is one."""
     return not name.startswith("celery.") or name in BUILT_INS or (with_results and name in BUILT_INS_WITH_RESULTS)
 
 
 def _is_line(value: Any) -> bool:
-    """Text that cannot forge a line of the log."""
+    """Return whether it is a text that cannot forge a line of the log."""
     return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
 
 
 def _is_time(value: Any) -> bool:
-    """ISO 8601. Celery raises an error on any other text, the empty one included."""
+    """Return whether it is ISO 8601. Celery raises an error on any other text, the empty one included."""
     try:
         moment_of(value) if _is_line(value) else moment_of("")
     except (ValueError, OverflowError):
@@ -54,7 +54,7 @@ def _is_time(value: Any) -> bool:
 
 
 def moment_of(text: str) -> float:
-    """An ETA or expiry in seconds since 1970, as Celery reads it: UTC where it names no zone.
+    """Return an ETA or expiry in seconds since 1970, as Celery reads it: UTC where it names no zone.
 
     Raises ValueError, OverflowError for one that Celery could not take either.
     """
@@ -96,7 +96,7 @@ def _is_object(value: Any) -> bool:
 
 
 def _is_harmless(value: Any) -> bool:
-    """Of a header that only other code knows, such as tracing: no number and no depth that fails later."""
+    """Return whether a header of other code, such as tracing, has no number and no depth that fails later."""
     if isinstance(value, str):
         return True
     level, depth = [value], 0
@@ -175,7 +175,7 @@ def _check_headers(headers: dict[str, Any]) -> None:
 
 
 def _check_body(raw: Any, body: Any) -> None:
-    """`[args, kwargs, embed]`, none of it nested too deeply to be pickled."""
+    """Check `[args, kwargs, embed]`, of which nothing may be nested too deeply to be pickled."""
     if not isinstance(body, list) or len(body) != 3:  # noqa: PLR2004 (protocol 2)
         raise Malformed("a wrong body")
     args, kwargs, embed = body
@@ -186,7 +186,7 @@ def _check_body(raw: Any, body: Any) -> None:
 
 
 def _is_embed(embed: Any) -> bool:
-    """What follows a plain task: signatures, which only Celery itself writes."""
+    """Return whether it is what may follow a plain task: signatures, which only Celery itself writes."""
     if embed is None:
         return True
     if not isinstance(embed, dict) or not embed.keys() <= {"callbacks", "errbacks", "chain", "chord"}:
@@ -216,7 +216,7 @@ def _check_depth(body: Any) -> None:
 
 
 def _check_wakeup(headers: dict[str, Any], body: list[Any]) -> None:
-    """A time limit would end the process in the middle of a row, an ETA keep the wake-up in a worker's memory."""
+    """Refuse a time limit, which would end the process within a row, and an ETA, which would keep the wake-up."""
     args, kwargs, embed = body
     limits = headers.get("timelimit") or ()
     said = (args, kwargs, *limits, *(embed or {}).values(), *(headers.get(name) for name in NOT_IN_WAKEUPS))
@@ -252,7 +252,7 @@ def check_task_signature(message: Any, keys: Sequence[bytes]) -> None:
 
 
 def sign_command(method: str, arguments: Mapping[str, Any], addressed: Mapping[str, Any], key: bytes) -> dict[str, Any]:
-    """The arguments of a remote control command, with its signature among them."""
+    """Return the arguments of a remote control command, with its signature among them."""
     now = time.time()
     mac = _mac(key, _command_text(method, arguments, addressed, now))
     return {**arguments, COMMAND_SIGNATURE: {"at": now, "mac": mac}}

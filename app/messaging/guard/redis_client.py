@@ -42,7 +42,7 @@ return found
 
 
 def type_of_key(key: str, queues: Container[str]) -> str | None:
-    """The type that Redis gives what belongs there; None for a key that is not the service's to repair."""
+    """Return the type that Redis gives what belongs there; None for a key that is not the service's to repair."""
     if key in TYPES:
         return TYPES[key]
     for start, kind in TYPES_BY_START.items():
@@ -53,12 +53,12 @@ def type_of_key(key: str, queues: Container[str]) -> str | None:
 
 
 def is_wrong_type(error: Any) -> bool:
-    """Whether a command has met a key of another type, also within a script or a transaction."""
+    """Return whether a command has met a key of another type, also within a script or a transaction."""
     return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
 
 
 def keys_of(command: tuple[Any, ...]) -> list[str]:
-    """The keys of a command as kombu and this service give it."""
+    """Return the keys of a command as kombu and this service give it."""
     name = str(command[0]).upper()
     if name in ("EVAL", "EVALSHA"):
         keys = command[3 : 3 + int(command[2])]

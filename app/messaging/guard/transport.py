@@ -63,7 +63,7 @@ class QoS(redis.QoS):
         virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """At the end of the channel: wake-ups that no child has taken go back to their queue."""
+        """Give wake-ups that no child has taken back to their queue, at the end of the channel."""
         wakeups = [message for message in self._delivered.values() if _is_wakeup(message)]
         for message in wakeups:
             self._delivered.pop(message.delivery_tag)
@@ -118,7 +118,7 @@ def _is_wakeup(message: Any) -> bool:
 
 
 def _is_restorable(kept: bytes) -> bool:
-    """`[message, exchange, routing key]`."""
+    """Return whether it is `[message, exchange, routing key]`."""
     try:
         message, exchange, routing_key = parse(kept)
         check_envelope(message)
@@ -141,7 +141,7 @@ class Channel(redis.Channel):
         super().__init__(*args, **kwargs)
 
     def _next_delivery_tag(self) -> str:
-        """kombu's asks the kernel for random bytes at each message, and releases the interpreter's lock for it."""
+        """Return the next tag. kombu's asks the kernel for random bytes, and releases the interpreter's lock for it."""
         return str(uuid_utils.uuid4())
 
     def put_all(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
@@ -156,7 +156,7 @@ class Channel(redis.Channel):
 
     @cached_property
     def _writer(self) -> Any:
-        """Kept, where kombu makes a client for each message; its connection is taken from the pool each time."""
+        """One client, where kombu makes one for each message; its connection is taken from the pool each time."""
         return self._create_client()
 
     def _create_client(self, asynchronous: bool = False) -> Any:
@@ -183,7 +183,7 @@ class Channel(redis.Channel):
         return [queue] if bound else []
 
     def get_table(self, exchange: str) -> list[tuple[str, ...]]:
-        """kombu's, without what is no binding: one such text would fail every message to the exchange."""
+        """Return kombu's table without what is no binding: one such text would fail each message to the exchange."""
         return [binding for binding in super().get_table(exchange) if len(binding) == 3]  # noqa: PLR2004
 
     def _popped(self, answer: Any, **_: Any) -> tuple[bytes, bytes] | None:
@@ -198,7 +198,7 @@ class Channel(redis.Channel):
         return key, item
 
     def _brpop_read(self, **options: Any) -> Any:
-        """kombu's, which parses what was popped and delivers it; what it cannot parse is dropped."""
+        """Parse what was popped and deliver it, as kombu does; drop what cannot be parsed."""
         self._came = None
         try:
             return super()._brpop_read(**options)
@@ -230,7 +230,7 @@ class Channel(redis.Channel):
                 super().close()
 
     def _receive(self) -> bool:
-        """As kombu's, which would go on for as long as somebody sends, and read no queue in the meantime."""
+        """Receive as kombu, which would go on for as long as anyone sends, and read no queue in the meantime."""
         client, heard = self.subclient, False
         for _ in range(MOST_HEARD):
             with suppress(Empty):
@@ -289,7 +289,7 @@ class Transport(redis.Transport):
             drop(f"queue {queue}", f"{type(error).__name__} while it was received")
 
     def is_of_the_message(self, error: Exception) -> bool:
-        """Whether a message has caused the error, rather than the connection or an empty queue."""
+        """Return whether a message has caused the error, rather than the connection or an empty queue."""
         if isinstance(error, _AMBIGUOUS):
             return True
         return not isinstance(error, (*self.connection_errors, *self.channel_errors, Empty, MemoryError))

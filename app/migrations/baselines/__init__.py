@@ -20,7 +20,7 @@ _TABLE = re.compile(r"\ACREATE TABLE (\w+)")
 
 
 def read_statements(dialect: sa.Dialect) -> list[str]:
-    """The statements that create all tables, indexes, functions and triggers."""
+    """Return the statements that create all tables, indexes, functions and triggers."""
     text = Path(__file__).with_name(f"{dialect.name}.sql").read_text(encoding="utf-8")
     if dialect.name == MYSQL:
         text = text.replace(COLLATION_OF_MYSQL, mysql_collation(dialect))
@@ -28,7 +28,7 @@ def read_statements(dialect: sa.Dialect) -> list[str]:
 
 
 def name_of_table(statement: str) -> str | None:
-    """That of the table which this statement creates."""
+    """Return the name of the table which this statement creates."""
     found = _TABLE.match(statement)
     return found and found[1]
 

@@ -18,7 +18,7 @@ from typing import IO, Any, Literal
 
 import polars as pl
 
-from app.tasks.data.engine import Panic, Watch, batch_rows, new_file, polars_errors
+from app.tasks.data.engine import Panic, Watch, as_parquet, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.file_content import in_utf8, whole_lines
 from app.tasks.data.names import MAX_COLUMNS, check_cells, check_names, check_number, distinct_names
@@ -410,12 +410,7 @@ class CsvTable:
         return frame if self.is_confirmed() else None
 
     def _write(self, typed: pl.LazyFrame) -> pl.LazyFrame:
-        target = self._folder / "table.parquet"
-        self._watch.restart()
-        with new_file(target) as file:
-            rows = batch_rows(len(self._text.names))
-            typed.sink_parquet(file, compression="uncompressed", statistics=False, row_group_size=rows)
-        return pl.scan_parquet(target, glob=False)
+        return as_parquet(typed, len(self._text.names), self._folder, self._watch)
 
     def _guessed(self) -> pl.LazyFrame:
         return self._typed(self._types())

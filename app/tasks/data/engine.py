@@ -41,6 +41,8 @@ UNCONVERTED = re.compile(
 WIDE = "i128"
 
 Result = TypeVar("Result")
+# Called with the percent done and a detail. What it raises ends the work.
+Report = Callable[[int, dict[str, Any]], None]
 
 
 class Stopped(Exception):
@@ -205,7 +207,7 @@ class NewFile:
 
     @property
     def is_full(self) -> bool:
-        """Whether more bytes came than it takes. An error of polars may hide the one that `write` has raised."""
+        """Return whether more bytes came than it takes. An error of polars may hide the one that `write` has raised."""
         return self._max_bytes is not None and self.size > self._max_bytes
 
     def write(self, piece: bytes) -> int:
@@ -236,6 +238,15 @@ def new_file(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
         except (pl.exceptions.PolarsError, Panic, OSError):
             file.check()
             raise
+
+
+def as_parquet(frame: pl.LazyFrame, columns: int, folder: Path, watch: Watch) -> pl.LazyFrame:
+    """Write the frame, which `watch` is over and counts anew, to a Parquet file, and return the frame over this."""
+    target = folder / "table.parquet"
+    watch.restart()
+    with new_file(target) as file:
+        frame.sink_parquet(file, compression="uncompressed", statistics=False, row_group_size=batch_rows(columns))
+    return pl.scan_parquet(target, glob=False)
 
 
 @contextmanager

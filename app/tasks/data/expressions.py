@@ -12,8 +12,7 @@ import polars as pl
 
 from app.core.nearest import did_you_mean
 from app.tasks.data.errors import InvalidExpression
-from app.tasks.data.operators import OPERATORS
-from app.tasks.data.terms import DTYPES, NUMBERS, Kind, Term, column
+from app.tasks.data.operators import DTYPES, NUMBERS, OPERATORS, Kind, Term, column
 
 MAX_DEPTH = 20
 MAX_PARTS = 10_000

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import polars as pl
 
-from app.tasks.data.engine import Panic, Watch, batch_rows, new_file, polars_errors
+from app.tasks.data.engine import Panic, Watch, as_parquet, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.file_content import in_utf8, whole_lines, without_mark
 from app.tasks.data.names import MAX_COLUMNS, MAX_WIDE_CELLS, check_cells, check_names
@@ -164,15 +164,9 @@ class JsonlTable:
         scanned = pl.scan_ndjson(self._path, **options)
         schema = scanned.collect_schema()
         check_names(schema.names(), self._name)
-        target = self._folder / "table.parquet"
         as_text = [name for name, dtype in schema.items() if dtype in AS_TEXT]
         typed = scanned.with_columns(pl.col(as_text).cast(pl.String))
-        self._watch.restart()
-        with new_file(target) as file:
-            rows = batch_rows(sum(map(_width, schema.dtypes())))
-            watched = self._watch.over(typed)
-            watched.sink_parquet(file, compression="uncompressed", statistics=False, row_group_size=rows)
-        return pl.scan_parquet(target, glob=False)
+        return as_parquet(self._watch.over(typed), sum(map(_width, schema.dtypes())), self._folder, self._watch)
 
     def _look_through(self) -> dict[str, set[str]]:
         """Return the kinds of the values of each name. Raises UnusableData, which names the first line at fault."""

@@ -17,7 +17,7 @@ from app.tasks.data.engine import row_bytes
 from app.tasks.data.errors import InvalidExpression, TooMuchMemory
 from app.tasks.data.expressions import Schema, check_column, compile_aggregate, compile_expression, compile_filter
 from app.tasks.data.names import MAX_COLUMNS, is_pattern
-from app.tasks.data.terms import column, unify
+from app.tasks.data.operators import column, unify
 
 # What an aggregate of a group takes: a sum of integers has 128 bits, and its state and its result are there at once.
 AGGREGATE_BYTES = 32

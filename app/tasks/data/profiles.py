@@ -5,18 +5,18 @@ Its values are JSON: nothing that JSON has not, and nothing that a reader of JSO
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from app.tasks.data.engine import polars_errors, run
+from app.tasks.data.engine import Report, polars_errors, run
 from app.tasks.data.errors import InvalidExpression, UnusableData
 from app.tasks.data.expressions import check_column
+from app.tasks.data.operators import Kind
 from app.tasks.data.tables import Data
-from app.tasks.data.terms import Kind
 
 # I-JSON (RFC 7493): a reader may take every number for one of 64 bits with a fraction, which holds these integers.
 EXACT = range(-(2**53) + 1, 2**53)
@@ -276,8 +276,6 @@ CELLS = 2_000_000
 MAX_BINS = 200
 READING_PERCENT = 30
 
-Report = Callable[[int, dict[str, Any]], None]
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -287,19 +285,12 @@ class Profile:
     histograms: dict[str, Histogram]
 
 
-def profile(data: Data, *, columns: Sequence[str] | None = None, bins: int = 20, report: Report) -> dict[str, Any]:
-    """Return `{rows, format, columns: [{name, type, missing, distinct, min, max, mean, quantiles, top}]}` as JSON.
-
-    As `profile_with_histograms`, without the histograms.
-    """
-    return profile_with_histograms(data, columns=columns, bins=bins, report=report).result
-
-
 def profile_with_histograms(
     data: Data, *, columns: Sequence[str] | None = None, bins: int = 20, report: Report
 ) -> Profile:
     """Return the profile of these columns, of all where `columns` is None, with histograms of `bins` intervals.
 
+    The result is `{rows, format, columns: [{name, type, missing, distinct, min, max, mean, quantiles, top}]}` as JSON.
     Counts, extremes and means are exact. Of a table of more than EXACT_ROWS rows, `distinct`, `quantiles` and `top` are
     within 1 %, and the column says `approximate: true`. NaN is a missing value. A measure that a type has not is null:
     text has no mean, nested data has only `missing`.

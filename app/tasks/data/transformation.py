@@ -5,7 +5,7 @@ some of them at a time, however many columns a step makes of them. A piece of a 
 rows of a digit, which a selection of 1,000 columns makes 1 GiB.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from app.tasks.data.engine import Watch, query_errors, row_bytes, run
+from app.tasks.data.engine import Report, Watch, query_errors, row_bytes, run
 from app.tasks.data.errors import InvalidExpression, TooMuchMemory, UnusableData
 from app.tasks.data.names import check_cells
 from app.tasks.data.outputs import check_output, sink, writable
@@ -58,8 +58,6 @@ def sliced(frame: pl.LazyFrame, rows: int | None) -> pl.LazyFrame:
 
 # The share of the rows' reading in the progress. Where all rows are needed at once, the rest is done after it.
 STREAMED_PERCENT, WHOLE_PERCENT = 99, 70
-
-Report = Callable[[int, dict[str, Any]], None]
 
 
 def transform(

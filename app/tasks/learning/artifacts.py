@@ -58,10 +58,6 @@ def draw_predictions(target: Target, truth: Any, predicted: Predicted) -> tuple[
     return "confusion.svg", confusion_matrix(target.class_names(), counts)
 
 
-def save_picture(directory: Path, name: str, content: str) -> None:
-    (directory / name).write_text(content, encoding="utf-8")
-
-
 def confusion_matrix(names: Sequence[str], counts: Any) -> str:
     """Return the matrix of counts, true classes in rows: a cell is as dark as its share of the row's sum."""
     size = max(22.0, min(64.0, SIDE / len(names)))

@@ -120,18 +120,23 @@ def check_features(schema: pl.Schema, target: str, features: Sequence[str] | Non
         hint = did_you_mean(target, schema.names())
         raise ValueError(f"target: the file has no column {target!r}{hint}. Its columns are {quoted(schema.names())}")
     names = [name for name in schema.names() if name != target] if features is None else [*features]
-    for name in names:
-        if name not in schema:
-            raise ValueError(f"features: the file has no column {name!r}{did_you_mean(name, schema.names())}")
-        if name == target:
-            raise ValueError(f"features: {name!r} is the target, which a model cannot learn from")
-    if len({*names}) < len(names):
-        raise ValueError("features: a column is named twice")
+    check_names(names, schema, "features")
+    if target in names:
+        raise ValueError(f"features: {target!r} is the target, which a model cannot learn from")
     if not names:
         raise ValueError("the file needs at least one column beside the target to learn from")
     if len(names) > MAX_FEATURES:
         raise ValueError(f"a model takes at most {MAX_FEATURES} columns, not {len(names)}: name the ones in features")
     return names
+
+
+def check_names(names: Sequence[str], schema: pl.Schema, parameter: str) -> None:
+    """Raise ValueError, which begins with the parameter, if a name is no column or is there twice."""
+    for name in names:
+        if name not in schema:
+            raise ValueError(f"{parameter}: the file has no column {name!r}{did_you_mean(name, schema.names())}")
+    if len({*names}) < len(names):
+        raise ValueError(f"{parameter}: a column is named twice")
 
 
 def select_columns(frame: pl.DataFrame, names: Sequence[str], *, named: bool) -> Selection:

@@ -5,17 +5,18 @@ L. Breiman, Random Forests, Machine Learning 45 (2001), section 10; here on rows
 scikit-learn's `permutation_importance` would give a date's year and month apart; here a column is permuted as a whole.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from app.tasks.data.engine import run
+from app.tasks.data.engine import Report, run
 from app.tasks.data.tables import Data
 from app.tasks.learning.columns import Column
+from app.tasks.learning.estimators import Warned
 from app.tasks.learning.measures import SCORE, Predicted, mean_and_std, measure, predict_rows
-from app.tasks.learning.pipelines import Model, Warned, make_pipeline, places
+from app.tasks.learning.pipelines import Model, make_pipeline, places
 from app.tasks.learning.target import Kind
 
 # Rows of a fold that are used: more change the third digit, and cost as many seconds as the training.
@@ -52,7 +53,6 @@ def ranked_losses(folds: Sequence[dict[str, float]]) -> dict[str, dict[str, floa
 
 # -- The folds: a model is trained without each of them, and measured on it --------------------------------------------
 
-Report = Callable[[float | None, Any], None]
 # The share of cross-validation in the progress; the model of all rows is the rest.
 CROSS_VALIDATION_PERCENT = 90
 

@@ -191,7 +191,7 @@ def check_types(schema: Any) -> None:
 
 
 def _schema_nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """All that skops may build: each object of JSON that names a class or a loader."""
+    """Yield all that skops may build: each object of JSON that names a class or a loader."""
     to_read = [schema]
     while to_read:
         value = to_read.pop()
@@ -225,7 +225,7 @@ def _try_to_predict(pipeline: Any, card: Card) -> None:
 
 
 def _parameters(pipeline: Any) -> dict[str, Any]:
-    """The parameters of all estimators, where these themselves stand as their types."""
+    """Return the parameters of all estimators, where these themselves stand as their types."""
     return {name: _plain_parameter(value) for name, value in pipeline.get_params().items()}
 
 

@@ -1,9 +1,6 @@
 """The matrix of numbers that a pipeline takes, and the pipelines of scikit-learn, with the estimator."""
 
-import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -127,33 +124,3 @@ def _prepare(columns: Sequence[Column]) -> Any:
         ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
     ]
     return ColumnTransformer([step for step in steps if step[2]])
-
-
-class Warned:
-    """Collects the warnings of scikit-learn, with the number of times that each came."""
-
-    def __init__(self) -> None:
-        self._counted: Counter[tuple[str, str]] = Counter()
-
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-        self._counted.update((warning.category.__name__, str(warning.message)) for warning in caught)
-
-    def texts(self) -> list[str]:
-        return [
-            f"{category}: {message}" + (f" ({count} times)" if count > 1 else "")
-            for (category, message), count in self._counted.items()
-        ]
-
-
-def one_core() -> Any:
-    """Limit BLAS and OpenMP to one core, because a worker slot is one core. They ignore `n_jobs`."""
-    # Only libraries that are loaded are limited. Two threads on one free core took ten times as long as one.
-    import sklearn.ensemble
-    import sklearn.linear_model  # noqa: F401 - see above
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    return threadpool_limits(limits=1)

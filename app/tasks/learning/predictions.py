@@ -12,17 +12,18 @@ import numpy as np
 import polars as pl
 
 from app.core.nearest import did_you_mean
-from app.tasks.data.engine import polars_errors
+from app.tasks.data.engine import Report, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.file_content import Format
 from app.tasks.data.outputs import batch_writer, check_output
 from app.tasks.data.tables import Data
 from app.tasks.learning.artifacts import draw_predictions, whole_files
-from app.tasks.learning.columns import Column, ColumnKind, kind_of, quoted, type_name
-from app.tasks.learning.cross_validation import Report, convert_data
+from app.tasks.learning.columns import Column, ColumnKind, check_names, kind_of, quoted, type_name
+from app.tasks.learning.cross_validation import convert_data
+from app.tasks.learning.estimators import Warned, one_core
 from app.tasks.learning.measures import joined, measure, predict_rows
 from app.tasks.learning.model_file import Card, TrainedModel, load_model
-from app.tasks.learning.pipelines import Warned, batches, one_core, to_matrix
+from app.tasks.learning.pipelines import batches, to_matrix
 from app.tasks.learning.target import Target, present
 
 DTYPES: dict[ColumnKind, type[pl.DataType]] = {
@@ -199,7 +200,7 @@ class _Prediction:
         return {PREDICTION: target.dtype} | ({PROBABILITY: pl.Float64} if target.kind == "classification" else {})
 
     def _parts(self, frame: pl.LazyFrame, kept: list[str]) -> Iterator[pl.DataFrame]:
-        """The rows of the output, in batches."""
+        """Yield the rows of the output, in batches."""
         card, total = self.model.card, max(self.data.about_rows or 0, 1)
         for batch, rows in batches(frame, dict.fromkeys([*card.names, *kept]), self.data.name):
             predicted = predict_rows(self.model.pipeline, card.target.kind, to_matrix(batch, card.columns))
@@ -213,11 +214,8 @@ class _Prediction:
 
 def _check_kept(schema: pl.Schema, keep: Sequence[str]) -> dict[str, pl.DataType]:
     """Return the columns of the table that go into the output, with their types."""
-    for name in keep:
-        if name not in schema:
-            raise ValueError(f"keep: the file has no column {name!r}{did_you_mean(name, schema.names())}")
-        if name in (PREDICTION, PROBABILITY):
+    check_names(keep, schema, "keep")
+    for name in (PREDICTION, PROBABILITY):
+        if name in keep:
             raise ValueError(f"keep: column {name!r} has the name of a column of the output; leave it out")
-    if len({*keep}) < len(keep):
-        raise ValueError("keep: a column is named twice")
     return {name: schema[name] for name in keep}

@@ -7,23 +7,22 @@ from typing import Any, get_args
 
 import polars as pl
 
-from app.tasks.classifiers import check_choice
-from app.tasks.data.engine import polars_errors
+from app.tasks.data.engine import Report, polars_errors
 from app.tasks.data.errors import UnusableData
 from app.tasks.data.tables import Data
 from app.tasks.learning.artifacts import draw_predictions, render_report, whole_files
 from app.tasks.learning.columns import Column, Selection, check_features, select_columns
 from app.tasks.learning.cross_validation import (
     CROSS_VALIDATION_PERCENT,
-    Report,
     Trainer,
     convert_data,
     cross_validate,
     ranked_losses,
 )
+from app.tasks.learning.estimators import check_choice, one_core
 from app.tasks.learning.measures import summary
 from app.tasks.learning.model_file import Card, TrainedModel, installed_versions, save_model
-from app.tasks.learning.pipelines import Model, one_core, to_matrix, width
+from app.tasks.learning.pipelines import Model, to_matrix, width
 from app.tasks.learning.target import Kind, Target, make_target, present
 
 MAX_FOLDS = 20

@@ -86,7 +86,7 @@ class PrivateKeyLines:
         self._left: dict[PrintSource, int] = {}
 
     def hide(self, source: PrintSource, line: str) -> str:
-        """The line without its part of a key that began in an earlier one. A key that begins in it is left there."""
+        """Return the line without its part of a key that an earlier one began. A key that begins in it is left."""
         if left := self._left.pop(source, 0):
             end = _KEY_ENDS.search(line)
             if end is None:
@@ -200,7 +200,7 @@ class AttemptLog:
     # Writing
 
     def close(self) -> None:
-        """The body has ended: nothing is added any more. What waits stays until it is written."""
+        """Add nothing any more: the body has ended. What waits stays until it is written."""
         if self._waiting is None:
             self._closed = True  # a thread that goes on finds it so
             return
@@ -212,7 +212,7 @@ class AttemptLog:
 
     @property
     def is_open(self) -> bool:
-        """Whether the body has logged anything."""
+        """Return whether the body has logged anything."""
         return self._waiting is not None
 
     def write(self, db: prepared.PreparedConnection) -> None:
@@ -247,7 +247,7 @@ class AttemptLog:
             self.give_up(first_line(error))
 
     def hide_secrets(self) -> None:
-        """Of a body that has ended: hide the secrets in what waits to be written later.
+        """Hide the secrets in what waits to be written later, of a body that has ended.
 
         While the request exists: with it the values of the secret arguments are forgotten.
         """

@@ -121,7 +121,7 @@ class AttemptOutput:
     # Writing
 
     def close(self) -> None:
-        """The body has ended: nothing is added any more. What waits stays until it is written."""
+        """Add nothing any more: the body has ended. What waits stays until it is written."""
         with self._lock:
             self._stop = lambda: AttemptLost("the body has ended")
 
@@ -169,7 +169,7 @@ class AttemptOutput:
                 raise
 
     def give_up(self, why: str) -> None:
-        """The flusher could not write it. The rows stay: the end of the attempt tries again, and fails with them."""
+        """Keep the rows that the flusher could not write: the end of the attempt tries again, and fails with them."""
         self._is_waiting = True  # the flusher does not
         logger.warning("chunks of output of task %s wait for the end of the attempt: %s", self.task_id, why)
 

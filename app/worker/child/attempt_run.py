@@ -83,7 +83,7 @@ class AttemptRun:
 
     @contextmanager
     def body(self) -> Iterator[None]:
-        """Around the body: `current_attempt` names it, what it logs is kept, an order to stop is raised in it."""
+        """Run the body within: `current_attempt` names it, its log is stored, an order to stop is raised in it."""
         self.started = True
         token = current_attempt.set(self.current)
         try:
@@ -168,14 +168,14 @@ class AttemptRun:
 
     @property
     def files(self) -> AttemptFiles:
-        """What its arguments name, and what its body saves."""
+        """Return what its arguments name, and what its body saves."""
         if self._files is None:
             self._files = AttemptFiles(*self._fence, self._child.settings.max_file_bytes, self._delivered_to_the_end)
         return self._files
 
     @property
     def fault(self) -> Exception | None:
-        """Why the attempt fails whatever its body does, and is not repeated."""
+        """Return why the attempt fails whatever its body does, and is not repeated."""
         return None if self._steps is None else self._steps.fault
 
     def _delivered_to_the_end(self, statement: Callable[[prepared.PreparedConnection], T]) -> T:
@@ -185,7 +185,7 @@ class AttemptRun:
 
     @contextmanager
     def _uninterrupted(self) -> Iterator[None]:
-        """Around a statement of the body: an order to stop that comes meanwhile is raised once it is through."""
+        """Run a statement of the body within: an order to stop that comes meanwhile is raised once it is through."""
         self._writing = True
         try:
             yield
@@ -302,7 +302,7 @@ class AttemptRun:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
 
     def _free_place(self) -> None:
-        """The body has ended, whoever has ended the attempt."""
+        """Free the slot: the body has ended, whoever has ended the attempt."""
         if self.claim.is_limited:
             admission.bodies_ended([self._fence])
 
@@ -316,7 +316,7 @@ class AttemptRun:
         return deliver(partial(self._write_rests_and_end, ending), self._seconds, when_locked=roll_back_connections)
 
     def _write_rests_and_end(self, ending: Ending, db: prepared.PreparedConnection) -> bool:
-        """The last lines and the last output are there before anybody sees the end."""
+        """Write the last lines and the last output, so that they are there before anybody sees the end."""
         if self.log is not None and self.log.is_open:
             self.log.write_rest(db)
         if self._output is not None:
@@ -364,7 +364,7 @@ _opening = threading.RLock()
 
 
 def patience(child: ChildProcess, seconds: float) -> float:
-    """For how many seconds to go on trying to reach the database.
+    """The seconds for which to go on trying to reach the database.
 
     Without a slot for ever: the parent would not notice that this process gave up an outcome, or a claim whose reply
     was lost, and the row would say running for as long as the worker lives.

@@ -33,7 +33,7 @@ def _note_session(session: Session) -> None:
 
 
 def watch_sessions() -> None:
-    """Begin, in a process that runs bodies."""
+    """Begin to watch the sessions, in a process that runs bodies."""
     call_for_each_session(_note_session)
 
 
@@ -76,7 +76,7 @@ _held: dict[Any, threading.Thread] = {}
 
 
 def watch_connections() -> None:
-    """Begin, in a pool process that was forked."""
+    """Begin to watch the connections, in a pool process that was forked."""
     event.listen(engine(), "checkout", _taken)
     event.listen(engine(), "checkin", _returned)
     event.listen(engine(), "detach", _returned)  # the connection on which this process claims and ends
@@ -90,16 +90,12 @@ def roll_back_connections() -> None:
     for record, thread in [*_held.items()]:
         connection = record.dbapi_connection
         may_be_busy = goes_on(thread) and thread is not threading.main_thread()
-        if connection is None or (may_be_busy and not _is_sqlite()):
+        if connection is None or (may_be_busy and engine().dialect.name != SQLITE):
             continue
         if not record.info.get(_TOLD):  # it may be kept for as long as this process lives
             record.info[_TOLD] = True
             logger.warning("a body left a connection of the engine in use: its transactions are rolled back")
         engine().dialect.do_rollback(connection)
-
-
-def _is_sqlite() -> bool:
-    return engine().dialect.name == SQLITE
 
 
 def _taken(_connection: Any, record: Any, _proxy: Any) -> None:

@@ -41,7 +41,7 @@ class _Process:
 
 
 def present_log() -> AttemptLog | None:
-    """The log of the attempt for which this code runs."""
+    """Return the log of the attempt for which this code runs."""
     attempt = present_attempt()
     return None if attempt is None else attempt.log
 
@@ -61,7 +61,7 @@ class LogCapture:
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
-        """Begin, after Celery has set up its log. In the place of what was installed in this process before.
+        """Begin, after Celery has set up its log, in the place of what was installed in this process before.
 
         In Celery's pool `solo` the worker itself is told that it is a process of the pool.
         """
@@ -69,7 +69,9 @@ class LogCapture:
             _Process.capture.remove()
         _Process.capture = self
         self._replace(logging.Logger, "callHandlers", self._call_handlers(logging.Logger.callHandlers))
-        set_by_worker = {each: each.level for each in map(_logger, _SET_BY_WORKER) if each.level > self._level}
+        set_by_worker = {
+            each: each.level for each in map(logging.getLogger, _SET_BY_WORKER) if each.level > self._level
+        }
         if set_by_worker:
             self._let_through(set_by_worker)
         for name, level in STREAM_LEVELS.items():
@@ -181,12 +183,8 @@ class PrintedLines:
         return getattr(self._stream, name)
 
 
-def _logger(name: str) -> logging.Logger:
-    return logging.getLogger(name)
-
-
 def _deciding(each: logging.Logger | None) -> logging.Logger | None:
-    """The logger whose level counts for this one."""
+    """Return the logger whose level counts for this one."""
     while each is not None and not each.level:
         each = each.parent
     return each
@@ -276,7 +274,7 @@ _installed: dict[str, tuple[WholeLines, LoggingProxy]] = {}
 
 
 def log_whole_lines() -> None:
-    """Begin, once Celery has set up the log of this process. `stdout` is logged at INFO, `stderr` at WARNING."""
+    """Log `stdout` at INFO, `stderr` at WARNING, once Celery has set up the log of this process."""
     for name, level in STREAM_LEVELS.items():
         stream = getattr(sys, name)
         if isinstance(stream, LoggingProxy):

@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 def entry_of(record: logging.LogRecord) -> Entry:
-    """The entry of a record. Raises what a signal raises, and nothing that the record's own objects do."""
+    """Return the entry of a record. Raises what a signal raises, and nothing that the record's own objects do."""
     message = _message(record)
     trace = ""
     if record.exc_info or record.exc_text or record.stack_info:
@@ -62,12 +62,12 @@ def entry_of(record: logging.LogRecord) -> Entry:
 
 
 def printed(at: float, level: int, stream: str, text: str) -> Entry:
-    """The entry of a line that was printed."""
+    """Return the entry of a line that was printed."""
     return Entry(at, level, stream, text, "", _NO_FIELDS, len(text))
 
 
 def line_of(entry: Entry) -> LogLine:
-    """The entry as it is stored."""
+    """Return the entry as it is stored."""
     message = _cut(clean(redact_text(entry.message)), MESSAGE_BYTES)
     if entry.trace:
         trace = clean(redact_text(entry.trace)).encode()[-TRACEBACK_BYTES:].decode(errors="ignore")
@@ -133,7 +133,7 @@ class _Budget:
 
 
 def _plain(value: Any, depth: int, budget: _Budget) -> Any:
-    """A bounded copy as JSON has it: what it lacks is shown as text, what exceeds the budget is left out."""
+    """Return a bounded copy as JSON has it: what it lacks is shown as text, what exceeds the budget is left out."""
     try:
         return _copied(value, depth, budget)
     except SoftTimeLimitExceeded:

@@ -65,11 +65,11 @@ class Slot:
 
     @property
     def is_seen(self) -> bool:
-        """Whether the parent sees what is written here."""
+        """Return whether the parent sees what is written here."""
         return self._table is not None
 
     def idle(self) -> None:
-        """This process holds no row any more: one that says so is an orphan."""
+        """Say that this process holds no row any more: one that names it is an orphan."""
         self._left = 0
         self._write(Phase.IDLE, NO_TASK, 0)
 
@@ -96,7 +96,7 @@ class Slot:
         self._write(Phase.RUNNING, task_id, attempt, deadlines)
 
     def not_begun(self) -> None:
-        """The row that `running` named last is given back before its body. No deadline holds for it any more."""
+        """Drop the deadlines of the row that `running` named last: it is given back before its body."""
         self._begun -= 1
         self._deadlines = NO_LIMITS
         self._write(Phase.RUNNING, *self._state)
@@ -106,7 +106,7 @@ class Slot:
         self._write(Phase.SETTLED, *self._state)
 
     def delivering(self) -> None:
-        """The deadlines stay: for the writing of the end, too, there is a time."""
+        """Say that the body has ended. The deadlines stay: the end, too, has to be written in time."""
         self._write(Phase.DELIVERING, *self._state, self._deadlines)
 
     def soft_limit_met(self) -> Callable[[], None]:
@@ -114,7 +114,7 @@ class Slot:
         return _nothing if self._table is None else partial(self._table.soft_limit_met, self._number, self._begun)
 
     def order(self) -> Stop | None:
-        """Why the attempt in this slot must stop, or None."""
+        """Return why the attempt in this slot must stop, or None."""
         return None if self._table is None else self._table.ordered(self._number, *self._state)
 
     @contextmanager
@@ -131,7 +131,7 @@ class Slot:
             self._listener = None
 
     def on_signal(self, *_: object) -> None:
-        """The handler of STOP_SIGNAL: pass an order on, once, where a body listens and the order names its attempt."""
+        """Handle STOP_SIGNAL: pass an order on, once, where a body listens and the order names its attempt."""
         listener, why = self._listener, self.order()
         if listener is None and why is Stop.SOFT_TIME_LIMIT:
             self.soft_limit_met()()  # before the body, which is told at its start, or after it
@@ -170,13 +170,13 @@ class TasksLeft:
         return self._may_end
 
     def count(self, task: Any, **_: Any) -> None:
-        """Receiver of `task_prerun`: one more is begun."""
+        """Count one more that is begun. Receives `task_prerun`."""
         if not task.request.is_eager:  # one that the body calls with `apply()` is a part of it
             self.number -= 1
 
 
 def count_tasks() -> TasksLeft:
-    """Before a pool process takes messages: take the count of its tasks over from the pool."""
+    """Take the count of its tasks over from the pool, before a pool process takes messages."""
     loop: Any = getattr(current_process(), "_target", None)  # billiard's `Worker`, which it passes to no signal
     most = getattr(loop, "maxtasks", None)
     left = TasksLeft(most, may_end=loop is not None)
@@ -217,7 +217,7 @@ class Waiting(Protocol):
         """Write what waits. It still waits where this raises."""
 
     def give_up(self, why: str) -> None:
-        """The database refuses it."""
+        """Give up what the database refuses."""
 
 
 class Flusher:
@@ -230,7 +230,7 @@ class Flusher:
         self._thread = ServiceThread(self._run, "task-logs")
 
     def wake(self, waiting: Waiting) -> None:
-        """There is something to write. Called from the body: takes no time but for the first time in the process."""
+        """Say that there is something to write. Called from the body: takes time only once in the process."""
         self._woken.append(waiting)
         self._thread.start()
         self._some.set()
@@ -307,11 +307,11 @@ class ChildProcess:
         object.__setattr__(self, "flusher", Flusher(self.settings.progress_interval_seconds))
 
     def is_leaving(self) -> bool:
-        """Whether the worker shuts down: this process takes nothing more."""
+        """Return whether the worker shuts down: this process takes nothing more."""
         return self.of_worker.is_leaving
 
     def is_cut_off(self) -> bool:
-        """Whether the worker's heartbeats do not get through: a row that it took would soon be another worker's."""
+        """Return whether no heartbeat gets through: a row that the worker took would soon be another worker's."""
         return self.of_worker.is_cut_off
 
     def wait_for_parent(self, until: float) -> bool:
@@ -327,7 +327,7 @@ class ChildProcess:
         return True
 
     def identity(self, node_name: str) -> WorkerIdentity:
-        """This process as a claim names it: the node's name, the worker's incarnation, the process id."""
+        """Return this process as a claim names it: the node's name, the worker's incarnation, the process id."""
         return WorkerIdentity(node_name, self.worker_id, self.pid)
 
 
@@ -342,18 +342,8 @@ def start_child(
     if STOP_SIGNAL is not None and number is not None and number < len(table):
         slot = Slot(table, number, os.getpid(), tells_memory=settings.task_memory_bytes is not None)
         signal.signal(STOP_SIGNAL, slot.on_signal)
-    child_process.replace(
-        ChildProcess(
-            worker_id,
-            settings,
-            slot,
-            hand_over,
-            tasks_left,
-            of_worker=table,
-            rate_limits=rate_limits,
-            logs=TaskLogs.of(settings),
-        )
-    )
+    logs = TaskLogs.of(settings)
+    child_process.replace(ChildProcess(worker_id, settings, slot, hand_over, tasks_left, table, rate_limits, logs))
 
 
 def _outside_a_worker() -> ChildProcess:

@@ -78,7 +78,7 @@ class ProgressReporter:
 
     @property
     def has_told_to_stop(self) -> bool:
-        """Whether a report has raised the reason to stop, or would."""
+        """Return whether a report has raised the reason to stop, or would."""
         return self._stop is not None
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class ProgressReporter:
             self._write_quietly()
 
     def stop(self, why: type[BodyStop]) -> None:
-        """From now on each report raises this. Takes no lock: a signal's handler calls it."""
+        """Have each report raise this from now on. Takes no lock: a signal's handler calls it."""
         self._stop = why
 
     def _merge(self, percent: int | None, detail: Any | None) -> None:

@@ -60,7 +60,7 @@ class RecordRunner:
             request.kwargs["task_id"] = str(run.task_id)
 
     def _arguments(self, run: AttemptRun) -> Arguments:
-        """With the results that they refer to; as the row has them where that fails, which `run` raises."""
+        """Return the arguments with the results that they refer to; those of the row where that fails: `run` raises."""
         try:
             found = run.arguments()
             if found.args is not run.claim.args:
@@ -113,14 +113,14 @@ class RecordRunner:
     def _converted(
         self, run: AttemptRun, args: list[Any], kwargs: dict[str, Any]
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The arguments as the body's annotations name them. Raises InvalidArguments."""
+        """Return the arguments as the body's annotations name them. Raises InvalidArguments."""
         if not takes_files(self._task):  # nearly always
             return arguments_of_body(self._task, args, kwargs)
         with looking(run.files.find):
             return arguments_of_body(self._task, args, kwargs)
 
     def _result(self, run: AttemptRun, value: Any) -> Any:
-        """The result as JSON; one that is too large for the row as an artifact, where the task wants that."""
+        """Return the result as JSON; one that is too large for the row as an artifact, where the task wants that."""
         try:
             return to_json(value)
         except ResultTooLarge:
@@ -172,7 +172,7 @@ class RecordRunner:
         countdown: float | None,
         max_retries: int | None,
     ) -> Retry:
-        """What `self.retry()` raises. Raises `error` or MaxRetriesExceededError where no attempt is left."""
+        """Return what `self.retry()` raises. Raises `error` or MaxRetriesExceededError where no attempt is left."""
         task = self._task
         limit = self._retry_limit(run, max_retries)
         if limit is not None and run.claim.failures + 1 >= limit:
@@ -184,7 +184,7 @@ class RecordRunner:
         return Retry(exc=error, when=max(0.0, float(countdown or 0)))
 
     def _leave(self, error: BaseException) -> None:
-        """The row is right already; Celery has nothing to record, and calls no `after_return` either."""
+        """Leave the row, which is right already: Celery has nothing to record, and calls no `after_return` either."""
         self._task.close_session()
         raise Ignore from error
 
@@ -217,14 +217,14 @@ class RecordRunner:
         self._task.close_session()  # Celery calls no `after_return` for a retry
 
     def _seconds_until(self, run: AttemptRun, when: Any) -> float:
-        """From a Retry's `when`, which is a number of seconds, a time, or nothing."""
+        """Return the seconds until a Retry's `when`, which is a number of seconds, a time, or nothing."""
         if isinstance(when, datetime):
             moment: datetime = maybe_make_aware(when)
             return max(0.0, (moment - datetime.now(UTC)).total_seconds())
         return float(when) if isinstance(when, int | float) else self._delay(run, self._task.default_retry_delay)
 
     def _delay(self, run: AttemptRun, default: float | None) -> float:
-        """Seconds until the next attempt: the request's back-off, else the decorator's, else the default."""
+        """Return seconds until the next attempt: the request's back-off, else the decorator's, else the default."""
         base = run.claim.retry_backoff_seconds
         if base is None:
             base = float(getattr(self._task, "retry_backoff", 0) or 0) or None
@@ -238,7 +238,7 @@ class RecordRunner:
         )
 
     def _retry_limit(self, run: AttemptRun, max_retries: int | None) -> int | None:
-        """How often the body may fail with `self.retry()`: what was named for the task, else Celery's max_retries."""
+        """Return how often the body may fail with `self.retry()`: as named for the task, else Celery's max_retries."""
         if run.claim.max_attempts_named:
             return run.claim.max_attempts
         retries = self._task.max_retries if max_retries is None else max_retries
@@ -246,7 +246,7 @@ class RecordRunner:
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Whether it was raised by a signal that ends this pool child (billiard's exit codes are negative).
+    """Return whether it was raised by a signal that ends this pool child (billiard's exit codes are negative).
 
     A body's own `sys.exit()` ends the body: it fails, as a script would.
     """
@@ -257,12 +257,12 @@ def ends_the_process(error: BaseException) -> bool:
 
 @functools.cache
 def takes_task_id(task: SQLAlchemyTask) -> bool:
-    """Whether the body has a parameter of this name, to be filled with the record's id."""
+    """Return whether the body has a parameter of this name, to be filled with the record's id."""
     return "task_id" in inspect.signature(task.run).parameters
 
 
 def may_be_written_later(task: SQLAlchemyTask) -> bool:
-    """Whether the parent may write a success some milliseconds later, after the child has gone on.
+    """Return whether the parent may write a success some milliseconds later, after the child has gone on.
 
     Not where Celery runs a user's code after the body, or stores a result that a client may wait for: both may read the
     row.

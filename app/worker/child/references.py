@@ -71,7 +71,7 @@ def _values(
             needed.setdefault(parent.task_id, []).append(reference)
     sizes = {parent.task_id: parent.size for parent in found.values()}
     for ids in _groups(needed, sizes):
-        results = read(partial(_results, ids))
+        results = read(partial(statements.results, ids=ids))
         for task_id in ids:
             if task_id not in results:
                 raise UnusableResult(f"the task {needed[task_id][0].ref!r}, whose result is needed, is deleted")
@@ -84,10 +84,6 @@ def _values(
                 size += _size_of(value, f"result of {reference}") * wanted[reference]
                 _check_bytes(size, f"arguments with the result of {reference} in them")
                 yield reference, value
-
-
-def _results(ids: Sequence[UUID], db: Executes) -> dict[UUID, Any]:
-    return statements.results(db, ids)
 
 
 def _size_of(value: Any, what: str) -> int:

@@ -88,7 +88,7 @@ class Steps:
         return self._keep(name, await function(*args, **kwargs), started)
 
     def _begin(self, name: str) -> bool:
-        """Whether an earlier attempt has done it."""
+        """Return whether an earlier attempt has done it."""
         check_name(name, "step")
         if name in self._named:
             self.fault = StepRepeated(f"two steps of this task have the name {name!r}: give each its own")
@@ -112,5 +112,5 @@ class Steps:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call of it is awaited, also of an object whose class says so."""
+    """Return whether a call of it is awaited, also of an object whose class says so."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

@@ -48,7 +48,7 @@ _NAMED_THREADS = 5
 
 
 def rows_together(most: float, longest: float) -> int:
-    """How many rows to claim together, at most `most`: each of them should take `longest` seconds or less."""
+    """Return how many rows to claim together, at most `most`: each of them should take `longest` seconds or less."""
     return int(most if most * longest <= TOGETHER_SECONDS else TOGETHER_SECONDS / longest)
 
 
@@ -137,7 +137,7 @@ class Taker:
         return claims
 
     def _names(self, taken: Taken) -> pending_rows.TaskNames:
-        """What to claim: near its last task the process takes one row at a time, and never two for one token."""
+        """Return what to claim: near its last task the process takes one row at a time, and never two for one token."""
         known = [name for name in self._known if name not in taken.missing] if taken.missing else self._known
         if self._child.tasks_left.number < pending_rows.MOST_ROWS:
             return pending_rows.TaskNames(known, [])
@@ -186,7 +186,7 @@ class Taker:
         return now
 
     def _must_end(self, run: AttemptRun) -> bool:
-        """Whether this process ends because a body that was stopped has left threads, which nothing else can stop."""
+        """Return whether this process ends: a body that was stopped has left threads, which nothing else stops."""
         threads = run.left_threads()
         if not threads:
             return False
@@ -275,14 +275,14 @@ class TaskEvents:
         self._not_before = 0.0
 
     def begun(self, run: AttemptRun, request: dict[str, Any]) -> None:
-        """The row is about to run: Celery's events of a message that was received, and whose body was started."""
+        """Send Celery's events of a message that was received, and whose body was started."""
         if self._is_wanted(run):
             shown = {"args": "", "kwargs": f"task_id={run.task_id}", "root_id": request["root_id"], "parent_id": None}
             self._send("task-received", run, name=request["task"], retries=request["retries"], **shown)
             self._send("task-started", run)
 
     def ended(self, run: AttemptRun, problem: TraceInfo | None, runtime: float, shown: str) -> None:
-        """With what Celery's tracer returns: `problem` is None after a success, `shown` its result as text."""
+        """Send the events of an end. `problem` is None after a success, `shown` its result as text."""
         if not self._is_wanted(run):
             return
         if problem is None:

@@ -60,13 +60,13 @@ _FOLLOWS = {TaskStatus.PENDING: "the task runs again", TaskStatus.REVOKED: "the 
 class Loss:
     """The child with this process id is gone, or runs this task no longer; `how` is for the log.
 
-    `is_told`: the log gets a line also where the child had no attempt.
+    `is_logged`: the log gets a line also where the child had no attempt.
     """
 
     pid: int
     task_id: UUID | None = None
     how: str = field(default="no child runs it any more", compare=False)
-    is_told: bool = False
+    is_logged: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Agent:
         self._unwritten: list[Loss | Unbegun] = []
         self._suspects: set[HeldAttempt] = set()
         self._suspected_places: set[HeldAttempt] = set()
-        self._told: deque[int] = deque(maxlen=SLOTS)  # the children that the log has told of last
+        self._logged: deque[int] = deque(maxlen=SLOTS)  # the children that the log has named last
         self._sizes = Sizes()
         self._next_beat = 0.0
         self._answered_at = time.monotonic()
@@ -129,15 +129,15 @@ class Agent:
         self._losses.put(loss)
 
     def child_ended(self, pid: int, how: str) -> None:
-        """As `report`, and have the log tell of the child's end if it had no attempt. Never blocks."""
-        self._losses.put(Loss(pid, how=how, is_told=True))
+        """Report as `report`, and log the child's end if it had no attempt. Never blocks."""
+        self._losses.put(Loss(pid, how=how, is_logged=True))
 
     def take_back(self, seen: SlotState) -> None:
         """Give the rows back that the child holds beside the one that it runs. Never blocks."""
         self._losses.put(Unbegun(seen))
 
     def shut_down(self, grace_seconds: float) -> None:
-        """The worker takes no more tasks: give back what still runs after so many seconds. For a signal's handler."""
+        """Take no more tasks, and give back what still runs after so many seconds. For a signal's handler."""
         self._table.leave()
         self._hand_back_at = time.monotonic() + grace_seconds
         self._leaves_at_once = not grace_seconds
@@ -148,7 +148,7 @@ class Agent:
 
     @property
     def patience(self) -> float:
-        """For how many seconds to go on writing the outcomes that the children have left behind."""
+        """The seconds for which to go on writing the outcomes that the children have left behind."""
         return STOP_SECONDS if self._leaves_at_once else self._settings.worker_lease_seconds * DELIVERY_LEASES
 
     def stop(self) -> None:
@@ -168,16 +168,16 @@ class Agent:
         while not self._stopping.is_set():
             if time.monotonic() >= self._next_beat:
                 self._attempt(self._beat)
-                self._attempt(self._look)
+                self._attempt(self._compare_rows)
                 self._attempt(self._restart_if_stalled)
             elif self._table.busy():
-                self._attempt(self._look)
+                self._attempt(self._compare_rows)
             self._attempt(self._leave_if_drained)
             self._attempt(self._write_losses)
             self._wait(LOOK_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        """Until the next look is due, a loss comes in, or the worker stops (within half a second)."""
+        """Wait for the next comparison, a loss, or the stop of the worker (within half a second)."""
         deadline = time.monotonic() + seconds
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
             try:
@@ -188,7 +188,7 @@ class Agent:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the database answers: a beat of the last two periods. One that is not answered ends late."""
+        """Return whether the database answers: a beat of the last two periods. One that is not answered ends late."""
         return time.monotonic() < self._answered_at + 2 * self._beat_seconds
 
     def _attempt(self, action: Callable[[], None]) -> None:
@@ -225,7 +225,7 @@ class Agent:
         self._next_beat = begun + self._beat_seconds
 
     def _processed(self) -> int:
-        """How many tasks were begun: plain messages, and rows, of which the slots tell."""
+        """Return how many tasks were begun: plain messages, and rows, of which the slots tell."""
         plain = celery_state.all_total_count[0] - celery_state.total_count[WAKEUP]
         return int(plain) + sum(state.begun for state in self._table.used())
 
@@ -248,12 +248,12 @@ class Agent:
 
     # -- what must stop ----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _compare_rows(self) -> None:
         """Compare the rows of this worker with its children, and stop what must not go on."""
         assert self._node is not None
         before = living(self._table.busy())
         with SessionLocal() as db:
-            held, places = held_attempts.read(db, self._worker_id)
+            held, places = held_attempts.read_held(db, self._worker_id)
         after = living(self._table.busy())
         for state in held_attempts.cancelled(held, after):
             self._stopper.stop(state, Stop.CANCELLED)
@@ -270,7 +270,7 @@ class Agent:
         self._free_places(held_attempts.orphans(places, slots, handed_over))
 
     def _end_deliveries(self, states: list[SlotState]) -> None:
-        """At a shutdown whose time is over: kill the children that write an end for longer than CANCEL_GRACE_SECONDS.
+        """Kill the children that write an end for longer than CANCEL_GRACE_SECONDS, at a shutdown whose time is over.
 
         The database answers, so a body has left a lock or broken descriptors behind. It has ended, so the attempt is
         lost and not handed back: with `rerun_lost` off, the body does not start again.
@@ -322,7 +322,7 @@ class Agent:
                 self._unwritten.remove(loss)
 
     def _still_holds(self, loss: Loss) -> bool:
-        """The child was told to end and is not gone yet: until then no other worker may start the task."""
+        """Return whether the child is ending and not gone yet: until then no other worker may start the task."""
         return any(
             state.pid == loss.pid and loss.task_id in {None, state.task_id} for state in living(self._table.busy())
         )
@@ -351,11 +351,11 @@ class Agent:
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
         admission.admit_soon(freed)
         for outcome in outcomes:
-            _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
-        if loss.is_told and not outcomes and loss.pid not in self._told:
+            _log_outcome(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
+        if loss.is_logged and not outcomes and loss.pid not in self._logged:
             logger.error(PROCESS_ENDED, loss.pid, loss.how)
         if outcomes:
-            self._told.append(loss.pid)
+            self._logged.append(loss.pid)
 
     def _ending(self, loss: Loss, why: Stop | None) -> ends.Ending:
         if why is None:
@@ -376,7 +376,7 @@ class Agent:
 
     def _write_unbegun(self, seen: SlotState) -> None:
         with SessionLocal() as db:
-            rows, _ = held_attempts.read(db, self._worker_id)
+            rows, _ = held_attempts.read_held(db, self._worker_id)
             # After the rows: if the child has made no claim since, they are of this claim, and none of them begins
             # any more. If it has, it has given them back itself.
             state = self._table.read(seen.slot)
@@ -405,7 +405,7 @@ class Agent:
         admission.admit_soon(freed)
 
 
-def _tell(loss: Loss, why: str, outcome: Row[UUID, TaskStatus, int, str | None]) -> None:
+def _log_outcome(loss: Loss, why: str, outcome: Row[UUID, TaskStatus, int, str | None]) -> None:
     """Log in one line which child died, and what follows for its task."""
     task_id, status, attempt, error = outcome
     has_failed = status == TaskStatus.FAILED

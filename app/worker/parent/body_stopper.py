@@ -59,11 +59,11 @@ class BodyStopper:
         self._ended[pid] = why
 
     def why_ended(self, pid: int) -> Stop | None:
-        """Why this worker itself ended the child with this process id; None if it did not."""
+        """Return why this worker itself ended the child with this process id; None if it did not."""
         return self._ended.get(pid)
 
     def limit_of(self, pid: int) -> float:
-        """The time limit, in seconds, of the body that this child ran when it was killed for it."""
+        """Return the time limit, in seconds, of the body that this child ran when it was killed for it."""
         return self._limits[pid]
 
     def interrupt(self, state: SlotState) -> None:
@@ -110,12 +110,12 @@ def _send(pid: int, number: int | None) -> None:
 
 
 def living(states: Iterable[SlotState]) -> list[SlotState]:
-    """Those whose children live: the slot of a dead one keeps its last state."""
+    """Return the states whose children live: the slot of a dead one keeps its last state."""
     return [state for state in states if not has_ended(state.pid)]
 
 
 def has_ended(pid: int) -> bool:
-    """Whether this child is gone, or only waits to be reaped."""
+    """Return whether this child is gone, or only waits to be reaped."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13; the pool reaps its children twice a second
         return not _exists(pid)
     try:
@@ -125,7 +125,7 @@ def has_ended(pid: int) -> bool:
 
 
 def how_ended(pid: int) -> str | None:
-    """How this child ended, as Celery puts it; None while it runs, and once the pool has reaped it."""
+    """Return how this child ended, as Celery puts it; None while it runs, and once the pool has reaped it."""
     if not hasattr(os, "waitid"):
         return None
     try:

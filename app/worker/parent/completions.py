@@ -12,7 +12,7 @@ import logging
 import selectors
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -74,7 +74,7 @@ class Completions:
             self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Once the children are gone: wait until all is written or given up, for at most `seconds`."""
+        """Wait until all is written or given up, for at most `seconds`, once the children are gone."""
         if self._thread is not None:
             self._stopping.set()
             self._source.wake()
@@ -87,7 +87,7 @@ class Completions:
             logger.error("%d results were not written before the worker ended: their tasks run again", len(left))
 
     def held(self) -> set[Held]:
-        """What was handed over before this call and is not written yet."""
+        """Return what was handed over before this call and is not written yet."""
         with self._lock:
             come = list(self._source.received())
             for success in come:
@@ -114,12 +114,12 @@ class Completions:
                 time.sleep(max(0.0, begun + pause - time.monotonic()))
 
     def _due(self) -> list[Success]:
-        """With the lock: what could be written now."""
+        """Return what could be written now. The caller has the lock."""
         now = time.monotonic()
         return [each.success for each in self._waiting.values() if each.not_before <= now]
 
     def _write(self, batch: Sequence[Success]) -> float:
-        """Returns for how many seconds to wait before the next one."""
+        """Write a batch. Returns the seconds to wait before the next one."""
         try:
             together("successes", batch, self._succeed, self._settle)
         except Exception as error:  # noqa: BLE001 (an outage, for `_settle` handles what is wrong with one of them)
@@ -130,7 +130,7 @@ class Completions:
         return 0.0 if is_urgent else PACE_SECONDS
 
     def _wait(self, error: Exception) -> float:
-        """The first retry is immediate: the connection may have ended in the middle of the statement."""
+        """Return the seconds to wait: none at first, as the connection may have ended within the statement."""
         again, self._is_away = self._is_away, True
         logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
         self._give_up_the_oldest()
@@ -139,10 +139,7 @@ class Completions:
     def _succeed(self, batch: Sequence[Success]) -> None:
         with prepared.prepared_connection() as connection:
             held = ends.end_successes(connection, batch)
-        self._written(batch)
-        hints.changed(*held)
-        admission.bodies_ended([success[:2] for success in batch if success.is_limited])
-        dependents.release_children([success.task_id for success in batch if success.has_children])
+        self._written(batch, held)
         for success in batch:
             if success.task_id not in held:
                 logger.warning(
@@ -172,20 +169,19 @@ class Completions:
         with prepared.prepared_connection() as connection:
             ending = ends.failed(describe(error))
             ends.end_attempt(connection, success.task_id, success.attempt, ending, success.begun_after)
-        self._written([success])
-        hints.changed(success.task_id)
-        if success.is_limited:
-            admission.bodies_ended([(success.task_id, success.attempt)])
-        if success.has_children:
-            dependents.release_children([success.task_id])
+        self._written([success], [success.task_id])
 
-    def _written(self, batch: Sequence[Success]) -> None:
+    def _written(self, batch: Sequence[Success], changed: Collection[UUID]) -> None:
+        """Forget these successes, and have done what follows their ends. `changed` are the tasks that they ended."""
         with self._lock:
             for success in batch:
                 self._waiting.pop((success.task_id, success.attempt), None)
+        hints.changed(*changed)
+        admission.bodies_ended([success[:2] for success in batch if success.is_limited])
+        dependents.release_children([success.task_id for success in batch if success.has_children])
 
     def _give_up_the_oldest(self) -> None:
-        """The rows say running; no longer held here, their attempts are lost for the agent."""
+        """Drop the oldest: their rows say running, so the agent takes their attempts for lost."""
         oldest = time.monotonic() - self._give_up_seconds
         with self._lock:
             given_up = [held for held, each in self._waiting.items() if each.since < oldest]

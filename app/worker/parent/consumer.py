@@ -41,7 +41,7 @@ class Consumer(consumer.Consumer):
         super().__init__(*args, **(kwargs | NOT_NEEDED))
 
     def update_strategies(self) -> None:
-        """Celery's, which makes a new tracer for each task. A pool that does not fork runs wake-ups by the old one."""
+        """Make each task's tracer anew, as Celery. A pool that does not fork runs wake-ups by the old one."""
         wakeup = self.app.tasks[WAKEUP]
         loop = wakeup.__trace__
         super().update_strategies()
@@ -49,7 +49,7 @@ class Consumer(consumer.Consumer):
             wakeup.__trace__ = loop
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """Celery's handler, behind the checks. It raises nothing but the loss of a connection."""
+        """Return Celery's handler, behind the checks. It raises nothing but the loss of a connection."""
         handle = super().create_task_handler(*args, **kwargs)
         # kombu counts KeyError among them, because of a race of its own: here it comes from a message.
         lost = tuple(error for error in self.connection_errors if error is not KeyError)
@@ -108,18 +108,18 @@ class Consumer(consumer.Consumer):
     # Celery would log the whole message here, in several lines
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """Also for a message of the control channel that is not JSON."""
+        """Drop the message, also one of the control channel that is not JSON."""
         self._drop(message, f"{type(exc).__name__} while it was read")
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 (Celery's signature)
-        """Such as an ETA that is not a time."""
+        """Drop the message, such as one whose ETA is not a time."""
         self._drop(message, "an invalid task")
 
 
 # -- Celery's strategy for wake-ups, without a line of the log for each: the rows have lines of their own --------------
 
 
-def quiet(task: Any, app: Any, consumer: Any, **options: Any) -> Any:
+def quiet_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Any:
     """Return Celery's handler of the messages of this task."""
     return strategy.default(task, app, consumer, info=_nothing, **options)
 
@@ -145,7 +145,7 @@ class StallDetector:
         self._link = BrokerLink()
 
     def is_stalled(self) -> bool:
-        """Whether a child has been free, and messages have waited, for so long that none will arrive any more.
+        """Return whether a child has been free, and messages have waited, for so long that none will arrive any more.
 
         After it has been True once, the time is counted anew.
         """
@@ -159,11 +159,11 @@ class StallDetector:
         return True
 
     def _seen(self) -> tuple[int, int]:
-        """How many claims there have been, and how many children are busy."""
+        """Return how many claims there have been, and how many children are busy."""
         return sum(state.claims for state in self._table.used()), len(living(self._table.busy()))
 
     def _anything_waits(self) -> bool:
-        """Rows whose messages have been out for as long, and messages in a queue of theirs."""
+        """Return whether rows have waited for as long, and messages wait in one of their queues."""
         queues = self._queues()
         waiting = exists().where(
             IS_PENDING,

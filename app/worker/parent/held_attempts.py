@@ -28,8 +28,8 @@ class HeldAttempt:
     cancelled: bool
 
 
-def read(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAttempt]]:
-    """All of this worker's rows, and the attempts for which it has places of limits: two queries on partial indexes."""
+def read_held(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAttempt]]:
+    """Return this worker's rows, and the attempts with its places of limits: two queries on partial indexes."""
     with transaction(db):
         rows = db.execute(_RUNNING_HERE, {"p_worker_id": worker_id})
         held = [HeldAttempt(task_id, attempt, pid or 0, asked) for task_id, attempt, pid, asked in rows]
@@ -38,12 +38,12 @@ def read(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAtte
 
 
 def cancelled(held: list[HeldAttempt], busy: list[SlotState]) -> list[SlotState]:
-    """The bodies whose cancellation was asked for."""
+    """Return the bodies whose cancellation was asked for."""
     return [state for state in busy for row in held if row.cancelled and state.runs(row.task_id, row.attempt)]
 
 
 def lost(held: list[HeldAttempt], before: list[SlotState], after: list[SlotState]) -> list[SlotState]:
-    """The bodies whose attempt no longer holds its task.
+    """Return the bodies whose attempt no longer holds its task.
 
     They ran before the rows were read and run still: a child says so between its claim's commit and its finish.
     """
@@ -52,7 +52,7 @@ def lost(held: list[HeldAttempt], before: list[SlotState], after: list[SlotState
 
 
 def orphans(held: list[HeldAttempt], slots: list[SlotState], handed_over: set[tuple[UUID, int]]) -> list[HeldAttempt]:
-    """The rows that no child here works on any more; a short task may look like one for a moment.
+    """Return the rows that no child here works on any more; a short task may look like one for a moment.
 
     A child writes its slot before it claims and empties it after its finish, written or `handed_over` (read after the
     slots), so an orphan that is one at the next look as well is a real one. A process without a slot that lives tells

@@ -178,7 +178,7 @@ class HeartbeatGuard:
         self._stopping.set()
 
     def beaten(self, sent: float) -> None:
-        """A heartbeat that was sent at this moment (monotonic seconds) has been committed."""
+        """Note that a heartbeat which was sent at this moment (monotonic seconds) has been committed."""
         self._last_beat = sent
 
     def _run(self) -> None:

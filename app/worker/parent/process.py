@@ -44,22 +44,16 @@ class ParentProcess:
         """Start the threads beside Celery's worker."""
         queues = worker.app.amqp.queues
         self._completions.start()
-        self.agent.start(
-            Node(
-                worker.hostname,
-                os.getpid(),
-                lambda: tuple(queues.consume_from),
-                worker.concurrency,
-                partial(_restart_consumer, worker),
-            )
-        )
+        restart = partial(_restart_consumer, worker)
+        node = Node(worker.hostname, os.getpid(), lambda: tuple(queues.consume_from), worker.concurrency, restart)
+        self.agent.start(node)
         self._time_limits.start()
         self._memory_limit.start()
         self._maintenance.start()
         self._hints.start()
 
     def shut_down(self, how: str = "Warm") -> None:
-        """The worker takes no more tasks. Warm: what runs has the grace time to end; cold: none."""
+        """Take no more tasks. Warm: what runs has the grace time to end; cold: none."""
         self.agent.shut_down(self._settings.shutdown_grace_seconds if how == "Warm" else 0)
 
     def stop(self) -> None:

@@ -29,7 +29,7 @@ def filter_logs(table: SlotTable, report: Callable[[int, str], None]) -> None:
 def shorten_the_end_of_a_child(
     table: SlotTable, report: Callable[[int, str], None], record: logging.LogRecord
 ) -> bool:  # fmt: skip
-    """A logging filter: whether the line is kept. The line of a process that held no attempt is put in plain words."""
+    """Filter a line of the log: False drops it. The line of a process that held no attempt is put in plain words."""
     if record.msg != _CHILD_ENDED or not isinstance(record.args, tuple):
         return True
     _, pid, status = record.args
@@ -46,7 +46,7 @@ def mark_reported(error: BaseException) -> None:
 
 
 def leave_out_reported(record: logging.LogRecord) -> bool:
-    """A logging filter: False for the traceback of an error that was marked by `mark_reported`."""
+    """Filter a line of the log: False, which drops it, for a traceback that `mark_reported` has marked."""
     reported = isinstance(record.args, tuple) and any(
         _REPORTED in getattr(each, "__dict__", ()) for each in record.args
     )

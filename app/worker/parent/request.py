@@ -39,7 +39,7 @@ class RecordRequest(Request):
             parent_process().table.sends_events = sends_task_events(self._eventer)
 
     def info(self, safe: bool = False) -> Any:
-        """What `inspect active` and Flower show."""
+        """Return what `inspect active` and Flower show."""
         shown = super().info(safe=safe)
         row = self._row()
         if row is not None:
@@ -48,7 +48,7 @@ class RecordRequest(Request):
         return shown if safe else {**shown, "args": redact_args_of(self.task, self.args), "kwargs": redact(self.kwargs)}
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
-        """Results and errors reach events as texts, which are redacted. Does nothing without `-E`."""
+        """Send the event with its texts redacted: results and errors are such. Does nothing without `-E`."""
         if not (self._eventer and self._eventer.enabled and self.task.send_events):
             return None
         return super().send_event(
@@ -63,7 +63,7 @@ class RecordRequest(Request):
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> Any:
-        """A cold shutdown ends the child under the task: no fault of the task's."""
+        """Hand the task back: a cold shutdown ends the child under it, which is no fault of the task's."""
         if self._takes_records and self.worker_pid is not None:
             parent = parent_process()
             parent.agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
@@ -84,7 +84,7 @@ class RecordRequest(Request):
         return bool(self.name == wakeups.NAME)
 
     def _row(self) -> SlotState | None:
-        """The slot of the row that the process of this wake-up runs now."""
+        """Return the slot of the row that the process of this wake-up runs now."""
         if not self._takes_records:
             return None
         slots = parent_process().table.busy()
@@ -92,11 +92,11 @@ class RecordRequest(Request):
 
 
 def sends_task_events(eventer: Any) -> bool:
-    """Whether Celery's event dispatcher sends the events of tasks now: `worker -E`, or the command `enable_events`."""
+    """Return whether Celery sends the events of tasks now: `worker -E`, or the command `enable_events`."""
     return bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
 
 
 def how_it_ended(error: BaseException) -> str:
-    """The end of a child in a few words: `signal 9 (SIGKILL)`, `exitcode 1`, `SystemExit(3)`."""
+    """Return the end of a child in a few words: `signal 9 (SIGKILL)`, `exitcode 1`, `SystemExit(3)`."""
     found = _HOW.search(str(error))
     return redact_text(found[1] if found else repr(error))

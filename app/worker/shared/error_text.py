@@ -17,7 +17,7 @@ REDACTED_LIMIT = 5 * TRACEBACK_LIMIT
 
 
 def describe(error: BaseException) -> AttemptError:
-    """The error as `attempts` shows it: without secrets, and cut to a size that a row can carry."""
+    """Return the error as `attempts` shows it: without secrets, and cut to a size that a row can carry."""
     text = "".join(traceback.format_exception(error))[-REDACTED_LIMIT:]
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -35,7 +35,7 @@ def _message(error: BaseException) -> str:
 
 
 def clean(text: str) -> str:
-    """The text as PostgreSQL can store it: no NUL, no lone surrogate."""
+    """Return the text as PostgreSQL can store it: no NUL, no lone surrogate."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -50,7 +50,7 @@ ORIGIN_CHARACTERS = 300
 
 
 def origin_of(error: BaseException) -> str:
-    """Module and function of the innermost frame that is neither of a library nor of the service; "" without one.
+    """Return module and function of the innermost frame of no library and not of the service; "" without one.
 
     Without the line: it moves with each change of the file.
     """

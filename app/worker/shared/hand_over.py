@@ -23,7 +23,7 @@ _ROOM_BYTES = 212_992
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
-    """Packets that are bounded by bytes. Linux keeps 10 datagrams, and the children would wait for the parent."""
+    """Return a pair of sockets for packets, bounded by bytes: of datagrams Linux keeps 10, too few for the children."""
     try:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError:  # macOS has none of this kind
@@ -38,7 +38,7 @@ class HandOver:
         self._was_full = False
 
     def is_full(self) -> bool:
-        """Whether this child has found no room, and most of it is still in use. macOS tells of neither."""
+        """Return whether this child has found no room, and most of it is still in use. macOS tells of neither."""
         if self._was_full:
             self._was_full = not self._has_room(0)
         return self._was_full
@@ -68,12 +68,12 @@ class HandOver:
         return self._ends[0] if self._ends is not None else None
 
     def become_child(self) -> None:
-        """In a forked child: close the read end, so that a send fails at once when the parent dies."""
+        """Close the read end, in a forked child, so that a send fails at once when the parent dies."""
         if self._ends is not None:
             self._ends[0].close()
 
     def send(self, success: Success) -> bool:
-        """Whether the parent has it now. Waits for at most SEND_SECONDS."""
+        """Return whether the parent has it now. Waits for at most SEND_SECONDS."""
         if self._ends is None:
             return False
         result = b"" if success.result is None else success.result.encode()
@@ -103,7 +103,7 @@ class HandOver:
                 os.write(self._ends[1].fileno(), _WAKE)  # the socket's own `send` would wait for its time limit
 
     def received(self) -> Iterator[Success]:
-        """All that was sent before this call."""
+        """Yield all that was sent before this call."""
         while self._ends is not None:
             try:
                 message = self._ends[0].recv(MAX_BYTES)

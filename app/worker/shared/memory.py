@@ -35,7 +35,7 @@ class Sizes:
         self._next_look = 0.0
 
     def are_due(self, now: float, *, is_busy: bool) -> bool:
-        """Whether to look at `now` (monotonic seconds): always where any child runs something."""
+        """Return whether to look at `now` (monotonic seconds): always where any child runs something."""
         return is_busy or now >= self._next_look
 
     def look(self, pids: Iterable[int], now: float) -> None:
@@ -45,16 +45,16 @@ class Sizes:
 
     @property
     def total(self) -> int | None:
-        """That of all, where Linux tells."""
+        """The bytes of all processes, where Linux says them."""
         return sum(self._last.values()) or None
 
     def of(self, pid: int) -> int | None:
-        """That of one of them."""
+        """Return the bytes of one process."""
         return (self._before | self._last).get(pid)
 
 
 def sizes_of(pids: Iterable[int]) -> dict[int, int]:
-    """Bytes of each of these processes, where Linux tells: a page that several of them share is divided among them."""
+    """Return the bytes of each process, where Linux says them: a shared page is divided among its processes."""
     sizes = {pid: _proportional_size(pid) for pid in pids}
     return {pid: size for pid, size in sizes.items() if size is not None}
 

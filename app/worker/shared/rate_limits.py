@@ -92,7 +92,7 @@ class RateLimits:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """A record lock of POSIX: it ends with the process that holds it."""
+        """Hold a record lock of POSIX, which ends with its process."""
         with self._lock:
             if sys.platform == "win32" or self._file is None:
                 yield

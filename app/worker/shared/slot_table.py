@@ -139,7 +139,7 @@ class SlotTable:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the worker shuts down: its children take nothing more."""
+        """Return whether the worker shuts down: its children take nothing more."""
         return bool(self._words[0])
 
     def leave(self) -> None:
@@ -148,7 +148,7 @@ class SlotTable:
 
     @property
     def sends_events(self) -> bool:
-        """Whether somebody wants the events of tasks: `worker -E`, or the command `enable_events`."""
+        """Return whether somebody wants the events of tasks: `worker -E`, or the command `enable_events`."""
         return bool(self._words[1])
 
     @sends_events.setter
@@ -158,7 +158,7 @@ class SlotTable:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether no heartbeat of the worker gets through: a task that it took would be ended and started again."""
+        """Return whether no heartbeat gets through: a task that the worker took would be ended and started again."""
         return bool(self._words[2])
 
     @is_cut_off.setter
@@ -168,7 +168,7 @@ class SlotTable:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so many successes wait for the parent to write them that its children should take nothing now."""
+        """Return whether so many successes wait for the parent to write them that no child should take more."""
         return bool(self._words[3])
 
     @is_behind.setter
@@ -177,11 +177,11 @@ class SlotTable:
         self._words[3] = many_wait
 
     def take_over(self, slot: int) -> None:
-        """By a new child, before it writes: keep the state of the child that had the slot, for `last_of`."""
+        """Keep the state of the child that had the slot, for `last_of`. By a new child, before it writes."""
         _STATE.pack_into(self._memory, _before_at(slot), *_packed(self.read(slot)))
 
     def last_of(self, pid: int) -> SlotState | None:
-        """The last state that this child wrote, also if the next one has taken its slot over."""
+        """Return the last state that this child wrote, also if the next one has taken its slot over."""
         for slot in range(self._slots):
             for state in (self.read(slot), _unpacked(slot, _STATE.unpack_from(self._memory, _before_at(slot)))):
                 if state.pid == pid:
@@ -189,14 +189,14 @@ class SlotTable:
         return None
 
     def write(self, state: SlotState) -> None:
-        """By the child: first the copy that is not current, then the number that makes it the current one."""
+        """Write the copy that is not current, then the number that makes it the current one. By the child."""
         number = _slot_at(state.slot) // _WORD
         times = self._words[number] + 1
         _STATE.pack_into(self._memory, _state_at(state.slot, times), *_packed(state))
         self._words[number] = times
 
     def read(self, slot: int) -> SlotState:
-        """The slot's state. A child that was stopped in the middle of a write leaves the one before."""
+        """Return the slot's state. A child that was stopped in the middle of a write leaves the one before."""
         number = _slot_at(slot) // _WORD
         while True:
             times = self._words[number]
@@ -205,29 +205,29 @@ class SlotTable:
                 return _unpacked(slot, state)
 
     def used(self) -> Iterator[SlotState]:
-        """The slots that any child has ever written."""
+        """Yield the slots that any child has ever written."""
         # Nearly all of them never were, and several threads look many times a second.
         written = (slot for slot, times in enumerate(self._times) if times)
         return (state for state in map(self.read, written) if state.pid)
 
     def busy(self) -> list[SlotState]:
-        """The slots whose children hold an attempt, or are about to."""
+        """Return the slots whose children hold an attempt, or are about to."""
         return [state for state in self.used() if state.phase is not Phase.IDLE]
 
     def order(self, state: SlotState, why: Stop) -> None:
-        """By the parent: have the child stop this attempt. It looks when it is signalled, and when a body starts."""
+        """Have the child stop this attempt: it reads this when signalled, and when a body starts. By the parent."""
         _ORDER.pack_into(self._memory, _order_at(state.slot), int(why), state.attempt, state.task_id.bytes)
 
     def soft_limit_met(self, slot: int, begun: int) -> None:
-        """By the child: its body meets the soft time limit; `begun` as in its state."""
+        """Note that the body meets the soft time limit; `begun` as in its state. By the child."""
         self._words[_met_at(slot) // _WORD] = begun
 
     def has_met_soft_limit(self, state: SlotState) -> bool:
-        """Whether the soft time limit has reached this body, which may go on nevertheless."""
+        """Return whether the soft time limit has reached this body, which may go on nevertheless."""
         return self._words[_met_at(state.slot) // _WORD] == state.begun
 
     def ordered(self, slot: int, task_id: UUID, attempt: int) -> Stop | None:
-        """Why this attempt must stop, or None."""
+        """Return why this attempt must stop, or None."""
         why, meant, task = _ORDER.unpack_from(self._memory, _order_at(slot))
         return Stop(why) if (task, meant) == (task_id.bytes, attempt) and why else None
 

@@ -15,7 +15,7 @@ from app.core import validation_errors
 from app.core.credentials import _sentences, weakness
 from app.core.languages import CHINESE, in_language, preferred, texts_of
 from app.core.password_guesses import OWN_WORDS_ADVICE
-from app.errors import ServiceError, Text, joined, told, without
+from app.errors import ServiceError, Text, detail_of, joined, without
 from tests.support.error_titles import error_titles
 from tests.support.sources import app_files, name_of, text_of
 from tests.support.tables import check_rows
@@ -208,7 +208,7 @@ def test_a_detail_that_is_made_of_the_errors_has_their_translations() -> None:
         {"loc": ["kwargs", "n"], "msg": Text("must be {} or more", 5), "type": "x"},
         {"loc": ["name"], "msg": "is required", "type": "x"},
     ]
-    detail = told("The request is not valid", refused)  # type: ignore[arg-type]
+    detail = detail_of("The request is not valid", refused)  # type: ignore[arg-type]
     assert (detail, in_chinese(detail)) == (
         "kwargs.n: must be 5 or more; name: is required",
         "kwargs.n: 必须不小于 5; name: 必填",

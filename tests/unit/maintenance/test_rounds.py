@@ -23,7 +23,7 @@ from app.core.config import Settings, get_settings
 from app.core.served_tasks import ServedTasks
 from app.maintenance import lease, loop, passes, rounds as rounds_module
 from app.maintenance.lease import Lease
-from app.maintenance.loop import PASSES, Look, Maintenance
+from app.maintenance.loop import PASSES, Maintenance, WorkQuery
 from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round, queues
 from tests.support.waiting import wait_for
 
@@ -209,7 +209,7 @@ class TestALookThatFails:
         def ask(*_: Any) -> None:
             raise error
 
-        monkeypatch.setattr(Look, "ask", ask)
+        monkeypatch.setattr(WorkQuery, "ask", ask)
 
     def test_wakes_all_passes_with_threads(self, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fail(WRONG, monkeypatch)
@@ -238,7 +238,7 @@ class TestTheQueuesOfALook:
             built.append(queues())
             return false()
 
-        look = Look([Ran().one("wakes", has_work=has_work)])
+        look = WorkQuery([Ran().one("wakes", has_work=has_work)])
         written = create_engine("sqlite://", poolclass=StaticPool)
         with Session(written) as db:
             for _ in range(2):
@@ -366,7 +366,7 @@ class TestAPassWithAThread:
         """The names of the passes that a look finds."""
         found = list[str]()
         monkeypatch.setattr(loop, "LOOK_SECONDS", 0.01)
-        monkeypatch.setattr(Look, "find", lambda look, _: [one for one in look.passes if one.name in found])
+        monkeypatch.setattr(WorkQuery, "find", lambda look, _: [one for one in look.passes if one.name in found])
         return found
 
     def test_runs_after_some_time_in_any_case(self, ran: Ran, find: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

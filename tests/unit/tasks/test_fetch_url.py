@@ -224,7 +224,7 @@ class TestRetries:
         attempt = claimed(args=[url], max_attempts=9, max_attempts_named=True)
         with settings({"OUTBOUND_ALLOW": "[]"}):
             attempt.trace(fetch_url)
-        outcome, error = ending(attempt.told())
+        outcome, error = ending(attempt.result())
         assert outcome == "failed"
         assert issubclass(error, InvalidArguments | Refused)
 

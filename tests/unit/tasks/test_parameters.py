@@ -139,7 +139,7 @@ class TestConversion:
         attempt = claimed(kwargs={"order": {"number": 7}})
         attempt.trace(task_of(app, body))
         assert seen == [Order(number=7), date(2026, 1, 1)]
-        assert attempt.told().result == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
+        assert attempt.result().result == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
         assert attempt.claim.kwargs == {"order": {"number": 7}}
 
     def test_a_value_that_does_not_fit_fails_without_another_attempt_and_names_the_parameter(self, app: Celery) -> None:
@@ -183,7 +183,7 @@ class TestConversion:
 
         attempt = claimed(args=[{"number": 7}, "2026-01-01"])
         assert attempt.trace(task_of(app, body, bind=True)) == "RETRY"
-        following = attempt.told().next_try
+        following = attempt.result().next_try
         assert following is not None
         assert following.kwargs == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
 

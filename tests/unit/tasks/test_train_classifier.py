@@ -7,8 +7,7 @@ import pytest
 
 from app.catalogue import find_type
 from app.tasks import model_tasks
-from app.tasks.classifiers import HYPERPARAMETERS, Model
-from app.tasks.model_tasks import Dataset, train_classifier
+from app.tasks.model_tasks import HYPERPARAMETERS, Dataset, Model, train_classifier
 from app.testing import TaskRunner, run_task
 
 PLAIN = {dict, list, str, int, float, bool, type(None)}

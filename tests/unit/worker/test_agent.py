@@ -224,7 +224,7 @@ class Claimed:
         for name in ("SessionLocal", "transaction", "workers.limit_lock_waits", "admission.admit_soon"):
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", nothing)
         monkeypatch.setattr("app.worker.parent.agent.admission.release_places", lambda *_: {})
-        monkeypatch.setattr("app.worker.parent.agent.held_attempts.read", self._read)
+        monkeypatch.setattr("app.worker.parent.agent.held_attempts.read_held", self._read)
         monkeypatch.setattr("app.worker.parent.agent.ends.end_tasks", self._ended)
 
     def take_back(self) -> None:

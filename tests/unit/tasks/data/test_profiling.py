@@ -11,7 +11,8 @@ import pytest
 
 from app.tasks.data import profiles
 from app.tasks.data.errors import InvalidExpression, UnusableData
-from app.tasks.data.profiles import SKETCH, kind_of, measure, measure_large, prepared, profile, profile_with_histograms
+from app.tasks.data.profiles import SKETCH, kind_of, measure, measure_large, prepared, profile_with_histograms
+from app.tasks.data.tables import Data
 from tests.unit.tasks.data.conftest import Open
 
 QUANTILES = ["0.05", "0.25", "0.5", "0.75", "0.95"]
@@ -19,6 +20,10 @@ QUANTILES = ["0.05", "0.25", "0.5", "0.75", "0.95"]
 
 def ignore(*_: Any) -> None:
     """Takes reports."""
+
+
+def profile(data: Data, **options: Any) -> dict[str, Any]:
+    return profile_with_histograms(data, **options).result
 
 
 def column(found: dict[str, Any], name: str) -> dict[str, Any]:
