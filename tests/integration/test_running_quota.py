@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.sql import limits as statements, prepared, user_places
-from app.db.statements import held_tasks as held_statements, pending_rows
+from app.db.sql import limits as statements, prepared
+from app.db.statements import pending_rows, user_places
 from app.db.transactions import after_commit
 from app.ddl.terms import USER_LIMIT
 from app.errors import InvalidLimit
@@ -29,7 +29,6 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.execution import attempts, ends
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
-from app.services.operations.admission import UserAdmission
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
 from tests.support.amounts import amount
@@ -104,7 +103,7 @@ class TestAUser:
     def test_all_users_who_wait_are_found_however_many_one_statement_finds(
         self, real: Session, quota: Quota, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(held_statements, "VALUES_AT_ONCE", 2)
+        monkeypatch.setattr(pending_rows, "VALUES_AT_ONCE", 2)
         users = [new_user(real) for _ in range(5)]
         for user in users:
             task_service.create_tasks(real, [TaskCreate.model_validate(FIELDS)] * 3, user)
@@ -303,12 +302,12 @@ class TestAPlace:
 
         def admit_beside() -> None:
             with SessionLocal() as other:
-                admission.admit(other, USER_LIMIT, [str(user)])
+                admission.admit_tasks(other, USER_LIMIT, [str(user)])
 
         with ThreadPoolExecutor(1) as pool:
             with SessionLocal.begin() as db:
                 user_places.lock(db, [str(user)])
-                UserAdmission(db, 1, [str(user)]).run()
+                admission.user_admission(db, 1).admit_by_key([str(user)])
                 beside = pool.submit(admit_beside)
                 await_lock_waits(1, "the other admission to wait")
             beside.result(10)

@@ -15,7 +15,17 @@ from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tup
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest, seconds_between
-from app.db.statements.limit_places import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
+from app.db.statements.limit_places import (
+    BEGIN_SECONDS,
+    TAKEN,
+    UNCLAIMED,
+    Usage,
+    kind_of,
+    of_limit,
+    period,
+    rates,
+    starts,
+)
 from app.db.statements.pending_rows import PENDING, change_tasks, clock_of, lock_tasks
 from app.db.statements.tables import PLACES, TASKS
 from app.db.statements.writes import upsert
@@ -70,48 +80,31 @@ def _number(which: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def usage(db: Session, limit: Limit) -> Usage:
-    """Of the whole limit."""
+    """Return how many places of the whole limit are in use."""
     counts = select(_number(TAKEN), _number(starts(limit.rate)), _number(TAKEN & UNCLAIMED))
     return Usage(*db.execute(counts.where(of_limit(limit.name))).one())
 
 
 def usage_of_keys(db: Session, limit: Limit, keys: Collection[str]) -> dict[str, Usage]:
-    """Of each of these keys that has places."""
-    counts = select(PLACES.c.limit_key, _number(TAKEN), _number(starts(limit.rate_per_key)))
-    of_keys = counts.where(of_limit(limit.name), PLACES.c.limit_key.in_(keys))
-    found = db.execute(of_keys.group_by(PLACES.c.limit_key))
-    return {key: Usage(taken, starts) for key, taken, starts in found}
+    """Return the same of each of these keys that has any."""
+    counts = (_number(TAKEN), _number(starts(limit.rate_per_key)), _number(TAKEN & UNCLAIMED))
+    of_keys = select(PLACES.c.limit_key, *counts).where(of_limit(limit.name, keys)).group_by(PLACES.c.limit_key)
+    return {key: Usage(*numbers) for key, *numbers in db.execute(of_keys)}
 
 
-def admit(db: Session, ids: Sequence[UUID]) -> None:
-    """Give each of these held rows a place: a claim may take them."""
-    give_places(db, ids, None, None, "limit_key")
-
-
-def give_places(
-    db: Session, ids: Sequence[UUID], held: ColumnElement[str] | None, name: str | None, key: str, *which: Any
-) -> Sequence[Any]:
-    """Give those of these rows places of this limit that match, by default of the one that each names. Their rows.
-
-    `held`: what they wait for then. `key`: the column whose value is the place's key, as text.
-    """
-    columns = [TASKS.c[column] for column in ("id", "attempt", "user_id", "queue", "limit", "limit_key")]
-    admitted = lock_tasks(db, columns, ids, PENDING, *which)
+def give_places(db: Session, name: str, ids: Sequence[UUID]) -> None:
+    """Give each of these rows a place of this limit, for which they wait, and which this transaction has locked."""
+    kind = kind_of(name)
+    rows = lock_tasks(db, [TASKS.c[column] for column in ("id", "attempt", kind.key)], ids, PENDING)
     # At the line's clock at least: a claim looks below it only now and then.
-    values = {"held": held, "turn": greatest(TASKS.c.turn, clock_of(TASKS))}
-    change_tasks(db, [row.id for row in admitted], values)
+    values = {"held": kind.held_then, "turn": greatest(TASKS.c.turn, clock_of(TASKS))}
+    change_tasks(db, [row.id for row in rows], values)
     places = [
-        {
-            "task_id": row.id,
-            "attempt": row.attempt + 1,
-            "limit_name": name or row.limit,
-            "limit_key": None if getattr(row, key) is None else str(getattr(row, key)),
-        }
-        for row in admitted
+        {"task_id": task_id, "attempt": attempt + 1, "limit_name": name, "limit_key": None if key is None else str(key)}
+        for task_id, attempt, key in rows
     ]
     # A place that it had been given and lost, by a change of the task, and that was not taken away yet.
     upsert(db, PLACES, places, lambda _, new: {"limit_key": new.limit_key, "admitted_at": NOW})
-    return admitted
 
 
 def take_places(
@@ -178,20 +171,17 @@ def of_attempts(attempts: Sequence[tuple[UUID, int]]) -> ColumnElement[bool]:
     return of_tasks & tuple_(PLACES.c.task_id, PLACES.c.attempt).in_(attempts)
 
 
-def without_use(name: str) -> ColumnElement[bool]:
-    """The places of this limit that no claim will take: the task was ended, deleted or changed while it waited.
+def without_use(name: str, keys: Collection[str] | None = None) -> ColumnElement[bool]:
+    """Return the condition of the places of this limit, or of these keys of it, that no claim will take.
 
-    Only true while the limit is locked.
+    Their tasks were ended, deleted or changed while they waited. Only true while the limit, or these users, are locked.
     """
-    return and_(of_limit(name), UNCLAIMED, ~is_waited_for(TASKS.c.held.is_(None), TASKS.c.limit == PLACES.c.limit_name))
-
-
-def is_waited_for(*which: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a claim may take the place: its task is pending and due, needs it for its next attempt, and matches."""
+    kind = kind_of(name)
     attempt = (TASKS.c.id == PLACES.c.task_id, TASKS.c.attempt + 1 == PLACES.c.attempt)
-    waits = select(TASKS.c.id).where(*attempt, PENDING, TASKS.c.turn.is_not(None), *which)
+    waits = select(TASKS.c.id).where(*attempt, PENDING, TASKS.c.turn.is_not(None), kind.has_place, kind.needs)
     # With a limit, and not EXISTS: else MySQL may make a join of it, and begin with all tasks.
-    return waits.limit(1).correlate(PLACES).scalar_subquery().is_not(None)
+    is_waited_for = waits.limit(1).correlate(PLACES).scalar_subquery().is_not(None)
+    return and_(of_limit(name, keys), UNCLAIMED, ~is_waited_for)
 
 
 def forget_starts(db: Session, limit: Limit) -> None:
