@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
-    exists,
     func,
     literal_column,
     select,
@@ -34,7 +33,7 @@ from app.db.statements.held_tasks import (
     with_waiting,
 )
 from app.db.statements.limit_places import kind_of
-from app.db.statements.pending_rows import LOOK_SIZES, PENDING, HeldRow, Lines, is_held, waits_for
+from app.db.statements.pending_rows import LINE, LOOK_SIZES, PENDING, HeldRow, Lines, is_held, waits_for
 from app.db.statements.tables import TASKS
 from app.ddl.clock import NOW
 from app.ddl.columns import TextArray
@@ -117,8 +116,9 @@ def _next_of_keys(held: Held) -> Select[Any]:
     # The inner LIMIT is a number, for the plan; no more rows are read and locked than the outer one asks for.
     row = next_of_line(lines, held, LOOK_SIZES[-1], of_key)
     first = _with_lines(lines, row, keys.c.key).limit(keys.c.room).lateral("first")
-    # One look for a key of which no row waits, and not one in each line.
-    waits = exists().where(of_key, *waits_for(held))
+    # One look for a key of which no row waits, and not one in each line. As EXISTS it would read all that is held.
+    row_of_key = select(TASKS.c.id).where(of_key, *waits_for(held)).order_by(*(TASKS.c[name] for name in LINE[1:]))
+    waits = row_of_key.limit(literal_column("1", Integer)).correlate(keys).scalar_subquery().is_not(None)
     return select(*first.c).select_from(keys.join(first, true())).where(waits)
 
 
