@@ -321,7 +321,7 @@ def _check_task(db: Session, row: NewTask, schedule_id: UUID) -> None:
         raise error.below("task") from None
     if row.limit is not None:
         try:
-            limited_tasks.keep(db, row.limit)
+            limited_tasks.keep_limit(db, row.limit)
         except UnknownLimit as error:
             raise error.below("task") from None
 

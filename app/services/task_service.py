@@ -410,7 +410,7 @@ class TaskService:
         reservation = quotas.reserve(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
-                limited_tasks.keep(db, task.limit)
+                limited_tasks.keep_limit(db, task.limit)
             restart = Restart(db, [task])
             restart.check(task_id)
             if task.workflow_id is not None:

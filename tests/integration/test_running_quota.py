@@ -287,7 +287,7 @@ class TestAPlace:
         first, second = (new_task(real, user).id for _ in range(2))
         assert claimed(real) == [first]
         with SessionLocal.begin() as db:
-            statements.release(db, statements.of_attempts([(first, 1)]))  # and the process dies
+            statements.free_places(db, statements.of_attempts([(first, 1)]))  # and the process dies
         assert claimed(real) == []
         maintain(real)
         assert claimed(real) == [second]
@@ -298,7 +298,7 @@ class TestAPlace:
         first, *_ = (new_task(real, user).id for _ in range(3))
         assert claimed(real) == [first]
         with SessionLocal.begin() as db:
-            statements.release(db, statements.of_attempts([(first, 1)]))
+            statements.free_places(db, statements.of_attempts([(first, 1)]))
 
         def admit_beside() -> None:
             with SessionLocal() as other:
@@ -306,7 +306,7 @@ class TestAPlace:
 
         with ThreadPoolExecutor(1) as pool:
             with SessionLocal.begin() as db:
-                user_places.lock(db, [str(user)])
+                user_places.lock_users(db, [str(user)])
                 admission.user_admission(db, 1).admit_by_key([str(user)])
                 beside = pool.submit(admit_beside)
                 await_lock_waits(1, "the other admission to wait")
@@ -318,7 +318,7 @@ class TestAPlace:
         """While a deployment is rolled out, processes of both releases admit tasks of the same user."""
         user = str(new_user(real))
         with SessionLocal.begin() as db:
-            user_places.lock(db, [user])
+            user_places.lock_users(db, [user])
             held = text("""SELECT classid::bigint << 32 | objid::bigint FROM pg_locks
                 WHERE pid = pg_backend_pid() AND locktype = 'advisory'""")
             number = text("SELECT hashtextextended(:user, 7315624)")

@@ -156,11 +156,11 @@ def admit_and_release(limits: Any, db: Session, given: Any) -> None:
     """What the end of a task with a limit costs beside its row: ten places are given, and are freed."""
     held = import_module(limits.__name__.replace("limits", "held_tasks"))
     limit, lines = given
-    limits.lock(db, "scarce")
-    limits.usage(db, limit)
-    rows = held.next_held(db, "scarce", lines, 10)
+    limits.lock_limit(db, "scarce")
+    limits.usage_of_limit(db, limit)
+    rows = held.next_of_limit(db, "scarce", lines, 10)
     limits.give_places(db, "scarce", [row.id for row in rows])
-    assert len(limits.release(db, limits.of_attempts([(row.id, 1) for row in rows]))) == 10
+    assert len(limits.free_places(db, limits.of_attempts([(row.id, 1) for row in rows]))) == 10
 
 
 def users_who_wait(_module: Any, db: Session) -> Any:
@@ -172,7 +172,7 @@ def users_who_wait(_module: Any, db: Session) -> Any:
 def admit_of_user(limits: Any, db: Session, given: Any) -> None:
     held = import_module(limits.__name__.replace("limits", "held_tasks"))
     lines, user = given
-    user_places.lock(db, [user])
+    user_places.lock_users(db, [user])
     limits.usage_of_keys(db, Limit(name=USER_LIMIT), [user])
     rows = held.next_of_keys(db, USER_LIMIT, lines, {user: 10})
     assert len(rows) == 10

@@ -23,14 +23,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.db.statements.held_tasks import (
-    admitted,
-    hold,
+    admitted_tasks,
+    hold_tasks,
     hold_unknown,
     hold_without_place,
+    limits_waited_for,
     release_known,
-    take_back,
+    take_places_back,
     waiting_keys,
-    with_waiting,
 )
 from app.db.statements.limit_places import kind_of
 from app.db.statements.pending_rows import LINE, LOOK_SIZES, PENDING, HeldRow, Lines, is_held, waits_for
@@ -40,14 +40,14 @@ from app.ddl.columns import TextArray
 from app.models.task import Held
 
 __all__ = [
-    "admitted",
-    "hold",
+    "admitted_tasks",
+    "hold_tasks",
     "hold_unknown",
     "hold_without_place",
+    "limits_waited_for",
     "release_known",
-    "take_back",
+    "take_places_back",
     "waiting_keys",
-    "with_waiting",
 ]
 
 _OF_LIMIT = TASKS.c.limit == bindparam("p_limit")
@@ -95,7 +95,7 @@ def _next_statement(number: int) -> Select[Any]:
     return _with_lines(lines, rows, rows.c.limit_key).limit(literal_column(str(number), Integer))
 
 
-def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
+def next_of_limit(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
     """The next rows that wait for a place of this limit, in their order, locked: about `number` of them."""
     size = next((size for size in LOOK_SIZES if size >= number), LOOK_SIZES[-1])
     values = {"p_limit": name, "p_queues": lines.queues, "p_priorities": lines.priorities}

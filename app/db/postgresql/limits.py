@@ -13,12 +13,12 @@ from app.db.statements.limits import (
     forget_places,
     forget_starts,
     insert_missing,
-    keep,
-    lock,
+    keep_limits,
+    lock_limit,
     of_attempts,
     seconds_until_start,
-    usage,
     usage_of_keys,
+    usage_of_limit,
     without_use,
 )
 from app.db.statements.pending_rows import PENDING, clock_of
@@ -31,12 +31,12 @@ __all__ = [
     "forget_places",
     "forget_starts",
     "insert_missing",
-    "keep",
-    "lock",
+    "keep_limits",
+    "lock_limit",
     "of_attempts",
     "seconds_until_start",
-    "usage",
     "usage_of_keys",
+    "usage_of_limit",
     "without_use",
 ]
 
@@ -61,7 +61,7 @@ def give_places(db: Session, name: str, ids: Sequence[UUID]) -> None:
     db.execute(_give_statement(kind_of(name)), {"p_ids": list(ids), "p_name": name})
 
 
-def release(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | None]]:
+def free_places(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | None]]:
     """Free the places that match and are taken: limit and key of each. Starts that a rate counts stay on record."""
     counts = exists().where(
         Limit.name == PLACES.c.limit_name, or_(Limit.rate_count.is_not(None), Limit.rate_per_key_count.is_not(None))

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, has_place_of, kind_of, of_limit
-from app.db.statements.limits import forget
+from app.db.statements.limits import forget_places
 from app.db.statements.pending_rows import (
     FRONT_ROWS,
     HAS_PLACE,
@@ -131,7 +131,7 @@ def next_rows(
 # -- Rows that wait for a limit ----------------------------------------------------------------------------------------
 
 
-def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
+def next_of_limit(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
     """The next rows that wait for a place of this limit, in their order, locked: about `number` of them."""
     owner = {"limit": name}
     (places,) = lines_with_rows(db, lines, Held.LIMIT, [owner])
@@ -153,7 +153,7 @@ def next_of_keys(db: Session, name: str, lines: Lines, rooms: Mapping[str, int])
     ]
 
 
-def hold(db: Session, ids: Collection[UUID], held: Held) -> None:
+def hold_tasks(db: Session, ids: Collection[UUID], held: Held) -> None:
     """Have these pending rows wait for this from now on, which this transaction has locked."""
     if ids:
         change_tasks(db, list(ids), {"held": held.value})
@@ -166,12 +166,12 @@ def waiting_keys(db: Session, name: str) -> list[str]:
     return [key for key, asks in zip(keys, ask, strict=True) if not asks]
 
 
-def with_waiting(db: Session) -> list[str]:
+def limits_waited_for(db: Session) -> list[str]:
     """The limits for which rows wait that are due."""
     return list(db.scalars(_WITH_WAITING))
 
 
-def admitted(db: Session, name: str, of_keys: Collection[str] | None = None) -> list[AdmittedRow]:
+def admitted_tasks(db: Session, name: str, of_keys: Collection[str] | None = None) -> list[AdmittedRow]:
     """Return the tasks with a place of this limit, or of these keys of it, that have not been claimed."""
     found = db.execute(select(PLACES.c.task_id, PLACES.c.limit_key).where(of_limit(name, of_keys), UNCLAIMED, TAKEN))
     keys = {row.task_id: row.limit_key for row in found}
@@ -183,7 +183,7 @@ def admitted(db: Session, name: str, of_keys: Collection[str] | None = None) -> 
     ]
 
 
-def take_back(db: Session, name: str, ids: Collection[UUID]) -> None:
+def take_places_back(db: Session, name: str, ids: Collection[UUID]) -> None:
     """Have these tasks wait for a place of this limit again, as far as they are not claimed. Limit or users are locked.
 
     Without the place of its user a task has none of a limit. Those that others have locked are left as they are.
@@ -193,8 +193,8 @@ def take_back(db: Session, name: str, ids: Collection[UUID]) -> None:
     for batch in batches_of(ids):
         taken = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, PENDING, kind.has_place)]
         if taken:
-            hold(db, taken, kind.held)
-            forget(db, PLACES.c.task_id.in_(taken), *places, UNCLAIMED)
+            hold_tasks(db, taken, kind.held)
+            forget_places(db, PLACES.c.task_id.in_(taken), *places, UNCLAIMED)
 
 
 def hold_without_place(db: Session, name: str) -> int:

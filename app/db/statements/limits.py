@@ -1,7 +1,7 @@
 """Limits, and the places that are taken: how many there are, who takes one, and when it is free.
 
-Who gives or takes places locks the limit's row first (`lock`). So one admission of a limit runs at a time, and what it
-counts stays true until its commit: places that others end meanwhile only make more room.
+Whoever gives or takes places locks the limit's row first (`lock_limit`). So one admission of a limit runs at a time,
+and what it counts stays true until its commit: places that others end meanwhile only make more room.
 
 Rows are locked in this order: limits, tasks, places. With a limit locked, tasks that others have locked are skipped.
 """
@@ -48,7 +48,7 @@ _BATCH = 100
 _Key = tuple[UUID, int, str]
 
 
-def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
+def lock_limit(db: Session, name: str, *, alone: bool = False) -> Limit | None:
     """The limit, locked until the commit against other admissions; with `alone` also against submits that name it.
 
     Only PostgreSQL has a lock that lets those submits through.
@@ -57,10 +57,10 @@ def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
     return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
 
 
-def keep(db: Session, names: Collection[str], *, for_excess: bool = False) -> dict[str, Limit]:
+def keep_limits(db: Session, names: Collection[str], *, for_excess: bool = False) -> dict[str, Limit]:
     """Those of the limits that there are, by name. None of them is deleted until the commit.
 
-    With `for_excess` one that does not let its tasks wait is locked against others at once: the caller will `lock` it,
+    With `for_excess` one that does not let its tasks wait is locked against others at once: the caller will lock it,
     and two that share a lock would wait for each other then.
     """
     exact = select(_LIMITS.c.name).where(_LIMITS.c.name.in_(names), ~_LETS_WAIT)
@@ -79,7 +79,7 @@ def _number(which: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count(case((which, 1)))
 
 
-def usage(db: Session, limit: Limit) -> Usage:
+def usage_of_limit(db: Session, limit: Limit) -> Usage:
     """Return how many places of the whole limit are in use."""
     counts = select(_number(TAKEN), _number(starts(limit.rate)), _number(TAKEN & UNCLAIMED))
     return Usage(*db.execute(counts.where(of_limit(limit.name))).one())
@@ -126,7 +126,7 @@ def take_places(
     return complete
 
 
-def release(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | None]]:
+def free_places(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | None]]:
     """Free the places that match and are taken: limit and key of each. Starts that a rate counts stay on record."""
     # First without locks: most often there is none, and what does not match is not waited for.
     found = db.execute(select(*_KEY).where(*which, TAKEN)).all()
@@ -188,10 +188,10 @@ def forget_starts(db: Session, limit: Limit) -> None:
     """Delete the starts that no rate of this limit counts any more."""
     counting = rates(limit)
     passed = [PLACES.c.started_at <= NOW - period(*counting)] if counting else []
-    forget(db, of_limit(limit.name), ~TAKEN, *passed)
+    forget_places(db, of_limit(limit.name), ~TAKEN, *passed)
 
 
-def forget(db: Session, *which: ColumnElement[bool]) -> None:
+def forget_places(db: Session, *which: ColumnElement[bool]) -> None:
     """Delete the places that match. By their keys, so that no other one is waited for."""
     found = db.execute(select(*_KEY).where(*which))
     _change(db, delete(PLACES), [(row[0], row[1], row[2]) for row in found])
@@ -205,11 +205,6 @@ def seconds_until_start(db: Session, limit: Limit) -> float | None:
         until = db.scalar(select(seconds_between(NOW, func.min(PLACES.c.started_at))).where(*counted))
         waits += [] if until is None else [float(until) + rate.period_seconds + BEGIN_SECONDS]
     return min(waits, default=None)
-
-
-def forget_places(db: Session, name: str) -> None:
-    """Delete all that is on record of a limit."""
-    forget(db, of_limit(name))
 
 
 def insert_missing(db: Session, name: str) -> None:

@@ -1,7 +1,7 @@
 """Places of users, which tasks need while QUOTA_RUNNING_TASKS is set: a place is a row as that of a limit.
 
-Who gives places of users, or takes them away, locks these users first (`lock`). So one admission of a user runs at a
-time, and what it counts stays true until its commit.
+Whoever gives places of users, or takes them away, locks these users first (`lock_users`). So one admission of a user
+runs at a time, and what it counts stays true until its commit.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ from app.models.user import User
 _SALT = 7315624
 
 
-def lock(db: Session, users: Collection[str]) -> None:
+def lock_users(db: Session, users: Collection[str]) -> None:
     """Lock these users until the commit against other admissions, in one order for all transactions.
 
     What is locked is a number on PostgreSQL, and a row of each in `user_turns` elsewhere, of a line that no queue can

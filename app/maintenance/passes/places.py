@@ -28,7 +28,7 @@ def _free_places(db: Session, this: Round) -> None:
     lost = of_lost_workers(this.silent_for)
     with transaction(db):
         # Read first: nearly always there is none, and SQLite has one writer.
-        freed = admission.release_places(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
+        freed = admission.free_places(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
     for name in freed:
         logger.warning("maintenance: places of limit %s are free, whose worker is lost", name)
 
@@ -43,11 +43,11 @@ def _repair_all(db: Session, _: Round) -> None:
 
 def _repair(db: Session, name: str) -> None:
     with transaction(db):
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         if limit is None:
             return
         limits.forget_starts(db, limit)
-        limits.release(db, limits.without_use(name))
+        limits.free_places(db, limits.without_use(name))
         lacking = held_tasks.hold_without_place(db, name)
     if lacking:
         logger.warning("maintenance: %d tasks of limit %s had no place, and wait for one", lacking, name)
@@ -56,14 +56,14 @@ def _repair(db: Session, name: str) -> None:
 def _admit_all(db: Session, _: Round) -> float | None:
     """Admit tasks to each limit for which some wait. Returns in how many seconds a rate allows the next start."""
     with transaction(db):
-        waiting = held_tasks.with_waiting(db)
+        waiting = held_tasks.limits_waited_for(db)
     waits = [wait for name in waiting if (wait := _admit(db, name)) is not None]
     return min(waits, default=None)
 
 
 def _admit(db: Session, name: str) -> float | None:
     with transaction(db):
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         if limit is None:
             return None
         admitting = admission.Admission(db, limit)
@@ -127,8 +127,8 @@ def _admit_by_user(db: Session, this: Round) -> None:
         users = user_places.users_at_hand(db)
     for batch in admission.batches_of_users(users):
         with transaction(db):
-            user_places.lock(db, batch)
-            limits.release(db, limits.without_use(USER_LIMIT, batch))
+            user_places.lock_users(db, batch)
+            limits.free_places(db, limits.without_use(USER_LIMIT, batch))
             if quota:
                 admitting = admission.user_admission(db, quota)
                 full = [user for user, room in admitting.rooms(batch).items() if room <= 0]

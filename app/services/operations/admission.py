@@ -42,18 +42,18 @@ UNUSED = Usage(0, 0)
 Freed = dict[str, set[str]]
 
 
-def free_places(db: Session, *which: ColumnElement[bool]) -> None:
+def free_and_admit(db: Session, *which: ColumnElement[bool]) -> None:
     """Free the places that match, whose bodies have ended, and give them to the next tasks. Transactions of its own."""
     with transaction(db):
-        freed = release_places(db, *which)
+        freed = free_places(db, *which)
     for name, keys in freed.items():
         admit_tasks(db, name, keys)
 
 
-def release_places(db: Session, *which: ColumnElement[bool]) -> Freed:
+def free_places(db: Session, *which: ColumnElement[bool]) -> Freed:
     """Free the places that match. The caller commits, and admits others then."""
     freed: Freed = {}
-    for name, key in limits.release(db, *which):
+    for name, key in limits.free_places(db, *which):
         freed.setdefault(name, set()).update([] if key is None else [key])
     return freed
 
@@ -70,7 +70,7 @@ def admit_tasks(db: Session, name: str, freed_keys: Collection[str] = ()) -> int
             admit_tasks(db, limit_name)
         return ahead
     with transaction(db):
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         return 0 if limit is None else Admission(db, limit).admit_next(freed_keys)
 
 
@@ -99,12 +99,12 @@ class Admission:
         Returns how many waited for a claim before.
         """
         self._ask_for(freed_keys)
-        used, admitted = limits.usage(self._db, self._limit), list[HeldRow]()
+        used, admitted = limits.usage_of_limit(self._db, self._limit), list[HeldRow]()
         room = self._room(used)
         for _ in range(MOST_ROUNDS):
             if room <= 0:
                 break
-            rows = held_tasks.next_held(self._db, self._limit.name, self._lines, room)
+            rows = held_tasks.next_of_limit(self._db, self._limit.name, self._lines, room)
             if not rows:
                 break
             chosen = self._choose(rows, room)
@@ -141,15 +141,15 @@ class Admission:
         With `keys` only of these, of a limit whose rows all wait for their keys.
         """
         name, lines = self._limit.name, self._lines
-        admitted = held_tasks.admitted(self._db, name, keys)
+        admitted = held_tasks.admitted_tasks(self._db, name, keys)
         if not admitted:
             return
         of_keys = {row.key for row in admitted if row.key is not None}
         best_of_keys = {
             row.key: row.place for row in held_tasks.next_of_keys(self._db, name, lines, dict.fromkeys(of_keys, 1))
         }
-        is_full = keys is None and self._room(limits.usage(self._db, self._limit)) <= 0
-        first = held_tasks.next_held(self._db, name, lines, 1)[:1] if is_full else []
+        is_full = keys is None and self._room(limits.usage_of_limit(self._db, self._limit)) <= 0
+        first = held_tasks.next_of_limit(self._db, name, lines, 1)[:1] if is_full else []
         best = min((row.place for row in first), default=len(lines.queues) + 1)
         places = {line: place for place, line in enumerate(zip(lines.queues, lines.priorities, strict=True), 1)}
         not_served = len(places) + 1
@@ -159,7 +159,7 @@ class Admission:
             if places.get((row.queue, row.priority), not_served) > min(best, best_of_keys.get(row.key, best))
         ]
         if taken:
-            held_tasks.take_back(self._db, name, taken)
+            held_tasks.take_places_back(self._db, name, taken)
             if keys is None:
                 self._ask_for([key for key in best_of_keys if key])
 
@@ -179,7 +179,7 @@ class Admission:
         """Have the next row of each of these keys wait for the limit again, and no longer for its key alone."""
         if keys:
             found = held_tasks.next_of_keys(self._db, self._limit.name, self._lines, dict.fromkeys(keys, 1))
-            held_tasks.hold(self._db, [row.id for row in found], Held.LIMIT)
+            held_tasks.hold_tasks(self._db, [row.id for row in found], Held.LIMIT)
 
     def _choose(self, rows: Sequence[HeldRow], room: int) -> _Chosen:
         by_key = self._limit.is_by_key
@@ -202,8 +202,8 @@ class Admission:
     def _write(self, chosen: _Chosen) -> None:
         if chosen.admitted:
             limits.give_places(self._db, self._limit.name, [row.id for row in chosen.admitted])
-        held_tasks.hold(self._db, [row.id for row in chosen.key_is_full], Held.LIMIT_KEY)
-        held_tasks.hold(self._db, [row.id for row in chosen.unknown], Held.NAME)
+        held_tasks.hold_tasks(self._db, [row.id for row in chosen.key_is_full], Held.LIMIT_KEY)
+        held_tasks.hold_tasks(self._db, [row.id for row in chosen.unknown], Held.NAME)
         self._ask_for(chosen.with_room)
 
 
@@ -231,7 +231,7 @@ def admit_users(db: Session, users: Collection[str], quota: int) -> tuple[set[st
     if quota:
         for batch in batches_of_users(users):
             with transaction(db):
-                user_places.lock(db, batch)
+                user_places.lock_users(db, batch)
                 names, before = user_admission(db, quota).admit_by_key(batch)
             named |= names
             ahead += before
@@ -324,7 +324,7 @@ class _AdmissionRounds:
         with SessionLocal() as db:
             if ended:
                 with db.begin():
-                    released = release_places(db, limits.of_attempts(ended))
+                    released = free_places(db, limits.of_attempts(ended))
                 for name, keys in released.items():
                     freed.setdefault(name, set()).update(keys)
             ahead = min((admit_tasks(db, name, freed[name]) for name in sorted(freed)), default=0)
@@ -354,6 +354,6 @@ def bodies_ended(ended: Sequence[EndedAttempt]) -> None:
         _admitter().enqueue(map(_BodyEnded, ended))
 
 
-def flush(seconds: float = FLUSH_SECONDS) -> bool:
+def flush_admissions(seconds: float = FLUSH_SECONDS) -> bool:
     """Wait for at most `seconds` until all is done that was asked for; True when it is."""
     return _admitter().flush(seconds)

@@ -75,7 +75,9 @@ def creating(
                 named = task_dependencies.find_files(db, rows)
                 keyed.apply(parents.applied)
                 keyed.change_held(db)
-                cancelled = limited_tasks.check(db, locked, keyed.new, [row for _, row in keyed.replacing.values()])
+                cancelled = limited_tasks.check_limits(
+                    db, locked, keyed.new, [row for _, row in keyed.replacing.values()]
+                )
                 keyed.read_kept(db, bounded=within_quota, cancelled=cancelled)
                 accepted = accept(db, keyed.new)
                 revoked = parents.link(db, keyed.rows_by_id())

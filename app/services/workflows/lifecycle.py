@@ -209,7 +209,7 @@ def retry_workflow(
         load = sum_of_loads(load_of_row(task.arguments_bytes, task.attached_bytes) for task in tasks)
         until_commit.enter_context(quotas.reserve(db, tasks[0].user_id, load))
     for limit in sorted({task.limit for task in tasks if task.limit is not None}):
-        limited_tasks.keep(db, limit)
+        limited_tasks.keep_limit(db, limit)
     restart = Restart(db, tasks)
     for task in tasks:
         if task.unique_key is not None:
