@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         task_pages as task_pages,
         transitions as transitions,
         turns as turns,
-        user_places as user_places,
     )
 
 

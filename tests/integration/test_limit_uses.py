@@ -76,7 +76,9 @@ class TestUses:
         starts = {name: use.starts for name, use in limit_service.limit_uses(real).of.items() if use.starts}
         assert starts == {"minute": 1, "hour": 2}
         rated = real.scalars(select(Limit).where(Limit.rate_count.is_not(None)))
-        assert {limit.name: number for limit in rated if (number := statements.usage(real, limit).starts)} == starts
+        assert {
+            limit.name: number for limit in rated if (number := statements.usage_of_limit(real, limit).starts)
+        } == starts
 
     def test_take_as_many_statements_for_many_limits_as_for_one(self, real: Session) -> None:
         sent = []

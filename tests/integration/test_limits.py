@@ -255,7 +255,7 @@ class TestKeys:
         first, second = (new_task(real, limit="keyed", limit_key="k").id for _ in range(2))
         assert all_claimed(real) == [first]
         with SessionLocal.begin() as db:
-            statements.release(db, statements.of_attempts([(first, 1)]))  # and the process dies
+            statements.free_places(db, statements.of_attempts([(first, 1)]))  # and the process dies
         assert all_claimed(real) == []
         maintain(real)
         assert all_claimed(real) == [second]

@@ -20,8 +20,12 @@ from app import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.sql import user_places
-from app.db.statements import pending_rows, retention as retention_statements, submissions as quota_statements
+from app.db.statements import (
+    pending_rows,
+    retention as retention_statements,
+    submissions as quota_statements,
+    user_places,
+)
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.maintenance.passes import deletions, task_states

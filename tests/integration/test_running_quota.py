@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.sql import limits as statements, prepared, user_places
-from app.db.statements import held_tasks as held_statements, pending_rows
+from app.db.sql import limits as statements, prepared
+from app.db.statements import pending_rows, user_places
 from app.db.transactions import after_commit
 from app.ddl.terms import USER_LIMIT
 from app.errors import InvalidLimit
@@ -29,7 +29,6 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.execution import attempts, ends
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
-from app.services.operations.admission import UserAdmission
 from app.services.task_service import task_service
 from tests.report.recorded import is_promised
 from tests.support.amounts import amount
@@ -104,7 +103,7 @@ class TestAUser:
     def test_all_users_who_wait_are_found_however_many_one_statement_finds(
         self, real: Session, quota: Quota, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(held_statements, "VALUES_AT_ONCE", 2)
+        monkeypatch.setattr(pending_rows, "VALUES_AT_ONCE", 2)
         users = [new_user(real) for _ in range(5)]
         for user in users:
             task_service.create_tasks(real, [TaskCreate.model_validate(FIELDS)] * 3, user)
@@ -288,7 +287,7 @@ class TestAPlace:
         first, second = (new_task(real, user).id for _ in range(2))
         assert claimed(real) == [first]
         with SessionLocal.begin() as db:
-            statements.release(db, statements.of_attempts([(first, 1)]))  # and the process dies
+            statements.free_places(db, statements.of_attempts([(first, 1)]))  # and the process dies
         assert claimed(real) == []
         maintain(real)
         assert claimed(real) == [second]
@@ -299,16 +298,16 @@ class TestAPlace:
         first, *_ = (new_task(real, user).id for _ in range(3))
         assert claimed(real) == [first]
         with SessionLocal.begin() as db:
-            statements.release(db, statements.of_attempts([(first, 1)]))
+            statements.free_places(db, statements.of_attempts([(first, 1)]))
 
         def admit_beside() -> None:
             with SessionLocal() as other:
-                admission.admit(other, USER_LIMIT, [str(user)])
+                admission.admit_tasks(other, USER_LIMIT, [str(user)])
 
         with ThreadPoolExecutor(1) as pool:
             with SessionLocal.begin() as db:
-                user_places.lock(db, [str(user)])
-                UserAdmission(db, 1, [str(user)]).run()
+                user_places.lock_users(db, [str(user)])
+                admission.user_admission(db, 1).admit_by_key([str(user)])
                 beside = pool.submit(admit_beside)
                 await_lock_waits(1, "the other admission to wait")
             beside.result(10)
@@ -319,7 +318,7 @@ class TestAPlace:
         """While a deployment is rolled out, processes of both releases admit tasks of the same user."""
         user = str(new_user(real))
         with SessionLocal.begin() as db:
-            user_places.lock(db, [user])
+            user_places.lock_users(db, [user])
             held = text("""SELECT classid::bigint << 32 | objid::bigint FROM pg_locks
                 WHERE pid = pg_backend_pid() AND locktype = 'advisory'""")
             number = text("SELECT hashtextextended(:user, 7315624)")

@@ -23,9 +23,12 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal, engine, group_engine
-from app.db.statements.pending_rows import LinesToServe, TaskNames
+from app.db.statements import user_places
+from app.db.statements.pending_rows import Lines, LinesToServe, TaskNames
 from app.db.statements.task_moves import ENDS, Cause
 from app.db.transactions import OwnConnection
+from app.ddl.terms import USER_LIMIT
+from app.models.limit import Limit
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_stats import (
@@ -143,9 +146,6 @@ def end(module: Any, db: Any, attempt: tuple[UUID, int], cause: Cause, **paramet
 
 
 def lines_and_limit(_module: Any, db: Session) -> Any:
-    from app.db.statements.pending_rows import Lines
-    from app.models.limit import Limit
-
     db.execute(text("INSERT INTO limits (name, concurrency) VALUES ('scarce', 10)"))
     ids = ids_of(db, "status = 'pending' AND turn IS NOT NULL", 1000)
     db.execute(text("""UPDATE tasks SET "limit" = 'scarce', held = 'limit' WHERE id = ANY(:ids)"""), {"ids": ids})
@@ -156,11 +156,11 @@ def admit_and_release(limits: Any, db: Session, given: Any) -> None:
     """What the end of a task with a limit costs beside its row: ten places are given, and are freed."""
     held = import_module(limits.__name__.replace("limits", "held_tasks"))
     limit, lines = given
-    limits.lock(db, "scarce")
-    limits.usage(db, limit)
-    rows = held.next_held(db, "scarce", lines, 10)
-    limits.admit(db, [row.id for row in rows])
-    assert len(limits.release(db, limits.of_attempts([(row.id, 1) for row in rows]))) == 10
+    limits.lock_limit(db, "scarce")
+    limits.usage_of_limit(db, limit)
+    rows = held.next_of_limit(db, "scarce", lines, 10)
+    limits.give_places(db, "scarce", [row.id for row in rows])
+    assert len(limits.free_places(db, limits.of_attempts([(row.id, 1) for row in rows]))) == 10
 
 
 def users_who_wait(_module: Any, db: Session) -> Any:
@@ -169,12 +169,14 @@ def users_who_wait(_module: Any, db: Session) -> Any:
     return lines, str(db.execute(text("SELECT user_id FROM tasks WHERE held = 'user' LIMIT 1")).scalar_one())
 
 
-def admit_of_user(places: Any, db: Session, given: Any) -> None:
+def admit_of_user(limits: Any, db: Session, given: Any) -> None:
+    held = import_module(limits.__name__.replace("limits", "held_tasks"))
     lines, user = given
-    places.lock(db, [user])
-    places.usage(db, [user])
-    rows = places.next_held(db, lines, {user: 10})
-    assert len(places.admit(db, [row.id for row in rows])) == 10
+    user_places.lock_users(db, [user])
+    limits.usage_of_keys(db, Limit(name=USER_LIMIT), [user])
+    rows = held.next_of_keys(db, USER_LIMIT, lines, {user: 10})
+    assert len(rows) == 10
+    limits.give_places(db, USER_LIMIT, [row.id for row in rows])
 
 
 def watching(_module: Any, db: Session) -> list[UUID]:
@@ -225,7 +227,7 @@ SCENES = [
     Scene("counts", "count_for_owner", lambda m, db, g: m.count_for_owner(db, g[0][0], "requests", 1, 10**9), claimed, commits=True),
     Scene("live", "recent, of a hundred users", look_for_changes, watching),
     Scene("limits", "admit and release, ten", admit_and_release, lines_and_limit),
-    Scene("user_places", "admit, ten", admit_of_user, users_who_wait),
+    Scene("limits", "admit of a user, ten", admit_of_user, users_who_wait),
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def succeed(db: Session, *ids: UUID, attempt: int = 1) -> None:
 
 
 def body_ends(db: Session, task_id: UUID, attempt: int = 1) -> None:
-    admission.free_places(db, statements.of_attempts([(task_id, attempt)]))
+    admission.free_and_admit(db, statements.of_attempts([(task_id, attempt)]))
 
 
 def maintain(db: Session) -> None:

@@ -90,9 +90,9 @@ def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
 def _let_go() -> None:
     """Drop what this process built from other settings, once its threads have done what they have to do."""
     storage.replace(None)
-    for name in ("app.services.operations.admission", "app.messaging.wakeups"):
+    for name, flush in (("app.services.operations.admission", "flush_admissions"), ("app.messaging.wakeups", "flush")):
         if name in sys.modules:
-            sys.modules[name].flush()
+            getattr(sys.modules[name], flush)()
     for thread in threading.enumerate():
         if thread.name == "quota-usage":  # on a slow machine: it would build an engine between two settings
             thread.join(10)

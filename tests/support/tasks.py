@@ -171,6 +171,6 @@ def give_id(db: Session, task_id: UUID, new: UUID, **columns: Any) -> None:
 
 def flush_admitter() -> None:
     """Wait until all tasks are admitted that can be. Where that takes long, the error output has what each thread does."""
-    if not admission.flush(20):
+    if not admission.flush_admissions(20):
         faulthandler.dump_traceback(all_threads=True)
         raise AssertionError("the admitter is busy for 20 s: what it does is in the error output")

@@ -15,7 +15,6 @@ What stands here, and why:
     turns                   places in the lines, given in one statement: ON CONFLICT in a CTE, window functions
     limits                  places of limits that are given and freed: UPDATE, INSERT and DELETE with RETURNING, in CTEs
     held_tasks              the next rows that wait for a place: LATERAL over lines and keys, SKIP LOCKED
-    user_places             the same by user, for QUOTA_RUNNING_TASKS
     live                    the newest changes of many watching users: LATERAL over a list of them
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     attached_rows           log lines, output and steps of a task, each written, counted and fenced by a lock of its row

@@ -1,50 +1,53 @@
 """Rows that wait for a place of a limit: the next of all lines in one statement. All else is as on every engine."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
     Text,
+    Uuid,
+    and_,
     bindparam,
+    cast,
     column,
-    exists,
     func,
     literal_column,
     select,
     true,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.db.statements.held_tasks import (
-    admitted,
-    hold,
+    admitted_tasks,
+    hold_tasks,
     hold_unknown,
     hold_without_place,
+    limits_waited_for,
     release_known,
-    take_back,
+    take_places_back,
     waiting_keys,
-    with_waiting,
 )
-from app.db.statements.pending_rows import LOOK_SIZES, PENDING, HeldRow, Lines, is_held
+from app.db.statements.limit_places import kind_of
+from app.db.statements.pending_rows import LINE, LOOK_SIZES, PENDING, HeldRow, Lines, is_held, waits_for
 from app.db.statements.tables import TASKS
 from app.ddl.clock import NOW
 from app.ddl.columns import TextArray
 from app.models.task import Held
 
 __all__ = [
-    "admitted",
-    "hold",
+    "admitted_tasks",
+    "hold_tasks",
     "hold_unknown",
     "hold_without_place",
+    "limits_waited_for",
     "release_known",
-    "take_back",
+    "take_places_back",
     "waiting_keys",
-    "with_waiting",
 ]
 
 _OF_LIMIT = TASKS.c.limit == bindparam("p_limit")
@@ -62,7 +65,7 @@ def in_lines() -> Any:
 def next_of_line(lines: Any, held: Held, number: int, *which: ColumnElement[bool]) -> Any:
     """Beside each of these lines: the first rows of it that are held by this, locked, at most `number`."""
     rows = (
-        select(TASKS.c.id, TASKS.c.celery_task_name, TASKS.c.limit_key, TASKS.c.turn)
+        select(*(TASKS.c[name] for name in ("id", "celery_task_name", "limit", "limit_key", "turn")))
         .where(
             *which,
             PENDING,
@@ -79,15 +82,20 @@ def next_of_line(lines: Any, held: Held, number: int, *which: ColumnElement[bool
     return rows.correlate_except(TASKS).lateral("next")
 
 
-@lru_cache(maxsize=len(LOOK_SIZES) + 1)
+def _with_lines(lines: Any, rows: Any, key: ColumnElement[str]) -> Select[Any]:
+    """The columns of HeldRow."""
+    columns = (rows.c.id, lines.c.queue, rows.c.celery_task_name, rows.c.limit, key, lines.c.place, rows.c.turn)
+    return select(*columns).select_from(lines.join(rows, true()))
+
+
+@lru_cache(maxsize=len(LOOK_SIZES))
 def _next_statement(number: int) -> Select[Any]:
     lines = in_lines()
     rows = next_of_line(lines, Held.LIMIT, number, _OF_LIMIT)
-    columns = (rows.c.id, lines.c.queue, rows.c.celery_task_name, rows.c.limit_key, lines.c.place, rows.c.turn)
-    return select(*columns).select_from(lines.join(rows, true())).limit(literal_column(str(number), Integer))
+    return _with_lines(lines, rows, rows.c.limit_key).limit(literal_column(str(number), Integer))
 
 
-def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
+def next_of_limit(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
     """The next rows that wait for a place of this limit, in their order, locked: about `number` of them."""
     size = next((size for size in LOOK_SIZES if size >= number), LOOK_SIZES[-1])
     values = {"p_limit": name, "p_queues": lines.queues, "p_priorities": lines.priorities}
@@ -95,23 +103,32 @@ def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow
     return sorted(rows, key=lambda row: (row.place, row.turn, row.id))
 
 
-@lru_cache(maxsize=1)
-def _next_of_keys() -> Select[Any]:
+@lru_cache(maxsize=2)
+def _next_of_keys(held: Held) -> Select[Any]:
     keys = (
-        func.unnest(bindparam("p_keys", type_=TextArray)).table_valued(column("key", Text), name="of").render_derived()
+        func.unnest(bindparam("p_keys", type_=TextArray), bindparam("p_rooms", type_=ARRAY(Integer)))
+        .table_valued(column("key", Text), column("room", Integer), name="of")
+        .render_derived()
     )
+    of_user = TASKS.c.user_id == cast(keys.c.key, Uuid)
+    of_key = of_user if held is Held.USER else and_(_OF_LIMIT, TASKS.c.limit_key == keys.c.key)
     lines = in_lines()
-    row = next_of_line(lines, Held.LIMIT_KEY, 1, _OF_LIMIT, TASKS.c.limit_key == keys.c.key)
-    first = select(row.c.id, lines.c.place).select_from(lines.join(row, true())).limit(literal_column("1", Integer))
-    found = first.lateral("first")
-    # One look for a key of which no row waits, and not one in each line.
-    waits = exists().where(
-        _OF_LIMIT, TASKS.c.limit_key == keys.c.key, is_held(Held.LIMIT_KEY), PENDING, TASKS.c.turn.is_not(None)
-    )
-    return select(keys.c.key, found.c.id, found.c.place).select_from(keys.join(found, true())).where(waits)
+    # The inner LIMIT is a number, for the plan; no more rows are read and locked than the outer one asks for.
+    row = next_of_line(lines, held, LOOK_SIZES[-1], of_key)
+    first = _with_lines(lines, row, keys.c.key).limit(keys.c.room).lateral("first")
+    # One look for a key of which no row waits, and not one in each line. As EXISTS it would read all that is held.
+    row_of_key = select(TASKS.c.id).where(of_key, *waits_for(held)).order_by(*(TASKS.c[name] for name in LINE[1:]))
+    waits = row_of_key.limit(literal_column("1", Integer)).correlate(keys).scalar_subquery().is_not(None)
+    return select(*first.c).select_from(keys.join(first, true())).where(waits)
 
 
-def next_of_keys(db: Session, name: str, lines: Lines, keys: Collection[str]) -> dict[str, tuple[UUID, int]]:
-    """The next row of each of these keys that waits for its key, and the place of its line; locked."""
-    values = {"p_limit": name, "p_queues": lines.queues, "p_priorities": lines.priorities, "p_keys": list(keys)}
-    return {key: (task_id, place) for key, task_id, place in db.execute(_next_of_keys(), values)}
+def next_of_keys(db: Session, name: str, lines: Lines, rooms: Mapping[str, int]) -> list[HeldRow]:
+    """The next rows of each of these keys that wait for the key, locked: as many as the key has room for."""
+    values = {
+        "p_queues": lines.queues,
+        "p_priorities": lines.priorities,
+        "p_keys": list(rooms),
+        "p_rooms": [min(room, LOOK_SIZES[-1]) for room in rooms.values()],
+    }
+    found = db.execute(_next_of_keys(kind_of(name).held_by_key), {**values, "p_limit": name})
+    return [HeldRow(*row) for row in found]

@@ -5,7 +5,7 @@ LATERAL, one statement tells which lines have rows (`have_rows`), and each of th
 locked by their ids alone.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, case, exists, 
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest
-from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit
-from app.db.statements.limits import forget
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, has_place_of, kind_of, of_limit
+from app.db.statements.limits import forget_places
 from app.db.statements.pending_rows import (
     FRONT_ROWS,
     HAS_PLACE,
@@ -24,27 +24,24 @@ from app.db.statements.pending_rows import (
     AdmittedRow,
     HeldRow,
     Lines,
+    batches_of,
+    change_found,
     change_tasks,
     clock_of,
     is_held,
     lock_tasks,
+    waiting_values,
+    waits_for,
 )
 from app.db.statements.tables import PLACES, TASKS
 from app.db.statements.task_moves import HELD_ANEW
 from app.ddl.clock import NOW
+from app.ddl.terms import USER_LIMIT
 from app.models.limit import Limit
 from app.models.task import Held
 
-# How many lines one statement looks into, and how many ids one statement names.
+# How many lines one statement looks into.
 _LOOKS = 40
-_IDS = 500
-# How many values one statement finds: MariaDB and MySQL end a recursion after a thousand steps.
-VALUES_AT_ONCE = 500
-
-
-def waits_for(held: Held) -> tuple[ColumnElement[bool], ...]:
-    """The rows that are due, and are held by this."""
-    return (PENDING, is_held(held), TASKS.c.turn.is_not(None))
 
 
 # -- Looks into lines --------------------------------------------------------------------------------------------------
@@ -121,11 +118,11 @@ def next_rows(
         found |= dict.fromkeys(db.scalars(_next_statement(held, tuple(owner)), values), place)
     if not found:
         return []
-    columns = [TASKS.c[name] for name in ("id", "queue", "celery_task_name", "limit_key", "turn")]
+    columns = [TASKS.c[name] for name in ("id", "queue", "celery_task_name", "limit", "limit_key", "turn")]
     of_owner = (TASKS.c[name] == value for name, value in owner.items())
     locked = {row.id: row for row in lock_tasks(db, columns, list(found), *waits_for(held), *of_owner)}
     return [
-        HeldRow(row.id, row.queue, row.celery_task_name, row.limit_key, place, row.turn)
+        HeldRow(row.id, row.queue, row.celery_task_name, row.limit, row.limit_key, place, row.turn)
         for task_id, place in found.items()
         if (row := locked.get(task_id)) is not None
     ]
@@ -134,7 +131,7 @@ def next_rows(
 # -- Rows that wait for a limit ----------------------------------------------------------------------------------------
 
 
-def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
+def next_of_limit(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow]:
     """The next rows that wait for a place of this limit, in their order, locked: about `number` of them."""
     owner = {"limit": name}
     (places,) = lines_with_rows(db, lines, Held.LIMIT, [owner])
@@ -142,47 +139,24 @@ def next_held(db: Session, name: str, lines: Lines, number: int) -> list[HeldRow
     return next_rows(db, lines, Held.LIMIT, owner, places, size)
 
 
-def next_of_keys(db: Session, name: str, lines: Lines, keys: Collection[str]) -> dict[str, tuple[UUID, int]]:
-    """The next row of each of these keys that waits for its key, and the place of its line; locked."""
-    owners = [{"limit": name, "limit_key": key} for key in keys]
-    found = {}
+def next_of_keys(db: Session, name: str, lines: Lines, rooms: Mapping[str, int]) -> list[HeldRow]:
+    """The next rows of each of these keys that wait for the key, locked: as many as the key has room for."""
+    held, of_users = kind_of(name).held_by_key, name == USER_LIMIT
+    owners = {key: {"user_id": UUID(key)} if of_users else {"limit": name, "limit_key": key} for key in rooms}
     # One look for a key of which no row waits, and not one in each line.
-    some = [each for each, waits in zip(owners, have_rows(db, Held.LIMIT_KEY, owners), strict=True) if waits]
-    for owner, places in zip(some, lines_with_rows(db, lines, Held.LIMIT_KEY, some), strict=True):
-        for row in next_rows(db, lines, Held.LIMIT_KEY, owner, places, 1):
-            found[owner["limit_key"]] = (row.id, row.place)
-    return found
+    some = [key for key, waits in zip(owners, have_rows(db, held, list(owners.values())), strict=True) if waits]
+    looks = zip(some, lines_with_rows(db, lines, held, [owners[key] for key in some]), strict=True)
+    return [
+        row._replace(key=key)
+        for key, places in looks
+        for row in next_rows(db, lines, held, owners[key], places, min(rooms[key], LOOK_SIZES[-1]))
+    ]
 
 
-def hold(db: Session, ids: Collection[UUID], held: Held) -> None:
+def hold_tasks(db: Session, ids: Collection[UUID], held: Held) -> None:
     """Have these pending rows wait for this from now on, which this transaction has locked."""
     if ids:
         change_tasks(db, list(ids), {"held": held.value})
-
-
-def waiting_values(db: Session, of: Any, held: Held, *which: ColumnElement[bool]) -> list[Any]:
-    """The values of this column of the due rows that are held by this: one index lookup for each."""
-    found = list(db.scalars(_waiting_values(of, held, *which)))
-    values = found
-    while len(found) == VALUES_AT_ONCE:
-        found = list(db.scalars(_waiting_values(of, held, *which, of > found[-1])))
-        values += found
-    return values
-
-
-def _waiting_values(of: Any, held: Held, *which: ColumnElement[bool]) -> Select[Any]:
-    """The first of them, in their order. An engine that reads them by DISTINCT reads all rows of each value."""
-
-    def first(*after: ColumnElement[bool]) -> Any:
-        rows = select(of).where(*which, *waits_for(held), of.is_not(None), *after).order_by(of)
-        return rows.limit(literal_column("1", Integer))
-
-    values = select(first().scalar_subquery().label("value"), literal_column("1", Integer).label("number"))
-    steps = values.cte("waiting", recursive=True)
-    following = first(of > steps.c.value).correlate(steps).scalar_subquery()
-    more = select(following, steps.c.number + 1).where(steps.c.value.is_not(None), steps.c.number < VALUES_AT_ONCE)
-    found = steps.union_all(more)
-    return select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
 
 
 def waiting_keys(db: Session, name: str) -> list[str]:
@@ -192,39 +166,35 @@ def waiting_keys(db: Session, name: str) -> list[str]:
     return [key for key, asks in zip(keys, ask, strict=True) if not asks]
 
 
-def with_waiting(db: Session) -> list[str]:
+def limits_waited_for(db: Session) -> list[str]:
     """The limits for which rows wait that are due."""
     return list(db.scalars(_WITH_WAITING))
 
 
-def admitted(db: Session, places: ColumnElement[bool], has_place: ColumnElement[bool] = HAS_PLACE) -> list[AdmittedRow]:
-    """The tasks that have one of these places and have not been claimed. `has_place`: what their rows say then."""
-    found = db.execute(select(PLACES.c.task_id, PLACES.c.limit_key).where(places, UNCLAIMED, TAKEN))
+def admitted_tasks(db: Session, name: str, of_keys: Collection[str] | None = None) -> list[AdmittedRow]:
+    """Return the tasks with a place of this limit, or of these keys of it, that have not been claimed."""
+    found = db.execute(select(PLACES.c.task_id, PLACES.c.limit_key).where(of_limit(name, of_keys), UNCLAIMED, TAKEN))
     keys = {row.task_id: row.limit_key for row in found}
     columns = [TASKS.c[name] for name in AdmittedRow._fields[:-1]]
     return [
         AdmittedRow(row.id, row.queue, row.priority, keys[row.id])
-        for batch in _batches(keys)
-        for row in db.execute(select(*columns).where(TASKS.c.id.in_(batch), PENDING, has_place))
+        for batch in batches_of(keys)
+        for row in db.execute(select(*columns).where(TASKS.c.id.in_(batch), PENDING, kind_of(name).has_place))
     ]
 
 
-def take_back(
-    db: Session,
-    ids: Collection[UUID],
-    places: ColumnElement[bool],
-    held: Held = Held.LIMIT,
-    has_place: ColumnElement[bool] = HAS_PLACE,
-) -> None:
-    """Have these tasks wait for such places again, as far as they are not claimed. Limit or users are locked.
+def take_places_back(db: Session, name: str, ids: Collection[UUID]) -> None:
+    """Have these tasks wait for a place of this limit again, as far as they are not claimed. Limit or users are locked.
 
-    Those that others have locked are left as they are.
+    Without the place of its user a task has none of a limit. Those that others have locked are left as they are.
     """
-    for batch in _batches(ids):
-        taken = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, PENDING, has_place)]
+    kind = kind_of(name)
+    places = [] if name == USER_LIMIT else [of_limit(name)]
+    for batch in batches_of(ids):
+        taken = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, PENDING, kind.has_place)]
         if taken:
-            hold(db, taken, held)
-            forget(db, PLACES.c.task_id.in_(taken), places, UNCLAIMED)
+            hold_tasks(db, taken, kind.held)
+            forget_places(db, PLACES.c.task_id.in_(taken), *places, UNCLAIMED)
 
 
 def hold_without_place(db: Session, name: str) -> int:
@@ -232,32 +202,10 @@ def hold_without_place(db: Session, name: str) -> int:
 
     Those that others have locked are left as they are.
     """
-    lacking = (TASKS.c.limit == name, PENDING, HAS_PLACE, ~has_place_of(of_limit(name)))
+    lacking = (TASKS.c.limit == name, PENDING, HAS_PLACE, ~has_place_of(name))
     # In this order, by which SQLite takes the index of those that are not held.
     ids = db.scalars(select(TASKS.c.id).where(*lacking).order_by(TASKS.c.id)).all()
     return change_found(db, ids, {"held": Held.LIMIT.value}, *lacking)
-
-
-def has_place_of(places: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether the task has one of these places for its next attempt."""
-    attempt = (PLACES.c.task_id == TASKS.c.id, PLACES.c.attempt == TASKS.c.attempt + 1)
-    return exists().where(*attempt, places, TAKEN)
-
-
-def change_found(db: Session, ids: Sequence[UUID], values: Mapping[str, Any], *which: ColumnElement[bool]) -> int:
-    """Change those of these tasks that still match and that nobody else has locked. Returns how many."""
-    number = 0
-    for batch in _batches(ids):
-        held = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, *which)]
-        if held:
-            change_tasks(db, held, values)
-        number += len(held)
-    return number
-
-
-def _batches(ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:
-    in_order = list(ids)
-    return (in_order[at : at + _IDS] for at in range(0, len(in_order), _IDS))
 
 
 # -- Tasks that no live worker knows -----------------------------------------------------------------------------------

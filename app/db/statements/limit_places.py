@@ -1,16 +1,18 @@
 """The places of limits and of users that are taken, and the conditions that name places."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Float, Row, and_, case, exists, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Float, Row, and_, exists, func, literal, or_, select, true
 from sqlalchemy.orm import Session
 
-from app.db.statements.pending_rows import PENDING, is_held
+from app.db.statements.pending_rows import HAS_PLACE, is_held
 from app.db.statements.tables import PLACES, TASKS
-from app.ddl.clock import NOW, STATEMENT_TIME, seconds
+from app.db.statements.task_moves import HELD_BY_LIMIT
+from app.ddl.clock import NOW, seconds
 from app.ddl.terms import USER_LIMIT
 from app.models.limit import Limit, Rate
 from app.models.task import Held, TaskStatus
@@ -81,9 +83,16 @@ def claimed_by(db: Session, worker_id: UUID) -> Sequence[Row[UUID, int, int | No
     return db.execute(select(*columns).where(PLACES.c.worker_id == worker_id, TAKEN)).all()
 
 
-def of_limit(name: str) -> ColumnElement[bool]:
-    """The places of this limit."""
-    return PLACES.c.limit_name == name
+def of_limit(name: str, keys: Collection[str] | None = None) -> ColumnElement[bool]:
+    """Return the condition of the places of this limit, or of these keys of it."""
+    of_keys = [] if keys is None else [PLACES.c.limit_key.in_(keys)]
+    return and_(PLACES.c.limit_name == name, *of_keys)
+
+
+def has_place_of(name: str) -> ColumnElement[bool]:
+    """Return whether the task has a place of this limit for its next attempt."""
+    attempt = (PLACES.c.task_id == TASKS.c.id, PLACES.c.attempt == TASKS.c.attempt + 1)
+    return exists().where(*attempt, of_limit(name), TAKEN)
 
 
 def of_task(task_id: UUID) -> ColumnElement[bool]:
@@ -108,27 +117,38 @@ def of_lost_workers(silent_for: timedelta | None) -> ColumnElement[bool]:
     return stopped | (~UNCLAIMED & ~alive & (PLACES.c.started_at < NOW - silent_for))
 
 
-# -- Places of users, and the rows that wait for them ------------------------------------------------------------------
-
-OF_USERS = of_limit(USER_LIMIT)
-# Has its user's place and may wait for that of a limit.
-HAS_USER_PLACE = or_(TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
-
-# Tasks that get their turns now and were made without the quota, and what has them wait for a place.
-DUE_WITHOUT_QUOTA = (TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME, TASKS.c.user_limited.is_not(True))
-HELD_FOR_USER = {"user_limited": True, "held": case((is_held(Held.NAME), Held.NAME.value), else_=Held.USER.value)}
+# -- How the places of limits and those of users differ: all else is the same statement for both -----------------------
 
 
-def user_places_are_used() -> ColumnElement[bool]:
-    """The condition that any user has a place, or a task that waits for one."""
-    return or_(exists().where(OF_USERS, TAKEN), exists().where(PENDING, is_held(Held.USER), TASKS.c.turn.is_not(None)))
+@dataclass(frozen=True, eq=False)
+class PlaceKind:
+    """What the row of a pending task says that needs such a place."""
+
+    needs: ColumnElement[bool]
+    """It needs the place that it is compared with."""
+    key: str
+    """The column whose value, as text, is the key of the place."""
+    held: Held
+    """It waits for such a place."""
+    held_by_key: Held
+    """It waits for the place of its key alone."""
+    has_place: ColumnElement[bool]
+    """It waits for no such place."""
+    held_then: ColumnElement[str] | None
+    """What it waits for once it has the place."""
 
 
-class HeldRowOfUser(NamedTuple):
-    """A row that waits for a place of its user; `place` is that of its line, from 1."""
+_OF_LIMITS = PlaceKind(TASKS.c.limit == PLACES.c.limit_name, "limit_key", Held.LIMIT, Held.LIMIT_KEY, HAS_PLACE, None)
+_OF_USERS = PlaceKind(
+    TASKS.c.user_limited.is_(True),
+    "user_id",
+    Held.USER,
+    Held.USER,
+    or_(HAS_PLACE, is_held(Held.LIMIT), is_held(Held.LIMIT_KEY)),
+    HELD_BY_LIMIT,
+)
 
-    id: UUID
-    user: str
-    queue: str
-    celery_task_name: str
-    place: int
+
+def kind_of(name: str) -> PlaceKind:
+    """Return the kind of the places that stand under this name."""
+    return _OF_USERS if name == USER_LIMIT else _OF_LIMITS

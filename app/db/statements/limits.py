@@ -1,7 +1,7 @@
 """Limits, and the places that are taken: how many there are, who takes one, and when it is free.
 
-Who gives or takes places locks the limit's row first (`lock`). So one admission of a limit runs at a time, and what it
-counts stays true until its commit: places that others end meanwhile only make more room.
+Whoever gives or takes places locks the limit's row first (`lock_limit`). So one admission of a limit runs at a time,
+and what it counts stays true until its commit: places that others end meanwhile only make more room.
 
 Rows are locked in this order: limits, tasks, places. With a limit locked, tasks that others have locked are skipped.
 """
@@ -15,7 +15,17 @@ from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, tup
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import greatest, seconds_between
-from app.db.statements.limit_places import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
+from app.db.statements.limit_places import (
+    BEGIN_SECONDS,
+    TAKEN,
+    UNCLAIMED,
+    Usage,
+    kind_of,
+    of_limit,
+    period,
+    rates,
+    starts,
+)
 from app.db.statements.pending_rows import PENDING, change_tasks, clock_of, lock_tasks
 from app.db.statements.tables import PLACES, TASKS
 from app.db.statements.writes import upsert
@@ -38,7 +48,7 @@ _BATCH = 100
 _Key = tuple[UUID, int, str]
 
 
-def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
+def lock_limit(db: Session, name: str, *, alone: bool = False) -> Limit | None:
     """The limit, locked until the commit against other admissions; with `alone` also against submits that name it.
 
     Only PostgreSQL has a lock that lets those submits through.
@@ -47,10 +57,10 @@ def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
     return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
 
 
-def keep(db: Session, names: Collection[str], *, for_excess: bool = False) -> dict[str, Limit]:
+def keep_limits(db: Session, names: Collection[str], *, for_excess: bool = False) -> dict[str, Limit]:
     """Those of the limits that there are, by name. None of them is deleted until the commit.
 
-    With `for_excess` one that does not let its tasks wait is locked against others at once: the caller will `lock` it,
+    With `for_excess` one that does not let its tasks wait is locked against others at once: the caller will lock it,
     and two that share a lock would wait for each other then.
     """
     exact = select(_LIMITS.c.name).where(_LIMITS.c.name.in_(names), ~_LETS_WAIT)
@@ -69,49 +79,32 @@ def _number(which: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count(case((which, 1)))
 
 
-def usage(db: Session, limit: Limit) -> Usage:
-    """Of the whole limit."""
+def usage_of_limit(db: Session, limit: Limit) -> Usage:
+    """Return how many places of the whole limit are in use."""
     counts = select(_number(TAKEN), _number(starts(limit.rate)), _number(TAKEN & UNCLAIMED))
     return Usage(*db.execute(counts.where(of_limit(limit.name))).one())
 
 
 def usage_of_keys(db: Session, limit: Limit, keys: Collection[str]) -> dict[str, Usage]:
-    """Of each of these keys that has places."""
-    counts = select(PLACES.c.limit_key, _number(TAKEN), _number(starts(limit.rate_per_key)))
-    of_keys = counts.where(of_limit(limit.name), PLACES.c.limit_key.in_(keys))
-    found = db.execute(of_keys.group_by(PLACES.c.limit_key))
-    return {key: Usage(taken, starts) for key, taken, starts in found}
+    """Return the same of each of these keys that has any."""
+    counts = (_number(TAKEN), _number(starts(limit.rate_per_key)), _number(TAKEN & UNCLAIMED))
+    of_keys = select(PLACES.c.limit_key, *counts).where(of_limit(limit.name, keys)).group_by(PLACES.c.limit_key)
+    return {key: Usage(*numbers) for key, *numbers in db.execute(of_keys)}
 
 
-def admit(db: Session, ids: Sequence[UUID]) -> None:
-    """Give each of these held rows a place: a claim may take them."""
-    give_places(db, ids, None, None, "limit_key")
-
-
-def give_places(
-    db: Session, ids: Sequence[UUID], held: ColumnElement[str] | None, name: str | None, key: str, *which: Any
-) -> Sequence[Any]:
-    """Give those of these rows places of this limit that match, by default of the one that each names. Their rows.
-
-    `held`: what they wait for then. `key`: the column whose value is the place's key, as text.
-    """
-    columns = [TASKS.c[column] for column in ("id", "attempt", "user_id", "queue", "limit", "limit_key")]
-    admitted = lock_tasks(db, columns, ids, PENDING, *which)
+def give_places(db: Session, name: str, ids: Sequence[UUID]) -> None:
+    """Give each of these rows a place of this limit, for which they wait, and which this transaction has locked."""
+    kind = kind_of(name)
+    rows = lock_tasks(db, [TASKS.c[column] for column in ("id", "attempt", kind.key)], ids, PENDING)
     # At the line's clock at least: a claim looks below it only now and then.
-    values = {"held": held, "turn": greatest(TASKS.c.turn, clock_of(TASKS))}
-    change_tasks(db, [row.id for row in admitted], values)
+    values = {"held": kind.held_then, "turn": greatest(TASKS.c.turn, clock_of(TASKS))}
+    change_tasks(db, [row.id for row in rows], values)
     places = [
-        {
-            "task_id": row.id,
-            "attempt": row.attempt + 1,
-            "limit_name": name or row.limit,
-            "limit_key": None if getattr(row, key) is None else str(getattr(row, key)),
-        }
-        for row in admitted
+        {"task_id": task_id, "attempt": attempt + 1, "limit_name": name, "limit_key": None if key is None else str(key)}
+        for task_id, attempt, key in rows
     ]
     # A place that it had been given and lost, by a change of the task, and that was not taken away yet.
     upsert(db, PLACES, places, lambda _, new: {"limit_key": new.limit_key, "admitted_at": NOW})
-    return admitted
 
 
 def take_places(
@@ -133,7 +126,7 @@ def take_places(
     return complete
 
 
-def release(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | None]]:
+def free_places(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | None]]:
     """Free the places that match and are taken: limit and key of each. Starts that a rate counts stay on record."""
     # First without locks: most often there is none, and what does not match is not waited for.
     found = db.execute(select(*_KEY).where(*which, TAKEN)).all()
@@ -178,30 +171,27 @@ def of_attempts(attempts: Sequence[tuple[UUID, int]]) -> ColumnElement[bool]:
     return of_tasks & tuple_(PLACES.c.task_id, PLACES.c.attempt).in_(attempts)
 
 
-def without_use(name: str) -> ColumnElement[bool]:
-    """The places of this limit that no claim will take: the task was ended, deleted or changed while it waited.
+def without_use(name: str, keys: Collection[str] | None = None) -> ColumnElement[bool]:
+    """Return the condition of the places of this limit, or of these keys of it, that no claim will take.
 
-    Only true while the limit is locked.
+    Their tasks were ended, deleted or changed while they waited. Only true while the limit, or these users, are locked.
     """
-    return and_(of_limit(name), UNCLAIMED, ~is_waited_for(TASKS.c.held.is_(None), TASKS.c.limit == PLACES.c.limit_name))
-
-
-def is_waited_for(*which: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a claim may take the place: its task is pending and due, needs it for its next attempt, and matches."""
+    kind = kind_of(name)
     attempt = (TASKS.c.id == PLACES.c.task_id, TASKS.c.attempt + 1 == PLACES.c.attempt)
-    waits = select(TASKS.c.id).where(*attempt, PENDING, TASKS.c.turn.is_not(None), *which)
+    waits = select(TASKS.c.id).where(*attempt, PENDING, TASKS.c.turn.is_not(None), kind.has_place, kind.needs)
     # With a limit, and not EXISTS: else MySQL may make a join of it, and begin with all tasks.
-    return waits.limit(1).correlate(PLACES).scalar_subquery().is_not(None)
+    is_waited_for = waits.limit(1).correlate(PLACES).scalar_subquery().is_not(None)
+    return and_(of_limit(name, keys), UNCLAIMED, ~is_waited_for)
 
 
 def forget_starts(db: Session, limit: Limit) -> None:
     """Delete the starts that no rate of this limit counts any more."""
     counting = rates(limit)
     passed = [PLACES.c.started_at <= NOW - period(*counting)] if counting else []
-    forget(db, of_limit(limit.name), ~TAKEN, *passed)
+    forget_places(db, of_limit(limit.name), ~TAKEN, *passed)
 
 
-def forget(db: Session, *which: ColumnElement[bool]) -> None:
+def forget_places(db: Session, *which: ColumnElement[bool]) -> None:
     """Delete the places that match. By their keys, so that no other one is waited for."""
     found = db.execute(select(*_KEY).where(*which))
     _change(db, delete(PLACES), [(row[0], row[1], row[2]) for row in found])
@@ -215,11 +205,6 @@ def seconds_until_start(db: Session, limit: Limit) -> float | None:
         until = db.scalar(select(seconds_between(NOW, func.min(PLACES.c.started_at))).where(*counted))
         waits += [] if until is None else [float(until) + rate.period_seconds + BEGIN_SECONDS]
     return min(waits, default=None)
-
-
-def forget_places(db: Session, name: str) -> None:
-    """Delete all that is on record of a limit."""
-    forget(db, of_limit(name))
 
 
 def insert_missing(db: Session, name: str) -> None:

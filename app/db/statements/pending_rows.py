@@ -3,12 +3,13 @@
 A line is a queue and a priority. A process names the lines that it serves, and the tasks that it knows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Text, bindparam, func, literal_column, select, update
+from sqlalchemy import ColumnElement, FromClause, Integer, Select, Text, bindparam, func, literal_column, select, update
+from sqlalchemy.orm import Session
 
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
 from app.db.transactions import Executes, Transaction
@@ -86,6 +87,10 @@ def find_claim(db: Executes, claim_id: UUID, worker_id: UUID) -> Sequence[Any]:
 # How many rows of a limit are looked at together: the least of these that suffices. A statement for each on PostgreSQL,
 # since a parameter as LIMIT is planned badly.
 LOOK_SIZES = (10, 100, 500)
+# How many values one statement finds: MariaDB and MySQL end a recursion after a thousand steps.
+VALUES_AT_ONCE = 500
+# How many ids one statement names.
+_IDS = 500
 # A pass for tasks that no live worker knows looks at so many rows at the front of each line, which is where they stand
 # in the way of a claim.
 FRONT_ROWS = 500
@@ -100,6 +105,36 @@ def is_held(held: Held) -> ColumnElement[bool]:
     return TASKS.c.held == literal_column(f"'{held.value}'", Text)
 
 
+def waits_for(held: Held) -> tuple[ColumnElement[bool], ...]:
+    """The rows that are due, and are held by this."""
+    return (PENDING, is_held(held), TASKS.c.turn.is_not(None))
+
+
+def waiting_values(db: Session, of: Any, held: Held, *which: ColumnElement[bool]) -> list[Any]:
+    """The values of this column of the due rows that are held by this: one index lookup for each."""
+    found = list(db.scalars(_waiting_values(of, held, *which)))
+    values = found
+    while len(found) == VALUES_AT_ONCE:
+        found = list(db.scalars(_waiting_values(of, held, *which, of > found[-1])))
+        values += found
+    return values
+
+
+def _waiting_values(of: Any, held: Held, *which: ColumnElement[bool]) -> Select[Any]:
+    """The first of them, in their order. An engine that reads them by DISTINCT reads all rows of each value."""
+
+    def first(*after: ColumnElement[bool]) -> Any:
+        rows = select(of).where(*which, *waits_for(held), of.is_not(None), *after).order_by(of)
+        return rows.limit(literal_column("1", Integer))
+
+    values = select(first().scalar_subquery().label("value"), literal_column("1", Integer).label("number"))
+    steps = values.cte("waiting", recursive=True)
+    following = first(of > steps.c.value).correlate(steps).scalar_subquery()
+    more = select(following, steps.c.number + 1).where(steps.c.value.is_not(None), steps.c.number < VALUES_AT_ONCE)
+    found = steps.union_all(more)
+    return select(found.c.value).where(found.c.value.is_not(None)).order_by(found.c.number)
+
+
 class Lines(NamedTuple):
     """Queues and priorities in the order in which a limit serves them."""
 
@@ -108,12 +143,13 @@ class Lines(NamedTuple):
 
 
 class HeldRow(NamedTuple):
-    """A row that waits for a place; `place` is that of its line, from 1."""
+    """A row that waits for a place; `key` is that of the place, and `place` that of the row's line, from 1."""
 
     id: UUID
     queue: str
     celery_task_name: str
-    limit_key: str | None
+    limit: str | None
+    key: str | None
     place: int
     turn: float
 
@@ -160,3 +196,20 @@ def change_tasks(db: Transaction, ids: Sequence[UUID], values: Mapping[str, Any]
     # Of few rows MySQL would read all, and wait for those that others have locked.
     these = update(TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql").where(TASKS.c.id.in_(ids))
     db.execute(these.values(**values), **options)
+
+
+def change_found(db: Session, ids: Sequence[UUID], values: Mapping[str, Any], *which: ColumnElement[bool]) -> int:
+    """Change those of these tasks that still match and that nobody else has locked. Returns how many."""
+    number = 0
+    for batch in batches_of(ids):
+        held = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, *which)]
+        if held:
+            change_tasks(db, held, values)
+        number += len(held)
+    return number
+
+
+def batches_of(ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:
+    """Yield the ids that one statement names."""
+    in_order = list(ids)
+    return (in_order[at : at + _IDS] for at in range(0, len(in_order), _IDS))

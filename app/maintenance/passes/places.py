@@ -10,14 +10,15 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.sql import held_tasks, limits, user_places
-from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit, of_lost_workers, user_places_are_used
+from app.db.sql import held_tasks, limits
+from app.db.statements import user_places
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_lost_workers
 from app.db.statements.reads import has_rows
 from app.db.statements.tables import PLACES
+from app.ddl.terms import USER_LIMIT
 from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.models.limit import Limit
 from app.services.operations import admission
-from app.services.operations.admission import Admission, UserAdmission, batches_of_users, tasks_behind
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def _free_places(db: Session, this: Round) -> None:
     lost = of_lost_workers(this.silent_for)
     with transaction(db):
         # Read first: nearly always there is none, and SQLite has one writer.
-        freed = admission.release_places(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
+        freed = admission.free_places(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
     for name in freed:
         logger.warning("maintenance: places of limit %s are free, whose worker is lost", name)
 
@@ -42,11 +43,11 @@ def _repair_all(db: Session, _: Round) -> None:
 
 def _repair(db: Session, name: str) -> None:
     with transaction(db):
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         if limit is None:
             return
         limits.forget_starts(db, limit)
-        limits.release(db, limits.without_use(name))
+        limits.free_places(db, limits.without_use(name))
         lacking = held_tasks.hold_without_place(db, name)
     if lacking:
         logger.warning("maintenance: %d tasks of limit %s had no place, and wait for one", lacking, name)
@@ -55,41 +56,22 @@ def _repair(db: Session, name: str) -> None:
 def _admit_all(db: Session, _: Round) -> float | None:
     """Admit tasks to each limit for which some wait. Returns in how many seconds a rate allows the next start."""
     with transaction(db):
-        waiting = held_tasks.with_waiting(db)
+        waiting = held_tasks.limits_waited_for(db)
     waits = [wait for name in waiting if (wait := _admit(db, name)) is not None]
     return min(waits, default=None)
 
 
 def _admit(db: Session, name: str) -> float | None:
     with transaction(db):
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         if limit is None:
             return None
-        admitting = Admission(db, limit)
-        _take_back(db, admitting, name)
+        admitting = admission.Admission(db, limit)
+        admitting.take_back()
         keys = held_tasks.waiting_keys(db, name) if limit.is_by_key else []
-        rooms = admitting.rooms_of(keys)
-        admitting.run([key for key in keys if rooms[key] > 0])
+        rooms = admitting.rooms(keys)
+        admitting.admit_next([key for key in keys if rooms[key] > 0])
         return limits.seconds_until_start(db, limit)
-
-
-def _take_back(db: Session, admitting: Admission, name: str) -> None:
-    """Take the places of tasks that wait behind others of their limit: in a paused queue, or of a lower priority.
-
-    A place is given in the order of that moment. So a task that became due later may wait for one that cannot start.
-    """
-    admitted = held_tasks.admitted(db, of_limit(name))
-    if not admitted:
-        return
-    lines = admitting.lines
-    keys = {row.key for row in admitted if row.key is not None}
-    of_keys = {key: place for key, (_, place) in held_tasks.next_of_keys(db, name, lines, keys).items()}
-    first = held_tasks.next_held(db, name, lines, 1)[:1] if admitting.room() <= 0 else []
-    best = min((row.place for row in first), default=len(lines.queues) + 1)
-    taken = tasks_behind(lines, admitted, {key: min(best, place) for key, place in of_keys.items()}, best)
-    if taken:
-        held_tasks.take_back(db, taken, of_limit(name))
-        admitting.ask_for(of_keys)
 
 
 def _there_are_limits() -> ColumnElement[bool]:
@@ -138,21 +120,23 @@ def _admit_by_user(db: Session, this: Round) -> None:
     """Free the places that nobody frees, and admit. Without a quota, release what waits for it."""
     quota = this.settings.quota_running_tasks
     with transaction(db):
-        is_used = quota > 0 or user_places.is_used(db)
+        is_used = quota > 0 or db.scalar(select(user_places.are_used()))
     if not is_used:
         return
     if not quota:
         _release_held(db)
     with transaction(db):
         users = user_places.users_at_hand(db)
-    for batch in batches_of_users(users):
+    for batch in admission.batches_of_users(users):
         with transaction(db):
-            user_places.lock(db, batch)
-            limits.release(db, user_places.of_users(batch), user_places.without_use())
+            user_places.lock_users(db, batch)
+            limits.free_places(db, limits.without_use(USER_LIMIT, batch))
             if quota:
-                admission = UserAdmission(db, quota, batch)
-                admission.take_back()
-                admission.run()
+                admitting = admission.user_admission(db, quota)
+                full = [user for user, room in admitting.rooms(batch).items() if room <= 0]
+                if full:
+                    admitting.take_back(full)
+                admitting.admit_by_key(batch)
 
 
 def _release_held(db: Session) -> None:
@@ -165,4 +149,4 @@ def _release_held(db: Session) -> None:
             break
 
 
-ADMIT_BY_USER = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _admit_by_user, user_places_are_used)
+ADMIT_BY_USER = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _admit_by_user, user_places.are_used)

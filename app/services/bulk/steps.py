@@ -141,7 +141,7 @@ def _delete(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> 
 
 def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
     """Quotas first: their count of the database must not hold what this transaction changes."""
-    known = limits.keep(db, {task.limit for task in tasks if task.limit is not None})
+    known = limits.keep_limits(db, {task.limit for task in tasks if task.limit is not None})
     restart = Restart(db, [task for task in tasks if task.status in UNSUCCESSFUL])
     reserved: list[tuple[bulk.LockedTask, ExitStack]] = []
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
@@ -21,10 +21,10 @@ from app.core.fork import PerProcess
 from app.core.served_tasks import served_tasks
 from app.db.background import Background
 from app.db.session import SessionLocal, transaction
-from app.db.sql import held_tasks, limits, user_places
-from app.db.statements import claim_holds, pending_rows
-from app.db.statements.limit_places import HAS_USER_PLACE, Usage
-from app.db.statements.pending_rows import LOOK_SIZES, HeldRow
+from app.db.sql import held_tasks, limits
+from app.db.statements import claim_holds, user_places
+from app.db.statements.limit_places import Usage
+from app.db.statements.pending_rows import LOOK_SIZES, HeldRow, Lines
 from app.db.transactions import after_commit
 from app.ddl.terms import USER_LIMIT
 from app.messaging import wakeups
@@ -42,23 +42,23 @@ UNUSED = Usage(0, 0)
 Freed = dict[str, set[str]]
 
 
-def free_places(db: Session, *which: ColumnElement[bool]) -> None:
+def free_and_admit(db: Session, *which: ColumnElement[bool]) -> None:
     """Free the places that match, whose bodies have ended, and give them to the next tasks. Transactions of its own."""
     with transaction(db):
-        freed = release_places(db, *which)
+        freed = free_places(db, *which)
     for name, keys in freed.items():
-        admit(db, name, keys)
+        admit_tasks(db, name, keys)
 
 
-def release_places(db: Session, *which: ColumnElement[bool]) -> Freed:
+def free_places(db: Session, *which: ColumnElement[bool]) -> Freed:
     """Free the places that match. The caller commits, and admits others then."""
     freed: Freed = {}
-    for name, key in limits.release(db, *which):
+    for name, key in limits.free_places(db, *which):
         freed.setdefault(name, set()).update([] if key is None else [key])
     return freed
 
 
-def admit(db: Session, name: str, freed_keys: Collection[str] = ()) -> int:
+def admit_tasks(db: Session, name: str, freed_keys: Collection[str] = ()) -> int:
     """Give the free places of this limit to the tasks that wait. One transaction.
 
     Returns how many tasks that were admitted before still waited for a claim: if any did, no slot has waited for this.
@@ -67,11 +67,11 @@ def admit(db: Session, name: str, freed_keys: Collection[str] = ()) -> int:
     if name == USER_LIMIT:
         named, ahead = admit_users(db, freed_keys, get_settings().quota_running_tasks)
         for limit_name in sorted(named):
-            admit(db, limit_name)
+            admit_tasks(db, limit_name)
         return ahead
     with transaction(db):
-        limit = limits.lock(db, name)
-        return 0 if limit is None else Admission(db, limit).run(freed_keys)
+        limit = limits.lock_limit(db, name)
+        return 0 if limit is None else Admission(db, limit).admit_next(freed_keys)
 
 
 @dataclass
@@ -81,80 +81,130 @@ class _Chosen:
     admitted: list[HeldRow] = field(default_factory=list)
     key_is_full: list[HeldRow] = field(default_factory=list)
     unknown: list[HeldRow] = field(default_factory=list)
+    # The keys of those admitted that have room for more.
+    with_room: set[str] = field(default_factory=set)
 
 
 class Admission:
-    """Of one limit that this transaction has locked. The caller commits soon."""
+    """Gives places of one limit, or of users, which this transaction has locked. The caller commits soon."""
 
     def __init__(self, db: Session, limit: Limit) -> None:
         self._db, self._limit = db, limit
         look_at_workers(db)
-        self.lines = served_lines(db)
+        self._lines = _served_lines(db)
 
-    def run(self, freed_keys: Collection[str] = ()) -> int:
+    def admit_next(self, freed_keys: Collection[str] = ()) -> int:
         """Admit as many rows as there are places, and wake slots for them after the commit.
 
         Returns how many waited for a claim before.
         """
-        self.ask_for(freed_keys)
-        used, queues = limits.usage(self._db, self._limit), list[str]()
-        room = self._room_beside(used)
+        self._ask_for(freed_keys)
+        used, admitted = limits.usage_of_limit(self._db, self._limit), list[HeldRow]()
+        room = self._room(used)
         for _ in range(MOST_ROUNDS):
             if room <= 0:
                 break
-            rows = held_tasks.next_held(self._db, self._limit.name, self.lines, room)
+            rows = held_tasks.next_of_limit(self._db, self._limit.name, self._lines, room)
             if not rows:
                 break
             chosen = self._choose(rows, room)
             self._write(chosen)
             room -= len(chosen.admitted)
-            queues += [row.queue for row in chosen.admitted]
-        wake_slots_for(self._db, queues, used.ahead)
+            admitted += chosen.admitted
+        _wake_slots(self._db, admitted, used.ahead)
         return used.ahead
 
-    def room(self) -> int:
-        """How many rows may be admitted now, whatever their keys."""
-        return self._room_beside(limits.usage(self._db, self._limit))
+    def admit_by_key(self, keys: Collection[str]) -> tuple[set[str], int]:
+        """Admit the rows that wait for these keys alone, as many as each key has places; wake slots after the commit.
 
-    def _room_beside(self, used: Usage) -> int:
-        return min(MOST_AHEAD - used.ahead, _room(used, self._limit.concurrency, self._limit.rate))
+        Returns the limits for which rows wait now, and how many rows waited for a claim before.
+        """
+        used, admitted = limits.usage_of_keys(self._db, self._limit, keys), list[HeldRow]()
+        rooms = {key: room for key, room in self._rooms(keys, used).items() if room > 0}
+        for _ in range(MOST_ROUNDS):
+            if not rooms:
+                break
+            rows = held_tasks.next_of_keys(self._db, self._limit.name, self._lines, rooms)
+            known, unknown = [row for row in rows if _is_known(row)], [row for row in rows if not _is_known(row)]
+            self._write(_Chosen(known, unknown=unknown))
+            admitted += known
+            # In their place others are looked for.
+            rooms = Counter(row.key for row in unknown if row.key)
+        ahead = sum(usage.ahead for usage in used.values())
+        _wake_slots(self._db, [row for row in admitted if row.limit is None], ahead)
+        return {row.limit for row in admitted if row.limit is not None}, ahead
 
-    def rooms_of(self, keys: Collection[str]) -> dict[str, int]:
-        """The same for each of these keys, of a limit that has a bound for each key."""
-        used = limits.usage_of_keys(self._db, self._limit, keys)
+    def take_back(self, keys: Collection[str] | None = None) -> None:
+        """Take the places of tasks that wait behind others of their limit: in a paused queue, or of a lower priority.
+
+        A place is given in the order of its moment. So a task that became due later may wait for one that cannot start.
+        With `keys` only of these, of a limit whose rows all wait for their keys.
+        """
+        name, lines = self._limit.name, self._lines
+        admitted = held_tasks.admitted_tasks(self._db, name, keys)
+        if not admitted:
+            return
+        of_keys = {row.key for row in admitted if row.key is not None}
+        best_of_keys = {
+            row.key: row.place for row in held_tasks.next_of_keys(self._db, name, lines, dict.fromkeys(of_keys, 1))
+        }
+        is_full = keys is None and self._room(limits.usage_of_limit(self._db, self._limit)) <= 0
+        first = held_tasks.next_of_limit(self._db, name, lines, 1)[:1] if is_full else []
+        best = min((row.place for row in first), default=len(lines.queues) + 1)
+        places = {line: place for place, line in enumerate(zip(lines.queues, lines.priorities, strict=True), 1)}
+        not_served = len(places) + 1
+        taken = [
+            row.id
+            for row in admitted
+            if places.get((row.queue, row.priority), not_served) > min(best, best_of_keys.get(row.key, best))
+        ]
+        if taken:
+            held_tasks.take_places_back(self._db, name, taken)
+            if keys is None:
+                self._ask_for([key for key in best_of_keys if key])
+
+    def rooms(self, keys: Collection[str]) -> dict[str, int]:
+        """Return how many rows may be admitted now of each of these keys, of a limit that has a bound for each key."""
+        return self._rooms(keys, limits.usage_of_keys(self._db, self._limit, keys))
+
+    def _rooms(self, keys: Collection[str], used: Mapping[str, Usage]) -> dict[str, int]:
         bounds = self._limit.concurrency_per_key, self._limit.rate_per_key
         return {key: _room(used.get(key, UNUSED), *bounds) for key in keys}
 
-    def ask_for(self, keys: Collection[str]) -> None:
+    def _room(self, used: Usage) -> int:
+        """Return how many rows may be admitted now, whatever their keys."""
+        return min(MOST_AHEAD - used.ahead, _room(used, self._limit.concurrency, self._limit.rate))
+
+    def _ask_for(self, keys: Collection[str]) -> None:
         """Have the next row of each of these keys wait for the limit again, and no longer for its key alone."""
         if keys:
-            found = held_tasks.next_of_keys(self._db, self._limit.name, self.lines, keys)
-            held_tasks.hold(self._db, [task_id for task_id, _ in found.values()], Held.LIMIT)
+            found = held_tasks.next_of_keys(self._db, self._limit.name, self._lines, dict.fromkeys(keys, 1))
+            held_tasks.hold_tasks(self._db, [row.id for row in found], Held.LIMIT)
 
     def _choose(self, rows: Sequence[HeldRow], room: int) -> _Chosen:
         by_key = self._limit.is_by_key
-        rooms = self.rooms_of({row.limit_key for row in rows if row.limit_key is not None}) if by_key else {}
+        rooms = self.rooms({row.key for row in rows if row.key is not None}) if by_key else {}
         chosen = _Chosen()
         for row in rows:
             if len(chosen.admitted) == room:
                 break
-            if not is_known_to_workers(row.queue, row.celery_task_name):
+            if not _is_known(row):
                 chosen.unknown.append(row)
-            elif row.limit_key in rooms and rooms[row.limit_key] <= 0:
+            elif row.key in rooms and rooms[row.key] <= 0:
                 chosen.key_is_full.append(row)
             else:
                 chosen.admitted.append(row)
-                if row.limit_key in rooms:
-                    rooms[row.limit_key] -= 1
-        self._again = {row.limit_key for row in chosen.admitted if row.limit_key and rooms.get(row.limit_key, 0) > 0}
+                if row.key in rooms:
+                    rooms[row.key] -= 1
+        chosen.with_room = {row.key for row in chosen.admitted if row.key and rooms.get(row.key, 0) > 0}
         return chosen
 
     def _write(self, chosen: _Chosen) -> None:
         if chosen.admitted:
-            limits.admit(self._db, [row.id for row in chosen.admitted])
-        held_tasks.hold(self._db, [row.id for row in chosen.key_is_full], Held.LIMIT_KEY)
-        held_tasks.hold(self._db, [row.id for row in chosen.unknown], Held.NAME)
-        self.ask_for(self._again)
+            limits.give_places(self._db, self._limit.name, [row.id for row in chosen.admitted])
+        held_tasks.hold_tasks(self._db, [row.id for row in chosen.key_is_full], Held.LIMIT_KEY)
+        held_tasks.hold_tasks(self._db, [row.id for row in chosen.unknown], Held.NAME)
+        self._ask_for(chosen.with_room)
 
 
 def _room(used: Usage, most: int | None, rate: Rate | None) -> int:
@@ -181,76 +231,31 @@ def admit_users(db: Session, users: Collection[str], quota: int) -> tuple[set[st
     if quota:
         for batch in batches_of_users(users):
             with transaction(db):
-                user_places.lock(db, batch)
-                admission = UserAdmission(db, quota, batch)
-                named |= admission.run()
-                ahead += admission.ahead
+                user_places.lock_users(db, batch)
+                names, before = user_admission(db, quota).admit_by_key(batch)
+            named |= names
+            ahead += before
     return named, ahead
 
 
 def batches_of_users(users: Collection[str]) -> list[list[str]]:
-    """The users of each transaction."""
+    """Return the users of each transaction."""
     in_order = sorted(users)
     return [in_order[at : at + MOST_USERS] for at in range(0, len(in_order), MOST_USERS)]
 
 
-class UserAdmission:
-    """Of users that this transaction has locked. The caller commits soon."""
-
-    def __init__(self, db: Session, quota: int, users: Collection[str]) -> None:
-        self._db, self._quota, self._users = db, quota, users
-        self.ahead = 0
-        look_at_workers(db)
-        self.lines = served_lines(db)
-
-    def run(self) -> set[str]:
-        """Admit as many rows as there are places, and wake slots for them after the commit.
-
-        Returns the limits for which rows wait now.
-        """
-        rooms, admitted = self.rooms(), list[tuple[str, str | None]]()
-        for _ in range(MOST_ROUNDS):
-            if not rooms:
-                break
-            rows = user_places.next_held(self._db, self.lines, rooms)
-            known = [row for row in rows if is_known_to_workers(row.queue, row.celery_task_name)]
-            if known:
-                admitted += user_places.admit(self._db, [row.id for row in known])
-            unknown = [row for row in rows if row not in known]
-            held_tasks.hold(self._db, [row.id for row in unknown], Held.NAME)
-            # In their place others are looked for.
-            rooms = Counter(row.user for row in unknown)
-        wake_slots_for(self._db, [queue for queue, limit in admitted if limit is None], self.ahead)
-        return {limit for _, limit in admitted if limit is not None}
-
-    def rooms(self) -> Mapping[str, int]:
-        """How many rows may be admitted now, of each user of whom any may."""
-        used = user_places.usage(self._db, self._users)
-        self.ahead = sum(usage.ahead for usage in used.values())
-        rooms = {user: self._quota - (used[user].taken if user in used else 0) for user in self._users}
-        return {user: room for user, room in rooms.items() if room > 0}
-
-    def take_back(self) -> None:
-        """Take the places of tasks that wait behind others of their user: in a paused queue, or of a lower priority."""
-        rooms = self.rooms()
-        full = [user for user in self._users if user not in rooms]
-        admitted = held_tasks.admitted(self._db, user_places.of_users(full), HAS_USER_PLACE) if full else []
-        if not admitted:
-            return
-        waiting = user_places.next_held(self._db, self.lines, {row.key: 1 for row in admitted if row.key})
-        best = {row.user: row.place for row in waiting}
-        taken = tasks_behind(self.lines, admitted, best, len(self.lines.queues) + 1)
-        if taken:
-            held_tasks.take_back(self._db, taken, true(), Held.USER, HAS_USER_PLACE)
+def user_admission(db: Session, quota: int) -> Admission:
+    """Return the admission by the quota: a limit without a row, whose keys are the users."""
+    return Admission(db, Limit(name=USER_LIMIT, concurrency_per_key=quota))
 
 
-# -- What both admissions share: the lines, the names that workers know, and how slots are woken -----------------------
+# -- What an admission asks of workers: the lines, the names that they know, and how slots are woken -------------------
 
 # Statements that lock rows, in one admission. What is left comes with the next one.
 MOST_ROUNDS = 8
 
 
-def served_lines(db: Session) -> pending_rows.Lines:
+def _served_lines(db: Session) -> Lines:
     """The lines in the order in which limits serve them: those that a live worker serves first. No paused queue."""
     served = served_tasks()
     paused = claim_holds.paused_queues(db)
@@ -259,31 +264,21 @@ def served_lines(db: Session) -> pending_rows.Lines:
         known_queues() - paused, key=lambda queue: (not served.is_served(queue), rank.get(queue, len(rank)), queue)
     )
     lines = [(queue, priority.value) for queue in queues for priority in reversed(TaskPriority)]
-    return pending_rows.Lines([queue for queue, _ in lines], [priority for _, priority in lines])
+    return Lines([queue for queue, _ in lines], [priority for _, priority in lines])
 
 
-def is_known_to_workers(queue: str, celery_task_name: str) -> bool:
-    """Whether a live worker of the queue knows the task. A queue without workers says nothing of a name."""
+def _is_known(row: HeldRow) -> bool:
+    """Return whether a live worker of the queue knows the task. A queue without workers says nothing of a name."""
     served = served_tasks()
-    return not served.is_served(queue) or served.can_run(queue, celery_task_name)
+    return not served.is_served(row.queue) or served.can_run(row.queue, row.celery_task_name)
 
 
-def tasks_behind(
-    lines: pending_rows.Lines, admitted: Iterable[pending_rows.AdmittedRow], best: Mapping[str, int], otherwise: int
-) -> list[UUID]:
-    """The tasks that have a place although a better line waits: for their key by `best`, else by `otherwise`."""
-    places = {line: place for place, line in enumerate(zip(lines.queues, lines.priorities, strict=True), 1)}
-    last = len(places) + 1  # a line that is not served
-    return [
-        row.id for row in admitted if places.get((row.queue, row.priority), last) > best.get(row.key or "", otherwise)
-    ]
-
-
-def wake_slots_for(db: Session, queues: Sequence[str], ahead: int) -> None:
-    """After the commit, have slots look at the queues of the tasks that were admitted.
+def _wake_slots(db: Session, admitted: Iterable[HeldRow], ahead: int) -> None:
+    """After the commit, have slots look at the queues of these rows.
 
     Behind `ahead` tasks that wait for a claim already, one slot a queue: whoever takes those goes on, and wakes others.
     """
+    queues = [row.queue for row in admitted]
     if queues:
         woken = sorted(set(queues)) if ahead else queues
         after_commit(db, lambda: wakeups.publish(woken))
@@ -329,10 +324,10 @@ class _AdmissionRounds:
         with SessionLocal() as db:
             if ended:
                 with db.begin():
-                    released = release_places(db, limits.of_attempts(ended))
+                    released = free_places(db, limits.of_attempts(ended))
                 for name, keys in released.items():
                     freed.setdefault(name, set()).update(keys)
-            ahead = min((admit(db, name, freed[name]) for name in sorted(freed)), default=0)
+            ahead = min((admit_tasks(db, name, freed[name]) for name in sorted(freed)), default=0)
         ended_a_second = max(1, len(ended)) / (self._looked_at - looked_at)
         return min(PACE_SECONDS, CLAIMED_SHARE * ahead / ended_a_second)
 
@@ -359,6 +354,6 @@ def bodies_ended(ended: Sequence[EndedAttempt]) -> None:
         _admitter().enqueue(map(_BodyEnded, ended))
 
 
-def flush(seconds: float = FLUSH_SECONDS) -> bool:
+def flush_admissions(seconds: float = FLUSH_SECONDS) -> bool:
     """Wait for at most `seconds` until all is done that was asked for; True when it is."""
     return _admitter().flush(seconds)

@@ -66,10 +66,10 @@ def put_limit(db: Session, name: str, *, commit: bool = True, **bounds: Any) -> 
     """Make a limit, or replace its bounds: the fields of LimitWrite. What runs goes on. Raises InvalidLimit."""
     wanted = _parse(name, bounds)
     with transaction(db, commit=commit):
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         if limit is None:
             limits.insert_missing(db, name)
-            limit = limits.lock(db, name)
+            limit = limits.lock_limit(db, name)
             assert limit is not None
         limit.concurrency, limit.concurrency_per_key = wanted.concurrency, wanted.concurrency_per_key
         limit.on_excess = wanted.on_excess.value
@@ -86,12 +86,12 @@ def put_limit(db: Session, name: str, *, commit: bool = True, **bounds: Any) -> 
 def delete_limit(db: Session, name: str, *, commit: bool = True) -> None:
     """Delete a limit. Raises LimitNotFound, LimitUsed if a pending or running task names it."""
     with transaction(db, commit=commit):
-        limit = limits.lock(db, name, alone=True)
+        limit = limits.lock_limit(db, name, alone=True)
         if limit is None:
             raise LimitNotFound
         if limit_places.is_used(db, name):
             raise LimitUsed
-        limits.forget_places(db, name)
+        limits.forget_places(db, limit_places.of_limit(name))
         db.execute(delete(Limit).where(Limit.name == name).execution_options(synchronize_session=False))
         db.expunge(limit)
         audit.record(db, LimitEvent.DELETED, Subject("limit", name))

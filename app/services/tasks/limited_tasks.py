@@ -35,7 +35,7 @@ def lock_limits(db: Session, rows: Sequence[NewTask]) -> dict[str, Limit]:
     Before a task is replaced, whose row is locked then: limits come first in every transaction.
     """
     names = {row.limit for row in rows if row.limit is not None}
-    return limits.keep(db, names, for_excess=True) if names else {}
+    return limits.keep_limits(db, names, for_excess=True) if names else {}
 
 
 def check_limits(
@@ -51,7 +51,7 @@ def check_limits(
     for name in sorted({row.limit for row in new if row.limit is not None}):
         if found[name].on_excess == OnExcess.WAIT:
             continue
-        limit = limits.lock(db, name)
+        limit = limits.lock_limit(db, name)
         if limit is not None:
             cancelled |= _Excess(db, limit).check([row.values for row in new if row.limit == name])
     return cancelled
@@ -59,7 +59,7 @@ def check_limits(
 
 def keep_limit(db: Session, name: str) -> None:
     """Have this limit not deleted until the commit. Raises UnknownLimit."""
-    _check_known(db, limits.keep(db, {name}), [name])
+    _check_known(db, limits.keep_limits(db, {name}), [name])
 
 
 def _check_known(db: Session, found: Mapping[str, Limit], names: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ class _Excess:
 
     def check(self, rows: Sequence[Row]) -> set[UUID]:
         """Returns the ids of the tasks that it has cancelled."""
-        starts = limits.usage(self._db, self._limit).starts
+        starts = limits.usage_of_limit(self._db, self._limit).starts
         for row in rows:
             key = row["limit_key"]
             full = self._full(row["user_id"], key)

@@ -175,7 +175,7 @@ def run_now(db: Session, task_id: UUID) -> bool:
 def _set(db: Session, task_id: UUID, guard: Sequence[ColumnElement[bool]], values: dict[str, Any]) -> bool:
     changed = _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
     if changed and "held" in values:
-        limits.release(db, of_task(task_id), UNCLAIMED)
+        limits.free_places(db, of_task(task_id), UNCLAIMED)
     return changed
 
 

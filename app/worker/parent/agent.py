@@ -296,7 +296,7 @@ class Agent:
         self._suspected_places = set(orphans)
         if again:
             with SessionLocal() as db:
-                admission.free_places(db, limits.of_attempts(again))
+                admission.free_and_admit(db, limits.of_attempts(again))
 
     # -- what was lost -----------------------------------------------------------------------------------------------
 
@@ -347,7 +347,7 @@ class Agent:
                 ends.end_tasks(db, ends.not_begun(), *attempt, Task.id != begun.task_id)
             ends.end_tasks(db, self._ending(loss, why), *attempt)
             which = [] if loss.task_id is None else [of_task(loss.task_id)]
-            freed = admission.release_places(db, of_worker(self._worker_id, loss.pid, *which))
+            freed = admission.free_places(db, of_worker(self._worker_id, loss.pid, *which))
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
         admission.admit_soon(freed)
         for outcome in outcomes:
@@ -390,7 +390,7 @@ class Agent:
             with transaction(db):
                 workers.limit_lock_waits(db)
                 ends.end_tasks(db, ends.not_begun(), tuple_(Task.id, Task.attempt).in_(unbegun))
-                freed = admission.release_places(db, limits.of_attempts(unbegun))
+                freed = admission.free_places(db, limits.of_attempts(unbegun))
         admission.admit_soon(freed)
 
     def _say_goodbye(self) -> None:
@@ -399,7 +399,7 @@ class Agent:
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
             ends.end_tasks(db, ends.handed_back(STOP_TEXTS[Stop.HANDED_BACK]), Task.worker_id == self._worker_id)
-            freed = admission.release_places(db, of_worker(self._worker_id))
+            freed = admission.free_places(db, of_worker(self._worker_id))
             say_stopped(db, self._worker_id)
             claim_holds.forget(db, HoldKind.WORKER, str(self._worker_id))
         admission.admit_soon(freed)

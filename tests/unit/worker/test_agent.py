@@ -58,7 +58,7 @@ class TestTheEndOfAProcess:
         monkeypatch.setattr("app.worker.parent.agent.SessionLocal", lambda: nullcontext(session))
         for name in ("transaction", "workers.limit_lock_waits", "admission.admit_soon", "ends.end_tasks"):
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", lambda *_, **__: nullcontext(None))
-        monkeypatch.setattr("app.worker.parent.agent.admission.release_places", lambda *_: {})
+        monkeypatch.setattr("app.worker.parent.agent.admission.free_places", lambda *_: {})
         return session
 
     def lines(self, agent: Agent, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -223,7 +223,7 @@ class Claimed:
         nothing = lambda *_, **__: nullcontext(None)  # noqa: E731
         for name in ("SessionLocal", "transaction", "workers.limit_lock_waits", "admission.admit_soon"):
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", nothing)
-        monkeypatch.setattr("app.worker.parent.agent.admission.release_places", lambda *_: {})
+        monkeypatch.setattr("app.worker.parent.agent.admission.free_places", lambda *_: {})
         monkeypatch.setattr("app.worker.parent.agent.held_attempts.read_held", self._read)
         monkeypatch.setattr("app.worker.parent.agent.ends.end_tasks", self._ended)
 
