@@ -94,8 +94,6 @@ LEFT_OUT = {
     },
     "webhooks.md": {
         ".venv/bin/pip install standardwebhooks": INSTALLED,
-        ".venv/bin/pip install flask": RECEIVERS,
-        "SECRET=$SECRET .venv/bin/flask": RECEIVERS,
         "npm install express": RECEIVERS,
         "SECRET=$SECRET node": RECEIVERS,
     },
@@ -105,11 +103,7 @@ PYTEST = ("/srv/mine/myteam/pictures.py", "/srv/mine/conftest.py")
 ONLY_SAVED = {
     "faq.md": {"/srv/mine/myteam/example.py": "test_own_tasks.py"},
     "recipes.md": {"shop.py": FLASK, "orders.py": DJANGO, **dict.fromkeys(PYTEST, "test_pictures.py beside them")},
-    "webhooks.md": {
-        "flask_receiver.py": RECEIVERS,
-        "receiver.mjs": RECEIVERS,
-        "genuine.py": "tests/unit/outbound/test_signatures.py",
-    },
+    "webhooks.md": {"receiver.mjs": RECEIVERS, "genuine.py": "tests/unit/outbound/test_signatures.py"},
     "from-celery.md": dict.fromkeys(
         ("before.py", "caller.py", "/srv/shop/shop/tasks.py", "caller_with_record.py"), APPLICATION
     ),
