@@ -161,9 +161,8 @@ class SettingFields(BaseSettings):
         10,
         ge=1,
         description="Failed logins of one account from one address before it answers 429. The wait is a second and "
-        "doubles with each failure up to 15 minutes, and holds for this account from this address alone. The address "
-        "is the connection's peer: behind a proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its "
-        "address. An IPv6 address stands for its /64 network.",
+        "doubles with each failure up to 15 minutes (docs/http-api.md#logins-keys-users). Behind a proxy, name it in "
+        "FORWARDED_ALLOW_IPS, or all clients share its address. An IPv6 address stands for its /64 network.",
     )
     registrations_per_address: int = Field(
         100,
@@ -191,8 +190,7 @@ class SettingFields(BaseSettings):
         4,
         ge=1,
         description="Threads of one API process for ordinary requests. Tokens, submits and single reads have one "
-        "thread each besides, and one is kept for another user. More threads make a process slower, not faster "
-        "(docs/performance.md). Beside other users, one user holds at most half of them.",
+        "thread each besides, and one is kept for another user. More threads make a process slower, not faster.",
     )
     max_body_bytes: int = Field(
         2 * 1024 * 1024,
@@ -338,9 +336,9 @@ class SettingFields(BaseSettings):
         ge=16 * 1024**2,
         examples=[1024**3],
         description="Bytes of memory that an attempt may take beyond what its process had before. One that takes more "
-        "is killed within a few tenths of a second. Its task fails with `MemoryLimitExceeded` and is not tried again; "
-        "other tasks go on. For tasks with a record, on Linux, in a pool of processes. Processes that a task starts "
-        "are not counted. Choose it so that all slots together fit into the machine. Empty: no limit.",
+        "is killed, and its task fails with `MemoryLimitExceeded` and is not tried again. For tasks with a record, on "
+        "Linux, in a pool of processes. Processes that a task starts are not counted. Choose it so that all slots "
+        "together fit into the machine. Empty: no limit.",
     )
     shutdown_grace_seconds: float = Field(
         20,

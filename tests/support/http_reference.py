@@ -83,13 +83,21 @@ def fields(name: str, translate: Translate) -> list[tuple[str, ...]]:
 
 
 def codes(translate: Translate) -> list[tuple[str, ...]]:
-    """Return a row for each status that operations answer, with its codes and their titles, a line each."""
+    """Return a row for each status that operations answer, with its codes: first those whose title says what to do, a line each."""
     found = {(status, code): title for *_, operation in _operations() for status, code, title in _examples(operation)}
     lines: dict[str, list[str]] = {}
+    plain: dict[str, list[str]] = {}
     for (status, code), title in sorted(found.items()):
-        lines.setdefault(status, []).append(translate("{}: {}").format(f"`{code}`", translate(title)))
-    rows = [(status, "<br>".join(each)) for status, each in lines.items()]
-    return [(translate("status"), translate("`code`: title")), *rows]
+        if ": " in title:
+            lines.setdefault(status, []).append(translate("{}: {}").format(f"`{code}`", translate(title)))
+        else:
+            plain.setdefault(status, []).append(f"`{code}`")
+    statuses = sorted({*lines, *plain})
+    rows = [
+        (each, "<br>".join([*lines.get(each, []), translate(", ").join(plain.get(each, []))]).removesuffix("<br>"))
+        for each in statuses
+    ]
+    return [(translate("status"), translate("`code`: what to do")), *rows]
 
 
 @functools.cache

@@ -46,27 +46,15 @@ Settings are environment variables, or lines of a file `.env` in the working dir
 empty value counts as not set. A setting that is refused ends the process with one line that names it.
 [.env.example](../.env.example) holds the same settings as a file to copy. `python3 run_server.py` needs none of them.
 
-Lists have commas between their items, `a.example,b.example`, or are JSON, `["a.example", "b.example"]`. Times are
-numbers of seconds, minutes or days, as the name says.
+Lists have commas between their items, `a.example,b.example`, or are JSON, `["a.example", "b.example"]`.
 
 A name that is no setting is a warning at the start and in `python -m app check`: each unknown name in `.env`, and in the
-environment one that is at most two letters away from a setting. Settings of earlier code whose values are fixed now are
-named in one more: remove them.
+environment one that is at most two letters away from a setting.
 
 ## The ten that one needs
 
-| setting | what for |
-|---|---|
-| `DATABASE_URL` | where the tasks are |
-| `CELERY_BROKER_URL` | the Redis or Valkey that wakes workers |
-| `SECRET_KEY` | signs logins; the same in every process |
-| `APP_ENV` | `production` refuses what is unsafe |
-| `FIRST_ADMIN_USERNAME`, `FIRST_ADMIN_PASSWORD` | the first administrator, made at the start |
-| `TASK_MODULES` | the modules with your own tasks |
-| `ALLOWED_HOSTS` | the names by which clients call the service |
-| `RETENTION_DAYS` | when ended tasks are deleted |
-| `QUOTA_QUEUED_TASKS` | how many tasks of one user may wait and run |
-| `WEBHOOK_SECRET` | without it no webhook is sent |
+`DATABASE_URL`, `CELERY_BROKER_URL`, `SECRET_KEY`, `APP_ENV`, `FIRST_ADMIN_USERNAME` with `FIRST_ADMIN_PASSWORD`, `TASK_MODULES`,
+`ALLOWED_HOSTS`, `RETENTION_DAYS`, `QUOTA_QUEUED_TASKS`, and `WEBHOOK_SECRET`, without which no webhook is sent.
 """
 PAGE_FOOT = """
 ## Variables of other programs
@@ -87,7 +75,7 @@ This page and `.env.example` are written from `app/core/setting_fields.py`:
 `python -m tests.support.settings_reference --write`.
 """
 
-KINDS = {bool: "`true`, `false`", int: "integer", float: "number", str: "text", SecretStr: "secret"}
+KINDS = {bool: "`true`/`false`", int: "integer", float: "number", str: "text", SecretStr: "secret"}
 UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
 SIGNS = (("ge", "≥"), ("gt", ">"), ("le", "≤"))
 
@@ -114,7 +102,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def values_of(field: FieldInfo) -> str:
-    """Which values a setting takes: its kind and its bounds."""
+    """Return which values a setting takes: its kind, and its bounds beside 0 and 1."""
     optional = get_origin(field.annotation) in {Union, UnionType}
     kind = get_args(field.annotation)[0] if optional else field.annotation
     if get_origin(kind) is Literal:
@@ -123,7 +111,8 @@ def values_of(field: FieldInfo) -> str:
         return "secrets" if get_args(kind) == (SecretStr,) else "list"
     if get_origin(kind) is dict:
         return "names with numbers"
-    bounds = [(sign, getattr(each, name)) for each in field.metadata for name, sign in SIGNS if hasattr(each, name)]
+    named = [(sign, getattr(each, name)) for each in field.metadata for name, sign in SIGNS if hasattr(each, name)]
+    bounds = [(sign, bound) for sign, bound in named if bound > 1]  # that a number is not negative needs no word
     return ", ".join([KINDS[kind], *(f"{sign} {bound:,}" for sign, bound in bounds)])
 
 

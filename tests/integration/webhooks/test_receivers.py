@@ -1,12 +1,11 @@
-"""The receivers of docs/webhooks.md in Flask and Express take what the service signs, and nothing else.
+"""The receiver of docs/webhooks.md in Express takes what the service signs, and nothing else.
 
-The FastAPI one is run by test_documents_run.py. Their frameworks are installed into a folder of the test.
+The FastAPI one is run by test_documents_run.py. The framework is installed into a folder of the test.
 """
 
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -47,17 +46,6 @@ def install(folder: Path, *command: str) -> None:
 
 
 @pytest.fixture
-def flask(tmp_path: Path) -> Iterator[tuple[ManagedProcess, int]]:
-    packages, port = tmp_path / "packages", free_loopback_port()
-    pip = (sys.executable, "-m", "pip", "install", "-q", "--target", str(packages), "flask", "standardwebhooks")
-    install(tmp_path, *pip)
-    (tmp_path / "flask_receiver.py").write_text(program("flask_receiver.py"), encoding="utf-8")
-    # As `flask --app flask_receiver.py run`, whose script is of another folder here.
-    command = [sys.executable, "-m", "flask", "--app", "flask_receiver.py", "run", "--port", str(port)]
-    yield from running(tmp_path, command, {"PYTHONPATH": str(packages)}, port)
-
-
-@pytest.fixture
 def express(tmp_path: Path) -> Iterator[tuple[ManagedProcess, int]]:
     port = free_loopback_port()
     install(tmp_path, "npm", "install", "--no-fund", "--no-audit", "express", "standardwebhooks")
@@ -91,10 +79,6 @@ def takes_what_is_genuine(process: ManagedProcess, port: int) -> None:
     assert status(OTHER, SECRET) == 204, "while the secret is rotated"
     assert status(OTHER) == 400
     assert "webhook.test 数据" in process.log.read_text(encoding="utf-8")
-
-
-def test_flask(flask: tuple[ManagedProcess, int]) -> None:
-    takes_what_is_genuine(*flask)
 
 
 @needs_program("node")
