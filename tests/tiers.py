@@ -283,6 +283,10 @@ NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_operations.py::TestCreateAdmin::test_a_refused_setting_is_one_line_before_anything_starts",
     "integration/test_task_logs.py", "integration/test_waiting_for.py::TestOnWorkers", "integration/test_workers.py::TestOnWorkers",
     "integration/workflows/test_canvases.py", "integration/workflows/test_references.py::TestSecrets", "integration/workflows/test_running.py",
+    "integration/test_doctor.py::TestAnInstallation::test_without_a_worker", "integration/test_doctor.py::TestAnInstallation::test_whose_worker_is_lost",
+    "integration/test_doctor.py::TestAnInstallation::test_without_a_broker", "integration/test_doctor.py::TestAnInstallation::test_that_is_not_migrated",
+    "integration/test_doctor.py::TestAnInstallation::test_whose_storage_cannot_be_written", "integration/test_doctor.py::TestAnInstallation::test_whose_settings_are_refused",
+    "integration/test_doctor.py::TestTheReport", "integration/test_security_script.py",
 )  # fmt: skip
 
 # Of the faults, what each engine has besides those that are marked `every_engine`: what its server does, and random ones.
