@@ -247,18 +247,17 @@ ON_POSTGRESQL: tuple[str, ...] = (
     "integration/test_task_counts.py::TestTimes", "integration/test_turns_shares.py",
     "integration/test_maintenance.py::TestPlace::test_every_one_does_within_one_pass_however_many_there_are",
     "integration/schedules/test_model.py",
-    "integration/test_queues.py::TestOnWorkers", "integration/test_queues.py::TestPausing",
+    "integration/test_queues.py::TestPausing",
     "integration/test_queues.py::TestTheList",
     "integration/test_stats.py::TestTheAnswer", "integration/test_stats.py::TestSubmitted",
     "integration/test_revisions.py::TestBelowALiveService", "integration/test_running_quota.py::TestConcurrently",
     "integration/test_task_counts.py::TestAtOnce",
-    "integration/workflows/test_canvases.py", "integration/workflows/test_model.py", "integration/workflows/test_references.py",
-    "integration/workflows/test_running.py", "integration/workflows/test_workflows.py::TestCanvas",
+    "integration/workflows/test_model.py", "integration/workflows/test_references.py", "integration/workflows/test_workflows.py::TestCanvas",
     "integration/workflows/test_workflows.py::TestPatch", "integration/workflows/test_workflows.py::TestRequest",
 )  # fmt: skip
 
-# Of `tests/integration`, what has nothing to do with the engine, is of PostgreSQL alone, or tells of processes and of HTTP what is the
-# same on each engine by construction: they send the statements of `app/db`, which STATEMENTS holds to one contract on all four,
+# Of `tests/integration`, files and tests that have nothing to do with the engine, are of PostgreSQL alone, or tell of processes and of
+# HTTP what is the same on each engine by construction: they send the statements of `app/db`, which STATEMENTS holds to one contract on all four,
 # and each route sends its own on each engine in `test_route_matrix.py`.
 NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/client/", "integration/pages/", "integration/files/test_tasks.py", "integration/webhooks/test_receivers.py",
@@ -279,6 +278,15 @@ NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_scripts.py", "integration/test_sealed_image.py", "integration/test_sending.py",
     "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_stuck_bodies.py",
     "integration/test_transport.py", "integration/test_wheel.py", "integration/test_without_models.py",
+    "integration/test_concurrent_reads.py", "integration/test_login_throttle.py", "integration/test_queue_shares.py::test_a_worker_serves_by_its_setting",
+    "integration/test_queues.py::TestOnWorkers", "integration/test_quotas.py::test_two_real_processes_refuse_together", "integration/test_running.py",
+    "integration/test_operations.py::TestCreateAdmin::test_a_refused_setting_is_one_line_before_anything_starts",
+    "integration/test_task_logs.py", "integration/test_waiting_for.py::TestOnWorkers", "integration/test_workers.py::TestOnWorkers",
+    "integration/workflows/test_canvases.py", "integration/workflows/test_references.py::TestSecrets", "integration/workflows/test_running.py",
+    "integration/test_doctor.py::TestAnInstallation::test_without_a_worker", "integration/test_doctor.py::TestAnInstallation::test_whose_worker_is_lost",
+    "integration/test_doctor.py::TestAnInstallation::test_without_a_broker", "integration/test_doctor.py::TestAnInstallation::test_that_is_not_migrated",
+    "integration/test_doctor.py::TestAnInstallation::test_whose_storage_cannot_be_written", "integration/test_doctor.py::TestAnInstallation::test_whose_settings_are_refused",
+    "integration/test_doctor.py::TestTheReport", "integration/test_security_script.py",
 )  # fmt: skip
 
 # Of the faults, what each engine has besides those that are marked `every_engine`: what its server does, and random ones.
@@ -345,7 +353,9 @@ def runs_on(engine: str, tier: Tier, file: str, *, core: bool = False) -> bool:
 
 
 def is_of_engine(engine: str, nodeid: str, *, every_engine: bool) -> bool:
-    """Whether the engine has this test of a file that it runs: of the faults, those that depend on it."""
+    """Whether the engine has this test of a file that it runs: what NOT_OF_ENGINES does not name, and of the faults those that depend on it."""
+    if engine != "postgresql" and any(_fits(entry, nodeid) for entry in NOT_OF_ENGINES):
+        return False
     is_fault = engine != "postgresql" and nodeid.startswith("faults/")
     return every_engine or not is_fault or any(_fits(entry, nodeid) for entry in FAULTS_OF_ENGINES)
 

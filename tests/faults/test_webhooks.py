@@ -25,7 +25,7 @@ HOOKS = "/api/v1/webhooks/"
 ALL = ["task.succeeded", "task.failed", "task.revoked"]
 OWN = "whsec_" + "A" * 43 + "="
 SETTINGS = {"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": OWN}
-LONG_SECONDS = 240.0
+LONG_SECONDS = 45.0
 # Where a leader dies: with a delivery that is not committed, between its commit and its request, between that and its record.
 POINTS = (
     {"at": "app.services.webhooks.new_deliveries:_rows_of_end", "when": "after"},
@@ -105,7 +105,7 @@ def delivered(scene: Scene, waits: bool) -> int:
 
 
 def soak(scene: Scene, seconds: float, points: Sequence[dict[str, str]] = POINTS, *, waits: bool = True) -> str:
-    """Load and deaths for so long, one at least, then peace, until nothing is to be sent. What happened, in a line.
+    """Load and deaths for so long, one at each point at least, then peace, until nothing is to be sent. What happened, in a line.
 
     `waits`: until leases and retries are due by themselves.
     """
@@ -116,7 +116,7 @@ def soak(scene: Scene, seconds: float, points: Sequence[dict[str, str]] = POINTS
         with repeated(lambda: submit(scene, receiver, named), lambda: 0.2):
             until = time.monotonic() + seconds
             leaders.round()
-            while time.monotonic() < until:
+            while time.monotonic() < until or len(leaders.deaths) < len(points):
                 leaders.round()
         scene.check(SETTLE_SECONDS)
         expected = len(scene.accepted) + len(named)

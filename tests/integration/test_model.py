@@ -119,4 +119,4 @@ class TestModel:
     @pytest.mark.full
     @pytest.mark.timeout(1800)
     def test_the_rows_do_what_the_model_does_in_sequences_never_tried_before(self) -> None:
-        run_machine(Everything, 120 if ENGINE == "postgresql" else 40, 80, derandomize=False)
+        run_machine(Everything, 60 if ENGINE == "postgresql" else 12, 80, derandomize=False)

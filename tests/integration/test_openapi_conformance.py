@@ -54,4 +54,4 @@ class TestConformance:
 @pytest.mark.full
 @pytest.mark.timeout(900)
 def test_at_length_with_another_seed_each_time(running: Stack) -> None:
-    conforming(running, "admin", seed=int(time.time()), examples=20, seconds=SECONDS)
+    conforming(running, "admin", seed=int(time.time()), examples=10, seconds=SECONDS)

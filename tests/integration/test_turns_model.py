@@ -280,4 +280,4 @@ class TestWhoRunsNext:
     @pytest.mark.full
     @pytest.mark.timeout(1800)
     def test_a_claim_takes_the_rows_that_the_model_names_in_sequences_never_tried_before(self) -> None:
-        run_machine(Turns, 60 if ENGINE == "postgresql" else 20, 60, derandomize=False)
+        run_machine(Turns, 30 if ENGINE == "postgresql" else 6, 60, derandomize=False)

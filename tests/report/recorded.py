@@ -13,7 +13,9 @@ from tests.report.model import Outcome
 # In a report's `user_properties`, and the name of a marker: no second run may turn this failure green.
 PROMISE = "promise"
 SESSION = "the session itself"
-# Those that decide on a test's tier, whatever `tests/tiers.py` says of it.
+# In a report's `user_properties`, with one of those that decide on a test's tier, whatever `tests/tiers.py` says of it. (The keywords
+# of a report name its folders, too, up to that of the checkout.)
+MARKER = "marker"
 MARKERS = ("full", "every_engine")
 
 
@@ -51,7 +53,7 @@ class Recorded:
         """Its setup, its call or its teardown. `keep_output`: also what a test says that passes."""
         self.seconds += report.duration
         self.fixtures += report.duration if report.when != "call" else 0.0
-        self.marker = next((marker for marker in MARKERS if marker in report.keywords), "")
+        self.marker = dict(report.user_properties).get(MARKER, "")
         logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
         if report.failed:
             self.outcome = "failed"

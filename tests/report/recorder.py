@@ -13,7 +13,7 @@ from typing import IO, Any
 import pytest
 
 from tests.report.model import ROOT
-from tests.report.recorded import PROMISE, SESSION, BrokenPromise, Recorded
+from tests.report.recorded import MARKER, MARKERS, PROMISE, SESSION, BrokenPromise, Recorded
 from tests.support.databases import ENGINE
 from tests.support.selection import suite_of
 from tests.support.shared_servers import engine_of
@@ -111,6 +111,7 @@ def _write_line(config: pytest.Config, line: str) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
     report = yield
+    report.user_properties += [(MARKER, name) for name in MARKERS if item.get_closest_marker(name)][:1]
     if report.failed and call.excinfo is not None:
         marked = item.get_closest_marker(PROMISE) is not None and call.when == "call"
         # The teardown of a fixture that others use too would be told of another test, which passes when it is alone.

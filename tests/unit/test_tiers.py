@@ -82,6 +82,12 @@ def test_faults_that_every_engine_stands_are_of_each_run() -> None:
     assert tiers.tier_of("faults/test_fence.py::test_a", every_engine=True) is Tier.DEFAULT
 
 
+def test_an_engine_has_no_test_that_tells_of_processes_alone() -> None:
+    one = "integration/test_queues.py::TestOnWorkers::test_a"
+    assert [tiers.is_of_engine(engine, one, every_engine=False) for engine in ("sqlite", "postgresql")] == [False, True]
+    assert tiers.is_of_engine("sqlite", "integration/test_queues.py::TestARace::test_a", every_engine=False)
+
+
 def test_an_engine_has_the_faults_that_depend_on_it() -> None:
     own, other = tiers.FAULTS_OF_ENGINES[0], "faults/test_fence.py"
     assert [tiers.is_of_engine("mysql", f"{file}::test_a", every_engine=False) for file in (own, other)] == [

@@ -218,4 +218,4 @@ class TestOneSchedule:
     @pytest.mark.full
     @pytest.mark.timeout(1800)
     def test_does_what_the_model_says_in_sequences_never_tried_before(self) -> None:
-        run_machine(Schedules, 100 if ENGINE == "postgresql" else 30, 40, derandomize=False)
+        run_machine(Schedules, 60 if ENGINE == "postgresql" else 12, 40, derandomize=False)

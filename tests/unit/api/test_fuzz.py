@@ -25,7 +25,7 @@ from tests.support.tools import needs
 
 pytestmark = needs("hypothesis")
 
-EXAMPLES = [30, pytest.param(3000, marks=pytest.mark.full)]
+EXAMPLES = [30, pytest.param(1000, marks=pytest.mark.full)]
 PIECE = 7
 TEXT = st.text(st.one_of(st.sampled_from('"\\,[]{}:0 \n\0é\ud800'), st.characters()), max_size=12)
 SCALAR = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXT)

@@ -29,8 +29,10 @@ def test_dirty(dirty): pass
 """
 
 
-def run(pytester: pytest.Pytester, *options: str, path: str = "tests", file: str = FILE) -> dict[str, Recorded]:
-    folder = pytester.path / "tests" / "unit"
+def run(
+    pytester: pytest.Pytester, *options: str, path: str = "tests", file: str = FILE, within: str = ""
+) -> dict[str, Recorded]:
+    folder = pytester.path / "tests" / "unit" / within
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "test_x.py").write_text(file, encoding="utf-8")
     results = pytester.path / "results.json"
@@ -55,6 +57,12 @@ def test_has_the_outcome_of_each_test_and_tells_a_broken_promise_from_other_fail
         "test_model",
         "test_dirty",
     }
+
+
+def test_a_marker_is_that_of_the_test_and_no_name_of_a_folder(pytester: pytest.Pytester) -> None:
+    file = "import pytest\n@pytest.mark.full\ndef test_long(): pass\ndef test_short(): pass"
+    found = run(pytester, "--full", file=file, within="full")
+    assert {name: test.marker for name, test in found.items()} == {"test_long": "full", "test_short": ""}
 
 
 def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pytest.Pytester, tmp_path: Path) -> None:
