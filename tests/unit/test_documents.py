@@ -29,7 +29,8 @@ from app.services.workflow_service import workflow_service
 from tests.mutants.mutants import read_mutants
 from tests.support import http_reference
 from tests.support.pages import FENCE, SAVED
-from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
+from tests.support.services import ROOT
+from tests.support.sources import APP, app_files, assert_none, name_of, text_of, tracked_files
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 DECISIONS = DOCS / "adr"

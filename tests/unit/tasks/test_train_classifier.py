@@ -7,7 +7,7 @@ import pytest
 
 from app.catalogue import find_type
 from app.tasks import model_tasks
-from app.tasks.classifiers import HYPERPARAMETERS, Model
+from app.tasks.classifiers import HYPERPARAMETERS, Model, make_estimator
 from app.tasks.model_tasks import Dataset, train_classifier
 from app.testing import TaskRunner, run_task
 
@@ -131,8 +131,7 @@ class TestProgress:
 
     def test_a_cancellation_ends_it_between_two_folds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fitted: list[str] = []
-        make = model_tasks.make_estimator
-        monkeypatch.setattr(model_tasks, "make_estimator", lambda *a: fitted.append(a[0]) or make(*a))
+        monkeypatch.setattr(model_tasks, "make_estimator", lambda *a: fitted.append(a[0]) or make_estimator(*a))
         assert TaskRunner(cancel_after=3).run(train_classifier, "iris", folds=5).status == "revoked"
         assert len(fitted) == 2
 
