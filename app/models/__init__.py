@@ -7,64 +7,44 @@ from app.models import (
     task_count as _task_count,  # noqa: F401 (the baselines have its tables first)
     task_stats as _task_stats,  # noqa: F401 (and then its tables)
 )
-from app.models.audit import AuditRecord
-from app.models.auth import ApiKey, LoginBlock, LoginSession, RefreshToken, ThrottleCount
-from app.models.bulk import BulkBatch, BulkDeed
-from app.models.error_group import ErrorGroup, ErrorState
-from app.models.limit import DailyCount, Limit, LimitPlace
-from app.models.outbox import OutboxRow
-from app.models.queue import ClaimedTurn, ClaimHold, HoldKind, UserTurn
-from app.models.schedule import Schedule, ScheduleRun
-from app.models.stored_file import FileUse, StoredFile
-from app.models.task import IdempotencyKey, Task, TaskAttempt, TaskDependency, TaskLog, TaskOutput, TaskStep
-from app.models.user import RecoveryCode, SecondFactor, User
-from app.models.webhook import ClosedLane, WebhookDelivery, WebhookEndpoint, WebhookRecovery
-from app.models.worker import MaintenanceLease, Period, WorkerProcess
-from app.models.workflow import Workflow, WorkflowNode
-
-__all__ = [
-    "ApiKey",
-    "AuditRecord",
-    "BulkBatch",
-    "BulkDeed",
-    "ClaimHold",
-    "ClaimedTurn",
-    "ClosedLane",
-    "DailyCount",
-    "ErrorGroup",
-    "ErrorState",
-    "FileUse",
-    "HoldKind",
-    "IdempotencyKey",
-    "Limit",
-    "LimitPlace",
-    "LoginBlock",
-    "LoginSession",
-    "MaintenanceLease",
-    "OutboxRow",
-    "Period",
-    "RecoveryCode",
-    "RefreshToken",
-    "Schedule",
-    "ScheduleRun",
-    "SecondFactor",
-    "StoredFile",
-    "Task",
-    "TaskAttempt",
-    "TaskDependency",
-    "TaskLog",
-    "TaskOutput",
-    "TaskStep",
-    "ThrottleCount",
-    "User",
-    "UserTurn",
-    "WebhookDelivery",
-    "WebhookEndpoint",
-    "WebhookRecovery",
-    "WorkerProcess",
-    "Workflow",
-    "WorkflowNode",
-]
+from app.models.audit import AuditRecord as AuditRecord
+from app.models.auth import (
+    ApiKey as ApiKey,
+    LoginBlock as LoginBlock,
+    LoginSession as LoginSession,
+    RefreshToken as RefreshToken,
+    ThrottleCount as ThrottleCount,
+)
+from app.models.bulk import BulkBatch as BulkBatch, BulkDeed as BulkDeed
+from app.models.error_group import ErrorGroup as ErrorGroup, ErrorState as ErrorState
+from app.models.limit import DailyCount as DailyCount, Limit as Limit, LimitPlace as LimitPlace
+from app.models.outbox import OutboxRow as OutboxRow
+from app.models.queue import (
+    ClaimedTurn as ClaimedTurn,
+    ClaimHold as ClaimHold,
+    HoldKind as HoldKind,
+    UserTurn as UserTurn,
+)
+from app.models.schedule import Schedule as Schedule, ScheduleRun as ScheduleRun
+from app.models.stored_file import FileUse as FileUse, StoredFile as StoredFile
+from app.models.task import (
+    IdempotencyKey as IdempotencyKey,
+    Task as Task,
+    TaskAttempt as TaskAttempt,
+    TaskDependency as TaskDependency,
+    TaskLog as TaskLog,
+    TaskOutput as TaskOutput,
+    TaskStep as TaskStep,
+)
+from app.models.user import RecoveryCode as RecoveryCode, SecondFactor as SecondFactor, User as User
+from app.models.webhook import (
+    ClosedLane as ClosedLane,
+    WebhookDelivery as WebhookDelivery,
+    WebhookEndpoint as WebhookEndpoint,
+    WebhookRecovery as WebhookRecovery,
+)
+from app.models.worker import MaintenanceLease as MaintenanceLease, Period as Period, WorkerProcess as WorkerProcess
+from app.models.workflow import Workflow as Workflow, WorkflowNode as WorkflowNode
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -99,10 +99,10 @@ def test_a_pause_holds_from_its_answer_on_and_over_every_restart(
     starts_nothing(running, since, before)
 
     if ENGINE != "sqlite":  # which has no server
-        server = database_server_of(own_services)
-        os.kill(server.pid, signal.SIGKILL)
-        assert server.process.wait(30) is not None
-        server.start()
+        database = database_server_of(own_services)
+        os.kill(database.pid, signal.SIGKILL)
+        assert database.process.wait(30) is not None
+        database.start()
     wait_for(lambda: running.http.get("/readyz").status_code == 200, 40, "the API to be ready again")
     starts_nothing(running, since, before)
 

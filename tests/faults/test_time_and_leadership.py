@@ -184,7 +184,7 @@ class TestTheLeader:
 
     @staticmethod
     def _renewed_at(scene: Scene) -> datetime:
-        return scene.stack.sql("SELECT renewed_at FROM maintenance_lease")[0][0]  # type: ignore[no-any-return]
+        return scene.stack.sql("SELECT renewed_at FROM maintenance_lease")[0][0]
 
     @staticmethod
     def _is_within_a_transaction(scene: Scene) -> bool:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from celery.schedules import crontab, solar
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -121,7 +121,7 @@ class TestTheImport:
         assert len(schedules(db)) == 2
 
     def test_leaves_what_the_user_may_not_create(self, db: Session, user: UUID) -> None:
-        db.execute(User.__table__.update().where(User.id == user).values(max_priority="low"))
+        db.execute(update(User.__table__).where(User.id == user).values(max_priority="low"))
         assert outcomes(db, user, apply=True)["tidy"] is Outcome.LEAVE
 
 

@@ -98,7 +98,7 @@ class TestARequest:
         with SessionLocal() as db:
             for call in (task_service.preview_bulk, task_service.start_bulk):
                 with pytest.raises(InvalidInput):
-                    call(db, "cancel", user_id=user_id)  # type: ignore[operator]
+                    call(db, "cancel", user_id=user_id)
             with pytest.raises(BulkDeedNotFound):
                 task_service.get_bulk(db, uuid4())
 

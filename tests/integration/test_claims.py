@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.db.sql import prepared, turns
+from app.db.sql import claims as statements, prepared, turns
 from app.db.statements.pending_rows import MOST_ROWS, TaskNames
 from app.models import Task, WorkerProcess
 from app.services.execution import claims, ends
@@ -177,13 +177,13 @@ class TestFloors:
     def looks(self, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
         """The floors of each look, without the ids."""
         floors: list[list[float]] = []
-        claim_rows = claims.statements.claim_next
+        claim_rows = statements.claim_next
 
         def note(db: Any, limit: int, lines: Any, *rest: Any) -> Any:
             floors.append([turn for turn, _ in lines.floors])
             return claim_rows(db, limit, lines, *rest)
 
-        monkeypatch.setattr(claims.statements, "claim_next", note)
+        monkeypatch.setattr(statements, "claim_next", note)
         return floors
 
     @pytest.fixture

@@ -14,7 +14,7 @@ client = module_client()
 JSON = {"Content-Type": "application/json"}
 TEXT = '{"name": "x", "task_type": "x", "celery_task_name": "%s", "args": [60]%s}'
 LONG = BODY["celery_task_name"]
-BODIES = {
+BODIES: dict[str, tuple[Any, Any]] = {
     "plain": (TEXT % (LONG, ""), JSON),
     "charset": (TEXT % (LONG, ""), {"Content-Type": "application/json; charset=utf-8"}),
     "other case": (TEXT % (LONG, ""), {"Content-Type": "Application/JSON"}),

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from app.launcher import embedded
 from app.launcher.errors import LauncherError
 from app.launcher.pgfiles import number_in
+from app.launcher.ports import free_loopback_port
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.processes import group_members, identity_of, wait_until
 from app.launcher.valkey import EmbeddedValkey
@@ -143,7 +144,7 @@ class TestPostgres:
 
     def test_a_port_taken_between_choice_and_bind_is_tried_again(self, directory, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            ports = itertools.chain([taken.getsockname()[1]], iter(embedded.free_loopback_port, None))
+            ports = itertools.chain([taken.getsockname()[1]], iter(free_loopback_port, None))
             monkeypatch.setattr(embedded, "free_loopback_port", lambda: next(ports))
             with EmbeddedPostgres(directory / "pg", durable=False) as started:
                 assert started.port != taken.getsockname()[1]

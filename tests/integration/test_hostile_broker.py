@@ -139,7 +139,7 @@ class TestTimes:
         back = moment.timestamp() - KEPT_SECONDS / 2 - VISIBILITY_SECONDS
 
         def scores() -> list[float]:
-            return [score for _, score in serving.broker.zrange("unacked_index", 0, -1, withscores=True)]
+            return [*dict(serving.broker.zrange("unacked_index", 0, -1, withscores=True)).values()]
 
         wait_for(lambda: scores() == [pytest.approx(back, abs=1)], SECONDS, "it to be put off")
         (tag,) = serving.broker.zrange("unacked_index", 0, -1)

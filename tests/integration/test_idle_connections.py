@@ -40,7 +40,7 @@ def by_worker() -> int:
 )
 def ask(request: pytest.FixtureRequest) -> Callable[[], int]:
     """The process id of the backend that answers, asked through one of the ways to the database."""
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 class Server:

@@ -16,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.api.http import password_limits
 from app.core import security
 from app.core.config import get_settings
+from app.core.security import verify_password
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
 from app.services.accounts import login_throttle
@@ -38,7 +39,7 @@ HOME, ELSEWHERE, ATTACKER = "192.0.2.1", "198.51.100.7", "203.0.113.9"
 def client(services: Services) -> Iterator[TestClient]:
     """Takes the address of a client from X-Forwarded-For, as behind a proxy that is trusted."""
     with on_new_database(services):
-        proxied: Any = ProxyHeadersMiddleware(make_app(), trusted_hosts="*")  # type: ignore[arg-type]  # (uvicorn's types)
+        proxied: Any = ProxyHeadersMiddleware(make_app(), trusted_hosts="*")
         with TestClient(proxied, raise_server_exceptions=False) as started:
             yield started
 
@@ -356,7 +357,6 @@ class TestHashing:
     ) -> None:
         token = login(client, anna["username"])["access_token"]
         may_end, lock, hashing, most = Event(), Lock(), 0, 0
-        verify = security.verify_password
 
         def slow(password: str, stored: str | None) -> tuple[bool, str | None]:
             nonlocal hashing, most
@@ -366,7 +366,7 @@ class TestHashing:
             assert may_end.wait(30)
             with lock:
                 hashing -= 1
-            return verify(password, stored)
+            return verify_password(password, stored)
 
         monkeypatch.setattr(security, "verify_password", slow)
         body = {"current_password": PASSWORD, "new_password": "a new password, longer"}

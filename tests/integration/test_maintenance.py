@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 import redis
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from sqlalchemy import exists, func, insert, select, text, update
 from sqlalchemy.orm import Session
 

@@ -102,7 +102,7 @@ def test_a_restarted_beat_knows_what_has_fired(beats: Any) -> None:
 
 
 def test_a_clock_that_is_wrong_fires_nothing_early(beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Ahead(module.datetime):  # type: ignore[misc, name-defined]
+    class Ahead(module.datetime):  # type: ignore[name-defined]
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return super().now(tz) + timedelta(hours=2)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session

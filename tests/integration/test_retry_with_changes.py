@@ -251,7 +251,7 @@ class TestFromPython:
             db.rollback()
             with pytest.raises(TaskNotFound):
                 task_service.get_task(db, new)
-            task, _ = task_service.retry_with_changes(db, str(old_id), {"kwargs": {"steps": 7}})  # type: ignore[arg-type]
+            task, _ = task_service.retry_with_changes(db, str(old_id), {"kwargs": {"steps": 7}})
             assert task_service.get_task(db, task.id).kwargs == {"steps": 7}
 
     def test_is_refused_as_over_http(self, tasks: TaskClient) -> None:

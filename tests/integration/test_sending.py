@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import redis
 from celery import signals
-from kombu import Connection, Queue
+from kombu.connection import Connection
+from kombu.entity import Queue
 
 from app.celery_app import celery_app
 from app.core.config import get_settings

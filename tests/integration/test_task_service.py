@@ -103,7 +103,7 @@ class TestCreate:
         named: dict[str, Any] = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [1]}
         for user, says in ((42, "user_id is the UUID of a user or its text, not int"), (new_id(), "There is no user ")):
             with pytest.raises(InvalidTask, match=says) as refused:
-                task_service.create_task(db, **named, user_id=user)  # type: ignore[arg-type]
+                task_service.create_task(db, **named, user_id=user)
             assert "\n" not in str(refused.value)
             assert len(str(refused.value)) < 100
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.catalogue import catalogue
+from app.catalogue import catalogue, find_type
 from app.db.session import engine, group_engine
 from app.services.tasks import new_rows
 from tests.support.settings import settings
@@ -251,11 +251,10 @@ class TestTheCatalogue:
     ) -> None:
         """The first look imports every task: the server would end a transaction that sat idle through it."""
         held = []
-        find = new_rows.find_type
 
         def note(name: str) -> Any:
             held.extend(each.pool.checkedout() for each in (engine(), group_engine()))  # type: ignore[attr-defined]
-            return find(name)
+            return find_type(name)
 
         monkeypatch.setattr(new_rows, "find_type", note)
         assert tasks.post(body=BODY, headers=headers).status_code == 201

@@ -118,7 +118,8 @@ class TestSettingUp:
         assert answer.headers["cache-control"] == "no-store"
         made = answer.json()
         assert made.keys() == {"secret", "uri"}
-        assert pyotp.parse_uri(made["uri"]).now() == present_code(made["secret"])
+        assert isinstance(otp := pyotp.parse_uri(made["uri"]), pyotp.TOTP)
+        assert otp.now() == present_code(made["secret"])
         assert user["username"] in made["uri"]
         assert attempt(client, user["username"]).status_code == 200
         assert told(confirmation(client, token, wrong_code(made["secret"]))) == (403, "wrong_otp")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import TextClause, literal_column, select, text
@@ -75,6 +76,7 @@ def test_a_wait_for_a_lock_is_brief_within_the_transaction_alone(limit: Callable
 )
 def test_a_claim_whose_process_is_frozen_lets_go_of_its_locks() -> None:
     change = text("UPDATE users SET weight = 2")
+    frozen: Any
     with SessionLocal() as db, prepared.prepared_connection() as frozen:
         new_user(db)
         transaction = frozen.connection.begin()

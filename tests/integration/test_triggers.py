@@ -39,7 +39,7 @@ def claimed(db: Session, task_id: UUID) -> bool:
         "claim_id": new_id(), "worker_id": WORKER.id, "worker_pid": WORKER.pid, "started_at": NOW,
     }  # fmt: skip
     try:
-        found = db.execute(update(TASKS).where(TASKS.c.id == task_id).values(values))
+        found: Any = db.execute(update(TASKS).where(TASKS.c.id == task_id).values(values))
         return found.rowcount == 1
     finally:
         undone.rollback()

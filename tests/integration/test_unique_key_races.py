@@ -187,7 +187,7 @@ class TestOvertaken:
                     cancelled(others[-1])
                     busy.clear()
 
-        this, busy, others = threading.current_thread(), [], []  # type: ignore[var-annotated]
+        this, busy, others = threading.current_thread(), [], []
         with before_each_statement(overtake), pytest.raises(UniqueKeyTaken, match="try again"):
             create(user)
         assert len(others) == 10

@@ -203,7 +203,7 @@ class TestFiltersAndCounts:
             found = task_service.get_tasks(db, tasks.user["id"], waiting_for="paused")
             assert [str(task.id) for task in found] == by_reason["paused"]
             assert {task.waits for task in found} == {"paused"}
-            assert task_service.count(db, TaskFilter(waiting_for="turn"))["total"] == 3  # type: ignore[arg-type]
+            assert task_service.count(db, TaskFilter(waiting_for="turn"))["total"] == 3
 
 
 class TestOnWorkers:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.listing import Page
 from app.db.session import SessionLocal, engine
 from app.db.statements.pending_rows import TaskNames
 from app.maintenance.passes import deletions, task_states
@@ -20,6 +21,7 @@ from app.messaging import wakeups
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.services.execution import ends
+from app.services.execution.attempts import Claim
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
@@ -100,9 +102,9 @@ def _fill(db: Session, owner: UUID, other: UUID, present: int, size: int) -> Non
 
 
 def _steps(db: Session, owner: UUID) -> Iterator[tuple[str, Step]]:
-    middle = _middle(db, owner)
+    (middle, *_), cursor = _middle(db, owner)
     yield "list, first page", _page(TaskFilter(user_id=owner))
-    yield "list, page in the middle", _page(TaskFilter(user_id=owner), before=middle.id)
+    yield "list, page in the middle", _page(TaskFilter(user_id=owner), cursor=cursor)
     yield "list, first page of everybody", _page(TaskFilter())
     yield "list, filter by status", _page(TaskFilter(user_id=owner, status=[TaskStatus.FAILED]))
     yield "list, filter by a rare type", _page(TaskFilter(user_id=owner, task_type="rare"))
@@ -142,14 +144,15 @@ def _steps_of_a_backlog(db: Session, number: int) -> Iterator[tuple[str, Step]]:
     db.commit()
 
 
-def _middle(db: Session, owner: UUID) -> Task:
+def _middle(db: Session, owner: UUID) -> Page[Task]:
+    """Return the task in the middle, and the cursor of the page behind it."""
     between = text("SELECT min(created_at) + (max(created_at) - min(created_at)) / 2 FROM tasks")
     moment: datetime = db.execute(between).scalar_one()
-    return task_service.list_page(db, TaskFilter(user_id=owner, created_before=moment), 1)[0][0]
+    return task_service.list_page(db, TaskFilter(user_id=owner, created_before=moment), 1)
 
 
-def _page(wanted: TaskFilter, before: UUID | None = None, skip: int = 0) -> Step:
-    return Step(lambda db, _: task_service.list_page(db, wanted, 50, before=before, skip=skip))
+def _page(wanted: TaskFilter, cursor: str | None = None, skip: int = 0) -> Step:
+    return Step(lambda db, _: task_service.list_page(db, wanted, 50, cursor=cursor, skip=skip))
 
 
 def _count(wanted: TaskFilter) -> Step:
@@ -187,11 +190,10 @@ def _claim(owner: UUID) -> Step:
 
 
 def _finish(owner: UUID) -> Step:
-    def prepare(db: Session) -> tuple[UUID, int]:
-        task = new_task(db, owner)
-        return task.id, claim(db, task).attempt
+    def prepare(db: Session) -> Claim:
+        return claim(db, new_task(db, owner))
 
-    return Step(lambda db, mine: ends.end_attempt(db, *mine, ends.succeeded(None)), prepare)
+    return Step(lambda db, mine: ends.end_attempt(db, mine.id, mine.attempt, ends.succeeded(None)), prepare)
 
 
 def _milliseconds(db: Session, step: Step) -> float:

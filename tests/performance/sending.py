@@ -48,7 +48,7 @@ DONE = WebhookDelivery.state == DeliveryState.DELIVERED.value
 def main(words: Sequence[str]) -> int:
     what, *arguments = words
     with SessionLocal() as db:
-        found = {"rate": _rate, "beside": _beside}[what](db, *arguments)
+        found = {"rate": _rate, "beside": _beside}[what](db, *arguments)  # type: ignore[operator]
     sys.stdout.write(f"{json.dumps(found)}\n")
     return 0
 
@@ -63,7 +63,7 @@ def _rate(db: Session, number: str, endpoints: str, rounds: str, url: str) -> di
         sent.append(_seconds(lambda: _send(db, total)))
         bodies = db.scalars(select(WebhookDelivery.body)).all()
         assert len(bodies) == total
-        plain.append(_seconds(lambda bodies=bodies: _post(url, bodies, connections)))
+        plain.append(_seconds(lambda bodies=bodies: _post(url, bodies, connections)))  # type: ignore[misc]
         db.execute(delete(WebhookDelivery))
         db.commit()
     return {"sent": sent[1:], "httpx": plain[1:]}  # the first ones warm both up

@@ -53,7 +53,7 @@ class Recorded:
         """Its setup, its call or its teardown. `keep_output`: also what a test says that passes."""
         self.seconds += report.duration
         self.fixtures += report.duration if report.when != "call" else 0.0
-        self.marker = dict(report.user_properties).get(MARKER, "")
+        self.marker = str(dict(report.user_properties).get(MARKER, ""))
         logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
         if report.failed:
             self.outcome = "failed"

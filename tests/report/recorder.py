@@ -5,7 +5,7 @@ A plugin that `tests/conftest.py` names. In a parallel run the process that lead
 
 import faulthandler
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -41,7 +41,7 @@ class Recorder:
         self._collected.update((suite_of(nodeid, engine), nodeid) for nodeid in nodeids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        node = getattr(report, "node", None)
+        node: Any = getattr(report, "node", None)
         suite = suite_of(report.nodeid, engine_of(node.gateway.spec) if node else ENGINE)
         test = self._tests.setdefault((suite, report.nodeid), Recorded(suite, report.nodeid))
         test.add(report, keep_output=self._keep_output)
@@ -109,7 +109,9 @@ def _write_line(config: pytest.Config, line: str) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     report.user_properties += [(MARKER, name) for name in MARKERS if item.get_closest_marker(name)][:1]
     if report.failed and call.excinfo is not None:

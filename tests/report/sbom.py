@@ -81,7 +81,7 @@ def _licences(pin: Pin) -> dict[str, Any]:
         return {}
     if about["Version"] != str(pin.version):
         return {}
-    if about.get("License-Expression"):
+    if "License-Expression" in about:
         return {"licenses": [{"expression": about["License-Expression"]}]}
     classified = [each for each in about.get_all("Classifier", []) if each.startswith("License :: ")]
     return {"licenses": [{"license": {"name": each}} for each in classified]} if classified else {}

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 NIGHT = False  # set by `tests/support/selection.py`, before a test file is read
 PART_OF_PAIRS = 11
-First, Second = TypeVar("First"), TypeVar("Second")
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 def amount(*, day: int, night: int) -> int:

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import pymysql  # type: ignore[import-untyped]
+import pymysql
 
 from app.launcher.ports import LOOPBACK, free_loopback_port
 from app.launcher.processes import ManagedProcess

@@ -20,13 +20,13 @@ except ModuleNotFoundError:
 
         __or__ = __call__
 
-    def given(*_args: Any, **_kwargs: Any) -> Any:
+    def given(*_args: Any, **_kwargs: Any) -> Any:  # type: ignore[no-redef]
         return needs("hypothesis")
 
-    def example(*_args: Any, **_kwargs: Any) -> Any:
+    def example(*_args: Any, **_kwargs: Any) -> Any:  # type: ignore[no-redef]
         return lambda test: test
 
-    def settings(*_args: Any, **_kwargs: Any) -> Any:
+    def settings(*_args: Any, **_kwargs: Any) -> Any:  # type: ignore[no-redef]
         return lambda test: test
 
     def load_profile() -> None:

@@ -53,7 +53,7 @@ class Sealed:
         return done.stderr if done.returncode else ""
 
 
-def shell(command: str | Sequence[str]) -> list[str]:
+def shell(command: Sequence[str]) -> list[str]:
     """A health check of docker-compose.yml as a command."""
     kind, *rest = command
     return ["sh", "-c", rest[0]] if kind == "CMD-SHELL" else list(rest)

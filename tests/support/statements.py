@@ -31,11 +31,11 @@ def before_each_statement(act: Callable[[str, Any], object], *, with_settings: b
 
     for each in engines:
         event.listen(each, "before_cursor_execute", note)
-    PreparedConnection.execute = execute  # type: ignore[method-assign]
+    PreparedConnection.execute = execute
     try:
         yield
     finally:
-        PreparedConnection.execute = plain  # type: ignore[method-assign]
+        PreparedConnection.execute = plain
         for each in engines:
             event.remove(each, "before_cursor_execute", note)
 

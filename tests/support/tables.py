@@ -14,7 +14,7 @@ def cases() -> Iterator[Callable[..., AbstractContextManager[None]]]:
     A table without rows fails too.
     """
     tried = 0
-    failed: list[Exception | pytest.fail.Exception] = []
+    failed: list[BaseException] = []
 
     @contextmanager
     def case(*name: object) -> Iterator[None]:

@@ -14,8 +14,8 @@ from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
-from app.db.sql import limits, prepared, transitions
-from app.db.statements import pending_rows
+from app.db.sql import prepared, transitions
+from app.db.statements import limits, pending_rows
 from app.db.statements.pending_rows import CLAIMED
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.application import QUEUES

@@ -29,7 +29,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         due = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
         if due and not self._ready:  # type: ignore[attr-defined]  # asyncio's own
             self._now = max(self._now, min(due))
-        super()._run_once()  # type: ignore[misc]
+        super()._run_once()
 
 
 class ClientSide(asyncio.Transport):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -104,7 +104,7 @@ def copy_deliveries(db: Session, template: WebhookDelivery, number: int, **value
     """So many more of the same."""
     columns = [column.name for column in WebhookDelivery.__table__.c]
     same = {name: getattr(template, name) for name in columns} | values
-    db.execute(WebhookDelivery.__table__.insert(), [same | {"id": new_id()} for _ in range(number)])
+    db.execute(insert(WebhookDelivery.__table__), [same | {"id": new_id()} for _ in range(number)])
     db.commit()
 
 

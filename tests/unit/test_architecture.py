@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sources import ROOT, app_files, assert_none, name_of, text_of
+from tests.support.services import ROOT
+from tests.support.sources import app_files, assert_none, name_of, text_of
 
 # From the ground up: a package imports itself and those above it in this list, also inside functions.
 PACKAGES = (

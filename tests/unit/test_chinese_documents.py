@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.pages import FENCE
-from tests.support.sources import ROOT, assert_none, name_of, text_of
+from tests.support.services import ROOT
+from tests.support.sources import assert_none, name_of, text_of
 
 README, DOCS = ROOT / "README.zh-CN.md", ROOT / "docs"
 

@@ -16,6 +16,7 @@ from app.catalogue import catalogue
 from app.core.config import Settings
 from app.core.duration_buckets import start_of
 from app.core.metrics import TASK_COUNTERS
+from app.ddl.columns import Base
 from app.errors import ServiceError
 from app.launcher.options import parser
 from app.main import app
@@ -26,9 +27,12 @@ from app.services.schedules.service import schedule_service
 from app.services.task_service import task_service
 from app.services.webhooks.service import webhook_service
 from app.services.workflows.service import workflow_service
+from task_service_client.cli.app import PANELS
+from task_service_client.cli.resources import RESOURCES, commands
 from tests.support import http_reference
 from tests.support.pages import FENCE, SAVED
-from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
+from tests.support.services import ROOT
+from tests.support.sources import APP, app_files, assert_none, name_of, text_of, tracked_files
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 DECISIONS = DOCS / "adr"
@@ -216,6 +220,17 @@ class TestCommands:
         assert_none(f"README.md: there is no {name}" for name in named if not (ROOT / name).exists())
 
 
+class TestCommandLine:
+    PAGE = DOCS / "command-line.md"
+
+    def test_shows_each_command(self) -> None:
+        shown = re.findall(r"`([a-z]+)", text_of(self.PAGE).replace("task-service ", "`"))
+        rows = dict(re.findall(r"^\| `([a-z]+) ([a-z|\\]+)", text_of(self.PAGE), flags=re.MULTILINE))
+        assert {name for names in PANELS.values() for name in names} - set(shown) == set()
+        of_resources = {name: set(commands(resource)) for name, resource in RESOURCES.items()}
+        assert {name: set(row.split("\\|")) for name, row in rows.items()} == of_resources
+
+
 class TestHttpApi:
     PAGE = DOCS / "http-api.md"
 
@@ -321,6 +336,10 @@ class TestArchitecture:
         mapped = set(map_paths(tree))
         assert {path for path in mapped if not (ROOT / path).exists()} == set()
         assert {f"app/{path.parent.name}/" for path in APP.glob("*/__init__.py")} <= mapped
+
+    def test_says_of_each_table_who_writes_it(self) -> None:
+        named = BACKTICKED.findall(section(DOCS / "architecture.md", "Who writes which column"))
+        assert Base.metadata.tables.keys() - set(named) == set()
 
     def test_paths_of_the_short_folder_map_exist(self) -> None:
         (tree,) = blocks(DOCS / "faq.md", "")

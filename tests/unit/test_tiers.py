@@ -99,7 +99,7 @@ def test_an_engine_has_the_faults_that_depend_on_it() -> None:
 
 
 def test_the_parts_of_the_full_tier_have_every_suite_once() -> None:
-    from tests.report.runner import SUITES
+    from tests.report.options import SUITES
 
     one_of_two = {name: suites for name, suites in PARTS.items() if name != "length"}
     assert sorted(suite for suites in one_of_two.values() for suite in suites) == sorted(SUITES)

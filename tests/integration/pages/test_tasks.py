@@ -61,7 +61,7 @@ class TestTasks:
         assert "<code>kwargs.customer</code>" in form
         assert 'name="kwargs.' not in form
         assert "hunter2" not in form
-        typed = html.unescape(re.search('<textarea id="json"[^>]*>(.*?)</textarea>', form, re.DOTALL)[1])  # type: ignore[index]
+        typed = html.unescape(re.search('<textarea id="json"[^>]*>(.*?)</textarea>', form, re.DOTALL)[1])
         changed = json.loads(typed)
         changed["kwargs"]["customer"] = "another"
         answer = reader.post(

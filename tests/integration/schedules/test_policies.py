@@ -140,7 +140,7 @@ class TestCatchUp:
         fire_all(db)
         assert told(db, schedule) == found
         (missed, *_) = rows(db, schedule)
-        assert (missed.scheduled_for, missed.until) == (times[0], times[missed.count - 1])  # type: ignore[operator]
+        assert (missed.scheduled_for, missed.until) == (times[0], times[missed.count - 1])
         shown = schedule_service.get_schedule(db, schedule.id)
         assert (shown.runs, shown.skipped) == (len(found) - 1, missed.count)
 

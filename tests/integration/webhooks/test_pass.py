@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -177,7 +177,7 @@ def test_deliveries_are_forgotten_after_thirty_days(db: Session, user: UUID) -> 
     old = delivery(db)
     columns = [column.name for column in WebhookDelivery.__table__.c]
     values = {name: getattr(old, name) for name in columns}
-    db.execute(WebhookDelivery.__table__.insert(), [values | {"id": first_id_at(time.time() - 31 * 86_400)}])
+    db.execute(insert(WebhookDelivery.__table__), [values | {"id": first_id_at(time.time() - 31 * 86_400)}])
     db.commit()
     assert forget(db, "webhook_deliveries") == 1
     assert delivery(db).id == old.id

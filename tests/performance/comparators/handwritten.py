@@ -24,7 +24,7 @@ INSERT INTO jobs (id, user_id, name, task_type, celery_task_name, args, kwargs, 
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING created_at"""
 
 
-class Job(BaseModel):
+class Job(BaseModel):  # type: ignore[no-redef]  # (the plugin gives it **kwargs)
     name: str
     task_type: str
     celery_task_name: str

@@ -80,7 +80,8 @@ def _runs(bench: Bench, stack: Stack, user: str, counts: Counts) -> Figures:
     with bench.worker(stack) as worker:
         done = drain(bench, pending(stack), waiting, [worker], all_ended(stack), lambda: seen.append(counts.seen()))
         idle = _idle(bench, worker, counts)
-    return _figures(done.cpu, *seen, done.tasks, idle, done.seconds)
+    before, after = seen
+    return _figures(done.cpu, before, after, done.tasks, idle, done.seconds)
 
 
 def _idle(bench: Bench, worker: Part, counts: Counts) -> Idle:

@@ -57,5 +57,5 @@ def _critical(bench: Bench, stack: Stack, account: Account) -> list[float]:
     request = account.submit(task("measured.noop", priority="critical"))
     for number in range(bench.size.critical):
         assert run(ask_once(loopback(stack.url), request)).status == 201
-        wait_for(lambda n=number: len(stack.sql(WAITED, after=after)) > n, 60, "a critical task to start")
+        wait_for(lambda n=number: len(stack.sql(WAITED, after=after)) > n, 60, "a critical task to start")  # type: ignore[misc]
     return [row[0] for row in stack.sql(WAITED, after=after)]

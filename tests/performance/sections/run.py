@@ -134,7 +134,7 @@ def _procrastinate(bench: Bench) -> Drained:
             def waiting() -> int:
                 with connection.cursor() as cursor:
                     cursor.execute(procrastinating.WAITING)
-                    return int(cursor.fetchone()[0])  # type: ignore[index]  # (a count is one row)
+                    return int(cursor.fetchone()[0])
 
             return _drain(bench, waiting, workers)
     finally:

@@ -75,7 +75,7 @@ def _waits(stack: Stack, account: Account, number: int, **fields: Any) -> list[f
         answer = run(ask_once(loopback(stack.url), request))
         assert answer.status == 201, answer.body
         task_id = answer.json()["id"]
-        rows = wait_for(lambda task_id=task_id: stack.sql(WAITED, id=task_id), 120, "a task to start")
+        rows = wait_for(lambda task_id=task_id: stack.sql(WAITED, id=task_id), 120, "a task to start")  # type: ignore[misc]
         waits.append(rows[0][0])
     return waits
 

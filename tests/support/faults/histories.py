@@ -143,6 +143,7 @@ def histories(
 ) -> dict[str, History]:
     """By task: those that were accepted, and whatever else the logs tell of."""
     found = {str(task_id): History(str(task_id), keeps_ledger=keep_ledger) for task_id in accepted}
+    event: Change | Line
     for event in (*changes, *lines):
         history = found.setdefault(event.task_id, History(event.task_id, accepted=False, keeps_ledger=keep_ledger))
         if isinstance(event, Change):

@@ -51,7 +51,7 @@ class Scene(Running):
         kwargs = {"ledger": str(self.ledger), **options}
         return {"name": name, "task_type": "fault", "celery_task_name": name, "kwargs": kwargs, **fields}
 
-    def create(self, name: str, *args: Any, kwargs: dict[str, Any] | None = None, **options: Any) -> str:
+    def create(self, name: str, /, *args: Any, kwargs: dict[str, Any] | None = None, **options: Any) -> str:
         """Create a ledger task; its id, once answered 201."""
         assert not args, "a ledger task's arguments are named"
         answer = self.http.post(TASKS, json=self.body(name, **(kwargs or {}), **options))

@@ -22,7 +22,7 @@ def answered(*steps: bytes | str) -> list[bytes | str]:
 
     async def answer() -> Any:
         transport = Transport()
-        joined = JoinedWrites(transport, asyncio.get_running_loop())  # type: ignore[arg-type]
+        joined = JoinedWrites(transport, asyncio.get_running_loop())
         for step in steps:
             if isinstance(step, bytes):
                 joined.write(step)

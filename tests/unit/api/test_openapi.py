@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.main import VERSION, create_app
+from app.core.version import VERSION
+from app.main import create_app
 from app.schemas.task import TASK, TASK_CREATE, TaskCreate, TaskRead
 from tests.support.settings import settings
 from tests.support.tables import check_rows

@@ -237,7 +237,7 @@ class TestDeclarations:
         cursor = Annotated[str, Answers(errors.InvalidCursor, headers=header)]
 
         @raises(errors.TaskActive)
-        def endpoint(of: task_id, page: cursor, more: int) -> Annotated[str, Answers(errors.LimitReached)]:  # type: ignore[valid-type]
+        def endpoint(of: task_id, page: cursor, more: int) -> Annotated[str, Answers(errors.LimitReached)]:
             return f"{of}{page}{more}"
 
         told = problems(401, errors.TaskNotFound, errors.InvalidCursor, errors.TaskActive)

@@ -87,7 +87,7 @@ of_admins = APIRouter(prefix="/admin", route_class=Numbered)
 
 
 @plain.get("")
-def list_reports(first: int = 0):  # type: ignore[no-untyped-def]
+def list_reports(first: int = 0):
     return [{"name": "a", "first": first}]
 
 

@@ -11,6 +11,7 @@ import pytest
 from app.db import background
 from app.db.background import Background
 from app.messaging import wakeups as module
+from app.messaging.broker import BrokerLink
 from app.messaging.wakeups import Woken, make_publisher
 from tests.support.ahead import Ahead
 
@@ -58,8 +59,8 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     made = Broker()
-    monkeypatch.setattr(module.BrokerLink, "producer", made.producer)
-    monkeypatch.setattr(module.BrokerLink, "close", made.close)
+    monkeypatch.setattr(BrokerLink, "producer", made.producer)
+    monkeypatch.setattr(BrokerLink, "close", made.close)
     monkeypatch.setattr(module, "wake", made.wake)
     monkeypatch.setattr(module, "send", made.send)
     return made
@@ -120,7 +121,7 @@ class TestSending:
     ) -> None:
         before = set(threading.enumerate())
         with monkeypatch.context() as patched:
-            patched.setattr(module.BrokerLink, "producer", lambda _: sys.exit())
+            patched.setattr(BrokerLink, "producer", lambda _: sys.exit())
             sent(publisher, "lost")
         (thread,) = set(threading.enumerate()) - before
         sent(publisher, "default")

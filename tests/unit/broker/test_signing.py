@@ -158,7 +158,7 @@ class TestCommands:
     def test_an_old_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = sign_command("ping", {}, {}, keys()[0])
         now = time.time()
-        monkeypatch.setattr(messages.time, "time", lambda: now + messages.COMMAND_SECONDS + 1)
+        monkeypatch.setattr(time, "time", lambda: now + messages.COMMAND_SECONDS + 1)
         with pytest.raises(Unsigned, match="too long ago"):
             check_command_signature("ping", arguments, {}, keys())
 

@@ -42,7 +42,7 @@ def test_of_errors(error: BaseException, code: int, words: str, capsys: pytest.C
 
 def test_a_fault_of_the_program_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        guarded(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        guarded(lambda: 1 / 0)
     for error in (KeyError("id"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), RecursionError(), TypeError()):
         with pytest.raises(type(error)):
             guarded(partial(_raise, error))

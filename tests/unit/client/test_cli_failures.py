@@ -211,7 +211,7 @@ class TestTop:
 
         monkeypatch.setattr(top, "look", look)
         monkeypatch.setattr(keyboard, "keys", keys)
-        top._live(None, None, 0.2)  # type: ignore[arg-type]
+        top._live(None, None, 0.2)
 
     def test_goes_on_behind_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         shown: list[screen.Screen] = []

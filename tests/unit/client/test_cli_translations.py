@@ -36,8 +36,8 @@ def called() -> Iterator[tuple[str, str]]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             place = PLACES.get(node.func.id, len(node.args))
-            if place < len(node.args) and isinstance(node.args[place], ast.Constant) and node.args[place].value:
-                yield node.func.id, node.args[place].value
+            if place < len(node.args) and isinstance(text := node.args[place], ast.Constant) and text.value:
+                yield node.func.id, str(text.value)
 
 
 def more(body: Callable[..., None]) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from task_service_client import ApiError, Client, Damaged, NotSignedIn, Unexpected, Unreachable
 from task_service_client._sync import client as sync_client, following, transport
-from tests.support.sources import ROOT
+from tests.support.services import ROOT
 from tests.unit.client.conftest import URL, Server, events, problem, task
 
 STREAM = {"Content-Type": "text/event-stream"}
@@ -272,7 +272,7 @@ class TestDownloads:
 
         return httpx.Response(200, content=pieces())
 
-    def test_go_on_where_the_connection_ended(self, server: Server, client: Client, tmp_path: object) -> None:
+    def test_go_on_where_the_connection_ended(self, server: Server, client: Client, tmp_path: Path) -> None:
         rest = httpx.Response(206, content=self.CONTENT[4000:])
         server.answers = [self.known(), self.cut(4000), rest]
         assert client.download("x", tmp_path).read_bytes() == self.CONTENT
@@ -280,7 +280,7 @@ class TestDownloads:
         server.answers = [self.known(), self.cut(4000), httpx.Response(200, content=self.CONTENT)]
         assert client.download("x", tmp_path / "whole").read_bytes() == self.CONTENT
 
-    def test_of_other_bytes_leave_nothing(self, server: Server, client: Client, tmp_path: object) -> None:
+    def test_of_other_bytes_leave_nothing(self, server: Server, client: Client, tmp_path: Path) -> None:
         server.answers = [self.known(), httpx.Response(200, content=self.CONTENT[::-1])]
         with pytest.raises(Damaged, match="another SHA-256"):
             client.download("x", tmp_path)

@@ -10,7 +10,8 @@ import pytest
 
 import app.__main__ as program
 from app.__main__ import main
-from app.doctor.findings import Text, ok
+from app.doctor.findings import ok
+from app.errors import Text
 from task_service_client.cli.app import ACCESS, SERVICE, TASKS
 
 

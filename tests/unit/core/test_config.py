@@ -16,10 +16,11 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from app.core import engines
 from app.core.config import BROKERS, ConfigurationError, Settings, get_settings
-from app.main import VERSION
+from app.core.version import VERSION
 from tests.support import settings_reference
+from tests.support.services import ROOT
 from tests.support.settings import settings
-from tests.support.sources import ROOT, text_of
+from tests.support.sources import text_of
 from tests.support.tables import check_rows
 
 GOOD_KEY = "2f1c7e0b9a8d4c6e5f3a1b2c3d4e5f60718293a4"

@@ -208,7 +208,7 @@ def test_a_detail_that_is_made_of_the_errors_has_their_translations() -> None:
         {"loc": ["kwargs", "n"], "msg": Text("must be {} or more", 5), "type": "x"},
         {"loc": ["name"], "msg": "is required", "type": "x"},
     ]
-    detail = detail_of("The request is not valid", refused)  # type: ignore[arg-type]
+    detail = detail_of("The request is not valid", refused)
     assert (detail, in_chinese(detail)) == (
         "kwargs.n: must be 5 or more; name: is required",
         "kwargs.n: 必须不小于 5; name: 必填",

@@ -12,8 +12,9 @@ from app.__main__ import cli
 from app.core import config as warnings
 from app.core.config import Settings
 from app.core.nearest import edits, nearest
+from tests.support.services import ROOT
 from tests.support.settings import settings
-from tests.support.sources import ROOT, text_of
+from tests.support.sources import text_of
 from tests.support.tables import check_rows
 
 MISSPELT = "configuration: {} is no setting, did you mean {}: it has no effect"

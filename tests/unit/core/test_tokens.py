@@ -101,9 +101,9 @@ class TestRemembered:
         security.read_access_token(token)
         begun = time.time()
         for moved in (-120, 15 * 60 + 120):
-            monkeypatch.setattr(security.time, "time", lambda moved=moved: begun + moved)
+            monkeypatch.setattr(time, "time", lambda moved=moved: begun + moved)
             refused(token)
-        monkeypatch.setattr(security.time, "time", lambda: begun)
+        monkeypatch.setattr(time, "time", lambda: begun)
         assert security.read_access_token(token).user_id == USER
 
     def test_not_beyond_its_key(self, verified: list[str]) -> None:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, HttpUrl, Json, TypeAdapter, ValidationError
 
-from app.core.validation_errors import PATTERNS, FieldError, field_errors, without_value
+from app.core.validation_errors import PATTERNS, field_errors, without_value
+from app.errors import FieldError
 from app.models.error_group import FINGERPRINT
 from app.schemas.task import TaskCreate
 from app.schemas.task_filter import UserOrAll

@@ -13,7 +13,8 @@ from app.ddl.terms import STATES
 from app.migrations import baselines
 from app.models.task import TaskStatus
 from tests.support.baselines import COMMAND, FOLDER, URLS, is_frozen, schema_of
-from tests.support.sources import ROOT, assert_none
+from tests.support.services import ROOT
+from tests.support.sources import assert_none
 
 # https://dev.mysql.com/doc/refman/8.0/en/signal.html
 MESSAGE_CHARACTERS = 128

@@ -46,7 +46,7 @@ def test_all_of_it_is_there_again(connection: sa.Connection) -> None:
     with change_table("tasks"):
         """Anew, as it was."""
     assert kept(connection) == before
-    assert len(before[3]) > 10  # type: ignore[arg-type]
+    assert len(before[3]) > 10
     with pytest.raises(sa.exc.IntegrityError, match="tasks_guard"):
         connection.exec_driver_sql("UPDATE tasks SET attempt = 1")
 
@@ -126,4 +126,4 @@ ERRNO_150 = 'Can\'t create table `db`.`t` (errno: 150 "Foreign key constraint is
 )
 def test_mysql_says_of_a_step_that_it_is_done(statement: str, error: tuple[object, ...], done: bool) -> None:
     """As MariaDB 11.8 and MySQL 8.0 do."""
-    assert _says_that_it_is_done(statement, *error) is done  # type: ignore[arg-type]
+    assert _says_that_it_is_done(statement, *error) is done

@@ -56,6 +56,6 @@ def test_a_number_is_no_greater_than_its_column_holds() -> None:
 
 def test_a_page_ends_at_its_limit_and_says_where_the_next_one_begins() -> None:
     listing, found = Listing(Task, Task.id), [{"id": UUID(int=number)} for number in range(3)]
-    assert listing.cut_page(found, 3) == (found, None)  # type: ignore[arg-type]
-    assert listing.cut_page(found, 2) == (found[:2], UUID(int=1).hex)  # type: ignore[arg-type]
+    assert listing.cut_page(found, 3) == (found, None)
+    assert listing.cut_page(found, 2) == (found[:2], UUID(int=1).hex)
     assert listing.cut_page([], 2) == ([], None)

@@ -2,6 +2,7 @@
 
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,8 @@ class TestStates:
             tries.append(command)
             return subprocess.CompletedProcess(command, 1, "", "a line\nmigrate: permission denied\n")
 
-        monkeypatch.setattr(compatibility.subprocess, "run", run)
-        monkeypatch.setattr(compatibility.time, "monotonic", lambda: now)
+        monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         preparation = SchemaPreparation(Settings())
         for now, tried in ((1000.0, 1), (1002.0, 1), (1000.0 + REPEAT_SECONDS - 1, 1), (1000.0 + REPEAT_SECONDS, 2)):  # noqa: B007 (the clock reads it)
             assert preparation.fault() == "the database cannot be migrated: migrate: permission denied"

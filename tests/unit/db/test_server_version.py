@@ -1,6 +1,7 @@
 """A server that is too old is refused at the start of each part and by migrations, in one line with both versions."""
 
 import logging
+import subprocess
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +112,6 @@ class TestAtTheStart:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
-        monkeypatch.setattr(compatibility.subprocess, "run", pytest.fail)
+        monkeypatch.setattr(subprocess, "run", pytest.fail)
         assert schema_fault() == SchemaPreparation(Settings()).fault() == "X 2 or newer is needed, not 1"
         assert not caplog.records

@@ -1,5 +1,8 @@
 """What each check says of what is wrong: the services that it asks are replaced."""
 
+import os
+import platform
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +20,7 @@ from app.doctor import broker, database, findings, installation, workers
 from app.doctor.findings import Finding, Level
 from app.messaging.loader import Finding as LeftOut
 from app.models.worker import WorkerState
+from app.services import health_service
 from app.services.operations.queue_service import QueueState
 from app.services.operations.worker_service import WorkerInfo
 from tests.support.tables import cases
@@ -48,7 +52,7 @@ class TestVersions:
         assert levels == [(FAIL, "pip install 'no-such-package>=1'"), (WARN, "pip install 'celery<1'")]
 
     def test_a_python_that_is_too_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(installation.platform, "python_version", lambda: "3.10.1")
+        monkeypatch.setattr(platform, "python_version", lambda: "3.10.1")
         assert told(installation.check_python()).startswith("FAIL 3.10.1, and >=3.")
 
     def test_those_of_this_checkout_fit(self) -> None:
@@ -84,7 +88,7 @@ class TestTheDatabase:
         return made
 
     def test_that_takes_no_writes(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(database.health_service, "check_database", lambda: "read-only: it takes no writes")
+        monkeypatch.setattr(health_service, "check_database", lambda: "read-only: it takes no writes")
         assert told(database.check_reachable()) == ("FAIL postgresql://u:***@host/tasks: read-only: it takes no writes")
 
     def test_that_does_not_answer(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +103,7 @@ class TestTheDatabase:
         assert told(database.check_version()) == "FAIL PostgreSQL 17 or newer is needed, not 15.1"
 
     def test_that_is_behind(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(database.health_service, "check_migrations", lambda: "at 0020: run `alembic`")
+        monkeypatch.setattr(health_service, "check_migrations", lambda: "at 0020: run `alembic`")
         assert said(database.check_migrations()) == [(FAIL, "at 0020: run `alembic`")]
 
     def test_whose_role_lacks_privileges(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +250,7 @@ class TestPlaces:
     def test_a_storage_that_is_not_there_is_not_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(storage_url=(tmp_path / "a" / "b").as_uri())
         assert said(installation.check_storage(settings)) == [(OK, f"{tmp_path}/a/b is made with the first file")]
-        monkeypatch.setattr(installation.os, "access", lambda *_: False)
+        monkeypatch.setattr(os, "access", lambda *_: False)
         assert (
             told(installation.check_storage(settings))
             == f"FAIL {tmp_path}/a/b does not exist, and {tmp_path} is not writable"
@@ -282,9 +286,7 @@ class TestPlaces:
         with cases() as case:
             for free, level in ((2 << 30, OK), (500 << 20, WARN), (1 << 20, FAIL)):
                 with case(free):
-                    monkeypatch.setattr(
-                        installation.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free)
-                    )
+                    monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
                     assert {each.level for each in installation.check_disks(settings)} == {level}
 
 

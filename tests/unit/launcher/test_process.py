@@ -11,7 +11,7 @@ import pytest
 
 from app.launcher.logfile import FILES, MAX_BYTES
 from app.launcher.processes import LINE_BYTES, ManagedProcess, PidFile, group_members, identity_of, wait_until
-from tests.support.sources import ROOT
+from tests.support.services import ROOT
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"

@@ -1,5 +1,6 @@
 """What becomes of changed code: the parts run it if it can be imported, and else go on as they are."""
 
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,7 +92,7 @@ class Scene:
         self.stop_requested, self.made, self.cleared, self.forks = False, 0, 0, forks
         environment = SimpleNamespace(task_packages=lambda: {"mine"}, import_path=lambda: ["/"])
         console = SimpleNamespace(say=self.lines.append)
-        shop: Any = Shop(Path("/"), None, environment, console, Server(self, "server 0") if forks else None)  # type: ignore[arg-type]
+        shop: Any = Shop(Path("/"), None, environment, console, Server(self, "server 0") if forks else None)
         shop.scenes.append(self)
         supervisor: Any = SimpleNamespace(
             look=lambda: None, adopt=lambda server: self.journal.append(f"adopt {server.name}")
@@ -240,7 +241,7 @@ def test_a_stop_ends_what_is_under_way(scene: Scene) -> None:
 def test_what_python_has_compiled_of_a_changed_file_is_forgotten(scene: Scene, tmp_path: Path) -> None:
     """Of two saves in one second that leave the size as it is, Python would run the first."""
     (tmp_path / "module.py").write_text("VALUE = 1")
-    compiled = tmp_path / "__pycache__" / Path(reloader.cache_from_source(str(tmp_path / "module.py"))).name
+    compiled = tmp_path / "__pycache__" / Path(cache_from_source(str(tmp_path / "module.py"))).name
     compiled.parent.mkdir()
     compiled.touch()
     scene.save(tmp_path / "module.py", tmp_path / "deleted.py", tmp_path / "page.html")

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from app.launcher import supervisor as module
+from app.launcher.console import Console as WholeConsole
 from app.launcher.errors import LauncherError
 from app.launcher.server import STOP_ORDER
 from app.launcher.supervisor import StopRequest, Supervisor, Watched, how_it_ended
@@ -20,7 +21,7 @@ class Console:
     def part(self, name, line):
         self.lines.append(f"{name} | {line}")
 
-    step = module.Console.step
+    step = WholeConsole.step
 
 
 class FakePart:

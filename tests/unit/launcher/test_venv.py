@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -43,7 +44,7 @@ def installer(monkeypatch):
     monkeypatch.setattr(module, "working_uv", lambda: fake.on_path)
     monkeypatch.setattr(module, "fetched_uv", lambda *_where: fake.fetched)
     monkeypatch.setattr(module, "missing_modules", lambda: fake.missing)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: SimpleNamespace(free=fake.free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=fake.free))
     return fake
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError, TimeoutErr
 from app.core.ids import new_id
 from app.errors import TaskCancelled
 from app.messaging import hints
+from app.messaging.application import celery_app
 from tests.support.waiting import wait_for
 
 
@@ -86,8 +88,8 @@ class TestSending:
             hints.changed(new_id())
         assert (channel.tries, channel.closed, len(caplog.records)) == (1, 1, 1)
         channel.failure = None
-        now = hints.time.monotonic()
-        monkeypatch.setattr(hints.time, "monotonic", lambda: now + hints.PAUSE_SECONDS + 1)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + hints.PAUSE_SECONDS + 1)
         hints.changed(new_id())
         assert len(channel.published) == 1
 
@@ -160,7 +162,7 @@ def test_without_redis_a_line_says_why(
     why: str,
 ) -> None:
     channel.exists = False
-    monkeypatch.setattr(hints.celery_app.conf, "broker_url", url)
+    monkeypatch.setattr(celery_app.conf, "broker_url", url)
     with caplog.at_level(logging.INFO):
         sender.start()
         sender.stop()

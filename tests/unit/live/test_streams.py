@@ -164,12 +164,12 @@ class TestOneTask:
 
     async def test_what_is_read_later_than_a_newer_state_was_offered_is_not_sent(self) -> None:
         async def read(_after: int) -> Piece:
-            stream.offer(state(6))
+            slow.offer(state(6))
             return state(5).piece()
 
-        stream = Subscription(CREDENTIAL, 3600, read, [UUID(int=7)])
-        stream.tell()
-        assert ids(await stream.next()) == ["6"]
+        slow = Subscription(CREDENTIAL, 3600, read, [UUID(int=7)])
+        slow.tell()
+        assert ids(await slow.next()) == ["6"]
 
     async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self, stream: Subscription) -> None:
         stream.offer(state(5, ended=True))
@@ -210,7 +210,7 @@ class TestTheClock:
         assert cut == ["stalled"]
         closed, quick = task_stream(), task_stream()
         for stream, name in ((closed, "closed"), (quick, "quick")):
-            stream.sending(lambda name=name: cut.append(name))  # type: ignore[misc]
+            stream.sending(lambda name=name: cut.append(name))
             stream.close()
         quick.sent()
         await asyncio.sleep(0.1)  # longer than the time to close

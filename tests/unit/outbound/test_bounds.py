@@ -51,7 +51,7 @@ class TestTime:
     def test_redirects_share_one_deadline(self, web: Web) -> None:
         def slowly(request: object) -> None:
             time.sleep(0.3)
-            redirect("/")(request)  # type: ignore[arg-type]
+            redirect("/")(request)
 
         web.answer["/"] = slowly
         with pytest.raises(Interrupted, match=r"within 0\.5"):

@@ -27,9 +27,9 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     class Noting(socket.socket):
         def connect(self, address: object) -> None:
             seen.append(address)
-            super().connect(address)  # type: ignore[arg-type]
+            super().connect(address)
 
-    monkeypatch.setattr(network.socket, "socket", Noting)
+    monkeypatch.setattr(socket, "socket", Noting)
     return seen
 
 
@@ -78,7 +78,7 @@ class TestResolution:
         allowed = Policy(allowed=HostRules.of(["127.0.0.0/8"]))
         resolver = FakeResolver(a_example=[["127.0.0.2", "127.0.0.1"]])
         assert client(resolver, allowed).request("GET", web.url(host="a.example")).status == 200
-        assert [each[0] for each in connected] == ["127.0.0.2", "127.0.0.1"]  # type: ignore[index]
+        assert [each[0] for each in connected] == ["127.0.0.2", "127.0.0.1"]
 
     def test_an_unknown_name_may_be_known_later(self) -> None:
         with pytest.raises(NotConnected, match=r"^no\.example has no address"):

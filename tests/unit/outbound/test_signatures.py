@@ -7,7 +7,8 @@ import pytest
 
 from app.core.config import Settings
 from app.core.signatures import InvalidSignature, decode_secret, derive_user_key, encode_secret, signed_headers, verify
-from tests.support.sources import ROOT, text_of
+from tests.support.services import ROOT
+from tests.support.sources import text_of
 from tests.support.tables import check_rows
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

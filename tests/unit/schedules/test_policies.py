@@ -20,6 +20,10 @@ def at(*minutes: float) -> list[datetime]:
     return [START + minute * MINUTE for minute in minutes]
 
 
+def missed_span(first: float, last: float, count: int) -> Span:
+    return Span(START + first * MINUTE, START + last * MINUTE, count)
+
+
 def window(after: float, until: float, resumed: float | None = None) -> Window:
     return Window(START + after * MINUTE, START + until * MINUTE, None if resumed is None else START + resumed * MINUTE)
 
@@ -38,9 +42,9 @@ class TestCatchingUp:
     @pytest.mark.parametrize(
         ("policy", "run", "missed"),
         [
-            (CatchUp.NONE, [], Span(*at(1, 5), 5)),
-            (CatchUp.LATEST, at(5), Span(*at(1, 4), 4)),
-            (CatchUp.ALL, at(3, 4, 5), Span(*at(1, 2), 2)),
+            (CatchUp.NONE, [], missed_span(1, 5, 5)),
+            (CatchUp.LATEST, at(5), missed_span(1, 4, 4)),
+            (CatchUp.ALL, at(3, 4, 5), missed_span(1, 2, 2)),
         ],
     )
     def test_of_five_times_within_three_minutes(self, policy: CatchUp, run: list[datetime], missed: Span) -> None:
@@ -50,7 +54,7 @@ class TestCatchingUp:
     @pytest.mark.parametrize("policy", [CatchUp.LATEST, CatchUp.ALL])
     def test_of_what_is_too_late_is_none(self, policy: CatchUp) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), policy, timedelta(seconds=20))
-        assert (found.run, found.missed) == ([], Span(*at(1, 5), 5))
+        assert (found.run, found.missed) == ([], missed_span(1, 5, 5))
 
     @pytest.mark.parametrize("policy", CatchUp)
     def test_runs_each_time_that_is_on_time_and_of_the_others_what_the_policy_says(self, policy: CatchUp) -> None:
@@ -60,7 +64,7 @@ class TestCatchingUp:
         found = catch_up(each_second, window(0, 7.5 / 60), policy, timedelta(seconds=6))
         first = 2 if policy is CatchUp.ALL else 3
         assert found.run == at(*(second / 60 for second in range(first, 8)))
-        assert found.missed == Span(*at(1 / 60, (first - 1) / 60), first - 1)
+        assert found.missed == missed_span(1 / 60, (first - 1) / 60, first - 1)
 
     @pytest.mark.parametrize("policy", CatchUp)
     def test_of_more_on_time_than_it_may_run_goes_on_at_the_next_look(self, policy: CatchUp) -> None:
@@ -70,15 +74,15 @@ class TestCatchingUp:
 
     def test_of_a_pause_runs_nothing_that_would_be_on_time(self) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 2.01, resumed=2), CatchUp.NONE, MINUTE)
-        assert (found.run, found.missed) == ([], Span(*at(1, 2), 2))
+        assert (found.run, found.missed) == ([], missed_span(1, 2, 2))
         found = catch_up(EVERY_MINUTE, window(1.5, 2.01, resumed=2), CatchUp.LATEST, timedelta(0))
-        assert (found.run, found.missed) == ([], Span(*at(2, 2), 1))
+        assert (found.run, found.missed) == ([], missed_span(2, 2, 1))
 
     def test_leaves_out_what_has_a_task_already(self) -> None:
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.LATEST, MINUTE, set(at(2, 5)))
-        assert (found.run, found.missed) == ([], Span(*at(1, 4), 3))
+        assert (found.run, found.missed) == ([], missed_span(1, 4, 3))
         found = catch_up(EVERY_MINUTE, window(0.5, 5.5), CatchUp.NONE, MINUTE, set(at(1, 2, 4, 5)))
-        assert (found.run, found.missed) == ([], Span(*at(3, 3), 1))
+        assert (found.run, found.missed) == ([], missed_span(3, 3, 1))
         found = catch_up(EVERY_MINUTE, window(0.5, 1.5), CatchUp.NONE, MINUTE, set(at(1)))
         assert (found.run, found.missed) == ([], None)
 
@@ -90,7 +94,12 @@ class TestCatchingUp:
         monkeypatch.setattr(policies, "MOST_MISSED", 3)
         each_minute = Timing("* * * * *", None, "UTC", START, None)
         found = catch_up(each_minute, window(0.5, 9.5), CatchUp.LATEST, MINUTE)
-        assert (found.run, found.missed, found.done_until, found.due_at) == ([], Span(*at(1, 3), 3), at(3)[0], at(4)[0])
+        assert (found.run, found.missed, found.done_until, found.due_at) == (
+            [],
+            missed_span(1, 3, 3),
+            at(3)[0],
+            at(4)[0],
+        )
 
     @pytest.mark.parametrize("policy", CatchUp)
     def test_of_an_interval_costs_the_same_whatever_number_was_missed(self, policy: CatchUp) -> None:
@@ -98,7 +107,7 @@ class TestCatchingUp:
         for days in (1, 300):
             each_second, until = Timing(None, 1, "UTC", START, None), START + timedelta(days=days, seconds=0.5)
             span, done = Window(START, until, until), {START + timedelta(seconds=1), START + timedelta(seconds=3)}
-            costs.append(sum(calls(lambda args=(each_second, span, policy, MINUTE, done): catch_up(*args))))  # type: ignore[misc]
+            costs.append(sum(calls(lambda args=(each_second, span, policy, MINUTE, done): catch_up(*args))))
             found = catch_up(each_second, span, policy, MINUTE, done)
             assert found.missed is not None
             assert found.missed.count + len(found.run) + len(done) == days * 86_400

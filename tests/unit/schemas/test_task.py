@@ -64,7 +64,7 @@ class TestNumbers:
     def test_a_whole_float_is_whole(self) -> None:
         """JSON knows one kind of number."""
         assert TaskPatch(progress=0).progress == 0
-        task = TaskCreate(**NEEDED, max_attempts=3.0, priority=3.0)  # type: ignore[arg-type]
+        task = TaskCreate(**NEEDED, max_attempts=3.0, priority=3.0)
         assert (task.max_attempts, task.priority) == (3, TaskPriority.HIGH)
 
 
@@ -113,7 +113,7 @@ class TestTheDocument:
 class TestBatch:
     def test_errors_end_with_the_first_tasks_that_have_enough(self) -> None:
         with pytest.raises(ValidationError) as refused:
-            TaskBatchCreate(tasks=[NEEDED, {}] * 500)  # type: ignore[list-item]
+            TaskBatchCreate(tasks=[NEEDED, {}] * 500)
         places = [each["loc"][1] for each in refused.value.errors()]
         assert MAX_ERRORS <= len(places) <= MAX_ERRORS + len(NEEDED)
         assert places == sorted(places)
@@ -124,7 +124,7 @@ class TestBatch:
         with pytest.raises(ValidationError) as alone:
             TaskCreate(**wrong)
         with pytest.raises(ValidationError) as among:
-            TaskBatchCreate(tasks=[NEEDED, wrong])  # type: ignore[list-item]
+            TaskBatchCreate(tasks=[NEEDED, wrong])
         expected = [(("tasks", 1, *each["loc"]), each["msg"], each["type"]) for each in alone.value.errors()]
         assert [(each["loc"], each["msg"], each["type"]) for each in among.value.errors()] == expected
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.report import durations, pytest_run, runner
+from tests.report import durations, pytest_run, runner, sbom
 from tests.report.durations import FIXTURES, UNKNOWN_SECONDS, FileDurations
 from tests.report.options import read_options
 from tests.report.recorded import Recorded
+from tests.support.patience import VARIABLE as PATIENCE_VARIABLE
 
 FILE = "tests/unit/scripts/test_durations.py"
 HERE = "TestWhatIsKept::test_names_what_is_slow_and_adds_up_the_others"
@@ -73,11 +74,11 @@ class TestRun:
     def test_that_is_green_and_quiet_leaves_durations(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: str, patience: float, left: bool
     ) -> None:
-        tests = [Recorded("unit", f"{FILE}::test_a"), Recorded("unit", f"{FILE}::test_b", outcome)]  # type: ignore[arg-type]
-        monkeypatch.setenv(runner.PATIENCE_VARIABLE, "1")
+        tests = [Recorded("unit", f"{FILE}::test_a"), Recorded("unit", f"{FILE}::test_b", outcome)]
+        monkeypatch.setenv(PATIENCE_VARIABLE, "1")
         monkeypatch.setattr(runner, "REPORTS", tmp_path)
         monkeypatch.setattr(runner, "measure_patience", lambda: patience)
-        monkeypatch.setattr(runner.sbom, "write", lambda: None)
+        monkeypatch.setattr(sbom, "write", lambda: None)
         monkeypatch.setattr(pytest_run, "run", lambda *_: (tests, []))
         runner._run(["unit"], read_options(["unit"]))
         assert (tmp_path / "durations.json").exists() is left

@@ -13,7 +13,7 @@ import pytest
 
 import performance_test
 import security_test
-from tests.support.sources import ROOT
+from tests.support.services import ROOT
 
 OLD_SYNTAX = ("run_server.py", "run_tests.py")
 NEW_NODES = (ast.JoinedStr, ast.NamedExpr, ast.AnnAssign, ast.Match, ast.AsyncFunctionDef)

@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +20,13 @@ from tests.report.model import Case, Flaky, Run, SuiteResult
 from tests.report.recorded import SESSION, Recorded
 from tests.report.results import suite_results
 from tests.support import databases
+from tests.support.services import ROOT
 from tests.support.tools import imported
 from tests.tiers import PARTS, SCHEMA, Tier
 
 
 def case(outcome: str, name: str = "test_x", text: str = "") -> Case:
-    return Case("unit", "test_x", name, outcome, 0.5, text)  # type: ignore[arg-type]
+    return Case("unit", "test_x", name, outcome, 0.5, text)
 
 
 OPTIONS = pytest_run.Options(None, Tier.DEFAULT, False, 4, 2, 7, 1.0)
@@ -166,7 +169,7 @@ class TestAnEngineWithoutAServer:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, ci: str, outcome: str, told: str
     ) -> None:
         monkeypatch.setenv("CI", ci)
-        monkeypatch.setattr(databases.shutil, "which", lambda *_, **__: None)
+        monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
         ((found,), flaky) = pytest_run.run([engine], tmp_path, OPTIONS)
         assert (found.outcome, flaky) == (outcome, [])
         assert told in found.text
@@ -250,7 +253,7 @@ class TestTheCommand:
             if second in suites and [second] not in ran:
                 ran.append([second])
                 raise KeyboardInterrupt
-            return run(suites, *options)  # type: ignore[arg-type]
+            return run(suites, *options)
 
         monkeypatch.setattr(runner, "_run", stop_at_the_second)
         assert runner.main(["--full", "--part", "figures"]) == 130
@@ -291,9 +294,9 @@ class TestTheCommand:
         assert ran == []
 
     def test_two_runs_do_not_write_the_same_reports(
-        self, ran: list[list[str]], capsys: pytest.CaptureFixture[str]
+        self, ran: list[list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
-        with only_run(runner.REPORTS):
+        with only_run(tmp_path / "reports"):
             assert runner.main(["unit"]) == 2
         assert "another run writes" in capsys.readouterr().err
         assert ran == []
@@ -313,7 +316,7 @@ class TestTheCommand:
             raise FileNotFoundError("git")
 
         monkeypatch.setattr(kept_parts, "FOLDER", tmp_path)
-        monkeypatch.setattr(kept_parts.subprocess, "run", no_git)
+        monkeypatch.setattr(subprocess, "run", no_git)
         run = Run([SuiteResult("faults", [case("passed")])], "today", 1.0, "a machine")
         reports = tmp_path / "reports"
         reports.mkdir()
@@ -330,7 +333,7 @@ class TestTheCommand:
             durations.write([replace(test, outcome="passed")], reports / "durations.json")
             (reports / "coverage").mkdir()
             data = imported("coverage").CoverageData(str(reports / "coverage" / "data"))
-            data.add_lines({str(kept_parts.ROOT / "app" / "main.py"): lines})
+            data.add_lines({str(ROOT / "app" / "main.py"): lines})
             data.write()
             (reports / f"{name}.png").write_bytes(b"png")
             run = Run([SuiteResult(name, [case("passed")])], "today", 1.0, "a machine")

@@ -133,7 +133,7 @@ class Service:
     def target(self) -> Target:
         http = httpx.Client(transport=httpx.MockTransport(self), base_url="http://127.0.0.1:1")
         made = Target(Address("127.0.0.1", 1), http, ALICE, MALLORY, Leftovers(http, admin_token="chief"), TASK)
-        made.raw = lambda _: self.row["raw"]  # type: ignore[method-assign]
+        made.raw = lambda _: self.row["raw"]
         return made
 
 

@@ -1,5 +1,6 @@
 """Where claims look: above a floor, which follows the claimed turns, and once a second everywhere."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from types import SimpleNamespace
@@ -8,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.core.ids import new_id
+from app.db.sql import claims as statements
 from app.db.statements.pending_rows import LinesToServe, TaskNames
-from app.services.execution import claims as module
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim
 
@@ -45,8 +46,8 @@ class Table:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
     table = Table(range(1500))
-    monkeypatch.setattr(module.statements, "claim_next", table.claim_next)
-    monkeypatch.setattr(module.time, "monotonic", lambda: table.now)
+    monkeypatch.setattr(statements, "claim_next", table.claim_next)
+    monkeypatch.setattr(time, "monotonic", lambda: table.now)
     return table
 
 

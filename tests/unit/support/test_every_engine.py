@@ -9,7 +9,7 @@ import pytest
 
 from tests.report.options import ENGINES
 from tests.support.faults.every_engine import ROWS, check_row
-from tests.support.sources import ROOT
+from tests.support.services import ROOT
 
 # What is not skipped, by the conditions that pytest itself looks at.
 PLUGIN = """

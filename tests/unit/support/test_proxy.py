@@ -14,7 +14,14 @@ from tests.support.faults.proxy import TcpProxy, unacknowledged
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a packet filter on a socket is Linux's")
 
 
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    heard: list[bytes]
+
+
 class Echo(socketserver.BaseRequestHandler):
+    server: Server
+
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):
             while data := self.request.recv(1024):
@@ -30,9 +37,6 @@ def heard() -> list[bytes]:
 
 @pytest.fixture
 def proxy(heard: list[bytes]) -> Iterator[TcpProxy]:
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
     with Server(("127.0.0.1", 0), Echo) as server:
         server.heard = heard
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -120,7 +120,7 @@ class TestConversion:
         assert (got, type(got)) == (expected, type(expected))
 
     def test_every_kind_of_parameter_is_converted_and_what_is_not_annotated_stays(self, app: Celery) -> None:
-        def body(self: Any, first: date, /, *days: date, order: Order, plain=None, **rest: Any) -> list[Any]:  # type: ignore[no-untyped-def]
+        def body(self: Any, first: date, /, *days: date, order: Order, plain=None, **rest: Any) -> list[Any]:
             return [first, days, order, plain, rest]
 
         kwargs = {"order": {"number": 1}, "plain": "2026-01-01", "first": "2026-01-01", "task_id": "x"}
@@ -163,7 +163,7 @@ class TestConversion:
             assert (outcome, str(error)) == (end, "not now")
 
     def test_only_what_is_converted_is_checked_and_the_rest_arrives_as_it_is(self, app: Celery) -> None:
-        def body(count: int, day: date, blob=None) -> list[Any]:  # type: ignore[no-untyped-def]
+        def body(count: int, day: date, blob=None) -> list[Any]:
             return [count, day, blob]
 
         for blob in (b"\xff\x00", "\ud800", float("inf"), {1, 2}):
@@ -222,7 +222,7 @@ class TestConversion:
         assert received(app, annotation, [1, 2]) == [1, 2]
 
     def test_a_signature_of_json_types_alone_costs_nothing(self, app: Celery) -> None:
-        def body(a: int, b: str | None, c: dict[str, Any], d: list[str], e: Literal["x", 1], f=None) -> None: ...  # type: ignore[no-untyped-def]
+        def body(a: int, b: str | None, c: dict[str, Any], d: list[str], e: Literal["x", 1], f=None) -> None: ...
 
         assert not parameters_of_task(task_of(app, body)).converters
 

@@ -15,7 +15,8 @@ from app.services.task_service import task_service
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.common_tasks import long_running_task
 from app.testing import Report, TaskRunner, run_task
-from tests.support.sources import ROOT, run_program
+from tests.support.services import ROOT
+from tests.support.sources import run_program
 from tests.unit.tasks.claimed import Define
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.catalogue import find_type
 from app.tasks import model_tasks
-from app.tasks.model_tasks import HYPERPARAMETERS, Dataset, Model, train_classifier
+from app.tasks.model_tasks import HYPERPARAMETERS, Dataset, Model, make_estimator, train_classifier
 from app.testing import TaskRunner, run_task
 
 PLAIN = {dict, list, str, int, float, bool, type(None)}
@@ -130,8 +130,7 @@ class TestProgress:
 
     def test_a_cancellation_ends_it_between_two_folds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fitted: list[str] = []
-        make = model_tasks.make_estimator
-        monkeypatch.setattr(model_tasks, "make_estimator", lambda *a: fitted.append(a[0]) or make(*a))
+        monkeypatch.setattr(model_tasks, "make_estimator", lambda *a: fitted.append(a[0]) or make_estimator(*a))
         assert TaskRunner(cancel_after=3).run(train_classifier, "iris", folds=5).status == "revoked"
         assert len(fitted) == 2
 

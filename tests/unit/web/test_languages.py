@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment
 
@@ -17,7 +18,7 @@ from tests.support.tables import check_rows
 
 
 def texts_of_templates() -> Iterator[str]:
-    environment = Environment(extensions=["jinja2.ext.i18n"], autoescape=True)
+    environment: Any = Environment(extensions=["jinja2.ext.i18n"], autoescape=True)
     for template in (files("app.web") / "templates").iterdir():
         for _, _, text in environment.extract_translations(template.read_text(encoding="utf-8")):
             # Of one and of many, the translations have that of many.

@@ -14,7 +14,7 @@ WELL = (0, SINCE)
 
 
 def queue(name: str = "default", **state: object) -> QueueState:
-    return QueueState(name, **{"ready": 2, "workers": 1, "slots": 2, "slots_used": 2} | state)  # type: ignore[arg-type]
+    return QueueState(name, **{"ready": 2, "workers": 1, "slots": 2, "slots_used": 2} | state)
 
 
 def worker(name: str, state: WorkerState, runs: int, seconds_ago: float = 0) -> WorkerInfo:

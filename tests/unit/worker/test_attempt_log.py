@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.core.redacted_text import known_secrets
+from app.messaging import hints
 from app.services.tasks.task_history import KeptLogs, LogLine
 from app.worker.child import attempt_log, process
 from app.worker.child.attempt_log import LONGEST_KEY, AttemptLog, Bounds
@@ -354,7 +355,7 @@ class TestTheFlusher:
         writer = Flusher(interval=0.01)
         log, other = new_log(wake=writer.wake), new_log(wake=writer.wake)
         with monkeypatch.context() as patched:
-            patched.setattr(process.hints, "changed", fails)
+            patched.setattr(hints, "changed", fails)
             add(log, "a")
             add(other, "b")
             wait_for(lambda: caplog.text.count("no hint that task") == 2, 30, "both hints")

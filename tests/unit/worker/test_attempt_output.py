@@ -11,10 +11,11 @@ import psycopg2
 import pytest
 
 from app.core.json_text import dump_json
+from app.db.sql import attached_rows
 from app.ddl.terms import OUTPUT_ROW_BYTES
 from app.errors import AttemptLost, OutputTooLarge, ResultTooLarge, TaskCancelled
 from app.services.execution.attempts import CurrentAttempt
-from app.worker.child import attempt_output, process
+from app.worker.child import process
 from app.worker.child.attempt_output import BATCH_ROWS, JOINED_BYTES, PIECE_CHARACTERS, AttemptOutput
 from app.worker.child.process import Flusher
 from tests.support.database_errors import said
@@ -59,7 +60,7 @@ class Table:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
     made = Table()
-    monkeypatch.setattr(attempt_output.statements, "write_output", made.write)
+    monkeypatch.setattr(attached_rows, "write_output", made.write)
     return made
 
 
@@ -118,7 +119,7 @@ class TestRows:
         with pytest.raises(ResultTooLarge, match="the chunk of output takes"):
             emit(output, ["x" * 1024 * 1024])
         with pytest.raises(TypeError, match="the name of a stream is a text, not int"):
-            emit(output, "a", stream=1)  # type: ignore[arg-type]
+            emit(output, "a", stream=1)
         for stream in ("", "x" * 201, "a\0"):
             with pytest.raises(ValueError, match="the name of a stream has 1 to 200 characters"):
                 emit(output, "a", stream=stream)
@@ -172,7 +173,7 @@ class TestBounds:
             emit(output, 1)
             return write(*arguments, **options)
 
-        monkeypatch.setattr(attempt_output.statements, "write_output", write_slowly)
+        monkeypatch.setattr(attached_rows, "write_output", write_slowly)
         emit(output, 0)
         output.write(DB)
         assert table.texts == ["0"]
@@ -282,7 +283,7 @@ class TestWriting:
             current.ends_itself = True
             return write(*arguments, has_ended=has_ended) if has_ended else None
 
-        monkeypatch.setattr(attempt_output.statements, "write_output", write_behind_the_end)
+        monkeypatch.setattr(attached_rows, "write_output", write_behind_the_end)
         emit(output, "a")
         output.write(DB)
         assert (table.texts, table.has_ended) == (['"a"'], True)

@@ -14,11 +14,13 @@ from celery.exceptions import SoftTimeLimitExceeded
 from app.core.ids import new_id
 from app.core.redacted_text import known_secrets
 from app.core.task_bodies import coroutine_runner
+from app.db.sql import attached_rows
 from app.db.statements.task_moves import Cause
 from app.errors import OutputTooLarge, TaskCancelled
+from app.services.execution import ends
 from app.services.execution.claims import ReadyClaim
 from app.services.tasks.task_history import KeptLogs
-from app.worker.child import attempt_output, attempt_run
+from app.worker.child import attempt_run
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.log_entries import printed
@@ -73,7 +75,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     made = Database()
     monkeypatch.setattr(KeptLogs, "write", lambda _, db, lines: made.write(db, lines))
     monkeypatch.setattr(attempt_run, "deliver", made.deliver)
-    monkeypatch.setattr(attempt_run.ends, "end_attempt", lambda *_: made.written.append("the end") or True)
+    monkeypatch.setattr(ends, "end_attempt", lambda *_: made.written.append("the end") or True)
     return made
 
 
@@ -90,7 +92,7 @@ def claimed(attempt: int = 1) -> ReadyClaim:
 
 @pytest.fixture
 def run(logs: Logs) -> AttemptRun:
-    child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)  # type: ignore[arg-type]
+    child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)
     made = AttemptRun(claimed(), child)
     logs.log.add(printed(0.0, logging.INFO, "stdout", f"a line, {SECRET}"))
     return made
@@ -128,7 +130,7 @@ def test_without_an_end_to_wait_for_lines_are_left_to_the_flusher_without_secret
     known_secrets.forget("a test")  # with the request
     assert database.written == []
     database.failures = 0
-    logs.log.write(None)  # type: ignore[arg-type]
+    logs.log.write(None)
     assert database.written == ["a line, ***"]
 
 
@@ -188,8 +190,8 @@ class TestOutput:
             return True
 
         monkeypatch.setattr(Flusher, "wake", lambda *_: None)
-        monkeypatch.setattr(attempt_output.statements, "write_output", write)
-        monkeypatch.setattr(attempt_run.ends, "end_attempt", end)
+        monkeypatch.setattr(attached_rows, "write_output", write)
+        monkeypatch.setattr(ends, "end_attempt", end)
         monkeypatch.setattr(KeptLogs, "write", lambda *_: True)
         run.emit("a", "output")
         return found
@@ -227,7 +229,7 @@ class TestOutput:
         def refuse(*_: Any, **__: Any) -> None:
             raise REFUSED
 
-        monkeypatch.setattr(attempt_output.statements, "write_output", refuse)
+        monkeypatch.setattr(attached_rows, "write_output", refuse)
         run.succeed(None, later=later)
         assert ended == [str(Cause.FAILED)]
 
@@ -236,9 +238,9 @@ class TestOutput:
     ) -> None:
         asked: list[UUID] = []
         monkeypatch.setattr(
-            attempt_run.attached_rows, "stored_output_bytes", lambda _, task_id: asked.append(task_id) or 2**40
+            attached_rows, "stored_output_bytes", lambda _, task_id: asked.append(task_id) or 2**40
         )  # fmt: skip
-        child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)  # type: ignore[arg-type]
+        child: Any = ChildProcess(new_id(), child_process().settings, logs=logs)
         run = AttemptRun(claimed(attempt=2), child)
         for _ in range(2):
             with pytest.raises(OutputTooLarge):

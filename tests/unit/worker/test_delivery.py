@@ -1,6 +1,7 @@
 """Statements that outlast an outage. The engine is SQLite: what is tested is when to try again."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.pool import QueuePool
 
 from app.db.outage import is_outage, is_passing
+from app.db.sql import prepared
 from app.worker.shared import delivery
 from app.worker.shared.delivery import Undeliverable, deliver
 from tests.support.database_errors import said
@@ -26,7 +28,7 @@ def lost() -> OperationalError:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     made = create_engine("sqlite://", poolclass=QueuePool)
-    monkeypatch.setattr(delivery.prepared, "prepared_connection", made.connect)
+    monkeypatch.setattr(prepared, "prepared_connection", made.connect)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.001)
     yield made
     assert made.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -72,7 +74,7 @@ class TestDeliver:
     def test_the_pauses_grow_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pauses: list[float] = []
         monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.5)
-        monkeypatch.setattr(delivery.time, "sleep", pauses.append)
+        monkeypatch.setattr(time, "sleep", pauses.append)
         deliver(Statement(*(lost() for _ in range(5))), 3600)
         assert pauses == [0.5, 1, 2, 2, 2]
 

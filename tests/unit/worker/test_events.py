@@ -1,5 +1,6 @@
 """Events of rows are sent while somebody wants them, and a broker that is away costs one try in a while."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from app.celery_app import celery_app
 from app.core.ids import new_id
+from app.messaging.broker import BrokerLink
 from app.worker.child import taker
 from app.worker.child.taker import TaskEvents
 from app.worker.shared.slot_table import SlotTable
@@ -21,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(taker.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(time, "monotonic", lambda: made.now)
     return made
 
 
@@ -39,7 +41,7 @@ def test_a_broker_that_is_away_is_tried_once_in_a_while(
         tries.append(clock.now)
         raise ConnectionRefusedError("nobody listens")
 
-    monkeypatch.setattr(taker.BrokerLink, "connection", refuse)
+    monkeypatch.setattr(BrokerLink, "connection", refuse)
     table = SlotTable(1)
     sender, run = TaskEvents(celery_app, "node", table), a_run()
     sender.begun(run, REQUEST)

@@ -359,7 +359,7 @@ class TestPrintedLines:
         install()
         with belongs_to(new_log()):
             print("a", 1)
-            assert sys.stdout.getvalue() == "a 1\n"  # type: ignore[attr-defined]
+            assert sys.stdout.getvalue() == "a 1\n"
             assert sys.stdout.closed is stream.closed
 
     def test_that_celery_redirects_are_in_its_log_as_before(
@@ -415,11 +415,11 @@ class TestWhoseItIs:
     def test_coroutines_threads_and_executors_log_for_their_body(self, body: Body, logger: logging.Logger) -> None:
         log = body()
 
-        async def body() -> None:
+        async def logs() -> None:
             await asyncio.gather(*(asyncio.to_thread(logger.info, "to_thread") for _ in range(2)))
             await asyncio.get_running_loop().run_in_executor(None, logger.info, "run_in_executor")
 
-        asyncio.run(body())
+        asyncio.run(logs())
         thread = threading.Thread(target=logger.info, args=("thread",))
         thread.start()
         thread.join()

@@ -1,11 +1,11 @@
 """The tokens that the processes of one worker share: across a real fork, and with a clock of the test's own."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from app.worker.shared import rate_limits
 from app.worker.shared.rate_limits import NOTHING, RateLimits
 
 
@@ -16,7 +16,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(rate_limits.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(time, "monotonic", lambda: made.now)
     return made
 
 

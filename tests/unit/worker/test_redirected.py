@@ -26,7 +26,7 @@ def redirect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Lines]]:
     lines: Lines = []
     logger = logging.getLogger(REDIRECTED)
     handler = logging.Handler()
-    handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    handler.emit = lambda record: lines.append((record.levelno, record.getMessage()))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
 

@@ -191,7 +191,7 @@ class TestBombs:
         """14 MiB of `{}` in a file of 17 KB took 415 MiB."""
         path = changed(lambda members: members.update({member: b"[" + b"{}," * 600_000 + b"{}]"}))
         parsed: list[int] = []
-        monkeypatch.setattr(model_file.json, "loads", lambda text: parsed.append(len(text)))
+        monkeypatch.setattr(json, "loads", lambda text: parsed.append(len(text)))
         with pytest.raises(UnusableModel, match="its description has more values than a model can have"):
             load_model(path)
         assert not parsed
