@@ -137,7 +137,7 @@ class World:
         self.http, self._users = http, users
         self._numbers = itertools.count(1)
         self._tokens: dict[str, str] = {}
-        self._webhook = self._task = ""
+        self._above: dict[str, str] = {}  # what stands in the path of the call that is prepared
 
     def key(self, caller: str, *scopes: str) -> str:
         body = {"name": "machine", "scopes": scopes}
@@ -160,9 +160,10 @@ class World:
     ) -> Callable[[str | None], httpx.Response]:  # fmt: skip
         """Make what the call is about. What is returned makes the call, with a token."""
         method, template = route.split()
-        path = re.sub(
-            r"\{(\w+)\}", lambda found: getattr(self, found[1], partial(self.by_example, found[1]))(route), template
-        )
+        self._above = {}
+        for name in re.findall(r"\{(\w+)\}", template):
+            self._above[name] = getattr(self, name, partial(self.by_example, name))(route)
+        path = template.format(**self._above)
         options = options or self.options(route)
 
         def ask(token: str | None) -> httpx.Response:
@@ -197,7 +198,7 @@ class World:
 
     def task_id(self, route: str) -> str:
         """A pending task, or one that has ended where only such a one will do."""
-        self._task = task_id = self.made("/tasks/", **A_TASK)
+        task_id = self.made("/tasks/", **A_TASK)
         if route.endswith("/retry") or route.startswith("DELETE"):
             assert self.call("owner", "POST", f"{API}/tasks/{task_id}/cancel").status_code == 200
         return task_id
@@ -242,12 +243,11 @@ class World:
         return self.worker() if "/workers/" in route else "swagger-ui.css"
 
     def webhook_id(self, _route: str) -> str:
-        self._webhook = self.made("/webhooks/", **self.without_endpoints()["json"])
-        return self._webhook
+        return self.made("/webhooks/", **self.without_endpoints()["json"])
 
     def delivery_id(self, _route: str) -> str:
         """Of the endpoint that stands in the path before it."""
-        answer = self.call("owner", "POST", f"{API}/webhooks/{self._webhook}/test")
+        answer = self.call("owner", "POST", f"{API}/webhooks/{self._above['webhook_id']}/test")
         return str(answer.json()["id"])
 
     def fingerprint(self, _route: str) -> str:
@@ -263,7 +263,7 @@ class World:
         """Of the task that stands in the path before it."""
         row = {"name": "report.txt", "content_type": "text/plain", "sha256": "00", "state": FileState.KEPT.value}
         with SessionLocal.begin() as db:
-            task = db.get_one(Task, UUID(self._task))
+            task = db.get_one(Task, UUID(self._above["task_id"]))
             made = StoredFile(id=new_id(), task_id=task.id, user_id=task.user_id, attempt=1, size=1, **row)
             storage().write(key_of(made.id), [b"x"])
             db.add(made)
@@ -284,10 +284,11 @@ class World:
     def by_example(self, parameter: str, route: str) -> str:
         """An item that the owner makes, or an administrator where the owner may not, as the document shows."""
         document = table().document
-        (of,) = (each for each in resources(document) if route.partition(" ")[2].startswith(each.item))
-        assert of.parameter == parameter
+        found = (each for each in resources(document) if route.partition(" ")[2].startswith(each.item))
+        (of,) = (each for each in found if each.parameter == parameter)
         caller = "admin" if table().needs[f"POST {of.collection}"] == "admin" else "owner"
-        answer = self.call(caller, "POST", of.collection, **options_of(document, "POST", of.collection))
+        path = of.collection.format(**self._above)
+        answer = self.call(caller, "POST", path, **options_of(document, "POST", of.collection))
         assert answer.status_code == 201, answer.text
         return of.key_of(answer.json())
 

@@ -8,7 +8,7 @@ import httpx
 
 from tests.security.registry import HANDLED, OBJECTS, PROPERTIES, REFUSED, check, expect, expect_status
 from tests.security.target import Target
-from tests.support.by_example import operations_of, options_of, resources
+from tests.support.by_example import collection_of, operations_of, options_of, resources
 from tests.support.leftovers import API
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -65,16 +65,20 @@ def foreign_item(target: Target) -> None:
     """Another user's item of any other resource answers exactly as an unknown id does, on every method"""
     answer = target.as_alice("GET", "//openapi.json")
     document = answer.json() if answer.status_code == 200 else {"paths": {}}
+
+    def post(path: str, **options: Any) -> Any:
+        return target.as_alice("POST", path.removeprefix(API), **options).json()
+
     for of in resources(document):
-        collection = of.collection.removeprefix(API)
-        if collection == "/tasks/" or not of.parameter.endswith("_id"):
+        if of.collection == f"{API}/tasks/" or not of.parameter.endswith("_id"):
             continue
+        collection = collection_of(document, of, post).removeprefix(API)
         made = target.as_alice("POST", collection, **options_of(document, "POST", of.collection))
         if made.status_code != 201:  # of administrators
             continue
         key = of.key_of(made.json())
         for method, path in operations_of(document, of.item):
-            one = path.removeprefix(API).replace(f"{{{of.parameter}}}", "{}")
+            one = path.replace(of.item, f"{collection.rstrip('/')}/{{}}")
             one = re.sub(r"\{\w+\}", UNKNOWN, one)  # of what stands below it
             expect_unknown(target, method, one, key, options_of(document, method, path).get("json"))
         target.as_alice("DELETE", f"{collection.rstrip('/')}/{key}")

@@ -4,7 +4,7 @@ So a resource that is new is called by the tests of all routes, with nothing tol
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 FORM = "multipart/form-data"
@@ -12,7 +12,10 @@ METHODS = ("get", "put", "post", "patch", "delete")
 
 
 class Resource(NamedTuple):
-    """A collection to which POST adds: its path, and the one of an item, whose last part is `{parameter}`."""
+    """A collection to which POST adds: its path, and the one of an item, whose last part is `{parameter}`.
+
+    It may stand below the item of another one: `/tasks/{task_id}/notes/`.
+    """
 
     collection: str
     item: str
@@ -20,6 +23,10 @@ class Resource(NamedTuple):
     @property
     def parameter(self) -> str:
         return self.item.rpartition("{")[2].rstrip("}")
+
+    @property
+    def is_below_another(self) -> bool:
+        return "{" in self.collection
 
     def key_of(self, shown: Mapping[str, Any]) -> str:
         """What stands for the parameter in the path of this item."""
@@ -32,6 +39,17 @@ def resources(document: Mapping[str, Any]) -> Iterator[Resource]:
         of_one = [other for other in document["paths"] if item.fullmatch(other)]
         if "post" in operations and "201" in operations["post"]["responses"] and of_one:
             yield Resource(path, of_one[0])
+
+
+def collection_of(document: Mapping[str, Any], of: Resource, post: Callable[..., Mapping[str, Any]]) -> str:
+    """Return the path of the collection. The items above it are made with `post(path, **options)`, which returns one."""
+    for above in resources(document):
+        if of.collection.startswith(f"{above.item}/"):
+            path = collection_of(document, above, post)
+            made = post(path, **options_of(document, "POST", above.collection))
+            return of.collection.replace(above.item, f"{path.rstrip('/')}/{above.key_of(made)}", 1)
+    assert not of.is_below_another, f"{of.collection}: nothing in the document makes what stands above it"
+    return of.collection
 
 
 def operations_of(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 
 from tests.support.accounts import API, PASSWORD, bearer, login, register
-from tests.support.by_example import operations_of, options_of, resources
+from tests.support.by_example import collection_of, operations_of, options_of, resources
 from tests.support.databases import ENGINE
 from tests.support.second_factors import present_code
 from tests.support.stack import Stack
@@ -101,14 +101,20 @@ def _operations(http: httpx.Client) -> None:
 def _resources(stack: Stack, boss: _Caller) -> None:
     """What was not called: an item of each other resource is made, shown, listed, changed and deleted by its examples."""
     document = httpx.get(f"{stack.url}/openapi.json").json()  # not through `http`, which only knows what it describes
+    called = frozenset(boss.called)
+
+    def post(path: str, **options: Any) -> Any:
+        return boss.at("POST", path, **options).json()
+
     for of in resources(document):
-        if of.collection.split("/")[3] in boss.called:
+        if of.collection.split("/")[3] in called and not of.is_below_another:
             continue
-        made = boss.at("POST", of.collection, **options_of(document, "POST", of.collection)).json()
-        item = of.item.replace(f"{{{of.parameter}}}", of.key_of(made))
+        collection = collection_of(document, of, post)
+        made = post(collection, **options_of(document, "POST", of.collection))
+        item = f"{collection.rstrip('/')}/{of.key_of(made)}"
         for method, path in sorted(operations_of(document, of.item), key=lambda each: each[0] == "DELETE"):
             boss.at(method, path.replace(of.item, item), **options_of(document, method, path))
-        boss.at("GET", of.collection)
+        boss.at("GET", collection)
         boss.at("GET", item)
 
 
