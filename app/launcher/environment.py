@@ -3,6 +3,7 @@
 Given values win; missing secrets are generated once and kept.
 """
 
+import ast
 import base64
 import os
 import re
@@ -38,7 +39,8 @@ class Environment:
             if in_environment.get(name) == self.kept.get(name):
                 in_environment.pop(name, None)
         self.given = {**read_env(root / ".env"), **in_environment}
-        self.values = {name: value for name, value in in_environment.items() if name in _known()}
+        known = names_of_settings()
+        self.values = {name: value for name, value in in_environment.items() if name in known}
         if IMPORT_PATH in in_environment:
             self.values[IMPORT_PATH] = _absolute(in_environment[IMPORT_PATH])
         for name in (DATABASE, BROKER, "CELERY_RESULT_BACKEND"):
@@ -104,11 +106,15 @@ def _absolute(import_path: str) -> str:
     return os.pathsep.join(str(Path.cwd() / folder) for folder in import_path.split(os.pathsep))
 
 
-def _known() -> set[str]:
-    """Return the names of the service's settings."""
-    from app.core.config import Settings
+def names_of_settings() -> set[str]:
+    """Return the names of the service's settings, read from their source.
 
-    return {name.upper() for name in Settings.model_fields}
+    Imported, they would bring pydantic: 10 MiB of a process that uses nothing else of it.
+    """
+    source = Path(__file__).resolve().parents[1] / "core" / "setting_fields.py"
+    classes = [each for each in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(each, ast.ClassDef)]
+    fields = [line.target for each in classes for line in each.body if isinstance(line, ast.AnnAssign)]
+    return {field.id.upper() for field in fields if isinstance(field, ast.Name)}
 
 
 # -- Reads and writes files of KEY=VALUE lines that a shell (`set -a; . file`) and python-dotenv read alike ------------

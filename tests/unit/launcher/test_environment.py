@@ -1,8 +1,13 @@
 """What was given wins; what was made once is kept."""
 
+import subprocess
+import sys
+
 import pytest
 
-from app.launcher.environment import BROKER, DATABASE, PASSWORD, STORAGE, Environment, read_env
+from app.core.config import Settings
+from app.launcher.environment import BROKER, DATABASE, PASSWORD, STORAGE, Environment, names_of_settings, read_env
+from tests.support.services import ROOT
 
 NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_KEY", "WEBHOOK_SECRET", "RETENTION_DAYS")
 
@@ -118,3 +123,17 @@ def test_modules_are_found_in_the_project_and_on_the_import_path(make, monkeypat
     assert make().import_path() == [str(tmp_path)]
     monkeypatch.setenv("PYTHONPATH", "mine:/srv/theirs")
     assert make().import_path() == [str(tmp_path), f"{tmp_path}/mine", "/srv/theirs"]
+
+
+def test_the_names_of_the_settings_are_those_of_the_class():
+    assert names_of_settings() == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_process_of_the_launcher_has_no_module_of_the_parts(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; import app.launcher.server; "
+        "from app.launcher.environment import Environment; "
+        f"Environment(Path({str(tmp_path)!r}), Path({str(tmp_path / 'env')!r})); print(*sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"pydantic", "sqlalchemy", "celery", "fastapi"} & set(run.stdout.split()) == set()
