@@ -160,15 +160,17 @@ class Supervisor:
     def look(self) -> None:
         """Notice deaths and start the parts that are due, once."""
         for name, watched in list(self._watched.items()):
-            self._look_at(name, watched, time.monotonic())
+            self._look_at(name, watched)
 
     def revive(self, name: str) -> None:
-        """Start the part of this name again if it has died, before another one needs it. A pause goes on."""
-        for _ in range(2):  # the first look notices the death
-            if watched := self._watched.get(name):
-                self._look_at(name, watched, time.monotonic())
+        """Start the part of this name again if it has died, also in a pause: another part needs it now."""
+        if watched := self._watched.get(name):
+            self._look_at(name, watched)
+            if watched.again_at is not None and self._try_to_start(watched):
+                self._console.say(f"{name} runs again")
 
-    def _look_at(self, name: str, watched: Watched, now: float) -> None:
+    def _look_at(self, name: str, watched: Watched) -> None:
+        now = time.monotonic()
         if watched.again_at is None:
             code = watched.part.poll()
             if code is not None and watched.leaving:
