@@ -118,11 +118,15 @@ BETWEEN_SECONDS = 0.02
 
 
 class Maintenance:
-    """One in each worker and beat process. Any number may run; the lease says which one works."""
+    """One in each worker and beat process. Any number may run; the lease says which one works.
 
-    def __init__(self, settings: Settings, passes: tuple[Pass, ...] = PASSES) -> None:
+    `as_beat`: in a beat, which takes over from a worker. Until it leads for the first time it has one thread.
+    """
+
+    def __init__(self, settings: Settings, passes: tuple[Pass, ...] = PASSES, *, as_beat: bool = False) -> None:
         self.id = new_id()
         self._settings = settings
+        self._as_beat = as_beat
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._link = BrokerLink()
@@ -141,10 +145,13 @@ class Maintenance:
         if not self._threads:
             self._stopping.clear()
             self._start_thread("maintenance", self._run)
-            if self._thread_query.passes:
-                self._start_thread("maintenance-look", self._signal_work)
-            for one in self._by_themselves:
-                self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
+
+    def _start_others(self) -> None:
+        """Start the threads of the passes that have one of their own."""
+        if self._thread_query.passes:
+            self._start_thread("maintenance-look", self._signal_work)
+        for one in self._by_themselves:
+            self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
 
     def _start_thread(self, name: str, run: Callable[..., None], *given: Pass) -> None:
         self._threads.append(threading.Thread(target=run, args=given, name=name, daemon=True))
@@ -183,6 +190,8 @@ class Maintenance:
             led = False
             with _outages_logged(), SessionLocal() as db:
                 led = self.run_once(db)
+            if led and len(self._threads) == 1:
+                self._start_others()
             self._wait(INTERVAL_SECONDS if led else STANDBY_SECONDS)
 
     def _run_alone(self, one: Pass) -> None:
@@ -228,7 +237,7 @@ class Maintenance:
     def run_once(self, db: Session) -> bool:
         """Do one round, if this process leads. Returns whether it does."""
         self._wanted.clear()
-        held = lease.acquire(db, self.id, self._settings)
+        held = lease.acquire(db, self.id, self._settings, as_beat=self._as_beat)
         if (held is not None) != self._leading:
             self._leading = held is not None
             logger.info("maintenance %s %s", self.id, "leads" if held else "stands by")

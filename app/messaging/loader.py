@@ -67,8 +67,8 @@ class Loader(AppLoader):
         install_logs(get_settings())
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
-    def _on_beat_init(self, **_: Any) -> None:
-        symbol_by_name(BESIDE_BEAT)()
+    def _on_beat_init(self, sender: Any, **_: Any) -> None:
+        symbol_by_name(BESIDE_BEAT)(sender)
 
     def import_task_module(self, module: str) -> Any:
         """Import a module of tasks, in the API as well, whose catalogue needs them.

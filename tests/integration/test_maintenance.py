@@ -57,7 +57,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER, claim, give_id, new_task, 
 LEASE = timedelta(seconds=30)
 # Turns; further than claims look back.
 FAR = 100.0
-FIRST, SECOND = new_id(), new_id()  # processes
+FIRST, SECOND, THIRD = new_id(), new_id(), new_id()  # processes
 NAMES = pending_rows.TaskNames([LONG_RUNNING], [LONG_RUNNING])
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 # kombu's lists of a queue: of usual wake-ups, and of the one that goes ahead of a backlog.
@@ -712,6 +712,22 @@ class TestLease:
         lease.acquire(db, FIRST, get_settings())
         lease.release(db, FIRST)
         assert lease.acquire(db, SECOND, get_settings()) is not None
+
+    @pytest.mark.parametrize("first", [FIRST, THIRD], ids=["after a worker", "after a beat"])
+    def test_a_beat_takes_it_from_a_worker_and_from_no_beat(self, db: Session, first: UUID) -> None:
+        is_beat = first == THIRD
+        lease.acquire(db, first, get_settings(), as_beat=is_beat)
+        taken = lease.acquire(db, SECOND, get_settings(), as_beat=True)
+        assert (taken is None) == is_beat
+        assert lease.acquire(db, FIRST, get_settings()) is None  # nor does a worker take it back
+        assert lease.acquire(db, SECOND if taken else first, get_settings(), as_beat=True) is not None
+
+    def test_a_worker_leads_once_no_beat_has_told_of_itself(self, db: Session) -> None:
+        lease.acquire(db, FIRST, get_settings(), as_beat=True)
+        assert lease.acquire(db, SECOND, get_settings()) is None
+        self.expire(db)
+        assert lease.acquire(db, SECOND, get_settings()) is not None
+        assert lease.acquire(db, FIRST, get_settings(), as_beat=True) is not None  # a frozen one that goes on
 
     def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session) -> None:
         lease.acquire(db, FIRST, get_settings())

@@ -36,7 +36,7 @@ def lead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Lease | None], None]:
     """Whether this process leads. It does."""
 
     def set_lease(held: Lease | None) -> None:
-        monkeypatch.setattr(lease, "acquire", lambda *_: held)
+        monkeypatch.setattr(lease, "acquire", lambda *_, **__: held)
 
     set_lease(Lease(may_rescue=True))
     monkeypatch.setattr(lease, "release", lambda *_: None)
