@@ -74,9 +74,11 @@ class OncePerPeriod(PersistentScheduler):
 
     def close(self) -> None:
         """Do as Celery, which closes it as beat stops, and call what `at_close` has."""
-        super().close()
-        while self.at_close:
-            self.at_close.pop()()
+        try:
+            super().close()
+        finally:  # its file may be on a full disk
+            while self.at_close:
+                self.at_close.pop()()
 
     def is_due(self, entry: Any) -> Any:
         """Return whether this process has to send the entry now."""
@@ -192,6 +194,7 @@ def start_beside_beat(beat: Service) -> None:
     gc.freeze()
     maintenance = Maintenance(settings, as_beat=True)
     maintenance.start()
+    hint_sender().start()
+    # Last: a signal would interrupt the start of a thread above, and `stop` starts one.
     if isinstance(beat.scheduler, OncePerPeriod):
         beat.scheduler.at_close.append(maintenance.stop)
-    hint_sender().start()

@@ -267,8 +267,9 @@ class Server:
         made.append(CommandPart(shop, "api", api_command(options, self.port), grace=10))
         if not options.no_beat:
             command = beat_command(options, self.data.path / "beat" / "schedule")
-            # It first sends what it has taken, and gives it back after 5 s where the broker does not answer.
-            made.append(CommandPart(shop, "beat", command, grace=15, ready="beat: Starting..."))
+            # It first sends what it has taken, and gives it back after 5 s where the broker does not answer. Then its
+            # passes of maintenance and its lease have 5 s each.
+            made.append(CommandPart(shop, "beat", command, grace=20, ready="beat: Starting..."))
         return made
 
     def _are_ready(self) -> bool:

@@ -25,7 +25,7 @@ _ROW = _LEASES.c
 _ME = bindparam("me", type_=_ROW.holder.type)
 _AS_BEAT = bindparam("as_beat", type_=Boolean())
 # At its very end too: SQLite tells milliseconds, and a release ends the lease at once.
-_MAY_TAKE = (_ROW.holder == _ME) | (_ROW.expires_at <= NOW) | (_AS_BEAT & ~_ROW.held_by_beat)
+_MAY_TAKE = (_ROW.holder == _ME) | (_ROW.expires_at <= NOW) | (_AS_BEAT & _ROW.beat.is_distinct_from(_ROW.holder))
 _READ = select(_MAY_TAKE).where(_ROW.id == LEASE_ROW)
 _MAY_RESCUE = select(_ROW.rescue_after <= NOW).where(_ROW.id == LEASE_ROW)
 
@@ -86,7 +86,7 @@ def _take_lease(db: Session, by: dict[str, Any], lease: timedelta, rescue_pause:
 
 def _insert(db: Session, by: dict[str, Any], lease: timedelta, rescue_pause: timedelta) -> None:
     now = db.execute(select(NOW)).scalar_one()
-    held = {"holder": by["me"], "held_by_beat": by["as_beat"]}
+    held = {"holder": by["me"], "beat": by["me"] if by["as_beat"] else None}
     upsert(db, _LEASES, [{"id": LEASE_ROW, **held, "expires_at": now + lease, "rescue_after": now + rescue_pause}])
 
 
@@ -95,7 +95,7 @@ def _renewal(lease: timedelta, rescue_pause: timedelta) -> Update:
     gap = _ROW.renewed_at < NOW - rescue_pause / 3
     renewed = {
         "holder": _ME,
-        "held_by_beat": _AS_BEAT,
+        "beat": case((_AS_BEAT, _ME)),
         "renewed_at": NOW,
         "expires_at": NOW + lease,
         "rescue_after": case((gap, NOW + rescue_pause), else_=_ROW.rescue_after),

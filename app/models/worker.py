@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, false
+from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.clock import NOW
@@ -64,8 +64,8 @@ class MaintenanceLease(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     holder: Mapped[UUID]
-    # Whether the holder is a beat, from which no worker takes the lease, or a worker, from which any beat does.
-    held_by_beat: Mapped[bool] = mapped_column(server_default=false())
+    # The holder, where it is a beat. From any other holder a beat takes the lease at once.
+    beat: Mapped[UUID | None]
     renewed_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
     # No attempt is rescued before this: after an outage every heartbeat is stale.

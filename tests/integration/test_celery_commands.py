@@ -111,7 +111,7 @@ class TestCelery:
 
 class TestBeat:
     def test_leads_in_the_workers_place_and_lets_go_as_it_stops(self, running: Running) -> None:
-        held = "SELECT count(*) FROM maintenance_lease WHERE held_by_beat AND expires_at > now()"
+        held = "SELECT count(*) FROM maintenance_lease WHERE beat = holder AND expires_at > now()"
         beat = next(part for part in running.stack.parts if part.name.startswith("beat"))
         wait_for(lambda: running.stack.sql(held)[0][0], 20, "the beat to lead")
         running.worker.await_line(" stands by")

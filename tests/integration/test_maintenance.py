@@ -562,6 +562,17 @@ class TestRetentionBytes:
             if not folds:
                 task_counts.fold(db)
 
+    @needs_row_locks
+    def test_two_processes_at_once_delete_no_more_than_one(self, committed: tuple[Session, Maintenance]) -> None:
+        db = committed[0]
+        user = new_user(db)
+        tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6)]
+        task_counts.fold(db)
+        with SessionLocal() as other, other.begin():
+            assert retention_statements.lock_stored(other, user)  # it has found as much, and deletes the oldest
+            deletions.trim_stored(db, 35 * self.KIB)
+        assert self.left(db) == {*tasks}
+
     def test_a_task_that_has_just_ended_stays_and_a_giant_too(self, db: Session) -> None:
         user = new_user(db)
         self.ended(db, user, 2)

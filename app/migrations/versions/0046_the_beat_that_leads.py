@@ -1,10 +1,11 @@
-"""whether the leader of maintenance is a beat"""
+"""the beat that holds the lease of maintenance"""
 
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
 
+from app.ddl.columns import Id
 from app.migrations.changes import change_table, repeatable
 
 revision: str = "0046"
@@ -15,10 +16,10 @@ depends_on: str | Sequence[str] | None = None
 
 @repeatable()
 def upgrade() -> None:
-    op.add_column("maintenance_lease", sa.Column("held_by_beat", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("maintenance_lease", sa.Column("beat", Id))
 
 
 @repeatable()
 def downgrade() -> None:
     with change_table("maintenance_lease") as lease:
-        lease.drop_column("held_by_beat")
+        lease.drop_column("beat")
