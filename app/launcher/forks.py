@@ -30,7 +30,10 @@ PLACE = re.compile(r'File "([^"<]+)", line (\d+)')
 
 
 class CannotFork(Exception):
-    """There is no fork server, or it does not answer: the part is started in the usual way."""
+    """There is no fork server, or it does not answer: the part is started in the usual way.
+
+    The text is empty where an order before has said so of the same fork server.
+    """
 
 
 class ForkServer:
@@ -48,7 +51,7 @@ class ForkServer:
         self._engine, self._log, self._env, self._cwd, self._base = engine, log, dict(env), cwd, base
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | Forked | None = None
-        self._is_ready, self._failures, self._error = False, 0, ""
+        self._is_ready, self._failures, self._error, self._is_told = False, 0, "", False
 
     def start(self) -> None:
         """Have it import the application; what is to be forked waits for that."""
@@ -56,7 +59,7 @@ class ForkServer:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._log.open("wb") as output:
             self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._is_ready, self._error = False, ""
+            self._is_ready, self._error, self._is_told = False, "", False
             with theirs:
                 self._process = self._spawn(theirs.fileno(), output.fileno())
 
@@ -145,7 +148,8 @@ class ForkServer:
                 if self._process is not None:
                     self._give_up(self._process)
                 why = f"the process that forks the parts does not answer ({error}): see {self._log}"
-                raise CannotFork(why) from error
+                is_told, self._is_told = self._is_told, True
+                raise CannotFork("" if is_told else why) from error
         if "pid" not in told:
             raise CannotFork(f"a part could not be forked: {told['error']}")
         return int(told["pid"])
@@ -199,7 +203,8 @@ class ForkedProcess(ManagedProcess):
                 os.close(writing)
             return Forked(pid, open(reading, "rb"))  # noqa: PTH123 (its reader closes it)
         except CannotFork as error:
-            self.tell(f"{error}; this part imports the application itself")
+            if str(error):
+                self.tell(f"{error}; this part imports the application itself")
             return super()._spawn(output)
 
     def _fork(self, output: int) -> int:

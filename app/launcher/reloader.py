@@ -116,6 +116,7 @@ class Reloader:
         server = self._make_fork_server(None, self._packages) if is_stale else current
         shop = replace(self._shop, fork_server=server)
         is_adopted = False
+        self._supervisor.revive(ForkServer.name)
         try:
             if server is not None and is_stale:
                 if self._packages is not None and not self._imported(self._packages):

@@ -248,6 +248,7 @@ class Server:
                 self.supervisor.let_leave(part)
         self.parts = self._make_parts(shop)
         for part in self.parts:
+            self.supervisor.revive(ForkServer.name)
             self.supervisor.replace(part)
 
     def _make_parts(self, shop: Workshop) -> list[CommandPart]:

@@ -159,17 +159,27 @@ class Supervisor:
 
     def look(self) -> None:
         """Notice deaths and start the parts that are due, once."""
-        now = time.monotonic()
         for name, watched in list(self._watched.items()):
-            if watched.again_at is None:
-                code = watched.part.poll()
-                if code is not None and watched.leaving:
-                    self._stop_one(name)
-                elif code is not None:
-                    watched.exit_code = code
-                    self._tell(watched.part, how_it_ended(code), watched.died(now))
-            elif now >= watched.again_at and self._try_to_start(watched):
+            self._look_at(name, watched)
+
+    def revive(self, name: str) -> None:
+        """Start the part of this name again if it has died, also in a pause: another part needs it now."""
+        if watched := self._watched.get(name):
+            self._look_at(name, watched)
+            if watched.again_at is not None and self._try_to_start(watched):
                 self._console.say(f"{name} runs again")
+
+    def _look_at(self, name: str, watched: Watched) -> None:
+        now = time.monotonic()
+        if watched.again_at is None:
+            code = watched.part.poll()
+            if code is not None and watched.leaving:
+                self._stop_one(name)
+            elif code is not None:
+                watched.exit_code = code
+                self._tell(watched.part, how_it_ended(code), watched.died(now))
+        elif now >= watched.again_at and self._try_to_start(watched):
+            self._console.say(f"{name} runs again")
 
     def _try_to_start(self, watched: Watched) -> bool:
         watched.again_at = None

@@ -100,7 +100,8 @@ class ServiceStep(bootsteps.StartStopStep):
     def _in_child(self, **_: Any) -> None:
         platforms.signals.reset(LEAVE)
         process = self.process
-        start_child(process.id, process.table, process.hand_over, count_tasks(), self._rate_limits)
+        left = count_tasks(process.table)
+        start_child(process.id, process.table, process.hand_over, left, self._rate_limits)
         watch_connections()
         self._take_records()
 

@@ -247,6 +247,20 @@ class TestTheForkServer:
         assert start("tell", tell=said.append).wait(60) == 3
         assert len(said) == 1
 
+    def test_that_was_killed_is_told_once_whatever_is_started_until_it_runs_again(
+        self, start: Start, fork_server: ForkServer
+    ) -> None:
+        assert start("tell").wait(60) == 3
+        os.kill(fork_server.pid, signal.SIGKILL)
+        wait_for(lambda: fork_server.poll() is not None, 10, "its end")
+        said = list[str]()
+        for _ in range(3):
+            assert start("tell", tell=said.append).wait(60) == 3
+        assert [line.partition(" (")[0] for line in said] == ["the process that forks the parts does not answer"]
+        fork_server.start()
+        assert start("tell", tell=said.append).wait(60) == 3
+        assert len(said) == 1
+
     def test_that_does_not_answer_is_given_up_with_what_it_forks_later(
         self, start: Start, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:

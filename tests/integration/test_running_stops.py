@@ -1,7 +1,10 @@
 """Bodies that must not go on although they never ask: cancelled ones, those of a worker that leaves or is fenced off."""
 
+import fcntl
 import os
 import signal
+import sys
+import termios
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from tests.support.example_tasks import hold_deaf
 from tests.support.lock_waits import needs_row_locks
-from tests.support.running import Running, Start, fresh_connections, lines, started
+from tests.support.running import SECONDS, Running, Start, fresh_connections, lines, started
 from tests.support.settings import settings
 from tests.support.shared import module_running
 from tests.support.spelling import spelled
@@ -190,6 +193,17 @@ class TestTheDefaultTimeLimit:
         assert (running.ended(longer)["status"], running.outcomes(longer)) == ("succeeded", ["succeeded"])
 
 
+def unread_bytes(pid: int) -> int:
+    """The bytes in the pipes of a process that nobody has read."""
+    unread = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        if str(file.readlink()).startswith("pipe:"):
+            opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+            unread += int.from_bytes(fcntl.ioctl(opened, termios.FIONREAD, bytes(4)), sys.byteorder)
+            os.close(opened)
+    return unread
+
+
 class TestAWorkerThatLeaves:
     def test_gives_back_what_outlasts_the_grace_time(self, start: Start, ledger: Path, tmp_path: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
@@ -235,6 +249,27 @@ class TestAWorkerThatLeaves:
         worker.send(signal.SIGHUP)  # Celery restarts, if it knows how it was started
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="it looks into the pipes of the child")
+    @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+    def test_waits_for_no_child_whose_wakeup_is_acknowledged_no_more(
+        self, start: Start, number: signal.Signals
+    ) -> None:
+        """The message is in the child's pipe, unread, as the parent stops to read what children answer."""
+        running = start(**GRACE)
+        worker = running.stack.worker(concurrency=1)
+        (child,) = worker.children()
+        os.kill(child, signal.SIGSTOP)
+        task_id = running.create("echo", 1)
+        message = wait_for(lambda: unread_bytes(child), SECONDS, "the wake-up to be passed to the child")
+        worker.send(number)
+        wait_for(lambda: unread_bytes(child) > message, SECONDS, "the child to be told to end")
+        os.kill(child, signal.SIGCONT)
+        wait_for(lambda: not worker.running, 15, "the worker to end")
+        row = "SELECT status, attempt FROM tasks WHERE id = :id"
+        assert (worker.process.poll(), tuple(running.stack.sql(row, id=task_id)[0])) == (0, ("pending", 0))
+        running.stack.worker(concurrency=1)
+        assert running.ended(task_id)["attempt"] == 1
 
 
 class TestAFrozenParent:

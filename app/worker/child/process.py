@@ -175,7 +175,7 @@ class TasksLeft:
             self.number -= 1
 
 
-def count_tasks() -> TasksLeft:
+def count_tasks(of_worker: SlotTable) -> TasksLeft:
     """Take the count of its tasks over from the pool, before a pool process takes messages."""
     loop: Any = getattr(current_process(), "_target", None)  # billiard's `Worker`, which it passes to no signal
     most = getattr(loop, "maxtasks", None)
@@ -185,7 +185,23 @@ def count_tasks() -> TasksLeft:
         signals.task_prerun.connect(left.count, weak=False)
     if loop is not None:
         loop.wait_for_job = _until_none_is_left(left, loop.wait_for_job)
+        loop.on_ready_counter = ReadAnswers(loop.on_ready_counter, of_worker)
     return left
+
+
+class ReadAnswers:
+    """How many answers of this process the parent has read: the process waits for that at its end, up to 30 s.
+
+    All of them, once the worker leaves. What its loop has not read by its end may be read by nobody: Celery has
+    forgotten messages whose acceptance it had not read. The broker sends those again; outcomes of rows go another way.
+    """
+
+    def __init__(self, counter: Any, of_worker: SlotTable) -> None:
+        self._counter, self._of_worker = counter, of_worker
+
+    @property
+    def value(self) -> float:
+        return math.inf if self._of_worker.is_leaving else float(self._counter.value)
 
 
 def _until_none_is_left(left: TasksLeft, wait_for_job: Callable[[], Any]) -> Callable[[], Any]:

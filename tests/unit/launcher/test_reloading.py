@@ -88,7 +88,7 @@ class Scene:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, forks: bool = True) -> None:
         monkeypatch.setattr(reloader, "Watcher", Watcher)
-        self.journal, self.lines = list[str](), list[str]()
+        self.journal, self.lines, self.revived = list[str](), list[str](), list[str]()
         self.says, self.code, self.refusal = list[str](), 1, ""
         self.then: list[Any] = []  # what happens while the next imports are under way
         self.stop_requested, self.made, self.cleared, self.forks = False, 0, 0, forks
@@ -97,7 +97,9 @@ class Scene:
         shop: Any = Shop(Path("/"), None, environment, console, Server(self, "server 0") if forks else None)
         shop.scenes.append(self)
         supervisor: Any = SimpleNamespace(
-            look=lambda: None, adopt=lambda server: self.journal.append(f"adopt {server.name}")
+            look=lambda: None,
+            revive=self.revived.append,
+            adopt=lambda server: self.journal.append(f"adopt {server.name}"),
         )
         self.stop: Any = SimpleNamespace(wait=lambda _: self.stop_requested, requested=False)
         self.ready_at = {"worker1": 2.0, "api": 3.0}  # the parts
@@ -159,6 +161,7 @@ def test_nothing_is_done_without_a_change(scene: Scene) -> None:
 
 def test_a_changed_task_is_tried_and_then_run_without_another_import_of_the_service(scene: Scene) -> None:
     assert scene.save(MINE) == ["try", "start by server 0"]
+    assert scene.revived == ["fork-server"]  # before the trial: it would import the service otherwise
     assert scene.lines[0].startswith("reload: tasks.py: ready after ")
 
 

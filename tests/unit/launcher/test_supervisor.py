@@ -102,6 +102,23 @@ def test_a_part_that_dies_is_started_again_with_lines_that_say_so(supervisor, co
     assert journal == ["start beat"] * 3
 
 
+def test_a_part_that_another_one_needs_is_started_again_at_once(supervisor, console, journal, clock):
+    part, other = FakePart("fork-server", journal), FakePart("api", journal)
+    supervisor.start(part)
+    supervisor.start(other)
+    supervisor.revive("fork-server")
+    supervisor.revive("unknown")
+    part.code = other.code = -9
+    supervisor.revive("fork-server")
+    assert journal == ["start fork-server", "start api", "start fork-server"]
+    said = ["fork-server | last words", "fork-server was ended by SIGKILL: starting it again now"]
+    assert console.lines == [*said, "fork-server runs again"]
+    part.code = -9
+    supervisor.look()
+    supervisor.revive("fork-server")  # in its pause
+    assert journal.count("start fork-server") == 3
+
+
 @pytest.mark.parametrize("code", [3, 0])
 def test_a_part_that_was_started_again_is_left_alone_while_it_runs(supervisor, console, journal, clock, code):
     """One that ended by itself, such as a worker that was drained, as well."""

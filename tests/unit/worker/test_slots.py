@@ -2,10 +2,13 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
+from billiard import get_context, pool
 
 from app.core.ids import new_id
+from app.worker.child import process
 from app.worker.child.process import Slot
 from app.worker.shared.slot_table import NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
@@ -176,3 +179,35 @@ class TestListening:
         assert heard == []
         with slot.listening(heard.append):
             assert heard == [Stop.CANCELLED]
+
+
+class TestTheEndOfAPoolProcess:
+    @pytest.fixture
+    def loop(self, table: SlotTable, monkeypatch: pytest.MonkeyPatch) -> pool.Worker:
+        """The loop of a pool process that runs one message and is told to end. Nobody reads what it answers."""
+        context = get_context()
+        messages = context.SimpleQueue()
+        made = pool.Worker(messages, context.SimpleQueue(), on_ready_counter=context.Value("i", 0))
+        made._make_child_methods()
+        monkeypatch.setattr(process, "current_process", lambda: SimpleNamespace(_target=made))
+        process.count_tasks(table)
+        messages.put((pool.TASK, (1, None, abs, (-1,), {})))
+        messages.put(None)
+        return made
+
+    @pytest.mark.parametrize("begins", ["before", "meanwhile"])
+    def test_waits_for_no_reader_once_the_worker_leaves(
+        self, loop: pool.Worker, table: SlotTable, monkeypatch: pytest.MonkeyPatch, begins: str
+    ) -> None:
+        waits = list[float]()
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            table.leave()
+
+        monkeypatch.setattr(pool.time, "sleep", sleep)
+        if begins == "before":
+            table.leave()
+        with pytest.raises(SystemExit):
+            loop.workloop()
+        assert len(waits) == (begins == "meanwhile")
