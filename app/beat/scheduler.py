@@ -10,12 +10,13 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
-from celery.beat import PersistentScheduler, SchedulingError
+from celery.beat import PersistentScheduler, SchedulingError, Service
 from celery.schedules import schedstate
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -50,6 +51,7 @@ class OncePerPeriod(PersistentScheduler):
         self._taken: dict[str, tuple[datetime, datetime]] = {}
         self._not_before = 0.0
         self._signals = HeldSignals()
+        self.at_close: list[Callable[[], None]] = []
         super().__init__(*args, **kwargs)
 
     def install_default_entries(self, data: Any) -> None:
@@ -69,6 +71,14 @@ class OncePerPeriod(PersistentScheduler):
             return super().tick(*args, **kwargs)
         finally:
             self._signals.release()
+
+    def close(self) -> None:
+        """Do as Celery, which closes it as beat stops, and call what `at_close` has."""
+        try:
+            super().close()
+        finally:  # its file may be on a full disk
+            while self.at_close:
+                self.at_close.pop()()
 
     def is_due(self, entry: Any) -> Any:
         """Return whether this process has to send the entry now."""
@@ -171,13 +181,20 @@ class HeldSignals:
 # -- What a beat process runs beside its schedule ----------------------------------------------------------------------
 
 
-def start_beside_beat() -> None:
-    """Start maintenance and the sending of hints, in threads that end with the process."""
+def start_beside_beat(beat: Service) -> None:
+    """Start maintenance, which leads from here, and the sending of hints, in threads that end with the process.
+
+    Maintenance is stopped as the beat stops, so that another process leads at once.
+    """
     settings = get_settings()
     warn_of_settings(settings)
     end_idle_transactions()
     # What was imported stays: where this process leads, each full collection would hold maintenance up by 100 ms.
     gc.collect()
     gc.freeze()
-    Maintenance(settings).start()
+    maintenance = Maintenance(settings, as_beat=True)
+    maintenance.start()
     hint_sender().start()
+    # Last: a signal would interrupt the start of a thread above, and `stop` starts one.
+    if isinstance(beat.scheduler, OncePerPeriod):
+        beat.scheduler.at_close.append(maintenance.stop)

@@ -1,8 +1,10 @@
 """Runs Python modules as parts of the service, or once until they end."""
 
+import math
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,21 +96,27 @@ class CommandPart:
         death: signal.Signals = signal.SIGTERM,
         before_kill: signal.Signals | None = None,
         to_leave: signal.Signals | None = None,
-        ready: str = "",
+        ready: str,
     ) -> None:
         self.name = name
         self.to_leave = to_leave  # the signal after which it ends once it has done what it has begun
-        self.is_ready = not ready  # true once it has written a line that ends with this text
+        self.ready_at = math.inf  # when it wrote a line with this text, after its last start
         self._console, self._ready = shop.console, ready
         self._grace, self._before_kill = grace, before_kill
         self._process = shop.command(name, arguments, self._on_line, death)
 
     def _on_line(self, line: str) -> None:
         self._console.part(self.name, line)
-        self.is_ready = self.is_ready or line.endswith(self._ready)
+        if not self.is_ready and self._ready in line:
+            self.ready_at = time.monotonic()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready_at < math.inf
 
     def start(self) -> None:
         self._process.kill()  # children that outlived a killed leader hold ports and connections
+        self.ready_at = math.inf
         self._process.start()
 
     def poll(self) -> int | None:

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ IMPORT_SECONDS, FORK_SECONDS = 120.0, 20.0
 MOST_FAILURES = 3
 # Room for the command line of a part, where `ps` reads it.
 PADDING = "-" * 400
+PLACE = re.compile(r'File "([^"<]+)", line (\d+)')
 
 
 class CannotFork(Exception):
@@ -104,7 +106,10 @@ class ForkServer:
         """Why it cannot fork, once it imports no more: the error with its file and line; "" where it can."""
         if self._is_ready:
             return ""
-        return self._error or " ".join(line.strip() for line in self.tail()) or f"its import has ended: see {self._log}"
+        if self._error or not (lines := self.tail(30)):
+            return self._error or f"its import has ended: see {self._log}"
+        places = PLACE.findall("\n".join(lines))  # of a traceback
+        return f"{lines[-1]} ({':'.join(places[-1])})" if places else lines[-1]
 
     def tail(self, lines: int = 5) -> list[str]:
         """The last lines that it has written."""

@@ -20,18 +20,20 @@ from app.launcher.command import Workshop, last_words
 from app.launcher.errors import LauncherError
 from app.launcher.fork_server import PACKAGES
 from app.launcher.forks import IMPORT_SECONDS, ForkServer
-from app.launcher.supervisor import StopRequest, Supervisor
-from app.launcher.trial import REFUSED
+from app.launcher.supervisor import StopRequest, Supervisor, how_it_ended
+from app.launcher.trial import ACCEPTED, REFUSED
 
 LOOK_SECONDS = 0.02
 READY_SECONDS = 15.0  # so long is waited for the parts, to tell when they are ready
+DEBOUNCE_MS, NOTICED_SECONDS = 400, 0.5  # a change is noticed at most so long after it, while others follow
 
 
 class Reloader:
     """Tries changed code, and replaces the parts if it can be imported. Until then, and else, they go on as they are.
 
-    `make_fork_server(engine, base)` makes one, None where there are none. `start_parts` replaces the parts by those of
-    a shop, and `are_ready` says whether these serve.
+    A part reads the files at its start: one that starts after a save, or at that time, may run code that is refused.
+    It is named. `make_fork_server(engine, base)` makes one, None where there are none. `start_parts` replaces the parts
+    by those of a shop, and `are_ready` says whether these serve. `started_since` names those not ready at a moment.
     """
 
     def __init__(
@@ -42,13 +44,17 @@ class Reloader:
         make_fork_server: Callable[[str | None, ForkServer | None], ForkServer | None],
         start_parts: Callable[[Workshop], None],
         are_ready: Callable[[], bool],
+        started_since: Callable[[float], list[str]],
     ) -> None:
         self._shop, self._supervisor, self._stop = shop, supervisor, stop
         self._make_fork_server, self._start_parts, self._are_ready = make_fork_server, start_parts, are_ready
+        self._started_since = started_since
         environment = shop.environment
         self._watcher = Watcher(environment.task_packages(), environment.import_path(), shop.console.say)
         self._packages = make_fork_server(PACKAGES, None)  # two thirds of an import are those of packages
         self._changed = set[Path]()  # what the parts do not run yet
+        self._changed_at = 0.0  # when the first of these was saved, or before
+        self._told = list[str]()  # the parts that are told to have started since
         self._has_packages = False
 
     def start(self) -> None:
@@ -66,7 +72,10 @@ class Reloader:
         self._look_after_packages()
         changed = self._watcher.take()
         if not changed:
+            self._name_started()
             return
+        if not self._changed:
+            self._changed_at = self._watcher.seen_at - NOTICED_SECONDS
         self._changed |= changed
         _forget_compiled(changed)
         begun, named = time.monotonic(), _named(self._changed)
@@ -74,12 +83,22 @@ class Reloader:
             refusals = self._reload()
         except (LauncherError, OSError) as error:  # no room on the disk, for example: the next save tries again
             refusals = [str(error)]
-        for each in refusals or []:
-            self._shop.console.say(f"reload: {each}: the old code goes on")
-        if refusals == []:
+        if refusals:
+            self._told = self._started_since(self._changed_at)
+            but = f", but {', '.join(self._told)} started meanwhile and may run the new files" if self._told else ""
+            for each in refusals:
+                self._shop.console.say(f"reload: {each}: the old code goes on{but}")
+        elif refusals is not None:
             self._changed.clear()
             if self._wait(self._are_ready, READY_SECONDS):
                 self._shop.console.say(f"reload: {named}: ready after {time.monotonic() - begun:.1f} s")
+
+    def _name_started(self) -> None:
+        """Tell which parts have died since a save was refused, and may run it now."""
+        if self._changed and (started := {*self._started_since(self._changed_at)} - {*self._told}):
+            self._told += started
+            names = ", ".join(sorted(started))
+            self._shop.console.say(f"reload: {names} started again and may run the files that were refused")
 
     def _look_after_packages(self) -> None:
         if self._packages is None or (self._has_packages and self._packages.poll() is None):
@@ -108,6 +127,8 @@ class Reloader:
                 if server.refusal:
                     return [server.refusal]
             refusals = self._try(shop)
+            if refusals == [] and self._watcher.has_seen:  # the parts would import what nobody has tried
+                return None
             if refusals == []:
                 if server is not None and is_stale:
                     self._supervisor.adopt(server)
@@ -126,12 +147,14 @@ class Reloader:
             process.start()
             if not self._wait(lambda: not process.running, IMPORT_SECONDS):
                 return self._given_up()
-            if process.wait(1) == 0:
+            code = process.wait(1)
+            if code == 0 and ACCEPTED in lines:
                 return []
         finally:
             process.kill()  # what a module has started at its import too
         refused = [line.removeprefix(REFUSED) for line in lines if line.startswith(REFUSED)]
-        return refused or [f"{last_words(lines)} (all of it: {process.log})"]
+        ended = f"the import {how_it_ended(code or 0)}"
+        return refused or [f"{': '.join(filter(None, (ended, last_words(lines))))} (all of it: {process.log})"]
 
     def _imported(self, server: ForkServer) -> bool:
         return self._wait(lambda: not server.is_importing(), IMPORT_SECONDS)
@@ -166,19 +189,37 @@ def _forget_compiled(changed: set[Path]) -> None:
 # -- Tells which files of the code have changed: of the service, and of the packages of TASK_MODULES -------------------
 
 OWN_CODE = Path(__file__).resolve().parents[1]
+IDENTITY_MS = 200
 # What API and workers read at their start beside modules. A task may write such files into its own package.
 READ_AT_START = (".html", ".json", ".css", ".js")
 
 
 class CodeFilter(PythonFilter):
-    """Whether a changed file is code: neither what Python has compiled nor a temporary file of an editor."""
+    """Whether a changed file or folder is code: neither what Python has compiled nor a temporary file of an editor.
+
+    A folder below `folders` that is moved is told alone, without its files: it counts where it has, or had, modules.
+    """
 
     ignore_dirs = ("__pycache__",)
 
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        super().__init__()
+        self._folders = [*folders]
+        self._with_code = set[str]().union(*map(_folders_with_code, self._folders))
+
     def __call__(self, change: Change, path: str) -> bool:
+        found = _folders_with_code(Path(path)) if change is Change.added and self._folders else set()
+        was_there = change is Change.deleted and any(f"{each}/".startswith(f"{path}/") for each in self._with_code)
         if path.endswith(READ_AT_START) and Path(path).is_relative_to(OWN_CODE):
             path = f"{path}.py"
-        return super().__call__(change, path)
+        if super().__call__(change, path):
+            found.add(str(Path(path).parent))
+        self._with_code |= found
+        return bool(found) or was_there
+
+
+def _folders_with_code(top: Path) -> set[str]:
+    return {str(file.parent) for file in top.rglob("*.py")}
 
 
 def folders_of(packages: Iterable[str], import_path: list[str]) -> tuple[set[Path], set[Path]]:
@@ -204,6 +245,7 @@ class Watcher:
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._threads = list[threading.Thread]()
         self._changed = set[Path]()
+        self.seen_at = 0.0  # when the first change since the last `take` was seen
 
     def start(self) -> None:
         """Watch from now on."""
@@ -229,10 +271,35 @@ class Watcher:
             return changed
 
     def _watch(self, folders: set[Path]) -> None:
-        is_whole = folders is self._whole
+        """Watch these folders, and anew where one was replaced: the system watches the one that has gone."""
+        is_whole, replaced = folders is self._whole, set[Path]()
         try:
-            for changes in watch(*folders, watch_filter=CodeFilter(), stop_event=self._stop, recursive=is_whole):
-                with self._lock:
-                    self._changed |= {Path(path) for _, path in changes}
+            while not self._stop.is_set():
+                known = {folder: _identity(folder) for folder in folders}
+                for changes in watch(
+                    *folders, watch_filter=CodeFilter(folders if is_whole else ()), debounce=DEBOUNCE_MS,
+                    stop_event=self._stop, rust_timeout=IDENTITY_MS, yield_on_timeout=True, recursive=is_whole,
+                ):  # fmt: skip
+                    changed = {Path(path) for _, path in changes}
+                    self._take_up(changed | replaced)
+                    found = {folder: _identity(folder) for folder in folders}  # a deleted one's may be given again
+                    replaced = {folder for folder in folders if found[folder] != known[folder] or folder in changed}
+                    known = found
+                    if replaced and None not in found.values():
+                        break
         except (OSError, RuntimeError) as error:  # the system watches no more files, for example
             self._tell(f"reload: {', '.join(map(str, sorted(folders)))} cannot be watched: {error}")
+
+    def _take_up(self, changed: set[Path]) -> None:
+        with self._lock:
+            if changed and not self._changed:
+                self.seen_at = time.monotonic()
+            self._changed |= changed
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells this folder from a later one of its name; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino
+    return None

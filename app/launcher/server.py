@@ -144,8 +144,9 @@ class Server:
         from app.launcher.reloader import Reloader  # what watches the files is imported for this option alone
 
         return Reloader(
-            self.shop, self.supervisor, self.stop_request, self._fork_server, self._start_parts, self._are_ready
-        )
+            self.shop, self.supervisor, self.stop_request, self._fork_server, self._start_parts, self._are_ready,
+            self._started_since,
+        )  # fmt: skip
 
     def _fork_server(self, engine: str | None = None, base: ForkServer | None = None) -> ForkServer | None:
         if sys.platform != "linux":
@@ -265,15 +266,20 @@ class Server:
             )
             for name, command in worker_commands(options, self.supervisor.free_name).items()
         ]
-        made.append(CommandPart(shop, "api", api_command(options, self.port), grace=10))
+        made.append(CommandPart(shop, "api", api_command(options, self.port), grace=10, ready="startup complete."))
         if not options.no_beat:
             command = beat_command(options, self.data.path / "beat" / "schedule")
-            # It first sends what it has taken, and gives it back after 5 s where the broker does not answer.
-            made.append(CommandPart(shop, "beat", command, grace=15, ready="beat: Starting..."))
+            # It first sends what it has taken, and gives it back after 5 s where the broker does not answer. Then its
+            # passes of maintenance and its lease have 5 s each.
+            made.append(CommandPart(shop, "beat", command, grace=20, ready="beat: Starting..."))
         return made
 
     def _are_ready(self) -> bool:
         return all(part.is_ready for part in self.parts) and readiness(self.url).is_up
+
+    def _started_since(self, moment: float) -> list[str]:
+        """Return the parts that were not ready at this moment: what they have imported may be of later."""
+        return [part.name for part in self.parts if part.ready_at > moment]
 
     def _wait_until_ready(self) -> str:
         """Wait until /readyz answers 200, and start parts that die again. Returns what is missing, "" if nothing is.

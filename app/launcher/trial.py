@@ -1,8 +1,10 @@
 """Imports what the parts import, with their settings: `python -m app.launcher.trial`.
 
-Prints a line that begins with REFUSED for each module that cannot be imported, and exits with 1 if there is one.
+Prints a line that begins with REFUSED for each module that cannot be imported, or the line ACCEPTED at its end. Waits
+for no thread that a module has started.
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -10,24 +12,27 @@ from app.core.config import ConfigurationError, get_settings
 from app.core.process_start import describe_with_place
 from app.launcher.fork_server import IMPORTED
 
-REFUSED = "refused: "
+REFUSED, ACCEPTED = "refused: ", "accepted"
 
 
 def main() -> int:
     """Return the exit code."""
+    output = sys.stdout  # a module may put another in its place
     try:
         refused = _refused()
     except ConfigurationError as error:
         refused = str(error).splitlines()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (a module raises what it likes)
+    except BaseException as error:  # noqa: BLE001 (a module raises what it likes)
         refused = [describe_with_place(error)]
-    for each in refused:
-        print(f"{REFUSED}{each}", flush=True)
+    for line in [f"{REFUSED}{each}" for each in refused] or [ACCEPTED]:
+        output.write(f"\n{line}\n")  # a module may have left its last line open
+    output.flush()
     return 1 if refused else 0
 
 
 def _refused() -> list[str]:
-    import_module("app.messaging.loader").check_task_modules(get_settings())
+    if missing := import_module("app.messaging.loader").missing_task_modules(get_settings()):
+        return [f"{module}, which TASK_MODULES names, was deleted or renamed" for module in missing]
     for module in IMPORTED:
         import_module(module)
     loader = import_module("app.celery_app").celery_app.loader
@@ -36,4 +41,4 @@ def _refused() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())

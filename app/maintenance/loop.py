@@ -22,8 +22,9 @@ from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
 from app.db.sql import prepared
 from app.maintenance import lease
+from app.maintenance.lease import Lease
 from app.maintenance.passes import backlogs, deletions, places, schedules, task_states
-from app.maintenance.rounds import Needs, Pass, Round, queues
+from app.maintenance.rounds import AT_NEXT_ROUND, Needs, Pass, Round, queues
 from app.messaging.broker import BrokerLink
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,8 @@ class WorkQuery:
 # -- The threads of maintenance: stand by, lead, run the passes of one round after another -----------------------------
 
 STOP_SECONDS = 5.0
-STANDBY_SECONDS = 1.0
+# Between two looks of a process that stands by; of a beat, which is to be quicker than the workers.
+STANDBY_SECONDS, STANDBY_BEAT_SECONDS = 1.0, 0.25
 # Between two rounds of the leader. A task that becomes due waits for the next one.
 INTERVAL_SECONDS = 0.5
 # Between two looks for what the passes with threads of their own have to do.
@@ -118,15 +120,21 @@ BETWEEN_SECONDS = 0.02
 
 
 class Maintenance:
-    """One in each worker and beat process. Any number may run; the lease says which one works."""
+    """One in each worker and beat process. Any number may run; the lease says which one works.
 
-    def __init__(self, settings: Settings, passes: tuple[Pass, ...] = PASSES) -> None:
+    `as_beat`: in a beat, which takes over from a worker. Until it leads for the first time it has one thread.
+    """
+
+    def __init__(self, settings: Settings, passes: tuple[Pass, ...] = PASSES, *, as_beat: bool = False) -> None:
         self.id = new_id()
         self._settings = settings
+        self._as_beat = as_beat
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._link = BrokerLink()
-        self._leading = False
+        # By the monotonic clock: an outage ends it, too.
+        self._leads_until = float("-inf")
+        self._others_started = False
         self._in_rounds = [one for one in passes if one.needs is not Needs.THREAD]
         self._by_themselves = [one for one in passes if one.needs is Needs.THREAD]
         self._round_query, self._thread_query = WorkQuery(self._in_rounds), WorkQuery(self._by_themselves)
@@ -140,11 +148,23 @@ class Maintenance:
         """Run in threads of this process until `stop`."""
         if not self._threads:
             self._stopping.clear()
+            self._others_started = False
             self._start_thread("maintenance", self._run)
-            if self._thread_query.passes:
-                self._start_thread("maintenance-look", self._signal_work)
-            for one in self._by_themselves:
-                self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process holds the lease."""
+        return time.monotonic() < self._leads_until
+
+    def _start_others(self) -> None:
+        """Start the threads of the passes that have one of their own, once this process leads for the first time."""
+        if self._others_started:
+            return
+        self._others_started = True
+        if self._thread_query.passes:
+            self._start_thread("maintenance-look", self._signal_work)
+        for one in self._by_themselves:
+            self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
 
     def _start_thread(self, name: str, run: Callable[..., None], *given: Pass) -> None:
         self._threads.append(threading.Thread(target=run, args=given, name=name, daemon=True))
@@ -183,7 +203,10 @@ class Maintenance:
             led = False
             with _outages_logged(), SessionLocal() as db:
                 led = self.run_once(db)
-            self._wait(INTERVAL_SECONDS if led else STANDBY_SECONDS)
+                if led:
+                    self._start_others()
+            standby = STANDBY_BEAT_SECONDS if self._as_beat else STANDBY_SECONDS
+            self._wait(INTERVAL_SECONDS if led else standby)
 
     def _run_alone(self, one: Pass) -> None:
         """Run this pass, which has a thread of its own, as long as this process leads: when it has anything to do.
@@ -198,9 +221,11 @@ class Maintenance:
                 if self._stopping.is_set():
                     return
             again: float | None = one.every
-            if self._leading:
-                with _outages_logged(), SessionLocal() as db:
-                    again = self._run_pass(db, one, Round(self._settings, None, self._stopping))
+            with _outages_logged(), SessionLocal() as db:
+                if self.leads:
+                    again = self._run_pass(db, one, self._round(None, None))
+                else:
+                    again = AT_NEXT_ROUND if one.let_go(db) else None
             if signal is not None and again is not None:
                 signal.set()  # what is under way, or has failed, is in no row that a look would find
             self._stopping.wait(one.every if again is None else again)
@@ -208,7 +233,7 @@ class Maintenance:
     def _signal_work(self) -> None:
         """Signal to the passes with threads of their own that they have something to do."""
         while not self._stopping.wait(LOOK_SECONDS):
-            if self._leading:
+            if self.leads:
                 with _outages_logged(), SessionLocal() as db:
                     for one in self._thread_query.find(db):
                         self._signals[one].set()
@@ -223,23 +248,34 @@ class Maintenance:
             for one in [one for one, at in self._wanted.items() if at <= now]:
                 del self._wanted[one]
                 with _outages_logged(), SessionLocal() as db:
-                    self._run_pass(db, one, self._round(None))
+                    self._run_pass(db, one, self._round(None, self._link))
 
     def run_once(self, db: Session) -> bool:
         """Do one round, if this process leads. Returns whether it does."""
         self._wanted.clear()
-        held = lease.acquire(db, self.id, self._settings)
-        if (held is not None) != self._leading:
-            self._leading = held is not None
-            logger.info("maintenance %s %s", self.id, "leads" if held else "stands by")
+        held = self._hold_lease(db)
         if held is None:
             return False
-        silence = timedelta(seconds=self._settings.worker_lease_seconds) if held.may_rescue else None
         is_idle = self._is_idle(db)
         for one in self._in_rounds:
             if time.monotonic() >= self._due[one] and not (is_idle and one.has_work):
-                self._run_pass(db, one, self._round(silence))
+                # After a pass that has taken long: a lease that runs out goes to another process, and back.
+                if self._leads_until - time.monotonic() < self._settings.maintenance_lease_seconds * 2 / 3:
+                    held = self._hold_lease(db)
+                    if held is None:
+                        return False
+                silence = timedelta(seconds=self._settings.worker_lease_seconds) if held.may_rescue else None
+                self._run_pass(db, one, self._round(silence, self._link))
         return True
+
+    def _hold_lease(self, db: Session) -> Lease | None:
+        """Take or renew the lease. Returns None where another process leads."""
+        led, begun = self.leads, time.monotonic()
+        held = lease.acquire(db, self.id, self._settings, as_beat=self._as_beat)
+        self._leads_until = float("-inf") if held is None else begun + self._settings.maintenance_lease_seconds
+        if (held is not None) != led:
+            logger.info("maintenance %s %s", self.id, "stands by" if held is None else "leads")
+        return held
 
     def _is_idle(self, db: Session) -> bool:
         """Return whether no pass of a round has anything to do. If one has, it may make work for those behind it."""
@@ -248,8 +284,8 @@ class Maintenance:
             return False
         return not self._round_query.find(db)
 
-    def _round(self, silent_for: timedelta | None) -> Round:
-        return Round(self._settings, silent_for, self._stopping, self._link)
+    def _round(self, silent_for: timedelta | None, link: BrokerLink | None) -> Round:
+        return Round(self._settings, silent_for, self._stopping, link, lambda: self.leads)
 
     def _run_pass(self, db: Session, one: Pass, this: Round) -> float | None:
         """Run the pass. Where it fails the others go on, unless the database is away: each would wait for it.

@@ -53,6 +53,8 @@ class Round:
     stopping: threading.Event
     broker: BrokerLink | None = None
     """For passes that need it."""
+    leads: Callable[[], bool] = lambda: True
+    """Whether this process leads still: for a pass that takes long."""
 
     def producer(self) -> Any:
         """kombu's producer, connected now where it is not. Raises the broker's error."""
@@ -83,6 +85,9 @@ class Pass:
     runs whenever its time has come. It may hold where nothing is to be done, and not the other way round."""
     between_rounds: bool = False
     """Whether it runs at the very time that it has asked for, and not at the next round only."""
+    let_go: Callable[[Session], bool] = lambda _: False
+    """Of a pass with a thread: ends what it has under way, as another process leads. Returns whether anything is left,
+    and is then called again."""
 
 
 # -- Works off what requests have accepted to be done later: in each round, a step for each user who has any of it -----

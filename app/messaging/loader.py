@@ -1,5 +1,6 @@
 """Celery's loader: what a worker and beat do before their own start, their log, and the import of the task modules."""
 
+import contextlib
 import logging
 import warnings
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ class Loader(AppLoader):
         install_logs(get_settings())
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
-    def _on_beat_init(self, **_: Any) -> None:
-        symbol_by_name(BESIDE_BEAT)()
+    def _on_beat_init(self, sender: Any, **_: Any) -> None:
+        symbol_by_name(BESIDE_BEAT)(sender)
 
     def import_task_module(self, module: str) -> Any:
         """Import a module of tasks, in the API as well, whose catalogue needs them.
@@ -83,7 +84,9 @@ class Loader(AppLoader):
             for name in [name for name, task in self.app.tasks.items() if task.__module__ == module]:
                 self.app.tasks.unregister(name)
             rest = " and those of the modules that it imports from there on" if module == "app.tasks" else ""
-            finding = Finding(f"module {module} cannot be imported, its tasks{rest} are left out", *_described(error))
+            finding = Finding(
+                f"module {module} cannot be imported, its tasks{rest} are left out", *_described(error, module)
+            )
             if finding not in self.findings:
                 self.findings.append(finding)
                 logger.error("%s", finding)  # noqa: TRY400 (one line, which names the place)
@@ -92,12 +95,16 @@ class Loader(AppLoader):
 
 def check_task_modules(settings: Settings) -> None:
     """Raise ConfigurationError for a module of TASK_MODULES that does not exist. Imports none, but for its package."""
-    missing = [module for module in settings.task_modules if not _exists(module)]
-    if missing:
+    if missing := missing_task_modules(settings):
         raise ConfigurationError(
             f"TASK_MODULES names {missing[0]}, which does not exist: write it with dots, and have "
             "the folder above it on PYTHONPATH, in the environment (`.env` is too late for that)"
         )
+
+
+def missing_task_modules(settings: Settings) -> list[str]:
+    """Return the modules of TASK_MODULES that do not exist. Imports none, but for its package."""
+    return [module for module in settings.task_modules if not _exists(module)]
 
 
 def _exists(module: str) -> bool:
@@ -109,10 +116,15 @@ def _exists(module: str) -> bool:
         return True
 
 
-def _described(error: BaseException) -> tuple[str, str]:
-    """Return an import's error in one line, and the file and line where it was raised."""
+def _described(error: BaseException, module: str) -> tuple[str, str]:
+    """Return the error of a module's import in one line, and the file and line where it was raised."""
     said = error.msg if isinstance(error, SyntaxError) else first_line(error)
-    return f"{type(error).__name__}: {said}", place_of(error)
+    file = None
+    if isinstance(error, SyntaxError) and not error.filename:  # a null byte: Python names no file
+        for name in (module.partition(".")[0], module):
+            with contextlib.suppress(SyntaxError):  # that of its package
+                file = getattr(find_spec(name), "origin", None)
+    return f"{type(error).__name__}: {said}", place_of(error, file)
 
 
 def _checked_settings() -> Settings:

@@ -64,6 +64,8 @@ class MaintenanceLease(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     holder: Mapped[UUID]
+    # The holder, where it is a beat. From any other holder a beat takes the lease at once.
+    beat: Mapped[UUID | None]
     renewed_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
     # No attempt is rescued before this: after an outage every heartbeat is stale.

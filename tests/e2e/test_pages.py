@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pyotp
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.accounts import API, PASSWORD
 from tests.support.amounts import amount
@@ -66,6 +66,17 @@ def test_a_newcomers_first_minute(site: Site) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
     page.go_back()
     expect(page.get_by_label("Password")).to_be_visible()
+
+
+def test_what_is_chosen_before_the_script_has_come_is_shown(site: Site) -> None:
+    page, held = site.visit(site.user).page, list[Route]()
+    page.route("**/live.js*", lambda route: held.append(route))  # noqa: PLW0108 (it takes no method of a list)
+    page.goto("new", wait_until="commit")
+    chosen = "app.tasks.model_tasks.train_classifier"
+    page.get_by_label("Task", exact=True).select_option(chosen)
+    expect(page.locator("[name=form_of]")).not_to_have_value(chosen)
+    held[0].continue_()
+    expect(page.locator("[name=form_of]")).to_have_value(chosen)
 
 
 def running_task(site: Site, gate: Path, tmp_path: Path) -> tuple[str, Page]:

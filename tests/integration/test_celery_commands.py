@@ -109,6 +109,16 @@ class TestCelery:
         assert running.ended(waiting)["status"] == "succeeded"
 
 
+class TestBeat:
+    def test_leads_in_the_workers_place_and_lets_go_as_it_stops(self, running: Running) -> None:
+        held = "SELECT count(*) FROM maintenance_lease WHERE beat = holder AND expires_at > now()"
+        beat = next(part for part in running.stack.parts if part.name.startswith("beat"))
+        wait_for(lambda: running.stack.sql(held)[0][0], 20, "the beat to lead")
+        running.worker.await_line(" stands by")
+        assert beat.stop() == 0, beat.tail()
+        assert not running.stack.sql(held)[0][0]
+
+
 class TestFlower:
     def test_shows_a_task_without_its_arguments(self, running: Running, flower: httpx.Client) -> None:
         task = running.run(SLEEP, kwargs={"duration": 0.1, "password": SECRET})

@@ -15,7 +15,7 @@ from app.launcher import forks
 from app.launcher.fork_server import PACKAGES
 from app.launcher.forks import ForkedProcess, ForkServer
 from app.launcher.processes import command_line, stat_fields
-from app.launcher.trial import REFUSED
+from app.launcher.trial import ACCEPTED, REFUSED
 from tests.support.fork_server import can_fork
 from tests.support.services import ROOT, process_environment
 from tests.support.waiting import wait_for
@@ -152,7 +152,10 @@ class TestATrial:
             ("import json\n\njson.loads('')", "module mine cannot be imported, its tasks are left out: JSONDecodeError: Expecting value: line 1 column 1 (char 0) ({}/mine.py:3)"),
             ("import helper", "module mine cannot be imported, its tasks are left out: ZeroDivisionError: division by zero ({}/helper.py:2)"),
             ("from app.celery_app import celery_app\ncelery_app.task(daily_limit=0, bind=3)(1)", "({}/mine.py:2)"),
-            (None, "refused: TASK_MODULES names mine, which does not exist"),
+            (None, "refused: mine, which TASK_MODULES names, was deleted or renamed"),
+            ("x = 1\n\0", "SyntaxError: source code string cannot contain null bytes ({}/mine.py)"),
+            ("\nraise KeyboardInterrupt", "refused: KeyboardInterrupt ({}/mine.py:2)"),
+            ("\nclass Own(BaseException): ...\nraise Own('x')", "refused: Own: x ({}/mine.py:3)"),
         ],
     )  # fmt: skip
     def test_names_the_file_and_line_of_the_user(
@@ -161,14 +164,41 @@ class TestATrial:
         (tmp_path / "helper.py").write_text("\n1 / 0\n", encoding="utf-8")
         if source is not None:
             (tmp_path / "mine.py").write_text(source, encoding="utf-8")
-        lines = list[str]()
-        env = process_environment({"SECRET_KEY": KEY, "CELERY_BROKER_URL": "memory://", "TASK_MODULES": "mine"})
-        argv = [sys.executable, "-m", "app.launcher.trial"]
-        trial = ForkedProcess(fork_server, argv, log=tmp_path / "log", env=env, cwd=tmp_path, on_line=lines.append)
-        trial.start()
-        refused = [line for line in lines if line.startswith(REFUSED)] if trial.wait(30) else []
-        assert len(refused) == (told is not None), lines
+        code, lines = try_code(fork_server, tmp_path)
+        refused = [line for line in lines if line.startswith(REFUSED)]
+        assert (code, len(refused), ACCEPTED in lines) == ((0, 0, True) if told is None else (1, 1, False)), lines
         assert told is None or told.format(tmp_path) in refused[0]
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()",
+            "import io, sys\nprint('open', end='')\nsys.stdout = io.StringIO()",
+        ],
+    )
+    def test_accepts_a_module_that_starts_a_thread_or_writes_elsewhere(
+        self, fork_server: ForkServer, tmp_path: Path, source: str
+    ) -> None:
+        (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+        code, lines = try_code(fork_server, tmp_path)
+        assert (code, ACCEPTED in lines) == (0, True), lines
+
+    def test_that_a_module_ends_has_accepted_nothing(self, fork_server: ForkServer, tmp_path: Path) -> None:
+        (tmp_path / "mine.py").write_text("import os\nos._exit(0)", encoding="utf-8")
+        assert try_code(fork_server, tmp_path) == (0, [])
+
+
+def try_code(fork_server: ForkServer, folder: Path) -> tuple[int | None, list[str]]:
+    """Run a trial of the module `mine` in this folder. Returns its exit code and its lines."""
+    lines = list[str]()
+    env = process_environment({"SECRET_KEY": KEY, "CELERY_BROKER_URL": "memory://", "TASK_MODULES": "mine"})
+    argv = [sys.executable, "-m", "app.launcher.trial"]
+    trial = ForkedProcess(fork_server, argv, log=folder / "log", env=env, cwd=folder, on_line=lines.append)
+    trial.start()
+    try:
+        return trial.wait(30), lines
+    finally:
+        trial.kill()
 
 
 class TestTheForkServer:
@@ -191,8 +221,7 @@ class TestTheForkServer:
             (tmp_path / "app" / "core" / "engines.py").write_text("\nx = (\n", encoding="utf-8")
             broken.start()
             wait_for(lambda: not broken.is_importing(), 30, "the import to fail")
-            assert f'File "{tmp_path}/app/core/engines.py", line 2' in broken.refusal
-            assert "SyntaxError: '(' was never closed" in broken.refusal
+            assert broken.refusal == f"SyntaxError: '(' was never closed ({tmp_path}/app/core/engines.py:2)"
         finally:
             broken.stop()
 

@@ -57,7 +57,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER, claim, give_id, new_task, 
 LEASE = timedelta(seconds=30)
 # Turns; further than claims look back.
 FAR = 100.0
-FIRST, SECOND = new_id(), new_id()  # processes
+FIRST, SECOND, THIRD = new_id(), new_id(), new_id()  # processes
 NAMES = pending_rows.TaskNames([LONG_RUNNING], [LONG_RUNNING])
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 # kombu's lists of a queue: of usual wake-ups, and of the one that goes ahead of a backlog.
@@ -562,6 +562,17 @@ class TestRetentionBytes:
             if not folds:
                 task_counts.fold(db)
 
+    @needs_row_locks
+    def test_two_processes_at_once_delete_no_more_than_one(self, committed: tuple[Session, Maintenance]) -> None:
+        db = committed[0]
+        user = new_user(db)
+        tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6)]
+        task_counts.fold(db)
+        with SessionLocal() as other, other.begin():
+            assert retention_statements.lock_stored(other, user)  # it has found as much, and deletes the oldest
+            deletions.trim_stored(db, 35 * self.KIB)
+        assert self.left(db) == {*tasks}
+
     def test_a_task_that_has_just_ended_stays_and_a_giant_too(self, db: Session) -> None:
         user = new_user(db)
         self.ended(db, user, 2)
@@ -712,6 +723,22 @@ class TestLease:
         lease.acquire(db, FIRST, get_settings())
         lease.release(db, FIRST)
         assert lease.acquire(db, SECOND, get_settings()) is not None
+
+    @pytest.mark.parametrize("first", [FIRST, THIRD], ids=["after a worker", "after a beat"])
+    def test_a_beat_takes_it_from_a_worker_and_from_no_beat(self, db: Session, first: UUID) -> None:
+        is_beat = first == THIRD
+        lease.acquire(db, first, get_settings(), as_beat=is_beat)
+        taken = lease.acquire(db, SECOND, get_settings(), as_beat=True)
+        assert (taken is None) == is_beat
+        assert lease.acquire(db, FIRST, get_settings()) is None  # nor does a worker take it back
+        assert lease.acquire(db, SECOND if taken else first, get_settings(), as_beat=True) is not None
+
+    def test_a_worker_leads_once_no_beat_has_told_of_itself(self, db: Session) -> None:
+        lease.acquire(db, FIRST, get_settings(), as_beat=True)
+        assert lease.acquire(db, SECOND, get_settings()) is None
+        self.expire(db)
+        assert lease.acquire(db, SECOND, get_settings()) is not None
+        assert lease.acquire(db, FIRST, get_settings(), as_beat=True) is not None  # a frozen one that goes on
 
     def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session) -> None:
         lease.acquire(db, FIRST, get_settings())

@@ -10,7 +10,7 @@ from app.core.ids import new_id
 from app.db.compatibility import read_revisions
 from app.ddl.clock import NOW
 from app.migrations.baselines import BASELINE
-from app.models import Task, User, WebhookEndpoint
+from app.models import MaintenanceLease, Task, User, WebhookEndpoint
 from app.models.outbox import OutboxRow
 from app.models.task_stats import task_submissions
 from tests.support.databases import DIALECT, ENGINE
@@ -24,7 +24,7 @@ UPGRADE = ("alembic", "upgrade", "head")
 BEFORE = BASELINE
 # The tables which processes use and a revision since changes, in the order of the revisions. That of 0045 refers to the tasks:
 # MySQL has a change of these wait for who uses it.
-CHANGED = {"tasks": "0041", "task_outbox": "0042", "webhook_endpoints": "0044"}
+CHANGED = {"tasks": "0041", "task_outbox": "0042", "webhook_endpoints": "0044", "maintenance_lease": "0046"}
 # Less than a migration waits for a lock (`app/migrations/env.py`), so that it ends before the migration gives up.
 AT_MOST_A_SECOND = {
     "postgresql": "SET lock_timeout = '1s'",
@@ -53,6 +53,7 @@ USES: dict[str, Callable[[sa.Connection], object]] = {
     "webhook_endpoints": lambda connection: connection.execute(
         sa.select(WebhookEndpoint.id, WebhookEndpoint.url)
     ).all(),
+    "maintenance_lease": lambda connection: connection.execute(sa.select(MaintenanceLease.holder)).all(),
 }
 
 

@@ -116,7 +116,7 @@ class TestMetrics:
         assert client.post(f"{API}/queues/low_priority/pause", json={"reason": "r"}, headers=admin.headers).is_success
         listed = client.get(f"{API}/queues/", headers=admin.headers).json()
         page = client.get("/metrics").text
-        lengths = dict(re.findall(r'celery_queue_length\{queue_name="(\w+)"\} (\S+)', page))
+        lengths = dict(re.findall(r'celery_queue_length\{queue_name="([^"]+)"\} (\S+)', page))
         assert {name: float(value) for name, value in lengths.items()} == {
             each["name"]: each["ready"] for each in listed
         }

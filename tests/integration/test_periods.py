@@ -64,6 +64,14 @@ def beats(fresh_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         beat.close()
 
 
+def test_what_ends_with_the_beat_is_called_once(beats: Any) -> None:
+    beat, ended = beats(), list[int]()
+    beat.at_close.append(lambda: ended.append(1))
+    for _ in range(2):  # Celery closes it at the signal, and at the end
+        beat.close()
+    assert ended == [1]
+
+
 def age(seconds: float, name: str | None = None) -> None:
     """Let the entries have fired so long ago."""
     statement = (

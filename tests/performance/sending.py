@@ -1,8 +1,10 @@
-"""`python -m tests.performance.sending rate|beside …`: the sender of webhooks, in a process of its own.
+"""`python -m tests.performance.sending rate|beside|spread …`: the sender of webhooks, in a process of its own.
 
     rate NUMBER ENDPOINTS ROUNDS URL      the ends of so many tasks to so many endpoints, one of each user, and httpx
                                           with as many connections at once: the seconds of both, round by round
     beside NUMBER QUEUED ROUNDS URL DEAD  how long so many events take, alone, and beside so many to a dead endpoint
+
+    spread SECONDS URL DEAD               queues a hundred a second for so long, to ten endpoints, of which one is dead
 
 Prints JSON. The bodies are those of tasks, made when they are sent; httpx sends the same ones, unsigned.
 """
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from itertools import cycle, islice
 from typing import Any
 from uuid import UUID
@@ -48,7 +51,7 @@ DONE = WebhookDelivery.state == DeliveryState.DELIVERED.value
 def main(words: Sequence[str]) -> int:
     what, *arguments = words
     with SessionLocal() as db:
-        found = {"rate": _rate, "beside": _beside}[what](db, *arguments)  # type: ignore[operator]
+        found = {"rate": _rate, "beside": _beside, "spread": _spread}[what](db, *arguments)  # type: ignore[operator]
     sys.stdout.write(f"{json.dumps(found)}\n")
     return 0
 
@@ -87,6 +90,14 @@ def _beside(db: Session, number: str, queued: str, rounds: str, url: str, dead: 
     return found
 
 
+def _spread(db: Session, seconds: str, url: str, dead: str) -> dict[str, list[float]]:
+    number = int(seconds) * 10
+    for each in range(10):
+        user, endpoint = _receiver(db, dead if each == 0 else url)
+        _queue(db, user, endpoint, number, every=0.1, after=each * 0.01)
+    return {}
+
+
 def _receiver(db: Session, url: str) -> tuple[UUID, UUID]:
     """A user, and an endpoint of it."""
     user = new_user(db)
@@ -103,15 +114,17 @@ def _end_tasks(db: Session, users: Sequence[UUID]) -> None:
         pass
 
 
-def _queue(db: Session, user: UUID, endpoint: UUID, number: int) -> None:
-    """Deliveries whose bodies are made already."""
+def _queue(db: Session, user: UUID, endpoint: UUID, number: int, *, every: float = 0.0, after: float = 0.0) -> None:
+    """Deliveries whose bodies are made already; each is due so many seconds after the one before."""
     moment = db.execute(select(NOW)).scalar_one()
     row = {
         "user_id": user, "endpoint_id": endpoint, "lane": endpoint, "type": EVENTS[0], "event_at": moment,
         "attempts": [], "next_attempt_at": moment, "body": b'{"type":"task.revoked"}', "bytes": DELIVERY_BYTES,
     }  # fmt: skip
     if number:
-        db.execute(insert(WebhookDelivery), [{**row, "id": new_id(), "event_id": new_id()} for _ in range(number)])
+        due = (moment + timedelta(seconds=after + every * each) for each in range(number))
+        new = [{**row, "id": new_id(), "event_id": new_id(), "next_attempt_at": each} for each in due]
+        db.execute(insert(WebhookDelivery), new)
     db.commit()
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.statements import dependencies, workflows
 from app.db.statements.task_numbers import OWNERS_OF_ENDED
-from app.db.statements.writes import changed_rows
+from app.db.statements.writes import changed_rows, upsert
 from app.ddl.clock import STATEMENT_TIME
 from app.ddl.terms import ENDED_TASKS, task_bytes
 from app.models.task import Task
@@ -74,6 +74,19 @@ def users_beyond(db: Session, limit: int, users: int) -> Sequence[Stored]:
     found = select(_STORED.c.user_id, total).group_by(_STORED.c.user_id).having(total > limit)
     rows = db.execute(found.order_by(total.desc()).limit(users))
     return [Stored(user_id, int(bytes_)) for user_id, bytes_ in rows]
+
+
+def lock_stored(db: Session, user_id: UUID) -> int | None:
+    """Lock the sum of the user's ended tasks until the commit. Returns the bytes that they take.
+
+    None where another process has it locked.
+    """
+    row = select(stored_bytes.c.bytes).where(stored_bytes.c.user_id == user_id, stored_bytes.c.kind == ENDED_TASKS)
+    if db.execute(row.with_for_update(skip_locked=True)).one_or_none() is None:
+        if db.execute(row).one_or_none() is not None:
+            return None
+        upsert(db, stored_bytes, [{"user_id": user_id, "kind": ENDED_TASKS, "bytes": 0}])  # nothing is summed up yet
+    return int(db.scalar(select(func.sum(_STORED.c.bytes)).where(_STORED.c.user_id == user_id)) or 0)
 
 
 def delete_oldest(db: Session, user_id: UUID, wanted: int, spared: timedelta, limit: int) -> tuple[int, int]:

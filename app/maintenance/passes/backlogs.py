@@ -107,7 +107,12 @@ def _send_webhooks(db: Session, this: Round) -> float | None:
     if sender is None:
         sender = sender_of(Policy.of(this.settings), this.settings.accepted_keys)
         SENDER.replace(sender)
-    return AT_NEXT_ROUND if sender.run(db, this.stopping) else None
+    return AT_NEXT_ROUND if sender.run(db, this.stopping, this.leads) else None
+
+
+def _let_go_of_webhooks(db: Session) -> bool:
+    sender = SENDER()
+    return sender is not None and sender.let_go(db)
 
 
 def _any_delivery_is_due() -> ColumnElement[bool]:
@@ -115,7 +120,9 @@ def _any_delivery_is_due() -> ColumnElement[bool]:
     return has_rows(select(WebhookDelivery.id).where(due_at <= STATEMENT_TIME).order_by(due_at))
 
 
-SEND_WEBHOOKS = Pass("send_webhooks", WEBHOOK_SECONDS, Needs.THREAD, _send_webhooks, _any_delivery_is_due)
+SEND_WEBHOOKS = Pass(
+    "send_webhooks", WEBHOOK_SECONDS, Needs.THREAD, _send_webhooks, _any_delivery_is_due, let_go=_let_go_of_webhooks
+)
 FOLLOW_TASKS = Pass(
     "follow_tasks", EACH_MINUTE, Needs.THREAD, lambda db, this: endpoints.follow_active_tasks(db, this.stopping)
 )

@@ -67,9 +67,13 @@ def trim_stored(db: Session, limit: int) -> bool:
     with transaction(db):
         found = retention.users_beyond(db, limit, TRIM_USERS)
     more = len(found) == TRIM_USERS
-    for user_id, stored in found:
-        wanted = min(stored - limit, TRIM_BYTES)
+    for user_id, _ in found:
         with transaction(db):
+            # Again, under a lock: another process may have deleted them meanwhile.
+            stored = retention.lock_stored(db, user_id)
+            if stored is None or stored <= limit:
+                continue
+            wanted = min(stored - limit, TRIM_BYTES)
             deleted, freed = retention.delete_oldest(db, user_id, wanted, SPARED, TRIM_BATCH)
         more = more or deleted == TRIM_BATCH or (freed >= wanted and stored - freed > limit)
         if deleted:

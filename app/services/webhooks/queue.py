@@ -393,11 +393,14 @@ def find_stale(db: Session, taken: Collection[Taken]) -> set[UUID]:
     return {each.id for each in taken if (each.id, each.lease, each.endpoint_at) not in stand}
 
 
-def give_back(db: Session, taken: Collection[Taken]) -> None:
-    """Have these due again now, before those that came after them, as far as they are this sender's still."""
+def give_back(db: Session, taken: Collection[Taken], due: sa.ColumnElement[datetime] | Any) -> None:
+    """Have these due again at that time of the past or the present, as far as they are this sender's still.
+
+    Another sender looks every 30 s only for what is due since long ago.
+    """
     row = WebhookDelivery
     leased = row.id.in_([each.id for each in taken]), row.next_attempt_at.in_({each.lease for each in taken})
     locked = sa.select(row.id).where(*leased).order_by(row.id).with_for_update(skip_locked=True)
     with transaction(db):
-        its = sa.update(row).where(row.id.in_(db.scalars(locked).all())).values(next_attempt_at=row.created_at)
+        its = sa.update(row).where(row.id.in_(db.scalars(locked).all())).values(next_attempt_at=due)
         db.execute(its.execution_options(synchronize_session=False))

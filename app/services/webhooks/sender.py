@@ -6,7 +6,7 @@ What came of deliveries is written for many in one transaction.
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
 from queue import Empty, SimpleQueue
@@ -222,15 +222,29 @@ class Sender:
         self._due: list[DueLane] = []
         self._looked_at = float("-inf")
 
-    def run(self, db: Session, stopping: threading.Event) -> bool:
-        """Send what is due. Returns whether something is under way or due still."""
+    def run(self, db: Session, stopping: threading.Event, leads: Callable[[], bool] = lambda: True) -> bool:
+        """Send what is due, as long as this process leads. Returns whether something is under way or due still."""
         until = time.monotonic() + RUN_SECONDS
-        while not stopping.is_set() and time.monotonic() < until:
+        while not stopping.is_set() and leads() and time.monotonic() < until:
             if not self.step(db):
                 return False
         if stopping.is_set():
             self._finish(db)
         return True
+
+    def let_go(self, db: Session) -> bool:
+        """Give back what is ready, and write what is under way: another sends. Returns whether anything is left."""
+        self._give_back_ready(db)
+        self._write(db, WAIT_SECONDS)
+        with self._lock:
+            return self._lanes.places > 0 or bool(self._unwritten) or not self._ended.empty()
+
+    def _give_back_ready(self, db: Session) -> None:
+        with self._lock:
+            ready = self._lanes.discard(lambda _: True)
+        self._due = []
+        if ready:
+            queue.give_back(db, [taken for taken, _ in ready], NOW)
 
     def step(self, db: Session) -> bool:
         """Take what there is room for, and write what has ended meanwhile. Returns whether there is anything to do."""
@@ -272,7 +286,8 @@ class Sender:
         if stale:
             with self._lock:
                 discarded = self._lanes.discard(lambda item: item[0].id in stale)
-            queue.give_back(db, [taken for taken, _ in discarded])
+            # Before those that came after them.
+            queue.give_back(db, [taken for taken, _ in discarded], WebhookDelivery.created_at)
             self._due_lanes.add(taken.lane for taken, _ in discarded)
 
     def _start(self) -> None:
@@ -337,7 +352,8 @@ class Sender:
             logger.log(level, "webhooks: endpoints are looked at with the next outcome: %s", first_line(error))
 
     def _finish(self, db: Session) -> None:
-        """Write the outcomes of what is under way, as far as they come soon."""
+        """Give back what is ready, and write the outcomes of what is under way, as far as they come soon."""
+        self._give_back_ready(db)
         until = time.monotonic() + LAST_SECONDS
         while time.monotonic() < until:
             with self._lock:

@@ -288,6 +288,11 @@ document.addEventListener("change", (event) => {
   if (box.matches("[data-select], [data-select-page], [data-select-all]")) countSelected();
 });
 for (const choose of document.querySelectorAll("[name=choose]")) choose.hidden = true;
+// What was chosen before this script had come, or is brought back by the browser, is shown too.
+for (const box of document.querySelectorAll("[data-choose]")) {
+  const shown = [...box.options].find((each) => each.defaultSelected) ?? box.options[0];
+  if (box.value !== shown?.value) box.form.requestSubmit(box.form.elements.choose);
+}
 
 // ---- times ----------------------------------------------------------------------------------------------------------------
 

@@ -206,7 +206,7 @@ class TestWhatIsReady:
         assert queue.find_stale(db, [taken]) == set()
         queue_anew(db, made, taken)
         assert queue.find_stale(db, [taken]) == {taken.id}
-        queue.give_back(db, [taken])
+        queue.give_back(db, [taken], WebhookDelivery.created_at)
         assert delivery(db).next_attempt_at > delivery(db).created_at
 
     def test_is_sent_before_what_came_later_once_it_is_given_back(self, db: Session, made: WebhookEndpoint) -> None:
@@ -214,7 +214,7 @@ class TestWhatIsReady:
         later = first.created_at + timedelta(microseconds=1000)
         copy_deliveries(db, first, 1, created_at=later, next_attempt_at=later)
         taken = take(db, made)
-        queue.give_back(db, [taken])
+        queue.give_back(db, [taken], WebhookDelivery.created_at)
         assert (taken.id, take(db, made).id) == (first.id, first.id)
 
 

@@ -26,6 +26,7 @@ from tests.support.plans import analyze, plan_of
 from tests.support.retention import forget
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_user
+from tests.support.waiting import wait_for
 from tests.support.webhooks import (
     an_outcome,
     copy_deliveries,
@@ -69,6 +70,29 @@ class TestThePass:
         ended(db, user)
         sender().run(db, stopping)
         assert delivery(db).state == "delivered"
+
+    def test_that_leads_no_more_leaves_the_rest_to_another_sender(self, db: Session, user: UUID, web: Web) -> None:
+        leads, first = threading.Event(), sender()
+        leads.set()
+        endpoint(db, user, web.url())
+        ended(db, user)
+        send(db, first)  # the receiver is known to be fast: the next ones are kept ready
+
+        def slowly(request: BaseHTTPRequestHandler) -> None:
+            leads.clear()
+            time.sleep(0.3)  # the request, and no synchronisation
+            reply(200)(request)
+
+        web.answer["/"] = slowly
+        for _ in range(20):
+            ended(db, user)
+        first.run(db, threading.Event(), leads.is_set)
+        wait_for(lambda: not first.let_go(db), 20, "what was under way to be written")
+        states = [each.state for each in deliveries(db)]
+        assert 2 <= states.count("delivered") < len(states)
+        web.answer["/"] = reply(200)
+        send(db, sender())
+        assert [(each.state, len(each.attempts)) for each in deliveries(db)] == [("delivered", 1)] * 21
 
 
 class TestOrder:

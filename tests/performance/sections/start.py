@@ -41,7 +41,7 @@ def measure(bench: Bench) -> Findings:
         celery = opened.enter_context(Celery("raw", broker=broker))
         database = opened.enter_context(stack.engine.connect())
         request = account.submit(task("measured.stamp", str(bench.directory / "ours")))
-        ours = partial(_start, loopback(stack.url), request, database, bench.directory / "ours")
+        ours = partial(start, loopback(stack.url), request, database, bench.directory / "ours")
         theirs = partial(_start_raw, celery, bench.directory / "raw")
         for once in (ours, theirs):  # connections are made, modules imported
             once()
@@ -69,7 +69,7 @@ def _milliseconds(rounds: list[list[float]], share: float) -> str:
     return f"{1000 * percentile(together, share):.1f}"
 
 
-def _start(address: Address, request: Request, database: SqlConnection, ledger: Path) -> tuple[float, float]:
+def start(address: Address, request: Request, database: SqlConnection, ledger: Path) -> tuple[float, float]:
     """Seconds from the 201 to the claim, and to the body."""
 
     async def submit() -> tuple[str, float]:

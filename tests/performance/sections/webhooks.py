@@ -1,11 +1,18 @@
-"""Webhooks: the sender against bare httpx, and one receiver beside another one that is dead."""
+"""Webhooks: the sender against bare httpx, a receiver beside one that is dead, and starts of tasks beside webhooks."""
 
 import json
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from tests.performance.bench import Bench, Served, finish
+from tests.performance.bench import QUIET, Bench, Served, finish
+from tests.performance.figures import percentile
 from tests.performance.findings import Findings
 from tests.performance.goals import Goal, ratio
+from tests.performance.scenario import task
+from tests.performance.sections.start import start
+from tests.support.loopback import loopback
+from tests.support.stack import Stack
 
 SETTINGS = {"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": "whsec_" + "A" * 43 + "="}
 NUMBER, ROUNDS = 1_000, 3
@@ -33,7 +40,39 @@ def measure(bench: Bench) -> Findings:
     what = f"{BESIDE} events beside {QUEUED:,} to a receiver that never answers"
     findings.compare(what, "without these", Goal(at_most=2), values, note)
     findings.details[what] = found
+    _compare_starts(bench, findings, url, dead)
     return findings
+
+
+def _compare_starts(bench: Bench, findings: Findings, url: str, dead: str) -> None:
+    """Compare the starts of tasks beside a hundred webhooks a second with those beside none, in one deployment."""
+    alone, beside = [], []
+    with ExitStack() as opened:
+        stack = opened.enter_context(bench.new_stack(**SETTINGS))
+        stack.server(options=QUIET)
+        stack.beat()
+        account = bench.sign_in(stack)
+        opened.enter_context(bench.worker(stack))
+        database = opened.enter_context(stack.engine.connect())
+        ledger = bench.directory / "beside-webhooks"
+        one = partial(start, loopback(stack.url), account.submit(task("measured.stamp", str(ledger))), database, ledger)
+        one()
+        for _ in range(bench.size.repeats(ROUNDS)):
+            alone.append(sorted(one()[1] for _ in range(bench.size.starts)))
+            _spread(bench, stack, url, dead)
+            beside.append(sorted(one()[1] for _ in range(bench.size.starts)))
+            stack.sql("DELETE FROM webhook_deliveries")
+    for share in (0.5, 0.99):
+        pairs = [(percentile(b, share), percentile(a, share)) for a, b in zip(alone, beside, strict=True)]
+        note = "{:.1f} against {:.1f} ms at best".format(*(1000 * min(each) for each in zip(*pairs, strict=True)))
+        what = f"start: 201 → first line of the body, p{100 * share:.0f}, beside 100 webhooks/s, a tenth to a dead receiver"
+        findings.compare(what, "beside none", Goal(at_most=1.2), [ratio(*pair) for pair in pairs], note)
+
+
+def _spread(bench: Bench, stack: Stack, url: str, dead: str) -> None:
+    """Queue the webhooks of all the starts to come. A start takes less than a tenth of a second."""
+    words = ["spread", str(max(5, bench.size.starts // 10)), url, dead]
+    finish(bench.part("sending", ["tests.performance.sending", *words], stack.settings))
 
 
 def _receiver(bench: Bench, *words: str) -> Served:

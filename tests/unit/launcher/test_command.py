@@ -3,10 +3,11 @@
 import pytest
 
 from app.launcher import command
-from app.launcher.command import Stopped, Workshop, last_words
+from app.launcher.command import CommandPart, Stopped, Workshop, last_words
 from app.launcher.console import Console
 from app.launcher.datadir import DataDir
 from app.launcher.errors import LauncherError
+from tests.support.waiting import wait_for
 
 
 class PlainEnvironment:
@@ -60,3 +61,17 @@ def test_the_addresses_of_manuals_are_no_last_words():
     )
     assert last_words(["noise", "plain"]) == "plain"
     assert last_words([]) == ""
+
+
+def test_a_part_is_ready_from_its_line_until_its_next_start(tmp_path):
+    (tmp_path / "program.py").write_text("import time; print(open('go').read(), flush=True); time.sleep(600)")
+    shop = Workshop(tmp_path, DataDir(tmp_path / "data"), PlainEnvironment(), Console())
+    part = CommandPart(shop, "program", ["program"], grace=5, ready="is up.")
+    (tmp_path / "go").write_text("it is up.")
+    part.start()
+    wait_for(lambda: part.is_ready, 10, "the line")
+    first = part.ready_at
+    (tmp_path / "go").write_text("it imports")
+    part.start()
+    assert (part.is_ready, part.ready_at > first) == (False, True)
+    part.stop(hurry=lambda: True)

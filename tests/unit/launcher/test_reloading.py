@@ -1,5 +1,6 @@
 """What becomes of changed code: the parts run it if it can be imported, and else go on as they are."""
 
+import math
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ MINE, OURS = Path("/mine/tasks.py"), OWN_CODE / "core" / "ids.py"
 class Watcher:
     def __init__(self, *_: Any) -> None:
         self.changed = set[Path]()
+        self.seen_at = 10.0
 
     @property
     def has_seen(self) -> bool:
@@ -45,9 +47,9 @@ class Process:
         return self.looks > 0
 
     def wait(self, _seconds: float) -> int:
-        for line in self.scene.says:
+        for line in self.scene.says or ["accepted"]:
             self.on_line(line)
-        return 1 if self.scene.says else 0
+        return self.scene.code if self.scene.says else 0
 
     def kill(self) -> None:
         if self.looks > 0:
@@ -87,7 +89,7 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, forks: bool = True) -> None:
         monkeypatch.setattr(reloader, "Watcher", Watcher)
         self.journal, self.lines, self.revived = list[str](), list[str](), list[str]()
-        self.says, self.refusal = list[str](), ""
+        self.says, self.code, self.refusal = list[str](), 1, ""
         self.then: list[Any] = []  # what happens while the next imports are under way
         self.stop_requested, self.made, self.cleared, self.forks = False, 0, 0, forks
         environment = SimpleNamespace(task_packages=lambda: {"mine"}, import_path=lambda: ["/"])
@@ -100,7 +102,8 @@ class Scene:
             adopt=lambda server: self.journal.append(f"adopt {server.name}"),
         )
         self.stop: Any = SimpleNamespace(wait=lambda _: self.stop_requested, requested=False)
-        self.reloader = Reloader(shop, supervisor, self.stop, self.make, self.start, lambda: True)
+        self.ready_at = {"worker1": 2.0, "api": 3.0}  # the parts
+        self.reloader = Reloader(shop, supervisor, self.stop, self.make, self.start, lambda: True, self.started_since)
         self.watcher: Any = self.reloader._watcher
         self.reloader.look()
 
@@ -123,6 +126,9 @@ class Scene:
 
     def start(self, shop: Any) -> None:
         self.journal.append(f"start by {getattr(shop.fork_server, 'name', 'Python')}")
+
+    def started_since(self, moment: float) -> list[str]:
+        return [name for name, ready_at in self.ready_at.items() if ready_at > moment]
 
     def save(self, *paths: Path) -> list[str]:
         """Save the files, and return what is done."""
@@ -177,12 +183,20 @@ def test_what_cannot_be_imported_is_a_line_with_its_place_and_the_parts_go_on(sc
     assert scene.save(MINE) == ["try", "start by server 0"]
 
 
-def test_a_trial_that_ends_without_a_word_is_told_with_where_its_output_is(scene: Scene) -> None:
-    scene.says = ["Fatal Python error: Segmentation fault"]
+@pytest.mark.parametrize(
+    ("code", "says", "told"),
+    [
+        (-11, "", "was ended by SIGSEGV"),
+        (1, "Fatal Python error: Segmentation fault", "ended with exit code 1: Fatal Python error: Segmentation fault"),
+        (0, "a line of the module", "ended with exit code 0: a line of the module"),  # it has accepted nothing
+    ],
+)
+def test_a_trial_that_ends_before_its_end_is_told_with_where_its_output_is(
+    scene: Scene, code: int, says: str, told: str
+) -> None:
+    scene.code, scene.says = code, [says]
     assert scene.save(MINE) == ["try"]
-    assert scene.lines == [
-        "reload: Fatal Python error: Segmentation fault (all of it: /data/log/reload.log): the old code goes on"
-    ]
+    assert scene.lines == [f"reload: the import {told} (all of it: /data/log/reload.log): the old code goes on"]
 
 
 def test_a_service_that_cannot_be_imported_leaves_what_forks_the_parts(scene: Scene) -> None:
@@ -199,6 +213,49 @@ def test_of_two_saves_the_newest_code_is_run_and_nothing_of_the_first_is_left(sc
     assert scene.save(OURS) == ["import server 1", "try", "give up the trial", "stop server 1"]
     assert scene.lines == []
     assert scene.save() == ["import server 2", "try", "adopt server 2", "start by server 2"]
+
+
+def test_a_save_that_comes_as_the_trial_ends_is_tried_before_a_part_is_stopped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = Process.wait
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Process, "wait", lambda self, seconds: (scene.watcher.changed.add(MINE), wait(self, seconds))[1]
+        )
+        assert scene.save(MINE) == ["try"]
+    assert scene.lines == []
+    assert scene.save() == ["try", "start by server 0"]
+
+
+def test_parts_that_were_starting_at_a_save_that_is_refused_may_run_it(scene: Scene) -> None:
+    """They read the files themselves, after the trial of the save before."""
+    scene.says = ["refused: NameError: x"]
+    scene.ready_at = {"worker1": math.inf, "api": 10.1, "beat": 9.0}
+    scene.save(MINE)
+    started = "worker1, api started meanwhile and may run the new files"
+    assert scene.lines == [f"reload: NameError: x: the old code goes on, but {started}"]
+    scene.save()
+    assert len(scene.lines) == 1
+
+
+def test_a_part_that_dies_after_a_save_was_refused_may_run_it_and_is_told_once(scene: Scene) -> None:
+    scene.says = ["refused: NameError: x"]
+    scene.save(MINE)
+    assert scene.lines == ["reload: NameError: x: the old code goes on"]
+    scene.ready_at["api"] = math.inf
+    scene.save()
+    scene.ready_at["api"] = 30.0
+    scene.save()
+    assert scene.lines[1:] == ["reload: api started again and may run the files that were refused"]
+    scene.watcher.seen_at = 40.0  # another save that is refused: it is that of the first that counts
+    scene.save(MINE)
+    assert scene.lines[2].endswith(": the old code goes on, but api started meanwhile and may run the new files")
+    scene.says = []
+    scene.save(MINE)
+    scene.ready_at["worker1"] = math.inf  # of code that was tried
+    scene.lines.clear()
+    assert (scene.save(), scene.lines) == ([], [])
 
 
 @pytest.mark.parametrize("at", ["try", "import server 1"])

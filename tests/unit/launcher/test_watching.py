@@ -1,12 +1,14 @@
 """Which changed files are code, and where they are looked for."""
 
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from watchfiles import Change
 
-from app.launcher.reloader import OWN_CODE, CodeFilter, Watcher, folders_of
+from app.launcher.reloader import NOTICED_SECONDS, OWN_CODE, CodeFilter, Watcher, folders_of
 from tests.support.waiting import wait_for
 
 
@@ -33,6 +35,23 @@ class TestCode:
     )  # fmt: skip
     def test_is_neither_compiled_nor_an_editors_nor_what_a_task_may_write(self, path: str) -> None:
         assert not CodeFilter()(Change.modified, path)
+
+    def test_is_a_folder_of_modules_and_none_of_other_files(self, tmp_path: Path) -> None:
+        """A task may make such folders in its own package."""
+        (tmp_path / "code" / "below").mkdir(parents=True)
+        (tmp_path / "code" / "below" / "module.py").touch()
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "lock").touch()
+        judge = CodeFilter([tmp_path])
+        for change in (Change.added, Change.deleted):
+            assert [
+                name
+                for name in ("code", "code/below", "state", "state/lock", "c")
+                if judge(change, f"{tmp_path}/{name}")
+            ] == ["code", "code/below"]
+        assert not judge(Change.modified, f"{tmp_path}/code")
+        beside_a_single_module = CodeFilter()
+        assert not any(beside_a_single_module(change, f"{tmp_path}/code") for change in Change)
 
 
 class TestFolders:
@@ -82,6 +101,9 @@ class TestWatcher:
         (mine / "module0.new").rename(mine / "module0.py")  # as editors save
         (mine / "module1.py").unlink()
         (tmp_path / "single.py").unlink()
+        before = time.monotonic()
+        wait_for(lambda: watcher.has_seen, 10, "a change to be seen")
+        assert before - NOTICED_SECONDS < watcher.seen_at <= time.monotonic()
 
         def all_seen() -> bool:
             if watcher.has_seen:
@@ -91,6 +113,45 @@ class TestWatcher:
         wait_for(all_seen, 10, "all of the files to be told")
         assert tmp_path / "beside" / "other.py" not in set().union(*batches)
         assert len(batches) < len(names) / 2, "files that are saved together are told together"
+
+    def test_tells_a_change_in_a_folder_that_has_replaced_the_one_of_the_start(
+        self, watcher: Watcher, tmp_path: Path
+    ) -> None:
+        """`rm -rf mine; git checkout mine`, for example: the system watches the folder that has gone."""
+        mine = tmp_path / "mine"
+        mine.rename(tmp_path / "away")
+        wait_for(lambda: mine in watcher.take(), 10, "its absence to be told")
+        mine.mkdir()
+        wait_for(lambda: mine in watcher.take(), 10, "the new folder to be told")
+        later = mine / "later.py"
+        wait_for(lambda: later.write_text("") == 0 and later in watcher.take(), 10, "a change in the new folder")
+        for _ in range(3):  # the new folder may have the number of the old one
+            shutil.rmtree(mine)
+            mine.mkdir()
+            wait_for(lambda: later.write_text("") == 0 and later in watcher.take(), 10, "a change in the newest folder")
+
+    def test_tells_a_folder_with_code_that_was_moved(self, watcher: Watcher, tmp_path: Path) -> None:
+        mine, seen = tmp_path / "mine", set[Path]()
+
+        def is_seen(path: Path) -> bool:
+            seen.update(watcher.take())
+            return path in seen
+
+        (mine / "sub" / "below").mkdir(parents=True)
+        wait_for(
+            lambda: (
+                (mine / "sub" / "below" / "module.py").write_text("") == 0
+                and is_seen(mine / "sub" / "below" / "module.py")
+            ),
+            10,
+            "the module",
+        )
+        (mine / "sub").rename(mine / "other")
+        wait_for(lambda: is_seen(mine / "other"), 10, "the new name")
+        assert is_seen(mine / "sub")
+        (mine / "other").rename(tmp_path / "away")
+        seen.clear()
+        wait_for(lambda: is_seen(mine / "other"), 10, "that it is gone")
 
     def test_that_cannot_watch_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         said = list[str]()

@@ -36,7 +36,7 @@ def lead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Lease | None], None]:
     """Whether this process leads. It does."""
 
     def set_lease(held: Lease | None) -> None:
-        monkeypatch.setattr(lease, "acquire", lambda *_: held)
+        monkeypatch.setattr(lease, "acquire", lambda *_, **__: held)
 
     set_lease(Lease(may_rescue=True))
     monkeypatch.setattr(lease, "release", lambda *_: None)
@@ -157,6 +157,69 @@ class TestARound:
     def test_runs_a_rare_pass_that_failed_when_its_time_has_come(self, ran: Ran) -> None:
         rounds(ran.one("rare", WRONG, every=EACH_MINUTE), number=2)
         assert ran == ["rare"]
+
+
+class TestALeaseThatIsLost:
+    def test_ends_what_a_pass_with_a_thread_has_under_way(
+        self, ran: Ran, lead: Callable[[Lease | None], None]
+    ) -> None:  # fmt: skip
+        left = iter((True, False))
+
+        def let_go(_db: Session) -> bool:
+            ran.append("let go")
+            return next(left, False)
+
+        one = replace(ran.one("long", every=0.01, needs=Needs.THREAD), let_go=let_go)
+        maintenance = Maintenance(get_settings(), (one,))
+        maintenance.start()
+        try:
+            wait_for(lambda: "long" in ran, 10, "the pass to run")
+            lead(None)
+            wait_for(lambda: ran.count("let go") >= 2, 10, "it to let go of all")
+            assert not maintenance.leads
+        finally:
+            maintenance.stop()
+
+    def test_leaves_the_other_passes_of_the_round(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
+        """A pass takes longer than the lease, and another process leads meanwhile."""
+
+        def takes_long(_db: Session, _this: Round) -> None:
+            lead(None)
+            maintenance._leads_until = time.monotonic() + 0.1
+
+        long = Pass("long", EACH_ROUND, Needs.DATABASE, takes_long)
+        maintenance = Maintenance(get_settings(), (long, ran.one("next")))
+        with Session() as db:
+            assert not maintenance.run_once(db)
+        assert not ran
+
+    def test_ends_with_its_time_where_the_database_is_away(
+        self, ran: Ran, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        maintenance = Maintenance(Settings(maintenance_lease_seconds=0.01), (ran.one("one"),))
+        with Session() as db:
+            assert maintenance.run_once(db)
+
+            def away(*_: Any, **__: Any) -> None:
+                raise OUTAGE
+
+            monkeypatch.setattr(lease, "acquire", away)
+            with pytest.raises(OperationalError):
+                maintenance.run_once(db)
+        wait_for(lambda: not maintenance.leads, 5, "the lease to run out")
+
+
+class TestStandingBy:
+    def test_takes_one_thread(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
+        lead(None)
+        maintenance = Maintenance(get_settings(), (ran.one("alone", needs=Needs.THREAD),))
+        maintenance.start()
+        try:
+            assert [each.name for each in maintenance._threads] == ["maintenance"]
+            lead(Lease(may_rescue=True))
+            wait_for(lambda: "alone" in ran, 10, "the pass to run")
+        finally:
+            maintenance.stop()
 
 
 class TestAnIdleRound:
