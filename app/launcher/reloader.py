@@ -272,23 +272,38 @@ class Watcher:
 
     def _watch(self, folders: set[Path]) -> None:
         """Watch these folders, and anew where one was replaced: the system watches the one that has gone."""
-        is_whole, replaced = folders is self._whole, set[Path]()
+        replaced = set[Path]()
         try:
             while not self._stop.is_set():
-                known = {folder: _identity(folder) for folder in folders}
-                for changes in watch(
-                    *folders, watch_filter=CodeFilter(folders if is_whole else ()), debounce=DEBOUNCE_MS,
-                    stop_event=self._stop, rust_timeout=IDENTITY_MS, yield_on_timeout=True, recursive=is_whole,
-                ):  # fmt: skip
-                    changed = {Path(path) for _, path in changes}
-                    self._take_up(changed | replaced)
-                    found = {folder: _identity(folder) for folder in folders}  # a deleted one's may be given again
-                    replaced = {folder for folder in folders if found[folder] != known[folder] or folder in changed}
-                    known = found
-                    if replaced and None not in found.values():
-                        break
+                if missing := {folder for folder in folders if _identity(folder) is None}:
+                    replaced |= missing
+                    self._stop.wait(IDENTITY_MS / 1000)
+                    continue
+                try:
+                    replaced = self._watch_until_replaced(folders, replaced)
+                except FileNotFoundError:  # deleted since: waited for above
+                    replaced = set(folders)
         except (OSError, RuntimeError) as error:  # the system watches no more files, for example
             self._tell(f"reload: {', '.join(map(str, sorted(folders)))} cannot be watched: {error}")
+
+    def _watch_until_replaced(self, folders: set[Path], replaced: set[Path]) -> set[Path]:
+        """Watch these folders until others stand in their places. Returns these, which are told with the next change.
+
+        `replaced` are those of before. Raises FileNotFoundError where one has gone meanwhile.
+        """
+        is_whole, known = folders is self._whole, {folder: _identity(folder) for folder in folders}
+        for changes in watch(
+            *folders, watch_filter=CodeFilter(folders if is_whole else ()), debounce=DEBOUNCE_MS,
+            stop_event=self._stop, rust_timeout=IDENTITY_MS, yield_on_timeout=True, recursive=is_whole,
+        ):  # fmt: skip
+            changed = {Path(path) for _, path in changes}
+            self._take_up(changed | replaced)
+            found = {folder: _identity(folder) for folder in folders}  # a deleted one's may be given again
+            replaced = {folder for folder in folders if found[folder] != known[folder] or folder in changed}
+            known = found
+            if replaced:
+                break
+        return replaced
 
     def _take_up(self, changed: set[Path]) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from watchfiles import Change
 
+from app.launcher import reloader
 from app.launcher.reloader import NOTICED_SECONDS, OWN_CODE, CodeFilter, Watcher, folders_of
 from tests.support.waiting import wait_for
 
@@ -154,12 +155,16 @@ class TestWatcher:
         wait_for(lambda: is_seen(mine / "other"), 10, "that it is gone")
 
     def test_that_cannot_watch_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError("OS file watch limit reached")
+
         said = list[str]()
         made = Watcher([], [], said.append)
-        monkeypatch.setattr(made, "_whole", {tmp_path / "missing"})
+        monkeypatch.setattr(made, "_whole", {tmp_path})
+        monkeypatch.setattr(reloader, "watch", refuse)
         made.start()
         wait_for(lambda: said, 10, "the line")
-        assert said[0].startswith(f"reload: {tmp_path}/missing cannot be watched: ")
+        assert said == [f"reload: {tmp_path} cannot be watched: OS file watch limit reached"]
         made.stop()
 
 
