@@ -61,7 +61,7 @@ PAGE_FOOT = """
 
 | variable | read by | meaning |
 |---|---|---|
-| `PROMETHEUS_MULTIPROC_DIR` | prometheus_client | An empty directory, shared by all API and worker processes: `/metrics` then adds their counts up ([operations](operations.md#metrics)). |
+| `PROMETHEUS_MULTIPROC_DIR` | prometheus_client | An empty directory, shared by all API, worker and beat processes: `/metrics` then adds their counts up ([operations](operations.md#metrics)). |
 | `FORWARDED_ALLOW_IPS` | uvicorn, `run_server.py`, `python -m app serve` | Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count ([deployment](deployment.md#behind-a-proxy)). |
 | `TASK_SERVICE_URL` | clients, and what these documents have you paste | The address of the service, without a path. `run_server.py` writes that of its start to `.data/env`. |
 | `LC_ALL`, `LANG`, `NO_COLOR` | `python -m app doctor`, `task-service` | The language of their texts, and whether they are without colour ([repair](repair.md#doctor), [command line](command-line.md)). |
