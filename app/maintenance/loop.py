@@ -134,7 +134,6 @@ class Maintenance:
         self._link = BrokerLink()
         # By the monotonic clock: an outage ends it, too.
         self._leads_until = float("-inf")
-        self._others_started = False
         self._in_rounds = [one for one in passes if one.needs is not Needs.THREAD]
         self._by_themselves = [one for one in passes if one.needs is Needs.THREAD]
         self._round_query, self._thread_query = WorkQuery(self._in_rounds), WorkQuery(self._by_themselves)
@@ -148,7 +147,6 @@ class Maintenance:
         """Run in threads of this process until `stop`."""
         if not self._threads:
             self._stopping.clear()
-            self._others_started = False
             self._start_thread("maintenance", self._run)
 
     @property
@@ -157,18 +155,17 @@ class Maintenance:
         return time.monotonic() < self._leads_until
 
     def _start_others(self) -> None:
-        """Start the threads of the passes that have one of their own, once this process leads for the first time."""
-        if self._others_started:
-            return
-        self._others_started = True
+        """Start the threads of the passes that have one of their own, as far as they do not run yet."""
         if self._thread_query.passes:
             self._start_thread("maintenance-look", self._signal_work)
         for one in self._by_themselves:
             self._start_thread(f"maintenance-{one.name}", self._run_alone, one)
 
     def _start_thread(self, name: str, run: Callable[..., None], *given: Pass) -> None:
-        self._threads.append(threading.Thread(target=run, args=given, name=name, daemon=True))
-        self._threads[-1].start()
+        if name not in {each.name for each in self._threads}:
+            thread = threading.Thread(target=run, args=given, name=name, daemon=True)
+            thread.start()  # where the system gives none, the next round tries again
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """Stop after the passes under way and let another process lead at once.

@@ -393,7 +393,7 @@ def find_stale(db: Session, taken: Collection[Taken]) -> set[UUID]:
     return {each.id for each in taken if (each.id, each.lease, each.endpoint_at) not in stand}
 
 
-def give_back(db: Session, taken: Collection[Taken], due: sa.ColumnElement[datetime] | Any) -> None:
+def give_back(db: Session, taken: Collection[Taken], due: sa.SQLColumnExpression[datetime]) -> None:
     """Have these due again at that time of the past or the present, as far as they are this sender's still.
 
     Another sender looks every 30 s only for what is due since long ago.

@@ -210,6 +210,27 @@ class TestALeaseThatIsLost:
 
 
 class TestStandingBy:
+    def test_a_thread_that_the_system_has_not_given_is_started_at_the_next_round(
+        self, ran: Ran, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start, refused = Thread.start, list[str]()
+
+        def refuse_once(thread: Thread) -> None:
+            if thread.name == "maintenance-second" and not refused:
+                refused.append(thread.name)
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(Thread, "start", refuse_once)
+        passes = tuple(ran.one(name, every=0.01, needs=Needs.THREAD) for name in ("first", "second"))
+        maintenance = Maintenance(get_settings(), passes)
+        maintenance.start()
+        try:
+            wait_for(lambda: {"first", "second"} <= {*ran}, 10, "both passes to run")
+        finally:
+            maintenance.stop()
+        assert refused
+
     def test_takes_one_thread(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
         lead(None)
         maintenance = Maintenance(get_settings(), (ran.one("alone", needs=Needs.THREAD),))
