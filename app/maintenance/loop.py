@@ -267,7 +267,7 @@ class Maintenance:
 
     def _hold_lease(self, db: Session) -> Lease | None:
         """Take or renew the lease. Returns None where another process leads."""
-        led, begun = self.leads, time.monotonic()
+        led, begun = self._leads_until > float("-inf"), time.monotonic()  # also where that time is over
         held = lease.acquire(db, self.id, self._settings, as_beat=self._as_beat)
         self._leads_until = float("-inf") if held is None else begun + self._settings.maintenance_lease_seconds
         if (held is not None) != led:

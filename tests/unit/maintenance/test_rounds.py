@@ -208,6 +208,19 @@ class TestALeaseThatIsLost:
                 maintenance.run_once(db)
         wait_for(lambda: not maintenance.leads, 5, "the lease to run out")
 
+    def test_is_told_also_where_its_time_was_over(
+        self, ran: Ran, lead: Callable[[Lease | None], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As of a process that was frozen: its log must not end with the word that it leads."""
+        caplog.set_level("INFO")
+        maintenance = Maintenance(Settings(maintenance_lease_seconds=0.01), (ran.one("one"),))
+        with Session() as db:
+            assert maintenance.run_once(db)
+            wait_for(lambda: not maintenance.leads, 5, "the lease to run out")
+            lead(None)
+            assert not maintenance.run_once(db)
+        assert [each.message.rpartition(f"{maintenance.id} ")[2] for each in caplog.records] == ["leads", "stands by"]
+
 
 class TestStandingBy:
     def test_a_thread_that_the_system_has_not_given_is_started_at_the_next_round(
