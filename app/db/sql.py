@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         attempts as attempts,
         claims as claims,
         counts as counts,
+        dependencies as dependencies,
         held_tasks as held_tasks,
         limits as limits,
         live as live,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import psycopg2
@@ -36,12 +37,13 @@ _NOT_PREPARED_HERE = errorcodes.INVALID_SQL_STATEMENT_NAME
 _TRIES = 2
 
 Process = Callable[[Any], Any]
+Statement = Insert | Update | Select[Any]
 
 
 class Prepared:
     """A statement as PostgreSQL prepares it: constants stand in the text, a caller's values are $1, $2, …"""
 
-    def __init__(self, statement: Insert | Update | Select[Any]) -> None:
+    def __init__(self, statement: Statement) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         names: list[str] = compiled.positiontup or []
         binds = {name: compiled.binds[name] for name in names}
@@ -63,6 +65,7 @@ class Prepared:
             lambda found: f"%({given[int(found.group(1)) - 1]})s", self.text.replace("%", "%%")
         )
         self._given = [(name, binds[name].type.bind_processor(_DIALECT)) for name in given]
+        self.number, self.parts = len(given), (self,)
         types = [column.type for column in statement.exported_columns]
         # The driver has read JSONB already.
         processes = [None if isinstance(each, JSONB) else each.result_processor(_DIALECT, None) for each in types]
@@ -90,12 +93,31 @@ def _literal(value: Any) -> str:
     return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
+class Together:
+    """Several statements in one message, which is one transaction. Each may name any of the parameters."""
+
+    def __init__(self, parts: tuple[Prepared, ...]) -> None:
+        self.parts = parts
+        self.name = parts[-1].name
+        self.call, self.inline = ("; ".join(texts) for texts in zip(*((p.call, p.inline) for p in parts), strict=True))
+        self.row = parts[-1].row
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        return [value for part in self.parts for value in part.values(parameters)]
+
+    def named(self, values: list[Any]) -> dict[str, Any]:
+        left = iter(values)
+        return {
+            name: value for part in self.parts for name, value in part.named(list(islice(left, part.number))).items()
+        }
+
+
 @lru_cache(maxsize=64)
-def _prepared(statement: Insert | Update | Select[Any]) -> Prepared:
-    return Prepared(statement)
+def _prepared(statement: Statement | tuple[Statement, ...]) -> Prepared | Together:
+    return Together(tuple(map(Prepared, statement))) if isinstance(statement, tuple) else Prepared(statement)
 
 
-def build(*statements: Insert | Update | Select[Any]) -> None:
+def build(*statements: Statement) -> None:
     """Compile these before a fork, so that the children need not."""
     for statement in statements:
         _prepared(statement)
@@ -126,8 +148,11 @@ class PreparedConnection:
         self._known: set[str] = set()
         self._may_prepare = True
 
-    def execute(self, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]) -> Answer:
-        """One round trip, one transaction. Raises SQLAlchemy's DBAPIError."""
+    def execute(self, statement: Statement | tuple[Statement, ...], parameters: Mapping[str, Any]) -> Answer:
+        """One round trip, one transaction; of several statements, the rows are the last one's.
+
+        Raises SQLAlchemy's DBAPIError.
+        """
         prepared = _prepared(statement)
         values = prepared.values(parameters)
         try:
@@ -137,15 +162,16 @@ class PreparedConnection:
         except psycopg2.Error as error:
             raise _told(error, prepared.name) from error
 
-    def _run(self, cursor: Any, prepared: Prepared, values: list[Any]) -> None:
+    def _run(self, cursor: Any, prepared: Prepared | Together, values: list[Any]) -> None:
         for _ in range(_TRIES * self._may_prepare):
-            self._prepare(cursor, prepared)
+            for part in prepared.parts:
+                self._prepare(cursor, part)
             try:
                 cursor.execute(prepared.call, values)
             except psycopg2.OperationalError as error:
                 if error.pgcode != _NOT_PREPARED_HERE:
                     raise
-                self._known.discard(prepared.name)
+                self._known.difference_update(part.name for part in prepared.parts)
             else:
                 return
         self._may_prepare = False
@@ -209,7 +235,7 @@ def prepared_connection() -> Iterator[PreparedConnection]:
 
 
 def execute_prepared(
-    connection: Connection, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]
+    connection: Connection, statement: Statement | tuple[Statement, ...], parameters: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
     """As `connection.execute` for a connection in autocommit, with the statement prepared on it: it is planned once.
 
@@ -228,9 +254,7 @@ def execute_prepared(
         raise
 
 
-def rows_of(
-    db: Session | Connection, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]
-) -> Sequence[Sequence[Any]]:
+def rows_of(db: Session | Connection, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     """Return the rows of a statement in the session's transaction, or prepared on a connection in autocommit."""
     if isinstance(db, Session):
         return db.execute(statement, parameters).all()

@@ -75,11 +75,23 @@ class Waiting(Protocol):
     @property
     def user_limited(self) -> bool | None: ...
 
+    @property
+    def is_placed(self) -> bool: ...
+
 
 def wake_known(db: Session, tasks: Sequence[Waiting]) -> None:
     """Wake slots for tasks whose queue, user and limit the caller has read."""
+    if tasks:
+        after_commit(db, partial(wake_committed, tasks, db.get_bind()))
+
+
+def wake_committed(tasks: Sequence[Waiting], database: sa.Engine | sa.Connection | None = None) -> None:
+    """Wake slots for such tasks, whose release is committed. Those that have no turns yet are given theirs."""
     due = [(task.id, task.queue, _first_place(task.user_id, task.limit, task.user_limited)) for task in tasks]
-    after_commit(db, partial(_place, db.get_bind(), due))
+    without = [each for each, task in zip(due, tasks, strict=True) if not task.is_placed]
+    if without:
+        _place(database or engine(), without)
+    _wake([(queue, place) for (_, queue, place), task in zip(due, tasks, strict=True) if task.is_placed])
 
 
 def wake(db: Session, task_id: UUID, queue: str) -> None:
@@ -105,7 +117,7 @@ def _publish(rows: Sequence[dict[str, Any]], unplaced_on: sa.Engine | sa.Connect
 def _place(database: sa.Engine | sa.Connection, due: Sequence[_Due]) -> None:
     """Give committed tasks their turns. Where that fails, maintenance does at its next pass."""
     try:
-        with _connected(database) as db:
+        with connected(database) as db:
             placed = turns.place(db, [task_id for task_id, _, _ in due])
     except SQLAlchemyError as error:
         logger.warning("%d tasks get their turns by maintenance: %s", len(due), first_line(error))
@@ -115,7 +127,7 @@ def _place(database: sa.Engine | sa.Connection, due: Sequence[_Due]) -> None:
 
 
 @contextmanager
-def _connected(database: sa.Engine | sa.Connection) -> Iterator[sa.Connection | Session]:
+def connected(database: sa.Engine | sa.Connection) -> Iterator[sa.Connection | Session]:
     """A connection in autocommit; on a database of the caller's own a transaction."""
     if database is engine():  # nearly always
         with autocommit_engine().connect() as connection:

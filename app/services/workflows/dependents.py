@@ -6,10 +6,10 @@ sure: the end of a task that others depend on writes a row, in its own transacti
 `note_in_workflows` notes what became of the tasks of workflows: the end of the last one ends the workflow. Its row is
 locked meanwhile: of two tasks that end at once, the second one is seen to be the last.
 
-`release_children` has what depends on tasks go on right after they have ended, off the path of whoever has ended them.
-The children come first, in a transaction of their own, as they can start then. The rows of the outbox are handed over
-behind them, which notes the ends in workflows, and finds the children done. What is lost with the process, maintenance
-does within a pass.
+`release_children` has what depends on tasks go on right after they have ended, off the path of whoever has ended them;
+`release_at_once` on it, where nothing else waits. The children that run come first, in a transaction of their own. The
+rows of the outbox are handed over behind them, which notes the ends in workflows, revokes what has a failed parent, and
+finds the other children done. What is lost with the process, maintenance does within a pass.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 
 from app.core.fork import PerProcess
 from app.db.background import Background
-from app.db.session import SessionLocal, transaction
-from app.db.statements import dependencies, workflows
+from app.db.session import SessionLocal, engine
+from app.db.sql import dependencies, prepared
+from app.db.statements import workflows
 from app.db.transactions import after_commit
 from app.models.outbox import ConsumerNumber
 from app.models.task import TERMINAL, Task, TaskStatus
@@ -45,37 +46,17 @@ def settle_ends(db: Session, ids: Collection[UUID]) -> None:
 def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
     """Let the children of those of these tasks go on that have ended, or revoke them with all that depends on them.
 
-    Returns the tasks that it has revoked. Two parents that end at once wait here for the row of their child: the second
-    one sees that the first has ended.
+    Returns the tasks that it has revoked.
     """
     revoked = set[UUID]()
     ended: Collection[UUID] = ids
     while ended:
-        ended = _go_on(db, ended)
+        due_tasks.wake_known(db, dependencies.let_go_on(db, ended))
+        ended = dependencies.close_failed(db, ended)
+        if ended:
+            ends.end_tasks(db, ends.withdrawn(PARENT_FAILED), Task.id.in_(ended))
         revoked |= ended
     return revoked
-
-
-def _go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Do one level of `go_on`. Returns the tasks that it has revoked, whose children are next."""
-    waiting = dependencies.waiting_children(db, ids)
-    if not waiting:
-        return set()
-    children = dependencies.lock_children(db, waiting)
-    # Behind the lock: a retry of a parent holds it, too. Who has come since is told of by another end.
-    edges = [edge for edge in dependencies.open_edges(db, ids) if edge.has_ended and edge.child_id in waiting]
-    if not edges:
-        return set()
-    dependencies.close_edges(db, edges)
-    failed = {edge.child_id for edge in edges if not edge.lets_go_on} & children.keys()
-    if failed:
-        ends.end_tasks(db, ends.withdrawn(PARENT_FAILED), Task.id.in_(failed))
-    left = {edge.child_id for edge in edges} & children.keys() - failed
-    free = left - dependencies.still_waiting(db, left) if left else left
-    if free:
-        dependencies.release(db, free)
-        due_tasks.wake_known(db, [children[each] for each in sorted(free)])
-    return failed
 
 
 def _settle_all(db: Session, events: Sequence[TaskEvent]) -> None:
@@ -125,9 +106,10 @@ EACH_SECONDS, PACE_SECONDS = 0.001, 0.04
 
 
 def _release(ids: Collection[UUID]) -> float:
-    with SessionLocal() as db, transaction(db):
-        revoked = go_on(db, ids)
-    _noter().enqueue({*ids, *revoked})
+    with due_tasks.connected(engine()) as db:
+        children = dependencies.let_go_on(db, ids)
+    due_tasks.wake_committed(children)
+    _noter().enqueue(ids)
     return min(PACE_SECONDS, len(ids) * EACH_SECONDS)
 
 
@@ -145,6 +127,17 @@ _noter = PerProcess(
         "ends of workflows", "what ends of tasks mean for workflows is left to maintenance", _hand_over
     )
 )
+
+
+def release_at_once(db: prepared.PreparedConnection, task_id: UUID) -> list[dependencies.Child]:
+    """Have the children of this task go on, whose end is committed, before the call returns. Returns them.
+
+    The caller wakes slots for them (`due_tasks.wake_committed`). Raises DBAPIError: then `release_children` has it
+    done, or maintenance.
+    """
+    children = dependencies.let_go_on(db, [task_id])
+    _noter().enqueue([task_id])
+    return children
 
 
 def release_children(ids: Collection[UUID]) -> None:

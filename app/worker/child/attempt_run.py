@@ -17,7 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.json_text import dump_json
 from app.core.task_bodies import belongs_to, coroutine_runner, threads_of
+from app.db.outage import first_line
 from app.db.sql import attached_rows, prepared
+from app.db.statements.dependencies import Child
 from app.db.statements.task_moves import Cause
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.messaging import hints
@@ -55,11 +57,16 @@ BODY_STOPS: dict[Stop, type[BodyStop]] = {
 class AttemptRun:
     """A claimed attempt in this child. What it writes is fenced: once the attempt is lost it writes nothing.
 
-    `begun_after`: how many seconds after the claim it begins.
+    `begun_after`: how many seconds after the claim it begins. `is_alone`: no other row was claimed with it.
     """
 
-    def __init__(self, claim: ReadyClaim, child: ChildProcess, begun_after: float = 0.0) -> None:
+    def __init__(
+        self, claim: ReadyClaim, child: ChildProcess, begun_after: float = 0.0, *, is_alone: bool = False
+    ) -> None:  # fmt: skip
         self.claim = claim
+        self._is_alone = is_alone
+        # What its end has let go on: the process takes one of them, or wakes slots for them.
+        self.freed: list[Child] = []
         self._child = child
         self.current = CurrentAttempt(
             claim.id, claim.attempt, child.slot.settled, before_end=self._write_rests, begun_after=begun_after
@@ -227,7 +234,8 @@ class AttemptRun:
     def succeed(self, result: Any, *, later: bool = False) -> None:
         """Write the success; with `later`, have the parent write it some milliseconds later, where that is possible."""
         try:
-            if later and self._hand_over(result):
+            # Where nothing else waits for this process, what depends on the task goes on soonest from here.
+            if later and not (self._is_alone and self.claim.has_children) and self._hand_over(result):
                 return
             self._end(ends.succeeded(result))
         except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
@@ -294,12 +302,22 @@ class AttemptRun:
             raise SystemExit(1) from None
         self._free_place()
         if self.claim.has_children:
-            dependents.release_children([self.task_id])
+            self._release_children(ending)
         if self.current.settled:
             return
         hints.changed(self.task_id)
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
+
+    def _release_children(self, ending: Ending) -> None:
+        if self._is_alone and ending.cause is Cause.SUCCEEDED:
+            try:
+                self.freed = deliver(lambda db: dependents.release_at_once(db, self.task_id), seconds=0)
+            except (Undeliverable, SQLAlchemyError) as error:
+                logger.warning("what depends on task %s goes on a little later: %s", self.task_id, first_line(error))
+            else:
+                return
+        dependents.release_children([self.task_id])
 
     def _free_place(self) -> None:
         """Free the slot: the body has ended, whoever has ended the attempt."""

@@ -22,12 +22,14 @@ from app.core.redacted_text import redact_text
 from app.db.outage import first_line
 from app.db.sql import claims as statements, prepared
 from app.db.statements import pending_rows
+from app.db.statements.dependencies import Child
 from app.db.statements.limit_places import BEGIN_SECONDS
 from app.messaging import hints, wakeups
 from app.messaging.broker import BrokerLink
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
+from app.services.tasks import due_tasks
 from app.worker.child.attempt_run import AttemptRun, patience
 from app.worker.child.left_transactions import roll_back_connections
 from app.worker.child.process import ChildProcess
@@ -79,6 +81,7 @@ class Taker:
         self._places = {name: place for place, name in enumerate(self._known)}
         self._events = TaskEvents(app, node_name, child.of_worker)
         self._is_woken = True  # and has not claimed since
+        self._freed: list[Child] = []  # by the last rows
         self._durations: dict[str, float] = {}  # of each task's last runs, in seconds
 
     def serve(self) -> None:
@@ -97,14 +100,24 @@ class Taker:
             if not claims:
                 return
             self._is_woken = False
+            self._freed = []
             is_over = self._run_all(claims, claimed_at) >= until
             is_spent = self._child.tasks_left.number <= 0
-            if is_over or is_spent or self._child.is_leaving():
+            is_last = is_over or is_spent or self._child.is_leaving()
+            self._wake_freed(goes_on=not is_last)
+            if is_last:
                 wakeups.publish([claims[-1].queue])  # for another slot, or this one in its next turn
                 if is_spent:
                     wakeups.flush()  # the process ends
                 return
         wakeups.publish(self._queues)  # for this slot in its next turn
+
+    def _wake_freed(self, *, goes_on: bool) -> None:
+        """Wake slots for what the end of a row has let go on; none for one that this process looks for itself next."""
+        own = next((child for child in self._freed if goes_on and child.queue in self._queues), None)
+        if own is not None:
+            self._is_woken = True
+        due_tasks.wake_committed([child for child in self._freed if child is not own or not child.is_placed])
 
     def rest(self) -> None:
         """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""
@@ -173,8 +186,9 @@ class Taker:
                 self._child.slot.not_begun()
                 self._give_back(claims[number:])
                 break
-            run = AttemptRun(claim, self._child, now - received_at if number else 0.0)
+            run = AttemptRun(claim, self._child, now - received_at if number else 0.0, is_alone=len(claims) == 1)
             self._trace(run)
+            self._freed += run.freed
             ended = time.monotonic()
             before = self._durations.get(claim.celery_task_name, ended - now)
             self._durations[claim.celery_task_name] = before + (ended - now - before) / WEIGHT

@@ -1,0 +1,116 @@
+"""The edges between tasks: which child waits for which parent."""
+
+from collections.abc import Collection
+from typing import Any, cast
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from app.db.postgresql.prepared import PreparedConnection, Statement, execute_prepared
+from app.db.postgresql.transitions import in_state
+from app.db.postgresql.turns import turns_of
+from app.db.statements import dependencies
+from app.db.statements.dependencies import IS_DEPENDENT, RELEASED, Child, close_failed
+from app.db.statements.pending_rows import LINE, PLACE_BATCH
+from app.db.statements.tables import TASKS
+from app.db.transactions import SET_LOCAL
+from app.ddl.clock import NOW
+from app.models.task import ACTIVE, TaskDependency, TaskStatus
+
+__all__ = ["Child", "close_failed", "let_go_on"]
+
+Executor = Session | sa.Connection | PreparedConnection
+
+_D = cast("sa.Table", TaskDependency.__table__)
+_IDS = ARRAY(sa.Uuid)
+
+
+# One message, one transaction. Each statement has a snapshot of its own, as those of the portable form: what is behind
+# the locks sees what another transaction has committed that had held them. One statement would see the edges as they
+# were before its locks. What the first one finds is kept for the others in settings that end with the transaction.
+_WAITING, _LOCKED = "task_service.waiting_children", "task_service.locked_children"
+_PARENTS = sa.any_(sa.bindparam("p_parents", type_=_IDS))
+_IS_OPEN = (_D.c.parent_id == _PARENTS, _D.c.is_open)
+# The plans find rows by their keys, however small the tables were when PostgreSQL made them. And nobody waits here for
+# a transaction that is not over: the outbox has it done later.
+_SETTINGS = {**dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"), "lock_timeout": "200ms"}
+
+
+def _keep(name: str, ids: sa.ColumnElement[UUID]) -> sa.ColumnElement[str]:
+    array = sa.func.coalesce(sa.func.array_agg(ids), sa.cast(sa.literal_column("'{}'"), _IDS))
+    return sa.func.set_config(name, sa.select(sa.cast(array, sa.Text)).scalar_subquery(), sa.true())
+
+
+def _kept(name: str) -> sa.ColumnElement[Any]:
+    return sa.any_(sa.cast(sa.func.current_setting(name), _IDS))
+
+
+def _lock_statement() -> sa.Select[Any]:
+    waiting = sa.select(_D.c.child_id).distinct().where(*_IS_OPEN).cte("waiting")
+    locked = (
+        sa.select(TASKS.c.id)
+        .where(TASKS.c.id.in_(sa.select(waiting.c.child_id)), in_state(TaskStatus.PENDING), IS_DEPENDENT)
+        .order_by(TASKS.c.id)
+        .with_for_update(key_share=True)
+        .cte("locked")
+    )
+    kept: list[Any] = [_keep(_WAITING, waiting.c.child_id), _keep(_LOCKED, locked.c.id)]
+    return sa.select(*kept)
+
+
+def _close_statement() -> sa.Update:
+    parent = TASKS.alias("parent")
+
+    def has_parent(*where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        return sa.exists().where(parent.c.id == _D.c.parent_id, *where)
+
+    lets_go_on = sa.or_(
+        has_parent(parent.c.status == TaskStatus.SUCCEEDED.value),
+        sa.and_(_D.c.goes_on, ~has_parent(sa.or_(*(parent.c.status == each for each in sorted(ACTIVE))))),
+    )
+    return sa.update(_D).where(*_IS_OPEN, _D.c.child_id == _kept(_WAITING), lets_go_on).values(is_open=sa.false())
+
+
+def _release_statement() -> sa.Select[Any]:
+    waits = sa.exists().where(_D.c.child_id == TASKS.c.id, _D.c.is_open)
+    is_due = sa.or_(TASKS.c.run_at.is_(None), TASKS.c.run_at <= NOW).label("is_due")
+    free = (
+        sa.select(TASKS.c.id, *(TASKS.c[name] for name in LINE), is_due)
+        .where(TASKS.c.id == _kept(_LOCKED), ~waits)
+        .cte("free")
+    )
+    # Too many would hold the turns of their user for long: these get theirs later, in batches.
+    are_few = sa.select(sa.func.count()).select_from(free).scalar_subquery() <= PLACE_BATCH
+    turns = turns_of(free, sa.and_(free.c.is_due, are_few))
+    columns = [TASKS.c[name] for name in Child._fields[:-1]]
+    placed = sa.update(TASKS).where(TASKS.c.id == turns.c.id).values(turn=turns.c.turn, **RELEASED)
+    others = sa.select(free.c.id).where(sa.or_(~free.c.is_due, ~are_few))
+    unplaced = sa.update(TASKS).where(TASKS.c.id.in_(others)).values(**RELEASED)
+    with_turn = placed.returning(*columns, sa.true().label("is_placed")).cte("with_turn")
+    without = unplaced.returning(*columns, sa.false().label("is_placed")).cte("without")
+    return sa.select(sa.union_all(sa.select(with_turn), sa.select(without)).subquery())
+
+
+_LET_GO_ON: tuple[Statement, ...] = (
+    _lock_statement().execution_options(**{SET_LOCAL: _SETTINGS}),
+    _close_statement(),
+    _release_statement(),
+)
+
+
+def let_go_on(db: Executor, parents: Collection[UUID]) -> list[Child]:
+    """As the portable form, in one message: children that are due have their turns at once, but for too many of them.
+
+    Raises OperationalError (`is_locked`) where another transaction holds a child, or the turns of its user. In the
+    transaction of a session it is the portable form.
+    """
+    if isinstance(db, Session):
+        return dependencies.let_go_on(db, parents)
+    values = {"p_parents": list(parents)}
+    if isinstance(db, PreparedConnection):
+        rows = db.execute(_LET_GO_ON, values).all()
+    else:
+        rows = execute_prepared(db, _LET_GO_ON, values)
+    return sorted(Child(*row) for row in rows)
