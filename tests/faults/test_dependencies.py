@@ -11,17 +11,15 @@ from tests.support.running import TASKS
 from tests.support.spelling import id_of
 
 WIDTH, LAYERS = 6, 4
-# Around each commit: of the parent's end, of the release, of the turn that the child is given then, and of the note.
+# Around each commit: of the parent's end, of the release with the child's turn, and of the note.
 POINTS = [
     {"at": "app.services.execution.ends:end_successes", "when": "before"},
     {"at": "app.services.execution.ends:end_successes", "when": "after"},
-    {"at": "app.services.workflows.dependents:go_on", "when": "before"},
-    {"at": "app.db.statements.dependencies:close_edges", "when": "after"},
-    {"at": "app.db.statements.dependencies:release", "when": "after"},
+    {"at": "app.db.postgresql.released_children:let_go_on", "when": "before"},
+    {"at": "app.db.postgresql.released_children:let_go_on", "when": "after"},
+    {"at": "app.services.tasks.due_tasks:wake_committed", "when": "after"},
     {"at": "app.services.workflows.dependents:deliver_batch", "when": "before"},
     {"at": "app.services.workflows.dependents:deliver_batch", "when": "after"},
-    {"at": "app.services.tasks.due_tasks:_place", "when": "before"},
-    {"at": "app.services.tasks.due_tasks:_place", "when": "after"},
 ]
 
 

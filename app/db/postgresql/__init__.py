@@ -22,5 +22,7 @@ What stands here, and why:
     counts                  folding changes into sums, adding to numbers by time, and within a day's limit: CTEs, rows
                             as one JSON parameter, ON CONFLICT with a condition; date_bin()
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING
+    released_children       the release of what depends on tasks, with its turns: several statements in one message,
+                            which keep ids for each other in settings of their transaction; CTEs, RETURNING
     roles                   the privileges of the role that runs the service
 """

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from app.core.fork import PerProcess
 from app.db.background import Background
 from app.db.session import SessionLocal, engine
-from app.db.sql import dependencies, prepared
+from app.db.sql import prepared, released_children
 from app.db.statements import workflows
 from app.db.transactions import after_commit
 from app.models.outbox import ConsumerNumber
@@ -51,8 +51,8 @@ def go_on(db: Session, ids: Collection[UUID]) -> set[UUID]:
     revoked = set[UUID]()
     ended: Collection[UUID] = ids
     while ended:
-        due_tasks.wake_known(db, dependencies.let_go_on(db, ended))
-        ended = dependencies.close_failed(db, ended)
+        due_tasks.wake_known(db, released_children.let_go_on(db, ended))
+        ended = released_children.close_failed(db, ended)
         if ended:
             ends.end_tasks(db, ends.withdrawn(PARENT_FAILED), Task.id.in_(ended))
         revoked |= ended
@@ -107,7 +107,7 @@ EACH_SECONDS, PACE_SECONDS = 0.001, 0.04
 
 def _release(ids: Collection[UUID]) -> float:
     with due_tasks.connected(engine()) as db:
-        children = dependencies.let_go_on(db, ids)
+        children = released_children.let_go_on(db, ids)
     due_tasks.wake_committed(children)
     _noter().enqueue(ids)
     return min(PACE_SECONDS, len(ids) * EACH_SECONDS)
@@ -129,13 +129,13 @@ _noter = PerProcess(
 )
 
 
-def release_at_once(db: prepared.PreparedConnection, task_id: UUID) -> list[dependencies.Child]:
+def release_at_once(db: prepared.PreparedConnection, task_id: UUID) -> list[released_children.Child]:
     """Have the children of this task go on, whose end is committed, before the call returns. Returns them.
 
     The caller wakes slots for them (`due_tasks.wake_committed`). Raises DBAPIError: then `release_children` has it
     done, or maintenance.
     """
-    children = dependencies.let_go_on(db, [task_id])
+    children = released_children.let_go_on(db, [task_id])
     _noter().enqueue([task_id])
     return children
 

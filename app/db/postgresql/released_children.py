@@ -1,4 +1,4 @@
-"""The edges between tasks: which child waits for which parent."""
+"""The release of tasks whose parents have ended."""
 
 from collections.abc import Collection
 from typing import Any, cast
@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from app.db.postgresql.prepared import PreparedConnection, Statement, execute_prepared
 from app.db.postgresql.transitions import in_state
 from app.db.postgresql.turns import turns_of
-from app.db.statements import dependencies
-from app.db.statements.dependencies import IS_DEPENDENT, RELEASED, Child, close_failed
+from app.db.statements import released_children as portable
+from app.db.statements.dependencies import IS_DEPENDENT, Child
 from app.db.statements.pending_rows import LINE, PLACE_BATCH
+from app.db.statements.released_children import RELEASED, close_failed
 from app.db.statements.tables import TASKS
 from app.db.transactions import SET_LOCAL
 from app.ddl.clock import NOW
@@ -107,7 +108,7 @@ def let_go_on(db: Executor, parents: Collection[UUID]) -> list[Child]:
     transaction of a session it is the portable form.
     """
     if isinstance(db, Session):
-        return dependencies.let_go_on(db, parents)
+        return portable.let_go_on(db, parents)
     values = {"p_parents": list(parents)}
     if isinstance(db, PreparedConnection):
         rows = db.execute(_LET_GO_ON, values).all()
