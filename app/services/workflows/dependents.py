@@ -106,10 +106,12 @@ EACH_SECONDS, PACE_SECONDS = 0.001, 0.04
 
 
 def _release(ids: Collection[UUID]) -> float:
-    with due_tasks.connected(engine()) as db:
-        children = released_children.let_go_on(db, ids)
-    due_tasks.wake_committed(children)
-    _noter().enqueue(ids)
+    try:
+        with due_tasks.connected(engine()) as db:
+            children = released_children.let_go_on(db, ids)
+        due_tasks.wake_committed(children)
+    finally:
+        _noter().enqueue(ids)  # which waits for what is locked
     return min(PACE_SECONDS, len(ids) * EACH_SECONDS)
 
 

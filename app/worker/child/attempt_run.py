@@ -313,7 +313,7 @@ class AttemptRun:
         if self._is_alone and ending.cause is Cause.SUCCEEDED:
             try:
                 self.freed = deliver(lambda db: dependents.release_at_once(db, self.task_id), seconds=0)
-            except (Undeliverable, SQLAlchemyError) as error:
+            except (Undeliverable, SQLAlchemyError, SoftTimeLimitExceeded) as error:
                 logger.warning("what depends on task %s goes on a little later: %s", self.task_id, first_line(error))
             else:
                 return

@@ -114,10 +114,15 @@ class Taker:
 
     def _wake_freed(self, *, goes_on: bool) -> None:
         """Wake slots for what the end of a row has let go on; none for one that this process looks for itself next."""
-        own = next((child for child in self._freed if goes_on and child.queue in self._queues), None)
+        own = next((child for child in self._freed if goes_on and self._is_next(child)), None)
         if own is not None:
             self._is_woken = True
-        due_tasks.wake_committed([child for child in self._freed if child is not own or not child.is_placed])
+        due_tasks.wake_committed([child for child in self._freed if child is not own])
+
+    def _is_next(self, child: Child) -> bool:
+        """Return whether this process can claim it now."""
+        needs_place = child.limit is not None or bool(child.user_limited)
+        return child.is_placed and not needs_place and child.queue in self._queues
 
     def rest(self) -> None:
         """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""
