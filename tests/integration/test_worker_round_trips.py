@@ -21,6 +21,7 @@ from app.models.task import Task, TaskAttempt, TaskStatus
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
+from app.services.workflows import dependents
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
 from tests.support.databases import ENGINE
@@ -28,6 +29,7 @@ from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.statements import Cursor, noted_connections
 from tests.support.tasks import LONG_RUNNING, WORKER, lines_of, names, new_task, next_run
+from tests.support.workflows import settle
 
 READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
 
@@ -59,6 +61,17 @@ def claimed(**options: Any) -> AttemptRun:
     run = next_run()
     assert run is not None
     return run
+
+
+def parent_alone() -> tuple[AttemptRun, UUID]:
+    """A parent that a child process has claimed alone, and the task that depends on it."""
+    with SessionLocal() as db:
+        parent = new_task(db)
+        child = new_task(db, parent.user_id, depends_on=[parent.id])
+    wakeups.flush()
+    run = next_run()
+    assert run is not None
+    return AttemptRun(run.claim, ChildProcess(WORKER.id, get_settings(), pid=WORKER.pid), is_alone=True), child.id
 
 
 def cancelled() -> AttemptRun:
@@ -137,6 +150,21 @@ class TestEachStepIsOneRoundTrip:
         assert len(sent) == 2
         assert status_of(run.task_id) is TaskStatus.REVOKED
 
+    def test_the_end_of_a_parent_that_was_claimed_alone_takes_two(self) -> None:
+        """Its child can be claimed behind them."""
+        for _ in range(2):  # the statements are prepared in the first round
+            parent, child = parent_alone()
+            with statements() as sent:
+                parent.succeed(1, later=True)
+                own = [each.count("EXECUTE") for each in sent if "EXECUTE" in each]
+            dependents.flush_releases(30)
+            assert [each.id for each in parent.freed] == [child]
+            run = next_run()
+            assert run is not None
+            assert run.task_id == child
+            run.succeed(1)
+        assert own == [1, 3]
+
     def test_a_whole_task_that_reports_nothing_takes_two(self) -> None:
         pending()
         with statements() as sent:
@@ -146,6 +174,22 @@ class TestEachStepIsOneRoundTrip:
                 pass
             run.succeed(None)
         assert [each.partition("_")[0] for each in sent] == ["EXECUTE task", "EXECUTE task"]
+
+
+@pytest.mark.postgresql("elsewhere it waits as long as any statement")
+def test_children_that_are_locked_go_on_a_little_later(caplog: pytest.LogCaptureFixture) -> None:
+    parent, child = parent_alone()
+    with SessionLocal() as db:
+        db.get(Task, child, with_for_update=True)
+        parent.succeed(1, later=True)
+        assert (status_of(parent.task_id), parent.freed) == (TaskStatus.SUCCEEDED, [])
+    assert any("goes on a little later" in each for each in caplog.messages)
+    assert dependents.flush_releases(30)
+    with SessionLocal() as db:
+        settle(db)
+    run = next_run()
+    assert run is not None
+    assert run.task_id == child
 
 
 class TestTheBegin:

@@ -65,7 +65,7 @@ class AttemptRun:
     ) -> None:  # fmt: skip
         self.claim = claim
         self._is_alone = is_alone
-        # What its end has let go on: the process takes one of them, or wakes slots for them.
+        # What its end has let go on. The process claims one of them, or wakes slots for them.
         self.freed: list[Child] = []
         self._child = child
         self.current = CurrentAttempt(

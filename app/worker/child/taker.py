@@ -82,6 +82,7 @@ class Taker:
         self._events = TaskEvents(app, node_name, child.of_worker)
         self._is_woken = True  # and has not claimed since
         self._freed: list[Child] = []  # by the last rows
+        self._next: Child | None = None  # no slot is woken for it, as this process claims next
         self._durations: dict[str, float] = {}  # of each task's last runs, in seconds
 
     def serve(self) -> None:
@@ -97,6 +98,7 @@ class Taker:
             except Undeliverable as error:
                 logger.warning("no task claimed, maintenance wakes a slot again: %s", error)
                 return
+            self._wake_for_next(claims)
             if not claims:
                 return
             self._is_woken = False
@@ -113,16 +115,25 @@ class Taker:
         wakeups.publish(self._queues)  # for this slot in its next turn
 
     def _wake_freed(self, *, goes_on: bool) -> None:
-        """Wake slots for what the end of a row has let go on; none for one that this process looks for itself next."""
-        own = next((child for child in self._freed if goes_on and self._is_next(child)), None)
-        if own is not None:
+        """Wake slots for what the end of a row has let go on, but for one that this process may claim next."""
+        self._next = next((child for child in self._freed if goes_on and self._is_ready(child)), None)
+        if self._next is not None:
             self._is_woken = True
-        due_tasks.wake_committed([child for child in self._freed if child is not own])
+        due_tasks.wake_committed([child for child in self._freed if child is not self._next])
 
-    def _is_next(self, child: Child) -> bool:
-        """Return whether this process can claim it now."""
+    def _is_ready(self, child: Child) -> bool:
+        """Return whether it can be claimed by a worker of these queues."""
         needs_place = child.limit is not None or bool(child.user_limited)
         return child.is_placed and not needs_place and child.queue in self._queues
+
+    def _wake_for_next(self, claims: Sequence[ReadyClaim]) -> None:
+        """Wake a slot for it after all where the claim has not found it: another row was first, or it is unknown here.
+
+        After a process that ends in between, maintenance does.
+        """
+        missed, self._next = self._next, None
+        if missed is not None and all(claim.id != missed.id for claim in claims):
+            due_tasks.wake_committed([missed])
 
     def rest(self) -> None:
         """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""

@@ -3,7 +3,8 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.task_bodies import belongs_to, hand_on, hand_on_no_more
 from app.db.sql import claims as statements
+from app.db.statements.dependencies import Child
 from app.db.statements.pending_rows import MOST_ROWS, TaskNames
 from app.errors import TaskCancelled
 from app.messaging.application import celery_app
@@ -117,6 +119,75 @@ class TestWhatIsAskedFor:
         taker._durations.update(took)  # as after runs of these tasks
         taker.serve()
         assert [(each.most, each.short) for each in asked] == [(expected, list(took))]
+
+
+class TestChildrenOfARowThatIsAlone:
+    """Its end has let children go on. Slots are woken for them, but for one that the process finds itself."""
+
+    CHILD = Child(new_id(), "default", new_id(), None, None, True)
+
+    @pytest.fixture
+    def woken(self, monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+        found: list[Child] = []
+        monkeypatch.setattr("app.messaging.wakeups.publish", lambda _: None)
+        monkeypatch.setattr("app.services.tasks.due_tasks.wake_committed", found.extend)
+        return found
+
+    def serve(self, monkeypatch: pytest.MonkeyPatch, children: list[Child], *claims: ReadyClaim) -> list[bool]:
+        """Serve a row that lets these children go on, and then what these claims are. Returns how it claimed."""
+        asked: list[bool] = []
+        answers = iter([CLAIMS[:1], [*claims]])
+
+        def claim(_self: Claims, *_: object, is_woken: bool) -> list[ReadyClaim]:
+            asked.append(is_woken)
+            return next(answers, [])
+
+        def run_all(taker: Taker, claimed: list[ReadyClaim], _: float) -> float:
+            taker._freed += children if claimed == CLAIMS[:1] else []
+            return time.monotonic()
+
+        monkeypatch.setattr("app.worker.child.taker.deliver", lambda take, _, **__: take(None))
+        monkeypatch.setattr(Claims, "next", claim)
+        monkeypatch.setattr(Taker, "_run_all", run_all)
+        Taker(celery_app, "w@test", ChildProcess(new_id(), get_settings()), QUEUES, None).serve()
+        return asked
+
+    def test_is_claimed_by_its_process_without_a_message(
+        self, woken: list[Child], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = self.serve(monkeypatch, [self.CHILD], replace(CLAIMS[1], id=self.CHILD.id))
+        assert (asked, woken) == ([True, True, False], [])
+
+    @pytest.mark.parametrize("claims", [(), (CLAIMS[1],)], ids=["nothing", "another row"])
+    def test_has_a_slot_woken_after_all_where_its_process_claims_something_else(
+        self, claims: Sequence[ReadyClaim], woken: list[Child], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.serve(monkeypatch, [self.CHILD], *claims)
+        assert woken == [self.CHILD]
+
+    def test_have_slots_woken_for_all_but_one(self, woken: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
+        others = [self.CHILD._replace(id=new_id()) for _ in range(2)]
+        self.serve(monkeypatch, [self.CHILD, *others], replace(CLAIMS[1], id=self.CHILD.id))
+        assert woken == others
+
+    @pytest.mark.parametrize(
+        "other",
+        [{"is_placed": False}, {"limit": "api"}, {"user_limited": True}, {"queue": "elsewhere"}],
+        ids=lambda other: next(iter(other)),
+    )
+    def test_has_a_slot_woken_where_its_process_cannot_claim_it(
+        self, other: dict[str, Any], woken: list[Child], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        child = self.CHILD._replace(**other)
+        asked = self.serve(monkeypatch, [child])
+        assert (asked, woken) == ([True, False], [child])
+
+    def test_has_a_slot_woken_where_its_process_is_to_end(
+        self, woken: list[Child], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 0.0)
+        self.serve(monkeypatch, [self.CHILD])
+        assert woken == [self.CHILD]
 
 
 class TestABodyThatLeavesThreads:
