@@ -1,6 +1,6 @@
 """The release of tasks whose parents have ended."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -44,12 +44,31 @@ def _keep(name: str, ids: sa.ColumnElement[UUID]) -> sa.ColumnElement[str]:
     return sa.func.set_config(name, sa.select(sa.cast(array, sa.Text)).scalar_subquery(), sa.true())
 
 
-def _kept(name: str) -> sa.ColumnElement[Any]:
-    return sa.any_(sa.cast(sa.func.current_setting(name), _IDS))
+def _kept(name: str) -> sa.Select[Any]:
+    """The ids as rows: of an array, PostgreSQL would look through all ids for each of the edges."""
+    return sa.select(sa.func.unnest(sa.cast(sa.func.current_setting(name), _IDS)))
+
+
+def _lets_go_on() -> sa.ColumnElement[bool]:
+    """Whether the edge holds its child no more."""
+    parent = TASKS.alias("parent")
+
+    def has_parent(*where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        return sa.exists().where(parent.c.id == _D.c.parent_id, *where)
+
+    has_ended = ~has_parent(sa.or_(*(parent.c.status == each for each in sorted(ACTIVE))))
+    return sa.or_(has_parent(parent.c.status == TaskStatus.SUCCEEDED.value), sa.and_(_D.c.goes_on, has_ended))
 
 
 def _lock_statement() -> sa.Select[Any]:
-    waiting = sa.select(_D.c.child_id).distinct().where(*_IS_OPEN).cte("waiting")
+    waiting = (
+        sa.select(_D.c.child_id)
+        .distinct()
+        .where(*_IS_OPEN, _lets_go_on())
+        .order_by(_D.c.child_id)
+        .limit(PLACE_BATCH)
+        .cte("waiting")
+    )
     locked = (
         sa.select(TASKS.c.id)
         .where(TASKS.c.id.in_(sa.select(waiting.c.child_id)), in_state(TaskStatus.PENDING), IS_DEPENDENT)
@@ -62,16 +81,9 @@ def _lock_statement() -> sa.Select[Any]:
 
 
 def _close_statement() -> sa.Update:
-    parent = TASKS.alias("parent")
-
-    def has_parent(*where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        return sa.exists().where(parent.c.id == _D.c.parent_id, *where)
-
-    lets_go_on = sa.or_(
-        has_parent(parent.c.status == TaskStatus.SUCCEEDED.value),
-        sa.and_(_D.c.goes_on, ~has_parent(sa.or_(*(parent.c.status == each for each in sorted(ACTIVE))))),
-    )
-    return sa.update(_D).where(*_IS_OPEN, _D.c.child_id == _kept(_WAITING), lets_go_on).values(is_open=sa.false())
+    # Within an expression it is a table that is looked up by hash, and no join: one by loops is quadratic, too.
+    was_waiting = sa.func.coalesce(_D.c.child_id.in_(_kept(_WAITING)), sa.false())
+    return sa.update(_D).where(*_IS_OPEN, was_waiting, _lets_go_on()).values(is_open=sa.false())
 
 
 def _release_statement() -> sa.Select[Any]:
@@ -79,16 +91,14 @@ def _release_statement() -> sa.Select[Any]:
     is_due = sa.or_(TASKS.c.run_at.is_(None), TASKS.c.run_at <= NOW).label("is_due")
     free = (
         sa.select(TASKS.c.id, *(TASKS.c[name] for name in LINE), is_due)
-        .where(TASKS.c.id == _kept(_LOCKED), ~waits)
+        .where(TASKS.c.id.in_(_kept(_LOCKED)), ~waits)
         .cte("free")
     )
-    # Too many would hold the turns of their user for long: these get theirs later, in batches.
-    are_few = sa.select(sa.func.count()).select_from(free).scalar_subquery() <= PLACE_BATCH
-    turns = turns_of(free, sa.and_(free.c.is_due, are_few))
+    turns = turns_of(free, free.c.is_due)
     columns = [TASKS.c[name] for name in Child._fields[:-1]]
     placed = sa.update(TASKS).where(TASKS.c.id == turns.c.id).values(turn=turns.c.turn, **RELEASED)
-    others = sa.select(free.c.id).where(sa.or_(~free.c.is_due, ~are_few))
-    unplaced = sa.update(TASKS).where(TASKS.c.id.in_(others)).values(**RELEASED)
+    later = sa.select(free.c.id).where(~free.c.is_due)
+    unplaced = sa.update(TASKS).where(TASKS.c.id.in_(later)).values(**RELEASED)
     with_turn = placed.returning(*columns, sa.true().label("is_placed")).cte("with_turn")
     without = unplaced.returning(*columns, sa.false().label("is_placed")).cte("without")
     return sa.select(sa.union_all(sa.select(with_turn), sa.select(without)).subquery())
@@ -102,16 +112,22 @@ _LET_GO_ON: tuple[Statement, ...] = (
 
 
 def let_go_on(db: Executor, parents: Collection[UUID]) -> list[Child]:
-    """As the portable form, in one message: children that are due have their turns at once, but for too many of them.
+    """As the portable form, in a message and a transaction for each batch of them. Those that are due have their turns.
 
-    Raises OperationalError (`is_locked`) where another transaction holds a child, or the turns of its user. In the
-    transaction of a session it is the portable form.
+    More of them would hold the turns of their user for long. Raises OperationalError (`is_locked`) where another
+    transaction holds a child, or the turns of its user. In the transaction of a session it is the portable form.
     """
     if isinstance(db, Session):
         return portable.let_go_on(db, parents)
-    values = {"p_parents": list(parents)}
+    children: list[Child] = []
+    while True:
+        batch = _let_go_on(db, {"p_parents": list(parents)})
+        children += (Child(*row) for row in batch)
+        if len(batch) < PLACE_BATCH:  # what is left nevertheless, the outbox has done later
+            return sorted(children)
+
+
+def _let_go_on(db: sa.Connection | PreparedConnection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     if isinstance(db, PreparedConnection):
-        rows = db.execute(_LET_GO_ON, values).all()
-    else:
-        rows = execute_prepared(db, _LET_GO_ON, values)
-    return sorted(Child(*row) for row in rows)
+        return db.execute(_LET_GO_ON, values).all()
+    return execute_prepared(db, _LET_GO_ON, values)
