@@ -27,7 +27,7 @@ from app.core.ids import new_id
 from app.ddl import columns, engines, indexes
 from app.ddl.clock import NOW
 from app.ddl.engines import WAITS_COLUMN
-from app.ddl.indexes import task_indexes
+from app.ddl.indexes import UPDATED_ONCE, task_indexes
 from app.ddl.terms import STEP_BYTES
 
 MAX_CRASHES = 3
@@ -332,7 +332,7 @@ class TaskDependency(columns.Base):
 
     __tablename__ = "task_dependencies"
     # What a parent's end closes.
-    __table_args__ = (Index("ix_task_dependencies_parent", "parent_id", "is_open"),)
+    __table_args__ = (Index("ix_task_dependencies_parents", "parent_id"), UPDATED_ONCE)
 
     child_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
     parent_id: Mapped[UUID] = mapped_column(primary_key=True)

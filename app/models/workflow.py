@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core.ids import new_id
 from app.ddl.clock import NOW
 from app.ddl.columns import Base, JSONText, ShortText, Word, enum_check
+from app.ddl.indexes import UPDATED_ONCE
 from app.models.audit import RecordedEvent
 from app.models.task import TERMINAL, TaskStatus
 
@@ -73,8 +74,7 @@ class WorkflowNode(Base):
     __table_args__ = (
         sa.UniqueConstraint("workflow_id", "ref", name="uq_workflow_nodes_ref"),
         sa.Index("ix_workflow_nodes_task", "task_id"),
-        # Whether one is left that has not ended.
-        sa.Index("ix_workflow_nodes_status", "workflow_id", "status"),
+        UPDATED_ONCE,
     )
 
     workflow_id: Mapped[UUID] = mapped_column(sa.ForeignKey("workflows.id", ondelete="CASCADE"), primary_key=True)

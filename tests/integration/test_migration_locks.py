@@ -12,7 +12,9 @@ from app.ddl.clock import NOW
 from app.migrations.baselines import BASELINE
 from app.models import MaintenanceLease, Task, User, WebhookEndpoint
 from app.models.outbox import OutboxRow
+from app.models.task import TaskDependency
 from app.models.task_stats import task_submissions
+from app.models.workflow import WorkflowNode
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.schemas import rows, run, said, schema, version
 from tests.support.services import TEMPLATE, Services, sqlalchemy_url
@@ -24,7 +26,14 @@ UPGRADE = ("alembic", "upgrade", "head")
 BEFORE = BASELINE
 # The tables which processes use and a revision since changes, in the order of the revisions. That of 0045 refers to the tasks:
 # MySQL has a change of these wait for who uses it.
-CHANGED = {"tasks": "0041", "task_outbox": "0042", "webhook_endpoints": "0044", "maintenance_lease": "0046"}
+CHANGED = {
+    "tasks": "0041",
+    "task_outbox": "0042",
+    "webhook_endpoints": "0044",
+    "maintenance_lease": "0046",
+    "task_dependencies": "0047",
+    "workflow_nodes": "0048",
+}
 # Less than a migration waits for a lock (`app/migrations/env.py`), so that it ends before the migration gives up.
 AT_MOST_A_SECOND = {
     "postgresql": "SET lock_timeout = '1s'",
@@ -54,6 +63,8 @@ USES: dict[str, Callable[[sa.Connection], object]] = {
         sa.select(WebhookEndpoint.id, WebhookEndpoint.url)
     ).all(),
     "maintenance_lease": lambda connection: connection.execute(sa.select(MaintenanceLease.holder)).all(),
+    "task_dependencies": lambda connection: connection.execute(sa.select(TaskDependency.parent_id)).all(),
+    "workflow_nodes": lambda connection: connection.execute(sa.select(WorkflowNode.status)).all(),
 }
 
 

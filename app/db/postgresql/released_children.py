@@ -31,12 +31,12 @@ _IDS = ARRAY(sa.Uuid)
 # One message, one transaction. Each statement has a snapshot of its own, as those of the portable form: what is behind
 # the locks sees what another transaction has committed that had held them. One statement would see the edges as they
 # were before its locks. What the first one finds is kept for the others in settings that end with the transaction.
-_WAITING, _LOCKED = "task_service.waiting_children", "task_service.locked_children"
+WAITING, _LOCKED = "task_service.waiting_children", "task_service.locked_children"
 _PARENTS = sa.any_(sa.bindparam("p_parents", type_=_IDS))
 _IS_OPEN = (_D.c.parent_id == _PARENTS, _D.c.is_open)
 # The plans find rows by their keys, however small the tables were when PostgreSQL made them. And nobody waits here for
 # a transaction that is not over: the outbox has it done later.
-_SETTINGS = {**dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"), "lock_timeout": "200ms"}
+SETTINGS = {**dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"), "lock_timeout": "200ms"}
 
 
 def _keep(name: str, ids: sa.ColumnElement[UUID]) -> sa.ColumnElement[str]:
@@ -76,13 +76,13 @@ def _lock_statement() -> sa.Select[Any]:
         .with_for_update(key_share=True)
         .cte("locked")
     )
-    kept: list[Any] = [_keep(_WAITING, waiting.c.child_id), _keep(_LOCKED, locked.c.id)]
+    kept: list[Any] = [_keep(WAITING, waiting.c.child_id), _keep(_LOCKED, locked.c.id)]
     return sa.select(*kept)
 
 
 def _close_statement() -> sa.Update:
     # Within an expression it is a table that is looked up by hash, and no join: one by loops is quadratic, too.
-    was_waiting = sa.func.coalesce(_D.c.child_id.in_(_kept(_WAITING)), sa.false())
+    was_waiting = sa.func.coalesce(_D.c.child_id.in_(_kept(WAITING)), sa.false())
     return sa.update(_D).where(*_IS_OPEN, was_waiting, _lets_go_on()).values(is_open=sa.false())
 
 
@@ -104,8 +104,8 @@ def _release_statement() -> sa.Select[Any]:
     return sa.select(sa.union_all(sa.select(with_turn), sa.select(without)).subquery())
 
 
-_LET_GO_ON: tuple[Statement, ...] = (
-    _lock_statement().execution_options(**{SET_LOCAL: _SETTINGS}),
+LET_GO_ON: tuple[Statement, ...] = (
+    _lock_statement().execution_options(**{SET_LOCAL: SETTINGS}),
     _close_statement(),
     _release_statement(),
 )
@@ -129,5 +129,5 @@ def let_go_on(db: Executor, parents: Collection[UUID]) -> list[Child]:
 
 def _let_go_on(db: sa.Connection | PreparedConnection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     if isinstance(db, PreparedConnection):
-        return db.execute(_LET_GO_ON, values).all()
-    return execute_prepared(db, _LET_GO_ON, values)
+        return db.execute(LET_GO_ON, values).all()
+    return execute_prepared(db, LET_GO_ON, values)

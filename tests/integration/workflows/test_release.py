@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked
+from app.db.postgresql.prepared import Prepared
+from app.db.postgresql.released_children import LET_GO_ON, SETTINGS, WAITING
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import prepared, released_children
 from app.db.statements.dependencies import Child
@@ -153,6 +156,20 @@ def test_it_gives_those_their_turns_that_can_start(db: Session, user: UUID, let_
     succeed(db, parent)
     assert [each.is_placed for each in let_go_on(parent)] == [True]
     assert [each.id for each in claim_next(db)] == [child.id]
+
+
+@pytest.mark.postgresql("its plan")
+def test_the_edges_of_many_children_are_not_compared_with_each_of_them(db: Session, user: UUID) -> None:
+    """By array or by a join in loops, a thousand edges took 600 ms where they take 13."""
+    close = Prepared(LET_GO_ON[1])
+    values = close.named(close.values({"p_parents": [new_task(db, user).id]}))
+    cursor: Any = db.connection().connection.cursor()
+    for name, value in {**SETTINGS, WAITING: "{}"}.items():
+        cursor.execute(f"SET LOCAL {name} = '{value}'")
+    cursor.execute(f"EXPLAIN {close.inline}", values)
+    plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "hashed SubPlan" in plan
+    assert "Nested Loop" not in plan
 
 
 @needs_row_locks
