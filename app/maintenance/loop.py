@@ -225,6 +225,9 @@ class Maintenance:
                     again = AT_NEXT_ROUND if one.let_go(db) else None
             if signal is not None and again is not None:
                 signal.set()  # what is under way, or has failed, is in no row that a look would find
+            for each in one.followed_by:
+                if each in self._signals:
+                    self._signals[each].set()
             self._stopping.wait(one.every if again is None else again)
 
     def _signal_work(self) -> None:

@@ -88,6 +88,8 @@ class Pass:
     let_go: Callable[[Session], bool] = lambda _: False
     """Of a pass with a thread: ends what it has under way, as another process leads. Returns whether anything is left,
     and is then called again."""
+    followed_by: "tuple[Pass, ...]" = ()
+    """Of a pass with a thread: those like it for which it makes work. They need not wait for the next look."""
 
 
 # -- Works off what requests have accepted to be done later: in each round, a step for each user who has any of it -----

@@ -60,29 +60,6 @@ DO_BULK = Pass(
 )
 
 
-# -- Hands the rows of the outbox to their consumers: a pass for each, so that none waits for another one --------------
-
-OUTBOX_SECONDS = 0.5
-
-
-def outbox_pass_of(consumer: Consumer) -> Pass:
-    """Return the pass that serves this consumer."""
-    turn = Turn()
-
-    def run(db: Session, this: Round) -> float | None:
-        # A batch has the first row of each task: it is the last one when none is left.
-        return this.run_batches(db, partial(deliver_batch, consumer=consumer, turn=turn), 1)
-
-    def has_work() -> ColumnElement[bool]:
-        rows = select(OutboxRow.id).where(OutboxRow.consumer == consumer.number, OutboxRow.set_aside_at.is_(None))
-        return has_rows(rows.order_by(OutboxRow.user_id, OutboxRow.id))
-
-    return Pass(f"outbox_{consumer.name}", OUTBOX_SECONDS, Needs.THREAD, run, has_work)
-
-
-OUTBOX_PASSES = tuple(map(outbox_pass_of, CONSUMERS))
-
-
 # -- Sends webhooks, queues them again, follows the tasks of users with new endpoints, drops and deletes deliveries ----
 
 WEBHOOK_SECONDS = 0.5
@@ -140,3 +117,27 @@ RECOVER_WEBHOOKS = Pass(
     lambda db, this: AT_NEXT_ROUND if take_steps(db, RECOVERIES, this.stopping) else None,
     lambda: has_rows(select(WebhookRecovery.id)),
 )
+
+
+# -- Hands the rows of the outbox to their consumers: a pass for each, so that none waits for another one --------------
+
+OUTBOX_SECONDS = 0.5
+
+
+def outbox_pass_of(consumer: Consumer) -> Pass:
+    """Return the pass that serves this consumer."""
+    turn = Turn()
+
+    def run(db: Session, this: Round) -> float | None:
+        # A batch has the first row of each task: it is the last one when none is left.
+        return this.run_batches(db, partial(deliver_batch, consumer=consumer, turn=turn), 1)
+
+    def has_work() -> ColumnElement[bool]:
+        rows = select(OutboxRow.id).where(OutboxRow.consumer == consumer.number, OutboxRow.set_aside_at.is_(None))
+        return has_rows(rows.order_by(OutboxRow.user_id, OutboxRow.id))
+
+    name = f"outbox_{consumer.name}"  # what it is told of may be recorded for webhooks
+    return Pass(name, OUTBOX_SECONDS, Needs.THREAD, run, has_work, followed_by=(SEND_WEBHOOKS,))
+
+
+OUTBOX_PASSES = tuple(map(outbox_pass_of, CONSUMERS))

@@ -337,7 +337,8 @@ class TestASchedule:
         while (path := next_page(page)) is not None:
             page = reader.get(path.partition("#")[0]).text
             seen += [row[1] for row in cells(page, "runs")]
-        assert (len(seen), len(set(seen)), seen) == (5, 5, sorted(seen, reverse=True))
+        newest_first = sorted(seen, key=lambda shown: shown.partition(" ")[2], reverse=True)  # "Wed 2026-12-02 23:00"
+        assert (len(seen), len(set(seen)), seen) == (5, 5, newest_first)
 
     def test_of_a_deleted_task_and_of_a_deleted_schedule(self, reader: Reader, tasks: TaskClient) -> None:
         schedule = fired(tasks)

@@ -256,6 +256,20 @@ class TestStandingBy:
             maintenance.stop()
 
 
+def test_a_pass_with_a_thread_has_those_run_that_follow_it(ran: Ran) -> None:
+    """The one behind it would be looked at after ALL_SECONDS, as no look finds work for it here."""
+    behind = ran.one("behind", needs=Needs.THREAD, has_work=false)
+    alone = ran.one("alone", needs=Needs.THREAD, has_work=false)
+    first = replace(ran.one("first", every=60.0, needs=Needs.THREAD), followed_by=(behind,))
+    maintenance = Maintenance(get_settings(), (first, behind, alone))
+    maintenance.start()
+    try:
+        wait_for(lambda: "behind" in ran, 10, "the pass behind it to run")
+    finally:
+        maintenance.stop()
+    assert [*ran] == ["first", "behind"]
+
+
 class TestAnIdleRound:
     """On a session that is bound to a connection: the conditions are asked on it."""
 
