@@ -87,13 +87,13 @@ def edges_to(db: Session, children: Collection[UUID]) -> list[Edge]:
 
 def reopen(db: Session, children: Collection[UUID], parents: Collection[UUID]) -> None:
     """Have these children wait again for those of these tasks that are their parents."""
-    _set_open(db, _D.c.child_id.in_(children), _D.c.parent_id.in_(parents), is_open=True)
+    _open(db, _D.c.child_id.in_(children), _D.c.parent_id.in_(parents))
 
 
 def reopen_waiting(db: Session, parents: Collection[UUID]) -> None:
     """Have those children wait for these parents again, which run anew, that wait for others yet."""
     waits = exists().where(TASKS.c.id == _D.c.child_id, PENDING, IS_DEPENDENT)
-    _set_open(db, _D.c.parent_id.in_(parents), waits, is_open=True)
+    _open(db, _D.c.parent_id.in_(parents), waits)
 
 
 def blocked_by(db: Session | Connection, children: Collection[UUID]) -> dict[UUID, list[UUID]]:
@@ -131,9 +131,8 @@ def delete_edges(db: Session, child_id: UUID) -> None:
     db.execute(_D.delete().where(_D.c.child_id == child_id))
 
 
-def _set_open(db: Session, *which: ColumnElement[bool], is_open: bool) -> None:
-    changed = update(_D).where(*which, _D.c.is_open.is_not(is_open)).values(is_open=is_open)
-    db.execute(changed)
+def _open(db: Session, *which: ColumnElement[bool]) -> None:
+    db.execute(update(_D).where(*which, _D.c.is_open.is_not(True)).values(is_open=True))
 
 
 def _change(db: Session, values: dict[str, Any], *which: ColumnElement[bool]) -> None:
