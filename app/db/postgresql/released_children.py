@@ -6,14 +6,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.db.outage import is_locked
 from app.db.postgresql.prepared import PreparedConnection, Statement, execute_prepared
-from app.db.postgresql.transitions import in_state
 from app.db.postgresql.turns import turns_of
 from app.db.statements import released_children as portable
 from app.db.statements.dependencies import IS_DEPENDENT, Child
-from app.db.statements.pending_rows import LINE, PLACE_BATCH
+from app.db.statements.pending_rows import LINE, PENDING, PLACE_BATCH
 from app.db.statements.released_children import RELEASED, close_failed
 from app.db.statements.tables import TASKS
 from app.db.transactions import SET_LOCAL
@@ -39,8 +40,8 @@ _IS_OPEN = (_D.c.parent_id == _PARENTS, _D.c.is_open)
 SETTINGS = {**dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off"), "lock_timeout": "200ms"}
 
 
-def _keep(name: str, ids: sa.ColumnElement[UUID]) -> sa.ColumnElement[str]:
-    array = sa.func.coalesce(sa.func.array_agg(ids), sa.cast(sa.literal_column("'{}'"), _IDS))
+def _keep(name: str, ids: sa.ColumnElement[UUID], *where: sa.ColumnElement[bool]) -> sa.ColumnElement[str]:
+    array = sa.func.coalesce(sa.func.array_agg(ids).filter(*where), sa.cast(sa.literal_column("'{}'"), _IDS))
     return sa.func.set_config(name, sa.select(sa.cast(array, sa.Text)).scalar_subquery(), sa.true())
 
 
@@ -52,12 +53,11 @@ def _kept(name: str) -> sa.Select[Any]:
 def _lets_go_on() -> sa.ColumnElement[bool]:
     """Whether the edge holds its child no more."""
     parent = TASKS.alias("parent")
-
-    def has_parent(*where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        return sa.exists().where(parent.c.id == _D.c.parent_id, *where)
-
-    has_ended = ~has_parent(sa.or_(*(parent.c.status == each for each in sorted(ACTIVE))))
-    return sa.or_(has_parent(parent.c.status == TaskStatus.SUCCEEDED.value), sa.and_(_D.c.goes_on, has_ended))
+    has_ended = sa.and_(*(parent.c.status != each for each in sorted(ACTIVE)))
+    has_fitting_end = sa.or_(parent.c.status == TaskStatus.SUCCEEDED.value, sa.and_(_D.c.goes_on, has_ended))
+    # A value and no EXISTS, which PostgreSQL may answer from a hash table of all rows. Of a deleted parent it is NULL.
+    of_parent = sa.select(has_fitting_end).where(parent.c.id == _D.c.parent_id).correlate(_D).scalar_subquery()
+    return sa.func.coalesce(of_parent, _D.c.goes_on)
 
 
 def _lock_statement() -> sa.Select[Any]:
@@ -69,14 +69,16 @@ def _lock_statement() -> sa.Select[Any]:
         .limit(PLACE_BATCH)
         .cte("waiting")
     )
+    # Also those that have ended: a retry of theirs finds the edges as they are behind the lock.
+    waits = sa.and_(PENDING, IS_DEPENDENT).label("waits")
     locked = (
-        sa.select(TASKS.c.id)
-        .where(TASKS.c.id.in_(sa.select(waiting.c.child_id)), in_state(TaskStatus.PENDING), IS_DEPENDENT)
+        sa.select(TASKS.c.id, waits)
+        .where(TASKS.c.id.in_(sa.select(waiting.c.child_id)))
         .order_by(TASKS.c.id)
         .with_for_update(key_share=True)
         .cte("locked")
     )
-    kept: list[Any] = [_keep(WAITING, waiting.c.child_id), _keep(_LOCKED, locked.c.id)]
+    kept: list[Any] = [_keep(WAITING, waiting.c.child_id), _keep(_LOCKED, locked.c.id, locked.c.waits)]
     return sa.select(*kept)
 
 
@@ -115,13 +117,19 @@ def let_go_on(db: Executor, parents: Collection[UUID]) -> list[Child]:
     """As the portable form, in a message and a transaction for each batch of them. Those that are due have their turns.
 
     More of them would hold the turns of their user for long. Raises OperationalError (`is_locked`) where another
-    transaction holds a child, or the turns of its user. In the transaction of a session it is the portable form.
+    transaction holds a child, or the turns of its user; behind a batch that is committed it returns that, and leaves
+    the others to the outbox. In the transaction of a session it is the portable form.
     """
     if isinstance(db, Session):
         return portable.let_go_on(db, parents)
     children: list[Child] = []
     while True:
-        batch = _let_go_on(db, {"p_parents": list(parents)})
+        try:
+            batch = _let_go_on(db, {"p_parents": list(parents)})
+        except OperationalError as error:
+            if not (children and is_locked(error)):
+                raise
+            batch = []
         children += (Child(*row) for row in batch)
         if len(batch) < PLACE_BATCH:  # what is left nevertheless, the outbox has done later
             return sorted(children)

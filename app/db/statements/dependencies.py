@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.statements.files import has_used_artifact
@@ -43,12 +43,11 @@ def add_edges(db: Session, edges: Iterable[tuple[Edge, bool]]) -> None:
         db.execute(insert(_D), rows)
 
 
-_LOCK_CHILDREN = (
-    select(TASKS.c.id, TASKS.c.queue, TASKS.c.user_id, TASKS.c.limit, TASKS.c.user_limited)
-    .where(is_one_of(TASKS.c.id, "ids"), PENDING, IS_DEPENDENT)
-    .order_by(TASKS.c.id)
-    .with_for_update(key_share=True)
+_LOCK = select(TASKS.c.id).where(is_one_of(TASKS.c.id, "ids")).order_by(TASKS.c.id).with_for_update(key_share=True)
+_LOCK_CHILDREN = _LOCK.add_columns(
+    TASKS.c.queue, TASKS.c.user_id, TASKS.c.limit, TASKS.c.user_limited, and_(PENDING, IS_DEPENDENT).label("waits")
 )
+_LOCK_WAITING = _LOCK.where(PENDING, IS_DEPENDENT)
 _WAITING = select(_D.c.child_id).distinct().where(is_one_of(_D.c.parent_id, "ids"), _D.c.is_open)
 
 
@@ -64,13 +63,22 @@ class Child(NamedTuple):
 
 
 def waiting_children(db: Transaction, parents: Collection[UUID]) -> set[UUID]:
-    """Return the tasks that wait for one of these parents."""
+    """Return the tasks with an open edge from one of these parents: those that wait for it, or did as they ended."""
     return set(db.execute(_WAITING, {"ids": list(parents)}).scalars())
 
 
 def lock_children(db: Transaction, ids: Collection[UUID]) -> dict[UUID, Child]:
-    """Lock those of these tasks that wait for others until the commit."""
-    return {row[0]: Child(*row) for row in db.execute(_LOCK_CHILDREN, {"ids": list(ids)})}
+    """Lock these tasks until the commit, and return those that wait for others.
+
+    Also those that have ended: a retry of theirs finds the edges as they are behind the lock, and opens what is closed.
+    """
+    return {row[0]: Child(*row[:-1]) for row in db.execute(_LOCK_CHILDREN, {"ids": list(ids)}) if row.waits}
+
+
+def lock_waiting(db: Session, parents: Collection[UUID]) -> None:
+    """Lock those tasks until the commit that wait for one of these parents."""
+    if waiting := waiting_children(db, parents):
+        db.execute(_LOCK_WAITING, {"ids": list(waiting)})
 
 
 def hold(db: Session, children: Collection[UUID]) -> None:

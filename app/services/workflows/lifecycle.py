@@ -278,7 +278,7 @@ class Restart:
         if of_workflows:  # an end that is not noted yet is noted first: its webhooks tell of it
             dependents.note_in_workflows(db, workflows.task_ids(db, of_workflows))
         if parents := [task.id for task in self._again.values() if ConsumerNumber.CHILDREN.is_in(task.followers)]:
-            dependencies.lock_children(db, dependencies.waiting_children(db, parents))
+            dependencies.lock_waiting(db, parents)
         dependent = [task.id for task in self._again.values() if task.depends_on]
         self._edges = dependencies.edges_to(db, dependent) if dependent else []
         others = {edge.parent_id for edge in self._edges} - self._again.keys()

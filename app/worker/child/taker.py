@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import states
 from celery.app.trace import TraceInfo
@@ -30,6 +30,7 @@ from app.models.task import TaskPriority
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
 from app.services.tasks import due_tasks
+from app.services.workflows import dependents
 from app.worker.child.attempt_run import AttemptRun, patience
 from app.worker.child.left_transactions import roll_back_connections
 from app.worker.child.process import ChildProcess
@@ -54,8 +55,19 @@ def rows_together(most: float, longest: float) -> int:
     return int(most if most * longest <= TOGETHER_SECONDS else TOGETHER_SECONDS / longest)
 
 
+class Ran(NamedTuple):
+    """What became of claimed rows: when the last one had ended, in monotonic seconds, and what their ends let go on.
+
+    `gave_back`: some were not begun, and stand in their line again.
+    """
+
+    ended_at: float
+    freed: list[Child]
+    gave_back: bool
+
+
 class Taker:
-    """Of one process. `queues` are those that its worker serves, in the order of service.
+    """Of one process, or of a worker whose slots are threads. `queues`: those that it serves, in the order of service.
 
     `default_limit` is the hard time limit, in seconds, of attempts for which neither request nor task names one;
     `default_soft_limit` the soft one of those for which the task names none.
@@ -80,67 +92,44 @@ class Taker:
         self._known = sorted(app.tasks)
         self._places = {name: place for place, name in enumerate(self._known)}
         self._events = TaskEvents(app, node_name, child.of_worker)
-        self._is_woken = True  # and has not claimed since
-        self._freed: list[Child] = []  # by the last rows
-        self._next: Child | None = None  # no slot is woken for it, as this process claims next
         self._durations: dict[str, float] = {}  # of each task's last runs, in seconds
 
     def serve(self) -> None:
         """Take rows until none is ready, or for SLICE_SECONDS."""
-        until = time.monotonic() + SLICE_SECONDS
-        self._is_woken = True
+        until, is_woken = time.monotonic() + SLICE_SECONDS, True
+        following: Child | None = None
         while self._child.wait_for_parent(until):
-            if self._child.is_leaving():
-                return
             claimed_at = time.monotonic()
-            try:
-                claims = self._claim()
-            except Undeliverable as error:
-                logger.warning("no task claimed, maintenance wakes a slot again: %s", error)
-                return
-            self._wake_for_next(claims)
+            claims = [] if self._child.is_leaving() else self._claim(is_woken=is_woken)
+            if following is not None and all(claim.id != following.id for claim in claims):
+                # Another row was first, or it is unknown here. After a process that is killed, maintenance does.
+                due_tasks.wake_committed([following])
             if not claims:
                 return
-            self._is_woken = False
-            self._freed = []
-            is_over = self._run_all(claims, claimed_at) >= until
+            ran = self._run_all(claims, claimed_at)
             is_spent = self._child.tasks_left.number <= 0
-            is_last = is_over or is_spent or self._child.is_leaving()
-            self._wake_freed(goes_on=not is_last)
+            is_last = ran.ended_at >= until or is_spent or self._child.is_leaving()
+            following = None if is_last else next(filter(self._is_ready, ran.freed), None)
+            due_tasks.wake_committed([child for child in ran.freed if child is not following])
+            is_woken = ran.gave_back or following is not None  # they stand below the floors
             if is_last:
                 wakeups.publish([claims[-1].queue])  # for another slot, or this one in its next turn
                 if is_spent:
-                    wakeups.flush()  # the process ends
+                    _flush()  # the process ends
                 return
         wakeups.publish(self._queues)  # for this slot in its next turn
-
-    def _wake_freed(self, *, goes_on: bool) -> None:
-        """Wake slots for what the end of a row has let go on, but for one that this process may claim next."""
-        self._next = next((child for child in self._freed if goes_on and self._is_ready(child)), None)
-        if self._next is not None:
-            self._is_woken = True
-        due_tasks.wake_committed([child for child in self._freed if child is not self._next])
 
     def _is_ready(self, child: Child) -> bool:
         """Return whether it can be claimed by a worker of these queues."""
         needs_place = child.limit is not None or bool(child.user_limited)
         return child.is_placed and not needs_place and child.queue in self._queues
 
-    def _wake_for_next(self, claims: Sequence[ReadyClaim]) -> None:
-        """Wake a slot for it after all where the claim has not found it: another row was first, or it is unknown here.
-
-        After a process that ends in between, maintenance does.
-        """
-        missed, self._next = self._next, None
-        if missed is not None and all(claim.id != missed.id for claim in claims):
-            due_tasks.wake_committed([missed])
-
     def rest(self) -> None:
         """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""
         self._child.slot.idle()
 
-    def _claim(self) -> list[ReadyClaim]:
-        """Claim the next rows. Raises Undeliverable without a database."""
+    def _claim(self, *, is_woken: bool) -> list[ReadyClaim]:
+        """Claim the next rows. `is_woken`: rows may stand below the floors of the last claims."""
         claim_id, tried = new_id(), False
         limits = self._child.rate_limits
         taken = limits.take()
@@ -153,12 +142,15 @@ class Taker:
             found = self._claims.find(db, claim_id, self._worker) if again else []
             if not found and self._child.is_cut_off():
                 raise Undeliverable("no heartbeat of this worker gets through")
-            return found or self._claims.next(db, names, claim_id, self._worker, is_woken=self._is_woken)
+            return found or self._claims.next(db, names, claim_id, self._worker, is_woken=is_woken)
 
         self._child.slot.claiming()
         claims: list[ReadyClaim] = []
         try:
             claims = deliver(take, self._patience, when_locked=roll_back_connections)
+        except Undeliverable as error:
+            logger.warning("no task claimed, maintenance wakes a slot again: %s", error)
+            return []
         finally:
             limits.give_back(taken, claims[0].celery_task_name if claims else None)
         self._wake_at(taken.next_at)
@@ -171,7 +163,9 @@ class Taker:
         if self._child.tasks_left.number < pending_rows.MOST_ROWS:
             return pending_rows.TaskNames(known, [])
         limited = self._child.rate_limits.names
-        short = {name: took for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited}
+        short = {
+            name: took for name, took in [*self._durations.items()] if took < SHORT_SECONDS and name not in limited
+        }
         most = min(statements.MOST_AT_ONCE, self._child.tasks_left.number)
         return pending_rows.TaskNames(known, list(short), rows_together(most, max(short.values(), default=0.0)))
 
@@ -185,8 +179,10 @@ class Taker:
         timer.daemon = True
         timer.start()
 
-    def _run_all(self, claims: list[ReadyClaim], claimed_at: float) -> float:
-        """Run the claimed rows, and give those back that cannot begin in time. Returns the time (monotonic seconds)."""
+    def _run_all(self, claims: list[ReadyClaim], claimed_at: float) -> Ran:
+        """Run the claimed rows, and give those back that cannot begin in time."""
+        freed: list[Child] = []
+        gave_back = False
         if self._durations.get(claims[0].celery_task_name, SHORT_SECONDS) >= SHORT_SECONDS:
             wakeups.publish([claims[0].queue])  # this slot is busy: another one looks for the rows behind this one
         now = received_at = time.monotonic()
@@ -201,10 +197,11 @@ class Taker:
             if (number or claim.limit is not None) and now - since > BEGIN_SECONDS:
                 self._child.slot.not_begun()
                 self._give_back(claims[number:])
+                gave_back = True
                 break
             run = AttemptRun(claim, self._child, now - received_at if number else 0.0, is_alone=len(claims) == 1)
             self._trace(run)
-            self._freed += run.freed
+            freed += run.freed
             ended = time.monotonic()
             before = self._durations.get(claim.celery_task_name, ended - now)
             self._durations[claim.celery_task_name] = before + (ended - now - before) / WEIGHT
@@ -212,8 +209,9 @@ class Taker:
             if self._must_end(run):
                 if left:
                     self._give_back(claims[number + 1 :])
+                    gave_back = True
                 break
-        return now
+        return Ran(now, freed, gave_back)
 
     def _must_end(self, run: AttemptRun) -> bool:
         """Return whether this process ends: a body that was stopped has left threads, which nothing else stops."""
@@ -230,7 +228,6 @@ class Taker:
         return ends
 
     def _give_back(self, claims: Sequence[ReadyClaim]) -> None:
-        self._is_woken = True  # they stand below the floors
         try:
             deliver(lambda db: give_back(db, claims), self._patience)
         except Undeliverable as error:
@@ -269,6 +266,13 @@ class Taker:
         self._events.begun(run, request)
         _, problem, runtime, shown = task.__trace__(identifier, args, kwargs, request)
         self._events.ended(run, problem, runtime, shown)
+
+
+def _flush() -> None:
+    """Have that done which follows the ends of the rows: the children go on, places are given, slots are woken."""
+    dependents.flush_releases(wakeups.FLUSH_SECONDS)
+    admission.flush_admissions()
+    wakeups.flush()
 
 
 def trace_with(taker: Taker) -> Any:

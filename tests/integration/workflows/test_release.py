@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,15 +18,17 @@ from app.db.sql import prepared, released_children
 from app.db.statements.dependencies import Child
 from app.db.statements.pending_rows import PLACE_BATCH
 from app.models.task import Task
+from app.models.workflow import OnFailure
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import due_tasks
 from app.services.workflows import dependents
+from app.services.workflows.service import workflow_service
 from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database, sql
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, claim_next, new_task, new_user
-from tests.support.workflows import settle
+from tests.support.workflows import settle, sleep
 
 LetGoOn = Callable[..., list[Child]]
 
@@ -68,6 +71,16 @@ at_once = [on_a_connection, on_the_connection_of_a_child_process]
 ways = pytest.mark.parametrize("let_go_on", [in_a_session, *at_once])
 
 
+def until_free(let_go_on: LetGoOn, parent: Task) -> list[Child]:
+    """What it returns once nobody holds the children: on a slow machine it may give up before the test has seen it."""
+    while True:
+        try:
+            return let_go_on(parent)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+
+
 def succeed(db: Session, *tasks: Task) -> None:
     """Have them run and succeed, committed and not settled."""
     for task in tasks:
@@ -86,6 +99,21 @@ def child_that_goes_on(db: Session, parent: Task) -> Task:
     child = new_task(db, parent.user_id, depends_on=[parent.id])
     sql("UPDATE task_dependencies SET goes_on = true WHERE child_id = :child", child=child.id)
     return child
+
+
+def retried_with_its_child(db: Session, user: UUID, on_failure: OnFailure) -> tuple[Task, Task, Callable[[], object]]:
+    """A parent that has failed, which is not settled; its child, which was revoked; and what retries both of them."""
+    tasks = [sleep("parent"), sleep("child", "parent")]
+    workflow = workflow_service.create_workflow(
+        db, "nightly", tasks, user_id=user, on_failure=on_failure
+    )  # fmt: skip
+    parent, child = (task_service.get_task(db, node.id) for node in workflow.tasks)
+    task_service.cancel_task(db, child.id)
+    assert dependents.flush_releases(30)  # or this waits for the retry as well
+    claim(db, parent)
+    assert ends.end_attempt(db, parent.id, 1, ends.failed(ERROR))
+    db.commit()
+    return parent, child, partial(workflow_service.retry_workflow, db, workflow.id, commit=False)
 
 
 def open_edges() -> int:
@@ -180,7 +208,7 @@ class TestAtOnce:
         child = new_task(db, user, depends_on=[first.id, second.id])
         succeed(db, first, second)
         assert released_children.let_go_on(db, [first.id]) == []
-        released = after_the_commit(db, lambda: let_go_on(second))
+        released = after_the_commit(db, lambda: until_free(let_go_on, second))
         assert [each.id for each in released] == [child.id]
 
     def test_a_parent_that_is_retried_meanwhile_keeps_its_child(
@@ -192,8 +220,29 @@ class TestAtOnce:
         assert ends.end_attempt(db, parent.id, 1, ends.failed(ERROR))
         db.commit()
         task_service.retry_task(db, parent.id, commit=False)
-        assert after_the_commit(db, lambda: let_go_on(parent)) == []
+        assert after_the_commit(db, lambda: until_free(let_go_on, parent)) == []
         assert (waits_of(child), open_edges()) == ("dependency", 1)
+
+    def test_a_child_that_is_retried_with_its_parent_waits_for_it(
+        self, db: Session, user: UUID, let_go_on: LetGoOn
+    ) -> None:
+        parent, child, retry = retried_with_its_child(db, user, OnFailure.CONTINUE)
+        retry()
+        assert after_the_commit(db, lambda: until_free(let_go_on, parent)) == []
+        assert (waits_of(child), open_edges()) == ("dependency", 1)
+
+
+@needs_row_locks
+def test_a_child_that_is_retried_with_its_failed_parent_waits_for_it(db: Session, user: UUID) -> None:
+    parent, child, retry = retried_with_its_child(db, user, OnFailure.CANCEL)
+
+    def close_failed() -> set[UUID]:
+        with SessionLocal() as other, other.begin():
+            return released_children.close_failed(other, [parent.id])
+
+    retry()
+    assert after_the_commit(db, close_failed) == set()
+    assert (waits_of(child), open_edges()) == ("dependency", 1)
 
 
 @pytest.mark.postgresql("other engines wait for a lock as long as any statement does")
@@ -211,6 +260,24 @@ def test_what_is_locked_is_left_to_the_outbox(db: Session, user: UUID, let_go_on
     db.rollback()
     settle(db)
     assert [waits_of(each) for each in children] == ["ready", "ready"]
+
+
+@pytest.mark.postgresql("other engines release all of them in one transaction")
+@pytest.mark.parametrize("let_go_on", at_once)
+def test_a_batch_that_is_locked_is_left_with_those_before_it_returned(
+    db: Session, user: UUID, let_go_on: LetGoOn
+) -> None:
+    """Their release is committed: who has called wakes slots for them."""
+    parent = new_task(db, user)
+    wanted = {"name": "a", "task_type": "test", "celery_task_name": LONG_RUNNING, "args": [1]}
+    number = PLACE_BATCH + 1
+    made = task_service.create_tasks(db, [{**wanted, "depends_on": [parent.id]}] * number, user_id=user)
+    succeed(db, parent)
+    db.get(Task, max(each.id for each in made), with_for_update=True)
+    assert len(let_go_on(parent)) == PLACE_BATCH
+    db.rollback()
+    settle(db)
+    assert open_edges() == 0
 
 
 def test_a_process_that_releases_at_once_hands_the_end_over(db: Session, user: UUID) -> None:

@@ -20,7 +20,8 @@ from app.messaging.application import celery_app
 from app.services.execution.claims import Claims, ReadyClaim
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess, TasksLeft
-from app.worker.child.taker import SHORT_SECONDS, Taker, rows_together
+from app.worker.child.taker import SHORT_SECONDS, Ran, Taker, rows_together
+from app.worker.shared.delivery import Undeliverable
 from app.worker.shared.slot_table import SlotTable
 
 MOST = 4 * MOST_ROWS
@@ -133,18 +134,25 @@ class TestChildrenOfARowThatIsAlone:
         monkeypatch.setattr("app.services.tasks.due_tasks.wake_committed", found.extend)
         return found
 
-    def serve(self, monkeypatch: pytest.MonkeyPatch, children: list[Child], *claims: ReadyClaim) -> list[bool]:
-        """Serve a row that lets these children go on, and then what these claims are. Returns how it claimed."""
+    def serve(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        children: list[Child],
+        *claims: ReadyClaim,
+        error: Undeliverable | None = None,
+    ) -> list[bool]:
+        """Serve a row that lets these children go on, and then these claims or this error. Returns how it claimed."""
         asked: list[bool] = []
         answers = iter([CLAIMS[:1], [*claims]])
 
         def claim(_self: Claims, *_: object, is_woken: bool) -> list[ReadyClaim]:
+            if asked and error is not None:
+                raise error
             asked.append(is_woken)
             return next(answers, [])
 
-        def run_all(taker: Taker, claimed: list[ReadyClaim], _: float) -> float:
-            taker._freed += children if claimed == CLAIMS[:1] else []
-            return time.monotonic()
+        def run_all(_self: Taker, claimed: list[ReadyClaim], _: float) -> Ran:
+            return Ran(time.monotonic(), children if claimed == CLAIMS[:1] else [], gave_back=False)
 
         monkeypatch.setattr("app.worker.child.taker.deliver", lambda take, _, **__: take(None))
         monkeypatch.setattr(Claims, "next", claim)
@@ -164,6 +172,20 @@ class TestChildrenOfARowThatIsAlone:
     ) -> None:
         self.serve(monkeypatch, [self.CHILD], *claims)
         assert woken == [self.CHILD]
+
+    def test_has_a_slot_woken_after_all_where_the_database_is_away(
+        self, woken: list[Child], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.serve(monkeypatch, [self.CHILD], error=Undeliverable("the database is away"))
+        assert woken == [self.CHILD]
+
+    def test_has_a_slot_woken_after_all_where_its_worker_leaves_meanwhile(
+        self, woken: list[Child], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers = iter([False, False, True])  # before a claim, behind its rows, before the next claim
+        monkeypatch.setattr(ChildProcess, "is_leaving", lambda _: next(answers))
+        asked = self.serve(monkeypatch, [self.CHILD])
+        assert (asked, woken) == ([True], [self.CHILD])
 
     def test_have_slots_woken_for_all_but_one(self, woken: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
         others = [self.CHILD._replace(id=new_id()) for _ in range(2)]
