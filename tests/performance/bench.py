@@ -36,7 +36,6 @@ except ImportError:
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 RAW_APP = "tests.performance.comparators.raw"
-PROCRASTINATE_APP = "tests.performance.comparators.procrastinating.app"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
 # Quotas are checked, and not met: nothing runs what is submitted.
@@ -205,21 +204,6 @@ class Bench:
             yield part
         finally:
             part.stop(STOP_SECONDS)
-
-    def filling_procrastinate(self, database_url: str, count: int) -> Part:
-        words = [PROCRASTINATE_APP.rpartition(".")[0], str(count)]
-        return self.part("fill-procrastinate", words, {"PROCRASTINATE_DATABASE": database_url})
-
-    @contextmanager
-    def procrastinate_workers(self, database_url: str, number: int) -> Iterator[list[Part]]:
-        words = ["procrastinate", "-a", PROCRASTINATE_APP, "worker", "--concurrency", "1"]
-        variables = {"PROCRASTINATE_DATABASE": database_url}
-        parts = [self.part("procrastinate-worker", words, variables) for _ in range(number)]
-        try:
-            yield parts
-        finally:
-            for part in parts:
-                part.stop(STOP_SECONDS)
 
     # -- measuring ---------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,6 @@ class Drained:
     tasks: int
     seconds: float
     cpu: dict[str, float]
-    moments: list[tuple[float, int]]  # when how many still waited
 
     @property
     def per_second(self) -> float:
@@ -37,6 +36,12 @@ class Drained:
 
     def microseconds(self) -> dict[str, float]:
         return {name: 1e6 * value / self.tasks for name, value in self.cpu.items()}
+
+    @property
+    def cost(self) -> float:
+        """CPU microseconds of a task in the workers and both servers."""
+        each = self.microseconds()
+        return sum(each[part] for part in ("parent", "children", "PostgreSQL", "broker"))
 
 
 def drain(
@@ -55,18 +60,17 @@ def drain(
     begun, first = time.perf_counter(), waiting()
     parts = {f"{name} {at}": who for at, each in enumerate(workers) for name, who in _parts(each).items()}
     meter = bench.meter(**parts)
-    moments = [(begun, first)]
-    took = 0.0
-    while moments[-1][0] < begun + seconds and (moments[-1][1] or not ended()):
-        _nap(deadline, workers, took / POLL_SHARE if moments[-1][1] > LONG else 0.0)
-        asked = time.perf_counter()
-        moments.append((asked, waiting()))
-        took = time.perf_counter() - asked
-    spent, cpu = moments[-1][0] - begun, meter.read()
+    looked, left, took = begun, first, 0.0
+    while looked < begun + seconds and (left or not ended()):
+        _nap(deadline, workers, took / POLL_SHARE if left > LONG else 0.0)
+        looked = time.perf_counter()
+        left = waiting()
+        took = time.perf_counter() - looked
+    spent, cpu = looked - begun, meter.read()
     look()
     cpu["parent"] = sum(cpu.pop(f"parent {at}") for at in range(len(workers)))
     cpu["children"] = sum(cpu.pop(f"worker {at}") for at in range(len(workers))) - cpu["parent"]
-    return Drained(first - moments[-1][1], spent, cpu, moments)
+    return Drained(first - left, spent, cpu)
 
 
 def _parts(worker: Part) -> dict[str, int | tuple[int, bool]]:

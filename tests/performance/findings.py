@@ -16,7 +16,6 @@ class Findings:
     errors: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     latencies: dict[str, list[float]] = field(default_factory=dict)  # seconds
-    moments: dict[str, list[float]] = field(default_factory=dict)  # when each one was done, of one clock
     curves: dict[str, Curve] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")  # of the curves
     seconds: float = 0.0

@@ -23,7 +23,6 @@ class Measured:
     errors: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     answers: list[Answer] = field(default_factory=list)
-    moments: list[float] = field(default_factory=list)  # when each answer had come, of `time.perf_counter`
 
     @property
     def per_second(self) -> float:
@@ -34,7 +33,6 @@ class Measured:
         self.errors += other.errors
         self.seconds += other.seconds
         self.answers += other.answers
-        self.moments += other.moments
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ async def _one(connection: Connection, endpoint: Endpoint, number: int, result: 
     if answer.status != endpoint.expected:
         result.errors[f"HTTP {answer.status}"] += 1
         return False
-    result.moments.append(time.perf_counter())
-    result.latencies.append(result.moments[-1] - begun)
+    result.latencies.append(time.perf_counter() - begun)
     if endpoint.keep:
         result.answers.append(answer)
     return True

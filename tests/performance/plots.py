@@ -1,16 +1,18 @@
-"""Pictures of a run, small enough for the documents: endpoints, goals, latencies, throughput over time, growth."""
+"""Pictures of a run, small enough for the documents: endpoints, peers, goals, latencies, growth."""
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tests.performance import page
 from tests.performance.figures import Row
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison
+from tests.performance.goals import Comparison, figure as readable
 
-COLOURS = ("#1f5fbf", "#d9622b", "#2f9e62", "#8a56c2", "#5c6470", "#c2a01f")
+COLOURS = ("#1f5fbf", "#d9622b", "#2f9e62", "#8a56c2", "#5c6470", "#c2a01f", "#1f8fbf")
 BINS = 60
 LOG_STEPS = 48
 DPI = 100
@@ -19,9 +21,9 @@ DPI = 100
 def draw(found: Sequence[Findings], where: Callable[[str], Path]) -> list[Path]:
     """Each picture there is material for; `where` turns its name into its path."""
     pictures = {
+        "peers": _peers(found),
         "goals": _goals(found),
         "latency": _grid(found, lambda each: any(each.latencies.values()), _latency),
-        "throughput": _grid(found, lambda each: any(each.moments.values()), _throughput),
         "growth": _grid(found, lambda each: bool(each.curves), _growth, 4.6),
     }
     return [_save(figure, where(name)) for name, figure in pictures.items() if figure is not None]
@@ -102,6 +104,30 @@ def _grid(
     return figure
 
 
+# -- peers: how many tasks a second, what one costs, how soon it starts --------------------------------------------------
+
+
+def _peers(found: Sequence[Findings]) -> Any:
+    rows = [row for findings in found for row in findings.details.get("peers", [])][::-1]
+    if not rows:
+        return None
+    panels: list[tuple[str, str, Callable[[dict[str, Any]], float]]] = [
+        ("No-op tasks drained, two slots", "a second (logarithmic)", lambda row: statistics.median(row["per_second"])),
+        ("CPU of a task, all parts", "microseconds (logarithmic)", lambda row: row["cpu_microseconds"]),
+        ("From the call to the body, p50", "milliseconds (logarithmic)", lambda row: row["start_milliseconds"]["p50"]),
+    ]
+    size = (12, 1.2 + 0.32 * len(rows))
+    figure, grid = _pyplot().subplots(1, len(panels), figsize=size, layout="constrained", sharey=True)
+    for axes, (title, unit, value) in zip(grid, panels, strict=True):
+        colours = [COLOURS[0] if row is rows[-1] else COLOURS[4] for row in rows]
+        bars = axes.barh([row["name"] for row in rows], [value(row) for row in rows], color=colours)
+        axes.bar_label(bars, [readable(value(row)) for row in rows], padding=3, fontsize=8)
+        axes.set_xscale("log")
+        _clean(axes, title, unit, "")
+        axes.margins(x=0.25)
+    return figure
+
+
 # -- goals: one scale for all rows ---------------------------------------------------------------------------------------
 
 
@@ -120,7 +146,7 @@ def _label(row: Comparison) -> str:
 
 
 def _goals(found: Sequence[Findings]) -> Any:
-    rows = [row for findings in found for row in findings.rows if row.values and row.goal != type(row.goal)()]
+    rows = [row for row in page.rows(found) if row.values and row.goal != type(row.goal)()]
     if not rows:
         return None
     figure, axes = _pyplot().subplots(figsize=(10.4, 0.8 + 0.36 * len(rows)), layout="constrained")
@@ -167,42 +193,6 @@ def _latency(axes: Any, findings: Findings) -> None:
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
     _clean(axes, findings.section, "milliseconds (logarithmic)", "% of all")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7, frameon=False)
-
-
-# -- throughput over time ------------------------------------------------------------------------------------------------
-
-
-def rates(moments: Sequence[float], begun: float, width: float) -> tuple[list[float], list[float]]:
-    """The middle of each span of `width` seconds and what was done in it a second.
-
-    nan between turns, so that lines break, and at both ends of a longer turn, which fill a part of their span.
-    """
-    counts: dict[int, int] = {}
-    for moment in moments:
-        at = int((moment - begun) / width)
-        counts[at] = counts.get(at, 0) + 1
-    spans = range(min(counts), max(counts) + 1)
-    whole = {at for at in counts if (at - 1 in counts and at + 1 in counts) or _is_short(counts, at)}
-    return [(at + 0.5) * width for at in spans], [counts[at] / width if at in whole else math.nan for at in spans]
-
-
-def _is_short(counts: dict[int, int], at: int) -> bool:
-    """Whether the turn that the span belongs to has no more than two."""
-    first = at
-    while first - 1 in counts:
-        first -= 1
-    return first + 2 not in counts or first + 1 not in counts
-
-
-def _throughput(axes: Any, findings: Findings) -> None:
-    named = {name: moments for name, moments in findings.moments.items() if moments}
-    begun = min(map(min, named.values()))
-    width = max(0.1, (max(map(max, named.values())) - begun) / BINS)
-    for colour, (name, moments) in zip(COLOURS, named.items(), strict=False):
-        axes.plot(*rates(moments, begun, width), color=colour, linewidth=1.3, marker=".", markersize=4, label=name)
-    _clean(axes, f"{findings.section}: turn by turn", "seconds of the run", "a second")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=7, frameon=False)
 

@@ -75,8 +75,6 @@ def keep(findings: Findings, ways: Sequence[Way]) -> None:
     for way in ways:
         ordered = sorted(latency for measured in way.rounds for latency in measured.latencies)
         findings.latencies[way.name] = ordered
-        done = (moment for measured in way.rounds for moment in measured.moments)
-        findings.moments[way.name] = [moment for moment in done for _ in range(way.each)]
         findings.details[way.name] = {
             "per_second": [way.per_second(number) for number in range(len(way.rounds))],
             "milliseconds": {f"p{share * 100:g}": 1000 * percentile(ordered, share) for share in (0.5, 0.9, 0.99)},

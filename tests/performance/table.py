@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from tests.performance import page
 from tests.performance.capacity_tables import capacity_tables, markdown_table
 from tests.performance.figures import aligned
 from tests.performance.findings import Findings
@@ -59,23 +60,22 @@ def _cells(row: Comparison) -> tuple[str, ...]:
 
 
 def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, str]:
-    """Blocks for the documents: `table` for docs/performance.md, `capacity` for docs/capacity.md."""
+    """Blocks for the documents: `table` and `peers` for docs/performance.md, `capacity` for docs/capacity.md."""
     where = (
         f"Measured {machine['date']} with `{machine['command']}`, rounds: {machine['rounds']} (medians, extremes in "
         f"brackets), on {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, a flush to disk "
         f"of {machine['flush_milliseconds']:g} ms, {machine['system']}; "
         f"{machine['versions']}."
     )
-    cells = [_markdown_cells(row) for findings in found for row in findings.rows]
-    rows = markdown_table((*HEADS[:4], "reached", "note"), cells)
-    spent = costs(found)
-    told = "CPU microseconds each, by process; the generator is what makes the load:"
-    cpu = [told, markdown_table(*spent)] if spent[1] else []
+    shown = page.rows(found)
+    rows = markdown_table((*HEADS[:4], "reached"), [_markdown_cells(row) for row in shown])
     broken = [f"- {findings.section}: {error.splitlines()[0]}" for findings in found for error in findings.errors]
     errors = ["Errors:\n\n" + "\n".join(broken)] if broken else []
     blocks = {}
-    if broken or any(findings.rows for findings in found):
-        blocks["table"] = "\n\n".join([where, rows, *cpu, *errors])
+    if broken or shown:
+        blocks["table"] = "\n\n".join([where, rows, *errors])
+    if peers := page.peers(found):
+        blocks["peers"] = peers
     if capacity_tables(found):
         blocks["capacity"] = "\n\n".join([where, *capacity_tables(found)])
     return blocks
@@ -83,4 +83,4 @@ def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, st
 
 def _markdown_cells(row: Comparison) -> Sequence[str]:
     verdict = {"reached": "yes", "NOT REACHED": "**no**"}.get(row.verdict, "—")
-    return (row.what, row.against, str(row.goal), row.measured, verdict, row.note)
+    return (row.what, row.against, str(row.goal), row.measured, verdict)

@@ -68,7 +68,7 @@ class _Live:
         await asyncio.sleep(TRIMMED)
         kilobytes = 1024 * (memory(pid)["rss"] - before) / count
         note = f"{count:,} streams open, by the difference in RSS"
-        self._findings.compare(MEMORY, "—", Goal(at_most=60, unit="KB"), [kilobytes], note)
+        self._findings.compare(MEMORY, "—", Goal(at_most=30, unit="KB"), [kilobytes], note)
         return found
 
     async def _ticks(self) -> list[float]:

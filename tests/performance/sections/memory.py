@@ -20,7 +20,7 @@ from tests.support.waiting import wait_for
 MOST_EACH = 2_000
 SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
 WARM = 0.1  # of the tasks: what a child takes with its first ones stays
-API, CHILD, CHILDREN = Goal(at_most=2.5), Goal(at_most=1.6), Goal(at_most=1.5)
+API, CHILD, CHILDREN = Goal(at_most=2.5), Goal(at_most=1.8), Goal(at_most=1.3)
 CONCURRENCY = 2  # as in the other sections: what children share counts for less, the more they are
 SETTLED_SECONDS = 2 * TRIM_SECONDS  # "after" means after: what is given back once in a while has been
 

@@ -100,7 +100,7 @@ def _due_at_once(bench: Bench, findings: Findings) -> None:
     values = [ratio(fired, batch) for fired, batch in zip(found["fired"], found["batch"], strict=True)]
     note = f"{1000 * min(found['fired']):.0f} against {1000 * min(found['batch']):.0f} ms, the best of {rounds}"
     what = f"{DUE:,} schedules that are due at once"
-    findings.compare(what, f"create_tasks of {DUE:,}", Goal(at_most=2), values, note)
+    findings.compare(what, f"create_tasks of {DUE:,}", Goal(at_most=1.3), values, note)
     findings.details["due at once"] = found
 
 

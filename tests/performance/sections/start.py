@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from celery import Celery
 from sqlalchemy import Connection as SqlConnection
@@ -42,13 +43,13 @@ def measure(bench: Bench) -> Findings:
         database = opened.enter_context(stack.engine.connect())
         request = account.submit(task("measured.stamp", str(bench.directory / "ours")))
         ours = partial(start, loopback(stack.url), request, database, bench.directory / "ours")
-        theirs = partial(_start_raw, celery, bench.directory / "raw")
+        theirs = partial(start_raw, celery, bench.directory / "raw")
         for once in (ours, theirs):  # connections are made, modules imported
             once()
         for _ in range(bench.size.rounds):
             pairs = [(ours(), theirs()) for _ in range(bench.size.starts)]
-            claims.append(sorted(claimed for (claimed, _), _ in pairs))
-            bodies.append(sorted(began for (_, began), _ in pairs))
+            claims.append(sorted(mine.claimed - mine.accepted for mine, _ in pairs))
+            bodies.append(sorted(mine.to_body for mine, _ in pairs))
             raw.append(sorted(began for _, began in pairs))
     for share, most in ((0.5, 1.5), (0.99, 2.0)):
         values = [ratio(percentile(a, share), percentile(b, share)) for a, b in zip(claims, raw, strict=True)]
@@ -69,20 +70,35 @@ def _milliseconds(rounds: list[list[float]], share: float) -> str:
     return f"{1000 * percentile(together, share):.1f}"
 
 
-def start(address: Address, request: Request, database: SqlConnection, ledger: Path) -> tuple[float, float]:
-    """Seconds from the 201 to the claim, and to the body."""
+class Started(NamedTuple):
+    """When a task was asked for and accepted, and when it was claimed and its body began, by the machine's clock."""
 
-    async def submit() -> tuple[str, float]:
+    asked: float
+    accepted: float
+    claimed: float
+    began: float
+
+    @property
+    def to_body(self) -> float:
+        """Seconds from the 201 to the first line of the body."""
+        return self.began - self.accepted
+
+
+def start(address: Address, request: Request, database: SqlConnection, ledger: Path) -> Started:
+    """Submit one task on a connection of its own, and wait for its end."""
+
+    async def submit() -> tuple[str, float, float]:
         connection = Connection(address)
+        asked = time.time()
         answer = await connection.ask(request)
         accepted = time.time()
         await connection.close()
-        return str(answer.json()["id"]), accepted
+        return str(answer.json()["id"]), asked, accepted
 
-    task_id, accepted = run(submit())
-    began = _await_stamp(ledger)
+    task_id, asked, accepted = run(submit())
+    began = await_stamp(ledger)
     wait_for(lambda: _row(database, task_id)[1], SECONDS, "the task to end")
-    return _row(database, task_id)[0] - accepted, began - accepted
+    return Started(asked, accepted, _row(database, task_id)[0], began)
 
 
 def _row(database: SqlConnection, task_id: str) -> tuple[float, bool]:
@@ -91,13 +107,14 @@ def _row(database: SqlConnection, task_id: str) -> tuple[float, bool]:
     return started, ended
 
 
-def _start_raw(celery: Celery, ledger: Path) -> float:
+def start_raw(celery: Celery, ledger: Path, *, ignore_result: bool = True) -> float:
+    """Return the seconds from the call of `apply_async` to the first line of the body."""
     called = time.time()
-    celery.send_task(STAMP, args=[str(ledger)], ignore_result=True)
-    return _await_stamp(ledger) - called
+    celery.send_task(STAMP, args=[str(ledger)], ignore_result=ignore_result)
+    return await_stamp(ledger) - called
 
 
-def _await_stamp(ledger: Path) -> float:
+def await_stamp(ledger: Path) -> float:
     """The one line that comes, and the ledger empty again."""
     (line,) = wait_for(lambda: lines(ledger), SECONDS, "the body to begin")
     ledger.unlink()

@@ -48,7 +48,7 @@ def measure(bench: Bench) -> Findings:
         note = "wall {:.2f} against {:.2f} s".format(*(each.wall for each in pairs[-1]))
         findings.compare(f"{what}, CPU", "a plain script", Goal(at_most=1.15), times, note)
         more = [ours.memory - plain.memory for ours, plain in pairs]
-        findings.compare(f"{what}, memory", "a plain script", Goal(at_most=200, unit="MiB more"), more)
+        findings.compare(f"{what}, memory", "a plain script", Goal(at_most=100, unit="MiB more"), more)
     return findings
 
 

@@ -58,9 +58,9 @@ def _compare_starts(bench: Bench, findings: Findings, url: str, dead: str) -> No
         one = partial(start, loopback(stack.url), account.submit(task("measured.stamp", str(ledger))), database, ledger)
         one()
         for _ in range(bench.size.repeats(ROUNDS)):
-            alone.append(sorted(one()[1] for _ in range(bench.size.starts)))
+            alone.append(sorted(one().to_body for _ in range(bench.size.starts)))
             _spread(bench, stack, url, dead)
-            beside.append(sorted(one()[1] for _ in range(bench.size.starts)))
+            beside.append(sorted(one().to_body for _ in range(bench.size.starts)))
             stack.sql("DELETE FROM webhook_deliveries")
     for share in (0.5, 0.99):
         pairs = [(percentile(b, share), percentile(a, share)) for a, b in zip(alone, beside, strict=True)]

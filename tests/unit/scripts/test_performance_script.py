@@ -131,15 +131,31 @@ class TestSections:
         keep(findings, [way])
         assert findings.errors == ["POST: {'HTTP 503': 5}"]
 
-    def test_the_table_has_every_row_note_and_error(self) -> None:
+    def test_what_is_printed_has_every_row_note_and_error(self) -> None:
         one = Findings("submit", [Comparison("requests/s", "by hand", Goal(at_least=5), [4.0, 6.0, 7.0], "a note")])
-        found = [one, Findings("run", errors=["RuntimeError: it broke"])]
-        text, document = printed(found), markdown(found, machine("c", 1))["table"]
+        text = printed([one, Findings("run", errors=["RuntimeError: it broke"])])
         for told in ("6 × (4–7)", "a note", "run: RuntimeError: it broke"):
             assert told in text
-            assert told in document
 
-    @pytest.mark.parametrize(("name", "block"), [("performance.md", "table"), ("capacity.md", "capacity")])
+    def test_the_page_has_the_rows_that_are_asked_for_in_its_order_and_every_error(self) -> None:
+        names = ("claim at 5,000,000 rows", "last message out", "requests/s of POST /tasks/, 32 clients")
+        one = Findings("growth", [Comparison(name, "—", Goal(at_least=5), [4.0, 6.0]) for name in names])
+        table = markdown([one, Findings("run", errors=["RuntimeError: it broke"])], machine("c", 1))["table"]
+        assert [line.split(" | ")[0] for line in table.splitlines() if "5 × (4–6)" in line] == [
+            f"| {names[2]}", f"| {names[0]}",
+        ]  # fmt: skip
+        assert "- run: RuntimeError: it broke" in table
+
+    def test_the_page_has_a_line_for_each_peer(self) -> None:
+        starts = {"p50": 11.94, "p99": 33.1}
+        row = {"name": "huey", "keeps": "nothing", "per_second": [1800.0, 2000.0, 1900.0], "cpu_microseconds": 690.0,
+               "start_milliseconds": starts}  # fmt: skip
+        table = markdown([Findings("peers", details={"peers": [row]})], machine("c", 1))["peers"]
+        assert table.splitlines()[-1] == "| huey | nothing | 1,900 (1,800–2,000) | 690 | 11.9 · 33.1 |"
+
+    @pytest.mark.parametrize(
+        ("name", "block"), [("performance.md", "table"), ("performance.md", "peers"), ("capacity.md", "capacity")]
+    )
     def test_the_documents_have_a_place_for_their_figures(self, name: str, block: str) -> None:
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         assert "\nfigures of today\n" in (filled(text, {block: "figures of today"}) or "")
