@@ -24,7 +24,7 @@ from app.ddl.clock import NOW
 from app.errors import EndpointsOff, UserNotFound, WebhookDisabled, WebhookNotFound, WebhooksOff
 from app.models.task import ACTIVE, Task
 from app.models.user import User
-from app.models.webhook import EventType, WebhookEndpoint
+from app.models.webhook import ENDS_OF_TASKS, EventType, WebhookEndpoint
 from app.services.audit import Subject
 from app.services.outbox import follow_tasks
 from app.services.webhooks.new_deliveries import CONSUMER
@@ -145,9 +145,9 @@ def renew_secrets(row: WebhookEndpoint, service: list[str]) -> int:
     return renewed
 
 
-# -- Users whose tasks the outbox tells of: those with an enabled endpoint ---------------------------------------------
+# -- Users whose tasks the outbox tells of: those with an enabled endpoint that wants ends of tasks --------------------
 # `users.followers` says so to each submit, which reads it with what it reads of the user anyway. So it is set in the
-# transaction that creates or enables an endpoint. The tasks that are active then are followed afterwards.
+# transaction that creates or changes an endpoint. The tasks that are active then are followed afterwards.
 
 # At most so many tasks in one transaction.
 FOLLOW_BATCH = 1000
@@ -155,20 +155,20 @@ FOLLOW_BATCH = 1000
 YOUNG = timedelta(minutes=5)
 
 
-def follow_new_tasks(db: Session, user_id: UUID) -> None:
-    """Have each new task of the user followed if an endpoint is enabled, and else not. The caller commits.
+def follow_tasks_of(db: Session, user_id: UUID) -> None:
+    """Have each new task of the user followed if an enabled endpoint wants ends of tasks, and else not.
 
-    The caller holds the lock on the user's row, so that no other endpoint comes or goes meanwhile.
+    Also those that are active, a batch of them here. The caller commits. It holds the lock on the user's row, so that
+    no other endpoint comes or goes meanwhile.
     """
-    enabled = sa.exists().where(WebhookEndpoint.user_id == user_id, WebhookEndpoint.enabled)
+    enabled = sa.select(WebhookEndpoint.events).where(WebhookEndpoint.user_id == user_id, WebhookEndpoint.enabled)
+    is_told = any(not ENDS_OF_TASKS.isdisjoint(events) for events in db.scalars(enabled))
     others = sa.func.coalesce(User.followers, 0).bitwise_and(~CONSUMER.bit & 0xFF)
-    bits = (
-        others.bitwise_or(CONSUMER.bit)
-        if db.scalar(sa.select(enabled))
-        else sa.case((others > 0, others), else_=sa.null())
-    )
+    bits = others.bitwise_or(CONSUMER.bit) if is_told else sa.case((others > 0, others), else_=sa.null())
     followed = sa.update(User).where(User.id == user_id).values(followers=bits)
     db.execute(followed.execution_options(synchronize_session=False))
+    if is_told:
+        follow_batch(db, user_id)
 
 
 def follow_batch(db: Session, user_id: UUID, after: UUID | None = None) -> UUID | None:
@@ -191,8 +191,11 @@ def follow_active_tasks(db: Session, stopping: threading.Event) -> None:
     A transaction for each batch.
     """
     with transaction(db):
-        young = sa.select(WebhookEndpoint.user_id).distinct()
-        users = db.scalars(young.where(WebhookEndpoint.enabled, WebhookEndpoint.updated_at > NOW - YOUNG)).all()
+        young = sa.select(User.id).join(WebhookEndpoint, WebhookEndpoint.user_id == User.id).distinct()
+        is_told = User.followers.bitwise_and(CONSUMER.bit) != 0
+        users = db.scalars(
+            young.where(WebhookEndpoint.enabled, WebhookEndpoint.updated_at > NOW - YOUNG, is_told)
+        ).all()
     for user_id in users:
         last: UUID | None = None
         while not stopping.is_set():

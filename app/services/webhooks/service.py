@@ -118,9 +118,7 @@ class WebhookService:
             row.disabled_at = None if enabled else NOW
             db.add(row)
             db.flush()
-            endpoints.follow_new_tasks(db, user_id)
-            if enabled:
-                endpoints.follow_batch(db, user_id)
+            endpoints.follow_tasks_of(db, user_id)
             db.refresh(row)
             audit.record(
                 db, WebhookEvent.CREATED, endpoints.subject_of(row), events=row.events, to=parse_url(row.url).origin
@@ -161,10 +159,8 @@ class WebhookService:
             if not values:
                 return row
             endpoints.write_endpoint(db, endpoint_id, values)
-            if "enabled" in wanted:
-                endpoints.follow_new_tasks(db, user_id)
-            if wanted.get("enabled"):
-                endpoints.follow_batch(db, user_id)
+            if not wanted.keys().isdisjoint({"enabled", "events"}):
+                endpoints.follow_tasks_of(db, user_id)
             row = endpoints.find_endpoint(db, user_id, endpoint_id)
             audit.record(
                 db, WebhookEvent.CHANGED, endpoints.subject_of(row), fields=sorted(wanted), to=parse_url(row.url).origin
@@ -181,7 +177,7 @@ class WebhookService:
             gone = sa.delete(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
             db.execute(gone.execution_options(synchronize_session=False))
             db.expunge(row)
-            endpoints.follow_new_tasks(db, user_id)
+            endpoints.follow_tasks_of(db, user_id)
             audit.record(db, WebhookEvent.DELETED, endpoints.subject_of(row), to=parse_url(row.url).origin)
 
     @retries_deadlocks

@@ -193,6 +193,18 @@ class TestWhatIsRecorded:
         webhook_service.update_endpoint(db, user, first, {"enabled": True})
         assert followed() == 1
 
+    def test_no_task_is_followed_for_an_endpoint_that_wants_no_ends_of_tasks(self, db: Session, user: UUID) -> None:
+        made = endpoint(db, user, events=["schedule.skipped", "workflow.failed"]).row
+        active = new_task(db, user)
+        endpoints.follow_active_tasks(db, threading.Event())
+        db.refresh(active)
+        assert active.followers is None
+        webhook_service.update_endpoint(db, user, made.id, {"events": ["task.failed"]})
+        db.refresh(active)
+        assert (active.followers, new_task(db, user).followers) == (1, 1)
+        webhook_service.update_endpoint(db, user, made.id, {"events": ["workflow.failed"]})
+        assert new_task(db, user).followers is None
+
     def test_of_a_schedule_that_is_gone_or_too_large_the_id_alone(self, db: Session, user: UUID, web: Web) -> None:
         endpoint(db, user, web.url(), events=["schedule.skipped"])
         schedules = [new_schedule(db, user), new_schedule(db, user)]

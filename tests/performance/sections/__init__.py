@@ -10,7 +10,7 @@ from tests.performance.findings import Findings
 
 # In the order in which they are measured: what is sensitive to a busy machine before what fills tables.
 NAMES = (
-    "submit", "batch", "read", "pages", "start", "run", "peers", "progress", "steps", "files", "tables", "client", "workflows", "live", "priority", "turns", "schedules", "webhooks", "memory", "startup", "capacity",
+    "submit", "batch", "bulk", "read", "pages", "start", "run", "peers", "progress", "steps", "files", "tables", "client", "workflows", "live", "priority", "turns", "schedules", "webhooks", "memory", "startup", "capacity",
     "growth", "claim",
 )  # fmt: skip
 

@@ -138,7 +138,7 @@ class TestSections:
             assert told in text
 
     def test_the_page_has_the_rows_that_are_asked_for_in_its_order_and_every_error(self) -> None:
-        names = ("claim at 5,000,000 rows", "last message out", "requests/s of POST /tasks/, 32 clients")
+        names = ("claim at 5,000,000 pending rows", "last message out", "requests/s of POST /tasks/, 32 clients")
         one = Findings("growth", [Comparison(name, "—", Goal(at_least=5), [4.0, 6.0]) for name in names])
         table = markdown([one, Findings("run", errors=["RuntimeError: it broke"])], machine("c", 1))["table"]
         assert [line.split(" | ")[0] for line in table.splitlines() if "5 × (4–6)" in line] == [
