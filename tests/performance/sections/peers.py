@@ -8,7 +8,7 @@ import statistics
 import time
 import venv
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from subprocess import run as run_process
@@ -109,7 +109,6 @@ def _drained(bench: Bench, peer: Peer) -> Drained:
 
 def _started(bench: Bench, peer: Peer) -> list[float]:
     with peer.deployed(bench) as here, here.work():
-        here.start(1)  # connections are made, modules imported
         return here.start(bench.size.starts)
 
 
@@ -150,11 +149,11 @@ def _ours(bench: Bench) -> Iterator[Deployed]:
             wanted, found = task("measured.stamp", str(file)), []
             headers = {"Authorization": f"Bearer {bench.sign_in(stack).token}"}
             with httpx.Client(base_url=stack.url, headers=headers) as client:
-                for _ in range(count):
+                for _ in range(count + 1):
                     called = time.time()
                     client.post("/api/v1/tasks/", json=wanted).raise_for_status()
                     found.append(await_stamp(file) - called)
-            return found
+            return found[1:]  # with the first one connections are made
 
         yield Deployed(
             lambda count: bench.fill(stack, bench.new_user(stack), "measured.noop", count),
@@ -176,7 +175,7 @@ def _celery(bench: Bench, *, has_backend: bool) -> Iterator[Deployed]:
         yield Deployed(
             lambda count: finish(bench.filling_raw(url, count, RAW_BACKEND=backend)),
             work, in_broker(bench.broker(url), RAW_QUEUE),
-            lambda count: [start_raw(client, file, ignore_result=not has_backend) for _ in range(count)],
+            lambda count: [start_raw(client, file, ignore_result=not has_backend) for _ in range(count + 1)][1:],
         )  # fmt: skip
 
 
@@ -185,7 +184,7 @@ class _Environment:
 
     def __init__(self, bench: Bench) -> None:
         self._folder = bench.directory / "peers"
-        venv.create(self._folder, with_pip=True)
+        venv.create(self._folder, with_pip=True, symlinks=True)
         pip = [str(self._folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         run_process([*pip, "install", "-r", str(REQUIREMENTS)], check=True)
         pins = (line.split("==") for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if "==" in line)
@@ -256,12 +255,9 @@ class _Environment:
 
         @contextmanager
         def work() -> Iterator[Sequence[Part]]:
-            parts = [self._part(bench, words, variables) for words in workers]
-            try:
+            with ExitStack() as opened:
+                parts = [opened.enter_context(self._running(bench, words, variables)) for words in workers]
                 yield [*parts, *servers]
-            finally:
-                for part in parts:
-                    part.stop(STOP_SECONDS)
 
         def started(count: int) -> list[float]:
             finish(self._part(bench, [*timed, "start", str(count), str(file)], variables))
@@ -270,6 +266,14 @@ class _Environment:
         return Deployed(
             lambda count: finish(self._part(bench, [*timed, "fill", str(count)], variables)), work, waiting, started
         )
+
+    @contextmanager
+    def _running(self, bench: Bench, words: Sequence[str], variables: dict[str, str]) -> Iterator[Part]:
+        part = self._part(bench, words, variables)
+        try:
+            yield part
+        finally:
+            part.stop(STOP_SECONDS)
 
     def _part(self, bench: Bench, words: Sequence[str], variables: dict[str, str]) -> Part:
         """A process of this environment: one of its commands."""

@@ -71,9 +71,8 @@ def _milliseconds(rounds: list[list[float]], share: float) -> str:
 
 
 class Started(NamedTuple):
-    """When a task was asked for and accepted, and when it was claimed and its body began, by the machine's clock."""
+    """When a task was accepted, and when it was claimed and its body began, by the machine's clock."""
 
-    asked: float
     accepted: float
     claimed: float
     began: float
@@ -87,18 +86,17 @@ class Started(NamedTuple):
 def start(address: Address, request: Request, database: SqlConnection, ledger: Path) -> Started:
     """Submit one task on a connection of its own, and wait for its end."""
 
-    async def submit() -> tuple[str, float, float]:
+    async def submit() -> tuple[str, float]:
         connection = Connection(address)
-        asked = time.time()
         answer = await connection.ask(request)
         accepted = time.time()
         await connection.close()
-        return str(answer.json()["id"]), asked, accepted
+        return str(answer.json()["id"]), accepted
 
-    task_id, asked, accepted = run(submit())
+    task_id, accepted = run(submit())
     began = await_stamp(ledger)
     wait_for(lambda: _row(database, task_id)[1], SECONDS, "the task to end")
-    return Started(asked, accepted, _row(database, task_id)[0], began)
+    return Started(accepted, _row(database, task_id)[0], began)
 
 
 def _row(database: SqlConnection, task_id: str) -> tuple[float, bool]:
