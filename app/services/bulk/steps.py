@@ -21,7 +21,7 @@ from app.core.origin import Actor
 from app.db.outage import is_passing
 from app.db.session import transaction
 from app.db.sql import limits
-from app.db.statements import bulk, schedules
+from app.db.statements import bulk, schedules, workflows
 from app.db.together import together
 from app.db.transactions import retry_deadlocks
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
@@ -99,6 +99,9 @@ def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome
 
 
 def _perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
+    if deed is Deed.RETRY:
+        # Before the tasks, as whoever settles an end has it: the workflow, and then the children of the task.
+        workflows.lock(db, workflows.of_tasks(db, ids))
     tasks = bulk.lock_tasks(db, ids, doer.owner)
     outcome = Outcome()
     missing = set(ids) - {task.id for task in tasks}

@@ -13,16 +13,18 @@ from sqlalchemy.orm import Session
 
 from app.db.outage import is_passing
 from app.db.session import SessionLocal
-from app.db.statements import bulk
+from app.db.statements import bulk, workflows
+from app.models.bulk import Deed
 from app.models.task import Task, TaskDependency, TaskStatus
+from app.services.bulk.steps import Doer, perform
 from app.services.execution import ends
 from app.services.execution.claims import give_back
 from app.services.outbox import deliver_batch
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
-from app.services.workflows.dependents import CONSUMER, settle_ends
+from app.services.workflows.dependents import CONSUMER, flush_releases, settle_ends
 from app.services.workflows.service import workflow_service
-from tests.support.lock_waits import after_the_commit, needs_row_locks
+from tests.support.lock_waits import after_the_commit, await_lock_waits, needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, claim, claim_next, new_task, new_user
@@ -79,6 +81,33 @@ def test_two_parents_that_end_at_once_release_it_once(user: UUID) -> None:
     assert waits_of(child) == "ready"
     with SessionLocal() as db:
         assert [each.id for each in claim_next(db)] == [child.id]
+
+
+@needs_row_locks
+def test_a_bulk_retry_has_no_task_while_it_waits_for_its_workflow(user: UUID) -> None:
+    """Whoever settles an end has the workflow, and then wants the children of the task: they would wait for ever."""
+    with SessionLocal() as one, SessionLocal() as other, ThreadPoolExecutor(1) as pool:
+        tasks = [sleep("parent"), sleep("child", "parent")]
+        workflow = workflow_service.create_workflow(one, "nightly", tasks, user_id=user)
+        workflow_service.cancel_workflow(one, workflow.id)
+        assert flush_releases(30)  # or this waits as well
+        ids = [node.id for node in workflow.tasks if node.id is not None]
+        doer = Doer(user, "user", "high", as_admin=False, within_quota=False)
+
+        def retry() -> int:
+            done = perform(other, Deed.RETRY, doer, ids).done
+            other.commit()
+            return done
+
+        workflows.lock(one, [workflow.id])
+        retried = pool.submit(retry)
+        try:
+            await_lock_waits(1, "the retry to wait")
+            locked = select(Task.id).where(Task.id.in_(ids)).with_for_update(nowait=True)
+            assert set(one.scalars(locked)) == {*ids}
+        finally:
+            one.rollback()
+        assert retried.result(30) == len(ids)
 
 
 @needs_row_locks
