@@ -49,9 +49,6 @@ class EventType(StrEnum):
     SCHEDULE_SKIPPED = "schedule.skipped"
 
 
-# Those that the outbox tells of.
-ENDS_OF_TASKS = frozenset({EventType.TASK_SUCCEEDED, EventType.TASK_FAILED, EventType.TASK_REVOKED})
-
 # The event of a test, which nobody subscribes to.
 TEST_EVENT = "webhook.test"
 

@@ -99,9 +99,9 @@ def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome
 
 
 def _perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
-    if deed is Deed.RETRY:
+    if deed is Deed.RETRY and (of_tasks := workflows.of_tasks(db, ids)):
         # Before the tasks, as whoever settles an end has it: the workflow, and then the children of the task.
-        workflows.lock(db, workflows.of_tasks(db, ids))
+        workflows.lock(db, of_tasks)
     tasks = bulk.lock_tasks(db, ids, doer.owner)
     outcome = Outcome()
     missing = set(ids) - {task.id for task in tasks}

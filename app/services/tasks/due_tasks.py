@@ -87,6 +87,8 @@ def wake_known(db: Session, tasks: Sequence[Waiting]) -> None:
 
 def wake_committed(tasks: Sequence[Waiting], database: sa.Engine | sa.Connection | None = None) -> None:
     """Wake slots for such tasks, whose release is committed. Those that have no turns yet are given theirs."""
+    if not tasks:  # nearly always: each round of a pool process asks
+        return
     due = [(task.id, task.queue, _first_place(task.user_id, task.limit, task.user_limited)) for task in tasks]
     without = [each for each, task in zip(due, tasks, strict=True) if not task.is_placed]
     if without:

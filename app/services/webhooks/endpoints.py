@@ -24,10 +24,10 @@ from app.ddl.clock import NOW
 from app.errors import EndpointsOff, UserNotFound, WebhookDisabled, WebhookNotFound, WebhooksOff
 from app.models.task import ACTIVE, Task
 from app.models.user import User
-from app.models.webhook import ENDS_OF_TASKS, EventType, WebhookEndpoint
+from app.models.webhook import EventType, WebhookEndpoint
 from app.services.audit import Subject
 from app.services.outbox import follow_tasks
-from app.services.webhooks.new_deliveries import CONSUMER
+from app.services.webhooks.new_deliveries import CONSUMER, ENDS_OF_TASKS
 
 SECRET_BYTES = 32
 

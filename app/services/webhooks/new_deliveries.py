@@ -42,6 +42,7 @@ _TYPES = {
     OutboxEvent.FAILED: EventType.TASK_FAILED,
     OutboxEvent.REVOKED: EventType.TASK_REVOKED,
 }
+ENDS_OF_TASKS = frozenset(_TYPES.values())
 _ENDPOINTS = (
     sa.select(WebhookEndpoint.id, WebhookEndpoint.user_id, WebhookEndpoint.events, PRESENT_LANE.label("lane"))
     .add_columns(WebhookEndpoint.filter_task_type, WebhookEndpoint.filter_tag, WebhookEndpoint.filter_celery_task_name)
