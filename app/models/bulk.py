@@ -15,7 +15,7 @@ from app.ddl.columns import Base, Bytes, EmptyJsonObject, JSONText, Word, enum_c
 from app.models.audit import RecordedEvent
 
 # How many tasks one transaction does.
-BATCH = 100
+BATCH = 500
 ID_BYTES = 16
 
 

@@ -69,7 +69,7 @@ class TestABatch:
     def test_that_is_undone_is_done_again_and_counted_once(
         self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        revoke_many(tasks, 150)
+        revoke_many(tasks, BATCH + 50)
         accepted = start_filter(tasks, "retry", status="revoked")
         with monkeypatch.context() as patched, SessionLocal() as db:
             patched.setattr(steps, "put_back", lambda *_: 1 / 0)
@@ -77,11 +77,11 @@ class TestABatch:
                 steps.step(db, UUID(accepted["id"]))
             run(rounds=2)  # logs it, and goes on
         assert counts(tasks, accepted, "running")["done"] == 0
-        assert generations(tasks) == {1: 150}
+        assert generations(tasks) == {1: BATCH + 50}
         run(rounds=1)
-        assert counts(tasks, accepted, "running")["done"] == 100
-        assert ended(tasks, accepted)["done"] == 150
-        assert generations(tasks) == {2: 150}
+        assert counts(tasks, accepted, "running")["done"] == BATCH
+        assert ended(tasks, accepted)["done"] == BATCH + 50
+        assert generations(tasks) == {2: BATCH + 50}
 
     def test_that_is_undone_again_and_again_is_left_to_the_next_round_and_told_in_a_line(
         self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -190,22 +190,22 @@ class TestABatch:
 
 class TestTurns:
     def test_are_taken_by_users_and_not_by_deeds(self, tasks: TaskClient, admin: TaskClient) -> None:
-        revoke_many(tasks, 250)
+        revoke_many(tasks, BATCH + 50)
         revoke_many(admin, 50)
         first, second = (start_filter(tasks, "delete", status="revoked") for _ in range(2))
         short = start_filter(admin, "delete", status="revoked")
         run(rounds=1)
         running = {"failed": 0, "skipped": {}}
-        assert counts(tasks, first, "running") == running | {"matched": 250, "done": 100}
-        assert counts(tasks, second, "running") == running | {"matched": 250, "done": 0}
+        assert counts(tasks, first, "running") == running | {"matched": BATCH + 50, "done": BATCH}
+        assert counts(tasks, second, "running") == running | {"matched": BATCH + 50, "done": 0}
         assert counts(admin, short, "running") == running | {"matched": 50, "done": 50}
         assert ended(admin, short)["done"] == 50
-        assert counts(tasks, second)["skipped"] == {"task_not_found": 250}
+        assert counts(tasks, second)["skipped"] == {"task_not_found": BATCH + 50}
 
 
 class TestAnAbort:
     def test_keeps_what_is_done_and_does_nothing_more(self, tasks: TaskClient, admin: TaskClient) -> None:
-        revoke_many(tasks, 150)
+        revoke_many(tasks, BATCH + 50)
         accepted = start_filter(tasks, "delete", status="revoked")
         run(rounds=1)
         path = f"bulk/{accepted['id']}"
@@ -216,9 +216,9 @@ class TestAnAbort:
         assert admin.get(path).json()["state"] == "running"
         for _ in range(2):
             aborted = tasks.post(f"{path}/abort")
-            assert (aborted.status_code, aborted.json()["state"], aborted.json()["done"]) == (200, "aborted", 100)
+            assert (aborted.status_code, aborted.json()["state"], aborted.json()["done"]) == (200, "aborted", BATCH)
         run()
-        assert counts(tasks, accepted, "aborted")["done"] == 100
+        assert counts(tasks, accepted, "aborted")["done"] == BATCH
         assert tasks.get("count").json()["total"] == 50
         assert sql("SELECT count(*) FROM bulk_batches WHERE deed_id = :id", id=accepted["id"])[0][0] == 0
         done = start(tasks, "delete", ids=[str(UUID(int=1))])

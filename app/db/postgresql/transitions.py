@@ -12,9 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
+from app.db.statements.reads import is_one_of
 from app.db.statements.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 from app.models.task import Task, TaskAttempt, TaskStatus
 
@@ -64,6 +66,17 @@ def move_tasks(
     return [row.id for row in db.execute(statement, parameters)]
 
 
+def with_ids(new_ids: Mapping[UUID, UUID]) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[UUID]]:
+    """Return a condition for these tasks, by their ids, and what gives each of them the id that stands under its own.
+
+    Both are for one call of `move_tasks`. Two arrays, which cost SQLAlchemy a sixth of a CASE of as many literals.
+    """
+    given = (sa.literal(list(each), ARRAY(sa.Uuid)) for each in (new_ids, new_ids.values()))
+    rows = sa.func.unnest(*given).table_valued(sa.column("id", sa.Uuid), sa.column("new_id", sa.Uuid))
+    given_ids = rows.render_derived(name="given")
+    return Task.id == given_ids.c.id, given_ids.c.new_id
+
+
 def in_state(*states: TaskStatus) -> sa.ColumnElement[bool]:
     """Return a condition on the status of a task that the statement names by its id: no partial index can serve it.
 
@@ -77,6 +90,8 @@ def in_state(*states: TaskStatus) -> sa.ColumnElement[bool]:
 
 def _names_tasks(condition: sa.ColumnElement[bool]) -> bool:
     """Return whether the condition names tasks by their ids: one, or a list."""
+    if isinstance(condition, is_one_of):
+        return condition.column is Task.__table__.c.id
     return (
         isinstance(condition, sa.BinaryExpression)
         and (

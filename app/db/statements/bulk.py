@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, func, insert, literal, literal
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import packed_ids
+from app.db.statements.reads import is_one_of
 from app.ddl.terms import task_bytes
 from app.models.bulk import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
 from app.models.task import Task, TaskPriority, TaskStatus
@@ -80,5 +81,5 @@ def lock_tasks(
 
     `owner` limits them to that user's.
     """
-    found = select(*_COLUMNS).where(Task.id.in_(ids), *([] if owner is None else [Task.user_id == owner]))
+    found = select(*_COLUMNS).where(is_one_of(Task.id, ids), *([] if owner is None else [Task.user_id == owner]))
     return [LockedTask(*row) for row in db.execute(found.order_by(Task.id).with_for_update(skip_locked=not wait))]

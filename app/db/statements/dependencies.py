@@ -130,8 +130,10 @@ def needed(db: Session, ids: Collection[UUID]) -> set[UUID]:
 
     They are locked until the commit: nobody makes another child of them meanwhile.
     """
-    db.execute(select(TASKS.c.id).where(TASKS.c.id.in_(ids), HAS_CHILDREN).order_by(TASKS.c.id).with_for_update())
-    return set(db.scalars(select(TASKS.c.id).where(TASKS.c.id.in_(ids), is_needed())))
+    these = select(TASKS.c.id).where(is_one_of(TASKS.c.id, ids), HAS_CHILDREN).order_by(TASKS.c.id)
+    if not (parents := db.scalars(these.with_for_update()).all()):
+        return set()
+    return set(db.scalars(select(TASKS.c.id).where(is_one_of(TASKS.c.id, parents), is_needed())))
 
 
 def delete_edges(db: Session, child_id: UUID) -> None:

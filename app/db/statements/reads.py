@@ -1,6 +1,6 @@
 """How rows are read on every engine: conditions that an index serves, distinct values, and a limit of time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -58,33 +58,38 @@ def has_rows(found: sa.Select[Any]) -> sa.ColumnElement[bool]:
 
 
 class is_one_of(sa.ColumnElement[bool]):  # noqa: N801 (used as a function)
-    """The column's value is in the list `parameter`, which may be empty.
+    """The column's value is in a list, which may be empty: these values, or the parameter of this name.
 
     On PostgreSQL the list is one array: one statement for any number of values, which can be prepared. Elsewhere the
-    values become parameters of their own.
+    values become parameters of their own, each of which SQLAlchemy renders at each execution.
     """
 
     _traverse_internals = [  # noqa: RUF012 (SQLAlchemy's)
         ("column", InternalTraversal.dp_clauseelement),
-        ("parameter", InternalTraversal.dp_string),
+        ("array", InternalTraversal.dp_clauseelement),
+        ("each", InternalTraversal.dp_clauseelement),
     ]
     # No Boolean: SQLAlchemy would compare it with 1 where an engine has no such type, and no index serves that.
 
-    def __init__(self, column: Any, parameter: str) -> None:
+    def __init__(self, column: Any, values: str | Collection[Any]) -> None:
         self.column = column.__clause_element__() if hasattr(column, "__clause_element__") else column
-        self.parameter = parameter
+        kind = self.column.type
+        if isinstance(values, str):
+            self.array = sa.bindparam(values, type_=array_of(kind))
+            self.each = sa.bindparam(values, expanding=True, type_=kind)
+        else:
+            self.array = sa.bindparam(None, list(values), type_=array_of(kind), unique=True)
+            self.each = sa.bindparam(None, list(values), expanding=True, type_=kind, unique=True)
 
 
 @compiles(is_one_of)
 def _in(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
-    values = sa.bindparam(element.parameter, expanding=True, type_=element.column.type)
-    return compiler.process(element.column.in_(values).self_group(), **options)
+    return compiler.process(element.column.in_(element.each).self_group(), **options)
 
 
 @compiles(is_one_of, "postgresql")
 def _any(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
-    values = sa.bindparam(element.parameter, type_=array_of(element.column.type))
-    column, array = (compiler.process(each, **options) for each in (element.column, values))
+    column, array = (compiler.process(each, **options) for each in (element.column, element.array))
     return f"{column} = ANY ({array})"
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Insert, Update, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Insert, Update, bindparam, insert, literal, select, update
 
 from app.db.statements.tables import TASKS
 from app.db.statements.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
-from app.db.statements.writes import assign
+from app.db.statements.writes import assign, value_by
 from app.db.transactions import Executor, Transaction, atomically
 from app.ddl.columns import Base
 from app.models.task import TaskAttempt, TaskStatus
@@ -66,6 +66,15 @@ def move_tasks(
         return list(ids)
 
     return atomically(db, move)
+
+
+def with_ids(new_ids: Mapping[UUID, UUID]) -> tuple[ColumnElement[bool], ColumnElement[UUID]]:
+    """Return a condition for these tasks, by their ids, and what gives each of them the id that stands under its own.
+
+    Both are for one call of `move_tasks`.
+    """
+    kind = TASKS.c.id.type
+    return TASKS.c.id.in_(new_ids), value_by(TASKS.c.id, {each: literal(new, kind) for each, new in new_ids.items()})
 
 
 def in_state(*states: TaskStatus) -> ColumnElement[bool]:

@@ -8,10 +8,11 @@ To each task of a batch is done what the call for one task does, with its statem
 
 import logging
 from collections import Counter
-from collections.abc import Container, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate, groupby, islice
+from operator import attrgetter
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
@@ -21,10 +22,18 @@ from app.core.origin import Actor
 from app.db.outage import is_passing
 from app.db.session import transaction
 from app.db.sql import limits
-from app.db.statements import bulk, schedules, workflows
+from app.db.statements import bulk, dependencies, schedules, workflows
 from app.db.together import together
 from app.db.transactions import retry_deadlocks
-from app.errors import InvalidTransition, ServiceError, TaskActive, TaskHasChildren, TaskNotFound, UnknownLimit
+from app.errors import (
+    InvalidTransition,
+    QuotaExceeded,
+    ServiceError,
+    TaskActive,
+    TaskHasChildren,
+    TaskNotFound,
+    UnknownLimit,
+)
 from app.models.bulk import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.task import TERMINAL, UNSUCCESSFUL, Task, TaskStatus
 from app.models.user import Role, User
@@ -34,7 +43,7 @@ from app.services.audit import Subject
 from app.services.bulk.deeds import counts, end
 from app.services.tasks import due_tasks, task_changes, unique_keys
 from app.services.tasks.permissions import check_may_run
-from app.services.tasks.quotas import load_of_row, quotas
+from app.services.tasks.quotas import Reservation, load_of_row, quotas, sum_of_loads
 from app.services.workflows import lifecycle
 from app.services.workflows.lifecycle import Restart
 
@@ -99,9 +108,11 @@ def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome
 
 
 def _perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
-    if deed is Deed.RETRY and (of_tasks := workflows.of_tasks(db, ids)):
-        # Before the tasks, as whoever settles an end has it: the workflow, and then the children of the task.
-        workflows.lock(db, of_tasks)
+    if deed is Deed.RETRY:
+        # Before the tasks, as whoever settles an end has them: the workflow, and then the children of the task.
+        if of_tasks := workflows.of_tasks(db, ids):
+            workflows.lock(db, of_tasks)
+        dependencies.lock_waiting(db, ids)
     tasks = bulk.lock_tasks(db, ids, doer.owner)
     outcome = Outcome()
     missing = set(ids) - {task.id for task in tasks}
@@ -146,45 +157,71 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
     """Quotas first: their count of the database must not hold what this transaction changes."""
     known = limits.keep_limits(db, {task.limit for task in tasks if task.limit is not None})
     restart = Restart(db, [task for task in tasks if task.status in UNSUCCESSFUL])
-    reserved: list[tuple[bulk.LockedTask, ExitStack]] = []
 
     def skip(task: bulk.LockedTask, error: ServiceError) -> None:
         restart.leave_out(task)
         outcome.skip(error)
 
-    with ExitStack() as until_commit:
-        for task in tasks:
-            own = ExitStack()
-            try:
-                _check_retry(doer, task, known)
-                restart.check(task.id)
-                if task.workflow_id is not None:
-                    lifecycle.check_parents_kept(db, task.workflow_id, [task.id])
-                if doer.within_quota:
-                    load = load_of_row(task.arguments_bytes, task.attached_bytes)
-                    own.enter_context(quotas.reserve(db, task.user_id, load))
-            except ServiceError as error:
-                skip(task, error)
-                continue
-            until_commit.push(own)
-            reserved.append((task, own))
-        restarted: list[bulk.LockedTask] = []
+    allowed: list[bulk.LockedTask] = []
+    for task in tasks:
+        try:
+            _check_retry(doer, task, known)
+            restart.check(task.id)
+            if task.workflow_id is not None:
+                lifecycle.check_parents_kept(db, task.workflow_id, [task.id])
+        except ServiceError as error:
+            skip(task, error)
+        else:
+            allowed.append(task)
+    restarted: list[bulk.LockedTask] = []
+    with _reserved(db, allowed, restarted, skip) if doer.within_quota else nullcontext(allowed) as reserved:
         # Those with a key first: one that is refused leaves out what depends on it.
-        for task, own in sorted(reserved, key=lambda each: each[0].unique_key is None):
+        for task in sorted(reserved, key=lambda each: each.unique_key is None):
             try:
                 restart.check(task.id)
                 if task.unique_key is not None:
                     _restart_keyed(db, task)
-                restarted.append(task)
             except ServiceError as error:
                 skip(task, error)
-                with suppress(ServiceError), own:  # gives back what was reserved
-                    raise
+            else:
+                restarted.append(task)
         task_changes.restart_all(db, [task.id for task in restarted if task.unique_key is None])
     restart.apply(db, [task.id for task in restarted])
     schedules.reopen(db, [task.id for task in restarted if task.schedule_id is not None])
     outcome.done += len(restarted)
     due_tasks.wake_all_due(db, {task.id: task.queue for task in restarted})
+
+
+@contextmanager
+def _reserved(
+    db: Session,
+    tasks: Sequence[bulk.LockedTask],
+    restarted: Sequence[bulk.LockedTask],
+    skip: Callable[[bulk.LockedTask, ServiceError], None],
+) -> Iterator[Sequence[bulk.LockedTask]]:
+    """Reserve quota for these tasks. Yield those that have it.
+
+    In the end that of `restarted` counts, and the others' is given back; after an error, that of all.
+    """
+    reserved: list[tuple[bulk.LockedTask, Reservation]] = []
+    counted = set[UUID]()
+    try:
+        for owner, group in groupby(sorted(tasks, key=attrgetter("user_id")), attrgetter("user_id")):
+            theirs = [(task, load_of_row(task.arguments_bytes, task.attached_bytes)) for task in group]
+            try:
+                together = quotas.reserve(db, owner, sum_of_loads(load for _, load in theirs))
+                reserved += [(task, together._replace(wanted=load)) for task, load in theirs]
+            except QuotaExceeded:  # as many of them as there is room for
+                for task, load in theirs:
+                    try:
+                        reserved.append((task, quotas.reserve(db, owner, load)))
+                    except QuotaExceeded as error:
+                        skip(task, error)
+        yield [task for task, _ in reserved]
+        counted.update(task.id for task in restarted)
+    finally:
+        for task, reservation in reserved:
+            reservation.end(committed=task.id in counted)
 
 
 def _check_retry(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.outage import first_line
 from app.db.session import SessionLocal, autocommit_engine, engine, transaction
 from app.db.sql import turns
+from app.db.statements.reads import is_one_of
 from app.db.transactions import after_commit
 from app.ddl.terms import USER_LIMIT
 from app.messaging import hints, wakeups
@@ -159,5 +160,5 @@ def _first_place(user_id: UUID, limit: str | None, user_limited: bool | None) ->
 
 def _first_places_of(db: Session, ids: Collection[UUID]) -> dict[UUID, Place | None]:
     """Return the same of the tasks with these ids, by id."""
-    found = db.execute(sa.select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(Task.id.in_(ids)))
+    found = db.execute(sa.select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(is_one_of(Task.id, ids)))
     return {row.id: _first_place(row.user_id, row.limit, row.user_limited) for row in found}

@@ -17,8 +17,9 @@ from app.core.ids import new_id
 from app.db.sql import limits, transitions
 from app.db.statements import dependencies
 from app.db.statements.limit_places import UNCLAIMED, of_task
+from app.db.statements.reads import is_one_of
 from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
-from app.db.statements.writes import changed_rows, value_by
+from app.db.statements.writes import changed_rows
 from app.db.transactions import after_commit
 from app.ddl.clock import NOW, STATEMENT_TIME
 from app.ddl.columns import UTCDateTime
@@ -82,7 +83,8 @@ def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> boo
 
 def revoke_all_pending(db: Session, ids: Sequence[UUID]) -> None:
     """Revoke the pending ones of these tasks, in one statement."""
-    ends.end_tasks(db, ends.withdrawn("cancelled"), Task.id.in_(ids))
+    if ids:
+        ends.end_tasks(db, ends.withdrawn("cancelled"), is_one_of(Task.id, ids))
 
 
 def request_cancel(db: Session, task_id: UUID) -> bool:
@@ -92,8 +94,9 @@ def request_cancel(db: Session, task_id: UUID) -> bool:
 
 def request_all_cancels(db: Session, ids: Sequence[UUID]) -> None:
     """Ask the running attempts of these tasks to stop, in one statement."""
-    db.execute(_cancel_request(Task.id.in_(ids)))
-    hints.changes(db, *ids)
+    if ids:
+        db.execute(_cancel_request(is_one_of(Task.id, ids)))
+        hints.changes(db, *ids)
 
 
 def _cancel_request(which: ColumnElement[bool]) -> Update:
@@ -110,8 +113,8 @@ def restart(db: Session, task_id: UUID) -> bool:
 def restart_all(db: Session, ids: Sequence[UUID]) -> None:
     """Make these ended tasks pending again, in one statement. None of them has a `unique_key`."""
     if ids:
-        celery_ids = value_by(Task.__table__.c.id, {each: literal(new_id(), Task.celery_id.type) for each in ids})
-        _restart(db, Task.id.in_(ids), celery_ids, by_user=get_settings().quota_running_tasks > 0)
+        these, celery_ids = transitions.with_ids({each: new_id() for each in ids})
+        _restart(db, these, celery_ids, by_user=get_settings().quota_running_tasks > 0)
 
 
 def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnElement[UUID], *, by_user: bool) -> bool:
@@ -216,8 +219,10 @@ def delete_all_ended(db: Session, ids: Sequence[UUID]) -> int:
 
     Returns how many it has deleted.
     """
+    if not ids:
+        return 0
     free = set(ids) - dependencies.needed(db, ids)
-    deleted = delete(Task).where(Task.id.in_(free), ENDED)
+    deleted = delete(Task).where(is_one_of(Task.id, free), ENDED)
     number = changed_rows(db.execute(deleted.execution_options(synchronize_session=False)))
     hints.changes(db, *ids)
     return number

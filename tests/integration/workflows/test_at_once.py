@@ -111,6 +111,32 @@ def test_a_bulk_retry_has_no_task_while_it_waits_for_its_workflow(user: UUID) ->
 
 
 @needs_row_locks
+def test_a_bulk_retry_has_no_task_while_it_waits_for_a_child(user: UUID) -> None:
+    """Whoever settles an end locks all children in the order of their ids, those that have ended too."""
+    with SessionLocal() as one, SessionLocal() as other, ThreadPoolExecutor(1) as pool:
+        parent = new_task(one, user)
+        child = new_task(one, user, depends_on=[parent.id])
+        fail(one, parent)
+        ids, waiting = [parent.id], child.id
+        doer = Doer(user, "user", "high", as_admin=False, within_quota=False)
+
+        def retry() -> int:
+            done = perform(other, Deed.RETRY, doer, ids).done
+            other.commit()
+            return done
+
+        one.execute(select(Task.id).where(Task.id == waiting).with_for_update())
+        retried = pool.submit(retry)
+        try:
+            await_lock_waits(1, "the retry to wait")
+            assert one.scalars(select(Task.id).where(Task.id.in_(ids)).with_for_update(nowait=True)).all()
+        finally:
+            one.rollback()
+        assert retried.result(30) == 1
+        assert task_service.get_task(one, waiting).waits == "dependency"
+
+
+@needs_row_locks
 def test_a_child_that_is_made_while_its_parent_ends_waits_for_nothing(user: UUID) -> None:
     with SessionLocal() as one, SessionLocal() as other:
         parent = new_task(one, user)
