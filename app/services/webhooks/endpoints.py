@@ -158,16 +158,17 @@ YOUNG = timedelta(minutes=5)
 def follow_tasks_of(db: Session, user_id: UUID) -> None:
     """Have each new task of the user followed if an enabled endpoint wants ends of tasks, and else not.
 
-    Also those that are active, a batch of them here. The caller commits. It holds the lock on the user's row, so that
-    no other endpoint comes or goes meanwhile.
+    Also those that are active, a batch of them here, where none was followed. The caller commits. It holds the lock on
+    the user's row, so that no other endpoint comes or goes meanwhile.
     """
+    before = db.scalars(sa.select(User.followers).where(User.id == user_id)).one()
     enabled = sa.select(WebhookEndpoint.events).where(WebhookEndpoint.user_id == user_id, WebhookEndpoint.enabled)
     is_told = any(not ENDS_OF_TASKS.isdisjoint(events) for events in db.scalars(enabled))
     others = sa.func.coalesce(User.followers, 0).bitwise_and(~CONSUMER.bit & 0xFF)
     bits = others.bitwise_or(CONSUMER.bit) if is_told else sa.case((others > 0, others), else_=sa.null())
     followed = sa.update(User).where(User.id == user_id).values(followers=bits)
     db.execute(followed.execution_options(synchronize_session=False))
-    if is_told:
+    if is_told and not (before or 0) & CONSUMER.bit:
         follow_batch(db, user_id)
 
 

@@ -12,6 +12,7 @@ rows of the outbox are handed over behind them, which notes the ends in workflow
 finds the other children done. What is lost with the process, maintenance does within a pass.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from uuid import UUID
@@ -156,4 +157,6 @@ def release_after_commit(db: Session, task: Task) -> None:
 
 def flush_releases(seconds: float) -> bool:
     """Wait for at most `seconds` until all is done that was asked for; True when it is."""
-    return _releaser().flush(seconds) and _noter().flush(seconds)
+    until = time.monotonic() + seconds
+    is_released = _releaser().flush(seconds)
+    return _noter().flush(max(0.0, until - time.monotonic())) and is_released

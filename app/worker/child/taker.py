@@ -270,9 +270,9 @@ class Taker:
 
 def _flush() -> None:
     """Have that done which follows the ends of the rows: the children go on, places are given, slots are woken."""
-    dependents.flush_releases(wakeups.FLUSH_SECONDS)
-    admission.flush_admissions()
-    wakeups.flush()
+    until = time.monotonic() + wakeups.FLUSH_SECONDS
+    for flush in (dependents.flush_releases, admission.flush_admissions, wakeups.flush):
+        flush(max(0.0, until - time.monotonic()))
 
 
 def trace_with(taker: Taker) -> Any:
