@@ -128,6 +128,10 @@ class Bench:
     def account(self) -> Account:
         return self.sign_in(self.stack)
 
+    def forget_account(self) -> None:
+        """Have the next section sign in: a token is good for a quarter of an hour."""
+        self.__dict__.pop("account", None)
+
     def sign_in(self, stack: Stack) -> Account:
         return run(sign_in(loopback(stack.url)))
 

@@ -36,6 +36,7 @@ def measure_all(bench: Bench, names: Sequence[str], tell: Callable[[str], None])
 
 def _measure(bench: Bench, name: str) -> Findings:
     measure: Measure = import_module(f"{__name__}.{name}").measure
+    bench.forget_account()
     try:
         return measure(bench)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is told, and makes the exit code)

@@ -36,7 +36,8 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("live")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))  # the server inherits it
-    with bench.new_stack(**bounded({"app.live.watcher": {"STREAMS_PER_USER": FILES}})) as stack:
+    streams, requests = {"STREAMS_PER_USER": FILES}, {"REQUESTS_PER_USER": FILES}
+    with bench.new_stack(**bounded({"app.live.watcher": streams, "app.api.http.peers": requests})) as stack:
         stack.server(options=QUIET)
         account = bench.sign_in(stack)
         with bench.worker(stack):

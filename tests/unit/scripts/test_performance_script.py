@@ -120,7 +120,7 @@ class TestSections:
 
         modules = {"a": SimpleNamespace(measure=broken), "b": SimpleNamespace(measure=lambda _: Findings("b"))}
         monkeypatch.setattr(sections, "import_module", lambda name: modules[name.rpartition(".")[2]])
-        found = sections.measure_all(SimpleNamespace(), ["b", "a", "b"], lambda _: None)
+        found = sections.measure_all(SimpleNamespace(forget_account=lambda: None), ["b", "a", "b"], lambda _: None)
         assert [each.section for each in found] == (["b", "a", "b"] if error is ValueError else ["b", "a"])
         assert found[1].errors[0].startswith("ValueError: no such thing" if error is ValueError else "stopped")
 
