@@ -34,14 +34,19 @@ logger = logging.getLogger(__name__)
 # -- The metrics of tasks, workers and the outbox, read from the database at each scrape -------------------------------
 
 _TASK_LABELS = ("name", "queue_name")
+# What a pending task needs before it starts: a slot; something else, a place of a limit, its time.
+NEEDS = ("startable", "blocked", "limited", "scheduled")
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """The unfinished tasks of one queue: `ready` of the pending ones are due, the oldest of these since so long."""
+    """The unfinished tasks of one queue: `ready` of the pending ones are due, the oldest of these since so long.
+
+    `pending` has a number for each of NEEDS.
+    """
 
     queue: str
-    pending: int
+    pending: Mapping[str, int]
     ready: int
     running: int
     oldest_pending_seconds: float
@@ -153,12 +158,19 @@ def _metrics_of_queues(depths: Iterable[QueueDepth]) -> Iterable[Metric]:
         "task_queue_oldest_seconds", "Age in seconds of the oldest pending task that is due.", labels=["queue"]
     )
     length = GaugeMetricFamily("celery_queue_length", "Pending tasks that are due.", labels=["queue_name"])
+    needs = GaugeMetricFamily(
+        "task_queue_pending",
+        "Pending tasks, by whether they need nothing but a slot, are blocked, limited or scheduled.",
+        labels=["queue", "need"],
+    )
     for depth in depths:
-        tasks.add_metric([depth.queue, "pending"], depth.pending)
+        tasks.add_metric([depth.queue, "pending"], sum(depth.pending.values()))
+        for name in NEEDS:
+            needs.add_metric([depth.queue, name], depth.pending[name])
         tasks.add_metric([depth.queue, "running"], depth.running)
         oldest.add_metric([depth.queue], depth.oldest_pending_seconds)
         length.add_metric([depth.queue], depth.ready)
-    return tasks, oldest, length
+    return tasks, needs, oldest, length
 
 
 def _metrics_of_tasks(sums: Sequence[TaskSums]) -> Iterator[Metric]:

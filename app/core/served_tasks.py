@@ -47,11 +47,13 @@ class ServedTasks:
                 found[queue] = None if known is None or before is None else before | known
         self._by_queue = found
 
+    def names(self, queue: str) -> Names:
+        """Return the tasks that can run there, none where no worker serves the queue; None for all."""
+        return None if self._by_queue is None else self._by_queue.get(queue, frozenset())
+
     def can_run(self, queue: str, name: str) -> bool:
         """Return whether a live worker serves the queue and knows the task."""
-        if self._by_queue is None:
-            return True
-        names = self._by_queue.get(queue, frozenset())
+        names = self.names(queue)
         return names is None or name in names
 
     def is_served(self, queue: str) -> bool:

@@ -79,8 +79,8 @@ def queue_findings(queues: list[QueueState]) -> Iterator[Finding]:
     """Yield the queues that no living worker serves: with due tasks, and without."""
     without = [queue for queue in queues if not queue.workers]
     remedy = Text("start a worker that serves them: `python -m app worker -l info -Q {}`", _names(without))
-    waiting = [queue for queue in without if queue.ready]
-    idle = [queue for queue in without if not queue.ready]
+    waiting = [queue for queue in without if queue.startable]
+    idle = [queue for queue in without if not queue.startable]
     if waiting:
         yield fail(Text("due tasks wait in queues without a worker: {}", _names(waiting)), remedy)
     if idle:

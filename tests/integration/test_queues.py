@@ -101,6 +101,7 @@ class TestTheList:
         assert 0 < queue.pop("oldest_ready_seconds") < SECONDS
         assert queue == {
             "name": "default", "pending": 2, "ready": 1, "running": 1, "started_per_minute": 2,
+            "startable": 1, "blocked": 0, "limited": 0, "scheduled": 1,
             "workers": 1, "slots": 4,
             "paused": False, "paused_reason": None, "paused_by": None, "paused_at": None,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Endpoints of queues: list, pause, resume."""
+"""Endpoints of queues: list, demand, pause, resume."""
 
 from typing import Annotated
 
@@ -9,8 +9,9 @@ from app.api.http.problems import Answers
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.errors import QueueNotFound
-from app.schemas.queue import QueuePause, QueuePauseRead, QueueRead
+from app.schemas.queue import DemandRead, QueuePause, QueuePauseRead, QueueRead
 from app.services.operations import queue_service
+from app.services.operations.demand import Demand, read_demand
 from app.services.operations.queue_service import PauseState, QueueState
 
 router = SlashRouter(prefix="/queues", tags=["queues"])
@@ -26,6 +27,19 @@ QueueName = Annotated[
 def list_queues(db: SessionDep, user: TaskReader) -> list[QueueState]:
     """List the queues: what waits and runs in each, whether it is paused, and how many workers serve it."""
     return queue_service.list_queues(db, to_admin=user.is_admin)
+
+
+@router.get("/{name:path}/demand", response_model=DemandRead, response_description="The demand")
+def show_demand(
+    db: SessionDep,
+    _user: TaskReader,
+    name: Annotated[str, Path(max_length=200, description="Any name.", examples=["default"])],
+) -> Demand:
+    """Show how many slots a queue could use: what an autoscaler asks again and again.
+
+    It costs the same however many tasks wait. Any name is answered; an unknown one with zeros.
+    """
+    return read_demand(db, name)
 
 
 @router.post("/{name:path}/pause", response_model=QueuePauseRead, response_description="The paused queue")

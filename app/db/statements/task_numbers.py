@@ -10,12 +10,11 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, literal, or_, select, union, union_all
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, literal, select, union, union_all
 from sqlalchemy.orm import Session
 
 from app.core.ids import FIRST_ID, LAST_ID, time_of
 from app.db.statements import task_filter
-from app.db.statements.expressions import seconds_between
 from app.db.statements.pending_rows import PENDING, is_held
 from app.ddl.clock import STATEMENT_TIME
 from app.models.error_group import ErrorGroup
@@ -172,10 +171,6 @@ Rows = Sequence[Sequence[Any]]
 
 _MINUTE_AGO = STATEMENT_TIME - timedelta(minutes=1)
 _RUNNING = select(Task.queue, Task.worker_id, func.count()).where(IS_RUNNING).group_by(Task.queue, Task.worker_id)
-# A delayed or retried task waits from the time at which it is due.
-_AGE = seconds_between(func.min(case((Task.due_at <= STATEMENT_TIME, Task.due_at))), STATEMENT_TIME)
-_IS_READY = or_(Task.run_at.is_(None), Task.run_at <= STATEMENT_TIME)
-_READY = select(Task.queue, func.count(), func.count(case((_IS_READY, 1))), _AGE).where(PENDING).group_by(Task.queue)
 _STARTED = select(Task.queue, func.count()).where(Task.started_at > _MINUTE_AGO).group_by(Task.queue)
 # How many users one statement names.
 _USERS_AT_ONCE = 500
@@ -192,11 +187,6 @@ class RunningTasks(NamedTuple):
 def read_running_by_queue(db: Session) -> list[RunningTasks]:
     """Return the numbers of running tasks, of each queue and worker that has any."""
     return [RunningTasks(*row) for row in db.execute(_RUNNING)]
-
-
-def read_waiting_by_queue(db: Session) -> Rows:
-    """Return of each queue its name, how many tasks are pending, how many are due, the age of the oldest in seconds."""
-    return db.execute(_READY).all()
 
 
 def read_starts_by_queue(db: Session) -> Rows:
@@ -219,12 +209,12 @@ def front_of_line(db: Session, queue: str, priority: str, most: int) -> Rows:
 
 
 def due_of_user(db: Session, user_id: UUID, most: int) -> Rows:
-    """Return of each queue its name, and how many of the newest `most` pending tasks of the user are due."""
-    newest = select(Task.queue, Task.turn).where(PENDING, Task.user_id == user_id).order_by(Task.id.desc()).limit(most)
+    """Return of each queue its name, and how many of the newest `most` pending tasks of the user need only a slot."""
+    columns = (Task.queue, Task.turn, Task.held)
+    newest = select(*columns).where(PENDING, Task.user_id == user_id).order_by(Task.id.desc()).limit(most)
     found = newest.subquery()
-    return db.execute(
-        select(found.c.queue, func.count()).where(found.c.turn.is_not(None)).group_by(found.c.queue)
-    ).all()
+    needs_a_slot = (found.c.turn.is_not(None), found.c.held.is_(None))
+    return db.execute(select(found.c.queue, func.count()).where(*needs_a_slot).group_by(found.c.queue)).all()
 
 
 def has_unfinished_in_queue(db: Session, queue: str) -> bool:

@@ -12,18 +12,20 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
 from app.core.duration_buckets import start_of
-from app.core.metrics import Durations, QueueDepth, TaskNumbers, TaskSums, WorkerLoad
+from app.core.metrics import NEEDS, Durations, QueueDepth, TaskNumbers, TaskSums, WorkerLoad
 from app.db.session import SessionLocal
 from app.db.sql import counts as statements
-from app.db.statements import reads, task_numbers, workers
+from app.db.statements import claim_holds, reads, task_numbers, workers
 from app.db.statements.expressions import seconds_between
 from app.db.statements.task_numbers import RunningTasks
 from app.ddl.clock import STATEMENT_TIME
 from app.messaging.application import QUEUES
 from app.models import task_stats
+from app.models.queue import HoldKind
 from app.models.task import TaskStatus
 from app.models.task_count import Ended
 from app.models.worker import MaintenanceLease
+from app.services.operations.demand import Waiting, count_waiting
 from app.services.operations.worker_service import worker_lease
 
 STATEMENT_SECONDS = 2.0
@@ -40,7 +42,7 @@ def read_task_numbers() -> TaskNumbers:
         reads.limit_read(db, STATEMENT_SECONDS)
         running = task_numbers.read_running_by_queue(db)
         loads = _worker_loads(db, running)
-        depths = _depths(db, running, {queue for worker in loads for queue in worker.queues})
+        depths = _depths(db, running)
         since = maintenance_seconds(db)
         sums = read_task_sums(db)
     return TaskNumbers(depths, sums, loads, since)
@@ -52,18 +54,20 @@ def maintenance_seconds(db: Session) -> float:
     return float("inf") if since is None else max(0.0, float(since))
 
 
-def _depths(db: Session, running_tasks: Sequence[RunningTasks], served: set[str]) -> list[QueueDepth]:
+def _depths(db: Session, running_tasks: Sequence[RunningTasks]) -> list[QueueDepth]:
     """Return the depth of every queue that is known, is served or has an unfinished task, idle ones included."""
-    waiting = {
-        queue: (number, ready, float(age or 0)) for queue, number, ready, age in task_numbers.read_waiting_by_queue(db)
-    }
+    waiting = defaultdict[str, Waiting](Waiting)
+    live = workers.live(db, worker_lease())
+    count_waiting(db, live, {name for name, *_ in claim_holds.held(db, HoldKind.QUEUE)}, waiting.__getitem__)
+    served = {queue for worker in live for queue in worker.queues}
     running = Counter[str]()
     for each in running_tasks:
         running[each.queue] += each.number
     depths = []
     for queue in dict.fromkeys((*QUEUES, *sorted(known_queues() | served), *waiting, *running)):
-        pending, ready, age = waiting.get(queue, (0, 0, 0.0))
-        depths.append(QueueDepth(queue, pending, ready, running[queue], max(0.0, age)))
+        its = waiting[queue]
+        needs = {name: getattr(its, name) for name in NEEDS}
+        depths.append(QueueDepth(queue, needs, its.ready, running[queue], its.oldest_ready_seconds or 0.0))
     return depths
 
 

@@ -24,6 +24,7 @@ from app.models.queue import HoldKind, QueueEvent
 from app.models.task import TaskPriority
 from app.services import audit
 from app.services.audit import Subject
+from app.services.operations.demand import Waiting, count_waiting
 from app.services.operations.worker_service import worker_lease
 
 # So many tasks of each priority are looked at for whose they are.
@@ -45,13 +46,10 @@ class PauseState:
 
 
 @dataclass
-class QueueState(PauseState):
+class QueueState(Waiting, PauseState):
     """A queue as `GET /queues/` shows it, and how many of the slots are in use. Ages are in seconds."""
 
-    pending: int = 0
-    ready: int = 0
     running: int = 0
-    oldest_ready_seconds: float | None = None
     started_per_minute: int = 0
     workers: int = 0
     slots: int = 0
@@ -95,22 +93,20 @@ def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
 
     for name in (*QUEUES, *sorted(known_queues())):
         of(name)
-    for name, pending, ready, age in task_numbers.read_waiting_by_queue(db):
-        queue = of(name)
-        queue.pending, queue.ready = pending, ready
-        queue.oldest_ready_seconds = None if age is None else float(age)
+    live, held = workers.live(db, worker_lease()), claim_holds.held(db, HoldKind.QUEUE)
+    count_waiting(db, live, {name for name, *_ in held}, of)
     used = Counter[UUID | None]()
     for name, worker_id, running in read_running_by_queue(db):
         of(name).running += running
         used[worker_id] += running
     for name, starts in task_numbers.read_starts_by_queue(db):
         of(name).started_per_minute = starts
-    for worker in workers.live(db, worker_lease()):
+    for worker in live:
         for name in worker.queues:
             of(name).workers += 1
             of(name).slots += worker.concurrency
             of(name).slots_used += used[worker.id]
-    for name, since, reason, held_by in claim_holds.held(db, HoldKind.QUEUE):
+    for name, since, reason, held_by in held:
         queue = of(name)
         queue.paused, queue.paused_at, queue.paused_reason = True, since, reason
         queue.paused_by = held_by if to_admin else None
@@ -139,7 +135,7 @@ def queue_lines(db: Session, name: str) -> QueueLines:
 
 
 def due_of_user(db: Session, user_id: UUID) -> dict[str, int]:
-    """Return how many of the user's pending tasks are due, by queue, among the newest DUE_LOOK that are pending."""
+    """Return how many of the user's pending tasks need only a slot, by queue, among the newest DUE_LOOK."""
     return {queue: int(number) for queue, number in task_numbers.due_of_user(db, user_id, DUE_LOOK)}
 
 

@@ -77,22 +77,23 @@ def troubles(
 
 def queues_of_user(queues: Sequence[QueueState], due: Mapping[str, int]) -> list[QueueState]:
     """Return the queues in which a user has tasks that are due, with those alone: `due` are their numbers."""
-    return [replace(queue, ready=due[queue.name]) for queue in queues if due.get(queue.name)]
+    own = [(queue, due.get(queue.name, 0)) for queue in queues]
+    return [replace(queue, startable=number, blocked=number) for queue, number in own if number]
 
 
 def _of_queue(queue: QueueState) -> Trouble | None:
     """Return why the tasks of a queue do not start. A queue without tasks that are due has no trouble."""
     path = f"/queues/{quote(queue.name, safe='')}"
-    if queue.ready == 0:
+    number = queue.blocked if queue.paused else queue.startable
+    if not number:
         return None
     if queue.paused:
-        return Trouble("paused", path, queue.name, queue.ready)
+        return Trouble("paused", path, queue.name, number)
     if queue.workers == 0:
-        return Trouble("no_worker", path, queue.name, queue.ready)
-    waited = queue.oldest_ready_seconds or 0
-    # With free slots they wait for the place of a limit, which somebody has set.
-    is_full = queue.slots_used >= queue.slots
-    return Trouble("waits", path, queue.name, queue.ready, waited) if is_full and waited > LONG_WAIT else None
+        return Trouble("no_worker", path, queue.name, number)
+    waited = queue.oldest_startable_seconds or 0
+    is_full = queue.slots_used >= queue.slots  # else they start in this moment
+    return Trouble("waits", path, queue.name, number, waited) if is_full and waited > LONG_WAIT else None
 
 
 def _matters(worker: WorkerInfo, now: datetime) -> bool:
@@ -102,7 +103,7 @@ def _matters(worker: WorkerInfo, now: datetime) -> bool:
 
 def longest_wait(queues: Sequence[QueueState]) -> float:
     """Return for how many seconds the oldest task that could start has waited."""
-    return max((queue.oldest_ready_seconds or 0.0 for queue in queues), default=0.0)
+    return max((queue.oldest_startable_seconds or 0.0 for queue in queues), default=0.0)
 
 
 def used_slots(workers: Sequence[WorkerInfo]) -> tuple[int, int, int]:
@@ -137,7 +138,7 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
     # What keeps the tasks of others from starting is no trouble of a user's.
     of_queues = queues if user.is_admin else queues_of_user(queues, queue_service.due_of_user(db, user.id))
     endpoints = [each for each in webhook_service.list_endpoints(db, user.id) if endpoint_health(each).is_trouble]
-    deepest = max((queue.ready + queue.running for queue in queues), default=0)
+    deepest = max((queue.startable + queue.running for queue in queues), default=0)
     values = {
         "troubles": troubles(
             error_group_service.recent_failures(db, user.owner),
@@ -148,8 +149,10 @@ def overview(request: Request, db: SessionDep, user: PageUser, window: Window = 
         ),
         "slots": used_slots(workers),
         "counts": counts,
-        "queues": [(each, drawing.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],
-        "ready": sum(each.ready for each in queues),
+        "queues": [
+            (each, drawing.row({"running": each.running, "startable": each.startable}, deepest)) for each in queues
+        ],
+        "startable": sum(each.startable for each in queues),
         "oldest": longest_wait(queues),
         "longest": as_shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
         "groups": error_group_service.list_error_groups(

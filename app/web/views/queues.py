@@ -30,7 +30,7 @@ OBJECT_PAGES = {"queue": "/queues/", "worker": "/workers/"}
 QueueName = Annotated[str, Path(max_length=200)]
 # How many users of the lines are shown.
 USERS = 20
-# A ready task that waits longer beside a free slot waits for something else.
+# A task that is due and waits longer beside a free slot waits for something else.
 SOON_SECONDS = 10
 
 
@@ -93,11 +93,11 @@ def why_it_stands(queue: QueueState) -> str:
         return "paused"
     if not queue.workers:
         return "no_worker"
-    if queue.ready and queue.slots_used >= queue.slots:
+    if queue.startable and queue.slots_used >= queue.slots:
         return "full"
     if queue.ready and (queue.oldest_ready_seconds or 0) > SOON_SECONDS:
         return "held"
-    if queue.running or queue.ready:
+    if queue.running or queue.startable:
         return "runs"
     return "later" if queue.pending else "idle"
 

@@ -14,12 +14,13 @@ from app.db.statements import files
 from app.live.streams import version_of
 from app.models.audit import AuditEvent
 from app.models.outbox import ConsumerNumber
-from app.models.task import SEQ_BITS, LogLevel, Task, TaskStatus
+from app.models.task import SEQ_BITS, LogLevel, Task, TaskStatus, WaitingReason
 from app.models.webhook import WebhookDelivery
 from app.schemas.task import TaskAttemptRead, TaskLogRead, TaskOutputRead, TaskStepRead
 from app.schemas.webhook import DeliveryRead
 from app.services.accounts.auth_service import Principal
 from app.services.audit import audit_service
+from app.services.operations.demand import place_in_line
 from app.services.task_service import task_service
 from app.services.tasks import task_history
 from app.services.tasks.task_history import LogFilter
@@ -57,8 +58,10 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID, l
     logs = task_history.newest_logs(db, task_id, LogFilter(level=LogLevel(level) if level else None), LINES)
     steps = task_history.page_of_steps(db, task_id, STEPS) if row.attempt else Page([], None)
     output = task_history.newest_output(db, task_id, CHUNKS, OUTPUT_BYTES) if row.attempt else Page([], None)
+    waits = task.waiting_for is not None and task.waiting_for.reason is WaitingReason.TURN
     values = {
         "task": task,
+        "place": place_in_line(db, task_id, task.queue) if waits else None,
         "owner": names_of_owners(db, user, [task.user_id]).get(task.user_id),
         "logs": [TaskLogRead.model_validate(line) for line in logs],
         "is_cut": len(logs) == LINES,

@@ -34,9 +34,9 @@ class TestWhyAQueueStands:
         tasks.create()
         assert sentence(administrator.get(page).text) == "No live worker serves it. 1 task waits."
         worker = a_worker()
-        assert sentence(administrator.get(page).text) == "It moves: tasks start as soon as they are ready."
+        assert sentence(administrator.get(page).text) == "It moves: tasks start as soon as they can."
         running(tasks, worker, 2)
-        assert "All 2 slots that serve it are in use. 1 task is ready, and has waited" in sentence(
+        assert "All 2 slots that serve it are in use. 1 task can start, and has waited" in sentence(
             administrator.get(page).text
         )
         administrator.post("/queues/default/pause", reason="a <move>")
@@ -47,9 +47,10 @@ class TestWhyAQueueStands:
         ("numbers", "why"),
         [
             ({"paused": True}, "paused"), ({"pending": 1}, "no_worker"),
-            ({"workers": 1, "slots": 2, "slots_used": 2, "ready": 1}, "full"),
+            ({"workers": 1, "slots": 2, "slots_used": 2, "ready": 1, "startable": 1}, "full"),
+            ({"workers": 1, "slots": 2, "slots_used": 2, "pending": 1, "ready": 1, "limited": 1}, "later"),
             ({"workers": 1, "slots": 2, "slots_used": 1, "ready": 1, "oldest_ready_seconds": 60.0}, "held"),
-            ({"workers": 1, "slots": 2, "slots_used": 1, "ready": 1, "oldest_ready_seconds": 0.1}, "runs"),
+            ({"workers": 1, "slots": 2, "slots_used": 1, "startable": 1, "oldest_ready_seconds": 0.1}, "runs"),
             ({"workers": 1, "slots": 2, "pending": 1}, "later"), ({"workers": 1, "slots": 2}, "idle"),
         ],
     )  # fmt: skip

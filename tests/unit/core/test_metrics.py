@@ -17,7 +17,8 @@ from app.core.metrics import (
 )
 from tests.support.sources import run_program
 
-DEPTH = QueueDepth("default", pending=3, ready=2, running=1, oldest_pending_seconds=12.5)
+NEED = {"startable": 1, "blocked": 0, "limited": 1, "scheduled": 1}
+DEPTH = QueueDepth("default", NEED, ready=2, running=1, oldest_pending_seconds=12.5)
 NUMBERS = {"sent": 9, "succeeded": 4, "failed": 2, "revoked": 1, "retried": 5}
 RUN, WAIT = Durations([("0.004", 1), ("+Inf", 4)], 7.25), Durations([("0.004", 0), ("+Inf", 6)], 60.5)
 WORKERS = [
@@ -39,6 +40,7 @@ def test_shows_requests_and_queues() -> None:
         'http_request_duration_seconds_bucket{le="0.025",method="GET",route="/only/in/this/test"} 1.0',
         'tasks{queue="default",status="pending"} 3.0',
         'tasks{queue="default",status="running"} 1.0',
+        *(f'task_queue_pending{{need="{need}",queue="default"}} {number}.0' for need, number in NEED.items()),
         'task_queue_oldest_seconds{queue="default"} 12.5',
         'celery_queue_length{queue_name="default"} 2.0',
         'task_outbox_waiting{consumer="webhooks"} 7.0',
@@ -66,7 +68,7 @@ def test_shows_what_has_become_of_tasks_in_the_names_of_celery_exporter() -> Non
 
 
 def test_shows_workers_and_who_serves_each_queue() -> None:
-    idle = QueueDepth("idle", 0, 0, 0, 0.0)
+    idle = QueueDepth("idle", dict.fromkeys(NEED, 0), 0, 0, 0.0)
     assert scrape(TaskNumbers([DEPTH, idle], workers=WORKERS, maintenance_seconds=0.5)) >= {
         'celery_worker_up{hostname="a@host"} 1.0',
         'celery_worker_up{hostname="lost@host"} 0.0',
@@ -113,8 +115,9 @@ def test_adds_up_several_processes(tmp_path: Path) -> None:
     count = "from app.core.metrics import *; count_request('GET', '/x', 200, 0.1)"
     for _ in range(2):
         run_program(f"{count}; forget_process()", **shared)
-    imports = "from app.core.metrics import QueueDepth, TaskNumbers"
-    scrape = "print(exposition(lambda: TaskNumbers([QueueDepth('default', 3, 3, 1, 0.0)]), list).decode())"
+    imports = "from app.core.metrics import NEEDS, QueueDepth, TaskNumbers"
+    depth = "QueueDepth('default', dict.fromkeys(NEEDS, 1), 3, 1, 0.0)"
+    scrape = f"print(exposition(lambda: TaskNumbers([{depth}]), list).decode())"
     text = run_program(f"{imports}; {count}; {scrape}", **shared)
     assert 'http_requests_total{method="GET",route="/x",status="200"} 3.0' in text
-    assert 'tasks{queue="default",status="pending"} 3.0' in text
+    assert 'tasks{queue="default",status="pending"} 4.0' in text

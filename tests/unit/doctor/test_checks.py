@@ -213,7 +213,7 @@ class TestWorkers:
         assert told(workers.worker_findings([self.worker(version="0.0.9")])).startswith("warn w@h runs version 0.0.9")
 
     def test_queues_that_none_serves(self) -> None:
-        queues = [QueueState("a", workers=1), QueueState("b", ready=3), QueueState("c")]
+        queues = [QueueState("a", workers=1), QueueState("b", startable=3), QueueState("c")]
         assert told(workers.queue_findings(queues)) == (
             "FAIL due tasks wait in queues without a worker: b; warn queues without a worker: c"
         )
