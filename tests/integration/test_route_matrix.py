@@ -52,6 +52,8 @@ OPEN = {
     *(f"POST /api/v1/auth/{call}" for call in ("register", "login", "refresh")),
 }
 ANY = {"GET /api/v1/users/me"}
+# What it names is of no user: whoever may make the call sees the same.
+OF_NOBODY = {"GET /api/v1/queues/{name}/demand"}
 # Who may make the call gets another status than the one of the route.
 ANSWERS = {
     "POST /api/v1/users/me/totp/confirm": 404,
@@ -79,7 +81,7 @@ def row_of(route: str, needs: str, success: int) -> tuple[int, ...]:
         return (success,) * 4
     if needs == "admin":
         return (401, 403, 403, success)
-    of_another = 404 if "{" in route else success
+    of_another = 404 if "{" in route and route not in OF_NOBODY else success
     is_closed = route not in READ_BY_ADMINISTRATORS and any(each in route for each in OF_THEIR_OWNER_ALONE)
     return (401, success, of_another, of_another if is_closed else success)
 
