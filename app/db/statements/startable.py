@@ -5,10 +5,24 @@ reads: a queue with a million costs what one with ten thousand does.
 """
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import seconds_between
@@ -56,20 +70,29 @@ def count(db: Session, queue: str, names: Collection[str] | None, *, is_served: 
     `names`: those that its workers know; None for all. Of a queue that no worker serves, tasks whose names no worker
     knew count as well. The oldest is that of the front of each priority, in seconds; None where there is no task.
     """
-    known = [] if names is None else [is_one_of(TASKS.c.celery_task_name, names)]
-    of_queue = [TASKS.c.queue == queue, *known]
-    unknown = [] if is_served and names is None else [(*_UNKNOWN, *of_queue)]
-    lines = [(*_NEEDS_A_SLOT, *of_queue, TASKS.c.priority == each.value) for each in reversed(TaskPriority)]
-    others = [(*_UNPLACED, *of_queue), *unknown]
-    found = _first(MOST + 1, *(select(TASKS.c.id).where(*which) for which in (*lines, *others)))
-    fronts = [select(TASKS.c.due_at).where(*line).order_by(TASKS.c.turn, TASKS.c.id) for line in lines]
-    rest = (select(TASKS.c.due_at).where(*which) for which in others)
-    front = _first(_FRONT * len((*lines, *others)), *fronts, *rest, each=_FRONT)
-    number = db.scalars(select(func.count()).select_from(found)).one()
-    if not number:
-        return 0, None
-    oldest: Any = db.scalar(select(seconds_between(func.min(front.c.due_at), STATEMENT_TIME)))
-    return number, None if oldest is None else max(0.0, float(oldest))
+    number, oldest = _statements(MOST, names is not None, not is_served)
+    parameters = {"queue": queue, **({} if names is None else {"names": list(names)})}
+    found = db.scalars(number, parameters).one()
+    waited: Any = db.scalar(oldest, parameters) if found else None
+    return found, None if waited is None else max(0.0, float(waited))
+
+
+@lru_cache(maxsize=8)
+def _statements(most: int, of_names: bool, without_worker: bool) -> tuple[Select[int], Select[Any]]:
+    """The number and the age. Built once: that takes longer than to execute them."""
+    known = [is_one_of(TASKS.c.celery_task_name, "names")] if of_names else []
+    of_queue = [TASKS.c.queue == bindparam("queue"), *known]
+    lines = [(*_NEEDS_A_SLOT, *of_queue, TASKS.c.priority == _text(each.value)) for each in reversed(TaskPriority)]
+    others = [(*_UNPLACED, *of_queue), *([(*_UNKNOWN, *of_queue)] if of_names or without_worker else [])]
+
+    def parts(column: ColumnElement[Any]) -> list[Select[Any]]:
+        # In the order of their index: PostgreSQL would else read the table where most rows of it match.
+        of_lines = [select(column).where(*line).order_by(TASKS.c.turn, TASKS.c.id) for line in lines]
+        return [*of_lines, *(select(column).where(*which) for which in others)]
+
+    found, front = _first(most + 1, *parts(TASKS.c.id)), _first(most, *parts(TASKS.c.due_at), each=_FRONT)
+    age = seconds_between(func.min(front.c.due_at), STATEMENT_TIME)
+    return select(func.count()).select_from(found), select(age)
 
 
 def _first(most: int, *parts: Select[Any], each: int | None = None) -> Any:
@@ -80,6 +103,10 @@ def _first(most: int, *parts: Select[Any], each: int | None = None) -> Any:
 
 def _number(value: int) -> ColumnElement[int]:
     return literal_column(str(value))
+
+
+def _text(value: str) -> ColumnElement[str]:
+    return literal_column(f"'{value}'", Text)
 
 
 # -- What a task waits for that needs nothing but a slot ---------------------------------------------------------------
@@ -105,7 +132,8 @@ def ahead(db: Session, task_id: UUID) -> int | None:
         (TASKS.c.priority == row.priority, *before),
         *((TASKS.c.priority == each.value,) for each in higher),
     ]  # fmt: skip
-    parts = (select(TASKS.c.id).where(*_NEEDS_A_SLOT, TASKS.c.queue == row.queue, *line) for line in lines)
+    all_before = select(TASKS.c.id).where(*_NEEDS_A_SLOT, TASKS.c.queue == row.queue)
+    parts = (all_before.where(*line).order_by(TASKS.c.turn, TASKS.c.id) for line in lines)
     return db.scalars(select(func.count()).select_from(_first(MOST + 1, *parts))).one()
 
 
