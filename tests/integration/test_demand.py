@@ -94,7 +94,11 @@ class TestWhatWaits:
         assert waiting(db) == (0, 1, 0, 0)
         knowing = add_worker(db, task.celery_task_name)
         assert waiting(db) == (1, 0, 0, 0)
-        for worker in (other, knowing):
+        silent = add_worker(db)  # that does not tell what it knows
+        knowing.stopped_at = datetime.now(UTC)
+        db.commit()
+        assert waiting(db) == (1, 0, 0, 0)
+        for worker in (other, silent):
             worker.stopped_at = datetime.now(UTC)
         db.commit()
         assert waiting(db) == (1, 0, 0, 0)

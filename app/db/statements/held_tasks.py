@@ -20,6 +20,7 @@ from app.db.statements.pending_rows import (
     FRONT_ROWS,
     HAS_PLACE,
     LOOK_SIZES,
+    NEEDS_A_SLOT,
     PENDING,
     AdmittedRow,
     HeldRow,
@@ -213,14 +214,13 @@ def hold_without_place(db: Session, name: str) -> int:
 
 def hold_unknown(db: Session, lines: Lines, names: Collection[str]) -> int:
     """Have the rows at the front of these lines wait whose task is none of these. Returns how many."""
-    is_ready = (PENDING, TASKS.c.turn.is_not(None), HAS_PLACE)
     number = 0
     for queue, priority in zip(*lines, strict=True):
         line = (TASKS.c.queue == queue, TASKS.c.priority == priority)
-        front = select(TASKS.c.id, TASKS.c.celery_task_name).where(*line, *is_ready)
+        front = select(TASKS.c.id, TASKS.c.celery_task_name).where(*line, *NEEDS_A_SLOT)
         rows = front.order_by(TASKS.c.turn, TASKS.c.id).limit(FRONT_ROWS).subquery("front")
         unknown = db.scalars(select(rows.c.id).where(rows.c.celery_task_name.not_in(names))).all()
-        number += change_found(db, unknown, {"held": Held.NAME.value}, *is_ready)
+        number += change_found(db, unknown, {"held": Held.NAME.value}, *NEEDS_A_SLOT)
     return number
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.statements.expressions import seconds_between
-from app.db.statements.pending_rows import PENDING, is_held
+from app.db.statements.pending_rows import HAS_PLACE, NEEDS_A_SLOT, PENDING, is_held
 from app.db.statements.reads import is_one_of
 from app.db.statements.tables import TASKS
 from app.ddl.clock import STATEMENT_TIME
@@ -36,9 +36,8 @@ from app.models.task import IS_RUNNING, Held, TaskPriority
 MOST = 10_000
 # Of each line, so many rows at its front are asked for the time at which they became due.
 _FRONT = 100
-_NEEDS_A_SLOT = (PENDING, TASKS.c.turn.is_not(None), TASKS.c.held.is_(None))
 # Due, and without its turn yet: for a moment, behind a commit.
-_UNPLACED = (PENDING, TASKS.c.turn.is_(None), TASKS.c.held.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
+_UNPLACED = (PENDING, TASKS.c.turn.is_(None), HAS_PLACE, TASKS.c.due_at <= STATEMENT_TIME)
 _UNKNOWN = (PENDING, is_held(Held.NAME))
 
 _DUE = case((or_(TASKS.c.run_at.is_(None), TASKS.c.run_at <= STATEMENT_TIME), 1))
@@ -64,13 +63,13 @@ def by_queue(db: Session) -> list[PendingTasks]:
     return [PendingTasks(*row) for row in db.execute(_BY_QUEUE)]
 
 
-def count(db: Session, queue: str, names: Collection[str] | None, *, is_served: bool) -> tuple[int, float | None]:
+def count(db: Session, queue: str, names: Collection[str] | None) -> tuple[int, float | None]:
     """Return how many tasks of a queue need nothing but a slot, at most MOST + 1, and how long the oldest has waited.
 
-    `names`: those that its workers know; None for all. Of a queue that no worker serves, tasks whose names no worker
-    knew count as well. The oldest is that of the front of each priority, in seconds; None where there is no task.
+    `names`: those that count; None for all. They count also where no worker has known them so far. The oldest is that
+    of the front of each priority, in seconds; None where there is no task.
     """
-    number, oldest = _statements(MOST, names is not None, not is_served)
+    number, oldest = _statements(MOST, names is not None)
     parameters = {"queue": queue, **({} if names is None else {"names": list(names)})}
     found = db.scalars(number, parameters).one()
     waited: Any = db.scalar(oldest, parameters) if found else None
@@ -78,12 +77,12 @@ def count(db: Session, queue: str, names: Collection[str] | None, *, is_served: 
 
 
 @lru_cache(maxsize=8)
-def _statements(most: int, of_names: bool, without_worker: bool) -> tuple[Select[int], Select[Any]]:
+def _statements(most: int, of_names: bool) -> tuple[Select[int], Select[Any]]:
     """The number and the age. Built once: that takes longer than to execute them."""
     known = [is_one_of(TASKS.c.celery_task_name, "names")] if of_names else []
     of_queue = [TASKS.c.queue == bindparam("queue"), *known]
-    lines = [(*_NEEDS_A_SLOT, *of_queue, TASKS.c.priority == _text(each.value)) for each in reversed(TaskPriority)]
-    others = [(*_UNPLACED, *of_queue), *([(*_UNKNOWN, *of_queue)] if of_names or without_worker else [])]
+    lines = [(*NEEDS_A_SLOT, *of_queue, TASKS.c.priority == _text(each.value)) for each in reversed(TaskPriority)]
+    others = [(*_UNPLACED, *of_queue), (*_UNKNOWN, *of_queue)]
 
     def parts(column: ColumnElement[Any]) -> list[Select[Any]]:
         # In the order of their index: PostgreSQL would else read the table where most rows of it match.
@@ -118,11 +117,10 @@ def ahead(db: Session, task_id: UUID) -> int | None:
     That is in the line of its priority, and in those of higher ones.
     """
     columns = (TASKS.c.queue, TASKS.c.priority, TASKS.c.turn)
-    row = db.execute(select(*columns).where(TASKS.c.id == task_id, *_NEEDS_A_SLOT)).one_or_none()
+    row = db.execute(select(*columns).where(TASKS.c.id == task_id, *NEEDS_A_SLOT)).one_or_none()
     if row is None:
         return None
-    order = list(TaskPriority)
-    higher = order[order.index(TaskPriority(row.priority)) + 1 :]
+    higher = [each for each in TaskPriority if each.is_above(TaskPriority(row.priority))]
     # The turn alone as well: MySQL finds no range in a comparison of rows.
     before = (
         TASKS.c.turn <= row.turn,
@@ -132,7 +130,7 @@ def ahead(db: Session, task_id: UUID) -> int | None:
         (TASKS.c.priority == row.priority, *before),
         *((TASKS.c.priority == each.value,) for each in higher),
     ]  # fmt: skip
-    all_before = select(TASKS.c.id).where(*_NEEDS_A_SLOT, TASKS.c.queue == row.queue)
+    all_before = select(TASKS.c.id).where(*NEEDS_A_SLOT, TASKS.c.queue == row.queue)
     parts = (all_before.where(*line).order_by(TASKS.c.turn, TASKS.c.id) for line in lines)
     return db.scalars(select(func.count()).select_from(_first(MOST + 1, *parts))).one()
 

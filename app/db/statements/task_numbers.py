@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import FIRST_ID, LAST_ID, time_of
 from app.db.statements import task_filter
-from app.db.statements.pending_rows import PENDING, is_held
+from app.db.statements.pending_rows import NEEDS_A_SLOT, PENDING, is_held
 from app.ddl.clock import STATEMENT_TIME
 from app.models.error_group import ErrorGroup
 from app.models.task import ACTIVE, IS_RUNNING, TERMINAL, Held, Task, TaskPriority, TaskStatus
@@ -203,7 +203,7 @@ def read_starts_by_queue(db: Session) -> Rows:
 
 def front_of_line(db: Session, queue: str, priority: str, most: int) -> Rows:
     """Of each user among the first `most` tasks of a line that need nothing but a slot: the id, and how many."""
-    line = (PENDING, Task.turn.is_not(None), Task.held.is_(None), Task.queue == queue, Task.priority == priority)
+    line = (*NEEDS_A_SLOT, Task.queue == queue, Task.priority == priority)
     front = select(Task.user_id).where(*line).order_by(Task.turn, Task.id).limit(most).subquery()
     return db.execute(select(front.c.user_id, func.count()).group_by(front.c.user_id)).all()
 

@@ -87,13 +87,19 @@ class Demand:
 
 def read_demand(db: Session, queue: str) -> Demand:
     """Return the demand of a queue, of whatever name: one that nothing is known of has none."""
-    serving = [worker for worker in workers.live(db, worker_lease()) if queue in worker.queues]
-    slots, running = sum(worker.concurrency for worker in serving), startable.count_running(db, queue)
+    serving, slots = _serving(db, queue)
+    running = startable.count_running(db, queue)
     if claim_holds.is_held(db, HoldKind.QUEUE, queue):
         return Demand(queue, slots, running, 0, more=False, oldest_startable_seconds=None)
     names = _served_by(serving).names(queue) if serving else None
-    number, oldest = startable.count(db, queue, names, is_served=bool(serving))
+    number, oldest = startable.count(db, queue, names)
     return Demand(queue, slots, running, min(number, MOST), more=number > MOST, oldest_startable_seconds=oldest)
+
+
+def _serving(db: Session, queue: str) -> tuple[list[LiveWorker], int]:
+    """Return the live workers that serve a queue, and how many slots they have."""
+    serving = [worker for worker in workers.live(db, worker_lease()) if queue in worker.queues]
+    return serving, sum(worker.concurrency for worker in serving)
 
 
 # -- What a task waits for that needs nothing but a slot ---------------------------------------------------------------
@@ -117,7 +123,6 @@ def place_in_line(db: Session, task_id: UUID, queue: str) -> PlaceInLine | None:
     ahead = startable.ahead(db, task_id)
     if ahead is None:
         return None
-    serving = [worker for worker in workers.live(db, worker_lease()) if queue in worker.queues]
+    serving, slots = _serving(db, queue)
     running = startable.running_on(db, [worker.id for worker in serving])
-    slots = sum(worker.concurrency for worker in serving)
     return PlaceInLine(min(ahead, MOST), ahead > MOST, slots, running)

@@ -78,6 +78,7 @@ def troubles(
 def queues_of_user(queues: Sequence[QueueState], due: Mapping[str, int]) -> list[QueueState]:
     """Return the queues in which a user has tasks that are due, with those alone: `due` are their numbers."""
     own = [(queue, due.get(queue.name, 0)) for queue in queues]
+    # In a paused queue they are blocked, in another one they can start.
     return [replace(queue, startable=number, blocked=number) for queue, number in own if number]
 
 
