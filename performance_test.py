@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Response times, throughput and cost of the service, beside what one would use instead of it.
 
-    python performance_test.py                           everything, small: some ten minutes
+    python performance_test.py                           everything, small: some half an hour
     python performance_test.py --only submit,run         some sections of it
     python performance_test.py --full                    five rounds, medians and extremes, millions of rows: hours
     python performance_test.py http://127.0.0.1:8000     the endpoints of a server that runs on this machine

@@ -1,6 +1,7 @@
 """`python -m tests.performance.fill COUNT USER TASK PRIORITY ARGUMENT…`: pending tasks, with slots woken.
 
-With FILL_LIMIT in the environment they name that limit; with FILL_KEYS beside it, so many keys of it in turn.
+With FILL_LIMIT in the environment they name that limit; with FILL_KEYS beside it, so many keys of it in turn. With
+FILL_WEBHOOK their ends go to that URL.
 
 A process of its own, so that neither its memory nor its connections are those of what is measured.
 """
@@ -30,6 +31,8 @@ def main(words: Sequence[str]) -> int:
     }  # fmt: skip
     if limit := os.environ.get("FILL_LIMIT"):
         fields["limit"] = limit
+    if url := os.environ.get("FILL_WEBHOOK"):
+        fields["webhook_url"] = url
     keys = int(os.environ.get("FILL_KEYS") or 0)
     kinds = [fields | {"limit_key": f"key-{number}"} for number in range(keys)] or [fields]
     wanted = list(islice(cycle([TaskCreate.model_validate(kind) for kind in kinds]), int(count)))

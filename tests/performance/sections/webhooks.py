@@ -1,11 +1,13 @@
-"""Webhooks: the sender against bare httpx, a receiver beside one that is dead, and starts of tasks beside webhooks."""
+"""Webhooks: the sender against bare httpx, beside a dead receiver, beside starts, and what the end of a task costs more."""
 
 import json
 from contextlib import ExitStack
 from functools import partial
+from statistics import median
 from typing import Any
 
-from tests.performance.bench import QUIET, Bench, Served, finish
+from tests.performance.bench import QUIET, ROOM, Bench, Served, finish
+from tests.performance.drain import LOOK, Drained, all_ended, drain, pending
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
 from tests.performance.goals import Goal, ratio
@@ -20,6 +22,10 @@ NUMBER, ROUNDS = 1_000, 3
 ENDPOINTS = (1, 16)
 # Events to the dead endpoint, and to the one beside it.
 QUEUED, BESIDE = 10_000, 200
+# Tasks whose ends go to a URL, and what of them has not arrived.
+COSTED = 5_000
+UNTOLD = f"""SELECT {LOOK} (SELECT count(*) FROM task_outbox)
+    + (SELECT count(*) FROM webhook_deliveries WHERE state = 'pending')"""
 
 
 def measure(bench: Bench) -> Findings:
@@ -41,6 +47,7 @@ def measure(bench: Bench) -> Findings:
     findings.compare(what, "without these", Goal(at_most=2), values, note)
     findings.details[what] = found
     _compare_starts(bench, findings, url, dead)
+    _compare_cost(bench, findings, url)
     return findings
 
 
@@ -67,6 +74,35 @@ def _compare_starts(bench: Bench, findings: Findings, url: str, dead: str) -> No
         note = "{:.1f} against {:.1f} ms at best".format(*(1000 * min(each) for each in zip(*pairs, strict=True)))
         what = f"start: 201 → first line of the body, p{100 * share:.0f}, beside 100 webhooks/s, a tenth to a dead receiver"
         findings.compare(what, "beside none", Goal(at_most=1.2), [ratio(*pair) for pair in pairs], note)
+
+
+def _compare_cost(bench: Bench, findings: Findings, url: str) -> None:
+    """Compare the CPU of a task whose end goes to a URL, until the receiver has it, with that of one without."""
+    rounds: dict[str, list[Drained]] = {"": [], url: []}
+    for _ in range(bench.size.repeats(ROUNDS)):
+        for webhook, drained in rounds.items():
+            drained.append(_drained(bench, webhook))
+    values = [ratio(told.cost, plain.cost) for told, plain in zip(rounds[url], rounds[""], strict=True)]
+    note = "{:.0f} against {:.0f} µs, the leader's with it".format(
+        *(median(one.cost for one in rounds[of]) for of in (url, ""))
+    )
+    findings.compare("CPU of a task with `webhook_url`", "of one without", Goal(at_most=1.5), values, note)
+    findings.details["cpu_microseconds_each"] = {
+        of or "none": [one.microseconds() for one in rounds[of]] for of in rounds
+    }
+
+
+def _drained(bench: Bench, webhook: str) -> Drained:
+    number = min(bench.size.drained, COSTED)
+    with bench.new_stack(**SETTINGS, **ROOM) as stack:
+        bench.fill(stack, bench.new_user(stack), "measured.noop", number, FILL_WEBHOOK=webhook)
+        over = all_ended(stack)
+        leader = stack.beat()
+        with bench.worker(stack) as worker:
+            return drain(
+                bench, pending(stack), number, [worker, leader], lambda: over() and stack.sql(UNTOLD)[0][0] == 0,
+                seconds=bench.size.drain_seconds,
+            )  # fmt: skip
 
 
 def _spread(bench: Bench, stack: Stack, url: str, dead: str) -> None:
