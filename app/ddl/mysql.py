@@ -87,6 +87,10 @@ _FOLLOWED_DELETED = f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON ta
 IF OLD.followers <> 0 THEN
     {trigger_rules.outbox_of_deleted()}
 END IF"""
+_END_WANTED = f"""CREATE TRIGGER tasks_end_wanted AFTER UPDATE ON tasks FOR EACH ROW
+IF {trigger_rules.END_IS_WANTED} THEN
+    {trigger_rules.outbox_of_wanted_end()}
+END IF"""
 _RETRIED = f"""CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts FOR EACH ROW
 IF {IS_TRIED_AGAIN} THEN
     {COUNT_RETRY}
@@ -107,7 +111,7 @@ END IF"""
 
 CREATE: dict[str, tuple[str, ...]] = {
     "users": (_WITH_USER,),
-    "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED, _FOLLOWED, _FOLLOWED_DELETED),
+    "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED, _FOLLOWED, _FOLLOWED_DELETED, _END_WANTED),
     "task_attempts": (_RETRIED,),
     "audit_events": (_NO_UPDATE, _NO_DELETE),
 }

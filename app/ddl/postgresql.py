@@ -286,8 +286,21 @@ _FOLLOWED_DELETED = """
 CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON tasks
     FOR EACH ROW WHEN (OLD.followers <> 0) EXECUTE FUNCTION tasks_tell_followers()
 """
+_WANTED = f"""
+CREATE FUNCTION tasks_tell_wanted_end() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    {trigger_rules.outbox_of_wanted_end()}
+    RETURN NULL;
+END
+$$
+"""
+_END_WANTED = f"""
+CREATE TRIGGER tasks_end_wanted AFTER UPDATE OF status ON tasks
+    FOR EACH ROW WHEN ({trigger_rules.END_IS_WANTED})
+    EXECUTE FUNCTION tasks_tell_wanted_end()
+"""
 
-_CREATE_OUTBOX = (_OUTBOX, _FOLLOWED, _FOLLOWED_DELETED)
+_CREATE_OUTBOX = (_OUTBOX, _FOLLOWED, _FOLLOWED_DELETED, _WANTED, _END_WANTED)
 
 
 # -- Why a task of `tasks` waits: the reason of every engine, for few rows in a function -------------------------------

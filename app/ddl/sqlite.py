@@ -76,6 +76,11 @@ _FOLLOWED_DELETED = f"""CREATE TRIGGER tasks_followed_deleted AFTER DELETE ON ta
 BEGIN
     {trigger_rules.outbox_of_deleted()}
 END"""
+_END_WANTED = f"""CREATE TRIGGER tasks_end_wanted AFTER UPDATE OF status ON tasks
+WHEN {trigger_rules.END_IS_WANTED}
+BEGIN
+    {trigger_rules.outbox_of_wanted_end()}
+END"""
 _RETRIED = f"""CREATE TRIGGER task_attempts_retried AFTER INSERT ON task_attempts WHEN {IS_TRIED_AGAIN}
 BEGIN
     {COUNT_RETRY}
@@ -101,8 +106,9 @@ BEGIN
     {_APPEND_ONLY.format("REPLACE")};
 END"""  # noqa: S608 (constants)  # nosec B608
 
+_TO_FOLLOWERS = (_FOLLOWED, _FOLLOWED_RETRIED, _FOLLOWED_DELETED, _END_WANTED)
 CREATE: dict[str, tuple[str, ...]] = {
-    "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED, _FOLLOWED, _FOLLOWED_RETRIED, _FOLLOWED_DELETED),
+    "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED, *_TO_FOLLOWERS),
     "task_attempts": (_RETRIED,),
     "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
 }

@@ -12,6 +12,8 @@ MESSAGE_CHARACTERS = 500
 SHOWN_HOLDS = ("dependency", "limit", "limit_key", "user")
 # Of the outbox: each has a bit of `tasks.followers`.
 MOST_CONSUMERS = 8
+# Further bits, of ends alone: consumer 0, that of webhooks, is told of a task that ends so. It wants no other event.
+BIT_OF_END = {"succeeded": 1 << 8, "failed": 1 << 9, "revoked": 1 << 10}
 # The name under which the places of users stand; their key is the user's id. No limit can have this name.
 USER_LIMIT = "@user"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from app.ddl.terms import KIND, MESSAGE_CHARACTERS, MOST_CONSUMERS, SHOWN_HOLDS, USER_LIMIT, task_bytes
+from app.ddl.terms import BIT_OF_END, KIND, MESSAGE_CHARACTERS, MOST_CONSUMERS, SHOWN_HOLDS, USER_LIMIT, task_bytes
 
 # Conditions on OLD and NEW in turn, each with what is said then, or with the rules that are left. The first that is met
 # decides; where none is, the row goes through.
@@ -189,6 +189,20 @@ def outbox_of_retried() -> str:
 def outbox_of_deleted() -> str:
     """Return these rows for a task that is deleted, whatever its status."""
     return _insert_event("OLD", "'deleted'")
+
+
+_BIT = " ".join(f"WHEN '{status}' THEN {bit}" for status, bit in BIT_OF_END.items())
+# Whether consumer 0 is to be told of this end, and not of each event, of which it is told already.
+END_IS_WANTED = f"""NEW.followers >= {min(BIT_OF_END.values())} AND (NEW.followers & 1) = 0
+    AND OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL
+    AND (NEW.followers & CASE NEW.status {_BIT} END) <> 0"""
+
+
+def outbox_of_wanted_end() -> str:
+    """Return the row of an end that is wanted, by itself, as an INSERT."""
+    values = ", ".join(f"NEW.{name}" for name in _EVENT_COLUMNS)
+    return f"""INSERT INTO task_outbox (consumer, task_id, user_id, event, {", ".join(_EVENT_COLUMNS)})
+        VALUES (0, NEW.id, NEW.user_id, NEW.status, {values});"""  # noqa: S608 (constants)  # nosec B608
 
 
 def _insert_event(row: str, event: str) -> str:

@@ -1,8 +1,8 @@
 """The outbox: what became of tasks that something follows, one row for each event and consumer.
 
-`tasks.followers` has one bit for each consumer. Triggers write the rows in the transaction that ends, retries or
-deletes the task, whichever statement does so (`app/ddl/trigger_rules.py`). A task without followers, as
-nearly all are, costs nothing. Maintenance hands each row to its consumer and deletes it
+`tasks.followers` has one bit for each consumer, and one for each end that webhooks alone want. Triggers write the rows
+in the transaction that ends, retries or deletes the task, whichever statement does so (`app/ddl/trigger_rules.py`). A
+task without followers, as nearly all are, costs nothing. Maintenance hands each row to its consumer and deletes it
 (`app/services/outbox.py`, docs/adr/0052).
 """
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.ddl.clock import NOW
 from app.ddl.columns import Base, LongText, ShortText, TextList, Word
 from app.ddl.indexes import SHORT_LIVED_ROWS, outbox_indexes
+from app.ddl.terms import BIT_OF_END
 
 
 class ConsumerNumber(IntEnum):
@@ -42,6 +43,11 @@ class OutboxEvent(StrEnum):
     REVOKED = "revoked"
     RETRIED = "retried"
     DELETED = "deleted"
+
+
+# Of `followers`, those that are told of webhooks: of each event, as of old, or of these ends alone.
+ALL_ENDS = sum(BIT_OF_END.values())
+OF_WEBHOOKS = ConsumerNumber.WEBHOOKS.bit | ALL_ENDS
 
 
 class OutboxRow(Base):

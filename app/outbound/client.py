@@ -1,4 +1,4 @@
-"""Requests to URLs that users name, within the policy, the bounds and one deadline. No cookies, proxy or reuse.
+"""Requests to URLs that users name, within the policy, the bounds and one deadline. No cookies, no proxy.
 
 Which headers a caller may set, and which ones a redirect to another origin keeps, is told here, too.
 """
@@ -6,7 +6,7 @@ Which headers a caller may set, and which ones a redirect to another origin keep
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import certifi
@@ -15,7 +15,8 @@ import httpcore
 from app.core.config import get_settings
 from app.errors import Text
 from app.outbound.answer import Answer, WholeAnswer
-from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
+from app.outbound.connections import Connection, Connections
+from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused, Stale
 from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve_host
 from app.outbound.targets import Policy, Target, joined_url, parse_url
 
@@ -51,8 +52,10 @@ class Request:
 
 
 class Client:
-    """Sends requests. Safe to share between threads, because it keeps nothing between requests.
+    """Sends requests. Safe to share between threads.
 
+    It keeps nothing between requests, unless it gets `connections`. Then a request is sent again, on a new connection,
+    where the server closes a kept one without an answer: it may get such a request twice.
     `resolve` and `tls` are for tests: another resolver, another set of trusted certificates.
     """
 
@@ -63,10 +66,12 @@ class Client:
         *,
         resolve: Resolve = resolve_host,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        connections: Connections | None = None,
     ) -> None:
         self.policy = Policy.of(get_settings()) if policy is None else policy
         self.bounds = bounds or Bounds()
         self._resolve, self._tls = resolve, tls or default_tls
+        self.connections = connections or Connections(most=0)
 
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
@@ -93,20 +98,45 @@ class Client:
 
     @contextmanager
     def _exchange(self, request: Request, deadline: Deadline, redirects: int) -> Iterator[Answer]:
-        target = request.target
+        with _translated(), ExitStack() as stack:
+            response = self._answered(stack, request, deadline)
+            yield Answer(response, request.target.url, redirects, self.bounds.max_bytes)
+
+    def _answered(self, stack: ExitStack, request: Request, deadline: Deadline) -> httpcore.Response:
+        kept = self.connections.take(request.target.origin)
+        if kept is not None:
+            with suppress(Stale):  # the server has closed it meanwhile: a new one is made
+                return self._sent(stack, request, kept, deadline)
+        return self._sent(stack, request, self._connection(request.target), deadline)
+
+    def _connection(self, target: Target) -> Connection:
         timeouts = StepTimeouts(self.bounds.connect_seconds, self.bounds.read_seconds)
-        backend = GuardedBackend(self.policy, self._resolve, deadline, timeouts)
-        url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+        backend = GuardedBackend(self.policy, self._resolve, timeouts)
         tls = self._tls() if target.scheme == "https" else None
+        origin = _url_of(target).origin
+        return Connection(httpcore.HTTPConnection(origin, ssl_context=tls, network_backend=backend), backend)
+
+    def _sent(
+        self, stack: ExitStack, request: Request, connection: Connection, deadline: Deadline
+    ) -> httpcore.Response:  # fmt: skip
+        """Return the response with its content not yet read; the connection is kept or closed with the stack."""
+        target = request.target
         headers = {"host": target.authority, "user-agent": "task-service", "accept": "*/*", "accept-encoding": "gzip"}
-        sent = list((headers | dict(request.headers) | {"connection": "close"}).items())
-        with (
-            _translated(),
-            httpcore.HTTPConnection(url.origin, ssl_context=tls, network_backend=backend) as connection,
-            connection.stream(request.method, url, headers=sent, content=request.content) as response,
-        ):
-            backend.end_head()
-            yield Answer(response, target.url, redirects, self.bounds.max_bytes)
+        headers |= request.headers
+        if self.connections.most == 0:
+            headers["connection"] = "close"
+        stack.callback(self.connections.keep, target.origin, connection)
+        connection.backend.begin(deadline)
+        exchange = connection.http.stream(
+            request.method, _url_of(target), headers=list(headers.items()), content=request.content
+        )
+        response = stack.enter_context(exchange)
+        connection.backend.end_head()
+        return response
+
+
+def _url_of(target: Target) -> httpcore.URL:
+    return httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
 
 
 def default_tls() -> ssl.SSLContext:

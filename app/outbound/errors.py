@@ -10,6 +10,7 @@
     └── Failed               may be temporary: a retry can succeed
         ├── NotConnected        no address, no connection or no TLS: the request was not sent
         └── Interrupted         no complete response: the server may have processed the request
+            └── Stale           the server has closed a kept connection and answers nothing
 
 A message names scheme, host and port. It never contains the path or query (which may hold a token), the resolved
 address, or any part of the response.
@@ -54,3 +55,7 @@ class NotConnected(Failed):
 
 class Interrupted(Failed):
     """No complete response. The server may have processed the request."""
+
+
+class Stale(Interrupted):
+    """The server has closed a kept connection, and sent nothing in answer to a further request."""

@@ -1,11 +1,12 @@
 """Connections for httpcore: a name is resolved once, every address is checked, and one of them is connected to.
 
 httpcore gets only the name. So TLS checks the certificate for the name and sends it as SNI, and the Host header is the
-name, whatever the address. The whole connection stays within one deadline.
+name, whatever the address. Each request stays within one deadline, that for its connection included.
 """
 
 import ipaddress
 import queue
+import selectors
 import socket
 import ssl
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 
 import httpcore
 
-from app.outbound.errors import AddressRefused, AnswerRefused, CertificateRefused, Interrupted, NotConnected
+from app.outbound.errors import AddressRefused, AnswerRefused, CertificateRefused, Interrupted, NotConnected, Stale
 from app.outbound.targets import Policy
 
 MAX_ADDRESSES = 4
@@ -66,11 +67,18 @@ class Deadline:
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """A network backend for one connection."""
+    """A network backend for one connection. `begin` comes before each request."""
 
-    def __init__(self, policy: Policy, resolve: Resolve, deadline: Deadline, timeouts: StepTimeouts) -> None:
-        self._policy, self._resolve, self._deadline, self._timeouts = policy, resolve, deadline, timeouts
+    def __init__(self, policy: Policy, resolve: Resolve, timeouts: StepTimeouts) -> None:
+        self._policy, self._resolve, self._timeouts = policy, resolve, timeouts
+        self._deadline = Deadline(timeouts.connect)
         self._stream: BoundedStream | None = None
+
+    def begin(self, deadline: Deadline) -> None:
+        """Begin a request, which is over by this deadline."""
+        self._deadline = deadline
+        if self._stream is not None:
+            self._stream.begin_again(deadline)
 
     def connect_tcp(
         self,
@@ -154,18 +162,24 @@ def _as_address(host: str, port: int) -> Address | None:
 
 
 class BoundedStream(httpcore.NetworkStream):
-    """A socket whose operations end at the deadline, and whose first response head has a maximal size."""
+    """A socket whose operations end at the deadline of a request, and whose response head has a maximal size."""
 
     def __init__(self, connection: socket.socket, deadline: Deadline, timeouts: StepTimeouts) -> None:
         self._socket, self._deadline, self._timeouts = connection, deadline, timeouts
         self._head_left: int | None = MAX_HEAD_BYTES
+        # Whether an earlier request was answered, and nothing has come in answer to this one.
+        self._may_be_stale = False
+
+    def begin_again(self, deadline: Deadline) -> None:
+        """Begin a further request, with a response of its own."""
+        self._deadline, self._head_left, self._may_be_stale = deadline, MAX_HEAD_BYTES, True
 
     def end_head(self) -> None:
         """Stop limiting the response's head."""
         self._head_left = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """Return the next bytes. Raises Interrupted, AnswerRefused if the head is too large."""
+        """Return the next bytes. Raises Interrupted, Stale, AnswerRefused if the head is too large."""
         if self._head_left is not None:
             max_bytes = min(max_bytes, self._head_left)
             if max_bytes == 0:
@@ -176,7 +190,11 @@ class BoundedStream(httpcore.NetworkStream):
         except TimeoutError:
             raise self._read_timeout() from None
         except OSError:
-            raise Interrupted("the connection closed before the response was complete") from None
+            kind = Stale if self._may_be_stale else Interrupted
+            raise kind("the connection closed before the response was complete") from None
+        if self._may_be_stale and not data:
+            raise Stale("the connection closed before the response")
+        self._may_be_stale = False
         if self._head_left is not None:
             self._head_left -= len(data)
         return data
@@ -219,6 +237,10 @@ class BoundedStream(httpcore.NetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # httpcore asks while nothing is expected: the server has closed it
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                return bool(selector.select(timeout=0))
         return self._socket if info == "socket" else None
 
     def _read_timeout(self) -> Interrupted:

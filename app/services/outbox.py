@@ -100,16 +100,12 @@ class Turn:
     user_id: UUID = _NOBODY
 
 
-def follow_tasks(db: Session, consumer: Consumer, *which: sa.ColumnElement[bool]) -> int:
-    """Have the consumer told what becomes of these tasks from the commit on. Returns how many it did not follow yet.
-
-    A task that ends at the same time either has ended for the caller after this call, or is told.
-    """
-    return add_followers(db, consumer.bit, *which)
-
-
 def add_followers(db: Session, bits: int, *which: sa.ColumnElement[bool]) -> int:
-    """Have the consumers of these bits follow tasks, as `follow_tasks`. Returns how many tasks lacked one of them."""
+    """Have the consumers of these bits told what becomes of these tasks from the commit on.
+
+    Returns how many tasks lacked one of the bits. A task that ends at the same time either has ended for the caller
+    after this call, or is told.
+    """
     known = sa.func.coalesce(Task.followers, 0)
     followers, is_new = known.bitwise_or(bits), known.bitwise_and(bits) != bits
     statement = sa.update(Task).where(*which, is_new).values(followers=followers)

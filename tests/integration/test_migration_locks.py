@@ -24,16 +24,18 @@ pytestmark = pytest.mark.skipif(ENGINE == "sqlite", reason="it has one writer, a
 
 UPGRADE = ("alembic", "upgrade", "head")
 BEFORE = BASELINE
-# The tables which processes use and a revision since changes, in the order of the revisions. That of 0045 refers to the tasks:
-# MySQL has a change of these wait for who uses it.
+# The tables which processes use and a revision since changes, in the order of the revisions. That of 0045 is none of them:
+# it refers to the tasks.
 CHANGED = {
-    "tasks": "0041",
+    "tasks": "0041",  # and 0049
     "task_outbox": "0042",
     "webhook_endpoints": "0044",
     "maintenance_lease": "0046",
     "task_dependencies": "0047",
     "workflow_nodes": "0048",
 }
+# MySQL has a change of the tasks, as that of 0041, wait for who uses a table that refers to them.
+REFERS_TO_TASKS = {"task_dependencies"} if DIALECT == "mysql" else set[str]()
 # Less than a migration waits for a lock (`app/migrations/env.py`), so that it ends before the migration gives up.
 AT_MOST_A_SECOND = {
     "postgresql": "SET lock_timeout = '1s'",
@@ -95,7 +97,7 @@ def impatient(engine: sa.Engine) -> sa.Connection:
     return connection
 
 
-@pytest.mark.parametrize("held", CHANGED)
+@pytest.mark.parametrize("held", [each for each in CHANGED if each not in REFERS_TO_TASKS])
 def test_while_it_waits_for_one_table_the_others_are_used(database: sa.Engine, services: Services, held: str) -> None:
     """By anybody, and by the session that it waits for, which would be a deadlock."""
     url = url_of(database)

@@ -32,7 +32,7 @@ from app.models.worker import Period
 from app.services import consumers, outbox
 from app.services.execution import ends
 from app.services.execution.attempts import NextTry
-from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, Turn, deliver_batch, follow_tasks
+from app.services.outbox import MOST_FAILURES, Consumer, TaskEvent, Turn, add_followers, deliver_batch
 from app.services.task_service import task_service
 from app.services.tasks.new_rows import parse, rows_of
 from app.services.tasks.task_creation import create_from_rows
@@ -70,7 +70,7 @@ def heard() -> Heard:
 def followed(db: Session, *by: Heard, user: UUID | None = None, **options: Any) -> Task:
     task = new_task(db, user, **options)
     for each in by:
-        assert follow_tasks(db, each.consumer, Task.id == task.id) == 1
+        assert add_followers(db, each.consumer.bit, Task.id == task.id) == 1
     db.commit()
     return task
 
@@ -230,7 +230,7 @@ class TestWhatIsTold:
 
     def test_once_however_often_it_is_asked_for(self, db: Session, heard: Heard) -> None:
         task = followed(db, heard)
-        assert follow_tasks(db, heard.consumer, Task.id == task.id) == 0
+        assert add_followers(db, heard.consumer.bit, Task.id == task.id) == 0
         fail(db, task)
         assert deliver(db, heard) == 1
 
@@ -551,7 +551,7 @@ def test_a_process_that_is_killed_between_any_two_steps_loses_nothing_and_keeps_
         with SessionLocal() as db:
             user = new_user(db)
             tasks = [new_task(db, user) for _ in range(2)]
-            follow_tasks(db, written.consumer, Task.user_id == user)
+            add_followers(db, written.consumer.bit, Task.user_id == user)
             db.commit()
             for task in tasks:
                 fail(db, task)

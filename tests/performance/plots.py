@@ -151,8 +151,8 @@ def _goals(found: Sequence[Findings]) -> Any:
         return None
     figure, axes = _pyplot().subplots(figsize=(10.4, 0.8 + 0.36 * len(rows)), layout="constrained")
     for place, row in enumerate(reversed(rows)):
-        points = [min(16.0, max(1 / 32, attained(row, value))) for value in row.values]
-        middle = sorted(points)[len(points) // 2]
+        # That of the median, not the median of the shares: between two rounds these differ.
+        *points, middle = (min(16.0, max(1 / 32, attained(row, each))) for each in (*row.values, row.median))
         colour = COLOURS[2] if row.reached else COLOURS[1]
         axes.plot([min(points), max(points)], [place, place], color=colour, linewidth=5, alpha=0.3)
         axes.plot(middle, place, "o", color=colour, markersize=6)

@@ -216,10 +216,10 @@ def test_no_test_file_imports_another() -> None:
 
 
 def test_the_launcher_needs_nothing_of_the_service() -> None:
-    """But for settings, which say what to start, engines that DATABASE_URL may name, exit codes, and places of errors."""
+    """But for settings, which say what to start, and their files, engines of DATABASE_URL, exit codes, and places of errors."""
     own = [module for module in MODULES if module.startswith(STANDS_ALONE)]
     others = {found for module in own for _, found, _ in all_imports()[module] if not found.startswith(STANDS_ALONE)}
-    assert others == {"app.core.config", "app.core.engines", "app.core.process_start"}
+    assert others == {"app.core.config", "app.core.engines", "app.core.process_start", "app.core.secret_files"}
 
 
 def test_services_know_no_http() -> None:

@@ -23,7 +23,7 @@ from app.db.statements.tables import DECIDED
 from app.ddl.columns import Base, JSONText
 from app.errors import InvalidTask, Text, WebhooksOff
 from app.messaging.application import QUEUE_OF
-from app.models.outbox import ConsumerNumber
+from app.models.outbox import ALL_ENDS
 from app.models.task import Held, Task
 from app.schemas.task import TaskCreate
 from app.services.tasks.quotas import Load, attached_bytes, load_of_row
@@ -220,7 +220,7 @@ def _row(
     values |= held_by(values) | columns
     if wanted.webhook_url is not None:
         followers = values.get("followers") or 0
-        values |= {"webhook_url": wanted.webhook_url, "followers": followers | ConsumerNumber.WEBHOOKS.bit}
+        values |= {"webhook_url": wanted.webhook_url, "followers": followers | ALL_ENDS}
     has_more = len(values) > plain
     text = to_json({**values, **texts})
     del values["metadata"]  # the statement returns it (`DECIDED`)

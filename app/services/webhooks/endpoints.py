@@ -22,12 +22,13 @@ from app.db.statements import accounts
 from app.db.statements.reads import find_owned
 from app.ddl.clock import NOW
 from app.errors import EndpointsOff, UserNotFound, WebhookDisabled, WebhookNotFound, WebhooksOff
+from app.models.outbox import OF_WEBHOOKS
 from app.models.task import ACTIVE, Task
 from app.models.user import User
 from app.models.webhook import EventType, WebhookEndpoint
 from app.services.audit import Subject
-from app.services.outbox import follow_tasks
-from app.services.webhooks.new_deliveries import CONSUMER, ENDS_OF_TASKS
+from app.services.outbox import add_followers
+from app.services.webhooks.new_deliveries import BIT_OF_KIND
 
 SECRET_BYTES = 32
 
@@ -156,24 +157,23 @@ YOUNG = timedelta(minutes=5)
 
 
 def follow_tasks_of(db: Session, user_id: UUID) -> None:
-    """Have each new task of the user followed if an enabled endpoint wants ends of tasks, and else not.
+    """Have each new task of the user followed as to the ends that an enabled endpoint wants.
 
-    Also those that are active, a batch of them here, where none was followed. The caller commits. It holds the lock on
-    the user's row, so that no other endpoint comes or goes meanwhile.
+    Also those that are active, a batch of them here, where an end is wanted that was not. The caller commits. It holds
+    the lock on the user's row, so that no other endpoint comes or goes meanwhile.
     """
-    before = db.scalars(sa.select(User.followers).where(User.id == user_id)).one()
+    before = db.scalars(sa.select(User.followers).where(User.id == user_id)).one() or 0
     enabled = sa.select(WebhookEndpoint.events).where(WebhookEndpoint.user_id == user_id, WebhookEndpoint.enabled)
-    is_told = any(not ENDS_OF_TASKS.isdisjoint(events) for events in db.scalars(enabled))
-    others = sa.func.coalesce(User.followers, 0).bitwise_and(~CONSUMER.bit & 0xFF)
-    bits = others.bitwise_or(CONSUMER.bit) if is_told else sa.case((others > 0, others), else_=sa.null())
-    followed = sa.update(User).where(User.id == user_id).values(followers=bits)
+    kinds = {kind for events in db.scalars(enabled) for kind in events}
+    wanted = sum(bit for kind, bit in BIT_OF_KIND.items() if kind in kinds)
+    followed = sa.update(User).where(User.id == user_id).values(followers=before & ~OF_WEBHOOKS | wanted or None)
     db.execute(followed.execution_options(synchronize_session=False))
-    if is_told and not (before or 0) & CONSUMER.bit:
-        follow_batch(db, user_id)
+    if wanted & ~before:
+        follow_batch(db, user_id, wanted)
 
 
-def follow_batch(db: Session, user_id: UUID, after: UUID | None = None) -> UUID | None:
-    """Follow a batch of the user's active tasks, those behind this id. The caller commits.
+def follow_batch(db: Session, user_id: UUID, bits: int, after: UUID | None = None) -> UUID | None:
+    """Follow a batch of the user's active tasks, those behind this id, as these bits say. The caller commits.
 
     Returns the last id of the batch, or None if no more are left.
     """
@@ -182,7 +182,7 @@ def follow_batch(db: Session, user_id: UUID, after: UUID | None = None) -> UUID 
         found = found.where(Task.id < after)
     ids = db.scalars(found.order_by(Task.id.desc()).limit(FOLLOW_BATCH)).all()
     if ids:
-        follow_tasks(db, CONSUMER, Task.id.in_(ids))
+        add_followers(db, bits, Task.id.in_(ids))
     return ids[-1] if len(ids) == FOLLOW_BATCH else None
 
 
@@ -192,15 +192,15 @@ def follow_active_tasks(db: Session, stopping: threading.Event) -> None:
     A transaction for each batch.
     """
     with transaction(db):
-        young = sa.select(User.id).join(WebhookEndpoint, WebhookEndpoint.user_id == User.id).distinct()
-        is_told = User.followers.bitwise_and(CONSUMER.bit) != 0
-        users = db.scalars(
-            young.where(WebhookEndpoint.enabled, WebhookEndpoint.updated_at > NOW - YOUNG, is_told)
+        bits = User.followers.bitwise_and(OF_WEBHOOKS)
+        young = sa.select(User.id, bits).join(WebhookEndpoint, WebhookEndpoint.user_id == User.id).distinct()
+        users = db.execute(
+            young.where(WebhookEndpoint.enabled, WebhookEndpoint.updated_at > NOW - YOUNG, bits != 0)
         ).all()
-    for user_id in users:
+    for user_id, wanted in users:
         last: UUID | None = None
         while not stopping.is_set():
             with transaction(db):
-                last = follow_batch(db, user_id, last)
+                last = follow_batch(db, user_id, wanted, last)
             if last is None:
                 break

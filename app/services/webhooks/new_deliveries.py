@@ -20,6 +20,7 @@ from app.core.json_text import dump_json
 from app.db.statements import reads, task_rows
 from app.db.statements.reads import is_one_of
 from app.ddl.clock import NOW
+from app.ddl.terms import BIT_OF_END
 from app.models.outbox import ConsumerNumber, OutboxEvent
 from app.models.schedule import Schedule
 from app.models.task import Task
@@ -42,7 +43,8 @@ _TYPES = {
     OutboxEvent.FAILED: EventType.TASK_FAILED,
     OutboxEvent.REVOKED: EventType.TASK_REVOKED,
 }
-ENDS_OF_TASKS = frozenset(_TYPES.values())
+# By the events that a task's end is to an endpoint, what says so in `followers`.
+BIT_OF_KIND: Mapping[str, int] = {kind.value: BIT_OF_END[end] for end, kind in _TYPES.items()}
 _ENDPOINTS = (
     sa.select(WebhookEndpoint.id, WebhookEndpoint.user_id, WebhookEndpoint.events, PRESENT_LANE.label("lane"))
     .add_columns(WebhookEndpoint.filter_task_type, WebhookEndpoint.filter_tag, WebhookEndpoint.filter_celery_task_name)

@@ -33,6 +33,7 @@ from app.models.webhook import (
 )
 from app.outbound import Client
 from app.outbound.client import default_tls
+from app.outbound.connections import Connections
 from app.outbound.targets import Policy
 from app.services import audit
 from app.services.webhooks import endpoints, queue
@@ -236,6 +237,7 @@ class Sender:
         """Give back what is ready, and write what is under way: another sends. Returns whether anything is left."""
         self._give_back_ready(db)
         self._write(db, WAIT_SECONDS)
+        self._client.connections.close()
         with self._lock:
             return self._lanes.places > 0 or bool(self._unwritten) or not self._ended.empty()
 
@@ -272,6 +274,7 @@ class Sender:
         now = time.monotonic()
         if now - self._looked_at < LOOK_SECONDS and (self._due or not self._lanes.is_idle):
             return False
+        self._client.connections.close_unfit()
         self._discard(db)
         self._due, self._looked_at = self._due_lanes.find(db), now
         with self._lock:
@@ -365,4 +368,4 @@ class Sender:
 
 def sender_of(policy: Policy, service: Sequence[str]) -> Sender:
     """Return a sender to the addresses of this policy. It reads the trusted certificates once, not for each request."""
-    return Sender(Client(policy, REQUEST_BOUNDS, tls=cache(default_tls)), service)
+    return Sender(Client(policy, REQUEST_BOUNDS, tls=cache(default_tls), connections=Connections()), service)

@@ -13,7 +13,7 @@ from app.db.listing import Page
 from app.db.statements import files
 from app.live.streams import version_of
 from app.models.audit import AuditEvent
-from app.models.outbox import ConsumerNumber
+from app.models.outbox import OF_WEBHOOKS
 from app.models.task import SEQ_BITS, LogLevel, Task, TaskStatus, WaitingReason
 from app.models.webhook import WebhookDelivery
 from app.schemas.task import TaskAttemptRead, TaskLogRead, TaskOutputRead, TaskStepRead
@@ -205,7 +205,7 @@ def _cancelled_by(db: SessionDep, task: Task, user: Principal) -> tuple[str, str
 
 def _deliveries(db: SessionDep, task: Task) -> list[tuple[DeliveryRead, str]]:
     """Return the newest webhooks of its ends, each with its URL. A task that nobody follows costs no statement."""
-    if not (task.followers or 0) & ConsumerNumber.WEBHOOKS.bit and task.webhook_url is None:
+    if not (task.followers or 0) & OF_WEBHOOKS and task.webhook_url is None:
         return []
     found = deliveries.DELIVERIES.page(db, DELIVERIES, None, WebhookDelivery.task_id == task.id).items
     urls = deliveries.receivers(db, found)

@@ -17,7 +17,7 @@ from app.db.session import SessionLocal
 from app.models import Task
 from app.models.audit import AuditRecord
 from app.models.webhook import WebhookDelivery
-from app.services.webhooks.new_deliveries import CONSUMER
+from app.services.webhooks.new_deliveries import BIT_OF_KIND
 from tests.support.accounts import bearer
 from tests.support.running import Running
 from tests.support.settings import settings, sql
@@ -172,7 +172,7 @@ class TestATask:
         ]
         with SessionLocal() as db:
             followers = db.scalars(select(Task.followers).where(Task.id.in_(map(UUID, ids)))).all()
-        assert followers == [CONSUMER.bit] * 5
+        assert followers == [sum(BIT_OF_KIND[kind] for kind in WANTED["events"])] * 5
 
     def test_shows_its_url_and_keeps_it_in_a_retry_with_changes(self, ask: Caller) -> None:
         with settings({"WEBHOOK_SECRET": SECRET}):

@@ -22,12 +22,14 @@ from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.webhooks import lanes as due_lanes, new_deliveries, queue
 from app.services.webhooks.lanes import DueLanes
+from app.services.webhooks.sender import sender_of
 from tests.support.plans import analyze, plan_of
 from tests.support.retention import forget
 from tests.support.statements import sent_by
 from tests.support.tasks import ERROR, finish, new_user
 from tests.support.waiting import wait_for
 from tests.support.webhooks import (
+    LOOPBACK,
     an_outcome,
     copy_deliveries,
     deliveries,
@@ -56,6 +58,16 @@ class TestThePass:
         while passes.SEND_WEBHOOKS.run(db, this) is not None:
             """Something is under way, or due."""
         assert delivery(db).state == "delivered"
+
+    def test_sends_to_a_receiver_over_kept_connections(self, db: Session, user: UUID, web: Web) -> None:
+        web.answer["/"] = reply(204)
+        endpoint(db, user, web.url())
+        one = sender_of(LOOPBACK, get_settings().accepted_keys)
+        for _ in range(6):
+            ended(db, user)
+            send(db, one)
+        one.let_go(db)
+        assert (len(web.seen), len(web.connections)) == (6, 1)
 
     def test_that_is_stopped_writes_what_is_under_way(self, db: Session, user: UUID, web: Web) -> None:
         stopping = threading.Event()

@@ -1,6 +1,7 @@
 """Which ends of tasks and other events are recorded as deliveries, and for whom."""
 
 import threading
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.ddl.clock import NOW
 from app.models import Schedule, ScheduleRun, Task, User
-from app.models.outbox import OutboxRow
+from app.models.outbox import ALL_ENDS, OutboxRow
 from app.models.webhook import WebhookEndpoint
 from app.schemas.schedule import ScheduleRead
 from app.services.execution import ends
@@ -185,13 +186,39 @@ class TestWhatIsRecorded:
             return new_task(db, user).followers
 
         first, second = endpoint(db, user).row.id, endpoint(db, user).row.id
-        assert followed() == 1
+        assert followed() == ALL_ENDS
         webhook_service.update_endpoint(db, user, first, {"enabled": False})
-        assert followed() == 1
+        assert followed() == ALL_ENDS
         webhook_service.delete_endpoint(db, user, second)
         assert followed() is None
         webhook_service.update_endpoint(db, user, first, {"enabled": True})
-        assert followed() == 1
+        assert followed() == ALL_ENDS
+
+    @pytest.mark.parametrize("of_old", [False, True], ids=["now", "as before revision 0049"])
+    def test_an_end_that_no_endpoint_wants_costs_no_row(self, db: Session, user: UUID, of_old: bool) -> None:
+        endpoint(db, user, events=["task.failed"])
+        tasks = [new_task(db, user) for _ in range(3)]
+        if of_old:
+            db.execute(update(Task).values(followers=Task.followers.bitwise_or(CONSUMER.bit)))
+            db.commit()
+        for task, ending in zip(tasks, (ends.succeeded(1), ends.failed(ERROR), ends.stopped("ignored")), strict=True):
+            finish(db, task, ending)
+        for task in tasks[1:]:
+            task_service.retry_task(db, task.id)
+            task_service.delete(db, task.id, force=True)
+        rows = Counter(db.scalars(select(OutboxRow.event)))
+        each = Counter(succeeded=1, failed=1, revoked=1, retried=2, deleted=2)
+        assert rows == (each if of_old else Counter(failed=1))
+        record(db)
+        assert [each.task_id for each in deliveries(db)] == [tasks[1].id]
+
+    def test_a_webhook_url_wants_each_end_and_nothing_else(self, db: Session, user: UUID) -> None:
+        endpoint(db, user, events=["task.failed"])
+        tasks = [new_task(db, user, webhook_url="http://127.0.0.1:9/") for _ in range(2)]
+        finish(db, tasks[0])
+        finish(db, tasks[1], ends.stopped("ignored"))
+        task_service.retry_task(db, tasks[1].id)
+        assert [*db.scalars(select(OutboxRow.event).order_by(OutboxRow.id))] == ["succeeded", "revoked"]
 
     def test_no_task_is_followed_for_an_endpoint_that_wants_no_ends_of_tasks(self, db: Session, user: UUID) -> None:
         made = endpoint(db, user, events=["schedule.skipped", "workflow.failed"]).row
@@ -201,7 +228,8 @@ class TestWhatIsRecorded:
         assert active.followers is None
         webhook_service.update_endpoint(db, user, made.id, {"events": ["task.failed"]})
         db.refresh(active)
-        assert (active.followers, new_task(db, user).followers) == (1, 1)
+        failed = new_deliveries.BIT_OF_KIND["task.failed"]
+        assert (active.followers, new_task(db, user).followers) == (failed, failed)
         webhook_service.update_endpoint(db, user, made.id, {"events": ["workflow.failed"]})
         assert new_task(db, user).followers is None
 

@@ -19,20 +19,6 @@ from tests.unit.outbound.web_server import FakeResolver, Web, client, redirect, 
 METADATA = "169.254.169.254"
 
 
-@pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every address that a socket of this process is connected to."""
-    seen: list[object] = []
-
-    class Noting(socket.socket):
-        def connect(self, address: object) -> None:
-            seen.append(address)
-            super().connect(address)
-
-    monkeypatch.setattr(socket, "socket", Noting)
-    return seen
-
-
 class TestResolution:
     def test_the_name_is_asked_once_and_the_socket_goes_to_the_answer(self, web: Web, connected: list[object]) -> None:
         web.answer["/"] = reply(body=b"hello")

@@ -31,12 +31,16 @@ class Seen:
 
 @dataclass
 class Web:
-    """`answer[path]` is what the server does there; `seen` what it was asked; `names` what TLS clients named (SNI)."""
+    """`answer[path]` is what the server does there; `seen` what it was asked, over these `connections`.
+
+    `names` is what TLS clients named (SNI).
+    """
 
     port: int = 0
     answer: dict[str, Handler] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
+    connections: list[socket.socket] = field(default_factory=list)
 
     def url(self, path: str = "/", host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
@@ -87,6 +91,10 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[Web]:
     class Server(ThreadingHTTPServer):
         daemon_threads = False
 
+        def process_request(self, request: Any, client_address: Any) -> None:
+            web.connections.append(request)
+            super().process_request(request, client_address)
+
         def handle_error(self, request: Any, client_address: Any) -> None: ...
 
     with Server(("127.0.0.1", 0), One) as server:
@@ -100,6 +108,9 @@ def web_server(context: ssl.SSLContext | None = None) -> Iterator[Web]:
             yield web
         finally:
             server.shutdown()
+            for connection in web.connections:
+                with contextlib.suppress(OSError):  # it is closed already
+                    connection.shutdown(socket.SHUT_RDWR)
             thread.join(DEADLINE_SECONDS)
 
 
