@@ -1,5 +1,6 @@
 """What the scripts made is removed, also where the server asks to wait; what stays is told with its reason."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ class Server:
         self.tasks = {f"t{number}" for number in range(TASKS)}
         self.now, self.pace = 1000.0, 1.0
         self.slept: list[float] = []
+        # What is asked of bulk operations, and whether there are any.
+        self.bulk: list[str] = []
+        self.has_bulk = False
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix(API)
@@ -31,12 +35,31 @@ class Server:
             return httpx.Response(200 if request.headers["Authorization"] == "Bearer t" else 401, json={"id": "u1"})
         if path == "/tasks/":
             return httpx.Response(200, json=[{"id": each} for each in sorted(self.tasks)])
-        if path.startswith("/tasks/"):
-            refused = self.refusal()
-            if refused is None:
-                self.tasks.discard(path.removeprefix("/tasks/"))
-            return refused or httpx.Response(204)
-        return httpx.Response(200, json=[])
+        if path.startswith("/tasks/bulk/"):
+            return self._bulk(path.removeprefix("/tasks/bulk/"), json.loads(request.content or "null"))
+        return (
+            self._delete(path.removeprefix("/tasks/")) if path.startswith("/tasks/") else httpx.Response(200, json=[])
+        )
+
+    def _delete(self, task: str) -> httpx.Response:
+        refused = self.refusal()
+        if refused is None:
+            self.tasks.discard(task)
+        return refused or httpx.Response(204)
+
+    def _bulk(self, what: str, body: Any) -> httpx.Response:
+        if not self.has_bulk:
+            return httpx.Response(503, json={"code": "took_too_long"})
+        if body is None:  # how far it is: over at the second look
+            looks = self.bulk.count(what)
+            self.bulk.append(what)
+            if looks and what == "delete":
+                self.tasks = {"running"}
+            return httpx.Response(200, json={"id": what, "state": "finished" if looks else "running"})
+        if "token" in body:
+            return httpx.Response(202, json={"id": what, "matched": TASKS})
+        assert body == {"filter": {}, "dry_run": True}
+        return httpx.Response(200, json={"matched": 1000, "token": "t"})
 
     def clock(self) -> float:
         return self.now
@@ -92,6 +115,15 @@ class TestRefusedForNow:
         server = Server(lambda: too_many(1))
         assert server.leftovers()._delete_task("t1", "t").status_code == 429
         assert server.slept == []
+
+
+class TestManyTasks:
+    def test_are_cancelled_and_deleted_by_bulk_operations_and_the_rest_one_by_one(self) -> None:
+        deleted = list[int]()
+        server = Server(lambda: deleted.append(len(server.tasks)))
+        server.has_bulk = True
+        made(server.leftovers()).clear_up()
+        assert (server.bulk, deleted, server.tasks) == (["cancel"] * 2 + ["delete"] * 2, [1], set())
 
 
 class TestWithoutALogin:
