@@ -215,7 +215,9 @@ def _stats_and_errors(mine: _Caller) -> None:
 def _queues_and_workers(stack: Stack, boss: _Caller) -> None:
     boss("POST", "/queues/default/pause", json={"reason": "a test"})
     paused, later = boss.task(), boss.task(delay_seconds=3600)
-    for path in (f"/tasks/{paused}", f"/tasks/{later}", "/tasks/count?by=waiting_for", "/queues/"):
+    for path in (f"/tasks/{paused}", f"/tasks/{later}", "/tasks/count?by=waiting_for"):
+        boss("GET", path)
+    for path in ("/queues/", "/queues/default/demand"):
         boss("GET", path)
     boss("POST", "/queues/default/resume")
     boss("POST", "/queues/nowhere/resume")
