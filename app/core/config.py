@@ -22,7 +22,8 @@ from pydantic import SecretStr, ValidationError, field_validator, model_validato
 from app.core import engines
 from app.core.host_rules import HostRules
 from app.core.nearest import did_you_mean, edits
-from app.core.setting_fields import SettingFields
+from app.core.secret_files import SUFFIX, SecretFileError
+from app.core.setting_fields import SettingFields, secret_names
 from app.core.signatures import decode_secret
 
 logger = logging.getLogger(__name__)
@@ -191,6 +192,8 @@ def get_settings() -> Settings:
             for line in problem["msg"].removeprefix("Value error, ").splitlines()
         ]
         raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
+    except SecretFileError as error:
+        raise ConfigurationError(f"configuration: {error}") from None
     except UnicodeDecodeError as error:
         file = Settings.model_config.get("env_file")
         said = f"configuration: {file} is not in UTF-8 (byte {error.start + 1}): save it in that encoding"
@@ -299,8 +302,8 @@ MAX_EDITS = 2
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # What docker-compose.yml asks for beside settings.
 OF_COMPOSE = frozenset({
-    "API_PORT", "FORWARDED_ALLOW_IPS", "POSTGRES_APP_PASSWORD", "POSTGRES_IMAGE", "POSTGRES_PASSWORD", "PYTHON_IMAGE",
-    "VALKEY_IMAGE", "VALKEY_PASSWORD", "WORKER_CONCURRENCY",
+    "API_PORT", "ENV_FILE", "FORWARDED_ALLOW_IPS", "POSTGRES_APP_PASSWORD", "POSTGRES_IMAGE", "POSTGRES_PASSWORD",
+    "PYTHON_IMAGE", "TASK_SERVICE_IMAGE", "VALKEY_IMAGE", "VALKEY_PASSWORD", "VARIANT", "WORKER_CONCURRENCY",
 })  # fmt: skip
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html, and what Celery 5 reads beside it.
 OF_CELERY = frozenset({
@@ -370,7 +373,7 @@ def _lines_of_env_file(file: Path) -> list[tuple[int, str | None]]:
 
 def misspelt_names(environment: Mapping[str, object], in_file: Mapping[str, object]) -> Iterator[str]:
     """Yield a line for each name of the two that is probably meant to be a setting."""
-    known = {name.upper() for name in Settings.model_fields}
+    known = {name.upper() for name in Settings.model_fields} | {name + SUFFIX for name in secret_names(Settings)}
     for name in in_file:
         if not _is_known_name(name, known):
             yield f"configuration: {name} in .env is no setting{did_you_mean(name, known)}: it has no effect"

@@ -8,7 +8,9 @@ import json
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.core.secret_files import read_secret_files
 
 # One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
 HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
@@ -55,11 +57,48 @@ Share = Annotated[int, Field(ge=1, le=1000)]
 Shares = Annotated[dict[str, Share], NoDecode, BeforeValidator(_by_name)]
 
 
+class SecretFiles(PydanticBaseSettingsSource):
+    """The secrets whose files the variables of another source name. Raises SecretFileError."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._variables = variables
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return nothing: `__call__` reads all fields at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the secrets by the names of their fields."""
+        given = self._variables.env_vars if isinstance(self._variables, EnvSettingsSource) else {}
+        upper = {name.upper(): value for name, value in given.items() if value}
+        found = read_secret_files(secret_names(self.settings_cls), upper)
+        return {name.lower(): value for name, value in found.items()}
+
+
+def secret_names(settings: type[BaseSettings]) -> list[str]:
+    """Return the names of the variables that hold secrets, each of which may be a file (`NAME_FILE`)."""
+    return [name.upper() for name, field in settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
 class SettingFields(BaseSettings):
     """Environment variables, or `.env` in the working directory; variables win. A default of None means empty."""
 
     # Without hide_input_in_errors a refused SECRET_KEY or DATABASE_URL would be printed.
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (a directory of secrets, which nobody names)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first one winning: behind variables and `.env`, the files of each."""
+        of_variables, of_env_file = (SecretFiles(settings_cls, each) for each in (env_settings, dotenv_settings))
+        return init_settings, env_settings, of_variables, dotenv_settings, of_env_file
 
     app_env: Literal["development", "production"] = Field(
         "development",

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.core.secret_files import SUFFIX, read_secret_files
 from app.launcher.files import write_private_file
 
 HEADING = """\
@@ -29,7 +30,10 @@ DEFAULTS = {"FIRST_ADMIN_USERNAME": "admin", "FIRST_ADMIN_EMAIL": "admin@example
 
 
 class Environment:
-    """`given` holds the variables of the environment and `.env`, `kept` the secrets of earlier starts."""
+    """`given` holds the variables of the environment and `.env`, `kept` the secrets of earlier starts.
+
+    Raises SecretFileError where one of these names a file that holds no secret.
+    """
 
     def __init__(self, root: Path, env_file: Path) -> None:
         self.root, self.env_file = root, env_file
@@ -38,8 +42,11 @@ class Environment:
         for name in in_environment.pop(EMBEDDED, "").split():
             if in_environment.get(name) == self.kept.get(name):
                 in_environment.pop(name, None)
-        self.given = {**read_env(root / ".env"), **in_environment}
-        known = names_of_settings()
+        known, holding_secrets = names_of_settings(), names_of_settings("SecretStr")
+        in_environment |= read_secret_files(holding_secrets, in_environment)
+        in_file = read_env(root / ".env")
+        in_file |= read_secret_files(holding_secrets, in_file)
+        self.given = {**in_file, **in_environment}
         self.values = {name: value for name, value in in_environment.items() if name in known}
         if IMPORT_PATH in in_environment:
             self.values[IMPORT_PATH] = _absolute(in_environment[IMPORT_PATH])
@@ -95,7 +102,8 @@ class Environment:
 
     def _inherited(self) -> dict[str, str]:
         """Remove what Python would not find the application with; keep what it has compiled, in any case."""
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        left_out = {*_NOT_INHERITED, *(name + SUFFIX for name in names_of_settings("SecretStr"))}
+        inherited = {name: value for name, value in os.environ.items() if name not in left_out}
         if not os.access(self.root / "app", os.W_OK):
             inherited.setdefault("PYTHONPYCACHEPREFIX", str(self.env_file.parent.absolute() / "pycache"))
         return inherited
@@ -106,15 +114,19 @@ def _absolute(import_path: str) -> str:
     return os.pathsep.join(str(Path.cwd() / folder) for folder in import_path.split(os.pathsep))
 
 
-def names_of_settings() -> set[str]:
-    """Return the names of the service's settings, read from their source.
+def names_of_settings(of: str = "") -> set[str]:
+    """Return the names of the service's settings, read from their source; those whose types name `of`, if it is given.
 
     Imported, they would bring pydantic: 10 MiB of a process that uses nothing else of it.
     """
     source = Path(__file__).resolve().parents[1] / "core" / "setting_fields.py"
     classes = [each for each in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(each, ast.ClassDef)]
-    fields = [line.target for each in classes for line in each.body if isinstance(line, ast.AnnAssign)]
-    return {field.id.upper() for field in fields if isinstance(field, ast.Name)}
+    fields = [line for each in classes for line in each.body if isinstance(line, ast.AnnAssign)]
+    return {
+        field.target.id.upper()
+        for field in fields
+        if isinstance(field.target, ast.Name) and of in ast.unparse(field.annotation)
+    }
 
 
 # -- Reads and writes files of KEY=VALUE lines that a shell (`set -a; . file`) and python-dotenv read alike ------------

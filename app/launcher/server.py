@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app.core import process_start
 from app.core.engines import SQLITE
+from app.core.secret_files import SecretFileError
 from app.launcher.command import CommandPart, Stopped, Workshop
 from app.launcher.console import Console
 from app.launcher.datadir import DataDir
@@ -130,7 +131,10 @@ class Server:
 
     def __init__(self, options: argparse.Namespace, data: DataDir, console: Console, stop: StopRequest) -> None:
         self.options, self.data, self.console, self.stop_request = options, data, console, stop
-        self.environment = Environment(ROOT, data.env_file)
+        try:
+            self.environment = Environment(ROOT, data.env_file)
+        except SecretFileError as error:
+            raise LauncherError(str(error)) from None
         self.engine = chosen_engine(self.environment.values.get(DATABASE), options.database, data.path)
         self.fork_server = self._fork_server()
         self.shop = Workshop(ROOT, data, self.environment, console, self.fork_server)

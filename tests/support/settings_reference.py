@@ -38,13 +38,17 @@ SECTIONS = {
 ENV_HEAD = """\
 Every setting with its default. Copy this file to `.env` and remove the `#` from the lines that you change.
 Environment variables win over `.env`. `python3 run_server.py` needs none of this: it starts a database and a broker,
-unless DATABASE_URL or CELERY_BROKER_URL names one. As a table: docs/configuration.md."""
+unless DATABASE_URL or CELERY_BROKER_URL names one. As a table: docs/configuration.md. A secret may stand in a file:
+SECRET_KEY_FILE names it, and so for each of DATABASE_URL, CELERY_BROKER_URL and the others that are secret."""
 PAGE_HEAD = """\
 # Configuration
 
 Settings are environment variables, or lines of a file `.env` in the working directory. Environment variables win. An
 empty value counts as not set. A setting that is refused ends the process with one line that names it.
 [.env.example](../.env.example) holds the same settings as a file to copy. `python3 run_server.py` needs none of them.
+
+A secret may stand in a file, as Docker and Kubernetes mount them: `SECRET_KEY_FILE=/run/secrets/secret_key`, and so for each
+setting whose values are *secret* below. The last line end is no part of it. Both, the setting and its file, are refused.
 
 Lists have commas between their items, `a.example,b.example`, or are JSON, `["a.example", "b.example"]`.
 
@@ -68,6 +72,8 @@ PAGE_FOOT = """
 | `SSL_CERT_FILE` | OpenSSL | The certificate authorities that outbound requests trust, in place of the machine's. |
 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` | obstore | Account, region and server of `STORAGE_URL=s3://…` ([files](files.md#where-the-bytes-are)). |
 | `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](servers.md#two-database-roles)), of the broker. |
+| `ENV_FILE` | `docker-compose.yml` | The file of settings that the containers get (`.env`). |
+| `TASK_SERVICE_IMAGE`, `VARIANT` | `docker-compose.yml` | The image of the service (`task-service`), such as one with [tasks of your own](deployment.md#own-tasks); `VARIANT=full` builds it with the extras `data` and `ml`. |
 | `PYTHON_IMAGE`, `POSTGRES_IMAGE`, `VALKEY_IMAGE` | `docker-compose.yml` | Base images, for example with a digest. |
 | `API_PORT`, `WORKER_CONCURRENCY` | `docker-compose.yml` | The published port (8000), and the tasks that each worker runs at once (2). |
 

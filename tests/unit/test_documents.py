@@ -16,6 +16,8 @@ from app.catalogue import catalogue
 from app.core.config import Settings
 from app.core.duration_buckets import start_of
 from app.core.metrics import TASK_COUNTERS
+from app.core.secret_files import SUFFIX
+from app.core.setting_fields import secret_names
 from app.ddl.columns import Base
 from app.errors import ServiceError
 from app.launcher.options import parser
@@ -139,8 +141,9 @@ class TestEveryDocument:
         )
 
     def test_settings_that_it_names_exist(self) -> None:
-        """A variable is a setting, one that the reference names beside them, or one that a script of the root or the client asks for."""
-        known = {name.upper() for name in Settings.model_fields}
+        """A variable is a setting or its file, one of the reference, the image, or a script of the root or the client."""
+        known = {name.upper() for name in Settings.model_fields} | {name + SUFFIX for name in secret_names(Settings)}
+        known |= set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)=", text_of(ROOT / "Dockerfile")))
         known |= set(BACKTICKED.findall(section(DOCS / "configuration.md", "Variables of other programs")))
         scripts = "\n".join(map(text_of, [*ROOT.glob("*.py"), *(ROOT / "client").rglob("*.py")]))
         known |= set(re.findall(r'environ\W+get\W+"?(\w+)', scripts))

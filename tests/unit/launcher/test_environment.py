@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from app.core.config import Settings
+from app.core.secret_files import SecretFileError
 from app.launcher.environment import BROKER, DATABASE, PASSWORD, STORAGE, Environment, names_of_settings, read_env
 from tests.support.services import ROOT
 
@@ -36,6 +37,19 @@ def test_what_the_environment_gives_wins_over_dotenv_and_both_over_what_was_kept
     values = make().values
     assert values["SECRET_KEY"] == "from-environment"
     assert values["FIRST_ADMIN_USERNAME"] == "boss"
+
+
+def test_a_secret_in_a_file_is_given_and_the_parts_get_it_once(make, tmp_path, monkeypatch):
+    (tmp_path / "key").write_text("from-file\n")
+    (tmp_path / "url").write_text("postgresql://u:p@h/d\n")
+    (tmp_path / ".env").write_text(f"DATABASE_URL_FILE={tmp_path / 'url'}\n")
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "key"))
+    environment = make()
+    assert (environment.values["SECRET_KEY"], environment.values[DATABASE]) == ("from-file", "postgresql://u:p@h/d")
+    assert "SECRET_KEY_FILE" not in environment.for_parts() | environment.for_imports()
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "none"))
+    with pytest.raises(SecretFileError, match=r"SECRET_KEY_FILE: .* cannot be read"):
+        make()
 
 
 def test_a_server_named_in_dotenv_is_used_and_no_other_is_made_up(make, tmp_path):
