@@ -53,13 +53,17 @@ COMPILE := env -u UV_CONSTRAINT -u UV_OVERRIDE -u UV_FIND_LINKS .data/lock/bin/u
 	--universal --python-version 3.11 --only-binary :all: --emit-build-options --generate-hashes \
 	--custom-compile-command 'make lock'
 
-lock: ## write requirements.lock (the image's packages), requirements-dev.lock (the others), client/build.lock and uv's
+lock: ## write requirements.lock (of the image), requirements-full.lock (of -full), requirements-dev.lock (the rest), and two more
 	$(PYTHON) -m venv --clear .data/lock
 	.data/lock/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $(UV)
 	sed '/^# ----/,$$d' requirements.txt | $(COMPILE) $(UPGRADE) --output-file requirements.lock -
-	sed '/^-e /d' requirements.txt | \
-		$(COMPILE) $(UPGRADE) --constraint requirements.lock --output-file requirements-dev.lock - \
+	sed '/^# ---- not/,$$d' requirements.txt | \
+		$(COMPILE) $(UPGRADE) --constraint requirements.lock --output-file requirements-full.lock - \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
+	sed '/^-e /d' requirements.txt | \
+		$(COMPILE) $(UPGRADE) --constraint requirements.lock --constraint requirements-full.lock \
+		--output-file requirements-dev.lock - \
+		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock requirements-full.lock)
 	sed -n 's/^requires = \["\(setuptools==[0-9.]*\)"\].*/\1/p' client/pyproject.toml | \
 		$(COMPILE) --output-file client/build.lock -
 	echo $(UV) | $(COMPILE) --output-file app/launcher/installer.lock -

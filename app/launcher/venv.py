@@ -263,8 +263,8 @@ def _why_not_written(error: OSError, venv: Path) -> str:
 # -- The locks of requirements.txt: every package that it needs, with the hashes of its files --------------------------
 
 REQUIREMENTS = "requirements.txt"
-# The image's packages, and those that requirements.txt names beside them. `make lock` writes both.
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+# Of the image, of `task-service-full` besides, and of what requirements.txt names beside them. `make lock` writes all.
+LOCKS = ("requirements.lock", "requirements-full.lock", "requirements-dev.lock")
 MARK = "# of requirements.txt "
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 

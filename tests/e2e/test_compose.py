@@ -1,4 +1,6 @@
-"""docker-compose.yml on podman: least privilege, and no task lost when workers, broker and database go and come back.
+"""docker-compose.yml on podman, with the image of docs/deployment.md that holds tasks of one's own.
+
+Least privilege, and no task lost when workers, broker and database go and come back.
 
 Needs root on Debian and the programs that `.ci/run` installs, else it is skipped with the reason. COMPOSE_TEST_HOME names
 a directory that keeps the images between runs.
@@ -16,12 +18,24 @@ import pytest
 from tests.support.compose.base_images import make_base_images
 from tests.support.compose.deployment import Deployment
 from tests.support.compose.engine import CommandFailed, Engine, EngineUnavailable, why_not
+from tests.support.containers import ROOT
+from tests.support.pages import Page
+from tests.support.requirements_files import of_full
 from tests.support.running import TASKS, TERMINAL
 from tests.support.tasks import LONG_RUNNING
 from tests.support.waiting import wait_for
 
 # A lost worker's task runs again after a lease of 30 s.
 SECONDS = 150.0
+BASE, OWN, PYTHON = (f"docker.io/library/{name}" for name in ("task-service", "acme-tasks", "python:3.13-slim"))
+OWN_TASK = """
+import humanize
+from celery import shared_task
+
+@shared_task
+def describe(size: int) -> str:
+    return humanize.naturalsize(size)
+"""
 PRIORITIES = ("low", "normal", "high", "critical")
 
 pytestmark = pytest.mark.timeout(1800)
@@ -42,8 +56,23 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def deployment(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(engine, tmp_path_factory.mktemp("compose")) as made:
+def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Builds the image of the service, and from it that of the document."""
+    folder = tmp_path_factory.mktemp("acme-tasks")
+    (dockerfile,) = (block.text for block in Page("deployment.md").blocks if block.language == "dockerfile")
+    (folder / "Dockerfile").write_text(dockerfile)
+    (folder / "requirements.txt").write_text("humanize\nhttpx\n")
+    (folder / "acme").mkdir()
+    (folder / "acme" / "tasks.py").write_text(OWN_TASK)
+    engine.build(BASE, ROOT / "Dockerfile", ROOT)
+    engine.build(OWN, folder / "Dockerfile", folder)
+    return OWN
+
+
+@pytest.fixture(scope="module")
+def deployment(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    more = {"TASK_MODULES": "acme.tasks", "RETENTION_DAYS": "17"}
+    with Deployment(engine, tmp_path_factory.mktemp("compose"), image, **more) as made:
         yield made
 
 
@@ -81,6 +110,56 @@ class TestUp:
     @pytest.mark.parametrize("priority", PRIORITIES)
     def test_a_task_of_each_priority_succeeds(self, http: httpx.Client, priority: str) -> None:
         assert ended(http, create(http, 0.1, priority=priority))["status"] == "succeeded"
+
+
+def packages(engine: Engine, image: str) -> set[str]:
+    """`name==version` of each in an image."""
+    said = engine.run("podman", "run", "--rm", "--entrypoint", "pip", image, "freeze")
+    return {line for line in said.splitlines() if "==" in line}
+
+
+class TestOwnTasks:
+    def test_are_run_with_packages_of_their_own(self, http: httpx.Client) -> None:
+        body = {"name": "own", "task_type": "test", "celery_task_name": "acme.tasks.describe", "args": [2_000_000]}
+        task = ended(http, str(http.post(TASKS, json=body).json()["id"]))
+        assert (task["status"], task["result"]) == ("succeeded", "2.0 MB")
+
+    def test_are_installed_beside_the_versions_that_the_service_was_tested_with(self, engine: Engine) -> None:
+        """httpx, which their requirements name, is not replaced by the newest one."""
+        before, after = (packages(engine, each) for each in (BASE, OWN))
+        assert {line.partition("==")[0] for line in after - before} == {"humanize"}
+        assert before <= after
+
+    @pytest.mark.parametrize("role", ["serve", "worker", "beat"])
+    def test_a_module_that_is_not_there_ends_the_start_with_one_line(self, engine: Engine, role: str) -> None:
+        database, broker = (
+            "DATABASE_URL=postgresql://nobody@127.0.0.1:1/none",
+            "CELERY_BROKER_URL=redis://127.0.0.1:1/0",
+        )
+        options = [word for each in ("TASK_MODULES=acme.task", database, broker) for word in ("--env", each)]
+        with pytest.raises(CommandFailed) as failed:
+            engine.run("podman", "run", "--rm", "--network=none", *options, OWN, role)
+        said = str(failed.value).partition(": ")[2].splitlines()
+        assert ["acme.task" in line for line in said if "is starting" not in line] == [True], said
+
+    def test_every_setting_of_the_file_reaches_the_service(self, deployment: Deployment) -> None:
+        for service in ("migrate", "api", "worker", "beat"):
+            found = deployment.environment_of(service)
+            assert (found["RETENTION_DAYS"], found["TASK_MODULES"]) == ("17", "acme.tasks"), service
+
+
+class TestTheImage:
+    def test_takes_no_more_than_its_base_and_175_megabytes(self, engine: Engine, image: str) -> None:
+        """300 MB unpacked with python:3.13-slim of Docker Hub, of which 125 are its own."""
+        del image
+        sizes = [
+            int(engine.run("podman", "image", "inspect", "--format", "{{.Size}}", each)) for each in (BASE, PYTHON)
+        ]
+        assert sizes[0] - sizes[1] <= 175_000_000
+
+    def test_has_no_package_of_the_full_one(self, engine: Engine, image: str) -> None:
+        del image
+        assert {line.partition("==")[0].lower() for line in packages(engine, BASE)}.isdisjoint(of_full())
 
 
 SERVICES = ("postgres", "valkey", "api", "worker", "worker-high", "worker-default", "worker-low", "beat")
@@ -151,14 +230,14 @@ class TestPrivileges:
     def test_process_lists_show_no_password(self, deployment: Deployment, service: str) -> None:
         shown = deployment.exec(service, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
         assert f"{service}" in shown
-        assert [name for name, value in deployment.variables.items() if value in shown] == []
+        assert [name for name, value in deployment.secrets.items() if value in shown] == []
 
     def test_the_database_logs_no_values(self, deployment: Deployment, http: httpx.Client) -> None:
         self.as_role(deployment, "api", "SELECT 'hunter2-zebra'::uuid")
         logs = deployment.logs()
         assert "the database's log may hold" not in logs
         assert "hunter2-zebra" not in logs
-        assert [name for name, value in deployment.variables.items() if value in logs] == []
+        assert [name for name, value in deployment.secrets.items() if value in logs] == []
 
 
 class TestNothingIsLost:

@@ -66,6 +66,8 @@ LEFT_OUT = {
         "pip install -r requirements.txt": "changes .venv",
         "for name in SECRET_KEY": "needs a Docker engine: test_containers.py, test_compose.py",
         "docker compose up": "needs a Docker engine: test_containers.py, test_compose.py",
+        "docker build -t": "needs a Docker engine: test_compose.py",
+        "echo TASK_": "of the containers: test_compose.py",
         ". ./.env": "of the containers: test_compose.py",
         "curl -sS $TASK_SERVICE_URL/api/v1/auth/login -d username=admin": "of the containers: test_compose.py",
     },

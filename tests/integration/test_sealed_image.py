@@ -62,7 +62,8 @@ class Container:
         return self.sealed.run(*command, settings=self.settings(service))
 
     def start(self, service: str, *command: str) -> Part:
-        words = command or tuple(shlex.split(containers.resolve(SERVICES[service]["command"], self.given)))
+        arguments = shlex.split(containers.resolve(SERVICES[service].get("command", ""), self.given))
+        words = command or containers.image_command(*arguments)
         log = self.stack.directory / f"{service}.log"
         part = Part(service, self.sealed.argv(*words), log, self.sealed.environment(self.settings(service)))
         self.stack.parts.append(part)
@@ -89,7 +90,8 @@ def container(own_services: Services, tmp_path_factory: pytest.TempPathFactory) 
             pytest.skip(f"this machine allows no mounts: {why_not}")
         after.callback(started.drop_roles)
         started.make_roles()
-        command = [containers.resolve(word, started.given) for word in SERVICES["migrate"]["command"]]
+        words = SERVICES["migrate"]["entrypoint"] + SERVICES["migrate"]["command"]
+        command = [containers.resolve(word, started.given) for word in words]
         migrated = started.run("migrate", *command)
         assert migrated.returncode == 0, migrated.stderr
         yield started

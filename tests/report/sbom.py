@@ -1,6 +1,6 @@
-"""reports/sbom.json: what the image is made of, as CycloneDX 1.6; `make sbom` and each run of the tests write it. No network is asked.
+"""reports/sbom.json: what the image `task-service-full` is made of, as CycloneDX 1.6; `make sbom` and each run of the tests write it. No network is asked.
 
-It is told from requirements.lock, which is what the image installs: names, versions, the hashes of the files, and who needs
+It is told from the locks, which are what the image installs: names, versions, the hashes of the files, and who needs
 whom. The environment of the tests holds other packages besides, and may hold other versions.
 """
 

@@ -19,11 +19,12 @@ def dockerfile() -> list[tuple[str, str]]:
     return [(first, rest.strip()) for first, _, rest in (line.partition(" ") for line in lines)]
 
 
-def image_command() -> list[str]:
-    """What a container runs when nobody says otherwise."""
-    (text,) = [text for name, text in dockerfile() if name == "CMD"]
-    command: list[str] = json.loads(text)
-    return command
+def image_command(*arguments: str) -> list[str]:
+    """What a container runs that gets these arguments; without any, when nobody says otherwise."""
+    entrypoint, command = (
+        json.loads(text) for wanted in ("ENTRYPOINT", "CMD") for name, text in dockerfile() if name == wanted
+    )
+    return [*entrypoint, *(arguments or command)]
 
 
 def compose() -> dict[str, Any]:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"
 TESTS = ROOT / "tests" / "requirements.txt"
 LOCK = ROOT / "requirements.lock"
+FULL_LOCK = ROOT / "requirements-full.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 BUILD_LOCK = ROOT / "client" / "build.lock"
 UV_LOCK = ROOT / "app" / "launcher" / "installer.lock"
@@ -32,14 +33,30 @@ class Pin:
     needed_by: tuple[str, ...]  # empty: requirements.txt names it, and perhaps nobody else
 
 
+def _parts() -> list[dict[str, Version]]:
+    """{name: pinned version} of each part of requirements.txt: the lines of dashes stand between them."""
+    first, *others = REQUIREMENTS.read_text(encoding="utf-8").split(DASHES)
+    return [_pins(first), *(_pins(text.partition("\n")[2]) for text in others)]
+
+
+def of_slim() -> dict[str, Version]:
+    """Return the packages of the image `task-service`."""
+    return _parts()[0]
+
+
+def of_full() -> dict[str, Version]:
+    """Return what `task-service-full` has besides."""
+    return _parts()[1]
+
+
 def direct() -> dict[str, Version]:
-    """{name: pinned version} of the packages above the line of dashes in requirements.txt: those of the image."""
-    return _pins(REQUIREMENTS.read_text(encoding="utf-8").split(DASHES, 1)[0])
+    """Return the packages of the images."""
+    return of_slim() | of_full()
 
 
 def beside_the_image() -> dict[str, Version]:
-    """{name: pinned version} of the packages below that line: the embedded servers and the tools of the unit tests."""
-    return _pins(REQUIREMENTS.read_text(encoding="utf-8").split(DASHES, 1)[1].partition("\n")[2])
+    """Return the others: the embedded servers and the tools of the unit tests."""
+    return _parts()[2]
 
 
 def of_the_build() -> dict[str, Version]:
@@ -65,9 +82,11 @@ def _pins(text: str) -> dict[str, Version]:
     return {canonicalize_name(each.name): _exactly(each) for each in map(Requirement, packages)}
 
 
-def locked(lock: Path = LOCK) -> list[Pin]:
-    entries = re.split(r"^(?=[A-Za-z0-9])", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [_pin(entry) for entry in entries[1:]]  # the first is the head of the file
+def locked(*locks: Path) -> list[Pin]:
+    """Return what these pin, by default the locks of the images."""
+    texts = [lock.read_text(encoding="utf-8") for lock in locks or (LOCK, FULL_LOCK)]
+    entries = [re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:] for text in texts]  # the first is the head
+    return [_pin(entry) for each in entries for entry in each]
 
 
 def _pin(entry: str) -> Pin:

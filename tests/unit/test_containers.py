@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from app.core.config import Settings
+from app.core.version import VERSION
 from app.launcher.environment import read_env
 from tests.support.containers import (
     ROOT,
@@ -21,7 +23,7 @@ from tests.support.containers import (
 from tests.support.sources import assert_none, text_of
 
 SERVICES: dict[str, Any] = compose()["services"]
-OWN = {name for name, service in SERVICES.items() if service["image"] == "task-service"}
+OWN = {name for name, service in SERVICES.items() if service["image"] == "${TASK_SERVICE_IMAGE:-task-service}"}
 NAMED = {*compose()["volumes"]}
 
 
@@ -34,17 +36,24 @@ class TestImage:
         assert last_stage.index(("USER", "app")) > max(at for at, (name, _) in enumerate(last_stage) if name == "COPY")
 
     def test_installs_from_the_lock_alone(self) -> None:
-        (install,) = [text for name, text in dockerfile() if name == "RUN" and "pip install" in text]
-        packages, client, *none = install.split("pip install")[1:]
+        installs = [text for name, text in dockerfile() if name == "RUN" and "pip install" in text]
+        packages, client, full, *none = [each for text in installs for each in text.split("pip install")[1:]]
         assert none == []
-        assert {"--require-hashes", "--only-binary", ":all:"} <= set(packages.split())
+        assert {"--require-hashes", "--only-binary", ":all:"} <= set(packages.split()) & set(full.split())
         assert "-r /tmp/requirements.lock -r /tmp/client/build.lock &&" in " ".join(packages.split())
+        assert {"--no-deps", "/tmp/requirements-full.lock"} <= set(full.split())
         # Nothing is fetched for the client: its packages and its build's are installed.
         assert {"--no-deps", "--no-build-isolation", "/tmp/client"} <= set(client.split())
         assert not any("requirements.txt" in text for _, text in dockerfile())
 
-    def test_has_no_installer_left(self) -> None:
+    def test_has_no_installer_among_its_packages_and_those_made_from_it_keep_to_the_tested_versions(self) -> None:
         assert any("pip uninstall --yes setuptools pip" in text for name, text in dockerfile() if name == "RUN")
+        (variables,) = [text.split() for name, text in dockerfile() if name == "ENV"]
+        assert {"PIP_CONSTRAINT=/venv/constraints.txt", "PIP_PYTHON=/venv/bin/python"} <= {*variables}
+
+    def test_says_which_release_it_is(self) -> None:
+        (labels,) = [text for name, text in dockerfile() if name == "LABEL"]
+        assert f'org.opencontainers.image.version="{VERSION}"' in labels
 
     def test_leaves_its_files_to_root(self) -> None:
         """A process that is taken over can change no code, whatever the file system says."""
@@ -54,13 +63,13 @@ class TestImage:
         lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
         assert "*" in lines
         let_through = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
-        assert let_through == {"requirements.lock", "alembic.ini", "app", "client"}
+        assert let_through == {"requirements.lock", "requirements-full.lock", "alembic.ini", "app", "client"}
         copied = {text.split()[0] for name, text in dockerfile() if name == "COPY" and "--from" not in text}
         assert copied == let_through
 
     def test_holds_the_bytecode_which_cannot_be_written_later(self) -> None:
         steps = dockerfile()
-        compiled = steps.index(("RUN", '["python", "-m", "compileall", "-q", "app"]'))
+        (compiled,) = (at for at, (name, text) in enumerate(steps) if name == "RUN" and "-m compileall -q app" in text)
         assert steps.index(("COPY", "app /srv/app")) < compiled < steps.index(("USER", "app"))
 
 
@@ -109,9 +118,9 @@ class TestBaseImages:
 
     def test_have_one_default_each(self) -> None:
         froms = [text for name, text in dockerfile() if name == "FROM"]
-        assert froms == ["${PYTHON_IMAGE} AS packages", "${PYTHON_IMAGE}"]
-        ((_, default),) = [each for each in dockerfile() if each[0] == "ARG"]
-        assert default == "PYTHON_IMAGE=" + resolve(SERVICES["api"]["build"]["args"]["PYTHON_IMAGE"], {})
+        assert froms == ["${PYTHON_IMAGE} AS slim", "slim AS full", "${VARIANT} AS packages", "${PYTHON_IMAGE}"]
+        defaults = [text for name, text in dockerfile() if name == "ARG"]
+        assert defaults == [f"{name}={resolve(text, {})}" for name, text in SERVICES["api"]["build"]["args"].items()]
 
 
 class TestRoles:
@@ -148,7 +157,16 @@ class TestCompose:
         for name in OWN:
             for value in SERVICES[name]["environment"].values():
                 resolve(value, given)
+            assert SERVICES[name]["env_file"] == [{"path": "${ENV_FILE:-.env}", "required": False}]
             assert resolve(SERVICES[name]["environment"]["APP_ENV"], given) == "production"
+
+    def test_passes_every_setting_of_the_file(self) -> None:
+        """But for those of the servers that it has itself, and secrets that are not of the service."""
+        for name in OWN:
+            fixed = {each for each, value in SERVICES[name]["environment"].items() if "${" + each not in value}
+            assert fixed & {each.upper() for each in Settings.model_fields} <= {
+                "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD",
+            }  # fmt: skip
 
     def test_the_documented_command_makes_every_secret_and_the_first_administrator(self, tmp_path: Path) -> None:
         subprocess.run(["bash", "-euc", documented_secrets()], cwd=tmp_path, check=True)

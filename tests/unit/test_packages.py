@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.__main__ import main
-from tests.support.requirements_files import PROJECT, ROOT, beside_the_image, direct, locked
+from tests.support.requirements_files import PROJECT, ROOT, beside_the_image, locked, of_full, of_slim
 from tests.support.sources import assert_none
 
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -23,10 +23,13 @@ def names(requirements: list[str]) -> set[str]:
 
 
 class TestRequirementsFiles:
-    def test_the_image_holds_the_dependencies_the_client_s_the_tables_the_models_mcp_and_every_driver(self) -> None:
-        assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(
-            CLIENT["dependencies"] + EXTRAS["data"] + EXTRAS["mcp"] + EXTRAS["ml"] + EXTRAS["mysql"]
+    def test_the_image_holds_the_dependencies_the_client_s_mcp_and_every_driver(self) -> None:
+        assert of_slim().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(
+            CLIENT["dependencies"] + EXTRAS["mcp"] + EXTRAS["mysql"]
         )
+
+    def test_the_full_one_holds_the_tables_and_the_models_besides(self) -> None:
+        assert of_full().keys() == names(EXTRAS["data"] + EXTRAS["ml"])
 
     def test_beside_it_are_the_embedded_servers_and_the_tools_of_the_unit_tests(self) -> None:
         assert beside_the_image().keys() == names(EXTRAS["embedded"]) | UNIT_TESTS

