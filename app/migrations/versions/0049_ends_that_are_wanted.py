@@ -19,7 +19,7 @@ _IS_WANTED = f"""NEW.followers >= 256 AND (NEW.followers & 1) = 0
     AND (NEW.followers & {_BIT}) <> 0"""
 _COLUMNS = ("generation", "version", "finished_at", "task_type", "celery_task_name", "tags", "webhook_url")
 _TELL = f"""INSERT INTO task_outbox (consumer, task_id, user_id, event, {", ".join(_COLUMNS)})
-        VALUES (0, NEW.id, NEW.user_id, NEW.status, {", ".join(f"NEW.{name}" for name in _COLUMNS)});"""  # noqa: S608
+        VALUES (0, NEW.id, NEW.user_id, NEW.status, {", ".join(f"NEW.{name}" for name in _COLUMNS)});"""  # noqa: S608 # nosec B608
 _CREATE_FUNCTION = f"""
 CREATE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -59,4 +59,4 @@ def downgrade() -> None:
     )  # fmt: skip
     # Told of each event again. The tasks last: theirs are many rows.
     for table in ("users", "tasks"):
-        op.execute(f"UPDATE {table} SET followers = (followers & 255) | 1 WHERE followers >= 256")  # noqa: S608 (constants)
+        op.execute(f"UPDATE {table} SET followers = (followers & 255) | 1 WHERE followers >= 256")  # noqa: S608 # nosec B608 (constants)
