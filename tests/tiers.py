@@ -24,7 +24,7 @@ class Tier(StrEnum):
 
 TIERS: dict[Tier, tuple[str, ...]] = {
     Tier.QUICK: (
-        "unit/api/", "unit/beat/", "unit/broker/", "unit/client/", "unit/core/", "unit/db/", "unit/doctor/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/mcp/", "unit/outbound/",
+        "unit/api/", "unit/beat/", "unit/broker/", "unit/chart/", "unit/client/", "unit/core/", "unit/db/", "unit/doctor/", "unit/launcher/", "unit/live/", "unit/maintenance/", "unit/mcp/", "unit/outbound/",
         "unit/schedules/", "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/workflows/", "unit/test_routing.py",
         "unit/test_task_status_update.py", "unit/test_tiers.py",
     ),
@@ -58,7 +58,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_doctor.py",
         "integration/pages/",
         "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
-        "integration/test_demand.py", "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
+        "integration/test_demand.py", "integration/test_keda.py", "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
         "integration/test_random_updates.py", "integration/test_retry_with_changes.py",
         "integration/test_revisions.py", "integration/schedules/",
         "integration/test_rights_at_the_answer.py", "integration/test_round_trips.py",
@@ -268,7 +268,7 @@ NOT_OF_ENGINES: tuple[str, ...] = (
     "integration/test_forking.py", "integration/test_from_celery.py", "integration/test_full_disk.py",
     "integration/test_generated_clients.py", "integration/test_harness.py",
     "integration/test_hidden_values.py", "integration/test_hostile_broker.py", "integration/test_hostile_items.py",
-    "integration/test_http_clients.py", "integration/test_http_server.py", "integration/test_interleavings.py",
+    "integration/test_http_clients.py", "integration/test_http_server.py", "integration/test_interleavings.py", "integration/test_keda.py",
     "integration/test_leaks.py", "integration/test_loop_time.py", "integration/test_mcp.py",
     "integration/test_migration_errors.py", "integration/test_monitoring.py", "integration/test_openapi_conformance.py",
     "integration/test_outbound.py", "integration/test_outside.py", "integration/test_own_tasks.py",
