@@ -116,6 +116,7 @@ CURL = shutil.which("curl")
 NO_COMMANDS = {
     "acl": "test_broker_security.py",
     "bat": "needs Windows: test_launch_scripts.py",
+    "dockerfile": "test_compose.py builds and runs it",
     "console": "what run_server.py prints: tests/e2e",
     "http": "what a receiver gets: test_outbound.py",
     "ini": "what a reader writes to .env: tests/unit/test_documents.py",

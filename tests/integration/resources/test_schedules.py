@@ -473,7 +473,7 @@ class TestBackfilling:
         monkeypatch.setattr(task_creation, "creating", counted)
         monkeypatch.setattr(backfills, "PART_BYTES", 3500)
         schedule = new_schedule(db, task=TASK | {"kwargs": {"steps": 1}, "metadata": {"x": "y" * 600}})
-        begin, end = datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 3, 27, 4, tzinfo=UTC)
+        begin, end = datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 3, 27, 4, 59, 59, tzinfo=UTC)
         monkeypatch.setattr(get_settings(), "quota_queued_tasks", 4)
         with pytest.raises(TooManyTasksQueued):
             schedule_service.backfill(db, schedule.id, begin, end, within_quota=True)
