@@ -32,6 +32,8 @@ CLEANERS = 8
 PAGE = 200
 # So many tasks are deleted one by one: a bulk operation takes two requests and some looks.
 FEW = 50
+# A bulk operation of which nothing comes for so long has nobody who does it: no worker or beat runs.
+STALLED_SECONDS = 10.0
 UNKNOWN = "id unknown"
 NAMES = ("FIRST_ADMIN_USERNAME", "FIRST_ADMIN_PASSWORD")
 
@@ -152,8 +154,8 @@ class Leftovers:
 
     def _delete_tasks(self, token: str, **params: str) -> None:
         """Delete the tasks in this list until it is empty. A running one goes when it has ended."""
-        for deed in ("cancel", "delete"):
-            self._do_in_bulk(deed, token, params)
+        if self._do_in_bulk("cancel", token, params):
+            self._do_in_bulk("delete", token, params)
         with ThreadPoolExecutor(CLEANERS) as pool:
             while ids := self._list_tasks(token, params):
                 answers = list(pool.map(lambda each: self._delete_task(each, token), ids))
@@ -165,16 +167,22 @@ class Leftovers:
                 if not {204, 404} & {answer.status_code for answer in answers}:
                     self.sleep(PAUSE_SECONDS)
 
-    def _do_in_bulk(self, deed: str, token: str, params: Mapping[str, str]) -> None:
-        """Do this to all tasks in the list, as far as it goes: what is left is deleted one by one."""
+    def _do_in_bulk(self, deed: str, token: str, params: Mapping[str, str]) -> bool:
+        """Do this to all tasks in the list; what is left is deleted one by one. Returns whether it came to its end."""
         path = f"/tasks/bulk/{deed}"
         preview = self._ask("POST", path, token, json={"filter": params, "dry_run": True})
         if not preview.is_success or preview.json()["matched"] <= FEW:
-            return
+            return preview.is_success
         answer = self._ask("POST", path, token, json={"token": preview.json()["token"]})
-        while answer.is_success and answer.json().get("state", "running") == "running" and not self._too_late():
+        so_far, since = answer.content, self.clock()
+        while answer.is_success and answer.json().get("state", "running") == "running":
+            if self._too_late() or self.clock() - since > STALLED_SECONDS:
+                return False
             self.sleep(PAUSE_SECONDS)
             answer = self._ask("GET", f"/tasks/bulk/{answer.json()['id']}", token)
+            if answer.content != so_far:
+                so_far, since = answer.content, self.clock()
+        return answer.is_success
 
     def _delete_accounts(self, admin: str) -> None:
         found = self._find_users(admin)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.leftovers import API, CLEAR_UP_SECONDS, Leftovers
+from tests.support.leftovers import API, CLEAR_UP_SECONDS, STALLED_SECONDS, Leftovers
 
 TASKS = 20
 
@@ -22,7 +22,7 @@ class Server:
         self.slept: list[float] = []
         # What is asked of bulk operations, and whether there are any.
         self.bulk: list[str] = []
-        self.has_bulk = False
+        self.has_bulk, self.has_leader = False, True
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix(API)
@@ -51,7 +51,7 @@ class Server:
         if not self.has_bulk:
             return httpx.Response(503, json={"code": "took_too_long"})
         if body is None:  # how far it is: over at the second look
-            looks = self.bulk.count(what)
+            looks = self.bulk.count(what) if self.has_leader else 0
             self.bulk.append(what)
             if looks and what == "delete":
                 self.tasks = {"running"}
@@ -124,6 +124,13 @@ class TestManyTasks:
         server.has_bulk = True
         made(server.leftovers()).clear_up()
         assert (server.bulk, deleted, server.tasks) == (["cancel"] * 2 + ["delete"] * 2, [1], set())
+
+    def test_are_deleted_one_by_one_where_no_process_does_bulk_operations(self) -> None:
+        server = Server(lambda: None)
+        server.has_bulk, server.has_leader = True, False
+        made(server.leftovers()).clear_up()
+        assert (set(server.bulk), server.tasks) == ({"cancel"}, set())
+        assert sum(server.slept) < STALLED_SECONDS + 1
 
 
 class TestWithoutALogin:
