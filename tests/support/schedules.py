@@ -24,10 +24,9 @@ TASK: dict[str, Any] = {"name": "made", "task_type": "t", "celery_task_name": LO
 def new_schedule(db: Session, user: UUID | None = None, **fields: Any) -> Schedule:
     """A schedule of `user`, or of a user of its own: each hour from 2020 on, unless `fields` say otherwise.
 
-    Half an hour lies between now and its next time, so that none comes while a test runs.
+    A quarter of an hour and more lies between now and its next time, so that none comes while a test runs.
     """
-    half_past = datetime.now(UTC) + timedelta(minutes=30)
-    start = datetime(2020, 1, 1, tzinfo=UTC, minute=half_past.minute, second=half_past.second)
+    start = datetime(2020, 1, 1, tzinfo=UTC, minute=0 if 15 <= datetime.now(UTC).minute < 45 else 30)
     timing = {} if "cron" in fields else {"every_seconds": 3600, "start_at": start}
     fields = {"name": "a schedule", "task": TASK, **timing, **fields}
     return schedule_service.create_schedule(db, user_id=user or new_user(db), **fields)
