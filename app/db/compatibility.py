@@ -39,11 +39,20 @@ _ALEMBIC_VERSION = table("alembic_version", column("version_num"))
 
 
 def schema_fault() -> str | None:
-    """Return what is wrong with the server or the schema and what to do, in one line; None if it is that of the code.
+    """Return why the code cannot work on the server or the schema, and what to do, in one line; None if it can.
 
     Raises SQLAlchemyError if the database does not answer, Unavailable without DATABASE_URL.
     """
-    return _server_fault() or _compare_schema()[0]
+    if (too_old := _server_fault()) is not None:
+        return too_old
+    fault, works = _compare_schema()
+    return None if works else fault
+
+
+def newer_schema() -> str | None:
+    """Return in one line that the schema is that of a newer version; None otherwise. Raises as `schema_fault`."""
+    fault, works = _compare_schema()
+    return fault if works else None
 
 
 def _server_fault() -> str | None:

@@ -8,8 +8,8 @@ KIND = ("task_type", "celery_task_name", "priority", "queue")
 TRIED_AGAIN = ("retried", "worker_lost")
 # Of an error message, in the row of a change.
 MESSAGE_CHARACTERS = 500
-# What holds a task and is shown as the reason why it waits.
-SHOWN_HOLDS = ("dependency", "limit", "limit_key", "user")
+# What holds a task and is not the reason why it waits: workers come and go. All else is, by words of any version.
+HIDDEN_HOLD = "name"
 # Of the outbox: each has a bit of `tasks.followers`.
 MOST_CONSUMERS = 8
 # Further bits, of ends alone: consumer 0, that of webhooks, is told of a task that ends so. It wants no other event.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from app.ddl.terms import BIT_OF_END, KIND, MESSAGE_CHARACTERS, MOST_CONSUMERS, SHOWN_HOLDS, USER_LIMIT, task_bytes
+from app.ddl.terms import BIT_OF_END, HIDDEN_HOLD, KIND, MESSAGE_CHARACTERS, MOST_CONSUMERS, USER_LIMIT, task_bytes
 
 # Conditions on OLD and NEW in turn, each with what is said then, or with the rules that are left. The first that is met
 # decides; where none is, the row goes through.
@@ -217,8 +217,6 @@ def _insert_event(row: str, event: str) -> str:
 # `no_worker` is not among the reasons: workers come and go without a change in any row. `ready` is what is left, and
 # `app/core/served_tasks.py` tells `no_worker` from `turn`.
 
-_SHOWN_HOLDS = ", ".join(f"'{held}'" for held in SHOWN_HOLDS)
-
 
 def waiting_reason(row: str, now: str) -> str:
     """Return the reason for which the pending task waits whose columns stand behind `row`."""
@@ -227,7 +225,7 @@ def waiting_reason(row: str, now: str) -> str:
     WHEN EXISTS (
         SELECT 1 FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = {row}queue
     ) THEN 'paused'
-    WHEN {row}held IN ({_SHOWN_HOLDS}) THEN {row}held
+    WHEN {row}held <> '{HIDDEN_HOLD}' THEN {row}held
     ELSE 'ready'
 END"""  # noqa: S608 (constants)  # nosec B608
 

@@ -7,12 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.redacted_text import redact_text
-from app.db.compatibility import read_revisions, server_name, version_fault
+from app.db.compatibility import newer_schema, read_revisions, server_name, version_fault
 from app.db.session import autocommit_engine, engine
 from app.db.statements.probes import missing_privileges
 from app.ddl.clock import NOW
 from app.doctor import findings
-from app.doctor.findings import Finding, fail, ok, told
+from app.doctor.findings import Finding, fail, ok, told, warn
 from app.errors import Text
 from app.services import health_service
 from app.services.health_service import OK
@@ -46,7 +46,12 @@ def check_version() -> Iterator[Finding]:
 def check_migrations() -> Iterator[Finding]:
     """Compare the schema with the migrations of this code."""
     state = health_service.check_migrations()
-    yield ok(Text("at {}, the newest", read_revisions()[0])) if state == OK else fail(Text("{}", state))
+    if state != OK:
+        yield fail(Text("{}", state))
+    elif (newer := newer_schema()) is not None:
+        yield warn(Text("{}", newer))
+    else:
+        yield ok(Text("at {}, the newest", read_revisions()[0]))
 
 
 def check_privileges() -> Iterator[Finding]:

@@ -83,7 +83,10 @@ NEVER_DUE = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Held(StrEnum):
-    """Why no claim may take a task that is due. Such rows stand in no index that a claim reads."""
+    """Why no claim may take a task that is due. Such rows stand in no index that a claim reads.
+
+    A newer version of the service may have more of them: this one shows them, and leaves them as they are.
+    """
 
     USER = "user"
     """As many tasks of its user have places as QUOTA_RUNNING_TASKS allows."""
@@ -213,7 +216,7 @@ class Task(columns.Base):
     workflow_id: Mapped[UUID | None]
     # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
     user_limited: Mapped[bool | None]
-    held: Mapped[Held | None] = mapped_column(_Named(Held))
+    held: Mapped[str | None] = mapped_column(columns.Word)
 
     # Told of its end, beside the endpoints of its user (`app/models/webhook.py`).
     webhook_url: Mapped[str | None] = mapped_column(columns.LongText)
@@ -311,7 +314,7 @@ class TaskAttempt(columns.Base):
     worker: Mapped[str | None]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]
-    outcome: Mapped[AttemptOutcome] = mapped_column(_Named(AttemptOutcome))
+    outcome: Mapped[str] = mapped_column(columns.Word)
     error_type: Mapped[str | None]
     error_message: Mapped[str | None]
     traceback: Mapped[str | None]

@@ -44,6 +44,8 @@ from app.schemas.values import (
     check_bytes,
 )
 
+# Of a field that holds an enum's value, or a text that only a newer version of the service knows.
+_BY_NAME = Field(union_mode="left_to_right")
 TASK_CREATE: dict[str, Any] = {
     "name": "数据处理任务",
     "task_type": "data_processing",
@@ -215,11 +217,12 @@ class TaskError(ResponseModel):
 class WaitingFor(ResponseModel):
     """Why a pending task does not run yet: the first reason that holds."""
 
-    reason: WaitingReason = Field(
+    reason: Annotated[WaitingReason | str, _BY_NAME] = Field(
         description="`schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. "
         "`dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. "
         "`no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is "
-        "next in line when a slot is free.",
+        "next in line when a slot is free. While the service is upgraded, also a word that only its newer version "
+        "knows.",
         examples=["schedule"],
     )
     until: datetime | None = Field(None, description="For `schedule` and `retry`: the time, in UTC.")
@@ -255,8 +258,8 @@ def _explain(waits: str | None, info: ValidationInfo) -> WaitingFor | None:
     if waits in {Held.LIMIT, Held.LIMIT_KEY}:
         key = task.get("limit") if waits == Held.LIMIT else f"{task.get('limit')}:{task.get('limit_key')}"
         return WaitingFor(reason=WaitingReason.LIMIT, key=key)
-    reason, blocked_by = WaitingReason(waits), getattr(waits, "blocked_by", None)
-    return WaitingFor(reason=reason, blocked_by=blocked_by, until=None if blocked_by else task.get("run_at"))
+    until = task.get("run_at") if waits in {WaitingReason.SCHEDULE, WaitingReason.RETRY} else None
+    return WaitingFor(reason=str(waits), blocked_by=getattr(waits, "blocked_by", None), until=until)
 
 
 class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __init__ its own kwargs
@@ -358,7 +361,7 @@ class TaskCounts(ResponseModel):
 class TaskCountsByReason(TaskCounts):
     """The same, with what the pending tasks wait for."""
 
-    waiting_for: dict[WaitingReason, int] = Field(
+    waiting_for: dict[str, int] = Field(
         description="The pending tasks by the reason for which they wait.", examples=[{"schedule": 1}]
     )
 
@@ -370,7 +373,10 @@ class TaskAttemptRead(ResponseModel):
     worker: str | None = Field(description="The worker that ran it.", examples=["worker1@host"])
     started_at: datetime = Field(description="When the attempt started, in UTC.")
     finished_at: datetime | None = Field(description="When the attempt ended, in UTC; null while it runs.")
-    outcome: AttemptOutcome = Field(description="How the attempt ended; `running` until then.")
+    outcome: Annotated[AttemptOutcome | str, _BY_NAME] = Field(
+        description="How the attempt ended; `running` until then. While the service is upgraded, also a word that only "
+        "its newer version knows."
+    )
     error_type: str | None = Field(
         description="The class of the exception, or `worker_lost`.", examples=["worker_lost"]
     )

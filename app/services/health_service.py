@@ -93,7 +93,7 @@ def check_database() -> str:
 
 
 def check_migrations() -> str:
-    """Return "ok" if the database has the newest migration of the code, otherwise what is missing."""
+    """Return "ok" if the database has the migrations of the code, or newer ones, otherwise what is missing."""
     try:
         return schema_fault() or OK
     except ServiceError as error:

@@ -92,7 +92,7 @@ def times_of(task: TaskRead, attempts: Sequence[TaskAttemptRead], now: datetime)
         due = min(due, task.finished_at)  # it was revoked before its time
     end = task.finished_at or max(now, due)
     started = attempts[0].started_at if attempts else end
-    spans = [(each.outcome.value, each.started_at, each.finished_at or end) for each in attempts]
+    spans = [(str(each.outcome), each.started_at, each.finished_at or end) for each in attempts]
     ran = sum((until - since).total_seconds() for _, since, until in spans)
     reached = max([started, *(until for *_, until in spans)])
     is_whole = not attempts or attempts[0].number == 1

@@ -34,7 +34,7 @@ class Attempt(Model):
     """
     outcome: Literal["running", "succeeded", "failed", "retried", "revoked", "worker_lost", "handed_back"] | str
     """
-    How the attempt ended; `running` until then.
+    How the attempt ended; `running` until then. While the service is upgraded, also a word that only its newer version knows.
     """
     error_type: str | None = None
     """
@@ -282,7 +282,7 @@ class WaitingFor(Model):
 
     reason: Literal["schedule", "retry", "paused", "dependency", "limit", "no_worker", "turn"] | str
     """
-    `schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. `dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. `no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is next in line when a slot is free.
+    `schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. `dependency`: tasks that it depends on have not ended. `limit`: its limit, or its key of it, is full. `no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is next in line when a slot is free. While the service is upgraded, also a word that only its newer version knows.
     """
     until: AwareDatetime | None = None
     """

@@ -28,6 +28,7 @@ from app.migrations import changes
 from app.migrations.baselines import BASELINE
 from app.models import Task, TaskAttempt
 from tests.support.databases import DIALECT, ENGINE
+from tests.support.next_release import EXAMPLES, add_revisions
 from tests.support.running import Running, example_stack
 from tests.support.schemas import schema, version
 from tests.support.services import ROOT, Services, process_environment, sqlalchemy_url
@@ -35,8 +36,7 @@ from tests.support.sources import APP
 from tests.support.waiting import wait_for
 
 HEAD, _ = read_revisions()
-EXAMPLES = ROOT / "tests" / "support" / "example_revisions"
-LAST = "next_3"
+LAST = "next_4"
 SECONDS = 300
 MANY = 100_000 if ENGINE == "postgresql" else 20_000
 BATCH = 2000
@@ -59,8 +59,7 @@ def alembic(running: Running, directory: Path, *command: str) -> None:
     revisions = directory / "revisions"
     if not revisions.exists():
         revisions.mkdir()
-        for path in EXAMPLES.glob("*.py"):
-            (revisions / path.name).write_text(path.read_text().replace('"HEAD"', f'"{HEAD}"'))
+        add_revisions(revisions)
         places = f"{APP / 'migrations' / 'versions'};{revisions}"
         (directory / "alembic.ini").write_text(
             f"[alembic]\nscript_location = {APP / 'migrations'}\nversion_locations = {places}\npath_separator = ;\n"

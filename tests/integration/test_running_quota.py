@@ -96,7 +96,7 @@ def claimed(db: Session) -> list[UUID]:
 
 def waiting_for(db: Session, task_id: UUID) -> tuple[str, str | None] | None:
     found = TaskRead.model_validate(task_service.get_task(db, task_id)).waiting_for
-    return None if found is None else (found.reason.value, found.key)
+    return None if found is None else (str(found.reason), found.key)
 
 
 class TestAUser:

@@ -15,7 +15,7 @@ from app.db.statements.turns import give_turns
 from app.db.transactions import Executor, Transaction, atomically
 from app.ddl.clock import NOW
 from app.ddl.columns import JSONText, UTCDateTime
-from app.ddl.terms import SHOWN_HOLDS
+from app.ddl.terms import HIDDEN_HOLD
 from app.models.queue import ClaimHold, HoldKind
 from app.models.task import NEVER_DUE, Held
 from app.models.task_stats import SUBMITTED, task_submissions
@@ -109,4 +109,4 @@ def _waits(row: dict[str, Any], now: datetime, paused: set[str]) -> str:
     if row["queue"] in paused:
         return "paused"
     held: str | None = row.get("held")
-    return held if held in SHOWN_HOLDS else "ready"
+    return "ready" if held is None or held == HIDDEN_HOLD else held

@@ -98,6 +98,8 @@ FRONT_ROWS = 500
 PENDING: ColumnElement[bool] = TASKS.c.status == literal_column(f"'{TaskStatus.PENDING.value}'", Text)
 # Of tasks with a place of their limit.
 HAS_PLACE = TASKS.c.held.is_(None)
+# By a word of a newer version of the service, which alone knows when the task goes on.
+IS_HELD_OTHERWISE = TASKS.c.held.not_in(list(Held))
 # Those that a claim may take: due, with a turn, and held by nothing.
 NEEDS_A_SLOT: tuple[ColumnElement[bool], ...] = (PENDING, TASKS.c.turn.is_not(None), HAS_PLACE)
 

@@ -14,7 +14,16 @@ from sqlalchemy.orm import Session
 from app.core.engines import POSTGRESQL
 from app.db.statements.expressions import greatest
 from app.db.statements.limit_places import TAKEN, UNCLAIMED, has_place_of, of_limit
-from app.db.statements.pending_rows import PENDING, change_found, clock_of, is_held, waiting_values, waits_for
+from app.db.statements.pending_rows import (
+    HAS_PLACE,
+    IS_HELD_OTHERWISE,
+    PENDING,
+    change_found,
+    clock_of,
+    is_held,
+    waiting_values,
+    waits_for,
+)
 from app.db.statements.tables import PLACES, TASKS, USER_TURNS
 from app.db.statements.task_moves import HELD_BY_LIMIT
 from app.db.statements.writes import engine_name, upsert
@@ -64,7 +73,7 @@ def hold_due(db: Session, number: int) -> int:
     """Have a batch of the tasks that get their turns now wait for a place, which were made without the quota."""
     values = {"user_limited": True, "held": case((is_held(Held.NAME), Held.NAME.value), else_=Held.USER.value)}
     due = (PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME, TASKS.c.user_limited.is_not(True))
-    return _change(db, number, values, [TASKS.c.due_at], *due)
+    return _change(db, number, values, [TASKS.c.due_at], *due, or_(HAS_PLACE, ~IS_HELD_OTHERWISE))
 
 
 def hold_without_place(db: Session, number: int) -> int:

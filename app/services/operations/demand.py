@@ -29,6 +29,11 @@ class Waiting:
     oldest_startable_seconds: float | None = None
 
 
+_NEEDS_PLACE = frozenset({Held.USER, Held.LIMIT, Held.LIMIT_KEY})
+# What else holds a task blocks it, also what a newer version of the service calls by a word of its own.
+_NEEDS_SLOT_OR_PLACE = _NEEDS_PLACE | {None, Held.NAME}
+
+
 def count_waiting(
     db: Session, live: Sequence[LiveWorker], paused: Collection[str], of: Callable[[str], Waiting]
 ) -> None:
@@ -44,9 +49,9 @@ def count_waiting(
         of_queue.pending += tasks.number
         of_queue.ready += tasks.due
         of_queue.scheduled += tasks.number - tasks.due
-        if tasks.queue in paused or tasks.held == Held.DEPENDENCY:
+        if tasks.queue in paused or tasks.held not in _NEEDS_SLOT_OR_PLACE:
             of_queue.blocked += tasks.due
-        elif tasks.held not in {None, Held.NAME}:
+        elif tasks.held in _NEEDS_PLACE:
             of_queue.limited += tasks.due
         elif served.is_served(tasks.queue) and not served.can_run(tasks.queue, tasks.celery_task_name):
             of_queue.blocked += tasks.due

@@ -17,6 +17,7 @@ from app.core.ids import new_id
 from app.db.sql import limits, transitions
 from app.db.statements import dependencies
 from app.db.statements.limit_places import UNCLAIMED, of_task
+from app.db.statements.pending_rows import IS_HELD_OTHERWISE
 from app.db.statements.reads import is_one_of
 from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
 from app.db.statements.writes import changed_rows
@@ -198,8 +199,8 @@ def due_values(values: dict[str, Any], *, waits: bool | None = None) -> dict[str
     never = literal(NEVER_DUE, UTCDateTime)
     return {
         "turn": None,
-        "held": case((depends, Held.DEPENDENCY.value), else_=HELD_ANEW),
-        "due_at": case((depends, never), (later, run_at), else_=NOW),
+        "held": case((IS_HELD_OTHERWISE, Task.held), (depends, Held.DEPENDENCY.value), else_=HELD_ANEW),
+        "due_at": case((IS_HELD_OTHERWISE, Task.due_at), (depends, never), (later, run_at), else_=NOW),
     }
 
 

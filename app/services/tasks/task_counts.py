@@ -18,7 +18,7 @@ from app.db.sql import counts as statements, prepared
 from app.db.statements import reads, task_filter, task_numbers, task_streams
 from app.db.statements.task_filter import own_index
 from app.db.transactions import wait_briefly
-from app.models.task import ACTIVE, Task, TaskStatus, WaitingReason
+from app.models.task import ACTIVE, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_group_service, metrics, stats_service
@@ -48,14 +48,14 @@ def fold(db: Session) -> int:
         return 0
 
 
-def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
-    """Return how many pending tasks wait for each reason that any waits for."""
+def by_reason(db: Session, wanted: TaskFilter) -> dict[str, int]:
+    """Return how many pending tasks wait for each `WaitingReason` that any waits for, or word of a newer version."""
     look_at_workers(db)
     pending = (Task.status == TaskStatus.PENDING.value, *task_filter.conditions(wanted))
     # Every pending task is read.
     rows = sa.select(task_filter.waiting_reason().label("reason")).where(*pending).subquery()
     found = db.execute(sa.select(rows.c.reason, sa.func.count()).group_by(rows.c.reason))
-    return {WaitingReason(name): int(number) for name, number in found}
+    return {reason: int(number) for reason, number in found}
 
 
 def reads_many(wanted: TaskFilter) -> bool:

@@ -72,7 +72,7 @@ def earlier_attempts(db: Session, nodes: Sequence[Node]) -> dict[UUID, list[tupl
     columns = (TaskAttempt.task_id, TaskAttempt.started_at, TaskAttempt.finished_at, TaskAttempt.outcome)
     rows = select(*columns).where(TaskAttempt.task_id.in_(ids)).order_by(TaskAttempt.task_id, TaskAttempt.number)
     for task_id, started_at, finished_at, outcome in db.execute(rows) if ids else ():
-        found.setdefault(task_id, []).append((outcome.value, started_at, finished_at))
+        found.setdefault(task_id, []).append((outcome, started_at, finished_at))
     return found
 
 

@@ -67,8 +67,9 @@ class TestStates:
             connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
             if version is not None:
                 connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})
-        assert compatibility.schema_fault() == says
-        assert SchemaPreparation(Settings()).fault() == (None if works else says)
+        refusal = None if works else says
+        assert compatibility.schema_fault() == SchemaPreparation(Settings()).fault() == refusal
+        assert compatibility.newer_schema() == (says if works else None)
 
     def test_a_creation_that_failed_is_tried_again_once_a_minute(
         self, database: Engine, monkeypatch: pytest.MonkeyPatch
