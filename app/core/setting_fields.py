@@ -347,6 +347,13 @@ class SettingFields(BaseSettings):
         examples=["mycompany.tasks"],
         description="Modules with your tasks, for API, workers and beat: `mycompany.tasks`.",
     )
+    task_build_id: str | None = Field(
+        None,
+        max_length=255,
+        examples=["2026-12-01.3"],
+        description="Your build of the tasks, such as a commit or an image's tag. `GET /workers/` shows it for each "
+        "worker.",
+    )
     queue_shares: Shares = Field(
         {},
         examples=["high_priority:6,default:3,low_priority:1"],

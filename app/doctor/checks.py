@@ -5,7 +5,7 @@ from functools import partial
 
 from app.core.config import ConfigurationError, Settings
 from app.core.logging import hide_secrets
-from app.doctor import broker, database, installation, workers
+from app.doctor import broker, database, hosts, installation, workers
 from app.doctor.findings import Check, Result, run_checks
 from app.errors import Text
 
@@ -44,6 +44,7 @@ def checks_of(settings: Settings) -> list[Check]:
         Check(Text("broker clock"), partial(broker.check_clock, settings), needs=(BROKER,)),
         Check(Text("task modules"), partial(installation.check_tasks, settings), seconds=IMPORT_SECONDS),
         Check(Text("workers"), workers.check_workers, needs=migrated),
+        Check(Text("other hosts"), partial(hosts.check_hosts, settings), needs=migrated),
         Check(Text("queues"), workers.check_queues, needs=migrated),
         Check(Text("maintenance"), partial(workers.check_maintenance, settings), needs=migrated),
         Check(Text("beat"), workers.check_beat, needs=migrated),

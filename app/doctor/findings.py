@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.agreement import seconds_ahead
 from app.core.languages import CHINESE, DEFAULT, texts_of, translated
 from app.core.redacted_text import redact_text
 from app.db.outage import first_line
@@ -64,19 +65,21 @@ def compare_clocks(
     ask: Callable[[], datetime], now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Iterator[Finding]:
     """Yield by how much the clock that `ask` reads is ahead of this machine's, as far as a round trip tells it."""
-    before = now()
-    theirs = ask()
-    after = now()
-    ahead = (theirs - (before + (after - before) / 2)).total_seconds()
-    certain = max(0.0, abs(ahead) - (after - before).total_seconds() / 2)
-    seen = Text("{} s ahead of this machine", f"{round(ahead, 2) + 0.0:+.2f}")  # -0.0 + 0.0 is 0.0
+    ahead, off = seconds_ahead(ask, now)
+    yield of_clock(Text("{} s ahead of this machine", signed(ahead)), max(0.0, abs(ahead) - off))
+
+
+def signed(seconds: float) -> str:
+    """Return seconds with their sign."""
+    return f"{round(seconds, 2) + 0.0:+.2f}"  # -0.0 + 0.0 is 0.0
+
+
+def of_clock(seen: Text, seconds: float) -> Finding:
+    """Return the finding of a clock that differs by so many seconds at least."""
     remedy = Text("synchronise the clocks of all machines (chrony, systemd-timesyncd)")
-    if certain > FAIL_SECONDS:
-        yield fail(seen, remedy)
-    elif certain > WARN_SECONDS:
-        yield warn(seen, remedy)
-    else:
-        yield ok(seen)
+    if seconds > FAIL_SECONDS:
+        return fail(seen, remedy)
+    return warn(seen, remedy) if seconds > WARN_SECONDS else ok(seen)
 
 
 # -- Runs checks one after another, each with a deadline. None of them ends the others ---------------------------------

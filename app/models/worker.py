@@ -5,13 +5,14 @@ A worker has one row for each start, whatever the number of its tasks.
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ddl.clock import NOW
-from app.ddl.columns import Base, TextList, short_text
+from app.ddl.columns import Base, JSONText, ShortText, TextList, short_text
 from app.models.audit import RecordedEvent
 
 
@@ -46,6 +47,9 @@ class WorkerProcess(Base):
     processed: Mapped[int] = mapped_column(BigInteger, server_default="0")
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     version: Mapped[str | None]
+    # TASK_BUILD_ID, and what must agree with other hosts (`app/core/agreement.py`), as of its start.
+    build_id: Mapped[str | None] = mapped_column(ShortText)
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JSONText)
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=NOW)
     stopped_at: Mapped[datetime | None]

@@ -38,6 +38,9 @@ class WorkerRead(ResponseModel):
         description="Tasks that its processes have begun since its start, plain ones included.", examples=[1200]
     )
     version: str | None = Field(description="The release that it runs.", examples=["0.1.0"])
+    build_id: str | None = Field(
+        description="Your build of the tasks that it runs: its TASK_BUILD_ID.", examples=["2026-12-01.3"]
+    )
     memory_bytes: int | None = Field(
         description="The memory of all its processes, shared pages counted once. null where it is not known.",
         examples=[180000000],

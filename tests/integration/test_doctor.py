@@ -19,7 +19,9 @@ from tests.support.services import ROOT, Services, process_environment
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
-OF_DATABASE = {"database version", "migrations", "database privileges", "workers", "queues", "maintenance", "beat"}
+OF_DATABASE = {
+    "database version", "migrations", "database privileges", "workers", "other hosts", "queues", "maintenance", "beat",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -75,8 +77,8 @@ def failed(found: dict[str, list[dict[str, Any]]]) -> set[str]:
 
 class TestAnInstallation:
     def test_that_works(self, stack: Stack) -> None:
-        worker = stack.worker()
         mine = {"TASK_MODULES": hourly.MODULE}
+        worker = stack.worker(env=mine)
         beat = stack.beat(mine)
         wait_for(lambda: stack.sql("SELECT count(*) FROM periods")[0][0] == 2, 30, "beat to know its entries")
         (stack.directory / "files").mkdir()
@@ -98,6 +100,26 @@ class TestAnInstallation:
         assert "default" in found["queues"][0]["seen"]
         assert "python -m app worker" in found["workers"][0]["remedy"]
         assert levels(found, "beat") == {"warn"}
+
+    def test_whose_worker_is_on_a_host_that_is_set_up_otherwise(self, stack: Stack) -> None:
+        for name in ("files", "elsewhere"):
+            (stack.directory / name).mkdir()
+        stack.worker()
+        assert levels(examined(stack)[1], "other hosts") == {"ok"}
+        code, found = examined(
+            stack,
+            SECRET_KEY="0123456789abcdef0123456789abcdef-of-another-host",
+            CELERY_BROKER_URL=stack.broker_url.replace("127.0.0.1", "localhost"),
+            STORAGE_URL=(stack.directory / "elsewhere").as_uri(),
+            TASK_MODULES="tests.support.measured_tasks",
+        )
+        told = " ".join(each["seen"] for each in found["other hosts"])
+        assert (code, failed(found)) == (1, {"other hosts"}), found
+        for text in (
+            "worker1@test has another SECRET_KEY", "names the broker", "worker1@test has its files in another storage",
+            "worker1@test knows tasks that this host does not: tests.", "no living worker knows ",
+        ):  # fmt: skip
+            assert text in told, told
 
     def test_whose_worker_is_lost(self, stack: Stack) -> None:
         worker = stack.worker(env={"WORKER_LEASE_SECONDS": "2"})

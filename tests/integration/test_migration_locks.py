@@ -14,6 +14,7 @@ from app.models import MaintenanceLease, Task, User, WebhookEndpoint
 from app.models.outbox import OutboxRow
 from app.models.task import TaskDependency
 from app.models.task_stats import task_submissions
+from app.models.worker import WorkerProcess
 from app.models.workflow import WorkflowNode
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.schemas import rows, run, said, schema, version
@@ -33,6 +34,7 @@ CHANGED = {
     "maintenance_lease": "0046",
     "task_dependencies": "0047",
     "workflow_nodes": "0048",
+    "worker_processes": "0051",
 }
 # MySQL has a change of the tasks, as that of 0041, wait for who uses a table that refers to them.
 REFERS_TO_TASKS = {"task_dependencies"} if DIALECT == "mysql" else set[str]()
@@ -67,6 +69,7 @@ USES: dict[str, Callable[[sa.Connection], object]] = {
     "maintenance_lease": lambda connection: connection.execute(sa.select(MaintenanceLease.holder)).all(),
     "task_dependencies": lambda connection: connection.execute(sa.select(TaskDependency.parent_id)).all(),
     "workflow_nodes": lambda connection: connection.execute(sa.select(WorkflowNode.status)).all(),
+    "worker_processes": lambda connection: connection.execute(sa.select(WorkerProcess.name)).all(),
 }
 
 

@@ -58,7 +58,7 @@ def ask(client: Any, make_user: Callable[..., Any]) -> Callable[..., httpx.Respo
 class TestTheList:
     def test_shows_what_each_says_of_itself_and_runs(self, ask: Callable[..., httpx.Response]) -> None:
         with SessionLocal() as db:
-            worker = add(db, processed=7, version="1.2", memory_bytes=10)
+            worker = add(db, processed=7, version="1.2", memory_bytes=10, build_id="b7")
             task = new_task(db)
             claim(db, task, worker)
         (shown,) = ask("GET").json()
@@ -70,7 +70,7 @@ class TestTheList:
         assert shown.pop("started_at") <= shown.pop("last_heartbeat_at")
         assert shown == {
             "name": "w@here", "host": "here", "pid": 4711, "queues": ["default"], "concurrency": 2, "state": "alive",
-            "processed": 7, "version": "1.2", "memory_bytes": 10,
+            "processed": 7, "version": "1.2", "memory_bytes": 10, "build_id": "b7",
         }  # fmt: skip
 
     def test_has_the_last_start_of_each_name_unless_it_has_stopped(self, ask: Callable[..., httpx.Response]) -> None:
@@ -137,13 +137,14 @@ class TestOnWorkers:
         self, running: Running, ledger: Path, gate: Path
     ) -> None:
         running.stack.server()
-        first = running.stack.worker(concurrency=2)
+        first = running.stack.worker(concurrency=2, env={"TASK_BUILD_ID": "b7"})
         short = running.create("hold", str(gate), str(ledger))
         long = running.create("hold", str(gate.with_name("never")), str(ledger))
         started(ledger, 2)
         with running.stack.api(role="admin") as admin:
             (worker,) = admin.get(WORKERS).json()
-            assert (worker["version"], worker["state"], worker["concurrency"]) == (VERSION, "alive", 2)
+            told = [worker[name] for name in ("version", "build_id", "state", "concurrency")]
+            assert told == [VERSION, "b7", "alive", 2]
             assert {task["task_id"] for task in worker["running"]} == {short, long}
             wait_for(lambda: admin.get(WORKERS).json()[0]["processed"] == 2, SECONDS, "a heartbeat")
             assert admin.get(WORKERS).json()[0]["memory_bytes"] > 10 * 2**20

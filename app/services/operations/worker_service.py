@@ -3,7 +3,7 @@
 Each function that opens a transaction is one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +42,9 @@ class WorkerInfo:
     processed: int
     version: str | None
     memory_bytes: int | None
+    build_id: str | None = None
+    task_names: Sequence[str] | None = None
+    facts: Mapping[str, Any] | None = None
 
 
 def list_workers(db: Session, name: str | None = None) -> list[WorkerInfo]:
@@ -109,6 +112,9 @@ def _state_of(worker: WorkerProcess, running: list[Any], *, lost: bool, draining
         processed=worker.processed,
         version=worker.version,
         memory_bytes=worker.memory_bytes,
+        build_id=worker.build_id,
+        task_names=worker.task_names,
+        facts=worker.facts,
     )
 
 

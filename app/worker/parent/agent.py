@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from celery.worker import state as celery_state
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
+from app.core.agreement import CLOCK, seconds_ahead, settings_to_agree
 from app.core.config import Settings
 from app.core.version import VERSION
 from app.db.outage import first_line, is_outage, is_passing
@@ -28,6 +30,7 @@ from app.db.sql import limits, prepared
 from app.db.statements import claim_holds, workers
 from app.db.statements.limit_places import of_task, of_worker
 from app.db.statements.workers import say_stopped
+from app.ddl.clock import NOW
 from app.messaging.application import celery_app
 from app.messaging.guard.messages import WAKEUP
 from app.models.queue import HoldKind
@@ -108,6 +111,7 @@ class Agent:
         self._suspected_places: set[HeldAttempt] = set()
         self._logged: deque[int] = deque(maxlen=SLOTS)  # the children that the log has named last
         self._sizes = Sizes()
+        self._facts: dict[str, Any] | None = None
         self._next_beat = 0.0
         self._answered_at = time.monotonic()
         self._delivering: dict[SlotState, float] = {}
@@ -214,12 +218,17 @@ class Agent:
             "concurrency": self._node.concurrency,
             "task_names": sorted(celery_app.tasks),  # as its children claim them
             "version": VERSION,
+            "build_id": self._settings.task_build_id,
         }
         if self._sizes.are_due(begun, is_busy=bool(self._table.busy())):
             self._sizes.look([os.getpid(), *(state.pid for state in living(self._table.used()))], begun)
         changing = {"processed": self._processed(), "memory_bytes": self._sizes.total}
         with SessionLocal() as db, transaction(db):
-            workers.beat(db, self._worker_id, row, changing)
+            if self._facts is None:
+                agreed = settings_to_agree(self._settings, mark=True)
+                ahead, _ = seconds_ahead(lambda: db.scalars(select(NOW)).one())
+                self._facts = {**agreed, CLOCK: round(ahead, 3)}
+            workers.beat(db, self._worker_id, {**row, "facts": self._facts}, changing)
         self._answered_at = begun
         self._guard.beaten(begun)
         self._next_beat = begun + self._beat_seconds

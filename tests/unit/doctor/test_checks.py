@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from app.catalogue import EXTRAS
 from app.core.config import ConfigurationError, Settings
 from app.core.version import VERSION
-from app.doctor import broker, database, findings, installation, workers
+from app.doctor import broker, database, findings, hosts, installation, workers
 from app.doctor.findings import Finding, Level
 from app.messaging.loader import Finding as LeftOut
 from app.models.worker import WorkerState
@@ -105,6 +105,11 @@ class TestTheDatabase:
     def test_that_is_behind(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(health_service, "check_migrations", lambda: "at 0020: run `alembic`")
         assert said(database.check_migrations()) == [(FAIL, "at 0020: run `alembic`")]
+
+    def test_that_a_newer_version_has_migrated(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health_service, "check_migrations", lambda: OK)
+        monkeypatch.setattr(database, "newer_schema", lambda: "at 0099: deploy the newer code")
+        assert said(database.check_migrations()) == [(WARN, "at 0099: deploy the newer code")]
 
     def test_whose_role_lacks_privileges(self, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(database, "missing_privileges", lambda _: [f"UPDATE on t{each}" for each in range(7)])
@@ -239,6 +244,43 @@ class TestWorkers:
         assert told(workers.beat_findings(entries, {"hourly": 7200})) == (
             "warn never sent: daily; warn hourly was last sent 2:00:00 ago"
         )
+
+
+class TestHosts:
+    HERE: ClassVar = {"SECRET_KEY": "f1", "CELERY_BROKER_URL": "redis://here/0", "STORAGE_URL": "file:1"}
+
+    def found(self, facts: dict[str, Any] | None = None, *task_names: str, known: str = "a") -> str:
+        names = sorted(task_names or ("a",))
+        worker = WorkerInfo(
+            "w@h", "h", 1, [], 2, [], NOW, NOW, WorkerState.ALIVE, 0, VERSION, None, None, names, facts
+        )  # fmt: skip
+        return told(hosts.host_findings([worker], self.HERE, set(known.split())))
+
+    def test_that_agree(self) -> None:
+        assert self.found({**self.HERE, "clock": -1.5}) == ""
+        assert self.found(None) == ""  # of a release that does not tell
+        assert said(hosts.host_findings([], self.HERE, {"a"})) == [(OK, "0 workers agree with this host")]
+
+    def test_that_differ(self) -> None:
+        with cases() as case:
+            for facts, expected in (
+                ({"SECRET_KEY": "f2"}, "FAIL w@h has another SECRET_KEY"),
+                (
+                    {"CELERY_BROKER_URL": "redis://there/0"},
+                    "warn w@h names the broker redis://there/0, and this host redis://here/0",
+                ),
+                ({"STORAGE_URL": "file:2"}, "FAIL w@h has its files in another storage"),
+                ({"clock": -90.0}, "FAIL at the start of w@h the database was -90.00 s ahead of its machine"),
+                ({"clock": 3.0}, "warn at the start of w@h the database was +3.00 s ahead of its machine"),
+            ):
+                with case(expected):
+                    assert self.found(facts) == expected
+
+    def test_that_know_other_tasks(self) -> None:
+        assert self.found(None, "a", known="a b c") == "warn no living worker knows b, c"
+        assert self.found(None, "a", "b") == "warn w@h knows tasks that this host does not: b"
+        many = " ".join(f"t{each}" for each in range(7))
+        assert self.found(None, known=f"a {many}") == "warn no living worker knows t0, t1, t2, t3, t4 …"
 
 
 class TestPlaces:
