@@ -200,7 +200,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "faults/test_limits.py", "faults/test_live_events.py", "faults/test_odd_bodies.py", "faults/test_pauses.py",
         "faults/test_pools_without_forks.py", "faults/test_running_quota.py", "faults/test_schedules.py", "faults/test_soak.py",
         "faults/test_dependencies.py", "faults/test_steps.py", "faults/test_workflows.py",
-        "faults/test_time_and_leadership.py", "faults/test_webhooks.py", "faults/test_workers.py",
+        "faults/test_time_and_leadership.py", "faults/test_upgrade.py", "faults/test_webhooks.py", "faults/test_workers.py",
         "load/test_answers.py", "load/test_connections.py", "load/test_event_loop.py", "load/test_logins.py",
         "load/test_logs.py", "load/test_storage.py", "load/test_streams.py", "load/test_threads.py",
     ),

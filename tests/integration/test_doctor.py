@@ -105,6 +105,8 @@ class TestAnInstallation:
         for name in ("files", "elsewhere"):
             (stack.directory / name).mkdir()
         stack.worker()
+        told_by = "SELECT count(*) FROM worker_processes WHERE facts IS NOT NULL"
+        wait_for(lambda: stack.sql(told_by)[0][0] == 1, 30, "the worker to tell")
         assert levels(examined(stack)[1], "other hosts") == {"ok"}
         code, found = examined(
             stack,

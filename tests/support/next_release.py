@@ -32,6 +32,7 @@ class NextRelease:
     """Its code in a directory. `env` has a process run it, where the process is given these variables."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
         shutil.copytree(APP, directory / "app", ignore=shutil.ignore_patterns("__pycache__"))
         add_revisions(directory / "app" / "migrations" / "versions")
         for name, words in _WORDS.items():

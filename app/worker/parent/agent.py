@@ -111,7 +111,7 @@ class Agent:
         self._suspected_places: set[HeldAttempt] = set()
         self._logged: deque[int] = deque(maxlen=SLOTS)  # the children that the log has named last
         self._sizes = Sizes()
-        self._facts: dict[str, Any] | None = None
+        self._untold: dict[str, str] | None = None
         self._next_beat = 0.0
         self._answered_at = time.monotonic()
         self._delivering: dict[SlotState, float] = {}
@@ -127,6 +127,11 @@ class Agent:
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self._thread.start()
         self._guard.start()
+        # No heartbeat waits for a storage that does not answer.
+        threading.Thread(target=self._read_settings, name="settings-to-agree", daemon=True).start()
+
+    def _read_settings(self) -> None:
+        self._untold = settings_to_agree(self._settings, mark=True)
 
     def report(self, loss: Loss) -> None:
         """Have the row say what became of the attempt, as soon as the database can be reached. Never blocks."""
@@ -222,13 +227,15 @@ class Agent:
         }
         if self._sizes.are_due(begun, is_busy=bool(self._table.busy())):
             self._sizes.look([os.getpid(), *(state.pid for state in living(self._table.used()))], begun)
-        changing = {"processed": self._processed(), "memory_bytes": self._sizes.total}
+        changing: dict[str, Any] = {"processed": self._processed(), "memory_bytes": self._sizes.total}
+        untold = self._untold
         with SessionLocal() as db, transaction(db):
-            if self._facts is None:
-                agreed = settings_to_agree(self._settings, mark=True)
+            if untold is not None:
                 ahead, _ = seconds_ahead(lambda: db.scalars(select(NOW)).one())
-                self._facts = {**agreed, CLOCK: round(ahead, 3)}
-            workers.beat(db, self._worker_id, {**row, "facts": self._facts}, changing)
+                changing["facts"] = {**untold, CLOCK: round(ahead, 3)}
+            workers.beat(db, self._worker_id, row, changing)
+        if untold is not None:
+            self._untold = None
         self._answered_at = begun
         self._guard.beaten(begun)
         self._next_beat = begun + self._beat_seconds
