@@ -6,7 +6,7 @@ columns are those of `app/ddl/columns.py`, and `NOW` of `app/ddl/clock.py`.
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,6 +63,23 @@ def change_table(name: str, *, sqlite_autoincrement: bool | None = None) -> Iter
         execute(connection, created)
     if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise CommandError(f"a row of {lost[0]} refers to a row that is not there in {lost[2]}")
+
+
+def create_index(name: str, table: str, columns: Sequence[str | sa.TextClause], **options: Any) -> None:
+    """Create an index while processes write. `options` are those of Alembic's `op.create_index`.
+
+    On PostgreSQL concurrently, which waits for transactions that use the table, and keeps none waiting
+    (https://www.postgresql.org/docs/18/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY). That is outside a
+    transaction: what stands before it in the revision is committed, and has to bear a repetition. In an empty database,
+    which is migrated as a whole, nobody writes.
+    """
+    context = op.get_context()
+    if op.get_bind().dialect.name != POSTGRESQL or not context.opts["transaction_per_migration"]:
+        op.create_index(name, table, columns, **options)
+        return
+    with context.autocommit_block():
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)  # of a try that was given up
+        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
 
 
 def _read_standing_on(connection: sa.Connection, table: str) -> list[tuple[str, str, str]]:

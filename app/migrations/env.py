@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,8 @@ FIRST = {
     SQLITE: "PRAGMA foreign_keys = OFF",
 }
 STATEMENT_SECONDS = 300
-LOCK = "task_service_migrations"
+LOOK_SECONDS = 0.5
+TAKE_LOCK = {POSTGRESQL: "SELECT pg_try_advisory_lock(7315623)", MYSQL: "SELECT get_lock('task_service_migrations', 0)"}
 
 
 def run() -> None:
@@ -101,14 +103,16 @@ def migrate(connection: Connection) -> None:
 def _wait_for_another(connection: Connection) -> None:
     """Let one process migrate at a time, until its connection ends; the second then finds nothing left to do.
 
-    SQLite has one writer anyway. Raises CommandError on MySQL, and DBAPIError on PostgreSQL, after STATEMENT_SECONDS.
+    SQLite has one writer anyway. Raises CommandError after STATEMENT_SECONDS.
     """
-    if connection.dialect.name == POSTGRESQL:
-        connection.execute(text("SELECT pg_advisory_lock(7315623)"))
-    elif connection.dialect.name == MYSQL and not connection.scalar(
-        text(f"SELECT get_lock('{LOCK}', {STATEMENT_SECONDS})")
-    ):
-        raise CommandError("another migration runs on this server")
+    ask = TAKE_LOCK.get(connection.dialect.name)
+    until = time.monotonic() + STATEMENT_SECONDS
+    while ask is not None and not connection.scalar(text(ask)):
+        # No statement waits meanwhile: an index that another process creates concurrently would wait for it.
+        connection.commit()
+        if time.monotonic() > until:
+            raise CommandError("another migration runs on this server")
+        time.sleep(LOOK_SECONDS)
 
 
 if context.is_offline_mode():

@@ -44,7 +44,9 @@ AT_MOST_A_SECOND = {
     "mysql": "SET lock_wait_timeout = 1, innodb_lock_wait_timeout = 1",
 }
 WAITS = {
-    "postgresql": "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass",
+    # An index that is created concurrently waits for who uses its table.
+    "postgresql": "SELECT 1 FROM pg_locks WHERE NOT granted"
+    " AND (relation = '{table}'::regclass OR locktype = 'virtualxid')",
     "mysql": "SELECT 1 FROM information_schema.processlist WHERE db = database()"
     " AND state = 'Waiting for table metadata lock' AND info LIKE '%{table}%' AND id <> connection_id()",
 }
@@ -116,6 +118,37 @@ def test_while_it_waits_for_one_table_the_others_are_used(database: sa.Engine, s
             session.commit()
         output, _ = migration.communicate(timeout=60)
     assert migration.returncode == 0, output
+    assert_is_migrated(url, services)
+
+
+@pytest.mark.postgresql("MariaDB and MySQL create indexes beside writers by themselves")
+def test_rows_are_written_while_an_index_is_created(database: sa.Engine, services: Services) -> None:
+    url = url_of(database)
+    with impatient(database) as holder, impatient(database) as other:
+        submit(holder)
+        migration = run(url, *UPGRADE)
+        wait_for(lambda: rows(url, WAITS[DIALECT].format(table="tasks")), 30, "it to wait for the writer")
+        assert int(version(url)) == int(CHANGED["tasks"]) - 1
+        submit(other)
+        for session in (other, holder):
+            session.commit()
+        output, _ = migration.communicate(timeout=60)
+    assert migration.returncode == 0, output
+    assert_is_migrated(url, services)
+
+
+@pytest.mark.postgresql("where a try of this kind leaves something")
+def test_an_index_that_was_given_up_is_created_anew(database: sa.Engine, services: Services) -> None:
+    url = url_of(database)
+    with impatient(database) as holder:
+        submit(holder)
+        code, lines = said(url, *UPGRADE)
+        holder.commit()
+    assert (code != 0, "lock timeout" in lines[-1]) == (True, True), lines
+    left = "SELECT 1 FROM pg_index WHERE NOT indisvalid"
+    assert rows(url, left)
+    assert said(url, *UPGRADE)[0] == 0
+    assert rows(url, left) == []
     assert_is_migrated(url, services)
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
-from app.migrations.changes import execute_for_engine, repeatable
+from app.migrations.changes import create_index, execute_for_engine, repeatable
 
 revision: str = "0041"
 down_revision: str | None = "0040"
@@ -32,7 +32,7 @@ def upgrade() -> None:
     execute_for_engine({POSTGRESQL: [], SQLITE: [], MYSQL: [_ADD_COLUMN]})
     where: dict[str, Any] = {} if engine == MYSQL else {f"{engine}_where": sa.text("schedule_id IS NOT NULL")}
     time = _TIME[engine] if engine == MYSQL else sa.text(_TIME[engine])
-    op.create_index(_NAME, "tasks", ["schedule_id", time], **where)
+    create_index(_NAME, "tasks", ["schedule_id", time], **where)
 
 
 @repeatable()

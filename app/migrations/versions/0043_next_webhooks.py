@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from app.migrations.changes import repeatable
+from app.migrations.changes import create_index, repeatable
 
 revision: str = "0043"
 down_revision: str | None = "0042"
@@ -19,7 +19,7 @@ _PENDING = sa.text("next_attempt_at IS NOT NULL")
 @repeatable()
 def upgrade() -> None:
     columns = ["next_attempt_at", "lane"]
-    op.create_index(_NAME, _TABLE, columns, postgresql_where=_PENDING, sqlite_where=_PENDING)
+    create_index(_NAME, _TABLE, columns, postgresql_where=_PENDING, sqlite_where=_PENDING)
 
 
 @repeatable()

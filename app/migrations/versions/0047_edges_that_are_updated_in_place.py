@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alembic import op
 
 from app.core.engines import MYSQL, POSTGRESQL, SQLITE
-from app.migrations.changes import execute_for_engine, repeatable
+from app.migrations.changes import create_index, execute_for_engine, repeatable
 
 revision: str = "0047"
 down_revision: str | None = "0046"
@@ -23,7 +23,7 @@ def _alter(change: str) -> None:
 @repeatable()
 def upgrade() -> None:
     _alter("SET (fillfactor = 60)")
-    op.create_index(_NEW, _TABLE, ["parent_id"])
+    create_index(_NEW, _TABLE, ["parent_id"])
     op.drop_index(_OLD, _TABLE)
 
 

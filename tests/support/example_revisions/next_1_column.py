@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.ddl.columns import ShortText
-from app.migrations.changes import change_table, repeatable
+from app.migrations.changes import change_table, create_index, repeatable
 
 revision = "next_1"
 down_revision = "HEAD"
@@ -13,7 +13,7 @@ down_revision = "HEAD"
 @repeatable()
 def upgrade() -> None:
     op.add_column("tasks", sa.Column("reference", ShortText, nullable=True))
-    op.create_index("ix_tasks_reference", "tasks", ["user_id", "reference"])
+    create_index("ix_tasks_reference", "tasks", ["user_id", "reference"])
 
 
 @repeatable()
