@@ -11,6 +11,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 _SHOWN = "waits_for.held <> 'name'"
+_LATER = "CASE WHEN waits_for.failures > 0 THEN 'retry' ELSE 'schedule' END"
 _SHOWN_BEFORE = "waits_for.held IN ('dependency', 'limit', 'limit_key', 'user')"
 
 
@@ -21,8 +22,7 @@ CREATE OR REPLACE FUNCTION waits_for(run_at timestamptz, failures integer, queue
 RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN CASE
-    WHEN waits_for.run_at > statement_timestamp()
-        THEN CASE WHEN waits_for.failures > 0 THEN 'retry' ELSE 'schedule' END
+    WHEN waits_for.run_at > statement_timestamp() THEN {_LATER}
     WHEN EXISTS (
         SELECT 1 FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = waits_for.queue
     ) THEN 'paused'
